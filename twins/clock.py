@@ -1,0 +1,46 @@
+"""World time: it flows at a factor of the wall clock, and can be stepped forward."""
+
+from __future__ import annotations
+
+import time
+
+
+class TwinClock:
+    """Milliseconds UTC of the world. `speed` world seconds pass per wall second; time never runs backwards."""
+
+    def __init__(self, start_ms: int, speed: float = 1.0, stepped: bool = False) -> None:
+        if speed <= 0:
+            raise ValueError(f"speed must be above 0, got {speed}")
+        self._world_ms = float(start_ms)
+        self._mono_ns = time.monotonic_ns()
+        self.speed = speed
+        self.stepped = stepped
+
+    def now_ms(self) -> int:
+        return int(self._world_ms + (time.monotonic_ns() - self._mono_ns) / 1e6 * self.speed)
+
+    def set_speed(self, speed: float) -> None:
+        if speed <= 0:
+            raise ValueError(f"speed must be above 0, got {speed}")
+        self._rebase()
+        self.speed = speed
+
+    def advance_to(self, until_ms: float) -> None:
+        """Step forward to `until_ms`; a time that has already passed changes nothing."""
+        self._rebase()
+        self._world_ms = max(self._world_ms, float(until_ms))
+
+    def _rebase(self) -> None:
+        now = time.monotonic_ns()
+        self._world_ms += (now - self._mono_ns) / 1e6 * self.speed
+        self._mono_ns = now
+
+    def anchor(self) -> dict[str, float | int | bool]:
+        """What a client needs to compute the world's time by itself (`mono_ns` is machine-wide on one host)."""
+        self._rebase()
+        return {
+            "world_ms": self._world_ms,
+            "mono_ns": self._mono_ns,
+            "speed": self.speed,
+            "stepped": self.stepped,
+        }

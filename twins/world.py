@@ -1,0 +1,107 @@
+"""The market behind the twins: SOL price, premium, lending rates, staking, all as functions of one world time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from twins.clock import TwinClock
+
+HOUR_MS = 3_600_000
+LST_SYMBOLS = ("jitoSOL", "jupSOL", "INF")
+
+
+@dataclass(frozen=True)
+class LendingRates:
+    """Simple yearly rates as fractions, of one token at one protocol. `available` is False where nothing was recorded."""
+
+    lend_apr: float
+    borrow_apr: float
+    available: bool = True
+
+
+class Series(Protocol):
+    """A source of market data. `t_ms` is world time; every answer is deterministic in it."""
+
+    source: str
+    """`recorded` or `model`."""
+
+    start_ms: int
+    end_ms: int
+
+    def sol_price(self, t_ms: int) -> float: ...
+
+    def premium(self, t_ms: int) -> float:
+        """Average premium index of the hour that contains `t_ms` (8 h-formula input, a fraction)."""
+        ...
+
+    def funding_history(self, start_ms: int, end_ms: int) -> list[tuple[int, float, float]]:
+        """Settled hours in [start, end]: (settlement time ms, hourly rate, premium)."""
+        ...
+
+    def rates(self, protocol: int, token: str, t_ms: int) -> LendingRates:
+        """Rates of `token` ("SOL", "USDC" or an LST symbol) at protocol 0 Marginfi, 1 Kamino, 2 Solend, 3 Drift."""
+        ...
+
+    def staking_apy(self, lst: str, t_ms: int) -> float: ...
+
+    def redemption_rate(self, lst: str, t_ms: int) -> float:
+        """SOL per LST token; steps up with staking rewards."""
+        ...
+
+
+@dataclass
+class Overrides:
+    """What a test or the demo pins on top of the series. Factors multiply, `None` leaves the series alone."""
+
+    sol_price_factor: float = 1.0
+    sol_price: float | None = None
+    premium: float | None = None
+    lst_peg: dict[str, float] = field(default_factory=dict)
+    """Market price of an LST relative to its redemption value: 1.0 is at peg, 0.98 a 2 % discount."""
+    borrow_apr: float | None = None
+
+
+class World:
+    """What every twin reads. One clock, one series, one set of overrides."""
+
+    def __init__(self, series: Series, clock: TwinClock) -> None:
+        self.series = series
+        self.clock = clock
+        self.overrides = Overrides()
+
+    def now_ms(self) -> int:
+        return self.clock.now_ms()
+
+    def sol_price(self, t_ms: int | None = None) -> float:
+        """Oracle price of SOL in USD."""
+        if self.overrides.sol_price is not None:
+            return self.overrides.sol_price
+        return self.series.sol_price(self.now_ms() if t_ms is None else t_ms) * self.overrides.sol_price_factor
+
+    def premium(self, t_ms: int | None = None) -> float:
+        if self.overrides.premium is not None:
+            return self.overrides.premium
+        return self.series.premium(self.now_ms() if t_ms is None else t_ms)
+
+    def rates(self, protocol: int, token: str, t_ms: int | None = None) -> LendingRates:
+        found = self.series.rates(protocol, token, self.now_ms() if t_ms is None else t_ms)
+        if self.overrides.borrow_apr is not None and token == "USDC":
+            return LendingRates(found.lend_apr, self.overrides.borrow_apr, found.available)
+        return found
+
+    def staking_apy(self, lst: str, t_ms: int | None = None) -> float:
+        return self.series.staking_apy(lst, self.now_ms() if t_ms is None else t_ms)
+
+    def redemption_rate(self, symbol: str, t_ms: int | None = None) -> float:
+        """SOL per token; 1.0 for SOL itself."""
+        if symbol == "SOL":
+            return 1.0
+        return self.series.redemption_rate(symbol, self.now_ms() if t_ms is None else t_ms)
+
+    def token_price(self, symbol: str, t_ms: int | None = None) -> float:
+        """Market price in USD of SOL, an LST or USDC."""
+        if symbol == "USDC":
+            return 1.0
+        peg = self.overrides.lst_peg.get(symbol, 1.0)
+        return self.sol_price(t_ms) * self.redemption_rate(symbol, t_ms) * peg

@@ -1,0 +1,61 @@
+"""Serve ASGI apps on loopback: in this event loop for `evenkeel twins serve`, or in a thread for tests."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any
+
+import uvicorn
+
+from twins.faults import ConnectionAbort
+
+
+class _QuietAborts(logging.Filter):
+    """A planned connection abort is not an error of the server."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return not (record.exc_info and record.exc_info[0] is ConnectionAbort)
+
+
+def _server(app: Any) -> tuple[uvicorn.Server, socket.socket, str]:
+    listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listening.bind(("127.0.0.1", 0))
+    config = uvicorn.Config(app, log_level="error", lifespan="off", access_log=False, timeout_graceful_shutdown=1)
+    logging.getLogger("uvicorn.error").addFilter(_QuietAborts())
+    return uvicorn.Server(config), listening, f"http://127.0.0.1:{listening.getsockname()[1]}"
+
+
+@asynccontextmanager
+async def served(app: Any) -> AsyncIterator[str]:
+    """The app on a random loopback port of this event loop; yields its base URL."""
+    server, listening, url = _server(app)
+    server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
+    task = asyncio.create_task(server._serve([listening]))
+    while not server.started:
+        await asyncio.sleep(0.005)
+    try:
+        yield url
+    finally:
+        server.should_exit = True
+        await task
+
+
+@contextmanager
+def served_in_thread(app: Any) -> Iterator[str]:
+    """The app on a random loopback port in its own thread, for synchronous clients such as the official SDK."""
+    server, listening, url = _server(app)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
+    thread.start()
+    while not server.started:
+        threading.Event().wait(0.005)
+    try:
+        yield url
+    finally:
+        server.should_exit = True
+        thread.join(timeout=5)

@@ -1,0 +1,192 @@
+"""Start the world and its twins on loopback, with funded accounts; used by `evenkeel twins serve`, the demo and tests."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import signal
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from eth_account import Account
+from solders.keypair import Keypair
+
+from twins.asgard import AsgardTwin
+from twins.clock import TwinClock
+from twins.control import control_app
+from twins.faults import FaultMiddleware, FaultPlan
+from twins.http import served
+from twins.hyperliquid import HyperliquidTwin
+from twins.lst_accounts import LstAccounts
+from twins.series import ModelSeries, RecordedSeries
+from twins.solana import SolanaChain, SolanaTwin
+from twins.world import World
+
+RECORDED_START_MS = 1_758_866_400_000  # 2025-09-26 06:00 UTC: a negative spell, then two weeks of carry up to 10 October
+MODEL_START_MS = 1_767_225_600_000  # 2026-01-01 00:00 UTC
+USDC_MINT = "EPjFWdd5AufqSSqeM2qN1xzybapC8G4wEGGkZwyTDt1v"
+
+
+@dataclass(frozen=True)
+class TwinOptions:
+    """How to start. `data` None means the seeded model; `speed` is world seconds per wall second."""
+
+    data: Path | None = None
+    seed: int = 7
+    start_ms: int | None = None
+    speed: float = 1.0
+    stepped: bool = False
+    usdc_per_venue: Decimal = Decimal(50_000)
+    sol: Decimal = Decimal(5)
+
+
+def make_world(options: TwinOptions) -> World:
+    """The world of these options. ValueError names what is missing or out of range."""
+    series: RecordedSeries | ModelSeries
+    if options.data is not None:
+        try:
+            series = RecordedSeries(options.data)
+        except FileNotFoundError as error:
+            raise ValueError(
+                f"--data {options.data}: {error.filename} is missing; give the folder of recorded series, or none"
+            ) from error
+        start = RECORDED_START_MS if options.start_ms is None else options.start_ms
+        if not series.start_ms <= start < series.end_ms:
+            raise ValueError(
+                f"--start is {start} ms, outside the recorded {series.start_ms} to {series.end_ms} ms"
+            )
+    else:
+        start = MODEL_START_MS if options.start_ms is None else options.start_ms
+        series = ModelSeries(options.seed, start)
+    return World(series, TwinClock(start, speed=options.speed, stepped=options.stepped))
+
+
+def _funded_accounts(options: TwinOptions, hyperliquid: HyperliquidTwin, chain: SolanaChain) -> dict[str, Any]:
+    """Fresh keys with money behind them. Test keys of a local twin: worth nothing anywhere else."""
+    master, agent, wallet = Account.create(), Account.create(), Keypair()
+    hyperliquid.control("fund", {"address": master.address, "usdc": str(options.usdc_per_venue)})
+    hyperliquid.control("approve_agent", {"master": master.address, "agent": agent.address, "name": "trader"})
+    chain.airdrop(wallet.pubkey(), int(options.sol * 10**9))
+    chain.set_token_balance(wallet.pubkey(), LstAccounts.pubkey(USDC_MINT), int(options.usdc_per_venue * 10**6))
+    return {
+        "hyperliquid": {
+            "account_address": master.address,
+            "master_private_key": "0x" + bytes(master.key).hex(),
+            "agent_address": agent.address,
+            "agent_private_key": "0x" + bytes(agent.key).hex(),
+            "usdc": str(options.usdc_per_venue),
+        },
+        "solana": {
+            "address": str(wallet.pubkey()),
+            "private_key": str(wallet),
+            "usdc": str(options.usdc_per_venue),
+            "sol": str(options.sol),
+        },
+    }
+
+
+@dataclass
+class RunningTwins:
+    """Everything that runs, for tests in the same process, and the line that `twins serve` prints."""
+
+    world: World
+    faults: FaultPlan
+    hyperliquid: HyperliquidTwin
+    chain: SolanaChain
+    asgard: AsgardTwin
+    urls: dict[str, str]
+    keys: dict[str, Any]
+    stopping: asyncio.Event
+    last_request: Callable[[], float]
+
+    def announcement(self) -> dict[str, Any]:
+        """URLs and funded test keys, as one JSON object."""
+        hyperliquid = self.urls["hyperliquid"]
+        return {
+            "ready": True,
+            "pid": os.getpid(),
+            "hyperliquid": {"url": hyperliquid, "ws_url": hyperliquid.replace("http://", "ws://") + "/ws"},
+            "solana": {"url": self.urls["solana"]},
+            "asgard": {"url": self.urls["asgard"] + "/margin-trading"},
+            "control": {"url": self.urls["control"]},
+            "keys": self.keys,
+            "world": {"source": self.world.series.source, "now_ms": self.world.now_ms()}
+            | {"speed": self.world.clock.speed, "stepped": self.world.clock.stepped},
+        }
+
+
+@asynccontextmanager
+async def running_twins(options: TwinOptions, world: World | None = None) -> AsyncIterator[RunningTwins]:
+    """All twins of one world, each on its own random loopback port, wrapped in the fault middleware."""
+    world = world or make_world(options)
+    faults = FaultPlan()
+    chain = SolanaChain(world, faults)
+    solana = SolanaTwin(chain)
+    hyperliquid = HyperliquidTwin(world, faults)
+    api_key = "twin-" + secrets.token_hex(12)
+    asgard = AsgardTwin(world, chain, faults, api_keys={api_key})
+    lst = LstAccounts(world, chain)
+    stopping = asyncio.Event()
+    last = time.monotonic()
+
+    def touched(app: Any) -> Any:
+        async def wrapped(scope: Any, receive: Any, send: Any) -> None:
+            nonlocal last
+            last = time.monotonic()
+            lst.refresh()
+            await app(scope, receive, send)
+
+        return wrapped
+
+    control = control_app(
+        world,
+        faults,
+        {"hyperliquid": hyperliquid.control, "solana": chain.control, "asgard": asgard.control},
+        stopping.set,
+    )
+    apps = {
+        "hyperliquid": FaultMiddleware(
+            hyperliquid.app, faults, "hyperliquid", hyperliquid.call_name, world.now_ms
+        ),
+        "solana": FaultMiddleware(solana.app, faults, "solana", solana.call_name, world.now_ms),
+        "asgard": FaultMiddleware(asgard.app, faults, "asgard", asgard.call_name, world.now_ms),
+        "control": control,
+    }
+    async with AsyncExitStack() as stack:
+        urls = {name: await stack.enter_async_context(served(touched(app))) for name, app in apps.items()}
+        keys = _funded_accounts(options, hyperliquid, chain) | {"asgard": {"api_key": api_key}}
+        yield RunningTwins(
+            world, faults, hyperliquid, chain, asgard, urls, keys, stopping, lambda: last
+        )
+
+
+async def serve_until_stopped(
+    options: TwinOptions,
+    announce: Callable[[dict[str, Any]], None],
+    *,
+    parent_pid: int | None = None,
+    idle_exit_s: float | None = None,
+) -> None:
+    """Run until SIGINT, SIGTERM or the control endpoint says stop.
+
+    With `parent_pid` and `idle_exit_s`, also stop once that process is gone *and* nobody has called for so long: a
+    killed demo can still be recovered against its venues, and nothing is left running for ever.
+    """
+    async with running_twins(options) as twins:
+        loop = asyncio.get_running_loop()
+        for name in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(name, twins.stopping.set)
+        announce(twins.announcement())
+        while not twins.stopping.is_set():
+            try:
+                await asyncio.wait_for(twins.stopping.wait(), timeout=1.0)
+            except TimeoutError:
+                orphan = parent_pid is not None and os.getppid() != parent_pid
+                if orphan and idle_exit_s is not None and time.monotonic() - twins.last_request() > idle_exit_s:
+                    break

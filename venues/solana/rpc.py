@@ -1,0 +1,241 @@
+"""A thin JSON-RPC client for Solana: reads are retried a little, a send is answered in three values.
+
+Our own and not `solana.rpc.AsyncClient`, because that one answers an unknown error code with a bare int,
+panics past `except Exception` on errors without data, and reports a landed but failed transaction as
+confirmed (reference/solana-asgard.md 8.2).
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import itertools
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+
+from evenkeel.clock import Clock
+from evenkeel.errors import Retryable, VenueRefused
+from evenkeel.types import Confirmed, Outcome, Rejected, Unknown
+from venues.ratebudget import RateBudget
+from venues.solana.answers import (
+    AccountInfo,
+    EpochInfo,
+    LatestBlockhash,
+    PerformanceSample,
+    PrioritizationFee,
+    SignatureStatus,
+    Statuses,
+)
+
+MAX_SUPPORTED_VERSION = 1  # reading a v1 transaction with 0 fails the whole call (-32015)
+RETRYABLE_CODES = frozenset({429, -32429, -32603, -32004, -32005, -32007, -32014, -32016})
+SIGNATURE_VERIFICATION_FAILED = -32003
+INVALID_PARAMS = -32602
+
+
+class RpcError(VenueRefused):
+    """The node understood the call and refused it. `code`, `message` and `data` are the node's own."""
+
+    def __init__(self, host: str, method: str, code: int, message: str, data: Any = None) -> None:
+        super().__init__(f"solana rpc {host}", f"{method}: {message} ({code})")
+        self.code = code
+        self.message = message
+        self.data = data
+
+
+class SolanaRpc:
+    """One node. Only the host of its URL is ever shown: providers put their key into the path or the
+    query.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        clock: Clock,
+        *,
+        budget: RateBudget | None = None,
+        timeout_s: float = 10.0,
+        attempts: int = 3,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        self._url = url
+        self.host = urlsplit(url).hostname or "?"
+        self._clock = clock
+        self._budget = budget
+        self._attempts = attempts
+        self._ids = itertools.count(1)
+        self._http = httpx.AsyncClient(timeout=timeout_s, trust_env=False, transport=transport)
+
+    def __repr__(self) -> str:
+        return f"SolanaRpc({self.host})"
+
+    async def close(self) -> None:
+        await self._http.aclose()
+
+    async def call(self, method: str, params: list[Any]) -> Any:
+        """One request, not retried. Raises `Retryable` or `RpcError`."""
+        if self._budget is not None:
+            await self._budget.spend()
+        body = {"jsonrpc": "2.0", "id": next(self._ids), "method": method, "params": params}
+        try:
+            answer = await self._http.post(self._url, json=body)
+        except httpx.HTTPError as error:
+            raise Retryable(
+                f"solana rpc {self.host} did not answer {method}: {type(error).__name__}"
+            ) from None
+        if answer.status_code == 429 or answer.status_code >= 500:
+            raise Retryable(f"solana rpc {self.host} answered {method} with HTTP {answer.status_code}")
+        try:
+            parsed = answer.json()
+        except ValueError:
+            raise Retryable(
+                f"solana rpc {self.host} answered {method} unparsably (HTTP {answer.status_code})"
+            ) from None
+        failure = parsed.get("error") if isinstance(parsed, dict) else None
+        if isinstance(failure, dict):
+            code, message = int(failure.get("code", 0)), str(failure.get("message", ""))
+            if code in RETRYABLE_CODES:
+                raise Retryable(f"solana rpc {self.host}: {method}: {message} ({code})")
+            raise RpcError(self.host, method, code, message, failure.get("data"))
+        if answer.status_code >= 400:
+            raise RpcError(self.host, method, answer.status_code, f"HTTP {answer.status_code}")
+        if not isinstance(parsed, dict) or "result" not in parsed:
+            raise Retryable(f"solana rpc {self.host} answered {method} without a result")
+        return parsed["result"]
+
+    async def read(self, method: str, params: list[Any]) -> Any:
+        """A call without effect, tried a few times. Raises `Retryable` or `RpcError`."""
+        for attempt in itertools.count(1):
+            try:
+                return await self.call(method, params)
+            except Retryable:
+                if attempt >= self._attempts:
+                    raise
+                await self._clock.sleep(0.25 * 2 ** (attempt - 1))
+        raise AssertionError("unreachable")
+
+    async def send_transaction(
+        self, raw: bytes, *, skip_preflight: bool = False, max_retries: int | None = None
+    ) -> Outcome[str]:
+        """Hand signed bytes to the node. Confirmed(signature) = the node took them, which is not yet a
+        landing.
+
+        Rejected only where these bytes can never execute anywhere: a signature that does not verify, or a
+        payload that is too large. A failed preflight is Unknown: the same bytes may already be on their way
+        by another road.
+        """
+        config: dict[str, Any] = {
+            "encoding": "base64",
+            "skipPreflight": skip_preflight,
+            "preflightCommitment": "confirmed",
+        }
+        if max_retries is not None:
+            config["maxRetries"] = max_retries
+        try:
+            answer = await self.call("sendTransaction", [base64.b64encode(raw).decode(), config])
+        except Retryable as error:
+            return Unknown(str(error))
+        except RpcError as error:
+            if error.code == SIGNATURE_VERIFICATION_FAILED or (
+                error.code == INVALID_PARAMS and "too large" in error.message
+            ):
+                return Rejected(str(error))
+            return Unknown(str(error))
+        return Confirmed(str(answer))
+
+    async def get_latest_blockhash(self, commitment: str = "processed") -> LatestBlockhash:
+        answer = await self.read("getLatestBlockhash", [{"commitment": commitment}])
+        value = answer["value"]
+        return LatestBlockhash(
+            value["blockhash"], int(value["lastValidBlockHeight"]), int(answer["context"]["slot"])
+        )
+
+    async def get_block_height(self, commitment: str = "finalized") -> int:
+        return int(await self.read("getBlockHeight", [{"commitment": commitment}]))
+
+    async def get_slot(self, commitment: str = "processed") -> int:
+        return int(await self.read("getSlot", [{"commitment": commitment}]))
+
+    async def get_epoch_info(self, commitment: str = "finalized") -> EpochInfo:
+        """Slot and block height of one and the same bank, unlike `getSlot` followed by `getBlockHeight`."""
+        answer = await self.read("getEpochInfo", [{"commitment": commitment}])
+        return EpochInfo(int(answer["epoch"]), int(answer["absoluteSlot"]), int(answer["blockHeight"]))
+
+    async def get_signature_statuses(self, signatures: list[str], *, history: bool) -> Statuses:
+        answer = await self.read("getSignatureStatuses", [signatures, {"searchTransactionHistory": history}])
+        found = [None if one is None else SignatureStatus.of(one) for one in answer["value"]]
+        if len(found) != len(signatures):
+            raise Retryable(
+                f"solana rpc {self.host} answered {len(found)} statuses for {len(signatures)} signatures"
+            )
+        return Statuses(int(answer["context"]["slot"]), found)
+
+    async def get_transaction(self, signature: str, commitment: str = "confirmed") -> dict[str, Any] | None:
+        """The landed transaction with its metadata (`meta.err`, `meta.fee`, token balances), or None."""
+        config = {
+            "encoding": "json",
+            "commitment": commitment,
+            "maxSupportedTransactionVersion": MAX_SUPPORTED_VERSION,
+        }
+        found = await self.read("getTransaction", [signature, config])
+        return found if isinstance(found, dict) else None
+
+    async def get_balance(self, pubkey: str, commitment: str = "confirmed") -> int:
+        """Lamports of an account."""
+        return int((await self.read("getBalance", [pubkey, {"commitment": commitment}]))["value"])
+
+    async def get_multiple_accounts(
+        self, pubkeys: list[str], commitment: str = "confirmed"
+    ) -> list[AccountInfo | None]:
+        config = {"encoding": "base64", "commitment": commitment}
+        answer = await self.read("getMultipleAccounts", [pubkeys, config])
+        return [None if one is None else self._account(one) for one in answer["value"]]
+
+    async def get_account(self, pubkey: str, commitment: str = "confirmed") -> AccountInfo | None:
+        return (await self.get_multiple_accounts([pubkey], commitment))[0]
+
+    async def get_token_accounts(
+        self, owner: str, mint: str, commitment: str = "confirmed"
+    ) -> list[tuple[str, AccountInfo]]:
+        """(address, account) of every token account of this owner and mint."""
+        config = {"encoding": "base64", "commitment": commitment}
+        answer = await self.read("getTokenAccountsByOwner", [owner, {"mint": mint}, config])
+        return [(one["pubkey"], self._account(one["account"])) for one in answer["value"]]
+
+    async def get_recent_prioritization_fees(self, writable: list[str]) -> list[PrioritizationFee]:
+        """Per cached block the lowest fee that landed while locking these accounts, in micro-lamports per
+        unit.
+        """
+        answer = await self.read("getRecentPrioritizationFees", [writable[:128]])
+        return [PrioritizationFee(int(one["slot"]), int(one["prioritizationFee"])) for one in answer]
+
+    async def get_recent_performance_samples(self, limit: int = 5) -> list[PerformanceSample]:
+        answer = await self.read("getRecentPerformanceSamples", [limit])
+        return [
+            PerformanceSample(int(one["slot"]), int(one["numSlots"]), float(one["samplePeriodSecs"]))
+            for one in answer
+        ]
+
+    async def get_minimum_balance_for_rent_exemption(self, size_bytes: int) -> int:
+        """Lamports; asked every time, since rent is being lowered in steps."""
+        return int(await self.read("getMinimumBalanceForRentExemption", [size_bytes]))
+
+    async def is_healthy(self) -> bool:
+        """False while the node says that it is behind or does not answer. A halted cluster still looks
+        healthy.
+        """
+        try:
+            return bool(await self.call("getHealth", []) == "ok")
+        except (Retryable, RpcError):
+            return False
+
+    def _account(self, one: dict[str, Any]) -> AccountInfo:
+        data, encoding = one["data"]
+        if encoding != "base64":
+            raise Retryable(f"solana rpc {self.host} answered account data as {encoding}, asked for base64")
+        try:
+            return AccountInfo(str(one["owner"]), int(one["lamports"]), base64.b64decode(data, validate=True))
+        except (binascii.Error, ValueError):
+            raise Retryable(f"solana rpc {self.host} answered account data that is not base64") from None

@@ -1,0 +1,215 @@
+"""All settings: one TOML file, overridden by `EVENKEEL_…` environment variables, validated before anything starts.
+
+Lookup: the given path, else `EVENKEEL_CONFIG`, else `./evenkeel.toml`, else the settings a demo left in `out/demo`.
+A nested setting is written with two underscores, e.g. `EVENKEEL_HYPERLIQUID__URL`. Secrets never stand in the TOML: they
+come from the environment (`EVENKEEL_HYPERLIQUID_KEY`, `EVENKEEL_SOLANA_KEY`, `EVENKEEL_ASGARD_API_KEY`) or from a file
+that the TOML names (`key_file`, `api_key_file`).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import urlparse
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from evenkeel.errors import OperatorError
+from strategy.limits import RiskLimits, StrategySettings
+
+DEMO_SETTINGS = Path("out/demo/evenkeel.toml")
+HYPERLIQUID_MAINNET = "https://api.hyperliquid.xyz"
+_FORBIDDEN_IN_TOML = re.compile(r"^(key|private_key|secret|secret_key|api_key|password|mnemonic|seed)$")
+_SECRET_ENV = {
+    "hyperliquid": "EVENKEEL_HYPERLIQUID_KEY",
+    "solana": "EVENKEEL_SOLANA_KEY",
+    "asgard": "EVENKEEL_ASGARD_API_KEY",
+}
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @field_validator("url", "rpc_url", "second_rpc_url", "world_url", "api_url", check_fields=False)
+    @classmethod
+    def _is_url(cls, value: str) -> str:
+        parsed = urlparse(value)
+        if value and (parsed.scheme not in ("http", "https") or not parsed.netloc):
+            raise ValueError("must be an http:// or https:// URL")
+        return value.rstrip("/")
+
+
+class Database(_Section):
+    """Where the ledger is: SQLite (`sqlite:///path`) or PostgreSQL (`postgresql+psycopg://…`)."""
+
+    url: str = "sqlite:///evenkeel.db"
+
+    @field_validator("url")
+    @classmethod
+    def _is_url(cls, value: str) -> str:
+        if not value.startswith(("sqlite:///", "postgresql+psycopg://")):
+            raise ValueError("must start with sqlite:/// or postgresql+psycopg://")
+        return value
+
+
+class ClockSettings(_Section):
+    """Empty for real time; the control URL of running twins for their world's time."""
+
+    world_url: str = ""
+
+
+class Hyperliquid(_Section):
+    """The perpetual venue. `account_address` is the account that trades; the key may be an agent's of that account."""
+
+    url: str = HYPERLIQUID_MAINNET
+    account_address: str = ""
+    key_file: Path | None = None
+    timeout_s: float = Field(default=10.0, gt=0, le=120)
+    weight_per_minute: float = Field(default=1000.0, gt=0, le=1200)
+    order_life_s: float = Field(default=10.0, ge=2, le=60)
+    """`expiresAfter` of an order: after this it can no longer execute."""
+
+    @field_validator("account_address")
+    @classmethod
+    def _is_address(cls, value: str) -> str:
+        if value and not re.fullmatch(r"0x[0-9a-fA-F]{40}", value):
+            raise ValueError("must be 0x followed by 40 hex digits")
+        return value
+
+
+class Solana(_Section):
+    """The chain of the long leg. A second provider, where given, must agree before an attempt is called dead."""
+
+    rpc_url: str = "https://api.mainnet-beta.solana.com"
+    second_rpc_url: str = ""
+    key_file: Path | None = None
+    timeout_s: float = Field(default=10.0, gt=0, le=120)
+    requests_per_minute: float = Field(default=600.0, gt=0)
+    max_fee_sol: float = Field(default=0.01, gt=0, le=0.1)
+    max_fee_emergency_sol: float = Field(default=0.02, gt=0, le=0.2)
+
+
+class Asgard(_Section):
+    """The margin aggregator. Without an API key the venue allows one request a second per address."""
+
+    url: str = "https://v2-ultra-edge.asgard.finance/margin-trading"
+    api_key_file: Path | None = None
+    timeout_s: float = Field(default=15.0, gt=0, le=120)
+    requests_per_minute: float = Field(default=60.0, gt=0)
+    jito_tip_lamports: int = Field(default=0, ge=0, le=10_000_000)
+
+
+class MonitorSettings(_Section):
+    """How often the monitor looks: in calm, and while a danger condition is running."""
+
+    interval_s: float = Field(default=30.0, ge=1, le=3600)
+    danger_interval_s: float = Field(default=2.0, ge=0.5, le=30)
+
+
+class PrefectSettings(_Section):
+    """The Prefect API; empty means `PREFECT_API_URL`, and without either the flows run bare."""
+
+    api_url: str = ""
+
+
+class Settings(BaseSettings):
+    """Everything that can be set. Unknown names are refused, so that a typo cannot pass for a default."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="EVENKEEL_", env_nested_delimiter="__", extra="forbid", frozen=True
+    )
+
+    database: Database = Database()
+    clock: ClockSettings = ClockSettings()
+    hyperliquid: Hyperliquid = Hyperliquid()
+    solana: Solana = Solana()
+    asgard: Asgard = Asgard()
+    monitor: MonitorSettings = MonitorSettings()
+    prefect: PrefectSettings = PrefectSettings()
+    strategy: StrategySettings = StrategySettings()
+    limits: RiskLimits = RiskLimits()
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment wins over the file (whose content is passed at construction)."""
+        return env_settings, init_settings
+
+    def secret(self, name: Literal["hyperliquid", "solana", "asgard"]) -> SecretStr | None:
+        """The secret of a venue from its environment variable, else from the file the settings name, else None."""
+        variable = _SECRET_ENV[name]
+        if value := os.environ.get(variable, "").strip():
+            return SecretStr(value)
+        path = {
+            "hyperliquid": self.hyperliquid.key_file,
+            "solana": self.solana.key_file,
+            "asgard": self.asgard.api_key_file,
+        }[name]
+        if path is None:
+            return None
+        try:
+            return SecretStr(path.expanduser().read_text().strip())
+        except OSError as error:
+            raise OperatorError(
+                f"the key file of {name}, {path}, cannot be read ({error.strerror}); fix the path or set {variable}"
+            ) from error
+
+
+def settings_path(given: Path | None = None) -> Path | None:
+    """The TOML file to use, or None where there is none. A file that was asked for by name must exist."""
+    asked = given or (Path(os.environ["EVENKEEL_CONFIG"]) if os.environ.get("EVENKEEL_CONFIG") else None)
+    if asked is not None:
+        if not asked.is_file():
+            raise OperatorError(f"settings file {asked} does not exist; give --config PATH or set EVENKEEL_CONFIG")
+        return asked
+    return next((path for path in (Path("evenkeel.toml"), DEMO_SETTINGS) if path.is_file()), None)
+
+
+def load_settings(given: Path | None = None) -> Settings:
+    """Read and validate. OperatorError in one line per wrong setting: which, its value, what is allowed."""
+    path = settings_path(given)
+    content: dict[str, Any] = {}
+    if path is not None:
+        try:
+            content = tomllib.loads(path.read_text())
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise OperatorError(f"settings file {path} is not readable TOML: {error}") from error
+        _refuse_secrets(path, content)
+    try:
+        return Settings(**content)
+    except ValidationError as error:
+        raise OperatorError(_explain(error, path)) from None
+
+
+def _refuse_secrets(path: Path, content: dict[str, Any], section: str = "") -> None:
+    for name, value in content.items():
+        if isinstance(value, dict):
+            _refuse_secrets(path, value, f"{section}{name}.")
+        elif _FORBIDDEN_IN_TOML.match(name):
+            raise OperatorError(
+                f"{path}: {section}{name} looks like a secret; secrets come from the environment "
+                f"({', '.join(_SECRET_ENV.values())}) or from a file named by key_file. Remove it from the TOML"
+            )
+
+
+def _explain(error: ValidationError, path: Path | None) -> str:
+    lines = []
+    for problem in error.errors(include_url=False):
+        name = ".".join(str(part) for part in problem["loc"]) or "settings"
+        value = problem.get("input")
+        shown = "" if isinstance(value, dict) or problem["type"] == "extra_forbidden" else f" = {value!r}"
+        what = "no such setting" if problem["type"] == "extra_forbidden" else problem["msg"]
+        what = what.removeprefix("Value error, ")
+        lines.append(f"setting {name}{shown}: {what} (from {path or 'the environment'} or EVENKEEL_ variables)")
+    return "; ".join(lines)

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 
 from evenkeel.clock import Clock
 from evenkeel.errors import Retryable
-from evenkeel.types import Confirmed, Outcome, Rejected, Unknown
+from evenkeel.types import Outcome, Rejected, Unknown
 from venues.solana.rpc import RpcError, SolanaRpc
 
 FOREIGN_BLOCKHASH_MARGIN = 32
@@ -92,7 +92,7 @@ class Confirmer:
                 f"{signature}: {rpc.host} answered at slot {after.context_slot}, behind {tip.absolute_slot}"
             )
         return Dead(
-            f"{signature} never landed: finalized height {tip.block_height} is past {lvbh_max} and {rpc.host}, "
+            f"{signature} never landed: finalized height {tip.block_height} passed {lvbh_max}; {rpc.host}, "
             f"asked with history at slot {after.context_slot}, does not know it"
         )
 
@@ -104,26 +104,25 @@ class Confirmer:
         patience_s: float = 20.0,
         poll_s: float = 1.0,
         resend_s: float = 2.0,
-        preflight_first: bool = True,
+        already_sent: bool = False,
+        preflight: bool = True,
     ) -> list[Fate]:
-        """Follow transactions, in order, until each landed or died, or `patience_s` has passed (then
-        Unknown).
+        """Follow transactions, in order, until each landed or died, or `patience_s` has passed (then Unknown).
 
         A later transaction of a build is sent by us only after the earlier ones landed without error: it may
-        need the accounts they create, and out of order it would land and fail. `preflight_first` sends each
-        at once, with preflight; otherwise somebody else has sent them and we start resending after
-        `resend_s`.
+        need the accounts they create, and out of order it would land and fail. With `already_sent` somebody
+        else has handed them over and we join in after `resend_s`; otherwise our first send is at once.
         """
         deadline_ms = self._clock.now_ms() + int(patience_s * 1000)
         fates: list[Fate] = [Unknown(f"{one.signature} not asked for yet") for one in payloads]
         sent_ms: dict[int, int] = {}
-        if not preflight_first:
+        if already_sent:
             sent_ms = dict.fromkeys(range(len(payloads)), self._clock.now_ms())
         while True:
             for index, payload in enumerate(payloads):
                 if isinstance(fates[index], Unknown):
                     fates[index] = await self._step(
-                        index, payload, lvbh_max, sent_ms, resend_s, _open_road(fates, index)
+                        index, payload, lvbh_max, sent_ms, resend_s, preflight, _open_road(fates, index)
                     )
             now = self._clock.now_ms()
             if all(not isinstance(fate, Unknown) for fate in fates) or now >= deadline_ms:
@@ -137,6 +136,7 @@ class Confirmer:
         lvbh_max: int,
         sent_ms: dict[int, int],
         resend_s: float,
+        preflight: bool,
         may_send: bool,
     ) -> Fate:
         now = self._clock.now_ms()
@@ -145,7 +145,7 @@ class Confirmer:
         refused: Rejected | None = None
         if payload.raw is not None and may_send and due:
             sent_ms[index] = now
-            answer = await self.send(payload.raw) if first else await self.resend(payload.raw)
+            answer = await (self.send if first and preflight else self.resend)(payload.raw)
             refused = answer if isinstance(answer, Rejected) else None
         fate = await self.fate(payload.signature, lvbh_max)
         if refused is not None and isinstance(fate, Unknown):
@@ -169,25 +169,3 @@ def _as_fate(signature: str, status: Any) -> Fate:
 
 def _open_road(fates: Sequence[Fate], index: int) -> bool:
     return all(isinstance(fate, Landed) and fate.err is None for fate in fates[:index])
-
-
-def outcome_of(fates: Sequence[Fate]) -> Outcome[list[Landed]]:
-    """One outcome for a whole build.
-
-    All landed without error: Confirmed. The last one decides what the build was for (earlier ones only set up
-    accounts), so it being dead or failed is a rejection once nothing is pending; a landed set-up then costs
-    only its fee.
-    """
-    landed = [fate for fate in fates if isinstance(fate, Landed) and fate.err is None]
-    if len(landed) == len(fates):
-        return Confirmed(landed)
-    for fate in fates:
-        if isinstance(fate, Unknown):
-            return fate
-    reasons = [
-        fate.evidence if isinstance(fate, Dead) else f"landed in slot {fate.slot} and failed: {fate.err}"
-        for fate in fates
-        if isinstance(fate, Dead) or (isinstance(fate, Landed) and fate.err is not None)
-    ]
-    prefix = f"{len(landed)} of {len(fates)} transactions landed (account set-up only); " if landed else ""
-    return Rejected(prefix + "; ".join(reasons))

@@ -10,7 +10,9 @@ from __future__ import annotations
 import base64
 import binascii
 import itertools
-from typing import Any
+from collections.abc import Awaitable, Callable
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
 from urllib.parse import urlsplit
 
 import httpx
@@ -33,6 +35,23 @@ MAX_SUPPORTED_VERSION = 1  # reading a v1 transaction with 0 fails the whole cal
 RETRYABLE_CODES = frozenset({429, -32429, -32603, -32004, -32005, -32007, -32014, -32016})
 SIGNATURE_VERIFICATION_FAILED = -32003
 INVALID_PARAMS = -32602
+
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def _typed(read: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:
+    """An answer of an unexpected shape is no answer: it becomes `Retryable`, never a stray KeyError."""
+
+    @wraps(read)
+    async def checked(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return await read(*args, **kwargs)
+        except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+            raise Retryable(f"solana rpc: odd answer to {read.__name__}: {type(error).__name__}") from None
+
+    return checked
 
 
 class RpcError(VenueRefused):
@@ -145,6 +164,7 @@ class SolanaRpc:
             return Unknown(str(error))
         return Confirmed(str(answer))
 
+    @_typed
     async def get_latest_blockhash(self, commitment: str = "processed") -> LatestBlockhash:
         answer = await self.read("getLatestBlockhash", [{"commitment": commitment}])
         value = answer["value"]
@@ -152,17 +172,21 @@ class SolanaRpc:
             value["blockhash"], int(value["lastValidBlockHeight"]), int(answer["context"]["slot"])
         )
 
+    @_typed
     async def get_block_height(self, commitment: str = "finalized") -> int:
         return int(await self.read("getBlockHeight", [{"commitment": commitment}]))
 
+    @_typed
     async def get_slot(self, commitment: str = "processed") -> int:
         return int(await self.read("getSlot", [{"commitment": commitment}]))
 
+    @_typed
     async def get_epoch_info(self, commitment: str = "finalized") -> EpochInfo:
         """Slot and block height of one and the same bank, unlike `getSlot` followed by `getBlockHeight`."""
         answer = await self.read("getEpochInfo", [{"commitment": commitment}])
         return EpochInfo(int(answer["epoch"]), int(answer["absoluteSlot"]), int(answer["blockHeight"]))
 
+    @_typed
     async def get_signature_statuses(self, signatures: list[str], *, history: bool) -> Statuses:
         answer = await self.read("getSignatureStatuses", [signatures, {"searchTransactionHistory": history}])
         found = [None if one is None else SignatureStatus.of(one) for one in answer["value"]]
@@ -172,6 +196,7 @@ class SolanaRpc:
             )
         return Statuses(int(answer["context"]["slot"]), found)
 
+    @_typed
     async def get_transaction(self, signature: str, commitment: str = "confirmed") -> dict[str, Any] | None:
         """The landed transaction with its metadata (`meta.err`, `meta.fee`, token balances), or None."""
         config = {
@@ -182,10 +207,12 @@ class SolanaRpc:
         found = await self.read("getTransaction", [signature, config])
         return found if isinstance(found, dict) else None
 
+    @_typed
     async def get_balance(self, pubkey: str, commitment: str = "confirmed") -> int:
         """Lamports of an account."""
         return int((await self.read("getBalance", [pubkey, {"commitment": commitment}]))["value"])
 
+    @_typed
     async def get_multiple_accounts(
         self, pubkeys: list[str], commitment: str = "confirmed"
     ) -> list[AccountInfo | None]:
@@ -193,9 +220,11 @@ class SolanaRpc:
         answer = await self.read("getMultipleAccounts", [pubkeys, config])
         return [None if one is None else self._account(one) for one in answer["value"]]
 
+    @_typed
     async def get_account(self, pubkey: str, commitment: str = "confirmed") -> AccountInfo | None:
         return (await self.get_multiple_accounts([pubkey], commitment))[0]
 
+    @_typed
     async def get_token_accounts(
         self, owner: str, mint: str, commitment: str = "confirmed"
     ) -> list[tuple[str, AccountInfo]]:
@@ -204,6 +233,7 @@ class SolanaRpc:
         answer = await self.read("getTokenAccountsByOwner", [owner, {"mint": mint}, config])
         return [(one["pubkey"], self._account(one["account"])) for one in answer["value"]]
 
+    @_typed
     async def get_recent_prioritization_fees(self, writable: list[str]) -> list[PrioritizationFee]:
         """Per cached block the lowest fee that landed while locking these accounts, in micro-lamports per
         unit.
@@ -211,6 +241,7 @@ class SolanaRpc:
         answer = await self.read("getRecentPrioritizationFees", [writable[:128]])
         return [PrioritizationFee(int(one["slot"]), int(one["prioritizationFee"])) for one in answer]
 
+    @_typed
     async def get_recent_performance_samples(self, limit: int = 5) -> list[PerformanceSample]:
         answer = await self.read("getRecentPerformanceSamples", [limit])
         return [
@@ -218,6 +249,7 @@ class SolanaRpc:
             for one in answer
         ]
 
+    @_typed
     async def get_minimum_balance_for_rent_exemption(self, size_bytes: int) -> int:
         """Lamports; asked every time, since rent is being lowered in steps."""
         return int(await self.read("getMinimumBalanceForRentExemption", [size_bytes]))

@@ -1,0 +1,219 @@
+"""Asgard's HTTP interface: reads are retried, builds are opaque blobs, submits are sent once and never judged
+final.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from decimal import Decimal
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+from pydantic import ValidationError
+
+from evenkeel.clock import Clock
+from evenkeel.errors import Retryable, VenueRefused
+from evenkeel.types import Confirmed, Outcome, Unknown
+from venues.asgard.models import LivePosition, PositionRecord, Strategy, TokenInfo
+from venues.ratebudget import RateBudget
+
+MAX_TRANSACTIONS = 4
+
+
+class BuildBlob:
+    """An answer of a build endpoint, kept whole because it must be handed back unchanged but for `signedTxs`.
+
+    Only `signedTxs` is understood. Its keys are not documented, so a missing or odd list fails closed, and
+    only key names are ever shown.
+    """
+
+    __slots__ = ("_body",)
+
+    def __init__(self, body: Any) -> None:
+        if not isinstance(body, dict):
+            raise VenueRefused("asgard", f"a build came as {type(body).__name__}, not as an object")
+        encoded = body.get("signedTxs")
+        if not isinstance(encoded, list) or not encoded or not all(isinstance(one, str) for one in encoded):
+            raise VenueRefused("asgard", f"a build has no list of transactions; its keys are {sorted(body)}")
+        if len(encoded) > MAX_TRANSACTIONS:
+            raise VenueRefused(
+                "asgard", f"a build has {len(encoded)} transactions, the limit is {MAX_TRANSACTIONS}"
+            )
+        self._body = body
+
+    @property
+    def encoded(self) -> list[str]:
+        return list(self._body["signedTxs"])
+
+    def hint(self, *names: str) -> Any:
+        """An undocumented field under any of these names, or None. Never the only source of anything."""
+        return next((self._body[name] for name in names if self._body.get(name) is not None), None)
+
+    def with_signed(self, encoded: list[str]) -> dict[str, Any]:
+        return self._body | {"signedTxs": encoded}
+
+    def __repr__(self) -> str:
+        return f"BuildBlob(keys={sorted(self._body)})"
+
+
+class AsgardClient:
+    """One service. Without a key the service allows one request a second for each IP address."""
+
+    def __init__(
+        self,
+        url: str,
+        clock: Clock,
+        *,
+        api_key: str | None = None,
+        budget: RateBudget | None = None,
+        timeout_s: float = 15.0,
+        attempts: int = 3,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        self._url = url.rstrip("/")
+        self.host = urlsplit(url).hostname or "?"
+        self._clock = clock
+        self._attempts = attempts
+        self._budget = budget or RateBudget(clock, per_minute=600 if api_key else 60, burst=1)
+        headers = {"X-API-Key": api_key} if api_key else {}
+        self._http = httpx.AsyncClient(
+            timeout=timeout_s, trust_env=False, headers=headers, transport=transport
+        )
+
+    def __repr__(self) -> str:
+        return f"AsgardClient({self.host})"
+
+    async def close(self) -> None:
+        await self._http.aclose()
+
+    async def _once(self, method: str, path: str, body: dict[str, Any] | None, **query: str) -> str:
+        """One request. Raises `Retryable` (unreachable, 429, 5xx) or `VenueRefused` (any other 4xx)."""
+        await self._budget.spend()
+        try:
+            answer = await self._http.request(method, self._url + path, json=body, params=query or None)
+        except httpx.HTTPError as error:
+            raise Retryable(f"asgard {self.host} did not answer {path}: {type(error).__name__}") from None
+        if answer.status_code == 429 or answer.status_code >= 500:
+            raise Retryable(
+                f"asgard {self.host} answered {path} with HTTP {answer.status_code}: {_wording(answer)}"
+            )
+        if answer.status_code >= 400:
+            raise VenueRefused("asgard", f"{path}: {_wording(answer)} (HTTP {answer.status_code})")
+        return answer.text
+
+    async def _read(self, method: str, path: str, body: dict[str, Any] | None = None, **query: str) -> Any:
+        """A request without effect on chain, retried; numbers arrive as Decimal."""
+        for attempt in itertools.count(1):
+            try:
+                text = await self._once(method, path, body, **query)
+                return json.loads(text, parse_float=Decimal)
+            except ValueError:
+                if attempt >= self._attempts:
+                    raise Retryable(f"asgard {self.host} answered {path} unparsably") from None
+            except Retryable:
+                if attempt >= self._attempts:
+                    raise
+            await self._clock.sleep(0.5 * 2 ** (attempt - 1))
+        raise AssertionError("unreachable")
+
+    async def markets(self) -> list[Strategy]:
+        """Every strategy on offer. A strategy that does not parse raises `VenueRefused` naming the field."""
+        answer = await self._read("GET", "/markets")
+        try:
+            return [Strategy.model_validate(one) for one in answer["strategies"].values()]
+        except (ValidationError, KeyError, AttributeError, TypeError) as error:
+            raise VenueRefused("asgard", f"/markets is not as documented: {_brief(error)}") from None
+
+    async def token_metadata(self) -> list[TokenInfo]:
+        answer = await self._read("GET", "/token-metadata")
+        try:
+            return [TokenInfo.model_validate(one) for one in answer["tokens"]]
+        except (ValidationError, KeyError, TypeError) as error:
+            raise VenueRefused("asgard", f"/token-metadata is not as documented: {_brief(error)}") from None
+
+    async def positions(self, wallet: str, which: str = "open") -> list[PositionRecord]:
+        """Database rows of a wallet; `which` is open, closed or all."""
+        path = "/positions" if which == "all" else f"/positions/{which}"
+        answer = await self._read("POST", path, {"walletPubkey": wallet})
+        rows = answer.get("positions") if isinstance(answer, dict) else answer
+        return [_record(one) for one in rows or []]
+
+    async def position(self, pda: str) -> PositionRecord | None:
+        """The database row of a position, or None where there is none."""
+        try:
+            answer = await self._read("POST", "/positions/by-pda", None, pda=pda)
+        except VenueRefused as error:
+            if "HTTP 404" in error.reason or "HTTP 422" in error.reason:
+                return None
+            raise
+        return _record(answer) if isinstance(answer, dict) and answer else None
+
+    async def refresh(self, positions: list[tuple[int, str]]) -> dict[str, LivePosition]:
+        """The live view of (protocol, PDA) pairs; a PDA that is not on chain is simply absent."""
+        if not positions:
+            return {}
+        body = {"positionPDAs": [{"protocol": protocol, "positionPDA": pda} for protocol, pda in positions]}
+        answer = await self._read("POST", "/refresh-positions", body)
+        try:
+            found = {pda: wire for pda, wire in answer["positions"].items() if wire}
+            return {pda: LivePosition.parse(pda, wire) for pda, wire in found.items()}
+        except (ValidationError, KeyError, AttributeError, TypeError) as error:
+            raise VenueRefused(
+                "asgard", f"/refresh-positions is not as documented: {_brief(error)}"
+            ) from None
+
+    async def build(self, path: str, body: dict[str, Any]) -> BuildBlob:
+        """Ask for unsigned transactions; without effect on chain. Raises `Retryable` or `VenueRefused`."""
+        text = await self._once("POST", path, body)
+        try:
+            return BuildBlob(json.loads(text))
+        except ValueError:
+            raise Retryable(f"asgard {self.host} answered {path} unparsably") from None
+
+    async def simulate(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        """A dry run of a build (`…-simulate`). Raises `VenueRefused` with the venue's reason."""
+        answer = await self._read("POST", path, body)
+        return answer if isinstance(answer, dict) else {}
+
+    async def submit(self, path: str, body: dict[str, Any]) -> Outcome[dict[str, Any]]:
+        """Hand over signed transactions, once. Confirmed = accepted, which our own node must still confirm.
+
+        Never Rejected: a refusal, a 5xx and a time-out alike say nothing about the chain.
+        """
+        try:
+            answer = json.loads(await self._once("POST", path, body))
+        except (Retryable, VenueRefused) as error:
+            return Unknown(str(error))
+        except ValueError:
+            return Unknown(f"asgard {self.host} answered {path} unparsably")
+        if not isinstance(answer, dict) or answer.get("success") is False or answer.get("error"):
+            return Unknown(f"asgard {self.host} answered {path} without success")
+        return Confirmed(answer)
+
+
+def _record(wire: Any) -> PositionRecord:
+    try:
+        return PositionRecord.model_validate(wire)
+    except ValidationError as error:
+        raise VenueRefused("asgard", f"a position record is not as documented: {_brief(error)}") from None
+
+
+def _brief(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        first = error.errors(include_url=False, include_input=False)[0]
+        return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"
+    return f"{type(error).__name__} {error}"
+
+
+def _wording(answer: httpx.Response) -> str:
+    """The venue's own words: `error` may be an object, a plain string, or missing from a page of HTML."""
+    try:
+        error = answer.json().get("error")
+    except (ValueError, AttributeError):
+        return "no error body"
+    if isinstance(error, dict):
+        parts = [str(error[key]) for key in ("code", "message") if error.get(key)]
+        return ": ".join(parts) or "empty error"
+    return str(error)[:200]

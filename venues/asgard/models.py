@@ -1,0 +1,217 @@
+"""Asgard's wire as it is: strategies, position records and the live view, tolerant of extra keys, units
+asserted.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from enum import IntEnum
+from typing import Any
+
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, field_validator
+
+from evenkeel.errors import VenueRefused
+
+MAX_CREDIBLE_APY = Decimal(5)
+"""500 % a year. A rate above it is a percentage that somebody forgot to divide."""
+
+
+class Protocol(IntEnum):
+    MARGINFI = 0
+    KAMINO = 1
+    SOLEND = 2
+    DRIFT = 3
+
+
+RESIZABLE = frozenset({Protocol.KAMINO})
+"""Documented for Kamino and Drift; Drift is frozen since April 2026 and disabled here."""
+
+
+class UnitChanged(VenueRefused):
+    """A number is not in the unit we were built for. Acting on it would be worse than stopping."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__("asgard", f"unit check: {reason}")
+
+
+class Wire(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True, populate_by_name=True)
+
+
+class LiquiditySource(Wire):
+    """One lending protocol behind a strategy. Rates are yearly fractions, capacities whole tokens."""
+
+    lending_protocol: int = Field(alias="lendingProtocol")
+    is_active: bool = Field(alias="isActive", default=False)
+    market_key: str = Field(alias="marketKey", default="")
+    token_a_bank: str = Field(alias="tokenABank")
+    token_b_bank: str = Field(alias="tokenBBank")
+    long_max_leverage: Decimal = Field(alias="longMaxLeverage", default=Decimal(0))
+    short_max_leverage: Decimal = Field(alias="shortMaxLeverage", default=Decimal(0))
+    token_a_max_deposit_capacity: Decimal = Field(alias="tokenAMaxDepositCapacity", default=Decimal(0))
+    token_a_max_borrow_capacity: Decimal = Field(alias="tokenAMaxBorrowCapacity", default=Decimal(0))
+    token_b_max_deposit_capacity: Decimal = Field(alias="tokenBMaxDepositCapacity", default=Decimal(0))
+    token_b_max_borrow_capacity: Decimal = Field(alias="tokenBMaxBorrowCapacity", default=Decimal(0))
+    token_a_lending_apy: Decimal = Field(alias="tokenALendingApyRate")
+    token_a_borrowing_apy: Decimal = Field(alias="tokenABorrowingApyRate", default=Decimal(0))
+    token_b_lending_apy: Decimal = Field(alias="tokenBLendingApyRate", default=Decimal(0))
+    token_b_borrowing_apy: Decimal = Field(alias="tokenBBorrowingApyRate")
+
+    @field_validator(
+        "token_a_lending_apy", "token_a_borrowing_apy", "token_b_lending_apy", "token_b_borrowing_apy"
+    )
+    @classmethod
+    def _is_a_fraction(cls, value: Decimal) -> Decimal:
+        if not -1 <= value <= MAX_CREDIBLE_APY:
+            raise ValueError(f"APY {value} is not a credible yearly fraction (0.05 = 5 %)")
+        return value
+
+    @property
+    def can_resize(self) -> bool:
+        return self.lending_protocol in RESIZABLE
+
+    @property
+    def usable(self) -> bool:
+        """Active as the venue says, and not the frozen Drift whatever the venue says."""
+        return self.is_active and self.lending_protocol != Protocol.DRIFT
+
+    @property
+    def max_ltv(self) -> Decimal | None:
+        """Highest loan-to-value at opening, `1 - 1/longMaxLeverage`."""
+        return 1 - 1 / self.long_max_leverage if self.long_max_leverage > 1 else None
+
+
+class Strategy(Wire):
+    """A token pair. Its key in `/markets` is a display name: select by mints, never by name."""
+
+    name: str = ""
+    token_a_mint: str = Field(alias="tokenAMint")
+    token_b_mint: str = Field(alias="tokenBMint")
+    liquidity_sources: list[LiquiditySource] = Field(alias="liquiditySources", default_factory=list)
+
+
+class TokenInfo(Wire):
+    """A row of `/token-metadata`. `price` is USD per whole token; 0 or missing means no price."""
+
+    symbol: str = ""
+    mint: str
+    decimals: int
+    price: Decimal | None = None
+
+
+class PositionRecord(Wire):
+    """A row of Asgard's database. It may be missing for a position that exists, and its metadata may come
+    late.
+    """
+
+    id: str
+    owner: str = Field(alias="ownerAddress", default="")
+    pda: str = Field(validation_alias=AliasChoices("positionPda", "positionPDA"))
+    protocol: int
+    state: int = 0
+    position_side: int = Field(alias="positionSide", default=0)
+    token_a_mint: str = Field(alias="tokenATokenMint")
+    token_b_mint: str = Field(alias="tokenBTokenMint")
+    leverage: Decimal | None = None
+    token_a_entry_price_usd: Decimal | None = Field(alias="tokenAEntryPriceUSD", default=None)
+    token_a_exit_price_usd: Decimal | None = Field(alias="tokenAExitPriceUSD", default=None)
+    entry_metadata: dict[str, Any] | None = Field(alias="entryMarketMetadata", default=None)
+    exit_metadata: dict[str, Any] | None = Field(alias="exitMarketMetadata", default=None)
+    open_fees: dict[str, Any] | None = Field(alias="openFeesMetadata", default=None)
+    close_fees: dict[str, Any] | None = Field(alias="closeFeesMetadata", default=None)
+    open_tx: str | None = Field(alias="openTxHash", default=None)
+    close_tx: str | None = Field(alias="closeTxHash", default=None)
+    token_a_amount_entry: Decimal | None = Field(alias="tokenAAmountUIEntry", default=None)
+    token_b_amount_entry: Decimal | None = Field(alias="tokenBAmountUIEntry", default=None)
+    token_a_amount_current: Decimal | None = Field(alias="tokenAAmountUICurrent", default=None)
+    token_b_amount_current: Decimal | None = Field(alias="tokenBAmountUICurrent", default=None)
+    leverage_current: Decimal | None = Field(alias="leverageCurrent", default=None)
+    update_count: int | None = Field(alias="updateCount", default=None)
+
+    @field_validator("id", mode="before")
+    @classmethod
+    def _id_as_text(cls, value: Any) -> Any:
+        return str(value) if isinstance(value, int) else value
+
+    @property
+    def is_long(self) -> bool:
+        return self.position_side == 0
+
+    @property
+    def token_a_amount(self) -> Decimal | None:
+        """Whole tokens A as the database has them: current, or entry where there was no update."""
+        return (
+            self.token_a_amount_current
+            if self.token_a_amount_current is not None
+            else self.token_a_amount_entry
+        )
+
+
+class Balance(Wire):
+    """One bank of a live position, quantities in whole tokens."""
+
+    mint: str
+    assets: Decimal = Field(alias="assetsQt", default=Decimal(0))
+    liabs: Decimal = Field(alias="liabsQt", default=Decimal(0))
+
+
+class LivePosition(Wire):
+    """A position as `/refresh-positions` reads it from the chain."""
+
+    pda: str
+    authority: str
+    health_pct: Decimal
+    balances: dict[str, Balance]
+
+    @classmethod
+    def parse(cls, pda: str, wire: dict[str, Any]) -> LivePosition:
+        """`balances` on the wire is a list of single-key objects. Raises `UnitChanged` for a health outside
+        0..100.
+        """
+        summary = wire["summary"]
+        health = Decimal(str(summary["healthFactor"]))
+        if not 0 <= health <= 100:
+            raise UnitChanged(f"healthFactor {health} of {pda} is not a percentage between 0 and 100")
+        balances = {
+            bank: Balance.model_validate(entry)
+            for one in summary["booksAndBalances"]["balances"]
+            for bank, entry in one.items()
+        }
+        return cls(
+            pda=str(wire.get("accountAddress") or pda),
+            authority=str(wire["authority"]),
+            health_pct=health,
+            balances=balances,
+        )
+
+    def collateral(self) -> Balance | None:
+        """The one bank with assets; None when empty. Raises `VenueRefused` for more than one."""
+        return self._only([one for one in self.balances.values() if one.assets > 0], "collaterals")
+
+    def debt(self) -> Balance | None:
+        return self._only([one for one in self.balances.values() if one.liabs > 0], "debts")
+
+    def _only(self, found: list[Balance], what: str) -> Balance | None:
+        if len(found) > 1:
+            raise VenueRefused("asgard", f"position {self.pda} has {len(found)} {what}, expected one")
+        return found[0] if found else None
+
+
+def check_health_unit(pda: str, health_pct: Decimal, ltv: Decimal, max_ltv: Decimal | None) -> None:
+    """Health is 100 x (1 - LTV/LT), so it implies a liquidation threshold LT, which must lie between the
+    highest LTV that may be opened and 1 (reference/solana-asgard.md 6.1). A fraction in place of a
+    percentage implies LT = LTV and is caught here. Skipped close to liquidation, where both readings
+    agree. Raises `UnitChanged`.
+    """
+    if health_pct <= 1 and max_ltv is not None and ltv < max_ltv * Decimal("0.97"):
+        raise UnitChanged(
+            f"healthFactor {health_pct} of {pda} at a loan-to-value of {ltv:.3f} "
+            f"(openable up to {max_ltv:.3f}): it looks like a fraction, not a percentage"
+        )
+    if health_pct < 100:
+        implied = ltv / (1 - health_pct / 100)
+        if implied > Decimal("1.02"):
+            raise UnitChanged(
+                f"healthFactor {health_pct} of {pda} at a loan-to-value of {ltv:.3f} implies a liquidation "
+                f"threshold of {implied:.3f}, above 1"
+            )

@@ -1,0 +1,133 @@
+"""The ground of every repository: one short transaction per call, the fence check, and the audit log."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, TypeVar, cast
+
+from sqlalchemy import Connection, Engine, Select, Table, select
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import IntegrityError, OperationalError
+
+from evenkeel.clock import Clock
+from evenkeel.errors import Bug, LostRace, Retryable
+from state.engine import first_line
+from state.models import Fence, LeaseTable, Row, TransitionTable
+
+R = TypeVar("R", bound=Row)
+AnyFence = Fence | tuple[str, int] | None
+
+
+def table_of(model: type[Any]) -> Table:
+    """The SQL table behind a `…Table` class."""
+    return cast(Table, model.__table__)
+
+
+LEASES = table_of(LeaseTable)
+TRANSITIONS = table_of(TransitionTable)
+
+
+class Database:
+    """Connections and transactions. Callers get frozen rows, never live objects."""
+
+    def __init__(self, engine: Engine, clock: Clock) -> None:
+        self._engine = engine
+        self.clock = clock
+
+    def close(self) -> None:
+        """Give back all connections."""
+        self._engine.dispose()
+
+    @contextmanager
+    def _read(self) -> Iterator[Connection]:
+        try:
+            with self._engine.connect() as connection, connection.begin():
+                yield connection
+        except OperationalError as error:
+            raise Retryable(f"database cannot be read now: {first_line(error)}") from error
+
+    @contextmanager
+    def _write(self, fence: AnyFence = None) -> Iterator[Connection]:
+        """One transaction. With a fence it fails, changing nothing, once the lease has moved on."""
+        try:
+            with (
+                self._engine.connect().execution_options(evenkeel_write=True) as connection,
+                connection.begin(),
+            ):
+                if fence is not None:
+                    check_fence(connection, fence)
+                yield connection
+        except OperationalError as error:
+            raise Retryable(f"database cannot be written now: {first_line(error)}") from error
+        except IntegrityError as error:
+            raise Bug(f"database refused a write that breaks a rule: {first_line(error)}") from error
+
+    def _rows(self, row_type: type[R], query: Select[Any]) -> list[R]:
+        with self._read() as connection:
+            return fetch(connection, row_type, query)
+
+
+def check_fence(connection: Connection, fence: Fence | tuple[str, int]) -> None:
+    """Raise LostRace unless the lease still has the fence's token; on PostgreSQL it cannot move before we commit."""
+    name, token = fence
+    row = connection.execute(
+        select(LEASES.c.token, LEASES.c.owner).where(LEASES.c.name == name).with_for_update(read=True)
+    ).first()
+    if row is None or row.token != token or row.owner is None:
+        raise LostRace(f"lease {name!r} is no longer held with token {token}: another worker writes here now")
+
+
+def token_of(fence: AnyFence) -> int | None:
+    """The number stored beside a write, to see later who made it."""
+    return None if fence is None else fence[1]
+
+
+def fetch(connection: Connection, row_type: type[R], query: Select[Any]) -> list[R]:
+    """All rows of a query as frozen values."""
+    return [row_type.model_validate(dict(row)) for row in connection.execute(query).mappings()]
+
+
+def fetch_one(connection: Connection, row_type: type[R], query: Select[Any]) -> R | None:
+    """The first row of a query, if any."""
+    row = connection.execute(query.limit(1)).mappings().first()
+    return None if row is None else row_type.model_validate(dict(row))
+
+
+def values_of(row: Row) -> dict[str, Any]:
+    """The columns to insert for a row; a key that the database gives is left out."""
+    return {
+        name: getattr(row, name) for name in type(row).model_fields if not (name == "id" and row.id is None)
+    }  # type: ignore[attr-defined]
+
+
+def insert_new(connection: Connection, table: Table, values: Mapping[str, Any]) -> bool:
+    """Insert unless a row with the same key, or any of the same keys, is there; True when it was inserted."""
+    build = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    statement = build(table).values(**values).on_conflict_do_nothing()
+    return connection.execute(statement).rowcount == 1
+
+
+def log_move(
+    connection: Connection,
+    entity: str,
+    entity_id: str,
+    from_state: str,
+    to_state: str,
+    *,
+    note: str,
+    at_ms: int,
+    fence: AnyFence,
+) -> None:
+    """Append one line to the audit log, in the transaction of the move itself."""
+    connection.execute(
+        TRANSITIONS.insert().values(
+            entity=entity,
+            entity_id=entity_id,
+            from_state=from_state,
+            to_state=to_state,
+            note=note,
+            at_ms=at_ms,
+            fence=token_of(fence),
+        )
+    )

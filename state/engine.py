@@ -1,0 +1,152 @@
+"""Opens the database: safe settings per engine, transactions that begin as writers, and the check of the schema."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError, OperationalError
+
+from evenkeel.errors import OperatorError
+
+BUSY_TIMEOUT_MS = 10_000
+_UPGRADE_LOCK = 0x65766B6C  # one number shared by all who upgrade, so that two of them take turns
+
+
+def parse_url(url: str) -> URL:
+    """`sqlite:///path` or `postgresql://…`, the latter always through psycopg 3. Raises OperatorError."""
+    try:
+        parsed = make_url(url)
+    except ArgumentError as error:
+        raise OperatorError(
+            "database URL cannot be read: give sqlite:///file or postgresql://host/name"
+        ) from error
+    backend = parsed.drivername.split("+")[0]
+    if backend == "sqlite" and parsed.database and parsed.database != ":memory:":
+        return parsed.set(drivername="sqlite+pysqlite")
+    if backend in ("postgresql", "postgres"):
+        return parsed.set(drivername="postgresql+psycopg")
+    raise OperatorError(
+        f"database URL {shown(parsed)} is not supported: give sqlite:///file or postgresql://host/name"
+    )
+
+
+def shown(url: URL) -> str:
+    """The URL as it may be printed, without its password."""
+    return url.render_as_string(hide_password=True)
+
+
+def make_engine(url: URL) -> Engine:
+    """An engine with durable, serial writes. Does not connect yet."""
+    if url.drivername.startswith("postgresql"):
+        return create_engine(url, pool_pre_ping=True, connect_args={"connect_timeout": 10})
+    engine = create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_MS / 1000, "check_same_thread": False})
+
+    @event.listens_for(engine, "connect")
+    def _settings(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None  # the driver must not begin or commit by itself
+        cursor = connection.cursor()
+        cursor.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
+        cursor.execute("PRAGMA journal_mode=WAL")
+        cursor.execute(
+            "PRAGMA synchronous=FULL"
+        )  # a commit survives the loss of power: keys are stored before sending
+        cursor.execute("PRAGMA foreign_keys=ON")
+        cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        # A transaction that reads first and writes later could find its snapshot stale; a writer queues up at once.
+        writes = connection.get_execution_options().get("evenkeel_write", False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    return engine
+
+
+def alembic_config() -> Config:
+    """Where the migrations are, without an ini file: they ship inside this package."""
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
+    return config
+
+
+def head_revision() -> str:
+    """The schema version that this program is written for."""
+    head = ScriptDirectory.from_config(alembic_config()).get_current_head()
+    assert head is not None
+    return head
+
+
+def _is_known(revision: str) -> bool:
+    scripts = ScriptDirectory.from_config(alembic_config())
+    return revision in {script.revision for script in scripts.walk_revisions()}
+
+
+@contextmanager
+def reachable(url: URL) -> Iterator[None]:
+    """Turn a database that cannot be reached or read into one clear line for the operator."""
+    try:
+        yield
+    except (OperationalError, NoSuchModuleError) as error:
+        raise OperatorError(f"database {shown(url)} cannot be opened: {first_line(error)}") from error
+    except DatabaseError as error:
+        raise OperatorError(f"database {shown(url)} is not usable: {first_line(error)}") from error
+
+
+def first_line(error: Exception) -> str:
+    """The driver's own wording in one line, without the SQL and its parameters."""
+    cause = getattr(error, "orig", None) or error
+    return (str(cause).strip().splitlines() or [type(cause).__name__])[0]
+
+
+def check_schema(engine: Engine, url: URL) -> None:
+    """Raise OperatorError unless the database is at exactly the version that this program is written for."""
+    if url.drivername.startswith("sqlite") and not Path(str(url.database)).is_file():
+        raise OperatorError(f"database {shown(url)} does not exist: run `evenkeel db upgrade`")
+    with reachable(url), engine.connect() as connection:
+        current = MigrationContext.configure(connection).get_current_revision()
+    head = head_revision()
+    if current == head:
+        return
+    if current is not None and not _is_known(current):
+        raise OperatorError(
+            f"database {shown(url)} has schema {current}, newer than this program knows ({head}): update evenkeel"
+        )
+    raise OperatorError(
+        f"database {shown(url)} has schema {current or 'none'}, needs {head}: run `evenkeel db upgrade`"
+    )
+
+
+def upgrade(url_text: str) -> str:
+    """Bring the database to this program's schema, creating it where it is a file; returns the version. Idempotent."""
+    url = parse_url(url_text)
+    if url.drivername.startswith("sqlite"):
+        try:
+            Path(str(url.database)).parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OperatorError(f"database {shown(url)} cannot be created: {error}") from error
+    engine = make_engine(url)
+    try:
+        with reachable(url), engine.connect().execution_options(evenkeel_write=True) as connection:
+            with connection.begin():
+                if connection.dialect.name == "postgresql":
+                    connection.execute(text("SELECT pg_advisory_xact_lock(:n)"), {"n": _UPGRADE_LOCK})
+                current = MigrationContext.configure(connection).get_current_revision()
+                if current is not None and not _is_known(current):
+                    raise OperatorError(
+                        f"database {shown(url)} has schema {current}, newer than this program knows: update evenkeel"
+                    )
+                config = alembic_config()
+                config.attributes["connection"] = connection
+                command.upgrade(config, "head")
+    finally:
+        engine.dispose()
+    return head_revision()

@@ -1,0 +1,18 @@
+"""Runs migrations on the connection that the program hands over; there is no second way to configure a database."""
+
+from __future__ import annotations
+
+from alembic import context
+from sqlmodel import SQLModel
+
+import state.ledger_models
+import state.models  # noqa: F401  (both imports fill the metadata)
+
+context.configure(
+    connection=context.config.attributes["connection"],
+    target_metadata=SQLModel.metadata,
+    transactional_ddl=True,
+    render_as_batch=context.config.attributes["connection"].dialect.name == "sqlite",
+)
+with context.begin_transaction():
+    context.run_migrations()

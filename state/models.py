@@ -1,0 +1,240 @@
+"""The tables that decide what may be done: positions, legs, intents, attempts, the audit log and leases.
+
+Each table is declared once: a frozen row class that callers get, and a `…Table` class that maps it to SQL.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from enum import StrEnum
+from typing import Any, ClassVar, NamedTuple
+
+from pydantic import ConfigDict
+from sqlalchemy import BigInteger, Index, Text, UniqueConstraint, text
+from sqlmodel import Field, SQLModel
+
+from evenkeel.types import IntentKind, IntentSpec, IntentState, LegSide, PositionStatus, VenueName
+from state.columns import BigId, ExactDecimal, Json, Word
+
+
+class Row(SQLModel):
+    """A plain value read from the database: immutable, detached, safe to keep."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")  # type: ignore[assignment]
+
+
+def money(**kwargs: Any) -> Any:
+    """A column of exact Decimals (USD, tokens, fractions)."""
+    return Field(sa_type=ExactDecimal, **kwargs)
+
+
+def word(**kwargs: Any) -> Any:
+    """A column of text."""
+    return Field(sa_type=Word, **kwargs)
+
+
+def ms(**kwargs: Any) -> Any:
+    """A column of integers of 64 bits, mostly milliseconds UTC."""
+    return Field(sa_type=BigInteger, **kwargs)
+
+
+def json_object(**kwargs: Any) -> Any:
+    """A column holding a JSON object."""
+    return Field(sa_type=Json, **kwargs)
+
+
+def row_id() -> Any:
+    """The autoincrementing key of a table whose rows have no name of their own."""
+    return Field(default=None, primary_key=True, sa_type=BigId)
+
+
+def where(condition: str) -> dict[str, Any]:
+    """The condition of a partial index, in the words of both databases."""
+    return {"sqlite_where": text(condition), "postgresql_where": text(condition)}
+
+
+class Fence(NamedTuple):
+    """Proof of holding a lease: writes that carry it fail once somebody else has taken the lease."""
+
+    name: str
+    token: int
+
+
+class LegStatus(StrEnum):
+    OPEN = "OPEN"
+    CLOSED = "CLOSED"
+
+
+class AttemptOutcome(StrEnum):
+    """NONE: not answered yet. REJECTED is the dead verdict: it did not happen and can no longer happen."""
+
+    NONE = "none"
+    UNKNOWN = "unknown"
+    CONFIRMED = "confirmed"
+    REJECTED = "rejected"
+
+
+class Position(Row):
+    """Two legs opened together. `facts` holds what the books need later (entry equity, fees quoted, reasons)."""
+
+    position_id: str = word(primary_key=True)
+    asset: str = word()
+    protocol: int | None = Field(default=None)
+    status: PositionStatus = word(index=True)
+    leverage: Decimal = money()
+    size_usd: Decimal | None = money(default=None)
+    target_long_qty: Decimal | None = money(default=None)
+    target_short_qty: Decimal | None = money(default=None)
+    ref_long_price_usd: Decimal | None = money(default=None)
+    ref_short_price_usd: Decimal | None = money(default=None)
+    expected_apr: Decimal | None = money(default=None)
+    facts: dict[str, Any] = json_object(default_factory=dict)
+    close_reason: str | None = word(default=None)
+    fence: int | None = ms(default=None)
+    created_ms: int = ms()
+    updated_ms: int = ms()
+    opened_ms: int | None = ms(default=None)
+    closed_ms: int | None = ms(default=None)
+
+
+class PositionTable(Position, table=True):
+    __tablename__ = "positions"
+
+
+class Leg(Row):
+    """One side of a position. `qty` is in base tokens, positive while open; `ref` is the position PDA or the coin."""
+
+    position_id: str = word(primary_key=True, foreign_key="positions.position_id")
+    side: LegSide = word(primary_key=True)
+    venue: VenueName = word()
+    ref: str = word()
+    asset: str = word()
+    protocol: int | None = Field(default=None)
+    qty: Decimal = money()
+    entry_price_usd: Decimal | None = money(default=None)
+    status: LegStatus = word(default=LegStatus.OPEN)
+    opened_ms: int = ms()
+    closed_ms: int | None = ms(default=None)
+    detail: dict[str, Any] = json_object(default_factory=dict)
+
+    @property
+    def is_open(self) -> bool:
+        return self.status is LegStatus.OPEN
+
+    def grown(self, qty: Decimal, price_usd: Decimal | None) -> Leg:
+        """The leg after `qty` more was added at `price_usd`; the entry price is weighted by quantity."""
+        entry = self.entry_price_usd
+        if entry is not None and price_usd is not None and self.qty + qty > 0:
+            entry = (entry * self.qty + price_usd * qty) / (self.qty + qty)
+        elif entry is None and self.qty == 0:
+            entry = price_usd
+        return self.model_copy(update={"qty": self.qty + qty, "entry_price_usd": entry})
+
+    def shrunk(self, qty: Decimal, at_ms: int) -> Leg:
+        """The leg after `qty` was taken away; closed at `at_ms` when nothing is left. The entry price stays."""
+        left = self.qty - qty
+        if left > 0:
+            return self.model_copy(update={"qty": left})
+        return self.model_copy(update={"qty": Decimal(0), "status": LegStatus.CLOSED, "closed_ms": at_ms})
+
+
+class LegTable(Leg, table=True):
+    __tablename__ = "legs"
+    __table_args__: ClassVar[Any] = (Index("ix_legs_status", "status"),)
+
+
+class Intent(Row):
+    """One thing to be done exactly once. `note` is what the build said; `result` is the receipt once confirmed."""
+
+    intent_id: str = word(primary_key=True)
+    position_id: str = word(foreign_key="positions.position_id")
+    venue: VenueName = word()
+    leg: LegSide = word()
+    kind: IntentKind = word()
+    step: int
+    state: IntentState = word(index=True)
+    order: dict[str, Any] = json_object()
+    note: dict[str, Any] = json_object(default_factory=dict)
+    attempts: int = Field(default=0)
+    deadline_ms: int | None = ms(default=None)
+    result: dict[str, Any] | None = json_object(default=None)
+    failure: str | None = word(default=None)
+    created_ms: int = ms()
+    updated_ms: int = ms()
+
+    @property
+    def spec(self) -> IntentSpec:
+        """The intent as venues take it."""
+        return IntentSpec(
+            intent_id=self.intent_id,
+            position_id=self.position_id,
+            venue=self.venue,
+            leg=self.leg,
+            kind=self.kind,
+            step=self.step,
+            order=self.order,
+        )
+
+
+class IntentTable(Intent, table=True):
+    __tablename__ = "intents"
+    __table_args__: ClassVar[Any] = (
+        UniqueConstraint("position_id", "leg", "kind", "step", name="uq_intents_step"),
+    )
+
+
+class Attempt(Row):
+    """One signed payload. `key` is enough to ask the venue what became of it. `sends` counts puts on the wire."""
+
+    intent_id: str = word(primary_key=True, foreign_key="intents.intent_id")
+    n: int = Field(primary_key=True)
+    key: dict[str, Any] = json_object()
+    signed_ms: int = ms()
+    sent_ms: int | None = ms(default=None)
+    sends: int = Field(default=0)
+    outcome: AttemptOutcome = word(default=AttemptOutcome.NONE)
+    evidence: str | None = word(default=None)
+    resolved_ms: int | None = ms(default=None)
+
+    @property
+    def is_dead(self) -> bool:
+        return self.outcome is AttemptOutcome.REJECTED
+
+
+class AttemptTable(Attempt, table=True):
+    __tablename__ = "attempts"
+    __table_args__: ClassVar[Any] = (
+        # The exactly-once rule itself: a second attempt cannot even be written before the first is proved dead.
+        Index("uq_attempts_one_alive", "intent_id", unique=True, **where("outcome <> 'rejected'")),
+    )
+
+
+class Transition(Row):
+    """One move, written in the transaction that made it. The database refuses to change or delete it."""
+
+    id: int | None = row_id()
+    entity: str = word()
+    entity_id: str = word()
+    from_state: str = word()
+    to_state: str = word()
+    note: str = Field(default="", sa_type=Text)
+    fence: int | None = ms(default=None)
+    at_ms: int = ms()
+
+
+class TransitionTable(Transition, table=True):
+    __tablename__ = "transitions"
+    __table_args__: ClassVar[Any] = (Index("ix_transitions_entity", "entity", "entity_id", "id"),)
+
+
+class Lease(Row):
+    """Who may write under a name until when. `token` only ever grows. A released lease has no owner."""
+
+    name: str = word(primary_key=True)
+    owner: str | None = word(default=None)
+    token: int = ms()
+    expires_ms: int = ms()
+
+
+class LeaseTable(Lease, table=True):
+    __tablename__ = "leases"

@@ -1,0 +1,166 @@
+"""What the watch keeps: alerts, pauses, running breaches and heartbeats."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import or_, select, update
+
+from evenkeel.errors import Bug
+from evenkeel.types import LegSide
+from state.columns import plain_json
+from state.database import AnyFence, Database, fetch_one, insert_new, table_of, values_of
+from state.ledger_models import (
+    Alert,
+    AlertTable,
+    Breach,
+    BreachTable,
+    Heartbeat,
+    HeartbeatTable,
+    Pause,
+    PauseTable,
+    Severity,
+)
+
+ALERTS = table_of(AlertTable)
+PAUSES = table_of(PauseTable)
+BREACHES = table_of(BreachTable)
+HEARTBEATS = table_of(HeartbeatTable)
+PAUSE_ALL = "all"
+
+
+class Watch(Database):
+    """Conditions that last longer than a process: each is at most once open at a time."""
+
+    def alert(self, kind: str, severity: Severity, text: str, subject: str = "") -> tuple[Alert, bool]:
+        """Raise an alert; (row, True) when it is new. While (kind, subject) is not acknowledged it only counts up,
+
+        with the latest text and the higher severity, so that a person is told once.
+        """
+        now = self.clock.now_ms()
+        fresh = Alert(kind=kind, subject=subject, severity=severity, text=text, at_ms=now, last_ms=now)
+        same = (ALERTS.c.kind == kind, ALERTS.c.subject == subject, ALERTS.c.acked_ms.is_(None))
+        with self._write() as db:
+            new = insert_new(db, ALERTS, values_of(fresh))
+            if not new:
+                known = fetch_one(db, Alert, select(ALERTS).where(*same).with_for_update())
+                worst = max((severity, known.severity if known else severity), key=list(Severity).index)
+                values = {"times": ALERTS.c.times + 1, "last_ms": now, "text": text, "severity": worst}
+                db.execute(update(ALERTS).where(*same).values(**values))
+            row = fetch_one(db, Alert, select(ALERTS).where(*same))
+        if row is None:
+            raise Bug(f"alert {kind} {subject} was acknowledged while it was raised: raise it again")
+        return row, new
+
+    def ack_alert(self, kind: str, subject: str = "") -> bool:
+        """Close the open alert, by a person or because the condition is over; False when none was open."""
+        same = (ALERTS.c.kind == kind, ALERTS.c.subject == subject, ALERTS.c.acked_ms.is_(None))
+        with self._write() as db:
+            return db.execute(update(ALERTS).where(*same).values(acked_ms=self.clock.now_ms())).rowcount == 1
+
+    def alerts(self, open_only: bool = False, since_ms: int | None = None) -> list[Alert]:
+        """Alerts in the order in which they were raised."""
+        query = select(ALERTS).order_by(ALERTS.c.at_ms, ALERTS.c.id)
+        if open_only:
+            query = query.where(ALERTS.c.acked_ms.is_(None))
+        if since_ms is not None:
+            query = query.where(ALERTS.c.last_ms >= since_ms)
+        return self._rows(Alert, query)
+
+    def pause(self, scope: str, reason: str, until_ms: int | None = None) -> Pause:
+        """Halt a scope (`entries`, `all`, or a venue's name). Pausing again for the same reason moves the end.
+
+        A pause whose end has passed is over; pausing then starts a new one.
+        """
+        now = self.clock.now_ms()
+        same = (PAUSES.c.scope == scope, PAUSES.c.reason == reason, PAUSES.c.resumed_ms.is_(None))
+        with self._write() as db:
+            lapsed = update(PAUSES).where(*same, PAUSES.c.until_ms <= now)
+            db.execute(lapsed.values(resumed_ms=PAUSES.c.until_ms))
+            fresh = Pause(scope=scope, reason=reason, since_ms=now, until_ms=until_ms)
+            if not insert_new(db, PAUSES, values_of(fresh)):
+                db.execute(update(PAUSES).where(*same).values(until_ms=until_ms))
+            row = fetch_one(db, Pause, select(PAUSES).where(*same))
+        if row is None:
+            raise Bug(f"pause of {scope} for {reason} was resumed while it was set: set it again")
+        return row
+
+    def resume(self, scope: str, reason: str | None = None) -> int:
+        """End the running pauses of a scope, for one reason or all; returns how many were ended."""
+        now = self.clock.now_ms()
+        running = [PAUSES.c.scope == scope, PAUSES.c.resumed_ms.is_(None)]
+        if reason is not None:
+            running.append(PAUSES.c.reason == reason)
+        with self._write() as db:
+            return int(db.execute(update(PAUSES).where(*running).values(resumed_ms=now)).rowcount)
+
+    def active_pauses(self, scope: str | None = None) -> list[Pause]:
+        """Pauses that hold now; with a scope, also those of `all`."""
+        now = self.clock.now_ms()
+        query = select(PAUSES).where(
+            PAUSES.c.resumed_ms.is_(None), or_(PAUSES.c.until_ms.is_(None), PAUSES.c.until_ms > now)
+        )
+        if scope is not None:
+            query = query.where(PAUSES.c.scope.in_([scope, PAUSE_ALL]))
+        return self._rows(Pause, query.order_by(PAUSES.c.since_ms, PAUSES.c.id))
+
+    def breach_start(
+        self, position_id: str, kind: str, leg: LegSide | None = None, fence: AnyFence = None
+    ) -> Breach:
+        """The running breach of this kind, begun now unless it has been running already: its `since_ms` stands."""
+        fresh = Breach(position_id=position_id, leg=leg or "", kind=kind, since_ms=self.clock.now_ms())
+        with self._write(fence) as db:
+            insert_new(db, BREACHES, values_of(fresh))
+            row = fetch_one(db, Breach, select(BREACHES).where(*_running(position_id, kind, leg)))
+        if row is None:
+            raise Bug(f"breach {kind} of {position_id} was cleared while it began: look again")
+        return row
+
+    def breach_fire(
+        self, position_id: str, kind: str, leg: LegSide | None = None, fence: AnyFence = None
+    ) -> bool:
+        """Note that the running breach has fired; True for the one caller that did it first."""
+        running = (*_running(position_id, kind, leg), BREACHES.c.fired_ms.is_(None))
+        with self._write(fence) as db:
+            fired = update(BREACHES).where(*running).values(fired_ms=self.clock.now_ms())
+            return db.execute(fired).rowcount == 1
+
+    def breach_clear(
+        self, position_id: str, kind: str, leg: LegSide | None = None, fence: AnyFence = None
+    ) -> bool:
+        """End the running breach: the condition does not hold any more. False when none was running."""
+        with self._write(fence) as db:
+            cleared = update(BREACHES).where(*_running(position_id, kind, leg))
+            return db.execute(cleared.values(cleared_ms=self.clock.now_ms())).rowcount == 1
+
+    def running_breaches(self, position_id: str | None = None) -> list[Breach]:
+        """Breaches that have not been cleared, oldest first."""
+        query = (
+            select(BREACHES)
+            .where(BREACHES.c.cleared_ms.is_(None))
+            .order_by(BREACHES.c.since_ms, BREACHES.c.id)
+        )
+        if position_id is not None:
+            query = query.where(BREACHES.c.position_id == position_id)
+        return self._rows(Breach, query)
+
+    def breaches(self, position_id: str) -> list[Breach]:
+        """Every breach of a position, running or over."""
+        query = select(BREACHES).where(BREACHES.c.position_id == position_id)
+        return self._rows(Breach, query.order_by(BREACHES.c.since_ms, BREACHES.c.id))
+
+    def beat(self, name: str, detail: dict[str, Any] | None = None) -> None:
+        """Say that a long-running part lives."""
+        values = {"at_ms": self.clock.now_ms(), "detail": plain_json(detail or {})}
+        with self._write() as db:
+            if not insert_new(db, HEARTBEATS, {"name": name, **values}):
+                db.execute(update(HEARTBEATS).where(HEARTBEATS.c.name == name).values(**values))
+
+    def heartbeats(self) -> list[Heartbeat]:
+        """The latest heartbeat of every part."""
+        return self._rows(Heartbeat, select(HEARTBEATS).order_by(HEARTBEATS.c.name))
+
+
+def _running(position_id: str, kind: str, leg: LegSide | None) -> tuple[Any, ...]:
+    here = (BREACHES.c.position_id == position_id, BREACHES.c.kind == kind, BREACHES.c.leg == (leg or ""))
+    return (*here, BREACHES.c.cleared_ms.is_(None))

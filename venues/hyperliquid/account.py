@@ -1,0 +1,193 @@
+"""What the account is, holds and was paid: mode, agent, margin, legs, fills, funding, ledger."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+from evenkeel.clock import Clock
+from evenkeel.errors import OperatorError
+from evenkeel.types import Fill, Frozen, FundingPayment, LegSide, LegView, VenueName
+from venues.hyperliquid import models as m
+from venues.hyperliquid.client import HyperliquidClient
+from venues.hyperliquid.margin import liquidation_distance
+from venues.hyperliquid.market import HOUR_MS, MarketData
+from venues.hyperliquid.orders import to_fill
+from venues.hyperliquid.signing import normal_address
+
+_PLAIN_MODES = ("default", "disabled")
+_LEAST_EQUITY_USD = Decimal("0.01")
+
+
+class AccountSummary(Frozen):
+    """The perpetuals account in USD. `free_margin_usd` opens positions; `withdrawable_usd` may leave the
+    account.
+
+    `margin_fraction` is cross account value over cross notional, None without a position.
+    """
+
+    account: str
+    account_value_usd: Decimal
+    withdrawable_usd: Decimal
+    free_margin_usd: Decimal
+    margin_used_usd: Decimal
+    total_notional_usd: Decimal
+    maintenance_usd: Decimal | None
+    margin_fraction: Decimal | None
+    observed_ms: int
+
+
+class LedgerUpdate(Frozen):
+    """Money that moved for another reason than trading or funding. `delta` is the venue's own record: its
+    fields, and whether an amount came or went, depend on `kind` (deposit, withdraw, accountClassTransfer,
+    ...)."""
+
+    time_ms: int
+    tx_hash: str
+    kind: str
+    usdc: Decimal | None
+    delta: dict[str, Any]
+
+
+class HyperliquidAccount:
+    """Reads of one account. `address` is the account that holds the positions, never an agent."""
+
+    def __init__(
+        self, client: HyperliquidClient, address: str, clock: Clock, market: MarketData | None = None
+    ) -> None:
+        self.client = client
+        self.address = normal_address(address)
+        self.clock = clock
+        self.market = market or MarketData(client, clock)
+
+    async def account_mode(self) -> str:
+        """The abstraction mode. OperatorError unless it is one in which the margin numbers are the
+        account."""
+        mode = await self.client.user_abstraction(self.address)
+        if mode not in _PLAIN_MODES:
+            raise OperatorError(
+                f"Hyperliquid account {self.address} is in mode {mode!r}; its perpetuals balance is not "
+                "readable. Sign userSetAbstraction('disabled') with the master key (an agent cannot), then move "
+                "USDC from spot to perpetuals with usdClassTransfer."
+            )
+        return mode
+
+    async def check_agent(self, signer_address: str) -> None:
+        """OperatorError unless the signer is the account itself or an agent that it approved and that has
+        not expired."""
+        signer = normal_address(signer_address)
+        if signer == self.address:
+            return
+        for agent in await self.client.extra_agents(self.address):
+            if agent.address.lower() == signer:
+                if agent.valid_until is not None and agent.valid_until <= self.clock.now_ms():
+                    raise OperatorError(
+                        f"Hyperliquid agent {signer} of {self.address} expired at {agent.valid_until} ms. "
+                        "Approve a new agent with the master key."
+                    )
+                return
+        # An agent approved without a name is not among the extra agents.
+        role = await self.client.user_role(signer)
+        if role.role == "agent" and str((role.data or {}).get("user", "")).lower() == self.address:
+            return
+        raise OperatorError(
+            f"Hyperliquid key {signer} is neither the account {self.address} nor an agent approved by it. "
+            "Check the account address in the settings, or approve the agent with the master key."
+        )
+
+    async def account(self) -> AccountSummary:
+        """The account's margin now."""
+        state = await self.client.clearinghouse_state(self.address)
+        cross = state.cross_margin_summary
+        ntl = cross.total_ntl_pos
+        return AccountSummary(
+            account=self.address,
+            account_value_usd=state.margin_summary.account_value,
+            withdrawable_usd=state.withdrawable,
+            free_margin_usd=max(Decimal(0), cross.account_value - cross.total_margin_used),
+            margin_used_usd=state.margin_summary.total_margin_used,
+            total_notional_usd=state.margin_summary.total_ntl_pos,
+            maintenance_usd=state.cross_maintenance_margin_used,
+            margin_fraction=cross.account_value / ntl if ntl else None,
+            observed_ms=state.time or self.clock.now_ms(),
+        )
+
+    async def legs(self) -> list[LegView]:
+        """Every perpetual position of the account, ours or not. Equity of a cross position is the whole
+        cross account: keep a carry short alone in its account."""
+        state = await self.client.clearinghouse_state(self.address)
+        observed = state.time or self.clock.now_ms()
+        return [
+            _leg(row.position, state.cross_margin_summary.account_value, observed)
+            for row in state.asset_positions
+            if row.position.szi != 0
+        ]
+
+    async def fills(self, since_ms: int, until_ms: int | None = None) -> list[Fill]:
+        """Fills on listed perpetuals in [since, until], oldest first, whoever placed the order (also
+        liquidations)."""
+        perps = await self.market.coins()
+        rows = await self.client.user_fills_by_time(self.address, since_ms, until_ms)
+        return [to_fill(row) for row in rows if row.coin in perps]
+
+    async def funding_payments(self, since_ms: int, until_ms: int | None = None) -> list[FundingPayment]:
+        """Hourly settlements on every coin in [since, until], oldest first; `usdc` > 0 was received."""
+        rows = await self.client.user_funding(self.address, since_ms, until_ms)
+        return [to_payment(self.address, row) for row in rows if row.delta.type == "funding"]
+
+    async def non_funding_ledger(self, since_ms: int, until_ms: int | None = None) -> list[LedgerUpdate]:
+        """Deposits, withdrawals and transfers in [since, until], oldest first."""
+        rows = await self.client.non_funding_ledger(self.address, since_ms, until_ms)
+        return [
+            LedgerUpdate(
+                time_ms=row.time,
+                tx_hash=row.hash,
+                kind=str(row.delta.get("type", "")),
+                usdc=Decimal(str(row.delta["usdc"])) if row.delta.get("usdc") is not None else None,
+                delta=row.delta,
+            )
+            for row in rows
+        ]
+
+
+def to_payment(account: str, row: m.WireUserFunding) -> FundingPayment:
+    """`usdc = -szi * oracle * rate`: a short (szi < 0) receives while the rate is positive. Keyed by the
+    full hour, because settlements are stamped some milliseconds, rarely minutes, after it."""
+    return FundingPayment(
+        account=account,
+        coin=row.delta.coin,
+        hour_ms=row.time // HOUR_MS * HOUR_MS,
+        time_ms=row.time,
+        usdc=row.delta.usdc,
+        position_size=row.delta.szi,
+        funding_rate_hourly=row.delta.funding_rate,
+    )
+
+
+def _leg(held: m.WirePosition, cross_value_usd: Decimal, observed_ms: int) -> LegView:
+    """Leverage is notional over equity; an account without equity counts as one cent, so that it reads as
+    enormous."""
+    is_short = held.szi < 0
+    isolated = held.leverage.type == "isolated"
+    equity = held.margin_used if isolated else cross_value_usd
+    distance = None
+    if held.liquidation_px is not None:
+        distance = liquidation_distance(
+            is_short=is_short, mark_px=held.mark_px, liquidation_px=held.liquidation_px
+        )
+    return LegView(
+        venue=VenueName.HYPERLIQUID,
+        side=LegSide.SHORT if is_short else LegSide.LONG,
+        ref=held.coin,
+        asset=held.coin,
+        qty=abs(held.szi),
+        exposure_sol=held.szi if held.coin == "SOL" else Decimal(0),
+        price_usd=held.mark_px,
+        notional_usd=held.position_value,
+        equity_usd=equity,
+        leverage=held.position_value / max(equity, _LEAST_EQUITY_USD),
+        liquidation_price_usd=held.liquidation_px,
+        liquidation_distance=distance,
+        entry_price_usd=held.entry_px,
+        observed_ms=observed_ms,
+    )

@@ -1,0 +1,254 @@
+"""The venue's HTTP interface: typed reads that are retried, and one write that never is."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable, Hashable
+from decimal import Decimal
+from types import TracebackType
+from typing import Any, TypeVar
+
+import httpx
+from pydantic import TypeAdapter, ValidationError
+
+from evenkeel.clock import Clock
+from evenkeel.errors import EvenkeelError, Retryable, VenueRefused
+from evenkeel.types import Confirmed, Outcome, Rejected, Unknown
+from venues.hyperliquid import models as m
+from venues.ratebudget import RateBudget
+
+VENUE = "hyperliquid"
+FUNDING_PAGE = 500
+FILLS_PAGE = 2000
+_READ_ATTEMPTS = 4
+_READ_BACKOFF_S = 0.25
+_RETRY_STATUS = (408, 425, 429)
+_NOT_EXECUTED_STATUS = (400, 404, 405, 413, 415, 422)
+"""HTTP answers that prove an action was refused before it was looked at."""
+
+T = TypeVar("T")
+RowT = TypeVar("RowT", m.WireFill, m.WireUserFunding, m.WireFundingRate, m.WireLedgerUpdate)
+
+_WEIGHT_2 = frozenset(
+    {"l2Book", "allMids", "clearinghouseState", "orderStatus", "spotClearinghouseState", "exchangeStatus"}
+)
+_ROWS_PER_WEIGHT = 20
+
+
+def info_weight(kind: str) -> float:
+    """IP weight of an `/info` request before its rows are counted (docs, "Rate limits and user limits")."""
+    if kind in _WEIGHT_2:
+        return 2
+    return 60 if kind == "userRole" else 20
+
+
+def default_budget(clock: Clock) -> RateBudget:
+    """At most 1140 of the 1200 weight units a minute that one IP address has: 300 saved up and 840
+    refilled."""
+    return RateBudget(clock, per_minute=840, burst=300)
+
+
+class HyperliquidClient:
+    """One venue URL. Share the `budget` between everything in the process that talks to the same host.
+
+    Reads raise `Retryable` (transport, 429, 5xx, an answer that cannot be parsed) after a few attempts, or
+    `VenueRefused`.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        clock: Clock,
+        *,
+        timeout_s: float = 10,
+        budget: RateBudget | None = None,
+        http: httpx.AsyncClient | None = None,
+    ) -> None:
+        self.base_url = base_url.rstrip("/")
+        self._clock = clock
+        self._budget = budget or default_budget(clock)
+        self._own_http = http is None
+        self._http = http or httpx.AsyncClient(timeout=timeout_s, trust_env=False)
+
+    async def __aenter__(self) -> HyperliquidClient:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close the connections that this client opened itself."""
+        if self._own_http:
+            await self._http.aclose()
+
+    # --- reads --------------------------------------------------------------------------------------------
+
+    async def meta(self) -> m.WireMeta:
+        return await self._info({"type": "meta"}, m.WireMeta)
+
+    async def meta_and_asset_ctxs(self) -> tuple[m.WireMeta, list[m.WireAssetCtx]]:
+        return await self._info({"type": "metaAndAssetCtxs"}, tuple[m.WireMeta, list[m.WireAssetCtx]])
+
+    async def l2_book(self, coin: str) -> m.WireBook:
+        return await self._info({"type": "l2Book", "coin": coin}, m.WireBook)
+
+    async def all_mids(self) -> dict[str, Decimal]:
+        return await self._info({"type": "allMids"}, dict[str, Decimal])
+
+    async def clearinghouse_state(self, user: str) -> m.WireClearinghouseState:
+        return await self._info({"type": "clearinghouseState", "user": user}, m.WireClearinghouseState)
+
+    async def order_status(self, user: str, oid: int | str) -> m.WireOrderStatus:
+        """By oid or cloid. `user` is the account, never an agent."""
+        return await self._info({"type": "orderStatus", "user": user, "oid": oid}, m.WireOrderStatus)
+
+    async def user_abstraction(self, user: str) -> str:
+        return await self._info({"type": "userAbstraction", "user": user}, str)
+
+    async def extra_agents(self, user: str) -> list[m.WireAgent]:
+        return await self._info({"type": "extraAgents", "user": user}, list[m.WireAgent])
+
+    async def user_role(self, user: str) -> m.WireUserRole:
+        return await self._info({"type": "userRole", "user": user}, m.WireUserRole)
+
+    async def user_fees(self, user: str) -> m.WireUserFees:
+        return await self._info({"type": "userFees", "user": user}, m.WireUserFees)
+
+    async def active_asset_data(self, user: str, coin: str) -> m.WireActiveAssetData:
+        return await self._info(
+            {"type": "activeAssetData", "user": user, "coin": coin}, m.WireActiveAssetData
+        )
+
+    async def user_fills_by_time(
+        self, user: str, start_ms: int, end_ms: int | None = None
+    ) -> list[m.WireFill]:
+        """Every fill in [start, end], oldest first. The venue keeps the latest 10,000."""
+        request = {"type": "userFillsByTime", "user": user}
+        return await self._pages(request, m.WireFill, FILLS_PAGE, lambda row: row.fill_id, start_ms, end_ms)
+
+    async def user_funding(
+        self, user: str, start_ms: int, end_ms: int | None = None
+    ) -> list[m.WireUserFunding]:
+        """Every funding payment in [start, end] on every coin, oldest first."""
+        request = {"type": "userFunding", "user": user}
+        return await self._pages(
+            request, m.WireUserFunding, FUNDING_PAGE, lambda row: (row.time, row.delta.coin), start_ms, end_ms
+        )
+
+    async def funding_history(
+        self, coin: str, start_ms: int, end_ms: int | None = None
+    ) -> list[m.WireFundingRate]:
+        """Every settled rate in [start, end], oldest first."""
+        request = {"type": "fundingHistory", "coin": coin}
+        return await self._pages(
+            request, m.WireFundingRate, FUNDING_PAGE, lambda row: row.time, start_ms, end_ms
+        )
+
+    async def non_funding_ledger(
+        self, user: str, start_ms: int, end_ms: int | None = None
+    ) -> list[m.WireLedgerUpdate]:
+        """Deposits, withdrawals and transfers in [start, end], oldest first."""
+        request = {"type": "userNonFundingLedgerUpdates", "user": user}
+        return await self._pages(
+            request,
+            m.WireLedgerUpdate,
+            FUNDING_PAGE,
+            lambda row: (row.time, row.hash, json.dumps(row.delta, sort_keys=True, default=str)),
+            start_ms,
+            end_ms,
+        )
+
+    # --- the write ----------------------------------------------------------------------------------------
+
+    async def exchange(self, body: str) -> Outcome[dict[str, Any]]:
+        """POST a signed body once. Never raises for transport and never retries.
+
+        Confirmed holds the venue's JSON (`status` may still be "err"); Rejected means refused before it was
+        looked at; Unknown covers time-outs, resets, 429, 5xx and answers that cannot be read.
+        """
+        try:
+            await self._budget.spend(1)
+        except EvenkeelError as error:
+            return Unknown(f"not sent: {error}")
+        try:
+            answer = await self._http.post(
+                f"{self.base_url}/exchange",
+                content=body.encode(),
+                headers={"content-type": "application/json"},
+            )
+        except (httpx.HTTPError, httpx.StreamError, OSError) as error:
+            return Unknown(f"no answer from the venue: {type(error).__name__} {error}".strip())
+        if answer.status_code in _NOT_EXECUTED_STATUS:
+            return Rejected(f"HTTP {answer.status_code}: {answer.text[:200]}")
+        if answer.status_code != 200:
+            return Unknown(f"HTTP {answer.status_code} answered to an action")
+        try:
+            parsed = json.loads(answer.content, parse_float=Decimal)
+        except ValueError:
+            return Unknown("the answer to an action is not JSON")
+        if not isinstance(parsed, dict) or parsed.get("status") not in ("ok", "err"):
+            return Unknown("the answer to an action has no known status")
+        return Confirmed(parsed)
+
+    # --- how reads are made -------------------------------------------------------------------------------
+
+    async def _info(self, request: dict[str, Any], shape: Any) -> Any:
+        """One read, retried a few times with growing, jittered pauses of the injected clock."""
+        for attempt in range(1, _READ_ATTEMPTS + 1):
+            try:
+                return await self._info_once(request, shape)
+            except Retryable:
+                if attempt == _READ_ATTEMPTS:
+                    raise
+            await self._clock.sleep(_READ_BACKOFF_S * 2**attempt * random.uniform(0.5, 1.0))
+        raise AssertionError("unreachable: the last attempt returns or raises")
+
+    async def _info_once(self, request: dict[str, Any], shape: Any) -> Any:
+        kind = request["type"]
+        await self._budget.spend(info_weight(kind))
+        try:
+            answer = await self._http.post(f"{self.base_url}/info", json=request)
+        except (httpx.HTTPError, httpx.StreamError, OSError) as error:
+            raise Retryable(
+                f"hyperliquid {kind} at {self.base_url}: {type(error).__name__} {error}".strip()
+            ) from error
+        if answer.status_code in _RETRY_STATUS or answer.status_code >= 500:
+            raise Retryable(f"hyperliquid {kind} at {self.base_url}: HTTP {answer.status_code}")
+        if answer.status_code != 200:
+            raise VenueRefused(VENUE, f"{kind}: HTTP {answer.status_code} {answer.text[:200]}")
+        try:
+            parsed = json.loads(answer.content, parse_float=Decimal)
+            result = TypeAdapter(shape).validate_python(parsed)
+        except (ValueError, ValidationError) as error:
+            raise Retryable(f"hyperliquid {kind} at {self.base_url}: the answer cannot be read") from error
+        if kind not in _WEIGHT_2 and isinstance(parsed, list):
+            await self._budget.spend(len(parsed) // _ROWS_PER_WEIGHT)
+        return result
+
+    async def _pages(
+        self,
+        request: dict[str, Any],
+        row_type: type[RowT],
+        page_size: int,
+        key: Callable[[RowT], Hashable],
+        start_ms: int,
+        end_ms: int | None,
+    ) -> list[RowT]:
+        """All rows of a time range. A page starts at the last time of the page before, inclusive, so that
+        rows which share a millisecond are not lost; rows seen twice are dropped by their key."""
+        seen: dict[Hashable, RowT] = {}
+        while True:
+            body = {**request, "startTime": start_ms}
+            if end_ms is not None:
+                body["endTime"] = end_ms
+            page: list[RowT] = await self._info(body, list[row_type])  # type: ignore[valid-type]
+            before = len(seen)
+            for row in page:
+                seen.setdefault(key(row), row)
+            if len(page) < page_size:
+                return sorted(seen.values(), key=lambda row: row.time)
+            latest = max(row.time for row in page)
+            start_ms = latest + 1 if len(seen) == before or latest == start_ms else latest

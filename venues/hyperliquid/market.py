@@ -1,0 +1,199 @@
+"""What the market shows: assets and their tiers, prices, the book, funding, fees."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from evenkeel.clock import Clock
+from evenkeel.errors import OperatorError, Retryable
+from evenkeel.types import Frozen
+from venues.hyperliquid import models as m
+from venues.hyperliquid.client import HyperliquidClient
+from venues.hyperliquid.margin import MarginTier, build_tiers
+
+HOUR_MS = 3_600_000
+_META_LIFE_MS = 6 * HOUR_MS
+_FIRST_PUBLISHED_TABLE = 50
+
+
+class AssetSpec(Frozen):
+    """`index` is the asset number used in orders; `tiers` the margin tiers of this network."""
+
+    coin: str
+    index: int
+    sz_decimals: int
+    max_leverage: int
+    tiers: tuple[MarginTier, ...]
+
+
+class PerpContext(Frozen):
+    """The market now. `funding_hourly` is the running estimate for the hour in progress, positive = the
+    short receives. `premium` is the present sample of the 8 h-formula input (a fraction). Prices in USD,
+    volumes in USD and coins."""
+
+    coin: str
+    funding_hourly: Decimal
+    premium: Decimal | None
+    mark_px: Decimal
+    oracle_px: Decimal
+    mid_px: Decimal | None
+    impact_bid_px: Decimal | None
+    impact_ask_px: Decimal | None
+    open_interest_coins: Decimal | None
+    day_volume_usd: Decimal | None
+    observed_ms: int
+
+
+class BookLevel(Frozen):
+    px: Decimal
+    size: Decimal
+
+
+class Book(Frozen):
+    """Resting orders, best first on both sides, neither side empty. Prices in USD, sizes in coins."""
+
+    coin: str
+    bids: tuple[BookLevel, ...]
+    asks: tuple[BookLevel, ...]
+    time_ms: int
+
+    @property
+    def best_bid_px(self) -> Decimal:
+        return self.bids[0].px
+
+    @property
+    def best_ask_px(self) -> Decimal:
+        return self.asks[0].px
+
+    @property
+    def mid_px(self) -> Decimal:
+        return (self.best_bid_px + self.best_ask_px) / 2
+
+
+class FundingHour(Frozen):
+    """One settled hour: the rate that was applied at `time_ms` and the average premium that it came from."""
+
+    coin: str
+    hour_ms: int
+    time_ms: int
+    rate_hourly: Decimal
+    premium: Decimal
+
+
+class FeeRates(Frozen):
+    """Fractions of notional of the account's present fee tier; a negative maker rate is a rebate."""
+
+    taker: Decimal
+    maker: Decimal
+
+
+class MarketData:
+    """Reads of one venue. Coins are named as the venue names them ("SOL")."""
+
+    def __init__(self, client: HyperliquidClient, clock: Clock) -> None:
+        self._client = client
+        self._clock = clock
+        self._assets: dict[str, AssetSpec] = {}
+        self._assets_at_ms = 0
+
+    async def asset(self, coin: str) -> AssetSpec:
+        """The asset's number, precision and tiers, cached for hours. OperatorError for a coin the venue
+        does not list."""
+        fresh = 0 <= self._clock.now_ms() - self._assets_at_ms < _META_LIFE_MS
+        if not fresh or coin not in self._assets:
+            self._assets = _assets(await self._client.meta())
+            self._assets_at_ms = self._clock.now_ms()
+        found = self._assets.get(coin)
+        if found is None:
+            raise OperatorError(
+                f"Hyperliquid lists no perpetual named {coin!r}. Check the asset in the settings."
+            )
+        return found
+
+    async def coins(self) -> frozenset[str]:
+        """Every listed perpetual."""
+        if not self._assets:
+            self._assets = _assets(await self._client.meta())
+            self._assets_at_ms = self._clock.now_ms()
+        return frozenset(self._assets)
+
+    async def context(self, coin: str) -> PerpContext:
+        """Prices, premium and the funding rate of the hour in progress."""
+        meta, contexts = await self._client.meta_and_asset_ctxs()
+        for wire_asset, ctx in zip(meta.universe, contexts, strict=False):
+            if wire_asset.name == coin and not wire_asset.is_delisted:
+                impact = ctx.impact_pxs if ctx.impact_pxs and len(ctx.impact_pxs) == 2 else [None, None]
+                return PerpContext(
+                    coin=coin,
+                    funding_hourly=ctx.funding,
+                    premium=ctx.premium,
+                    mark_px=ctx.mark_px,
+                    oracle_px=ctx.oracle_px,
+                    mid_px=ctx.mid_px,
+                    impact_bid_px=impact[0],
+                    impact_ask_px=impact[1],
+                    open_interest_coins=ctx.open_interest,
+                    day_volume_usd=ctx.day_ntl_vlm,
+                    observed_ms=self._clock.now_ms(),
+                )
+        raise OperatorError(
+            f"Hyperliquid lists no perpetual named {coin!r}. Check the asset in the settings."
+        )
+
+    async def book(self, coin: str) -> Book:
+        """Up to 20 levels a side. Retryable while one side is empty: there is no price then."""
+        wire = await self._client.l2_book(coin)
+        bids, asks = (tuple(BookLevel(px=row.px, size=row.sz) for row in side) for side in wire.levels)
+        if not bids or not asks:
+            raise Retryable(f"the Hyperliquid book of {coin} has no {'bids' if not bids else 'asks'} now")
+        return Book(coin=coin, bids=bids, asks=asks, time_ms=wire.time)
+
+    async def funding_history(
+        self, coin: str, *, start_ms: int | None = None, end_ms: int | None = None, hours: int = 168
+    ) -> list[FundingHour]:
+        """Settled hours in [start, end], oldest first; the last `hours` when no start is given. Hours may
+        be missing."""
+        if start_ms is None:
+            start_ms = (self._clock.now_ms() if end_ms is None else end_ms) - hours * HOUR_MS
+        rows = await self._client.funding_history(coin, start_ms, end_ms)
+        return [
+            FundingHour(
+                coin=row.coin,
+                hour_ms=row.time // HOUR_MS * HOUR_MS,
+                time_ms=row.time,
+                rate_hourly=row.funding_rate,
+                premium=row.premium,
+            )
+            for row in rows
+        ]
+
+    async def fee_rates(self, account: str) -> FeeRates:
+        """What this account pays now."""
+        fees = await self._client.user_fees(account)
+        return FeeRates(taker=fees.user_cross_rate, maker=fees.user_add_rate)
+
+
+def _assets(meta: m.WireMeta) -> dict[str, AssetSpec]:
+    """Numbered before delisted assets are left out: they keep their slot in the numbering."""
+    tables = dict(meta.margin_tables)
+    found: dict[str, AssetSpec] = {}
+    for index, asset in enumerate(meta.universe):
+        if asset.is_delisted:
+            continue
+        found[asset.name] = AssetSpec(
+            coin=asset.name,
+            index=index,
+            sz_decimals=asset.sz_decimals,
+            max_leverage=asset.max_leverage,
+            tiers=_tiers(asset, tables),
+        )
+    return found
+
+
+def _tiers(asset: m.WireAsset, tables: dict[int, m.WireMarginTable]) -> tuple[MarginTier, ...]:
+    """Table ids below 50 are not published: one tier whose maximum leverage is the id."""
+    table_id = asset.margin_table_id
+    if table_id is not None and table_id in tables:
+        return build_tiers([(tier.lower_bound, tier.max_leverage) for tier in tables[table_id].margin_tiers])
+    single = table_id if table_id is not None and table_id < _FIRST_PUBLISHED_TABLE else asset.max_leverage
+    return build_tiers([(Decimal(0), single)])

@@ -1,0 +1,161 @@
+"""An order from the wish to the wire: limit price, checks, cloid, the stored key, and the fills it made."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Any
+
+from pydantic import Field
+
+from evenkeel.errors import Bug, VenueRefused
+from evenkeel.types import Fill, Frozen, Receipt, VenueName
+from venues.hyperliquid import models as m
+from venues.hyperliquid.client import VENUE
+from venues.hyperliquid.market import AssetSpec, Book
+from venues.hyperliquid.rounding import is_valid_price, round_price, round_size, slippage_limit, wire
+
+MIN_NOTIONAL_USD = Decimal(10)
+FEE_TOKEN = "USDC"
+
+
+class PerpOrder(Frozen):
+    """A market order within a bound: IOC, at most `slippage_bps` away from the mid at the time of building.
+
+    `size` is in coins and rounds down to the lot. `limit_px` is a further bound fixed by the strategy:
+    never sell below, never buy above it.
+    """
+
+    coin: str
+    is_buy: bool
+    size: Decimal = Field(gt=0)
+    reduce_only: bool = False
+    slippage_bps: Decimal = Field(ge=0, lt=10_000)
+    limit_px: Decimal | None = Field(default=None, gt=0)
+
+
+class OrderKey(Frozen):
+    """What is stored before sending: enough to send the same bytes again and to ask what became of them.
+
+    `payload` is the exact request body as text. `szi_before` is the account's signed position at
+    `position_time_ms` on the venue's clock, before the order was sent.
+    """
+
+    account: str
+    coin: str
+    cloid: str
+    nonce: int
+    expires_after: int
+    payload: str
+    signer: str
+    built_at_ms: int
+    is_buy: bool
+    size: Decimal
+    limit_px: Decimal
+    reference_px: Decimal
+    szi_before: Decimal
+    position_time_ms: int
+
+
+def limit_price(order: PerpOrder, book: Book, asset: AssetSpec) -> Decimal:
+    """The IOC limit (USD): the tighter of the slippage bound around the mid and the strategy's own limit."""
+    price = slippage_limit(
+        book.mid_px, is_buy=order.is_buy, slippage_bps=order.slippage_bps, sz_decimals=asset.sz_decimals
+    )
+    if order.limit_px is None:
+        return price
+    own = round_price(order.limit_px, asset.sz_decimals, up=not order.is_buy)
+    return min(price, own) if order.is_buy else max(price, own)
+
+
+def checked_size(order: PerpOrder, price: Decimal, szi: Decimal, asset: AssetSpec) -> Decimal:
+    """The size that may be sent, in coins. VenueRefused with the venue's reasons where it would say no."""
+    size = round_size(order.size, asset.sz_decimals)
+    if size <= 0:
+        lot = Decimal(1).scaleb(-asset.sz_decimals)
+        raise VenueRefused(VENUE, f"size {order.size} {order.coin} is below the lot of {lot}")
+    if not is_valid_price(price, asset.sz_decimals):
+        raise Bug(f"limit price {price} of {order.coin} is not on a tick")
+    if order.reduce_only and (szi == 0 or (szi > 0) == order.is_buy):
+        side = "buy" if order.is_buy else "sell"
+        raise VenueRefused(
+            VENUE, f"reduce-only {side} of {order.coin}, but the position is {szi}: nothing to reduce"
+        )
+    closes_all = order.reduce_only and size >= abs(szi)
+    if size * price < MIN_NOTIONAL_USD and not closes_all:
+        raise VenueRefused(
+            VENUE,
+            f"order of {size} {order.coin} at {price} is under the minimum value of {MIN_NOTIONAL_USD} USD",
+        )
+    return size
+
+
+def order_action(
+    asset: AssetSpec, order: PerpOrder, price: Decimal, size: Decimal, cloid: str
+) -> dict[str, Any]:
+    """The action to be signed. The order of the keys is part of what is hashed."""
+    return {
+        "type": "order",
+        "orders": [
+            {
+                "a": asset.index,
+                "b": order.is_buy,
+                "p": wire(price),
+                "s": wire(size),
+                "r": order.reduce_only,
+                "t": {"limit": {"tif": "Ioc"}},
+                "c": cloid,
+            }
+        ],
+        "grouping": "na",
+    }
+
+
+def leverage_action(asset: AssetSpec, leverage: int, is_cross: bool) -> dict[str, Any]:
+    return {"type": "updateLeverage", "asset": asset.index, "isCross": is_cross, "leverage": leverage}
+
+
+def cloid_of(intent_id: str, nonce: int) -> str:
+    """The client order id of one attempt: 128 bits in lower-case hex, the same whenever it is computed
+    again."""
+    return "0x" + hashlib.sha256(f"{intent_id}:{nonce}".encode()).hexdigest()[:32]
+
+
+def to_fill(row: m.WireFill) -> Fill:
+    """A wire fill as the books want it. A fee in another token is a Bug here: perpetuals are charged in
+    USDC."""
+    if row.fee_token != FEE_TOKEN and row.fee != 0:
+        raise Bug(f"Hyperliquid fill {row.fill_id} has its fee in {row.fee_token}, expected {FEE_TOKEN}")
+    return Fill(
+        fill_id=row.fill_id,
+        venue=VenueName.HYPERLIQUID,
+        asset=row.coin,
+        side="buy" if row.side == "B" else "sell",
+        qty=row.sz,
+        price_usd=row.px,
+        fee_usd=row.fee,
+        closed_pnl_usd=row.closed_pnl,
+        order_ref=row.cloid or str(row.oid),
+        time_ms=row.time,
+    )
+
+
+def receipt_of(key: OrderKey, rows: Sequence[m.WireFill]) -> Receipt:
+    """What the order did, from its fills (at least one)."""
+    done = sum((row.sz for row in rows), Decimal(0))
+    average = sum((row.sz * row.px for row in rows), Decimal(0)) / done
+    return Receipt(
+        ref=str(rows[0].oid),
+        done_qty=done,
+        avg_price_usd=average,
+        fills=[to_fill(row) for row in rows],
+        settled_ms=max(row.time for row in rows),
+        detail={
+            "cloid": key.cloid,
+            "oid": rows[0].oid,
+            "asked_qty": str(key.size),
+            "limit_px": str(key.limit_px),
+            "reference_px": str(key.reference_px),
+        },
+    )

@@ -1,0 +1,274 @@
+"""Hyperliquid as a venue that holds a leg: build, sign, send once, and find out what became of it."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+from pydantic import ValidationError
+
+from evenkeel.clock import Clock
+from evenkeel.errors import Bug, OperatorError, Retryable, VenueRefused
+from evenkeel.types import (
+    Built,
+    Capabilities,
+    Confirmed,
+    IntentSpec,
+    Outcome,
+    Receipt,
+    Rejected,
+    Signed,
+    Unknown,
+    VenueName,
+)
+from venues.hyperliquid import models as m
+from venues.hyperliquid.account import HyperliquidAccount
+from venues.hyperliquid.client import VENUE, HyperliquidClient
+from venues.hyperliquid.lookup import OrderLookup
+from venues.hyperliquid.market import MarketData
+from venues.hyperliquid.orders import (
+    OrderKey,
+    PerpOrder,
+    checked_size,
+    cloid_of,
+    leverage_action,
+    limit_price,
+    order_action,
+)
+from venues.hyperliquid.signing import HyperliquidSigner, NonceSource, is_mainnet_url
+
+_LEVERAGE_ATTEMPTS = 4
+_LEVERAGE_PAUSE_S = 0.5
+_DUPLICATE_NONCE = "duplicate nonce"
+_DEFINITE_REFUSALS = (
+    "user or api wallet",
+    "must deposit before",
+    "too many cumulative requests",
+    "signed action over weight limit",
+    "vault",
+    "insufficient",
+    "only post-only orders",
+    "order ",
+    "price must",
+    "invalid leverage",
+    "cannot switch leverage",
+    "isolated position does not have",
+)
+"""Refusals of a whole action, by prefix in lower case, that prove it was not executed. In the incident of
+2025-07-29 the API answered errors for orders that did execute; so a wording we do not know is Unknown, and
+the order's expiry ends it."""
+
+
+class HyperliquidVenue(HyperliquidAccount):
+    """`venues.protocol.LegVenue`. The signer is the account's own key or an approved agent; every question
+    to the venue names the account. An order dies by itself `expires_after_ms` after signing; `grace_ms`
+    more must pass on the venue's clock before an unseen order counts as dead."""
+
+    name = VenueName.HYPERLIQUID
+    capabilities = Capabilities(can_resize=True)
+
+    def __init__(
+        self,
+        client: HyperliquidClient,
+        signer: HyperliquidSigner,
+        account_address: str,
+        clock: Clock,
+        *,
+        expires_after_ms: int = 10_000,
+        grace_ms: int = 5_000,
+        market: MarketData | None = None,
+    ) -> None:
+        super().__init__(client, account_address, clock, market)
+        self._signer = signer
+        self._nonces = NonceSource.shared(client.base_url, signer.address, clock)
+        self._is_mainnet = is_mainnet_url(client.base_url)
+        self._expires_after_ms = expires_after_ms
+        self._lookup = OrderLookup(client, clock, grace_ms)
+
+    # --- the leg protocol ---------------------------------------------------------------------------------
+
+    async def build(self, intent: IntentSpec) -> Built:
+        """Position, book, limit price and checks. `note` says what the price was judged by.
+
+        Raises Retryable (venue unreachable, one side of the book empty), VenueRefused (size, minimum,
+        nothing to reduce), OperatorError (unknown coin).
+        """
+        order = _order_of(intent)
+        asset = await self.market.asset(order.coin)
+        state = await self.client.clearinghouse_state(self.address)
+        book = await self.market.book(order.coin)
+        try:
+            price = limit_price(order, book, asset)
+        except ValueError as error:
+            raise VenueRefused(VENUE, f"no valid price for {order.coin}: {error}") from error
+        szi = state.szi(order.coin)
+        size = checked_size(order, price, szi, asset)
+        note = {
+            "account": self.address,
+            "coin": order.coin,
+            "asset": asset.index,
+            "is_buy": order.is_buy,
+            "reduce_only": order.reduce_only,
+            "size": str(size),
+            "asked_size": str(order.size),
+            "limit_px": str(price),
+            "reference_px": str(book.mid_px),
+            "bid_px": str(book.best_bid_px),
+            "ask_px": str(book.best_ask_px),
+            "slippage_bps": str(order.slippage_bps),
+            "szi_before": str(szi),
+            "position_time_ms": state.time or self.clock.now_ms(),
+        }
+        return Built(payload=order_action(asset, order, price, size, cloid=""), note=note)
+
+    async def sign(self, intent: IntentSpec, built: Built) -> Signed:
+        """A fresh nonce, a cloid that follows from it, an expiry; the key holds the exact bytes to be
+        sent."""
+        await self.clock.refresh()
+        nonce = self._nonces.next()
+        now = self.clock.now_ms()
+        cloid = cloid_of(intent.intent_id, nonce)
+        action = _with_cloid(built.payload, cloid)
+        expires_after = now + self._expires_after_ms
+        note = built.note
+        key = OrderKey(
+            account=self.address,
+            coin=note["coin"],
+            cloid=cloid,
+            nonce=nonce,
+            expires_after=expires_after,
+            payload=self._body(action, nonce, expires_after),
+            signer=self._signer.address,
+            built_at_ms=now,
+            is_buy=note["is_buy"],
+            size=Decimal(note["size"]),
+            limit_px=Decimal(note["limit_px"]),
+            reference_px=Decimal(note["reference_px"]),
+            szi_before=Decimal(note["szi_before"]),
+            position_time_ms=note["position_time_ms"],
+        )
+        return Signed(key=key.model_dump(mode="json"), wire=key.payload)
+
+    async def send(self, intent: IntentSpec, signed: Signed) -> Outcome[Receipt]:
+        """POST the signed body once."""
+        key = _key_of(signed)
+        answer = await self.client.exchange(key.payload)
+        if isinstance(answer, Confirmed):
+            return await self._judge(key, answer.value)
+        return answer
+
+    async def resend(self, intent: IntentSpec, signed: Signed) -> Outcome[Receipt]:
+        """POST the identical bytes again; the venue executes a nonce once.
+
+        Only a fill in the answer is believed. Every refusal may be about this copy alone (the nonce is
+        used, the position is already closed by the first copy, the expiry has passed), so the venue is
+        asked what became of the order.
+        """
+        key = _key_of(signed)
+        if self.clock.now_ms() <= key.expires_after:
+            answer = await self.client.exchange(key.payload)
+            if isinstance(answer, Unknown):
+                return answer
+            if isinstance(answer, Confirmed):
+                judged = await self._judge(key, answer.value)
+                if isinstance(judged, Confirmed):
+                    return judged
+        return await self._lookup.find(key)
+
+    async def find(self, intent: IntentSpec, signed: Signed) -> Outcome[Receipt]:
+        """Ask by cloid, then by fills and position; Rejected carries the proof that the order is dead."""
+        return await self._lookup.find(_key_of(signed))
+
+    # --- leverage and agent -------------------------------------------------------------------------------
+
+    async def set_leverage(self, coin: str, leverage: int, is_cross: bool = True) -> None:
+        """Set the leverage that later opens use; a position already held keeps its margin.
+
+        Setting it twice is the same as once, so an answer that got lost is simply asked for again. Raises
+        OperatorError (not an integer within the asset's limit), VenueRefused, Retryable.
+        """
+        asset = await self.market.asset(coin)
+        if (
+            isinstance(leverage, bool)
+            or not isinstance(leverage, int)
+            or not 1 <= leverage <= asset.max_leverage
+        ):
+            raise OperatorError(
+                f"leverage of {coin} on Hyperliquid must be a whole number from 1 to {asset.max_leverage}, "
+                f"got {leverage}"
+            )
+        action = leverage_action(asset, leverage, is_cross)
+        reason = ""
+        for attempt in range(_LEVERAGE_ATTEMPTS):
+            if attempt:
+                await self.clock.sleep(_LEVERAGE_PAUSE_S * 2**attempt)
+            await self.clock.refresh()
+            nonce = self._nonces.next()
+            expires_after = self.clock.now_ms() + self._expires_after_ms
+            answer = await self.client.exchange(self._body(action, nonce, expires_after))
+            if isinstance(answer, Rejected):
+                raise VenueRefused(VENUE, answer.reason)
+            if isinstance(answer, Confirmed):
+                if answer.value["status"] == "ok":
+                    return
+                reason = str(answer.value.get("response"))
+                if _is_definite(reason):
+                    raise VenueRefused(VENUE, reason)
+            else:
+                reason = answer.reason
+        raise Retryable(f"hyperliquid did not confirm leverage {leverage} of {coin}: {reason}")
+
+    async def check_agent(self, signer_address: str | None = None) -> None:
+        """OperatorError unless our signer (or the given address) may act for the account now."""
+        await super().check_agent(signer_address or self._signer.address)
+
+    # --- answers ------------------------------------------------------------------------------------------
+
+    def _body(self, action: dict[str, Any], nonce: int, expires_after: int) -> str:
+        return self._signer.signed_body(
+            action, nonce=nonce, expires_after=expires_after, is_mainnet=self._is_mainnet
+        )
+
+    async def _judge(self, key: OrderKey, answer: dict[str, Any]) -> Outcome[Receipt]:
+        """What the answer to a first copy proves."""
+        if answer["status"] == "err":
+            reason = str(answer.get("response"))
+            return Rejected(reason) if _is_definite(reason) else Unknown(f"the venue answered: {reason}")
+        try:
+            answers = m.order_answers(answer)
+        except (ValueError, ValidationError, TypeError, AttributeError):
+            return Unknown("the answer to an order has no shape we know")
+        if len(answers) != 1:
+            return Unknown(f"{len(answers)} answers to one order")
+        said = answers[0]
+        if isinstance(said, m.OrderFilled):
+            return await self._lookup.await_fills(key, said)
+        if isinstance(said, m.OrderRefused):
+            return Rejected(said.error)
+        return Unknown(f"an IOC order was answered with {type(said).__name__}")
+
+
+def _is_definite(reason: str) -> bool:
+    text = reason.lower()
+    return _DUPLICATE_NONCE not in text and text.startswith(_DEFINITE_REFUSALS)
+
+
+def _order_of(intent: IntentSpec) -> PerpOrder:
+    try:
+        return PerpOrder.model_validate(intent.order)
+    except ValidationError as error:
+        raise Bug(
+            f"intent {intent.intent_id} holds no perpetual order: {error.errors()[0]['msg']}"
+        ) from error
+
+
+def _key_of(signed: Signed) -> OrderKey:
+    try:
+        return OrderKey.model_validate(signed.key)
+    except ValidationError as error:
+        raise Bug("a stored Hyperliquid attempt has an incomplete key") from error
+
+
+def _with_cloid(action: dict[str, Any], cloid: str) -> dict[str, Any]:
+    """The action with its cloid in place (last in the order, as the venue hashes it)."""
+    return {**action, "orders": [{**order, "c": cloid} for order in action["orders"]]}

@@ -1,0 +1,123 @@
+"""Heights, slots and the 150-block blockhash window, made from world time for a LiteSVM that has none."""
+
+from __future__ import annotations
+
+from solders.clock import Clock
+from solders.hash import Hash
+from solders.litesvm import LiteSVM
+
+COMMITMENTS = ("processed", "confirmed", "finalized")
+BLOCKHASH_AGE = 150
+"""A blockhash is accepted while at most this many blocks lie on top of its own."""
+SLOTS_PER_EPOCH = 432_000
+MAX_LAG_SLOTS = 250
+
+_BEHIND = {"processed": 0, "confirmed": 2, "finalized": 32}
+_WINDOW = 310
+_FIRST_SLOT = 435_888_000
+_FIRST_HEIGHT = 413_700_000
+_BLOCKS_PER_SKIP = 19
+"""After this many blocks a leader misses its slot, so slots run ahead of heights."""
+
+
+class Blocks:
+    """One block each `block_ms` of world time while not halted; `lag_blocks` is how far this node is behind."""
+
+    def __init__(self, svm: LiteSVM, now_ms: int, block_ms: int) -> None:
+        if block_ms <= 0:
+            raise ValueError(f"block_ms must be above 0, got {block_ms}")
+        self._svm = svm
+        self.block_ms = block_ms
+        self.halted = False
+        self.lag_blocks = 0
+        self.tip = _FIRST_HEIGHT
+        self._height_of: dict[Hash, int] = {svm.latest_blockhash(): self.tip}
+        self._hash_at: dict[int, Hash] = {self.tip: svm.latest_blockhash()}
+        self._anchor_ms = now_ms
+        self._anchor_height = self.tip + _WINDOW
+        self._tip_ms = now_ms
+        self.produce(self._anchor_height, now_ms)
+
+    def target(self, now_ms: int) -> int:
+        """The height the chain should have at this time."""
+        if self.halted:
+            return self.tip
+        return max(self.tip, self._anchor_height + (now_ms - self._anchor_ms) // self.block_ms)
+
+    def time_of(self, height: int) -> int:
+        """World milliseconds at which a block was or will be produced (an estimate before the last halt)."""
+        return self._anchor_ms + (height - self._anchor_height) * self.block_ms
+
+    def produce(self, height: int, now_ms: int) -> None:
+        """Blocks up to `height`. Of a long jump only the last few hundred exist, the rest is counted."""
+        if height <= self.tip:
+            return
+        for made in range(max(self.tip + 1, height - _WINDOW + 1), height + 1):
+            self._svm.expire_blockhash()
+            blockhash = self._svm.latest_blockhash()
+            self._height_of[blockhash] = made
+            self._hash_at[made] = blockhash
+        self.tip = height
+        self._tip_ms = now_ms
+        if len(self._hash_at) > 4 * _WINDOW:
+            for old in [made for made in self._hash_at if made <= height - 2 * _WINDOW]:
+                self._height_of.pop(self._hash_at.pop(old), None)
+        slot = self.slot_of(height)
+        self._svm.warp_to_slot(slot)
+        epoch, slots_in = divmod(slot, SLOTS_PER_EPOCH)
+        seconds = now_ms // 1000
+        epoch_start = seconds - slots_in * self.block_ms // 1000
+        self._svm.set_clock(Clock(slot, epoch_start, epoch, epoch + 1, seconds))
+
+    def halt(self) -> None:
+        self.halted = True
+
+    def resume(self, now_ms: int) -> None:
+        self.halted = False
+        self._anchor(now_ms, self.tip)
+
+    def add(self, blocks: int, now_ms: int) -> None:
+        """That many blocks at once, as if they had been produced in no time."""
+        self.produce(self.tip + blocks, now_ms)
+        self._anchor(now_ms, self.tip)
+
+    def _anchor(self, now_ms: int, height: int) -> None:
+        self._anchor_ms = now_ms
+        self._anchor_height = height
+
+    @staticmethod
+    def slot_of(height: int) -> int:
+        made = height - _FIRST_HEIGHT
+        return _FIRST_SLOT + made + made // _BLOCKS_PER_SKIP
+
+    @staticmethod
+    def height_of_slot(slot: int) -> int | None:
+        """The height of the block in this slot, None where the slot was skipped."""
+        since = slot - _FIRST_SLOT
+        made = since - since // (_BLOCKS_PER_SKIP + 1)
+        height = _FIRST_HEIGHT + made
+        return height if Blocks.slot_of(height) == slot else None
+
+    def height(self, commitment: str = "processed") -> int:
+        """Height of the newest block this node shows at a commitment."""
+        return self.tip - self.lag_blocks - _BEHIND[commitment]
+
+    def slot(self, commitment: str = "processed") -> int:
+        return self.slot_of(self.height(commitment))
+
+    def blockhash(self, commitment: str = "processed") -> tuple[Hash, int]:
+        """(blockhash, lastValidBlockHeight) of the newest block at a commitment."""
+        height = self.height(commitment)
+        return self._hash_at[height], height + BLOCKHASH_AGE
+
+    def blockhash_at(self, height: int) -> Hash | None:
+        return self._hash_at.get(height)
+
+    def accepts(self, blockhash: Hash, height: int) -> bool:
+        """Is the blockhash known at `height` and at most 150 blocks old there?"""
+        own = self._height_of.get(blockhash)
+        return own is not None and 0 <= height - own <= BLOCKHASH_AGE
+
+    def last_valid(self, blockhash: Hash) -> int | None:
+        own = self._height_of.get(blockhash)
+        return None if own is None else own + BLOCKHASH_AGE

@@ -1,0 +1,350 @@
+"""A Solana chain on LiteSVM: blockhash window, landing, losing and delaying of transactions, accounts."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from solders.account import Account
+from solders.hash import Hash
+from solders.keypair import Keypair
+from solders.litesvm import LiteSVM
+from solders.pubkey import Pubkey
+from solders.rent import Rent
+from solders.signature import Signature
+from solders.transaction import VersionedTransaction
+
+from twins.faults import FaultPlan
+from twins.solana import tokens, wire
+from twins.solana.blocks import BLOCKHASH_AGE, Blocks
+from twins.solana.controls import Controls
+from twins.solana.errors import (
+    MIN_CONTEXT_SLOT_NOT_REACHED,
+    NODE_UNHEALTHY,
+    PREFLIGHT_FAILURE,
+    SIGNATURE_VERIFICATION_FAILURE,
+    RpcError,
+    TransactionErr,
+    worded,
+)
+from twins.solana.execution import Execution, Executor
+from twins.solana.keys import instructions_of, price_micro_lamports
+from twins.solana.ledger import AccountHistory, LandedTransaction, Ledger
+from twins.solana.programs import EmulatedCall, EmulatedEffect, ProgramError, Programs
+from twins.world import World
+
+VENUE = "solana"
+LAMPORTS_PER_SOL = 1_000_000_000
+HISTORY = 1_000_000
+LAMPORTS_PER_BYTE = 6_333
+"""Rent after the first of its five announced cuts; a client that asks the node never notices."""
+HEALTHY_SLOTS = 128
+"""A node further behind than this calls itself unhealthy."""
+_SEND = "rpc:sendTransaction"
+
+
+@dataclass(frozen=True)
+class SimulationResult:
+    """What a transaction would do. `accounts` are the states asked for, afterwards."""
+
+    execution: Execution
+    slot: int
+    accounts: tuple[Account | None, ...] | None = None
+    replacement: tuple[Hash, int] | None = None
+
+    @property
+    def err(self) -> TransactionErr | None:
+        return self.execution.err
+
+    @property
+    def logs(self) -> tuple[str, ...]:
+        return self.execution.logs
+
+    @property
+    def units_consumed(self) -> int:
+        return self.execution.units_consumed
+
+    @property
+    def fee_lamports(self) -> int:
+        return self.execution.fee_lamports
+
+
+@dataclass(frozen=True)
+class _Pending:
+    """A transaction accepted but not in a block yet."""
+
+    height: int
+    raw: bytes
+    transaction: VersionedTransaction
+
+
+class SolanaChain:
+    """One node and its chain. Amounts are lamports and base units; times are world milliseconds.
+
+    Readers at `confirmed` and `finalized` see accounts as they were that many blocks ago.
+    """
+
+    def __init__(self, world: World, faults: FaultPlan, block_ms: int = 250) -> None:
+        self.world = world
+        self.faults = faults
+        self.svm = LiteSVM()
+        self.svm.with_transaction_history(HISTORY)
+        self.svm.with_blockhash_check(False)
+        self.svm.set_rent(Rent(LAMPORTS_PER_BYTE))
+        self.ledger = Ledger()
+        self.history = AccountHistory()
+        self.lock = threading.RLock()
+        self.blocks = Blocks(self.svm, world.now_ms(), block_ms)
+        self.congestion_micro_lamports = 0
+        self.drops_left = 0
+        self.late_blocks: list[int] = []
+        self._programs = Programs(self.svm)
+        self._executor = Executor(self.svm, self._programs)
+        self._controls = Controls(self)
+        self._pending: list[_Pending] = []
+        self._tables = 0
+        self.ensure_mint(tokens.NATIVE_MINT, 9)
+
+    # Blocks
+
+    def catch_up(self) -> None:
+        """Produce the blocks due by world time; transactions on their way land in the block they are due in."""
+        with self.lock:
+            now_ms = self.world.now_ms()
+            target = self.blocks.target(now_ms)
+            while self._pending and self._pending[0].height <= target:
+                due = self._pending.pop(0)
+                self.blocks.produce(max(due.height, self.blocks.tip), self.blocks.time_of(due.height))
+                self._land(due.raw, due.transaction)
+            self.blocks.produce(target, now_ms)
+
+    def slot(self, commitment: str = "processed") -> int:
+        self.catch_up()
+        return self.blocks.slot(commitment)
+
+    def height(self, commitment: str = "processed") -> int:
+        self.catch_up()
+        return self.blocks.height(commitment)
+
+    def latest_blockhash(self, commitment: str = "processed") -> tuple[Hash, int]:
+        """(blockhash, lastValidBlockHeight)."""
+        self.catch_up()
+        return self.blocks.blockhash(commitment)
+
+    def require_slot(self, commitment: str, min_context_slot: int | None) -> int:
+        """The slot that an answer at this commitment stands for; -32016 if it is below `min_context_slot`."""
+        slot = self.slot(commitment)
+        if min_context_slot is not None and slot < min_context_slot:
+            message = "Minimum context slot has not been reached"
+            raise RpcError(MIN_CONTEXT_SLOT_NOT_REACHED, message, {"contextSlot": slot})
+        return slot
+
+    def require_health(self) -> None:
+        behind = self.blocks.slot_of(self.blocks.tip) - self.blocks.slot()
+        if behind > HEALTHY_SLOTS:
+            raise RpcError(NODE_UNHEALTHY, f"Node is behind by {behind} slots", {"numSlotsBehind": behind})
+
+    # Transactions
+
+    def submit(
+        self,
+        raw: bytes,
+        *,
+        skip_preflight: bool = False,
+        max_retries: int | None = None,
+        preflight_commitment: str = "processed",
+        min_context_slot: int | None = None,
+    ) -> Signature:
+        """Accept a signed transaction and answer its signature, whether or not it will land.
+
+        It lands at once in the present block, unless a fault or a halt says otherwise. Raises `RpcError` for
+        what a node refuses: undecodable or too large bytes; with preflight, bad signatures and a failing
+        simulation.
+        """
+        with self.lock:
+            self.catch_up()
+            if self.faults.take(VENUE, "expire_blockhash", _SEND):
+                self.blocks.add(BLOCKHASH_AGE + 1, self.world.now_ms())
+            tx = wire.decode(raw)
+            commitment = "processed" if skip_preflight else preflight_commitment
+            self.require_slot(commitment, min_context_slot)
+            if not skip_preflight:
+                if not all(tx.verify_with_results()):
+                    raise RpcError(
+                        SIGNATURE_VERIFICATION_FAILURE, "Transaction signature verification failure"
+                    )
+                self.require_health()
+                found = self._simulated(tx, commitment)
+                if found.err is not None:
+                    message = f"Transaction simulation failed: {worded(found.err)}"
+                    raise RpcError(PREFLIGHT_FAILURE, message, wire.preflight_data(found.execution))
+            self._broadcast(raw, tx, max_retries)
+            return tx.signatures[0]
+
+    def simulate(
+        self,
+        raw: bytes,
+        *,
+        sig_verify: bool = False,
+        replace_blockhash: bool = False,
+        accounts: Sequence[Pubkey] = (),
+        commitment: str = "processed",
+    ) -> SimulationResult:
+        """Execute without effect. Unsigned bytes will do unless `sig_verify`; `RpcError` if undecodable."""
+        with self.lock:
+            self.catch_up()
+            tx = wire.decode(raw)
+            replacement = None
+            if replace_blockhash:
+                replacement = self.blocks.blockhash(commitment)
+                tx = wire.with_blockhash(tx, replacement[0])
+            elif sig_verify and not all(tx.verify_with_results()):
+                refused = wire.refused_execution(tx, "SignatureFailure")
+                return SimulationResult(refused, self.blocks.slot(commitment))
+            found = self._simulated(tx, commitment)
+            states = tuple(found.execution.after.get(key, self.svm.get_account(key)) for key in accounts)
+            return SimulationResult(found.execution, found.slot, states if accounts else None, replacement)
+
+    def transaction(self, signature: Signature) -> LandedTransaction | None:
+        self.catch_up()
+        return self.ledger.get(signature)
+
+    def _simulated(self, tx: VersionedTransaction, commitment: str) -> SimulationResult:
+        nonce = self._validity(tx, self.blocks.height(commitment))
+        slot = self.blocks.slot(commitment)
+        if nonce is None:
+            return SimulationResult(wire.refused_execution(tx, "BlockhashNotFound"), slot)
+        return SimulationResult(self._executor.dry_run(tx, self.world.now_ms(), nonce), slot)
+
+    def _validity(self, tx: VersionedTransaction, height: int) -> bool | None:
+        """False: valid by its blockhash; True: valid by its durable nonce; None: not valid."""
+        if self.blocks.accepts(tx.message.recent_blockhash, height):
+            return False
+        return True if self._executor.nonce_of(tx) is not None else None
+
+    def _broadcast(self, raw: bytes, tx: VersionedTransaction, max_retries: int | None) -> None:
+        if self.drops_left > 0:
+            self.drops_left -= 1
+            return
+        if self.faults.take(VENUE, "drop_transaction", _SEND):
+            return
+        late = self.faults.take(VENUE, "land_late", _SEND)
+        if late or self.late_blocks:
+            blocks = int(late.args.get("blocks", 20)) if late else self.late_blocks.pop(0)
+            self._queue(_Pending(self.blocks.tip + max(1, blocks), raw, tx))
+        elif not self.blocks.halted:
+            self._land(raw, tx)
+        elif max_retries != 0:
+            # A node repeats it to the leaders until it expires, so it lands when blocks come again.
+            self._queue(_Pending(self.blocks.tip + 1, raw, tx))
+
+    def _queue(self, pending: _Pending) -> None:
+        self._pending.append(pending)
+        self._pending.sort(key=lambda waiting: waiting.height)
+
+    def _land(self, raw: bytes, tx: VersionedTransaction) -> None:
+        """The leader's side: what is invalid or known already vanishes without an answer."""
+        if tx.signatures[0] in self.ledger.by_signature or not all(tx.verify_with_results()):
+            return
+        height = self.blocks.tip
+        nonce = self._validity(tx, height)
+        if nonce is None:
+            return
+        now_ms = self.world.now_ms()
+        fault = self.faults.take(VENUE, "fail_transaction", _SEND)
+        forced = ProgramError(int(fault.args.get("custom", 6001)), "forced failure") if fault else None
+        done = self._executor.run(tx, now_ms, nonce, forced)
+        if not done.processed:
+            return
+        slot = self.blocks.slot_of(height)
+        for key, before in done.changed().items():
+            self.history.changed(slot, key, before)
+        every = done.keys.all
+        landed = LandedTransaction(
+            signature=tx.signatures[0],
+            raw=raw,
+            transaction=tx,
+            slot=slot,
+            height=height,
+            time_ms=min(now_ms, self.blocks.time_of(height)),
+            err=done.err,
+            fee_lamports=done.fee_lamports,
+            logs=done.logs,
+            units_consumed=done.units_consumed,
+            keys=done.keys,
+            pre_balances=wire.lamports(every, done.before),
+            post_balances=wire.lamports(every, done.after),
+            pre_token_balances=tokens.token_balances(every, self._lookup(done.before)),
+            post_token_balances=tokens.token_balances(every, self._lookup(done.after)),
+            inner_instructions=done.inner,
+            return_data=done.return_data,
+            price_micro_lamports=price_micro_lamports(instructions_of(tx, done.keys)),
+            position_in_block=sum(1 for _ in self.ledger.since(slot)),
+        )
+        self.ledger.add(landed)
+        for commit in done.on_commit:
+            commit(landed)
+
+    def _lookup(self, accounts: dict[Pubkey, Account | None]) -> tokens.Lookup:
+        return lambda key: accounts[key] if key in accounts else self.svm.get_account(key)
+
+    # Accounts
+
+    def account(self, key: Pubkey, commitment: str = "processed") -> Account | None:
+        """The account as a reader at this commitment sees it."""
+        self.catch_up()
+        return self.history.at(key, self.blocks.slot(commitment), self.svm.get_account(key))
+
+    def set_account(self, key: Pubkey, account: Account) -> None:
+        """Put an account there from outside, visible at every commitment at once."""
+        with self.lock:
+            self.history.forget(key)
+            self.svm.set_account(key, account)
+
+    def airdrop(self, owner: Pubkey, lamports: int) -> None:
+        had = self.svm.get_account(owner)
+        data, program = (bytes(had.data), had.owner) if had else (b"", Pubkey.default())
+        self.set_account(owner, Account((had.lamports if had else 0) + lamports, data, program))
+
+    def lamports(self, owner: Pubkey) -> int:
+        self.catch_up()
+        return self.svm.get_balance(owner) or 0
+
+    def ensure_mint(self, mint: Pubkey, decimals: int) -> None:
+        if self.svm.get_account(mint) is None:
+            self.set_account(mint, tokens.mint_account(self.svm, decimals))
+
+    def ata(self, owner: Pubkey, mint: Pubkey) -> Pubkey:
+        return tokens.ata(owner, mint)
+
+    def token_balance(self, owner: Pubkey, mint: Pubkey) -> int:
+        self.catch_up()
+        account = self.svm.get_account(tokens.ata(owner, mint))
+        return tokens.read_token(account).amount if account and tokens.is_token_account(account) else 0
+
+    def set_token_balance(self, owner: Pubkey, mint: Pubkey, amount: int) -> None:
+        key = tokens.ata(owner, mint)
+        self.set_account(key, tokens.with_amount(self.svm, self.svm.get_account(key), owner, mint, amount))
+
+    def create_lookup_table(self, addresses: Sequence[Pubkey]) -> Pubkey:
+        self._tables += 1
+        key = Keypair.from_seed(hashlib.sha256(b"lookup table %d" % self._tables).digest()).pubkey()
+        self.set_account(key, tokens.lookup_table_account(self.svm, addresses))
+        return key
+
+    # Programs
+
+    def add_noop_program(self, program_id: Pubkey) -> None:
+        self._programs.add_noop(program_id)
+
+    def emulate(self, program_id: Pubkey, handler: Callable[[EmulatedCall], EmulatedEffect]) -> None:
+        self._programs.emulate(program_id, handler)
+
+    def control(self, op: str, body: dict[str, Any]) -> dict[str, Any]:
+        """Operator's commands; see `controls.Controls`. Raises ValueError for an unknown one."""
+        with self.lock:
+            self.catch_up()
+            return self._controls.run(op, body)

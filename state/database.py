@@ -96,16 +96,19 @@ def fetch_one(connection: Connection, row_type: type[R], query: Select[Any]) -> 
 
 def values_of(row: Row) -> dict[str, Any]:
     """The columns to insert for a row; a key that the database gives is left out."""
-    return {
-        name: getattr(row, name) for name in type(row).model_fields if not (name == "id" and row.id is None)
-    }  # type: ignore[attr-defined]
+    columns = {name: getattr(row, name) for name in type(row).model_fields}
+    if columns.get("id", 0) is None:
+        del columns["id"]
+    return columns
 
 
 def insert_new(connection: Connection, table: Table, values: Mapping[str, Any]) -> bool:
     """Insert unless a row with the same key, or any of the same keys, is there; True when it was inserted."""
     build = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
-    statement = build(table).values(**values).on_conflict_do_nothing()
-    return connection.execute(statement).rowcount == 1
+    first_column = next(iter(table.primary_key.columns))
+    # RETURNING, because the row count of an INSERT is not reported alike by the two drivers.
+    statement = build(table).values(**values).on_conflict_do_nothing().returning(first_column)
+    return connection.execute(statement).first() is not None
 
 
 def log_move(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from decimal import Decimal
+from typing import Any
 
 from sqlalchemy import Connection, select, update
 
@@ -39,7 +40,11 @@ def store_receipt(db: Connection, intent: Intent, receipt: Receipt, sol_price_us
         raise Bug(
             f"transaction {receipt.ref} is already booked for position {intent.position_id} by another intent"
         )
-    owner = {"position_id": intent.position_id, "intent_id": intent.intent_id, "at_ms": receipt.settled_ms}
+    owner: dict[str, Any] = {
+        "position_id": intent.position_id,
+        "intent_id": intent.intent_id,
+        "at_ms": receipt.settled_ms,
+    }
     if change.protocol_fee_usd:
         key = f"asgard_protocol:{receipt.ref}"
         store_fee(db, Fee(kind="asgard_protocol", fee_key=key, amount_usd=change.protocol_fee_usd, **owner))
@@ -63,7 +68,7 @@ def store_fills(
     A known fill gains the owner it lacked; one that has another owner or other figures raises Bug.
     """
     new = 0
-    owner = {"position_id": position_id, "intent_id": intent_id, "leg": leg}
+    owner: dict[str, Any] = {"position_id": position_id, "intent_id": intent_id, "leg": leg}
     for fill in fills:
         row = FillRow(**fill.model_dump(), **owner)
         if insert_new(db, FILLS, values_of(row)):

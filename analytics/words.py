@@ -1,0 +1,46 @@
+"""What each item of an attribution is called and means, in words a newcomer follows."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+ITEM_NAMES: dict[str, str] = {
+    "funding": "funding",
+    "lending": "lending interest",
+    "borrow": "borrow interest",
+    "staking": "staking",
+    "price_long": "price, long leg",
+    "price_short": "price, short leg",
+    "lst_basis": "LST peg",
+    "fees_hyperliquid": "Hyperliquid fees",
+    "fees_asgard": "Asgard fees",
+    "fees_dex": "DEX fees",
+    "slippage_long": "slippage, long leg",
+    "slippage_short": "slippage, short leg",
+    "gas": "gas",
+    "tips": "tips",
+}
+
+ITEM_MEANINGS: dict[str, str] = {
+    "funding": "hourly payments between longs and shorts of the perpetual",
+    "lending": "interest on the tokens lent out",
+    "borrow": "interest on the USDC owed",
+    "staking": "more SOL per LST token",
+    "price_long": "SOL moved times the SOL exposure held",
+    "price_short": "the same move on the short; cancels the long",
+    "lst_basis": "LST premium or discount to its redemption value",
+    "fees_hyperliquid": "trading fees of the short",
+    "fees_asgard": "protocol fees of the margin position",
+    "fees_dex": "pool fees of the swaps, where told apart",
+    "slippage_long": "swaps against the price before the swap",
+    "slippage_short": "fills against the mid at the decision",
+    "gas": "Solana base and priority fees",
+    "tips": "tips to block builders",
+}
+
+
+def signed_usd(value: Decimal) -> str:
+    """USD with its sign and two digits; four where two would hide a small amount."""
+    digits = 4 if 0 < abs(value) < Decimal("0.005") else 2
+    text = f"{value:+,.{digits}f}"
+    return text if text.strip("+-0.,") else f"{0:.2f}"

@@ -40,7 +40,7 @@ class ExactDecimal(TypeDecorator[Decimal]):
 
 
 class Word(TypeDecorator[str]):
-    """A StrEnum stored as its value, so that no driver has to know our enums and no database type has to be altered."""
+    """A StrEnum stored as its value: no driver has to know our enums, no database type has to be altered."""
 
     impl = Text
     cache_ok = True
@@ -60,7 +60,7 @@ class Json(TypeDecorator[Any]):
 
 
 def plain_json(value: Any) -> Any:
-    """`value` as JSON would give it back: Decimals and enums as strings, tuples as lists. Raises Bug if it cannot be."""
+    """`value` as JSON gives it back: Decimals and enums as strings, tuples as lists. Raises Bug if it has none."""
 
     def other(item: Any) -> Any:
         if isinstance(item, Decimal):

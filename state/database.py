@@ -12,7 +12,7 @@ from sqlalchemy.exc import IntegrityError, OperationalError
 
 from evenkeel.clock import Clock
 from evenkeel.errors import Bug, LostRace, Retryable
-from state.engine import first_line
+from state.engine import first_line, writing
 from state.models import Fence, LeaseTable, Row, TransitionTable
 
 R = TypeVar("R", bound=Row)
@@ -51,10 +51,7 @@ class Database:
     def _write(self, fence: AnyFence = None) -> Iterator[Connection]:
         """One transaction. With a fence it fails, changing nothing, once the lease has moved on."""
         try:
-            with (
-                self._engine.connect().execution_options(evenkeel_write=True) as connection,
-                connection.begin(),
-            ):
+            with writing(self._engine) as connection:
                 if fence is not None:
                     check_fence(connection, fence)
                 yield connection
@@ -69,7 +66,7 @@ class Database:
 
 
 def check_fence(connection: Connection, fence: Fence | tuple[str, int]) -> None:
-    """Raise LostRace unless the lease still has the fence's token; on PostgreSQL it cannot move before we commit."""
+    """Raise LostRace unless the lease still has the fence's token; it cannot move before we commit."""
     name, token = fence
     row = connection.execute(
         select(LEASES.c.token, LEASES.c.owner).where(LEASES.c.name == name).with_for_update(read=True)

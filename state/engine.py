@@ -1,4 +1,4 @@
-"""Opens the database: safe settings per engine, transactions that begin as writers, and the check of the schema."""
+"""Opens the database: durable settings, transactions that begin as writers, and the check of the schema."""
 
 from __future__ import annotations
 
@@ -64,11 +64,18 @@ def make_engine(url: URL) -> Engine:
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
-        # A transaction that reads first and writes later could find its snapshot stale; a writer queues up at once.
+        # A transaction that reads first and writes later could find its snapshot stale; a writer queues at once.
         writes = connection.get_execution_options().get("evenkeel_write", False)
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
     return engine
+
+
+@contextmanager
+def writing(engine: Engine) -> Iterator[Connection]:
+    """One transaction that holds the right to write from its first statement on."""
+    with engine.connect().execution_options(evenkeel_write=True) as connection, connection.begin():
+        yield connection
 
 
 def alembic_config() -> Config:
@@ -118,7 +125,7 @@ def check_schema(engine: Engine, url: URL) -> None:
         return
     if current is not None and not _is_known(current):
         raise OperatorError(
-            f"database {shown(url)} has schema {current}, newer than this program knows ({head}): update evenkeel"
+            f"database {shown(url)} has schema {current}, newer than this program's {head}: update evenkeel"
         )
     raise OperatorError(
         f"database {shown(url)} has schema {current or 'none'}, needs {head}: run `evenkeel db upgrade`"
@@ -126,7 +133,7 @@ def check_schema(engine: Engine, url: URL) -> None:
 
 
 def upgrade(url_text: str) -> str:
-    """Bring the database to this program's schema, creating it where it is a file; returns the version. Idempotent."""
+    """Bring the database to this program's schema, creating a file that is missing; returns the version."""
     url = parse_url(url_text)
     if url.drivername.startswith("sqlite"):
         try:
@@ -135,18 +142,17 @@ def upgrade(url_text: str) -> str:
             raise OperatorError(f"database {shown(url)} cannot be created: {error}") from error
     engine = make_engine(url)
     try:
-        with reachable(url), engine.connect().execution_options(evenkeel_write=True) as connection:
-            with connection.begin():
-                if connection.dialect.name == "postgresql":
-                    connection.execute(text("SELECT pg_advisory_xact_lock(:n)"), {"n": _UPGRADE_LOCK})
-                current = MigrationContext.configure(connection).get_current_revision()
-                if current is not None and not _is_known(current):
-                    raise OperatorError(
-                        f"database {shown(url)} has schema {current}, newer than this program knows: update evenkeel"
-                    )
-                config = alembic_config()
-                config.attributes["connection"] = connection
-                command.upgrade(config, "head")
+        with reachable(url), writing(engine) as connection:
+            if connection.dialect.name == "postgresql":
+                connection.execute(text("SELECT pg_advisory_xact_lock(:n)"), {"n": _UPGRADE_LOCK})
+            current = MigrationContext.configure(connection).get_current_revision()
+            if current is not None and not _is_known(current):
+                raise OperatorError(
+                    f"database {shown(url)} has schema {current}, newer than this program: update evenkeel"
+                )
+            config = alembic_config()
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
     finally:
         engine.dispose()
     return head_revision()

@@ -23,12 +23,12 @@ _S = IntentState
 
 
 class Intents(Database):
-    """The exactly-once part of the store. Every method that moves raises LostRace when the state is not as expected."""
+    """The exactly-once part. Every method that moves raises LostRace when the state is not as expected."""
 
     def plan_intent(self, spec: IntentSpec, deadline_ms: int | None = None, fence: AnyFence = None) -> Intent:
-        """Write the intent, or return the one that holds the same (position, leg, kind, step); use the returned row.
+        """Write the intent, or return the one of the same (position, leg, kind, step); use the returned row.
 
-        A different order is taken only while nothing has been done (IDLE); later it raises Bug: plan the next step.
+        A different order is taken only while nothing has been done (IDLE); later it raises Bug.
         """
         order = plain_json(spec.order)
         now = self.clock.now_ms()
@@ -47,7 +47,7 @@ class Intents(Database):
                 return row
             if row.state is not _S.IDLE:
                 raise Bug(
-                    f"intent {row.intent_id} ({spec.kind} {spec.leg} step {spec.step} of {spec.position_id}) is "
+                    f"intent {row.intent_id} ({spec.kind} {spec.leg} {spec.step} of {spec.position_id}) is "
                     f"{row.state} with another order: plan the next step instead"
                 )
             _cas(
@@ -112,7 +112,7 @@ class Intents(Database):
         note: str = "",
         fence: AnyFence = None,
     ) -> Intent:
-        """IDLE→BUILDING, BUILDING→BUILT or BUILT→SIGNING. Moves that write more than the state have their own method."""
+        """IDLE→BUILDING, BUILDING→BUILT, BUILT→SIGNING: a move that writes more has its own method."""
         check_intent_move(from_state, to_state)
         if (from_state, to_state) not in PLAIN_MOVES:
             raise Bug(
@@ -127,7 +127,7 @@ class Intents(Database):
             return self._move(db, intent_id, _S.BUILDING, _S.BUILT, "", fence, note=plain_json(note))
 
     def record_signed(self, intent_id: str, key: dict[str, Any], fence: AnyFence = None) -> Attempt:
-        """SIGNING→SIGNED with a new attempt that carries the key. Raises Bug while an earlier attempt is not dead."""
+        """SIGNING→SIGNED with a new attempt that carries the key. Bug while an earlier attempt is not dead."""
         now = self.clock.now_ms()
         with self._write(fence) as db:
             n = (
@@ -176,10 +176,10 @@ class Intents(Database):
         sol_price_usd: Decimal | None = None,
         fence: AnyFence = None,
     ) -> Intent:
-        """It happened: state, attempt, fills, lending change, fees and the leg row (None: unchanged), all or nothing.
+        """It happened: state, attempt, fills, lending change, fees, leg row (None: unchanged), all or nothing.
 
-        `receipt.ref` of a lending change is the signature of the landed transaction; `sol_price_usd` values its gas.
-        Confirming a confirmed intent with the same receipt changes nothing.
+        `receipt.ref` of a lending change is the signature of the landed transaction; `sol_price_usd` values
+        its gas. Confirming a confirmed intent with the same receipt changes nothing.
         """
         now = self.clock.now_ms()
         result = receipt.model_dump(mode="json")
@@ -201,7 +201,7 @@ class Intents(Database):
             return row
 
     def attempt_dead(self, intent_id: str, evidence: str, *, again: bool, fence: AnyFence = None) -> Intent:
-        """The venue proved the attempt on the wire dead: →BUILDING for a new attempt (`again`), else →FAILED."""
+        """The venue proved the attempt dead: →BUILDING for a new attempt (`again`), else →FAILED."""
         to_state = _S.BUILDING if again else _S.FAILED
         with self._write(fence) as db:
             row = _on_the_wire(db, intent_id)
@@ -211,7 +211,7 @@ class Intents(Database):
             return self._move(db, intent_id, row.state, to_state, evidence, fence, **failure)
 
     def restart_unsent(self, intent_id: str, fence: AnyFence = None) -> Intent:
-        """BUILT, SIGNING or SIGNED →BUILDING: nothing has left the process. A BUILDING intent stays as it is."""
+        """BUILT, SIGNING or SIGNED →BUILDING: nothing has left the process. BUILDING stays as it is."""
         with self._write(fence) as db:
             row = _load(db, intent_id, lock=True)
             if row.state is _S.BUILDING:
@@ -222,7 +222,7 @@ class Intents(Database):
             return self._move(db, intent_id, row.state, _S.BUILDING, "restart, nothing was sent", fence)
 
     def fail_unsent(self, intent_id: str, reason: str, fence: AnyFence = None) -> Intent:
-        """IDLE … SIGNED →FAILED with the reason. Raises Bug when a payload may be on the wire (use `attempt_dead`)."""
+        """IDLE … SIGNED →FAILED. Raises Bug when a payload may be on the wire (use `attempt_dead`)."""
         with self._write(fence) as db:
             row = _load(db, intent_id, lock=True)
             check_intent_move(row.state, _S.FAILED)

@@ -12,10 +12,10 @@ from state.models import Fence, Lease
 
 
 class Leases(Database):
-    """Acquire, renew, release. `owner` names one running process, so use something that no other process repeats."""
+    """Acquire, renew, release. `owner` names one running process: use a name that no other process repeats."""
 
     def acquire(self, name: str, owner: str, ttl_ms: int) -> Fence | None:
-        """Take a lease that is free or expired: a fence with a token never given before, or None while it is held.
+        """Take a lease that is free or expired: a fence with a new token, or None while it is held.
 
         The holder itself gets None too: two parts of one process must not both think that they alone write.
         """
@@ -24,7 +24,7 @@ class Leases(Database):
         return self._take(name, owner, ttl_ms, free)
 
     def take_over(self, name: str, owner: str, ttl_ms: int, dead: Fence) -> Fence | None:
-        """Take a lease whose holder is known to be dead without waiting for it to expire; None if it has moved on."""
+        """Take the lease of a holder known to be dead before it expires; None if it has moved on."""
         return self._take(name, owner, ttl_ms, LEASES.c.token == dead.token)
 
     def renew(self, fence: Fence, ttl_ms: int) -> None:

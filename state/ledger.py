@@ -33,7 +33,7 @@ SNAPSHOTS = table_of(PositionSnapshotTable)
 
 
 class Ledger(Database):
-    """Everything here is idempotent: collecting twice adds nothing, and a changed figure is never written over."""
+    """All idempotent: collecting twice adds nothing, and a changed figure is never written over."""
 
     def record_fills(
         self,
@@ -43,7 +43,7 @@ class Ledger(Database):
         leg: LegSide | None = None,
         fence: AnyFence = None,
     ) -> int:
-        """Store fills (and their fees) and return how many were new. Raises Bug on changed figures or another owner."""
+        """Store fills and their fees; returns how many were new. Bug on changed figures or another owner."""
         with self._write(fence) as db:
             return store_fills(db, fills, position_id=position_id, intent_id=intent_id, leg=leg)
 
@@ -75,9 +75,10 @@ class Ledger(Database):
     def record_funding(
         self, payments: Iterable[FundingPayment], position_id: str | None = None, fence: AnyFence = None
     ) -> int:
-        """Store settlements and return how many were new. A known key with other figures keeps the first and raises Bug,
+        """Store settlements and return how many were new.
 
-        after all the others are stored, so that one bad row does not stop the collection.
+        A known key with other figures keeps the first and raises Bug, but only after all the others are stored, so
+        that one bad row does not stop the collection.
         """
         new, changed = 0, []
         with self._write(fence) as db:

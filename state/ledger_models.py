@@ -1,4 +1,4 @@
-"""The tables that prove what happened: fills, lending changes, funding, fees, market snapshots, alerts and breaches."""
+"""The tables that prove what happened: fills, lending changes, funding, fees, snapshots, alerts, breaches."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class FillTable(FillRow, table=True):
 
 
 class LendingRow(Row):
-    """What one landed transaction did to the lending leg. `ref` is its signature. Fields as in `LendingChange`."""
+    """What one landed transaction did to the lending leg (see `LendingChange`). `ref` is its signature."""
 
     id: int | None = row_id()
     position_id: str = word(foreign_key="positions.position_id")
@@ -100,7 +100,7 @@ class FundingTable(FundingRow, table=True):
 
 
 class Fee(Row):
-    """One cost. `amount_usd` > 0 is a cost; it is None while only `lamports` are known. `fee_key` is unique."""
+    """One cost. `amount_usd` > 0 is paid; None while only `lamports` are known. `fee_key` is unique."""
 
     id: int | None = row_id()
     kind: str = word()
@@ -117,7 +117,7 @@ class FeeTable(Fee, table=True):
 
 
 class RateSnapshot(Row):
-    """A rate as seen at a time. `interval_ms` is the period that `value` is for (an hour: 3600000, a year for an APR)."""
+    """A rate seen at a time. `interval_ms` is the period `value` is for (3600000: an hour; a year for an APR)."""
 
     id: int | None = row_id()
     venue: str = word()
@@ -183,7 +183,7 @@ class Severity(StrEnum):
 
 
 class Alert(Row):
-    """Something a person should know. While it is not acknowledged, the same (kind, subject) only counts up."""
+    """Something a person should know. Until it is acknowledged, the same (kind, subject) only counts up."""
 
     id: int | None = row_id()
     kind: str = word()
@@ -204,7 +204,7 @@ class AlertTable(Alert, table=True):
 
 
 class Pause(Row):
-    """A halt. `scope` is `entries`, `all` or a venue's name; it holds until `until_ms` (None: until resumed)."""
+    """A halt of `entries`, `all` or a venue's name; it holds until `until_ms` (None: until resumed)."""
 
     id: int | None = row_id()
     scope: str = word()

@@ -1,4 +1,4 @@
-"""Which moves an intent and a position may make, and what each move needs; pure, so that it can be tested alone."""
+"""Which moves an intent and a position may make and what each needs; pure, so that it can be tested alone."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ FORWARD: Final[tuple[IntentState, ...]] = (
 """The whole road of an intent that goes well."""
 
 UNSENT: Final[frozenset[IntentState]] = frozenset({_I.BUILT, _I.SIGNING, _I.SIGNED})
-"""States from which a rebuild needs no word of the venue: SUBMITTING is committed before anything leaves the process."""
+"""A rebuild from here needs no word of the venue: SUBMITTING is committed before anything leaves the process."""
 
 INTENT_MOVES: Final[dict[IntentState, frozenset[IntentState]]] = {
     _I.IDLE: frozenset({_I.BUILDING, _I.FAILED}),
@@ -49,11 +49,11 @@ POSITION_MOVES: Final[dict[PositionStatus, frozenset[PositionStatus]]] = {
 PLAIN_MOVES: Final[frozenset[tuple[IntentState, IntentState]]] = frozenset(
     {(_I.IDLE, _I.BUILDING), (_I.BUILDING, _I.BUILT), (_I.BUILT, _I.SIGNING)}
 )
-"""Moves that change nothing but the state; every other move also writes an attempt, a verdict or a receipt."""
+"""Moves that change nothing but the state; every other one also writes an attempt, verdict or receipt."""
 
 
 def needs_dead_proof(from_state: IntentState, to_state: IntentState) -> bool:
-    """True for a move that gives up a payload which may be on the wire: only the venue can say that it is dead."""
+    """True for a move that gives up a payload which may be on the wire: only the venue knows it is dead."""
     return from_state.may_be_on_the_wire and to_state in (_I.BUILDING, _I.FAILED)
 
 
@@ -75,7 +75,7 @@ def path_to_confirmed(from_state: IntentState) -> list[tuple[IntentState, Intent
     """The moves that a confirmation makes: an answer seen while SUBMITTING passes through SUBMITTED."""
     if not from_state.may_be_on_the_wire:
         raise Bug(
-            f"intent in {from_state} cannot be confirmed: only a payload that was being submitted can have happened"
+            f"intent in {from_state} cannot be confirmed: only what was being submitted can have happened"
         )
     start = FORWARD.index(from_state)
     return list(zip(FORWARD[start:], FORWARD[start + 1 :], strict=False))

@@ -75,7 +75,7 @@ class AttemptOutcome(StrEnum):
 
 
 class Position(Row):
-    """Two legs opened together. `facts` holds what the books need later (entry equity, fees quoted, reasons)."""
+    """Two legs opened together. `facts` holds what the books need later (entry equity, quoted fees)."""
 
     position_id: str = word(primary_key=True)
     asset: str = word()
@@ -102,7 +102,7 @@ class PositionTable(Position, table=True):
 
 
 class Leg(Row):
-    """One side of a position. `qty` is in base tokens, positive while open; `ref` is the position PDA or the coin."""
+    """One side of a position. `qty` is in base tokens, positive while open; `ref` is the PDA or the coin."""
 
     position_id: str = word(primary_key=True, foreign_key="positions.position_id")
     side: LegSide = word(primary_key=True)
@@ -131,7 +131,7 @@ class Leg(Row):
         return self.model_copy(update={"qty": self.qty + qty, "entry_price_usd": entry})
 
     def shrunk(self, qty: Decimal, at_ms: int) -> Leg:
-        """The leg after `qty` was taken away; closed at `at_ms` when nothing is left. The entry price stays."""
+        """The leg after `qty` was taken away; closed at `at_ms` when nothing is left, same entry price."""
         left = self.qty - qty
         if left > 0:
             return self.model_copy(update={"qty": left})
@@ -144,7 +144,7 @@ class LegTable(Leg, table=True):
 
 
 class Intent(Row):
-    """One thing to be done exactly once. `note` is what the build said; `result` is the receipt once confirmed."""
+    """One thing to be done exactly once. `note` is what the build said, `result` the receipt."""
 
     intent_id: str = word(primary_key=True)
     position_id: str = word(foreign_key="positions.position_id")
@@ -184,7 +184,7 @@ class IntentTable(Intent, table=True):
 
 
 class Attempt(Row):
-    """One signed payload. `key` is enough to ask the venue what became of it. `sends` counts puts on the wire."""
+    """One signed payload. `key` is enough to ask the venue about it. `sends` counts puts on the wire."""
 
     intent_id: str = word(primary_key=True, foreign_key="intents.intent_id")
     n: int = Field(primary_key=True)
@@ -204,7 +204,7 @@ class Attempt(Row):
 class AttemptTable(Attempt, table=True):
     __tablename__ = "attempts"
     __table_args__: ClassVar[Any] = (
-        # The exactly-once rule itself: a second attempt cannot even be written before the first is proved dead.
+        # The exactly-once rule itself: no second attempt can be written before the first is proved dead.
         Index("uq_attempts_one_alive", "intent_id", unique=True, **where("outcome <> 'rejected'")),
     )
 

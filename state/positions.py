@@ -1,4 +1,4 @@
-"""Positions and their legs: created once, moved by compare-and-set, never ended while something is still held."""
+"""Positions and their legs: created once, moved by compare-and-set, never ended while something is held."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Positions(Database):
         facts: dict[str, Any] | None = None,
         fence: AnyFence = None,
     ) -> Position:
-        """Write a position in OPENING, or return the stored one of that id (Bug if asset, protocol or leverage differ)."""
+        """Write a position in OPENING, or return the stored one (Bug if asset, protocol or leverage differ)."""
         now = self.clock.now_ms()
         row = Position(
             position_id=position_id,
@@ -110,10 +110,10 @@ class Positions(Database):
         fence: AnyFence = None,
         **fields: Any,
     ) -> Position:
-        """Compare-and-set of the status, with other columns; stamps `opened_ms` and `closed_ms` where not given.
+        """Compare-and-set of the status, with other columns; stamps `opened_ms`, `closed_ms` if not given.
 
-        Raises LostRace when the status is not `from_`, and Bug for CLOSED or FAILED while a leg is open or an intent is
-        unfinished.
+        Raises LostRace when the status is not `from_`, and Bug for CLOSED or FAILED while a leg is open or
+        an intent is unfinished.
         """
         check_position_move(from_, to)
         unknown = set(fields) - _MOVABLE
@@ -149,7 +149,7 @@ class Positions(Database):
         return leg
 
     def close_leg(self, position_id: str, side: LegSide, note: str = "", fence: AnyFence = None) -> Leg:
-        """Mark a leg closed with nothing left, for a leg that ended without an order of ours (liquidation)."""
+        """Mark a leg closed with nothing left: one that ended without an order of ours (liquidation)."""
         now = self.clock.now_ms()
         with self._write(fence) as db:
             leg = fetch_one(db, Leg, _leg_query(position_id, side))

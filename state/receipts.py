@@ -98,7 +98,7 @@ def store_fills(
 
 
 def store_fee(db: Connection, fee: Fee) -> bool:
-    """Insert a fee unless its key is known; True when it was new. The same key with another amount raises Bug."""
+    """Insert a fee unless its key is known; True when new. The same key with another amount raises Bug."""
     if insert_new(db, FEES, values_of(fee)):
         return True
     known = fetch_one(db, Fee, select(FEES).where(FEES.c.fee_key == fee.fee_key))

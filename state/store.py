@@ -18,7 +18,7 @@ class Store(Positions, Intents, Leases, Ledger, Watch):
     def open(cls, url: str, clock: Clock) -> Store:
         """Open a database whose schema is at this program's version.
 
-        Raises OperatorError with one line: URL not understood, not reachable, no schema, older or newer schema.
+        Raises OperatorError with one line: URL not understood, not reachable, no, older or newer schema.
         """
         parsed = parse_url(url)
         engine = make_engine(parsed)

@@ -33,9 +33,10 @@ class Watch(Database):
     """Conditions that last longer than a process: each is at most once open at a time."""
 
     def alert(self, kind: str, severity: Severity, text: str, subject: str = "") -> tuple[Alert, bool]:
-        """Raise an alert; (row, True) when it is new. While (kind, subject) is not acknowledged it only counts up,
+        """Raise an alert; (row, True) when it is new.
 
-        with the latest text and the higher severity, so that a person is told once.
+        While (kind, subject) is not acknowledged it only counts up, with the latest text and the higher severity,
+        so that a person is told once.
         """
         now = self.clock.now_ms()
         fresh = Alert(kind=kind, subject=subject, severity=severity, text=text, at_ms=now, last_ms=now)
@@ -68,7 +69,7 @@ class Watch(Database):
         return self._rows(Alert, query)
 
     def pause(self, scope: str, reason: str, until_ms: int | None = None) -> Pause:
-        """Halt a scope (`entries`, `all`, or a venue's name). Pausing again for the same reason moves the end.
+        """Halt a scope (`entries`, `all` or a venue's name). Pausing again for one reason moves the end.
 
         A pause whose end has passed is over; pausing then starts a new one.
         """
@@ -107,7 +108,7 @@ class Watch(Database):
     def breach_start(
         self, position_id: str, kind: str, leg: LegSide | None = None, fence: AnyFence = None
     ) -> Breach:
-        """The running breach of this kind, begun now unless it has been running already: its `since_ms` stands."""
+        """The running breach of this kind, begun now unless it runs already: its `since_ms` stands."""
         fresh = Breach(position_id=position_id, leg=leg or "", kind=kind, since_ms=self.clock.now_ms())
         with self._write(fence) as db:
             insert_new(db, BREACHES, values_of(fresh))

@@ -1,4 +1,4 @@
-"""Runs migrations on the connection that the program hands over; there is no second way to configure a database."""
+"""Runs migrations on the connection that the program hands over, which is the only way to run them."""
 
 from __future__ import annotations
 

@@ -45,7 +45,8 @@ def _append_only_sqlite() -> None:
 def _append_only_postgresql() -> None:
     op.execute(
         "CREATE FUNCTION transitions_append_only() RETURNS trigger LANGUAGE plpgsql AS "
-        "$$ BEGIN RAISE EXCEPTION 'transitions is append-only' USING ERRCODE = 'integrity_constraint_violation'; END $$"
+        "$$ BEGIN RAISE EXCEPTION 'transitions is append-only' "
+        "USING ERRCODE = 'integrity_constraint_violation'; END $$"
     )
     op.execute(
         "CREATE TRIGGER transitions_no_change BEFORE UPDATE OR DELETE ON transitions "

@@ -1,0 +1,66 @@
+"""Hyperliquid's funding rate from the premium, and what a rate means over a year.
+
+Sign: a positive rate is paid by the long to the short, so it is *income to our short* (deviation 1). Never
+take `abs()`. Source: https://hyperliquid.gitbook.io/hyperliquid-docs/trading/funding, and deviations 2 and
+3.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+HOURS_PER_YEAR = 8760
+INTEREST_8H = Decimal("0.0001")
+INTEREST_CLAMP = Decimal("0.0005")
+HOURLY_CAP = Decimal("0.04")
+FLOOR_HOURLY = INTEREST_8H / 8
+"""0.0000125: the rate anywhere in the dead zone, premium from -0.04 % to +0.06 %."""
+
+
+def _clamp(value: Decimal, bound: Decimal) -> Decimal:
+    return max(-bound, min(bound, value))
+
+
+def hourly_rate_from_premium(premium: Decimal) -> Decimal:
+    """Rate for one hour from that hour's average premium (both fractions): `(P + clamp(0.0001 − P,
+    ±0.0005)) / 8`, capped at ±4 %.
+
+    Valid for settlements from 2023-12-11 23:00 UTC; earlier hours followed other rules.
+    """
+    rate_8h = premium + _clamp(INTEREST_8H - premium, INTEREST_CLAMP)
+    return _clamp(rate_8h / 8, HOURLY_CAP)
+
+
+def annual(rate_hourly: Decimal) -> Decimal:
+    """Simple yearly rate of an hourly one: × 8760. The API's `funding` is hourly already, never divide it
+    by 8.
+    """
+    return rate_hourly * HOURS_PER_YEAR
+
+
+def short_receives(rate_hourly: Decimal) -> bool:
+    """True when the short is paid. A rate of exactly zero pays nobody."""
+    return rate_hourly > 0
+
+
+def payment_usd(signed_size: Decimal, oracle_price_usd: Decimal, rate_hourly: Decimal) -> Decimal:
+    """Cash flow *to the account* at one settlement: `−szi × oracle × rate` (szi below zero for a short).
+    Income positive.
+    """
+    return -signed_size * oracle_price_usd * rate_hourly
+
+
+def apr_from_apy(apy: Decimal) -> Decimal:
+    """Simple yearly rate that compounds (continuously) to `apy`: `ln(1 + apy)`. 0.0513 → 0.0500.
+
+    Funding is a simple rate, so lending, borrowing and staking quotes are converted before they are
+    compared with it. Raises ValueError at or below −100 %.
+    """
+    if apy <= -1:
+        raise ValueError(f"an APY of {apy} loses everything: it has no simple equivalent")
+    return (1 + apy).ln()
+
+
+def apy_from_apr(apr: Decimal) -> Decimal:
+    """Inverse of `apr_from_apy`: `exp(apr) − 1`. 0.05 → 0.0513."""
+    return apr.exp() - 1

@@ -1,0 +1,20 @@
+"""How figures are written in the reasons that decisions carry."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+
+def pct(fraction: Decimal, digits: int = 2) -> str:
+    """0.0123 → `1.23 %`."""
+    return f"{fraction * 100:.{digits}f} %"
+
+
+def usd(amount: Decimal) -> str:
+    """1234.5 → `1,234.50 USD`."""
+    return f"{amount:,.2f} USD"
+
+
+def hourly(rate: Decimal) -> str:
+    """An hourly rate with its simple yearly equivalent: 0.0000125 → `0.00125 %/h (10.95 % a year)`."""
+    return f"{rate * 100:.5f} %/h ({rate * 8760 * 100:.2f} % a year)"

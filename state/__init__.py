@@ -1,12 +1,12 @@
 """Everything we know, in one database: intents done exactly once, positions, and the books that prove them.
 
 `from state import Store, Fence, Leg, Fee, …`. SQLite (`sqlite:///file`) or PostgreSQL (`postgresql://…`).
-Calls are synchronous, short, and one transaction each; they return frozen rows. All times are ms, all money is
-Decimal, and floats are refused. `fence` is what `acquire` gave: with it a write raises LostRace once the lease has
-moved on.
+Calls are synchronous, short, and one transaction each; they return frozen rows. All times are ms, all money
+is Decimal, and floats are refused. `fence` is what `acquire` gave: with it a write raises LostRace once the
+lease has moved on.
 
-Errors: LostRace (another worker was first: read again or stop), Bug (a rule would be broken), Retryable (database
-busy or gone), OperatorError (only from `open` and `upgrade`).
+Errors: LostRace (another worker was first: read again or stop), Bug (a rule would be broken), Retryable
+(database busy or gone), OperatorError (only from `open` and `upgrade`).
 
 Store
     open(url, clock) -> Store · upgrade(url) -> version · close()

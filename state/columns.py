@@ -60,7 +60,7 @@ class Json(TypeDecorator[Any]):
 
 
 def plain_json(value: Any) -> Any:
-    """`value` as JSON gives it back: Decimals and enums as strings, tuples as lists. Raises Bug if it has none."""
+    """`value` as JSON gives it back: Decimals and enums as strings, tuples as lists. Raises Bug."""
 
     def other(item: Any) -> Any:
         if isinstance(item, Decimal):

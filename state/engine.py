@@ -64,7 +64,7 @@ def make_engine(url: URL) -> Engine:
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
-        # A transaction that reads first and writes later could find its snapshot stale; a writer queues at once.
+        # One that reads first and writes later could find its snapshot stale; a writer queues at once.
         writes = connection.get_execution_options().get("evenkeel_write", False)
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 

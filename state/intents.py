@@ -127,7 +127,7 @@ class Intents(Database):
             return self._move(db, intent_id, _S.BUILDING, _S.BUILT, "", fence, note=plain_json(note))
 
     def record_signed(self, intent_id: str, key: dict[str, Any], fence: AnyFence = None) -> Attempt:
-        """SIGNING→SIGNED with a new attempt that carries the key. Bug while an earlier attempt is not dead."""
+        """SIGNING→SIGNED with a new attempt that has the key. Bug while an earlier attempt is not dead."""
         now = self.clock.now_ms()
         with self._write(fence) as db:
             n = (
@@ -176,7 +176,7 @@ class Intents(Database):
         sol_price_usd: Decimal | None = None,
         fence: AnyFence = None,
     ) -> Intent:
-        """It happened: state, attempt, fills, lending change, fees, leg row (None: unchanged), all or nothing.
+        """It happened: state, attempt, fills, lending change, fees, leg (None: unchanged), all or nothing.
 
         `receipt.ref` of a lending change is the signature of the landed transaction; `sol_price_usd` values
         its gas. Confirming a confirmed intent with the same receipt changes nothing.

@@ -12,7 +12,7 @@ from state.models import Fence, Lease
 
 
 class Leases(Database):
-    """Acquire, renew, release. `owner` names one running process: use a name that no other process repeats."""
+    """Acquire, renew, release. `owner` names one running process: use a name that no other repeats."""
 
     def acquire(self, name: str, owner: str, ttl_ms: int) -> Fence | None:
         """Take a lease that is free or expired: a fence with a new token, or None while it is held.

@@ -77,8 +77,8 @@ class Ledger(Database):
     ) -> int:
         """Store settlements and return how many were new.
 
-        A known key with other figures keeps the first and raises Bug, but only after all the others are stored, so
-        that one bad row does not stop the collection.
+        A known key with other figures keeps the first and raises Bug, but only after all the others are stored,
+        so that one bad row does not stop the collection.
         """
         new, changed = 0, []
         with self._write(fence) as db:

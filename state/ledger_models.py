@@ -117,7 +117,7 @@ class FeeTable(Fee, table=True):
 
 
 class RateSnapshot(Row):
-    """A rate seen at a time. `interval_ms` is the period `value` is for (3600000: an hour; a year for an APR)."""
+    """A rate seen at a time. `interval_ms` is the period `value` is for (an hour is 3600000)."""
 
     id: int | None = row_id()
     venue: str = word()

@@ -23,7 +23,7 @@ FORWARD: Final[tuple[IntentState, ...]] = (
 """The whole road of an intent that goes well."""
 
 UNSENT: Final[frozenset[IntentState]] = frozenset({_I.BUILT, _I.SIGNING, _I.SIGNED})
-"""A rebuild from here needs no word of the venue: SUBMITTING is committed before anything leaves the process."""
+"""A rebuild from here needs no word of the venue: SUBMITTING is committed before anything leaves us."""
 
 INTENT_MOVES: Final[dict[IntentState, frozenset[IntentState]]] = {
     _I.IDLE: frozenset({_I.BUILDING, _I.FAILED}),

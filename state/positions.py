@@ -52,7 +52,7 @@ class Positions(Database):
         facts: dict[str, Any] | None = None,
         fence: AnyFence = None,
     ) -> Position:
-        """Write a position in OPENING, or return the stored one (Bug if asset, protocol or leverage differ)."""
+        """Write a position in OPENING, or return the stored one (Bug if asset, protocol, leverage differ)."""
         now = self.clock.now_ms()
         row = Position(
             position_id=position_id,

@@ -35,7 +35,7 @@ class Watch(Database):
     def alert(self, kind: str, severity: Severity, text: str, subject: str = "") -> tuple[Alert, bool]:
         """Raise an alert; (row, True) when it is new.
 
-        While (kind, subject) is not acknowledged it only counts up, with the latest text and the higher severity,
+        While (kind, subject) is not acknowledged it only counts up, with the latest text and higher severity,
         so that a person is told once.
         """
         now = self.clock.now_ms()

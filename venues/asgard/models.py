@@ -140,11 +140,14 @@ class PositionRecord(Wire):
     @property
     def token_a_amount(self) -> Decimal | None:
         """Whole tokens A as the database has them: current, or entry where there was no update."""
-        return (
-            self.token_a_amount_current
-            if self.token_a_amount_current is not None
-            else self.token_a_amount_entry
-        )
+        current = self.token_a_amount_current
+        return self.token_a_amount_entry if current is None else current
+
+    @property
+    def token_b_amount(self) -> Decimal | None:
+        """Whole tokens B likewise."""
+        current = self.token_b_amount_current
+        return self.token_b_amount_entry if current is None else current
 
 
 class Balance(Wire):

@@ -107,7 +107,7 @@ class Confirmer:
         already_sent: bool = False,
         preflight: bool = True,
     ) -> list[Fate]:
-        """Follow transactions, in order, until each landed or died, or `patience_s` has passed (then Unknown).
+        """Follow transactions, in order, until each landed or died; Unknown once `patience_s` has passed.
 
         A later transaction of a build is sent by us only after the earlier ones landed without error: it may
         need the accounts they create, and out of order it would land and fail. With `already_sent` somebody

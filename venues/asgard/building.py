@@ -1,0 +1,157 @@
+"""From an order to signed transactions: what a build must satisfy before we sign it, and what is stored about
+it.
+"""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from solders.transaction import VersionedTransaction
+
+from evenkeel.errors import Retryable, VenueRefused
+from evenkeel.types import Signed
+from venues.asgard.client import BuildBlob
+from venues.asgard.models import LivePosition, PositionRecord
+from venues.asgard.orders import AddCollateral, AsgardOrder, CloseLong, OpenLong, RepayDebt
+from venues.solana.keys import SolanaSigner
+from venues.solana.transactions import Cost, UnsafeBuild, check, check_cost, decode_strict, sign_ours
+
+MAX_BUILD_AGE_MS = 10_000
+"""150 blocks may be half a minute of life, counted from when the *builder* fetched the blockhash."""
+
+
+@dataclass(frozen=True, slots=True)
+class Caps:
+    """Lamports a whole build may cost us in fees, and in tips beyond what was asked for."""
+
+    fee_lamports: int = 10_000_000
+    tip_lamports: int = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class AsgardBuild:
+    """An unsigned build that passed every check. `record` is the database row of the position it changes."""
+
+    order: AsgardOrder
+    blob: BuildBlob
+    transactions: list[VersionedTransaction]
+    cost: Cost
+    lvbh_max: int
+    built_at_ms: int
+    position_pda: str | None
+    before: LivePosition | None
+    record: PositionRecord | None
+
+    def __repr__(self) -> str:
+        return f"AsgardBuild({self.order.op}, {len(self.transactions)} transactions, {self.blob!r})"
+
+
+@dataclass(frozen=True, slots=True)
+class SignedBuild:
+    """Signed bytes and the body of the submit, in memory only. `body` is None where Asgard has no row to
+    update.
+    """
+
+    raws: list[bytes]
+    path: str
+    body: dict[str, Any] | None
+
+    def __repr__(self) -> str:
+        return f"SignedBuild({len(self.raws)} transactions)"
+
+
+def checked(
+    order: AsgardOrder,
+    blob: BuildBlob,
+    signer: SolanaSigner,
+    caps: Caps,
+) -> tuple[list[VersionedTransaction], Cost]:
+    """Decode and judge *all* transactions before any is signed. Raises `UnsafeBuild`."""
+    transactions = [decode_strict(encoded) for encoded in blob.encoded]
+    for transaction in transactions:
+        check(transaction, signer.pubkey)
+    cost = check_cost(transactions, caps.fee_lamports, max(caps.tip_lamports, order.jito_tip_lamports))
+    hinted = blob.hint("positionPDA", "positionPda")
+    if not isinstance(order, OpenLong) and hinted is not None and hinted != order.position_pda:
+        raise UnsafeBuild(f"it is for position {hinted}, asked for {order.position_pda}")
+    return transactions, cost
+
+
+def expected_amounts(order: AsgardOrder) -> dict[str, str]:
+    """What the order asks for, for people and for the stored note."""
+    fields = order.model_dump(mode="json", exclude={"token_a_bank", "token_b_bank"})
+    return {key: str(value) for key, value in fields.items()}
+
+
+def signed_build(build: AsgardBuild, signer: SolanaSigner, now_ms: int, wallet: str) -> Signed:
+    """Sign all transactions of a fresh build. Raises `Retryable` for one that is too old: it must be
+    rebuilt.
+    """
+    age = now_ms - build.built_at_ms
+    if age > MAX_BUILD_AGE_MS:
+        raise Retryable(f"the build is {age} ms old, the limit is {MAX_BUILD_AGE_MS} ms: build again")
+    signed = [sign_ours(transaction, signer) for transaction in build.transactions]
+    signatures = [str(transaction.signatures[0]) for transaction in signed]
+    if len(set(signatures)) != len(signatures):
+        raise UnsafeBuild("it holds the same transaction twice")
+    raws = [bytes(transaction) for transaction in signed]
+    order = build.order
+    key = {
+        "op": order.op,
+        "signatures": signatures,
+        "lvbh_max": build.lvbh_max,
+        "position_pda": build.position_pda,
+        "protocol": order.protocol,
+        "asset": order.asset,
+        "built_at_ms": build.built_at_ms,
+        "tip_lamports": build.cost.tip_lamports,
+        "before": _before(build.before),
+    }
+    encoded = [base64.b64encode(raw).decode() for raw in raws]
+    return Signed(key, SignedBuild(raws, order.submit_path, submit_body(build, encoded, wallet)))
+
+
+def _before(live: LivePosition | None) -> dict[str, str] | None:
+    if live is None:
+        return None
+    collateral, debt = live.collateral(), live.debt()
+    return {
+        "tokens": str(collateral.assets if collateral else Decimal(0)),
+        "debt_usd": str(debt.liabs if debt else Decimal(0)),
+    }
+
+
+def submit_body(build: AsgardBuild, encoded: list[str], wallet: str) -> dict[str, Any] | None:
+    """The blob handed back with signed transactions; for a resize the documented update body around it."""
+    if isinstance(build.order, OpenLong | CloseLong):
+        return build.blob.with_signed(encoded)
+    if build.record is None:
+        return None  # no row to update: the transaction still works, sent by our own node
+    update = build.blob.hint("updateRecordData")
+    if not isinstance(update, dict):
+        raise VenueRefused("asgard", f"a resize came without updateRecordData: {build.blob!r}")
+    body: dict[str, Any] = {
+        "protocol": build.order.protocol,
+        "walletPubkey": wallet,
+        "positionPDA": build.order.position_pda,
+        "positionId": int(build.record.id) if build.record.id.isdigit() else build.record.id,
+        "tokenATokenMint": build.record.token_a_mint,
+        "tokenBTokenMint": build.record.token_b_mint,
+        "signedTxs": encoded,
+        "updateRecordData": update,
+    }
+    for name in ("feesMetadata", "swapRouteMetadata", "lendingApyAtUpdate", "borrowingApyAtUpdate"):
+        value = build.blob.hint(name)
+        if value is not None:
+            body[name] = value
+    return body
+
+
+def wallet_outlay_usdc(order: AsgardOrder) -> Decimal:
+    """USDC that must be in the wallet before the order, in whole tokens."""
+    if isinstance(order, OpenLong | AddCollateral):
+        return order.collateral_usdc
+    return order.repay_usdc if isinstance(order, RepayDebt) else Decimal(0)

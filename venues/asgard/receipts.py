@@ -1,0 +1,236 @@
+"""What became of a build, and the receipt of one that landed: from our own node first, from Asgard's rows
+second.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import replace
+from decimal import Decimal
+from typing import Any
+
+from evenkeel.clock import Clock
+from evenkeel.errors import Retryable, VenueRefused
+from evenkeel.types import Confirmed, Fill, LendingChange, Outcome, Receipt, Rejected, Unknown, VenueName
+from venues.asgard.client import AsgardClient
+from venues.asgard.effects import (
+    ZERO,
+    Effect,
+    executed_metadata,
+    read_effect,
+    total,
+)
+from venues.asgard.mints import token
+from venues.asgard.models import PositionRecord
+from venues.solana.confirm import Dead, Fate, Landed
+from venues.solana.rpc import SolanaRpc
+
+METADATA_PATIENCE_S = 60.0
+"""The vendor's own figure for how long executed metadata may be missing."""
+READ_PATIENCE_S = 10.0
+
+
+class Receipts:
+    """Turns the fates of a build's signatures into one outcome with a receipt."""
+
+    def __init__(self, client: AsgardClient, rpc: SolanaRpc, clock: Clock, wallet: str) -> None:
+        self._client = client
+        self._rpc = rpc
+        self._clock = clock
+        self._wallet = wallet
+
+    async def conclude(self, key: dict[str, Any], fates: Sequence[Fate]) -> Outcome[Receipt]:
+        """One outcome for a whole build; `key` is what `sign` stored.
+
+        Nothing is said while any signature is open. Then what *landed* decides: where it moved the position,
+        that is a confirmation, however many others died. Where it only set up accounts (of two transactions
+        the first landed, the second died), the attempt is rejected: the position is as before, and a new
+        attempt finds the accounts in place.
+        """
+        for fate in fates:
+            if isinstance(fate, Unknown):
+                return fate
+        landed = [
+            (signature, fate)
+            for signature, fate in zip(key["signatures"], fates, strict=True)
+            if isinstance(fate, Landed) and fate.err is None
+        ]
+        refusal = "; ".join(
+            fate.evidence
+            if isinstance(fate, Dead)
+            else f"{signature} landed in slot {fate.slot} and failed: {fate.err}"
+            for signature, fate in zip(key["signatures"], fates, strict=True)
+            if isinstance(fate, Dead) or (isinstance(fate, Landed) and fate.err is not None)
+        )
+        if not landed:
+            return Rejected(refusal)
+        try:
+            effects = [await self._effect(key, signature) for signature, _ in landed]
+            effect = total(effects)
+            if not effect.moved and refusal:
+                return Rejected(f"only account set-up landed ({landed[0][0]}); {refusal}")
+            if not effect.moved:
+                return Unknown(f"{landed[-1][0]} landed, but no movement of the position can be read from it")
+            signature = next(one for (one, _), found in zip(landed, effects, strict=True) if found.moved)
+            return Confirmed(await self._receipt(key, signature, effect, refusal))
+        except (Retryable, VenueRefused) as error:
+            return Unknown(f"{landed[-1][0]} landed, its details cannot be read yet: {error}")
+
+    async def _effect(self, key: dict[str, Any], signature: str) -> Effect:
+        """The transaction may be confirmed a little before the node can show it."""
+        until = self._clock.now_ms() + int(READ_PATIENCE_S * 1000)
+        for attempt in itertools.count():
+            found = await self._rpc.get_transaction(signature)
+            if found is not None:
+                try:
+                    return read_effect(key["op"], token(key["asset"]), self._wallet, found)
+                except (KeyError, TypeError, ValueError) as error:
+                    raise Retryable(f"transaction {signature} has no readable metadata: {error!r}") from None
+            if self._clock.now_ms() >= until:
+                break
+            await self._clock.sleep(min(0.5 * 2**attempt, 2.0))
+        raise Retryable(f"node {self._rpc.host} does not show transaction {signature}")
+
+    async def _receipt(self, key: dict[str, Any], signature: str, effect: Effect, refusal: str) -> Receipt:
+        record = await self._record(key, signature)
+        if not effect.fee_is_certain:
+            effect, record = await self._with_fee(key, signature, effect, record)
+        pda = key.get("position_pda") or (record.pda if record else None) or await self._pda(key, signature)
+        settled_ms = effect.time_ms or self._clock.now_ms()
+        change = self._change(key, effect, record)
+        price = effect.price_usd
+        fills = []
+        if price is not None:
+            fills.append(
+                Fill(
+                    fill_id=signature,
+                    venue=VenueName.ASGARD,
+                    asset=key["asset"],
+                    side="buy" if effect.tokens_bought > 0 else "sell",
+                    qty=effect.swap_tokens,
+                    price_usd=price,
+                    fee_usd=effect.protocol_fee_usd,
+                    order_ref=pda,
+                    time_ms=settled_ms,
+                )
+            )
+        detail: dict[str, Any] = {
+            "op": key["op"],
+            "protocol": key["protocol"],
+            "signatures": list(key["signatures"]),
+            "wallet_lamports_delta": effect.wallet_lamports_delta,
+            "wallet_token_delta": str(effect.wallet_token_delta),
+            "position_id": record.id if record else None,
+        }
+        if refusal:
+            detail["failed_parts"] = refusal
+        return Receipt(
+            ref=pda,
+            done_qty=effect.swap_tokens,
+            avg_price_usd=price,
+            fills=fills,
+            lending=change,
+            settled_ms=settled_ms,
+            detail=detail,
+        )
+
+    async def _record(self, key: dict[str, Any], signature: str) -> PositionRecord | None:
+        """Asgard's row, found by position or by the opening transaction. Missing rows do happen: never
+        essential.
+        """
+        try:
+            if key.get("position_pda"):
+                return await self._client.position(key["position_pda"])
+            rows = await self._client.positions(self._wallet)
+            return next((row for row in rows if row.open_tx == signature), None)
+        except (Retryable, VenueRefused):
+            return None
+
+    async def _with_fee(
+        self, key: dict[str, Any], signature: str, effect: Effect, record: PositionRecord | None
+    ) -> tuple[Effect, PositionRecord | None]:
+        """A route over several pools hides the protocol's fee: wait for the executed metadata, at most a
+        minute.
+        """
+        until = self._clock.now_ms() + int(METADATA_PATIENCE_S * 1000)
+        while True:
+            fee = _metadata_fee(record, signature)
+            if fee is not None:
+                return _replace_fee(effect, fee), record
+            if self._clock.now_ms() >= until or key["op"] not in ("open_long", "close_long"):
+                return effect, record
+            await self._clock.sleep(2.0)
+            record = await self._record(key, signature) or record
+
+    async def _pda(self, key: dict[str, Any], signature: str) -> str:
+        """A position without a row: one of the transaction's own accounts, the one that is a position of
+        ours.
+        """
+        found = await self._rpc.get_transaction(signature)
+        message = (found or {}).get("transaction", {}).get("message", {})
+        loaded = ((found or {}).get("meta") or {}).get("loadedAddresses") or {}
+        names = [
+            key_["pubkey"] if isinstance(key_, dict) else key_ for key_ in message.get("accountKeys", [])
+        ]
+        names += [*loaded.get("writable", []), *loaded.get("readonly", [])]
+        live = await self._client.refresh([(key["protocol"], name) for name in names if name != self._wallet])
+        ours = [pda for pda, position in live.items() if position.authority == self._wallet]
+        if len(ours) != 1:
+            raise Retryable(f"{len(ours)} accounts of {signature} are positions of ours, expected one")
+        return ours[0]
+
+    def _change(self, key: dict[str, Any], effect: Effect, record: PositionRecord | None) -> LendingChange:
+        before, debt_before = _before(key, effect, record)
+        return LendingChange(
+            tokens_before=before,
+            tokens_after=before + effect.tokens_bought - effect.tokens_sold,
+            debt_before_usd=debt_before,
+            debt_after_usd=debt_before + effect.borrowed_usd - effect.repaid_usd,
+            swap_token_qty=effect.swap_tokens,
+            swap_usdc_qty=effect.swap_usdc,
+            wallet_usdc_delta=effect.wallet_usdc_delta,
+            protocol_fee_usd=effect.protocol_fee_usd,
+            gas_lamports=effect.gas_lamports,
+            tip_lamports=int(key.get("tip_lamports", 0)),
+        )
+
+
+def _before(key: dict[str, Any], effect: Effect, record: PositionRecord | None) -> tuple[Decimal, Decimal]:
+    """Tokens and debt before the change, interest up to it included.
+
+    An open starts from nothing and a close ends there, so the movement itself says it. For a resize the row's
+    amounts are those right after the last update; where they fit the reading taken at build time (they may
+    not, when another update came later or the row was never written), before is after less the movement.
+    """
+    if key["op"] == "open_long":
+        return ZERO, ZERO
+    if key["op"] == "close_long":
+        return effect.tokens_sold, effect.repaid_usd
+    stored = key.get("before") or {}
+    tokens, debt = Decimal(stored.get("tokens", "0")), Decimal(stored.get("debt_usd", "0"))
+    if record is not None and record.token_a_amount is not None and record.token_b_amount is not None:
+        from_row = record.token_a_amount - effect.tokens_bought + effect.tokens_sold
+        debt_from_row = record.token_b_amount - effect.borrowed_usd + effect.repaid_usd
+        if _close(from_row, tokens) and _close(debt_from_row, debt):
+            return from_row, debt_from_row
+    return tokens, debt
+
+
+def _close(a: Decimal, b: Decimal) -> bool:
+    """Apart by no more than the interest between a build and its landing could make."""
+    return abs(a - b) <= Decimal("0.0005") * max(abs(a), abs(b)) + Decimal("0.000002")
+
+
+def _metadata_fee(record: PositionRecord | None, signature: str) -> Decimal | None:
+    if record is None:
+        return None
+    opening = record.open_tx == signature
+    executed = executed_metadata(record.entry_metadata if opening else record.exit_metadata)
+    fees = (record.open_fees if opening else record.close_fees) or {}
+    found = (executed or {}).get("protocolFeeUSD", fees.get("protocolFeeUSD") if executed else None)
+    return None if found is None else Decimal(str(found))
+
+
+def _replace_fee(effect: Effect, fee_usd: Decimal) -> Effect:
+    return replace(effect, protocol_fee_usd=fee_usd, fee_is_certain=True)

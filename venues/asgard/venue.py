@@ -1,0 +1,319 @@
+"""Asgard as a venue for the long leg: build, check, sign, send by two roads, and prove what became of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from decimal import Decimal
+
+from evenkeel.clock import Clock
+from evenkeel.errors import Bug, Retryable, VenueRefused
+from evenkeel.types import (
+    Built,
+    Capabilities,
+    Confirmed,
+    IntentSpec,
+    LegView,
+    Outcome,
+    Receipt,
+    Signed,
+    Unknown,
+    VenueName,
+)
+from venues.asgard.building import (
+    AsgardBuild,
+    Caps,
+    SignedBuild,
+    checked,
+    expected_amounts,
+    signed_build,
+    wallet_outlay_usdc,
+)
+from venues.asgard.client import AsgardClient
+from venues.asgard.legs import asset_of, leg_view
+from venues.asgard.mints import BY_MINT, SOL, TOKENS, USDC
+from venues.asgard.models import RESIZABLE, PositionRecord, Protocol, Strategy
+from venues.asgard.orders import AsgardOrder, OpenLong, parse_order
+from venues.asgard.receipts import Receipts
+from venues.asgard.redemption import OnChainRedemption, RedemptionSource
+from venues.solana.confirm import Confirmer, Payload
+from venues.solana.keys import SolanaSigner
+from venues.solana.rpc import SolanaRpc
+from venues.solana.tokens import LAMPORTS_PER_SOL, check_mints, to_tokens, token_balance
+
+MARKETS_TTL_MS = 300_000
+
+
+@dataclass(frozen=True, slots=True)
+class WalletBalances:
+    sol_lamports: int
+    usdc: Decimal
+
+    @property
+    def sol(self) -> Decimal:
+        return Decimal(self.sol_lamports) / LAMPORTS_PER_SOL
+
+
+class AsgardVenue:
+    """Implements `LegVenue`. `capabilities` is Kamino's; ask `capabilities_for` about another protocol."""
+
+    name = VenueName.ASGARD
+    capabilities = Capabilities(can_resize=True, can_add_margin=True)
+
+    def __init__(
+        self,
+        client: AsgardClient,
+        rpc: SolanaRpc,
+        signer: SolanaSigner,
+        clock: Clock,
+        *,
+        second_rpc: SolanaRpc | None = None,
+        redemption: RedemptionSource | None = None,
+        caps: Caps | None = None,
+        patience_s: float = 20.0,
+    ) -> None:
+        self.client = client
+        self.rpc = rpc
+        self.redemption: RedemptionSource = redemption or OnChainRedemption(rpc)
+        self.wallet = str(signer.pubkey)
+        self._signer = signer
+        self._clock = clock
+        self._caps = caps or Caps()
+        self._patience_s = patience_s
+        self._confirmer = Confirmer(rpc, clock, second_rpc)
+        self._receipts = Receipts(client, rpc, clock, self.wallet)
+        self._markets: tuple[int, list[Strategy]] | None = None
+
+    @staticmethod
+    def capabilities_for(protocol: int) -> Capabilities:
+        """Kamino positions can be resized, all others only opened and closed."""
+        can = protocol in RESIZABLE
+        return Capabilities(can_resize=can, can_add_margin=can)
+
+    @classmethod
+    def can_resize(cls, protocol: int) -> bool:
+        return cls.capabilities_for(protocol).can_resize
+
+    # --- doing a thing exactly once ---
+
+    async def build(self, intent: IntentSpec) -> Built:
+        """Unsigned transactions, all judged. Raises `Retryable`, `VenueRefused` (`UnsafeBuild` among
+        them).
+        """
+        order = self._checked_order(intent)
+        before = record = None
+        if not isinstance(order, OpenLong):
+            live = await self.client.refresh([(order.protocol, order.position_pda)])
+            before = live.get(order.position_pda)
+            if before is None or before.collateral() is None:
+                raise VenueRefused("asgard", f"position {order.position_pda} is not on chain or is empty")
+            if before.authority != self.wallet:
+                raise VenueRefused("asgard", f"position {order.position_pda} belongs to {before.authority}")
+            record = await self.client.position(order.position_pda) if order.is_resize else None
+        built_at_ms = self._clock.now_ms()
+        blob = await self.client.build(order.build_path, order.body(self.wallet))
+        lvbh_max = await self._confirmer.height_limit()
+        transactions, cost = checked(order, blob, self._signer, self._caps)
+        hinted = blob.hint("positionPDA", "positionPda")
+        pda = (str(hinted) if hinted else None) if isinstance(order, OpenLong) else order.position_pda
+        build = AsgardBuild(order, blob, transactions, cost, lvbh_max, built_at_ms, pda, before, record)
+        note = {
+            "position_pda": pda,
+            "lvbh_max": lvbh_max,
+            "n_transactions": len(transactions),
+            "fee_lamports": cost.fee_lamports,
+            "tip_lamports": cost.tip_lamports,
+            "built_at_ms": built_at_ms,
+            "expected": expected_amounts(order),
+        }
+        return Built(build, note)
+
+    async def sign(self, intent: IntentSpec, built: Built) -> Signed:
+        """Signatures are the key. Raises `Retryable` for a build that has grown too old, which then is
+        discarded.
+        """
+        if not isinstance(built.payload, AsgardBuild):
+            raise Bug(f"intent {intent.intent_id}: {type(built.payload).__name__} is not an Asgard build")
+        await self._clock.refresh()
+        return signed_build(built.payload, self._signer, self._clock.now_ms(), self.wallet)
+
+    async def send(self, intent: IntentSpec, signed: Signed) -> Outcome[Receipt]:
+        """Submit to Asgard (so that its row exists), send the same bytes ourselves unless that clearly
+        worked, wait.
+
+        Both roads carry the same signature, so at most one of them takes effect.
+        """
+        wire = signed.wire
+        if not isinstance(wire, SignedBuild):
+            return Unknown("the signed bytes are no longer known; only a look-up can tell")
+        accepted = False
+        if wire.body is not None:
+            try:
+                accepted = isinstance(await self.client.submit(wire.path, wire.body), Confirmed)
+            except Retryable:
+                accepted = False
+        return await self._follow(signed, wire, already_sent=accepted, preflight=True)
+
+    async def resend(self, intent: IntentSpec, signed: Signed) -> Outcome[Receipt]:
+        """The same bytes to our node again; Unknown where only the key is left."""
+        wire = signed.wire
+        if not isinstance(wire, SignedBuild):
+            return Unknown("the signed bytes are no longer known; only a look-up can tell")
+        return await self._follow(signed, wire, already_sent=False, preflight=False)
+
+    async def _follow(
+        self, signed: Signed, wire: SignedBuild, *, already_sent: bool, preflight: bool
+    ) -> Outcome[Receipt]:
+        payloads = [
+            Payload(signature, raw)
+            for signature, raw in zip(signed.key["signatures"], wire.raws, strict=True)
+        ]
+        try:
+            fates = await self._confirmer.settle(
+                payloads,
+                int(signed.key["lvbh_max"]),
+                patience_s=self._patience_s,
+                already_sent=already_sent,
+                preflight=preflight,
+            )
+        except Retryable as error:  # the clock itself may be out of reach
+            return Unknown(str(error))
+        return await self._receipts.conclude(signed.key, fates)
+
+    async def find(self, intent: IntentSpec, signed: Signed) -> Outcome[Receipt]:
+        """What became of an attempt, from its signatures alone. Rejected carries the proof that it is
+        dead.
+        """
+        limit = int(signed.key["lvbh_max"])
+        fates = [await self._confirmer.fate(signature, limit) for signature in signed.key["signatures"]]
+        return await self._receipts.conclude(signed.key, fates)
+
+    def _checked_order(self, intent: IntentSpec) -> AsgardOrder:
+        order = parse_order(intent.order)
+        if order.protocol == Protocol.DRIFT:
+            raise VenueRefused("asgard", "Drift (protocol 3) is frozen since April 2026 and disabled")
+        if order.is_resize and not self.can_resize(order.protocol):
+            raise VenueRefused(
+                "asgard",
+                f"{order.op} on {Protocol(order.protocol).name}: only Kamino positions can be resized; "
+                "close and reopen instead",
+            )
+        return order
+
+    # --- looking ---
+
+    async def legs(self, known: Iterable[tuple[int, str]] = ()) -> list[LegView]:
+        """Every position of our wallet that holds something: those with a row, and `known` (protocol, PDA)
+        pairs.
+
+        A position can exist on chain without a row, so pass the PDAs that our own books know. Raises
+        `Retryable`, `VenueRefused` or `UnitChanged`: a leg that cannot be read is never left out in silence.
+        """
+        rows = {row.pda: row for row in await self.client.positions(self.wallet)}
+        wanted = {pda: row.protocol for pda, row in rows.items()} | {pda: protocol for protocol, pda in known}
+        live = await self.client.refresh([(protocol, pda) for pda, protocol in wanted.items()])
+        held = {pda: one for pda, one in live.items() if asset_of(one) is not None}
+        if not held:
+            return []
+        prices = await self.token_prices()
+        strategies = await self.markets(max_age_ms=MARKETS_TTL_MS)
+        views = []
+        for pda, one in held.items():
+            asset = asset_of(one)
+            assert asset is not None
+            if asset.symbol not in prices:
+                raise Retryable(f"asgard has no price for {asset.symbol}, needed for position {pda}")
+            view = leg_view(
+                one,
+                wanted[pda],
+                self.wallet,
+                prices[asset.symbol],
+                await self._sol_per_token(asset.symbol, prices),
+                _max_ltv(strategies, asset.mint, wanted[pda]),
+                rows.get(pda),
+                self._clock.now_ms(),
+            )
+            if view is not None:
+                views.append(view)
+        return views
+
+    async def _sol_per_token(self, asset: str, prices: dict[str, Decimal]) -> Decimal:
+        """Redemption rate; where the pool cannot be read, the market's own ratio. Judging the peg needs the
+        true one.
+        """
+        rate = await self.redemption_rate(asset)
+        if rate is not None:
+            return rate
+        if SOL.symbol not in prices:
+            raise Retryable(f"neither a redemption rate of {asset} nor a price of SOL is to be had")
+        return prices[asset] / prices[SOL.symbol]
+
+    async def position(self, pda: str) -> PositionRecord | None:
+        return await self.client.position(pda)
+
+    async def markets(self, max_age_ms: int = 0) -> list[Strategy]:
+        """Strategies with their liquidity sources; a reading younger than `max_age_ms` is used again."""
+        now = self._clock.now_ms()
+        if self._markets is None or now - self._markets[0] >= max_age_ms:
+            self._markets = (now, await self.client.markets())
+        return self._markets[1]
+
+    async def token_prices(self) -> dict[str, Decimal]:
+        """USD per token by our symbols, selected by mint; a token without a price is left out."""
+        prices: dict[str, Decimal] = {}
+        for info in await self.client.token_metadata():
+            known = BY_MINT.get(info.mint)
+            if known is None or not info.price or info.price <= 0:
+                continue
+            if info.decimals != known.decimals:
+                raise VenueRefused(
+                    "asgard", f"{known.symbol} has {info.decimals} decimals, not {known.decimals}"
+                )
+            prices[known.symbol] = info.price
+        return prices
+
+    async def redemption_rate(self, asset: str) -> Decimal | None:
+        """SOL per token (1 for SOL). None = unknown, which counts as a breach, never as calm."""
+        return await self.redemption.redemption_rate(asset)
+
+    async def wallet_balances(self) -> WalletBalances:
+        lamports = await self.rpc.get_balance(self.wallet)
+        return WalletBalances(
+            lamports, to_tokens(await token_balance(self.rpc, self.wallet, USDC.mint), USDC.decimals)
+        )
+
+    async def can_build(self, order: AsgardOrder) -> str | None:
+        """Dry run for the preflight: None when Asgard could build it now, else the reason. Raises
+        `Retryable`.
+
+        Open and close have simulate endpoints; a resize has none, so there an unsigned build is asked for and
+        dropped, which has no effect on chain.
+        """
+        short = wallet_outlay_usdc(order) - (await self.wallet_balances()).usdc
+        if short > 0:
+            return f"the wallet lacks {short} USDC for {order.op}"
+        try:
+            if order.is_resize:
+                await self.client.build(order.build_path, order.body(self.wallet))
+            else:
+                await self.client.simulate(order.build_path + "-simulate", order.body(self.wallet))
+        except VenueRefused as error:
+            return error.reason
+        return None
+
+    async def check_mints(self) -> None:
+        """Compare our mint table with the chain, once at start. Raises `OperatorError`."""
+        await check_mints(self.rpc, {one.symbol: (one.mint, one.decimals) for one in TOKENS.values()})
+
+    async def close(self) -> None:
+        await self.client.close()
+        await self.rpc.close()
+
+
+def _max_ltv(strategies: list[Strategy], mint: str, protocol: int) -> Decimal | None:
+    for strategy in strategies:
+        if strategy.token_a_mint == mint and strategy.token_b_mint == USDC.mint:
+            for source in strategy.liquidity_sources:
+                if source.lending_protocol == protocol:
+                    return source.max_ltv
+    return None

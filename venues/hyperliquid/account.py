@@ -66,8 +66,8 @@ class HyperliquidAccount:
         mode = await self.client.user_abstraction(self.address)
         if mode not in _PLAIN_MODES:
             raise OperatorError(
-                f"Hyperliquid account {self.address} is in mode {mode!r}; its perpetuals balance is not "
-                "readable. Sign userSetAbstraction('disabled') with the master key (an agent cannot), then move "
+                f"Hyperliquid account {self.address} is in mode {mode!r}; its perpetuals balance cannot "
+                "be read. Sign userSetAbstraction('disabled') with the master key, no agent can, then move "
                 "USDC from spot to perpetuals with usdClassTransfer."
             )
         return mode

@@ -40,7 +40,7 @@ class OrderLookup:
                 await self._clock.sleep(_FILL_PAUSE_S * 2**attempt)
         except (Retryable, VenueRefused) as error:
             return Unknown(
-                f"filled {answer.total_sz} {key.coin} (oid {answer.oid}), but its fills cannot be read: {error}"
+                f"filled {answer.total_sz} {key.coin} (oid {answer.oid}), but fills cannot be read: {error}"
             )
         return Unknown(
             f"filled {answer.total_sz} {key.coin} (oid {answer.oid}), but its fills are not listed yet"

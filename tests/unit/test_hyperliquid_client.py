@@ -1,0 +1,241 @@
+"""Transport rules of the client against a scripted peer: reads retried, writes never, paging, weights."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any
+
+import httpx
+import pytest
+
+from evenkeel.errors import Retryable, VenueRefused
+from evenkeel.types import Confirmed, Rejected, Unknown
+from venues.hyperliquid.client import HyperliquidClient, default_budget, info_weight
+from venues.ratebudget import RateBudget
+
+USER = "0x" + "ab" * 20
+Peer = Callable[[dict[str, Any]], httpx.Response]
+
+
+class StandingClock:
+    """Time passes only by sleeping."""
+
+    def __init__(self) -> None:
+        self.ms = 1_757_203_200_000
+        self.slept: list[float] = []
+
+    def now_ms(self) -> int:
+        return self.ms
+
+    async def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.ms += round(seconds * 1000)
+
+    async def refresh(self) -> None:
+        """Nothing to agree with."""
+
+
+class Desk:
+    """A client whose requests are answered by a function, and counted."""
+
+    def __init__(self, peer: Peer) -> None:
+        self.clock = StandingClock()
+        self.asked: list[dict[str, Any]] = []
+
+        def handle(request: httpx.Request) -> httpx.Response:
+            body = json.loads(request.content)
+            self.asked.append(body)
+            return peer(body)
+
+        http = httpx.AsyncClient(transport=httpx.MockTransport(handle))
+        self.client = HyperliquidClient("http://venue.test/", self.clock, http=http)
+
+
+def answers(*responses: httpx.Response | Exception) -> Peer:
+    queue = list(responses)
+
+    def peer(_: dict[str, Any]) -> httpx.Response:
+        found = queue.pop(0)
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    return peer
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        httpx.Response(429, text="slow down"),
+        httpx.Response(502, text="<html>"),
+        httpx.Response(200, text="<html>"),
+        httpx.Response(200, json={"not": "mids"} | {"x": []}),
+        httpx.ConnectError("refused"),
+        httpx.ReadTimeout("late"),
+        httpx.RemoteProtocolError("closed"),
+    ],
+    ids=str,
+)
+async def test_a_read_is_retried_and_then_succeeds(trouble: httpx.Response | Exception) -> None:
+    desk = Desk(answers(trouble, httpx.Response(200, json={"SOL": "200.5"})))
+    assert await desk.client.all_mids() == {"SOL": Decimal("200.5")}
+    assert len(desk.asked) == 2 and len(desk.clock.slept) == 1
+
+
+async def test_a_read_gives_up_after_a_few_attempts() -> None:
+    desk = Desk(lambda _: httpx.Response(500))
+    with pytest.raises(Retryable, match=r"allMids at http://venue\.test: HTTP 500"):
+        await desk.client.all_mids()
+    assert len(desk.asked) == 4 and sum(desk.clock.slept) < 10
+
+
+async def test_a_refused_read_is_not_retried() -> None:
+    text = "Failed to deserialize the JSON body into the target type"
+    desk = Desk(lambda _: httpx.Response(422, text=text))
+    with pytest.raises(VenueRefused, match="422 Failed to deserialize"):
+        await desk.client.all_mids()
+    assert len(desk.asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("peer_says", "expected"),
+    [
+        (httpx.Response(200, json={"status": "ok", "response": {"type": "default"}}), Confirmed),
+        (httpx.Response(200, json={"status": "err", "response": "no"}), Confirmed),
+        (httpx.Response(422, text="Failed to deserialize"), Rejected),
+        (httpx.Response(400, text="bad"), Rejected),
+        (httpx.Response(403, text="forbidden"), Unknown),
+        (httpx.Response(408), Unknown),
+        (httpx.Response(429, text="slow down"), Unknown),
+        (httpx.Response(500, json={"status": "ok"}), Unknown),
+        (httpx.Response(502, text="<html>"), Unknown),
+        (httpx.Response(301, headers={"location": "/elsewhere"}), Unknown),
+        (httpx.Response(200, text="<html>"), Unknown),
+        (httpx.Response(200, json=["ok"]), Unknown),
+        (httpx.Response(200, json={"error": "Could not parse JSON"}), Unknown),
+        (httpx.ConnectError("refused"), Unknown),
+        (httpx.ReadTimeout("late"), Unknown),
+        (httpx.WriteError("reset"), Unknown),
+        (httpx.RemoteProtocolError("closed without an answer"), Unknown),
+    ],
+    ids=str,
+)
+async def test_an_action_is_sent_once_and_its_answer_has_three_values(
+    peer_says: httpx.Response | Exception, expected: type
+) -> None:
+    desk = Desk(answers(peer_says))
+    assert isinstance(await desk.client.exchange('{"action":{}}'), expected)
+    assert len(desk.asked) == 1
+
+
+def fill(number: int, time: int) -> dict[str, Any]:
+    return {
+        "coin": "SOL",
+        "px": "200",
+        "sz": "1",
+        "side": "A",
+        "time": time,
+        "startPosition": "0",
+        "tid": number,
+        "oid": number,
+    }
+
+
+def paged(rows: list[dict[str, Any]], size: int) -> Peer:
+    """A venue that answers at most `size` rows from startTime on, inclusive."""
+
+    def peer(body: dict[str, Any]) -> httpx.Response:
+        end = body.get("endTime") or 10**15
+        found = [row for row in rows if body["startTime"] <= row["time"] <= end]
+        return httpx.Response(200, json=found[:size])
+
+    return peer
+
+
+@pytest.mark.parametrize("count", [0, 1, 1999, 2000, 2001, 4500])
+async def test_fills_are_paged_without_loss_or_repetition(count: int) -> None:
+    """Three fills share every millisecond, so page ends fall inside a millisecond."""
+    rows = [fill(number, 1_000 + number // 3) for number in range(count)]
+    desk = Desk(paged(rows, 2000))
+    found = await desk.client.user_fills_by_time(USER, 0)
+    assert [row.tid for row in found] == list(range(count))
+
+
+@pytest.mark.parametrize("count", [499, 500, 501, 1200])
+async def test_funding_history_is_paged_and_respects_the_end(count: int) -> None:
+    rows = [
+        {"coin": "SOL", "fundingRate": "0.0000125", "premium": "0.0001", "time": hour * 3_600_000 + 44}
+        for hour in range(count)
+    ]
+    desk = Desk(paged(rows, 500))
+    assert len(await desk.client.funding_history("SOL", 0)) == count
+    until = rows[count // 2]["time"]
+    assert len(await desk.client.funding_history("SOL", 0, until)) == count // 2 + 1
+
+
+async def test_user_funding_of_several_coins_in_one_millisecond_is_kept() -> None:
+    rows = [
+        {
+            "time": hour * 3_600_000,
+            "hash": "0x0",
+            "delta": {
+                "type": "funding",
+                "coin": coin,
+                "usdc": "1",
+                "szi": "-1",
+                "fundingRate": "0.1",
+                "nSamples": None,
+            },
+        }
+        for hour in range(300)
+        for coin in ("BTC", "ETH", "SOL")
+    ]
+    desk = Desk(paged(rows, 500))
+    found = await desk.client.user_funding(USER, 0)
+    assert len({(row.time, row.delta.coin) for row in found}) == len(found) == 900
+
+
+async def test_a_page_of_one_millisecond_does_not_loop_for_ever() -> None:
+    rows = [fill(number, 5_000) for number in range(2000)] + [fill(9_999, 5_001)]
+    desk = Desk(paged(rows, 2000))
+    found = await desk.client.user_fills_by_time(USER, 5_000)
+    assert len(found) == 2001
+
+
+def test_weights_of_the_rate_limit_page() -> None:
+    assert info_weight("l2Book") == info_weight("clearinghouseState") == info_weight("orderStatus") == 2
+    assert info_weight("metaAndAssetCtxs") == info_weight("userFills") == 20
+    assert info_weight("userRole") == 60
+
+
+async def test_heavy_reading_stays_within_the_weight_of_an_address() -> None:
+    """Twenty weight units a call: in any minute at most 1200 units are spent."""
+    desk = Desk(lambda _: httpx.Response(200, json={"universe": []}))
+    desk.client = HyperliquidClient(
+        "http://venue.test", desk.clock, budget=default_budget(desk.clock), http=desk.client._http
+    )
+    times: list[int] = []
+    for _ in range(150):
+        await desk.client.meta()
+        times.append(desk.clock.ms)
+    for start in times:
+        assert sum(20 for t in times if start <= t < start + 60_000) <= 1200
+    assert desk.clock.ms - times[0] > 150 * 20 / 1200 * 30_000
+
+
+async def test_rows_are_paid_for_after_they_arrived() -> None:
+    clock = StandingClock()
+    budget = RateBudget(clock, per_minute=60, burst=200)
+    rows = [fill(number, number) for number in range(1000)]
+
+    def handle(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, json=rows)
+
+    http = httpx.AsyncClient(transport=httpx.MockTransport(handle))
+    client = HyperliquidClient("http://venue.test", clock, budget=budget, http=http)
+    await client.user_fills_by_time(USER, 0)
+    began = clock.ms
+    await budget.spend(131)  # 200 saved - 20 - 1000 / 20 rows = 130 left
+    assert clock.ms > began

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import deque
+
 from solders.clock import Clock
 from solders.hash import Hash
 from solders.litesvm import LiteSVM
@@ -11,6 +13,9 @@ BLOCKHASH_AGE = 150
 """A blockhash is accepted while at most this many blocks lie on top of its own."""
 SLOTS_PER_EPOCH = 432_000
 MAX_LAG_SLOTS = 250
+MINUTE_MS = 60_000
+MAX_SAMPLES = 720
+_SAMPLES_AT_START = 60
 
 _BEHIND = {"processed": 0, "confirmed": 2, "finalized": 32}
 _WINDOW = 310
@@ -21,7 +26,7 @@ _BLOCKS_PER_SKIP = 19
 
 
 class Blocks:
-    """One block each `block_ms` of world time while not halted; `lag_blocks` is how far this node is behind."""
+    """One block each `block_ms` of world time unless halted; `lag_blocks`: how far this node is behind."""
 
     def __init__(self, svm: LiteSVM, now_ms: int, block_ms: int) -> None:
         if block_ms <= 0:
@@ -35,14 +40,31 @@ class Blocks:
         self._hash_at: dict[int, Hash] = {self.tip: svm.latest_blockhash()}
         self._anchor_ms = now_ms
         self._anchor_height = self.tip + _WINDOW
-        self._tip_ms = now_ms
         self.produce(self._anchor_height, now_ms)
+        self._minute_ms = now_ms - now_ms % MINUTE_MS
+        self.minutes: deque[tuple[int, int]] = deque(maxlen=MAX_SAMPLES + 1)
+        """(minute boundary, slot then), oldest first."""
+        for back in range(_SAMPLES_AT_START, -1, -1):
+            boundary = self._minute_ms - back * MINUTE_MS
+            self.minutes.append((boundary, self.slot_of(self._height_at(boundary))))
+
+    def note_minutes(self, now_ms: int) -> None:
+        """Remember the slot at each minute that has passed; a halt shows as minutes without slots."""
+        newest = now_ms - now_ms % MINUTE_MS
+        self._minute_ms = max(self._minute_ms, newest - MAX_SAMPLES * MINUTE_MS)
+        while self._minute_ms < newest:
+            self._minute_ms += MINUTE_MS
+            height = self.tip if self.halted else self._height_at(self._minute_ms)
+            self.minutes.append((self._minute_ms, self.slot_of(height)))
+
+    def _height_at(self, ms: int) -> int:
+        return self._anchor_height + (ms - self._anchor_ms) // self.block_ms
 
     def target(self, now_ms: int) -> int:
         """The height the chain should have at this time."""
         if self.halted:
             return self.tip
-        return max(self.tip, self._anchor_height + (now_ms - self._anchor_ms) // self.block_ms)
+        return max(self.tip, self._height_at(now_ms))
 
     def time_of(self, height: int) -> int:
         """World milliseconds at which a block was or will be produced (an estimate before the last halt)."""
@@ -58,7 +80,6 @@ class Blocks:
             self._height_of[blockhash] = made
             self._hash_at[made] = blockhash
         self.tip = height
-        self._tip_ms = now_ms
         if len(self._hash_at) > 4 * _WINDOW:
             for old in [made for made in self._hash_at if made <= height - 2 * _WINDOW]:
                 self._height_of.pop(self._hash_at.pop(old), None)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from solders.transaction import VersionedTransaction
 
 from twins.faults import FaultPlan
 from twins.solana import tokens, wire
+from twins.solana.accounts import ChainAccounts
 from twins.solana.blocks import BLOCKHASH_AGE, Blocks
 from twins.solana.controls import Controls
 from twins.solana.errors import (
@@ -37,7 +37,7 @@ from twins.solana.programs import EmulatedCall, EmulatedEffect, ProgramError, Pr
 from twins.world import World
 
 VENUE = "solana"
-LAMPORTS_PER_SOL = 1_000_000_000
+FAUCET_LAMPORTS = 10**17
 HISTORY = 1_000_000
 LAMPORTS_PER_BYTE = 6_333
 """Rent after the first of its five announced cuts; a client that asks the node never notices."""
@@ -81,7 +81,7 @@ class _Pending:
     transaction: VersionedTransaction
 
 
-class SolanaChain:
+class SolanaChain(ChainAccounts):
     """One node and its chain. Amounts are lamports and base units; times are world milliseconds.
 
     Readers at `confirmed` and `finalized` see accounts as they were that many blocks ago.
@@ -101,19 +101,21 @@ class SolanaChain:
         self.congestion_micro_lamports = 0
         self.drops_left = 0
         self.late_blocks: list[int] = []
+        self.faucet = Keypair()
         self._programs = Programs(self.svm)
         self._executor = Executor(self.svm, self._programs)
         self._controls = Controls(self)
         self._pending: list[_Pending] = []
-        self._tables = 0
         self.ensure_mint(tokens.NATIVE_MINT, 9)
+        self.airdrop(self.faucet.pubkey(), FAUCET_LAMPORTS)
 
     # Blocks
 
     def catch_up(self) -> None:
-        """Produce the blocks due by world time; transactions on their way land in the block they are due in."""
+        """Produce the blocks due by world time; transactions on their way land in the block they wait for."""
         with self.lock:
             now_ms = self.world.now_ms()
+            self.blocks.note_minutes(now_ms)
             target = self.blocks.target(now_ms)
             while self._pending and self._pending[0].height <= target:
                 due = self._pending.pop(0)
@@ -172,10 +174,7 @@ class SolanaChain:
             commitment = "processed" if skip_preflight else preflight_commitment
             self.require_slot(commitment, min_context_slot)
             if not skip_preflight:
-                if not all(tx.verify_with_results()):
-                    raise RpcError(
-                        SIGNATURE_VERIFICATION_FAILURE, "Transaction signature verification failure"
-                    )
+                self._require_signatures(tx)
                 self.require_health()
                 found = self._simulated(tx, commitment)
                 if found.err is not None:
@@ -193,7 +192,7 @@ class SolanaChain:
         accounts: Sequence[Pubkey] = (),
         commitment: str = "processed",
     ) -> SimulationResult:
-        """Execute without effect. Unsigned bytes will do unless `sig_verify`; `RpcError` if undecodable."""
+        """Execute without effect; unsigned bytes will do unless `sig_verify`. Raises `RpcError`."""
         with self.lock:
             self.catch_up()
             tx = wire.decode(raw)
@@ -201,9 +200,8 @@ class SolanaChain:
             if replace_blockhash:
                 replacement = self.blocks.blockhash(commitment)
                 tx = wire.with_blockhash(tx, replacement[0])
-            elif sig_verify and not all(tx.verify_with_results()):
-                refused = wire.refused_execution(tx, "SignatureFailure")
-                return SimulationResult(refused, self.blocks.slot(commitment))
+            elif sig_verify:
+                self._require_signatures(tx)
             found = self._simulated(tx, commitment)
             states = tuple(found.execution.after.get(key, self.svm.get_account(key)) for key in accounts)
             return SimulationResult(found.execution, found.slot, states if accounts else None, replacement)
@@ -211,6 +209,11 @@ class SolanaChain:
     def transaction(self, signature: Signature) -> LandedTransaction | None:
         self.catch_up()
         return self.ledger.get(signature)
+
+    @staticmethod
+    def _require_signatures(tx: VersionedTransaction) -> None:
+        if not all(tx.verify_with_results()):
+            raise RpcError(SIGNATURE_VERIFICATION_FAILURE, "Transaction signature verification failure")
 
     def _simulated(self, tx: VersionedTransaction, commitment: str) -> SimulationResult:
         nonce = self._validity(tx, self.blocks.height(commitment))
@@ -290,50 +293,6 @@ class SolanaChain:
 
     def _lookup(self, accounts: dict[Pubkey, Account | None]) -> tokens.Lookup:
         return lambda key: accounts[key] if key in accounts else self.svm.get_account(key)
-
-    # Accounts
-
-    def account(self, key: Pubkey, commitment: str = "processed") -> Account | None:
-        """The account as a reader at this commitment sees it."""
-        self.catch_up()
-        return self.history.at(key, self.blocks.slot(commitment), self.svm.get_account(key))
-
-    def set_account(self, key: Pubkey, account: Account) -> None:
-        """Put an account there from outside, visible at every commitment at once."""
-        with self.lock:
-            self.history.forget(key)
-            self.svm.set_account(key, account)
-
-    def airdrop(self, owner: Pubkey, lamports: int) -> None:
-        had = self.svm.get_account(owner)
-        data, program = (bytes(had.data), had.owner) if had else (b"", Pubkey.default())
-        self.set_account(owner, Account((had.lamports if had else 0) + lamports, data, program))
-
-    def lamports(self, owner: Pubkey) -> int:
-        self.catch_up()
-        return self.svm.get_balance(owner) or 0
-
-    def ensure_mint(self, mint: Pubkey, decimals: int) -> None:
-        if self.svm.get_account(mint) is None:
-            self.set_account(mint, tokens.mint_account(self.svm, decimals))
-
-    def ata(self, owner: Pubkey, mint: Pubkey) -> Pubkey:
-        return tokens.ata(owner, mint)
-
-    def token_balance(self, owner: Pubkey, mint: Pubkey) -> int:
-        self.catch_up()
-        account = self.svm.get_account(tokens.ata(owner, mint))
-        return tokens.read_token(account).amount if account and tokens.is_token_account(account) else 0
-
-    def set_token_balance(self, owner: Pubkey, mint: Pubkey, amount: int) -> None:
-        key = tokens.ata(owner, mint)
-        self.set_account(key, tokens.with_amount(self.svm, self.svm.get_account(key), owner, mint, amount))
-
-    def create_lookup_table(self, addresses: Sequence[Pubkey]) -> Pubkey:
-        self._tables += 1
-        key = Keypair.from_seed(hashlib.sha256(b"lookup table %d" % self._tables).digest()).pubkey()
-        self.set_account(key, tokens.lookup_table_account(self.svm, addresses))
-        return key
 
     # Programs
 

@@ -1,4 +1,4 @@
-"""What an operator of the twin can do to the chain: stop it, age it, lose transactions, hand out money, read the ledger."""
+"""What an operator can do to the chain: stop it, age it, lose transactions, give money, read the ledger."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from solders.pubkey import Pubkey
 
 from twins.solana.blocks import BLOCKHASH_AGE, MAX_LAG_SLOTS
+from twins.solana.ledger import TokenBalance
 
 if TYPE_CHECKING:
     from twins.solana.chain import SolanaChain
@@ -98,10 +99,6 @@ class Controls:
         ]
 
 
-def _token_row(row: Any) -> dict[str, Any]:
-    return {
-        "account_index": row.account_index,
-        "mint": str(row.mint),
-        "owner": str(row.owner),
-        "amount": row.amount,
-    }
+def _token_row(row: TokenBalance) -> dict[str, Any]:
+    index, mint, owner = row.account_index, str(row.mint), str(row.owner)
+    return {"account_index": index, "mint": mint, "owner": owner, "amount": row.amount}

@@ -1,4 +1,4 @@
-"""What the node answers when it refuses: JSON-RPC errors, and transaction errors worded as a validator words them."""
+"""What the node answers when it refuses: JSON-RPC errors, and transaction errors in a validator's words."""
 
 from __future__ import annotations
 

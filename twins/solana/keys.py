@@ -56,10 +56,7 @@ def instructions_of(tx: VersionedTransaction, keys: ResolvedKeys) -> tuple[Instr
         Instruction(
             every[compiled.program_id_index],
             bytes(compiled.data),
-            [
-                AccountMeta(every[at], every[at] in signers, every[at] in keys.writable)
-                for at in compiled.accounts
-            ],
+            [AccountMeta(every[at], every[at] in signers, every[at] in writable) for at in compiled.accounts],
         )
         for compiled in tx.message.instructions
     )

@@ -18,7 +18,7 @@ from twins.solana.errors import TransactionErr
 
 @dataclass(frozen=True)
 class ResolvedKeys:
-    """The accounts of a transaction in the order instructions count them: static, table-writable, table-readonly."""
+    """A transaction's accounts as instructions count them: static, table-writable, table-readonly."""
 
     static: tuple[Pubkey, ...]
     loaded_writable: tuple[Pubkey, ...] = ()

@@ -1,4 +1,4 @@
-"""Programs that run elsewhere on the real chain: a true executable that does nothing, and handlers that say what it did."""
+"""Emulated programs: a true executable that does nothing, and handlers that say what it did."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ class Programs:
         return self._handlers.get(program_id)
 
     def make_fail(self, program_id: Pubkey, code: int) -> None:
-        """Until `restore`, the program itself fails, so that the SVM charges the fee and keeps the history."""
+        """Until `restore` it fails by itself, so that the SVM charges the fee and keeps the history."""
         self._svm.add_program(program_id, failing_elf(code))
 
     def restore(self, program_id: Pubkey) -> None:

@@ -55,7 +55,7 @@ def mint_account(svm: LiteSVM, decimals: int) -> Account:
 
 
 def with_amount(svm: LiteSVM, present: Account | None, owner: Pubkey, mint: Pubkey, amount: int) -> Account:
-    """The token account holding `amount`, made if missing. A wSOL account carries its amount in lamports too."""
+    """The token account holding `amount`, made if missing; a wSOL account holds it in lamports too."""
     rent = svm.minimum_balance_for_rent_exemption(TOKEN_ACCOUNT_BYTES)
     native = mint == NATIVE_MINT
     if present is not None and is_token_account(present):
@@ -93,8 +93,8 @@ def token_balances(keys: Sequence[Pubkey], lookup: Lookup) -> tuple[TokenBalance
 def lookup_table_account(svm: LiteSVM, addresses: Sequence[Pubkey]) -> Account:
     """A frozen lookup table that was extended long ago, so that every entry is active.
 
-    Layout of the program: u32 kind 1, u64 deactivation slot (all ones: never), u64 last extended slot, u8 start
-    index, optional authority (1 + 32), u16 padding, then the addresses.
+    The program's layout: u32 kind 1, u64 deactivation slot (all ones: never), u64 last extended slot,
+    u8 start index, optional authority (1 + 32), u16 padding, then the addresses.
     """
     head = struct.pack("<IQQBB32sH", 1, 2**64 - 1, 0, 0, 0, bytes(32), 0)
     table = head + b"".join(bytes(address) for address in addresses)

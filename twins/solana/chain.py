@@ -32,7 +32,7 @@ from twins.solana.errors import (
 )
 from twins.solana.execution import Execution, Executor
 from twins.solana.keys import instructions_of, price_micro_lamports
-from twins.solana.ledger import AccountHistory, LandedTransaction, Ledger
+from twins.solana.ledger import AccountHistory, LandedTransaction, Ledger, TokenBalance
 from twins.solana.programs import EmulatedCall, EmulatedEffect, ProgramError, Programs
 from twins.world import World
 
@@ -266,6 +266,7 @@ class SolanaChain(ChainAccounts):
         for key, before in done.changed().items():
             self.history.changed(slot, key, before)
         every = done.keys.all
+        tokens_before, tokens_after = self.token_rows(done)
         landed = LandedTransaction(
             signature=tx.signatures[0],
             raw=raw,
@@ -280,8 +281,8 @@ class SolanaChain(ChainAccounts):
             keys=done.keys,
             pre_balances=wire.lamports(every, done.before),
             post_balances=wire.lamports(every, done.after),
-            pre_token_balances=tokens.token_balances(every, self._lookup(done.before)),
-            post_token_balances=tokens.token_balances(every, self._lookup(done.after)),
+            pre_token_balances=tokens_before,
+            post_token_balances=tokens_after,
             inner_instructions=done.inner,
             return_data=done.return_data,
             price_micro_lamports=price_micro_lamports(instructions_of(tx, done.keys)),
@@ -291,8 +292,16 @@ class SolanaChain(ChainAccounts):
         for commit in done.on_commit:
             commit(landed)
 
-    def _lookup(self, accounts: dict[Pubkey, Account | None]) -> tokens.Lookup:
-        return lambda key: accounts[key] if key in accounts else self.svm.get_account(key)
+    def token_rows(self, done: Execution) -> tuple[tuple[TokenBalance, ...], tuple[TokenBalance, ...]]:
+        """The token accounts of a transaction, before and after it."""
+
+        def rows(accounts: dict[Pubkey, Account | None]) -> tuple[TokenBalance, ...]:
+            def lookup(key: Pubkey) -> Account | None:
+                return accounts[key] if key in accounts else self.svm.get_account(key)
+
+            return tokens.token_balances(done.keys.all, lookup)
+
+        return rows(done.before), rows(done.after)
 
     # Programs
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from solders.message import Message, MessageV0
+from solders.message import Message, MessageV0, MessageV1
 from solders.pubkey import Pubkey
 
 from twins.solana.chain import SolanaChain
@@ -16,7 +16,7 @@ _UNITS_BUILTIN = 3_000
 _UNITS_OTHER = 200_000
 
 
-def fee_of(message: Message | MessageV0) -> int:
+def fee_of(message: Message | MessageV0 | MessageV1) -> int:
     """5,000 lamports a signature plus ceil(price x limit / 1e6); the limit defaults as in SIMD-0170."""
     price = 0
     limit: int | None = None
@@ -36,8 +36,8 @@ def fee_of(message: Message | MessageV0) -> int:
 def recent_fees(chain: SolanaChain, accounts: list[Pubkey]) -> list[dict[str, int]]:
     """Per cached block, oldest first: max(the block's lowest price, highest lowest price over `accounts`).
 
-    Prices are micro-lamports per compute unit; the block's lowest is the congestion set by the operator, spread a
-    little from slot to slot, and 0 without one.
+    Prices are micro-lamports per compute unit; the block's lowest is the congestion set by the operator,
+    spread a little from slot to slot, and 0 without one.
     """
     newest = chain.blocks.height()
     oldest_slot = chain.blocks.slot_of(newest - CACHED_BLOCKS + 1)
@@ -50,7 +50,6 @@ def recent_fees(chain: SolanaChain, accounts: list[Pubkey]) -> list[dict[str, in
     for height in range(newest - CACHED_BLOCKS + 1, newest + 1):
         slot = chain.blocks.slot_of(height)
         price = chain.congestion_micro_lamports * (80 + slot * 7919 % 41) // 100
-        rows.append(
-            {"slot": slot, "prioritizationFee": max([price, *(lowest.get((slot, k), 0) for k in accounts)])}
-        )
+        paid = [lowest.get((slot, account), 0) for account in accounts]
+        rows.append({"slot": slot, "prioritizationFee": max([price, *paid])})
     return rows

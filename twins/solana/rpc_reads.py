@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 from solders.pubkey import Pubkey
@@ -112,7 +113,7 @@ class Reads:
         self._chain.catch_up()
         marks = list(self._chain.blocks.minutes)
         samples = []
-        for (_, earlier), (_, slot) in zip(marks, marks[1:], strict=False):
+        for (_, earlier), (_, slot) in pairwise(marks):
             slots = slot - earlier
             samples.append(
                 {

@@ -174,12 +174,16 @@ def inner_instructions(
 
 
 def simulation(
-    done: Execution, with_inner: bool, accounts: list[Any] | None, replacement: dict[str, Any] | None
+    done: Execution,
+    with_inner: bool,
+    accounts: list[Any] | None,
+    replacement: dict[str, Any] | None,
+    token_rows: tuple[Sequence[TokenBalance], Sequence[TokenBalance]],
 ) -> dict[str, Any]:
     """`value` of simulateTransaction. What never reached execution has neither fee nor balances."""
     every = done.keys.all
     ran = done.processed
-    lookup_before, lookup_after = done.before.get, done.after.get
+    before, after = token_rows
     return {
         "accounts": accounts,
         "err": done.err,
@@ -189,9 +193,9 @@ def simulation(
         "loadedAddresses": loaded_addresses(done.keys),
         "logs": list(done.logs),
         "postBalances": list(wire.lamports(every, done.after)) if ran else None,
-        "postTokenBalances": token_balances(tokens.token_balances(every, lookup_after)) if ran else None,
+        "postTokenBalances": token_balances(after) if ran else None,
         "preBalances": list(wire.lamports(every, done.before)) if ran else None,
-        "preTokenBalances": token_balances(tokens.token_balances(every, lookup_before)) if ran else None,
+        "preTokenBalances": token_balances(before) if ran else None,
         "replacementBlockhash": replacement,
         "returnData": return_data(done.return_data),
         "unitsConsumed": done.units_consumed,

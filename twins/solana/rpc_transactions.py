@@ -75,7 +75,8 @@ class Transactions:
             blockhash, last_valid = found.replacement
             replacement = {"blockhash": str(blockhash), "lastValidBlockHeight": last_valid}
         with_inner = bool(config.get("innerInstructions"))
-        value = shapes.simulation(found.execution, with_inner, accounts, replacement)
+        rows = self._chain.token_rows(found.execution)
+        value = shapes.simulation(found.execution, with_inner, accounts, replacement, rows)
         return self._reads.in_context(slot, value)
 
     @staticmethod
@@ -142,7 +143,7 @@ class Transactions:
     def get_transaction(self, params: Params) -> dict[str, Any] | None:
         signature = p.signature(params.required(0))
         given = params.optional(1)
-        config = {"encoding": given} if isinstance(given, str) else params.config(1)
+        config: dict[str, Any] = {"encoding": given} if isinstance(given, str) else params.config(1)
         newest = self._chain.slot(p.at_least_confirmed(config))
         landed = self._chain.ledger.get(signature)
         if landed is None or landed.slot > newest:

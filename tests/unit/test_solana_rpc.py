@@ -1,0 +1,206 @@
+"""How answers of a node become values, errors and outcomes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import pytest
+
+from evenkeel.errors import OperatorError, Retryable
+from evenkeel.types import Confirmed, Rejected, Unknown
+from venues.asgard.mints import TOKENS
+from venues.solana.answers import AccountInfo
+from venues.solana.confirm import Confirmer, Dead, Landed
+from venues.solana.rpc import RpcError, SolanaRpc
+from venues.solana.tokens import MINT_BYTES, TOKEN_PROGRAM, check_mints, mint_problem
+
+SECRET_URL = "https://node.example/v1/secret-path?api-key=hush"
+
+
+class TickClock:
+    """Time that passes only when somebody waits."""
+
+    def __init__(self) -> None:
+        self.ms = 1_757_203_200_000
+
+    def now_ms(self) -> int:
+        return self.ms
+
+    async def sleep(self, seconds: float) -> None:
+        self.ms += int(seconds * 1000)
+
+    async def refresh(self) -> None:
+        """Nothing to agree with."""
+
+
+Answer = Callable[[str, list[Any]], Any]
+
+
+def node(answer: Answer, clock: TickClock | None = None, url: str = SECRET_URL) -> SolanaRpc:
+    """A node that answers from a function: a value is a result, an `httpx.Response` is sent as it is."""
+
+    def handle(request: httpx.Request) -> httpx.Response:
+        call = json.loads(request.content)
+        found = answer(call["method"], call["params"])
+        if isinstance(found, httpx.Response):
+            return found
+        return httpx.Response(200, json={"jsonrpc": "2.0", "id": call["id"], "result": found})
+
+    return SolanaRpc(url, clock or TickClock(), transport=httpx.MockTransport(handle))
+
+
+def refusal(code: int, message: str = "no", data: Any = None) -> httpx.Response:
+    return httpx.Response(
+        200, json={"jsonrpc": "2.0", "id": 1, "error": {"code": code, "message": message, "data": data}}
+    )
+
+
+@pytest.mark.parametrize("code", [-32005, -32429, 429, -32016])
+async def test_codes_that_pass_with_time_are_retryable_even_without_data(code: int) -> None:
+    calls = []
+
+    def answer(method: str, params: list[Any]) -> Any:
+        calls.append(method)
+        return refusal(code)
+
+    with pytest.raises(Retryable):
+        await node(answer).get_block_height()
+    assert len(calls) == 3
+
+
+async def test_a_read_succeeds_after_a_hiccup_and_other_codes_are_refusals() -> None:
+    answers: list[Any] = [httpx.Response(503), httpx.Response(200, text="<html>"), 77]
+    assert await node(lambda method, params: answers.pop(0)).get_block_height() == 77
+    with pytest.raises(RpcError, match="no such method") as caught:
+        await node(lambda method, params: refusal(-32601, "no such method")).get_slot()
+    assert caught.value.code == -32601
+
+
+async def test_an_odd_shape_is_retryable_and_the_url_never_shows() -> None:
+    rpc = node(lambda method, params: {"value": None})
+    with pytest.raises(Retryable):
+        await rpc.get_latest_blockhash()
+
+    def broken(request: httpx.Request) -> httpx.Response:
+        raise httpx.ConnectError(f"cannot reach {request.url}")
+
+    dead = SolanaRpc(SECRET_URL, TickClock(), transport=httpx.MockTransport(broken))
+    with pytest.raises(Retryable) as caught:
+        await dead.get_slot()
+    for text in (repr(dead), str(caught.value), repr(caught.value.__cause__)):
+        assert "hush" not in text and "secret-path" not in text
+
+
+@pytest.mark.parametrize(
+    ("found", "kind"),
+    [
+        ("5ig", Confirmed),
+        (refusal(-32003, "Transaction signature verification failure"), Rejected),
+        (refusal(-32602, "base64 encoded solana_transaction too large: 1700 bytes"), Rejected),
+        (refusal(-32602, "invalid params"), Unknown),
+        (refusal(-32002, "Transaction simulation failed: Blockhash not found"), Unknown),
+        (refusal(-32002, "This transaction has already been processed"), Unknown),
+        (refusal(-32005, "Node is behind by 42 slots"), Unknown),
+        (httpx.Response(500), Unknown),
+        (httpx.Response(429), Unknown),
+        (httpx.Response(200, text="garbage"), Unknown),
+    ],
+)
+async def test_a_send_is_rejected_only_where_the_bytes_can_never_execute(found: Any, kind: type) -> None:
+    assert isinstance(await node(lambda method, params: found).send_transaction(b"x"), kind)
+
+
+async def test_a_resend_skips_preflight_and_asks_for_no_rebroadcast() -> None:
+    seen: list[dict] = []
+
+    def answer(method: str, params: list[Any]) -> Any:
+        if method == "sendTransaction":
+            seen.append(params[1])
+        return "5ig"
+
+    confirmer = Confirmer(node(answer), TickClock())
+    await confirmer.send(b"x")
+    await confirmer.resend(b"x")
+    assert (seen[0]["skipPreflight"], seen[0]["preflightCommitment"]) == (False, "confirmed")
+    assert (seen[1]["skipPreflight"], seen[1]["maxRetries"]) == (True, 0)
+
+
+class Chain:
+    """A chain as two numbers and what it remembers of one signature, for each status query in turn."""
+
+    def __init__(self, height: int, statuses: list[Any], slot: int = 1_000, status_slot: int = 1_040) -> None:
+        self.height, self.statuses, self.slot, self.status_slot = height, statuses, slot, status_slot
+        self.calls: list[tuple[str, Any]] = []
+
+    def __call__(self, method: str, params: list[Any]) -> Any:
+        self.calls.append((method, params))
+        if method == "getEpochInfo":
+            return {"epoch": 3, "absoluteSlot": self.slot, "blockHeight": self.height}
+        assert method == "getSignatureStatuses"
+        status = self.statuses.pop(0) if len(self.statuses) > 1 else self.statuses[0]
+        return {"context": {"slot": self.status_slot}, "value": [status]}
+
+
+def status(level: str = "confirmed", err: Any = None) -> dict[str, Any]:
+    return {"slot": 990, "confirmations": 1, "err": err, "confirmationStatus": level}
+
+
+async def fate(chain: Chain, second: Chain | None = None) -> Any:
+    confirmer = Confirmer(node(chain), TickClock(), None if second is None else node(second))
+    return await confirmer.fate("5ig", 500)
+
+
+async def test_landed_with_and_without_error() -> None:
+    assert await fate(Chain(600, [status()])) == Landed(None, 990, "confirmed")
+    failed = await fate(Chain(600, [status(err={"InstructionError": [0, {"Custom": 1}]})]))
+    assert isinstance(failed, Landed) and failed.err is not None
+
+
+async def test_merely_processed_is_unknown_even_when_it_failed() -> None:
+    assert isinstance(await fate(Chain(400, [status("processed", err="AccountInUse")])), Unknown)
+
+
+async def test_dead_needs_every_proof() -> None:
+    assert isinstance(await fate(Chain(501, [None])), Dead)
+    assert isinstance(await fate(Chain(500, [None])), Unknown)  # it can still land at that very height
+    assert isinstance(await fate(Chain(501, [None], slot=1_000, status_slot=999)), Unknown)  # node behind
+    assert await fate(Chain(501, [None, status()])) == Landed(None, 990, "confirmed")  # seen the second time
+    assert isinstance(await fate(Chain(501, [None]), Chain(480, [None])), Unknown)  # second opinion
+    assert isinstance(await fate(Chain(501, [None]), Chain(501, [status()])), Landed)
+    assert isinstance(await fate(Chain(501, [None]), Chain(501, [None])), Dead)
+
+
+async def test_the_proof_asks_with_history_after_the_height_at_finalized() -> None:
+    chain = Chain(501, [None])
+    await fate(chain)
+    methods = [method for method, _ in chain.calls]
+    assert methods == ["getSignatureStatuses", "getEpochInfo", "getSignatureStatuses"]
+    assert chain.calls[1][1] == [{"commitment": "finalized"}]
+    assert chain.calls[2][1][1] == {"searchTransactionHistory": True}
+
+
+async def test_a_node_that_does_not_answer_proves_nothing() -> None:
+    confirmer = Confirmer(node(lambda method, params: httpx.Response(503)), TickClock())
+    assert isinstance(await confirmer.fate("5ig", 1), Unknown)
+
+
+def mint_account(decimals: int, owner: str = TOKEN_PROGRAM, size: int = MINT_BYTES) -> AccountInfo:
+    data = bytearray(size)
+    data[44:46] = bytes([decimals, 1])
+    return AccountInfo(owner, 1, bytes(data))
+
+
+def test_mints_are_judged_by_the_chain() -> None:
+    usdc = TOKENS["USDC"]
+    assert mint_problem("USDC", usdc.mint, 6, mint_account(6)) is None
+    for bad in (None, mint_account(9), mint_account(6, "TokenzQdB"), mint_account(6, size=165)):
+        assert mint_problem("USDC", usdc.mint, 6, bad) is not None
+
+
+async def test_an_absent_mint_stops_the_start() -> None:
+    rpc = node(lambda method, params: {"context": {"slot": 1}, "value": [None]})
+    with pytest.raises(OperatorError, match="does not exist"):
+        await check_mints(rpc, {"INF": ("5oVNBeEEQvYi1cX3ir8Dx5n1P7pdxydbGF2X6TxNxsi", 9)})

@@ -29,6 +29,7 @@ from analytics.legs import (
     split_long,
     split_short,
 )
+from analytics.words import GROUPS
 from evenkeel.types import Frozen, FundingPayment
 
 HOURS_PER_YEAR = Decimal(8760)
@@ -53,9 +54,6 @@ ITEMS = (
     "tips",
 )
 """Every item of an attribution, in the order in which a report shows them."""
-
-
-COSTS = ("fees_hyperliquid", "fees_asgard", "fees_dex", "slippage_long", "slippage_short", "gas", "tips")
 
 
 class VenueChange(Frozen):
@@ -133,12 +131,12 @@ class Attribution(Frozen):
     @property
     def carry_usd(self) -> Decimal:
         """What the position is held for: funding, lending and staking less borrow interest."""
-        return sum((self.items[name] for name in ("funding", "lending", "borrow", "staking")), ZERO)
+        return sum((self.items[name] for name in GROUPS["carry"]), ZERO)
 
     @property
     def costs_usd(self) -> Decimal:
         """Fees, slippage, gas and tips (negative)."""
-        return sum((self.items[name] for name in COSTS), ZERO)
+        return sum((self.items[name] for name in GROUPS["costs"]), ZERO)
 
     def _netted(self) -> list[Decimal]:
         others = [value for name, value in self.items.items() if not name.startswith("price_")]

@@ -22,13 +22,13 @@ ITEM_NAMES: dict[str, str] = {
 }
 
 ITEM_MEANINGS: dict[str, str] = {
-    "funding": "hourly payments between longs and shorts of the perpetual",
+    "funding": "hourly payments of the perpetual to the short",
     "lending": "interest on the tokens lent out",
     "borrow": "interest on the USDC owed",
     "staking": "more SOL per LST token",
     "price_long": "SOL moved times the SOL exposure held",
     "price_short": "the same move on the short; cancels the long",
-    "lst_basis": "LST premium or discount to its redemption value",
+    "lst_basis": "LST premium or discount to redemption",
     "fees_hyperliquid": "trading fees of the short",
     "fees_asgard": "protocol fees of the margin position",
     "fees_dex": "pool fees of the swaps, where told apart",
@@ -37,6 +37,21 @@ ITEM_MEANINGS: dict[str, str] = {
     "gas": "Solana base and priority fees",
     "tips": "tips to block builders",
 }
+
+GROUPS: dict[str, tuple[str, ...]] = {
+    "carry": ("funding", "lending", "borrow", "staking"),
+    "price and peg": ("price_long", "price_short", "lst_basis"),
+    "costs": (
+        "fees_hyperliquid",
+        "fees_asgard",
+        "fees_dex",
+        "slippage_long",
+        "slippage_short",
+        "gas",
+        "tips",
+    ),
+}
+"""Every item once: what the position is held for, what the hedge should cancel, and what trading cost."""
 
 
 def signed_usd(value: Decimal) -> str:

@@ -44,7 +44,7 @@ def within_reference(price_usd: Decimal | None, reference_price_usd: Decimal, li
     return Check(
         name=name,
         ok=deviation <= limits.max_price_deviation,
-        reason=f"price {usd(price_usd)} is {pct(deviation, 3)} from its reference {usd(reference_price_usd)}, "
+        reason=f"price {usd(price_usd)} is {pct(deviation, 3)} from reference {usd(reference_price_usd)}, "
         f"limit {pct(limits.max_price_deviation, 3)}",
     )
 

@@ -41,7 +41,7 @@ IOC = {
 LEVERAGE = {"type": "updateLeverage", "asset": 5, "isCross": True, "leverage": 3}
 NONCE = 1700000000000
 
-# (action, nonce, expiresAfter, mainnet, r, s, v): from the official SDK's tests, and generated with SDK 0.24.0.
+# (action, nonce, expiresAfter, mainnet, r, s, v): from the SDK's own tests, and generated with SDK 0.24.0.
 VECTORS: list[tuple[dict[str, Any], int, int | None, bool, str, str, int]] = [
     (
         DUMMY,

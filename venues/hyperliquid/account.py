@@ -86,13 +86,9 @@ class HyperliquidAccount:
                         "Approve a new agent with the master key."
                     )
                 return
-        # An agent approved without a name is not among the extra agents.
-        role = await self.client.user_role(signer)
-        if role.role == "agent" and str((role.data or {}).get("user", "")).lower() == self.address:
-            return
         raise OperatorError(
-            f"Hyperliquid key {signer} is neither the account {self.address} nor an agent approved by it. "
-            "Check the account address in the settings, or approve the agent with the master key."
+            f"Hyperliquid key {signer} is neither the account {self.address} nor a living named agent of it. "
+            "Check the account address in the settings, or approve the agent under a name with the master key."
         )
 
     async def account(self) -> AccountSummary:

@@ -69,7 +69,7 @@ class OrderLookup:
         """The venue has a record of the order; the fills decide what it did."""
         if not record.is_final:
             return Unknown(f"order {key.cloid} is {record.status}")
-        says_filled = record.status == "filled" or Decimal(0) < record.order.sz < record.order.orig_sz
+        # `sz` below `origSz` proves no fill: a reduce-only order shrinks to the position before it is matched.
         for attempt in range(_FILL_ATTEMPTS):
             fills = await self._fills(key)
             own = self._own(key, fills, record.order.oid)
@@ -80,7 +80,7 @@ class OrderLookup:
             if recent and self._explained(key, fills, state):
                 if own:
                     return Confirmed(receipt_of(key, own))
-                if not says_filled:
+                if record.status != "filled":
                     return Rejected(f"{record.status}: nothing was filled (oid {record.order.oid})")
             await self._clock.sleep(_FILL_PAUSE_S * 2**attempt)
         return Unknown(f"order {key.cloid} is {record.status}, but its fills do not explain the position yet")

@@ -1,0 +1,180 @@
+"""The account on the twin: agent and mode, leverage, legs and margin, funding and fills, market reads."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from decimal import Decimal
+
+import pytest
+from eth_account import Account
+
+from evenkeel.errors import OperatorError, Retryable
+from evenkeel.types import Confirmed, LegSide
+from tests.integration.hyperliquid_rig import AGENT_KEY, MASTER_KEY, Rig, hyperliquid_rig
+from twins.world import HOUR_MS
+from venues.hyperliquid.margin import short_distance_of_margin_fraction
+
+AGENT = str(Account.from_key(AGENT_KEY).address).lower()
+DAY_MS = 24 * HOUR_MS
+
+
+@pytest.fixture
+async def rig() -> AsyncIterator[Rig]:
+    async with hyperliquid_rig() as found:
+        yield found
+
+
+def approve(rig: Rig, valid_until_ms: int | None = None, name: str | None = "desk") -> None:
+    """The master approves the agent; its expiry can be read back only under a name."""
+    rig.twin.control(
+        "approve_agent",
+        {"master": rig.address, "agent": AGENT, "name": name, "valid_until_ms": valid_until_ms},
+    )
+
+
+async def test_an_agent_trades_for_the_account(rig: Rig) -> None:
+    approve(rig)
+    desk = rig.venue_for(AGENT_KEY)
+    await desk.check_agent()
+    intent = rig.intent()
+    signed = await desk.sign(intent, await desk.build(intent))
+    assert signed.key["signer"] == AGENT and signed.key["account"] == rig.address
+    assert isinstance(await desk.send(intent, signed), Confirmed)
+    assert isinstance(await desk.find(intent, signed), Confirmed)
+    assert (await desk.legs())[0].qty == 10
+
+
+async def test_an_expired_or_unknown_agent_needs_the_operator(rig: Rig) -> None:
+    with pytest.raises(OperatorError, match=r"neither the account .* nor a living named agent"):
+        await rig.venue_for(AGENT_KEY).check_agent()
+    approve(rig, name=None)
+    with pytest.raises(OperatorError, match="under a name"):
+        await rig.venue_for(AGENT_KEY).check_agent()
+    approve(rig, rig.world.now_ms() + DAY_MS)
+    await rig.venue_for(AGENT_KEY).check_agent()
+    rig.later(86_401)
+    with pytest.raises(OperatorError, match="agent"):
+        await rig.venue_for(AGENT_KEY).check_agent()
+    await rig.venue_for(MASTER_KEY).check_agent()
+
+
+@pytest.mark.parametrize(
+    ("mode", "fine"),
+    [("default", True), ("disabled", True), ("unifiedAccount", False), ("portfolioMargin", False)],
+)
+async def test_only_a_plain_account_is_traded(rig: Rig, mode: str, fine: bool) -> None:
+    rig.twin.control("set_abstraction", {"address": rig.address, "mode": mode})
+    if fine:
+        assert await rig.venue.account_mode() == mode
+    else:
+        with pytest.raises(OperatorError, match=r"userSetAbstraction\('disabled'\)"):
+            await rig.venue.account_mode()
+
+
+@pytest.mark.parametrize("kind", ["", "drop_answer", "http_500", "http_500_after", "garbage"])
+async def test_leverage_is_set_even_when_an_answer_is_lost(rig: Rig, kind: str) -> None:
+    if kind:
+        rig.fault(kind, "exchange:updateLeverage")
+    await rig.venue.set_leverage("SOL", 3)
+    setting = (await rig.client.active_asset_data(rig.address, "SOL")).leverage
+    assert (setting.type, setting.value) == ("cross", 3)
+    assert rig.calls("exchange:updateLeverage") == (2 if kind else 1)
+
+
+async def test_a_leverage_that_is_not_allowed_is_for_the_operator(rig: Rig) -> None:
+    for leverage in (0, 21):
+        with pytest.raises(OperatorError, match="whole number from 1 to 20"):
+            await rig.venue.set_leverage("SOL", leverage)
+    rig.fault("http_500", "exchange:updateLeverage", times=-1)
+    with pytest.raises(Retryable, match="did not confirm leverage"):
+        await rig.venue.set_leverage("SOL", 3)
+
+
+async def test_a_leg_shows_its_margin_and_its_distance_to_liquidation() -> None:
+    async with hyperliquid_rig(usdc="1000") as rig:
+        await rig.venue.set_leverage("SOL", 3)
+        await rig.done(rig.intent(size="14"))
+        (leg,) = await rig.venue.legs()
+        assert (leg.side, leg.ref, leg.qty, leg.exposure_sol) == (LegSide.SHORT, "SOL", 14, -14)
+        assert leg.notional_usd == leg.qty * leg.price_usd
+        summary = await rig.venue.account()
+        assert leg.equity_usd == summary.account_value_usd
+        assert abs(leg.leverage - leg.notional_usd / summary.account_value_usd) < Decimal("0.0001")
+        assert summary.margin_fraction is not None and leg.liquidation_distance is not None
+        expected = short_distance_of_margin_fraction(summary.margin_fraction, Decimal("0.025"))
+        assert abs(leg.liquidation_distance - expected) < Decimal("0.0001")
+        assert summary.free_margin_usd < summary.account_value_usd
+        assert summary.total_notional_usd == leg.notional_usd
+        rig.world.overrides.sol_price = 220.0
+        (after,) = await rig.venue.legs()
+        assert after.liquidation_distance is not None
+        assert after.liquidation_distance < leg.liquidation_distance - Decimal("0.09")
+
+
+async def test_an_empty_account_has_no_legs(rig: Rig) -> None:
+    assert await rig.venue.legs() == []
+    summary = await rig.venue.account()
+    assert summary.account_value_usd == summary.withdrawable_usd == 100_000
+    assert summary.margin_fraction is None
+
+
+async def test_a_short_receives_positive_funding_every_hour(rig: Rig) -> None:
+    began = rig.world.now_ms()
+    await rig.done(rig.intent())
+    rig.later(5 * 3600)
+    payments = await rig.venue.funding_payments(began)
+    assert len(payments) == 5
+    for payment in payments:
+        assert payment.coin == "SOL" and payment.position_size == -10 and payment.account == rig.address
+        assert payment.funding_rate_hourly > 0 and payment.usdc > 0
+        income = -payment.position_size * 200 * payment.funding_rate_hourly
+        assert abs(payment.usdc - income) < Decimal("0.000002")
+    hours = [payment.hour_ms for payment in payments]
+    assert hours == [began // HOUR_MS * HOUR_MS + (n + 1) * HOUR_MS for n in range(5)]
+
+
+async def test_a_short_pays_negative_funding() -> None:
+    async with hyperliquid_rig(hourly_premium=-0.002) as rig:
+        began = rig.world.now_ms()
+        await rig.done(rig.intent())
+        rig.later(3600)
+        (payment,) = await rig.venue.funding_payments(began)
+        assert payment.funding_rate_hourly < 0 and payment.usdc < 0
+        assert (await rig.venue.market.context("SOL")).funding_hourly < 0
+
+
+async def test_fills_and_ledger_are_read_back(rig: Rig) -> None:
+    began = rig.world.now_ms()
+    opened = await rig.done(rig.intent())
+    rig.later(60)
+    closed = await rig.done(rig.intent(is_buy=True, reduce_only=True))
+    assert await rig.venue.fills(began) == opened.fills + closed.fills
+    assert all(fill.closed_pnl_usd == 0 for fill in opened.fills)
+    assert sum(fill.closed_pnl_usd or 0 for fill in closed.fills) < 0
+    (deposit,) = await rig.venue.non_funding_ledger(0)
+    assert (deposit.kind, deposit.usdc) == ("deposit", 100_000)
+
+
+async def test_the_market_is_read_with_its_tiers_book_and_funding(rig: Rig) -> None:
+    market = rig.venue.market
+    sol = await market.asset("SOL")
+    assert (sol.index, sol.sz_decimals, sol.max_leverage) == (5, 2, 20)
+    assert [tier.maintenance_rate for tier in sol.tiers] == [Decimal("0.025"), Decimal("0.05")]
+    assert "MATIC" not in await market.coins()
+    context = await market.context("SOL")
+    assert context.oracle_px == 200 and context.funding_hourly == Decimal("0.0000125")
+    assert context.premium is not None and context.impact_bid_px is not None
+    book = await market.book("SOL")
+    assert book.best_bid_px < book.mid_px < book.best_ask_px
+    history = await market.funding_history("SOL")
+    assert len(history) in (167, 168)
+    assert all(row.hour_ms % HOUR_MS == 0 and row.rate_hourly == Decimal("0.0000125") for row in history)
+    fees = await market.fee_rates(rig.address)
+    assert (fees.taker, fees.maker) == (Decimal("0.00045"), Decimal("0.00015"))
+
+
+async def test_a_month_of_funding_is_paged(rig: Rig) -> None:
+    history = await rig.venue.market.funding_history("SOL", hours=1100)
+    assert len(history) in (1099, 1100)
+    assert len({row.hour_ms for row in history}) == len(history)
+    assert rig.calls("info:fundingHistory") >= 3

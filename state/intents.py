@@ -13,7 +13,7 @@ from state.columns import plain_json
 from state.database import AnyFence, Database, fetch_one, insert_new, log_move, table_of
 from state.machine import PLAIN_MOVES, UNSENT, check_intent_move, path_to_confirmed
 from state.models import Attempt, AttemptOutcome, AttemptTable, Intent, IntentTable, Leg
-from state.positions import store_leg
+from state.positions import refuse_ended, store_leg
 from state.receipts import store_receipt
 
 INTENTS = table_of(IntentTable)
@@ -29,18 +29,22 @@ class Intents(Database):
         """Write the intent, or return the one of the same (position, leg, kind, step); use the returned row.
 
         A different order is taken only while nothing has been done (IDLE); later it raises Bug.
+        A position that has ended takes no new intent (LostRace).
         """
         order = plain_json(spec.order)
         now = self.clock.now_ms()
-        step_key = ("position_id", "leg", "kind", "step")
         with self._write(fence) as db:
-            values = {**spec.model_dump(), "order": order, "state": _S.IDLE, "note": {}, "attempts": 0}
-            values |= {"deadline_ms": deadline_ms, "created_ms": now, "updated_ms": now}
-            if insert_new(db, INTENTS, values):
-                log_move(db, "intent", spec.intent_id, "", _S.IDLE, note="planned", at_ms=now, fence=fence)
-                return _load(db, spec.intent_id)
-            query = select(INTENTS).where(*(INTENTS.c[name] == getattr(spec, name) for name in step_key))
-            row = fetch_one(db, Intent, query)
+            row = _of_step(db, spec)
+            if row is None:
+                refuse_ended(db, spec.position_id)
+                values = {**spec.model_dump(), "order": order, "state": _S.IDLE, "note": {}, "attempts": 0}
+                values |= {"deadline_ms": deadline_ms, "created_ms": now, "updated_ms": now}
+                if insert_new(db, INTENTS, values):
+                    log_move(
+                        db, "intent", spec.intent_id, "", _S.IDLE, note="planned", at_ms=now, fence=fence
+                    )
+                    return _load(db, spec.intent_id)
+                row = _of_step(db, spec)
             if row is None:
                 raise Bug(f"intent id {spec.intent_id} is taken by another step: ids must be unique")
             if row.order == order and row.venue == spec.venue:
@@ -50,20 +54,8 @@ class Intents(Database):
                     f"intent {row.intent_id} ({spec.kind} {spec.leg} {spec.step} of {spec.position_id}) is "
                     f"{row.state} with another order: plan the next step instead"
                 )
-            _cas(
-                db,
-                row.intent_id,
-                _S.IDLE,
-                _S.IDLE,
-                now,
-                order=order,
-                venue=spec.venue,
-                deadline_ms=deadline_ms,
-            )
-            log_move(
-                db, "intent", row.intent_id, _S.IDLE, _S.IDLE, note="order replaced", at_ms=now, fence=fence
-            )
-            return _load(db, row.intent_id)
+            changed = {"order": order, "venue": spec.venue, "deadline_ms": deadline_ms}
+            return self._move(db, row.intent_id, _S.IDLE, _S.IDLE, "order replaced", fence, **changed)
 
     def intent(self, intent_id: str) -> Intent:
         """The intent; raises Bug where there is none."""
@@ -269,6 +261,13 @@ def _load(db: Connection, intent_id: str, *, lock: bool = False) -> Intent:
     if row is None:
         raise Bug(f"intent {intent_id!r} is not stored")
     return row
+
+
+def _of_step(db: Connection, spec: IntentSpec) -> Intent | None:
+    key = ("position_id", "leg", "kind", "step")
+    return fetch_one(
+        db, Intent, select(INTENTS).where(*(INTENTS.c[name] == getattr(spec, name) for name in key))
+    )
 
 
 def _on_the_wire(db: Connection, intent_id: str) -> Intent:

@@ -77,7 +77,7 @@ class Ledger(Database):
     ) -> int:
         """Store settlements and return how many were new.
 
-        A known key with other figures keeps the first and raises Bug, but only after all the others are stored,
+        A known key with other figures keeps the first and raises Bug, but only after the others are stored,
         so that one bad row does not stop the collection.
         """
         new, changed = 0, []

@@ -122,12 +122,11 @@ class Leg(Row):
         return self.status is LegStatus.OPEN
 
     def grown(self, qty: Decimal, price_usd: Decimal | None) -> Leg:
-        """The leg after `qty` more was added at `price_usd`; the entry price is weighted by quantity."""
-        entry = self.entry_price_usd
-        if entry is not None and price_usd is not None and self.qty + qty > 0:
-            entry = (entry * self.qty + price_usd * qty) / (self.qty + qty)
-        elif entry is None and self.qty == 0:
-            entry = price_usd
+        """After `qty` more came at `price_usd`: entry weighted by quantity, unknown if either price is."""
+        held = self.entry_price_usd if self.qty > 0 else Decimal(0)
+        entry = None
+        if held is not None and price_usd is not None and self.qty + qty > 0:
+            entry = (held * self.qty + price_usd * qty) / (self.qty + qty)
         return self.model_copy(update={"qty": self.qty + qty, "entry_price_usd": entry})
 
     def shrunk(self, qty: Decimal, at_ms: int) -> Leg:

@@ -189,6 +189,8 @@ def store_leg(db: Connection, leg: Leg, *, at_ms: int, fence: AnyFence, note: st
     known = fetch_one(db, Leg, _leg_query(leg.position_id, leg.side))
     if known == leg:
         return
+    if leg.is_open:
+        refuse_ended(db, leg.position_id)
     if not insert_new(db, LEGS, leg.model_dump()):
         same = (LEGS.c.position_id == leg.position_id, LEGS.c.side == leg.side)
         db.execute(update(LEGS).where(*same).values(**leg.model_dump(exclude={"position_id", "side"})))
@@ -205,6 +207,17 @@ def store_leg(db: Connection, leg: Leg, *, at_ms: int, fence: AnyFence, note: st
         at_ms=at_ms,
         fence=fence,
     )
+
+
+def refuse_ended(db: Connection, position_id: str) -> None:
+    """Raise LostRace if the position is CLOSED or FAILED; it cannot end before our transaction."""
+    row = db.execute(
+        select(POSITIONS.c.status).where(POSITIONS.c.position_id == position_id).with_for_update(read=True)
+    ).first()
+    if row is None:
+        raise Bug(f"position {position_id!r} is not stored")
+    if never_holds_a_leg(PositionStatus(row.status)):
+        raise LostRace(f"position {position_id} is {row.status}: it takes no new intent and no open leg")
 
 
 def _leg_query(position_id: str, side: LegSide) -> Any:

@@ -7,7 +7,6 @@ dash.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -18,6 +17,7 @@ import pandas as pd
 import vl_convert as vlc
 
 from analytics.attribution import ITEMS, Attribution
+from analytics.labels import Label, place
 from analytics.life import LifeEvent, LifeSnapshot, life_frame, thin
 from analytics.words import ITEM_NAMES, signed_usd
 
@@ -25,7 +25,6 @@ BLUE, VERMILION, GREEN, INK, GREY = "#0072B2", "#D55E00", "#009E73", "#222222", 
 WIDTH = 900
 MAX_POINTS = 1500
 HOURS_PER_YEAR = 8760
-LABEL_PX_PER_CHAR = 6.4
 LABEL_ROW_PX = 17
 CONFIG = {
     "background": "white",
@@ -48,43 +47,6 @@ ABOVE_RIGHT = alt.Legend(
 """Beside the panel's title, where it hides no line."""
 
 
-@dataclass(frozen=True)
-class _Label:
-    """An event's label and the row it is drawn in, so that no two overlap."""
-
-    at_ms: int
-    text: str
-    row: int
-    align: str
-    tone: str
-
-
-def _place(events: Sequence[LifeEvent], start_ms: int, end_ms: int) -> list[_Label]:
-    """Gives every label a row of its own where it would meet another; a pile of one kind becomes one."""
-    span = max(1, end_ms - start_ms)
-    merged: list[tuple[LifeEvent, int]] = []
-    for event in sorted(events, key=lambda event: event.at_ms):
-        if merged:
-            last, count = merged[-1]
-            if last.kind == event.kind and event.at_ms - last.at_ms < span * 0.02:
-                merged[-1] = (last, count + 1)
-                continue
-        merged.append((event, 1))
-    placed: list[tuple[float, float, int]] = []
-    labels = []
-    for event, count in merged:
-        text = event.label if count == 1 else f"{event.label} (×{count})"
-        x = (event.at_ms - start_ms) / span * WIDTH
-        length = len(text) * LABEL_PX_PER_CHAR + 14
-        align = "left" if x + length <= WIDTH else "right"
-        left, right = (x, x + length) if align == "left" else (x - length, x)
-        # Below every label it meets: its line then goes down without crossing them.
-        row = max((other[2] + 1 for other in placed if left < other[1] and other[0] < right), default=0)
-        placed.append((left, right, row))
-        labels.append(_Label(event.at_ms, text, row, align, event.tone))
-    return labels
-
-
 def _values(frame: pd.DataFrame, **columns: pd.Series) -> alt.Data:
     table = pd.DataFrame({"at": frame["at_ms"].astype("int64"), **columns})
     return alt.Data(values=table.astype(object).where(table.notna(), None).to_dict("records"))
@@ -102,9 +64,12 @@ def life_chart(snapshots: Sequence[LifeSnapshot], events: Sequence[LifeEvent], t
     start_ms, end_ms = min(times), max(max(times), min(times) + 1)
     scale = alt.Scale(type="utc", domain=[start_ms, end_ms], nice=False)
     days = (end_ms - start_ms) / 86_400_000
-    pattern = "%d %b" if days > 5 else "%d %b %H:%M"
+    pattern = "%d %b" if days > 5 else "%d %b %H:%M" if days > 1 else "%H:%M"
     first, last = (datetime.fromtimestamp(ms / 1000, tz=UTC) for ms in (start_ms, end_ms))
     caption = f"time (UTC), {first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M}"
+    labels, unlabelled = place(events, start_ms, end_ms, WIDTH)
+    if unlabelled:
+        caption += f"; events drawn without a label: {unlabelled}"
 
     def x(label: bool) -> Any:
         axis = alt.Axis(
@@ -127,7 +92,7 @@ def life_chart(snapshots: Sequence[LifeSnapshot], events: Sequence[LifeEvent], t
         with_events(_equity_panel(frame, x(True)), True),
     ]
     if events:
-        panels.insert(0, _event_strip(_place(events, start_ms, end_ms), x(False)))
+        panels.insert(0, _event_strip(labels, x(False)))
     return (
         alt.vconcat(*panels, spacing=14)
         .resolve_scale(color="independent", strokeDash="independent")
@@ -135,7 +100,7 @@ def life_chart(snapshots: Sequence[LifeSnapshot], events: Sequence[LifeEvent], t
     )
 
 
-def _event_strip(labels: Sequence[_Label], x: Any) -> Any:
+def _event_strip(labels: Sequence[Label], x: Any) -> Any:
     rows = max(label.row for label in labels) + 1
     height = rows * LABEL_ROW_PX + 6
     base = [{"at": label.at_ms, "text": label.text, "y": label.row, "tone": label.tone} for label in labels]
@@ -157,10 +122,18 @@ def _event_strip(labels: Sequence[_Label], x: Any) -> Any:
     return alt.layer(*layers).properties(width=WIDTH, height=height, view=alt.ViewConfig(stroke=None))
 
 
+def _from_zero(values: pd.Series) -> alt.Scale:
+    """A scale that holds zero and all values, with room so that no line lies on the frame."""
+    known = values.dropna()
+    low, high = (min(0.0, float(known.min())), max(0.0, float(known.max()))) if len(known) else (0.0, 1.0)
+    room = (high - low) * 0.08 or 1.0
+    return alt.Scale(domain=[low - (room if low < 0 else 0), high + (room if high > 0 else 0)], nice=False)
+
+
 def _funding_panel(frame: pd.DataFrame, x: Any) -> Any:
     yearly = frame["funding_rate_hourly"] * HOURS_PER_YEAR * 100
     data = _values(frame, rate=yearly, paid=yearly.clip(lower=0), owed=yearly.clip(upper=0))
-    y = alt.Y("rate:Q", title="% a year", axis=alt.Axis(tickCount=5))
+    y = alt.Y("rate:Q", title="% a year", scale=_from_zero(yearly), axis=alt.Axis(tickCount=5))
     base = alt.Chart(data)
     areas = [
         base.mark_area(interpolate="step-after", opacity=0.35, color=colour).encode(
@@ -184,14 +157,13 @@ def _distance_panel(frame: pd.DataFrame, x: Any) -> Any:
         for at, seen in zip(frame["at_ms"], frame[column], strict=True)
     ]
     names = list(legs)
+    scale = _from_zero(pd.concat([frame[column] for column in legs.values()]) * 100)
     line = (
         alt.Chart(alt.Data(values=values))
         .mark_line(strokeWidth=1.8, invalid="break-paths-show-path-domains")
         .encode(
             x=x,
-            y=alt.Y(
-                "distance:Q", title="% of price", scale=alt.Scale(domainMin=0), axis=alt.Axis(tickCount=5)
-            ),
+            y=alt.Y("distance:Q", title="% of price", scale=scale, axis=alt.Axis(tickCount=5)),
             color=alt.Color(
                 "leg:N", scale=alt.Scale(domain=names, range=[BLUE, VERMILION]), legend=ABOVE_RIGHT
             ),
@@ -266,7 +238,7 @@ def attribution_chart(found: Attribution, title: str) -> Any:
     zero = alt.Chart(alt.Data(values=[{"x": 0}])).mark_rule(color=INK, strokeWidth=1).encode(x="x:Q")
     long, short = (signed_usd(found.items[name]) for name in ("price_long", "price_short"))
     legs = f"price of both legs: long {long}, short {short} USD; what is left of it is one bar"
-    return alt.layer(bars, texts, zero).properties(
+    return alt.layer(zero, bars, texts).properties(
         width=640,
         height=28 * len(rows),
         title=alt.TitleParams(title, subtitle=legs, fontSize=16, offset=12),

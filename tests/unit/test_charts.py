@@ -13,14 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analytics.charts import (
-    LABEL_PX_PER_CHAR,
     WIDTH,
-    _place,
     attribution_chart,
     life_chart,
     save_attribution_chart,
     save_life_chart,
 )
+from analytics.labels import MAX_ROWS, PX_PER_CHAR, place
 from analytics.life import LifeEvent, LifeSnapshot, life_frame, thin
 from tests.lives import attributed, whole_life
 
@@ -151,13 +150,33 @@ def test_snapshots_are_ordered_and_the_later_of_one_moment_wins() -> None:
 )
 def test_event_labels_never_overlap_nor_leave_the_picture(events: list[LifeEvent]) -> None:
     end = T0 + 300 * HOUR_MS
-    labels = _place(events, T0, end)
+    labels, unlabelled = place(events, T0, end, WIDTH)
+    assert all(label.row < MAX_ROWS for label in labels)
+    if events:
+        assert min(event.at_ms for event in events) in {label.at_ms for label in labels}
+    counts = [int(label.text.partition("(×")[2].rstrip(")") or 1) for label in labels]
+    assert sum(counts) + unlabelled == len(events)
     boxes = []
     for label in labels:
         x = (label.at_ms - T0) / (end - T0) * WIDTH
-        length = len(label.text) * LABEL_PX_PER_CHAR
+        length = len(label.text) * PX_PER_CHAR
         boxes.append((label.row, x, x + length) if label.align == "left" else (label.row, x - length, x))
     for index, (row, left, right) in enumerate(boxes):
         assert left >= 0 and right <= WIDTH
         for other_row, other_left, other_right in boxes[index + 1 :]:
             assert row != other_row or right <= other_left or other_right <= left
+
+
+def test_far_apart_labels_share_the_top_row_and_a_pile_becomes_one() -> None:
+    end = T0 + 300 * HOUR_MS
+    apart = [LifeEvent(at_ms=T0 + h * HOUR_MS, kind="k", label="enter") for h in (10, 150, 250)]
+    assert [label.row for label in place(apart, T0, end, WIDTH)[0]] == [0, 0, 0]
+    pile = [LifeEvent(at_ms=T0 + h * HOUR_MS, kind="k", label="rebalance") for h in (10, 11, 12)]
+    ((only,), unlabelled) = place(pile, T0, end, WIDTH)
+    assert (only.text, unlabelled) == ("rebalance (×3)", 0)
+
+
+def test_more_events_than_fit_are_counted_under_the_picture(tmp_path: Path) -> None:
+    many = [LifeEvent(at_ms=T0 + h * HOUR_MS, kind=f"k{h}", label="a rather long label") for h in range(40)]
+    words = save_life_chart(snapshots(), many, tmp_path / "many")[1].read_text()
+    assert "events drawn without a label" in words

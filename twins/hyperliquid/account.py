@@ -63,6 +63,13 @@ class Order:
     trigger_above: bool = False
     is_market_trigger: bool = False
     tpsl: str | None = None
+    parent: Order | None = None
+    """The order whose fill wakes this take-profit or stop-loss."""
+
+    @property
+    def sleeps(self) -> bool:
+        """Whether it still waits for its parent's first fill."""
+        return self.parent is not None and self.parent.sz == self.parent.orig_sz
 
     @property
     def side(self) -> str:

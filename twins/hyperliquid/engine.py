@@ -220,7 +220,7 @@ class Engine:
     def shrink_reduce_only(self, account: Account, coin: str) -> None:
         """A resting reduce-only order follows the position down and dies with it."""
         held = account.szi(coin)
-        for order in [one for one in account.open_orders.values() if one.coin == coin and one.reduce_only]:
+        for order in [one for one in account.open_orders.values() if _follows(one, coin)]:
             if held == 0 or (held > 0) == order.is_buy:
                 self.set_status(account, order, "reduceOnlyCanceled")
             elif order.sz > abs(held):
@@ -248,3 +248,7 @@ class Engine:
         account.raw_usd += amount
         self.book_ledger(account, {"type": "deposit", "usdc": num(amount)})
         return account
+
+
+def _follows(order: Order, coin: str) -> bool:
+    return order.coin == coin and order.reduce_only and not order.sleeps

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 
-class ActionRefused(Exception):
+class ActionRefused(ValueError):
     """A whole action refused: HTTP 200 with `{"status": "err", "response": <text>}`."""
 
 

@@ -113,6 +113,9 @@ class Exchange:
         if not isinstance(wires, list) or not wires:
             raise BadRequest
         parsed = [placing.parse(self.engine, wire) for wire in wires]
+        if action.get("grouping") == "normalTpsl":
+            rows = placing.place_group(self.engine, account, wires, parsed, "exchange:order")
+            return statuses("order", rows)
         rows = [
             placing.place(self.engine, account, wire, one, "exchange:order")
             for wire, one in zip(wires, parsed, strict=True)

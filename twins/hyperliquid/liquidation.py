@@ -78,7 +78,7 @@ def _safe(account: Account, marks: Marks) -> bool:
 
 
 def market(engine: Engine, account: Account, position: Position, marks: Marks, fraction: Decimal) -> None:
-    """Market order of the liquidator into the book; no fee. What the book does not take stays for
+    """Market order into the book at the taker fee (no clearance fee on top). What the book does not take stays for
     the next sample.
     """
     coin, is_buy = position.coin, position.szi < 0
@@ -132,8 +132,8 @@ def _close(
         parts,
         oid=engine.next_oid(),
         crossed=True,
-        fee_rate=ZERO,
-        direction=f"Liquidated {mode} {side}",
+        fee_rate=None if method == "market" else ZERO,
+        direction=None if method == "market" else f"Liquidated {mode} {side}",
         liquidation={
             "liquidatedUser": account.address,
             "markPx": num(marks[position.coin]),

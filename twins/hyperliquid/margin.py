@@ -92,15 +92,21 @@ def withdrawable(account: Account, cross: Summary, reserved: Decimal) -> Decimal
 def liquidation_px(
     position: Position, marks: Marks, cross_value: Decimal, cross_requirement: Decimal
 ) -> Decimal | None:
-    """mark - side x margin available / |szi| / (1 - l x side); None where it is not positive."""
+    """Of one position in its account: cross margin is that of the whole account."""
     asset, mark = BY_NAME[position.coin], marks[position.coin]
-    side = 1 if position.szi > 0 else -1
     if position.is_cross:
         available = cross_value - cross_requirement
     else:
         available = margin_used(position, marks) - maintenance(asset, notional(position, marks))
-    rate = maintenance_rate(asset, notional(position, marks))
-    px = mark - side * available / abs(position.szi) / (1 - rate * side)
+    return liquidation_price(
+        mark, position.szi, available, maintenance_rate(asset, notional(position, marks))
+    )
+
+
+def liquidation_price(mark: Decimal, szi: Decimal, available: Decimal, rate: Decimal) -> Decimal | None:
+    """mark - side x margin available / |szi| / (1 - l x side), in USD; None where it is not positive."""
+    side = 1 if szi > 0 else -1
+    px = mark - side * available / abs(szi) / (1 - rate * side)
     return px.quantize(LIQUIDATION_STEP) if px > 0 else None
 
 

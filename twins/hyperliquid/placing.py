@@ -87,6 +87,23 @@ def place(
         return {"error": with_asset(str(refused), wire["a"])}
 
 
+def place_group(
+    engine: Engine, account: Account, wires: list[Any], parsed: list[tuple[Asset | None, Order]], call: str
+) -> list[Any]:
+    """`normalTpsl`: the first order with its take-profit and stop-loss, which sleep until it has filled."""
+    parent = parsed[0][1]
+    rows = [place(engine, account, wires[0], parsed[0], call)]
+    for wire, (asset, child) in zip(wires[1:], parsed[1:], strict=True):
+        if "error" in rows[0]:
+            rows.append(rows[0])
+            continue
+        child.parent = parent
+        row = place(engine, account, wire, (asset, child), call)
+        waiting = "waitingForFill" if child.sleeps else "waitingForTrigger"
+        rows.append(row if "error" in row else waiting)
+    return rows
+
+
 def _admit(engine: Engine, account: Account, asset: Asset, order: Order, call: str) -> None:
     planned = engine.faults.take(VENUE, "reject", call)
     if planned is not None:
@@ -108,11 +125,11 @@ def _admit(engine: Engine, account: Account, asset: Asset, order: Order, call: s
         raise OrderRefused(text, "oracleRejected")
     held = account.szi(asset.name)
     opposite = held != 0 and (held > 0) != order.is_buy
-    if order.reduce_only:
+    if order.reduce_only and order.parent is None:
         if not opposite:
             raise OrderRefused("Reduce only order would increase position.", "reduceOnlyRejected")
         order.sz = min(order.sz, abs(held))
-    whole_close = opposite and order.sz == abs(held)
+    whole_close = order.parent is not None or (opposite and order.sz == abs(held))
     if not whole_close and order.sz * order.limit_px < MIN_NOTIONAL_USD:
         raise OrderRefused("Order must have minimum value of $10.", "minTradeNtlRejected")
     opening = order.sz - (min(order.sz, abs(held)) if opposite else ZERO)

@@ -23,7 +23,10 @@ def run(engine: Engine, account: Account, marks: Marks) -> None:
     for order in list(account.open_orders.values()):
         if order.oid not in account.open_orders:
             continue
-        if order.trigger_px is None:
+        if order.sleeps:
+            if order.parent is not None and order.parent.oid not in account.open_orders:
+                engine.set_status(account, order, "canceled")
+        elif order.trigger_px is None:
             _cross(engine, account, order)
         else:
             mark = marks[order.coin]

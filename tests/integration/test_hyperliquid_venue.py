@@ -3,6 +3,7 @@ death."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from decimal import Decimal
@@ -12,6 +13,7 @@ import pytest
 from evenkeel.errors import OperatorError, Retryable, VenueRefused
 from evenkeel.types import Confirmed, Rejected, Signed, Unknown
 from tests.integration.hyperliquid_rig import ORDER_CALL, Rig, hyperliquid_rig
+from venues.hyperliquid.client import HyperliquidClient
 from venues.hyperliquid.orders import cloid_of
 
 
@@ -298,3 +300,101 @@ async def test_a_wallet_that_the_venue_does_not_know_is_rejected(rig: Rig) -> No
     outcome = await stranger.send(intent, await stranger.sign(intent, await stranger.build(intent)))
     assert isinstance(outcome, Rejected) and "does not exist" in outcome.reason
     assert rig.calls(ORDER_CALL) == 1 and await rig.position() == 0
+
+
+async def test_an_expired_close_is_told_from_an_auto_deleveraging(rig: Rig) -> None:
+    """The venue bought back a part meanwhile: a fill on our side, without a cloid, that is not ours."""
+    await rig.done(rig.intent())
+    close = rig.intent(is_buy=True, reduce_only=True)
+    signed = await rig.signed(close)
+    rig.fault("drop_request")
+    assert isinstance(await rig.venue.send(close, signed), Unknown)
+    rig.twin.control("adl", {"address": rig.address, "coin": "SOL", "fraction": "0.4"})
+    rig.later(16)
+    dead = await rig.venue.find(close, stored(signed))
+    assert isinstance(dead, Rejected) and "-6.0 SOL" in dead.reason
+    assert [fill.qty for fill in await rig.venue.fills(0)][-1] == 4
+
+
+async def test_a_stale_position_proves_nothing_about_a_partial_fill(rig: Rig) -> None:
+    rig.fault("partial_fill", fraction="0.5")
+    rig.fault("drop_answer")
+    intent = rig.intent()
+    signed = await rig.signed(intent)
+    assert isinstance(await rig.venue.send(intent, signed), Unknown)
+    rig.fault("stale", "info:clearinghouseState", times=-1, age_s=120)
+    assert isinstance(await rig.venue.find(intent, signed), Unknown)
+    rig.plan.clear()
+    found = await rig.venue.find(intent, signed)
+    assert isinstance(found, Confirmed) and found.value.done_qty == 5
+
+
+async def test_the_order_after_a_stale_position_read_is_still_accounted_for(rig: Rig) -> None:
+    """The position at building time missed the fill of the order before; the fills name their own start."""
+    await rig.done(rig.intent(size="4"))
+    rig.later(0.05)
+    lost = rig.intent(size="6")
+    rig.fault("stale", "info:clearinghouseState", age_s=0.04)
+    signed = await rig.signed(lost)
+    lagging = Signed(key={**signed.key, "szi_before": "0"}, wire=None)
+    rig.fault("drop_request")
+    assert isinstance(await rig.venue.send(lost, lagging), Unknown)
+    rig.later(16)
+    assert isinstance(await rig.venue.find(lost, lagging), Rejected)
+
+
+async def test_a_halted_venue_leaves_the_fate_unknown_until_it_runs_again(rig: Rig) -> None:
+    intent = rig.intent()
+    signed = await rig.signed(intent)
+    rig.twin.control("halt", {"mode": "502"})
+    assert isinstance(await rig.venue.send(intent, signed), Unknown)
+    rig.later(30)
+    assert isinstance(await rig.venue.find(intent, signed), Unknown)
+    rig.twin.control("resume", {})
+    assert isinstance(await rig.venue.find(intent, signed), Rejected)
+    assert await rig.position() == 0
+
+
+async def test_a_venue_that_hangs_is_unknown_after_the_time_out() -> None:
+    async with hyperliquid_rig(timeout_s=0.3) as rig:
+        intent = rig.intent()
+        signed = await rig.signed(intent)
+        rig.twin.control("halt", {"mode": "timeout"})
+        outcome = await rig.venue.send(intent, signed)
+        assert isinstance(outcome, Unknown) and "ReadTimeout" in outcome.reason
+        rig.twin.control("resume", {})
+        assert isinstance(await rig.venue.resend(intent, signed), Confirmed)
+        assert await rig.position() == -10
+
+
+async def test_after_an_upgrade_every_ioc_is_rejected_and_not_retried_as_unknown(rig: Rig) -> None:
+    rig.twin.control("post_only", {"on": True})
+    intent = rig.intent()
+    outcome = await rig.venue.send(intent, await rig.signed(intent))
+    assert isinstance(outcome, Rejected) and "post-only" in outcome.reason
+
+
+async def test_orders_signed_at_once_never_collide(rig: Rig) -> None:
+    """One signer, two venue objects, twenty orders in flight: every nonce is used once."""
+    other = rig.venue_for()
+    intents = [rig.intent(size="1") for _ in range(20)]
+    signed = [
+        await (rig.venue, other)[n % 2].sign(one, await rig.venue.build(one)) for n, one in enumerate(intents)
+    ]
+    pairs = list(zip(intents, signed, strict=True))
+    outcomes = await asyncio.gather(*(rig.venue.send(one, key) for one, key in pairs))
+    assert all(isinstance(one, Confirmed) for one in outcomes), outcomes
+    assert await rig.position() == -20
+    found = [await other.find(one, key) for one, key in pairs]
+    assert all(isinstance(one, Confirmed) and one.value.done_qty == 1 for one in found)
+
+
+async def test_the_default_budget_keeps_clear_of_the_limit_of_the_venue() -> None:
+    async with hyperliquid_rig() as rig:
+        rig.twin.ip_weight_per_minute = 1200
+        async with HyperliquidClient(rig.url, rig.clock) as client:
+            for _ in range(75):
+                await client.meta()
+            found = await client.funding_history("SOL", rig.world.now_ms() - 1000 * 3_600_000)
+        assert len(found) > 900
+        assert rig.calls("info:meta") == 75

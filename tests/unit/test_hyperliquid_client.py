@@ -10,8 +10,9 @@ from typing import Any
 import httpx
 import pytest
 
-from evenkeel.errors import Retryable, VenueRefused
+from evenkeel.errors import OperatorError, Retryable, VenueRefused
 from evenkeel.types import Confirmed, Rejected, Unknown
+from venues.hyperliquid.account import HyperliquidAccount
 from venues.hyperliquid.client import HyperliquidClient, default_budget, info_weight
 from venues.ratebudget import RateBudget
 
@@ -239,3 +240,19 @@ async def test_rows_are_paid_for_after_they_arrived() -> None:
     began = clock.ms
     await budget.spend(131)  # 200 saved - 20 - 1000 / 20 rows = 130 left
     assert clock.ms > began
+
+
+async def test_an_agent_that_the_venue_lists_as_expired_is_for_the_operator() -> None:
+    agent = "0x" + "cd" * 20
+    valid_until = 1_757_203_200_001
+
+    def peer(body: dict[str, Any]) -> httpx.Response:
+        assert body == {"type": "extraAgents", "user": USER}
+        return httpx.Response(200, json=[{"name": "desk", "address": agent, "validUntil": valid_until}])
+
+    desk = Desk(peer)
+    account = HyperliquidAccount(desk.client, USER.upper().replace("0X", "0x"), desk.clock)
+    await account.check_agent(agent)
+    desk.clock.ms = valid_until
+    with pytest.raises(OperatorError, match="expired at 1757203200001"):
+        await account.check_agent(agent)

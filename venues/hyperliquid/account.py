@@ -88,7 +88,7 @@ class HyperliquidAccount:
                 return
         raise OperatorError(
             f"Hyperliquid key {signer} is neither the account {self.address} nor a living named agent of it. "
-            "Check the account address in the settings, or approve the agent under a name with the master key."
+            "Check the account address in the settings, or approve the key as an agent under a name."
         )
 
     async def account(self) -> AccountSummary:

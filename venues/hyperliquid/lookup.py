@@ -15,6 +15,8 @@ from venues.hyperliquid.orders import OrderKey, receipt_of
 _FILL_ATTEMPTS = 5
 _FILL_PAUSE_S = 0.2
 _LOOK_BACK_MS = 60_000
+_ORDINARY = ("", "Open Long", "Close Long", "Open Short", "Close Short", "Long > Short", "Short > Long")
+"""How a fill of an order reads; liquidation and auto-deleveraging name themselves otherwise."""
 
 
 class OrderLookup:
@@ -69,7 +71,7 @@ class OrderLookup:
         """The venue has a record of the order; the fills decide what it did."""
         if not record.is_final:
             return Unknown(f"order {key.cloid} is {record.status}")
-        # `sz` below `origSz` proves no fill: a reduce-only order shrinks to the position before it is matched.
+        # `sz` below `origSz` proves no fill: a reduce-only order first shrinks to the position.
         for attempt in range(_FILL_ATTEMPTS):
             fills = await self._fills(key)
             own = self._own(key, fills, record.order.oid)
@@ -83,7 +85,7 @@ class OrderLookup:
                 if record.status != "filled":
                     return Rejected(f"{record.status}: nothing was filled (oid {record.order.oid})")
             await self._clock.sleep(_FILL_PAUSE_S * 2**attempt)
-        return Unknown(f"order {key.cloid} is {record.status}, but its fills do not explain the position yet")
+        return Unknown(f"order {key.cloid} is {record.status}; its fills do not explain the position yet")
 
     async def _unseen(self, key: OrderKey) -> Outcome[Receipt]:
         """Expired and without a record. Records are evicted after some 2000 orders, fills live far longer."""
@@ -103,19 +105,11 @@ class OrderLookup:
                     f"{state.szi(key.coin)} {key.coin} is explained without it"
                 )
             await self._clock.sleep(_FILL_PAUSE_S * 2**attempt)
-        return Unknown(f"order {key.cloid} has expired unseen, but the fills do not explain the position yet")
+        return Unknown(f"order {key.cloid} expired unseen; the fills do not explain the position yet")
 
     async def _doubtful(self, key: OrderKey, fills: Sequence[m.WireFill]) -> list[m.WireFill] | Unknown:
         """Fills that carry no cloid but could be ours, sorted out by the record of their order."""
-        side = "B" if key.is_buy else "A"
-        anonymous = [
-            row
-            for row in fills
-            if not row.cloid
-            and row.side == side
-            and row.liquidation is None
-            and row.time > key.position_time_ms
-        ]
+        anonymous = [row for row in fills if not row.cloid and self._possible(key, row)]
         own: list[m.WireFill] = []
         for oid in sorted({row.oid for row in anonymous}):
             record = (await self._client.order_status(key.account, oid)).order
@@ -124,6 +118,13 @@ class OrderLookup:
             if (record.order.cloid or "").lower() == key.cloid:
                 own.extend(row for row in anonymous if row.oid == oid)
         return own
+
+    def _possible(self, key: OrderKey, row: m.WireFill) -> bool:
+        """The fill is ordinary trading on our side, within our limit, while our order could execute."""
+        within = row.px <= key.limit_px if key.is_buy else row.px >= key.limit_px
+        alive = key.position_time_ms < row.time <= key.expires_after + self._grace_ms
+        ordinary = row.dir in _ORDINARY and row.liquidation is None
+        return row.side == ("B" if key.is_buy else "A") and within and alive and ordinary
 
     async def _fills(self, key: OrderKey) -> list[m.WireFill]:
         """The coin's fills from a minute before the order was built until now, oldest first."""

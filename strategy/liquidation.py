@@ -40,10 +40,12 @@ def long_distance_from_ltv(ltv: Decimal, liquidation_threshold: Decimal) -> Deci
 
 
 def long_distance_at_leverage(leverage: Decimal, liquidation_threshold: Decimal) -> Decimal:
-    """As `long_distance_from_ltv`, for a position of this leverage: LTV = (L − 1) / L."""
+    """As `long_distance_from_ltv`, for a position of this leverage: LTV = 1 − 1 / L. Infinite leverage (no
+    equity left) is LTV 1.
+    """
     if leverage < 1:
         raise ValueError(f"leverage {leverage} is below 1")
-    return long_distance_from_ltv((leverage - 1) / leverage, liquidation_threshold)
+    return long_distance_from_ltv(1 - 1 / leverage, liquidation_threshold)
 
 
 def long_distance_from_health(health_factor_percent: Decimal) -> Decimal:

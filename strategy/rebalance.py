@@ -127,7 +127,11 @@ def margin_rule(
     if len(weak) == 2:
         reason = f"{state}: both legs are weak, equity is lost and not merely on the other leg"
         return Exit(rule=MARGIN_RULE, reason=reason, urgency=Urgency.NORMAL)
-    side = weak[0]
+    return _resize_weak(book, weak[0], state, lot, min_order_usd)
+
+
+def _resize_weak(book: Book, side: LegSide, state: str, lot: Decimal, min_order_usd: Decimal) -> Decision:
+    """Both legs made small enough for the weak one's equity, or what to do where that is not possible."""
     equity = book.long_equity_usd if side is LegSide.LONG else book.short_equity_usd
     affordable = round_down(max(Decimal(0), book.target_leverage * equity / book.price_usd), lot)
     held = book.long_sol if side is LegSide.LONG else book.short_qty
@@ -216,11 +220,13 @@ def drift_rule(
     worth_it = book.drift_cost_usd > cost_usd and change_usd >= max(limits.min_rebalance_usd, min_order_usd)
     if not over_limit and not worth_it:
         return Hold(rule=DRIFT_RULE, reason=state)
-    if plan.short_change_qty > 0 and _leverage(
-        plan.short_target_qty * book.price_usd, book.short_equity_usd
-    ) >= limits.rebalance_leverage_trigger * Decimal(book.target_leverage):
-        reason = f"{state}; a larger short would be over its leverage trigger"
-        return Exit(rule=DRIFT_RULE, reason=reason, urgency=Urgency.NORMAL)
+    if plan.short_change_qty > 0 and _is_weak(
+        _with_short(book, plan.short_target_qty), LegSide.SHORT, limits
+    ):
+        state = (
+            f"{state}; a short of {plan.short_target_qty} SOL would be too weak to carry, so both legs shrink"
+        )
+        return _resize_weak(book, LegSide.SHORT, state, lot, min_order_usd)
     return Resize(rule=DRIFT_RULE, reason=f"{state}; short to {plan.short_target_qty} SOL", plan=plan)
 
 
@@ -230,6 +236,18 @@ def _is_weak(book: Book, side: LegSide, limits: RiskLimits) -> bool:
         return True
     now, entry = _distances(book, side)
     return now is not None and entry is not None and now < rebalance_distance(entry, limits)
+
+
+def _with_short(book: Book, short_qty: Decimal) -> Book:
+    """The book with another size of short on the same equity: `(1 + d) / (1 + m)` is the same for every
+    size.
+    """
+    distance = book.short_distance
+    if distance is not None:
+        now = 1 + book.short_equity_usd / (book.short_qty * book.price_usd)
+        then = 1 + book.short_equity_usd / (short_qty * book.price_usd)
+        distance = (1 + distance) * then / now - 1
+    return book.model_copy(update={"short_qty": short_qty, "short_distance": distance})
 
 
 def _distances(book: Book, side: LegSide) -> tuple[Decimal | None, Decimal | None]:

@@ -8,10 +8,10 @@ from typing import Any, TypeVar, cast
 
 from sqlalchemy import Connection, Engine, Select, Table, select
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import IntegrityError, OperationalError
+from sqlalchemy.exc import OperationalError, StatementError
 
 from evenkeel.clock import Clock
-from evenkeel.errors import Bug, LostRace, Retryable
+from evenkeel.errors import Bug, EvenkeelError, LostRace, Retryable
 from state.engine import first_line, writing
 from state.models import Fence, LeaseTable, Row, TransitionTable
 
@@ -41,28 +41,33 @@ class Database:
 
     @contextmanager
     def _read(self) -> Iterator[Connection]:
-        try:
-            with self._engine.connect() as connection, connection.begin():
-                yield connection
-        except OperationalError as error:
-            raise Retryable(f"database cannot be read now: {first_line(error)}") from error
+        with _errors_of_ours("read"), self._engine.connect() as connection, connection.begin():
+            yield connection
 
     @contextmanager
     def _write(self, fence: AnyFence = None) -> Iterator[Connection]:
         """One transaction. With a fence it fails, changing nothing, once the lease has moved on."""
-        try:
-            with writing(self._engine) as connection:
-                if fence is not None:
-                    check_fence(connection, fence)
-                yield connection
-        except OperationalError as error:
-            raise Retryable(f"database cannot be written now: {first_line(error)}") from error
-        except IntegrityError as error:
-            raise Bug(f"database refused a write that breaks a rule: {first_line(error)}") from error
+        with _errors_of_ours("written"), writing(self._engine) as connection:
+            if fence is not None:
+                check_fence(connection, fence)
+            yield connection
 
     def _rows(self, row_type: type[R], query: Select[Any]) -> list[R]:
         with self._read() as connection:
             return fetch(connection, row_type, query)
+
+
+@contextmanager
+def _errors_of_ours(doing: str) -> Iterator[None]:
+    """Say who must act: retry what the database could not do now; what it refuses is a bug of ours."""
+    try:
+        yield
+    except OperationalError as error:
+        raise Retryable(f"database cannot be {doing} now: {first_line(error)}") from error
+    except StatementError as error:
+        if isinstance(error.orig, EvenkeelError):  # raised by a column type while the statement was prepared
+            raise error.orig from None
+        raise Bug(f"database refused a statement that breaks a rule: {first_line(error)}") from error
 
 
 def check_fence(connection: Connection, fence: Fence | tuple[str, int]) -> None:

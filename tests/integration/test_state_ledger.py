@@ -1,0 +1,227 @@
+"""The books and the watch on both databases: collecting twice adds nothing, and nothing is written over."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from evenkeel.errors import Bug
+from evenkeel.types import Fill, FundingPayment, LegSide, VenueName
+from state import Fee, PositionSnapshot, PriceSnapshot, RateSnapshot, Severity, Store
+from tests.databases import ManualClock, database_fixtures, spec
+
+HOUR_MS = 3_600_000
+databases, url, store = database_fixtures()
+
+
+def clock_of(store: Store) -> ManualClock:
+    assert isinstance(store.clock, ManualClock)
+    return store.clock
+
+
+def fill(fill_id: str = "f1", qty: str = "1.50", time_ms: int = 5, fee: str = "0.1") -> Fill:
+    return Fill(
+        fill_id=fill_id,
+        venue=VenueName.HYPERLIQUID,
+        asset="SOL",
+        side="sell",
+        qty=Decimal(qty),
+        price_usd=Decimal("201.25"),
+        fee_usd=Decimal(fee),
+        closed_pnl_usd=Decimal("-0.5"),
+        order_ref="0xabc",
+        time_ms=time_ms,
+    )
+
+
+def payment(hour: int, usdc: str = "0.031415", account: str = "0xA", coin: str = "SOL") -> FundingPayment:
+    return FundingPayment(
+        account=account,
+        coin=coin,
+        hour_ms=hour * HOUR_MS,
+        time_ms=hour * HOUR_MS + 63,
+        usdc=Decimal(usdc),
+        position_size=Decimal("-1.5"),
+        funding_rate_hourly=Decimal("0.0000125"),
+    )
+
+
+def test_a_fill_seen_first_by_the_collector_gains_its_owner_later(store: Store) -> None:
+    store.plan_intent(spec("i1"))
+    assert store.record_fills([fill(), fill("f2", time_ms=4)]) == 2
+    assert store.record_fills([fill()]) == 0
+    assert store.fills_of("p1") == []
+    assert [row.fill_id for row in store.fills()] == ["f2", "f1"]
+    assert [row.fill_id for row in store.fills(since_ms=4, until_ms=5)] == ["f2"]
+    assert store.record_fills([fill()], "p1", "i1", LegSide.SHORT) == 0
+    mine = store.fills_of("p1")
+    assert [(row.intent_id, row.leg, row.fill) for row in mine] == [("i1", LegSide.SHORT, fill())]
+    fees = store.fees("p1")
+    assert [(f.kind, f.amount_usd, f.intent_id) for f in fees] == [("hl_taker", Decimal("0.1"), "i1")]
+    store.record_fills([fill()])
+    assert store.fills_of("p1") == mine
+
+
+def test_a_fill_is_never_written_over_nor_taken_from_its_owner(store: Store) -> None:
+    store.create_position("p2", asset="SOL", leverage=Decimal(3))
+    store.record_fills([fill()], "p1")
+    with pytest.raises(Bug, match="other figures"):
+        store.record_fills([fill("new"), fill(qty="1.51")], "p1")
+    with pytest.raises(Bug, match="belongs to position_id p1"):
+        store.record_fills([fill()], "p2")
+    assert [row.fill for row in store.fills()] == [fill()]
+
+
+def test_a_maker_rebate_is_a_fee_below_zero_and_no_fee_is_no_row(store: Store) -> None:
+    store.record_fills([fill("a", fee="-0.02"), fill("b", fee="0")], "p1")
+    assert [f.amount_usd for f in store.fees("p1")] == [Decimal("-0.02")]
+
+
+def test_funding_is_booked_once_and_a_changed_amount_is_reported_after_the_rest_is_stored(
+    store: Store,
+) -> None:
+    assert store.last_funding_hour("0xA", "SOL") is None
+    assert store.record_funding([payment(2), payment(1)]) == 2
+    assert store.record_funding([payment(1), payment(2), payment(3)], "p1") == 1
+    with pytest.raises(Bug, match="1 funding payments changed"):
+        store.record_funding([payment(2, "9.9"), payment(4)], "p1")
+    assert store.funding_payments("p1") == [payment(n) for n in (1, 2, 3, 4)]
+    assert store.last_funding_hour("0xA", "SOL") == 4 * HOUR_MS
+    store.record_funding([payment(9, account="0xB"), payment(9, coin="ETH")])
+    assert store.last_funding_hour("0xA", "SOL") == 4 * HOUR_MS
+    assert store.funding_payments(account="0xB") == [payment(9, account="0xB")]
+    assert store.funding_payments(coin="ETH") == [payment(9, coin="ETH")]
+    window = store.funding_payments(since_ms=2 * HOUR_MS, until_ms=4 * HOUR_MS)
+    assert window == [payment(2), payment(3)]
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.lists(st.lists(st.integers(0, 12), max_size=8), max_size=6))
+def test_overlapping_collections_sum_to_the_ledger_exactly(store: Store, batches: list[list[int]]) -> None:
+    account = f"0x{len(store.funding_payments())}"  # new for every example that stores anything
+    amounts = {hour: Decimal("0.1") + Decimal(hour).scaleb(-9) for hour in range(13)}
+    new = sum(
+        store.record_funding([payment(hour, str(amounts[hour]), account) for hour in batch])
+        for batch in batches
+    )
+    hours = {hour for batch in batches for hour in batch}
+    booked = store.funding_payments(account=account)
+    assert new == len(hours) == len(booked)
+    assert sum((p.usdc for p in booked), Decimal(0)) == sum((amounts[h] for h in hours), Decimal(0))
+
+
+def test_a_fee_is_booked_once_and_gains_its_value_later(store: Store) -> None:
+    gas = Fee(kind="gas", fee_key="gas:sig", position_id="p1", lamports=5000, at_ms=3)
+    assert store.record_fee(gas) is True
+    assert store.record_fee(gas) is False
+    valued = gas.model_copy(update={"amount_usd": Decimal("0.001")})
+    assert store.record_fee(valued) is False
+    assert store.record_fee(gas) is False
+    assert [f.amount_usd for f in store.fees("p1")] == [Decimal("0.001")]
+    for changed in ({"lamports": 6000}, {"amount_usd": Decimal("0.002")}):
+        with pytest.raises(Bug, match="is stored"):
+            store.record_fee(valued.model_copy(update=changed))
+
+
+def test_snapshots_keep_the_first_of_a_time(store: Store) -> None:
+    rate = RateSnapshot(
+        venue="hyperliquid",
+        market="SOL",
+        kind="funding",
+        value=Decimal("-0.0000125"),
+        interval_ms=HOUR_MS,
+        at_ms=1,
+    )
+    later = rate.model_copy(update={"at_ms": 2})
+    assert store.record_rates([later, rate]) == 2
+    assert store.record_rates([rate.model_copy(update={"value": Decimal(9)})]) == 0
+    assert [(r.at_ms, r.value) for r in store.rates("hyperliquid", "SOL", "funding")] == [
+        (1, Decimal("-0.0000125")),
+        (2, Decimal("-0.0000125")),
+    ]
+    assert len(store.rates(since_ms=2)) == 1
+    assert store.rates(kind="premium") == []
+    price = PriceSnapshot(
+        venue="asgard", asset="jitoSOL", kind="redemption", price_usd=Decimal("244.40"), at_ms=1
+    )
+    assert store.record_prices([price, price]) == 1
+    assert [p.price_usd for p in store.prices(asset="jitoSOL")] == [Decimal("244.40")]
+    moment = PositionSnapshot(
+        position_id="p1", at_ms=5, equity_usd=Decimal("1000.01"), delta_sol=Decimal("-0.003")
+    )
+    assert store.record_snapshot(moment) is True
+    assert store.record_snapshot(moment) is False
+    assert store.record_snapshot(moment.model_copy(update={"at_ms": 4}))
+    assert [s.at_ms for s in store.snapshots("p1")] == [4, 5]
+    assert store.snapshots("p1", since_ms=5)[0].model_dump(exclude={"id"}) == moment.model_dump(
+        exclude={"id"}
+    )
+
+
+def test_an_alert_is_new_once_until_somebody_acknowledges_it(store: Store) -> None:
+    first, new = store.alert("delta_drift", Severity.WARNING, "0.6 %", subject="p1")
+    assert new
+    clock_of(store).ms += 10
+    again, new = store.alert("delta_drift", Severity.CRITICAL, "1.2 %", subject="p1")
+    assert not new
+    assert (again.id, again.times, again.text, again.severity) == (first.id, 2, "1.2 %", Severity.CRITICAL)
+    assert again.last_ms - again.at_ms == 10
+    calmer, _ = store.alert("delta_drift", Severity.INFO, "0.4 %", subject="p1")
+    assert calmer.severity is Severity.CRITICAL
+    assert store.alert("delta_drift", Severity.INFO, "0.1 %", subject="p2")[1]
+    assert store.ack_alert("delta_drift", "p1") is True
+    assert store.ack_alert("delta_drift", "p1") is False
+    assert [a.subject for a in store.alerts(open_only=True)] == ["p2"]
+    assert store.alert("delta_drift", Severity.WARNING, "0.7 %", subject="p1")[1]
+    assert len(store.alerts()) == 3
+
+
+def test_pauses_hold_until_their_end_or_until_resumed(store: Store) -> None:
+    clock = clock_of(store)
+    store.pause("entries", "price deviation", until_ms=clock.ms + 100)
+    store.pause("entries", "price deviation", until_ms=clock.ms + 200)
+    store.pause("asgard", "gas")
+    assert [(p.scope, p.until_ms) for p in store.active_pauses()] == [
+        ("entries", clock.ms + 200),
+        ("asgard", None),
+    ]
+    clock.ms += 200
+    assert [p.scope for p in store.active_pauses()] == ["asgard"]
+    renewed = store.pause("entries", "price deviation")
+    assert renewed.since_ms == clock.ms
+    assert renewed.until_ms is None
+    store.pause("all", "operator")
+    assert [p.scope for p in store.active_pauses("asgard")] == ["asgard", "all"]
+    assert store.resume("asgard") == 1
+    assert store.resume("asgard") == 0
+    assert store.resume("entries", "another reason") == 0
+    assert [p.scope for p in store.active_pauses("asgard")] == ["all"]
+
+
+def test_a_breach_keeps_its_start_fires_once_and_begins_anew_after_it_is_cleared(store: Store) -> None:
+    clock = clock_of(store)
+    began = store.breach_start("p1", "liquidation_distance", LegSide.LONG)
+    clock.ms += 20_000
+    assert store.breach_start("p1", "liquidation_distance", LegSide.LONG) == began
+    whole = store.breach_start("p1", "liquidation_distance")
+    assert whole.id != began.id
+    assert store.breach_fire("p1", "liquidation_distance", LegSide.LONG) is True
+    assert store.breach_fire("p1", "liquidation_distance", LegSide.LONG) is False
+    assert [b.fired_ms for b in store.running_breaches("p1")] == [clock.ms, None]
+    assert store.breach_clear("p1", "liquidation_distance", LegSide.LONG) is True
+    assert store.breach_clear("p1", "liquidation_distance", LegSide.LONG) is False
+    assert store.breach_fire("p1", "liquidation_distance", LegSide.LONG) is False
+    fresh = store.breach_start("p1", "liquidation_distance", LegSide.LONG)
+    assert (fresh.since_ms, fresh.fired_ms) == (clock.ms, None)
+    assert len(store.breaches("p1")) == 3
+    assert len(store.running_breaches()) == 2
+
+
+def test_heartbeats_keep_the_latest(store: Store) -> None:
+    store.beat("monitor", {"positions": 1})
+    clock_of(store).ms += 7
+    store.beat("monitor")
+    assert [(h.name, h.at_ms, h.detail) for h in store.heartbeats()] == [("monitor", clock_of(store).ms, {})]

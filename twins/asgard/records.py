@@ -1,20 +1,21 @@
 """The rows of Asgard's database and the JSON shapes that clients see, all written down in one place.
 
-Conventions: `...UI` fields are whole tokens as decimal strings (9 decimals for token A, 6 for USDC); `...USD` are decimal
-strings; `inputAmount` and `outputAmount` are **base units** as JSON integers (their unit is undocumented by the vendor);
-`...Apy` are JSON numbers, fractions, compounded yearly rates; times (`openedAt`, `closedAt`, `timestamp`) are ISO 8601 UTC.
+Conventions: `...UI` fields are whole tokens as decimal strings (9 decimals for token A, 6 for USDC); `...USD`
+are decimal strings; `inputAmount` and `outputAmount` are **base units** as JSON integers (their unit is
+undocumented by the vendor); `...Apy` are JSON numbers, fractions, compounded yearly rates; times (`openedAt`,
+`closedAt`, `timestamp`) are ISO 8601 UTC.
 
 **Executed metadata** (`onChainExecutedMetadata`, one per landed transaction):
 
-    {"inputMint", "outputMint", "inputAmount", "outputAmount",   # the swap itself, without Asgard's fee; null without swap
-     "preTokenAAmountUI", "postTokenAAmountUI",                   # collateral on the lending protocol before and after
-     "preTokenBAmountUI", "postTokenBAmountUI",                   # USDC debt before and after
-     "borrowedUI", "repaidUI",                                    # USDC
-     "walletTokenBDeltaUI", "walletTokenADeltaUI",                # signed change of the wallet's own token accounts
-     "protocolFeeUSD",                                            # Asgard's fee, on top of the swap's USDC
-     "dexFeeUSD", "slippageUSD",                                  # contained in the swap price, for information
-     "executedPriceUSD",                                          # swap USDC / swap token A; null without swap
-     "gasLamports", "jitoTipLamports",                            # base + priority fees of all transactions; tips
+    {"inputMint", "outputMint", "inputAmount", "outputAmount",  # the swap without Asgard's fee, or null
+     "preTokenAAmountUI", "postTokenAAmountUI",  # collateral on the lending protocol before and after
+     "preTokenBAmountUI", "postTokenBAmountUI",  # USDC debt before and after
+     "borrowedUI", "repaidUI",  # USDC
+     "walletTokenBDeltaUI", "walletTokenADeltaUI",  # signed change of the wallet's own token accounts
+     "protocolFeeUSD",  # Asgard's fee, on top of the swap's USDC
+     "dexFeeUSD", "slippageUSD",  # contained in the swap price, for information
+     "executedPriceUSD",  # swap USDC / swap token A; null without swap
+     "gasLamports", "jitoTipLamports",  # base + priority fees of all transactions; tips
      "txHash", "slot", "blockTime"}
 
 Interest up to the landing is inside the `pre` amounts. Exact identities, per transaction:
@@ -23,24 +24,27 @@ Interest up to the landing is inside the `pre` amounts. Exact identities, per tr
     postTokenB = preTokenB + borrowed - repaid
     walletTokenBDelta = borrowed - repaid - swap USDC in + swap USDC out - protocolFee
 
-where `bought`/`swap USDC in` are output/input of a USDC -> A swap, and `sold`/`swap USDC out` input/output of A -> USDC.
+where `bought`/`swap USDC in` are output/input of a USDC -> A swap, and `sold`/`swap USDC out` input/output of
+A -> USDC.
 
-**Position record** (`/submit-create-position-tx`, `/submit-close-position-tx`, `/positions*`): the columns of the vendor's
-`margin_positions`. `entryMarketMetadata` is null for the metadata delay (default 8 s of world time after landing), then
-`{"onChainExecutedMetadata": {...}, "lendingApyAtOpen", "borrowingApyAtOpen", "tokenAOraclePriceUSD"}`;
-`exitMarketMetadata` likewise after a close (`lendingApyAtClose`, `borrowingApyAtClose`). `tokenAEntryPriceUSD` is the
-build's estimate until then and the executed price afterwards. `openFeesMetadata` and `closeFeesMetadata` are
-`{"jitoTipLamport", "protocolFeeUSD", "protocolFeeBps", "dexFeeUSD", "dexFeeBps", "networkFeeLamports"}` (estimates from the build
-until the metadata is there). `/submit-close-position-tx` adds `txHash` and `txMetadata` (as `exitMarketMetadata`).
-`/positions` adds `liquidationEvents`.
+**Position record** (`/submit-create-position-tx`, `/submit-close-position-tx`, `/positions*`): the columns of
+the vendor's `margin_positions`. `entryMarketMetadata` is null for the metadata delay (default 8 s of world
+time after landing), then `{"onChainExecutedMetadata": {...}, "lendingApyAtOpen", "borrowingApyAtOpen",
+"tokenAOraclePriceUSD"}`; `exitMarketMetadata` likewise after a close (`lendingApyAtClose`,
+`borrowingApyAtClose`). `tokenAEntryPriceUSD` is the build's estimate until then and the executed price
+afterwards. `openFeesMetadata` and `closeFeesMetadata` are `{"jitoTipLamport", "protocolFeeUSD",
+"protocolFeeBps", "dexFeeUSD", "dexFeeBps", "networkFeeLamports"}` (estimates from the build until the metadata
+is there). `/submit-close-position-tx` adds `txHash` and `txMetadata` (as `exitMarketMetadata`). `/positions`
+adds `liquidationEvents`.
 
-**Position update** (`/submit-position-update-tx`): `txMetadata` is `{"onChainExecutedMetadata": {...} | null}`: null during the
-metadata delay (repeat the same submit to read it: the answer is the same row). `position` carries the "current" amounts
-after the update, which do not wait for the delay. The record's `tokenAAmountUICurrent`, `tokenBAmountUICurrent` and
-`leverageCurrent` are those of the last update (null when there was none); live amounts come from `/refresh-positions`.
+**Position update** (`/submit-position-update-tx`): `txMetadata` is `{"onChainExecutedMetadata": {...} |
+null}`: null during the metadata delay (repeat the same submit to read it: the answer is the same row).
+`position` carries the "current" amounts after the update, which do not wait for the delay. The record's
+`tokenAAmountUICurrent`, `tokenBAmountUICurrent` and `leverageCurrent` are those of the last update (null when
+there was none); live amounts come from `/refresh-positions`.
 
-**Liquidation event**: `{"id", "positionPda", "protocol", "ownerAddress", "timestamp", "collateralMint", "collateralSeizedUI",
-"debtMint", "debtRepaidUI", "penaltyUSD", "priceUSD"}`.
+**Liquidation event**: `{"id", "positionPda", "protocol", "ownerAddress", "timestamp", "collateralMint",
+"collateralSeizedUI", "debtMint", "debtRepaidUI", "penaltyUSD", "priceUSD"}`.
 """
 
 from __future__ import annotations

@@ -1,9 +1,12 @@
-"""What exists on the twin's Asgard: tokens, programs, lending protocols, their risk parameters, and the four markets."""
+"""What exists on the twin's Asgard: tokens, programs, lending protocols, their risk parameters, and the four
+markets.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from decimal import Decimal
+from functools import cache
 
 from solders.pubkey import Pubkey
 
@@ -42,6 +45,7 @@ PROTOCOL_FEE_BPS = 15
 DEX_FEE_BPS = Decimal(2)
 
 
+@cache
 def derive(program: Pubkey, *seeds: str | bytes | Pubkey) -> Pubkey:
     """A program derived address; the twin's own stand-ins for markets, reserves and vaults come from it."""
     parts = [seed.encode() if isinstance(seed, str) else bytes(seed) for seed in seeds]
@@ -105,7 +109,9 @@ def _risk(max_ltv: str, threshold: str, penalty: str) -> Risk:
 
 @dataclass(frozen=True)
 class Protocol:
-    """A lending protocol. `stake_rate_oracle`: LSTs count at redemption value, not at market (fact sheet 6.1)."""
+    """A lending protocol. `stake_rate_oracle`: LSTs count at redemption value, not at market (fact sheet
+    6.1).
+    """
 
     id: int
     name: str

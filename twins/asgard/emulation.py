@@ -1,0 +1,170 @@
+"""Runs landed builds: the lending programs and routers of the chain ask here what a transaction does."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from decimal import Decimal
+
+from solders.account import Account
+from solders.instruction import Instruction
+from solders.pubkey import Pubkey
+
+from twins.asgard.book import LendingBook
+from twins.asgard.instructions import lookup_addresses
+from twins.asgard.plans import NO_POSITION, UNKNOWN_INSTRUCTIONS, Plan, commit, settle
+from twins.asgard.venue import (
+    FEE_OWNER,
+    KAMINO,
+    LIVE_PROTOCOLS,
+    MARGINFI,
+    POOL_OWNER,
+    ROUTERS,
+    TIP_ACCOUNTS,
+    TOKENS,
+    USDC_MINT,
+    Market,
+    Protocol,
+)
+from twins.solana.chain import SolanaChain
+from twins.solana.ledger import LandedTransaction
+from twins.solana.programs import EmulatedCall, EmulatedEffect, ProgramError
+
+POOL_TOKENS = 10_000_000
+POOL_USDC = 10_000_000_000
+TIP_ACCOUNT_LAMPORTS = 1_000_000_000
+"""They exist on chain, or a small tip could not be paid."""
+POSITION_ACCOUNT_LAMPORTS = 30_000_000
+"""Rent of a position account. It is not charged to the wallet."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one transaction of a build means. `driver` is the instruction that carries the effects, -1 for
+    none.
+    """
+
+    plan: Plan
+    driver: int
+    tip_lamports: int
+    is_setup: bool = False
+    creates_account: bool = False
+
+
+def fingerprint(instructions: Iterable[Instruction]) -> bytes:
+    """Names a list of instructions by program, accounts and data."""
+    digest = hashlib.sha256()
+    for instruction in instructions:
+        digest.update(bytes(instruction.program_id))
+        for meta in instruction.accounts:
+            digest.update(bytes(meta.pubkey))
+        data = bytes(instruction.data)
+        digest.update(len(data).to_bytes(4, "little") + data)
+    return digest.digest()
+
+
+class Emulation:
+    """The programs at the lending protocols' and routers' ids. A build's effects come with its driver
+    instruction.
+    """
+
+    def __init__(self, chain: SolanaChain, book: LendingBook) -> None:
+        self._book = book
+        self._steps: dict[bytes, Step] = {}
+        self.initialised: dict[str, tuple[str, Market]] = {}
+        """Position accounts that exist on chain: owner and market, by PDA."""
+        self.worse_bps: dict[str, Decimal] = {}
+        """By signature: how much worse than the market its swap executes."""
+        for token in TOKENS:
+            chain.ensure_mint(token.mint, token.decimals)
+            stock = (POOL_USDC if token.mint == USDC_MINT else POOL_TOKENS) * 10**token.decimals
+            for owner in (POOL_OWNER, *(protocol.authority for protocol in LIVE_PROTOCOLS)):
+                chain.set_token_balance(owner, token.mint, stock)
+        chain.set_token_balance(FEE_OWNER, USDC_MINT, 0)
+        for account in TIP_ACCOUNTS:
+            chain.airdrop(account, TIP_ACCOUNT_LAMPORTS)
+        self.tables = {
+            protocol.id: chain.create_lookup_table(lookup_addresses(protocol)) for protocol in LIVE_PROTOCOLS
+        }
+        for program in (*(protocol.program for protocol in LIVE_PROTOCOLS), *ROUTERS.values()):
+            chain.emulate(program, self.run)
+
+    def register(self, instructions: list[Instruction], step: Step) -> None:
+        self._steps[fingerprint(instructions)] = step
+
+    def run(self, call: EmulatedCall) -> EmulatedEffect:
+        """Handler of every emulated program: nothing but a log line, except at the driver."""
+        step = self._steps.get(fingerprint(call.instructions))
+        if step is None:
+            raise ProgramError(UNKNOWN_INSTRUCTIONS, "Error: these instructions were never built here")
+        if call.index != step.driver:
+            return EmulatedEffect(logs=["Instruction: ok"])
+        if call.fee_payer != step.plan.wallet:
+            raise ProgramError(NO_POSITION, "Error: the signer is not the owner")
+        self._book.catch_up(call.now_ms)
+        return self._set_up(step.plan) if step.is_setup else self._settled(step, call)
+
+    def _set_up(self, plan: Plan) -> EmulatedEffect:
+        def landed(_: LandedTransaction) -> None:
+            self.initialised.setdefault(plan.pda, (str(plan.wallet), plan.market))
+
+        accounts = (
+            {}
+            if plan.pda in self.initialised
+            else {Pubkey.from_string(plan.pda): position_account(plan, 0, 0)}
+        )
+        return EmulatedEffect(accounts=accounts, on_commit=landed, logs=["Instruction: set up"])
+
+    def _settled(self, step: Step, call: EmulatedCall) -> EmulatedEffect:
+        plan = step.plan
+        if plan.opens and not step.creates_account and plan.pda not in self.initialised:
+            raise ProgramError(NO_POSITION, f"Error: position account {plan.pda} is not initialised")
+        worse_bps = self.worse_bps.get(str(call.signature), Decimal(0))
+        result = settle(self._book, plan, call.now_ms, worse_bps)
+
+        def landed(transaction: LandedTransaction) -> None:
+            self.initialised.setdefault(plan.pda, (str(plan.wallet), plan.market))
+            execution = result.execution(
+                str(transaction.signature),
+                transaction.slot,
+                transaction.time_ms,
+                transaction.fee_lamports,
+                step.tip_lamports,
+            )
+            commit(self._book, result, execution, call.now_ms)
+
+        tokens = int(result.tokens_after.scaleb(plan.market.token_a.decimals))
+        debt = int(result.debt_after.scaleb(6))
+        return EmulatedEffect(
+            token_deltas=result.token_deltas(),
+            accounts={Pubkey.from_string(plan.pda): position_account(plan, tokens, debt)},
+            on_commit=landed,
+            logs=[f"Asgard {plan.kind} {plan.pda}"],
+        )
+
+
+def position_account(plan: Plan, tokens: int, debt: int) -> Account:
+    """The position's account as its program keeps it: discriminator, market and owner at their true offsets.
+
+    Then, in the twin's own layout: token A bank, deposited base units, USDC bank, owed base units, as of the
+    owner's last transaction.
+    """
+    protocol: Protocol = plan.market.protocol
+    market, owner = bytes(protocol.market), bytes(plan.wallet)
+    if protocol is KAMINO:
+        data = account_discriminator("Obligation") + bytes(24) + market + owner
+        size = 3344
+    elif protocol is MARGINFI:
+        data = account_discriminator("MarginfiAccount") + market + owner
+        size = 2312
+    else:
+        data = b"\x01" + bytes(9) + market + owner
+        size = 1300
+    data += bytes(protocol.bank(plan.market.token_a)) + tokens.to_bytes(8, "little")
+    data += bytes(protocol.bank(TOKENS[-1])) + debt.to_bytes(8, "little")
+    return Account(POSITION_ACCOUNT_LAMPORTS, data.ljust(size, b"\0"), protocol.program)
+
+
+def account_discriminator(name: str) -> bytes:
+    return hashlib.sha256(f"account:{name}".encode()).digest()[:8]

@@ -1,0 +1,113 @@
+"""Operator's commands of the Asgard twin, for tests and the demo; never part of the venue's interface."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from twins.asgard.book import LendingBook
+from twins.asgard.builder import Settings
+from twins.asgard.limits import RateLimit
+from twins.asgard.markets import Listings
+from twins.asgard.submission import Submissions
+from twins.asgard.views import Views
+from twins.world import World
+
+
+class Operator:
+    """One method per command; each takes a JSON object and answers one."""
+
+    def __init__(
+        self,
+        book: LendingBook,
+        listings: Listings,
+        limits: RateLimit,
+        settings: Settings,
+        submissions: Submissions,
+        views: Views,
+        world: World,
+    ) -> None:
+        self._book = book
+        self._listings = listings
+        self._limits = limits
+        self._settings = settings
+        self._submissions = submissions
+        self._views = views
+        self._world = world
+        self.plain_errors = False
+        self._commands: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
+            "ledger": lambda body: self._views.ledger(self._submissions.mode.metadata_delay_ms),
+            "liquidate": self._liquidate,
+            "set_capacity": self._set_capacity,
+            "set_active": self._set_active,
+            "metadata_delay": self._metadata_delay,
+            "tx_count": self._tx_count,
+            "cosigner": self._cosigner,
+            "submit_mode": self._submit_mode,
+            "rate_limit": self._rate_limit,
+        }
+
+    def run(self, op: str, body: dict[str, Any]) -> dict[str, Any]:
+        """ValueError for an unknown command or a bad argument."""
+        if op not in self._commands:
+            raise ValueError(f"asgard has no command {op!r}; it has {sorted(self._commands)}")
+        return self._commands[op](body)
+
+    def _liquidate(self, body: dict[str, Any]) -> dict[str, Any]:
+        """{pda, full?}: one liquidation round, or as many as it takes to take everything."""
+        holding = self._book.holdings.get(str(body.get("pda")))
+        if holding is None or not holding.live or holding.debt_usd <= 0:
+            raise ValueError(f"no live position with debt at {body.get('pda')}")
+        now_ms = self._world.now_ms()
+        event = self._book.liquidate(holding, now_ms)
+        while body.get("full") and holding.live and holding.debt_usd > 0:
+            event = self._book.liquidate(holding, now_ms)
+        return event.public()
+
+    def _set_capacity(self, body: dict[str, Any]) -> dict[str, Any]:
+        """{protocol, symbol, amount, kind?}: `kind` is deposit or borrow, by default what a long needs."""
+        self._listings.set_capacity(
+            int(body["protocol"]), str(body["symbol"]), str(body["amount"]), body.get("kind")
+        )
+        return {}
+
+    def _set_active(self, body: dict[str, Any]) -> dict[str, Any]:
+        """{protocol, symbol, on}"""
+        self._listings.set_active(int(body["protocol"]), str(body["symbol"]), bool(body["on"]))
+        return {}
+
+    def _metadata_delay(self, body: dict[str, Any]) -> dict[str, Any]:
+        """{seconds}: 0 to 60"""
+        seconds = float(body["seconds"])
+        if not 0 <= seconds <= 60:
+            raise ValueError(f"metadata_delay must be 0 to 60 seconds, got {seconds}")
+        self._submissions.mode.metadata_delay_ms = round(seconds * 1000)
+        return {}
+
+    def _tx_count(self, body: dict[str, Any]) -> dict[str, Any]:
+        """{n}: transactions per build, 1 or 2"""
+        if body.get("n") not in (1, 2):
+            raise ValueError(f"tx_count must be 1 or 2, got {body.get('n')}")
+        self._settings.style = replace(self._settings.style, transactions=int(body["n"]))
+        return {}
+
+    def _cosigner(self, body: dict[str, Any]) -> dict[str, Any]:
+        """{on}: builds carry a fresh account's signature"""
+        self._settings.style = replace(self._settings.style, cosigner=bool(body["on"]))
+        return {}
+
+    def _submit_mode(self, body: dict[str, Any]) -> dict[str, Any]:
+        """{duplicate?: "same_row"|"error", errors?: "object"|"string"}"""
+        if "duplicate" in body:
+            self._submissions.mode.duplicate_is_error = body["duplicate"] == "error"
+        if "errors" in body:
+            self.plain_errors = body["errors"] == "string"
+        return {}
+
+    def _rate_limit(self, body: dict[str, Any]) -> dict[str, Any]:
+        """{keyless_per_s?, keyed_per_s?}: requests per world second, null for no limit"""
+        for name in ("keyless_per_s", "keyed_per_s"):
+            if name in body:
+                setattr(self._limits, name, None if body[name] is None else float(body[name]))
+        return {}

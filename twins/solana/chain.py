@@ -33,17 +33,16 @@ from twins.solana.errors import (
 from twins.solana.execution import Execution, Executor
 from twins.solana.keys import instructions_of, price_micro_lamports
 from twins.solana.ledger import AccountHistory, LandedTransaction, Ledger, TokenBalance
+from twins.solana.mempool import SEND, VENUE, Mempool
 from twins.solana.programs import EmulatedCall, EmulatedEffect, ProgramError, Programs
 from twins.world import World
 
-VENUE = "solana"
 FAUCET_LAMPORTS = 10**17
 HISTORY = 1_000_000
 LAMPORTS_PER_BYTE = 6_333
 """Rent after the first of its five announced cuts; a client that asks the node never notices."""
 HEALTHY_SLOTS = 128
 """A node further behind than this calls itself unhealthy."""
-_SEND = "rpc:sendTransaction"
 
 
 @dataclass(frozen=True)
@@ -72,15 +71,6 @@ class SimulationResult:
         return self.execution.fee_lamports
 
 
-@dataclass(frozen=True)
-class _Pending:
-    """A transaction accepted but not in a block yet."""
-
-    height: int
-    raw: bytes
-    transaction: VersionedTransaction
-
-
 class SolanaChain(ChainAccounts):
     """One node and its chain. Amounts are lamports and base units; times are world milliseconds.
 
@@ -99,13 +89,11 @@ class SolanaChain(ChainAccounts):
         self.lock = threading.RLock()
         self.blocks = Blocks(self.svm, world.now_ms(), block_ms)
         self.congestion_micro_lamports = 0
-        self.drops_left = 0
-        self.late_blocks: list[int] = []
+        self.mempool = Mempool(faults, self.blocks)
         self.faucet = Keypair()
         self._programs = Programs(self.svm)
         self._executor = Executor(self.svm, self._programs)
         self._controls = Controls(self)
-        self._pending: list[_Pending] = []
         self.ensure_mint(tokens.NATIVE_MINT, 9)
         self.airdrop(self.faucet.pubkey(), FAUCET_LAMPORTS)
 
@@ -117,8 +105,7 @@ class SolanaChain(ChainAccounts):
             now_ms = self.world.now_ms()
             self.blocks.note_minutes(now_ms)
             target = self.blocks.target(now_ms)
-            while self._pending and self._pending[0].height <= target:
-                due = self._pending.pop(0)
+            while due := self.mempool.due(target):
                 self.blocks.produce(max(due.height, self.blocks.tip), self.blocks.time_of(due.height))
                 self._land(due.raw, due.transaction)
             self.blocks.produce(target, now_ms)
@@ -168,7 +155,7 @@ class SolanaChain(ChainAccounts):
         """
         with self.lock:
             self.catch_up()
-            if self.faults.take(VENUE, "expire_blockhash", _SEND):
+            if self.faults.take(VENUE, "expire_blockhash", SEND):
                 self.blocks.add(BLOCKHASH_AGE + 1, self.world.now_ms())
             tx = wire.decode(raw)
             commitment = "processed" if skip_preflight else preflight_commitment
@@ -180,7 +167,8 @@ class SolanaChain(ChainAccounts):
                 if found.err is not None:
                     message = f"Transaction simulation failed: {worded(found.err)}"
                     raise RpcError(PREFLIGHT_FAILURE, message, wire.preflight_data(found.execution))
-            self._broadcast(raw, tx, max_retries)
+            if self.mempool.lands_now(raw, tx, max_retries):
+                self._land(raw, tx)
             return tx.signatures[0]
 
     def simulate(
@@ -219,7 +207,12 @@ class SolanaChain(ChainAccounts):
         nonce = self._validity(tx, self.blocks.height(commitment))
         slot = self.blocks.slot(commitment)
         if nonce is None:
-            return SimulationResult(wire.refused_execution(tx, "BlockhashNotFound"), slot)
+            return SimulationResult(wire.not_run(tx, "BlockhashNotFound"), slot)
+        known = self.ledger.landed(tx)
+        if known is not None:
+            # A bank older than the block it landed in has not seen it and would find it good.
+            err = "AlreadyProcessed" if known.slot <= slot else None
+            return SimulationResult(wire.not_run(tx, err), slot)
         return SimulationResult(self._executor.dry_run(tx, self.world.now_ms(), nonce), slot)
 
     def _validity(self, tx: VersionedTransaction, height: int) -> bool | None:
@@ -228,37 +221,19 @@ class SolanaChain(ChainAccounts):
             return False
         return True if self._executor.nonce_of(tx) is not None else None
 
-    def _broadcast(self, raw: bytes, tx: VersionedTransaction, max_retries: int | None) -> None:
-        if self.drops_left > 0:
-            self.drops_left -= 1
-            return
-        if self.faults.take(VENUE, "drop_transaction", _SEND):
-            return
-        late = self.faults.take(VENUE, "land_late", _SEND)
-        if late or self.late_blocks:
-            blocks = int(late.args.get("blocks", 20)) if late else self.late_blocks.pop(0)
-            self._queue(_Pending(self.blocks.tip + max(1, blocks), raw, tx))
-        elif not self.blocks.halted:
-            self._land(raw, tx)
-        elif max_retries != 0:
-            # A node repeats it to the leaders until it expires, so it lands when blocks come again.
-            self._queue(_Pending(self.blocks.tip + 1, raw, tx))
-
-    def _queue(self, pending: _Pending) -> None:
-        self._pending.append(pending)
-        self._pending.sort(key=lambda waiting: waiting.height)
-
     def _land(self, raw: bytes, tx: VersionedTransaction) -> None:
         """The leader's side: what is invalid or known already vanishes without an answer."""
-        if tx.signatures[0] in self.ledger.by_signature or not all(tx.verify_with_results()):
+        if self.ledger.landed(tx) is not None or not all(tx.verify_with_results()):
             return
         height = self.blocks.tip
         nonce = self._validity(tx, height)
         if nonce is None:
             return
-        now_ms = self.world.now_ms()
-        fault = self.faults.take(VENUE, "fail_transaction", _SEND)
-        forced = ProgramError(int(fault.args.get("custom", 6001)), "forced failure") if fault else None
+        now_ms = min(self.world.now_ms(), self.blocks.time_of(height))
+        forced = None
+        if self._executor.touches_emulated(tx):
+            fault = self.faults.take(VENUE, "fail_transaction", SEND)
+            forced = ProgramError(int(fault.args.get("custom", 6001)), "forced failure") if fault else None
         done = self._executor.run(tx, now_ms, nonce, forced)
         if not done.processed:
             return
@@ -273,7 +248,7 @@ class SolanaChain(ChainAccounts):
             transaction=tx,
             slot=slot,
             height=height,
-            time_ms=min(now_ms, self.blocks.time_of(height)),
+            time_ms=now_ms,
             err=done.err,
             fee_lamports=done.fee_lamports,
             logs=done.logs,

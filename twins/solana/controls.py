@@ -64,11 +64,11 @@ class Controls:
 
     def _drop_next(self, body: dict[str, Any]) -> None:
         """The next `n` transactions are accepted, answered with their signature, and never land."""
-        self._chain.drops_left = int(body.get("n", 1))
+        self._chain.mempool.drops_left = int(body.get("n", 1))
 
     def _land_late(self, body: dict[str, Any]) -> None:
         """The next `n` (default 1) transactions land `blocks` later, if they are still valid then."""
-        self._chain.late_blocks += [int(body["blocks"])] * int(body.get("n", 1))
+        self._chain.mempool.late_blocks += [int(body["blocks"])] * int(body.get("n", 1))
 
     def _lag(self, body: dict[str, Any]) -> None:
         """This node shows the chain `slots` behind its head; 0 ends it."""

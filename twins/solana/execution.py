@@ -219,6 +219,11 @@ class Executor:
                 changed[key] = _with_lamports(now, now.lamports + delta)
         return changed, None
 
+    def touches_emulated(self, tx: VersionedTransaction) -> bool:
+        keys = tx.message.account_keys
+        programs = (keys[step.program_id_index] for step in tx.message.instructions)
+        return any(self._programs.handler(program) is not None for program in programs)
+
     def nonce_of(self, tx: VersionedTransaction) -> Pubkey | None:
         """The nonce account, if the transaction starts by advancing one that stores its blockhash."""
         if not tx.uses_durable_nonce():

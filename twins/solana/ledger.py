@@ -86,14 +86,20 @@ class Ledger:
 
     by_signature: dict[Signature, LandedTransaction] = field(default_factory=dict)
     by_address: dict[Pubkey, list[Signature]] = field(default_factory=dict)
+    _by_message: dict[bytes, LandedTransaction] = field(default_factory=dict)
 
     def add(self, landed: LandedTransaction) -> None:
         self.by_signature[landed.signature] = landed
+        self._by_message[bytes(landed.message)] = landed
         for key in landed.keys.all:
             self.by_address.setdefault(key, []).append(landed.signature)
 
     def get(self, signature: Signature) -> LandedTransaction | None:
         return self.by_signature.get(signature)
+
+    def landed(self, tx: VersionedTransaction) -> LandedTransaction | None:
+        """The landed transaction with this message; a node's status cache does not look at signatures either."""
+        return self._by_message.get(bytes(tx.message))
 
     def newest_first(self, address: Pubkey) -> Iterator[LandedTransaction]:
         for signature in reversed(self.by_address.get(address, [])):

@@ -65,8 +65,8 @@ def with_blockhash(tx: VersionedTransaction, blockhash: Hash) -> VersionedTransa
     return VersionedTransaction.populate(message, tx.signatures)
 
 
-def refused_execution(tx: VersionedTransaction, err: TransactionErr) -> Execution:
-    """A transaction that never reached the SVM."""
+def not_run(tx: VersionedTransaction, err: TransactionErr | None) -> Execution:
+    """A transaction that is not run on the SVM."""
     return Execution(err, False, 0, (), 0, ResolvedKeys(tuple(tx.message.account_keys)), {}, {}, {})
 
 

@@ -1,0 +1,63 @@
+"""What happens between a node's answer and a block: lost, late, or waiting for a halted chain."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from solders.transaction import VersionedTransaction
+
+from twins.faults import FaultPlan
+from twins.solana.blocks import Blocks
+
+VENUE = "solana"
+SEND = "rpc:sendTransaction"
+_LATE_BLOCKS = 20
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A transaction accepted but not in a block yet; it is due in the block at `height`."""
+
+    height: int
+    raw: bytes
+    transaction: VersionedTransaction
+
+
+class Mempool:
+    """Decides when an accepted transaction reaches a leader. `drops_left` of the next ones never do."""
+
+    def __init__(self, faults: FaultPlan, blocks: Blocks) -> None:
+        self._faults = faults
+        self._blocks = blocks
+        self._waiting: list[Waiting] = []
+        self.drops_left = 0
+        self.late_blocks: list[int] = []
+
+    def lands_now(self, raw: bytes, tx: VersionedTransaction, max_retries: int | None) -> bool:
+        """True: in the present block. False: later by `due`, or never."""
+        if self.drops_left > 0:
+            self.drops_left -= 1
+            return False
+        if self._faults.take(VENUE, "drop_transaction", SEND):
+            return False
+        late = self._faults.take(VENUE, "land_late", SEND)
+        if late or self.late_blocks:
+            blocks = int(late.args.get("blocks", _LATE_BLOCKS)) if late else self.late_blocks.pop(0)
+            self._wait(Waiting(self._blocks.tip + max(1, blocks), raw, tx))
+            return False
+        if not self._blocks.halted:
+            return True
+        if max_retries != 0:
+            # A node repeats it to the leaders until it expires, so it lands when blocks come again.
+            self._wait(Waiting(self._blocks.tip + 1, raw, tx))
+        return False
+
+    def due(self, height: int) -> Waiting | None:
+        """The next one that is due in a block up to `height`; it no longer waits."""
+        if self._waiting and self._waiting[0].height <= height:
+            return self._waiting.pop(0)
+        return None
+
+    def _wait(self, waiting: Waiting) -> None:
+        self._waiting.append(waiting)
+        self._waiting.sort(key=lambda other: other.height)

@@ -264,7 +264,8 @@ def save_life_chart(
     path_stem: Path,
     title: str = "Life of the position",
 ) -> list[Path]:
-    """Draws and writes the life of a position; at most 1,500 points, extremes kept."""
+    """Draws and writes the life of a position; at most 1,500 points, extremes kept. Takes 1 to 3 s of CPU: call it
+    off the event loop."""
     return save_chart(life_chart(snapshots, events, title), path_stem)
 
 

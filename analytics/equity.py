@@ -64,9 +64,6 @@ def realised_funding_apr(payments: Sequence[FundingPayment]) -> float | None:
         for p in payments
     ]
     frame = pd.DataFrame(rows, columns=["hour_ms", "usdc", "size", "rate"]).sort_values("hour_ms")
-    frame = frame[frame["size"] > 0]
-    if frame.empty:
-        return None
     price = (frame["usdc"] / frame["rate"].where(frame["rate"] != 0)).abs() / frame["size"]
     notional = (price.ffill().bfill() * frame["size"]).sum()
     if not notional > 0:

@@ -200,6 +200,31 @@ def test_a_transaction_that_does_not_add_up_is_named() -> None:
     assert any("tx1" in line and "wallet" in line for line in split.checks)
 
 
+def test_a_mark_taken_on_the_other_side_of_a_transaction_is_not_interest() -> None:
+    books = Books()
+    books.open(D(2500), D(3), D(0), D(0))
+    books.drift(D("0.0001"), D("0.0002"), D(0), D(0), D(1))
+    books.sell("resize", D("0.4"), D("0.4"), D(0), D(0))
+    books.mark()
+    moved = {"sol_price_usd": books.sol * D("1.01"), "token_price_usd": books.token_price * D("1.01")}
+    books.marks[-1] = books.marks[-1].model_copy(update={"at_ms": books.events[-1].at_ms - 1, **moved})
+    books.close()
+    with_mark = split_long(books.events, books.marks).items
+    assert with_mark == split_long(books.events).items
+    assert 0 < with_mark["lending"] < 1
+
+
+def test_a_mark_from_before_the_last_transaction_does_not_value_the_leg() -> None:
+    books = Books()
+    books.open(D(2500), D(3), D(0), D(0))
+    books.mark()
+    books.drift(D("0.0001"), D("0.0002"), D("0.01"), D(0), D(1))
+    books.sell("resize", D("0.4"), D("0.4"), D(0), D(0))
+    split = split_long(books.events, books.marks)
+    assert abs(split.equity_usd - books.equity()) < TINY
+    assert split.checks == ["the long leg is open and valued as after its last transaction"]
+
+
 def test_plain_sol_has_neither_staking_nor_basis_and_price_is_exposure_times_move() -> None:
     books = Books()
     books.open(D(1000), D(2), D(0), D(0))

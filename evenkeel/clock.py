@@ -72,7 +72,9 @@ class WorldClock:
         try:
             self._anchor((await self._client().get(f"{self._url}/control/clock")).json())
         except httpx.HTTPError as error:
-            raise Retryable(f"world clock {self._url} does not answer: {error!r}. Are the twins running?") from error
+            raise Retryable(
+                f"world clock {self._url} does not answer: {error!r}. Are the twins running?"
+            ) from error
 
     async def sleep(self, seconds: float) -> None:
         if not self._stepped:
@@ -82,7 +84,9 @@ class WorldClock:
         try:
             answer = await self._client().post(f"{self._url}/control/clock/advance", json=body)
         except httpx.HTTPError as error:
-            raise Retryable(f"world clock {self._url} does not answer: {error!r}. Are the twins running?") from error
+            raise Retryable(
+                f"world clock {self._url} does not answer: {error!r}. Are the twins running?"
+            ) from error
         self._anchor(answer.json())
         await asyncio.sleep(0)
 

@@ -64,7 +64,17 @@ def prefect_server(home: Path, *, start_timeout_s: float = 90.0) -> Iterator[str
         }
     )
     command = [sys.executable, "-m", "evenkeel.guard", str(os.getpid())]
-    command += [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
+    command += [
+        sys.executable,
+        "-m",
+        "prefect",
+        "server",
+        "start",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+    ]
     log_path = home / "server.log"
     with log_path.open("wb") as log:
         process = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import re
 import tomllib
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlparse
@@ -89,8 +90,6 @@ class Solana(_Section):
     key_file: Path | None = None
     timeout_s: float = Field(default=10.0, gt=0, le=120)
     requests_per_minute: float = Field(default=600.0, gt=0)
-    max_fee_sol: float = Field(default=0.01, gt=0, le=0.1)
-    max_fee_emergency_sol: float = Field(default=0.02, gt=0, le=0.2)
 
 
 class Asgard(_Section):
@@ -103,11 +102,16 @@ class Asgard(_Section):
     jito_tip_lamports: int = Field(default=0, ge=0, le=10_000_000)
 
 
-class MonitorSettings(_Section):
-    """How often the monitor looks: in calm, and while a danger condition is running."""
+class Staking(_Section):
+    """Yearly staking yield (simple) assumed for an LST until enough of its redemption rate has been collected."""
 
-    interval_s: float = Field(default=30.0, ge=1, le=3600)
-    danger_interval_s: float = Field(default=2.0, ge=0.5, le=30)
+    jitoSOL: Decimal = Field(default=Decimal("0.06"), ge=0, le=Decimal("0.2"))
+    jupSOL: Decimal = Field(default=Decimal("0.06"), ge=0, le=Decimal("0.2"))
+    INF: Decimal = Field(default=Decimal("0.06"), ge=0, le=Decimal("0.2"))
+
+    def assumed_apr(self, asset: str) -> Decimal:
+        """0 for SOL, which earns no staking yield as collateral."""
+        return Decimal(getattr(self, asset, 0))
 
 
 class PrefectSettings(_Section):
@@ -128,8 +132,8 @@ class Settings(BaseSettings):
     hyperliquid: Hyperliquid = Hyperliquid()
     solana: Solana = Solana()
     asgard: Asgard = Asgard()
-    monitor: MonitorSettings = MonitorSettings()
     prefect: PrefectSettings = PrefectSettings()
+    staking: Staking = Staking()
     strategy: StrategySettings = StrategySettings()
     limits: RiskLimits = RiskLimits()
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
@@ -171,7 +175,9 @@ def settings_path(given: Path | None = None) -> Path | None:
     asked = given or (Path(os.environ["EVENKEEL_CONFIG"]) if os.environ.get("EVENKEEL_CONFIG") else None)
     if asked is not None:
         if not asked.is_file():
-            raise OperatorError(f"settings file {asked} does not exist; give --config PATH or set EVENKEEL_CONFIG")
+            raise OperatorError(
+                f"settings file {asked} does not exist; give --config PATH or set EVENKEEL_CONFIG"
+            )
         return asked
     return next((path for path in (Path("evenkeel.toml"), DEMO_SETTINGS) if path.is_file()), None)
 
@@ -211,5 +217,7 @@ def _explain(error: ValidationError, path: Path | None) -> str:
         shown = "" if isinstance(value, dict) or problem["type"] == "extra_forbidden" else f" = {value!r}"
         what = "no such setting" if problem["type"] == "extra_forbidden" else problem["msg"]
         what = what.removeprefix("Value error, ")
-        lines.append(f"setting {name}{shown}: {what} (from {path or 'the environment'} or EVENKEEL_ variables)")
+        lines.append(
+            f"setting {name}{shown}: {what} (from {path or 'the environment'} or EVENKEEL_ variables)"
+        )
     return "; ".join(lines)

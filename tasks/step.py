@@ -76,7 +76,6 @@ def _task(
             "result_serializer": "json",
         }
     return task(
-        function,
         task_run_name=run_name,
         tags=list(tags),
         retries=retries,
@@ -84,7 +83,7 @@ def _task(
         retry_jitter_factor=0.5 if retries else None,
         retry_condition_fn=_may_succeed_later if retries else None,
         **options,
-    )
+    )(function)
 
 
 async def _may_succeed_later(task: Any, task_run: Any, state: Any) -> bool:

@@ -1,0 +1,193 @@
+"""What each command does: a desk is opened, a story is told, and the answer comes back as plain JSON-able values."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Coroutine
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from analytics.report import Report
+from evenkeel.clock import as_datetime
+from evenkeel.settings import Settings
+from evenkeel.types import Frozen
+from state.models import Position
+from state.store import Store
+from tasks.choose import LIVE
+from tasks.desk import Desk, make_clock, open_desk
+from tasks.recovery import Comparison, compare_legs
+
+AsFlow = Callable[[Settings, str, Callable[[], Coroutine[Any, Any, Any]]], Awaitable[Any]]
+"""Runs a flow where Prefect answers, and gives None where it does not."""
+
+
+async def _tell(
+    settings: Settings,
+    name: str,
+    as_flow: AsFlow,
+    flow: Callable[[], Coroutine[Any, Any, Any]],
+    story: Callable[[Desk], Awaitable[Any]],
+) -> dict[str, Any]:
+    """The flow where Prefect is there, else the bare story. The desk is opened first: bad settings never reach a flow."""
+    async with open_desk(settings) as desk:
+        result = await as_flow(settings, name, flow)
+        if result is None:
+            result = await story(desk)
+    return dump(result)
+
+
+def dump(result: Frozen) -> dict[str, Any]:
+    """JSON-able fields of a result."""
+    return result.model_dump(mode="json")
+
+
+async def scan(
+    settings: Settings, asset: str | None, leverage: str | None, size: str | None, as_flow: AsFlow
+) -> dict[str, Any]:
+    """Rank what could be entered."""
+    from flows import scan as flow
+
+    request = flow.ScanRequest(asset=asset, leverage=leverage, size_usd=size)
+    return await _tell(
+        settings, "scan", as_flow, lambda: flow.scan(request), lambda desk: flow.scan_markets(desk, request)
+    )
+
+
+async def enter(settings: Settings, wish: dict[str, Any], as_flow: AsFlow) -> dict[str, Any]:
+    """Open one position. What could never be entered is refused before anything is stored."""
+    from flows import enter as flow
+    from tasks.choose import Wish, check_wish
+
+    request = flow.EnterRequest(**wish)
+    async with open_desk(settings) as desk:
+        check_wish(desk, Wish(**{name: value for name, value in wish.items() if name != "dry_run"}))
+    return await _tell(
+        settings,
+        "enter",
+        as_flow,
+        lambda: flow.enter(request),
+        lambda desk: flow.enter_position(desk, request),
+    )
+
+
+async def exit_(settings: Settings, wish: dict[str, Any], as_flow: AsFlow) -> dict[str, Any]:
+    """Close one position."""
+    from flows import exit as flow
+
+    request = flow.ExitRequest(**wish)
+    return await _tell(
+        settings, "exit", as_flow, lambda: flow.exit_(request), lambda desk: flow.exit_position(desk, request)
+    )
+
+
+async def rebalance(settings: Settings, position: str | None, as_flow: AsFlow) -> dict[str, Any]:
+    """Look once at one position and act on it."""
+    from flows import rebalance as flow
+
+    request = flow.RebalanceRequest(position_id=position)
+    return await _tell(
+        settings,
+        "rebalance",
+        as_flow,
+        lambda: flow.rebalance(request),
+        lambda desk: flow.rebalance_position(desk, request),
+    )
+
+
+async def monitor(
+    settings: Settings, position: str | None, interval_s: float | None, as_flow: AsFlow
+) -> dict[str, Any]:
+    """Watch one position."""
+    from flows import monitor as flow
+
+    request = flow.MonitorRequest(position_id=position, interval_s=interval_s)
+    return await _tell(
+        settings,
+        "monitor",
+        as_flow,
+        lambda: flow.monitor(request),
+        lambda desk: flow.watch_position(desk, request),
+    )
+
+
+async def collect(settings: Settings, as_flow: AsFlow) -> dict[str, Any]:
+    """Collect once."""
+    from flows import collect as flow
+    from tasks.collect import collect_everything
+
+    return await _tell(settings, "collect", as_flow, lambda: flow.collect(), collect_everything)
+
+
+async def recover(settings: Settings) -> dict[str, Any]:
+    """Take up what is unfinished. Never through Prefect: recovery must not wait for a server that may be what died."""
+    from flows.recover import recover_everything
+
+    async with open_desk(settings) as desk:
+        found = await recover_everything(desk)
+    return {
+        "positions": found.positions,
+        "unfinished_intents": found.unfinished_intents,
+        "clean": found.clean,
+    } | _comparison(found.comparison)
+
+
+def _comparison(found: Comparison) -> dict[str, Any]:
+    legs = [one.model_dump(mode="json") for one in found.unowned]
+    return {"unowned_legs": legs, "unreadable": found.unreadable}
+
+
+async def status(settings: Settings) -> dict[str, Any]:
+    """Live positions, unfinished intents, and our legs against the venues'."""
+    async with open_desk(settings) as desk:
+        comparison = await compare_legs(desk)
+        store = desk.store
+        return {
+            "at": as_datetime(desk.clock.now_ms()).isoformat(),
+            "positions": [_row(one) | {"legs": _legs(store, one)} for one in store.positions(LIVE)],
+            "unfinished_intents": [
+                {"intent_id": one.intent_id, "state": one.state, "venue": one.venue, "kind": one.kind}
+                for one in store.unfinished_intents()
+            ],
+            "alerts": [
+                {"kind": one.kind, "severity": one.severity, "text": one.text, "subject": one.subject}
+                for one in store.alerts(open_only=True)
+            ],
+            "pauses": [{"scope": one.scope, "reason": one.reason} for one in store.active_pauses()],
+        } | _comparison(comparison)
+
+
+def _legs(store: Store, position: Position) -> list[dict[str, Any]]:
+    return [leg.model_dump(mode="json", exclude={"detail"}) for leg in store.legs(position.position_id)]
+
+
+def positions(settings: Settings) -> list[dict[str, Any]]:
+    """Every position of the ledger; no venue is asked."""
+    store = Store.open(settings.database.url, make_clock(settings))
+    try:
+        return [_row(one) for one in store.positions()]
+    finally:
+        store.close()
+
+
+def _row(one: Position) -> dict[str, Any]:
+    return {
+        "position_id": one.position_id,
+        "status": one.status.value,
+        "asset": one.asset,
+        "protocol": one.protocol,
+        "leverage": f"{one.leverage.normalize():f}",
+        "size_usd": None if one.size_usd is None else f"{one.size_usd:.2f}",
+        "expected_apr": None if one.expected_apr is None else f"{one.expected_apr * Decimal(100):.2f} %",
+        "opened": None if one.opened_ms is None else as_datetime(one.opened_ms).isoformat(timespec="seconds"),
+        "closed": None if one.closed_ms is None else as_datetime(one.closed_ms).isoformat(timespec="seconds"),
+        "close_reason": one.close_reason,
+    }
+
+
+async def report(settings: Settings, position: str | None, out_dir: Path | None) -> tuple[Report, list[Path]]:
+    """The account of one position."""
+    from flows.report import ReportRequest, account_for
+
+    async with open_desk(settings) as desk:
+        request = ReportRequest(position_id=position, out_dir=None if out_dir is None else str(out_dir))
+        return await account_for(desk, request)

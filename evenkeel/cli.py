@@ -1,0 +1,418 @@
+"""The command line: every command answers in one clear line when it refuses, and in JSON when asked to."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import sys
+from collections.abc import Callable, Coroutine
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from evenkeel.errors import EvenkeelError, LostRace, OperatorError
+from evenkeel.settings import Settings, load_settings, settings_path
+
+R = TypeVar("R")
+app = typer.Typer(
+    name="evenkeel",
+    help="Delta-neutral positions: opened exactly once, kept level, accounted to the cent.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+twins_app = typer.Typer(help="Local venues for demo, tests and paper trading.", no_args_is_help=True)
+db_app = typer.Typer(help="The ledger's schema.", no_args_is_help=True)
+app.add_typer(twins_app, name="twins")
+app.add_typer(db_app, name="db")
+out = Console()
+err = Console(stderr=True)
+
+JsonFlag = Annotated[bool, typer.Option("--json", help="Answer as JSON on standard output.")]
+PositionArgument = Annotated[str | None, typer.Argument(help="Position; empty: the only one it can mean.")]
+
+
+@app.callback()
+def _main(
+    config: Annotated[Path | None, typer.Option("--config", "-c", help="Settings file (TOML).")] = None,
+) -> None:
+    """Remember which settings file was asked for."""
+    if config is not None:
+        os.environ["EVENKEEL_CONFIG"] = str(config)
+
+
+def _settings() -> Settings:
+    settings = load_settings()
+    path = settings_path()
+    if path is not None and not os.environ.get("EVENKEEL_CONFIG") and path != Path("evenkeel.toml"):
+        err.print(f"using the demo's settings, {path}; give --config PATH for others", style="dim")
+    if path is not None:
+        os.environ["EVENKEEL_CONFIG"] = str(path.resolve())
+    logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    return settings
+
+
+def _emit(as_json: bool, body: dict[str, Any], human: Callable[[], None]) -> None:
+    if as_json:
+        sys.stdout.write(json.dumps(body, indent=2, default=str) + "\n")
+    else:
+        human()
+
+
+def _run(work: Coroutine[Any, Any, R]) -> R:
+    return asyncio.run(work)
+
+
+def _decimal(name: str, text: str | None) -> Decimal | None:
+    if text is None:
+        return None
+    try:
+        value = Decimal(text)
+    except InvalidOperation:
+        value = Decimal("NaN")
+    if not value.is_finite():
+        raise OperatorError(f"{name} {text!r} is not a number; give a plain decimal such as 3 or 2500")
+    return value
+
+
+async def _as_flow(settings: Settings, name: str, call: Callable[[], Coroutine[Any, Any, R]]) -> R | None:
+    """Run as a Prefect flow where a server answers; None where there is none, and the story is then run bare."""
+    from evenkeel.prefect_server import CLIENT_SETTINGS, prefect_answers
+
+    url = settings.prefect.api_url or os.environ.get("PREFECT_API_URL", "")
+    if not url:
+        return None
+    if not prefect_answers(url):
+        err.print(
+            f"Prefect does not answer at {url}: {name} runs without it; the ledger is complete either way"
+        )
+        return None
+    os.environ["PREFECT_API_URL"] = url
+    for key, value in CLIENT_SETTINGS.items():
+        os.environ.setdefault(key, value)
+    from prefect import tags
+
+    with tags("evenkeel", name):
+        return await call()
+
+
+@app.command()
+def demo(
+    data: Annotated[
+        Path | None, typer.Option(help="Folder of recorded series; empty: the seeded model.")
+    ] = None,
+    out_dir: Annotated[Path, typer.Option("--out", help="Where everything is written.")] = Path("out/demo"),
+    seed: Annotated[int, typer.Option(help="Seed of the model.")] = 7,
+    ui: Annotated[
+        bool, typer.Option("--ui", help="Keep the Prefect UI up at the end, until Ctrl-C.")
+    ] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """The whole trade on local venues: scan, enter, collect, rebalance, survive a lost answer, exit, account."""
+    from evenkeel.demo import run_demo
+
+    chosen = data or (Path(os.environ["EVENKEEL_DATA"]) if os.environ.get("EVENKEEL_DATA") else None)
+    summary = run_demo(chosen, out_dir, seed=seed, keep_ui=ui, console=err if as_json else out)
+    if as_json:
+        sys.stdout.write(json.dumps(summary, indent=2) + "\n")
+
+
+@twins_app.command("serve")
+def twins_serve(
+    data: Annotated[
+        Path | None, typer.Option(help="Folder of recorded series; empty: the seeded model.")
+    ] = None,
+    speed: Annotated[float, typer.Option(help="World seconds per wall second.")] = 1.0,
+    start: Annotated[str | None, typer.Option(help="World start, e.g. 2025-09-26T06:00 (UTC).")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the model.")] = 7,
+    stepped: Annotated[bool, typer.Option(help="Let clients move the clock instead of waiting.")] = False,
+    usdc: Annotated[str, typer.Option(help="USDC put on each venue.")] = "50000",
+    parent_pid: Annotated[int | None, typer.Option(hidden=True)] = None,
+    idle_exit_s: Annotated[float | None, typer.Option(hidden=True)] = None,
+) -> None:
+    """Serve the twins on loopback; prints one JSON line with URLs and funded test keys, then runs until stopped."""
+    from datetime import UTC, datetime
+
+    from twins.serve import TwinOptions, serve_until_stopped
+
+    funds = _decimal("--usdc", usdc)
+    assert funds is not None
+    if funds <= 0:
+        raise OperatorError(f"--usdc {usdc} must be above 0")
+    if speed <= 0:
+        raise OperatorError(f"--speed {speed} must be above 0; 1 is real time, 60 a minute a second")
+    start_ms = None
+    if start is not None:
+        try:
+            moment = datetime.fromisoformat(start)
+        except ValueError:
+            raise OperatorError(f"--start {start!r} is not a time; write it like 2025-09-26T06:00") from None
+        start_ms = int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
+    options = TwinOptions(
+        data=data, seed=seed, start_ms=start_ms, speed=speed, stepped=stepped, usdc_per_venue=funds
+    )
+
+    def announce(line: dict[str, Any]) -> None:
+        sys.stdout.write(json.dumps(line) + "\n")
+        sys.stdout.flush()
+
+    try:
+        _run(serve_until_stopped(options, announce, parent_pid=parent_pid, idle_exit_s=idle_exit_s))
+    except ValueError as error:
+        raise OperatorError(str(error)) from error
+
+
+@db_app.command("upgrade")
+def db_upgrade(as_json: JsonFlag = False) -> None:
+    """Create the ledger or bring it to this program's schema."""
+    from state.store import Store
+
+    settings = _settings()
+    version = Store.upgrade(settings.database.url)
+    _emit(as_json, {"schema": version}, lambda: out.print(f"the ledger's schema is at {version}"))
+
+
+@app.command()
+def scan(
+    asset: Annotated[str | None, typer.Option(help="SOL, jitoSOL, jupSOL or INF.")] = None,
+    leverage: Annotated[str | None, typer.Option(help="Whole number from 1 to 4.")] = None,
+    size: Annotated[str | None, typer.Option(help="Notional of one leg in USD.")] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Rank what could be entered now, each with the reason why it passes or fails."""
+    from evenkeel import actions
+
+    _decimal("--leverage", leverage), _decimal("--size", size)
+    result = _run(actions.scan(_settings(), asset, leverage, size, _as_flow))
+    _emit(as_json, result, lambda: _show_scan(result))
+
+
+def _show_scan(result: dict[str, Any]) -> None:
+    now = Decimal(result["funding_now_hourly"]) * 876_000
+    out.print(f"SOL-PERP funding {now:.2f} % a year now; positive pays the short")
+    columns = [name for name in result["rows"][0] if name != "why"] if result["rows"] else []
+    table = Table(*columns, "why", title=f"{result['passed']} of {len(result['rows'])} could be entered")
+    for row in result["rows"]:
+        table.add_row(*[row[name] for name in columns], row["why"])
+    out.print(table)
+
+
+@app.command()
+def enter(
+    asset: Annotated[str | None, typer.Option(help="SOL, jitoSOL, jupSOL or INF; empty: the best.")] = None,
+    protocol: Annotated[
+        int | None, typer.Option(help="0 Marginfi, 1 Kamino, 2 Solend; empty: the best.")
+    ] = None,
+    leverage: Annotated[str | None, typer.Option(help="Whole number from 1 to 4.")] = None,
+    size: Annotated[str | None, typer.Option(help="Notional of one leg in USD, at least 1,000.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Decide and check, send nothing.")] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Open one position: long on margin at Asgard, short on Hyperliquid. Exit code 1 when it was refused."""
+    from evenkeel import actions
+
+    _decimal("--leverage", leverage), _decimal("--size", size)
+    wish = {"asset": asset, "protocol": protocol, "leverage": leverage, "size_usd": size, "dry_run": dry_run}
+    result = _run(actions.enter(_settings(), wish, _as_flow))
+    _emit(as_json, result, lambda: _show_result("entry", result))
+    planned = dry_run and any(reason.startswith("dry run:") for reason in result["reasons"])
+    if result["status"] != "OPEN" and not planned:
+        raise typer.Exit(1)
+
+
+@app.command("exit")
+def exit_(
+    position: PositionArgument = None,
+    reason: Annotated[str, typer.Option(help="Kept with the position.")] = "asked for by the operator",
+    emergency: Annotated[bool, typer.Option("--emergency", help="Wider bound, higher tip.")] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Close a position, short first. Exit code 1 while a leg still resists."""
+    from evenkeel import actions
+
+    wish = {"position_id": position, "reason": reason, "emergency": emergency}
+    result = _run(actions.exit_(_settings(), wish, _as_flow))
+    _emit(as_json, result, lambda: _show_result("exit", result))
+    if result["status"] not in ("CLOSED", "FAILED"):
+        raise typer.Exit(1)
+
+
+@app.command()
+def rebalance(position: PositionArgument = None, as_json: JsonFlag = False) -> None:
+    """Look once and do what the rules ask for: nothing, a resize of both legs, or an exit."""
+    from evenkeel import actions
+
+    result = _run(actions.rebalance(_settings(), position, _as_flow))
+    _emit(
+        as_json,
+        result,
+        lambda: out.print(f"{result['position_id']}: {result['action']} ({result['reason']})"),
+    )
+
+
+@app.command()
+def monitor(
+    position: PositionArgument = None,
+    interval: Annotated[
+        float | None, typer.Option(help="Seconds between looks; empty: the settings.")
+    ] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Watch a position until it is closed, or for a day."""
+    from evenkeel import actions
+
+    result = _run(actions.monitor(_settings(), position, interval, _as_flow))
+    _emit(as_json, result, lambda: out.print(f"{result['position_id']} is {result['status']}"))
+
+
+@app.command()
+def collect(as_json: JsonFlag = False) -> None:
+    """Bring funding payments, fills, rates and prices from the venues into the ledger."""
+    from evenkeel import actions
+
+    result = _run(actions.collect(_settings(), _as_flow))
+    _emit(
+        as_json,
+        result,
+        lambda: out.print(f"{result['funding_payments']} new payments, {result['fills']} new fills"),
+    )
+
+
+@app.command()
+def recover(as_json: JsonFlag = False) -> None:
+    """Take up whatever a dead process or a lost answer left unfinished. Exit code 1 while something stays open."""
+    from evenkeel import actions
+
+    result = _run(actions.recover(_settings()))
+    _emit(as_json, result, lambda: _show_recovery(result))
+    if not result["clean"]:
+        raise typer.Exit(1)
+
+
+def _show_recovery(result: dict[str, Any]) -> None:
+    for position, status in result["positions"].items():
+        out.print(f"{position}: {status}")
+    if not result["positions"]:
+        out.print("nothing was interrupted")
+    _show_comparison(result)
+
+
+@app.command()
+def status(as_json: JsonFlag = False) -> None:
+    """What is open, what is unfinished, and whether our legs are what the venues hold now."""
+    from evenkeel import actions
+
+    result = _run(actions.status(_settings()))
+    _emit(as_json, result, lambda: _show_status(result))
+
+
+def _show_status(result: dict[str, Any]) -> None:
+    _show_positions(result["positions"])
+    for intent in result["unfinished_intents"]:
+        out.print(f"unfinished: {intent['intent_id']} is {intent['state']}; run `evenkeel recover`")
+    _show_comparison(result)
+    for alert in result["alerts"]:
+        out.print(f"{alert['severity']}: {alert['kind']}: {alert['text']}", style="yellow")
+    for pause in result["pauses"]:
+        out.print(f"paused ({pause['scope']}): {pause['reason']}", style="yellow")
+
+
+def _show_comparison(result: dict[str, Any]) -> None:
+    for leg in result["unowned_legs"]:
+        out.print(
+            f"unowned leg: {leg['key']}: books {leg['books'] or 'nothing'}, venue {leg['venue'] or 'nothing'}"
+        )
+    for venue, why in result["unreadable"].items():
+        out.print(f"{venue} cannot be read: {why}", style="yellow")
+    if not result["unowned_legs"] and not result["unreadable"]:
+        out.print("books and venues hold the same legs")
+
+
+@app.command()
+def positions(as_json: JsonFlag = False) -> None:
+    """Every position, live and ended."""
+    from evenkeel import actions
+
+    rows = actions.positions(_settings())
+    _emit(as_json, {"positions": rows}, lambda: _show_positions(rows))
+
+
+def _show_positions(rows: list[dict[str, Any]]) -> None:
+    if not rows:
+        out.print("no positions")
+        return
+    table = Table(
+        "position", "status", "asset", "leverage", "size USD", "expected APR", "opened", "why ended"
+    )
+    for row in rows:
+        table.add_row(
+            row["position_id"],
+            row["status"],
+            row["asset"],
+            row["leverage"],
+            row["size_usd"] or "",
+            row["expected_apr"] or "",
+            row["opened"] or "",
+            row["close_reason"] or "",
+        )
+    out.print(table)
+
+
+@app.command()
+def report(
+    position: PositionArgument = None,
+    out_dir: Annotated[Path | None, typer.Option("--out", help="Folder for PNG, SVG and HTML.")] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """What a position earned and paid, its picture, and whether books and venues agree. Exit code 1 if they do not."""
+    from evenkeel import actions
+
+    found, pictures = _run(actions.report(_settings(), position, out_dir))
+    from analytics.report import as_dict, render_rich
+
+    body = as_dict(found) | {"pictures": [str(path) for path in pictures]}
+
+    def human() -> None:
+        out.print(render_rich(found))
+        for path in pictures:
+            out.print(f"picture: {path}")
+
+    _emit(as_json, body, human)
+    if not found.agrees:
+        raise typer.Exit(1)
+
+
+def _show_result(what: str, result: dict[str, Any]) -> None:
+    out.print(
+        f"{what}: {result['status']}" + (f" {result['position_id']}" if result.get("position_id") else "")
+    )
+    for reason in result["reasons"]:
+        out.print(f"  {reason}")
+
+
+def main() -> None:
+    """Entry point: an error that was raised on purpose is one line on standard error and exit code 2."""
+    try:
+        app()
+    except LostRace as error:
+        _fail(f"busy: {error}")
+    except EvenkeelError as error:
+        _fail(str(error))
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _fail(text: str) -> None:
+    sys.stderr.write(f"evenkeel: {' '.join(text.split())}\n")
+    sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,136 @@
+"""Open a delta-neutral position: long SOL (or staked SOL) on margin, short SOL-PERP, or leave everything as it was.
+
+Read `enter_position` for the trade. Each step is a task in `tasks/`; whatever a crash interrupts is taken up again by
+`complete_entry`, which is the same code that ran the first time.
+"""
+
+from __future__ import annotations
+
+from prefect import flow
+from pydantic import BaseModel, Field
+
+from evenkeel.errors import LostRace
+from evenkeel.types import Frozen, PositionStatus
+from flows.exit import close_out
+from flows.running import desk_for_run
+from state.models import Fence
+from strategy.decisions import Urgency
+from strategy.entry import Verdict
+from strategy.preflight import Preflight
+from tasks import choose as choosing
+from tasks import entry
+from tasks.desk import Desk
+from tasks.market import read_market
+from tasks.preflight import run_preflight
+from tasks.rebalancing import level_short
+
+
+class EnterRequest(BaseModel):
+    """What to enter. Everything left empty is the strategy's choice."""
+
+    asset: str | None = Field(default=None, description="SOL, jitoSOL, jupSOL or INF; empty: the best now")
+    protocol: int | None = Field(
+        default=None, description="0 Marginfi, 1 Kamino, 2 Solend; empty: the best now"
+    )
+    leverage: str | None = Field(
+        default=None, description="whole number from 1 to 4; empty: strategy.leverage"
+    )
+    size_usd: str | None = Field(default=None, description="notional of one leg in USD; empty: by deployment")
+    dry_run: bool = Field(default=False, description="decide and check, but send nothing")
+
+
+class EnterResult(Frozen):
+    """`status` is the position's, or `refused` when nothing was sent; `reasons` say why."""
+
+    status: str
+    position_id: str | None = None
+    reasons: tuple[str, ...] = ()
+
+
+async def enter_position(desk: Desk, request: EnterRequest) -> EnterResult:
+    """The whole entry. Nothing is sent before every check has passed; nothing is left half-open at the end."""
+    wish = _wish(request)
+    choosing.check_wish(desk, wish)
+
+    if (halt := _halted(desk)) is not None:
+        return _refused(halt)
+
+    market = await read_market(desk)
+    plan = await choosing.choose(desk, market, wish)
+    if isinstance(plan, choosing.Declined):
+        return _refused(*plan.reasons)
+
+    preflight: Preflight = await run_preflight(desk, plan)
+    if not preflight.ok:
+        return _refused(*preflight.reasons)
+    if request.dry_run:
+        return _refused(f"dry run: would enter {plan.asset}, {plan.size.position_usd} USD a leg")
+
+    position = await choosing.write_down(desk, plan)
+    return await complete_entry(desk, position.position_id)
+
+
+async def complete_entry(desk: Desk, position_id: str) -> EnterResult:
+    """From the written plan to an open position: the long first, then a short that matches what the long really got.
+
+    Safe to call again after any crash. Ends OPEN, or unwound, or with nothing ever held.
+    """
+    async with desk.sole_writer(position_id) as fence:
+        position = desk.store.position(position_id)
+        if position.status is not PositionStatus.OPENING:
+            raise LostRace(
+                f"{position_id} is {position.status}: its entry is already being finished elsewhere"
+            )
+
+        long = await entry.open_long(desk, position, fence)
+        if long.unknown:
+            return EnterResult(status="OPENING", position_id=position_id, reasons=(long.reason,))
+        if not long.held:
+            await entry.abandon(desk, position, long.reason, fence)
+            return EnterResult(status="FAILED", position_id=position_id, reasons=(long.reason,))
+
+        hedge = await entry.hedge(desk, position, fence)
+        if not hedge.complete:
+            return await _unwind(desk, position_id, hedge.reason, fence)
+
+        validation = await entry.validate(desk, position)
+        if validation.verdict is Verdict.REBALANCE:
+            await level_short(desk, position, validation.reason, fence)
+        elif validation.verdict is Verdict.UNWIND:
+            return await _unwind(desk, position_id, validation.reason, fence)
+
+        await entry.remember_entry_distances(desk, position, fence)
+        await entry.mark_open(desk, position, validation.reason, fence)
+        return EnterResult(status="OPEN", position_id=position_id, reasons=(validation.reason,))
+
+
+async def _unwind(desk: Desk, position_id: str, why: str, fence: Fence) -> EnterResult:
+    """Close whatever was opened, at once."""
+    result = await close_out(desk, position_id, f"unwound: {why}", Urgency.EMERGENCY, fence)
+    return EnterResult(status=result.status, position_id=position_id, reasons=(why, *result.reasons))
+
+
+def _halted(desk: Desk) -> str | None:
+    """Why nothing may be entered now: a pause, or work that an earlier run left unfinished."""
+    pauses = desk.store.active_pauses("entries")
+    if pauses:
+        return f"entries are paused: {pauses[0].reason}"
+    waiting = desk.store.unfinished_intents()
+    if waiting:
+        return f"{len(waiting)} intents are unfinished (first: {waiting[0].intent_id}): run `evenkeel recover` first"
+    return None
+
+
+def _wish(request: EnterRequest) -> choosing.Wish:
+    return choosing.Wish(**request.model_dump(exclude={"dry_run"}))
+
+
+def _refused(*reasons: str) -> EnterResult:
+    return EnterResult(status="refused", reasons=reasons)
+
+
+@flow(name="enter", flow_run_name="enter-{request.asset}-{request.size_usd}")
+async def enter(request: EnterRequest) -> EnterResult:
+    """Open one position. Refusals are answers, not failures: nothing was sent."""
+    async with desk_for_run() as desk:
+        return await enter_position(desk, request)

@@ -1,0 +1,132 @@
+"""Watch an open position until it is closed: look every 30 s, every 2 s while a danger runs, act at once, report after."""
+
+from __future__ import annotations
+
+import logging
+
+from prefect import flow
+from pydantic import BaseModel, Field
+
+from evenkeel.clock import as_datetime
+from evenkeel.errors import LostRace, Retryable
+from evenkeel.types import Frozen, PositionStatus
+from flows.exit import close_out
+from flows.rebalance import only_open, resize
+from flows.recover import recover_position
+from flows.running import desk_for_run
+from strategy.decisions import Exit, Resize
+from tasks.collect import collect_everything
+from tasks.desk import Desk
+from tasks.recovery import interrupted_positions
+from tasks.watch import Seen, Watcher
+
+log = logging.getLogger("evenkeel.monitor")
+HOUR_MS = 3_600_000
+DAY_MS = 24 * HOUR_MS
+
+
+class MonitorRequest(BaseModel):
+    """What to watch, and for how long before a fresh run takes over."""
+
+    position_id: str | None = Field(default=None, description="empty: the one that is open")
+    interval_s: float | None = Field(
+        default=None, description="seconds between looks; empty: strategy.poll_interval_s"
+    )
+    until_ms: int | None = Field(default=None, description="end of this watch; empty: a day from now")
+
+
+class MonitorResult(Frozen):
+    """How the watch ended: `closed`, or `handed over` to the next run."""
+
+    position_id: str
+    status: str
+    looks: int
+    actions: tuple[str, ...]
+
+
+async def watch_position(desk: Desk, request: MonitorRequest) -> MonitorResult:
+    """Look, decide, act; a look is a plain coroutine, and nothing on this path waits for Prefect."""
+    position_id = request.position_id or only_open(desk)
+    calm_s = request.interval_s or float(desk.settings.strategy.poll_interval_s)
+    danger_s = float(desk.settings.strategy.breach_poll_interval_s)
+    until_ms = request.until_ms or desk.clock.now_ms() + DAY_MS
+    watcher, actions, looks, collected_hour = Watcher(desk, position_id), list[str](), 0, -1
+    while desk.clock.now_ms() < until_ms:
+        await desk.clock.refresh()
+        await _finish_interrupted(desk)
+        status = desk.store.position(position_id).status
+        if status is not PositionStatus.OPEN:
+            break
+
+        seen, found, closely = await watcher.look()
+        looks += 1
+        decision = found.decision
+        if isinstance(decision, (Exit, Resize)):
+            actions.append(await _act(desk, watcher, decision))
+            log.warning("%s %s: %s", as_datetime(seen.at_ms).isoformat(), position_id, actions[-1])
+
+        hour = seen.at_ms // HOUR_MS
+        if hour != collected_hour:
+            collected_hour = hour
+            await _collect(desk)
+            log.info("%s", _line(position_id, seen, found.reasons))
+        await desk.clock.sleep(danger_s if closely else calm_s)
+    status = desk.store.position(position_id).status
+    return MonitorResult(position_id=position_id, status=status, looks=looks, actions=tuple(actions))
+
+
+async def _act(desk: Desk, watcher: Watcher, decision: Exit | Resize) -> str:
+    """Do what was decided, in this process, at once."""
+    position_id = watcher.position_id
+    try:
+        async with desk.sole_writer(position_id) as fence:
+            if isinstance(decision, Exit):
+                done = await close_out(
+                    desk, position_id, f"{decision.rule}: {decision.reason}", decision.urgency, fence
+                )
+                return f"exit ({decision.rule}): {done.status}"
+            resized = await resize(desk, position_id, decision, fence)
+            watcher.forget_drift()
+            return f"rebalance ({decision.rule}): {resized.action}"
+    except LostRace as busy:
+        return f"left alone: {busy}"
+    except Retryable as hiccup:
+        return f"not done yet: {hiccup}"
+
+
+async def _finish_interrupted(desk: Desk) -> None:
+    """Before anything else: whatever an earlier look, run or process left in the middle."""
+    for position in interrupted_positions(desk):
+        try:
+            await recover_position(desk, position.position_id)
+        except (LostRace, Retryable) as busy:
+            log.warning("%s stays interrupted: %s", position.position_id, busy)
+
+
+async def _collect(desk: Desk) -> None:
+    try:
+        await collect_everything(desk)
+    except Retryable as hiccup:
+        log.warning("collecting is put off: %s", hiccup)
+
+
+def _line(position_id: str, seen: Seen, reasons: tuple[str, ...]) -> str:
+    """One line an hour that says how the position stands."""
+    long = (
+        f"{seen.long.liquidation_distance:.1%}" if seen.long and seen.long.liquidation_distance else "unknown"
+    )
+    short = (
+        f"{seen.short.liquidation_distance:.1%}"
+        if seen.short and seen.short.liquidation_distance
+        else "unknown"
+    )
+    funding = f"{seen.context.funding_hourly * 8760:.1%} a year" if seen.context else "unknown"
+    told = f"; {'; '.join(reasons)}" if reasons else ""
+    return f"{position_id}: funding {funding}, room to liquidation long {long}, short {short}{told}"
+
+
+@flow(name="monitor", flow_run_name="monitor-{request.position_id}")
+async def monitor(request: MonitorRequest) -> MonitorResult:
+    """One long run that watches a position; it hands over to a fresh run once a day."""
+    async with desk_for_run() as desk:
+        return await watch_position(desk, request)

@@ -1,0 +1,76 @@
+"""Bring both legs of a position level again when one leg's margin has run away or the delta has drifted."""
+
+from __future__ import annotations
+
+from prefect import flow
+from pydantic import BaseModel, Field
+
+from evenkeel.errors import OperatorError
+from evenkeel.types import Frozen, PositionStatus
+from flows.exit import close_out
+from flows.running import desk_for_run
+from state.models import Fence
+from strategy.decisions import Exit, Hold, Resize
+from tasks.desk import Desk
+from tasks.rebalancing import note_rebalance, resize_both
+from tasks.watch import Watcher
+
+
+class RebalanceRequest(BaseModel):
+    """Which position to look at."""
+
+    position_id: str | None = Field(default=None, description="empty: the one that is open")
+
+
+class RebalanceResult(Frozen):
+    """`action` is held, resized or closed; `reason` says why."""
+
+    position_id: str
+    action: str
+    reason: str
+
+
+async def rebalance_position(desk: Desk, request: RebalanceRequest) -> RebalanceResult:
+    """Look once, and do what the rules ask for: nothing, a resize of both legs, or an exit."""
+    position_id = request.position_id or only_open(desk)
+    if desk.store.find_position(position_id) is None:
+        raise OperatorError(f"no position is named {position_id!r}; `evenkeel positions` lists them")
+    _, found, _ = await Watcher(desk, position_id).look()
+    decision = found.decision
+    if isinstance(decision, Resize):
+        async with desk.sole_writer(position_id) as fence:
+            return await resize(desk, position_id, decision, fence)
+    if isinstance(decision, Exit):
+        async with desk.sole_writer(position_id) as fence:
+            closed = await close_out(desk, position_id, decision.reason, decision.urgency, fence)
+            return RebalanceResult(
+                position_id=position_id, action=closed.status.lower(), reason=decision.reason
+            )
+    reason = decision.reason if isinstance(decision, Hold) else "; ".join(found.reasons)
+    return RebalanceResult(position_id=position_id, action="held", reason=reason)
+
+
+async def resize(desk: Desk, position_id: str, decision: Resize, fence: Fence) -> RebalanceResult:
+    """Resize both legs as planned; what could not be done is decided again from what the venues then hold."""
+    position = desk.store.position(position_id)
+    done = await resize_both(desk, position, decision.plan, f"{decision.rule}: {decision.reason}", fence)
+    if not done.complete:
+        return RebalanceResult(position_id=position_id, action="interrupted", reason=done.reason)
+    await note_rebalance(desk, position, done, fence)
+    return RebalanceResult(position_id=position_id, action="resized", reason=done.reason)
+
+
+def only_open(desk: Desk) -> str:
+    """The one open position. Raises OperatorError when there is none, or more than one to choose from."""
+    found = desk.store.positions([PositionStatus.OPEN])
+    if len(found) != 1:
+        names = ", ".join(position.position_id for position in found) or "none"
+        raise OperatorError(f"{len(found)} positions are open ({names}): name the one you mean")
+    return found[0].position_id
+
+
+@flow(name="rebalance", flow_run_name="rebalance-{request.position_id}")
+async def rebalance(request: RebalanceRequest) -> RebalanceResult:
+    """Bring both legs level again."""
+    async with desk_for_run() as desk:
+        return await rebalance_position(desk, request)

@@ -1,0 +1,67 @@
+"""Take up whatever a dead process, a lost answer or an outage left unfinished. Safe to run at any time, twice, anywhere."""
+
+from __future__ import annotations
+
+from prefect import flow
+
+from evenkeel.errors import LostRace
+from evenkeel.types import Frozen, LegSide, PositionStatus
+from flows.enter import complete_entry
+from flows.exit import close_out
+from flows.running import desk_for_run
+from strategy.decisions import Urgency
+from tasks.collect import collect_everything
+from tasks.desk import Desk
+from tasks.legs import finish_started
+from tasks.recovery import Comparison, compare_legs, interrupted_positions
+
+
+class RecoverResult(Frozen):
+    """What was taken up, and whether the books and the venues now show the same legs."""
+
+    positions: dict[str, str]
+    unfinished_intents: int
+    comparison: Comparison
+
+    @property
+    def clean(self) -> bool:
+        """No intent is open and every leg is owned."""
+        return not self.unfinished_intents and not self.comparison.unowned and not self.comparison.unreadable
+
+
+async def recover_everything(desk: Desk) -> RecoverResult:
+    """Resume every interrupted position by the very steps that were interrupted, then compare with the venues."""
+    positions: dict[str, str] = {}
+    for position in interrupted_positions(desk):
+        try:
+            positions[position.position_id] = await recover_position(desk, position.position_id)
+        except LostRace as busy:
+            positions[position.position_id] = f"left alone: {busy}"
+    await collect_everything(desk, with_market=False)
+    comparison = await compare_legs(desk)
+    return RecoverResult(
+        positions=positions,
+        unfinished_intents=len(desk.store.unfinished_intents()),
+        comparison=comparison,
+    )
+
+
+async def recover_position(desk: Desk, position_id: str) -> str:
+    """An entry goes on or is unwound, a closing goes on, a resize is finished; the answer is the status afterwards."""
+    position = desk.store.position(position_id)
+    if position.status is PositionStatus.OPENING:
+        return (await complete_entry(desk, position_id)).status
+    async with desk.sole_writer(position_id) as fence:
+        if position.status is PositionStatus.OPEN:
+            for side in (LegSide.SHORT, LegSide.LONG):
+                await finish_started(desk, position_id, side, fence, patience_s=90.0)
+            return desk.store.position(position_id).status
+        why = position.close_reason or "closing was interrupted"
+        return (await close_out(desk, position_id, why, Urgency.EMERGENCY, fence)).status
+
+
+@flow(name="recover", flow_run_name="recover")
+async def recover() -> RecoverResult:
+    """Resume whatever is unfinished, then compare our legs with the venues'."""
+    async with desk_for_run() as desk:
+        return await recover_everything(desk)

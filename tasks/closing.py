@@ -1,0 +1,114 @@
+"""Close a position, whatever is left of it: the short first, then the long, again and again until both are flat."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from evenkeel.errors import Retryable, VenueRefused
+from evenkeel.types import Frozen, LegSide, PositionStatus
+from state.ledger_models import Severity
+from state.models import Fence, Position
+from strategy.decisions import Urgency
+from tasks.desk import Desk
+from tasks.intents import NotDone, StillUnknown
+from tasks.legs import close_long, close_short
+from tasks.step import step
+
+ROUNDS = 4
+"""Passes over both legs in one run; a position that is not flat by then stays CLOSING and is taken up again."""
+
+
+class LegClosing(Frozen):
+    """Whether nothing of the leg is left, and if not, why."""
+
+    flat: bool
+    reason: str = ""
+
+
+@step("start closing", tags=("ledger",))
+async def start_closing(desk: Desk, position_id: str, why: str, fence: Fence) -> Position:
+    """OPEN → CLOSING, or OPENING → UNWINDING; a closing that was started already goes on with its first reason."""
+    position = desk.store.position(position_id)
+    towards = {
+        PositionStatus.OPEN: PositionStatus.CLOSING,
+        PositionStatus.OPENING: PositionStatus.UNWINDING,
+    }.get(position.status)
+    if towards is None:
+        return position
+    return desk.store.move_position(
+        position_id, position.status, towards, note=why, fence=fence, close_reason=why
+    )
+
+
+@step("close the short leg", tags=("wire",))
+async def close_short_leg(desk: Desk, position: Position, urgency: Urgency, fence: Fence) -> LegClosing:
+    """Up to five tries within 60 s; after that the long is closed anyway, and this is tried again (spec 5.2)."""
+    window_s = float(desk.settings.strategy.exit_short_window_s)
+    try:
+        ending = await close_short(desk, position, fence, urgency, within_s=window_s)
+    except (Retryable, VenueRefused) as error:
+        ending = NotDone(str(error))
+    return _judge(desk, position, LegSide.SHORT, ending)
+
+
+@step("close the long leg", tags=("wire",))
+async def close_long_leg(desk: Desk, position: Position, urgency: Urgency, fence: Fence) -> LegClosing:
+    """Close the lending position in full; one that resists is retried with the higher tip and alarmed."""
+    try:
+        ending = await close_long(desk, position, fence, urgency)
+    except (Retryable, VenueRefused) as error:
+        ending = NotDone(str(error))
+    return _judge(desk, position, LegSide.LONG, ending)
+
+
+def _judge(desk: Desk, position: Position, side: LegSide, ending: object) -> LegClosing:
+    leg = desk.store.leg(position.position_id, side)
+    if leg is None or not leg.is_open:
+        return LegClosing(flat=True)
+    reason = ending.reason if isinstance(ending, (NotDone, StillUnknown)) else "only part of it is closed"
+    desk.store.alert(f"{side} leg resists closing", Severity.CRITICAL, reason, subject=position.position_id)
+    return LegClosing(flat=False, reason=reason)
+
+
+def unfinished(desk: Desk, position_id: str) -> bool:
+    """Whether an order of this position may still take effect."""
+    return bool(desk.store.unfinished_intents(position_id))
+
+
+@step("settle", tags=("ledger",), retries=3)
+async def settle(desk: Desk, position: Position, fence: Fence) -> Position:
+    """Both legs are flat: note what the venues hold now, and end the position.
+
+    A position that never held anything ends FAILED; one that did ends CLOSED. Margin stays on its venue (deviation 21).
+    """
+    wallet, account = await desk.long.wallet_balances(), await desk.short.account()
+    after = {
+        "hyperliquid_usd": account.account_value_usd,
+        "wallet_usdc": wallet.usdc,
+        "wallet_lamports": wallet.sol_lamports,
+        "at_ms": desk.clock.now_ms(),
+    }
+    desk.store.set_facts(position.position_id, {"after": after}, fence=fence)
+    held = desk.store.legs(position.position_id)
+    to = PositionStatus.CLOSED if held else PositionStatus.FAILED
+    for side in LegSide:
+        desk.store.ack_alert(f"{side} leg resists closing", subject=position.position_id)
+    return desk.store.move_position(
+        position.position_id, position.status, to, note=position.close_reason or "", fence=fence
+    )
+
+
+def naked_seconds(desk: Desk, position_id: str) -> Decimal:
+    """How long the position held one leg without the other, from the audit log."""
+    events = [t for t in desk.store.transitions("leg") if t.entity_id.startswith(f"{position_id}/")]
+    open_since: dict[str, int] = {}
+    naked, last_ms = 0, 0
+    for event in events:
+        if len(open_since) == 1:
+            naked += event.at_ms - last_ms
+        last_ms = event.at_ms
+        if event.to_state == "OPEN":
+            open_since.setdefault(event.entity_id, event.at_ms)
+        else:
+            open_since.pop(event.entity_id, None)
+    return Decimal(naked) / 1000

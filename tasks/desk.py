@@ -1,0 +1,163 @@
+"""The trading desk: settings, clock, ledger and venue connections that every task is handed."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from evenkeel.clock import Clock, SystemClock, WorldClock
+from evenkeel.errors import LostRace, OperatorError
+from evenkeel.settings import Settings
+from evenkeel.types import VenueName
+from state.models import Fence
+from state.store import Store
+from venues.asgard.client import AsgardClient
+from venues.asgard.venue import AsgardVenue
+from venues.hyperliquid.client import HyperliquidClient
+from venues.hyperliquid.signing import HyperliquidSigner
+from venues.hyperliquid.venue import HyperliquidVenue
+from venues.protocol import LegVenue
+from venues.ratebudget import RateBudget
+from venues.solana.keys import SolanaSigner
+from venues.solana.rpc import SolanaRpc
+
+LEASE_MS = 120_000
+OWNER = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+"""Who we are in leases: host and process, so that a later process on this host can tell whether we still live."""
+
+_budgets: dict[str, RateBudget] = {}
+
+
+class Desk:
+    """One process's hands: where it reads, writes and trades. Holds live connections, so it is never serialised."""
+
+    def __init__(
+        self, settings: Settings, clock: Clock, store: Store, long: AsgardVenue, short: HyperliquidVenue
+    ) -> None:
+        self.settings = settings
+        self.clock = clock
+        self.store = store
+        self.long = long
+        self.short = short
+
+    def venue(self, name: VenueName) -> LegVenue:
+        """The adapter of a venue by its name."""
+        return self.long if name is VenueName.ASGARD else self.short
+
+    @asynccontextmanager
+    async def sole_writer(self, position_id: str) -> AsyncIterator[Fence]:
+        """Hold the position's lease. Raises LostRace while another living process holds it."""
+        name = f"position:{position_id}"
+        fence = self.store.acquire(name, OWNER, LEASE_MS) or self._take_over(name)
+        if fence is None:
+            holder = self.store.lease(name)
+            raise LostRace(
+                f"{position_id} is being handled by {holder.owner if holder else 'another process'}"
+            )
+        renewing = asyncio.create_task(self._keep(fence))
+        try:
+            yield fence
+        finally:
+            renewing.cancel()
+            self.store.release(fence)
+
+    def _take_over(self, name: str) -> Fence | None:
+        """Take the lease of a process of this host that is no longer alive; a fence protects us if it is."""
+        holder = self.store.lease(name)
+        if holder is None or not holder.owner:
+            return None
+        host, pid, _ = [*holder.owner.split(":"), "", ""][:3]
+        if host != socket.gethostname() or not pid.isdigit() or _alive(int(pid)):
+            return None
+        return self.store.take_over(name, OWNER, LEASE_MS, Fence(name, holder.token))
+
+    async def _keep(self, fence: Fence) -> None:
+        """Renew by wall time: the work inside may wait in world time, which can run faster."""
+        while True:
+            await asyncio.sleep(1.0)
+            self.store.renew(fence, LEASE_MS)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def make_clock(settings: Settings) -> Clock:
+    """The system's clock, or that of the twins' world where the settings name one."""
+    if not settings.clock.world_url:
+        return SystemClock()
+    try:
+        return WorldClock(settings.clock.world_url)
+    except Exception as error:
+        raise OperatorError(
+            f"the world clock {settings.clock.world_url} does not answer ({type(error).__name__}); start the twins "
+            "(`evenkeel twins serve`) or remove clock.world_url from the settings"
+        ) from error
+
+
+@asynccontextmanager
+async def open_desk(settings: Settings) -> AsyncIterator[Desk]:
+    """Connect everything, refuse with one clear line where something is missing, close everything at the end."""
+    clock = make_clock(settings)
+    signer = HyperliquidSigner.from_hex(_needed(settings, "hyperliquid"))
+    wallet = SolanaSigner.from_secret(_needed(settings, "solana"))
+    account = settings.hyperliquid.account_address or signer.address
+    store = Store.open(settings.database.url, clock)
+    api_key = settings.secret("asgard")
+    hyperliquid = HyperliquidClient(
+        settings.hyperliquid.url,
+        clock,
+        timeout_s=settings.hyperliquid.timeout_s,
+        budget=_budget(settings.hyperliquid.url, settings.hyperliquid.weight_per_minute, clock),
+    )
+    rpc = SolanaRpc(
+        settings.solana.rpc_url,
+        clock,
+        timeout_s=settings.solana.timeout_s,
+        budget=_budget(settings.solana.rpc_url, settings.solana.requests_per_minute, clock),
+    )
+    asgard = AsgardClient(
+        settings.asgard.url,
+        clock,
+        api_key=api_key.get_secret_value() if api_key else None,
+        timeout_s=settings.asgard.timeout_s,
+        budget=_budget(settings.asgard.url, settings.asgard.requests_per_minute, clock, burst=2),
+    )
+    try:
+        short = HyperliquidVenue(
+            hyperliquid,
+            signer,
+            account,
+            clock,
+            expires_after_ms=int(settings.hyperliquid.order_life_s * 1000),
+        )
+        long = AsgardVenue(asgard, rpc, wallet, clock)
+        yield Desk(settings, clock, store, long, short)
+    finally:
+        await hyperliquid.aclose()
+        await rpc.close()
+        await asgard.close()
+        store.close()
+
+
+def _needed(settings: Settings, name: str) -> str:
+    secret = settings.secret(name)  # type: ignore[arg-type]
+    if secret is None:
+        variable = f"EVENKEEL_{name.upper()}_KEY"
+        raise OperatorError(f"no {name} key: set {variable}, or {name}.key_file to a file that holds it")
+    return secret.get_secret_value()
+
+
+def _budget(host: str, per_minute: float, clock: Clock, burst: float | None = None) -> RateBudget:
+    """The host's budget, the same one for everything in this process."""
+    return _budgets.setdefault(host, RateBudget(clock, per_minute, burst))

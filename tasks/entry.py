@@ -1,0 +1,200 @@
+"""The steps of an entry after pre-flight, each of which resumes where the ledger says that it stopped."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from evenkeel.errors import Retryable, VenueRefused
+from evenkeel.types import Frozen, IntentKind, IntentState, LegSide, PositionStatus
+from state.ledger_models import Severity
+from state.models import Fence, Leg, Position
+from strategy.entry import (
+    ShortStep,
+    TopUpStep,
+    Validation,
+    Verdict,
+    next_short_attempt,
+    top_up,
+    validate_delta,
+    validate_fills,
+)
+from strategy.sizing import exposure_sol, short_qty_for
+from tasks.desk import Desk
+from tasks.intents import NotDone, StillUnknown, carry_out
+from tasks.legs import finish_started, perp_order, plan, plan_step
+from tasks.marks import COIN, read_mark
+from tasks.step import step
+
+
+class LongOpening(Frozen):
+    """How the first leg went: held, not held (and never will be), or not known yet."""
+
+    held: bool
+    unknown: bool = False
+    reason: str = ""
+
+
+class Hedge(Frozen):
+    """How the second leg went. `complete` is False when the long must be unwound; `unknown` when only time can tell."""
+
+    complete: bool
+    unknown: bool = False
+    reason: str
+
+
+@step("open the long leg", tags=("wire",))
+async def open_long(desk: Desk, position: Position, fence: Fence) -> LongOpening:
+    """Open the lending position, exactly once; a second attempt only after the first is proved dead (spec 5.1)."""
+    intent = plan_step(
+        desk,
+        position.position_id,
+        LegSide.LONG,
+        IntentKind.OPEN,
+        0,
+        position.facts["long_order"],
+        fence,
+    )
+    ending = await carry_out(desk, intent.intent_id, fence, attempts=2)
+    if isinstance(ending, StillUnknown):
+        return LongOpening(held=False, unknown=True, reason=ending.reason)
+    if isinstance(ending, NotDone):
+        return LongOpening(held=False, reason=ending.reason)
+    return LongOpening(held=True)
+
+
+@step("hedge with the short leg", tags=("wire",))
+async def hedge(desk: Desk, position: Position, fence: Fence) -> Hedge:
+    """Short what the long *really* got: up to 15 tries 2 s apart, topped up after partial fills, the stop watched
+    before each of them. A missing price counts as the stop (deviation 7).
+    """
+    try:
+        await desk.short.set_leverage(COIN, int(position.leverage))
+    except (Retryable, VenueRefused) as error:
+        return Hedge(complete=False, reason=f"leverage could not be set: {error}")
+    while True:
+        for ending in await finish_started(desk, position.position_id, LegSide.SHORT, fence):
+            if isinstance(ending, StillUnknown):
+                return Hedge(complete=False, unknown=True, reason=ending.reason)
+        long_leg = desk.store.leg(position.position_id, LegSide.LONG)
+        if long_leg is None or not long_leg.is_open:
+            return Hedge(complete=False, reason="the long leg is not there any more")
+        price, rate = await _price_and_rate(desk, position.asset)
+        short = desk.store.leg(position.position_id, LegSide.SHORT)
+        decision = next_short_attempt(
+            _attempts_made(desk, position),
+            Decimal(desk.clock.now_ms() - long_leg.opened_ms) / 1000,
+            price,
+            position.ref_short_price_usd or Decimal(0),
+            desk.settings.strategy,
+            desk.settings.limits,
+        )
+        if price is not None and rate is not None:
+            wanted = top_up(
+                exposure_sol(long_leg.qty, rate),
+                short.qty if short is not None and short.is_open else Decimal(0),
+                price,
+                desk.settings.limits,
+            )
+            if wanted.step is not TopUpStep.ORDER:
+                if wanted.alert:
+                    desk.store.alert("short residual", Severity.WARNING, wanted.reason, position.position_id)
+                return Hedge(complete=True, reason=wanted.reason)
+        if decision.step is ShortStep.UNWIND or price is None or rate is None:
+            return Hedge(complete=False, reason=decision.reason)
+        if _attempts_made(desk, position):
+            await desk.clock.sleep(decision.wait_s)
+        qty = short_qty_for(long_leg.qty, rate) if short is None else wanted.order_qty
+        order = perp_order(
+            qty, is_buy=False, reduce_only=False, slippage_bps=desk.settings.limits.max_slippage_entry_bps
+        )
+        intent = plan(desk, position.position_id, LegSide.SHORT, IntentKind.OPEN, order, fence)
+        await carry_out(desk, intent.intent_id, fence, patience_s=30.0)
+
+
+def _attempts_made(desk: Desk, position: Position) -> int:
+    """Finished orders of the short that did not fill completely are attempts used up; fills are progress."""
+    return sum(
+        1
+        for intent in desk.store.intents_of(position.position_id)
+        if intent.leg is LegSide.SHORT
+        and intent.kind is IntentKind.OPEN
+        and intent.state is IntentState.FAILED
+    )
+
+
+async def _price_and_rate(desk: Desk, asset: str) -> tuple[Decimal | None, Decimal | None]:
+    """SOL's mark and the asset's redemption rate, or None for what cannot be read now."""
+    try:
+        price: Decimal | None = (await desk.short.market.context(COIN)).mark_px
+    except (Retryable, VenueRefused):
+        price = None
+    try:
+        rate = await desk.long.redemption_rate(asset)
+    except (Retryable, VenueRefused):
+        rate = None
+    return price, rate
+
+
+@step("validate fills and delta", tags=("decide",))
+async def validate(desk: Desk, position: Position) -> Validation:
+    """Soft stop on the fill prices, then the delta in SOL terms (spec 5.1.3 and 5.1 step 5)."""
+    long_leg = desk.store.leg(position.position_id, LegSide.LONG)
+    short_leg = desk.store.leg(position.position_id, LegSide.SHORT)
+    rate = (await read_mark(desk, position.asset)).redemption_rate
+    fills = validate_fills(
+        _sol_price(long_leg, rate),
+        _sol_price(short_leg, Decimal(1)),
+        position.size_usd or Decimal(0),
+        Decimal(str(position.facts.get("carry_usd_per_hour", 0))),
+        desk.settings.strategy,
+        desk.settings.limits,
+    )
+    if fills.verdict is not Verdict.ACCEPT:
+        return fills
+    delta = validate_delta(
+        exposure_sol(long_leg.qty, rate) if long_leg else None,
+        short_leg.qty if short_leg else None,
+        desk.settings.limits,
+    )
+    return Validation(verdict=delta.verdict, reason=f"{fills.reason}; {delta.reason}")
+
+
+def _sol_price(leg: Leg | None, rate: Decimal) -> Decimal | None:
+    return None if leg is None or leg.entry_price_usd is None else leg.entry_price_usd / rate
+
+
+@step("remember the distances at entry", tags=("ledger",), retries=2)
+async def remember_entry_distances(desk: Desk, position: Position, fence: Fence) -> None:
+    """Liquidation distances of both legs as they start: what later danger is measured against."""
+    long_leg = desk.store.leg(position.position_id, LegSide.LONG)
+    assert long_leg is not None
+    longs = await desk.long.legs(known=[(int(long_leg.protocol or 0), long_leg.ref)])
+    shorts = await desk.short.legs()
+    distances = {
+        side: next(
+            (str(v.liquidation_distance) for v in views if v.ref == ref and v.liquidation_distance), None
+        )
+        for side, views, ref in (("long", longs, long_leg.ref), ("short", shorts, COIN))
+    }
+    desk.store.set_facts(position.position_id, {"entry_distance": distances}, fence=fence)
+
+
+@step("mark the position open", tags=("ledger",))
+async def mark_open(desk: Desk, position: Position, why: str, fence: Fence) -> Position:
+    """Both legs are held and validated: from here on the monitor watches."""
+    return desk.store.move_position(
+        position.position_id, PositionStatus.OPENING, PositionStatus.OPEN, note=why, fence=fence
+    )
+
+
+@step("abandon the entry", tags=("ledger",))
+async def abandon(desk: Desk, position: Position, why: str, fence: Fence) -> Position:
+    """Nothing was ever held: the entry ends as if it had not been tried."""
+    return desk.store.move_position(
+        position.position_id,
+        PositionStatus.OPENING,
+        PositionStatus.FAILED,
+        note=why,
+        fence=fence,
+        close_reason=why,
+    )

@@ -1,0 +1,153 @@
+"""Bring one intent to its end: the only road by which anything reaches a venue that holds money.
+
+The rule (design.md section 4): an attempt whose outcome is unknown is never replaced by a new attempt until the venue
+has proved the old one dead. A retry, a restarted flow, a killed process and a second worker all call `carry_out`.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+from evenkeel.errors import Bug, Retryable, VenueRefused
+from evenkeel.types import Confirmed, IntentState, Outcome, Receipt, Rejected, Signed, Unknown
+from state.models import AttemptOutcome, Fence, Intent
+from tasks.desk import Desk
+from tasks.marks import leg_after, marked
+
+log = logging.getLogger("evenkeel.intents")
+LOOK_EVERY_S = 1.0
+RESEND_EVERY_S = 2.0
+FOUND_AFTER_UNKNOWN = "the answer was lost; the venue was asked by key and had done it"
+"""Evidence of a confirmation that a plain retry would have turned into a second order."""
+
+
+@dataclass(frozen=True)
+class Done:
+    """It happened exactly once; the receipt says how much of it."""
+
+    receipt: Receipt
+
+
+@dataclass(frozen=True)
+class NotDone:
+    """It did not happen and never will; nothing changed on the venue."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class StillUnknown:
+    """The venue cannot tell yet. The intent stays as it is; only recovery may touch it."""
+
+    reason: str
+
+
+Ending = Done | NotDone | StillUnknown
+
+
+async def carry_out(
+    desk: Desk, intent_id: str, fence: Fence | None, *, attempts: int = 1, patience_s: float = 90.0
+) -> Ending:
+    """Resume or start the intent and drive it until it is final, or until `patience_s` has passed in the unknown.
+
+    `attempts` bounds how many signed payloads may be tried, one after another, each only after its predecessor is proved
+    dead. Raises LostRace when another worker has the position.
+    """
+    deadline_ms = desk.clock.now_ms() + int(patience_s * 1000)
+    live: Signed | None = None
+    while True:
+        intent = desk.store.intent(intent_id)
+        if intent.state is IntentState.CONFIRMED:
+            return Done(Receipt.model_validate(intent.result))
+        if intent.state is IntentState.FAILED:
+            return NotDone(intent.failure or "no reason was recorded")
+        if not intent.state.may_be_on_the_wire:
+            try:
+                live, outcome = await _new_attempt(desk, intent, fence)
+            except VenueRefused as refusal:
+                desk.store.fail_unsent(intent_id, str(refusal), fence=fence)
+                continue
+            except Retryable as hiccup:
+                if desk.clock.now_ms() >= deadline_ms:
+                    desk.store.fail_unsent(intent_id, str(hiccup), fence=fence)
+                    continue
+                await desk.clock.sleep(LOOK_EVERY_S)
+                continue
+        else:
+            outcome = await _ask(desk, intent, live, deadline_ms, fence)
+        if isinstance(outcome, Confirmed):
+            await _book(desk, intent_id, outcome.value, fence)
+        elif isinstance(outcome, Rejected):
+            again = desk.store.intent(intent_id).attempts < attempts and desk.clock.now_ms() < deadline_ms
+            desk.store.attempt_dead(intent_id, outcome.reason, again=again, fence=fence)
+            live = None
+        elif desk.clock.now_ms() >= deadline_ms:
+            return StillUnknown(outcome.reason)
+
+
+async def _new_attempt(desk: Desk, intent: Intent, fence: Fence | None) -> tuple[Signed, Outcome[Receipt]]:
+    """Build, sign, write the key down, then send. Nothing leaves the process before SUBMITTING is committed."""
+    venue, store, spec = desk.venue(intent.venue), desk.store, intent.spec
+    if intent.state is not IntentState.IDLE and intent.state is not IntentState.BUILDING:
+        store.restart_unsent(intent.intent_id, fence=fence)
+    elif intent.state is IntentState.IDLE:
+        store.move(intent.intent_id, IntentState.IDLE, IntentState.BUILDING, fence=fence)
+    await desk.clock.refresh()
+    built = await venue.build(spec)
+    store.mark_built(intent.intent_id, built.note, fence=fence)
+    store.move(intent.intent_id, IntentState.BUILT, IntentState.SIGNING, fence=fence)
+    signed = await venue.sign(spec, built)
+    store.record_signed(intent.intent_id, signed.key, fence=fence)
+    store.mark_submitting(intent.intent_id, fence=fence)
+    outcome = await venue.send(spec, signed)
+    store.mark_submitted(intent.intent_id, fence=fence)
+    if isinstance(outcome, Unknown):
+        log.warning(
+            "%s %s: outcome unknown (%s); asking the venue", intent.venue, intent.kind, outcome.reason
+        )
+        store.record_unknown(intent.intent_id, outcome.reason, fence=fence)
+    return signed, outcome
+
+
+async def _ask(
+    desk: Desk, intent: Intent, live: Signed | None, deadline_ms: int, fence: Fence | None
+) -> Outcome[Receipt]:
+    """Ask the venue by key until it knows; put the same bytes on the wire again where that is possible.
+
+    A refusal of the *resent* bytes proves nothing about the first copy: only `find` can declare an attempt dead.
+    """
+    venue, spec = desk.venue(intent.venue), intent.spec
+    attempt = desk.store.live_attempt(intent.intent_id)
+    if attempt is None:
+        raise Bug(f"intent {intent.intent_id} is {intent.state} without an attempt to ask about")
+    signed = live or Signed(key=attempt.key, wire=None)
+    resend_at_ms = 0
+    while True:
+        found = await venue.find(spec, signed)
+        now_ms = desk.clock.now_ms()
+        if not isinstance(found, Unknown) or now_ms >= deadline_ms:
+            return found
+        if now_ms >= resend_at_ms:
+            desk.store.mark_resending(intent.intent_id, fence=fence)
+            resent = await venue.resend(spec, signed)
+            if isinstance(resent, Confirmed):
+                return resent
+            resend_at_ms = now_ms + int(RESEND_EVERY_S * 1000)
+        await desk.clock.sleep(LOOK_EVERY_S)
+
+
+async def _book(desk: Desk, intent_id: str, receipt: Receipt, fence: Fence | None) -> None:
+    """Write state, fills, fees and the leg in one database transaction, with the market at that moment beside them."""
+    intent = desk.store.intent(intent_id)
+    attempt = desk.store.live_attempt(intent_id)
+    was_unknown = attempt is not None and attempt.outcome is AttemptOutcome.UNKNOWN
+    booked, sol_price_usd = await marked(desk, intent, receipt)
+    desk.store.confirm(
+        intent_id,
+        booked,
+        leg=leg_after(intent, booked, desk.store.leg(intent.position_id, intent.leg)),
+        evidence=FOUND_AFTER_UNKNOWN if was_unknown else "",
+        sol_price_usd=sol_price_usd,
+        fence=fence,
+    )

@@ -1,0 +1,237 @@
+"""A position's life on the Asgard twin: opened, resized and closed, with every dollar accounted for."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from solders.pubkey import Pubkey
+
+from tests.integration.asgard_twin_bench import KAMINO, MARGINFI, SOLEND, USDC, Bench, bench
+from twins.asgard.venue import FEE_OWNER, LIVE_PROTOCOLS, POOL_OWNER, PROTOCOLS, TOKENS_A
+from twins.asgard.venue import USDC as USDC_TOKEN
+
+HOUR_S = 3600
+
+
+def total(b: Bench, mint: Pubkey) -> int:
+    """All of a token that the twin's owners and the wallet hold, base units."""
+    owners = [b.wallet.pubkey(), FEE_OWNER, POOL_OWNER, *(protocol.authority for protocol in LIVE_PROTOCOLS)]
+    return sum(b.chain.token_balance(owner, mint) for owner in owners)
+
+
+def check_identities(step: dict[str, Any]) -> None:
+    """The exact identities that `twins/asgard/records.py` promises."""
+    d = {key: Decimal(value) for key, value in step.items() if isinstance(value, str) and _is_number(value)}
+    assert d["tokens_after"] == (
+        d["tokens_before"] + d["token_bought"] - d["token_sold"] - d["wallet_token_delta"]
+    )
+    assert d["debt_after_usd"] == d["debt_before_usd"] + d["borrowed_usd"] - d["repaid_usd"]
+    assert d["wallet_usdc_delta"] == (
+        d["borrowed_usd"] - d["repaid_usd"] - d["swap_usdc_in"] + d["swap_usdc_out"] - d["protocol_fee_usd"]
+    )
+
+
+def _is_number(text: str) -> bool:
+    try:
+        Decimal(text)
+    except ArithmeticError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("protocol", [MARGINFI, KAMINO, SOLEND])
+async def test_open_and_close_conserve_money(protocol: int) -> None:
+    async with bench() as b:
+        before = total(b, USDC)
+        record = await b.open(protocol=protocol)
+        pda = record["positionPda"]
+        assert record["state"] == 0 and record["leverage"] == "3"
+        assert b.usdc() == 9000
+        tokens, debt, health = await b.amounts(pda, protocol)
+        price = Decimal(record["tokenAEntryPriceUSD"])
+        # 15 bp of the 3,000 USDC notional goes to Asgard, the rest is swapped at the executed price.
+        assert b.usdc(FEE_OWNER) == Decimal("4.5")
+        assert abs(tokens * price - Decimal("2995.5")) < Decimal("0.001")
+        assert 200 < price < Decimal("200.2")
+        assert 2000 <= debt < Decimal("2000.001")
+        assert 11 <= health <= 22
+        closed = await b.close(pda, protocol)
+        assert closed["state"] == 1 and closed["closeTxHash"] == closed["txHash"]
+        assert await b.amounts(pda, protocol) == (0, 0, 100)
+        steps = b.truth(pda)["position_accounting"]
+        assert [step["kind"] for step in steps] == ["open", "close"]
+        for step in steps:
+            check_identities(step)
+        assert b.usdc() == 10_000 + sum(Decimal(step["wallet_usdc_delta"]) for step in steps)
+        assert 9_992 < b.usdc() < 9_994.5
+        assert total(b, USDC) == before
+
+
+async def test_life_with_every_kind_of_resize_is_accounted_to_the_last_unit() -> None:
+    async with bench() as b:
+        record = await b.open(jitoTipLamport=5_000)
+        pda = record["positionPda"]
+        sol = b.chain.lamports(b.wallet.pubkey())
+        token_mint = Pubkey.from_string(record["tokenATokenMint"])
+        totals = total(b, USDC), total(b, token_mint)
+        b.wait(24 * HOUR_S)
+        tokens_0, debt_0, _ = await b.amounts(pda)
+        part, answer = await b.update("/position/partial-close", record, closePercentage=25)
+        assert answer["position"]["updateCount"] == 1 and answer["positionUpdate"]["updateType"] == 4
+        tokens_1, debt_1, _ = await b.amounts(pda)
+        assert abs(tokens_1 - tokens_0 * Decimal("0.75")) < Decimal("0.0001")
+        assert abs(debt_1 - debt_0 * Decimal("0.75")) < Decimal("0.0001")
+        assert b.usdc() == 9_000 + Decimal(part["equityWithdrawnUI"])
+
+        b.series.price = 180.0
+        await b.update("/position/deleverage", record, targetLeverage=2.5)
+        tokens_2, debt_2, _ = await b.amounts(pda)
+        leverage = tokens_2 * 180 / (tokens_2 * 180 - debt_2)
+        assert abs(leverage - Decimal("2.5")) < Decimal("0.0005")
+        await b.update("/position/increase-leverage", record, targetLeverage=2.8)
+        tokens_3, debt_3, _ = await b.amounts(pda)
+        leverage = tokens_3 * 180 / (tokens_3 * 180 - debt_3)
+        assert abs(leverage - Decimal("2.8")) < Decimal("0.0005")
+        usdc = {"collateralAmountNative": 100 * 10**6, "collateralType": 1, "collateralMint": str(USDC)}
+        await b.update("/position/add-collateral", record, **usdc)
+        tokens_4, debt_4, _ = await b.amounts(pda)
+        assert tokens_4 - tokens_3 == pytest.approx(Decimal(100) / 180, abs=Decimal("0.001"))
+        repay = {"protocol": KAMINO, "walletPubkey": b.address, "positionPDA": pda, "jitoTipLamport": 0}
+        build = await b.post("/position/repay-debt", repay | {"repayAmountNative": 50 * 10**6})
+        assert build["repayAmountUI"] == "50.000000" and build["updateRecordData"]["swapInAmount"] is None
+        await b.post("/submit-position-update-tx", b.update_body(build, record))
+        _, debt_5, _ = await b.amounts(pda)
+        assert abs(debt_4 - debt_5 - 50) < Decimal("0.0001")
+
+        shown = await b.post(f"/positions/by-pda?pda={pda}")
+        assert shown["updateCount"] == 5 and Decimal(shown["tokenBAmountUICurrent"]) <= debt_5
+        closed = await b.close(pda)
+        steps = b.truth(pda)["position_accounting"]
+        assert len(steps) == 7 and closed["updateCount"] == 5
+        for step in steps:
+            check_identities(step)
+        # Between transactions only interest changes the amounts.
+        for earlier, later in zip(steps, steps[1:], strict=False):
+            gained = Decimal(later["tokens_before"]) - Decimal(earlier["tokens_after"])
+            owed = Decimal(later["debt_before_usd"]) - Decimal(earlier["debt_after_usd"])
+            assert gained == Decimal(later["token_interest"]) >= 0
+            assert owed == Decimal(later["debt_interest_usd"]) >= 0
+        assert b.usdc() == 10_000 + sum(Decimal(step["wallet_usdc_delta"]) for step in steps)
+        assert (total(b, USDC), total(b, token_mint)) == totals
+        # SOL: nothing but the fees and tips of the transactions after the open.
+        spent = sum(step["gas_lamports"] + step["tip_lamports"] for step in steps[1:])
+        assert b.chain.lamports(b.wallet.pubkey()) == sol - spent
+
+
+async def test_chain_transfers_equal_the_books() -> None:
+    async with bench() as b:
+        record = await b.open()
+        steps = b.truth(record["positionPda"])["position_accounting"]
+        from solders.signature import Signature
+
+        landed = b.chain.transaction(Signature.from_string(record["openTxHash"]))
+        assert landed is not None and landed.err is None
+        mint = Pubkey.from_string(record["tokenATokenMint"])
+        vault = landed.token_change(PROTOCOLS[KAMINO].authority, mint)
+        assert Decimal(vault).scaleb(-9) == Decimal(steps[0]["tokens_after"])
+        assert Decimal(landed.token_change(PROTOCOLS[KAMINO].authority, USDC)).scaleb(-6) == -2000
+        assert landed.token_change(b.wallet.pubkey(), USDC) == -1000 * 10**6
+        assert landed.fee_lamports == steps[0]["gas_lamports"] == 65_000
+
+
+async def test_token_collateral_buys_only_the_borrowed_part() -> None:
+    async with bench() as b:
+        wsol = str(TOKENS_A[0].mint)
+        trade = {"collateralType": 0, "collateralMint": wsol, "collateralAmountNative": 2 * 10**9}
+        sol = b.chain.lamports(b.wallet.pubkey())
+        record = await b.open(leverage=2.0, **trade)
+        tokens, debt, _ = await b.amounts(record["positionPda"])
+        assert Decimal("3.99") < tokens < 4 and 400 <= debt < Decimal("400.001")
+        assert b.usdc() == 10_000
+        assert 2 * 10**9 < sol - b.chain.lamports(b.wallet.pubkey()) < 2.01 * 10**9
+        # Closed for tokens: the debt is paid by a sale, and the collateral comes back as tokens.
+        await b.close(record["positionPda"], collateralType=0)
+        back = b.chain.token_balance(b.wallet.pubkey(), TOKENS_A[0].mint)
+        assert 1.95 * 10**9 < back < 2 * 10**9
+        assert b.usdc() >= 10_000
+        for step in b.truth(record["positionPda"])["position_accounting"]:
+            check_identities(step)
+
+
+async def test_lst_price_follows_redemption_and_peg() -> None:
+    async with bench() as b:
+        record = await b.open(symbol="jitoSOL")
+        pda = record["positionPda"]
+        assert Decimal(record["tokenAEntryPriceUSD"]) == pytest.approx(Decimal(244), rel=Decimal("0.001"))
+        _, debt, health = await b.amounts(pda)
+        b.series.redemption["jitoSOL"] = 1.25
+        assert (await b.amounts(pda))[2] > health
+        # A discount on the market is not seen by Kamino's stake-rate oracle, but a seller pays it.
+        health = (await b.amounts(pda))[2]
+        b.world.overrides.lst_peg["jitoSOL"] = 0.98
+        assert (await b.amounts(pda))[2] == pytest.approx(health, abs=0.001)
+        await b.close(pda)
+        step = b.truth(pda)["position_accounting"][-1]
+        executed = Decimal(step["swap_usdc_out"]) / Decimal(step["token_sold"])
+        assert executed == pytest.approx(Decimal("245"), rel=Decimal("0.001"))
+        assert USDC_TOKEN.decimals == 6 and debt > 0
+
+
+async def test_interest_has_the_closed_form_whenever_it_is_looked_at() -> None:
+    hours = 100
+    async with (
+        bench(lend_apr=0.04, borrow_apr=0.08) as watched,
+        bench(lend_apr=0.04, borrow_apr=0.08) as left,
+    ):
+        results = []
+        for b, looks in ((watched, 37), (left, 1)):
+            record = await b.open()
+            pda = record["positionPda"]
+            start_ms = b.truth(pda)["position_accounting"][0]["time_ms"]
+            for look in range(1, looks + 1):
+                b.world.clock.advance_to(start_ms + hours * 3_600_000 * look / looks)
+                b.twin.catch_up()
+            truth = b.truth(pda)
+            ledger_ms = b.twin.control("ledger", {})["now_ms"]
+            years = Decimal(ledger_ms - start_ms) / (8760 * 3_600_000)
+            opened = truth["position_accounting"][0]
+            debt = Decimal(opened["debt_after_usd"]) * (Decimal("0.08") * years).exp()
+            tokens = Decimal(opened["tokens_after"]) * (Decimal("0.04") * years).exp()
+            # A few milliseconds pass between the readings.
+            assert Decimal(truth["debt_usd_exact"]) == pytest.approx(debt, abs=Decimal("1e-6"))
+            assert Decimal(truth["tokens_exact"]) == pytest.approx(tokens, abs=Decimal("1e-8"))
+            results.append(Decimal(truth["debt_usd"]))
+        assert results[0] == pytest.approx(results[1], abs=Decimal("0.000005"))
+        market = await watched.source()
+        assert market["tokenBBorrowingApyRate"] == pytest.approx(float(Decimal("0.08").exp()) - 1)
+
+
+async def test_rates_that_change_each_hour_are_summed_in_hourly_pieces() -> None:
+    async with bench() as b:
+        record = await b.open()
+        first = b.truth(record["positionPda"])
+        start_ms = b.world.now_ms()
+        rates = {}
+
+        def rates_at(protocol: int, token: str, t_ms: int) -> Any:
+            from twins.world import LendingRates
+
+            rate = 0.05 + 0.01 * ((t_ms // 3_600_000) % 5)
+            rates[t_ms // 3_600_000] = Decimal(repr(rate))
+            return LendingRates(0.0, rate)
+
+        b.series.rates = rates_at  # type: ignore[method-assign]
+        b.wait(10 * HOUR_S)
+        after = b.truth(record["positionPda"])
+        end_ms = b.world.now_ms()
+        exponent = Decimal(0)
+        t = start_ms
+        while t < end_ms:
+            until = min(t - t % 3_600_000 + 3_600_000, end_ms)
+            exponent += rates[t // 3_600_000] * (until - t) / (8760 * 3_600_000)
+            t = until
+        wanted = Decimal(first["debt_usd_exact"]) * exponent.exp()
+        assert Decimal(after["debt_usd_exact"]) == pytest.approx(wanted, abs=Decimal("1e-5"))
+        assert len(rates) == 11

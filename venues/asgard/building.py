@@ -25,7 +25,9 @@ MAX_BUILD_AGE_MS = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Caps:
-    """Lamports a whole build may cost us in fees, and in tips beyond what was asked for."""
+    """Lamports a whole build may cost us in fees and in tips; a larger tip passes only where the order asks
+    for it.
+    """
 
     fee_lamports: int = 10_000_000
     tip_lamports: int = 1_000_000

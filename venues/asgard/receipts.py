@@ -202,6 +202,7 @@ def _before(key: dict[str, Any], effect: Effect, record: PositionRecord | None) 
     An open starts from nothing and a close ends there, so the movement itself says it. For a resize the row's
     amounts are those right after the last update; where they fit the reading taken at build time (they may
     not, when another update came later or the row was never written), before is after less the movement.
+    Without a fitting row the reading itself is taken: it lacks the interest of the seconds up to the landing.
     """
     if key["op"] == "open_long":
         return ZERO, ZERO
@@ -218,8 +219,10 @@ def _before(key: dict[str, Any], effect: Effect, record: PositionRecord | None) 
 
 
 def _close(a: Decimal, b: Decimal) -> bool:
-    """Apart by no more than the interest between a build and its landing could make."""
-    return abs(a - b) <= Decimal("0.0005") * max(abs(a), abs(b)) + Decimal("0.000002")
+    """Apart by no more than the interest between a build and its landing could make (a minute at 500 % a
+    year).
+    """
+    return abs(a - b) <= Decimal("0.00001") * max(abs(a), abs(b)) + Decimal("0.00001")
 
 
 def _metadata_fee(record: PositionRecord | None, signature: str) -> Decimal | None:

@@ -202,15 +202,17 @@ class AsgardVenue:
 
     # --- looking ---
 
-    async def legs(self, known: Iterable[tuple[int, str]] = ()) -> list[LegView]:
-        """Every position of our wallet that holds something: those with a row, and `known` (protocol, PDA)
-        pairs.
+    async def legs(self, known_pdas: Iterable[tuple[int, str]] = ()) -> list[LegView]:
+        """Every position of our wallet that holds something: those with a row, and `known_pdas`.
 
-        A position can exist on chain without a row, so pass the PDAs that our own books know. Raises
-        `Retryable`, `VenueRefused` or `UnitChanged`: a leg that cannot be read is never left out in silence.
+        `known_pdas` are (protocol, PDA) pairs from our own books: a position can exist on chain without a
+        row. Raises `Retryable`, `VenueRefused` or `UnitChanged`: a leg that cannot be read is never left out
+        in silence.
         """
         rows = {row.pda: row for row in await self.client.positions(self.wallet)}
-        wanted = {pda: row.protocol for pda, row in rows.items()} | {pda: protocol for protocol, pda in known}
+        wanted = {pda: row.protocol for pda, row in rows.items()} | {
+            pda: protocol for protocol, pda in known_pdas
+        }
         live = await self.client.refresh([(protocol, pda) for pda, protocol in wanted.items()])
         held = {pda: one for pda, one in live.items() if asset_of(one) is not None}
         if not held:

@@ -6,8 +6,8 @@ import itertools
 from decimal import Decimal
 
 import pytest
-
 from hyperliquid.utils import signing as sdk
+
 from tests.integration.hyperliquid_twin import ALO, GTC, IOC, SOL, Desk, wallet
 from twins.hyperliquid.errors import BadRequest
 from twins.hyperliquid.numbers import num
@@ -69,7 +69,13 @@ def test_ioc_beyond_its_limit_fills_less_or_nothing() -> None:
         ("0", "199", IOC, "Order has zero size.", "rejected"),
         ("0.05", "199", IOC, "Order must have minimum value of $10.", "minTradeNtlRejected"),
         ("5000", "199", IOC, "Insufficient margin to place order.", "perpMarginRejected"),
-        ("1", "10", IOC, "Order price cannot be more than 80% away from the reference price", "oracleRejected"),
+        (
+            "1",
+            "10",
+            IOC,
+            "Order price cannot be more than 80% away from the reference price",
+            "oracleRejected",
+        ),
         (
             "1",
             "199",
@@ -287,7 +293,12 @@ def test_after_an_upgrade_only_post_only_orders_pass() -> None:
 
 def test_unknown_types_and_wrong_json_types_are_bad_requests() -> None:
     desk = Desk()
-    for request in ({"type": "nope"}, {"type": "userFills", "user": 5}, {"type": "fundingHistory", "coin": 5}, []):
+    for request in (
+        {"type": "nope"},
+        {"type": "userFills", "user": 5},
+        {"type": "fundingHistory", "coin": 5},
+        [],
+    ):
         with pytest.raises(BadRequest):
             desk.twin.info.handle(request)
     for action in ({"type": "nope"}, {"type": "order", "orders": [{"a": "5"}], "grouping": "na"}):

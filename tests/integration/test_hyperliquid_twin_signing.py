@@ -6,8 +6,8 @@ import copy
 from typing import Any
 
 import pytest
-
 from hyperliquid.utils import signing as sdk
+
 from tests.integration.hyperliquid_twin import Desk, wallet
 from twins.hyperliquid.auth import Nonces, recover
 from twins.hyperliquid.errors import ActionRefused, BadRequest

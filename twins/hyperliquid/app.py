@@ -94,7 +94,7 @@ class HyperliquidTwin:
 
     async def _halted(self) -> Response | None:
         """The answer of a venue that does not run: 502, or nothing at all until it runs again."""
-        while self._halt.mode == "timeout":  # noqa: ASYNC110 - the halt may be lifted from another thread
+        while self._halt.mode == "timeout":
             await asyncio.sleep(HALT_POLL_S)
         if self._halt.mode:
             return HTMLResponse("<html><h1>502 Bad Gateway</h1></html>", 502)

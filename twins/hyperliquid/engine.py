@@ -47,7 +47,9 @@ class Engine:
         self.post_only = False
         self.start_ms = world.now_ms()
         self.now_ms = self.start_ms
-        self._next_hour_ms = next_hour_ms(self.start_ms)
+        self.first_hour_ms = next_hour_ms(self.start_ms)
+        """End of the first hour that is settled here; the world's own record serves the hours before."""
+        self._next_hour_ms = self.first_hour_ms
         self._counter = 0
         self._oid = 77_738_307
 

@@ -165,8 +165,7 @@ class Histories:
             return []
         start, end = range_of(request, engine.now_ms)
         settled = [row for row in engine.settled[coin] if start <= row[0] <= end]
-        first = engine.settled[coin][0][0] if engine.settled[coin] else engine.now_ms + 1
-        earlier = self._before(coin, start, min(end, first - 1, engine.start_ms))
+        earlier = self._before(coin, start, min(end, engine.first_hour_ms - 1))
         rows = (earlier + settled)[:RANGE_ROWS]
         return [
             {"coin": coin, "fundingRate": num(rate), "premium": num(premium), "time": stamp}

@@ -41,6 +41,8 @@ def check(engine: Engine, account: Account, marks: Marks) -> None:
             rough += value
             gross += abs(value)
     if rough > 0.11 * gross:
+        if account.next_liquidation_ms <= engine.now_ms:
+            account.next_liquidation_ms = 0
         return
     value_now = cross_summary(account.raw_usd, account.positions, marks).account_value
     required = cross_maintenance(account.positions, marks)

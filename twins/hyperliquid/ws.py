@@ -45,6 +45,8 @@ class _Feed:
         self.user: str = lower_address(subscription.get("user")) or ""
         self.first = True
         self.cursors: dict[str, int] = {}
+        self.sent_fills: set[int] = set()
+        """tids: a fill that was hidden for a while surfaces behind later ones, so a cursor would lose it."""
         self.last = ""
 
 
@@ -179,12 +181,17 @@ class Sockets:
         feed.cursors[name] = len(rows)
         return rows[at:]
 
+    def _new_fills(self, feed: _Feed) -> list[dict[str, Any]]:
+        rows = self.engine.visible_fills(self.engine.read(feed.user))
+        fresh = [row for row in rows if row["tid"] not in feed.sent_fills]
+        feed.sent_fills.update(row["tid"] for row in fresh)
+        return fresh
+
     def _news(self, feed: _Feed) -> list[tuple[str, Any]]:
         kind, engine = feed.kind, self.engine
         now, account = engine.now_ms, engine.read(feed.user)
         if kind == "userFills":
-            rows = self._since(feed, kind, engine.visible_fills(account), True)
-            return self._batch(feed, kind, "fills", rows)
+            return self._batch(feed, kind, "fills", self._new_fills(feed))
         if kind == "userFundings":
             rows = self._since(feed, kind, account.fundings, True)
             flat = [{"time": row["time"], **_without(row["delta"], "type")} for row in rows]
@@ -216,8 +223,8 @@ class Sockets:
     def _events(self, feed: _Feed) -> list[dict[str, Any]]:
         account = self.engine.read(feed.user)
         found: list[dict[str, Any]] = []
-        fills = self._since(feed, "fills", self.engine.visible_fills(account), False)
-        if fills:
+        fills = self._new_fills(feed)
+        if fills and not feed.first:
             found.append({"fills": fills})
         for row in self._since(feed, "fundings", account.fundings, False):
             found.append({"funding": {"time": row["time"], **_without(row["delta"], "type")}})

@@ -302,3 +302,21 @@ async def test_errors_may_be_plain_strings() -> None:
         b.twin.control("submit_mode", {"errors": "string"})
         answer = await b.http.post("/create-position", json={})
         assert answer.status_code == 422 and isinstance(answer.json()["error"], str)
+
+
+@pytest.mark.parametrize("protocol", [MARGINFI, KAMINO, SOLEND])
+@pytest.mark.parametrize("symbol", ["SOL", "INF"])
+async def test_the_largest_builds_fit_a_packet_and_run_on_either_router(protocol: int, symbol: str) -> None:
+    async with bench() as b:
+        b.twin.control("cosigner", {"on": True})
+        trade = await b.trade(protocol, symbol, leverage=2.5, jitoTipLamport=5000, swapPlatform="dflow")
+        if symbol == "SOL":
+            trade |= {"collateralType": 0, "collateralMint": MINTS["SOL"], "collateralAmountNative": 10**9}
+        build = await b.post("/create-position", trade)
+        assert len(calls(decoded(build["signedTxs"][0]))) >= 10
+        record = await b.post("/submit-create-position-tx", b.sign(build))
+        pda = record["positionPda"]
+        body = b.modify(pda, protocol, collateralType=0, jitoTipLamport=5000, swapPlatform="dflow")
+        build = await b.post("/close-position", body)
+        decoded(build["signedTxs"][0])
+        assert (await b.post("/submit-close-position-tx", b.sign(build)))["state"] == 1

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from solders.message import to_bytes_versioned
+from solders.signature import Signature
 from solders.transaction import VersionedTransaction
 
 from twins.asgard.book import LendingBook, decimal
@@ -91,7 +92,7 @@ class Submissions:
             raise refuse(
                 "BuildMismatch", f"pass back the exact object, only signedTxs may differ: {odd}", keys=odd
             )
-        row = self._row_of(transactions)
+        row = self._row_of(str(transactions[-1].signatures[0]))
         if row is None:
             row = await self._broadcast(build, transactions, call, None)
         elif self.mode.duplicate_is_error:
@@ -161,8 +162,8 @@ class Submissions:
             )
         return build, transactions
 
-    def _row_of(self, transactions: list[VersionedTransaction]) -> PositionRow | None:
-        signature = str(transactions[-1].signatures[0])
+    def _row_of(self, signature: str) -> PositionRow | None:
+        """The row that this transaction opened or closed."""
         for row in self._database.positions:
             sides = (row.opened, row.closed)
             if any(side is not None and side.execution.signature == signature for side in sides):
@@ -246,7 +247,11 @@ class Submissions:
         return Side(self._execution(build, signatures[-1]), build.estimate, gas, 0)
 
     def _write(self, build: Build, signatures: list[str], position_id: int | None) -> PositionRow:
+        """The row of what landed. Two submits of the same bytes at once write it once."""
         side = self._side(build, signatures)
+        row = self._row_of(signatures[-1])
+        if row is not None:
+            return row
         row = self._database.by_pda(build.plan.pda)
         if build.plan.kind == "open":
             row = self._new_row(build, side)
@@ -258,7 +263,7 @@ class Submissions:
             self._database.positions.append(row)
         if build.plan.closes:
             row.closed = side
-        elif position_id is not None:
+        elif position_id is not None and signatures[-1] not in self._database.updates:
             update = self._update_row(build, signatures[-1], row, side)
             self._database.updates[signatures[-1]] = update
             row.update_count += 1
@@ -317,7 +322,5 @@ def _digest(messages: list[bytes]) -> bytes:
     return digest.digest()
 
 
-def _signature(value: str) -> Any:
-    from solders.signature import Signature
-
+def _signature(value: str) -> Signature:
     return Signature.from_string(value)

@@ -163,17 +163,18 @@ def evaluate(candidate: Candidate, settings: StrategySettings) -> Opportunity:
 
 
 def rank(candidates: Iterable[Candidate], settings: StrategySettings) -> list[Opportunity]:
-    """Every candidate scored: those that pass first, by total APR, ties by protocol preference, then by
-    asset name.
+    """Every candidate scored: those that pass first, then those on an open market, each by total APR, ties by
+    protocol preference, then by asset name.
     """
 
-    def order(o: Opportunity) -> tuple[bool, Decimal, int, str]:
+    def order(o: Opportunity) -> tuple[bool, bool, Decimal, int, str]:
         apr = Decimal("-Infinity") if o.total_apr is None else o.total_apr.quantize(_RANK_STEP)
         preference = settings.protocol_preference
         place = (
             preference.index(o.candidate.protocol) if o.candidate.protocol in preference else len(preference)
         )
-        return (not o.passed, -apr, place, o.candidate.asset)
+        closed = not o.candidate.market_active or o.candidate.protocol in settings.disabled_protocols
+        return (not o.passed, closed, -apr, place, o.candidate.asset)
 
     return sorted((evaluate(c, settings) for c in candidates), key=order)
 

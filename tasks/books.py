@@ -165,7 +165,7 @@ async def attribute_position(
             "at_ms": desk.clock.now_ms(),
         }
         leg = desk.store.leg(position.position_id, LegSide.LONG)
-        views = await desk.long.legs(known=[(int(leg.protocol or 0), leg.ref)]) if leg else []
+        views = await desk.long.legs(known_pdas=[(int(leg.protocol or 0), leg.ref)]) if leg else []
         view = next((one for one in views if leg and one.ref == leg.ref), None)
         if view is not None:
             marks.append(LongMark(tokens=view.qty, debt_usd=view.debt_usd, **mark.model_dump()))

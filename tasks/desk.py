@@ -8,6 +8,7 @@ import socket
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from decimal import Decimal
 
 from evenkeel.clock import Clock, SystemClock, WorldClock
 from evenkeel.errors import LostRace, OperatorError
@@ -43,6 +44,8 @@ class Desk:
         self.store = store
         self.long = long
         self.short = short
+        self.staking_seen: dict[str, tuple[int, Decimal | None]] = {}
+        """Measured staking yield by asset and the day it was measured on: read from the ledger once a day."""
 
     def venue(self, name: VenueName) -> LegVenue:
         """The adapter of a venue by its name."""

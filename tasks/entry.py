@@ -168,7 +168,7 @@ async def remember_entry_distances(desk: Desk, position: Position, fence: Fence)
     """Liquidation distances of both legs as they start: what later danger is measured against."""
     long_leg = desk.store.leg(position.position_id, LegSide.LONG)
     assert long_leg is not None
-    longs = await desk.long.legs(known=[(int(long_leg.protocol or 0), long_leg.ref)])
+    longs = await desk.long.legs(known_pdas=[(int(long_leg.protocol or 0), long_leg.ref)])
     shorts = await desk.short.legs()
     distances = {
         side: next(

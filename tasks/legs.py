@@ -83,7 +83,7 @@ async def held_short(desk: Desk) -> LegView | None:
 
 async def held_long(desk: Desk, leg: Leg) -> LegView | None:
     """The lending position of this leg as the chain shows it now, or None where it is gone."""
-    views = await desk.long.legs(known=[(int(leg.protocol or 0), leg.ref)])
+    views = await desk.long.legs(known_pdas=[(int(leg.protocol or 0), leg.ref)])
     return next((view for view in views if view.ref == leg.ref), None)
 
 

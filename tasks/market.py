@@ -20,8 +20,9 @@ from venues.asgard.models import LiquiditySource, Strategy
 from venues.hyperliquid.market import PerpContext
 
 HOUR_MS = 3_600_000
+DAY_MS = 24 * HOUR_MS
 YEAR_MS = 8760 * HOUR_MS
-MIN_STAKING_SPAN_MS = 10 * 24 * HOUR_MS
+MIN_STAKING_SPAN_MS = 10 * DAY_MS
 """Rewards come once an epoch (a day or two), so a yield measured over less is mostly rounding."""
 
 
@@ -132,11 +133,22 @@ def staking_apr(desk: Desk, asset: str) -> Decimal:
     """The yearly growth of the redemption rate as collected, or the assumed yield while too little is known."""
     if not TOKENS[asset].is_lst:
         return Decimal(0)
-    seen = desk.store.prices(asset=asset, kind="redemption")
-    if seen and seen[-1].at_ms - seen[0].at_ms >= MIN_STAKING_SPAN_MS and seen[0].price_usd > 0:
-        growth = seen[-1].price_usd / seen[0].price_usd - 1
-        return growth * YEAR_MS / (seen[-1].at_ms - seen[0].at_ms)
-    return desk.settings.staking.assumed_apr(asset)
+    day = desk.clock.now_ms() // DAY_MS
+    if desk.staking_seen.get(asset, (None, None))[0] != day:
+        desk.staking_seen[asset] = (day, _measured_staking_apr(desk, asset))
+    measured = desk.staking_seen[asset][1]
+    return desk.settings.staking.assumed_apr(asset) if measured is None else measured
+
+
+def _measured_staking_apr(desk: Desk, asset: str) -> Decimal | None:
+    """From the last 30 days of collected redemption rates; None while they span too little."""
+    seen = desk.store.prices(asset=asset, kind="redemption", since_ms=desk.clock.now_ms() - 30 * DAY_MS)
+    if len(seen) < 2 or seen[0].price_usd <= 0:
+        return None
+    span_ms = seen[-1].at_ms - seen[0].at_ms
+    if span_ms < MIN_STAKING_SPAN_MS:
+        return None
+    return (seen[-1].price_usd / seen[0].price_usd - 1) * YEAR_MS / span_ms
 
 
 def keep_market(desk: Desk, view: MarketView) -> None:

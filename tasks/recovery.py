@@ -63,7 +63,7 @@ async def _legs_of(desk: Desk, venue: VenueName, mine: list[Leg]) -> list[LegVie
         return [view for view in await desk.short.legs() if view.ref == COIN]
     planned: list[tuple[int, str]] = [(int(leg.protocol or 0), leg.ref) for leg in mine]
     planned += _planned_pdas(desk)
-    return await desk.long.legs(known=dict.fromkeys(planned))
+    return await desk.long.legs(known_pdas=dict.fromkeys(planned))
 
 
 def _planned_pdas(desk: Desk) -> list[tuple[int, str]]:

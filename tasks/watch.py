@@ -23,6 +23,11 @@ from venues.asgard.mints import TOKENS, USDC
 from venues.hyperliquid.market import PerpContext
 
 T = TypeVar("T")
+WATCHED_RULES = frozenset(
+    {"carry", "liquidation:long", "liquidation:short", "price_deviation", "stale:long", "stale:short", "outage"}
+    | {"missing_leg", "lst_peg", "manual"}
+)
+"""Rules that are judged on every look, so that silence means that their alert is over."""
 
 
 class Seen(Frozen):
@@ -140,14 +145,21 @@ class Watcher:
                 store.breach_fire(position.position_id, kind, leg=side)
             else:
                 store.breach_clear(position.position_id, kind, leg=side)
-        for decision in tick.decisions:
-            if isinstance(decision, Alert):
-                severity = Severity.CRITICAL if decision.critical else Severity.WARNING
-                store.alert(decision.rule, severity, decision.reason, subject=position.position_id)
-            else:
-                store.ack_alert(decision.rule, subject=position.position_id)
+        self._alert(position, [one for one in tick.decisions if isinstance(one, Alert)])
         store.record_snapshot(_snapshot(position, seen, book))
         store.beat("monitor", {"position_id": position.position_id})
+
+    def _alert(self, position: Position, speaking: list[Alert]) -> None:
+        """Raise what is new or has become critical, close what is over; what merely goes on is not written again."""
+        store, subject = self._desk.store, position.position_id
+        known = {row.kind: row for row in store.alerts(open_only=True) if row.subject == subject}
+        for one in speaking:
+            severity = Severity.CRITICAL if one.critical else Severity.WARNING
+            row = known.pop(one.rule, None)
+            if row is None or (one.critical and row.severity is not Severity.CRITICAL):
+                store.alert(one.rule, severity, one.reason, subject=subject)
+        for rule in known.keys() & WATCHED_RULES:
+            store.ack_alert(rule, subject=subject)
 
 
 def _decimal(text: str | None) -> Decimal | None:
@@ -201,7 +213,7 @@ async def look_at(desk: Desk, position: Position) -> Seen:
 
 
 async def _long_views(desk: Desk, leg: Leg | None) -> list[LegView]:
-    return await desk.long.legs(known=[(int(leg.protocol or 0), leg.ref)] if leg else ())
+    return await desk.long.legs(known_pdas=[(int(leg.protocol or 0), leg.ref)] if leg else ())
 
 
 async def _rates(desk: Desk, position: Position) -> tuple[Decimal, Decimal]:

@@ -57,13 +57,13 @@ class LstAccounts:
             self._set(INF_POOL, data, INF_PROGRAM)
             return
         pool, mint_text, program = STAKE_POOLS[symbol]
-        data = bytearray(POOL_BYTES)
-        data[0] = 1
-        data[162:194] = bytes(self.pubkey(mint_text))
-        data[258:266] = lamports.to_bytes(8, "little")
-        data[266:274] = POOL_SUPPLY.to_bytes(8, "little")
-        data[274:282] = self._chain.svm.get_clock().epoch.to_bytes(8, "little")
-        self._set(pool, bytes(data), program)
+        state = bytearray(POOL_BYTES)
+        state[0] = 1
+        state[162:194] = bytes(self.pubkey(mint_text))
+        state[258:266] = lamports.to_bytes(8, "little")
+        state[266:274] = POOL_SUPPLY.to_bytes(8, "little")
+        state[274:282] = self._chain.svm.get_clock().epoch.to_bytes(8, "little")
+        self._set(pool, bytes(state), program)
 
     def _supply(self, mint: Pubkey) -> int:
         """Supply of the INF mint, which the pool's recorded SOL value is divided by."""
@@ -74,11 +74,12 @@ class LstAccounts:
             data = bytearray(account.data)
             data[36:44] = POOL_SUPPLY.to_bytes(8, "little")
             self._chain.svm.set_account(
-                mint, Account(account.lamports, bytes(data), account.owner, account.executable, account.rent_epoch)
+                mint,
+                Account(account.lamports, bytes(data), account.owner, account.executable, account.rent_epoch),
             )
             return POOL_SUPPLY
         return supply
 
     def _set(self, address: str, data: bytes, owner: str) -> None:
         lamports = self._chain.svm.minimum_balance_for_rent_exemption(len(data))
-        self._chain.svm.set_account(self.pubkey(address), Account(lamports, data, self.pubkey(owner)))
+        self._chain.set_account(self.pubkey(address), Account(lamports, data, self.pubkey(owner)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -44,6 +45,19 @@ def shown(url: URL) -> str:
     return url.render_as_string(hide_password=True)
 
 
+def _use_wal(cursor: Any) -> None:
+    """Switch the file to WAL. SQLite does not wait for it, so those who make one file at once take turns."""
+    for turns_left in range(100, -1, -1):
+        try:
+            cursor.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or not turns_left:
+                raise
+        cursor.execute("BEGIN EXCLUSIVE")  # this does wait, for up to the busy timeout
+        cursor.execute("COMMIT")
+
+
 def make_engine(url: URL) -> Engine:
     """An engine with durable, serial writes. Does not connect yet."""
     if url.drivername.startswith("postgresql"):
@@ -55,7 +69,7 @@ def make_engine(url: URL) -> Engine:
         connection.isolation_level = None  # the driver must not begin or commit by itself
         cursor = connection.cursor()
         cursor.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
-        cursor.execute("PRAGMA journal_mode=WAL")
+        _use_wal(cursor)
         cursor.execute(
             "PRAGMA synchronous=FULL"
         )  # a commit survives the loss of power: keys are stored before sending

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sqlite3
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Timer
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -155,3 +157,16 @@ def test_sqlite_writes_durably_and_checks_references(tmp_path: Path) -> None:
             }
         store.close()
     assert settings == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "busy_timeout": 10_000}
+
+
+def test_a_new_file_that_somebody_else_is_writing_is_waited_for(tmp_path: Path) -> None:
+    path = tmp_path / "shared.db"
+    other = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN EXCLUSIVE")
+    release = Timer(0.5, lambda: other.execute("ROLLBACK"))
+    release.start()
+    try:
+        assert Store.upgrade(f"sqlite:///{path}") == head_revision()
+    finally:
+        release.join()
+        other.close()

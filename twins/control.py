@@ -18,8 +18,14 @@ from twins.world import World
 Control = Callable[[str, dict[str, Any]], dict[str, Any]]
 
 
-def control_app(world: World, faults: FaultPlan, venues: dict[str, Control], stop: Callable[[], None]) -> Starlette:
-    """Routes under /control. `venues` maps a twin's name to its own `control(op, body)`."""
+def control_app(
+    world: World,
+    faults: FaultPlan,
+    venues: dict[str, Control],
+    catch_up: Callable[[], None],
+    stop: Callable[[], None],
+) -> Starlette:
+    """Routes under /control. `venues` maps a twin's name to its `control(op, body)`; `catch_up` brings all to now."""
 
     async def clock(request: Request) -> Response:
         if request.method == "POST":
@@ -48,6 +54,7 @@ def control_app(world: World, faults: FaultPlan, venues: dict[str, Control], sto
 
     async def overrides(request: Request) -> Response:
         if request.method == "POST":
+            catch_up()  # time that has passed is settled by the market as it was
             for name, value in (await request.json()).items():
                 if not hasattr(world.overrides, name):
                     return JSONResponse({"error": f"the world has no override {name!r}"}, status_code=422)
@@ -69,7 +76,9 @@ def control_app(world: World, faults: FaultPlan, venues: dict[str, Control], sto
     async def venue(request: Request) -> Response:
         found = venues.get(request.path_params["venue"])
         if found is None:
-            return JSONResponse({"error": f"no twin is named {request.path_params['venue']!r}"}, status_code=404)
+            return JSONResponse(
+                {"error": f"no twin is named {request.path_params['venue']!r}"}, status_code=404
+            )
         text = await request.body()
         try:
             answer = found(request.path_params["op"], json.loads(text) if text else {})

@@ -90,7 +90,9 @@ class FaultMiddleware:
     A dropped request or answer closes the connection without a byte, as a dying proxy would.
     """
 
-    def __init__(self, app: App, plan: FaultPlan, venue: str, call_name: CallName, now_ms: Callable[[], int]) -> None:
+    def __init__(
+        self, app: App, plan: FaultPlan, venue: str, call_name: CallName, now_ms: Callable[[], int]
+    ) -> None:
         self._app = app
         self._plan = plan
         self._venue = venue

@@ -77,7 +77,9 @@ class RecordedSeries:
             for row in _rows(data / "hyperliquid-funding" / "SOL_hourly.csv.gz")
         }
         self._lending = {
-            (protocol, token): self._load_rates(data / "solana-lending" / f"{name}_{token.lower()}_hourly.csv.gz")
+            (protocol, token): self._load_rates(
+                data / "solana-lending" / f"{name}_{token.lower()}_hourly.csv.gz"
+            )
             for protocol, name in ((0, "marginfi"), (1, "kamino"))
             for token in ("SOL", "USDC")
         }
@@ -125,7 +127,9 @@ class RecordedSeries:
         hour = t_ms // HOUR_MS
         candle = self._candles.get(hour)
         if candle is None:
-            raise ValueError(f"no recorded SOL price at world time {t_ms} ms; recorded until {self.end_ms} ms")
+            raise ValueError(
+                f"no recorded SOL price at world time {t_ms} ms; recorded until {self.end_ms} ms"
+            )
         return candle.at((t_ms % HOUR_MS) / HOUR_MS)
 
     def premium(self, t_ms: int) -> float:

@@ -28,7 +28,9 @@ from twins.series import ModelSeries, RecordedSeries
 from twins.solana import SolanaChain, SolanaTwin
 from twins.world import World
 
-RECORDED_START_MS = 1_758_866_400_000  # 2025-09-26 06:00 UTC: a negative spell, then two weeks of carry up to 10 October
+RECORDED_START_MS = (
+    1_758_866_400_000  # 2025-09-26 06:00 UTC: a negative spell, then two weeks of carry up to 10 October
+)
 MODEL_START_MS = 1_767_225_600_000  # 2026-01-01 00:00 UTC
 USDC_MINT = "EPjFWdd5AufqSSqeM2qN1xzybapC8G4wEGGkZwyTDt1v"
 
@@ -67,13 +69,17 @@ def make_world(options: TwinOptions) -> World:
     return World(series, TwinClock(start, speed=options.speed, stepped=options.stepped))
 
 
-def _funded_accounts(options: TwinOptions, hyperliquid: HyperliquidTwin, chain: SolanaChain) -> dict[str, Any]:
+def _funded_accounts(
+    options: TwinOptions, hyperliquid: HyperliquidTwin, chain: SolanaChain
+) -> dict[str, Any]:
     """Fresh keys with money behind them. Test keys of a local twin: worth nothing anywhere else."""
     master, agent, wallet = Account.create(), Account.create(), Keypair()
     hyperliquid.control("fund", {"address": master.address, "usdc": str(options.usdc_per_venue)})
     hyperliquid.control("approve_agent", {"master": master.address, "agent": agent.address, "name": "trader"})
     chain.airdrop(wallet.pubkey(), int(options.sol * 10**9))
-    chain.set_token_balance(wallet.pubkey(), LstAccounts.pubkey(USDC_MINT), int(options.usdc_per_venue * 10**6))
+    chain.set_token_balance(
+        wallet.pubkey(), LstAccounts.pubkey(USDC_MINT), int(options.usdc_per_venue * 10**6)
+    )
     return {
         "hyperliquid": {
             "account_address": master.address,
@@ -144,10 +150,15 @@ async def running_twins(options: TwinOptions, world: World | None = None) -> Asy
 
         return wrapped
 
+    def catch_up() -> None:
+        asgard.catch_up()
+        hyperliquid.catch_up()
+
     control = control_app(
         world,
         faults,
         {"hyperliquid": hyperliquid.control, "solana": chain.control, "asgard": asgard.control},
+        catch_up,
         stopping.set,
     )
     apps = {
@@ -161,9 +172,7 @@ async def running_twins(options: TwinOptions, world: World | None = None) -> Asy
     async with AsyncExitStack() as stack:
         urls = {name: await stack.enter_async_context(served(touched(app))) for name, app in apps.items()}
         keys = _funded_accounts(options, hyperliquid, chain) | {"asgard": {"api_key": api_key}}
-        yield RunningTwins(
-            world, faults, hyperliquid, chain, asgard, urls, keys, stopping, lambda: last
-        )
+        yield RunningTwins(world, faults, hyperliquid, chain, asgard, urls, keys, stopping, lambda: last)
 
 
 async def serve_until_stopped(
@@ -188,5 +197,9 @@ async def serve_until_stopped(
                 await asyncio.wait_for(twins.stopping.wait(), timeout=1.0)
             except TimeoutError:
                 orphan = parent_pid is not None and os.getppid() != parent_pid
-                if orphan and idle_exit_s is not None and time.monotonic() - twins.last_request() > idle_exit_s:
+                if (
+                    orphan
+                    and idle_exit_s is not None
+                    and time.monotonic() - twins.last_request() > idle_exit_s
+                ):
                     break

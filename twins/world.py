@@ -77,7 +77,9 @@ class World:
         """Oracle price of SOL in USD."""
         if self.overrides.sol_price is not None:
             return self.overrides.sol_price
-        return self.series.sol_price(self.now_ms() if t_ms is None else t_ms) * self.overrides.sol_price_factor
+        return (
+            self.series.sol_price(self.now_ms() if t_ms is None else t_ms) * self.overrides.sol_price_factor
+        )
 
     def premium(self, t_ms: int | None = None) -> float:
         if self.overrides.premium is not None:

@@ -44,6 +44,7 @@ ITEMS = (
     "staking",
     "price_long",
     "price_short",
+    "basis",
     "lst_basis",
     "fees_hyperliquid",
     "fees_asgard",

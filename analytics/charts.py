@@ -46,6 +46,9 @@ ABOVE_RIGHT = alt.Legend(
 )
 """Beside the panel's title, where it hides no line."""
 
+FAR_PERCENT = 60.0
+"""A leg this far from liquidation is in no danger; drawing it to scale would hide the leg that is."""
+
 
 def _values(frame: pd.DataFrame, **columns: pd.Series) -> alt.Data:
     table = pd.DataFrame({"at": frame["at_ms"].astype("int64"), **columns})
@@ -130,8 +133,30 @@ def _from_zero(values: pd.Series) -> alt.Scale:
     return alt.Scale(domain=[low - (room if low < 0 else 0), high + (room if high > 0 else 0)], nice=False)
 
 
+def _cut_tails(values: pd.Series) -> tuple[pd.Series, str]:
+    """Values with the outermost percent drawn at the frame's edge, and the words that say what was cut.
+
+    One hour of a crash can be a hundred times the usual rate; drawn to scale it would flatten everything else.
+    """
+    known = values.dropna()
+    if known.empty:
+        return values, ""
+    low, high = float(known.quantile(0.01)), float(known.quantile(0.99))
+    room = 2 * max(high - low, 5.0)
+    cut = values.clip(lower=low - room, upper=high + room)
+    told = [
+        f"{name} {value:,.0f} % lies outside"
+        for name, value, hidden in (
+            ("lowest", float(known.min()), float(known.min()) < low - room),
+            ("highest", float(known.max()), float(known.max()) > high + room),
+        )
+        if hidden
+    ]
+    return cut, "; " + ", ".join(told) if told else ""
+
+
 def _funding_panel(frame: pd.DataFrame, x: Any) -> Any:
-    yearly = frame["funding_rate_hourly"] * HOURS_PER_YEAR * 100
+    yearly, hidden = _cut_tails(frame["funding_rate_hourly"] * HOURS_PER_YEAR * 100)
     data = _values(frame, rate=yearly, paid=yearly.clip(lower=0), owed=yearly.clip(upper=0))
     y = alt.Y("rate:Q", title="% a year", scale=_from_zero(yearly), axis=alt.Axis(tickCount=5))
     base = alt.Chart(data)
@@ -144,7 +169,7 @@ def _funding_panel(frame: pd.DataFrame, x: Any) -> Any:
     line = base.mark_line(interpolate="step-after", strokeWidth=1.2, color=INK).encode(x=x, y=y)
     zero = alt.Chart(alt.Data(values=[{"y": 0}])).mark_rule(color=INK, strokeWidth=1).encode(y="y:Q")
     title = alt.TitleParams(
-        "Funding rate", subtitle="above zero (blue) the short is paid, below zero (orange) it pays"
+        "Funding rate", subtitle=f"above zero (blue) the short is paid, below zero (orange) it pays{hidden}"
     )
     return alt.layer(*areas, line, zero).properties(width=WIDTH, height=130, title=title)
 
@@ -152,15 +177,21 @@ def _funding_panel(frame: pd.DataFrame, x: Any) -> Any:
 def _distance_panel(frame: pd.DataFrame, x: Any) -> Any:
     legs = {"long leg (price falls)": "long_distance", "short leg (price rises)": "short_distance"}
     values = [
-        {"at": int(at), "leg": leg, "distance": None if pd.isna(seen) else float(seen) * 100}
+        {
+            "at": int(at),
+            "leg": leg,
+            "distance": None if pd.isna(seen) else min(float(seen) * 100, FAR_PERCENT),
+        }
         for leg, column in legs.items()
         for at, seen in zip(frame["at_ms"], frame[column], strict=True)
     ]
     names = list(legs)
-    scale = _from_zero(pd.concat([frame[column] for column in legs.values()]) * 100)
+    seen_all = pd.concat([frame[column] for column in legs.values()]) * 100
+    hidden = "; more than 60 % is not drawn" if (seen_all > FAR_PERCENT).any() else ""
+    scale = _from_zero(seen_all.clip(upper=FAR_PERCENT))
     line = (
         alt.Chart(alt.Data(values=values))
-        .mark_line(strokeWidth=1.8, invalid="break-paths-show-path-domains")
+        .mark_line(strokeWidth=1.8, clip=True, invalid="break-paths-show-path-domains")
         .encode(
             x=x,
             y=alt.Y("distance:Q", title="% of price", scale=scale, axis=alt.Axis(tickCount=5)),
@@ -173,7 +204,8 @@ def _distance_panel(frame: pd.DataFrame, x: Any) -> Any:
         )
     )
     title = alt.TitleParams(
-        "Distance to liquidation", subtitle="how far the price may move against each leg; 0 means liquidated"
+        "Distance to liquidation",
+        subtitle=f"how far the price may move against each leg; 0 means liquidated{hidden}",
     )
     return alt.layer(line).properties(width=WIDTH, height=150, title=title)
 

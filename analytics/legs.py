@@ -23,8 +23,9 @@ Cash is conserved when the wallet moves by `w = ΔD − σ·u − f` and `ΔQ = 
 Short leg: with signed fills σ·q at price `x`, reference (mid at the decision) `m`, mark `k` and net
 size `N = Σ σ·q`:
 
-    price_short = −Σ σ·q·m + N·k,   slippage_short = −Σ σ·q·(x − m),   so both = −Σ σ·q·x + N·k
+    price_short = −Σ σ·q·i + N·k,   basis = −Σ σ·q·(m − i),   slippage_short = −Σ σ·q·(x − m)
 
+with `i` the index (oracle) price of SOL at the fill; the three sum to −Σ σ·q·x + N·k,
 which is the venue's `closedPnl` summed, once the leg is flat. Gas and tips are lamports at the SOL price of
 their own moment; SOL kept for gas is not part of the position, so what its price does afterwards is left
 out. USDC counts as 1 USD.
@@ -64,7 +65,7 @@ LONG_ITEMS = (
     "fees_asgard",
     "fees_dex",
 )
-SHORT_ITEMS = ("funding", "price_short", "slippage_short", "fees_hyperliquid")
+SHORT_ITEMS = ("funding", "price_short", "basis", "slippage_short", "fees_hyperliquid")
 GAS_ITEMS = ("gas", "tips")
 
 
@@ -98,10 +99,14 @@ class LongMark(Frozen):
 
 
 class ShortFill(Frozen):
-    """One fill of the short leg with the mid price on which its order was decided."""
+    """One fill of the short leg with the mid price on which its order was decided, and the index price of SOL then.
+
+    Without an index price the mid stands in, and no basis is told apart from the price.
+    """
 
     fill: Fill
     reference_price_usd: Decimal = Field(gt=0)
+    index_price_usd: Decimal | None = Field(default=None, gt=0)
 
 
 class GasCost(Frozen):
@@ -284,7 +289,9 @@ def split_short(
             signed = fill.qty if fill.side == "buy" else -fill.qty
             size += signed
             traded -= signed * fill.price_usd
-            items["price_short"] -= signed * row.reference_price_usd
+            index = row.index_price_usd or row.reference_price_usd
+            items["price_short"] -= signed * index
+            items["basis"] -= signed * (row.reference_price_usd - index)
             items["slippage_short"] -= signed * (fill.price_usd - row.reference_price_usd)
             items["fees_hyperliquid"] -= fill.fee_usd
             told = told and fill.closed_pnl_usd is not None

@@ -11,6 +11,7 @@ ITEM_NAMES: dict[str, str] = {
     "staking": "staking",
     "price_long": "price, long leg",
     "price_short": "price, short leg",
+    "basis": "basis",
     "lst_basis": "LST peg",
     "fees_hyperliquid": "Hyperliquid fees",
     "fees_asgard": "Asgard fees",
@@ -28,6 +29,7 @@ ITEM_MEANINGS: dict[str, str] = {
     "staking": "more SOL per LST token",
     "price_long": "SOL moved times the SOL exposure held",
     "price_short": "the same move on the short; cancels the long",
+    "basis": "perpetual's premium to SOL, sold and bought back",
     "lst_basis": "LST premium or discount to redemption",
     "fees_hyperliquid": "trading fees of the short",
     "fees_asgard": "protocol fees of the margin position",
@@ -40,7 +42,7 @@ ITEM_MEANINGS: dict[str, str] = {
 
 GROUPS: dict[str, tuple[str, ...]] = {
     "carry": ("funding", "lending", "borrow", "staking"),
-    "price and peg": ("price_long", "price_short", "lst_basis"),
+    "price, basis and peg": ("price_long", "price_short", "basis", "lst_basis"),
     "costs": (
         "fees_hyperliquid",
         "fees_asgard",

@@ -20,8 +20,8 @@ from evenkeel.errors import OperatorError
 from evenkeel.prefect_server import prefect_server, use_prefect
 
 STRATEGY = {
-    # Twenty minutes between looks keep ten simulated days under two minutes; while a danger runs it is still 2 s.
-    "poll_interval_s": 1200,
+    # Half an hour between looks keeps ten simulated days short; while a danger runs it is still 2 s.
+    "poll_interval_s": 1800,
     "deployment_pct": "0.5",
 }
 RECORDED_START = "2025-10-02T06:00"

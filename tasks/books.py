@@ -7,7 +7,7 @@ from typing import Any
 
 from analytics.agreement import Difference, compare_fills, compare_funding
 from analytics.attribution import Attribution, VenueChange, attribute
-from analytics.equity import equity_curve, max_drawdown, naked_time, realised_funding_apr
+from analytics.equity import Naked, equity_curve, max_drawdown, realised_funding_apr
 from analytics.legs import GasCost, LongEvent, LongMark, ShortFill
 from analytics.life import LifeEvent, LifeSnapshot
 from analytics.report import Report, trades_of
@@ -55,7 +55,11 @@ def long_events(desk: Desk, position_id: str) -> list[LongEvent]:
 def short_fills(desk: Desk, position_id: str) -> list[ShortFill]:
     """The perpetual's fills, each with the mid on which its order was decided."""
     return [
-        ShortFill(fill=fill, reference_price_usd=Decimal(receipt.detail["reference_px"]))
+        ShortFill(
+            fill=fill,
+            reference_price_usd=Decimal(receipt.detail["reference_px"]),
+            index_price_usd=Mark.model_validate(receipt.detail["mark"]).sol_price_usd,
+        )
         for _, receipt in confirmed(desk, position_id, LegSide.SHORT)
         for fill in receipt.fills
     ]
@@ -142,6 +146,26 @@ def lost_answers(desk: Desk, position_id: str) -> list[int]:
         for attempt in desk.store.attempts_of(intent.intent_id)
         if attempt.evidence == FOUND_AFTER_UNKNOWN
     ]
+
+
+def naked(desk: Desk, position_id: str) -> Naked:
+    """How long one leg stood without the other, from the audit log of both legs."""
+    prefix = f"{position_id}/"
+    open_legs: set[str] = set()
+    total = longest = 0.0
+    since_ms = 0
+    for event in desk.store.transitions("leg"):
+        if not event.entity_id.startswith(prefix):
+            continue
+        if len(open_legs) == 1:
+            lasted = (event.at_ms - since_ms) / 1000
+            total, longest = total + lasted, max(longest, lasted)
+        since_ms = event.at_ms
+        if event.to_state == "OPEN":
+            open_legs.add(event.entity_id)
+        else:
+            open_legs.discard(event.entity_id)
+    return Naked(total_seconds=total, longest_seconds=longest, worst_sol=0.0)
 
 
 @step("attribute the result", tags=("report",))
@@ -265,7 +289,7 @@ async def report_on(desk: Desk, position: Position) -> Report:
         differences=differences,
         rows_compared=compared,
         drawdown=max_drawdown(equity_curve(seen)) if seen else None,
-        naked=naked_time(seen) if seen else None,
+        naked=naked(desk, position.position_id),
         funding_apr=realised_funding_apr(funding),
         facts={"duplicates prevented": str(len(lost_answers(desk, position.position_id)))},
     )

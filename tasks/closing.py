@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
-
 from evenkeel.errors import Retryable, VenueRefused
 from evenkeel.types import Frozen, LegSide, PositionStatus
 from state.ledger_models import Severity
@@ -96,19 +94,3 @@ async def settle(desk: Desk, position: Position, fence: Fence) -> Position:
     return desk.store.move_position(
         position.position_id, position.status, to, note=position.close_reason or "", fence=fence
     )
-
-
-def naked_seconds(desk: Desk, position_id: str) -> Decimal:
-    """How long the position held one leg without the other, from the audit log."""
-    events = [t for t in desk.store.transitions("leg") if t.entity_id.startswith(f"{position_id}/")]
-    open_since: dict[str, int] = {}
-    naked, last_ms = 0, 0
-    for event in events:
-        if len(open_since) == 1:
-            naked += event.at_ms - last_ms
-        last_ms = event.at_ms
-        if event.to_state == "OPEN":
-            open_since.setdefault(event.entity_id, event.at_ms)
-        else:
-            open_since.pop(event.entity_id, None)
-    return Decimal(naked) / 1000

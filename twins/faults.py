@@ -118,7 +118,8 @@ class FaultMiddleware:
         if fault and fault.delay_s:
             await asyncio.sleep(fault.delay_s)
         if kind == "drop_request":
-            raise ConnectionAbort
+            await _hang_up(send)
+            return
         if kind == "http_429":
             await _answer(send, 429, b"rate limited")
             return
@@ -138,7 +139,8 @@ class FaultMiddleware:
         if kind in ("drop_answer", "http_500_after", "garbage"):
             await self._app(scope, replay, _swallow)
             if kind == "drop_answer":
-                raise ConnectionAbort
+                await _hang_up(send)
+                return
             if kind == "garbage":
                 await _answer(send, 200, b"<html>\x00 not what you asked for")
             else:
@@ -147,8 +149,15 @@ class FaultMiddleware:
         await self._app(scope, replay, send)
 
 
-class ConnectionAbort(Exception):
-    """Raised to make the server close the connection without answering (see `twins.serve`)."""
+async def _hang_up(send: Send) -> None:
+    """Close the connection without a byte. The server's own `send` is a method of the exchange that holds it."""
+    exchange = getattr(send, "__self__", None)
+    transport = getattr(exchange, "transport", None)
+    if transport is None:
+        raise RuntimeError("this server gives no access to its connections, so none can be dropped")
+    transport.abort()
+    while not getattr(exchange, "disconnected", True):
+        await asyncio.sleep(0)
 
 
 async def _swallow(message: Message) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import socket
 import threading
 from collections.abc import AsyncIterator, Iterator
@@ -11,15 +10,6 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 import uvicorn
-
-from twins.faults import ConnectionAbort
-
-
-class _QuietAborts(logging.Filter):
-    """A planned connection abort is not an error of the server."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        return not (record.exc_info and record.exc_info[0] is ConnectionAbort)
 
 
 def _server(app: Any) -> tuple[uvicorn.Server, socket.socket, str]:
@@ -30,7 +20,6 @@ def _server(app: Any) -> tuple[uvicorn.Server, socket.socket, str]:
     config = uvicorn.Config(
         app, log_level="error", lifespan="off", access_log=False, timeout_graceful_shutdown=1
     )
-    logging.getLogger("uvicorn.error").addFilter(_QuietAborts())
     return uvicorn.Server(config), listening, f"http://127.0.0.1:{listening.getsockname()[1]}"
 
 

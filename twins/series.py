@@ -168,14 +168,15 @@ class RecordedSeries:
 
 
 class ModelSeries:
-    """A seeded market for when nothing was recorded: calm carry, a price run, then funding that turns against the short.
+    """A seeded market for when nothing was recorded: calm carry, a run of the price, then funding that turns.
 
     The phases come at fixed hours so that a demo meets each of them; the noise comes from the seed.
     """
 
     source = "model"
-    RUN = (70, 130)
-    TURN_HOUR = 290
+    RUN = (60, 110)
+    RUN_FACTOR = 0.86
+    TURN_HOUR = 205
     HISTORY_HOURS = 400
 
     def __init__(self, seed: int, start_ms: int, hours: int = 2000) -> None:
@@ -190,8 +191,12 @@ class ModelSeries:
             noise = 0.7 * noise + chance.gauss(0.0, 0.00012)
             self._premium[hour] = (0.0002 if hour < self.TURN_HOUR else -0.0016) + noise
         for hour in range(hours + 2):
-            drift = math.log(1.22) / (self.RUN[1] - self.RUN[0]) if self.RUN[0] <= hour < self.RUN[1] else 0.0
-            pull = -0.01 * (self._log_price[-1] - math.log(160.0)) if hour > self.RUN[1] + 100 else 0.0
+            drift = (
+                math.log(self.RUN_FACTOR) / (self.RUN[1] - self.RUN[0])
+                if self.RUN[0] <= hour < self.RUN[1]
+                else 0.0
+            )
+            pull = -0.01 * (self._log_price[-1] - math.log(160.0)) if hour > self.RUN[1] + 200 else 0.0
             self._log_price.append(self._log_price[-1] + drift + pull + chance.gauss(0.0, 0.0025))
 
     def _hours_in(self, t_ms: int) -> tuple[int, float]:

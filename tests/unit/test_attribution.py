@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analytics.attribution import ITEMS, VenueChange, attribute, plain
-from analytics.legs import GasCost, split_long, split_short
+from analytics.legs import GasCost, ShortFill, split_long, split_short
+from evenkeel.types import Fill, VenueName
 from tests.lives import T0, Books, attributed, short_fills, whole_life
 
 D = Decimal
@@ -270,3 +271,29 @@ def test_strings_are_plain_decimals() -> None:
     assert all("E" not in value and not value.startswith("-0.000000") for value in told.values())
     assert plain(D("-0.0000001")) == "0.000000"
     assert plain(D("1e3")) == "1000.000000"
+
+
+def test_a_discount_at_the_exit_is_basis_and_not_a_move_of_the_price() -> None:
+    """Sold at the index, bought back 2 USD under it while the index stood still: all of it is basis."""
+
+    def fill(side: str, price: int) -> Fill:
+        return Fill(
+            fill_id=side,
+            venue=VenueName.HYPERLIQUID,
+            asset="SOL",
+            side=side,
+            qty=D(10),
+            price_usd=D(price),
+            time_ms=T0,
+        )
+
+    sold, bought = fill("sell", 200), fill("buy", 198)
+    split = split_short(
+        [
+            ShortFill(fill=sold, reference_price_usd=D(200), index_price_usd=D(200)),
+            ShortFill(fill=bought, reference_price_usd=D(198), index_price_usd=D(200)),
+        ]
+    )
+    assert split.items["basis"] == D(20)
+    assert split.items["price_short"] == 0
+    assert split.items["slippage_short"] == 0

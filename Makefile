@@ -1,17 +1,29 @@
-# Everything a newcomer needs: `make demo` and `make test` build their own environment first.
-PYTHON ?= python3
-VENV   := .venv
-BIN    := $(VENV)/bin
-STAMP  := $(VENV)/.ready-$(shell cat requirements.lock pyproject.toml | cksum | cut -d' ' -f1)
+# Everything a newcomer needs: `make demo` and `make test` build their own environment first. `make help` lists the rest.
+PYTHON  ?= python3
+VENV    := .venv
+BIN     := $(VENV)/bin
+# One stamp for each set of requirements: a second run with the same set installs nothing and needs no network.
+STAMP   := $(VENV)/.ready-$(shell cat requirements.lock pyproject.toml | cksum | cut -d' ' -f1)
 WORKERS ?= 2
-DATA   ?=
+DATA    ?=
+TESTS   ?= tests
 
-.PHONY: setup demo test lint bench clean
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint bench clean
+
+help:
+	@echo 'make demo [DATA=../shared/data]  the whole trade on local venues, a minute or two; pictures and account in out/demo'
+	@echo 'make test [TESTS=tests/unit]     every test, on WORKERS=$(WORKERS) processes'
+	@echo 'make lint                        ruff, format, types, and the rule by which imports run one way'
+	@echo 'make bench                       the figures we promise, measured; out/bench/summary.json'
+	@echo 'make setup                       only build .venv (PYTHON=python3.12 chooses the interpreter; 3.11 or newer)'
+	@echo 'make clean                       remove .venv, out/ and every cache'
 
 setup: $(STAMP)
 
 $(STAMP): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "evenkeel needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Try: make PYTHON=python3.11")'
+	@echo "building $(VENV) with $$($(PYTHON) --version); this takes a minute or two the first time"
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
@@ -22,16 +34,16 @@ demo: $(STAMP)
 	$(BIN)/evenkeel demo $(if $(DATA),--data $(DATA))
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup tests
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup $(TESTS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/lint-imports
+	$(BIN)/lint-imports --no-logo
 
 bench: $(STAMP)
 	$(BIN)/python -m tests.benchmarks.run
 
 clean:
-	rm -rf $(VENV) out build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) out build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -63,7 +63,7 @@ class MarketView(Frozen):
         return next((o for o in self.offers if (o.asset, o.protocol) == (asset, protocol)), None)
 
 
-@step("read both markets", retries=2, tags=("read",), result_key="market-{flow_run.id}.json")
+@step("read both markets", retries=2, tags=("read",), result_key="market-{flow_run.id}-{task_run.id}.json")
 async def read_market(desk: Desk) -> MarketView:
     """Both venues side by side. Raises Retryable or VenueRefused, naming the venue that failed."""
     settings = desk.settings.strategy

@@ -187,7 +187,7 @@ def _distance_panel(frame: pd.DataFrame, x: Any) -> Any:
     ]
     names = list(legs)
     seen_all = pd.concat([frame[column] for column in legs.values()]) * 100
-    hidden = "; more than 60 % is not drawn" if (seen_all > FAR_PERCENT).any() else ""
+    hidden = "; 60 % stands for 60 % and more" if (seen_all > FAR_PERCENT).any() else ""
     scale = _from_zero(seen_all.clip(upper=FAR_PERCENT))
     line = (
         alt.Chart(alt.Data(values=values))

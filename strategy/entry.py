@@ -208,7 +208,7 @@ def validate_delta(long_sol: Decimal | None, short_qty: Decimal | None, limits: 
     if long_sol is None or short_qty is None:
         which = "long" if long_sol is None else "short"
         return Validation(verdict=Verdict.UNRESOLVED, reason=f"the {which} leg's size is not known")
-    what = f"long {long_sol} SOL, short {short_qty} SOL"
+    what = f"long {long_sol:.4f} SOL, short {short_qty} SOL"
     if long_sol <= 0 or short_qty <= 0:
         return Validation(verdict=Verdict.UNWIND, reason=f"{what}: a leg is missing")
     drift = delta_drift(long_sol, short_qty)

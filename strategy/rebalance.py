@@ -203,7 +203,7 @@ def drift_rule(
     points, where the lending side moves in whole percents and pays a swap.
     """
     if book.long_sol <= 0 or book.short_qty <= 0:
-        reason = f"long {book.long_sol} SOL, short {book.short_qty} SOL: a leg is missing, that is no drift"
+        reason = f"long {book.long_sol:.4f} SOL, short {book.short_qty} SOL: a leg is missing, that is no drift"
         return Alert(rule=DRIFT_RULE, reason=reason, critical=True)
     plan = _plan(book, None, None, book.long_sol, lot)
     change_usd = abs(plan.short_change_qty) * book.price_usd

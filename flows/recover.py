@@ -50,7 +50,7 @@ async def recover_position(desk: Desk, position_id: str) -> str:
     """An entry goes on or is unwound, a closing goes on, a resize is finished; the answer is the status afterwards."""
     position = desk.store.position(position_id)
     if position.status is PositionStatus.OPENING:
-        return (await complete_entry(desk, position_id)).status
+        return (await complete_entry(desk, position_id, resumed=True)).status
     async with desk.sole_writer(position_id) as fence:
         if position.status is PositionStatus.OPEN:
             for side in (LegSide.SHORT, LegSide.LONG):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from evenkeel.errors import Retryable, VenueRefused
+from evenkeel.errors import OperatorError, Retryable, VenueRefused
 from evenkeel.types import Frozen, IntentKind, IntentState, LegSide, PositionStatus
 from state.ledger_models import Severity
 from state.models import Fence, Leg, Position
@@ -23,7 +23,7 @@ from tasks.desk import Desk
 from tasks.intents import NotDone, StillUnknown, carry_out
 from tasks.legs import finish_started, perp_order, plan, plan_step
 from tasks.marks import COIN, read_mark
-from tasks.step import step
+from tasks.step import patiently, step
 
 
 class LongOpening(Frozen):
@@ -42,9 +42,27 @@ class Hedge(Frozen):
     reason: str
 
 
+@step("set the leverage of the short", tags=("wire",))
+async def set_short_leverage(desk: Desk, position: Position) -> str | None:
+    """Done before the long is opened, so that a venue that refuses it leaves nothing naked; why it failed, or None."""
+    if desk.store.intents_of(position.position_id):
+        return None  # done before the long was planned
+    try:
+        await desk.short.set_leverage(COIN, int(position.leverage))
+    except (Retryable, VenueRefused, OperatorError) as error:
+        return f"leverage could not be set: {error}"
+    return None
+
+
 @step("open the long leg", tags=("wire",))
-async def open_long(desk: Desk, position: Position, fence: Fence) -> LongOpening:
-    """Open the lending position, exactly once; a second attempt only after the first is proved dead (spec 5.1)."""
+async def open_long(desk: Desk, position: Position, fence: Fence, *, resumed: bool = False) -> LongOpening:
+    """Open the lending position, exactly once; a second attempt only after the first is proved dead (spec 5.1).
+
+    `resumed`: by recovery, perhaps long after the plan was made and checked. Then what was sent is followed to its end,
+    and what never left is dropped: an old decision must not open a new position.
+    """
+    if resumed:
+        return await _resume_long(desk, position, fence)
     intent = plan_step(
         desk,
         position.position_id,
@@ -62,15 +80,22 @@ async def open_long(desk: Desk, position: Position, fence: Fence) -> LongOpening
     return LongOpening(held=True)
 
 
+async def _resume_long(desk: Desk, position: Position, fence: Fence) -> LongOpening:
+    reason = "interrupted before anything was sent"
+    for ending in await finish_started(desk, position.position_id, LegSide.LONG, fence, patience_s=90.0):
+        if isinstance(ending, StillUnknown):
+            return LongOpening(held=False, unknown=True, reason=ending.reason)
+        if isinstance(ending, NotDone):
+            reason = ending.reason
+    leg = desk.store.leg(position.position_id, LegSide.LONG)
+    return LongOpening(held=True) if leg is not None else LongOpening(held=False, reason=reason)
+
+
 @step("hedge with the short leg", tags=("wire",))
 async def hedge(desk: Desk, position: Position, fence: Fence) -> Hedge:
     """Short what the long *really* got: up to 15 tries 2 s apart, topped up after partial fills, the stop watched
     before each of them. A missing price counts as the stop (deviation 7).
     """
-    try:
-        await desk.short.set_leverage(COIN, int(position.leverage))
-    except (Retryable, VenueRefused) as error:
-        return Hedge(complete=False, reason=f"leverage could not be set: {error}")
     while True:
         for ending in await finish_started(desk, position.position_id, LegSide.SHORT, fence):
             if isinstance(ending, StillUnknown):
@@ -140,7 +165,7 @@ async def validate(desk: Desk, position: Position) -> Validation:
     """Soft stop on the fill prices, then the delta in SOL terms (spec 5.1.3 and 5.1 step 5)."""
     long_leg = desk.store.leg(position.position_id, LegSide.LONG)
     short_leg = desk.store.leg(position.position_id, LegSide.SHORT)
-    rate = (await read_mark(desk, position.asset)).redemption_rate
+    rate = (await patiently(desk.clock, lambda: read_mark(desk, position.asset))).redemption_rate
     fills = validate_fills(
         _sol_price(long_leg, rate),
         _sol_price(short_leg, Decimal(1)),
@@ -163,13 +188,14 @@ def _sol_price(leg: Leg | None, rate: Decimal) -> Decimal | None:
     return None if leg is None or leg.entry_price_usd is None else leg.entry_price_usd / rate
 
 
-@step("remember the distances at entry", tags=("ledger",), retries=2)
+@step("remember the distances at entry", tags=("ledger",))
 async def remember_entry_distances(desk: Desk, position: Position, fence: Fence) -> None:
     """Liquidation distances of both legs as they start: what later danger is measured against."""
     long_leg = desk.store.leg(position.position_id, LegSide.LONG)
     assert long_leg is not None
-    longs = await desk.long.legs(known_pdas=[(int(long_leg.protocol or 0), long_leg.ref)])
-    shorts = await desk.short.legs()
+    known = [(int(long_leg.protocol or 0), long_leg.ref)]
+    longs = await patiently(desk.clock, lambda: desk.long.legs(known_pdas=known))
+    shorts = await patiently(desk.clock, desk.short.legs)
     distances = {
         side: next(
             (str(v.liquidation_distance) for v in views if v.ref == ref and v.liquidation_distance), None

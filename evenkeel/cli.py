@@ -14,9 +14,16 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from evenkeel.errors import EvenkeelError, LostRace, OperatorError
+from evenkeel.screens import (
+    out,
+    show_positions,
+    show_recovery,
+    show_result,
+    show_scan,
+    show_status,
+)
 from evenkeel.settings import Settings, load_settings, settings_path
 
 R = TypeVar("R")
@@ -31,7 +38,6 @@ twins_app = typer.Typer(help="Local venues for demo, tests and paper trading.", 
 db_app = typer.Typer(help="The ledger's schema.", no_args_is_help=True)
 app.add_typer(twins_app, name="twins")
 app.add_typer(db_app, name="db")
-out = Console()
 err = Console(stderr=True)
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Answer as JSON on standard output.")]
@@ -191,17 +197,7 @@ def scan(
 
     _decimal("--leverage", leverage), _decimal("--size", size)
     result = _run(actions.scan(_settings(), asset, leverage, size, _as_flow))
-    _emit(as_json, result, lambda: _show_scan(result))
-
-
-def _show_scan(result: dict[str, Any]) -> None:
-    now = Decimal(result["funding_now_hourly"]) * 876_000
-    out.print(f"SOL-PERP funding {now:.2f} % a year now; positive pays the short")
-    columns = [name for name in result["rows"][0] if name != "why"] if result["rows"] else []
-    table = Table(*columns, "why", title=f"{result['passed']} of {len(result['rows'])} could be entered")
-    for row in result["rows"]:
-        table.add_row(*[row[name] for name in columns], row["why"])
-    out.print(table)
+    _emit(as_json, result, lambda: show_scan(result))
 
 
 @app.command()
@@ -221,7 +217,7 @@ def enter(
     _decimal("--leverage", leverage), _decimal("--size", size)
     wish = {"asset": asset, "protocol": protocol, "leverage": leverage, "size_usd": size, "dry_run": dry_run}
     result = _run(actions.enter(_settings(), wish, _as_flow))
-    _emit(as_json, result, lambda: _show_result("entry", result))
+    _emit(as_json, result, lambda: show_result("entry", result))
     planned = dry_run and any(reason.startswith("dry run:") for reason in result["reasons"])
     if result["status"] != "OPEN" and not planned:
         raise typer.Exit(1)
@@ -239,7 +235,7 @@ def exit_(
 
     wish = {"position_id": position, "reason": reason, "emergency": emergency}
     result = _run(actions.exit_(_settings(), wish, _as_flow))
-    _emit(as_json, result, lambda: _show_result("exit", result))
+    _emit(as_json, result, lambda: show_result("exit", result))
     if result["status"] not in ("CLOSED", "FAILED"):
         raise typer.Exit(1)
 
@@ -291,17 +287,9 @@ def recover(as_json: JsonFlag = False) -> None:
     from evenkeel import actions
 
     result = _run(actions.recover(_settings()))
-    _emit(as_json, result, lambda: _show_recovery(result))
+    _emit(as_json, result, lambda: show_recovery(result))
     if not result["clean"]:
         raise typer.Exit(1)
-
-
-def _show_recovery(result: dict[str, Any]) -> None:
-    for position, status in result["positions"].items():
-        out.print(f"{position}: {status}")
-    if not result["positions"]:
-        out.print("nothing was interrupted")
-    _show_comparison(result)
 
 
 @app.command()
@@ -310,29 +298,7 @@ def status(as_json: JsonFlag = False) -> None:
     from evenkeel import actions
 
     result = _run(actions.status(_settings()))
-    _emit(as_json, result, lambda: _show_status(result))
-
-
-def _show_status(result: dict[str, Any]) -> None:
-    _show_positions(result["positions"])
-    for intent in result["unfinished_intents"]:
-        out.print(f"unfinished: {intent['intent_id']} is {intent['state']}; run `evenkeel recover`")
-    _show_comparison(result)
-    for alert in result["alerts"]:
-        out.print(f"{alert['severity']}: {alert['kind']}: {alert['text']}", style="yellow")
-    for pause in result["pauses"]:
-        out.print(f"paused ({pause['scope']}): {pause['reason']}", style="yellow")
-
-
-def _show_comparison(result: dict[str, Any]) -> None:
-    for leg in result["unowned_legs"]:
-        out.print(
-            f"unowned leg: {leg['key']}: books {leg['books'] or 'nothing'}, venue {leg['venue'] or 'nothing'}"
-        )
-    for venue, why in result["unreadable"].items():
-        out.print(f"{venue} cannot be read: {why}", style="yellow")
-    if not result["unowned_legs"] and not result["unreadable"]:
-        out.print("books and venues hold the same legs")
+    _emit(as_json, result, lambda: show_status(result))
 
 
 @app.command()
@@ -341,28 +307,7 @@ def positions(as_json: JsonFlag = False) -> None:
     from evenkeel import actions
 
     rows = actions.positions(_settings())
-    _emit(as_json, {"positions": rows}, lambda: _show_positions(rows))
-
-
-def _show_positions(rows: list[dict[str, Any]]) -> None:
-    if not rows:
-        out.print("no positions")
-        return
-    table = Table(
-        "position", "status", "asset", "leverage", "size USD", "expected APR", "opened", "why ended"
-    )
-    for row in rows:
-        table.add_row(
-            row["position_id"],
-            row["status"],
-            row["asset"],
-            row["leverage"],
-            row["size_usd"] or "",
-            row["expected_apr"] or "",
-            row["opened"] or "",
-            row["close_reason"] or "",
-        )
-    out.print(table)
+    _emit(as_json, {"positions": rows}, lambda: show_positions(rows))
 
 
 @app.command()
@@ -387,14 +332,6 @@ def report(
     _emit(as_json, body, human)
     if not found.agrees:
         raise typer.Exit(1)
-
-
-def _show_result(what: str, result: dict[str, Any]) -> None:
-    out.print(
-        f"{what}: {result['status']}" + (f" {result['position_id']}" if result.get("position_id") else "")
-    )
-    for reason in result["reasons"]:
-        out.print(f"  {reason}")
 
 
 def main() -> None:

@@ -7,6 +7,10 @@ the holders of its slots within minutes. One writer a position is kept by the le
 
 from __future__ import annotations
 
+from typing import Any
+
+import prefect
+
 from flows.monitor import monitor
 
 NAME = "served"
@@ -15,15 +19,13 @@ AT_ONCE = 8
 
 
 def main() -> None:
-    """Serve until SIGTERM. A stop does not pause the deployment: the next start takes over where this one ended."""
-    from prefect import serve
-
-    hosted = monitor.to_deployment(
+    """Serve until SIGTERM. A stop does not pause the deployment, so that the next start takes runs again at once."""
+    hosted: Any = monitor.to_deployment(
         name=NAME,
         tags=["evenkeel", "monitor"],
-        description="Watch one open position until it is closed; hand over to a fresh run once a day.",
+        description="Watch one open position until it is closed, for a day at most.",
     )
-    serve(hosted, pause_on_shutdown=False, limit=AT_ONCE, print_starting_message=True)
+    prefect.serve(hosted, pause_on_shutdown=False, limit=AT_ONCE)
 
 
 if __name__ == "__main__":

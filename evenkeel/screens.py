@@ -1,0 +1,86 @@
+"""How the command line shows its answers to a person; `--json` shows the same values to a program."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+out = Console()
+
+
+def show_scan(result: dict[str, Any]) -> None:
+    """Ranked offers as a table, under the funding rate of now."""
+    now = Decimal(result["funding_now_hourly"]) * 876_000
+    out.print(f"SOL-PERP funding {now:.2f} % a year now; positive pays the short")
+    columns = [name for name in result["rows"][0] if name != "why"] if result["rows"] else []
+    table = Table(*columns, "why", title=f"{result['passed']} of {len(result['rows'])} could be entered")
+    for row in result["rows"]:
+        table.add_row(*[row[name] for name in columns], row["why"])
+    out.print(table)
+
+
+def show_recovery(result: dict[str, Any]) -> None:
+    """What was taken up, then the comparison with the venues."""
+    for position, status in result["positions"].items():
+        out.print(f"{position}: {status}")
+    if not result["positions"]:
+        out.print("nothing was interrupted")
+    show_comparison(result)
+
+
+def show_status(result: dict[str, Any]) -> None:
+    """Positions, unfinished intents, the comparison, alerts and pauses."""
+    show_positions(result["positions"])
+    for intent in result["unfinished_intents"]:
+        out.print(f"unfinished: {intent['intent_id']} is {intent['state']}; run `evenkeel recover`")
+    show_comparison(result)
+    for alert in result["alerts"]:
+        out.print(f"{alert['severity']}: {alert['kind']}: {alert['text']}", style="yellow")
+    for pause in result["pauses"]:
+        out.print(f"paused ({pause['scope']}): {pause['reason']}", style="yellow")
+
+
+def show_comparison(result: dict[str, Any]) -> None:
+    """Legs that books and venues do not share, and venues that could not be asked."""
+    for leg in result["unowned_legs"]:
+        out.print(
+            f"unowned leg: {leg['key']}: books {leg['books'] or 'nothing'}, venue {leg['venue'] or 'nothing'}"
+        )
+    for venue, why in result["unreadable"].items():
+        out.print(f"{venue} cannot be read: {why}", style="yellow")
+    if not result["unowned_legs"] and not result["unreadable"]:
+        out.print("books and venues hold the same legs")
+
+
+def show_positions(rows: list[dict[str, Any]]) -> None:
+    """One row a position."""
+    if not rows:
+        out.print("no positions")
+        return
+    table = Table(
+        "position", "status", "asset", "leverage", "size USD", "expected APR", "opened", "why ended"
+    )
+    for row in rows:
+        table.add_row(
+            row["position_id"],
+            row["status"],
+            row["asset"],
+            row["leverage"],
+            row["size_usd"] or "",
+            row["expected_apr"] or "",
+            row["opened"] or "",
+            row["close_reason"] or "",
+        )
+    out.print(table)
+
+
+def show_result(what: str, result: dict[str, Any]) -> None:
+    """The end of an entry or exit with its reasons."""
+    out.print(
+        f"{what}: {result['status']}" + (f" {result['position_id']}" if result.get("position_id") else "")
+    )
+    for reason in result["reasons"]:
+        out.print(f"  {reason}")

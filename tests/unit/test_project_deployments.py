@@ -1,0 +1,125 @@
+"""`prefect.yaml` says what it means: a misspelt key would be ignored in silence by Prefect, so it is refused here."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from prefect import Flow
+from pydantic import BaseModel
+
+ROOT = Path(__file__).resolve().parents[2]
+FILE_KEYS = {"name", "prefect-version", "definitions", "deployments"}
+DEPLOYMENT_KEYS = {
+    "name",
+    "description",
+    "entrypoint",
+    "tags",
+    "parameters",
+    "schedules",
+    "concurrency_limit",
+    "work_pool",
+}
+SCHEDULE_KEYS = {"cron", "timezone", "slug"}
+UNLIMITED = {"exit"}
+"""A closing must never wait for the slot of a killed run."""
+
+CONTENT: dict[str, Any] = yaml.safe_load((ROOT / "prefect.yaml").read_text())
+DEPLOYMENTS: list[dict[str, Any]] = CONTENT["deployments"]
+
+
+def flow_of(entrypoint: str) -> Flow[..., Any]:
+    path, _, name = entrypoint.partition(":")
+    found = getattr(importlib.import_module(path.removesuffix(".py").replace("/", ".")), name)
+    assert isinstance(found, Flow), f"{entrypoint} is not a flow"
+    return found
+
+
+def ids(deployment: dict[str, Any]) -> str:
+    return str(deployment["entrypoint"])
+
+
+def test_the_file_has_known_keys_only_and_names_the_pinned_prefect() -> None:
+    assert set(CONTENT) == FILE_KEYS
+    pins = [
+        line for line in (ROOT / "requirements.lock").read_text().splitlines() if line.startswith("prefect==")
+    ]
+    assert pins == [f"prefect=={CONTENT['prefect-version']}"]
+
+
+@pytest.mark.parametrize("deployment", DEPLOYMENTS, ids=ids)
+def test_a_deployment_has_known_keys_only(deployment: dict[str, Any]) -> None:
+    assert set(deployment) <= DEPLOYMENT_KEYS
+    assert {"name", "description", "entrypoint", "tags", "work_pool"} <= set(deployment)
+    for schedule in deployment.get("schedules", []):
+        assert set(schedule) == SCHEDULE_KEYS, (
+            "every schedule has a slug and a time zone, and none says active"
+        )
+        assert schedule["timezone"] == "UTC"
+
+
+@pytest.mark.parametrize("deployment", DEPLOYMENTS, ids=ids)
+def test_its_entrypoint_is_an_async_flow_and_its_parameters_fit(deployment: dict[str, Any]) -> None:
+    found = flow_of(deployment["entrypoint"])
+    assert found.isasync, "a sync flow pays a second at its end"
+    assert deployment["tags"] == ["evenkeel", found.name]
+    parameters = deployment.get("parameters", {})
+    assert found.validate_parameters(parameters) is not None or parameters == {}
+    for name, value in parameters.items():
+        model = found.fn.__annotations__[name]
+        module = importlib.import_module(found.fn.__module__)
+        kind = getattr(module, model) if isinstance(model, str) else model
+        assert issubclass(kind, BaseModel)
+        assert set(value) == set(kind.model_fields), (
+            f"{found.name}: the form shows other fields than the file"
+        )
+        undescribed = [field for field, info in kind.model_fields.items() if not info.description]
+        assert not undescribed, f"{found.name}: {undescribed} have no description in the form"
+
+
+@pytest.mark.parametrize("deployment", DEPLOYMENTS, ids=ids)
+def test_limits_are_set_where_they_help_and_nowhere_else(deployment: dict[str, Any]) -> None:
+    limit = deployment.get("concurrency_limit")
+    if flow_of(deployment["entrypoint"]).name in UNLIMITED:
+        assert limit is None
+        return
+    assert set(limit) == {"limit", "collision_strategy"}
+    assert limit["limit"] == 1
+    scheduled = bool(deployment.get("schedules"))
+    assert limit["collision_strategy"] in (("CANCEL_NEW",) if scheduled else ("CANCEL_NEW", "ENQUEUE"))
+
+
+def test_every_flow_is_deployed_once_and_schedules_are_told_apart() -> None:
+    defined = set()
+    for path in (ROOT / "flows").glob("*.py"):
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.AsyncFunctionDef) and any(
+                isinstance(one, ast.Call) and getattr(one.func, "id", "") == "flow"
+                for one in node.decorator_list
+            ):
+                defined.add(f"flows/{path.name}:{node.name}")
+    deployed = [one["entrypoint"] for one in DEPLOYMENTS]
+    assert len(deployed) == len(set(deployed))
+    assert defined == {*deployed, "flows/monitor.py:monitor"}
+    slugs = [schedule["slug"] for one in DEPLOYMENTS for schedule in one.get("schedules", [])]
+    assert len(slugs) == len(set(slugs)) == 3
+
+
+def test_the_monitor_is_served_without_a_concurrency_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    served: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
+    monkeypatch.setattr("prefect.serve", lambda *what, **how: served.append((what, how)))
+    from flows import serve
+
+    serve.main()
+    ((hosted, *more), options) = served[0]
+    assert more == []
+    assert hosted.flow_name == "monitor"
+    assert hosted.concurrency_limit is None
+    assert options["pause_on_shutdown"] is False
+    assert options["limit"] == serve.AT_ONCE
+    source = (ROOT / "flows" / "serve.py").read_text()
+    assert 'if __name__ == "__main__":\n    main()' in source, "children would serve again instead of running"

@@ -9,7 +9,7 @@ from __future__ import annotations
 from prefect import flow
 from pydantic import BaseModel, Field
 
-from evenkeel.errors import LostRace
+from evenkeel.errors import LostRace, Retryable
 from evenkeel.types import Frozen, PositionStatus
 from flows.exit import close_out
 from flows.running import desk_for_run
@@ -70,10 +70,11 @@ async def enter_position(desk: Desk, request: EnterRequest) -> EnterResult:
     return await complete_entry(desk, position.position_id)
 
 
-async def complete_entry(desk: Desk, position_id: str) -> EnterResult:
+async def complete_entry(desk: Desk, position_id: str, *, resumed: bool = False) -> EnterResult:
     """From the written plan to an open position: the long first, then a short that matches what the long really got.
 
-    Safe to call again after any crash. Ends OPEN, or unwound, or with nothing ever held.
+    Safe to call again after any crash (`resumed`, which opens no long that was not sent yet). Ends OPEN, or unwound, or
+    with nothing ever held; OPENING only while a venue cannot tell, and then recovery takes it up.
     """
     async with desk.sole_writer(position_id) as fence:
         position = desk.store.position(position_id)
@@ -82,7 +83,11 @@ async def complete_entry(desk: Desk, position_id: str) -> EnterResult:
                 f"{position_id} is {position.status}: its entry is already being finished elsewhere"
             )
 
-        long = await entry.open_long(desk, position, fence)
+        if (unready := await entry.set_short_leverage(desk, position)) is not None:
+            await entry.abandon(desk, position, unready, fence)
+            return EnterResult(status="FAILED", position_id=position_id, reasons=(unready,))
+
+        long = await entry.open_long(desk, position, fence, resumed=resumed)
         if long.unknown:
             return EnterResult(status="OPENING", position_id=position_id, reasons=(long.reason,))
         if not long.held:
@@ -93,13 +98,15 @@ async def complete_entry(desk: Desk, position_id: str) -> EnterResult:
         if not hedge.complete:
             return await _unwind(desk, position_id, hedge.reason, fence)
 
-        validation = await entry.validate(desk, position)
-        if validation.verdict is Verdict.REBALANCE:
-            await level_short(desk, position, validation.reason, fence)
-        elif validation.verdict is Verdict.UNWIND:
-            return await _unwind(desk, position_id, validation.reason, fence)
-
-        await entry.remember_entry_distances(desk, position, fence)
+        try:
+            validation = await entry.validate(desk, position)
+            if validation.verdict is Verdict.REBALANCE:
+                await level_short(desk, position, validation.reason, fence)
+            elif validation.verdict is Verdict.UNWIND:
+                return await _unwind(desk, position_id, validation.reason, fence)
+            await entry.remember_entry_distances(desk, position, fence)
+        except Retryable as hiccup:  # both legs are held: nothing is lost by finishing later
+            return EnterResult(status="OPENING", position_id=position_id, reasons=(str(hiccup),))
         await entry.mark_open(desk, position, validation.reason, fence)
         return EnterResult(status="OPEN", position_id=position_id, reasons=(validation.reason,))
 

@@ -124,8 +124,11 @@ async def hedge(desk: Desk, position: Position, fence: Fence) -> Hedge:
                 if wanted.alert:
                     desk.store.alert("short residual", Severity.WARNING, wanted.reason, position.position_id)
                 return Hedge(complete=True, reason=wanted.reason)
-        if decision.step is ShortStep.UNWIND or price is None or rate is None:
+        if decision.step is ShortStep.UNWIND or price is None:
             return Hedge(complete=False, reason=decision.reason)
+        if rate is None:
+            what = f"the redemption rate of {position.asset} cannot be read: nobody knows what the long is worth in SOL"
+            return Hedge(complete=False, reason=what)
         if _attempts_made(desk, position):
             await desk.clock.sleep(decision.wait_s)
         qty = short_qty_for(long_leg.qty, rate) if short is None else wanted.order_qty

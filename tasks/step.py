@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
+from evenkeel.clock import Clock
 from evenkeel.errors import Retryable
 
 P = ParamSpec("P")
@@ -54,6 +55,23 @@ def step(
         return call
 
     return decorate
+
+
+async def patiently(
+    clock: Clock, read: Callable[[], Awaitable[R]], *, within_s: float = 60.0, every_s: float = 2.0
+) -> R:
+    """Read again and again while the venue has a hiccup; after `within_s` its last `Retryable` is raised.
+
+    For what must be known before a story goes on and where nothing is lost by waiting; never between the legs.
+    """
+    deadline_ms = clock.now_ms() + int(within_s * 1000)
+    while True:
+        try:
+            return await read()
+        except Retryable:
+            if clock.now_ms() >= deadline_ms:
+                raise
+        await clock.sleep(every_s)
 
 
 def _task(

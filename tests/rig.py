@@ -1,0 +1,371 @@
+"""A desk in front of running twins: the product's stories on one side, the venues' own ledgers on the other.
+
+The twins run in a thread of their own, as they would in a process of their own; what a test asserts comes from their
+ledgers, never from our database alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, TypeVar
+
+from solders.pubkey import Pubkey
+
+from evenkeel.settings import load_settings
+from evenkeel.stage import write_settings
+from evenkeel.types import IntentKind, IntentState, LegSide, PositionStatus
+from flows.enter import EnterRequest, EnterResult, enter_position
+from flows.recover import RecoverResult, recover_everything
+from state.store import Store
+from tasks.desk import Desk, open_desk
+from tests.worlds import flat_world
+from twins.faults import Fault
+from twins.serve import RunningTwins, TwinOptions, running_twins
+from twins.world import World
+
+T = TypeVar("T")
+HOUR_MS = 3_600_000
+ORDER = "exchange:order"
+OPEN_SUBMIT = "POST /submit-create-position-tx"
+STRATEGY: dict[str, Any] = {"deployment_pct": "0.2"}
+
+
+class Killed(BaseException):
+    """The process died here: nothing of ours may catch it."""
+
+
+@dataclass
+class Rig:
+    """One funded account on each venue, and the desks that trade them."""
+
+    twins: RunningTwins
+    loop: asyncio.AbstractEventLoop
+    config: Path
+    desks: list[Desk] = field(default_factory=list)
+
+    # --- the twins, called in their own thread ---
+
+    def on_twins(self, action: Callable[[], T]) -> T:
+        """Run something in the twins' thread, and wait for it."""
+
+        async def run() -> T:
+            return action()
+
+        return asyncio.run_coroutine_threadsafe(run(), self.loop).result(timeout=30)
+
+    @property
+    def world(self) -> World:
+        return self.twins.world
+
+    @property
+    def address(self) -> str:
+        return str(self.twins.keys["hyperliquid"]["account_address"]).lower()
+
+    def fault(
+        self, venue: str, kind: str, call: str = ".*", *, after: int = 0, times: int = 1, **args: Any
+    ) -> Fault:
+        """Plan a fault; `hits` of the answer counts how often it struck."""
+        planned = Fault(venue, kind, call, after=after, times=times, args=args)
+        self.on_twins(lambda: self.twins.faults.add(planned))
+        return planned
+
+    def heal(self) -> None:
+        """No fault from here on."""
+        self.on_twins(self.twins.faults.clear)
+
+    def calls(self, venue: str, call: str) -> int:
+        """How often a call came in, whatever became of it."""
+        rows = self.on_twins(lambda: list(self.twins.faults.calls))
+        return sum(1 for row in rows if row["venue"] == venue and row["call"] == call)
+
+    def control(self, venue: str, op: str, **body: Any) -> dict[str, Any]:
+        """An operator's command to one twin."""
+        twin = {
+            "hyperliquid": self.twins.hyperliquid.control,
+            "asgard": self.twins.asgard.control,
+            "solana": self.twins.chain.control,
+        }[venue]
+        return self.on_twins(lambda: twin(op, body))
+
+    def market(self, **overrides: Any) -> None:
+        """Move the market from now on; what has passed is settled by the market as it was."""
+
+        def change() -> None:
+            self.twins.asgard.catch_up()
+            self.twins.hyperliquid.catch_up()
+            for name, value in overrides.items():
+                assert hasattr(self.world.overrides, name)
+                setattr(self.world.overrides, name, value)
+
+        self.on_twins(change)
+
+    def later(self, seconds: float) -> None:
+        """World time passes without us."""
+
+        def step() -> None:
+            self.world.clock.advance_to(self.world.now_ms() + seconds * 1000)
+            self.twins.asgard.catch_up()
+            self.twins.hyperliquid.catch_up()
+
+        self.on_twins(step)
+
+    # --- what the venues hold, by their own books ---
+
+    def account(self) -> dict[str, Any]:
+        """Our account in the Hyperliquid twin's ledger."""
+        return dict(self.control("hyperliquid", "ledger")["accounts"][self.address])
+
+    def short_qty(self) -> Decimal:
+        """SOL that the perpetual account is short."""
+        return -sum((Decimal(row["szi"]) for row in self.account()["positions"]), Decimal(0))
+
+    def holdings(self) -> list[dict[str, Any]]:
+        """Lending positions that hold something."""
+        return [one for one in self.control("asgard", "ledger")["positions"] if one["live"]]
+
+    def long_sol(self) -> Decimal:
+        """SOL exposure of every lending position at redemption value."""
+        return sum(
+            (
+                Decimal(one["tokens"]) * Decimal(str(self.world.redemption_rate(one["symbol"])))
+                for one in self.holdings()
+            ),
+            Decimal(0),
+        )
+
+    def opened_longs(self) -> int:
+        """Lending positions ever opened."""
+        return len(self.control("asgard", "ledger")["positions"])
+
+    def executions(self) -> list[dict[str, Any]]:
+        """Every landed change of a lending position."""
+        return [
+            row for one in self.control("asgard", "ledger")["positions"] for row in one["position_accounting"]
+        ]
+
+    def filled_orders(self) -> list[dict[str, Any]]:
+        """Orders of the perpetual that filled at least in part, one row each with the summed size."""
+        rows: dict[int, dict[str, Any]] = {}
+        for fill in self.account()["fills"]:
+            row = rows.setdefault(
+                fill["oid"],
+                {"oid": fill["oid"], "side": fill["side"], "sz": Decimal(0), "time": fill["time"]},
+            )
+            row["sz"] += Decimal(fill["sz"])
+        return list(rows.values())
+
+    def sells(self) -> list[dict[str, Any]]:
+        return [row for row in self.filled_orders() if row["side"] == "A"]
+
+    @property
+    def flat(self) -> bool:
+        """Neither venue holds anything."""
+        return not self.account()["positions"] and not self.holdings()
+
+    def fingerprint(self) -> tuple[Any, ...]:
+        """Everything that an order, a transfer or a transaction would change."""
+        account = self.account()
+        landed = len(self.control("solana", "ledger")["transactions"])
+        return (
+            len(account["orders"]),
+            len(account["fills"]),
+            account["cash_usd"],
+            landed,
+            self.opened_longs(),
+            self.calls("hyperliquid", "exchange:order"),
+            self.calls("hyperliquid", "exchange:updateLeverage"),
+            self.calls("asgard", OPEN_SUBMIT),
+            self.calls("solana", "rpc:sendTransaction"),
+        )
+
+    def set_usdc(self, venue: str, amount: int) -> None:
+        """What the account holds free on one venue: more or less than it was funded with."""
+        if venue == "solana":
+            wallet = Pubkey.from_string(self.twins.keys["solana"]["address"])
+            usdc = Pubkey.from_string("EPjFWdd5AufqSSqeM2qN1xzybapC8G4wEGGkZwyTDt1v")
+            self.on_twins(lambda: self.twins.chain.set_token_balance(wallet, usdc, amount * 10**6))
+            self.later(20)
+            return
+        engine = self.twins.hyperliquid.engine
+
+        def move() -> None:
+            account = engine.accounts[self.address]
+            drop = account.raw_usd - amount
+            assert drop >= 0, "the account can only be drained"
+            account.raw_usd -= drop
+            engine.book_ledger(account, {"type": "withdraw", "usdc": str(drop - 1), "nonce": 1, "fee": "1.0"})
+
+        self.on_twins(move)
+
+    # --- the product ---
+
+    @property
+    def desk(self) -> Desk:
+        return self.desks[0]
+
+    @asynccontextmanager
+    async def another_desk(self) -> AsyncIterator[Desk]:
+        """What a fresh process would work at: nothing shared but settings and ledger."""
+        async with open_desk(load_settings(self.config)) as desk:
+            yield desk
+
+    async def enter(self, **wish: Any) -> EnterResult:
+        return await enter_position(self.desk, EnterRequest(**wish))
+
+    async def entered(self, **wish: Any) -> str:
+        """An open position; its id."""
+        result = await self.enter(**wish)
+        assert result.status == "OPEN", result
+        assert result.position_id is not None
+        return result.position_id
+
+    async def recovered(self) -> RecoverResult:
+        """A new desk recovers what the old one left."""
+        async with self.another_desk() as desk:
+            await desk.clock.refresh()
+            return await recover_everything(desk)
+
+    def status(self, position_id: str) -> PositionStatus:
+        return self.desk.store.position(position_id).status
+
+    def intents(self, leg: LegSide, kind: IntentKind, state: IntentState | None = None) -> int:
+        return sum(
+            1
+            for position in self.desk.store.positions()
+            for one in self.desk.store.intents_of(position.position_id)
+            if one.leg is leg and one.kind is kind and state in (None, one.state)
+        )
+
+    def assert_hedged(self, tolerance: str = "0.005") -> None:
+        """Both venues hold the same SOL exposure, by their own books."""
+        long, short = self.long_sol(), self.short_qty()
+        assert long > 0 and short > 0
+        assert abs(long - short) <= Decimal(tolerance), (long, short)
+
+    def assert_clean(self, found: RecoverResult) -> None:
+        """After a recovery: nothing unowned, nothing unfinished, nothing unreadable."""
+        assert found.clean, found
+        assert found.unfinished_intents == 0
+
+
+@contextmanager
+def hooked(
+    owner: Any,
+    method: str,
+    *,
+    before: Callable[[], None] | None = None,
+    after: Callable[[], None] | None = None,
+    when: Callable[..., bool] = lambda *args, **kwargs: True,
+    skip: int = 0,
+) -> Iterator[list[int]]:
+    """Let something happen right before or after one call of a method (the first that `when` accepts after `skip`).
+
+    The real method still does its work: this is how a price moves, or a process dies, at an exact step.
+    """
+    real = getattr(owner, method)
+    seen = [0]
+
+    def due(*args: Any, **kwargs: Any) -> bool:
+        if not when(*args, **kwargs):
+            return False
+        seen[0] += 1
+        return seen[0] == skip + 1
+
+    async def waiting(*args: Any, **kwargs: Any) -> Any:
+        mine = due(*args, **kwargs)
+        if mine and before:
+            before()
+        result = await real(*args, **kwargs)
+        if mine and after:
+            after()
+        return result
+
+    def plain(*args: Any, **kwargs: Any) -> Any:
+        mine = due(*args, **kwargs)
+        if mine and before:
+            before()
+        result = real(*args, **kwargs)
+        if mine and after:
+            after()
+        return result
+
+    setattr(owner, method, waiting if asyncio.iscoroutinefunction(real) else plain)
+    try:
+        yield seen
+    finally:
+        delattr(owner, method)
+
+
+def die() -> None:
+    """For `hooked`: the process ends here."""
+    raise Killed
+
+
+async def killed(story: Awaitable[Any]) -> bool:
+    """Whether the story was interrupted by a death."""
+    try:
+        await story
+    except Killed:
+        return True
+    return False
+
+
+@contextmanager
+def _twins_in_thread(
+    options: TwinOptions, world: World
+) -> Iterator[tuple[RunningTwins, asyncio.AbstractEventLoop]]:
+    started: list[Any] = []
+    ready = threading.Event()
+
+    async def live() -> None:
+        async with running_twins(options, world) as twins:
+            started.extend((twins, asyncio.get_running_loop()))
+            ready.set()
+            await twins.stopping.wait()
+
+    def run() -> None:
+        try:
+            asyncio.run(live())
+        finally:
+            ready.set()
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    ready.wait(timeout=30)
+    assert started, "the twins did not start"
+    twins, loop = started
+    try:
+        yield twins, loop
+    finally:
+        loop.call_soon_threadsafe(twins.stopping.set)
+        thread.join(timeout=10)
+
+
+@asynccontextmanager
+async def story_rig(
+    folder: Path,
+    *,
+    strategy: dict[str, Any] | None = None,
+    limits: dict[str, Any] | None = None,
+    **market: float,
+) -> AsyncIterator[Rig]:
+    """Twins on a standing, stepped market; an upgraded ledger; one desk."""
+    world = flat_world(**market)
+    with _twins_in_thread(TwinOptions(stepped=True), world) as (twins, loop):
+        config = write_settings(folder, twins.announcement(), STRATEGY | (strategy or {}), "")
+        if limits:
+            lines = "\n".join(f'{name} = "{value}"' for name, value in limits.items())
+            config.write_text(f"{config.read_text()}\n[limits]\n{lines}\n")
+        settings = load_settings(config)
+        Store.upgrade(settings.database.url)
+        rig = Rig(twins, loop, config)
+        rig.later(20)  # balances just put there become visible at every commitment
+        async with open_desk(settings) as desk:
+            rig.desks.append(desk)
+            yield rig

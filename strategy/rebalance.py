@@ -134,7 +134,9 @@ def _resize_weak(book: Book, side: LegSide, state: str, lot: Decimal, min_order_
     """Both legs made small enough for the weak one's equity, or what to do where that is not possible."""
     equity = book.long_equity_usd if side is LegSide.LONG else book.short_equity_usd
     affordable = round_down(max(Decimal(0), book.target_leverage * equity / book.price_usd), lot)
-    held = book.long_sol if side is LegSide.LONG else book.short_qty
+    # The short may have been cut already by a resize that was interrupted before the long followed: what is too large
+    # then is the long, and a reading of the short alone would leave the difference unhedged.
+    held = book.long_sol if side is LegSide.LONG else max(book.short_qty, book.long_sol)
     if affordable * book.price_usd < min_order_usd:
         reason = (
             f"{state}: the {side.value} leg's equity {usd(equity)} carries no position at the target leverage"
@@ -203,7 +205,9 @@ def drift_rule(
     points, where the lending side moves in whole percents and pays a swap.
     """
     if book.long_sol <= 0 or book.short_qty <= 0:
-        reason = f"long {book.long_sol:.4f} SOL, short {book.short_qty} SOL: a leg is missing, that is no drift"
+        reason = (
+            f"long {book.long_sol:.4f} SOL, short {book.short_qty} SOL: a leg is missing, that is no drift"
+        )
         return Alert(rule=DRIFT_RULE, reason=reason, critical=True)
     plan = _plan(book, None, None, book.long_sol, lot)
     change_usd = abs(plan.short_change_qty) * book.price_usd

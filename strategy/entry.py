@@ -79,8 +79,11 @@ def next_short_attempt(
     stop = naked_stop(price_usd, reference_price_usd, limits)
     if not stop.ok:
         return RetryDecision(step=ShortStep.UNWIND, wait_s=0, reason=stop.reason)
-    if naked_for_s >= limits.max_naked_s:
-        reason = f"the long has been naked for {naked_for_s:.0f} s, limit {limits.max_naked_s} s"
+    if naked_for_s >= limits.max_naked_s - limits.naked_reserve_s:
+        reason = (
+            f"the long has been naked for {naked_for_s:.0f} s; of the limit of {limits.max_naked_s} s, the last "
+            f"{limits.naked_reserve_s} s are kept for closing it"
+        )
         return RetryDecision(step=ShortStep.UNWIND, wait_s=0, reason=reason)
     if attempts_made >= settings.entry_attempts:
         reason = f"{attempts_made} attempts at the short failed, limit {settings.entry_attempts}"

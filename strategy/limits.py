@@ -64,6 +64,10 @@ class RiskLimits(Frozen):
     fill_residual_tolerance: Decimal = Field(default=D("0.001"), gt=0)
     naked_stop_fall: Decimal = Field(default=D("0.01"), gt=0, lt=1)
     max_naked_s: int = Field(default=120, gt=0)
+    naked_reserve_s: int = Field(default=40, ge=0)
+    """Part of `max_naked_s` in which no new order of the short begins: an order of unknown outcome lives for 15 s, and
+    closing the long takes about 20 s. The limit is when the book must be flat, not when giving up begins.
+    """
 
     liquidation_floor: Decimal = Field(default=D("0.04"), gt=0, lt=1)
     """Liquidation distance below which a leg is closed whatever it was at entry."""
@@ -123,6 +127,11 @@ class RiskLimits(Frozen):
             raise ValueError(
                 f"max_position_usd {self.max_position_usd} is above "
                 f"max_total_exposure_usd {self.max_total_exposure_usd}"
+            )
+        if self.naked_reserve_s >= self.max_naked_s:
+            raise ValueError(
+                f"naked_reserve_s {self.naked_reserve_s} must be below max_naked_s {self.max_naked_s}, or the short "
+                "could never be tried"
             )
         if self.resume_fee_lamports > self.max_fee_lamports:
             raise ValueError("resume_fee_lamports is above max_fee_lamports: a pause would never end cleanly")

@@ -15,6 +15,9 @@ from tasks.step import step
 ROUNDS = 4
 """Passes over both legs in one run; a position that is not flat by then stays CLOSING and is taken up again."""
 
+CLOSING_LONG_S = 20.0
+"""What building, landing and confirming the close of a lending position takes on an ordinary day."""
+
 
 class LegClosing(Frozen):
     """Whether nothing of the leg is left, and if not, why."""
@@ -41,12 +44,23 @@ async def start_closing(desk: Desk, position_id: str, why: str, fence: Fence) ->
 @step("close the short leg", tags=("wire",))
 async def close_short_leg(desk: Desk, position: Position, urgency: Urgency, fence: Fence) -> LegClosing:
     """Up to five tries within 60 s; after that the long is closed anyway, and this is tried again (spec 5.2)."""
-    window_s = float(desk.settings.strategy.exit_short_window_s)
+    window_s = _short_window_s(desk, position)
     try:
         ending = await close_short(desk, position, fence, urgency, within_s=window_s)
     except (Retryable, VenueRefused) as error:
         ending = NotDone(str(error))
     return _judge(desk, position, LegSide.SHORT, ending)
+
+
+def _short_window_s(desk: Desk, position: Position) -> float:
+    """A minute; less where the long was never hedged, so that it is closed before its naked time is up."""
+    window_s = float(desk.settings.strategy.exit_short_window_s)
+    long_leg = desk.store.leg(position.position_id, LegSide.LONG)
+    if position.status is not PositionStatus.UNWINDING or long_leg is None or not long_leg.is_open:
+        return window_s
+    naked_s = (desk.clock.now_ms() - long_leg.opened_ms) / 1000
+    left_s = desk.settings.limits.max_naked_s - CLOSING_LONG_S - naked_s
+    return min(window_s, max(left_s, 1.0))
 
 
 @step("close the long leg", tags=("wire",))

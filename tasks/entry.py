@@ -25,6 +25,9 @@ from tasks.legs import finish_started, perp_order, plan, plan_step
 from tasks.marks import COIN, read_mark
 from tasks.step import patiently, step
 
+ORDER_PATIENCE_S = 20.0
+"""An order is dead 15 s after it was signed, if the venue can be asked; while the long is naked nobody waits longer."""
+
 
 class LongOpening(Frozen):
     """How the first leg went: held, not held (and never will be), or not known yet."""
@@ -97,7 +100,9 @@ async def hedge(desk: Desk, position: Position, fence: Fence) -> Hedge:
     before each of them. A missing price counts as the stop (deviation 7).
     """
     while True:
-        for ending in await finish_started(desk, position.position_id, LegSide.SHORT, fence):
+        for ending in await finish_started(
+            desk, position.position_id, LegSide.SHORT, fence, patience_s=ORDER_PATIENCE_S
+        ):
             if isinstance(ending, StillUnknown):
                 return Hedge(complete=False, unknown=True, reason=ending.reason)
         long_leg = desk.store.leg(position.position_id, LegSide.LONG)
@@ -136,7 +141,9 @@ async def hedge(desk: Desk, position: Position, fence: Fence) -> Hedge:
             qty, is_buy=False, reduce_only=False, slippage_bps=desk.settings.limits.max_slippage_entry_bps
         )
         intent = plan(desk, position.position_id, LegSide.SHORT, IntentKind.OPEN, order, fence)
-        await carry_out(desk, intent.intent_id, fence, patience_s=30.0)
+        ending = await carry_out(desk, intent.intent_id, fence, patience_s=ORDER_PATIENCE_S)
+        if isinstance(ending, StillUnknown):
+            return Hedge(complete=False, unknown=True, reason=ending.reason)
 
 
 def _attempts_made(desk: Desk, position: Position) -> int:

@@ -117,8 +117,8 @@ async def test_a_short_refused_fifteen_times_unwinds_the_long(tmp_path: Path) ->
         assert closed["time_ms"] - opened["time_ms"] <= 120_000
 
 
-async def test_no_liquidity_for_the_short_unwinds_in_time(tmp_path: Path) -> None:
-    """Neither refusals nor slow failures may keep the long naked past the limit."""
+async def test_shorts_that_fail_slowly_unwind_in_time(tmp_path: Path) -> None:
+    """Each order stays unknown until it is proved dead; all the same the long is flat before its limit."""
     async with story_rig(tmp_path) as rig:
         rig.fault("hyperliquid", "http_500", ORDER, times=-1)
         result = await rig.enter(**SOL_ON_KAMINO)
@@ -127,6 +127,26 @@ async def test_no_liquidity_for_the_short_unwinds_in_time(tmp_path: Path) -> Non
         assert_nothing_held(rig)
         opened, closed = rig.executions()
         assert closed["time_ms"] - opened["time_ms"] <= 120_000
+
+
+async def test_a_short_that_was_filled_while_its_venue_went_dark(tmp_path: Path) -> None:
+    """Nobody can tell, so the long is closed in time; when the venue is back its short is found and closed."""
+    async with story_rig(tmp_path) as rig:
+        rig.fault("hyperliquid", "drop_answer", ORDER)
+        dark = lambda: rig.control("hyperliquid", "halt", mode="502")
+        with hooked(rig.desk.short, "send", after=dark):
+            result = await rig.enter(**SOL_ON_KAMINO)
+
+        assert result.status == "UNWINDING", result
+        assert rig.short_qty() > 0 and not rig.holdings()
+        opened, closed = rig.executions()
+        assert closed["time_ms"] - opened["time_ms"] <= 120_000
+
+        rig.control("hyperliquid", "resume")
+        rig.assert_clean(await rig.recovered())
+        assert_nothing_held(rig)
+        assert len(rig.sells()) == 1
+        assert rig.status(str(result.position_id)) is PositionStatus.CLOSED
 
 
 async def test_a_fall_between_the_legs_is_the_stop(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from decimal import Decimal
+from pathlib import Path
 
 from evenkeel.clock import Clock, SystemClock, WorldClock
 from evenkeel.errors import LostRace, OperatorError
@@ -27,8 +28,8 @@ from venues.solana.keys import SolanaSigner
 from venues.solana.rpc import SolanaRpc
 
 LEASE_MS = 120_000
-OWNER = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
-"""Who we are in leases: host and process, so that a later process on this host can tell whether we still live."""
+_LIFE = uuid.uuid4().hex[:8]
+"""Tells this program's life from an earlier one that had the same process number, as in a restarted container."""
 
 _budgets: dict[str, RateBudget] = {}
 
@@ -55,7 +56,7 @@ class Desk:
     async def sole_writer(self, position_id: str) -> AsyncIterator[Fence]:
         """Hold the position's lease. Raises LostRace while another living process holds it."""
         name = f"position:{position_id}"
-        fence = self.store.acquire(name, OWNER, LEASE_MS) or self._take_over(name)
+        fence = self.store.acquire(name, _owner(), LEASE_MS) or self._take_over(name)
         if fence is None:
             holder = self.store.lease(name)
             raise LostRace(
@@ -73,10 +74,10 @@ class Desk:
         holder = self.store.lease(name)
         if holder is None or not holder.owner:
             return None
-        host, pid, _ = [*holder.owner.split(":"), "", ""][:3]
-        if host != socket.gethostname() or not pid.isdigit() or _alive(int(pid)):
+        host, pid, life = [*holder.owner.split(":"), "", ""][:3]
+        if host != socket.gethostname() or not pid.isdigit() or _alive(int(pid), life):
             return None
-        return self.store.take_over(name, OWNER, LEASE_MS, Fence(name, holder.token))
+        return self.store.take_over(name, _owner(), LEASE_MS, Fence(name, holder.token))
 
     async def _keep(self, fence: Fence) -> None:
         """Renew by wall time: the work inside may wait in world time, which can run faster."""
@@ -85,14 +86,33 @@ class Desk:
             self.store.renew(fence, LEASE_MS)
 
 
-def _alive(pid: int) -> bool:
+def _owner() -> str:
+    """Who we are in leases: host and process, so that a later process on this host can tell whether we still live.
+
+    Asked for each time, because a forked worker is another process with the same memory.
+    """
+    return f"{socket.gethostname()}:{os.getpid()}:{_LIFE}"
+
+
+def _alive(pid: int, life: str) -> bool:
+    if pid == os.getpid():
+        return life == _LIFE
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
     except PermissionError:
         return True
-    return True
+    return not _is_zombie(pid)
+
+
+def _is_zombie(pid: int) -> bool:
+    """Killed but not yet buried by its parent: it runs no more, whatever `kill` says."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:  # no such file system here, or gone in between
+        return False
+    return state[:1] == ["Z"]
 
 
 def make_clock(settings: Settings) -> Clock:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
@@ -38,7 +39,9 @@ def step(
 
     `run_name` is a format string over the arguments. `retries` apply to `Retryable` only, with growing, jittered waits;
     give them to reads, and to nothing that puts an order on the wire except by resuming an intent. `result_key` persists
-    the JSON result under that key (a format string over `parameters`), for steps that may run again harmlessly.
+    the JSON result under that key (a format string over `parameters`), for steps that may run again harmlessly. `tags`
+    group the steps in the UI, in front of the task's name. They are never given to Prefect as tags: Prefect asks its
+    server for a concurrency slot for each tagged task run, and with the server gone the run fails before it begins.
     """
 
     def decorate(function: Callable[P, Awaitable[R]]) -> Callable[P, Awaitable[R]]:
@@ -50,7 +53,8 @@ def step(
                 return await function(*args, **kwargs)
             if not made:
                 made.append(_task(function, run_name, retries, tags, result_key))
-            return await made[0](*args, **kwargs)
+            with _untagged():  # `with tags(…)` around a flow would reach into every task run
+                return await made[0](*args, **kwargs)
 
         return call
 
@@ -74,6 +78,12 @@ async def patiently(
         await clock.sleep(every_s)
 
 
+def _untagged() -> AbstractContextManager[Any]:
+    from prefect.context import TagsContext
+
+    return TagsContext(current_tags=set())
+
+
 def _task(
     function: Callable[..., Awaitable[Any]],
     run_name: str | None,
@@ -94,8 +104,8 @@ def _task(
             "result_serializer": "json",
         }
     return task(
+        name="/".join((*tags, function.__name__)),
         task_run_name=run_name,
-        tags=list(tags),
         retries=retries,
         retry_delay_seconds=exponential_backoff(backoff_factor=1) if retries else 0,
         retry_jitter_factor=0.5 if retries else None,

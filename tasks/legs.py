@@ -17,6 +17,10 @@ from venues.asgard import orders as asgard
 from venues.hyperliquid.orders import PerpOrder
 
 VENUE_OF = {LegSide.LONG: VenueName.ASGARD, LegSide.SHORT: VenueName.HYPERLIQUID}
+GONE_FOR_MS = 10_000
+"""A lending position must stay out of sight for so long before it counts as gone."""
+BEHIND_MS = 60_000
+"""By how much what Asgard shows may be behind the chain."""
 
 
 def plan(
@@ -107,11 +111,11 @@ async def close_short(
             return NotDone("there is no short to close")
         try:
             held = await held_short(desk)
+            if held is None or held.side is not LegSide.SHORT:
+                return await _short_vanished(desk, position, fence)
         except Retryable as hiccup:
             last = str(hiccup)
         else:
-            if held is None or held.side is not LegSide.SHORT:
-                return _vanished(desk, position, LegSide.SHORT, fence)
             order = perp_order(
                 min(leg.qty, held.qty),
                 is_buy=True,
@@ -143,7 +147,7 @@ async def close_long(desk: Desk, position: Position, fence: Fence | None, urgenc
         if leg is None or not leg.is_open:
             return NotDone("there is no long to close")
         if await held_long(desk, leg) is None:
-            return _vanished(desk, position, LegSide.LONG, fence)
+            return await _long_vanished(desk, position, leg, fence)
         hurried = attempt > 0 or urgency is Urgency.EMERGENCY
         order = asgard.CloseLong(
             asset=leg.asset,
@@ -201,6 +205,41 @@ async def resize_short(desk: Desk, position: Position, change_qty: Decimal, fenc
     )
     intent = plan(desk, position.position_id, LegSide.SHORT, IntentKind.RESIZE, order, fence)
     return await carry_out(desk, intent.intent_id, fence, attempts=3)
+
+
+async def _short_vanished(desk: Desk, position: Position, fence: Fence | None) -> Ending:
+    """End a short that the venue does not show, on proof: it lists every fill that we booked, and all of its fills since
+    the position began leave nothing short. A server that lags behind lacks the one or the other.
+
+    The fills that took the short away become the position's. Raises Retryable where there is no proof (yet).
+    """
+    listed = [fill for fill in await desk.short.fills(position.created_ms) if fill.asset == COIN]
+    booked = {row.fill_id for row in desk.store.fills_of(position.position_id) if row.leg is LegSide.SHORT}
+    missing = booked - {fill.fill_id for fill in listed}
+    left = sum((fill.qty if fill.side == "sell" else -fill.qty for fill in listed), Decimal(0))
+    if missing or left > 0:
+        raise Retryable(
+            f"Hyperliquid shows no short of {position.position_id}, but its fills leave {left} SOL short and "
+            f"{len(missing)} fills that we booked are not among them: one of the two answers is old"
+        )
+    strange = [fill for fill in listed if fill.fill_id not in booked]
+    desk.store.record_fills(strange, position.position_id, leg=LegSide.SHORT, fence=fence)
+    return _vanished(desk, position, LegSide.SHORT, fence)
+
+
+async def _long_vanished(desk: Desk, position: Position, leg: Leg, fence: Fence | None) -> Ending:
+    """End a long that the lender does not show, once it has shown nothing for a while and long after our last change.
+
+    Asgard reads the chain through servers of its own, which may be behind the node that told us of the landing. Raises
+    Retryable as soon as the position is seen after all.
+    """
+    changed_ms = max((row.at_ms for row in desk.store.lending_changes(position.position_id)), default=0)
+    sure_ms = max(desk.clock.now_ms() + GONE_FOR_MS, changed_ms + BEHIND_MS)
+    while desk.clock.now_ms() < sure_ms:
+        await desk.clock.sleep(2.0)
+        if await held_long(desk, leg) is not None:
+            raise Retryable(f"Asgard did not show the long of {position.position_id} for a moment")
+    return _vanished(desk, position, LegSide.LONG, fence)
 
 
 def _vanished(desk: Desk, position: Position, side: LegSide, fence: Fence | None) -> Ending:

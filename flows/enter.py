@@ -24,6 +24,9 @@ from tasks.market import read_market
 from tasks.preflight import run_preflight
 from tasks.rebalancing import level_short
 
+NEW_ENTRY = "a new entry"
+"""One entry is decided at a time: two would each find both accounts free, and share one short between them."""
+
 
 class EnterRequest(BaseModel):
     """What to enter. Everything left empty is the strategy's choice."""
@@ -55,18 +58,22 @@ async def enter_position(desk: Desk, request: EnterRequest) -> EnterResult:
     if (halt := _halted(desk)) is not None:
         return _refused(halt)
 
-    market = await read_market(desk)
-    plan = await choosing.choose(desk, market, wish)
-    if isinstance(plan, choosing.Declined):
-        return _refused(*plan.reasons)
+    try:
+        async with desk.sole_writer(NEW_ENTRY) as only_one:
+            market = await read_market(desk)
+            plan = await choosing.choose(desk, market, wish)
+            if isinstance(plan, choosing.Declined):
+                return _refused(*plan.reasons)
 
-    preflight: Preflight = await run_preflight(desk, plan)
-    if not preflight.ok:
-        return _refused(*preflight.reasons)
-    if request.dry_run:
-        return _refused(f"dry run: would enter {plan.asset}, {plan.size.position_usd} USD a leg")
+            preflight: Preflight = await run_preflight(desk, plan)
+            if not preflight.ok:
+                return _refused(*preflight.reasons)
+            if request.dry_run:
+                return _refused(f"dry run: would enter {plan.asset}, {plan.size.position_usd} USD a leg")
 
-    position = await choosing.write_down(desk, plan)
+            position = await choosing.write_down(desk, plan, only_one)
+    except LostRace as busy:
+        return _refused(f"another entry is being decided right now: {busy}")
     return await complete_entry(desk, position.position_id)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from evenkeel.errors import OperatorError
 from evenkeel.types import Frozen, PositionStatus
-from state.models import Position
+from state.models import Fence, Position
 from strategy.scoring import Candidate, Opportunity, rank
 from strategy.sizing import OpenExposure, PositionSize, check_leverage, size_position
 from tasks.desk import Desk
@@ -199,7 +199,7 @@ def _plan(
 
 
 @step("write the plan down", tags=("ledger",))
-async def write_down(desk: Desk, plan: EntryPlan) -> Position:
+async def write_down(desk: Desk, plan: EntryPlan, fence: Fence | None = None) -> Position:
     """The position row in OPENING, with what both venues held before anything was sent."""
     wallet, account = await desk.long.wallet_balances(), await desk.short.account()
     position_id = f"{plan.asset.lower()}-{desk.clock.now_ms()}"
@@ -226,4 +226,5 @@ async def write_down(desk: Desk, plan: EntryPlan) -> Position:
         ref_short_price_usd=plan.hyperliquid_mark_usd,
         expected_apr=plan.expected_apr,
         facts=facts,
+        fence=fence,
     )

@@ -192,12 +192,12 @@ class Rig:
             self.on_twins(lambda: self.twins.chain.set_token_balance(wallet, usdc, amount * 10**6))
             self.later(20)
             return
-        engine = self.twins.hyperliquid.engine
+        engine, worth = self.twins.hyperliquid.engine, Decimal(self.account()["account_value_usd"])
 
         def move() -> None:
             account = engine.accounts[self.address]
-            drop = account.raw_usd - amount
-            assert drop >= 0, "the account can only be drained"
+            drop = worth - amount
+            assert drop > 1, "the account can only be drained"
             account.raw_usd -= drop
             engine.book_ledger(account, {"type": "withdraw", "usdc": str(drop - 1), "nonce": 1, "fee": "1.0"})
 

@@ -11,7 +11,6 @@ from flows.running import desk_for_run
 from state.models import Fence
 from strategy.decisions import Urgency
 from tasks import closing
-from tasks.collect import collect_everything
 from tasks.desk import Desk
 
 ENDED = (PositionStatus.CLOSED, PositionStatus.FAILED)
@@ -53,12 +52,14 @@ async def close_out(desk: Desk, position_id: str, why: str, urgency: Urgency, fe
     the same: one leg alone is worse than none.
     """
     position = await closing.start_closing(desk, position_id, why, fence)
+    if position.status in ENDED:
+        return ExitResult(status=position.status, position_id=position_id, reasons=("it has ended already",))
     reasons: list[str] = []
     for _ in range(closing.ROUNDS):
         short = await closing.close_short_leg(desk, position, urgency, fence)
         long = await closing.close_long_leg(desk, position, urgency, fence)
         if short.flat and long.flat and not closing.unfinished(desk, position_id):
-            await collect_everything(desk, with_market=False)
+            await closing.collect_last(desk, position)
             ended = await closing.settle(desk, position, fence)
             return ExitResult(status=ended.status, position_id=position_id, reasons=(why,))
         reasons = [leg.reason for leg in (short, long) if not leg.flat]

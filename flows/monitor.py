@@ -8,13 +8,15 @@ from prefect import flow
 from pydantic import BaseModel, Field
 
 from evenkeel.clock import as_datetime
-from evenkeel.errors import LostRace, Retryable
+from evenkeel.errors import Bug, LostRace, OperatorError, Retryable, VenueRefused
 from evenkeel.types import Frozen, PositionStatus
-from flows.exit import close_out
-from flows.rebalance import only_open, resize
+from flows.exit import ENDED, close_out
+from flows.rebalance import resize
 from flows.recover import recover_position
 from flows.running import desk_for_run
+from state.ledger_models import Severity
 from strategy.decisions import Exit, Resize
+from tasks.choose import LIVE
 from tasks.collect import collect_everything
 from tasks.desk import Desk
 from tasks.recovery import interrupted_positions
@@ -46,7 +48,7 @@ class MonitorResult(Frozen):
 
 async def watch_position(desk: Desk, request: MonitorRequest) -> MonitorResult:
     """Look, decide, act; a look is a plain coroutine, and nothing on this path waits for Prefect."""
-    position_id = request.position_id or only_open(desk)
+    position_id = request.position_id or _only_live(desk)
     calm_s = request.interval_s or float(desk.settings.strategy.poll_interval_s)
     danger_s = float(desk.settings.strategy.breach_poll_interval_s)
     until_ms = request.until_ms or desk.clock.now_ms() + DAY_MS
@@ -55,10 +57,18 @@ async def watch_position(desk: Desk, request: MonitorRequest) -> MonitorResult:
         await desk.clock.refresh()
         await _finish_interrupted(desk)
         status = desk.store.position(position_id).status
-        if status is not PositionStatus.OPEN:
+        if status in ENDED:
             break
+        if status is not PositionStatus.OPEN:  # a leg resists, or another worker is at it: it is not over yet
+            await desk.clock.sleep(danger_s)
+            continue
 
-        seen, found, closely = await watcher.look()
+        try:
+            seen, found, closely = await watcher.look()
+        except (Retryable, VenueRefused) as hiccup:
+            log.warning("%s could not be judged: %s", position_id, hiccup)
+            await desk.clock.sleep(danger_s)
+            continue
         looks += 1
         decision = found.decision
         if isinstance(decision, (Exit, Resize)):
@@ -73,6 +83,16 @@ async def watch_position(desk: Desk, request: MonitorRequest) -> MonitorResult:
         await desk.clock.sleep(danger_s if closely else calm_s)
     status = desk.store.position(position_id).status
     return MonitorResult(position_id=position_id, status=status, looks=looks, actions=tuple(actions))
+
+
+def _only_live(desk: Desk) -> str:
+    """The one position that has not ended: one that is half-way needs a watch more than any other."""
+    found = [position.position_id for position in desk.store.positions(LIVE)]
+    if len(found) != 1:
+        raise OperatorError(
+            f"{len(found)} positions are live ({', '.join(found) or 'none'}): name the one you mean"
+        )
+    return found[0]
 
 
 async def _act(desk: Desk, watcher: Watcher, decision: Exit | Resize) -> str:
@@ -90,7 +110,7 @@ async def _act(desk: Desk, watcher: Watcher, decision: Exit | Resize) -> str:
             return f"rebalance ({decision.rule}): {resized.action}"
     except LostRace as busy:
         return f"left alone: {busy}"
-    except Retryable as hiccup:
+    except (Retryable, VenueRefused) as hiccup:
         return f"not done yet: {hiccup}"
 
 
@@ -99,15 +119,19 @@ async def _finish_interrupted(desk: Desk) -> None:
     for position in interrupted_positions(desk):
         try:
             await recover_position(desk, position.position_id)
-        except (LostRace, Retryable) as busy:
+        except (LostRace, Retryable, VenueRefused) as busy:
             log.warning("%s stays interrupted: %s", position.position_id, busy)
 
 
 async def _collect(desk: Desk) -> None:
+    """Books may wait; the watch goes on whatever they say."""
     try:
         await collect_everything(desk)
-    except Retryable as hiccup:
+    except (Retryable, VenueRefused) as hiccup:
         log.warning("collecting is put off: %s", hiccup)
+    except Bug as contradiction:
+        text = f"collected rows contradict the books: {contradiction}"
+        desk.store.alert("books contradicted", Severity.CRITICAL, text)
 
 
 def _line(position_id: str, seen: Seen, reasons: tuple[str, ...]) -> str:

@@ -53,6 +53,8 @@ async def rebalance_position(desk: Desk, request: RebalanceRequest) -> Rebalance
 async def resize(desk: Desk, position_id: str, decision: Resize, fence: Fence) -> RebalanceResult:
     """Resize both legs as planned; what could not be done is decided again from what the venues then hold."""
     position = desk.store.position(position_id)
+    if position.status is not PositionStatus.OPEN:  # decided before we were its only writer
+        return RebalanceResult(position_id=position_id, action="held", reason=f"it is {position.status} now")
     done = await resize_both(desk, position, decision.plan, f"{decision.rule}: {decision.reason}", fence)
     if not done.complete:
         return RebalanceResult(position_id=position_id, action="interrupted", reason=done.reason)

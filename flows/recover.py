@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prefect import flow
 
-from evenkeel.errors import LostRace
+from evenkeel.errors import LostRace, Retryable, VenueRefused
 from evenkeel.types import Frozen, LegSide, PositionStatus
 from flows.enter import complete_entry
 from flows.exit import close_out
@@ -22,11 +22,14 @@ class RecoverResult(Frozen):
     positions: dict[str, str]
     unfinished_intents: int
     comparison: Comparison
+    still_interrupted: tuple[str, ...] = ()
+    """Positions that are neither open nor ended: one leg may be naked until they are taken up again."""
 
     @property
     def clean(self) -> bool:
-        """No intent is open and every leg is owned."""
-        return not self.unfinished_intents and not self.comparison.unowned and not self.comparison.unreadable
+        """No intent is open, no position is half-way, and every leg is owned."""
+        open_ends = self.unfinished_intents or self.still_interrupted
+        return not open_ends and not self.comparison.unowned and not self.comparison.unreadable
 
 
 async def recover_everything(desk: Desk) -> RecoverResult:
@@ -37,12 +40,15 @@ async def recover_everything(desk: Desk) -> RecoverResult:
             positions[position.position_id] = await recover_position(desk, position.position_id)
         except LostRace as busy:
             positions[position.position_id] = f"left alone: {busy}"
+        except (Retryable, VenueRefused) as hiccup:  # the others are taken up all the same
+            positions[position.position_id] = f"not finished: {hiccup}"
     await collect_everything(desk, with_market=False)
     comparison = await compare_legs(desk)
     return RecoverResult(
         positions=positions,
         unfinished_intents=len(desk.store.unfinished_intents()),
         comparison=comparison,
+        still_interrupted=tuple(position.position_id for position in interrupted_positions(desk)),
     )
 
 
@@ -52,6 +58,7 @@ async def recover_position(desk: Desk, position_id: str) -> str:
     if position.status is PositionStatus.OPENING:
         return (await complete_entry(desk, position_id, resumed=True)).status
     async with desk.sole_writer(position_id) as fence:
+        position = desk.store.position(position_id)  # it may have moved on before we became its only writer
         if position.status is PositionStatus.OPEN:
             for side in (LegSide.SHORT, LegSide.LONG):
                 await finish_started(desk, position_id, side, fence, patience_s=90.0)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from evenkeel.errors import Retryable, VenueRefused
+from evenkeel.errors import Bug, Retryable, VenueRefused
 from evenkeel.types import Frozen, LegSide, PositionStatus
 from state.ledger_models import Severity
 from state.models import Fence, Position
 from strategy.decisions import Urgency
+from tasks.collect import collect_everything
 from tasks.desk import Desk
 from tasks.intents import NotDone, StillUnknown
 from tasks.legs import close_long, close_short
@@ -75,11 +76,22 @@ async def close_long_leg(desk: Desk, position: Position, urgency: Urgency, fence
 
 def _judge(desk: Desk, position: Position, side: LegSide, ending: object) -> LegClosing:
     leg = desk.store.leg(position.position_id, side)
-    if leg is None or not leg.is_open:
+    if (leg is None or not leg.is_open) and not isinstance(ending, StillUnknown):
         return LegClosing(flat=True)
     reason = ending.reason if isinstance(ending, (NotDone, StillUnknown)) else "only part of it is closed"
     desk.store.alert(f"{side} leg resists closing", Severity.CRITICAL, reason, subject=position.position_id)
     return LegClosing(flat=False, reason=reason)
+
+
+async def collect_last(desk: Desk, position: Position) -> None:
+    """The venues' rows up to now, before the position ends. Rows that contradict the books are for a person to judge;
+    they must not keep a position that is flat from ending. Raises Retryable, VenueRefused.
+    """
+    try:
+        await collect_everything(desk, with_market=False)
+    except Bug as contradiction:
+        text = f"collected rows contradict the books: {contradiction}"
+        desk.store.alert("books contradicted", Severity.CRITICAL, text, subject=position.position_id)
 
 
 def unfinished(desk: Desk, position_id: str) -> bool:

@@ -15,7 +15,7 @@ from strategy.breach import BreachPhase
 from strategy.decisions import Alert, Combined, combine
 from strategy.funding import apr_from_apy, hourly_rate_from_premium
 from strategy.monitor import LegReading, Readings, Tick, judge
-from strategy.rebalance import Book, drift_cost_usd_per_hour, plan_rebalance
+from strategy.rebalance import DRIFT_RULE, MARGIN_RULE, Book, drift_cost_usd_per_hour, plan_rebalance
 from tasks.desk import Desk
 from tasks.market import staking_apr
 from tasks.marks import COIN
@@ -24,7 +24,15 @@ from venues.hyperliquid.market import PerpContext
 
 T = TypeVar("T")
 WATCHED_RULES = frozenset(
-    {"carry", "liquidation:long", "liquidation:short", "price_deviation", "stale:long", "stale:short", "outage"}
+    {
+        "carry",
+        "liquidation:long",
+        "liquidation:short",
+        "price_deviation",
+        "stale:long",
+        "stale:short",
+        "outage",
+    }
     | {"missing_leg", "lst_peg", "manual"}
 )
 """Rules that are judged on every look, so that silence means that their alert is over."""
@@ -47,6 +55,11 @@ class Seen(Frozen):
     staking_apr: Decimal
     failed: tuple[VenueName, ...] = ()
 
+    @property
+    def misses_a_leg(self) -> bool:
+        """A venue answered, and shows no leg."""
+        return (self.long_read and self.long is None) or (self.short_read and self.short is None)
+
 
 class Watcher:
     """Looks at one position, tick after tick; counts failed calls in a row per venue."""
@@ -62,16 +75,24 @@ class Watcher:
         """Read, judge and remember. The bool says whether to look again soon."""
         position = self._desk.store.position(self.position_id)
         seen = await look_at(self._desk, position)
+        if seen.misses_a_leg:  # so does an old answer: what counts is a second look
+            await self._desk.clock.sleep(float(self._desk.settings.strategy.breach_poll_interval_s))
+            seen = await look_at(self._desk, position)
         for venue in VenueName:
             self._failures[venue] = self._failures.get(venue, 0) + 1 if venue in seen.failed else 0
         tick = judge(self._readings(position, seen), self._desk.settings.strategy, self._desk.settings.limits)
         decisions = [tick.combined.decision]
         book = self._book(position, seen)
+        judged = WATCHED_RULES
         if book is not None:
-            decisions.append(plan_rebalance(book, self._desk.settings.strategy, self._desk.settings.limits))
+            planned = plan_rebalance(book, self._desk.settings.strategy, self._desk.settings.limits)
+            decisions.append(planned)
+            judged = judged | {MARGIN_RULE, DRIFT_RULE}
         whole = combine(decisions)
         reasons = tuple(dict.fromkeys((*whole.reasons, *tick.combined.reasons)))
         self._remember(position, seen, tick, book)
+        speaking = [one for one in (*tick.decisions, *decisions[1:]) if isinstance(one, Alert)]
+        self._alert(position, speaking, judged)
         self._last_ms = seen.at_ms
         return seen, Combined(decision=whole.decision, reasons=reasons), tick.watch_closely
 
@@ -145,11 +166,10 @@ class Watcher:
                 store.breach_fire(position.position_id, kind, leg=side)
             else:
                 store.breach_clear(position.position_id, kind, leg=side)
-        self._alert(position, [one for one in tick.decisions if isinstance(one, Alert)])
         store.record_snapshot(_snapshot(position, seen, book))
         store.beat("monitor", {"position_id": position.position_id})
 
-    def _alert(self, position: Position, speaking: list[Alert]) -> None:
+    def _alert(self, position: Position, speaking: list[Alert], judged: frozenset[str]) -> None:
         """Raise what is new or has become critical, close what is over; what merely goes on is not written again."""
         store, subject = self._desk.store, position.position_id
         known = {row.kind: row for row in store.alerts(open_only=True) if row.subject == subject}
@@ -158,7 +178,7 @@ class Watcher:
             row = known.pop(one.rule, None)
             if row is None or (one.critical and row.severity is not Severity.CRITICAL):
                 store.alert(one.rule, severity, one.reason, subject=subject)
-        for rule in known.keys() & WATCHED_RULES:
+        for rule in known.keys() & judged:
             store.ack_alert(rule, subject=subject)
 
 

@@ -59,7 +59,7 @@ async def enter_position(desk: Desk, request: EnterRequest) -> EnterResult:
         return _refused(halt)
 
     try:
-        async with desk.sole_writer(NEW_ENTRY) as only_one:
+        async with desk.alone("entry", NEW_ENTRY) as only_one:
             market = await read_market(desk)
             plan = await choosing.choose(desk, market, wish)
             if isinstance(plan, choosing.Declined):

@@ -12,10 +12,10 @@ from decimal import Decimal
 from pathlib import Path
 
 from evenkeel.clock import Clock, SystemClock, WorldClock
-from evenkeel.errors import LostRace, OperatorError
+from evenkeel.errors import LostRace, OperatorError, Retryable, VenueRefused
 from evenkeel.settings import Settings
 from evenkeel.types import VenueName
-from state.models import Fence
+from state.models import Fence, Position
 from state.store import Store
 from venues.asgard.client import AsgardClient
 from venues.asgard.venue import AsgardVenue
@@ -54,20 +54,41 @@ class Desk:
 
     @asynccontextmanager
     async def sole_writer(self, position_id: str) -> AsyncIterator[Fence]:
-        """Hold the position's lease. Raises LostRace while another living process holds it."""
-        name = f"position:{position_id}"
+        """Hold the position's lease. Raises LostRace while another living process holds it, OperatorError with the
+        keys of other accounts than the position's: its legs would look as if they had vanished.
+        """
+        self.check_accounts(self.store.position(position_id))
+        async with self.alone(f"position:{position_id}", position_id) as fence:
+            yield fence
+
+    @asynccontextmanager
+    async def alone(self, name: str, what: str) -> AsyncIterator[Fence]:
+        """Hold a lease by its name. Raises LostRace, naming `what` is busy, while another living process holds it."""
         fence = self.store.acquire(name, _owner(), LEASE_MS) or self._take_over(name)
         if fence is None:
             holder = self.store.lease(name)
-            raise LostRace(
-                f"{position_id} is being handled by {holder.owner if holder else 'another process'}"
-            )
+            raise LostRace(f"{what} is being handled by {holder.owner if holder else 'another process'}")
         renewing = asyncio.create_task(self._keep(fence))
         try:
             yield fence
         finally:
             renewing.cancel()
             self.store.release(fence)
+
+    @property
+    def accounts(self) -> dict[str, str]:
+        """Where our legs live: the Hyperliquid account and the Solana wallet. Kept with every position."""
+        return {"hyperliquid": self.short.address, "solana": self.long.wallet}
+
+    def check_accounts(self, position: Position) -> None:
+        """Raise OperatorError where the position belongs to another account or wallet than our keys."""
+        for name, address in position.facts.get("accounts", {}).items():
+            if (ours := self.accounts[name]) != address:
+                what = "wallet" if name == "solana" else "account"
+                raise OperatorError(
+                    f"{position.position_id} belongs to the {name} {what} {address}, but the settings are those of "
+                    f"{ours}: use the key and the account that opened it"
+                )
 
     def _take_over(self, name: str) -> Fence | None:
         """Take the lease of a process of this host that is no longer alive; a fence protects us if it is."""
@@ -84,6 +105,20 @@ class Desk:
         while True:
             await asyncio.sleep(1.0)
             self.store.renew(fence, LEASE_MS)
+
+
+async def check_hands(desk: Desk) -> None:
+    """Before anything is done to positions: our keys are those of their accounts and may still act for them.
+
+    Raises OperatorError on proof of the contrary; a venue that cannot be asked now does not hold up an exit.
+    """
+    for position in desk.store.positions():
+        if position.closed_ms is None:
+            desk.check_accounts(position)
+    try:
+        await desk.short.check_agent()
+    except (Retryable, VenueRefused):
+        return
 
 
 def _owner() -> str:

@@ -35,7 +35,7 @@ async def collect_funding(desk: Desk) -> int:
     new = 0
     for payment in await desk.short.funding_payments(since_ms):
         if payment.coin == COIN:
-            owner = owner_at(positions, payment.time_ms)
+            owner = owner_at(positions, payment.hour_ms)
             new += desk.store.record_funding([payment], owner.position_id if owner else None)
     return new
 
@@ -51,7 +51,10 @@ async def collect_fills(desk: Desk) -> int:
 
 
 def owner_at(positions: list[Position], at_ms: int) -> Position | None:
-    """The position that held the short at a time: positions never overlap on one account."""
+    """The position that held the short at a time: positions never overlap on one account.
+
+    Asked with the full hour of a payment: who held then was paid, whenever the venue came to write it down.
+    """
     for position in reversed(positions):
         ended = position.closed_ms
         held = position.status is not PositionStatus.FAILED

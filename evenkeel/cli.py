@@ -7,15 +7,18 @@ import json
 import logging
 import os
 import sys
+import traceback
 from collections.abc import Callable, Coroutine
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, NoReturn, TypeVar
 
+import httpx
 import typer
 from rich.console import Console
 
-from evenkeel.errors import EvenkeelError, LostRace, OperatorError
+from evenkeel.errors import Bug, EvenkeelError, LostRace, OperatorError
+from evenkeel.prefect_server import point_prefect_at, prefect_answers
 from evenkeel.screens import (
     out,
     show_positions,
@@ -39,6 +42,8 @@ db_app = typer.Typer(help="The ledger's schema.", no_args_is_help=True)
 app.add_typer(twins_app, name="twins")
 app.add_typer(db_app, name="db")
 err = Console(stderr=True)
+prefect_gone = False
+"""Set when the Prefect server died under a flow: its client would then wait at exit, seconds for each unsent event."""
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Answer as JSON on standard output.")]
 PositionArgument = Annotated[str | None, typer.Argument(help="Position; empty: the only one it can mean.")]
@@ -57,11 +62,12 @@ def _settings() -> Settings:
     settings = load_settings()
     path = settings_path()
     if path is not None and not os.environ.get("EVENKEEL_CONFIG") and path != Path("evenkeel.toml"):
-        err.print(f"using the demo's settings, {path}; give --config PATH for others", style="dim")
+        _note(f"using the demo's settings, {path}; give --config PATH for others")
     if path is not None:
         os.environ["EVENKEEL_CONFIG"] = str(path.resolve())
     logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
+    point_prefect_at(settings.prefect.api_url)
     return settings
 
 
@@ -70,6 +76,11 @@ def _emit(as_json: bool, body: dict[str, Any], human: Callable[[], None]) -> Non
         sys.stdout.write(json.dumps(body, indent=2, default=str) + "\n")
     else:
         human()
+
+
+def _note(text: str) -> None:
+    """One line for the operator, apart from the answer."""
+    err.print(f"evenkeel: {text}", style="dim", soft_wrap=True, markup=False, highlight=False)
 
 
 def _run(work: Coroutine[Any, Any, R]) -> R:
@@ -90,23 +101,25 @@ def _decimal(name: str, text: str | None) -> Decimal | None:
 
 async def _as_flow(settings: Settings, name: str, call: Callable[[], Coroutine[Any, Any, R]]) -> R | None:
     """Run as a Prefect flow where a server answers; None where there is none, and the story is then run bare."""
-    from evenkeel.prefect_server import CLIENT_SETTINGS, prefect_answers
-
     url = settings.prefect.api_url or os.environ.get("PREFECT_API_URL", "")
     if not url:
         return None
     if not prefect_answers(url):
-        err.print(
-            f"Prefect does not answer at {url}: {name} runs without it; the ledger is complete either way"
-        )
+        _note(f"Prefect does not answer at {url}: {name} runs without it; the ledger is complete either way")
         return None
-    os.environ["PREFECT_API_URL"] = url
-    for key, value in CLIENT_SETTINGS.items():
-        os.environ.setdefault(key, value)
     from prefect import tags
 
-    with tags("evenkeel", name):
-        return await call()
+    try:
+        with tags("evenkeel", name):
+            return await call()
+    except httpx.HTTPError as error:
+        if prefect_answers(url):
+            raise
+        global prefect_gone
+        prefect_gone = True
+        raise OperatorError(
+            f"Prefect stopped answering while {name} ran; the work went on without it: `evenkeel status` says how it ended"
+        ) from error
 
 
 @app.command()
@@ -217,10 +230,11 @@ def enter(
     _decimal("--leverage", leverage), _decimal("--size", size)
     wish = {"asset": asset, "protocol": protocol, "leverage": leverage, "size_usd": size, "dry_run": dry_run}
     result = _run(actions.enter(_settings(), wish, _as_flow))
-    _emit(as_json, result, lambda: show_result("entry", result))
     planned = dry_run and any(reason.startswith("dry run:") for reason in result["reasons"])
-    if result["status"] != "OPEN" and not planned:
-        raise typer.Exit(1)
+    opened = result["status"] == "OPEN" or planned
+    _emit(as_json, result, lambda: show_result("entry", result) if opened else None)
+    if not opened:
+        _fail(f"entry {result['status']}: {'; '.join(result['reasons'])}", 1)
 
 
 @app.command("exit")
@@ -237,7 +251,7 @@ def exit_(
     result = _run(actions.exit_(_settings(), wish, _as_flow))
     _emit(as_json, result, lambda: show_result("exit", result))
     if result["status"] not in ("CLOSED", "FAILED"):
-        raise typer.Exit(1)
+        _fail(f"{result['position_id']} is still {result['status']}; run `evenkeel recover` to go on", 1)
 
 
 @app.command()
@@ -264,6 +278,8 @@ def monitor(
     """Watch a position until it is closed, or for a day."""
     from evenkeel import actions
 
+    if interval is not None and not interval > 0:
+        raise OperatorError(f"--interval {interval} must be above 0 seconds")
     result = _run(actions.monitor(_settings(), position, interval, _as_flow))
     _emit(as_json, result, lambda: out.print(f"{result['position_id']} is {result['status']}"))
 
@@ -288,8 +304,9 @@ def recover(as_json: JsonFlag = False) -> None:
 
     result = _run(actions.recover(_settings()))
     _emit(as_json, result, lambda: show_recovery(result))
+    _fail_if_unreadable(result)
     if not result["clean"]:
-        raise typer.Exit(1)
+        _fail("something is still open; run `evenkeel recover` again, or see `evenkeel status`", 1)
 
 
 @app.command()
@@ -299,6 +316,7 @@ def status(as_json: JsonFlag = False) -> None:
 
     result = _run(actions.status(_settings()))
     _emit(as_json, result, lambda: show_status(result))
+    _fail_if_unreadable(result)
 
 
 @app.command()
@@ -334,21 +352,39 @@ def report(
         raise typer.Exit(1)
 
 
+def _fail_if_unreadable(result: dict[str, Any]) -> None:
+    """A comparison with a venue that did not answer is no comparison."""
+    if result["unreadable"]:
+        _fail("; ".join(f"{venue} cannot be read: {why}" for venue, why in result["unreadable"].items()), 1)
+
+
 def main() -> None:
-    """Entry point: an error that was raised on purpose is one line on standard error and exit code 2."""
+    """Entry point. Exit codes: 0 done, 1 refused or not finished, 2 the operator must act, 3 a bug of ours.
+
+    Every failure is one line on standard error; EVENKEEL_DEBUG=1 shows where it came from.
+    """
     try:
         app()
-    except LostRace as error:
-        _fail(f"busy: {error}")
-    except EvenkeelError as error:
-        _fail(str(error))
     except KeyboardInterrupt:
         sys.exit(130)
+    except Exception as error:
+        if os.environ.get("EVENKEEL_DEBUG"):
+            traceback.print_exc()
+        if isinstance(error, LostRace):
+            _fail(f"busy: {error}")
+        if isinstance(error, EvenkeelError) and not isinstance(error, Bug):
+            _fail(str(error))
+        told = f"{error}" if isinstance(error, Bug) else type(error).__name__
+        _fail(f"a bug: {told}; run it again with EVENKEEL_DEBUG=1 to see where", 3)
 
 
-def _fail(text: str) -> None:
+def _fail(text: str, code: int = 2) -> NoReturn:
     sys.stderr.write(f"evenkeel: {' '.join(text.split())}\n")
-    sys.exit(2)
+    if prefect_gone:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 if __name__ == "__main__":

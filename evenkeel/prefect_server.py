@@ -114,6 +114,16 @@ def use_prefect(api_url: str, home: Path) -> None:
     os.environ["PREFECT_HOME"] = str(home.resolve())
 
 
+def point_prefect_at(api_url: str) -> None:
+    """For a command at the terminal. Call before anything imports Prefect, which reads its settings once: later it would
+    start a server of its own. An empty URL leaves what the environment says.
+    """
+    if api_url:
+        os.environ["PREFECT_API_URL"] = api_url
+    for key, value in (CLIENT_SETTINGS | {"PREFECT_CLIENT_MAX_RETRIES": "1"}).items():
+        os.environ.setdefault(key, value)
+
+
 def prefect_answers(api_url: str, timeout_s: float = 2.0) -> bool:
     """Whether a Prefect API is there now."""
     try:

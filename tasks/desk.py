@@ -17,6 +17,7 @@ from evenkeel.settings import Settings
 from evenkeel.types import VenueName
 from state.models import Fence, Position
 from state.store import Store
+from venues.asgard.building import Caps
 from venues.asgard.client import AsgardClient
 from venues.asgard.venue import AsgardVenue
 from venues.hyperliquid.client import HyperliquidClient
@@ -28,6 +29,9 @@ from venues.solana.keys import SolanaSigner
 from venues.solana.rpc import SolanaRpc
 
 LEASE_MS = 120_000
+HYPERLIQUID_WEIGHT_LIMIT = 1200.0
+"""Weight a minute that one IP address has; what is saved up and what is refilled must stay under it together."""
+HYPERLIQUID_LARGEST_WEIGHT = 60.0
 _LIFE = uuid.uuid4().hex[:8]
 """Tells this program's life from an earlier one that had the same process number, as in a restarted container."""
 
@@ -57,7 +61,8 @@ class Desk:
         """Hold the position's lease. Raises LostRace while another living process holds it, OperatorError with the
         keys of other accounts than the position's: its legs would look as if they had vanished.
         """
-        self.check_accounts(self.store.position(position_id))
+        if (position := self.store.find_position(position_id)) is not None:
+            self.check_accounts(position)
         async with self.alone(f"position:{position_id}", position_id) as fence:
             yield fence
 
@@ -104,7 +109,12 @@ class Desk:
         """Renew by wall time: the work inside may wait in world time, which can run faster."""
         while True:
             await asyncio.sleep(1.0)
-            self.store.renew(fence, LEASE_MS)
+            try:
+                self.store.renew(fence, LEASE_MS)
+            except Retryable:  # the database is busy: there are more than a hundred tries left
+                continue
+            except LostRace:  # whatever is written next with this fence says so
+                return
 
 
 async def check_hands(desk: Desk) -> None:
@@ -176,14 +186,18 @@ async def open_desk(settings: Settings) -> AsyncIterator[Desk]:
         settings.hyperliquid.url,
         clock,
         timeout_s=settings.hyperliquid.timeout_s,
-        budget=_budget(settings.hyperliquid.url, settings.hyperliquid.weight_per_minute, clock),
+        budget=_budget(
+            settings.hyperliquid.url,
+            settings.hyperliquid.weight_per_minute,
+            clock,
+            burst=max(
+                HYPERLIQUID_LARGEST_WEIGHT, HYPERLIQUID_WEIGHT_LIMIT - settings.hyperliquid.weight_per_minute
+            ),
+        ),
     )
-    rpc = SolanaRpc(
-        settings.solana.rpc_url,
-        clock,
-        timeout_s=settings.solana.timeout_s,
-        budget=_budget(settings.solana.rpc_url, settings.solana.requests_per_minute, clock),
-    )
+    rpc = _solana_rpc(settings, settings.solana.rpc_url, clock)
+    second_url = settings.solana.second_rpc_url
+    second_rpc = _solana_rpc(settings, second_url, clock) if second_url else None
     asgard = AsgardClient(
         settings.asgard.url,
         clock,
@@ -199,13 +213,21 @@ async def open_desk(settings: Settings) -> AsyncIterator[Desk]:
             clock,
             expires_after_ms=int(settings.hyperliquid.order_life_s * 1000),
         )
-        long = AsgardVenue(asgard, rpc, wallet, clock)
+        caps = Caps(fee_lamports=settings.limits.max_fee_lamports)
+        long = AsgardVenue(asgard, rpc, wallet, clock, second_rpc=second_rpc, caps=caps)
         yield Desk(settings, clock, store, long, short)
     finally:
         await hyperliquid.aclose()
         await rpc.close()
+        if second_rpc is not None:
+            await second_rpc.close()
         await asgard.close()
         store.close()
+
+
+def _solana_rpc(settings: Settings, url: str, clock: Clock) -> SolanaRpc:
+    budget = _budget(url, settings.solana.requests_per_minute, clock)
+    return SolanaRpc(url, clock, timeout_s=settings.solana.timeout_s, budget=budget)
 
 
 def _needed(settings: Settings, name: str) -> str:

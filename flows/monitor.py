@@ -119,7 +119,7 @@ async def _finish_interrupted(desk: Desk) -> None:
     for position in interrupted_positions(desk):
         try:
             await recover_position(desk, position.position_id)
-        except (LostRace, Retryable, VenueRefused) as busy:
+        except (LostRace, Retryable, VenueRefused, OperatorError) as busy:
             log.warning("%s stays interrupted: %s", position.position_id, busy)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prefect import flow
 
-from evenkeel.errors import LostRace, Retryable, VenueRefused
+from evenkeel.errors import LostRace, OperatorError, Retryable, VenueRefused
 from evenkeel.types import Frozen, LegSide, PositionStatus
 from flows.enter import complete_entry
 from flows.exit import close_out
@@ -40,7 +40,7 @@ async def recover_everything(desk: Desk) -> RecoverResult:
             positions[position.position_id] = await recover_position(desk, position.position_id)
         except LostRace as busy:
             positions[position.position_id] = f"left alone: {busy}"
-        except (Retryable, VenueRefused) as hiccup:  # the others are taken up all the same
+        except (Retryable, VenueRefused, OperatorError) as hiccup:  # the others are taken up all the same
             positions[position.position_id] = f"not finished: {hiccup}"
     await collect_everything(desk, with_market=False)
     comparison = await compare_legs(desk)

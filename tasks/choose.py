@@ -8,6 +8,8 @@ from typing import Any
 from evenkeel.errors import OperatorError
 from evenkeel.types import Frozen, PositionStatus
 from state.models import Fence, Position
+from strategy.decisions import Hold
+from strategy.exits import lst_peg_rule
 from strategy.scoring import Candidate, Opportunity, rank
 from strategy.sizing import OpenExposure, PositionSize, check_leverage, size_position
 from tasks.desk import Desk
@@ -140,10 +142,19 @@ async def choose(desk: Desk, market: MarketView, wish: Wish) -> EntryPlan | Decl
         failed = [check.reason for check in first.checks if not check.ok]
         label = f"{first.candidate.asset} on {first.protocol_name}"
         return Declined(reasons=tuple(f"{label}: {reason}" for reason in failed))
+    off_peg = {
+        asset: why
+        for asset in {one.candidate.asset for one in passing}
+        if (why := _off_peg(desk, market, asset))
+    }
+    passing = [one for one in passing if one.candidate.asset not in off_peg]
+    if not passing:
+        return Declined(reasons=tuple(off_peg.values()))
     chosen = passing[0]
     offer = market.offer(chosen.candidate.asset, chosen.candidate.protocol)
     assert offer is not None
     live = desk.store.positions(LIVE)
+    await desk.short.account_mode()  # with shared margin the balances below would be read as nothing
     wallet, account = await desk.long.wallet_balances(), await desk.short.account()
     sized = size_position(
         offer.asset,
@@ -163,6 +174,18 @@ async def choose(desk: Desk, market: MarketView, wish: Wish) -> EntryPlan | Decl
             reasons=(f"the Hyperliquid account already carries the short of {busy}: one at a time",)
         )
     return _plan(desk, market, offer, sized.size, chosen)
+
+
+def _off_peg(desk: Desk, market: MarketView, asset: str) -> str | None:
+    """Why this token of staked SOL is not to be bought now: what would be alarmed or closed is not entered."""
+    peg = lst_peg_rule(
+        asset,
+        market.token_prices.get(asset),
+        market.asgard_sol_price_usd,
+        market.redemption_rates.get(asset),
+        desk.settings.limits,
+    )
+    return None if isinstance(peg, Hold) else peg.reason
 
 
 def _plan(
@@ -210,6 +233,7 @@ async def write_down(desk: Desk, plan: EntryPlan, fence: Fence | None = None) ->
             "wallet_lamports": wallet.sol_lamports,
             "at_ms": desk.clock.now_ms(),
         },
+        "accounts": desk.accounts,
         "long_order": plan.long_order().model_dump(mode="json"),
         "carry_usd_per_hour": plan.carry_usd_per_hour,
         "capital_usd": plan.size.deployment_usd,

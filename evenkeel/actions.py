@@ -9,16 +9,21 @@ from typing import Any
 
 from analytics.report import Report
 from evenkeel.clock import as_datetime
+from evenkeel.errors import OperatorError
 from evenkeel.settings import Settings
 from evenkeel.types import Frozen
 from state.models import Position
 from state.store import Store
 from tasks.choose import LIVE
-from tasks.desk import Desk, make_clock, open_desk
+from tasks.desk import Desk, check_hands, make_clock, open_desk
 from tasks.recovery import Comparison, compare_legs
 
 AsFlow = Callable[[Settings, str, Callable[[], Coroutine[Any, Any, Any]]], Awaitable[Any]]
 """Runs a flow where Prefect answers, and gives None where it does not."""
+
+
+TRADING = ("exit", "rebalance", "monitor")
+"""Commands that act on a position; an entry checks its keys among its six checks."""
 
 
 async def _tell(
@@ -30,10 +35,22 @@ async def _tell(
 ) -> dict[str, Any]:
     """The flow where Prefect is there, else the bare story. The desk is opened first: bad settings never reach a flow."""
     async with open_desk(settings) as desk:
+        if name in TRADING:
+            await check_hands(desk)
         result = await as_flow(settings, name, flow)
         if result is None:
             result = await story(desk)
     return dump(result)
+
+
+def _insist_on(settings: Settings, position_id: str | None) -> None:
+    """Raise OperatorError where a position was named that the ledger does not have."""
+    store = Store.open(settings.database.url, make_clock(settings))
+    try:
+        if position_id is not None and store.find_position(position_id) is None:
+            raise OperatorError(f"no position is named {position_id!r}; `evenkeel positions` lists them")
+    finally:
+        store.close()
 
 
 def dump(result: Frozen) -> dict[str, Any]:
@@ -101,6 +118,7 @@ async def monitor(
     from flows import monitor as flow
 
     request = flow.MonitorRequest(position_id=position, interval_s=interval_s)
+    _insist_on(settings, position)
     return await _tell(
         settings,
         "monitor",
@@ -123,6 +141,7 @@ async def recover(settings: Settings) -> dict[str, Any]:
     from flows.recover import recover_everything
 
     async with open_desk(settings) as desk:
+        await check_hands(desk)
         found = await recover_everything(desk)
     return {
         "positions": found.positions,
@@ -188,6 +207,8 @@ async def report(settings: Settings, position: str | None, out_dir: Path | None)
     """The account of one position."""
     from flows.report import ReportRequest, account_for
 
+    if out_dir is not None and out_dir.exists() and not out_dir.is_dir():
+        raise OperatorError(f"--out {out_dir} is a file; give a folder for the pictures")
     async with open_desk(settings) as desk:
         request = ReportRequest(position_id=position, out_dir=None if out_dir is None else str(out_dir))
         return await account_for(desk, request)

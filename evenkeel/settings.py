@@ -17,7 +17,7 @@ from typing import Any, Literal
 from urllib.parse import urlparse
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from evenkeel.errors import OperatorError
 from strategy.limits import RiskLimits, StrategySettings
@@ -196,6 +196,8 @@ def load_settings(given: Path | None = None) -> Settings:
         return Settings(**content)
     except ValidationError as error:
         raise OperatorError(_explain(error, path)) from None
+    except SettingsError as error:
+        raise OperatorError(f"an EVENKEEL_ variable cannot be read: {error}") from None
 
 
 def _refuse_secrets(path: Path, content: dict[str, Any], section: str = "") -> None:
@@ -209,12 +211,23 @@ def _refuse_secrets(path: Path, content: dict[str, Any], section: str = "") -> N
             )
 
 
+def _safe(value: Any) -> Any:
+    """A URL without what may be secret in it: user and password, and everything behind its host (providers' keys)."""
+    if isinstance(value, str) and "://" in value:
+        scheme, _, rest = value.partition("://")
+        place, *path = rest.split("/", 1)
+        return f"{scheme}://{place.rpartition('@')[2].partition('?')[0]}{'/…' if path else ''}"
+    return value
+
+
 def _explain(error: ValidationError, path: Path | None) -> str:
     lines = []
     for problem in error.errors(include_url=False):
         name = ".".join(str(part) for part in problem["loc"]) or "settings"
         value = problem.get("input")
-        shown = "" if isinstance(value, dict) or problem["type"] == "extra_forbidden" else f" = {value!r}"
+        shown = (
+            "" if isinstance(value, dict) or problem["type"] == "extra_forbidden" else f" = {_safe(value)!r}"
+        )
         what = "no such setting" if problem["type"] == "extra_forbidden" else problem["msg"]
         what = what.removeprefix("Value error, ")
         lines.append(

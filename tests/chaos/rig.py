@@ -124,9 +124,12 @@ class Ended:
 class Command:
     """One `evenkeel …` as a process of its own."""
 
-    def __init__(self, arguments: list[str], folder: Path, name: str) -> None:
+    def __init__(
+        self, arguments: list[str], folder: Path, name: str, environment: dict[str, str] | None = None
+    ) -> None:
         self._paths = folder / f"{name}.out", folder / f"{name}.err"
-        self.process = _forkserver.Process(target=_child, args=(arguments, *map(str, self._paths)))
+        given = (arguments, *map(str, self._paths), str(folder), environment or {})
+        self.process = _forkserver.Process(target=_child, args=given)
         self.process.start()
 
     def kill(self) -> None:
@@ -151,12 +154,15 @@ class Command:
         return Ended(code, self._paths[0].read_text(), self._paths[1].read_text())
 
 
-def _child(arguments: list[str], out: str, err: str) -> None:
+def _child(arguments: list[str], out: str, err: str, folder: str, environment: dict[str, str]) -> None:
     for number, path in ((1, out), (2, err)):
         file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(file, number)
     sys.argv = ["evenkeel", *arguments]
-    os.environ.pop("EVENKEEL_CONFIG", None)
+    os.chdir(folder)
+    for name in [name for name in os.environ if name.startswith(("EVENKEEL_", "PREFECT_"))]:
+        del os.environ[name]
+    os.environ.update(environment)
     from evenkeel.cli import main
 
     try:

@@ -36,7 +36,7 @@ class EnterRequest(BaseModel):
         default=None, description="0 Marginfi, 1 Kamino, 2 Solend; empty: the best now"
     )
     leverage: str | None = Field(
-        default=None, description="whole number from 1 to 4; empty: strategy.leverage"
+        default=None, description="whole number from 2 to 4; empty: strategy.leverage"
     )
     size_usd: str | None = Field(default=None, description="notional of one leg in USD; empty: by deployment")
     dry_run: bool = Field(default=False, description="decide and check, but send nothing")

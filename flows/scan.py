@@ -19,7 +19,7 @@ class ScanRequest(BaseModel):
 
     asset: str | None = Field(default=None, description="SOL, jitoSOL, jupSOL or INF; empty: all")
     leverage: str | None = Field(
-        default=None, description="whole number from 1 to 4; empty: strategy.leverage"
+        default=None, description="whole number from 2 to 4; empty: strategy.leverage"
     )
     size_usd: str | None = Field(default=None, description="notional of one leg that costs are scored for")
 

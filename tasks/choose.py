@@ -90,6 +90,11 @@ def check_wish(desk: Desk, wish: Wish) -> None:
     leverage = check_leverage(_leverage(desk, wish), limits)
     if not leverage.ok:
         raise OperatorError(f"{leverage.reason}; choose a whole number with --leverage or strategy.leverage")
+    if _leverage(desk, wish) == 1:
+        raise OperatorError(
+            "leverage 1 borrows nothing, and Asgard opens margin positions only: choose 2 or more with --leverage or "
+            "strategy.leverage"
+        )
     if wish.size_usd is not None and wish.size_usd < limits.min_position_usd:
         raise OperatorError(
             f"size {wish.size_usd} USD is under the minimum {limits.min_position_usd} USD (notional of one leg); "

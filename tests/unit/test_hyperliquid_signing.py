@@ -6,6 +6,7 @@ import copy
 import json
 import pickle
 from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -13,7 +14,17 @@ from eth_account import Account
 from hyperliquid.utils import signing as sdk
 
 from evenkeel.errors import OperatorError
-from venues.hyperliquid.signing import HyperliquidSigner, NonceSource, is_mainnet_url, normal_address
+from evenkeel.types import IntentKind
+from venues.hyperliquid.approval import Approved
+from venues.hyperliquid.signing import (
+    HyperliquidSigner,
+    NonceSource,
+    is_mainnet_url,
+    l1_digest,
+    normal_address,
+)
+from venues.hyperliquid.validator import HyperliquidValidator, Look, Rules, Wish
+from venues.signers.local import LocalEvmKey
 
 KEY = "0x0123456789012345678901234567890123456789012345678901234567890123"
 ADDRESS = "0x14791697260e4c9a71f18484c9f997b308e59325"
@@ -173,14 +184,23 @@ class StandingClock:
 @pytest.mark.parametrize("vector", VECTORS, ids=range(len(VECTORS)))
 def test_published_vectors(vector: tuple[dict[str, Any], int, int | None, bool, str, str, int]) -> None:
     action, nonce, expires_after, mainnet, r, s, v = vector
-    signer = HyperliquidSigner.from_hex(KEY)
-    signed = signer.sign_l1(action, nonce=nonce, expires_after=expires_after, is_mainnet=mainnet)
-    assert signed == {"r": r, "s": s, "v": v}
+    digest = l1_digest(action, nonce=nonce, expires_after=expires_after, is_mainnet=mainnet)
+    signed = LocalEvmKey.from_hex(KEY).sign_digest(digest)
+    assert (hex(signed.r), hex(signed.s), signed.v) == (r, s, v)
 
 
 def test_the_body_is_recovered_to_the_signer_and_names_the_expiry() -> None:
     signer = HyperliquidSigner.from_hex(KEY)
-    body = json.loads(signer.signed_body(IOC, nonce=NONCE, expires_after=NONCE + 1, is_mainnet=False))
+    approved = HyperliquidValidator(Rules(False, ADDRESS)).judge_order(
+        IOC,
+        nonce=NONCE,
+        expires_after=NONCE + 1,
+        now_ms=NONCE,
+        wish=Wish(IntentKind.OPEN, False, Decimal("1.5"), False),
+        look=Look("SOL", 5, 2, Decimal(150), Decimal(150), Decimal(0), NONCE),
+    )
+    assert isinstance(approved, Approved)
+    body = json.loads(signer.signed_body(approved))
     assert body["vaultAddress"] is None and body["expiresAfter"] == NONCE + 1 and body["nonce"] == NONCE
     recovered = sdk.recover_agent_or_user_from_l1_action(
         body["action"], body["signature"], None, NONCE, NONCE + 1, False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from decimal import Decimal
 from typing import Any
 
@@ -23,6 +24,7 @@ from evenkeel.types import (
 )
 from venues.hyperliquid import models as m
 from venues.hyperliquid.account import HyperliquidAccount
+from venues.hyperliquid.approval import Approved, Refused
 from venues.hyperliquid.client import VENUE, HyperliquidClient
 from venues.hyperliquid.lookup import OrderLookup
 from venues.hyperliquid.market import MarketData
@@ -36,6 +38,7 @@ from venues.hyperliquid.orders import (
     order_action,
 )
 from venues.hyperliquid.signing import HyperliquidSigner, NonceSource, is_mainnet_url
+from venues.hyperliquid.validator import HyperliquidValidator, Look, Rules, Wish
 
 _LEVERAGE_ATTEMPTS = 4
 _LEVERAGE_PAUSE_S = 0.5
@@ -62,7 +65,8 @@ the order's expiry ends it."""
 class HyperliquidVenue(HyperliquidAccount):
     """`venues.protocol.LegVenue`. The signer is the account's own key or an approved agent; every question
     to the venue names the account. An order dies by itself `expires_after_ms` after signing; `grace_ms`
-    more must pass on the venue's clock before an unseen order counts as dead."""
+    more must pass on the venue's clock before an unseen order counts as dead. Every action passes the validator
+    before it is signed; without one given, the strictest bounds hold."""
 
     name = VenueName.HYPERLIQUID
     capabilities = Capabilities(can_resize=True)
@@ -77,18 +81,24 @@ class HyperliquidVenue(HyperliquidAccount):
         expires_after_ms: int = 10_000,
         grace_ms: int = 5_000,
         market: MarketData | None = None,
+        validator: HyperliquidValidator | None = None,
     ) -> None:
         super().__init__(client, account_address, clock, market)
         self._signer = signer
         self._nonces = NonceSource.shared(client.base_url, signer.address, clock)
-        self._is_mainnet = is_mainnet_url(client.base_url)
+        is_mainnet = is_mainnet_url(client.base_url)
+        self._validator = validator or HyperliquidValidator(Rules(is_mainnet, self.address))
+        rules = self._validator.rules
+        if (rules.is_mainnet, rules.account) != (is_mainnet, self.address):
+            raise Bug("the validator judges for another network or account than the venue trades on")
         self._expires_after_ms = expires_after_ms
         self._lookup = OrderLookup(client, clock, grace_ms)
 
     # --- the leg protocol ---------------------------------------------------------------------------------
 
     async def build(self, intent: IntentSpec) -> Built:
-        """Position, book, limit price and checks. `note` says what the price was judged by.
+        """Position, book, limit price and checks. `note` says what the price was judged by: the book's mid, and a
+        price that the book alone cannot move (of the oracle; to get out, the mark that comes with the position).
 
         Raises Retryable (venue unreachable, one side of the book empty), VenueRefused (size, minimum,
         nothing to reduce), OperatorError (unknown coin).
@@ -97,6 +107,11 @@ class HyperliquidVenue(HyperliquidAccount):
         asset = await self.market.asset(order.coin)
         state = await self.client.clearinghouse_state(self.address)
         book = await self.market.book(order.coin)
+        held = state.position(order.coin)
+        if order.reduce_only and held is not None:
+            fair_px = held.mark_px
+        else:
+            fair_px = (await self.market.context(order.coin)).oracle_px
         try:
             price = limit_price(order, book, asset)
         except ValueError as error:
@@ -113,6 +128,9 @@ class HyperliquidVenue(HyperliquidAccount):
             "asked_size": str(order.size),
             "limit_px": str(price),
             "reference_px": str(book.mid_px),
+            "fair_px": str(fair_px),
+            "sz_decimals": asset.sz_decimals,
+            "seen_ms": self.clock.now_ms(),
             "bid_px": str(book.best_bid_px),
             "ask_px": str(book.best_ask_px),
             "slippage_bps": str(order.slippage_bps),
@@ -131,13 +149,21 @@ class HyperliquidVenue(HyperliquidAccount):
         action = _with_cloid(built.payload, cloid)
         expires_after = now + self._expires_after_ms
         note = built.note
+        verdict = self._validator.judge_order(
+            action,
+            nonce=nonce,
+            expires_after=expires_after,
+            now_ms=now,
+            wish=_wish_of(intent),
+            look=_look_of(note),
+        )
         key = OrderKey(
             account=self.address,
             coin=note["coin"],
             cloid=cloid,
             nonce=nonce,
             expires_after=expires_after,
-            payload=self._body(action, nonce, expires_after),
+            payload=await self._signed_body(verdict),
             signer=self._signer.address,
             built_at_ms=now,
             is_buy=note["is_buy"],
@@ -205,7 +231,14 @@ class HyperliquidVenue(HyperliquidAccount):
             await self.clock.refresh()
             nonce = self._nonces.next()
             expires_after = self.clock.now_ms() + self._expires_after_ms
-            answer = await self.client.exchange(self._body(action, nonce, expires_after))
+            verdict = self._validator.judge_setting(
+                action,
+                nonce=nonce,
+                expires_after=expires_after,
+                now_ms=self.clock.now_ms(),
+                assets={asset.index: asset.coin},
+            )
+            answer = await self.client.exchange(await self._signed_body(verdict))
             if isinstance(answer, Rejected):
                 raise VenueRefused(VENUE, answer.reason)
             if isinstance(answer, Confirmed):
@@ -224,10 +257,17 @@ class HyperliquidVenue(HyperliquidAccount):
 
     # --- answers ------------------------------------------------------------------------------------------
 
-    def _body(self, action: dict[str, Any], nonce: int, expires_after: int) -> str:
-        return self._signer.signed_body(
-            action, nonce=nonce, expires_after=expires_after, is_mainnet=self._is_mainnet
-        )
+    async def _signed_body(self, verdict: Approved | Refused) -> str:
+        """The bytes to be sent for an approved action. Raises VenueRefused that names the rule, or Retryable where a
+        fresh look may pass. A key that lives elsewhere is asked in a thread: leases go on being renewed meanwhile.
+        """
+        if isinstance(verdict, Refused):
+            if verdict.again:
+                raise Retryable(f"not signed, {verdict}: build again")
+            raise VenueRefused("the validator", str(verdict))
+        if self._signer.is_remote:
+            return await asyncio.to_thread(self._signer.signed_body, verdict)
+        return self._signer.signed_body(verdict)
 
     async def _judge(self, key: OrderKey, answer: dict[str, Any]) -> Outcome[Receipt]:
         """What the answer to a first copy proves."""
@@ -251,6 +291,23 @@ class HyperliquidVenue(HyperliquidAccount):
 def _is_definite(reason: str) -> bool:
     text = reason.lower()
     return _DUPLICATE_NONCE not in text and text.startswith(_DEFINITE_REFUSALS)
+
+
+def _wish_of(intent: IntentSpec) -> Wish:
+    order = _order_of(intent)
+    return Wish(intent.kind, order.is_buy, order.size, order.reduce_only)
+
+
+def _look_of(note: dict[str, Any]) -> Look:
+    return Look(
+        coin=note["coin"],
+        asset=note["asset"],
+        sz_decimals=note["sz_decimals"],
+        mid_px=Decimal(note["reference_px"]),
+        fair_px=Decimal(note["fair_px"]),
+        szi=Decimal(note["szi_before"]),
+        seen_ms=note["seen_ms"],
+    )
 
 
 def _order_of(intent: IntentSpec) -> PerpOrder:

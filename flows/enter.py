@@ -96,7 +96,7 @@ async def complete_entry(desk: Desk, position_id: str, *, resumed: bool = False)
 
         long = await entry.open_long(desk, position, fence, resumed=resumed)
         if long.unknown:
-            return EnterResult(status="OPENING", position_id=position_id, reasons=(long.reason,))
+            return _left_open(desk, position_id, long.reason)
         if not long.held:
             await entry.abandon(desk, position, long.reason, fence)
             return EnterResult(status="FAILED", position_id=position_id, reasons=(long.reason,))
@@ -113,9 +113,15 @@ async def complete_entry(desk: Desk, position_id: str, *, resumed: bool = False)
                 return await _unwind(desk, position_id, validation.reason, fence)
             await entry.remember_entry_distances(desk, position, fence)
         except Retryable as hiccup:  # both legs are held: nothing is lost by finishing later
-            return EnterResult(status="OPENING", position_id=position_id, reasons=(str(hiccup),))
+            return _left_open(desk, position_id, str(hiccup))
         await entry.mark_open(desk, position, validation.reason, fence)
         return EnterResult(status="OPEN", position_id=position_id, reasons=(validation.reason,))
+
+
+def _left_open(desk: Desk, position_id: str, why: str) -> EnterResult:
+    """The entry waits for a venue, and a person is told: recovery and the monitor go on with it."""
+    entry.alarm_unresolved(desk, position_id, why)
+    return EnterResult(status="OPENING", position_id=position_id, reasons=(why,))
 
 
 async def _unwind(desk: Desk, position_id: str, why: str, fence: Fence) -> EnterResult:

@@ -9,6 +9,7 @@ from state.models import Fence, Position
 from strategy.decisions import Urgency
 from tasks.collect import collect_everything
 from tasks.desk import Desk
+from tasks.entry import UNRESOLVED
 from tasks.intents import NotDone, StillUnknown
 from tasks.legs import close_long, close_short
 from tasks.step import step
@@ -117,6 +118,7 @@ async def settle(desk: Desk, position: Position, fence: Fence) -> Position:
     to = PositionStatus.CLOSED if held else PositionStatus.FAILED
     for side in LegSide:
         desk.store.ack_alert(f"{side} leg resists closing", subject=position.position_id)
+    desk.store.ack_alert(UNRESOLVED, subject=position.position_id)
     return desk.store.move_position(
         position.position_id, position.status, to, note=position.close_reason or "", fence=fence
     )

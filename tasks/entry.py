@@ -215,9 +215,20 @@ async def remember_entry_distances(desk: Desk, position: Position, fence: Fence)
     desk.store.set_facts(position.position_id, {"entry_distance": distances}, fence=fence)
 
 
+UNRESOLVED = "entry unresolved"
+"""The alert of an entry that is neither open nor given up."""
+
+
+def alarm_unresolved(desk: Desk, position_id: str, why: str) -> None:
+    """Tell a person once; the alert ends with the entry."""
+    text = f"{position_id} may hold a leg and is not open yet: {why}; `evenkeel recover` or `evenkeel monitor` goes on"
+    desk.store.alert(UNRESOLVED, Severity.CRITICAL, text, subject=position_id)
+
+
 @step("mark the position open", tags=("ledger",))
 async def mark_open(desk: Desk, position: Position, why: str, fence: Fence) -> Position:
     """Both legs are held and validated: from here on the monitor watches."""
+    desk.store.ack_alert(UNRESOLVED, subject=position.position_id)
     return desk.store.move_position(
         position.position_id, PositionStatus.OPENING, PositionStatus.OPEN, note=why, fence=fence
     )
@@ -226,6 +237,7 @@ async def mark_open(desk: Desk, position: Position, why: str, fence: Fence) -> P
 @step("abandon the entry", tags=("ledger",))
 async def abandon(desk: Desk, position: Position, why: str, fence: Fence) -> Position:
     """Nothing was ever held: the entry ends as if it had not been tried."""
+    desk.store.ack_alert(UNRESOLVED, subject=position.position_id)
     return desk.store.move_position(
         position.position_id,
         PositionStatus.OPENING,

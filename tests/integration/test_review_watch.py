@@ -11,7 +11,7 @@ from flows.monitor import MonitorRequest, watch_position
 from flows.recover import recover_everything
 from state.ledger_models import Severity
 from tasks.watch import Watcher
-from tests.rig import ORDER, Rig, story_rig
+from tests.rig import OPEN_SUBMIT, ORDER, Rig, story_rig
 
 SOL_ON_KAMINO = {"asset": "SOL", "protocol": 1}
 
@@ -107,3 +107,27 @@ async def test_a_drift_that_no_order_can_mend_is_told_to_a_person(tmp_path: Path
         rig.market(sol_price=320.0)  # 0.05 SOL are an order now
         await watcher.look()
         assert not [row for row in store.alerts(open_only=True) if row.kind == "delta_drift"]
+
+
+async def test_an_entry_that_waits_for_a_venue_is_alarmed_and_watched_to_its_end(tmp_path: Path) -> None:
+    """The opening's answer is lost and the node then falls silent: the entry gives up asking, a person is told, and the
+    monitor, started without a name, takes it up.
+    """
+    async with story_rig(tmp_path) as rig:
+        rig.fault("asgard", "drop_answer", OPEN_SUBMIT)
+        silent = rig.fault("solana", "drop_request", "rpc:getSignatureStatuses", times=-1)
+        result = await rig.enter(**SOL_ON_KAMINO)
+        assert result.status == "OPENING" and silent.hits
+        [told] = [row for row in rig.desk.store.alerts(open_only=True) if row.kind == "entry unresolved"]
+        assert told.severity is Severity.CRITICAL
+
+        rig.heal()
+        await watched(rig, None, 120)
+
+        assert result.position_id is not None
+        assert rig.opened_longs() == 1
+        if rig.status(result.position_id) is PositionStatus.OPEN:
+            rig.assert_hedged()
+        else:
+            assert rig.flat
+        assert not [row for row in rig.desk.store.alerts(open_only=True) if row.kind == "entry unresolved"]

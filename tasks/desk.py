@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from decimal import Decimal
 from pathlib import Path
+from weakref import WeakKeyDictionary
 
 from evenkeel.clock import Clock, SystemClock, WorldClock
 from evenkeel.errors import LostRace, OperatorError, Retryable, VenueRefused
@@ -35,7 +36,8 @@ HYPERLIQUID_LARGEST_WEIGHT = 60.0
 _LIFE = uuid.uuid4().hex[:8]
 """Tells this program's life from an earlier one that had the same process number, as in a restarted container."""
 
-_budgets: dict[str, RateBudget] = {}
+_budgets: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, RateBudget]] = WeakKeyDictionary()
+"""By event loop and host: a budget waits on the clock of the desk that made it, which does not outlive its loop."""
 
 
 class Desk:
@@ -239,5 +241,6 @@ def _needed(settings: Settings, name: str) -> str:
 
 
 def _budget(host: str, per_minute: float, clock: Clock, burst: float | None = None) -> RateBudget:
-    """The host's budget, the same one for everything in this process."""
-    return _budgets.setdefault(host, RateBudget(clock, per_minute, burst))
+    """The host's budget, the same one for everything that runs in this event loop."""
+    mine = _budgets.setdefault(asyncio.get_running_loop(), {})
+    return mine.setdefault(host, RateBudget(clock, per_minute, burst))

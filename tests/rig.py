@@ -316,12 +316,18 @@ async def killed(story: Awaitable[Any]) -> bool:
     return False
 
 
+_stopping: list[threading.Thread] = []
+"""Threads of twins that were told to stop."""
+
+
 @contextmanager
-def _twins_in_thread(
+def twins_in_thread(
     options: TwinOptions, world: World
 ) -> Iterator[tuple[RunningTwins, asyncio.AbstractEventLoop]]:
     started: list[Any] = []
     ready = threading.Event()
+    while len(_stopping) > 2:
+        _stopping.pop(0).join(timeout=10)
 
     async def live() -> None:
         async with running_twins(options, world) as twins:
@@ -344,7 +350,9 @@ def _twins_in_thread(
         yield twins, loop
     finally:
         loop.call_soon_threadsafe(twins.stopping.set)
-        thread.join(timeout=10)
+        _stopping.append(
+            thread
+        )  # four servers take a moment to close: the next test need not wait for them here
 
 
 @asynccontextmanager
@@ -357,7 +365,7 @@ async def story_rig(
 ) -> AsyncIterator[Rig]:
     """Twins on a standing, stepped market; an upgraded ledger; one desk."""
     world = flat_world(**market)
-    with _twins_in_thread(TwinOptions(stepped=True), world) as (twins, loop):
+    with twins_in_thread(TwinOptions(stepped=True), world) as (twins, loop):
         config = write_settings(folder, twins.announcement(), STRATEGY | (strategy or {}), "")
         if limits:
             lines = "\n".join(f'{name} = "{value}"' for name, value in limits.items())

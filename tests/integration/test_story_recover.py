@@ -9,24 +9,28 @@ from typing import Any
 import pytest
 
 from evenkeel.errors import LostRace
+from evenkeel.settings import load_settings
+from evenkeel.stage import write_settings
 from evenkeel.types import IntentKind, IntentState, LegSide, PositionStatus
 from flows.enter import EnterRequest, complete_entry, enter_position
 from flows.exit import ExitRequest, exit_position
 from flows.recover import recover_everything
+from state.store import Store
 from tasks import choose as choosing
+from tasks.desk import open_desk
 from tasks.market import read_market
-from tests.rig import HOUR_MS, Rig, die, hooked, killed, story_rig
+from tests.rig import HOUR_MS, Rig, die, hooked, killed, story_rig, twins_in_thread
+from tests.worlds import flat_world
+from twins.serve import TwinOptions
 
 SOL_ON_KAMINO = {"asset": "SOL", "protocol": 1}
 LEGS = {"long": LegSide.LONG, "short": LegSide.SHORT}
 STEPS = [
     ("venue", "build", "before"),
-    ("venue", "build", "after"),
     ("venue", "sign", "after"),
     ("venue", "send", "before"),
     ("venue", "send", "after"),
     ("store", "record_signed", "after"),
-    ("store", "mark_submitting", "after"),
     ("store", "mark_submitted", "after"),
     ("store", "confirm", "before"),
     ("store", "confirm", "after"),
@@ -206,3 +210,19 @@ async def test_an_unreadable_venue_is_not_called_clean(tmp_path: Path) -> None:
         found = await rig.recovered()
         assert not found.clean and "asgard" in found.comparison.unreadable
         assert rig.desk.store.intent_counts() == {IntentState.CONFIRMED: 2}
+
+
+def test_a_desk_opened_in_a_new_event_loop_owes_nothing_to_the_old_one(tmp_path: Path) -> None:
+    """A long-lived process opens desks in loop after loop; the budget of a host must not wait on a dead one's clock."""
+
+    async def many_reads(config: Path) -> None:
+        async with open_desk(load_settings(config)) as desk:
+            for _ in range(8):
+                await desk.long.token_prices()
+
+    with twins_in_thread(TwinOptions(stepped=True), flat_world()) as (twins, _):
+        config = write_settings(tmp_path, twins.announcement(), {}, "")
+        config.write_text(config.read_text().replace("requests_per_minute = 600", "requests_per_minute = 60"))
+        Store.upgrade(load_settings(config).database.url)
+        for _ in range(2):
+            asyncio.run(many_reads(config))

@@ -201,7 +201,7 @@ def db_upgrade(as_json: JsonFlag = False) -> None:
 @app.command()
 def scan(
     asset: Annotated[str | None, typer.Option(help="SOL, jitoSOL, jupSOL or INF.")] = None,
-    leverage: Annotated[str | None, typer.Option(help="Whole number from 1 to 4.")] = None,
+    leverage: Annotated[str | None, typer.Option(help="Whole number from 2 to 4.")] = None,
     size: Annotated[str | None, typer.Option(help="Notional of one leg in USD.")] = None,
     as_json: JsonFlag = False,
 ) -> None:
@@ -219,7 +219,7 @@ def enter(
     protocol: Annotated[
         int | None, typer.Option(help="0 Marginfi, 1 Kamino, 2 Solend; empty: the best.")
     ] = None,
-    leverage: Annotated[str | None, typer.Option(help="Whole number from 1 to 4.")] = None,
+    leverage: Annotated[str | None, typer.Option(help="Whole number from 2 to 4.")] = None,
     size: Annotated[str | None, typer.Option(help="Notional of one leg in USD, at least 1,000.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Decide and check, send nothing.")] = False,
     as_json: JsonFlag = False,

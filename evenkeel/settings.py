@@ -13,10 +13,18 @@ import re
 import tomllib
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 from urllib.parse import urlparse
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from evenkeel.errors import OperatorError
@@ -24,7 +32,10 @@ from strategy.limits import RiskLimits, StrategySettings
 
 DEMO_SETTINGS = Path("out/demo/evenkeel.toml")
 HYPERLIQUID_MAINNET = "https://api.hyperliquid.xyz"
-_FORBIDDEN_IN_TOML = re.compile(r"^(key|private_key|secret|secret_key|api_key|password|mnemonic|seed)$")
+_FORBIDDEN_IN_TOML = re.compile(
+    r"^(key|private_key|secret|secret_key|api_key|password|passphrase|mnemonic|seed)$"
+)
+_CAP_ROOM = Decimal("1.05")
 _SECRET_ENV = {
     "hyperliquid": "EVENKEEL_HYPERLIQUID_KEY",
     "solana": "EVENKEEL_SOLANA_KEY",
@@ -35,7 +46,9 @@ _SECRET_ENV = {
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    @field_validator("url", "rpc_url", "second_rpc_url", "world_url", "api_url", check_fields=False)
+    @field_validator(
+        "url", "rpc_url", "second_rpc_url", "world_url", "api_url", "kms_endpoint_url", check_fields=False
+    )
     @classmethod
     def _is_url(cls, value: str) -> str:
         parsed = urlparse(value)
@@ -114,6 +127,58 @@ class Staking(_Section):
         return Decimal(getattr(self, asset, 0))
 
 
+class KeySource(_Section):
+    """Where a signing key is, if not in its environment variable or `key_file`: an encrypted keystore, or AWS KMS."""
+
+    keystore_file: Path | None = None
+    passphrase_file: Path | None = None
+    """Of the keystore, where the passphrase is not in `EVENKEEL_HYPERLIQUID_PASSPHRASE` or `EVENKEEL_SOLANA_PASSPHRASE`."""
+    kms_key_id: str = ""
+    """Id, ARN or alias. Needs the extra `kms`."""
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if self.keystore_file and self.kms_key_id:
+            raise ValueError("names a keystore_file and a kms_key_id: keep one")
+        return self
+
+
+class Signers(_Section):
+    """Who signs. The trading host needs an agent's key of the Hyperliquid account, never the account's own."""
+
+    hyperliquid: KeySource = KeySource()
+    solana: KeySource = KeySource()
+    allow_master_key: bool = False
+    """Trade with the account's own key, which could also withdraw, instead of an agent's."""
+    kms_region: str = ""
+    kms_endpoint_url: str = ""
+    kms_timeout_s: float = Field(default=5.0, gt=0, le=30)
+
+
+class Safety(_Section):
+    """What may be signed at all: the last bounds, after everything that the strategy has decided."""
+
+    withdrawal_hyperliquid: tuple[str, ...] = ()
+    """Addresses that may receive USDC from the Hyperliquid account; empty: nothing is ever withdrawn."""
+    max_withdrawal_usd: Decimal = Field(default=Decimal(0), ge=0)
+    max_order_usd: Decimal | None = Field(default=None, gt=0)
+    """Most notional of one opening order on Hyperliquid; unset: 1.1 times `limits.max_position_usd`."""
+    max_short_usd: Decimal | None = Field(default=None, gt=0)
+    """Most notional short there altogether; unset: 1.1 times `limits.max_total_exposure_usd`."""
+    entry_gap: Decimal = Field(default=Decimal("0.02"), gt=0, lt=1)
+    """How far a limit price may be from the oracle's, for the worse."""
+    exit_gap: Decimal = Field(default=Decimal("0.10"), gt=0, lt=1)
+    """The same from the mark price when getting out: wider, because an exit must not fail in the market it is for."""
+
+    @field_validator("withdrawal_hyperliquid")
+    @classmethod
+    def _are_addresses(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for one in value:
+            if not re.fullmatch(r"0x[0-9a-fA-F]{40}", one):
+                raise ValueError(f"{one!r} is not 0x followed by 40 hex digits")
+        return tuple(one.lower() for one in value)
+
+
 class PrefectSettings(_Section):
     """The Prefect API; empty means `PREFECT_API_URL`, and without either the flows run bare."""
 
@@ -134,6 +199,8 @@ class Settings(BaseSettings):
     asgard: Asgard = Asgard()
     prefect: PrefectSettings = PrefectSettings()
     staking: Staking = Staking()
+    signers: Signers = Signers()
+    safety: Safety = Safety()
     strategy: StrategySettings = StrategySettings()
     limits: RiskLimits = RiskLimits()
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
@@ -149,6 +216,35 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """The environment wins over the file (whose content is passed at construction)."""
         return env_settings, init_settings
+
+    @model_validator(mode="after")
+    def _caps_leave_room(self) -> Self:
+        """A cap below the strategy's own limit would stop the short after the long has been opened."""
+        for cap, limit in (
+            ("max_order_usd", "max_position_usd"),
+            ("max_short_usd", "max_total_exposure_usd"),
+        ):
+            given, needed = getattr(self.safety, cap), getattr(self.limits, limit) * _CAP_ROOM
+            if given is not None and given < needed:
+                raise ValueError(
+                    f"safety.{cap} {given} must be at least {needed:f}, {_CAP_ROOM} times limits.{limit}"
+                )
+        return self
+
+    def passphrase(self, name: Literal["hyperliquid", "solana"]) -> SecretStr | None:
+        """Of a keystore: from `EVENKEEL_<NAME>_PASSPHRASE`, else from the file the settings name, else None."""
+        variable = f"EVENKEEL_{name.upper()}_PASSPHRASE"
+        if value := os.environ.get(variable, ""):
+            return SecretStr(value)
+        path = getattr(self.signers, name).passphrase_file
+        if path is None:
+            return None
+        try:
+            return SecretStr(path.expanduser().read_text().rstrip("\r\n"))
+        except OSError as error:
+            raise OperatorError(
+                f"the passphrase file of {name}, {path}, cannot be read ({error.strerror}); fix the path or set {variable}"
+            ) from error
 
     def secret(self, name: Literal["hyperliquid", "solana", "asgard"]) -> SecretStr | None:
         """The secret of a venue from its environment variable, else from the file the settings name, else None."""

@@ -110,12 +110,12 @@ class ShortFill(Frozen):
 
 
 class GasCost(Frozen):
-    """Lamports paid by a transaction that is not a `LongEvent` (failed, or account set-up), at that
-    moment's SOL price."""
+    """Lamports paid beside the `LongEvent`s (failed transactions, account set-up; below zero: rent that came
+    back), at that moment's SOL price."""
 
     ref: str
     at_ms: int
-    gas_lamports: int = Field(default=0, ge=0)
+    gas_lamports: int = 0
     tip_lamports: int = Field(default=0, ge=0)
     sol_price_usd: Decimal = Field(gt=0)
 

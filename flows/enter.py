@@ -107,6 +107,8 @@ async def complete_entry(desk: Desk, position_id: str, *, resumed: bool = False)
 
         try:
             validation = await entry.validate(desk, position)
+            if validation.verdict is Verdict.UNRESOLVED:
+                return _left_open(desk, position_id, validation.reason)
             if validation.verdict is Verdict.REBALANCE:
                 await level_short(desk, position, validation.reason, fence)
             elif validation.verdict is Verdict.UNWIND:

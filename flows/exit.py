@@ -6,7 +6,7 @@ from prefect import flow
 from pydantic import BaseModel, Field
 
 from evenkeel.errors import OperatorError
-from evenkeel.types import Frozen, PositionStatus
+from evenkeel.types import Frozen, LegSide, PositionStatus
 from flows.running import desk_for_run
 from state.models import Fence
 from strategy.decisions import Urgency
@@ -45,19 +45,30 @@ async def exit_position(desk: Desk, request: ExitRequest) -> ExitResult:
         return await close_out(desk, position_id, request.reason, urgency, fence)
 
 
-async def close_out(desk: Desk, position_id: str, why: str, urgency: Urgency, fence: Fence) -> ExitResult:
+async def close_out(
+    desk: Desk,
+    position_id: str,
+    why: str,
+    urgency: Urgency,
+    fence: Fence,
+    first: LegSide | None = None,
+) -> ExitResult:
     """Both legs flat, or as far as the venues let us get now; whatever is left is tried again by recovery.
 
     The short goes first because it is the leg that a rise liquidates. If it resists for a minute the long is closed all
-    the same: one leg alone is worse than none.
+    the same: one leg alone is worse than none. `first` names another order: the leg in danger, or the one in reach.
     """
     position = await closing.start_closing(desk, position_id, why, fence)
     if position.status in ENDED:
         return ExitResult(status=position.status, position_id=position_id, reasons=("it has ended already",))
     reasons: list[str] = []
     for _ in range(closing.ROUNDS):
-        short = await closing.close_short_leg(desk, position, urgency, fence)
-        long = await closing.close_long_leg(desk, position, urgency, fence)
+        if first is LegSide.LONG:
+            long = await closing.close_long_leg(desk, position, urgency, fence)
+            short = await closing.close_short_leg(desk, position, urgency, fence)
+        else:
+            short = await closing.close_short_leg(desk, position, urgency, fence)
+            long = await closing.close_long_leg(desk, position, urgency, fence)
         if short.flat and long.flat and not closing.unfinished(desk, position_id):
             await closing.collect_last(desk, position)
             ended = await closing.settle(desk, position, fence)

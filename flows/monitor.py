@@ -101,9 +101,8 @@ async def _act(desk: Desk, watcher: Watcher, decision: Exit | Resize) -> str:
     try:
         async with desk.sole_writer(position_id) as fence:
             if isinstance(decision, Exit):
-                done = await close_out(
-                    desk, position_id, f"{decision.rule}: {decision.reason}", decision.urgency, fence
-                )
+                why = f"{decision.rule}: {decision.reason}"
+                done = await close_out(desk, position_id, why, decision.urgency, fence, decision.first_leg)
                 return f"exit ({decision.rule}): {done.status}"
             resized = await resize(desk, position_id, decision, fence)
             watcher.forget_drift()

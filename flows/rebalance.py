@@ -42,7 +42,9 @@ async def rebalance_position(desk: Desk, request: RebalanceRequest) -> Rebalance
             return await resize(desk, position_id, decision, fence)
     if isinstance(decision, Exit):
         async with desk.sole_writer(position_id) as fence:
-            closed = await close_out(desk, position_id, decision.reason, decision.urgency, fence)
+            closed = await close_out(
+                desk, position_id, decision.reason, decision.urgency, fence, decision.first_leg
+            )
             return RebalanceResult(
                 position_id=position_id, action=closed.status.lower(), reason=decision.reason
             )

@@ -19,6 +19,9 @@ from tasks.desk import Desk
 from tasks.marks import COIN, Mark, read_mark
 from tasks.step import step
 
+LATE_STAMP_MS = 2 * 3_600_000
+"""A settlement may be stamped minutes after its hour: whose it is goes by the hour."""
+
 KINDS = {IntentKind.OPEN: "open", IntentKind.CLOSE: "close", IntentKind.RESIZE: "resize"}
 
 
@@ -53,46 +56,46 @@ def long_events(desk: Desk, position_id: str) -> list[LongEvent]:
 
 
 def short_fills(desk: Desk, position_id: str) -> list[ShortFill]:
-    """The perpetual's fills, each with the mid on which its order was decided."""
-    return [
-        ShortFill(
-            fill=fill,
-            reference_price_usd=Decimal(receipt.detail["reference_px"]),
-            index_price_usd=Mark.model_validate(receipt.detail["mark"]).sol_price_usd,
-        )
-        for _, receipt in confirmed(desk, position_id, LegSide.SHORT)
-        for fill in receipt.fills
-    ]
+    """Every fill of the perpetual that belongs to the position, each with the mid on which its order was decided.
+
+    A fill without an order of ours (liquidation, auto-deleveraging) was decided by nobody: its own price stands in.
+    """
+    decided: dict[str, tuple[Decimal, Decimal]] = {}
+    for _, receipt in confirmed(desk, position_id, LegSide.SHORT):
+        index = Mark.model_validate(receipt.detail["mark"]).sol_price_usd
+        decided |= {fill.fill_id: (Decimal(receipt.detail["reference_px"]), index) for fill in receipt.fills}
+    found = []
+    for row in desk.store.fills_of(position_id):
+        if row.venue is VenueName.HYPERLIQUID:
+            reference, index = decided.get(row.fill_id, (row.price_usd, row.price_usd))
+            found.append(ShortFill(fill=row.fill, reference_price_usd=reference, index_price_usd=index))
+    return found
 
 
 async def other_gas(desk: Desk, position: Position) -> list[GasCost]:
-    """Lamports that no booked change explains: transactions that landed and failed, and rent of accounts opened."""
+    """Lamports beside the booked gas and tips: transactions that landed and failed, rent paid or returned.
+
+    What each of our transactions took from the wallet is read from the chain; what the books explain is left out.
+    """
     costs: list[GasCost] = []
-    price = position.ref_long_price_usd or Decimal(1)
-    rent, ref, at_ms = 0, "", position.created_ms
     for intent in desk.store.intents_of(position.position_id):
         if intent.leg is not LegSide.LONG:
             continue
+        taken, at_ms = 0, intent.created_ms
         for attempt in desk.store.attempts_of(intent.intent_id):
-            if attempt.is_dead and attempt.sent_ms is not None:
-                for signature in attempt.key.get("signatures", []):
-                    landed = await desk.long.rpc.get_transaction(signature)
-                    if landed is not None:
-                        fee = int(landed["meta"]["fee"])
-                        costs.append(
-                            GasCost(
-                                ref=signature, at_ms=attempt.sent_ms, gas_lamports=fee, sol_price_usd=price
-                            )
-                        )
-    for _, receipt in confirmed(desk, position.position_id, LegSide.LONG):
-        assert receipt.lending is not None
-        delta = int(receipt.detail.get("wallet_lamports_delta", 0))
-        rent -= delta + receipt.lending.gas_lamports + receipt.lending.tip_lamports
-        if not ref:
-            ref, at_ms = f"rent:{receipt.ref}", receipt.settled_ms
-            price = Mark.model_validate(receipt.detail["mark"]).sol_price_usd
-    if rent > 0:
-        costs.append(GasCost(ref=ref, at_ms=at_ms, gas_lamports=rent, sol_price_usd=price))
+            for signature in attempt.key.get("signatures", []) if attempt.sent_ms is not None else []:
+                landed = await desk.long.rpc.get_transaction(signature)
+                if landed is not None:
+                    taken += int(landed["meta"]["preBalances"][0]) - int(landed["meta"]["postBalances"][0])
+        price = position.ref_long_price_usd or Decimal(1)
+        if intent.state is IntentState.CONFIRMED:
+            receipt = Receipt.model_validate(intent.result)
+            assert receipt.lending is not None
+            taken -= receipt.lending.gas_lamports + receipt.lending.tip_lamports
+            at_ms, price = receipt.settled_ms, Mark.model_validate(receipt.detail["mark"]).sol_price_usd
+        if taken:
+            ref = f"beside:{intent.intent_id}"
+            costs.append(GasCost(ref=ref, at_ms=at_ms, gas_lamports=taken, sol_price_usd=price))
     return costs
 
 
@@ -258,12 +261,15 @@ def _flow(kind: str, usdc: Decimal | None, delta: dict[str, Any]) -> Decimal:
 async def compare_ledgers(desk: Desk, position: Position) -> tuple[list[Difference], int]:
     """Funding payments and perpetual fills of the position's life against the venue's own rows."""
     start, end = position.created_ms, position.closed_ms or desk.clock.now_ms()
+    late_ms = end + LATE_STAMP_MS
     booked_funding = desk.store.funding_payments(position_id=position.position_id)
     booked_fills = [
         row.fill for row in desk.store.fills_of(position.position_id) if row.venue is VenueName.HYPERLIQUID
     ]
     funding: list[FundingPayment] = [
-        row for row in await desk.short.funding_payments(start, end) if row.coin == COIN
+        row
+        for row in await desk.short.funding_payments(start, late_ms)
+        if row.coin == COIN and start <= row.hour_ms <= end
     ]
     fills: list[Fill] = [row for row in await desk.short.fills(start, end) if row.asset == COIN]
     differences = compare_funding(booked_funding, funding) + compare_fills(booked_fills, fills)

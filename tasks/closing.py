@@ -12,6 +12,7 @@ from tasks.desk import Desk
 from tasks.entry import UNRESOLVED
 from tasks.intents import NotDone, StillUnknown
 from tasks.legs import close_long, close_short
+from tasks.marks import COIN
 from tasks.step import step
 
 ROUNDS = 4
@@ -102,10 +103,11 @@ def unfinished(desk: Desk, position_id: str) -> bool:
 
 @step("settle", tags=("ledger",), retries=3)
 async def settle(desk: Desk, position: Position, fence: Fence) -> Position:
-    """Both legs are flat: note what the venues hold now, and end the position.
+    """Both legs are flat by the books, and both venues say so too: note what they hold now, and end the position.
 
     A position that never held anything ends FAILED; one that did ends CLOSED. Margin stays on its venue (deviation 21).
     """
+    await _insist_on_flat_venues(desk, position)
     wallet, account = await desk.long.wallet_balances(), await desk.short.account()
     after = {
         "hyperliquid_usd": account.account_value_usd,
@@ -122,3 +124,19 @@ async def settle(desk: Desk, position: Position, fence: Fence) -> Position:
     return desk.store.move_position(
         position.position_id, position.status, to, note=position.close_reason or "", fence=fence
     )
+
+
+async def _insist_on_flat_venues(desk: Desk, position: Position) -> None:
+    """A person is told at once where a venue still holds what our books call closed; the position ends all the same,
+    because its books are complete and what is left belongs to nobody's order.
+    """
+    pdas = {
+        (int(leg.protocol or 0), leg.ref)
+        for leg in desk.store.legs(position.position_id)
+        if leg.side is LegSide.LONG
+    }
+    held = [view.ref for view in await desk.long.legs(known_pdas=pdas) if (view.protocol, view.ref) in pdas]
+    held += [view.ref for view in await desk.short.legs() if view.ref == COIN]
+    if held:
+        text = f"{position.position_id} is closed in our books, yet the venues still hold {', '.join(held)}"
+        desk.store.alert("unowned leg", Severity.CRITICAL, text, subject=position.position_id)

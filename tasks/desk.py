@@ -29,7 +29,7 @@ from venues.ratebudget import RateBudget
 from venues.solana.keys import SolanaSigner
 from venues.solana.rpc import SolanaRpc
 
-LEASE_MS = 120_000
+LEASE_MS = 30_000
 HYPERLIQUID_WEIGHT_LIMIT = 1200.0
 """Weight a minute that one IP address has; what is saved up and what is refilled must stay under it together."""
 HYPERLIQUID_LARGEST_WEIGHT = 60.0

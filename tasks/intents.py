@@ -121,7 +121,8 @@ async def _ask(
     attempt = desk.store.live_attempt(intent.intent_id)
     if attempt is None:
         raise Bug(f"intent {intent.intent_id} is {intent.state} without an attempt to ask about")
-    signed = live or Signed(key=attempt.key, wire=None)
+    # Bytes of an earlier attempt must not stand for this one.
+    signed = live if live is not None and live.key == attempt.key else Signed(key=attempt.key, wire=None)
     resend_at_ms = 0
     while True:
         found = await venue.find(spec, signed)

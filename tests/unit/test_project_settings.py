@@ -66,9 +66,12 @@ def test_the_runbook_explains_every_alert_and_every_rule() -> None:
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_documents_name_only_commands_that_exist(document: Path) -> None:
-    command = get_command(app)
-    known = set(command.commands)  # type: ignore[attr-defined]
-    named = set(re.findall(r"(?:^|`|\$ )evenkeel ([a-z]+)", document.read_text(), re.MULTILINE))
+    known = set(get_command(app).commands)  # type: ignore[attr-defined]
+    text = document.read_text()
+    blocks = "\n".join(re.findall(r"```\n(.*?)```", text, re.DOTALL))
+    named = set(re.findall(r"^evenkeel ([a-z]+)", blocks, re.MULTILINE)) | set(
+        re.findall(r"`evenkeel ([a-z]+)", text)
+    )
     assert named <= known, f"{document.name} names commands that do not exist: {sorted(named - known)}"
 
 
@@ -80,5 +83,5 @@ def test_documents_name_only_settings_that_exist() -> None:
     }
     for document in DOCUMENTS:
         for section, name in re.findall(r"`([a-z]+)\.([a-z_A-Z]+)`", document.read_text()):
-            if section in sections:
+            if section in sections and name not in ("py", "yaml"):
                 assert name in sections[section], f"{document.name}: {section}.{name} is no setting"

@@ -172,8 +172,8 @@ def test_ranking_lists_everyone_and_breaks_ties_by_protocol() -> None:
         (1, True),
         (2, True),
         (0, True),
-        (3, False),
         (1, False),
+        (3, False),  # a market that is not open comes last, however well it would pay
     ]
     winner = best(ranked)
     assert winner is not None and winner.protocol_name == "Marginfi"

@@ -22,7 +22,7 @@ from twins.http import served
 from twins.solana.chain import SolanaChain
 from twins.solana.rpc import SolanaTwin
 from twins.world import World
-from venues.asgard.building import Caps
+from venues.asgard.approving import PriceSource
 from venues.asgard.client import AsgardClient
 from venues.asgard.mints import INF, USDC, token
 from venues.asgard.models import PositionRecord
@@ -30,6 +30,7 @@ from venues.asgard.orders import AsgardOrder, CloseLong, OpenLong
 from venues.asgard.venue import AsgardVenue
 from venues.solana.keys import SolanaSigner
 from venues.solana.rpc import SolanaRpc
+from venues.solana.rules import Rules
 
 START_USDC = 20_000
 
@@ -140,6 +141,15 @@ def _number(value: Any) -> Any:
         return value
 
 
+def world_price(world: World) -> PriceSource:
+    """What another venue would say that SOL costs."""
+
+    async def price() -> Decimal:
+        return Decimal(str(world.sol_price()))
+
+    return price
+
+
 @asynccontextmanager
 async def bench(
     *, api_key: str | None = "key", patience_s: float = 20.0, fee_cap: int = 10_000_000
@@ -159,7 +169,8 @@ async def bench(
             SolanaRpc(rpc_url, clock, timeout_s=10),
             SolanaSigner(keypair),
             clock,
-            caps=Caps(fee_lamports=fee_cap),
+            sol_price=world_price(world),
+            rules=Rules(fee_cap_lamports=fee_cap),
             patience_s=patience_s,
         )
         await clock.sleep(20)  # balances just put there become visible at every commitment

@@ -48,6 +48,8 @@ def books_agree(receipt: Receipt, truth: dict) -> None:
 @pytest.mark.parametrize("asset", ["SOL", "jitoSOL"])
 async def test_the_whole_life_of_a_position(asset: str) -> None:
     async with bench() as b:
+        if asset == "jitoSOL":
+            b.put_stake_pool(asset, total=1_220_000_000, supply=1_000_000_000)
         before = await b.venue.wallet_balances()
         opened = await b.run(await b.open_order(asset=asset, jito_tip_lamports=10_000))
         assert isinstance(opened, Confirmed), opened

@@ -27,11 +27,9 @@ from twins.world import World
 from venues.asgard.mints import TOKENS, USDC
 from venues.solana.confirm import Confirmer, Dead, Landed, Payload
 from venues.solana.fees import Urgency, quote
-from venues.solana.keys import SolanaSigner
 from venues.solana.rpc import SolanaRpc
 from venues.solana.slots import measure_slot_time_ms
 from venues.solana.tokens import check_mints, token_account_rent, token_balance
-from venues.solana.transactions import sign_ours
 
 SOL_LAMPORTS = 10**9
 BROKEN = ["drop_answer", "drop_request", "http_500", "http_500_after", "http_429", "garbage"]
@@ -62,7 +60,7 @@ class Bench:
     clock: StepClock
     rpc: SolanaRpc
     confirmer: Confirmer
-    signer: SolanaSigner
+    key: Keypair
     wallet: Pubkey
 
     async def transfer(self, lamports: int = 1_000_000) -> tuple[VersionedTransaction, Pubkey, int]:
@@ -72,7 +70,7 @@ class Bench:
         pay = transfer(TransferParams(from_pubkey=self.wallet, to_pubkey=to, lamports=lamports))
         budget = [set_compute_unit_limit(10_000), set_compute_unit_price(5_000)]
         message = MessageV0.try_compile(self.wallet, [*budget, pay], [], Hash.from_string(latest.blockhash))
-        tx = sign_ours(VersionedTransaction.populate(message, [Signature.default()]), self.signer)
+        tx = VersionedTransaction(message, [self.key])
         return tx, to, await self.confirmer.height_limit()
 
     def landed(self) -> int:
@@ -90,7 +88,7 @@ async def bench() -> AsyncIterator[Bench]:
     async with served(app) as url:
         clock = StepClock(world)
         rpc = SolanaRpc(url, clock, timeout_s=5)
-        yield Bench(world, chain, faults, clock, rpc, Confirmer(rpc, clock), SolanaSigner(key), key.pubkey())
+        yield Bench(world, chain, faults, clock, rpc, Confirmer(rpc, clock), key, key.pubkey())
         await rpc.close()
 
 

@@ -9,38 +9,29 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from solders.transaction import VersionedTransaction
-
 from evenkeel.errors import Retryable, VenueRefused
 from evenkeel.types import Signed
 from venues.asgard.client import BuildBlob
 from venues.asgard.models import LivePosition, PositionRecord
-from venues.asgard.orders import AddCollateral, AsgardOrder, CloseLong, OpenLong, RepayDebt
+from venues.asgard.orders import AsgardOrder, CloseLong, OpenLong
+from venues.solana.approval import Refused
 from venues.solana.keys import SolanaSigner
-from venues.solana.transactions import Cost, UnsafeBuild, check, check_cost, decode_strict, sign_ours
+from venues.solana.lookup import ChainView
+from venues.solana.rules import Expectation, Rules
+from venues.solana.transactions import UnsafeBuild, sign_approved
+from venues.solana.validator import Verdict, judge
 
 MAX_BUILD_AGE_MS = 10_000
 """150 blocks may be half a minute of life, counted from when the *builder* fetched the blockhash."""
 
 
 @dataclass(frozen=True, slots=True)
-class Caps:
-    """Lamports a whole build may cost us in fees and in tips; a larger tip passes only where the order asks
-    for it.
-    """
-
-    fee_lamports: int = 10_000_000
-    tip_lamports: int = 1_000_000
-
-
-@dataclass(frozen=True, slots=True)
 class AsgardBuild:
-    """An unsigned build that passed every check. `record` is the database row of the position it changes."""
+    """An unsigned build that passed every rule. `record` is the database row of the position it changes."""
 
     order: AsgardOrder
     blob: BuildBlob
-    transactions: list[VersionedTransaction]
-    cost: Cost
+    verdict: Verdict
     lvbh_max: int
     built_at_ms: int
     position_pda: str | None
@@ -48,7 +39,7 @@ class AsgardBuild:
     record: PositionRecord | None
 
     def __repr__(self) -> str:
-        return f"AsgardBuild({self.order.op}, {len(self.transactions)} transactions, {self.blob!r})"
+        return f"AsgardBuild({self.order.op}, {len(self.verdict.approved)} transactions, {self.blob!r})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,21 +56,20 @@ class SignedBuild:
         return f"SignedBuild({len(self.raws)} transactions)"
 
 
-def checked(
-    order: AsgardOrder,
-    blob: BuildBlob,
-    signer: SolanaSigner,
-    caps: Caps,
-) -> tuple[list[VersionedTransaction], Cost]:
-    """Decode and judge *all* transactions before any is signed. Raises `UnsafeBuild`."""
-    transactions = [decode_strict(encoded) for encoded in blob.encoded]
-    for transaction in transactions:
-        check(transaction, signer.pubkey)
-    cost = check_cost(transactions, caps.fee_lamports, max(caps.tip_lamports, order.jito_tip_lamports))
+def judged(
+    order: AsgardOrder, blob: BuildBlob, expectation: Expectation, view: ChainView, rules: Rules
+) -> Verdict:
+    """The verdict on *all* transactions, before any is signed. Raises `UnsafeBuild` naming the rule."""
+    verdict = judge(blob.encoded, expectation, view, rules)
+    if isinstance(verdict, Refused):
+        raise UnsafeBuild.of(verdict)
     hinted = blob.hint("positionPDA", "positionPda")
-    if not isinstance(order, OpenLong) and hinted is not None and hinted != order.position_pda:
-        raise UnsafeBuild(f"it is for position {hinted}, asked for {order.position_pda}")
-    return transactions, cost
+    wanted = verdict.position if isinstance(order, OpenLong) else order.position_pda
+    if hinted is not None and wanted is not None and hinted != str(wanted):
+        raise UnsafeBuild(
+            f"rule position: it is said to be for {hinted}, its transactions are for {wanted}", "position"
+        )
+    return verdict
 
 
 def expected_amounts(order: AsgardOrder) -> dict[str, str]:
@@ -95,10 +85,8 @@ def signed_build(build: AsgardBuild, signer: SolanaSigner, now_ms: int, wallet: 
     age = now_ms - build.built_at_ms
     if age > MAX_BUILD_AGE_MS:
         raise Retryable(f"the build is {age} ms old, the limit is {MAX_BUILD_AGE_MS} ms: build again")
-    signed = [sign_ours(transaction, signer) for transaction in build.transactions]
+    signed = [sign_approved(approved, signer) for approved in build.verdict.approved]
     signatures = [str(transaction.signatures[0]) for transaction in signed]
-    if len(set(signatures)) != len(signatures):
-        raise UnsafeBuild("it holds the same transaction twice")
     raws = [bytes(transaction) for transaction in signed]
     order = build.order
     key = {
@@ -109,7 +97,7 @@ def signed_build(build: AsgardBuild, signer: SolanaSigner, now_ms: int, wallet: 
         "protocol": order.protocol,
         "asset": order.asset,
         "built_at_ms": build.built_at_ms,
-        "tip_lamports": build.cost.tip_lamports,
+        "tip_lamports": build.verdict.tip_lamports,
         "before": _before(build.before),
     }
     encoded = [base64.b64encode(raw).decode() for raw in raws]
@@ -150,10 +138,3 @@ def submit_body(build: AsgardBuild, encoded: list[str], wallet: str) -> dict[str
         if value is not None:
             body[name] = value
     return body
-
-
-def wallet_outlay_usdc(order: AsgardOrder) -> Decimal:
-    """USDC that must be in the wallet before the order, in whole tokens."""
-    if isinstance(order, OpenLong | AddCollateral):
-        return order.collateral_usdc
-    return order.repay_usdc if isinstance(order, RepayDebt) else Decimal(0)

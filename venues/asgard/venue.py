@@ -20,16 +20,10 @@ from evenkeel.types import (
     Unknown,
     VenueName,
 )
-from venues.asgard.building import (
-    AsgardBuild,
-    Caps,
-    SignedBuild,
-    checked,
-    expected_amounts,
-    signed_build,
-    wallet_outlay_usdc,
-)
+from venues.asgard.approving import Approver, PriceSource
+from venues.asgard.building import AsgardBuild, SignedBuild, expected_amounts, signed_build
 from venues.asgard.client import AsgardClient
+from venues.asgard.expecting import outlay_usdc
 from venues.asgard.legs import asset_of, leg_view
 from venues.asgard.mints import BY_MINT, SOL, TOKENS, USDC
 from venues.asgard.models import RESIZABLE, PositionRecord, Protocol, Strategy
@@ -39,6 +33,7 @@ from venues.asgard.redemption import OnChainRedemption, RedemptionSource
 from venues.solana.confirm import Confirmer, Payload
 from venues.solana.keys import SolanaSigner
 from venues.solana.rpc import SolanaRpc
+from venues.solana.rules import Rules
 from venues.solana.tokens import LAMPORTS_PER_SOL, check_mints, to_tokens, token_balance
 
 MARKETS_TTL_MS = 300_000
@@ -67,18 +62,22 @@ class AsgardVenue:
         signer: SolanaSigner,
         clock: Clock,
         *,
+        sol_price: PriceSource,
         second_rpc: SolanaRpc | None = None,
         redemption: RedemptionSource | None = None,
-        caps: Caps | None = None,
+        rules: Rules | None = None,
         patience_s: float = 20.0,
     ) -> None:
+        """`sol_price`: USD per SOL from a source that is not Asgard; every swap is held against it before we sign."""
         self.client = client
         self.rpc = rpc
         self.redemption: RedemptionSource = redemption or OnChainRedemption(rpc)
         self.wallet = str(signer.pubkey)
         self._signer = signer
         self._clock = clock
-        self._caps = caps or Caps()
+        self._approver = Approver(
+            rpc, signer.pubkey, clock, rules or Rules(), sol_price, self.redemption_rate
+        )
         self._patience_s = patience_s
         self._confirmer = Confirmer(rpc, clock, second_rpc)
         self._receipts = Receipts(client, rpc, clock, self.wallet)
@@ -110,19 +109,22 @@ class AsgardVenue:
             if before.authority != self.wallet:
                 raise VenueRefused("asgard", f"position {order.position_pda} belongs to {before.authority}")
             record = await self.client.position(order.position_pda) if order.is_resize else None
-        built_at_ms = self._clock.now_ms()
-        blob = await self.client.build(order.build_path, order.body(self.wallet))
-        lvbh_max = await self._confirmer.height_limit()
-        transactions, cost = checked(order, blob, self._signer, self._caps)
-        hinted = blob.hint("positionPDA", "positionPda")
-        pda = (str(hinted) if hinted else None) if isinstance(order, OpenLong) else order.position_pda
-        build = AsgardBuild(order, blob, transactions, cost, lvbh_max, built_at_ms, pda, before, record)
+        strategies = await self._known_markets()
+        async with self._approver.pricing(order) as price:
+            built_at_ms = self._clock.now_ms()
+            blob = await self.client.build(order.build_path, order.body(self.wallet))
+            lvbh_max = await self._confirmer.height_limit()
+            verdict, checks = await self._approver.approve(order, blob, strategies, before, await price)
+        found = str(verdict.position) if verdict.position else blob.hint("positionPDA", "positionPda")
+        pda = (str(found) if found else None) if isinstance(order, OpenLong) else order.position_pda
+        build = AsgardBuild(order, blob, verdict, lvbh_max, built_at_ms, pda, before, record)
         note = {
             "position_pda": pda,
             "lvbh_max": lvbh_max,
-            "n_transactions": len(transactions),
-            "fee_lamports": cost.fee_lamports,
-            "tip_lamports": cost.tip_lamports,
+            "n_transactions": len(verdict.approved),
+            "fee_lamports": verdict.fee_lamports,
+            "tip_lamports": verdict.tip_lamports,
+            "checks": checks,
             "built_at_ms": built_at_ms,
             "expected": expected_amounts(order),
         }
@@ -260,6 +262,10 @@ class AsgardVenue:
             self._markets = (now, await self.client.markets())
         return self._markets[1]
 
+    async def _known_markets(self) -> list[Strategy]:
+        """The last reading of the markets, however old: which banks a market has does not change."""
+        return self._markets[1] if self._markets is not None else await self.markets()
+
     async def token_prices(self) -> dict[str, Decimal]:
         """USD per token by our symbols, selected by mint; a token without a price is left out."""
         prices: dict[str, Decimal] = {}
@@ -291,7 +297,7 @@ class AsgardVenue:
         Open and close have simulate endpoints; a resize has none, so there an unsigned build is asked for and
         dropped, which has no effect on chain.
         """
-        short = wallet_outlay_usdc(order) - (await self.wallet_balances()).usdc
+        short = outlay_usdc(order) - (await self.wallet_balances()).usdc
         if short > 0:
             return f"the wallet lacks {short} USDC for {order.op}"
         try:

@@ -55,6 +55,7 @@ class AccountInfo:
     owner: str
     lamports: int
     data: bytes
+    executable: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,59 +1,49 @@
-"""The wallet key, wrapped so that it can sign and do nothing else: it never prints, pickles or copies."""
+"""The wallet's signer: it signs what the validator has approved for its wallet, and nothing else whatever the bytes."""
 
 from __future__ import annotations
 
-import json
 from typing import NoReturn
 
 from solders.keypair import Keypair
 from solders.pubkey import Pubkey
 from solders.signature import Signature
 
-from evenkeel.errors import OperatorError
-
-_EXPECTED = "expected a JSON array of 64 integers (the CLI's key file) or base58 text (a wallet's export)"
+from evenkeel.errors import Bug
+from venues.signers.local import LocalSolanaKey
+from venues.signers.protocol import SolanaSigning
+from venues.solana.approval import Approved
 
 
 class SolanaSigner:
-    """Holds a keypair; `pubkey` and `sign` are all it offers. `str()` of a bare Keypair would print the
-    secret.
-    """
+    """Stands between a key and the wire; `pubkey` and `sign` are all it offers, and it never prints, pickles or copies."""
 
-    __slots__ = ("_keypair", "pubkey")
+    __slots__ = ("_key", "pubkey")
 
-    def __init__(self, keypair: Keypair) -> None:
-        self._keypair = keypair
-        self.pubkey: Pubkey = keypair.pubkey()
+    def __init__(self, key: SolanaSigning | Keypair) -> None:
+        self._key: SolanaSigning = LocalSolanaKey(key) if isinstance(key, Keypair) else key
+        self.pubkey: Pubkey = self._key.pubkey
 
     @classmethod
     def from_secret(cls, text: str) -> SolanaSigner:
         """Read a secret key in either usual form. Raises `OperatorError`, which never repeats the text."""
-        cleaned = text.strip()
-        problem = ""
-        keypair: Keypair | None = None
-        try:
-            if cleaned.startswith("["):
-                numbers = json.loads(cleaned)
-                if len(numbers) != 64:
-                    problem = f"it has {len(numbers)} numbers"
-                else:
-                    keypair = Keypair.from_bytes(bytes(numbers))
-            elif cleaned:
-                keypair = Keypair.from_base58_string(cleaned)
-            else:
-                problem = "it is empty"
-        except BaseException as error:  # solders may panic past Exception on bad base58
-            if isinstance(error, KeyboardInterrupt | SystemExit):
-                raise
-            problem = "it does not decode, or its public half does not match"
-        if keypair is None:
-            # Raised outside the handler: a chained exception could carry the secret in its message.
-            raise OperatorError(f"The Solana secret key is not usable: {problem}; {_EXPECTED}.")
-        return cls(keypair)
+        return cls(LocalSolanaKey.from_text(text))
 
-    def sign(self, message: bytes) -> Signature:
-        """Sign exactly these bytes; for a v0 message they must come from `to_bytes_versioned`."""
-        return self._keypair.sign_message(message)
+    @property
+    def is_remote(self) -> bool:
+        """Signing waits for a network: call it off the event loop."""
+        return self._key.is_remote
+
+    def sign(self, approved: Approved) -> Signature:
+        """The signature of exactly the bytes that were judged.
+
+        Raises `Bug` for anything but an intact approval for this very wallet; `Retryable` or `OperatorError` from a remote
+        key.
+        """
+        if type(approved) is not Approved or not approved.intact:
+            raise Bug(f"only an intact approval is signed, got {type(approved).__name__}")
+        if approved.wallet != self.pubkey:
+            raise Bug(f"approved for wallet {approved.wallet}, this signer is {self.pubkey}")
+        return self._key.sign_message(approved.message)
 
     def __repr__(self) -> str:
         return f"SolanaSigner({self.pubkey})"

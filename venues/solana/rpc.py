@@ -268,6 +268,9 @@ class SolanaRpc:
         if encoding != "base64":
             raise Retryable(f"solana rpc {self.host} answered account data as {encoding}, asked for base64")
         try:
-            return AccountInfo(str(one["owner"]), int(one["lamports"]), base64.b64decode(data, validate=True))
+            content = base64.b64decode(data, validate=True)
+            return AccountInfo(
+                str(one["owner"]), int(one["lamports"]), content, bool(one.get("executable", False))
+            )
         except (binascii.Error, ValueError):
             raise Retryable(f"solana rpc {self.host} answered account data that is not base64") from None

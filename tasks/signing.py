@@ -1,0 +1,49 @@
+"""What may be signed on Solana, from settings, and the price that its swaps are held against."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from solders.pubkey import Pubkey
+
+from evenkeel.errors import OperatorError
+from evenkeel.settings import Settings
+from venues.asgard.approving import PriceSource
+from venues.hyperliquid.venue import HyperliquidVenue
+from venues.solana.rules import Rules
+
+COIN = "SOL"
+
+
+def signing_rules(settings: Settings) -> Rules:
+    """The validator's limits. OperatorError for an address that is no public key."""
+    safety = settings.safety
+    return Rules(
+        fee_cap_lamports=settings.limits.max_fee_lamports,
+        tip_cap_lamports=safety.tip_cap_lamports,
+        rent_cap_lamports=safety.rent_cap_lamports,
+        router_fee_cap_bps=safety.router_fee_cap_bps,
+        price_tolerance=safety.entry_price_tolerance,
+        exit_price_tolerance=safety.exit_price_tolerance,
+        exit_lst_tolerance=safety.exit_lst_tolerance,
+        cpi_programs=_keys("allowed_programs", safety.allowed_programs),
+        fee_accounts=_keys("fee_accounts", safety.fee_accounts),
+        banks=_keys("banks", safety.banks),
+        withdrawal=next(iter(_keys("withdrawal_solana", (safety.withdrawal_solana,))), None),
+    )
+
+
+def _keys(name: str, texts: tuple[str, ...]) -> frozenset[Pubkey]:
+    try:
+        return frozenset(Pubkey.from_string(text) for text in texts if text)
+    except ValueError as error:
+        raise OperatorError(f"safety.{name} holds an address that is no public key: {error}") from None
+
+
+def sol_price_of(venue: HyperliquidVenue) -> PriceSource:
+    """USD per SOL as Hyperliquid's oracle states it: a source that knows nothing of Asgard's builder."""
+
+    async def price() -> Decimal:
+        return (await venue.market.context(COIN)).oracle_px
+
+    return price

@@ -1,0 +1,119 @@
+"""What an order allows a build to do: the expectation that the validator of signatures judges it against."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from decimal import ROUND_CEILING, Decimal
+
+from solders.pubkey import Pubkey
+
+from evenkeel.errors import VenueRefused
+from venues.asgard.mints import USDC, token
+from venues.asgard.models import LiquiditySource, LivePosition, Protocol, Strategy
+from venues.asgard.orders import (
+    AddCollateral,
+    AsgardOrder,
+    CloseLong,
+    Deleverage,
+    IncreaseLeverage,
+    OpenLong,
+    PartialClose,
+    RepayDebt,
+)
+from venues.solana.rules import KAMINO, MARGINFI, SAVE, Expectation, Operation, key
+from venues.solana.tokens import to_base_units
+
+PROGRAMS = {int(Protocol.MARGINFI): MARGINFI, int(Protocol.KAMINO): KAMINO, int(Protocol.SOLEND): SAVE}
+BORROW_SLACK = Decimal("0.02")
+"""Rounding of the leverage and movement of the price between our figures and the builder's."""
+
+
+def source_of(order: AsgardOrder, strategies: Sequence[Strategy]) -> LiquiditySource | None:
+    """The market of this order: its asset against USDC at its protocol, selected by mints, never by name."""
+    mint = token(order.asset).mint
+    for strategy in strategies:
+        if strategy.token_a_mint != mint or strategy.token_b_mint != USDC.mint:
+            continue
+        for source in strategy.liquidity_sources:
+            if source.lending_protocol == order.protocol:
+                return source
+    return None
+
+
+def outlay_usdc(order: AsgardOrder) -> Decimal:
+    """USDC that must be in the wallet before the order, in whole tokens."""
+    if isinstance(order, OpenLong | AddCollateral):
+        return order.collateral_usdc
+    return order.repay_usdc if isinstance(order, RepayDebt) else Decimal(0)
+
+
+def _most_borrowed(order: AsgardOrder, before: LivePosition | None, price_usd: Decimal | None) -> Decimal:
+    """USDC that the order may add to the debt."""
+    if isinstance(order, OpenLong):
+        return order.collateral_usdc * (order.leverage - 1) * (1 + BORROW_SLACK)
+    if not isinstance(order, IncreaseLeverage) or before is None or price_usd is None:
+        return Decimal(0)
+    collateral, debt = before.collateral(), before.debt()
+    notional = collateral.assets * price_usd if collateral else Decimal(0)
+    equity = notional - (debt.liabs if debt else Decimal(0))
+    return max(
+        Decimal(0), order.target_leverage * equity * (1 + BORROW_SLACK) - notional * (1 - BORROW_SLACK)
+    )
+
+
+def _most_sold(order: AsgardOrder, before: LivePosition | None) -> Decimal:
+    """Whole tokens of the asset that the order may sell."""
+    collateral = before.collateral() if before else None
+    if collateral is None:
+        return Decimal(0)
+    if isinstance(order, PartialClose):
+        return collateral.assets * order.close_percentage / 100
+    return collateral.assets if isinstance(order, CloseLong | Deleverage) else Decimal(0)
+
+
+def expectation_of(
+    order: AsgardOrder,
+    wallet: Pubkey,
+    strategies: Sequence[Strategy],
+    before: LivePosition | None,
+    price_usd: Decimal | None,
+) -> Expectation:
+    """Raises `VenueRefused` where no market of the order is known, or an opening names other banks than its market has."""
+    source = source_of(order, strategies)
+    if source is None:
+        raise VenueRefused(
+            "asgard", f"no market of {order.asset} against USDC on protocol {order.protocol} is listed"
+        )
+    banks = (source.token_a_bank, source.token_b_bank)
+    if isinstance(order, OpenLong) and banks != (order.token_a_bank, order.token_b_bank):
+        raise VenueRefused(
+            "asgard",
+            f"the order names banks {order.token_a_bank} and {order.token_b_bank}, the market has {banks}",
+        )
+    asset = token(order.asset)
+    flash = {
+        PROGRAMS[one.lending_protocol]: key(one.token_b_bank)
+        for strategy in strategies
+        if strategy.token_b_mint == USDC.mint
+        for one in strategy.liquidity_sources
+        if one.lending_protocol in PROGRAMS
+    }
+    sold = _most_sold(order, before).scaleb(asset.decimals).to_integral_value(ROUND_CEILING)
+    return Expectation(
+        op=Operation(order.op),
+        wallet=wallet,
+        lender=PROGRAMS[order.protocol],
+        market=key(source.market_key) if source.market_key else None,
+        asset_mint=key(asset.mint),
+        asset_bank=key(banks[0]),
+        usdc_bank=key(banks[1]),
+        position=None if isinstance(order, OpenLong) else key(order.position_pda),
+        asset_decimals=asset.decimals,
+        usdc_outlay=to_base_units(outlay_usdc(order), USDC.decimals),
+        max_borrow=to_base_units(_most_borrowed(order, before, price_usd), USDC.decimals),
+        max_asset_in=int(sold),
+        slippage_bps=getattr(order, "slippage_bps", 0),
+        tip_lamports=order.jito_tip_lamports,
+        price_usd=price_usd,
+        flash_banks=flash,
+    )

@@ -170,6 +170,37 @@ class Safety(_Section):
     exit_gap: Decimal = Field(default=Decimal("0.10"), gt=0, lt=1)
     """The same from the mark price when getting out: wider, because an exit must not fail in the market it is for."""
 
+    withdrawal_solana: str = ""
+    """The one Solana address that may ever be sent money to; empty: none."""
+    allowed_programs: tuple[str, ...] = (
+        "whirLbMiicVdio4qvUfM5KAg6Ct8VwpYzGff3uctyCc",  # Orca Whirlpool
+        "LBUZKhRxPF3XUpBCjp4YzTKgLccjZhTSDM9YuVaPwxo",  # Meteora DLMM
+        "675kPX9MHTjS2zt1qfr1NYHuzeLXfQM9H24wFSUt1Mp8",  # Raydium AMM v4
+        "CAMMCzo5YL8w4VFF8KVHrK22GGUsp5VTaW7grrKgrWqK",  # Raydium CLMM
+    )
+    """Solana programs that an approved program may call, besides those built in: the pools of swap routes."""
+    banks: tuple[str, ...] = ()
+    """Reserves and banks that may be deposited to and borrowed from; empty: those that Asgard's list names."""
+    fee_accounts: tuple[str, ...] = ()
+    """Token accounts that may receive the router's platform fee; empty: any, within `router_fee_cap_bps`."""
+    router_fee_cap_bps: int = Field(default=50, ge=0, le=255)
+    tip_cap_lamports: int = Field(default=1_000_000, ge=0)
+    rent_cap_lamports: int = Field(default=60_000_000, ge=0)
+    """Most that a build may lock in new accounts."""
+    entry_price_tolerance: Decimal = Field(default=Decimal("0.03"), gt=0, lt=1)
+    """How much worse than the independent price a swap may end on top of its slippage, when getting in."""
+    exit_price_tolerance: Decimal = Field(default=Decimal("0.10"), gt=0, lt=1)
+    exit_lst_tolerance: Decimal = Field(default=Decimal("0.25"), gt=0, lt=1)
+    """The same when getting out; an LST is held against its redemption value, from which its market may part."""
+
+    @field_validator("withdrawal_solana", "allowed_programs", "banks", "fee_accounts")
+    @classmethod
+    def _are_pubkeys(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        for one in (value,) if isinstance(value, str) else value:
+            if one and not re.fullmatch(r"[1-9A-HJ-NP-Za-km-z]{32,44}", one):
+                raise ValueError(f"{one!r} is not a base58 public key")
+        return value
+
     @field_validator("withdrawal_hyperliquid")
     @classmethod
     def _are_addresses(cls, value: tuple[str, ...]) -> tuple[str, ...]:

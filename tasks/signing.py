@@ -20,6 +20,7 @@ def signing_rules(settings: Settings) -> Rules:
     safety = settings.safety
     return Rules(
         fee_cap_lamports=settings.limits.max_fee_lamports,
+        exit_fee_cap_lamports=settings.limits.max_fee_emergency_lamports,
         tip_cap_lamports=safety.tip_cap_lamports,
         rent_cap_lamports=safety.rent_cap_lamports,
         router_fee_cap_bps=safety.router_fee_cap_bps,

@@ -77,6 +77,8 @@ class Rules:
     """Limits from settings. Caps in lamports are sums over a whole build; fractions are of the fair price."""
 
     fee_cap_lamports: int = 10_000_000
+    exit_fee_cap_lamports: int = 20_000_000
+    """The same for what reduces risk: a way out must not fail in the fee spike that it is needed in."""
     tip_cap_lamports: int = 1_000_000
     new_account_margin_lamports: int = 1_000_000
     rent_cap_lamports: int = 60_000_000

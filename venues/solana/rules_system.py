@@ -8,6 +8,7 @@ from solders.token.associated import get_associated_token_address
 from venues.solana.fees import BASE_FEE_LAMPORTS, priority_fee_lamports
 from venues.solana.rules import (
     COMPUTE_BUDGET,
+    EXITS,
     SAVE,
     SYSTEM,
     TOKEN,
@@ -172,6 +173,7 @@ def add_fee(draft: Draft, signatures: int, steps: list[Step]) -> None:
     units = min(draft.budget_tags.get(2, default), MAX_UNITS)
     draft.fee_lamports += BASE_FEE_LAMPORTS * signatures
     draft.fee_lamports += priority_fee_lamports(draft.budget_tags.get(3, 0), units)
-    if draft.fee_lamports > draft.rules.fee_cap_lamports:
-        cap = draft.rules.fee_cap_lamports
+    exiting = draft.expectation.op in EXITS
+    cap = draft.rules.exit_fee_cap_lamports if exiting else draft.rules.fee_cap_lamports
+    if draft.fee_lamports > cap:
         raise Violation("fee-cap", f"fees of {draft.fee_lamports} lamports, the cap is {cap}")

@@ -18,15 +18,14 @@ from evenkeel.settings import Settings
 from evenkeel.types import VenueName
 from state.models import Fence, Position
 from state.store import Store
-from venues.asgard.building import Caps
+from tasks.keys import hyperliquid_validator, open_keys
+from tasks.signing import signing_rules, sol_price_of
 from venues.asgard.client import AsgardClient
 from venues.asgard.venue import AsgardVenue
 from venues.hyperliquid.client import HyperliquidClient
-from venues.hyperliquid.signing import HyperliquidSigner
 from venues.hyperliquid.venue import HyperliquidVenue
 from venues.protocol import LegVenue
 from venues.ratebudget import RateBudget
-from venues.solana.keys import SolanaSigner
 from venues.solana.rpc import SolanaRpc
 
 LEASE_MS = 30_000
@@ -51,6 +50,8 @@ class Desk:
         self.store = store
         self.long = long
         self.short = short
+        self.key_warnings: tuple[str, ...] = ()
+        """What is to be said against the keys in use, for the operator to read."""
         self.staking_seen: dict[str, tuple[int, Decimal | None]] = {}
         """Measured staking yield by asset and the day it was measured on: read from the ledger once a day."""
 
@@ -179,9 +180,7 @@ def make_clock(settings: Settings) -> Clock:
 async def open_desk(settings: Settings) -> AsyncIterator[Desk]:
     """Connect everything, refuse with one clear line where something is missing, close everything at the end."""
     clock = make_clock(settings)
-    signer = HyperliquidSigner.from_hex(_needed(settings, "hyperliquid"))
-    wallet = SolanaSigner.from_secret(_needed(settings, "solana"))
-    account = settings.hyperliquid.account_address or signer.address
+    keys = await open_keys(settings)
     store = Store.open(settings.database.url, clock)
     api_key = settings.secret("asgard")
     hyperliquid = HyperliquidClient(
@@ -210,14 +209,24 @@ async def open_desk(settings: Settings) -> AsyncIterator[Desk]:
     try:
         short = HyperliquidVenue(
             hyperliquid,
-            signer,
-            account,
+            keys.hyperliquid,
+            keys.account,
             clock,
             expires_after_ms=int(settings.hyperliquid.order_life_s * 1000),
+            validator=hyperliquid_validator(settings, keys.account),
         )
-        caps = Caps(fee_lamports=settings.limits.max_fee_lamports)
-        long = AsgardVenue(asgard, rpc, wallet, clock, second_rpc=second_rpc, caps=caps)
-        yield Desk(settings, clock, store, long, short)
+        long = AsgardVenue(
+            asgard,
+            rpc,
+            keys.solana,
+            clock,
+            sol_price=sol_price_of(short),
+            second_rpc=second_rpc,
+            rules=signing_rules(settings),
+        )
+        desk = Desk(settings, clock, store, long, short)
+        desk.key_warnings = keys.warnings
+        yield desk
     finally:
         await hyperliquid.aclose()
         await rpc.close()
@@ -230,14 +239,6 @@ async def open_desk(settings: Settings) -> AsyncIterator[Desk]:
 def _solana_rpc(settings: Settings, url: str, clock: Clock) -> SolanaRpc:
     budget = _budget(url, settings.solana.requests_per_minute, clock)
     return SolanaRpc(url, clock, timeout_s=settings.solana.timeout_s, budget=budget)
-
-
-def _needed(settings: Settings, name: str) -> str:
-    secret = settings.secret(name)  # type: ignore[arg-type]
-    if secret is None:
-        variable = f"EVENKEEL_{name.upper()}_KEY"
-        raise OperatorError(f"no {name} key: set {variable}, or {name}.key_file to a file that holds it")
-    return secret.get_secret_value()
 
 
 def _budget(host: str, per_minute: float, clock: Clock, burst: float | None = None) -> RateBudget:

@@ -1,0 +1,161 @@
+"""The two signers of a desk, from wherever the settings say their keys are; and what is to be said against those keys."""
+
+from __future__ import annotations
+
+import asyncio
+import stat
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Literal
+
+from evenkeel.errors import OperatorError
+from evenkeel.settings import Settings
+from venues.hyperliquid.signing import HyperliquidSigner, is_mainnet_url, normal_address
+from venues.hyperliquid.validator import HyperliquidValidator, Rules
+from venues.signers.keystore import open_evm, open_solana
+from venues.signers.kms import KmsEvmKey, KmsSolanaKey, kms_client
+from venues.signers.local import LocalEvmKey, LocalSolanaKey, same_secret
+from venues.signers.protocol import EvmSigner, SolanaSigning
+from venues.solana.keys import SolanaSigner
+
+Chain = Literal["hyperliquid", "solana"]
+_CAP_ROOM = Decimal("1.1")
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """Both signers, and the Hyperliquid account that they trade. `warnings` are for the operator to read."""
+
+    hyperliquid: HyperliquidSigner
+    solana: SolanaSigner
+    account: str
+    warnings: tuple[str, ...]
+
+
+async def open_keys(settings: Settings) -> Keys:
+    """Open both keys, off the event loop: a keystore takes some tenths of a second, KMS a round trip.
+
+    Raises OperatorError in one line (missing, ambiguous, unreadable, the same secret twice, the account's own key) or
+    Retryable (KMS does not answer).
+    """
+    evm, ed25519 = await asyncio.to_thread(lambda: (evm_key(settings), solana_key(settings)))
+    if same_secret(evm, ed25519):
+        raise OperatorError(
+            "the Hyperliquid and the Solana key are made of the same secret: whoever learns one has both. "
+            "Make a key of its own for one of them"
+        )
+    account = normal_address(settings.hyperliquid.account_address or evm.address)
+    warnings = _warnings(settings)
+    if evm.address == account:
+        if not settings.signers.allow_master_key:
+            raise OperatorError(
+                f"the Hyperliquid key is that of the account {account} itself and could withdraw everything: approve an "
+                "agent and use its key here (hyperliquid.account_address names the account), or accept it with "
+                "signers.allow_master_key = true"
+            )
+        warnings.append(
+            f"the Hyperliquid key is that of the account {account} itself and could withdraw: an agent's key is enough"
+        )
+    return Keys(HyperliquidSigner(evm), SolanaSigner(ed25519), account, tuple(warnings))
+
+
+def evm_key(settings: Settings) -> EvmSigner:
+    """The Hyperliquid key of the settings."""
+    source = settings.signers.hyperliquid
+    _unambiguous(settings, "hyperliquid")
+    if source.kms_key_id:
+        return KmsEvmKey(_kms(settings), source.kms_key_id)
+    if source.keystore_file:
+        return open_evm(_content("hyperliquid", source.keystore_file), _passphrase(settings, "hyperliquid"))
+    return LocalEvmKey.from_hex(_plain(settings, "hyperliquid"))
+
+
+def solana_key(settings: Settings) -> SolanaSigning:
+    """The Solana key of the settings."""
+    source = settings.signers.solana
+    _unambiguous(settings, "solana")
+    if source.kms_key_id:
+        return KmsSolanaKey(_kms(settings), source.kms_key_id)
+    if source.keystore_file:
+        return open_solana(_content("solana", source.keystore_file), _passphrase(settings, "solana"))
+    return LocalSolanaKey.from_text(_plain(settings, "solana"))
+
+
+def hyperliquid_validator(settings: Settings, account: str) -> HyperliquidValidator:
+    """The bounds of the settings for this account; the network is that of the URL."""
+    limits, safety = settings.limits, settings.safety
+    return HyperliquidValidator(
+        Rules(
+            is_mainnet=is_mainnet_url(settings.hyperliquid.url),
+            account=account,
+            max_order_usd=safety.max_order_usd or limits.max_position_usd * _CAP_ROOM,
+            max_short_usd=safety.max_short_usd or limits.max_total_exposure_usd * _CAP_ROOM,
+            entry_slippage_bps=Decimal(limits.max_slippage_entry_bps),
+            exit_slippage_bps=Decimal(max(limits.max_slippage_exit_bps, limits.max_slippage_unwind_bps)),
+            entry_gap=safety.entry_gap,
+            exit_gap=safety.exit_gap,
+            max_leverage=limits.max_leverage,
+            withdrawal_addresses=frozenset(safety.withdrawal_hyperliquid),
+            max_withdrawal_usd=safety.max_withdrawal_usd,
+        )
+    )
+
+
+def _unambiguous(settings: Settings, chain: Chain) -> None:
+    source = getattr(settings.signers, chain)
+    named = [name for name in ("keystore_file", "kms_key_id") if getattr(source, name)]
+    if named and settings.secret(chain) is not None:
+        raise OperatorError(
+            f"the {chain} key is given twice: by signers.{chain}.{named[0]}, and in clear by its environment variable or "
+            f"{chain}.key_file. Remove the one in clear"
+        )
+
+
+def _plain(settings: Settings, chain: Chain) -> str:
+    secret = settings.secret(chain)
+    if secret is None:
+        raise OperatorError(
+            f"no {chain} key: set EVENKEEL_{chain.upper()}_KEY, or {chain}.key_file to a file that holds it, or "
+            f"signers.{chain}.keystore_file or .kms_key_id"
+        )
+    return secret.get_secret_value()
+
+
+def _passphrase(settings: Settings, chain: Chain) -> str:
+    found = settings.passphrase(chain)
+    if found is None:
+        raise OperatorError(
+            f"the {chain} keystore needs its passphrase: set EVENKEEL_{chain.upper()}_PASSPHRASE, or "
+            f"signers.{chain}.passphrase_file"
+        )
+    return found.get_secret_value()
+
+
+def _content(chain: Chain, path: Path) -> str:
+    try:
+        return path.expanduser().read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise OperatorError(f"the {chain} keystore {path} cannot be read ({type(error).__name__})") from None
+
+
+def _kms(settings: Settings) -> object:
+    signers = settings.signers
+    return kms_client(signers.kms_region, signers.kms_endpoint_url, signers.kms_timeout_s)
+
+
+def _warnings(settings: Settings) -> list[str]:
+    """Files with a key in clear, or a passphrase, that others on this host may read."""
+    files = [
+        settings.hyperliquid.key_file,
+        settings.solana.key_file,
+        settings.signers.hyperliquid.passphrase_file,
+        settings.signers.solana.passphrase_file,
+    ]
+    found = []
+    for path in files:
+        if path is None or not path.expanduser().is_file():
+            continue
+        if path.expanduser().stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+            found.append(f"{path} can be read by others on this host: chmod 600 it")
+    return found

@@ -57,6 +57,11 @@ Books (collecting twice adds nothing; a changed figure raises Bug and never over
     record_prices(prices) · prices(venue, asset, kind, since_ms, until_ms)
     record_snapshot(snapshot) · snapshots(position_id, since_ms=None, until_ms=None)
 
+Truth of the venues
+    record_liquidations(rows, leg, note, fence=None) -> new       what a lender took, and the leg that it left
+    liquidations(position_id)
+    move_checkpoint(name, at_ms, detail=None) · checkpoint(name) -> Checkpoint | None   only moves forward
+
 Watch
     alert(kind, severity, text, subject="") -> (Alert, is_new) · ack_alert(kind, subject="")
     alerts(open_only=False, since_ms=None)
@@ -82,12 +87,14 @@ from state.ledger_models import (
 )
 from state.models import Attempt, AttemptOutcome, Fence, Intent, Lease, Leg, LegStatus, Position, Transition
 from state.store import Store
+from state.truth_models import Checkpoint, Liquidation
 
 __all__ = [
     "Alert",
     "Attempt",
     "AttemptOutcome",
     "Breach",
+    "Checkpoint",
     "Fee",
     "Fence",
     "FillRow",
@@ -97,6 +104,7 @@ __all__ = [
     "Leg",
     "LegStatus",
     "LendingRow",
+    "Liquidation",
     "Pause",
     "Position",
     "PositionSnapshot",

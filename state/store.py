@@ -8,10 +8,11 @@ from state.intents import Intents
 from state.leases import Leases
 from state.ledger import Ledger
 from state.positions import Positions
+from state.truth import Truth
 from state.watch import Watch
 
 
-class Store(Positions, Intents, Leases, Ledger, Watch):
+class Store(Positions, Intents, Leases, Ledger, Truth, Watch):
     """Synchronous and short: each call is one transaction, and is called directly from async code."""
 
     @classmethod

@@ -6,7 +6,8 @@ from alembic import context
 from sqlmodel import SQLModel
 
 import state.ledger_models
-import state.models  # noqa: F401  (both imports fill the metadata)
+import state.models
+import state.truth_models  # noqa: F401  (these imports fill the metadata)
 
 context.configure(
     connection=context.config.attributes["connection"],

@@ -91,6 +91,14 @@ class RiskLimits(Frozen):
     stale_exit_after_s: int = Field(default=600, gt=0)
     outage_failures: int = Field(default=3, ge=1)
     outage_exit_after_s: int = Field(default=120, ge=0)
+    outage_window_s: int = Field(default=15, gt=0)
+    """So close together must failed calls be to make an outage (spec 5.4)."""
+    outage_cooldown_s: int = Field(default=60, ge=0)
+    price_cooldown_s: int = Field(default=1800, ge=0)
+    """No entry for so long after the venues' prices differed by more than `exit_price_deviation` (spec 8.4)."""
+    max_api_errors: int = Field(default=3, ge=0)
+    api_error_window_s: int = Field(default=300, gt=0)
+    """More than `max_api_errors` failed calls to one venue within this time pause entries (spec 12)."""
 
     max_fee_lamports: int = Field(default=10_000_000, gt=0)
     max_fee_emergency_lamports: int = Field(default=20_000_000, gt=0)

@@ -17,8 +17,6 @@ from pydantic import Field
 
 from analytics.legs import (
     LAMPORTS_PER_SOL,
-    LONG_ITEMS,
-    SHORT_ITEMS,
     WORKING_DIGITS,
     ZERO,
     GasCost,
@@ -51,6 +49,7 @@ ITEMS = (
     "fees_dex",
     "slippage_long",
     "slippage_short",
+    "liquidation",
     "gas",
     "tips",
 )
@@ -210,6 +209,7 @@ def attribute(
     long_marks: Sequence[LongMark] = (),
     short_mark_price_usd: Decimal | None = None,
     other_gas: Sequence[GasCost] = (),
+    margin_seized_usd: Decimal = ZERO,
 ) -> Attribution:
     """Attributes one position over its life (or until now) and compares with what the venues hold.
 
@@ -218,21 +218,24 @@ def attribute(
     `checks`.
     """
     long = split_long(long_events, long_marks)
-    short = split_short(short_fills, funding, short_mark_price_usd)
+    short = split_short(short_fills, funding, short_mark_price_usd, margin_seized_usd)
     gas = split_gas(long_events, other_gas)
-    found = long.items | short.items | gas.items
     with localcontext() as context:
         context.prec = WORKING_DIGITS
+        found = dict.fromkeys(ITEMS, ZERO)
+        for items in (long.items, short.items, gas.items):
+            for name, usd in items.items():
+                found[name] += usd
         unexplained = Decimal(venue.sol_lamports_spent - gas.lamports) / LAMPORTS_PER_SOL
         gas_gap = -unexplained * venue.sol_price_after_usd
         gas_usd = gas.items["gas"] + gas.items["tips"]
         hyperliquid = venue.hyperliquid_usd
         solana = venue.solana_usd
         return Attribution(
-            items={name: found[name] for name in ITEMS},
+            items=found,
             venue_change_usd=hyperliquid + solana + gas_usd + gas_gap,
-            residual_hyperliquid_usd=hyperliquid - sum((found[name] for name in SHORT_ITEMS), ZERO),
-            residual_solana_usd=solana - sum((found[name] for name in LONG_ITEMS), ZERO),
+            residual_hyperliquid_usd=hyperliquid - sum(short.items.values(), ZERO),
+            residual_solana_usd=solana - sum(long.items.values(), ZERO),
             residual_gas_usd=gas_gap,
             capital_usd=capital_usd,
             holding_hours=Decimal(ended_ms - opened_ms) / MS_PER_HOUR,

@@ -16,6 +16,9 @@ and fee `f`:
 
     slippage_long = σ·(q·p − u) + dex_fee,  fees_dex = −dex_fee,  fees_asgard = −f
 
+A lender that liquidates sells for us: `q` tokens seized against `u` of debt repaid or forgiven, at the lender's price `p`
+and without a fee, which gives `liquidation = −(q·p − u)` in place of slippage.
+
 Cash is conserved when the wallet moves by `w = ΔD − σ·u − f` and `ΔQ = σ·q`. Then, from an open at zero on,
 
     sum of the items = Σ w + E_now          (E_now = 0 once the leg is closed)
@@ -64,20 +67,21 @@ LONG_ITEMS = (
     "slippage_long",
     "fees_asgard",
     "fees_dex",
+    "liquidation",
 )
-SHORT_ITEMS = ("funding", "price_short", "basis", "slippage_short", "fees_hyperliquid")
+SHORT_ITEMS = ("funding", "price_short", "basis", "slippage_short", "fees_hyperliquid", "liquidation")
 GAS_ITEMS = ("gas", "tips")
 
 
 class LongEvent(Frozen):
-    """One landed transaction of the long leg and the market at that moment.
+    """One landed transaction of the long leg, or what its lender seized, and the market at that moment.
 
     `token_price_usd` is the reference before the swap. `redemption_rate` is SOL per token, 1 for SOL.
     `dex_fee_usd` is the part of the swap's shortfall known to be the pool's fee (0 when not told separately).
     """
 
     ref: str
-    kind: Literal["open", "resize", "close"]
+    kind: Literal["open", "resize", "close", "liquidated"]
     at_ms: int
     change: LendingChange
     sol_price_usd: Decimal = Field(gt=0)
@@ -178,9 +182,8 @@ def _swap(items: dict[str, Decimal], event: LongEvent, checks: list[str]) -> Non
     moved = change.tokens_after - change.tokens_before
     sign = Decimal(-1) if moved < 0 else Decimal(1)
     price = event.token_price_usd
-    items["slippage_long"] += (
-        sign * (change.swap_token_qty * price - change.swap_usdc_qty) + event.dex_fee_usd
-    )
+    name = "liquidation" if event.kind == "liquidated" else "slippage_long"
+    items[name] += sign * (change.swap_token_qty * price - change.swap_usdc_qty) + event.dex_fee_usd
     items["fees_dex"] -= event.dex_fee_usd
     items["fees_asgard"] -= change.protocol_fee_usd
     borrowed = change.debt_after_usd - change.debt_before_usd
@@ -271,9 +274,13 @@ def _step(items: dict[str, Decimal], point: _Point, mark: LongMark) -> _Point:
 
 
 def split_short(
-    fills: Sequence[ShortFill], funding: Sequence[FundingPayment] = (), mark_price_usd: Decimal | None = None
+    fills: Sequence[ShortFill],
+    funding: Sequence[FundingPayment] = (),
+    mark_price_usd: Decimal | None = None,
+    margin_seized_usd: Decimal = ZERO,
 ) -> ShortSplit:
-    """Items of the short leg (USD, income positive): funding, price, slippage, venue fees.
+    """Items of the short leg (USD, income positive): funding, price, slippage, venue fees, and what a backstop
+    liquidation took of the margin beyond its fills (`margin_seized_usd`).
 
     `mark_price_usd` values what is still open. A closed leg needs none; whatever the fills then leave open
     has no value, so that a fill missing from the books shows in the residual with its whole cash flow.
@@ -299,6 +306,7 @@ def split_short(
         if size != 0 and mark_price_usd is not None:
             items["price_short"] += size * mark_price_usd
         items["funding"] = sum((payment.usdc for payment in funding), ZERO)
+        items["liquidation"] = -margin_seized_usd
     if size != 0 and mark_price_usd is None:
         checks.append(f"the fills in the books leave {size:f} open on a leg that should be flat")
     if size == 0 and told and abs(closed_pnl - traded) > Decimal("0.01"):

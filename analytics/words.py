@@ -18,6 +18,7 @@ ITEM_NAMES: dict[str, str] = {
     "fees_dex": "DEX fees",
     "slippage_long": "slippage, long leg",
     "slippage_short": "slippage, short leg",
+    "liquidation": "liquidation",
     "gas": "gas",
     "tips": "tips",
 }
@@ -36,6 +37,7 @@ ITEM_MEANINGS: dict[str, str] = {
     "fees_dex": "pool fees of the swaps, where told apart",
     "slippage_long": "swaps against the price before the swap",
     "slippage_short": "fills against the mid at the decision",
+    "liquidation": "collateral and margin seized beyond their debt",
     "gas": "Solana base and priority fees",
     "tips": "tips to block builders",
 }
@@ -49,6 +51,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "fees_dex",
         "slippage_long",
         "slippage_short",
+        "liquidation",
         "gas",
         "tips",
     ),

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analytics.attribution import ITEMS, VenueChange, attribute, plain
-from analytics.legs import GasCost, ShortFill, split_long, split_short
-from evenkeel.types import Fill, VenueName
+from analytics.legs import GasCost, LongEvent, ShortFill, split_long, split_short
+from evenkeel.types import Fill, LendingChange, VenueName
 from tests.lives import T0, Books, attributed, short_fills, whole_life
 
 D = Decimal
@@ -297,3 +297,50 @@ def test_a_discount_at_the_exit_is_basis_and_not_a_move_of_the_price() -> None:
     assert split.items["basis"] == D(20)
     assert split.items["price_short"] == 0
     assert split.items["slippage_short"] == 0
+
+
+def test_what_a_lender_seized_is_an_item_of_its_own() -> None:
+    """A liquidation of a part, the forgiven debt of one that took everything, and margin that a backstop took."""
+    books = Books()
+    books.open(D(2500), D(3), D("0.0007"), D("2"))
+    books.drift(D("0.0001"), D("0.0002"), D("-0.3"), D(0), D(1))
+    tokens, debt, price = books.tokens, books.debt, books.token_price
+    seized, repaid = D("7.5"), D(700)
+
+    def took(ref: str, left: Decimal, owed: Decimal) -> None:
+        books.at_ms += 1000
+        change = LendingChange(
+            tokens_before=books.tokens,
+            tokens_after=left,
+            debt_before_usd=books.debt,
+            debt_after_usd=owed,
+            swap_token_qty=books.tokens - left,
+            swap_usdc_qty=books.debt - owed,
+            wallet_usdc_delta=D(0),
+            protocol_fee_usd=D(0),
+            gas_lamports=0,
+        )
+        books.events.append(
+            LongEvent(
+                ref=ref,
+                kind="liquidated",
+                at_ms=books.at_ms,
+                change=change,
+                sol_price_usd=price,
+                token_price_usd=price,
+            )
+        )
+        books.tokens, books.debt = left, owed
+
+    took("part", tokens - seized, debt - repaid)
+    took("rest", D(0), D(0))
+    split = split_long(books.events)
+    assert split.checks == [] and split.equity_usd == 0
+    expected = -(seized * price - repaid) - ((tokens - seized) * price - (debt - repaid))
+    assert abs(split.items["liquidation"] - expected) <= TINY
+    assert abs(sum(split.items.values(), D(0)) - books.wallet) <= TINY, (
+        "what is left of the wallet is all there is"
+    )
+
+    short = split_short([], margin_seized_usd=D("12.5"))
+    assert short.items["liquidation"] == D("-12.5")

@@ -36,6 +36,8 @@ async def test_every_command_answers_in_json(rig: Drill) -> None:
     opened = await rig.run("enter", "--json")
     assert (opened.code, opened.json()["status"]) == (0, "OPEN")
     name = opened.json()["position_id"]
+    # Each command is a process with a request budget of its own; the venue counts them all, by the minute.
+    rig.twins.world.clock.advance_to(rig.twins.world.now_ms() + 60_000)
     assert (await rig.run("rebalance", name, "--json")).json()["action"] == "held"
     assert (await rig.run("collect", "--json")).json()["fills"] >= 0
     seen = (await rig.run("status", "--json")).json()
@@ -44,6 +46,7 @@ async def test_every_command_answers_in_json(rig: Drill) -> None:
     assert (await rig.run("recover", "--json")).json()["clean"] is True
     closed = await rig.run("exit", "--json", "--reason", "done")
     assert (closed.code, closed.json()["status"]) == (0, "CLOSED")
+    rig.twins.world.clock.advance_to(rig.twins.world.now_ms() + 60_000)
     assert (await rig.run("monitor", name, "--json")).json()["status"] == "CLOSED"
     assert (await rig.run("positions", "--json")).json()["positions"][0]["close_reason"] == "done"
     account = await rig.run("report", "--json", "--out", str(rig.folder / "pictures"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal
@@ -137,7 +138,10 @@ class AsgardVenue:
         if not isinstance(built.payload, AsgardBuild):
             raise Bug(f"intent {intent.intent_id}: {type(built.payload).__name__} is not an Asgard build")
         await self._clock.refresh()
-        return signed_build(built.payload, self._signer, self._clock.now_ms(), self.wallet)
+        wanted = (built.payload, self._signer, self._clock.now_ms(), self.wallet)
+        if self._signer.is_remote:  # a key that lives elsewhere: leases go on being renewed while it is asked
+            return await asyncio.to_thread(signed_build, *wanted)
+        return signed_build(*wanted)
 
     async def send(self, intent: IntentSpec, signed: Signed) -> Outcome[Receipt]:
         """Submit to Asgard (so that its row exists), send the same bytes ourselves unless that clearly

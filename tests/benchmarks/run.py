@@ -1,0 +1,206 @@
+"""The figures that we promise, measured in one run: `make bench` prints a table and writes `out/bench/summary.json`.
+
+Counts have a bar that must hold; times are ratios within one run, for a figure in milliseconds says more about the machine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from prefect import flow, task
+from prefect.settings import (
+    PREFECT_API_URL,
+    PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
+    PREFECT_LOGGING_LEVEL,
+    PREFECT_SERVER_ALLOW_EPHEMERAL_MODE,
+    temporary_settings,
+)
+from rich.console import Console
+from rich.table import Table
+from sqlalchemy import Connection, event
+from sqlalchemy.engine import Engine
+
+from evenkeel.prefect_server import prefect_server
+from evenkeel.settings import Settings
+from evenkeel.types import IntentKind, IntentState, LegSide
+from tasks.legs import resize_short
+from tasks.watch import Watcher
+from tests.rig import ORDER, Rig, story_rig
+
+OUT = Path("out/bench")
+LOST = 200
+LOOKS = 50
+TASK_CALLS = 100
+TURN_SOL = Decimal("0.5")
+
+
+@dataclass(frozen=True)
+class Row:
+    """`ok` is whether the value keeps within the bar; a row without a bar is for information."""
+
+    name: str
+    value: float
+    unit: str
+    bar: str
+    ok: bool
+
+
+def at_most(name: str, value: float, unit: str, bar: float) -> Row:
+    return Row(name, round(value, 3), unit, f"at most {bar:g}", value <= bar)
+
+
+async def lost_answers(rig: Rig) -> list[Row]:
+    """Orders whose answers were all lost after they had been executed, counted in the venue's own books."""
+    position_id = await rig.entered(size_usd="2000")
+    position = rig.desk.store.position(position_id)
+    before = len(rig.filled_orders())
+    fault = rig.fault("hyperliquid", "drop_answer", ORDER, times=LOST)
+    async with rig.desk.sole_writer(position_id) as fence:
+        for turn in range(LOST):
+            await resize_short(rig.desk, position, TURN_SOL if turn % 2 else -TURN_SOL, fence)
+    rig.heal()
+    executed = len(rig.filled_orders()) - before
+    confirmed = rig.intents(LegSide.SHORT, IntentKind.RESIZE, IntentState.CONFIRMED)
+    planned = rig.intents(LegSide.SHORT, IntentKind.RESIZE)
+    return [
+        at_most("lost answers not met", LOST - fault.hits, "orders", 0),
+        at_most("duplicates under lost answers", executed - planned, "orders", 0),
+        at_most("executions missing from the books", executed - confirmed, "orders", 0),
+        at_most("unfinished afterwards", len(rig.desk.store.unfinished_intents()), "intents", 0),
+    ]
+
+
+@contextmanager
+def counted_writes() -> Iterator[Counter[str]]:
+    """Committed transactions that hold the right to write, on any database opened from here on."""
+    seen: Counter[str] = Counter()
+
+    def committed(connection: Connection) -> None:
+        if connection.get_execution_options().get("evenkeel_write"):
+            seen["writes"] += 1
+
+    event.listen(Engine, "commit", committed)
+    try:
+        yield seen
+    finally:
+        event.remove(Engine, "commit", committed)
+
+
+async def journal(rig: Rig) -> list[Row]:
+    """What one order costs in commits and in rows of the audit log."""
+    position = rig.desk.store.positions()[-1]
+    logged = len(rig.desk.store.transitions())
+    with counted_writes() as seen:
+        async with rig.desk.sole_writer(position.position_id) as fence:
+            leasing = seen["writes"]
+            await resize_short(rig.desk, position, -TURN_SOL, fence)
+            written = seen["writes"] - leasing
+    return [
+        at_most("journal commits per order", written, "commits", 10),
+        at_most("audit rows per order", len(rig.desk.store.transitions()) - logged, "rows", 12),
+    ]
+
+
+async def looks(rig: Rig) -> tuple[list[Row], float]:
+    """What a look costs in requests at both paces, and in processor time of our own (seconds, calm pace).
+
+    The bars are the default budgets of the settings: a look that asks for more is slowed down by its own rate limit.
+    """
+    defaults = Settings()
+    budgets = {"asgard": defaults.asgard.requests_per_minute, "solana": defaults.solana.requests_per_minute}
+    rows: list[Row] = []
+    spent = 0.0
+    for pace, every_s in (
+        ("danger", defaults.strategy.breach_poll_interval_s),
+        ("calm", defaults.strategy.poll_interval_s),
+    ):
+        seen, spent = await _look_repeatedly(rig, float(every_s))
+        for venue, count in sorted(seen.items()):
+            name = f"requests per look, {pace} pace, {venue}"
+            if venue in budgets:
+                rows.append(at_most(name, count / LOOKS, "requests", budgets[venue] * every_s / 60))
+            else:
+                rows.append(Row(name, round(count / LOOKS, 3), "requests", "", True))
+    return rows, spent / LOOKS
+
+
+async def _look_repeatedly(rig: Rig, every_s: float) -> tuple[Counter[str], float]:
+    """Calls by venue and our processor time (seconds) over all looks."""
+    watcher = Watcher(rig.desk, rig.desk.store.positions()[-1].position_id)
+    await watcher.look()
+    rig.on_twins(rig.twins.faults.calls.clear)
+    spent = 0.0
+    for _ in range(LOOKS):
+        await rig.desk.clock.sleep(every_s)
+        began = time.thread_time()
+        await watcher.look()
+        spent += time.thread_time() - began
+    return Counter(rig.on_twins(lambda: [row["venue"] for row in rig.twins.faults.calls])), spent
+
+
+async def empty_task_call() -> float:
+    """Processor time (seconds) of one call of a Prefect task that does nothing, inside a flow run."""
+
+    @task
+    async def nothing() -> None:
+        return None
+
+    @flow(name="bench")
+    async def calls() -> float:
+        await nothing()
+        began = time.thread_time()
+        for _ in range(TASK_CALLS):
+            await nothing()
+        return (time.thread_time() - began) / TASK_CALLS
+
+    return await calls()
+
+
+async def measure(home: Path) -> list[Row]:
+    async with story_rig(home, strategy={"poll_interval_s": 30}) as rig:
+        rows = await lost_answers(rig)
+        rows += await journal(rig)
+        found, look_s = await looks(rig)
+        rows += found
+    task_s = await empty_task_call()
+    return [*rows, at_most("a look against an empty Prefect task call", look_s / task_s, "times", 20)]
+
+
+def main() -> int:
+    """0 when every bar holds."""
+    logging.getLogger("evenkeel.intents").setLevel(logging.ERROR)  # it reports each of the lost answers
+    with tempfile.TemporaryDirectory() as folder:
+        home = Path(folder)
+        with prefect_server(home / "prefect") as api_url:
+            options = {
+                PREFECT_API_URL: api_url,
+                PREFECT_SERVER_ALLOW_EPHEMERAL_MODE: False,
+                PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None,
+                PREFECT_LOGGING_LEVEL: "WARNING",
+            }
+            with temporary_settings(options):
+                rows = asyncio.run(measure(home))
+    table = Table("name", "value", "unit", "bar", "ok", title="evenkeel bench")
+    for row in rows:
+        table.add_row(row.name, f"{row.value:g}", row.unit, row.bar, "yes" if row.ok else "NO")
+    Console().print(table)
+    OUT.mkdir(parents=True, exist_ok=True)
+    summary: dict[str, Any] = {"rows": [asdict(row) for row in rows], "ok": all(row.ok for row in rows)}
+    (OUT / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+    return 0 if summary["ok"] else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

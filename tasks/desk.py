@@ -10,7 +10,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from decimal import Decimal
 from pathlib import Path
-from weakref import WeakKeyDictionary
 
 from evenkeel.clock import Clock, SystemClock, WorldClock
 from evenkeel.errors import LostRace, OperatorError, Retryable, VenueRefused
@@ -18,25 +17,15 @@ from evenkeel.settings import Settings
 from evenkeel.types import VenueName
 from state.models import Fence, Position
 from state.store import Store
-from tasks.keys import hyperliquid_validator, open_keys
-from tasks.signing import signing_rules, sol_price_of
-from venues.asgard.client import AsgardClient
+from tasks.connect import open_venues
+from tasks.health import CallLog
 from venues.asgard.venue import AsgardVenue
-from venues.hyperliquid.client import HyperliquidClient
 from venues.hyperliquid.venue import HyperliquidVenue
 from venues.protocol import LegVenue
-from venues.ratebudget import RateBudget
-from venues.solana.rpc import SolanaRpc
 
 LEASE_MS = 30_000
-HYPERLIQUID_WEIGHT_LIMIT = 1200.0
-"""Weight a minute that one IP address has; what is saved up and what is refilled must stay under it together."""
-HYPERLIQUID_LARGEST_WEIGHT = 60.0
 _LIFE = uuid.uuid4().hex[:8]
 """Tells this program's life from an earlier one that had the same process number, as in a restarted container."""
-
-_budgets: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, RateBudget]] = WeakKeyDictionary()
-"""By event loop and host: a budget waits on the clock of the desk that made it, which does not outlive its loop."""
 
 
 class Desk:
@@ -50,6 +39,8 @@ class Desk:
         self.store = store
         self.long = long
         self.short = short
+        self.health = CallLog(clock)
+        """How the venues' servers have answered lately."""
         self.key_warnings: tuple[str, ...] = ()
         """What is to be said against the keys in use, for the operator to read."""
         self.staking_seen: dict[str, tuple[int, Decimal | None]] = {}
@@ -180,68 +171,12 @@ def make_clock(settings: Settings) -> Clock:
 async def open_desk(settings: Settings) -> AsyncIterator[Desk]:
     """Connect everything, refuse with one clear line where something is missing, close everything at the end."""
     clock = make_clock(settings)
-    keys = await open_keys(settings)
-    store = Store.open(settings.database.url, clock)
-    api_key = settings.secret("asgard")
-    hyperliquid = HyperliquidClient(
-        settings.hyperliquid.url,
-        clock,
-        timeout_s=settings.hyperliquid.timeout_s,
-        budget=_budget(
-            settings.hyperliquid.url,
-            settings.hyperliquid.weight_per_minute,
-            clock,
-            burst=max(
-                HYPERLIQUID_LARGEST_WEIGHT, HYPERLIQUID_WEIGHT_LIMIT - settings.hyperliquid.weight_per_minute
-            ),
-        ),
-    )
-    rpc = _solana_rpc(settings, settings.solana.rpc_url, clock)
-    second_url = settings.solana.second_rpc_url
-    second_rpc = _solana_rpc(settings, second_url, clock) if second_url else None
-    asgard = AsgardClient(
-        settings.asgard.url,
-        clock,
-        api_key=api_key.get_secret_value() if api_key else None,
-        timeout_s=settings.asgard.timeout_s,
-        budget=_budget(settings.asgard.url, settings.asgard.requests_per_minute, clock, burst=2),
-    )
-    try:
-        short = HyperliquidVenue(
-            hyperliquid,
-            keys.hyperliquid,
-            keys.account,
-            clock,
-            expires_after_ms=int(settings.hyperliquid.order_life_s * 1000),
-            validator=hyperliquid_validator(settings, keys.account),
-        )
-        long = AsgardVenue(
-            asgard,
-            rpc,
-            keys.solana,
-            clock,
-            sol_price=sol_price_of(short),
-            second_rpc=second_rpc,
-            rules=signing_rules(settings),
-        )
-        desk = Desk(settings, clock, store, long, short)
-        desk.key_warnings = keys.warnings
-        yield desk
-    finally:
-        await hyperliquid.aclose()
-        await rpc.close()
-        if second_rpc is not None:
-            await second_rpc.close()
-        await asgard.close()
-        store.close()
-
-
-def _solana_rpc(settings: Settings, url: str, clock: Clock) -> SolanaRpc:
-    budget = _budget(url, settings.solana.requests_per_minute, clock)
-    return SolanaRpc(url, clock, timeout_s=settings.solana.timeout_s, budget=budget)
-
-
-def _budget(host: str, per_minute: float, clock: Clock, burst: float | None = None) -> RateBudget:
-    """The host's budget, the same one for everything that runs in this event loop."""
-    mine = _budgets.setdefault(asyncio.get_running_loop(), {})
-    return mine.setdefault(host, RateBudget(clock, per_minute, burst))
+    async with open_venues(settings, clock) as venues:
+        store = Store.open(settings.database.url, clock)
+        try:
+            desk = Desk(settings, clock, store, venues.long, venues.short)
+            desk.health = venues.health
+            desk.key_warnings = venues.warnings
+            yield desk
+        finally:
+            store.close()

@@ -1,0 +1,118 @@
+"""The connections to both venues, without a ledger: what every desk has, and all that the last resort needs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from weakref import WeakKeyDictionary
+
+import httpx
+
+from evenkeel.clock import Clock
+from evenkeel.settings import Settings
+from tasks.health import ASGARD, HYPERLIQUID, SOLANA, CallLog, CountedTransport
+from tasks.keys import hyperliquid_validator, open_keys
+from tasks.signing import signing_rules, sol_price_of
+from venues.asgard.client import AsgardClient
+from venues.asgard.venue import AsgardVenue
+from venues.hyperliquid.client import HyperliquidClient
+from venues.hyperliquid.venue import HyperliquidVenue
+from venues.ratebudget import RateBudget
+from venues.solana.rpc import SolanaRpc
+
+HYPERLIQUID_WEIGHT_LIMIT = 1200.0
+"""Weight a minute that one IP address has; what is saved up and what is refilled must stay under it together."""
+HYPERLIQUID_LARGEST_WEIGHT = 60.0
+
+_budgets: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, RateBudget]] = WeakKeyDictionary()
+"""By event loop and host: a budget waits on the clock of the desk that made it, which does not outlive its loop."""
+
+
+@dataclass(frozen=True)
+class Venues:
+    """Both venues with our keys. `warnings` are what is to be said against those keys."""
+
+    long: AsgardVenue
+    short: HyperliquidVenue
+    health: CallLog
+    warnings: tuple[str, ...]
+
+
+@asynccontextmanager
+async def open_venues(settings: Settings, clock: Clock) -> AsyncIterator[Venues]:
+    """Connect both venues; nothing is asked of them yet. Raises OperatorError where a key or an address is missing."""
+    keys = await open_keys(settings)
+    health = CallLog(clock)
+    api_key = settings.secret("asgard")
+    async with AsyncExitStack() as opened:
+        hyperliquid = HyperliquidClient(
+            settings.hyperliquid.url,
+            clock,
+            budget=_budget(
+                settings.hyperliquid.url,
+                settings.hyperliquid.weight_per_minute,
+                clock,
+                burst=max(
+                    HYPERLIQUID_LARGEST_WEIGHT,
+                    HYPERLIQUID_WEIGHT_LIMIT - settings.hyperliquid.weight_per_minute,
+                ),
+            ),
+            http=await opened.enter_async_context(
+                httpx.AsyncClient(
+                    timeout=settings.hyperliquid.timeout_s,
+                    trust_env=False,
+                    transport=CountedTransport(HYPERLIQUID, health),
+                )
+            ),
+        )
+        rpc = _solana_rpc(settings, settings.solana.rpc_url, clock, health)
+        opened.push_async_callback(rpc.close)
+        second_rpc = None
+        if settings.solana.second_rpc_url:
+            second_rpc = _solana_rpc(settings, settings.solana.second_rpc_url, clock, health)
+            opened.push_async_callback(second_rpc.close)
+        asgard = AsgardClient(
+            settings.asgard.url,
+            clock,
+            api_key=api_key.get_secret_value() if api_key else None,
+            timeout_s=settings.asgard.timeout_s,
+            budget=_budget(settings.asgard.url, settings.asgard.requests_per_minute, clock, burst=2),
+            transport=CountedTransport(ASGARD, health),
+        )
+        opened.push_async_callback(asgard.close)
+        short = HyperliquidVenue(
+            hyperliquid,
+            keys.hyperliquid,
+            keys.account,
+            clock,
+            expires_after_ms=int(settings.hyperliquid.order_life_s * 1000),
+            validator=hyperliquid_validator(settings, keys.account),
+        )
+        long = AsgardVenue(
+            asgard,
+            rpc,
+            keys.solana,
+            clock,
+            sol_price=sol_price_of(short),
+            second_rpc=second_rpc,
+            rules=signing_rules(settings),
+        )
+        yield Venues(long, short, health, keys.warnings)
+
+
+def _solana_rpc(settings: Settings, url: str, clock: Clock, health: CallLog) -> SolanaRpc:
+    return SolanaRpc(
+        url,
+        clock,
+        timeout_s=settings.solana.timeout_s,
+        budget=_budget(url, settings.solana.requests_per_minute, clock),
+        transport=CountedTransport(SOLANA, health),
+    )
+
+
+def _budget(host: str, per_minute: float, clock: Clock, burst: float | None = None) -> RateBudget:
+    """The host's budget, the same one for everything that runs in this event loop."""
+    mine = _budgets.setdefault(asyncio.get_running_loop(), {})
+    return mine.setdefault(host, RateBudget(clock, per_minute, burst))

@@ -1,0 +1,61 @@
+"""How the venues' servers have answered lately: counted below the clients, so that no call of theirs is missed."""
+
+from __future__ import annotations
+
+from collections import deque
+
+import httpx
+
+from evenkeel.clock import Clock
+
+REMEMBERED = 256
+"""Failed calls kept for each host."""
+HYPERLIQUID, ASGARD, SOLANA = "hyperliquid", "asgard", "solana"
+HOSTS = (HYPERLIQUID, ASGARD, SOLANA)
+
+
+class CallLog:
+    """Failed calls by host: no answer, 429 or 5xx. A refusal is an answer."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._failed: dict[str, deque[int]] = {host: deque(maxlen=REMEMBERED) for host in HOSTS}
+        self._row: dict[str, deque[int]] = {host: deque(maxlen=REMEMBERED) for host in HOSTS}
+
+    def note(self, host: str, ok: bool) -> None:
+        """One call has ended."""
+        if ok:
+            self._row[host].clear()
+            return
+        now = self._clock.now_ms()
+        self._failed[host].append(now)
+        self._row[host].append(now)
+
+    def failed_ms(self) -> dict[str, tuple[int, ...]]:
+        """When calls failed, by host, oldest first."""
+        return {host: tuple(times) for host, times in self._failed.items()}
+
+    def in_a_row(self, window_s: int) -> dict[str, int]:
+        """Calls that failed one after another, up to now, within `window_s` of the last of them."""
+        return {
+            host: sum(1 for at in times if at >= times[-1] - window_s * 1000) if times else 0
+            for host, times in self._row.items()
+        }
+
+
+class CountedTransport(httpx.AsyncHTTPTransport):
+    """The ordinary transport, which also notes how each call ended."""
+
+    def __init__(self, host: str, log: CallLog) -> None:
+        super().__init__(trust_env=False)
+        self._host = host
+        self._log = log
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        try:
+            response = await super().handle_async_request(request)
+        except httpx.HTTPError:
+            self._log.note(self._host, ok=False)
+            raise
+        self._log.note(self._host, ok=response.status_code != 429 and response.status_code < 500)
+        return response

@@ -16,7 +16,14 @@ from pydantic import ValidationError
 from evenkeel.clock import Clock
 from evenkeel.errors import Retryable, VenueRefused
 from evenkeel.types import Confirmed, Outcome, Unknown
-from venues.asgard.models import LivePosition, PositionRecord, Strategy, TokenInfo
+from venues.asgard.models import (
+    LivePosition,
+    PositionRecord,
+    Seizure,
+    Strategy,
+    TokenInfo,
+    read_seizures,
+)
 from venues.ratebudget import RateBudget
 
 MAX_TRANSACTIONS = 4
@@ -163,6 +170,13 @@ class AsgardClient:
             raise VenueRefused(
                 "asgard", f"/refresh-positions is not as documented: {_brief(error)}"
             ) from None
+
+    async def seizures(self, pda: str) -> tuple[list[Seizure], int]:
+        """Liquidation events of a position from the list of all, and how many there could not be read."""
+        answer = await self._read("POST", "/all-liquidation-events", {})
+        rows = answer.get("events") if isinstance(answer, dict) else answer
+        found, unread = read_seizures(rows)
+        return [one for one in found if one.pda == pda], unread
 
     async def build(self, path: str, body: dict[str, Any]) -> BuildBlob:
         """Ask for unsigned transactions; without effect on chain. Raises `Retryable` or `VenueRefused`."""

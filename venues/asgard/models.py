@@ -4,11 +4,12 @@ asserted.
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from decimal import Decimal
 from enum import IntEnum
 from typing import Any
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, field_validator
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from evenkeel.errors import VenueRefused
 
@@ -158,6 +159,42 @@ class Balance(Wire):
     liabs: Decimal = Field(alias="liabsQt", default=Decimal(0))
 
 
+class Seizure(Wire):
+    """A liquidation event: what the lender took and what it repaid with it. The vendor does not document its fields."""
+
+    id: str = Field(validation_alias=AliasChoices("id", "txHash", "signature"))
+    at_ms: int = Field(validation_alias=AliasChoices("timestamp", "createdAt"))
+    pda: str = Field(default="", validation_alias=AliasChoices("positionPda", "positionPDA"))
+    seized_tokens: Decimal = Field(alias="collateralSeizedUI", ge=0)
+    repaid_usd: Decimal = Field(alias="debtRepaidUI", ge=0)
+    price_usd: Decimal | None = Field(default=None, alias="priceUSD", gt=0)
+
+    @field_validator("id", mode="before")
+    @classmethod
+    def _id_as_text(cls, value: Any) -> Any:
+        return str(value) if isinstance(value, int) else value
+
+    @field_validator("at_ms", mode="before")
+    @classmethod
+    def _moment(cls, value: Any) -> Any:
+        """ISO 8601 UTC, or seconds or milliseconds since 1970."""
+        if isinstance(value, str) and not value.isdigit():
+            moment = datetime.fromisoformat(value.replace("Z", "+00:00"))
+            return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
+        return int(value) if int(value) > 10**11 else int(value) * 1000
+
+
+def read_seizures(rows: Any) -> tuple[list[Seizure], int]:
+    """Events in order of time, and how many could not be read."""
+    found, unread = [], 0
+    for row in rows if isinstance(rows, list) else []:
+        try:
+            found.append(Seizure.model_validate(row))
+        except (ValidationError, ValueError, TypeError):
+            unread += 1
+    return sorted(found, key=lambda one: one.at_ms), unread
+
+
 class LivePosition(Wire):
     """A position as `/refresh-positions` reads it from the chain."""
 
@@ -165,6 +202,9 @@ class LivePosition(Wire):
     authority: str
     health_pct: Decimal
     balances: dict[str, Balance]
+    seizures: tuple[Seizure, ...] = ()
+    unread_events: int = 0
+    """Liquidation events in a shape that we do not know."""
 
     @classmethod
     def parse(cls, pda: str, wire: dict[str, Any]) -> LivePosition:
@@ -180,11 +220,14 @@ class LivePosition(Wire):
             for one in summary["booksAndBalances"]["balances"]
             for bank, entry in one.items()
         }
+        seizures, unread = read_seizures(wire.get("liquidationEvents"))
         return cls(
             pda=str(wire.get("accountAddress") or pda),
             authority=str(wire["authority"]),
             health_pct=health,
             balances=balances,
+            seizures=tuple(seizures),
+            unread_events=unread,
         )
 
     def collateral(self) -> Balance | None:

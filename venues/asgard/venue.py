@@ -26,8 +26,8 @@ from venues.asgard.building import AsgardBuild, SignedBuild, expected_amounts, s
 from venues.asgard.client import AsgardClient
 from venues.asgard.expecting import outlay_usdc
 from venues.asgard.legs import asset_of, leg_view
-from venues.asgard.mints import BY_MINT, SOL, TOKENS, USDC
-from venues.asgard.models import RESIZABLE, PositionRecord, Protocol, Strategy
+from venues.asgard.mints import BY_MINT, SOL, TOKENS, USDC, Token
+from venues.asgard.models import RESIZABLE, LivePosition, PositionRecord, Protocol, Strategy
 from venues.asgard.orders import AsgardOrder, OpenLong, parse_order
 from venues.asgard.receipts import Receipts
 from venues.asgard.redemption import OnChainRedemption, RedemptionSource
@@ -83,6 +83,8 @@ class AsgardVenue:
         self._confirmer = Confirmer(rpc, clock, second_rpc)
         self._receipts = Receipts(client, rpc, clock, self.wallet)
         self._markets: tuple[int, list[Strategy]] | None = None
+        self.strange: dict[str, str] = {}
+        """Positions of this wallet that the last look found and could not make sense of: PDA and why."""
 
     @staticmethod
     def capabilities_for(protocol: int) -> Capabilities:
@@ -213,22 +215,19 @@ class AsgardVenue:
 
         `known_pdas` are (protocol, PDA) pairs from our own books: a position can exist on chain without a
         row. Raises `Retryable`, `VenueRefused` or `UnitChanged`: a leg that cannot be read is never left out
-        in silence.
+        in silence. One that is not ours and of no kind that we trade is named in `strange` instead.
         """
         rows = {row.pda: row for row in await self.client.positions(self.wallet)}
-        wanted = {pda: row.protocol for pda, row in rows.items()} | {
-            pda: protocol for protocol, pda in known_pdas
-        }
+        ours = {pda: protocol for protocol, pda in known_pdas}
+        wanted = {pda: row.protocol for pda, row in rows.items()} | ours
         live = await self.client.refresh([(protocol, pda) for pda, protocol in wanted.items()])
-        held = {pda: one for pda, one in live.items() if asset_of(one) is not None}
+        held = self._legible(live, ours)
         if not held:
             return []
         prices = await self.token_prices()
         strategies = await self.markets(max_age_ms=MARKETS_TTL_MS)
         views = []
-        for pda, one in held.items():
-            asset = asset_of(one)
-            assert asset is not None
+        for pda, (one, asset) in held.items():
             if asset.symbol not in prices:
                 raise Retryable(f"asgard has no price for {asset.symbol}, needed for position {pda}")
             view = leg_view(
@@ -244,6 +243,26 @@ class AsgardVenue:
             if view is not None:
                 views.append(view)
         return views
+
+    def _legible(
+        self, live: dict[str, LivePosition], ours: Iterable[str]
+    ) -> dict[str, tuple[LivePosition, Token]]:
+        """Positions that hold something we trade, with its token; somebody else's of another kind must not blind us."""
+        self.strange = {}
+        held = {}
+        for pda, one in live.items():
+            try:
+                if (asset := asset_of(one)) is not None:
+                    held[pda] = (one, asset)
+            except VenueRefused as odd:
+                if pda in ours:
+                    raise
+                self.strange[pda] = odd.reason
+        return held
+
+    async def live(self, protocol: int, pda: str) -> LivePosition | None:
+        """Balances and liquidation events of one position as the chain has them; None where it is not there."""
+        return (await self.client.refresh([(protocol, pda)])).get(pda)
 
     async def _sol_per_token(self, asset: str, prices: dict[str, Decimal]) -> Decimal:
         """Redemption rate; where the pool cannot be read, the market's own ratio. Judging the peg needs the

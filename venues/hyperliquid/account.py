@@ -49,6 +49,15 @@ class LedgerUpdate(Frozen):
     delta: dict[str, Any]
 
 
+class Execution(Frozen):
+    """A fill, the signed position that it started from, and why the venue made it, where no order of the account did."""
+
+    fill: Fill
+    start_position: Decimal
+    forced: str
+    """"liquidation", "backstop" (which also takes the margin), "auto-deleveraging", or "" for an order's own fill."""
+
+
 class HyperliquidAccount:
     """Reads of one account. `address` is the account that holds the positions, never an agent."""
 
@@ -122,9 +131,19 @@ class HyperliquidAccount:
     async def fills(self, since_ms: int, until_ms: int | None = None) -> list[Fill]:
         """Fills on listed perpetuals in [since, until], oldest first, whoever placed the order (also
         liquidations)."""
+        return [one.fill for one in await self.executions(since_ms, until_ms)]
+
+    async def executions(self, since_ms: int, until_ms: int | None = None) -> list[Execution]:
+        """The same fills with what tells those of orders from those that the venue made by itself."""
         perps = await self.market.coins()
         rows = await self.client.user_fills_by_time(self.address, since_ms, until_ms)
-        return [to_fill(row) for row in rows if row.coin in perps]
+        return [
+            Execution(
+                fill=to_fill(row), start_position=row.start_position, forced=row.forced_on(self.address)
+            )
+            for row in rows
+            if row.coin in perps
+        ]
 
     async def funding_payments(self, since_ms: int, until_ms: int | None = None) -> list[FundingPayment]:
         """Hourly settlements on every coin in [since, until], oldest first; `usdc` > 0 was received."""

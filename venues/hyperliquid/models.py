@@ -176,6 +176,19 @@ class WireFill(Wire):
     def signed_sz(self) -> Decimal:
         return self.sz if self.side == "B" else -self.sz
 
+    def forced_on(self, account: str) -> str:
+        """By what the venue itself traded for `account`: "liquidation", "backstop", "auto-deleveraging", or "" for an order.
+
+        Whoever trades against a liquidation gets the field `liquidation` too; it names the one liquidated.
+        """
+        if self.liquidation is not None:
+            if str(self.liquidation.get("liquidatedUser", "")).lower() != account.lower():
+                return ""
+            return "backstop" if self.liquidation.get("method") == "backstop" else "liquidation"
+        if self.dir.startswith("Liquidated"):
+            return "liquidation"
+        return "auto-deleveraging" if self.dir == "Auto-Deleveraging" else ""
+
     @property
     def fill_id(self) -> str:
         if self.tid is not None:

@@ -8,6 +8,8 @@ from pathlib import Path
 from evenkeel.errors import Retryable
 from evenkeel.settings import load_settings
 from evenkeel.types import Unknown
+from flows.enter import EnterRequest, enter_position
+from flows.exit import ExitRequest, exit_position
 from tasks.desk import open_desk
 from tests.rig import Rig, story_rig
 from venues.solana.confirm import Dead
@@ -32,10 +34,20 @@ async def test_an_attempt_is_dead_only_when_the_second_provider_agrees(tmp_path:
         assert isinstance(alone, Dead) and isinstance(fate, Unknown)
 
 
-async def test_the_fee_cap_of_the_settings_is_the_cap_of_what_is_signed(tmp_path: Path) -> None:
-    async with story_rig(tmp_path, limits={"max_fee_lamports": "1000", "resume_fee_lamports": "900"}) as rig:
-        caps = rig.desk.long._caps
-        assert caps.fee_lamports == 1000
+async def test_the_fee_cap_bounds_an_opening_and_the_emergency_cap_a_way_out(tmp_path: Path) -> None:
+    """In a fee spike nothing is opened, and what is held is closed all the same."""
+    async with story_rig(tmp_path) as rig:
+        position_id = await rig.entered(asset="SOL", protocol=1)
+        low = tmp_path / "low.toml"
+        low.write_text(
+            f'{rig.config.read_text()}\n[limits]\nmax_fee_lamports = "1000"\nresume_fee_lamports = "900"\n'
+        )
+        async with open_desk(load_settings(low)) as desk:
+            assert (await exit_position(desk, ExitRequest(position_id=position_id))).status == "CLOSED"
+            refused = await enter_position(desk, EnterRequest(asset="SOL", protocol=1))
+
+        assert rig.flat and rig.opened_longs() == 1
+        assert any("fee" in reason and "1000" in reason for reason in refused.reasons), refused
 
 
 async def test_the_weight_saved_up_and_refilled_in_a_minute_stays_under_the_venues_limit(

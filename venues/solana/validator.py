@@ -49,6 +49,8 @@ from venues.solana.rules_token import TOKEN_ACCOUNT_BYTES, check_ata, check_toke
 
 MAX_BYTES = 1232
 MAX_TRANSACTIONS = 4
+NOT_UNDERSTOOD = "not-understood"
+"""Refused because judging failed: safe, but a fault of ours that tests must not see."""
 _APPROVAL = take_token()
 
 
@@ -100,11 +102,15 @@ def decode(encoded: str | bytes) -> VersionedTransaction:
 def judge(
     build: Sequence[str | bytes], expectation: Expectation, view: ChainView, rules: Rules | None = None
 ) -> Verdict | Refused:
-    """All transactions of a build, or none. Never raises for anything that a build can contain."""
+    """All transactions of a build, or none. Never raises: what we fail to understand is refused like the rest."""
     try:
         return _judged(build, expectation, view, rules or Rules())
     except Violation as broken:
         return Refused(broken.rule, broken.reason)
+    except BaseException as error:  # the decoder may panic past Exception
+        if isinstance(error, KeyboardInterrupt | SystemExit | GeneratorExit):
+            raise
+        return Refused(NOT_UNDERSTOOD, f"the validator failed on it: {type(error).__name__}")
 
 
 def _judged(build: Sequence[str | bytes], expectation: Expectation, view: ChainView, rules: Rules) -> Verdict:

@@ -1,0 +1,1 @@
+"""Hostile builds, made for real and run on the Solana twin."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 
-from evenkeel.errors import Bug, Retryable, VenueRefused
+from evenkeel.errors import Bug, OperatorError, Retryable, VenueRefused
 from evenkeel.types import Confirmed, IntentState, Outcome, Receipt, Rejected, Signed, Unknown
 from state.models import AttemptOutcome, Fence, Intent
 from tasks.desk import Desk
@@ -65,7 +65,10 @@ async def carry_out(
         if not intent.state.may_be_on_the_wire:
             try:
                 live, outcome = await _new_attempt(desk, intent, fence)
-            except VenueRefused as refusal:
+            except (
+                VenueRefused,
+                OperatorError,
+            ) as refusal:  # a key that may not sign is a no, not a naked leg
                 desk.store.fail_unsent(intent_id, str(refusal), fence=fence)
                 continue
             except Retryable as hiccup:

@@ -210,6 +210,19 @@ class Safety(_Section):
         return tuple(one.lower() for one in value)
 
 
+class Admin(_Section):
+    """Who may pause and resume. The hash is made by `evenkeel admin hash`; it is no secret, the key is."""
+
+    key_hash: str = ""
+
+    @field_validator("key_hash")
+    @classmethod
+    def _is_hash(cls, value: str) -> str:
+        if value and not re.fullmatch(r"scrypt\$\d+\$\d+\$\d+\$[A-Za-z0-9_=-]+\$[A-Za-z0-9_=-]+", value):
+            raise ValueError("is not what `evenkeel admin hash` prints")
+        return value
+
+
 class PrefectSettings(_Section):
     """The Prefect API; empty means `PREFECT_API_URL`, and without either the flows run bare."""
 
@@ -232,6 +245,7 @@ class Settings(BaseSettings):
     staking: Staking = Staking()
     signers: Signers = Signers()
     safety: Safety = Safety()
+    admin: Admin = Admin()
     strategy: StrategySettings = StrategySettings()
     limits: RiskLimits = RiskLimits()
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"

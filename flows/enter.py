@@ -18,7 +18,7 @@ from strategy.decisions import Urgency
 from strategy.entry import Verdict
 from strategy.preflight import Preflight
 from tasks import choose as choosing
-from tasks import entry
+from tasks import entry, guards
 from tasks.desk import Desk
 from tasks.market import read_market
 from tasks.preflight import run_preflight
@@ -55,12 +55,16 @@ async def enter_position(desk: Desk, request: EnterRequest) -> EnterResult:
     wish = _wish(request)
     choosing.check_wish(desk, wish)
 
-    if (halt := _halted(desk)) is not None:
-        return _refused(halt)
+    if (unfinished := _unfinished(desk)) is not None:
+        return _refused(unfinished)
+    if paused := await guards.refuse_entry(desk):
+        return _refused(*paused)
 
     try:
         async with desk.alone("entry", NEW_ENTRY) as only_one:
             market = await read_market(desk)
+            if tripped := await guards.refuse_market(desk, market):
+                return _refused(*tripped)
             plan = await choosing.choose(desk, market, wish)
             if isinstance(plan, choosing.Declined):
                 return _refused(*plan.reasons)
@@ -132,11 +136,8 @@ async def _unwind(desk: Desk, position_id: str, why: str, fence: Fence) -> Enter
     return EnterResult(status=result.status, position_id=position_id, reasons=(why, *result.reasons))
 
 
-def _halted(desk: Desk) -> str | None:
-    """Why nothing may be entered now: a pause, or work that an earlier run left unfinished."""
-    pauses = desk.store.active_pauses("entries")
-    if pauses:
-        return f"entries are paused: {pauses[0].reason}"
+def _unfinished(desk: Desk) -> str | None:
+    """Work that an earlier run left unfinished comes first."""
     waiting = desk.store.unfinished_intents()
     if waiting:
         return f"{len(waiting)} intents are unfinished (first: {waiting[0].intent_id}): run `evenkeel recover` first"

@@ -9,7 +9,7 @@ from sqlalchemy import or_, select, update
 from evenkeel.errors import Bug
 from evenkeel.types import LegSide
 from state.columns import plain_json
-from state.database import AnyFence, Database, fetch_one, insert_new, table_of, values_of
+from state.database import AnyFence, Database, fetch_one, insert_new, log_move, table_of, values_of
 from state.ledger_models import (
     Alert,
     AlertTable,
@@ -68,10 +68,11 @@ class Watch(Database):
             query = query.where(ALERTS.c.last_ms >= since_ms)
         return self._rows(Alert, query)
 
-    def pause(self, scope: str, reason: str, until_ms: int | None = None) -> Pause:
+    def pause(self, scope: str, reason: str, until_ms: int | None = None, note: str = "") -> Pause:
         """Halt a scope (`entries`, `all` or a venue's name). Pausing again for one reason moves the end.
 
-        A pause whose end has passed is over; pausing then starts a new one.
+        The first time is noted in the audit log, with `note` (who, why) where one is given. A pause whose end has passed
+        is over; pausing then starts a new one.
         """
         now = self.clock.now_ms()
         same = (PAUSES.c.scope == scope, PAUSES.c.reason == reason, PAUSES.c.resumed_ms.is_(None))
@@ -79,21 +80,28 @@ class Watch(Database):
             lapsed = update(PAUSES).where(*same, PAUSES.c.until_ms <= now)
             db.execute(lapsed.values(resumed_ms=PAUSES.c.until_ms))
             fresh = Pause(scope=scope, reason=reason, since_ms=now, until_ms=until_ms)
-            if not insert_new(db, PAUSES, values_of(fresh)):
+            if insert_new(db, PAUSES, values_of(fresh)):
+                log_move(db, "pause", scope, "", "paused", note=note or reason, at_ms=now, fence=None)
+            else:
                 db.execute(update(PAUSES).where(*same).values(until_ms=until_ms))
             row = fetch_one(db, Pause, select(PAUSES).where(*same))
         if row is None:
             raise Bug(f"pause of {scope} for {reason} was resumed while it was set: set it again")
         return row
 
-    def resume(self, scope: str, reason: str | None = None) -> int:
-        """End the running pauses of a scope, for one reason or all; returns how many were ended."""
+    def resume(self, scope: str, reason: str | None = None, note: str = "") -> int:
+        """End the running pauses of a scope, for one reason or all; returns how many were ended. Noted in the audit log."""
         now = self.clock.now_ms()
         running = [PAUSES.c.scope == scope, PAUSES.c.resumed_ms.is_(None)]
         if reason is not None:
             running.append(PAUSES.c.reason == reason)
         with self._write() as db:
-            return int(db.execute(update(PAUSES).where(*running).values(resumed_ms=now)).rowcount)
+            ended = int(db.execute(update(PAUSES).where(*running).values(resumed_ms=now)).rowcount)
+            if ended:
+                log_move(
+                    db, "pause", scope, "paused", "resumed", note=note or reason or "", at_ms=now, fence=None
+                )
+            return ended
 
     def active_pauses(self, scope: str | None = None) -> list[Pause]:
         """Pauses that hold now; with a scope, also those of `all`."""

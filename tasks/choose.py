@@ -8,8 +8,7 @@ from typing import Any
 from evenkeel.errors import OperatorError
 from evenkeel.types import Frozen, PositionStatus
 from state.models import Fence, Position
-from strategy.decisions import Hold
-from strategy.exits import lst_peg_rule
+from strategy.breakers.lst_peg import lst_peg_breaker
 from strategy.scoring import Candidate, Opportunity, rank
 from strategy.sizing import OpenExposure, PositionSize, check_leverage, size_position
 from tasks.desk import Desk
@@ -183,14 +182,15 @@ async def choose(desk: Desk, market: MarketView, wish: Wish) -> EntryPlan | Decl
 
 def _off_peg(desk: Desk, market: MarketView, asset: str) -> str | None:
     """Why this token of staked SOL is not to be bought now: what would be alarmed or closed is not entered."""
-    peg = lst_peg_rule(
+    peg = lst_peg_breaker(
         asset,
         market.token_prices.get(asset),
         market.asgard_sol_price_usd,
         market.redemption_rates.get(asset),
+        market.at_ms,
         desk.settings.limits,
     )
-    return None if isinstance(peg, Hold) else peg.reason
+    return peg.reason if peg.tripped else None
 
 
 def _plan(

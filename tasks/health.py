@@ -35,10 +35,16 @@ class CallLog:
         """When calls failed, by host, oldest first."""
         return {host: tuple(times) for host, times in self._failed.items()}
 
-    def in_a_row(self, window_s: int) -> dict[str, int]:
-        """Calls that failed one after another, up to now, within `window_s` of the last of them."""
+    def in_a_row(self, window_s: int, within_s: int | None = None) -> dict[str, int]:
+        """Calls that failed one after another, up to the last one made, within `window_s` of it.
+
+        `within_s`: a last call longer ago than this says nothing of now.
+        """
+        oldest_ms = 0 if within_s is None else self._clock.now_ms() - within_s * 1000
         return {
-            host: sum(1 for at in times if at >= times[-1] - window_s * 1000) if times else 0
+            host: sum(1 for at in times if at >= times[-1] - window_s * 1000)
+            if times and times[-1] >= oldest_ms
+            else 0
             for host, times in self._row.items()
         }
 

@@ -12,7 +12,6 @@ from strategy.decisions import Check
 from strategy.preflight import (
     Preflight,
     check_balances,
-    check_fee_market,
     check_funding,
     check_price_consensus,
     check_protocol_capacity,
@@ -20,17 +19,15 @@ from strategy.preflight import (
     summarise,
 )
 from strategy.sizing import round_half_up
+from tasks import guards
 from tasks.choose import EntryPlan
 from tasks.desk import Desk
 from tasks.legs import perp_order
 from tasks.market import MarketView, read_market
 from tasks.marks import COIN
 from tasks.step import step
-from venues.solana.fees import quote
 
 T = TypeVar("T")
-OPENING_UNITS = 600_000
-"""Compute units that a leveraged opening plausibly asks for; the fee is charged on the limit, used or not."""
 
 
 async def run_preflight(desk: Desk, plan: EntryPlan) -> Preflight:
@@ -103,12 +100,10 @@ async def protocol_capacity(desk: Desk, plan: EntryPlan, fresh: asyncio.Task[Mar
 
 @step("check the fee market", tags=("preflight",))
 async def fee_market(desk: Desk, plan: EntryPlan) -> Check:
-    """5. What a Solana transaction must pay now stays under the cap."""
-    bid = await _read(quote(desk.long.rpc, [desk.long.wallet], OPENING_UNITS))
-    if bid is None:
-        return check_fee_market(None, desk.settings.limits)
-    # A bid that hit its cap is worth more than the cap: it must not pass for one that fits exactly.
-    return check_fee_market(bid.fee_lamports + int(bid.capped), desk.settings.limits)
+    """5. What a Solana transaction must pay now stays under the cap; a spike trips the breaker, which remembers it."""
+    state = guards.fee_state(desk, await guards.read_fee(desk))
+    guards.settle(desk, [state])
+    return Check(name="fee market", ok=not state.tripped, reason=state.reason)
 
 
 @step("simulate both legs", tags=("preflight",))

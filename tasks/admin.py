@@ -1,0 +1,107 @@
+"""Pause and resume with an admin key, which is not a trading key: no venue is asked and no venue key is needed."""
+
+from __future__ import annotations
+
+import base64
+import getpass
+import hashlib
+import hmac
+import os
+import socket
+
+from evenkeel.errors import OperatorError, Retryable
+from evenkeel.settings import Settings
+from evenkeel.types import VenueName
+from state.ledger_models import Pause, Severity
+from state.store import Store
+
+ENTRIES, ALL = "entries", "all"
+SCOPES = (ENTRIES, *(venue.value for venue in VenueName), ALL)
+LEAST_KEY = 12
+"""Characters of an admin key."""
+_COST, _BLOCK, _LANES = 2**14, 8, 1
+"""scrypt as RFC 7914 recommends for interactive use: 16 MB and some tens of milliseconds a try."""
+_MOST_COST = 2**16
+
+
+def make_hash(key: str) -> str:
+    """What `admin.key_hash` is to be set to. Raises OperatorError for a key that could be guessed."""
+    if len(key) < LEAST_KEY:
+        raise OperatorError(f"the admin key has {len(key)} characters, at least {LEAST_KEY} are needed")
+    salt = os.urandom(16)
+    return "$".join(
+        ("scrypt", str(_COST), str(_BLOCK), str(_LANES), _text(salt), _text(_scrypt(key, salt, _COST)))
+    )
+
+
+def is_key(key: str, key_hash: str) -> bool:
+    """Whether the hash was made of this key; compared in constant time."""
+    name, cost, block, lanes, salt, wanted = key_hash.split("$")
+    if (name, int(block), int(lanes)) != ("scrypt", _BLOCK, _LANES) or not 2 <= int(cost) <= _MOST_COST:
+        raise OperatorError(
+            "admin.key_hash is of another kind than this version makes: `evenkeel admin hash`"
+        )
+    found = _scrypt(key, base64.urlsafe_b64decode(salt), int(cost))
+    return hmac.compare_digest(found, base64.urlsafe_b64decode(wanted))
+
+
+def pause(
+    settings: Settings, store: Store, key: str, scope: str, reason: str, hours: float | None = None
+) -> Pause:
+    """Halt a scope until it is resumed, or for some hours. Raises OperatorError for a wrong key, scope or no reason."""
+    _check(settings, store, key, "pause")
+    _check_scope(scope)
+    if not reason.strip():
+        raise OperatorError("a pause needs a reason: whoever finds it must know why; give --reason")
+    if hours is not None and not 0 < hours <= 24 * 365:
+        raise OperatorError(f"--hours {hours} must be above 0 and at most a year")
+    until_ms = None if hours is None else store.clock.now_ms() + int(hours * 3_600_000)
+    return store.pause(scope, reason.strip(), until_ms, note=f"{_who()}: {reason.strip()}")
+
+
+def resume(settings: Settings, store: Store, key: str, scope: str | None, reason: str = "") -> list[Pause]:
+    """End the pauses of a scope, or every pause. Returns those that were ended."""
+    _check(settings, store, key, "resume")
+    if scope is not None:
+        _check_scope(scope)
+    running = [one for one in store.active_pauses() if scope in (None, one.scope)]
+    for one in running:
+        store.resume(
+            one.scope, one.reason, note=f"{_who()}: {reason or 'no reason given'}; was: {one.reason}"
+        )
+    return running
+
+
+def _check(settings: Settings, store: Store, key: str, doing: str) -> None:
+    if not settings.admin.key_hash:
+        raise OperatorError("no admin key is set: put what `evenkeel admin hash` prints into admin.key_hash")
+    if is_key(key, settings.admin.key_hash):
+        return
+    try:
+        text = f"{_who()} tried to {doing} with a wrong admin key"
+        store.alert("wrong admin key", Severity.CRITICAL, text)
+    except Retryable:  # a busy ledger must not turn a refusal into something else
+        pass
+    raise OperatorError("that is not the admin key; nothing was changed")
+
+
+def _check_scope(scope: str) -> None:
+    if scope not in SCOPES:
+        raise OperatorError(f"scope {scope!r} is unknown; allowed are {', '.join(SCOPES)}")
+
+
+def _who() -> str:
+    try:
+        return f"{getpass.getuser()}@{socket.gethostname()}"
+    except (KeyError, OSError, ImportError):
+        return f"uid {os.getuid()}@{socket.gethostname()}"
+
+
+def _scrypt(key: str, salt: bytes, cost: int) -> bytes:
+    return hashlib.scrypt(
+        key.encode(), salt=salt, n=cost, r=_BLOCK, p=_LANES, maxmem=256 * 1024 * 1024, dklen=32
+    )
+
+
+def _text(raw: bytes) -> str:
+    return base64.urlsafe_b64encode(raw).decode()

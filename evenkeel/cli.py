@@ -18,6 +18,7 @@ import typer
 from rich.console import Console
 
 from evenkeel.errors import Bug, EvenkeelError, LostRace, OperatorError
+from evenkeel.keys import keys_app
 from evenkeel.prefect_server import point_prefect_at, prefect_answers
 from evenkeel.screens import (
     out,
@@ -41,6 +42,7 @@ twins_app = typer.Typer(help="Local venues for demo, tests and paper trading.", 
 db_app = typer.Typer(help="The ledger's schema.", no_args_is_help=True)
 app.add_typer(twins_app, name="twins")
 app.add_typer(db_app, name="db")
+app.add_typer(keys_app, name="keys")
 err = Console(stderr=True)
 prefect_gone = False
 """Set when the Prefect server died under a flow: its client would then wait at exit, seconds for each unsent event."""

@@ -20,7 +20,7 @@ from solders.keypair import Keypair
 from twins.asgard import AsgardTwin
 from twins.clock import TwinClock
 from twins.control import control_app
-from twins.faults import FaultMiddleware, FaultPlan
+from twins.faults import App, FaultMiddleware, FaultPlan
 from twins.http import served
 from twins.hyperliquid import HyperliquidTwin
 from twins.lst_accounts import LstAccounts
@@ -127,9 +127,23 @@ class RunningTwins:
         }
 
 
-@asynccontextmanager
-async def running_twins(options: TwinOptions, world: World | None = None) -> AsyncIterator[RunningTwins]:
-    """All twins of one world, each on its own random loopback port, wrapped in the fault middleware."""
+@dataclass
+class BuiltTwins:
+    """The twins of one world before anything is served: plain objects, so that a process holding them can be forked."""
+
+    world: World
+    faults: FaultPlan
+    hyperliquid: HyperliquidTwin
+    chain: SolanaChain
+    asgard: AsgardTwin
+    lst: LstAccounts
+    apps: dict[str, App]
+    keys: dict[str, Any]
+    stopping: asyncio.Event
+
+
+def build_twins(options: TwinOptions, world: World | None = None) -> BuiltTwins:
+    """All twins of one world with funded accounts, each wrapped in the fault middleware."""
     world = world or make_world(options)
     faults = FaultPlan()
     chain = SolanaChain(world, faults)
@@ -137,18 +151,7 @@ async def running_twins(options: TwinOptions, world: World | None = None) -> Asy
     hyperliquid = HyperliquidTwin(world, faults)
     api_key = "twin-" + secrets.token_hex(12)
     asgard = AsgardTwin(world, chain, faults, api_keys={api_key})
-    lst = LstAccounts(world, chain)
     stopping = asyncio.Event()
-    last = time.monotonic()
-
-    def touched(app: Any) -> Any:
-        async def wrapped(scope: Any, receive: Any, send: Any) -> None:
-            nonlocal last
-            last = time.monotonic()
-            lst.refresh()
-            await app(scope, receive, send)
-
-        return wrapped
 
     def catch_up() -> None:
         asgard.catch_up()
@@ -161,7 +164,7 @@ async def running_twins(options: TwinOptions, world: World | None = None) -> Asy
         catch_up,
         stopping.set,
     )
-    apps = {
+    apps: dict[str, App] = {
         "hyperliquid": FaultMiddleware(
             hyperliquid.app, faults, "hyperliquid", hyperliquid.call_name, world.now_ms
         ),
@@ -169,10 +172,50 @@ async def running_twins(options: TwinOptions, world: World | None = None) -> Asy
         "asgard": FaultMiddleware(asgard.app, faults, "asgard", asgard.call_name, world.now_ms),
         "control": control,
     }
+    keys = _funded_accounts(options, hyperliquid, chain) | {"asgard": {"api_key": api_key}}
+    lst = LstAccounts(world, chain)
+    return BuiltTwins(world, faults, hyperliquid, chain, asgard, lst, apps, keys, stopping)
+
+
+@asynccontextmanager
+async def serving(
+    built: BuiltTwins, around: Callable[[str, App], App] | None = None
+) -> AsyncIterator[RunningTwins]:
+    """Each twin on its own random loopback port. `around` may wrap an app, named by its venue, once more."""
+    last = time.monotonic()
+
+    def touched(app: App) -> App:
+        async def wrapped(scope: Any, receive: Any, send: Any) -> None:
+            nonlocal last
+            last = time.monotonic()
+            built.lst.refresh()
+            await app(scope, receive, send)
+
+        return wrapped
+
     async with AsyncExitStack() as stack:
-        urls = {name: await stack.enter_async_context(served(touched(app))) for name, app in apps.items()}
-        keys = _funded_accounts(options, hyperliquid, chain) | {"asgard": {"api_key": api_key}}
-        yield RunningTwins(world, faults, hyperliquid, chain, asgard, urls, keys, stopping, lambda: last)
+        urls = {}
+        for name, app in built.apps.items():
+            inner = touched(app)
+            urls[name] = await stack.enter_async_context(served(around(name, inner) if around else inner))
+        yield RunningTwins(
+            built.world,
+            built.faults,
+            built.hyperliquid,
+            built.chain,
+            built.asgard,
+            urls,
+            built.keys,
+            built.stopping,
+            lambda: last,
+        )
+
+
+@asynccontextmanager
+async def running_twins(options: TwinOptions, world: World | None = None) -> AsyncIterator[RunningTwins]:
+    """All twins of one world, built and served."""
+    async with serving(build_twins(options, world)) as running:
+        yield running
 
 
 async def serve_until_stopped(

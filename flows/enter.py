@@ -11,7 +11,6 @@ from pydantic import BaseModel, Field
 
 from evenkeel.errors import LostRace, Retryable
 from evenkeel.types import Frozen, PositionStatus
-from flows.exit import close_out
 from flows.running import desk_for_run
 from state.models import Fence
 from strategy.decisions import Urgency
@@ -19,6 +18,7 @@ from strategy.entry import Verdict
 from strategy.preflight import Preflight
 from tasks import choose as choosing
 from tasks import entry, guards
+from tasks.close_out import close_out
 from tasks.desk import Desk
 from tasks.market import read_market
 from tasks.preflight import run_preflight
@@ -98,6 +98,9 @@ async def complete_entry(desk: Desk, position_id: str, *, resumed: bool = False)
             await entry.abandon(desk, position, unready, fence)
             return EnterResult(status="FAILED", position_id=position_id, reasons=(unready,))
 
+        if not resumed and (paused := guards.halted(desk)):  # since the entry was decided
+            await entry.abandon(desk, position, paused[0], fence)
+            return EnterResult(status="FAILED", position_id=position_id, reasons=paused)
         long = await entry.open_long(desk, position, fence, resumed=resumed)
         if long.unknown:
             return _left_open(desk, position_id, long.reason)

@@ -10,13 +10,14 @@ from pydantic import BaseModel, Field
 from evenkeel.clock import as_datetime
 from evenkeel.errors import Bug, LostRace, OperatorError, Retryable, VenueRefused
 from evenkeel.types import Frozen, PositionStatus
-from flows.exit import ENDED, close_out
 from flows.rebalance import resize
 from flows.recover import recover_position
 from flows.running import desk_for_run
 from state.ledger_models import Severity
 from strategy.decisions import Exit, Resize
+from tasks import guards
 from tasks.choose import LIVE
+from tasks.close_out import ENDED, close_out
 from tasks.collect import collect_everything
 from tasks.desk import Desk
 from tasks.recovery import interrupted_positions
@@ -74,6 +75,7 @@ async def watch_position(desk: Desk, request: MonitorRequest) -> MonitorResult:
         if isinstance(decision, (Exit, Resize)):
             actions.append(await _act(desk, watcher, decision))
             log.warning("%s %s: %s", as_datetime(seen.at_ms).isoformat(), position_id, actions[-1])
+        _note(desk, seen)
 
         hour = seen.at_ms // HOUR_MS
         if hour != collected_hour:
@@ -120,6 +122,14 @@ async def _finish_interrupted(desk: Desk) -> None:
             await recover_position(desk, position.position_id)
         except (LostRace, Retryable, VenueRefused, OperatorError) as busy:
             log.warning("%s stays interrupted: %s", position.position_id, busy)
+
+
+def _note(desk: Desk, seen: Seen) -> None:
+    """What this look means for entries; a busy ledger is told by the next one."""
+    try:
+        guards.note_look(desk, seen)
+    except Retryable as hiccup:
+        log.warning("breakers are not noted: %s", hiccup)
 
 
 async def _collect(desk: Desk) -> None:

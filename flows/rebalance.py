@@ -7,10 +7,11 @@ from pydantic import BaseModel, Field
 
 from evenkeel.errors import OperatorError
 from evenkeel.types import Frozen, PositionStatus
-from flows.exit import close_out
 from flows.running import desk_for_run
 from state.models import Fence
 from strategy.decisions import Exit, Hold, Resize
+from tasks import guards
+from tasks.close_out import close_out
 from tasks.desk import Desk
 from tasks.rebalancing import note_rebalance, resize_both
 from tasks.watch import Watcher
@@ -57,6 +58,8 @@ async def resize(desk: Desk, position_id: str, decision: Resize, fence: Fence) -
     position = desk.store.position(position_id)
     if position.status is not PositionStatus.OPEN:  # decided before we were its only writer
         return RebalanceResult(position_id=position_id, action="held", reason=f"it is {position.status} now")
+    if decision.plan.short_change_qty > 0 and (paused := guards.refuse_growth(desk)) is not None:
+        return RebalanceResult(position_id=position_id, action="held", reason=paused)
     done = await resize_both(desk, position, decision.plan, f"{decision.rule}: {decision.reason}", fence)
     if not done.complete:
         return RebalanceResult(position_id=position_id, action="interrupted", reason=done.reason)

@@ -7,9 +7,9 @@ from prefect import flow
 from evenkeel.errors import LostRace, OperatorError, Retryable, VenueRefused
 from evenkeel.types import Frozen, LegSide, PositionStatus
 from flows.enter import complete_entry
-from flows.exit import close_out
 from flows.running import desk_for_run
 from strategy.decisions import Urgency
+from tasks.close_out import close_out
 from tasks.collect import collect_everything
 from tasks.desk import Desk
 from tasks.legs import finish_started

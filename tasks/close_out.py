@@ -1,0 +1,73 @@
+"""Close a position until both venues show nothing, the leg that goes first by its danger and its reach; then settle it.
+
+Apart from the flow, so that the watch, recovery and the kill switch close without Prefect.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from evenkeel.types import Frozen, IntentKind, LegSide, PositionStatus
+from state.models import Fence, Position
+from strategy.decisions import Urgency
+from tasks import closing
+from tasks.desk import Desk
+
+ENDED = (PositionStatus.CLOSED, PositionStatus.FAILED)
+
+
+class ExitResult(Frozen):
+    """`status` is CLOSED when both legs are flat; CLOSING or UNWINDING when a leg resists and must be tried again."""
+
+    status: str
+    position_id: str
+    reasons: tuple[str, ...] = ()
+
+
+async def close_out(
+    desk: Desk,
+    position_id: str,
+    why: str,
+    urgency: Urgency,
+    fence: Fence,
+    first: LegSide | None = None,
+    *,
+    together: bool = False,
+) -> ExitResult:
+    """Both legs flat, or as far as the venues let us get now; whatever is left is tried again by recovery.
+
+    The short goes first because it is the leg that a rise liquidates. If it resists for a minute, or its venue is out of
+    reach, the long is closed all the same: one leg alone is worse than none. `first` names another order: the leg in
+    danger, or the one in reach; taken up again, a closing keeps the order that it began with. `together`: both at once.
+    """
+    position = await closing.start_closing(desk, position_id, why, fence)
+    if position.status in ENDED:
+        return ExitResult(status=position.status, position_id=position_id, reasons=("it has ended already",))
+    first = first or _begun_with(desk, position)
+    reasons: list[str] = []
+    for _ in range(closing.ROUNDS):
+        if together:
+            short, long = await asyncio.gather(
+                closing.close_short_leg(desk, position, urgency, fence),
+                closing.close_long_leg(desk, position, urgency, fence),
+            )
+        elif first is LegSide.LONG:
+            long = await closing.close_long_leg(desk, position, urgency, fence)
+            short = await closing.close_short_leg(desk, position, urgency, fence)
+        else:
+            short = await closing.close_short_leg(desk, position, urgency, fence)
+            long = await closing.close_long_leg(desk, position, urgency, fence)
+        if short.flat and long.flat and not closing.unfinished(desk, position_id):
+            await closing.collect_last(desk, position)
+            ended = await closing.settle(desk, position, fence)
+            return ExitResult(status=ended.status, position_id=position_id, reasons=(why,))
+        reasons = [leg.reason for leg in (short, long) if not leg.flat]
+        await desk.clock.sleep(2.0)
+    status = desk.store.position(position_id).status
+    return ExitResult(status=status, position_id=position_id, reasons=(why, *reasons))
+
+
+def _begun_with(desk: Desk, position: Position) -> LegSide | None:
+    """The leg that an interrupted closing began with, from its first closing order; None where it ordered nothing yet."""
+    closes = [one for one in desk.store.intents_of(position.position_id) if one.kind is IntentKind.CLOSE]
+    return closes[0].leg if closes else None

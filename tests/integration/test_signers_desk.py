@@ -6,7 +6,6 @@ import json
 import logging
 import re
 from collections.abc import AsyncIterator, Iterator
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 

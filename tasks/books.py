@@ -12,9 +12,20 @@ from analytics.legs import GasCost, LongEvent, LongMark, ShortFill
 from analytics.life import LifeEvent, LifeSnapshot
 from analytics.report import Report, trades_of
 from evenkeel.errors import OperatorError
-from evenkeel.types import Fill, FundingPayment, IntentKind, IntentState, LegSide, Receipt, VenueName
+from evenkeel.types import (
+    Fill,
+    FundingPayment,
+    IntentKind,
+    IntentState,
+    LegSide,
+    LendingChange,
+    Receipt,
+    VenueName,
+)
 from state.ledger_models import PositionSnapshot
 from state.models import Intent, Position
+from state.truth_models import Liquidation
+from tasks.absorb import SEIZED_MARGIN
 from tasks.desk import Desk
 from tasks.marks import COIN, Mark, read_mark
 from tasks.step import step
@@ -36,8 +47,8 @@ def confirmed(desk: Desk, position_id: str, leg: LegSide) -> list[tuple[Intent, 
 
 
 def long_events(desk: Desk, position_id: str) -> list[LongEvent]:
-    """The landed transactions of the long leg with the market at their moment."""
-    events = []
+    """The landed transactions of the long leg and what its lender seized, each with the market at its moment."""
+    events = [_seizure(row) for row in desk.store.liquidations(position_id)]
     for intent, receipt in confirmed(desk, position_id, LegSide.LONG):
         assert receipt.lending is not None
         mark = Mark.model_validate(receipt.detail["mark"])
@@ -52,7 +63,35 @@ def long_events(desk: Desk, position_id: str) -> list[LongEvent]:
                 redemption_rate=mark.redemption_rate,
             )
         )
-    return events
+    return sorted(events, key=lambda event: event.at_ms)
+
+
+def _seizure(row: Liquidation) -> LongEvent:
+    return LongEvent(
+        ref=row.ref,
+        kind="liquidated",
+        at_ms=row.at_ms,
+        change=LendingChange(
+            tokens_before=row.tokens_before,
+            tokens_after=row.tokens_after,
+            debt_before_usd=row.debt_before_usd,
+            debt_after_usd=row.debt_after_usd,
+            swap_token_qty=row.seized_tokens,
+            swap_usdc_qty=row.repaid_usd,
+            wallet_usdc_delta=Decimal(0),
+            protocol_fee_usd=Decimal(0),
+            gas_lamports=0,
+        ),
+        sol_price_usd=row.sol_price_usd,
+        token_price_usd=row.token_price_usd,
+        redemption_rate=row.redemption_rate,
+    )
+
+
+def margin_seized_usd(desk: Desk, position_id: str) -> Decimal:
+    """What a backstop liquidation took of the margin beyond its fills."""
+    fees = [fee.amount_usd for fee in desk.store.fees(position_id) if fee.kind == SEIZED_MARGIN]
+    return sum((usd for usd in fees if usd is not None), Decimal(0))
 
 
 def short_fills(desk: Desk, position_id: str) -> list[ShortFill]:
@@ -218,6 +257,7 @@ async def attribute_position(
         long_marks=marks,
         short_mark_price_usd=(await desk.short.market.context(COIN)).mark_px,
         other_gas=await other_gas(desk, position),
+        margin_seized_usd=margin_seized_usd(desk, position.position_id),
     )
     return found, longs, shorts
 
@@ -246,7 +286,7 @@ def _marks(desk: Desk, position: Position) -> list[LongMark]:
 
 def _flow(kind: str, usdc: Decimal | None, delta: dict[str, Any]) -> Decimal:
     """Money that came to the account from outside (below zero: that left it)."""
-    if usdc is None:
+    if usdc is None or kind == "liquidation":  # a loss of the position, not a movement of money
         return Decimal(0)
     if kind == "deposit":
         return usdc

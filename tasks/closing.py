@@ -7,6 +7,7 @@ from evenkeel.types import Frozen, LegSide, PositionStatus
 from state.ledger_models import Severity
 from state.models import Fence, Position
 from strategy.decisions import Urgency
+from tasks.absorb_long import absorb_long
 from tasks.collect import collect_everything
 from tasks.desk import Desk
 from tasks.entry import UNRESOLVED
@@ -108,6 +109,9 @@ async def settle(desk: Desk, position: Position, fence: Fence) -> Position:
     A position that never held anything ends FAILED; one that did ends CLOSED. Margin stays on its venue (deviation 21).
     """
     await _insist_on_flat_venues(desk, position)
+    await absorb_long(
+        desk, position, fence
+    )  # a seizure that came between our last look and the landing of the close
     wallet, account = await desk.long.wallet_balances(), await desk.short.account()
     after = {
         "hyperliquid_usd": account.account_value_usd,

@@ -7,9 +7,10 @@ from typing import Any
 
 from evenkeel.errors import Retryable
 from evenkeel.types import IntentKind, IntentSpec, LegSide, LegView, VenueName
-from state.ledger_models import Severity
 from state.models import Fence, Intent, Leg, Position
 from strategy.decisions import Deleverage, LongOperation, Urgency
+from tasks.absorb import absorb_short, held_short
+from tasks.absorb_long import absorb_long, holding_of
 from tasks.desk import Desk
 from tasks.intents import Ending, NotDone, StillUnknown, carry_out
 from tasks.marks import COIN
@@ -17,10 +18,6 @@ from venues.asgard import orders as asgard
 from venues.hyperliquid.orders import PerpOrder
 
 VENUE_OF = {LegSide.LONG: VenueName.ASGARD, LegSide.SHORT: VenueName.HYPERLIQUID}
-GONE_FOR_MS = 10_000
-"""A lending position must stay out of sight for so long before it counts as gone."""
-BEHIND_MS = 60_000
-"""By how much what Asgard shows may be behind the chain."""
 
 
 def plan(
@@ -80,21 +77,11 @@ def perp_order(qty: Decimal, *, is_buy: bool, reduce_only: bool, slippage_bps: i
     return order.model_dump(mode="json")
 
 
-async def held_short(desk: Desk) -> LegView | None:
-    """The SOL position on Hyperliquid as the venue shows it now, or None where there is none."""
-    return next((leg for leg in await desk.short.legs() if leg.ref == COIN), None)
-
-
-async def held_long(desk: Desk, leg: Leg) -> LegView | None:
-    """The lending position of this leg as the chain shows it now, or None where it is gone."""
-    views = await desk.long.legs(known_pdas=[(int(leg.protocol or 0), leg.ref)])
-    return next((view for view in views if view.ref == leg.ref), None)
-
-
 async def close_short(
     desk: Desk, position: Position, fence: Fence | None, urgency: Urgency, within_s: float
 ) -> Ending:
-    """Buy the short back: `exit_attempts` tries with growing waits, or until `within_s` has passed.
+    """Buy the short back: `exit_attempts` tries with growing waits, or until `within_s` has passed, or the venue is out
+    of reach and the long waits.
 
     Sized from what the venue holds, capped by what is ours. Unknown outcomes are resolved before the next try.
     """
@@ -111,8 +98,9 @@ async def close_short(
             return NotDone("there is no short to close")
         try:
             held = await held_short(desk)
-            if held is None or held.side is not LegSide.SHORT:
-                return await _short_vanished(desk, position, fence)
+            leg = await _short_as_shown(desk, position, leg, held, fence)
+            if not leg.is_open or held is None:
+                return NotDone("the short was gone already")
         except Retryable as hiccup:
             last = str(hiccup)
         else:
@@ -130,10 +118,18 @@ async def close_short(
             if after is None or not after.is_open:
                 return ending
             last = ending.reason if isinstance(ending, NotDone) else "filled only in part"
-        if desk.clock.now_ms() - started_ms >= within_s * 1000:
+        if desk.clock.now_ms() - started_ms >= within_s * 1000 or _gives_way(desk, position):
             break
         await desk.clock.sleep(min(2.0**attempt, 10.0))
     return NotDone(f"the short of {position.position_id} is still open: {last}")
+
+
+def _gives_way(desk: Desk, position: Position) -> bool:
+    """Whether the short's venue is out of reach while the long still waits to be closed: it must not wait for this."""
+    limits = desk.settings.limits
+    out = desk.health.in_a_row(limits.outage_window_s).get(VenueName.HYPERLIQUID, 0) >= limits.outage_failures
+    long_leg = desk.store.leg(position.position_id, LegSide.LONG)
+    return out and long_leg is not None and long_leg.is_open
 
 
 async def close_long(desk: Desk, position: Position, fence: Fence | None, urgency: Urgency) -> Ending:
@@ -146,8 +142,9 @@ async def close_long(desk: Desk, position: Position, fence: Fence | None, urgenc
         leg = desk.store.leg(position.position_id, LegSide.LONG)
         if leg is None or not leg.is_open:
             return NotDone("there is no long to close")
-        if await held_long(desk, leg) is None:
-            return await _long_vanished(desk, position, leg, fence)
+        leg = await _long_as_shown(desk, position, leg, fence)
+        if not leg.is_open:
+            return NotDone("the long was gone already")
         hurried = attempt > 0 or urgency is Urgency.EMERGENCY
         order = asgard.CloseLong(
             asset=leg.asset,
@@ -207,47 +204,28 @@ async def resize_short(desk: Desk, position: Position, change_qty: Decimal, fenc
     return await carry_out(desk, intent.intent_id, fence, attempts=3)
 
 
-async def _short_vanished(desk: Desk, position: Position, fence: Fence | None) -> Ending:
-    """End a short that the venue does not show, on proof: it lists every fill that we booked, and all of its fills since
-    the position began leave nothing short. A server that lags behind lacks the one or the other.
-
-    The fills that took the short away become the position's. Raises Retryable where there is no proof (yet).
+async def _short_as_shown(
+    desk: Desk, position: Position, leg: Leg, held: LegView | None, fence: Fence | None
+) -> Leg:
+    """The books follow the venue first, on proof. Without it a short that is shown is bought back all the same, for the
+    order can only reduce; one that is not shown is not ended. Raises Retryable.
     """
-    listed = [fill for fill in await desk.short.fills(position.created_ms) if fill.asset == COIN]
-    booked = {row.fill_id for row in desk.store.fills_of(position.position_id) if row.leg is LegSide.SHORT}
-    missing = booked - {fill.fill_id for fill in listed}
-    left = sum((fill.qty if fill.side == "sell" else -fill.qty for fill in listed), Decimal(0))
-    if missing or left > 0:
-        raise Retryable(
-            f"Hyperliquid shows no short of {position.position_id}, but its fills leave {left} SOL short and "
-            f"{len(missing)} fills that we booked are not among them: one of the two answers is old"
-        )
-    strange = [fill for fill in listed if fill.fill_id not in booked]
-    desk.store.record_fills(strange, position.position_id, leg=LegSide.SHORT, fence=fence)
-    return _vanished(desk, position, LegSide.SHORT, fence)
+    try:
+        return (await absorb_short(desk, position, held, fence)).leg or leg
+    except Retryable:
+        if held is None or held.side is not LegSide.SHORT:
+            raise
+        return leg
 
 
-async def _long_vanished(desk: Desk, position: Position, leg: Leg, fence: Fence | None) -> Ending:
-    """End a long that the lender does not show, once it has shown nothing for a while and long after our last change.
-
-    Asgard reads the chain through servers of its own, which may be behind the node that told us of the landing. Raises
-    Retryable as soon as the position is seen after all.
-    """
-    changed_ms = max((row.at_ms for row in desk.store.lending_changes(position.position_id)), default=0)
-    sure_ms = max(desk.clock.now_ms() + GONE_FOR_MS, changed_ms + BEHIND_MS)
-    while desk.clock.now_ms() < sure_ms:
-        await desk.clock.sleep(2.0)
-        if await held_long(desk, leg) is not None:
-            raise Retryable(f"Asgard did not show the long of {position.position_id} for a moment")
-    return _vanished(desk, position, LegSide.LONG, fence)
-
-
-def _vanished(desk: Desk, position: Position, side: LegSide, fence: Fence | None) -> Ending:
-    """The books hold a leg that the venue does not: liquidated, deleveraged or closed by hand."""
-    text = f"the {side} leg of {position.position_id} is gone from {VENUE_OF[side]} without an order of ours"
-    desk.store.alert("leg vanished", Severity.CRITICAL, text, subject=position.position_id)
-    desk.store.close_leg(position.position_id, side, note=text, fence=fence)
-    return NotDone(text)
+async def _long_as_shown(desk: Desk, position: Position, leg: Leg, fence: Fence | None) -> Leg:
+    """The books follow the chain first. What cannot be booked now does not hold up the closing of what is still there."""
+    try:
+        return (await absorb_long(desk, position, fence, patient=True)).leg or leg
+    except Retryable:
+        if holding_of(await desk.long.live(int(leg.protocol or 0), leg.ref)).tokens == 0:
+            raise
+        return leg
 
 
 def _exit_slippage_bps(desk: Desk, urgency: Urgency) -> int:

@@ -5,15 +5,16 @@ from __future__ import annotations
 from decimal import Decimal
 
 from evenkeel.errors import Retryable
-from evenkeel.types import Frozen, LegSide
+from evenkeel.types import Frozen, LegSide, LegView
 from state.ledger_models import Severity
 from state.models import Fence, Position
 from strategy.decisions import ResizePlan
 from strategy.entry import MIN_ORDER_USD
 from strategy.sizing import short_qty_for
+from tasks.absorb import absorb_both, held_long, held_short
 from tasks.desk import Desk
 from tasks.intents import Done, Ending, NotDone, StillUnknown
-from tasks.legs import finish_started, held_long, held_short, resize_long, resize_short
+from tasks.legs import finish_started, resize_long, resize_short
 from tasks.marks import COIN
 from tasks.step import step
 
@@ -33,6 +34,7 @@ async def resize_both(desk: Desk, position: Position, plan: ResizePlan, why: str
 
     A crash in between leaves resumable intents and a measurable drift, which the next look mends by the same rules.
     """
+    await absorb_both(desk, position, fence)
     if plan.first_leg is LegSide.SHORT and plan.weak_leg is LegSide.SHORT and plan.short_change_qty < 0:
         stopped = _stopped(await resize_short(desk, position, plan.short_change_qty, fence))
         if stopped is not None:
@@ -61,7 +63,7 @@ async def _true_up(desk: Desk, position: Position, why: str, fence: Fence) -> Le
     rate = await desk.long.redemption_rate(position.asset)
     if long is None or short is None or rate is None:
         raise Retryable(f"a leg of {position.position_id} or its redemption rate cannot be read now")
-    change = short_qty_for(long.qty, rate) - short.qty
+    change = short_qty_for(long.qty, rate) - ours_of(desk, position, short)
     price = (await desk.short.market.context(COIN)).mark_px
     if abs(change) * price >= MIN_ORDER_USD:
         stopped = _stopped(await resize_short(desk, position, change, fence))
@@ -75,6 +77,12 @@ async def _true_up(desk: Desk, position: Position, why: str, fence: Fence) -> Le
         long_sol=long.exposure_sol,
         short_qty=short.qty if short else None,
     )
+
+
+def ours_of(desk: Desk, position: Position, short: LegView) -> Decimal:
+    """What of the short shown is ours: somebody else's on the same account is not touched, and hedges nothing of ours."""
+    leg = desk.store.leg(position.position_id, LegSide.SHORT)
+    return short.qty if leg is None or not leg.is_open else min(short.qty, leg.qty)
 
 
 def _stopped(ending: Ending) -> Levelled | None:

@@ -1,0 +1,269 @@
+"""What a venue's own ledger says of a leg: which changes it explains, whose they are, and what is to be done about the rest.
+
+Pure functions from (books, report) to facts. Nothing here reads a venue: a list that may be old or cut off must be able
+to prove itself, and where it cannot, the answer is "unknown" and never a guess.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from decimal import Decimal
+from enum import StrEnum
+
+from evenkeel.types import Fill, Frozen
+
+ZERO = Decimal(0)
+HOURS_PER_YEAR = Decimal(8760)
+ROUNDING = Decimal("0.9999999")
+"""A lender rounds what it shows of a deposit by a few base units."""
+DUST_USD = Decimal("0.00001")
+BLOCK_TIME_MS = 2_000
+"""A transaction is stamped in whole seconds of its block, an event by the venue: so far apart they may stand in order."""
+
+
+class Standing(StrEnum):
+    """Of one of our rows at its venue."""
+
+    CONFIRMED = "confirmed"
+    REJECTED = "rejected"
+    """A complete list of the venue does not have it, or has it with other figures."""
+    UNKNOWN = "unknown"
+
+
+class Handling(StrEnum):
+    EXPLAINED = "explained"
+    ALARM = "alarm"
+    """A person must look; nothing is touched."""
+    ACT = "act"
+    """The hedge no longer holds: the other leg follows at once."""
+
+
+class Finding(Frozen):
+    """One thing on which books and venue did not agree, and what became of it."""
+
+    subject: str
+    """`fill`, `funding`, `fee`, `short`, `long`, `foreign position`, `foreign fill` or `checkpoint`."""
+    venue: str
+    key: str
+    handling: Handling
+    text: str
+    standing: Standing = Standing.CONFIRMED
+    position_id: str | None = None
+    critical: bool = False
+
+
+# --- the short: fills explain the position to the last lot ---------------------------------------------------
+
+
+class ListedFill(Frozen):
+    """A fill as the venue lists it. `start_position` is signed; `forced` says why the venue traded, "" for an order's."""
+
+    fill: Fill
+    start_position: Decimal
+    forced: str = ""
+
+
+class ShortExplained(Frozen):
+    """What the list says of our short. Where `unproved` is not empty nothing else here may be used."""
+
+    qty: Decimal
+    """What is left of ours, in SOL."""
+    ours: tuple[ListedFill, ...]
+    """Fills that belong to the position and are not in its books."""
+    foreign: tuple[ListedFill, ...]
+    """Fills of orders that are not ours and did not touch our short."""
+    foreign_szi: Decimal
+    """Signed position of somebody else on the same account and coin."""
+    unproved: str = ""
+
+    @property
+    def causes(self) -> str:
+        """In words: what took from the short, or added to it."""
+        found = dict.fromkeys(_cause(one) for one in self.ours)
+        return ", ".join(found) or "nothing"
+
+    @property
+    def backstopped(self) -> bool:
+        """The venue's backstop took the position, and the margin behind it with it."""
+        return any(one.forced == "backstop" for one in self.ours)
+
+
+def _cause(one: ListedFill) -> str:
+    if one.forced == "backstop":
+        return "liquidation by the backstop"
+    return one.forced or "a fill without an order of ours"
+
+
+def explain_short(
+    booked: Collection[str], listed: Sequence[ListedFill], shown_szi: Decimal, own_refs: Collection[str]
+) -> ShortExplained:
+    """Go through a coin's fills since the position began and say what they leave of our short.
+
+    `booked` are the ids of fills in its books, `own_refs` the client ids of orders that we ever signed for it, `shown_szi`
+    the signed position that the venue shows now. Proof is that every booked fill is listed, and that the list leads from
+    where its first fill started to what is shown. A fill that is not ours belongs to the position where it shrinks its
+    short (one account nets, and it is our hedge that got smaller), unless it takes back what the same stranger added.
+    """
+    rows = sorted(listed, key=lambda one: one.fill.time_ms)
+    missing = set(booked) - {one.fill.fill_id for one in rows}
+    if missing:
+        return _unproved(f"{len(missing)} fills that we booked are not listed")
+    if not rows:
+        return _unproved("no fill is listed")
+    base = rows[0].start_position
+    ends_at = base + sum((_signed(one.fill) for one in rows), ZERO)
+    if ends_at != shown_szi:
+        return _unproved(f"the fills lead to {ends_at}, the position shown is {shown_szi}")
+    net, stranger = ZERO, base
+    ours: list[ListedFill] = []
+    foreign: list[ListedFill] = []
+    for one in rows:
+        change = _signed(one.fill)
+        if one.fill.fill_id in booked:
+            net -= change
+            continue
+        own = (one.fill.order_ref or "") in own_refs
+        takes_back = not one.forced and stranger < 0 and change > 0 and stranger + change <= 0
+        if own or (change > 0 and net > 0 and not takes_back):
+            ours.append(one)
+            net -= change
+            if net < 0 and not own:  # it took more than was ours
+                stranger, net = stranger - net, ZERO
+        else:
+            foreign.append(one)
+            stranger += change
+    return ShortExplained(qty=max(net, ZERO), ours=tuple(ours), foreign=tuple(foreign), foreign_szi=stranger)
+
+
+def _signed(fill: Fill) -> Decimal:
+    return fill.qty if fill.side == "buy" else -fill.qty
+
+
+def _unproved(why: str) -> ShortExplained:
+    return ShortExplained(qty=ZERO, ours=(), foreign=(), foreign_szi=ZERO, unproved=why)
+
+
+# --- the long: seizures explain every fall of collateral and debt -------------------------------------------
+
+
+class Holding(Frozen):
+    """Collateral in whole tokens and debt in USD."""
+
+    tokens: Decimal
+    debt_usd: Decimal
+
+    def has_lost(self, since: Holding) -> bool:
+        """Interest only grows: less than before means that something was taken."""
+        return self.tokens < since.tokens * ROUNDING or self.debt_usd < since.debt_usd * ROUNDING - DUST_USD
+
+
+class BookedChange(Frozen):
+    """A landed transaction or a booked seizure."""
+
+    at_ms: int
+    before: Holding
+    after: Holding
+
+
+class Seized(Frozen):
+    """A liquidation as the venue reports it. `ref` is the venue's own id."""
+
+    ref: str
+    at_ms: int
+    tokens: Decimal
+    repaid_usd: Decimal
+    price_usd: Decimal | None = None
+
+
+class Placed(Frozen):
+    """A seizure at its place in the books: before, after and the change add up."""
+
+    seized: Seized
+    at_ms: int
+    before: Holding
+    after: Holding
+
+
+class LongExplained(Frozen):
+    """Seizures that the books lacked, and what they do not explain (empty: everything)."""
+
+    placed: tuple[Placed, ...]
+    unexplained: str = ""
+
+
+def explain_long(changes: Sequence[BookedChange], now: Holding, seizures: Sequence[Seized]) -> LongExplained:
+    """Put seizures that are not booked yet where the books have a fall that no transaction of ours explains.
+
+    The amounts after a seizure are those of the next thing known (the transaction that followed, or what is shown now),
+    so that interest up to there lies before it. Debt that is forgiven when nothing is left to seize counts as repaid.
+    """
+    waiting = sorted(seizures, key=lambda one: one.at_ms)
+    placed: list[Placed] = []
+    open_ends: list[str] = []
+    rows = sorted(changes, key=lambda one: one.at_ms)
+    for index, row in enumerate(rows):
+        following = rows[index + 1] if index + 1 < len(rows) else None
+        after = following.before if following else now
+        if not after.has_lost(row.after):
+            continue
+        until_ms = None if following is None else following.at_ms + BLOCK_TIME_MS
+        mine = [one for one in waiting if until_ms is None or one.at_ms <= until_ms]
+        waiting = [one for one in waiting if one not in mine]
+        chain = _chain(mine, after, row.after)
+        first = chain[0].before if chain else after
+        if first.has_lost(row.after):
+            open_ends.append(
+                f"tokens went from {row.after.tokens:f} to {after.tokens:f} and debt from {row.after.debt_usd:f} to "
+                f"{after.debt_usd:f} USD, {len(mine)} liquidation events explain only {row.after.tokens - first.tokens:f} less"
+                if mine
+                else f"tokens went from {row.after.tokens:f} to {after.tokens:f} and debt from {row.after.debt_usd:f} to "
+                f"{after.debt_usd:f} USD without a transaction of ours and without a liquidation event"
+            )
+            continue
+        placed += [_before(one, following) for one in chain]
+    return LongExplained(placed=tuple(placed), unexplained="; ".join(open_ends))
+
+
+def _chain(mine: Sequence[Seized], after: Holding, start: Holding) -> list[Placed]:
+    found: list[Placed] = []
+    for one in reversed(mine):
+        before = Holding(tokens=after.tokens + one.tokens, debt_usd=after.debt_usd + one.repaid_usd)
+        found.insert(0, Placed(seized=one, at_ms=one.at_ms, before=before, after=after))
+        after = before
+    if found and found[-1].after.tokens == 0:
+        forgiven = max(ZERO, start.debt_usd - found[0].before.debt_usd)
+        found = [_raised(one, forgiven, last=one is found[-1]) for one in found]
+    return found
+
+
+def _raised(one: Placed, forgiven: Decimal, *, last: bool) -> Placed:
+    def more(holding: Holding) -> Holding:
+        return holding.model_copy(update={"debt_usd": holding.debt_usd + forgiven})
+
+    return one.model_copy(
+        update={"before": more(one.before), "after": one.after if last else more(one.after)}
+    )
+
+
+def _before(one: Placed, following: BookedChange | None) -> Placed:
+    if following is None or one.at_ms < following.at_ms:
+        return one
+    return one.model_copy(update={"at_ms": following.at_ms - 1})
+
+
+def from_balances(since: Holding, now: Holding, at_ms: int, ref: str) -> Seized:
+    """A seizure whose event is there but cannot be read, taken from the balances before and after it."""
+    return Seized(
+        ref=ref,
+        at_ms=at_ms,
+        tokens=max(ZERO, since.tokens - now.tokens),
+        repaid_usd=max(ZERO, since.debt_usd - now.debt_usd),
+    )
+
+
+def interest_finding(booked: Decimal, shown: Decimal, hours: Decimal, max_apr: Decimal) -> str | None:
+    """Why an amount cannot be `booked` plus interest of at most `max_apr` (simple, yearly) over `hours`; None: it can."""
+    most = booked * (1 + max_apr * hours / HOURS_PER_YEAR) + DUST_USD
+    if booked * ROUNDING - DUST_USD <= shown <= most:
+        return None
+    return f"{shown:f} is shown, {booked:f} is booked; {hours:.1f} h of interest make at most {most:.6f}"

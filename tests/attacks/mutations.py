@@ -18,7 +18,15 @@ from solders.transaction import VersionedTransaction
 
 from tests.attacks.programs import Obedient
 from tests.attacks.scene import Scene
-from twins.asgard.venue import FEE_OWNER, LIVE_PROTOCOLS, POOL_OWNER, TIP_ACCOUNTS, TOKENS, USDC_MINT, WSOL_MINT
+from twins.asgard.venue import (
+    FEE_OWNER,
+    LIVE_PROTOCOLS,
+    POOL_OWNER,
+    TIP_ACCOUNTS,
+    TOKENS,
+    USDC_MINT,
+    WSOL_MINT,
+)
 from twins.solana import tokens
 from twins.solana.chain import SolanaChain
 from venues.solana.answers import AccountInfo
@@ -69,7 +77,11 @@ class Parts:
         message = VersionedTransaction.from_bytes(raw).message
         assert isinstance(message, MessageV0)
         head = message.header
-        counts = (head.num_required_signatures, head.num_readonly_signed_accounts, head.num_readonly_unsigned_accounts)
+        counts = (
+            head.num_required_signatures,
+            head.num_readonly_signed_accounts,
+            head.num_readonly_unsigned_accounts,
+        )
         return cls(
             counts,
             list(message.account_keys),
@@ -176,7 +188,11 @@ class Mutator:
             place = self._rng.randrange(len(data) - 7)
             was = int.from_bytes(data[place : place + 8], "little")
             now = self._rng.choice((0, 1, was + 1, was * 2, was * 10, was // 2, 2**63, 2**64 - 1)) % 2**64
-            parts.steps[at] = (program, data[:place] + now.to_bytes(8, "little") + data[place + 8 :], accounts)
+            parts.steps[at] = (
+                program,
+                data[:place] + now.to_bytes(8, "little") + data[place + 8 :],
+                accounts,
+            )
 
     def _byte_of_data(self, parts: Parts) -> None:
         at = self._step(parts)
@@ -338,7 +354,13 @@ def _token(account: object) -> tuple[Pubkey, Pubkey, int, bool, bool] | None:
     if account is None or not tokens.is_token_account(account):  # type: ignore[arg-type]
         return None
     state = tokens.read_token(account)  # type: ignore[arg-type]
-    return state.owner, state.mint, state.amount, state.delegate is not None, state.close_authority is not None
+    return (
+        state.owner,
+        state.mint,
+        state.amount,
+        state.delegate is not None,
+        state.close_authority is not None,
+    )
 
 
 def foreign_keys(scene: Scene) -> list[Pubkey]:
@@ -348,7 +370,18 @@ def foreign_keys(scene: Scene) -> list[Pubkey]:
     ours = [get_associated_token_address(scene.wallet, token.mint) for token in TOKENS]
     table = scene.chain.create_lookup_table([thief, *atas] * 10)
     programs = [one.program for one in LIVE_PROTOCOLS]
-    return [thief, thief, *atas, *ours, table, scene.wallet, Pubkey.new_unique(), SYSTEM, *programs, *TIP_ACCOUNTS[:2]]
+    return [
+        thief,
+        thief,
+        *atas,
+        *ours,
+        table,
+        scene.wallet,
+        Pubkey.new_unique(),
+        SYSTEM,
+        *programs,
+        *TIP_ACCOUNTS[:2],
+    ]
 
 
 def decoded(build: list[str]) -> Build:

@@ -113,7 +113,12 @@ class Obedient:
         out -= out * fee // 10_000
         if max(amount, out) >= 2**60:
             raise ProgramError(4, "Error: no pool holds so much")
-        deltas = [(*source, -amount), (POOL_OWNER, source[1], amount), (POOL_OWNER, target[1], -out), (*target, out)]
+        deltas = [
+            (*source, -amount),
+            (POOL_OWNER, source[1], amount),
+            (POOL_OWNER, target[1], -out),
+            (*target, out),
+        ]
         return EmulatedEffect(token_deltas=deltas)
 
     def _lender(self, protocol: Protocol) -> Callable[[EmulatedCall], EmulatedEffect]:
@@ -125,7 +130,9 @@ class Obedient:
             verb = verbs.get(data[:size])
             if verb is None:
                 return EmulatedEffect()
-            if max(verb.position, verb.signer, verb.tokens) >= len(keys) or len(data) < size + 8 * (verb.kind != "init"):
+            if max(verb.position, verb.signer, verb.tokens) >= len(keys) or len(data) < size + 8 * (
+                verb.kind != "init"
+            ):
                 raise ProgramError(5, "Error: not enough accounts or data")
             amount = int.from_bytes(data[size : size + 8], "little")
             if protocol is MARGINFI and data[size + 8 : size + 10] == b"\x01\x01":

@@ -28,7 +28,6 @@ from twins.solana.chain import SolanaChain
 from twins.solana.ledger import LandedTransaction
 from twins.solana.rpc import SolanaTwin
 from twins.world import World
-from venues.asgard.building import AsgardBuild
 from venues.asgard.client import AsgardClient
 from venues.asgard.expecting import expectation_of
 from venues.asgard.orders import AsgardOrder, CloseLong, OpenLong
@@ -135,7 +134,11 @@ class Scene:
         """A threefold long of 2,000 USDC."""
         venue = PROTOCOLS[protocol]
         token = next(one for one in TOKENS_A if one.symbol == asset)
-        fields = {"collateral_usdc": Decimal(2_000), "leverage": Decimal(3), "jito_tip_lamports": 10_000} | changes
+        fields = {
+            "collateral_usdc": Decimal(2_000),
+            "leverage": Decimal(3),
+            "jito_tip_lamports": 10_000,
+        } | changes
         return OpenLong(
             asset=asset,
             protocol=protocol,
@@ -167,10 +170,6 @@ class Scene:
 
     def usdc(self, owner: Pubkey | None = None) -> int:
         return self.chain.token_balance(owner or self.wallet, USDC_MINT)
-
-
-def payload(build: AsgardBuild) -> list[bytes]:
-    return [one.message for one in build.verdict.approved]
 
 
 @asynccontextmanager

@@ -29,7 +29,14 @@ from twins.asgard.venue import (
     WSOL_MINT,
 )
 from twins.asgard.venue import SOL as TWIN_SOL
-from venues.asgard.orders import AddCollateral, AsgardOrder, Deleverage, IncreaseLeverage, PartialClose, RepayDebt
+from venues.asgard.orders import (
+    AddCollateral,
+    AsgardOrder,
+    Deleverage,
+    IncreaseLeverage,
+    PartialClose,
+    RepayDebt,
+)
 from venues.solana.approval import Refused
 from venues.solana.lookup import ChainView
 from venues.solana.rules import Expectation
@@ -107,7 +114,10 @@ async def test_bent_builds_are_judged_and_none_that_moves_value_out_is_approved(
             ran += 1
             assert harm is None, (number, name, harm, [one.hex() for one in bent])
         assert sum(rules.values()) == HOW_MANY
-        assert ran > HOW_MANY // 50 and auditor.executed > ran // 2 and len(rules) >= 15, (rules, auditor.executed)
+        assert ran > HOW_MANY // 50 and auditor.executed > ran // 2 and len(rules) >= 15, (
+            rules,
+            auditor.executed,
+        )
         if os.environ.get("EVENKEEL_MUTATIONS"):
             print(f"\n{HOW_MANY} builds, seed {SEED}, {auditor.executed} executed: {rules.most_common()}")
 
@@ -129,10 +139,20 @@ async def test_the_auditor_sees_every_kind_of_loss() -> None:
         losses = [
             ix.lamport_transfer(s.wallet, thief, 1),
             ix.lamport_transfer(s.wallet, TIP_ACCOUNTS[0], SOL),
-            Instruction(SYSTEM_PROGRAM, b"\x01\0\0\0" + bytes(TOKEN_PROGRAM), [AccountMeta(s.wallet, True, True)]),
-            Instruction(TOKEN_PROGRAM, b"\x03" + bytes([1]) + bytes(7), [mine, AccountMeta(theirs, False, True), signer]),
+            Instruction(
+                SYSTEM_PROGRAM, b"\x01\0\0\0" + bytes(TOKEN_PROGRAM), [AccountMeta(s.wallet, True, True)]
+            ),
+            Instruction(
+                TOKEN_PROGRAM,
+                b"\x03" + bytes([1]) + bytes(7),
+                [mine, AccountMeta(theirs, False, True), signer],
+            ),
             Instruction(TOKEN_PROGRAM, b"\x06\x02\x01" + bytes(thief), [mine, signer]),
-            Instruction(TOKEN_PROGRAM, b"\x04" + bytes([1]) + bytes(7), [mine, AccountMeta(thief, False, False), signer]),
+            Instruction(
+                TOKEN_PROGRAM,
+                b"\x04" + bytes([1]) + bytes(7),
+                [mine, AccountMeta(thief, False, False), signer],
+            ),
             lender.deposit(ix.Party(s.wallet, pda, 7), TWIN_SOL, SOL),
             ix.route(JUPITER, s.wallet, USDC, TWIN_SOL, 5_000 * 10**6, 20 * SOL, 50, 0),
         ]

@@ -214,7 +214,10 @@ def test_nonce_instructions_are_refused(tag: int) -> None:
 
 
 def test_costs_count_the_unit_limit_and_tips_and_hold_to_caps() -> None:
-    txs = [unsigned(set_compute_unit_limit(200_000), set_compute_unit_price(10_000), tip(70_000)) for _ in range(2)]
+    txs = [
+        unsigned(set_compute_unit_limit(200_000), set_compute_unit_price(10_000), tip(70_000))
+        for _ in range(2)
+    ]
     verdict = verdict_on(*txs)
     assert isinstance(verdict, Verdict)
     assert (verdict.fee_lamports, verdict.tip_lamports) == (14_000, 140_000)

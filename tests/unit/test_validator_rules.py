@@ -35,7 +35,7 @@ from venues.solana.rules import (
     Operation,
     Rules,
 )
-from venues.solana.rules_lending import FORMS
+from venues.solana.rules_forms import FORMS
 from venues.solana.validator import Verdict, judge
 
 KEY = Keypair.from_seed(bytes(range(32)))
@@ -45,7 +45,9 @@ BANK = Pubkey.find_program_address([b"bank"], KAMINO)[0]
 RENT = 1_855_569
 
 
-def token_account(owner: Pubkey, mint: Pubkey, *, delegate: Pubkey | None = None, close: Pubkey | None = None) -> AccountInfo:
+def token_account(
+    owner: Pubkey, mint: Pubkey, *, delegate: Pubkey | None = None, close: Pubkey | None = None
+) -> AccountInfo:
     data = bytearray(165)
     data[0:32], data[32:64], data[108] = bytes(mint), bytes(owner), 1
     if delegate is not None:
@@ -165,7 +167,9 @@ def test_every_tag_of_the_token_program(tag: int) -> None:
 
 @pytest.mark.parametrize("tag", [*range(20), 255, 2**31])
 def test_every_tag_of_the_system_program(tag: int) -> None:
-    refused = {1: "assign", 10: "assign", 8: "allocate", 9: "allocate"} | dict.fromkeys((4, 5, 6, 7, 12), "durable-nonce")
+    refused = {1: "assign", 10: "assign", 8: "allocate", 9: "allocate"} | dict.fromkeys(
+        (4, 5, 6, 7, 12), "durable-nonce"
+    )
     data = struct.pack("<Q", 1_000) + bytes(40)
     found = rule_of(system(tag, data, w(WALLET, True), w(STRANGER)))
     assert found == refused.get(tag, "new-account" if tag in (0, 3) else "system"), tag
@@ -254,13 +258,21 @@ def test_every_form_of_a_lender_fails_closed_on_foreign_accounts(program: Pubkey
 
 
 def test_programs_that_are_not_listed() -> None:
-    for program in (STRANGER, DFLOW, LOOKUP_TABLE_PROGRAM, Pubkey.from_string("Stake11111111111111111111111111111111111111")):
+    for program in (
+        STRANGER,
+        DFLOW,
+        LOOKUP_TABLE_PROGRAM,
+        Pubkey.from_string("Stake11111111111111111111111111111111111111"),
+    ):
         assert rule_of(Instruction(program, b"\x01", [w(WALLET, True)])) == "program"
     assert rule_of(Instruction(MEMO, b"note", [])) == "approved"
     hidden = AccountInfo("BPFLoaderUpgradeab1e11111111111111111111111", 1, b"", executable=True)
     assert rule_of(Instruction(MEMO, b"note", [r(STRANGER)]), chain={STRANGER: hidden}) == "program"
     allowed = Rules(cpi_programs=frozenset({STRANGER}))
-    assert rule_of(Instruction(MEMO, b"note", [r(STRANGER)]), chain={STRANGER: hidden}, rules=allowed) == "approved"
+    assert (
+        rule_of(Instruction(MEMO, b"note", [r(STRANGER)]), chain={STRANGER: hidden}, rules=allowed)
+        == "approved"
+    )
 
 
 def test_nothing_of_a_stranger_is_written_to() -> None:
@@ -296,7 +308,13 @@ def test_a_temporary_account_and_what_may_go_wrong_with_it() -> None:
 def test_an_obligation_of_save_is_derived_from_our_wallet() -> None:
     def make(seed: str, base: Pubkey = WALLET, lamports: int = 9_000_000, size: int = 1300) -> Instruction:
         account = Pubkey.create_with_seed(base, seed, SAVE)
-        rest = bytes(base) + struct.pack("<Q", len(seed)) + seed.encode() + struct.pack("<QQ", lamports, size) + bytes(SAVE)
+        rest = (
+            bytes(base)
+            + struct.pack("<Q", len(seed))
+            + seed.encode()
+            + struct.pack("<QQ", lamports, size)
+            + bytes(SAVE)
+        )
         return system(3, rest, w(WALLET, True), w(account), *([] if base == WALLET else [r(base)]))
 
     save = expectation(lender=SAVE)
@@ -314,8 +332,20 @@ def test_an_obligation_of_save_is_derived_from_our_wallet() -> None:
         (None, "does not exist"),
         (AccountInfo(str(TOKEN), 1, bytes(56 + 64)), "belongs to"),
         (AccountInfo(str(LOOKUP_TABLE_PROGRAM), 1, b"\x01"), "unreadable"),
-        (AccountInfo(str(LOOKUP_TABLE_PROGRAM), 1, struct.pack("<IQQBB32sH", 1, 5, 0, 0, 0, bytes(32), 0) + bytes(64)), "deactivated"),
-        (AccountInfo(str(LOOKUP_TABLE_PROGRAM), 1, struct.pack("<IQQBB32sH", 1, 2**64 - 1, 0, 0, 0, bytes(32), 0)), "outside"),
+        (
+            AccountInfo(
+                str(LOOKUP_TABLE_PROGRAM),
+                1,
+                struct.pack("<IQQBB32sH", 1, 5, 0, 0, 0, bytes(32), 0) + bytes(64),
+            ),
+            "deactivated",
+        ),
+        (
+            AccountInfo(
+                str(LOOKUP_TABLE_PROGRAM), 1, struct.pack("<IQQBB32sH", 1, 2**64 - 1, 0, 0, 0, bytes(32), 0)
+            ),
+            "outside",
+        ),
     ],
 )
 def test_lookup_tables_that_cannot_be_used(account: AccountInfo | None, what: str) -> None:
@@ -329,3 +359,28 @@ def test_lookup_tables_that_cannot_be_used(account: AccountInfo | None, what: st
     assert isinstance(verdict, Refused) and verdict.rule == "lookup-table" and what in verdict.reason
     unread = judge([bytes(tx)], expectation(), ChainView(CHAIN))
     assert isinstance(unread, Refused)
+
+
+def test_discriminators_are_those_of_the_published_clients() -> None:
+    """Bytes as klend's own generated client has them."""
+    published = {
+        "deposit_reserve_liquidity_and_obligation_collateral_v2": [216, 224, 191, 27, 204, 151, 102, 175],
+        "borrow_obligation_liquidity_v2": [161, 128, 143, 245, 171, 199, 194, 6],
+        "repay_obligation_liquidity_v2": [116, 174, 213, 76, 180, 53, 210, 144],
+        "withdraw_obligation_collateral_and_redeem_reserve_collateral_v2": [
+            235,
+            52,
+            119,
+            152,
+            149,
+            197,
+            20,
+            7,
+        ],
+        "flash_repay_reserve_liquidity": [185, 117, 0, 203, 96, 245, 180, 186],
+        "init_user_metadata": [117, 169, 176, 69, 197, 23, 15, 162],
+        "init_obligation_farms_for_reserve": [136, 63, 15, 186, 211, 152, 168, 164],
+        "refresh_obligation_farms_for_reserve": [140, 144, 253, 21, 10, 74, 248, 3],
+    }
+    for name, data in published.items():
+        assert FORMS[KAMINO][bytes(data)].name == name

@@ -31,7 +31,7 @@ from venues.solana.validator import Verdict, decode, sizes_wanted
 PriceSource: TypeAlias = Callable[[], Awaitable[Decimal]]
 EXIT_PATIENCE_S = 1.5
 """Wall seconds that an exit waits for what is not required of it: a price, a simulation."""
-PRICE_MEMORY_MS = 600_000
+PRICE_MEMORY_MS = 60_000
 """A price of this age still bounds an exit whose price source is silent."""
 
 

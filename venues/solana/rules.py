@@ -37,6 +37,7 @@ CPI_PROGRAMS = frozenset(
 ) | frozenset(
     key(one)
     for one in (
+        "FarmsPZpWu9i7Kky8tPN37rs2TpmMrAZrC7S7vJa91Hr",  # Kamino's farms, which its reserves call
         "SPoo1Ku8WFXoNDMHPsrGSTSG1Y47rzgn41SLUNakuHy",  # SPL stake pool
         "SP12tWFxD9oJsVWNavTTBZvMbA6gkAmxtVgxdqvyvhY",  # Sanctum's stake pools
         "SPMBzsVUuoHA4Jm6KunbsotaahvVikZs1JyTW6iJvbn",

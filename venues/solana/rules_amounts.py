@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 
 from venues.solana.rules import BUYING, SELLING, Draft, Operation, Violation
-from venues.solana.rules_lending import ALL
+from venues.solana.rules_forms import ALL
 
 SLACK = Decimal("0.001")
 """Interest runs between the quote and the landing; a sale may be this much larger than the holding we last saw."""

@@ -23,7 +23,7 @@ from venues.solana.rules import (
     Swap,
     Violation,
 )
-from venues.solana.rules_lending import anchor
+from venues.solana.rules_forms import anchor
 from venues.solana.rules_token import own_mint, token_state
 
 RULE = "router"

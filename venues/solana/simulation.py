@@ -18,8 +18,10 @@ from venues.solana.answers import AccountInfo
 from venues.solana.approval import Refused
 from venues.solana.lookup import ChainView, Keys
 from venues.solana.rpc import RpcError, SolanaRpc
-from venues.solana.rules import SYSTEM, USDC_MINT, WSOL_MINT, Expectation, Operation, Rules, Violation
+from venues.solana.rules import SELLING, SYSTEM, USDC_MINT, WSOL_MINT, Expectation, Rules, Violation
+from venues.solana.rules_amounts import SLACK
 from venues.solana.rules_lending import check_position
+from venues.solana.rules_router import tolerance_of
 from venues.solana.rules_token import TokenState, token_problem, token_state
 from venues.solana.validator import Verdict
 
@@ -104,7 +106,7 @@ def check_after(
     after = {key: _account(one) for key, one in zip(asked, shown, strict=True)}
     wallet = expectation.wallet
     _check_wallet(view.account(wallet), after[wallet], verdict, expectation, rules)
-    _check_tokens(after, expectation, view)
+    _check_tokens(after, expectation, view, rules)
     _check_loaded(value.get("loadedAddresses"), keys)
     _check_inner(value.get("innerInstructions"), keys, rules)
     position = verdict.position
@@ -142,7 +144,9 @@ def _check_wallet(
         raise Violation(RULE, f"the wallet would lose {spent} lamports, at most {allowed} are explained")
 
 
-def _check_tokens(after: dict[Pubkey, AccountInfo | None], expectation: Expectation, view: ChainView) -> None:
+def _check_tokens(
+    after: dict[Pubkey, AccountInfo | None], expectation: Expectation, view: ChainView, rules: Rules
+) -> None:
     wallet = expectation.wallet
     deltas: dict[Pubkey, int] = defaultdict(int)
     for account, info in after.items():
@@ -160,15 +164,28 @@ def _check_tokens(after: dict[Pubkey, AccountInfo | None], expectation: Expectat
             raise Violation(RULE, f"our token account {account} {problem} afterwards")
         deltas[now.mint] += now.amount
     for mint, delta in deltas.items():
-        floor = 0
-        if mint == USDC_MINT:
-            floor = -expectation.usdc_outlay - expectation.withdraw_usdc
-        elif mint == WSOL_MINT and expectation.op is Operation.OPEN:
-            floor = -expectation.wrap_lamports
-        if delta < floor:
+        floor = _floor(mint, expectation, rules)
+        if floor is not None and delta < floor:
             raise Violation(
                 RULE, f"the wallet would lose {-delta} base units of {mint}, at most {-floor} are asked for"
             )
+
+
+def _floor(mint: Pubkey, expectation: Expectation, rules: Rules) -> int | None:
+    """Least change of the wallet's holding. None: no bound, for the debt of a sale whose price nobody can tell.
+
+    A position that owes more than it fetches is closed with USDC of the wallet: that must not keep us from leaving.
+    """
+    if mint == USDC_MINT and expectation.op in SELLING:
+        if expectation.price_usd is None:
+            return None
+        worth = expectation.max_asset_in * expectation.price_usd.scaleb(6 - expectation.asset_decimals)
+        return -int(worth * tolerance_of(expectation, rules))
+    if mint == USDC_MINT:
+        return -expectation.usdc_outlay - expectation.withdraw_usdc
+    if mint == expectation.asset_mint and expectation.op in SELLING:
+        return -int(expectation.max_asset_in * SLACK)
+    return -expectation.wrap_lamports if mint == WSOL_MINT else 0
 
 
 def _ours(state: TokenState | None, wallet: Pubkey) -> TokenState | None:

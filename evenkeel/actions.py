@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 from analytics.report import Report
 from evenkeel.clock import as_datetime
-from evenkeel.errors import OperatorError
+from evenkeel.errors import OperatorError, Retryable
 from evenkeel.settings import Settings
 from evenkeel.types import Frozen
+from state.ledger_models import Pause
 from state.models import Position
 from state.store import Store
+from strategy.breakers.state import BreakerState
+from tasks import guards
 from tasks.choose import LIVE
 from tasks.desk import Desk, check_hands, make_clock, open_desk
 from tasks.recovery import Comparison, compare_legs
@@ -150,6 +154,76 @@ async def recover(settings: Settings) -> dict[str, Any]:
     } | _comparison(found.comparison)
 
 
+def pause(
+    settings: Settings, key: str, scope: str, reason: str, hours: float | None = None
+) -> dict[str, Any]:
+    """Halt a scope. Opens the ledger alone: no venue, no venue key."""
+    from tasks import admin
+
+    with _ledger(settings) as store:
+        return _pause_row(admin.pause(settings, store, key, scope, reason, hours))
+
+
+def resume(settings: Settings, key: str, scope: str | None, reason: str) -> dict[str, Any]:
+    """End pauses. Opens the ledger alone."""
+    from tasks import admin
+
+    with _ledger(settings) as store:
+        return {"resumed": [_pause_row(one) for one in admin.resume(settings, store, key, scope, reason)]}
+
+
+@contextmanager
+def _ledger(settings: Settings) -> Iterator[Store]:
+    store = Store.open(settings.database.url, make_clock(settings))
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+def _pause_row(one: Pause) -> dict[str, Any]:
+    until = None if one.until_ms is None else as_datetime(one.until_ms).isoformat(timespec="seconds")
+    since = as_datetime(one.since_ms).isoformat(timespec="seconds")
+    return {"scope": one.scope, "reason": one.reason, "since": since, "until": until}
+
+
+def flatten(settings: Settings, reason: str, within_s: float, journal: Path | None) -> dict[str, Any]:
+    """The kill switch; with a journal, without the ledger. Imports nothing of Prefect."""
+    import asyncio
+
+    return asyncio.run(
+        _flatten(settings, reason, within_s) if journal is None else _last_resort(settings, within_s, journal)
+    )
+
+
+async def _flatten(settings: Settings, reason: str, within_s: float) -> dict[str, Any]:
+    from flows.flatten import flatten_everything
+
+    other = "`evenkeel flatten --all --without-ledger` asks the venues instead"
+    try:
+        async with open_desk(settings) as desk:
+            return dump(await flatten_everything(desk, reason, within_s))
+    except Retryable as hiccup:
+        raise OperatorError(f"the ledger cannot be used: {hiccup}; {other}") from hiccup
+    except OperatorError as fault:
+        hint = f"; {other}" if str(fault).startswith("database") else ""
+        raise OperatorError(f"{fault}{hint}") from fault
+
+
+async def _last_resort(settings: Settings, within_s: float, journal: Path) -> dict[str, Any]:
+    from tasks.connect import open_venues
+    from tasks.last_resort import KeyFile, empty_accounts
+
+    clock = make_clock(settings)
+    async with open_venues(settings, clock) as venues:
+        done = await empty_accounts(settings, venues, clock, KeyFile(journal), within_s)
+    told = (
+        *done.notes,
+        f"keys are in {journal}; entries are not paused; once the ledger is back, `evenkeel flatten --all` closes the books",
+    )
+    return {"flat": not done.left, "positions": {}, "left": list(done.left), "notes": list(told)}
+
+
 def _comparison(found: Comparison) -> dict[str, Any]:
     legs = [one.model_dump(mode="json") for one in found.unowned]
     return {"unowned_legs": legs, "unreadable": found.unreadable}
@@ -171,8 +245,17 @@ async def status(settings: Settings) -> dict[str, Any]:
                 {"kind": one.kind, "severity": one.severity, "text": one.text, "subject": one.subject}
                 for one in store.alerts(open_only=True)
             ],
-            "pauses": [{"scope": one.scope, "reason": one.reason} for one in store.active_pauses()],
+            "pauses": [_pause_row(one) for one in store.active_pauses()],
+            "breakers": [_breaker_row(one) for one in await guards.breaker_states(desk)],
         } | _comparison(comparison)
+
+
+def _breaker_row(one: BreakerState) -> dict[str, Any]:
+    """Times as dates, for a person and for a program alike."""
+    row = one.model_dump(mode="json", exclude={"keep", "since_ms", "until_ms"})
+    for name, at_ms in (("since", one.since_ms), ("until", one.until_ms)):
+        row[name] = None if at_ms is None else as_datetime(at_ms).isoformat(timespec="seconds")
+    return row
 
 
 def _legs(store: Store, position: Position) -> list[dict[str, Any]]:

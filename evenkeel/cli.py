@@ -17,6 +17,7 @@ import httpx
 import typer
 from rich.console import Console
 
+from evenkeel import cli_safety
 from evenkeel.errors import Bug, EvenkeelError, LostRace, OperatorError
 from evenkeel.keys import keys_app
 from evenkeel.prefect_server import point_prefect_at, prefect_answers
@@ -358,6 +359,9 @@ def _fail_if_unreadable(result: dict[str, Any]) -> None:
     """A comparison with a venue that did not answer is no comparison."""
     if result["unreadable"]:
         _fail("; ".join(f"{venue} cannot be read: {why}" for venue, why in result["unreadable"].items()), 1)
+
+
+cli_safety.add_to(app, _settings, _emit, lambda text, code=2: _fail(text, code))
 
 
 def main() -> None:

@@ -40,7 +40,21 @@ def show_status(result: dict[str, Any]) -> None:
     for alert in result["alerts"]:
         out.print(f"{alert['severity']}: {alert['kind']}: {alert['text']}", style="yellow")
     for pause in result["pauses"]:
-        out.print(f"paused ({pause['scope']}): {pause['reason']}", style="yellow")
+        until = f" until {pause['until']}" if pause["until"] else ""
+        out.print(f"paused ({pause['scope']}){until}: {pause['reason']}", style="yellow", markup=False)
+    show_breakers(result["breakers"])
+
+
+def show_breakers(rows: list[dict[str, Any]]) -> None:
+    """Every circuit breaker: those that refuse entries with their reason and what to do, the others by name."""
+    for one in rows:
+        if one["tripped"]:
+            until = f" until {one['until']}" if one["until"] else ""
+            told = (
+                f"breaker {one['name']} tripped since {one['since']}{until}: {one['reason']}; {one['advice']}"
+            )
+            out.print(told, style="yellow", markup=False)
+    out.print(f"breakers closed: {', '.join(one['name'] for one in rows if not one['tripped']) or 'none'}")
 
 
 def show_comparison(result: dict[str, Any]) -> None:

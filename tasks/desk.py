@@ -51,19 +51,21 @@ class Desk:
         return self.long if name is VenueName.ASGARD else self.short
 
     @asynccontextmanager
-    async def sole_writer(self, position_id: str) -> AsyncIterator[Fence]:
+    async def sole_writer(self, position_id: str, *, seize: bool = False) -> AsyncIterator[Fence]:
         """Hold the position's lease. Raises LostRace while another living process holds it, OperatorError with the
         keys of other accounts than the position's: its legs would look as if they had vanished.
+
+        `seize` takes the lease from a living holder too, whose next write its fence then refuses: for the kill switch.
         """
         if (position := self.store.find_position(position_id)) is not None:
             self.check_accounts(position)
-        async with self.alone(f"position:{position_id}", position_id) as fence:
+        async with self.alone(f"position:{position_id}", position_id, seize=seize) as fence:
             yield fence
 
     @asynccontextmanager
-    async def alone(self, name: str, what: str) -> AsyncIterator[Fence]:
+    async def alone(self, name: str, what: str, *, seize: bool = False) -> AsyncIterator[Fence]:
         """Hold a lease by its name. Raises LostRace, naming `what` is busy, while another living process holds it."""
-        fence = self.store.acquire(name, _owner(), LEASE_MS) or self._take_over(name)
+        fence = self.store.acquire(name, _owner(), LEASE_MS) or self._take_over(name, seize=seize)
         if fence is None:
             holder = self.store.lease(name)
             raise LostRace(f"{what} is being handled by {holder.owner if holder else 'another process'}")
@@ -73,6 +75,11 @@ class Desk:
         finally:
             renewing.cancel()
             self.store.release(fence)
+
+    def held_elsewhere(self, position_id: str) -> bool:
+        """Whether another worker holds the position's lease now."""
+        holder = self.store.lease(f"position:{position_id}")
+        return holder is not None and bool(holder.owner) and holder.expires_ms > self.clock.now_ms()
 
     @property
     def accounts(self) -> dict[str, str]:
@@ -89,11 +96,13 @@ class Desk:
                     f"{ours}: use the key and the account that opened it"
                 )
 
-    def _take_over(self, name: str) -> Fence | None:
+    def _take_over(self, name: str, *, seize: bool) -> Fence | None:
         """Take the lease of a process of this host that is no longer alive; a fence protects us if it is."""
         holder = self.store.lease(name)
         if holder is None or not holder.owner:
             return None
+        if seize:
+            return self.store.take_over(name, _owner(), LEASE_MS, Fence(name, holder.token))
         host, pid, life = [*holder.owner.split(":"), "", ""][:3]
         if host != socket.gethostname() or not pid.isdigit() or _alive(int(pid), life):
             return None

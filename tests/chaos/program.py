@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import functools
 import json
 import logging
 import os
@@ -18,16 +19,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx._transports.default as transports
+
 from evenkeel import actions
 from evenkeel.cli import _as_flow
 from evenkeel.errors import EvenkeelError
+from evenkeel.prefect_server import point_prefect_at
 from evenkeel.settings import Settings, load_settings, settings_path
+from evenkeel.types import PositionStatus
+from flows import enter, exit, monitor, rebalance, recover  # noqa: F401 (imported once, before the forks)
+from flows.monitor import MonitorRequest, watch_position
+from tasks.desk import make_clock, open_desk
 
 Step = tuple[str, dict[str, Any]]
 """A story and its arguments, e.g. ("exit", {"reason": "asked for"})."""
 Hook = Callable[[], None]
 _SIGKILL_ON_PARENT_DEATH = 1
 PATIENCE_S = 90.0
+# Every client reads the certificates of the whole world first, 20 ms each; here they all talk to loopback.
+transports.create_ssl_context = functools.lru_cache(transports.create_ssl_context)
 
 
 @dataclass(frozen=True)
@@ -95,7 +105,7 @@ class Program:
         finally:
             loop.remove_reader(watched)
             os.close(watched)
-        _, status = os.waitpid(self.pid, 0)
+        _, status = os.waitpid(self.pid, 0)  # noqa: ASYNC222 (it has ended)
         self._done = True
         told = self._out.read_text() if self._out.exists() else ""
         answers = [json.loads(line) for line in told.splitlines() if line.endswith("}")]
@@ -168,8 +178,6 @@ def _how(settings: Settings) -> Any:
     """As the command line does it: a flow where Prefect answers."""
     if not settings.prefect.api_url:
         return _bare
-    from evenkeel.cli import point_prefect_at
-
     point_prefect_at(settings.prefect.api_url)
     return _as_flow
 
@@ -197,9 +205,6 @@ async def _status(settings: Settings) -> dict[str, Any]:
 
 async def _watch(settings: Settings, seconds: float, interval_s: float = 30.0) -> dict[str, Any]:
     """The monitor for so long, of world time."""
-    from flows.monitor import MonitorRequest, watch_position
-    from tasks.desk import open_desk
-
     async with open_desk(settings) as desk:
         until = desk.clock.now_ms() + int(seconds * 1000)
         result = await watch_position(desk, MonitorRequest(interval_s=interval_s, until_ms=until))
@@ -208,19 +213,13 @@ async def _watch(settings: Settings, seconds: float, interval_s: float = 30.0) -
 
 async def _rest(settings: Settings, seconds: float) -> dict[str, Any]:
     """World time passes."""
-    from tasks.desk import make_clock
-
     await make_clock(settings).sleep(seconds)
     return {"rested_s": seconds}
 
 
 async def _level(settings: Settings) -> dict[str, Any]:
     """One look at every position that is open, acted upon, as the monitor would."""
-    from tasks.desk import open_desk
-
     async with open_desk(settings) as desk:
-        from evenkeel.types import PositionStatus
-
         held = [one.position_id for one in desk.store.positions([PositionStatus.OPEN])]
     return {one: await actions.rebalance(settings, one, _bare) for one in held}
 

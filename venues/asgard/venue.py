@@ -210,21 +210,30 @@ class AsgardVenue:
 
     # --- looking ---
 
-    async def legs(self, known_pdas: Iterable[tuple[int, str]] = ()) -> list[LegView]:
+    async def legs(
+        self,
+        known_pdas: Iterable[tuple[int, str]] = (),
+        *,
+        only_known: bool = False,
+        prices: dict[str, Decimal] | None = None,
+    ) -> list[LegView]:
         """Every position of our wallet that holds something: those with a row, and `known_pdas`.
 
         `known_pdas` are (protocol, PDA) pairs from our own books: a position can exist on chain without a
-        row. Raises `Retryable`, `VenueRefused` or `UnitChanged`: a leg that cannot be read is never left out
+        row. With `only_known` nobody else's are asked for, and with `prices` (USD per token) none are read:
+        a fast look must fit into the venue's one request a second.
+
+        Raises `Retryable`, `VenueRefused` or `UnitChanged`: a leg that cannot be read is never left out
         in silence. One that is not ours and of no kind that we trade is named in `strange` instead.
         """
-        rows = {row.pda: row for row in await self.client.positions(self.wallet)}
+        rows = {} if only_known else {row.pda: row for row in await self.client.positions(self.wallet)}
         ours = {pda: protocol for protocol, pda in known_pdas}
         wanted = {pda: row.protocol for pda, row in rows.items()} | ours
         live = await self.client.refresh([(protocol, pda) for pda, protocol in wanted.items()])
         held = self._legible(live, ours)
         if not held:
             return []
-        prices = await self.token_prices()
+        prices = await self.token_prices() if prices is None else prices
         strategies = await self.markets(max_age_ms=MARKETS_TTL_MS)
         views = []
         for pda, (one, asset) in held.items():

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import base64
+import json
 import struct
 
+import httpx
 import pytest
 from solders.compute_budget import set_compute_unit_limit, set_compute_unit_price
 from solders.instruction import Instruction
 from solders.keypair import Keypair
-from solders.message import Message
+from solders.message import Message, to_bytes_versioned
 from solders.pubkey import Pubkey
 from solders.signature import Signature
 from solders.transaction import VersionedTransaction
 
+from evenkeel.types import Confirmed, IntentKind, IntentSpec, LegSide, VenueName
 from tests.attacks.crafted import meta, own, pay, refused, theirs, token_ix, u32, with_account
 from tests.attacks.programs import Obedient, obligation
 from tests.attacks.scene import SOL, START_USDC, scene
@@ -28,7 +31,9 @@ from twins.asgard.venue import (
     WSOL_MINT,
 )
 from twins.asgard.venue import SOL as WSOL
+from venues.asgard.orders import AsgardOrder
 from venues.solana.approval import Refused
+from venues.solana.transactions import UnsafeBuild
 
 TOKEN_2022 = Pubkey.from_string("TokenzQdBNbLqP5VEhdkAS6EPFLC1PHnBqCXEpPxuEb")
 
@@ -254,3 +259,58 @@ async def test_more_is_borrowed_or_spent_than_asked() -> None:
         for one in (deep, large):
             s.land(one)
         assert s.usdc() <= START_USDC - 11_000 * 10**6
+
+
+class HostileServer(httpx.AsyncBaseTransport):
+    """Answers as the true service does, but for the transactions of a build."""
+
+    def __init__(self, honest: httpx.AsyncBaseTransport, hostile: list[str]) -> None:
+        self._honest, self.hostile = honest, hostile
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        answer = await self._honest.handle_async_request(request)
+        body = json.loads(await answer.aread())
+        if isinstance(body, dict) and "signedTxs" in body:
+            body["signedTxs"] = [*body["signedTxs"], *self.hostile]
+        return httpx.Response(answer.status_code, json=body)
+
+
+def intent(order: AsgardOrder) -> IntentSpec:
+    return IntentSpec(
+        intent_id="intent",
+        position_id="position",
+        venue=VenueName.ASGARD,
+        leg=LegSide.LONG,
+        kind=IntentKind.OPEN,
+        step=1,
+        order=order.model_dump(mode="json"),
+    )
+
+
+async def test_a_hostile_server_gets_no_signature_from_the_venue() -> None:
+    async with scene() as s:
+        server = HostileServer(s.venue.client._http._transport, [s.compile([pay(s, 3 * SOL)])])
+        s.venue.client._http._transport = server
+        before = len(s.chain.control("ledger", {})["transactions"])
+        with pytest.raises(UnsafeBuild, match="rule transfer-destination") as refusal:
+            await s.venue.build(intent(await s.open_order()))
+        assert refusal.value.rule == "transfer-destination"
+        server.hostile = []
+        assert await s.venue.build(intent(await s.open_order()))
+        assert len(s.chain.control("ledger", {})["transactions"]) == before
+        assert s.lamports(s.thief.pubkey()) == SOL
+
+
+async def test_what_is_signed_is_what_was_judged_whatever_the_blob_says_later() -> None:
+    async with scene() as s:
+        wanted = intent(await s.open_order())
+        built = await s.venue.build(wanted)
+        judged = [one.message for one in built.payload.verdict.approved]
+        built.payload.blob._body["signedTxs"] = [s.compile([pay(s, 3 * SOL)])]  # the payload is swapped
+        signed = await s.venue.sign(wanted, built)
+        messages = [
+            to_bytes_versioned(VersionedTransaction.from_bytes(raw).message) for raw in signed.wire.raws
+        ]
+        assert messages == judged
+        outcome = await s.venue.send(wanted, signed)
+        assert isinstance(outcome, Confirmed) and s.lamports(s.thief.pubkey()) == SOL

@@ -6,13 +6,15 @@ Read `enter_position` for the trade. Each step is a task in `tasks/`; whatever a
 
 from __future__ import annotations
 
+import logging
+
 from prefect import flow
 from pydantic import BaseModel, Field
 
 from evenkeel.errors import LostRace, Retryable
 from evenkeel.types import Frozen, PositionStatus
 from flows.running import desk_for_run
-from state.models import Fence
+from state.models import Fence, Position
 from strategy.decisions import Urgency
 from strategy.entry import Verdict
 from strategy.preflight import Preflight
@@ -24,6 +26,10 @@ from tasks.market import read_market
 from tasks.preflight import run_preflight
 from tasks.rebalancing import level_short
 
+log = logging.getLogger("evenkeel.enter")
+RESUME_MARGIN_S = 60
+"""Beyond the naked limit, for which an entry goes on by itself before it leaves the rest to recovery."""
+HALFWAY = (PositionStatus.OPENING, PositionStatus.UNWINDING)
 NEW_ENTRY = "a new entry"
 """One entry is decided at a time: two would each find both accounts free, and share one short between them."""
 
@@ -78,7 +84,41 @@ async def enter_position(desk: Desk, request: EnterRequest) -> EnterResult:
             position = await choosing.write_down(desk, plan, only_one)
     except LostRace as busy:
         return _refused(f"another entry is being decided right now: {busy}")
-    return await complete_entry(desk, position.position_id)
+    return await _see_through(desk, position.position_id)
+
+
+async def _see_through(desk: Desk, position_id: str) -> EnterResult:
+    """The entry taken up again and again while a venue or the ledger cannot tell: no naked leg is left to somebody else
+    before its time is long up. A person is told meanwhile, and whoever recovers goes on after us.
+    """
+    deadline_ms = desk.clock.now_ms() + (desk.settings.limits.max_naked_s + RESUME_MARGIN_S) * 1000
+    result = EnterResult(status=PositionStatus.OPENING, position_id=position_id)
+    resumed = False
+    while True:
+        try:
+            result = await _take_up(desk, position_id, resumed=resumed)
+        except LostRace as busy:
+            return result.model_copy(update={"reasons": (*result.reasons, str(busy))})
+        except Retryable as hiccup:
+            log.warning("%s is not finished: %s", position_id, hiccup)
+            result = result.model_copy(update={"reasons": (str(hiccup),)})
+        if result.status not in HALFWAY or desk.clock.now_ms() >= deadline_ms:
+            return result
+        resumed = True
+        await desk.clock.sleep(2.0)
+
+
+async def _take_up(desk: Desk, position_id: str, *, resumed: bool) -> EnterResult:
+    """Go on from where the position stands: an entry, or an unwinding that a leg resisted."""
+    position = desk.store.position(position_id)
+    if position.status is PositionStatus.OPENING:
+        return await complete_entry(desk, position_id, resumed=resumed)
+    if position.status is not PositionStatus.UNWINDING:
+        return EnterResult(
+            status=position.status, position_id=position_id, reasons=(position.close_reason or "",)
+        )
+    async with desk.sole_writer(position_id) as fence:
+        return await _unwind(desk, position_id, position.close_reason or "interrupted", fence)
 
 
 async def complete_entry(desk: Desk, position_id: str, *, resumed: bool = False) -> EnterResult:
@@ -108,7 +148,7 @@ async def complete_entry(desk: Desk, position_id: str, *, resumed: bool = False)
             await entry.abandon(desk, position, long.reason, fence)
             return EnterResult(status="FAILED", position_id=position_id, reasons=(long.reason,))
 
-        hedge = await entry.hedge(desk, position, fence)
+        hedge = await _hedged(desk, position, fence)
         if not hedge.complete:
             return await _unwind(desk, position_id, hedge.reason, fence)
 
@@ -127,6 +167,22 @@ async def complete_entry(desk: Desk, position_id: str, *, resumed: bool = False)
         return EnterResult(status="OPEN", position_id=position_id, reasons=(validation.reason,))
 
 
+async def _hedged(desk: Desk, position: Position, fence: Fence) -> entry.Hedge:
+    """The short, tried on through hiccups of the ledger; when its time is up the answer is to unwind, never an error that
+    would leave the long alone.
+    """
+    limits = desk.settings.limits
+    deadline_ms = desk.clock.now_ms() + (limits.max_naked_s - limits.naked_reserve_s) * 1000
+    while True:
+        try:
+            return await entry.hedge(desk, position, fence)
+        except Retryable as hiccup:
+            if desk.clock.now_ms() >= deadline_ms:
+                return entry.Hedge(complete=False, reason=str(hiccup))
+            log.warning("%s is not hedged yet: %s", position.position_id, hiccup)
+        await desk.clock.sleep(1.0)
+
+
 def _left_open(desk: Desk, position_id: str, why: str) -> EnterResult:
     """The entry waits for a venue, and a person is told: recovery and the monitor go on with it."""
     entry.alarm_unresolved(desk, position_id, why)
@@ -135,7 +191,8 @@ def _left_open(desk: Desk, position_id: str, why: str) -> EnterResult:
 
 async def _unwind(desk: Desk, position_id: str, why: str, fence: Fence) -> EnterResult:
     """Close whatever was opened, at once."""
-    result = await close_out(desk, position_id, f"unwound: {why}", Urgency.EMERGENCY, fence)
+    reason = why if why.startswith("unwound: ") else f"unwound: {why}"
+    result = await close_out(desk, position_id, reason, Urgency.EMERGENCY, fence)
     return EnterResult(status=result.status, position_id=position_id, reasons=(why, *result.reasons))
 
 

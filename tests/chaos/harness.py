@@ -16,8 +16,8 @@ from pathlib import Path
 
 from tests.chaos.crossing import KILLS, Point
 from tests.chaos.invariants import Findings
-from tests.chaos.program import Ended, Hook, Step
-from tests.chaos.scenarios import STORIES, Scenario, Story, crossed
+from tests.chaos.program import Hook, Misbehaved, Step, misbehaved, words
+from tests.chaos.scenarios import STORIES, Scenario, Script, Story, crossed
 from tests.chaos.scene import SNAPSHOTS, Scene, Snapshot, clean_up, make_snapshot, scene
 
 AFTERMATH: tuple[Step, ...] = (
@@ -141,10 +141,11 @@ class Theatre:
         result = Result(scenario.name, scenario.story, scenario.fault)
         async with scene(self.snapshot(scenario.snapshot), folder / "scene", mutate) as being:
             if scenario.script is not None:
-                result.said = await scenario.script(being)
-                first: list[tuple[str, str]] = []
+                first, result.said = await _scripted(scenario.script, being)
             else:
                 first, result.said = await _crossed(scenario, being)
+            if being.busy is not None:
+                await being.busy
             being.heal()
             found = await aftermath(being)
         result.problems = [*first, *found.problems]
@@ -162,26 +163,14 @@ async def _crossed(scenario: Scenario, being: Scene) -> tuple[list[tuple[str, st
     if being.crossing.met != 1:
         problems.append(("other", f"{scenario.point} never came: {done.last_words}"))
     problems += misbehaved(done, killed=scenario.fault in KILLS and being.crossing.met == 1)
-    return problems, _words(done)
+    return problems, words(done)
 
 
-def misbehaved(done: Ended, *, killed: bool = False) -> list[tuple[str, str]]:
-    """A process may be killed when it is meant to be, and may give up with an error of ours that is no bug."""
-    if killed:
-        return [] if done.killed else [("other", f"it outlived a SIGKILL: {done.code}")]
-    last = str(done.answers[-1].get("error", "")) if done.answers else ""
-    if done.code not in (0, 1) or last.startswith("Bug:"):
-        return [("other", f"the process ended with {done.code}: {last or done.last_words}")]
-    return []
-
-
-def _words(done: Ended) -> str:
-    if done.killed:
-        return "killed"
-    last = done.answers[-1] if done.answers else {}
-    return json.dumps(
-        {key: last[key] for key in ("status", "action", "reasons", "reason", "error", "clean") if key in last}
-    )
+async def _scripted(script: Script, being: Scene) -> tuple[list[tuple[str, str]], str]:
+    try:
+        return [], await script(being)
+    except Misbehaved as how:
+        return [("other", str(how))], ""
 
 
 async def aftermath(being: Scene) -> Findings:

@@ -138,7 +138,8 @@ def _check_owned(found: Findings, truth: Truth, store: Store) -> None:
 
 def _check_once(found: Findings, truth: Truth, store: Store, positions: list[Position], entries: int) -> None:
     """No intent took effect twice, nothing took effect that is no intent's, and no leg was opened twice."""
-    owner, is_open = {}, set()
+    owner: dict[str, tuple[str, int]] = {}
+    is_open: set[str] = set()
     for position in positions:
         for intent in store.intents_of(position.position_id):
             for attempt in store.attempts_of(intent.intent_id):

@@ -14,7 +14,7 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -114,6 +114,29 @@ class Program:
         if overdue:
             return Ended(124, answers, err + f"\nthe process did not end within {patience_s:.0f} s")
         return Ended(code, answers, err)
+
+
+class Misbehaved(AssertionError):
+    """A process ended as it must not, or the moment of a scenario never came."""
+
+
+def misbehaved(done: Ended, *, killed: bool = False) -> list[tuple[str, str]]:
+    """A process may be killed when it is meant to be, and may give up with an error of ours that is no bug."""
+    if killed:
+        return [] if done.killed else [("other", f"it outlived a SIGKILL: {done.code}")]
+    last = str(done.answers[-1].get("error", "")) if done.answers else ""
+    if done.code not in (0, 1) or last.startswith("Bug:"):
+        return [("other", f"the process ended with {done.code}: {last or done.last_words}")]
+    return []
+
+
+def words(done: Ended) -> str:
+    if done.killed:
+        return "killed"
+    last = done.answers[-1] if done.answers else {}
+    return json.dumps(
+        {key: last[key] for key in ("status", "action", "reasons", "reason", "error", "clean") if key in last}
+    )
 
 
 def _live(
@@ -228,7 +251,7 @@ async def _collect(settings: Settings) -> dict[str, Any]:
     return await actions.collect(settings, _bare)
 
 
-STORIES: dict[str, Callable[..., Awaitable[dict[str, Any]]]] = {
+STORIES: dict[str, Callable[..., Coroutine[Any, Any, dict[str, Any]]]] = {
     "enter": _enter,
     "exit": _exit,
     "rebalance": _rebalance,

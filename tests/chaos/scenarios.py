@@ -111,7 +111,10 @@ def _occurrences(call: str, count: int) -> list[tuple[int, tuple[str, ...]]]:
         return [(nth, READ_DEEDS) for nth in range(1, count + 1)]
     gentle = [deed for deed in READ_DEEDS if deed not in KILLS]
     found: list[tuple[int, tuple[str, ...]]] = [(1, READ_DEEDS)]
-    for turn, nth in enumerate(sorted({(count + 1) // 2, count} - {1})):
+    last = (
+        count - count // 6
+    )  # how often something is polled for is a matter of chance: the very last may not come
+    for turn, nth in enumerate(sorted({(count + 1) // 2, last} - {1})):
         found.append((nth, (*KILLS, *gentle[turn + 1 :: SELDOM])))
     return found
 

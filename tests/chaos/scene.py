@@ -14,7 +14,7 @@ from typing import Any
 from evenkeel import stage
 from evenkeel.settings import load_settings
 from state.store import Store
-from tests.chaos.crossing import Crossing, Point
+from tests.chaos.crossing import CallNames, Crossing, Point
 from tests.chaos.invariants import Excuse, Findings, Truth, check, check_secrets
 from tests.chaos.program import Ended, Hook, Program, Step
 from tests.worlds import flat_world
@@ -50,6 +50,9 @@ class Scene:
     entries: int = 1
     excuses: list[Excuse] = field(default_factory=list)
     environment: dict[str, str] = field(default_factory=dict)
+    busy: asyncio.Future[None] | None = None
+    """Something that goes on beside the story, to be awaited before it is judged."""
+    program: Program = field(init=False)
     _made: int = 0
 
     def start(self, *steps: Step, patience_s: str = PATIENT, prepare: Hook | None = None) -> Program:
@@ -71,6 +74,7 @@ class Scene:
             both,
         )
         self.crossing.kill = program.kill
+        self.program = program
         return program
 
     async def run(self, *steps: Step, patience_s: str = PATIENT, prepare: Hook | None = None) -> Ended:
@@ -136,7 +140,7 @@ async def scene(snapshot: Snapshot, folder: Path, mutate: Hook | None = None) ->
     """The snapshot's twins, served from the snapshot's moment on, with a copy of its ledger."""
     built = snapshot.twins
     built.world.clock = TwinClock(snapshot.at_ms, stepped=True)
-    names = {
+    names: CallNames = {
         "hyperliquid": built.hyperliquid.call_name,
         "asgard": built.asgard.call_name,
         "solana": _rpc_name,

@@ -16,16 +16,19 @@ from flows.running import desk_for_run
 from state.ledger_models import Severity
 from strategy.decisions import Exit, Resize
 from tasks import guards
+from tasks.absorb import absorb_both
 from tasks.choose import LIVE
 from tasks.close_out import ENDED, close_out
 from tasks.collect import collect_everything
 from tasks.desk import Desk
+from tasks.reconcile import reconcile_everything
 from tasks.recovery import interrupted_positions
 from tasks.watch import Seen, Watcher
 
 log = logging.getLogger("evenkeel.monitor")
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
+UNDONE = "not done yet"
 
 
 class MonitorRequest(BaseModel):
@@ -54,6 +57,7 @@ async def watch_position(desk: Desk, request: MonitorRequest) -> MonitorResult:
     danger_s = float(desk.settings.strategy.breach_poll_interval_s)
     until_ms = request.until_ms or desk.clock.now_ms() + DAY_MS
     watcher, actions, looks, collected_hour = Watcher(desk, position_id), list[str](), 0, -1
+    reconciled = False
     while desk.clock.now_ms() < until_ms:
         await desk.clock.refresh()
         await _finish_interrupted(desk)
@@ -75,14 +79,20 @@ async def watch_position(desk: Desk, request: MonitorRequest) -> MonitorResult:
         if isinstance(decision, (Exit, Resize)):
             actions.append(await _act(desk, watcher, decision))
             log.warning("%s %s: %s", as_datetime(seen.at_ms).isoformat(), position_id, actions[-1])
+            closely = closely or actions[-1].startswith(UNDONE)
+        elif watcher.differs(seen):  # too little to act on, but the books follow
+            closely = not await _absorb(desk, position_id) or closely
         _note(desk, seen)
 
+        if not reconciled and not closely:  # once, at the start; a danger comes first
+            await _reconcile(desk)
+            reconciled = True
         hour = seen.at_ms // HOUR_MS
         if hour != collected_hour:
             collected_hour = hour
             await _collect(desk)
             log.info("%s", _line(position_id, seen, found.reasons))
-        await desk.clock.sleep(danger_s if closely else calm_s)
+        await (desk.clock.sleep(danger_s) if closely else watcher.doze(calm_s, danger_s))
     status = desk.store.position(position_id).status
     return MonitorResult(position_id=position_id, status=status, looks=looks, actions=tuple(actions))
 
@@ -112,7 +122,26 @@ async def _act(desk: Desk, watcher: Watcher, decision: Exit | Resize) -> str:
     except LostRace as busy:
         return f"left alone: {busy}"
     except (Retryable, VenueRefused) as hiccup:
-        return f"not done yet: {hiccup}"
+        return f"{UNDONE}: {hiccup}"
+
+
+async def _reconcile(desk: Desk) -> None:
+    """What happened while nobody watched: booked, explained or alarmed."""
+    try:
+        await reconcile_everything(desk)
+    except Bug as contradiction:
+        _contradicted(desk, contradiction)
+
+
+async def _absorb(desk: Desk, position_id: str) -> bool:
+    """The books follow what a venue took; False where that could not be proved yet."""
+    try:
+        async with desk.sole_writer(position_id) as fence:
+            await absorb_both(desk, desk.store.position(position_id), fence)
+    except (LostRace, Retryable, VenueRefused) as hiccup:
+        log.warning("%s differs from its books: %s", position_id, hiccup)
+        return False
+    return True
 
 
 async def _finish_interrupted(desk: Desk) -> None:
@@ -139,8 +168,12 @@ async def _collect(desk: Desk) -> None:
     except (Retryable, VenueRefused) as hiccup:
         log.warning("collecting is put off: %s", hiccup)
     except Bug as contradiction:
-        text = f"collected rows contradict the books: {contradiction}"
-        desk.store.alert("books contradicted", Severity.CRITICAL, text)
+        _contradicted(desk, contradiction)
+
+
+def _contradicted(desk: Desk, contradiction: Bug) -> None:
+    text = f"collected rows contradict the books: {contradiction}"
+    desk.store.alert("books contradicted", Severity.CRITICAL, text)
 
 
 def _line(position_id: str, seen: Seen, reasons: tuple[str, ...]) -> str:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from prefect import flow
+from pydantic import Field
 
 from evenkeel.errors import LostRace, OperatorError, Retryable, VenueRefused
 from evenkeel.types import Frozen, LegSide, PositionStatus
 from flows.enter import complete_entry
+from flows.reconcile import reconcile_and_act
 from flows.running import desk_for_run
 from strategy.decisions import Urgency
+from strategy.reconcile import Finding
 from tasks.close_out import close_out
-from tasks.collect import collect_everything
 from tasks.desk import Desk
 from tasks.legs import finish_started
 from tasks.recovery import Comparison, compare_legs, interrupted_positions
@@ -24,6 +26,11 @@ class RecoverResult(Frozen):
     comparison: Comparison
     still_interrupted: tuple[str, ...] = ()
     """Positions that are neither open nor ended: one leg may be naked until they are taken up again."""
+
+    findings: tuple[Finding, ...] = ()
+    """What books and venues did not agree on."""
+    actions: dict[str, str] = Field(default_factory=dict)
+    """What was done about positions of which a venue had taken something."""
 
     @property
     def clean(self) -> bool:
@@ -42,13 +49,15 @@ async def recover_everything(desk: Desk) -> RecoverResult:
             positions[position.position_id] = f"left alone: {busy}"
         except (Retryable, VenueRefused, OperatorError) as hiccup:  # the others are taken up all the same
             positions[position.position_id] = f"not finished: {hiccup}"
-    await collect_everything(desk, with_market=False)
+    reconciled = await reconcile_and_act(desk)
     comparison = await compare_legs(desk)
     return RecoverResult(
         positions=positions,
         unfinished_intents=len(desk.store.unfinished_intents()),
         comparison=comparison,
         still_interrupted=tuple(position.position_id for position in interrupted_positions(desk)),
+        findings=reconciled.found.open,
+        actions=reconciled.actions,
     )
 
 

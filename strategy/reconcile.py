@@ -17,8 +17,10 @@ HOURS_PER_YEAR = Decimal(8760)
 ROUNDING = Decimal("0.9999999")
 """A lender rounds what it shows of a deposit by a few base units."""
 DUST_USD = Decimal("0.00001")
-BLOCK_TIME_MS = 2_000
-"""A transaction is stamped in whole seconds of its block, an event by the venue: so far apart they may stand in order."""
+SECOND_MS = 1_000
+"""A transaction is stamped with the whole second of its block: a seizure is stamped likewise, and goes first in a tie."""
+BLOCK_TIME_MS = 2 * SECOND_MS
+"""An event may seem later by so much than the transaction that followed it."""
 
 
 class Standing(StrEnum):
@@ -220,7 +222,7 @@ def explain_long(changes: Sequence[BookedChange], now: Holding, seizures: Sequen
                 f"{after.debt_usd:f} USD without a transaction of ours and without a liquidation event"
             )
             continue
-        placed += [_before(one, following) for one in chain]
+        placed += [_stamped(one, row, following) for one in chain]
     return LongExplained(placed=tuple(placed), unexplained="; ".join(open_ends))
 
 
@@ -245,10 +247,10 @@ def _raised(one: Placed, forgiven: Decimal, *, last: bool) -> Placed:
     )
 
 
-def _before(one: Placed, following: BookedChange | None) -> Placed:
-    if following is None or one.at_ms < following.at_ms:
-        return one
-    return one.model_copy(update={"at_ms": following.at_ms - 1})
+def _stamped(one: Placed, previous: BookedChange, following: BookedChange | None) -> Placed:
+    """Between its neighbours in time, as it is in the amounts."""
+    at_ms = max(one.at_ms - one.at_ms % SECOND_MS, previous.at_ms + 1)
+    return one.model_copy(update={"at_ms": at_ms if following is None else min(at_ms, following.at_ms)})
 
 
 def from_balances(since: Holding, now: Holding, at_ms: int, ref: str) -> Seized:

@@ -53,8 +53,6 @@ async def absorb_short(desk: Desk, position: Position, held: LegView | None, fen
     if found.unproved:
         return _take_at_its_word(desk, position, leg, -szi, found.unproved, fence)
     desk.store.breach_clear(position.position_id, UNPROVED, leg=LegSide.SHORT, fence=fence)
-    if found.foreign:
-        desk.store.record_fills([one.fill for one in found.foreign], fence=fence)
     if found.ours:
         ours = [one.fill for one in found.ours]
         desk.store.record_fills(ours, position.position_id, leg=LegSide.SHORT, fence=fence)

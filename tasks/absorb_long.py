@@ -90,8 +90,8 @@ async def absorb_long(
 
 def booked_changes(desk: Desk, position_id: str) -> list[BookedChange]:
     """Landed transactions and booked seizures of the long, in order."""
-    rows: list[LendingRow | Liquidation] = [*desk.store.lending_changes(position_id)]
-    rows += desk.store.liquidations(position_id)
+    rows: list[LendingRow | Liquidation] = [*desk.store.liquidations(position_id)]  # first in a tie
+    rows += desk.store.lending_changes(position_id)
     return [
         BookedChange(
             at_ms=row.at_ms,

@@ -306,12 +306,17 @@ async def compare_ledgers(desk: Desk, position: Position) -> tuple[list[Differen
     booked_fills = [
         row.fill for row in desk.store.fills_of(position.position_id) if row.venue is VenueName.HYPERLIQUID
     ]
+    strangers = {row.fill_id for row in desk.store.fills(start, end + 1) if row.position_id is None}
     funding: list[FundingPayment] = [
         row
         for row in await desk.short.funding_payments(start, late_ms)
         if row.coin == COIN and start <= row.hour_ms <= end
     ]
-    fills: list[Fill] = [row for row in await desk.short.fills(start, end) if row.asset == COIN]
+    fills: list[Fill] = [
+        row
+        for row in await desk.short.fills(start, end)
+        if row.asset == COIN and row.fill_id not in strangers
+    ]
     differences = compare_funding(booked_funding, funding) + compare_fills(booked_fills, fills)
     return differences, len(funding) + len(fills)
 

@@ -16,6 +16,9 @@ from strategy.decisions import Alert, Combined, combine
 from strategy.funding import apr_from_apy, hourly_rate_from_premium
 from strategy.monitor import LegReading, Readings, Tick, judge
 from strategy.rebalance import DRIFT_RULE, MARGIN_RULE, Book, drift_cost_usd_per_hour, plan_rebalance
+from strategy.reconcile import ROUNDING
+from tasks.absorb import held_short
+from tasks.absorb_long import holding_of
 from tasks.desk import Desk
 from tasks.market import staking_apr
 from tasks.marks import COIN
@@ -23,6 +26,11 @@ from venues.asgard.mints import TOKENS, USDC
 from venues.hyperliquid.market import PerpContext
 
 T = TypeVar("T")
+LONGEST_PROBED_S = 60.0
+LONGEST_PROBED_S = 60.0
+RATES_TTL_MS = 300_000
+"""Lending rates move slowly: a few minutes old is fresh enough for the carry, and spares the venue's request budget."""
+
 WATCHED_RULES = frozenset(
     {
         "carry",
@@ -150,6 +158,45 @@ class Watcher:
             drift_cost_usd=self._drift_cost_usd,
         )
 
+    def differs(self, seen: Seen) -> bool:
+        """A venue shows less of a leg than the books have, or another short: it did something by itself."""
+        store = self._desk.store
+        long, short = store.leg(self.position_id, LegSide.LONG), store.leg(self.position_id, LegSide.SHORT)
+        shown_short = seen.short.qty if seen.short else Decimal(0)
+        shown_long = seen.long.qty if seen.long else Decimal(0)
+        if seen.short_read and short is not None and short.is_open and shown_short != short.qty:
+            return True
+        return seen.long_read and long is not None and long.is_open and shown_long < long.qty * ROUNDING
+
+    async def doze(self, seconds: float, probe_s: float) -> None:
+        """Wait for the next look, but not while a leg is being taken: every `probe_s` its size is read on both venues.
+
+        Liquidation and auto-deleveraging come in the moments in which half a minute matters. Who looks less often than
+        once a minute has asked for that pace, and is not woken.
+        """
+        until_ms = self._desk.clock.now_ms() + int(seconds * 1000)
+        probes = seconds <= LONGEST_PROBED_S
+        while probes and until_ms - self._desk.clock.now_ms() > probe_s * 1000:
+            await self._desk.clock.sleep(probe_s)
+            if not await self._as_booked():
+                return
+        await self._desk.clock.sleep(max(0.0, (until_ms - self._desk.clock.now_ms()) / 1000))
+
+    async def _as_booked(self) -> bool:
+        """Both legs are there and of the size in the books, as far as can be read; what cannot is for the next look."""
+        desk, store = self._desk, self._desk.store
+        long, short = store.leg(self.position_id, LegSide.LONG), store.leg(self.position_id, LegSide.SHORT)
+        if long is None or short is None or not long.is_open or not short.is_open:
+            return False
+        try:
+            held, live = await asyncio.gather(
+                held_short(desk), desk.long.live(int(long.protocol or 0), long.ref)
+            )
+            tokens = holding_of(live).tokens
+        except (Retryable, VenueRefused):
+            return False
+        return held is not None and held.qty >= short.qty and tokens >= long.qty * ROUNDING
+
     def forget_drift(self) -> None:
         """After a rebalance the cost of drift starts anew."""
         self._drift_cost_usd = Decimal(0)
@@ -206,11 +253,10 @@ async def look_at(desk: Desk, position: Position) -> Seen:
     """Both venues side by side; each that fails is named and leaves its figures empty."""
     long_leg = desk.store.leg(position.position_id, LegSide.LONG)
     failed: set[VenueName] = set()
-    context, shorts, longs, prices, rates, redemption = await asyncio.gather(
+    context, shorts, (longs, prices), rates, redemption = await asyncio.gather(
         _try(desk.short.market.context(COIN), VenueName.HYPERLIQUID, failed),
         _try(desk.short.legs(), VenueName.HYPERLIQUID, failed),
-        _try(_long_views(desk, long_leg), VenueName.ASGARD, failed),
-        _try(desk.long.token_prices(), VenueName.ASGARD, failed),
+        _long_side(desk, long_leg, failed),
         _try(_rates(desk, position), VenueName.ASGARD, failed),
         _try(desk.long.redemption_rate(position.asset), VenueName.ASGARD, failed),
     )
@@ -232,13 +278,23 @@ async def look_at(desk: Desk, position: Position) -> Seen:
     )
 
 
-async def _long_views(desk: Desk, leg: Leg | None) -> list[LegView]:
-    return await desk.long.legs(known_pdas=[(int(leg.protocol or 0), leg.ref)] if leg else ())
+async def _long_side(
+    desk: Desk, leg: Leg | None, failed: set[VenueName]
+) -> tuple[list[LegView] | None, dict[str, Decimal] | None]:
+    """Our lending position and Asgard's prices in two requests, so that a look every 2 s fits the venue's limit."""
+    prices = await _try(desk.long.token_prices(), VenueName.ASGARD, failed)
+    if prices is None:
+        return None, None
+    known = [(int(leg.protocol or 0), leg.ref)] if leg else []
+    views = await _try(
+        desk.long.legs(known_pdas=known, only_known=True, prices=prices), VenueName.ASGARD, failed
+    )
+    return views, prices
 
 
 async def _rates(desk: Desk, position: Position) -> tuple[Decimal, Decimal]:
     """Lending and borrowing APR of the position's market; quotes move slowly, so a minute-old one will do."""
-    for strategy in await desk.long.markets(max_age_ms=60_000):
+    for strategy in await desk.long.markets(max_age_ms=RATES_TTL_MS):
         if (strategy.token_a_mint, strategy.token_b_mint) == (TOKENS[position.asset].mint, USDC.mint):
             for source in strategy.liquidity_sources:
                 if source.lending_protocol == position.protocol:

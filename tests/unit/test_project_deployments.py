@@ -106,7 +106,7 @@ def test_every_flow_is_deployed_once_and_schedules_are_told_apart() -> None:
     assert len(deployed) == len(set(deployed))
     assert defined == {*deployed, "flows/monitor.py:monitor"}
     slugs = [schedule["slug"] for one in DEPLOYMENTS for schedule in one.get("schedules", [])]
-    assert len(slugs) == len(set(slugs)) == 3
+    assert len(slugs) == len(set(slugs)) == 4
 
 
 def test_the_monitor_is_served_without_a_concurrency_limit(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -121,7 +121,7 @@ def told(twin: str, op: str, **body: Any) -> Happening:
     """An operator's word to one twin."""
 
     def happening(being: Scene) -> None:
-        twins = {
+        twins: dict[str, Any] = {
             "chain": being.twins.chain,
             "hyperliquid": being.twins.hyperliquid,
             "asgard": being.twins.asgard,

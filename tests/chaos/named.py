@@ -157,7 +157,11 @@ def _taken(rows: _List) -> None:
     rows.first("watch", what, "watched", short_liquidated)
     rows.at("exit", what, "at the order", ORDER, short_liquidated)
     rows.first("recover", what, "nobody watching", short_liquidated)
+    rows.first("watch", what, "by a rise of 60 %", price(320.0))
+    rows.first("recover", what, "by a rise of 60 %", price(320.0))
     what, closing = "liquidation of the long", Point("asgard POST /close-position", 1)
+    rows.first("watch", what, "by a fall of 35 %", price(130.0))
+    rows.first("recover", what, "by a fall of 35 %", price(130.0))
     for full, how in ((True, "whole"), (False, "one round")):
         rows.first("watch", what, how, long_liquidated(full))
         rows.at("enter", what, f"{how}, before the order", ORDER, long_liquidated(full))
@@ -198,9 +202,15 @@ def _races(rows: _List) -> None:
             point = RESIZING if one == "rebalance" else ORDER
             script = race(STEPS[one], STEPS[other], at_point=point)
             rows.add(one, what, f"against {other}, in the middle", script)
-    for other, point in (("enter", None), ("enter", ORDER), ("recover", ORDER), ("recover", OPENING)):
-        when = f"at {point.name.rpartition('/')[2]}" if point else "at once"
-        rows.add("enter", what, f"against {other}, {when}", race(ENTER, STEPS[other], at_point=point))
+    against: tuple[tuple[str, Point | None], ...] = (
+        ("enter", None),
+        ("enter", ORDER),
+        ("recover", ORDER),
+        ("recover", OPENING),
+    )
+    for other, at_point in against:
+        when = f"at {at_point.name.rpartition('/')[2]}" if at_point else "at once"
+        rows.add("enter", what, f"against {other}, {when}", race(ENTER, STEPS[other], at_point=at_point))
     for begin in ("half entered", "half left", "long alone"):
         rows.add("recover", what, "two at once", race(RECOVER, RECOVER), begin)
     for story, point in (("enter", ORDER), ("exit", CLOSING), ("rebalance", RESIZING)):

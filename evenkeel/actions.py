@@ -140,6 +140,25 @@ async def collect(settings: Settings, as_flow: AsFlow) -> dict[str, Any]:
     return await _tell(settings, "collect", as_flow, lambda: flow.collect(), collect_everything)
 
 
+async def reconcile(settings: Settings, as_flow: AsFlow) -> dict[str, Any]:
+    """Hold the books against both venues; act where a leg was taken."""
+    from flows import reconcile as flow
+
+    async with open_desk(settings) as desk:
+        await check_hands(desk)
+        result = await as_flow(settings, "reconcile", lambda: flow.reconcile())
+        if result is None:
+            result = await flow.reconcile_and_act(desk)
+    found = result.found
+    return {
+        "agrees": result.agrees,
+        "rows": found.rows,
+        "findings": [one.model_dump(mode="json") for one in found.findings],
+        "actions": result.actions,
+        "unreadable": found.unreadable,
+    }
+
+
 async def recover(settings: Settings) -> dict[str, Any]:
     """Take up what is unfinished. Never through Prefect: recovery must not wait for a server that may be what died."""
     from flows.recover import recover_everything

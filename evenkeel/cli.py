@@ -17,7 +17,7 @@ import httpx
 import typer
 from rich.console import Console
 
-from evenkeel import cli_safety
+from evenkeel import cli_checks, cli_safety
 from evenkeel.errors import Bug, EvenkeelError, LostRace, OperatorError
 from evenkeel.keys import keys_app
 from evenkeel.prefect_server import point_prefect_at, prefect_answers
@@ -362,6 +362,7 @@ def _fail_if_unreadable(result: dict[str, Any]) -> None:
 
 
 cli_safety.add_to(app, _settings, _emit, lambda text, code=2: _fail(text, code))
+cli_checks.add_to(app, _settings, _emit, lambda text, code=2: _fail(text, code), _as_flow)
 
 
 def main() -> None:

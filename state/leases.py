@@ -46,6 +46,10 @@ class Leases(Database):
         with self._read() as db:
             return fetch_one(db, Lease, select(LEASES).where(LEASES.c.name == name))
 
+    def leases(self) -> list[Lease]:
+        """Every lease that was ever taken, held or not."""
+        return self._rows(Lease, select(LEASES).order_by(LEASES.c.name))
+
     def _take(self, name: str, owner: str, ttl_ms: int, condition: Any) -> Fence | None:
         with self._write() as db:
             insert_new(db, LEASES, {"name": name, "owner": None, "token": 0, "expires_ms": 0})

@@ -103,8 +103,7 @@ class Desk:
             return None
         if seize:
             return self.store.take_over(name, _owner(), LEASE_MS, Fence(name, holder.token))
-        host, pid, life = [*holder.owner.split(":"), "", ""][:3]
-        if host != socket.gethostname() or not pid.isdigit() or _alive(int(pid), life):
+        if not holder_is_gone(holder.owner):
             return None
         return self.store.take_over(name, _owner(), LEASE_MS, Fence(name, holder.token))
 
@@ -140,6 +139,12 @@ def _owner() -> str:
     Asked for each time, because a forked worker is another process with the same memory.
     """
     return f"{socket.gethostname()}:{os.getpid()}:{_LIFE}"
+
+
+def holder_is_gone(owner: str) -> bool:
+    """Whether a lease's owner was a process of this host that runs no more; of another host nobody here can tell."""
+    host, pid, life = [*owner.split(":"), "", ""][:3]
+    return host == socket.gethostname() and pid.isdigit() and not _alive(int(pid), life)
 
 
 def _alive(pid: int, life: str) -> bool:

@@ -27,7 +27,7 @@ from venues.hyperliquid.account import HyperliquidAccount
 from venues.hyperliquid.approval import Approved, Refused
 from venues.hyperliquid.client import VENUE, HyperliquidClient
 from venues.hyperliquid.lookup import OrderLookup
-from venues.hyperliquid.market import MarketData
+from venues.hyperliquid.market import Book, BookLevel, MarketData
 from venues.hyperliquid.orders import (
     OrderKey,
     PerpOrder,
@@ -106,11 +106,12 @@ class HyperliquidVenue(HyperliquidAccount):
         order = _order_of(intent)
         asset = await self.market.asset(order.coin)
         state = await self.client.clearinghouse_state(self.address)
-        book = await self.market.book(order.coin)
         held = state.position(order.coin)
         if order.reduce_only and held is not None:
             fair_px = held.mark_px
+            book = await self._book_or_mark(order.coin, fair_px)
         else:
+            book = await self.market.book(order.coin)
             fair_px = (await self.market.context(order.coin)).oracle_px
         try:
             price = limit_price(order, book, asset)
@@ -138,6 +139,14 @@ class HyperliquidVenue(HyperliquidAccount):
             "position_time_ms": state.time or self.clock.now_ms(),
         }
         return Built(payload=order_action(asset, order, price, size, cloid=""), note=note)
+
+    async def _book_or_mark(self, coin: str, mark_px: Decimal) -> Book:
+        """The book; where it cannot be read, the mark price on both sides: getting out must not wait for one endpoint."""
+        try:
+            return await self.market.book(coin)
+        except Retryable:
+            level = (BookLevel(px=mark_px, size=Decimal(0)),)
+            return Book(coin=coin, bids=level, asks=level, time_ms=self.clock.now_ms())
 
     async def sign(self, intent: IntentSpec, built: Built) -> Signed:
         """A fresh nonce, a cloid that follows from it, an expiry; the key holds the exact bytes to be
@@ -250,6 +259,11 @@ class HyperliquidVenue(HyperliquidAccount):
             else:
                 reason = answer.reason
         raise Retryable(f"hyperliquid did not confirm leverage {leverage} of {coin}: {reason}")
+
+    @property
+    def signer_address(self) -> str:
+        """Who signs: an agent of the account, or the account itself."""
+        return self._signer.address
 
     async def check_agent(self, signer_address: str | None = None) -> None:
         """OperatorError unless our signer (or the given address) may act for the account now."""

@@ -1,0 +1,127 @@
+"""Whether every host answers, how fast, and whether what we ask of it a minute fits what it allows."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+
+from evenkeel.checks.frame import Patient, Verdict, check, fail, ok, warn
+
+GROUP = "hosts"
+SLOW_MS = 1_000
+PROBES_PER_MINUTE = 30
+"""Between looks the watch reads the size of both legs every two seconds."""
+REQUESTS_PER_LOOK = 4
+KEYLESS_PER_MINUTE = 60
+
+
+async def _ask(url: str, setting: str, method: str, body: dict[str, Any] | None) -> Verdict:
+    """One harmless request in wall time."""
+    host = urlsplit(url).netloc.rpartition("@")[2]
+    started = time.monotonic()
+    try:
+        async with httpx.AsyncClient(timeout=10, trust_env=False) as http:
+            answer = await http.request(method, url, json=body)
+    except httpx.HTTPError as error:
+        return fail(
+            f"{host} does not answer ({type(error).__name__})",
+            f"check {setting} and the network of this host; nothing can be traded while it is out of reach",
+        )
+    took_ms = round((time.monotonic() - started) * 1000)
+    if answer.status_code >= 500 or answer.status_code == 429:
+        return fail(
+            f"{host} answers HTTP {answer.status_code}", f"wait for the host, or set {setting} to another"
+        )
+    if took_ms > SLOW_MS:
+        return warn(
+            f"{host} answers in {took_ms} ms", f"run nearer to the host, or set {setting} to a faster one"
+        )
+    return ok(f"{host} answers in {took_ms} ms")
+
+
+@check(GROUP, "hyperliquid answers")
+async def hyperliquid(patient: Patient) -> Verdict:
+    url = patient.settings.hyperliquid.url
+    return await _ask(f"{url}/info", "hyperliquid.url", "POST", {"type": "allMids"})
+
+
+@check(GROUP, "solana answers")
+async def solana(patient: Patient) -> Verdict:
+    body = {"jsonrpc": "2.0", "id": 1, "method": "getVersion", "params": []}
+    return await _ask(patient.settings.solana.rpc_url, "solana.rpc_url", "POST", body)
+
+
+@check(GROUP, "second solana provider")
+async def second_solana(patient: Patient) -> Verdict:
+    url = patient.settings.solana.second_rpc_url
+    if not url:
+        return warn(
+            "only one Solana provider is set",
+            "set solana.second_rpc_url: before an attempt is called dead, both must say that they do not know it",
+        )
+    body = {"jsonrpc": "2.0", "id": 1, "method": "getVersion", "params": []}
+    return await _ask(url, "solana.second_rpc_url", "POST", body)
+
+
+@check(GROUP, "asgard answers")
+async def asgard(patient: Patient) -> Verdict:
+    return await _ask(f"{patient.settings.asgard.url}/token-metadata", "asgard.url", "GET", None)
+
+
+@check(GROUP, "asgard key")
+async def asgard_key(patient: Patient) -> Verdict:
+    """A key that is refused answers 401 or 403; without one the service allows a request a second."""
+    settings = patient.settings
+    key = settings.secret("asgard")
+    if key is None:
+        if settings.asgard.requests_per_minute > KEYLESS_PER_MINUTE:
+            return fail(
+                f"no API key, yet asgard.requests_per_minute is {settings.asgard.requests_per_minute:g}",
+                f"set EVENKEEL_ASGARD_API_KEY or asgard.api_key_file, or at most {KEYLESS_PER_MINUTE} requests a minute",
+            )
+        return warn(
+            "no API key: one request a second for this address",
+            "ask the vendor for a key and set EVENKEEL_ASGARD_API_KEY or asgard.api_key_file",
+        )
+    async with httpx.AsyncClient(timeout=10, trust_env=False) as http:
+        answer = await http.get(
+            f"{settings.asgard.url}/token-metadata", headers={"X-API-Key": key.get_secret_value()}
+        )
+    if answer.status_code in (401, 403):
+        return fail(
+            f"the API key is refused (HTTP {answer.status_code})",
+            "renew the key and set EVENKEEL_ASGARD_API_KEY or asgard.api_key_file",
+        )
+    if answer.status_code >= 400:
+        return warn(
+            f"HTTP {answer.status_code} answered to the API key", "try again; if it stays, ask the vendor"
+        )
+    return ok("the API key is accepted")
+
+
+@check(GROUP, "rate budgets")
+async def budgets(patient: Patient) -> Verdict:
+    """What a watch asks for a minute, against the budgets that the settings give it."""
+    settings = patient.settings
+    looks = 60 / settings.strategy.poll_interval_s
+    needed = PROBES_PER_MINUTE + looks * REQUESTS_PER_LOOK
+    given = settings.asgard.requests_per_minute
+    if given < needed:
+        return fail(
+            f"a watch asks Asgard {needed:.0f} times a minute, asgard.requests_per_minute allows {given:g}",
+            "raise asgard.requests_per_minute (with an API key), or strategy.poll_interval_s",
+        )
+    weight = 2 * PROBES_PER_MINUTE + looks * 30
+    if settings.hyperliquid.weight_per_minute < weight:
+        return fail(
+            f"a watch needs a weight of {weight:.0f} a minute on Hyperliquid, "
+            f"hyperliquid.weight_per_minute allows {settings.hyperliquid.weight_per_minute:g}",
+            "raise hyperliquid.weight_per_minute (at most 1200)",
+        )
+    return ok(
+        f"a watch uses {needed / given:.0%} of Asgard's budget and "
+        f"{weight / settings.hyperliquid.weight_per_minute:.0%} of Hyperliquid's"
+    )

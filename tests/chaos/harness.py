@@ -43,6 +43,7 @@ class Result:
     naked_s: float = 0.0
     seconds: float = 0.0
     said: str = ""
+    folder: str = ""
 
     @property
     def ok(self) -> bool:
@@ -126,6 +127,7 @@ class Theatre:
                 continue
             one, folder, began = running.pop(pid)
             result = _result(one, folder)
+            result.folder = folder.name
             result.seconds = round(time.monotonic() - began, 2)
             if result.ok:
                 clean_up(folder)

@@ -22,7 +22,6 @@ from typing import Any
 import httpx._transports.default as transports
 
 from evenkeel import actions
-from evenkeel.cli import _as_flow
 from evenkeel.errors import EvenkeelError
 from evenkeel.prefect_server import point_prefect_at
 from evenkeel.settings import Settings, load_settings, settings_path
@@ -201,6 +200,8 @@ def _how(settings: Settings) -> Any:
     """As the command line does it: a flow where Prefect answers."""
     if not settings.prefect.api_url:
         return _bare
+    from evenkeel.cli import _as_flow
+
     point_prefect_at(settings.prefect.api_url)
     return _as_flow
 

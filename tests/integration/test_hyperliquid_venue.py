@@ -255,6 +255,17 @@ async def test_reads_survive_short_trouble(rig: Rig) -> None:
     assert (await rig.done(rig.intent())).done_qty == 10
 
 
+async def test_a_close_goes_out_by_the_mark_where_the_book_cannot_be_read_and_an_open_does_not(
+    rig: Rig,
+) -> None:
+    await rig.done(rig.intent())
+    rig.fault("http_500", "info:l2Book", times=-1)
+    close = await rig.done(rig.intent(is_buy=True, reduce_only=True))
+    assert close.done_qty == 10 and await rig.position() == 0
+    with pytest.raises(Retryable, match="l2Book"):
+        await rig.venue.build(rig.intent())
+
+
 async def test_a_venue_that_does_not_answer_reads_is_retryable_and_nothing_is_sent(rig: Rig) -> None:
     rig.fault("drop_request", "info:.*", times=-1)
     with pytest.raises(Retryable):

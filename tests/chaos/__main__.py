@@ -1,0 +1,154 @@
+"""`make chaos`: every scenario, one table, and `out/chaos/summary.json`; exits 1 on any failure."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from tests.chaos.harness import Result, Theatre
+from tests.chaos.invariants import KINDS
+from tests.chaos.named import named
+from tests.chaos.scenarios import sample
+
+OUT = Path("out/chaos")
+MUTATED = "100000"
+MUTATION_TESTS = (
+    "tests/integration/test_validator_mutations.py",
+    "tests/unit/test_hyperliquid_validator_mutations.py",
+)
+
+
+def main(arguments: list[str]) -> int:
+    """0 when every scenario kept every invariant and the validators withstood their mutations."""
+    asked = _parsed(arguments)
+    console = Console()
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="evenkeel-chaos-", ignore_cleanup_errors=True) as home:
+        theatre = Theatre(Path(home))
+        found = [*theatre.scenarios(), *named()]
+        if asked.only:
+            found = [one for one in found if asked.only.lower() in one.name.lower()]
+        if asked.sample:
+            found = sample(found, asked.sample, asked.seed)
+        found.sort(key=lambda one: not one.slow)  # what waits for real time goes first, beside the others
+        console.print(
+            f"{len(found)} scenarios, {asked.jobs} at a time; outside calls recorded from undisturbed runs"
+        )
+        done = 0
+
+        def tell(result: Result) -> None:
+            nonlocal done
+            done += 1
+            if not result.ok:
+                _show(console, result)
+            elif done % 100 == 0:
+                console.print(f"{done} of {len(found)} done, {time.monotonic() - began:.0f} s")
+
+        results = theatre.play(found, asked.jobs, tell)
+        if any(not result.ok for result in results):
+            _keep(results, Path(home))
+    mutations = None if asked.only or asked.sample else _mutations(console)
+    summary = summed_up(results, time.monotonic() - began, mutations)
+    console.print(_table(results))
+    OUT.mkdir(parents=True, exist_ok=True)
+    (OUT / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+    console.print({name: value for name, value in summary.items() if name not in ("failures", "faults")})
+    return 0 if summary["failed"] == 0 and summary["scenarios"] and mutations in (None, 0) else 1
+
+
+def _parsed(arguments: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
+    parser.add_argument("--only", default="", help="scenarios whose name contains this text")
+    parser.add_argument("--sample", type=int, default=0, help="so many scenarios, one of each fault first")
+    parser.add_argument("--seed", type=int, default=1, help="which sample")
+    parser.add_argument("--jobs", type=int, default=2, help="scenarios at a time")
+    return parser.parse_args(arguments)
+
+
+def summed_up(results: list[Result], seconds: float, mutations: int | None) -> dict[str, Any]:
+    """What is written to summary.json."""
+    failures = [result for result in results if not result.ok]
+    by_fault: dict[str, dict[str, float]] = defaultdict(
+        lambda: {"passed": 0, "failed": 0, "worst_naked_seconds": 0}
+    )
+    for result in results:
+        row = by_fault[f"{result.story} / {result.fault}"]
+        row["passed" if result.ok else "failed"] += 1
+        row["worst_naked_seconds"] = max(row["worst_naked_seconds"], round(result.naked_s, 1))
+    return {
+        "scenarios": len(results),
+        "passed": len(results) - len(failures),
+        "failed": len(failures),
+        "worst_naked_seconds": round(max((result.naked_s for result in results), default=0), 1),
+        "double_opens": sum(result.count("double open") for result in results),
+        "unowned_legs": sum(result.count("unowned leg") for result in results),
+        "lost_records": sum(result.count("lost record") for result in results),
+        "keys_shown": sum(result.count("key shown") for result in results),
+        "seconds": round(seconds, 1),
+        "validator_mutations_exit_code": mutations,
+        "faults": by_fault,
+        "failures": [
+            {
+                "name": one.name,
+                "problems": one.problems,
+                "again": f'python -m tests.chaos --only "{one.name}"',
+            }
+            for one in failures
+        ],
+    }
+
+
+def _table(results: list[Result]) -> Table:
+    table = Table("story", "fault", "passed", "failed", "worst naked s", title="evenkeel chaos")
+    rows: dict[tuple[str, str], list[Result]] = defaultdict(list)
+    for result in results:
+        rows[result.story, result.fault].append(result)
+    for (story, fault), group in sorted(rows.items()):
+        failed = sum(not one.ok for one in group)
+        worst = max(one.naked_s for one in group)
+        table.add_row(story, fault, str(len(group) - failed), str(failed or ""), f"{worst:.1f}")
+    return table
+
+
+def _show(console: Console, result: Result) -> None:
+    console.print(f"FAILED {result.name}", markup=False, style="red")
+    for kind, text in result.problems:
+        assert kind in KINDS
+        console.print(f"    {kind}: {text}", markup=False, highlight=False)
+    console.print(f'    again: python -m tests.chaos --only "{result.name}"', markup=False, highlight=False)
+
+
+def _keep(results: list[Result], home: Path) -> None:
+    """Outputs of failed scenarios, without their keys."""
+    for number, result in enumerate(one for one in results if not one.ok):
+        folder = OUT / "failed" / str(number)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "name.txt").write_text(result.name + "\n")
+        scene = home / "played" / result.folder / "scene"
+        for path in [*scene.glob("*.err"), *scene.glob("*.out"), *scene.glob("evenkeel.db*")]:
+            (folder / path.name).write_bytes(path.read_bytes())
+
+
+def _mutations(console: Console) -> int:
+    """The validators against mutated transactions: a verdict for each, and no approval of one that moves value out."""
+    tests = [name for name in MUTATION_TESTS if Path(name).is_file()]
+    if not tests:
+        return 0
+    console.print(f"{MUTATED} mutated transactions before each validator")
+    command = [sys.executable, "-m", "pytest", "-q", "-o", "timeout=1500", *tests]
+    return subprocess.run(command, env=os.environ | {"EVENKEEL_MUTATIONS": MUTATED}, check=False).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
+from functools import partial
 
 from prefect import flow
 from pydantic import BaseModel, Field
@@ -69,20 +71,25 @@ async def watch_position(desk: Desk, request: MonitorRequest) -> MonitorResult:
             continue
 
         try:
-            seen, found, closely = await watcher.look()
+            judged = await watcher.decide()
+            seen, found, closely = judged.seen, judged.combined, judged.closely
+            decision = found.decision
+            if not isinstance(decision, Exit):  # an emergency acts first and reports while it acts
+                judged.remember()
         except (Retryable, VenueRefused) as hiccup:
             log.warning("%s could not be judged: %s", position_id, hiccup)
             await desk.clock.sleep(danger_s)
             continue
         looks += 1
-        decision = found.decision
         if isinstance(decision, (Exit, Resize)):
             actions.append(await _act(desk, watcher, decision))
+            if isinstance(decision, Exit):
+                _late(judged.remember)
             log.warning("%s %s: %s", as_datetime(seen.at_ms).isoformat(), position_id, actions[-1])
             closely = closely or actions[-1].startswith(UNDONE)
         elif watcher.differs(seen):  # too little to act on, but the books follow
             closely = not await _absorb(desk, position_id) or closely
-        _note(desk, seen)
+        _late(partial(guards.note_look, desk, seen))
 
         if not reconciled and not closely:  # once, at the start; a danger comes first
             await _reconcile(desk)
@@ -153,12 +160,12 @@ async def _finish_interrupted(desk: Desk) -> None:
             log.warning("%s stays interrupted: %s", position.position_id, busy)
 
 
-def _note(desk: Desk, seen: Seen) -> None:
-    """What this look means for entries; a busy ledger is told by the next one."""
+def _late(write: Callable[[], None]) -> None:
+    """What is written down once the acting is over; a busy ledger is told by the next look."""
     try:
-        guards.note_look(desk, seen)
+        write()
     except Retryable as hiccup:
-        log.warning("breakers are not noted: %s", hiccup)
+        log.warning("not noted: %s", hiccup)
 
 
 async def _collect(desk: Desk) -> None:

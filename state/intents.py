@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from itertools import pairwise
 from typing import Any
 
 from sqlalchemy import Connection, func, select, update
@@ -11,7 +12,7 @@ from evenkeel.errors import Bug, LostRace
 from evenkeel.types import IntentSpec, IntentState, Receipt
 from state.columns import plain_json
 from state.database import AnyFence, Database, fetch_one, insert_new, log_move, table_of
-from state.machine import PLAIN_MOVES, UNSENT, check_intent_move, path_to_confirmed
+from state.machine import FORWARD, PLAIN_MOVES, UNSENT, check_intent_move, path_to_confirmed
 from state.models import Attempt, AttemptOutcome, AttemptTable, Intent, IntentTable, Leg
 from state.positions import refuse_ended, store_leg
 from state.receipts import store_receipt
@@ -132,6 +133,32 @@ class Intents(Database):
             )
             row = self._move(db, intent_id, _S.SIGNING, _S.SIGNED, f"attempt {n}", fence, attempts=n)
             attempt = Attempt(intent_id=row.intent_id, n=n, key=plain_json(key), signed_ms=now)
+            db.execute(ATTEMPTS.insert().values(**attempt.model_dump()))
+            return attempt
+
+    def record_ready(
+        self, intent_id: str, note: dict[str, Any], key: dict[str, Any], fence: AnyFence = None
+    ) -> Attempt:
+        """IDLE or BUILDING →SUBMITTING in one transaction: what the build said, a new attempt with its key, and the
+        permission to send. Call it before the wire: from here on only the venue knows.
+
+        Nothing of a build matters before its key is stored, so that a crash before this leaves nothing to explain.
+        """
+        now = self.clock.now_ms()
+        with self._write(fence) as db:
+            row = _load(db, intent_id, lock=True)
+            if row.state not in (_S.IDLE, _S.BUILDING):
+                raise LostRace(f"intent {intent_id} is {row.state}, not being built: another worker moved it")
+            n = row.attempts + 1
+            for from_state, to_state in pairwise(FORWARD[: FORWARD.index(_S.SUBMITTING) + 1]):
+                if from_state is _S.IDLE and row.state is not _S.IDLE:
+                    continue
+                said = f"attempt {n}" if to_state is _S.SIGNED else ""
+                log_move(db, "intent", intent_id, from_state, to_state, note=said, at_ms=now, fence=fence)
+            _cas(db, intent_id, row.state, _S.SUBMITTING, now, note=plain_json(note), attempts=n)
+            attempt = Attempt(
+                intent_id=intent_id, n=n, key=plain_json(key), signed_ms=now, sends=1, sent_ms=now
+            )
             db.execute(ATTEMPTS.insert().values(**attempt.model_dump()))
             return attempt
 

@@ -126,14 +126,13 @@ def judge(desk: Desk, looked: Looked) -> list[BreakerState]:
     limits, now, memories = desk.settings.limits, desk.clock.now_ms(), _memories(desk)
     context = looked.context
     predicted = hourly_rate_from_premium(context.premium) if context and context.premium is not None else None
+    positions = desk.store.positions(_LIVE)
     running = {
         f"{row.kind}:{row.leg}" if row.leg else row.kind: row.since_ms
-        for row in desk.store.running_breaches()
+        for position in positions
+        for row in desk.store.running_breaches(position.position_id)
     }
-    live = [
-        OpenExposure(asset=one.asset, position_usd=one.size_usd or Decimal(0))
-        for one in desk.store.positions(_LIVE)
-    ]
+    live = [OpenExposure(asset=one.asset, position_usd=one.size_usd or Decimal(0)) for one in positions]
     stamps = {
         "the price on Hyperliquid": context.observed_ms if context else None,
         "the account on Hyperliquid": looked.account_ms,

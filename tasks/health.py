@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 
 import httpx
@@ -60,7 +61,7 @@ class CountedTransport(httpx.AsyncHTTPTransport):
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         try:
             response = await super().handle_async_request(request)
-        except httpx.HTTPError:
+        except (httpx.HTTPError, asyncio.CancelledError):  # given up by whoever waited for it
             self._log.note(self._host, ok=False)
             raise
         self._log.note(self._host, ok=response.status_code != 429 and response.status_code < 500)

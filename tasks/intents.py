@@ -94,15 +94,10 @@ async def _new_attempt(desk: Desk, intent: Intent, fence: Fence | None) -> tuple
     venue, store, spec = desk.venue(intent.venue), desk.store, intent.spec
     if intent.state is not IntentState.IDLE and intent.state is not IntentState.BUILDING:
         store.restart_unsent(intent.intent_id, fence=fence)
-    elif intent.state is IntentState.IDLE:
-        store.move(intent.intent_id, IntentState.IDLE, IntentState.BUILDING, fence=fence)
     await desk.clock.refresh()
     built = await venue.build(spec)
-    store.mark_built(intent.intent_id, built.note, fence=fence)
-    store.move(intent.intent_id, IntentState.BUILT, IntentState.SIGNING, fence=fence)
     signed = await venue.sign(spec, built)
-    store.record_signed(intent.intent_id, signed.key, fence=fence)
-    store.mark_submitting(intent.intent_id, fence=fence)
+    store.record_ready(intent.intent_id, built.note, signed.key, fence=fence)
     outcome = await venue.send(spec, signed)
     store.mark_submitted(intent.intent_id, fence=fence)
     if isinstance(outcome, Unknown):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, TypeVar
 
@@ -22,11 +23,13 @@ from tasks.absorb_long import holding_of
 from tasks.desk import Desk
 from tasks.market import staking_apr
 from tasks.marks import COIN
+from tasks.pulse import Pulse
 from venues.asgard.mints import TOKENS, USDC
 from venues.hyperliquid.market import PerpContext
 
 T = TypeVar("T")
-LONGEST_PROBED_S = 60.0
+PATIENCE_S = 10.0
+"""Wall seconds that a look waits for one reading: a venue that hangs must not blind us to the other leg."""
 LONGEST_PROBED_S = 60.0
 RATES_TTL_MS = 300_000
 """Lending rates move slowly: a few minutes old is fresh enough for the carry, and spares the venue's request budget."""
@@ -69,6 +72,16 @@ class Seen(Frozen):
         return (self.long_read and self.long is None) or (self.short_read and self.short is None)
 
 
+@dataclass(frozen=True)
+class Judged:
+    """What one look decided. `closely`: look again soon. `remember` writes snapshot, breaches and alerts down."""
+
+    seen: Seen
+    combined: Combined
+    closely: bool
+    remember: Callable[[], None]
+
+
 class Watcher:
     """Looks at one position, tick after tick; counts failed calls in a row per venue."""
 
@@ -78,16 +91,22 @@ class Watcher:
         self._failures: dict[VenueName, int] = {}
         self._drift_cost_usd = Decimal(0)
         self._last_ms: int | None = None
+        self._pulse = Pulse()
 
     async def look(self) -> tuple[Seen, Combined, bool]:
         """Read, judge and remember. The bool says whether to look again soon."""
+        found = await self.decide()
+        found.remember()
+        return found.seen, found.combined, found.closely
+
+    async def decide(self) -> Judged:
+        """Read and judge. `remember` of the answer writes it down, which an emergency does only once it has acted."""
         position = self._desk.store.position(self.position_id)
-        seen = await look_at(self._desk, position)
+        seen, chain_lives = await asyncio.gather(look_at(self._desk, position), self._pulse.beats(self._desk))
         if seen.misses_a_leg:  # so does an old answer: what counts is a second look
             await self._desk.clock.sleep(float(self._desk.settings.strategy.breach_poll_interval_s))
             seen = await look_at(self._desk, position)
-        for venue in VenueName:
-            self._failures[venue] = self._failures.get(venue, 0) + 1 if venue in seen.failed else 0
+        self._count_failures(seen, chain_lives)
         tick = judge(self._readings(position, seen), self._desk.settings.strategy, self._desk.settings.limits)
         decisions = [tick.combined.decision]
         book = self._book(position, seen)
@@ -98,11 +117,26 @@ class Watcher:
             judged = judged | {MARGIN_RULE, DRIFT_RULE}
         whole = combine(decisions)
         reasons = tuple(dict.fromkeys((*whole.reasons, *tick.combined.reasons)))
-        self._remember(position, seen, tick, book)
         speaking = [one for one in (*tick.decisions, *decisions[1:]) if isinstance(one, Alert)]
-        self._alert(position, speaking, judged)
         self._last_ms = seen.at_ms
-        return seen, Combined(decision=whole.decision, reasons=reasons), tick.watch_closely
+
+        def remember() -> None:
+            self._remember(position, seen, tick, book)
+            self._alert(position, speaking, judged)
+
+        combined = Combined(decision=whole.decision, reasons=reasons)
+        return Judged(seen, combined, tick.watch_closely, remember)
+
+    def _count_failures(self, seen: Seen, chain_lives: bool) -> None:
+        """By venue, failures in a row: looks that could not read it, or single calls (spec 5.4), whichever are more. The
+        long cannot be closed without its chain, whatever Asgard answers.
+        """
+        window_s = self._desk.settings.limits.outage_window_s
+        calls = self._desk.health.in_a_row(window_s)
+        for venue in VenueName:
+            failed = venue in seen.failed or (venue is VenueName.ASGARD and not chain_lives)
+            looks = self._failures.get(venue, 0) + 1 if failed else 0
+            self._failures[venue] = max(looks, calls[venue.value]) if failed else 0
 
     def _readings(self, position: Position, seen: Seen) -> Readings:
         entry = position.facts.get("entry_distance", {})
@@ -305,8 +339,9 @@ async def _rates(desk: Desk, position: Position) -> tuple[Decimal, Decimal]:
 
 async def _try(reading: Awaitable[T], venue: VenueName, failed: set[VenueName]) -> T | None:
     try:
-        return await reading
-    except (Retryable, VenueRefused):
+        async with asyncio.timeout(PATIENCE_S):
+            return await reading
+    except (Retryable, VenueRefused, TimeoutError):
         failed.add(venue)
         return None
 

@@ -30,7 +30,7 @@ STEPS = [
     ("venue", "sign", "after"),
     ("venue", "send", "before"),
     ("venue", "send", "after"),
-    ("store", "record_signed", "after"),
+    ("store", "record_ready", "after"),
     ("store", "mark_submitted", "after"),
     ("store", "confirm", "before"),
     ("store", "confirm", "after"),

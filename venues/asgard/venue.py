@@ -72,6 +72,7 @@ class AsgardVenue:
         """`sol_price`: USD per SOL from a source that is not Asgard; every swap is held against it before we sign."""
         self.client = client
         self.rpc = rpc
+        self.second_rpc = second_rpc
         self.redemption: RedemptionSource = redemption or OnChainRedemption(rpc)
         self.wallet = str(signer.pubkey)
         self._signer = signer

@@ -1,0 +1,197 @@
+"""The danger path: from a breach that fires to the first signed exit order leaving, in time of our own.
+
+The real monitor looks, decides and acts; at the order's POST the process stops short, the position is put back to OPEN, and
+it begins again. What the venues and the twins' clock take is timed apart and taken off. Beside it stands the same exit as a
+bare function: the same steps with nothing of the monitor around them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+from sqlalchemy import text
+
+from evenkeel.types import PositionStatus
+from flows.monitor import MonitorRequest, watch_position
+from strategy.decisions import Urgency
+from tasks import watch
+from tasks.close_out import close_out
+from tests.benchmarks.run import Row, at_most
+from tests.rig import Rig, story_rig
+
+EXITS = 200
+WARM = 5
+MEDIAN_MS, P99_MS = 50.0, 150.0
+
+
+class Left(BaseException):
+    """The order was about to leave the process."""
+
+
+class Stopwatch:
+    """Time of our own between a start and the first order: wall time less the time spent in calls to others."""
+
+    def __init__(self) -> None:
+        self.began = 0.0
+        self.ended = 0.0
+        self._under_way = 0
+        self._since = 0.0
+        self._others = 0.0
+
+    def start(self) -> None:
+        self.began, self._others = time.perf_counter(), 0.0
+
+    def stop(self) -> None:
+        self.ended = time.perf_counter()
+
+    @property
+    def own_ms(self) -> float:
+        return (self.ended - self.began - self._others) * 1000
+
+    async def other(self, call: Callable[[], Awaitable[Any]]) -> Any:
+        """A call to somebody else; several at once count once."""
+        if not self._under_way:
+            self._since = time.perf_counter()
+        self._under_way += 1
+        try:
+            return await call()
+        finally:
+            self._under_way -= 1
+            if not self._under_way:
+                self._others += time.perf_counter() - self._since
+
+
+class Intercepting(httpx.AsyncBaseTransport):
+    """The venue's transport, whose first order never leaves."""
+
+    def __init__(self, inner: httpx.AsyncBaseTransport, watch: Stopwatch) -> None:
+        self._inner = inner
+        self._watch = watch
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        if (
+            request.url.path.endswith("/exchange")
+            and json.loads(request.content)["action"]["type"] == "order"
+        ):
+            self._watch.stop()
+            raise Left
+        answer: httpx.Response = await self._watch.other(lambda: self._inner.handle_async_request(request))
+        return answer
+
+
+def armed(rig: Rig, stopwatch: Stopwatch) -> None:
+    """Everything that talks to others goes through the stopwatch."""
+    desk = rig.desk
+    for client in (desk.short.client, desk.long.client, desk.long.rpc):
+        client._http._transport = Intercepting(client._http._transport, stopwatch)
+    for name in ("refresh", "sleep"):
+        real = getattr(desk.clock, name)
+
+        async def timed(*args: Any, real: Any = real) -> None:
+            await stopwatch.other(lambda: real(*args))
+
+        setattr(desk.clock, name, timed)
+
+
+def put_back(rig: Rig, position_id: str) -> None:
+    """As if nothing had been decided: the order is known never to have left."""
+    store = rig.desk.store
+    for intent in store.unfinished_intents(position_id):
+        if intent.state.may_be_on_the_wire:
+            store.attempt_dead(intent.intent_id, "stopped before it left", again=False)
+        else:
+            store.fail_unsent(intent.intent_id, "stopped before it left")
+    with store._write() as db:
+        db.execute(
+            text("UPDATE positions SET status = :to, close_reason = NULL"), {"to": PositionStatus.OPEN.value}
+        )
+    for row in store.running_breaches(position_id):
+        store.breach_clear(position_id, row.kind)
+    assert store.position(position_id).status is PositionStatus.OPEN
+
+
+async def by_monitor(rig: Rig, position_id: str, stopwatch: Stopwatch) -> float:
+    """One exit of the real monitor: the clock starts when the rules have been judged."""
+    real = watch.judge
+
+    def judged(*args: Any, **kwargs: Any) -> Any:
+        tick = real(*args, **kwargs)
+        stopwatch.start()
+        return tick
+
+    watch.judge = judged
+    try:
+        await watch_position(
+            rig.desk, MonitorRequest(position_id=position_id, until_ms=rig.desk.clock.now_ms() + 60_000)
+        )
+    except Left:
+        return stopwatch.own_ms
+    finally:
+        watch.judge = real
+    raise AssertionError("the monitor did not exit")
+
+
+async def bare(rig: Rig, position_id: str, stopwatch: Stopwatch) -> float:
+    """The same exit called directly, with the lease in hand."""
+    async with rig.desk.sole_writer(position_id) as fence:
+        stopwatch.start()
+        try:
+            await close_out(rig.desk, position_id, "bench", Urgency.EMERGENCY, fence)
+        except Left:
+            return stopwatch.own_ms
+    raise AssertionError("nothing was ordered")
+
+
+async def measured(
+    rig: Rig, how: Callable[[Rig, str, Stopwatch], Awaitable[float]], times: int
+) -> list[float]:
+    [position] = rig.desk.store.positions([PositionStatus.OPEN])
+    stopwatch = Stopwatch()
+    armed(rig, stopwatch)
+    found = []
+    for turn in range(times + WARM):
+        spent = await how(rig, position.position_id, stopwatch)
+        put_back(rig, position.position_id)
+        if turn >= WARM:
+            found.append(spent)
+    return found
+
+
+async def rows(times: int = EXITS) -> list[Row]:
+    """Median and 99th percentile over exits that a breach of the short's liquidation distance sets off at once."""
+    series: dict[str, list[float]] = {}
+    for name, how in (("from the monitor", by_monitor), ("as a bare function", bare)):
+        with tempfile.TemporaryDirectory() as folder:
+            limits = {"breach_duration_s": "0", "liquidation_floor": "0.9"}
+            async with story_rig(Path(folder), limits=limits) as rig:
+                await rig.entered(asset="SOL", protocol=1)
+                series[name] = await measured(rig, how, times)
+    p99 = {name: statistics.quantiles(found, n=100)[98] for name, found in series.items()}
+    median = {name: statistics.median(found) for name, found in series.items()}
+    watched, alone = "from the monitor", "as a bare function"
+    return [
+        at_most(f"breach to first exit order, {watched}, median", median[watched], "ms", MEDIAN_MS),
+        at_most(f"breach to first exit order, {watched}, p99", p99[watched], "ms", P99_MS),
+        Row(f"the same exit {alone}, median", round(median[alone], 3), "ms", "", True),
+        Row(f"the same exit {alone}, p99", round(p99[alone], 3), "ms", "", True),
+        Row(
+            "exit from the monitor against the bare function, median",
+            round(median[watched] / median[alone], 3),
+            "times",
+            "",
+            True,
+        ),
+    ]
+
+
+if __name__ == "__main__":
+    for row in asyncio.run(rows()):
+        print(row)

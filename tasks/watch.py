@@ -172,7 +172,10 @@ class Watcher:
         if seen.long is None or seen.short is None or seen.context is None or seen.redemption_rate is None:
             return None
         price = seen.context.oracle_px
-        drift = seen.long.exposure_sol - seen.short.qty
+        leg = self._desk.store.leg(position.position_id, LegSide.SHORT)
+        # Somebody else's short on the same account hedges nothing of ours, and is not ours to buy back.
+        short_qty = min(seen.short.qty, leg.qty) if leg is not None and leg.is_open else seen.short.qty
+        drift = seen.long.exposure_sol - short_qty
         if self._last_ms is not None:
             hours = Decimal(seen.at_ms - self._last_ms) / 3_600_000
             self._drift_cost_usd += hours * drift_cost_usd_per_hour(drift, price, seen.context.funding_hourly)
@@ -180,7 +183,7 @@ class Watcher:
         return Book(
             long_sol=seen.long.exposure_sol,
             long_debt_usd=seen.long.debt_usd,
-            short_qty=seen.short.qty,
+            short_qty=short_qty,
             short_equity_usd=seen.short.equity_usd,
             price_usd=price,
             target_leverage=int(position.leverage),
@@ -193,12 +196,12 @@ class Watcher:
         )
 
     def differs(self, seen: Seen) -> bool:
-        """A venue shows less of a leg than the books have, or another short: it did something by itself."""
+        """A venue shows less of a leg than the books have: it did something by itself."""
         store = self._desk.store
         long, short = store.leg(self.position_id, LegSide.LONG), store.leg(self.position_id, LegSide.SHORT)
         shown_short = seen.short.qty if seen.short else Decimal(0)
         shown_long = seen.long.qty if seen.long else Decimal(0)
-        if seen.short_read and short is not None and short.is_open and shown_short != short.qty:
+        if seen.short_read and short is not None and short.is_open and shown_short < short.qty:
             return True
         return seen.long_read and long is not None and long.is_open and shown_long < long.qty * ROUNDING
 

@@ -196,7 +196,7 @@ def unowned(rig: Rig) -> None:
     ("provoke", "where", "health", "said", "advice"),
     [
         (wrong_mode, ("accounts", "account mode"), "fail", "unifiedAccount", "own key"),
-        (expired_agent, ("accounts", "agent"), "fail", "expired", "approve an agent"),
+        (expired_agent, ("accounts", "agent"), "fail", "nor a living named agent", "approve an agent"),
         (expiring_agent, ("accounts", "agent"), "warn", "3 days", "approve it anew"),
         (no_gas, ("accounts", "SOL for fees"), "fail", "0.0010 SOL", "send SOL"),
         (no_usdc, ("accounts", "USDC in the wallet"), "fail", "10.00 USD", "send USDC"),

@@ -14,6 +14,7 @@ from tasks import guards
 from tasks.close_out import close_out
 from tasks.desk import Desk
 from tasks.rebalancing import note_rebalance, resize_both
+from tasks.reconcile import reconcile_everything
 from tasks.watch import Watcher
 
 
@@ -36,6 +37,12 @@ async def rebalance_position(desk: Desk, request: RebalanceRequest) -> Rebalance
     position_id = request.position_id or only_open(desk)
     if desk.store.find_position(position_id) is None:
         raise OperatorError(f"no position is named {position_id!r}; `evenkeel positions` lists them")
+    await reconcile_everything(desk)
+    return await look_and_act(desk, position_id)
+
+
+async def look_and_act(desk: Desk, position_id: str) -> RebalanceResult:
+    """One look at a position whose books have been compared with its venues."""
     _, found, _ = await Watcher(desk, position_id).look()
     decision = found.decision
     if isinstance(decision, Resize):
@@ -58,9 +65,11 @@ async def resize(desk: Desk, position_id: str, decision: Resize, fence: Fence) -
     position = desk.store.position(position_id)
     if position.status is not PositionStatus.OPEN:  # decided before we were its only writer
         return RebalanceResult(position_id=position_id, action="held", reason=f"it is {position.status} now")
-    if decision.plan.short_change_qty > 0 and (paused := guards.refuse_growth(desk)) is not None:
+    plan, paused = decision.plan, guards.refuse_growth(desk)
+    if paused is not None and plan.long_operation is None and plan.short_change_qty > 0:
         return RebalanceResult(position_id=position_id, action="held", reason=paused)
-    done = await resize_both(desk, position, decision.plan, f"{decision.rule}: {decision.reason}", fence)
+    why = f"{decision.rule}: {decision.reason}"
+    done = await resize_both(desk, position, plan, why, fence, may_grow=paused is None)
     if not done.complete:
         return RebalanceResult(position_id=position_id, action="interrupted", reason=done.reason)
     await note_rebalance(desk, position, done, fence)

@@ -37,12 +37,13 @@ def make_hash(key: str) -> str:
 def is_key(key: str, key_hash: str) -> bool:
     """Whether the hash was made of this key; compared in constant time."""
     name, cost, block, lanes, salt, wanted = key_hash.split("$")
-    if (name, int(block), int(lanes)) != ("scrypt", _BLOCK, _LANES) or not 2 <= int(cost) <= _MOST_COST:
-        raise OperatorError(
-            "admin.key_hash is of another kind than this version makes: `evenkeel admin hash`"
-        )
-    found = _scrypt(key, base64.urlsafe_b64decode(salt), int(cost))
-    return hmac.compare_digest(found, base64.urlsafe_b64decode(wanted))
+    try:
+        if (name, int(block), int(lanes)) != ("scrypt", _BLOCK, _LANES) or not 2 <= int(cost) <= _MOST_COST:
+            raise ValueError
+        found = _scrypt(key, base64.urlsafe_b64decode(salt), int(cost))
+        return hmac.compare_digest(found, base64.urlsafe_b64decode(wanted))
+    except ValueError:
+        raise OperatorError("admin.key_hash is not what `evenkeel admin hash` makes: make it again") from None
 
 
 def pause(

@@ -29,8 +29,11 @@ class Levelled(Frozen):
 
 
 @step("resize both legs", tags=("wire",))
-async def resize_both(desk: Desk, position: Position, plan: ResizePlan, why: str, fence: Fence) -> Levelled:
-    """The leg in danger first; the other follows; at the end the short is trued up to the tokens really left.
+async def resize_both(
+    desk: Desk, position: Position, plan: ResizePlan, why: str, fence: Fence, *, may_grow: bool = True
+) -> Levelled:
+    """The leg in danger first; the other follows; at the end the short is trued up to the tokens really left, but never
+    made larger without `may_grow`.
 
     A crash in between leaves resumable intents and a measurable drift, which the next look mends by the same rules.
     """
@@ -43,7 +46,7 @@ async def resize_both(desk: Desk, position: Position, plan: ResizePlan, why: str
         stopped = _stopped(await resize_long(desk, position, plan.long_operation, fence))
         if stopped is not None:
             return stopped
-    return await _true_up(desk, position, why, fence)
+    return await _true_up(desk, position, why, fence, may_grow=may_grow)
 
 
 @step("level the short with the long", tags=("wire",))
@@ -52,7 +55,9 @@ async def level_short(desk: Desk, position: Position, why: str, fence: Fence) ->
     return await _true_up(desk, position, why, fence)
 
 
-async def _true_up(desk: Desk, position: Position, why: str, fence: Fence) -> Levelled:
+async def _true_up(
+    desk: Desk, position: Position, why: str, fence: Fence, *, may_grow: bool = True
+) -> Levelled:
     for ending in await finish_started(desk, position.position_id, LegSide.SHORT, fence):
         if isinstance(ending, StillUnknown):
             return Levelled(complete=False, reason=ending.reason)
@@ -65,7 +70,9 @@ async def _true_up(desk: Desk, position: Position, why: str, fence: Fence) -> Le
         raise Retryable(f"a leg of {position.position_id} or its redemption rate cannot be read now")
     change = short_qty_for(long.qty, rate) - ours_of(desk, position, short)
     price = (await desk.short.market.context(COIN)).mark_px
-    if abs(change) * price >= MIN_ORDER_USD:
+    if change > 0 and not may_grow:
+        why = f"{why}; the short is not made larger while everything is paused"
+    elif abs(change) * price >= MIN_ORDER_USD:
         stopped = _stopped(await resize_short(desk, position, change, fence))
         if stopped is not None:
             return stopped

@@ -19,7 +19,7 @@ from rich.table import Table
 from tests.chaos.harness import Result, Theatre
 from tests.chaos.invariants import KINDS
 from tests.chaos.named import named
-from tests.chaos.scenarios import sample
+from tests.chaos.scenarios import STORIES, sample
 
 OUT = Path("out/chaos")
 MUTATED = "100000"
@@ -36,7 +36,11 @@ def main(arguments: list[str]) -> int:
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="evenkeel-chaos-", ignore_cleanup_errors=True) as home:
         theatre = Theatre(Path(home))
-        found = [*theatre.scenarios(), *named()]
+        stories = [one for one in STORIES if one.name in (asked.story or [one.name])]
+        found = [
+            *theatre.scenarios(stories),
+            *(one for one in named() if one.story in (asked.story or [one.story])),
+        ]
         if asked.only:
             found = [one for one in found if asked.only.lower() in one.name.lower()]
         if asked.sample:
@@ -57,12 +61,12 @@ def main(arguments: list[str]) -> int:
 
         results = theatre.play(found, asked.jobs, tell)
         if any(not result.ok for result in results):
-            _keep(results, Path(home))
-    mutations = None if asked.only or asked.sample else _mutations(console)
+            _keep(results, Path(home), asked.out)
+    mutations = None if asked.only or asked.sample or asked.story else _mutations(console)
     summary = summed_up(results, time.monotonic() - began, mutations)
     console.print(_table(results))
-    OUT.mkdir(parents=True, exist_ok=True)
-    (OUT / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+    asked.out.mkdir(parents=True, exist_ok=True)
+    (asked.out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
     console.print({name: value for name, value in summary.items() if name not in ("failures", "faults")})
     return 0 if summary["failed"] == 0 and summary["scenarios"] and mutations in (None, 0) else 1
 
@@ -70,6 +74,8 @@ def main(arguments: list[str]) -> int:
 def _parsed(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
     parser.add_argument("--only", default="", help="scenarios whose name contains this text")
+    parser.add_argument("--story", action="append", help="scenarios of this story; may be given again")
+    parser.add_argument("--out", type=Path, default=OUT, help="folder of summary.json")
     parser.add_argument("--sample", type=int, default=0, help="so many scenarios, one of each fault first")
     parser.add_argument("--seed", type=int, default=1, help="which sample")
     parser.add_argument("--jobs", type=int, default=2, help="scenarios at a time")
@@ -129,10 +135,10 @@ def _show(console: Console, result: Result) -> None:
     console.print(f'    again: python -m tests.chaos --only "{result.name}"', markup=False, highlight=False)
 
 
-def _keep(results: list[Result], home: Path) -> None:
+def _keep(results: list[Result], home: Path, out: Path) -> None:
     """Outputs of failed scenarios, without their keys."""
     for number, result in enumerate(one for one in results if not one.ok):
-        folder = OUT / "failed" / str(number)
+        folder = out / "failed" / str(number)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "name.txt").write_text(result.name + "\n")
         scene = home / "played" / result.folder / "scene"

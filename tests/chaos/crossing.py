@@ -12,6 +12,8 @@ from twins.faults import App, Fault, FaultPlan, Message, Receive, Scope, Send, _
 from twins.world import World
 
 LATE_WORLD_S = 30.0
+LATE_CALLS = 8
+"""Answers that others get before a request that was held up gets through: time for two looks at what became of it."""
 CallNames = dict[str, Callable[[str, str, bytes], str]]
 
 
@@ -81,6 +83,19 @@ class Exchange:
             pass
 
 
+class _HeldUp:
+    """A request that its caller has given up and that is still on its way."""
+
+    def __init__(self) -> None:
+        self.long_enough = asyncio.Event()
+        self._answered = 0
+
+    def somebody_else_was_answered(self) -> None:
+        self._answered += 1
+        if self._answered >= LATE_CALLS:
+            self.long_enough.set()
+
+
 @dataclass
 class Crossing:
     """Counts every call by name and strikes the one that it is armed for."""
@@ -97,7 +112,7 @@ class Crossing:
     _deed: str = ""
     _then: Callable[[], Awaitable[None] | None] | None = None
     _seen: Counter[str] = field(default_factory=Counter)
-    _late: list[asyncio.Event] = field(default_factory=list)
+    _late: list[_HeldUp] = field(default_factory=list)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     def arm(
@@ -106,6 +121,13 @@ class Crossing:
         """Forget what was counted; strike `point` with `deed` when it comes. `then`: called right before the deed."""
         self._point, self._deed, self._then, self.met = point, deed, then, 0
         self.calls, self._seen = [], Counter()
+
+    async def let_through(self) -> None:
+        """Whatever is still held up gets through now."""
+        for held in self._late:
+            held.long_enough.set()
+        while self._tasks:
+            await asyncio.gather(*self._tasks)
 
     def around(self, venue: str, app: App) -> App:
         """The twin's app with this layer before it."""
@@ -130,10 +152,8 @@ class Crossing:
                 await DEEDS[self._deed](self, exchange)
                 return
             await exchange.say(await exchange.apply())
-            for (
-                waiting
-            ) in self._late:  # a request that was held up gets through after somebody else was answered
-                waiting.set()
+            for waiting in self._late:
+                waiting.somebody_else_was_answered()
 
         return crossed
 
@@ -167,12 +187,12 @@ class Crossing:
     async def late(self, call: Exchange) -> None:
         """The caller's patience ends, it asks what became of it and is told "nothing"; then the request gets through."""
         await call.caller_gone()
-        asked = asyncio.Event()
-        self._late.append(asked)
+        held = _HeldUp()
+        self._late.append(held)
 
         async def get_through() -> None:
-            await asked.wait()
-            self._late.remove(asked)
+            await held.long_enough.wait()
+            self._late.remove(held)
             await call.apply()
 
         task = asyncio.create_task(get_through())

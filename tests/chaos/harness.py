@@ -148,6 +148,7 @@ class Theatre:
                 first, result.said = await _crossed(scenario, being)
             if being.busy is not None:
                 await being.busy
+            await being.crossing.let_through()
             being.heal()
             found = await aftermath(being)
         result.problems = [*first, *found.problems]

@@ -19,6 +19,8 @@ UNEVEN = Decimal("0.10")
 """Share of the larger leg by which two legs differ when one of them counts as (partly) naked."""
 DRIFT = Decimal("0.01")
 """The same at the end of a scenario, when nothing is on its way any more."""
+HEDGE_ERROR = Decimal("0.002")
+"""By how much of the long a short may be larger at the moment it is sold: a lot, and the interest of hours."""
 INTEREST = Decimal("0.001")
 HALF_WAY = (PositionStatus.OPENING, PositionStatus.CLOSING, PositionStatus.UNWINDING)
 KINDS = ("double open", "unowned leg", "lost record", "naked", "unfinished", "key shown", "other")
@@ -163,12 +165,27 @@ def _check_once(found: Findings, truth: Truth, store: Store, positions: list[Pos
     opened = [event for event in truth.executions if event["kind"] == "open"]
     if len(opened) > entries:
         found.add("double open", f"{len(opened)} lending positions were opened for {entries} entries")
+    _check_never_oversold(found, truth)
     longest = sum((Decimal(event["tokens_after"]) for event in opened), Decimal(0))
     shorts = [held for _, leg, held in truth.moves() if leg == "short"]
     if shorts and max(shorts) > longest * (1 + DRIFT):
         found.add("double open", f"{max(shorts)} SOL were short at a time, against {longest} SOL ever bought")
     if shorts and min(shorts) < 0:
         found.add("double open", f"the perpetual account was long {-min(shorts)} SOL at a time")
+
+
+def _check_never_oversold(found: Findings, truth: Truth) -> None:
+    """Each sale leaves the account short of no more than the transactions so far had bought (and left) on the long side."""
+    bought: dict[str, Decimal] = {}
+    events = [(int(event["time_ms"]), 0, event) for event in truth.executions]
+    events += [(int(fill["time"]), 1, fill) for fill in truth.short["fills"] if fill["side"] == "A"]
+    for _, is_sale, row in sorted(events, key=lambda event: event[:2]):
+        if not is_sale:
+            bought[row["pda"]] = Decimal(row["tokens_after"])
+            continue
+        held, short = sum(bought.values(), Decimal(0)), Decimal(row["sz"]) - Decimal(row["startPosition"])
+        if short > held * (1 + HEDGE_ERROR):
+            found.add("double open", f"sold to {short} SOL short while {held} SOL had been bought")
 
 
 def _check_records(found: Findings, truth: Truth, store: Store, positions: list[Position]) -> None:

@@ -108,10 +108,14 @@ def _chain(rows: _List) -> None:
         rows.first(story, "transaction lost", "by the chain", fault("solana", "drop_transaction", send))
         rows.first(story, "transaction lost", "by Asgard", fault("asgard", "submit_lost"))
         rows.first(story, "lands late", "by 60 blocks", fault("solana", "land_late", send, blocks=60))
+        rows.first(
+            story, "lands late", "twice by 60 blocks", fault("solana", "land_late", send, 2, blocks=60)
+        )
         rows.first(story, "lands late", "by 140 blocks", fault("solana", "land_late", send, blocks=140))
         rows.first(story, "transaction fails", "in its block", fault("solana", "fail_transaction", send))
         rows.first(story, "transaction fails", "on its slippage", fault("asgard", "slippage_fail"))
         rows.first(story, "node lags", "by 30 slots", told("chain", "lag", slots=30))
+        rows.first(story, "worse price", "by 40 bps", fault("asgard", "bad_price", bps="40"))
         rows.first(story, "no row at Asgard", "", fault("asgard", "submit_no_row"))
 
 

@@ -1,0 +1,150 @@
+"""Breaks one protection of the product at a time, in its processes only, to show that the harness notices.
+
+`python -m tests.chaos.mutations FILE` plays for each breakage the scenarios that must uncover it, with and without it,
+and writes what was found.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from evenkeel.types import Outcome, Receipt, Rejected
+from state.intents import Intents
+from state.models import Intent, Position
+from tasks import entry, intents
+from tests.chaos.harness import Result, Theatre
+from tests.chaos.named import named
+from tests.chaos.scenarios import STORIES
+from venues.hyperliquid.lookup import OrderLookup
+from venues.solana.confirm import Confirmer, Dead, Fate
+from venues.solana.rpc import SolanaRpc
+
+ORDER = "enter / hyperliquid exchange:order#1"
+
+
+def resend_with_a_new_key() -> None:
+    """A lost answer counts as a refusal: the order is sent again under a new key."""
+
+    async def ask(*anything: Any) -> Outcome[Receipt]:
+        return Rejected("no answer came")
+
+    intents._ask = ask  # type: ignore[assignment]
+
+
+def commit_after_the_wire() -> None:
+    """The key and SUBMITTING are written down only when the answer is there."""
+    before_the_wire, submitted = Intents.record_ready, Intents.mark_submitted
+    ready: list[tuple[Any, ...]] = []
+
+    def nothing_yet(
+        self: Intents, intent_id: str, note: dict[str, Any], key: dict[str, Any], fence: Any = None
+    ) -> None:
+        ready.append((intent_id, note, key, fence))
+
+    def both(self: Intents, intent_id: str, note: str = "", fence: Any = None) -> Intent:
+        before_the_wire(self, *ready.pop())
+        return submitted(self, intent_id, note, fence)
+
+    Intents.record_ready, Intents.mark_submitted = nothing_yet, both  # type: ignore[method-assign,assignment]
+
+
+def order_dead_before_its_expiry() -> None:
+    """An order that the venue does not show is called dead at the first look."""
+    OrderLookup._expired = lambda self, key, state: True  # type: ignore[method-assign]
+
+
+def transaction_dead_before_its_height() -> None:
+    """A transaction that the node does not show is called dead at the first look, and another one is built."""
+    whole = Confirmer._fate_at
+
+    async def hasty(self: Confirmer, rpc: SolanaRpc, signature: str, lvbh_max: int) -> Fate:
+        found = (await rpc.get_signature_statuses([signature], history=True)).found[0]
+        return await whole(self, rpc, signature, lvbh_max) if found is not None else Dead("not seen")
+
+    Confirmer._fate_at = hasty  # type: ignore[method-assign]
+
+
+def short_sized_from_the_plan() -> None:
+    """The short is what was planned, whatever the long got."""
+    planned: list[Decimal] = []
+    hedge = entry.hedge
+
+    async def remembering(desk: Any, position: Position, fence: Any) -> entry.Hedge:
+        planned.append(position.target_short_qty or Decimal(0))
+        return await hedge(desk, position, fence)
+
+    def as_planned(*of_the_long: Decimal) -> Decimal:
+        return planned[-1]
+
+    entry.hedge = remembering
+    entry.short_qty_for = entry.exposure_sol = as_planned  # type: ignore[assignment]
+
+
+def keys_in_the_log() -> None:
+    """Somebody logs what is signed with."""
+    import logging
+
+    from evenkeel.settings import Settings
+
+    secret = Settings.secret
+
+    def telling(self: Settings, name: Any) -> Any:
+        found = secret(self, name)
+        logging.getLogger("evenkeel").debug("key of %s: %s", name, found and found.get_secret_value())
+        return found
+
+    Settings.secret = telling  # type: ignore[method-assign]
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """A breakage, the scenario that uncovers it, and the kind of finding that it must be."""
+
+    breaking: Callable[[], None]
+    scenario: str
+    finding: str
+
+
+MUTATIONS = (
+    Mutation(resend_with_a_new_key, f"{ORDER} / answer lost", "double open"),
+    Mutation(commit_after_the_wire, f"{ORDER} / kill after it was applied", "double open"),
+    Mutation(order_dead_before_its_expiry, f"{ORDER} / late, after a look", "double open"),
+    Mutation(transaction_dead_before_its_height, "enter / twice by 60 blocks / lands late", "double open"),
+    Mutation(short_sized_from_the_plan, "enter / by 40 bps / worse price", "double open"),
+    Mutation(keys_in_the_log, f"{ORDER} / 429", "key shown"),
+)
+
+
+def proved(home: Path) -> dict[str, dict[str, Any]]:
+    """By mutation: the scenario, and what was found with the protection and without it."""
+    theatre = Theatre(home)
+    story = next(one for one in STORIES if one.name == "enter")
+    known = {one.name: one for one in [*theatre.scenarios([story]), *named()]}
+    found = {}
+    for one in MUTATIONS:
+        scenario = known[one.scenario]
+        (whole,) = theatre.play([scenario])
+        (broken,) = theatre.play([scenario], mutate=one.breaking)
+        found[one.breaking.__name__] = {
+            "scenario": one.scenario,
+            "must_find": one.finding,
+            "whole": _short(whole),
+            "broken": _short(broken),
+        }
+    return found
+
+
+def _short(result: Result) -> list[tuple[str, str]]:
+    return asdict(result)["problems"]  # type: ignore[no-any-return]
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory(prefix="evenkeel-chaos-", ignore_cleanup_errors=True) as folder:
+        Path(sys.argv[1]).write_text(json.dumps(proved(Path(folder)), indent=2))

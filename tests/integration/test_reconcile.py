@@ -58,7 +58,9 @@ async def test_a_healthy_position_agrees_and_the_checkpoint_moves(tmp_path: Path
         assert checkpoint is not None
         rig.later(3 * 3600)
         again = await reconcile_everything(rig.desk)
-        assert again.agrees and again.rows < found.rows + 3 + 2, "only what came since, and two hours of overlap"
+        assert again.agrees and again.rows < found.rows + 3 + 2, (
+            "only what came since, and two hours of overlap"
+        )
         later = rig.desk.store.checkpoint("reconcile:hyperliquid")
         assert later is not None and later.at_ms > checkpoint.at_ms
 

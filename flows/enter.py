@@ -25,6 +25,7 @@ from tasks.desk import Desk
 from tasks.market import read_market
 from tasks.preflight import run_preflight
 from tasks.rebalancing import level_short
+from tasks.reconcile import unsettled_books
 
 log = logging.getLogger("evenkeel.enter")
 RESUME_MARGIN_S = 60
@@ -65,6 +66,8 @@ async def enter_position(desk: Desk, request: EnterRequest) -> EnterResult:
         return _refused(unfinished)
     if paused := await guards.refuse_entry(desk):
         return _refused(*paused)
+    if unsettled := await unsettled_books(desk):
+        return _refused(*unsettled)
 
     try:
         async with desk.alone("entry", NEW_ENTRY) as only_one:

@@ -23,6 +23,7 @@ from tasks.choose import LIVE
 from tasks.close_out import ENDED, close_out
 from tasks.collect import collect_everything
 from tasks.desk import Desk
+from tasks.probe import differs, doze
 from tasks.reconcile import reconcile_everything
 from tasks.recovery import interrupted_positions
 from tasks.watch import Seen, Watcher
@@ -87,7 +88,7 @@ async def watch_position(desk: Desk, request: MonitorRequest) -> MonitorResult:
                 _late(judged.remember)
             log.warning("%s %s: %s", as_datetime(seen.at_ms).isoformat(), position_id, actions[-1])
             closely = closely or actions[-1].startswith(UNDONE)
-        elif watcher.differs(seen):  # too little to act on, but the books follow
+        elif differs(desk, position_id, seen):  # too little to act on, but the books follow
             closely = not await _absorb(desk, position_id) or closely
         _late(partial(guards.note_look, desk, seen))
 
@@ -99,7 +100,7 @@ async def watch_position(desk: Desk, request: MonitorRequest) -> MonitorResult:
             collected_hour = hour
             await _collect(desk)
             log.info("%s", _line(position_id, seen, found.reasons))
-        await (desk.clock.sleep(danger_s) if closely else watcher.doze(calm_s, danger_s))
+        await (desk.clock.sleep(danger_s) if closely else doze(desk, position_id, calm_s, danger_s))
     status = desk.store.position(position_id).status
     return MonitorResult(position_id=position_id, status=status, looks=looks, actions=tuple(actions))
 

@@ -6,7 +6,7 @@ from prefect import flow
 
 from evenkeel.errors import LostRace, OperatorError, Retryable, VenueRefused
 from evenkeel.types import Frozen, PositionStatus
-from flows.rebalance import RebalanceRequest, rebalance_position
+from flows.rebalance import look_and_act
 from flows.running import desk_for_run
 from tasks.artifacts import show_table
 from tasks.desk import Desk
@@ -37,7 +37,7 @@ async def reconcile_and_act(desk: Desk) -> ReconcileResult:
         if desk.store.position(position_id).status is not PositionStatus.OPEN:
             continue  # its closing goes on by itself
         try:
-            done = await rebalance_position(desk, RebalanceRequest(position_id=position_id))
+            done = await look_and_act(desk, position_id)
             actions[position_id] = f"{done.action}: {done.reason}"
         except (LostRace, Retryable, VenueRefused, OperatorError) as hiccup:
             actions[position_id] = f"not done yet: {hiccup}"

@@ -27,8 +27,10 @@ from strategy.entry import MIN_ORDER_USD, delta_drift
 from strategy.limits import RiskLimits, StrategySettings
 from strategy.liquidation import rebalance_distance
 from strategy.sizing import SOL_LOT, round_down, round_half_up
-from strategy.wording import pct, usd
+from strategy.wording import hourly, pct, usd
 
+TAKEN_SHARE = Decimal("0.02")
+"""A short that misses more than this share of the long did not drift: its venue took it."""
 MARGIN_RULE = "leg_margin"
 DRIFT_RULE = "delta_drift"
 
@@ -55,6 +57,10 @@ class Book(Frozen):
     short_entry_distance: Decimal | None = None
     drift_cost_usd: Decimal = Decimal(0)
     """What the present drift has cost so far: sum over its hours of `drift_cost_usd_per_hour`."""
+    funding_hourly: Decimal | None = None
+    """The better of current and predicted; None: not known, which does not stop a hedge."""
+    may_grow: bool = True
+    """No leg may be made larger while everything is paused."""
 
     @property
     def long_equity_usd(self) -> Decimal:
@@ -224,6 +230,10 @@ def drift_rule(
     worth_it = book.drift_cost_usd > cost_usd and change_usd >= max(limits.min_rebalance_usd, min_order_usd)
     if not over_limit and not worth_it:
         return Hold(rule=DRIFT_RULE, reason=state)
+    if (blocked := _growth_blocked(book, plan.short_change_qty)) is not None:
+        down = _level_down(book, f"{state}; {blocked}", lot)
+        if down is not None:
+            return down
     if plan.short_change_qty > 0 and _is_weak(
         _with_short(book, plan.short_target_qty), LegSide.SHORT, limits
     ):
@@ -232,6 +242,31 @@ def drift_rule(
         )
         return _resize_weak(book, LegSide.SHORT, state, lot, min_order_usd)
     return Resize(rule=DRIFT_RULE, reason=f"{state}; short to {plan.short_target_qty} SOL", plan=plan)
+
+
+def _growth_blocked(book: Book, change_qty: Decimal) -> str | None:
+    """Why the short should not be sold again; the long is then brought down to it where that can be done."""
+    if change_qty <= 0:
+        return None
+    if not book.may_grow:
+        return "everything is paused, no leg may grow"
+    taken = change_qty > TAKEN_SHARE * book.long_sol
+    if taken and book.funding_hourly is not None and book.funding_hourly < 0 and book.long_can_resize:
+        return f"funding {hourly(book.funding_hourly)} pays no short"
+    return None
+
+
+def _level_down(book: Book, state: str, lot: Decimal) -> Decision | None:
+    """The long down to the short; an exit where the protocol cannot do that. None: the rest is not worth a swap."""
+    percent = int(((1 - book.short_qty / book.long_sol) * 100).to_integral_value(ROUND_CEILING))
+    if not book.long_can_resize or percent > 99:
+        reason = f"{state}, and the lending protocol cannot bring the long down to the short"
+        return Exit(rule=DRIFT_RULE, reason=reason, urgency=Urgency.NORMAL, first_leg=LegSide.LONG)
+    if percent < 1:
+        return None
+    plan = _plan(book, None, PartialClose(close_percent=percent), book.long_sol * (100 - percent) / 100, lot)
+    reason = f"{state}: {percent} % of the long is closed, short to {plan.short_target_qty} SOL"
+    return Resize(rule=DRIFT_RULE, reason=reason, plan=plan)
 
 
 def _is_weak(book: Book, side: LegSide, limits: RiskLimits) -> bool:

@@ -97,6 +97,12 @@ async def reconcile_everything(desk: Desk) -> Reconciled:
     return Reconciled(rows=rows, findings=tuple(told), unreadable=unreadable)
 
 
+async def unsettled_books(desk: Desk) -> tuple[str, ...]:
+    """Why nothing new may be entered now: books and venues do not agree on something that matters."""
+    found = await reconcile_everything(desk)
+    return tuple(f"books and venues do not agree: {one.text}" for one in found.open if one.critical)
+
+
 async def _legs_of(desk: Desk, position: Position, unreadable: dict[str, str]) -> list[Finding]:
     """The books of both legs follow their venues; a position that somebody else is writing is left to them."""
     try:

@@ -12,14 +12,12 @@ from evenkeel.errors import Retryable, VenueRefused
 from evenkeel.types import Frozen, LegSide, LegView, VenueName
 from state.ledger_models import PositionSnapshot, Severity
 from state.models import Leg, Position
+from state.watch import PAUSE_ALL
 from strategy.breach import BreachPhase
 from strategy.decisions import Alert, Combined, combine
 from strategy.funding import apr_from_apy, hourly_rate_from_premium
 from strategy.monitor import LegReading, Readings, Tick, judge
 from strategy.rebalance import DRIFT_RULE, MARGIN_RULE, Book, drift_cost_usd_per_hour, plan_rebalance
-from strategy.reconcile import ROUNDING
-from tasks.absorb import held_short
-from tasks.absorb_long import holding_of
 from tasks.desk import Desk
 from tasks.market import staking_apr
 from tasks.marks import COIN
@@ -30,7 +28,6 @@ from venues.hyperliquid.market import PerpContext
 T = TypeVar("T")
 PATIENCE_S = 10.0
 """Wall seconds that a look waits for one reading: a venue that hangs must not blind us to the other leg."""
-LONGEST_PROBED_S = 60.0
 RATES_TTL_MS = 300_000
 """Lending rates move slowly: a few minutes old is fresh enough for the carry, and spares the venue's request budget."""
 
@@ -193,46 +190,11 @@ class Watcher:
             short_distance=seen.short.liquidation_distance,
             short_entry_distance=_decimal(entry.get("short")),
             drift_cost_usd=self._drift_cost_usd,
+            funding_hourly=max(
+                seen.context.funding_hourly, _predicted(seen.context) or seen.context.funding_hourly
+            ),
+            may_grow=not any(pause.scope == PAUSE_ALL for pause in self._desk.store.active_pauses()),
         )
-
-    def differs(self, seen: Seen) -> bool:
-        """A venue shows less of a leg than the books have: it did something by itself."""
-        store = self._desk.store
-        long, short = store.leg(self.position_id, LegSide.LONG), store.leg(self.position_id, LegSide.SHORT)
-        shown_short = seen.short.qty if seen.short else Decimal(0)
-        shown_long = seen.long.qty if seen.long else Decimal(0)
-        if seen.short_read and short is not None and short.is_open and shown_short < short.qty:
-            return True
-        return seen.long_read and long is not None and long.is_open and shown_long < long.qty * ROUNDING
-
-    async def doze(self, seconds: float, probe_s: float) -> None:
-        """Wait for the next look, but not while a leg is being taken: every `probe_s` its size is read on both venues.
-
-        Liquidation and auto-deleveraging come in the moments in which half a minute matters. Who looks less often than
-        once a minute has asked for that pace, and is not woken.
-        """
-        until_ms = self._desk.clock.now_ms() + int(seconds * 1000)
-        probes = seconds <= LONGEST_PROBED_S
-        while probes and until_ms - self._desk.clock.now_ms() > probe_s * 1000:
-            await self._desk.clock.sleep(probe_s)
-            if not await self._as_booked():
-                return
-        await self._desk.clock.sleep(max(0.0, (until_ms - self._desk.clock.now_ms()) / 1000))
-
-    async def _as_booked(self) -> bool:
-        """Both legs are there and of the size in the books, as far as can be read; what cannot is for the next look."""
-        desk, store = self._desk, self._desk.store
-        long, short = store.leg(self.position_id, LegSide.LONG), store.leg(self.position_id, LegSide.SHORT)
-        if long is None or short is None or not long.is_open or not short.is_open:
-            return False
-        try:
-            held, live = await asyncio.gather(
-                held_short(desk), desk.long.live(int(long.protocol or 0), long.ref)
-            )
-            tokens = holding_of(live).tokens
-        except (Retryable, VenueRefused):
-            return False
-        return held is not None and held.qty >= short.qty and tokens >= long.qty * ROUNDING
 
     def forget_drift(self) -> None:
         """After a rebalance the cost of drift starts anew."""

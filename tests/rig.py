@@ -26,6 +26,7 @@ from state.store import Store
 from tasks.desk import Desk, open_desk
 from tests.worlds import flat_world
 from twins.faults import Fault
+from twins.hyperliquid.book import Level
 from twins.serve import RunningTwins, TwinOptions, running_twins
 from twins.world import World
 
@@ -202,6 +203,17 @@ class Rig:
             engine.book_ledger(account, {"type": "withdraw", "usdc": str(drop - 1), "nonce": 1, "fee": "1.0"})
 
         self.on_twins(move)
+
+    def trade_by_hand(self, coin: str, signed: str) -> None:
+        """Somebody trades on our account with the venue's own interface; below zero is a sale."""
+        engine, qty = self.twins.hyperliquid.engine, Decimal(signed)
+
+        def trade() -> None:
+            part = Level(engine.market.mark(coin, engine.now_ms), abs(qty))
+            account, oid = engine.accounts[self.address], engine.next_oid()
+            engine.fill(account, coin, qty > 0, [part], oid=oid, crossed=True, fee_rate=None)
+
+        self.on_twins(trade)
 
     # --- the product ---
 

@@ -65,10 +65,8 @@ async def test_the_command_answers_with_its_exit_code(tmp_path: Path) -> None:
         )
         ill = await rig.run("doctor", "--json")
         assert ill.code == 1
-        rows = [one for one in ill.json()["checks"] if one["status"] == "fail"]
-        assert len(rows) == 1, rows
-        row = rows[0]
-        assert row["name"] == "account mode" and row["advice"]
+        wrong = {one["name"]: one["advice"] for one in ill.json()["checks"] if one["status"] == "fail"}
+        assert "account mode" in wrong and all(wrong.values()), wrong
         shown = await rig.run("doctor")
         assert shown.code == 1 and "account mode" in shown.out and "→" in shown.out
 

@@ -19,29 +19,6 @@ from tests.rig import Rig, hooked, story_rig
 SOL_ON_KAMINO = {"asset": "SOL", "protocol": 1}
 
 
-def by_hand(rig: Rig, coin: str, signed: str) -> None:
-    """Somebody trades on the account with the venue's own interface."""
-    engine = rig.twins.hyperliquid.engine
-
-    def trade() -> None:
-        from twins.hyperliquid.book import Level
-
-        account = engine.accounts[rig.address]
-        qty = Decimal(signed)
-        mark = engine.market.mark(coin, engine.now_ms)
-        engine.fill(
-            account,
-            coin,
-            qty > 0,
-            [Level(mark, abs(qty))],
-            oid=engine.next_oid(),
-            crossed=True,
-            fee_rate=None,
-        )
-
-    rig.on_twins(trade)
-
-
 def alerts(rig: Rig) -> set[str]:
     return {row.kind for row in rig.desk.store.alerts(open_only=True)}
 
@@ -72,7 +49,7 @@ async def test_a_foreign_position_is_named_and_never_touched(
     async with story_rig(tmp_path) as rig:
         position_id = await rig.entered(**SOL_ON_KAMINO)
         ours = rig.short_qty()
-        by_hand(rig, coin, "-2" if coin == "SOL" else "-0.01")
+        rig.trade_by_hand(coin, "-2" if coin == "SOL" else "-0.01")
         orders = len(rig.filled_orders())
         result = await reconcile_and_act(rig.desk)
         foreign = [one for one in result.found.findings if one.subject == "foreign position"]
@@ -95,7 +72,7 @@ async def test_a_foreign_position_is_named_and_never_touched(
 async def test_a_trade_by_hand_against_our_short_is_hedged_again(tmp_path: Path) -> None:
     async with story_rig(tmp_path) as rig:
         position_id = await rig.entered(**SOL_ON_KAMINO)
-        by_hand(rig, "SOL", "9")
+        rig.trade_by_hand("SOL", "9")
         result = await reconcile_and_act(rig.desk)
         assert result.actions[position_id].startswith("resized"), result
         rig.assert_hedged()

@@ -196,7 +196,7 @@ async def test_entering_is_refused_while_something_is_unfinished(tmp_path: Path)
 async def test_a_leg_that_is_not_ours_is_told_and_left_alone(tmp_path: Path) -> None:
     async with story_rig(tmp_path) as rig:
         await rig.entered(**SOL_ON_KAMINO)
-        rig.control("hyperliquid", "adl", address=rig.address, coin="SOL", fraction="0.5")
+        rig.trade_by_hand("SOL", "-5")
         before = rig.fingerprint()
         found = await rig.recovered()
         assert not found.clean and len(found.comparison.unowned) == 1

@@ -300,3 +300,37 @@ def test_the_recorded_year_is_survived() -> None:
     assert cost < prices[0] * 100 * D("0.01")
     assert held.long_equity_usd > 0 and held.short_equity_usd > 0
     assert 0 < held.long_sol < 100
+
+
+TAKEN: dict[str, Any] = {"short_qty": D(60), "short_equity_usd": D(5_000)}
+"""Four tenths of the short were auto-deleveraged."""
+
+
+def test_a_short_that_was_taken_in_part_is_sold_again_while_funding_pays_it() -> None:
+    for funding in (D("0.0001"), None):
+        found = drift_rule(book(**TAKEN, funding_hourly=funding), SETTINGS, LIMITS)
+        assert isinstance(found, Resize)
+        assert found.plan.long_operation is None and found.plan.short_change_qty == D(40)
+
+
+def test_it_is_levelled_down_when_funding_pays_no_short_or_everything_is_paused() -> None:
+    for why, changes in (
+        ("funding", {"funding_hourly": D("-0.0001")}),
+        ("paused", {"may_grow": False}),
+    ):
+        found = drift_rule(book(**TAKEN, **changes), SETTINGS, LIMITS)
+        assert isinstance(found, Resize) and why in found.reason
+        assert found.plan.long_operation == PartialClose(close_percent=40)
+        assert found.plan.short_change_qty == 0
+        mended, _ = carry_out(book(**TAKEN), found.plan)
+        assert isinstance(drift_rule(mended, SETTINGS, LIMITS), Hold)
+
+
+def test_a_small_drift_is_no_loss_and_a_lender_that_cannot_resize_is_hedged_again() -> None:
+    small = drift_rule(book(short_qty=D("99"), funding_hourly=D("-0.0001")), SETTINGS, LIMITS)
+    assert isinstance(small, Resize) and small.plan.long_operation is None
+    stiff = book(**TAKEN, funding_hourly=D("-0.0001"), long_can_resize=False)
+    again = drift_rule(stiff, SETTINGS, LIMITS)
+    assert isinstance(again, Resize) and again.plan.short_change_qty == D(40)
+    paused = drift_rule(book(**TAKEN, may_grow=False, long_can_resize=False), SETTINGS, LIMITS)
+    assert isinstance(paused, Exit) and paused.first_leg is LegSide.LONG

@@ -39,6 +39,7 @@ class Desk:
         self.store = store
         self.long = long
         self.short = short
+        self._unreleased: dict[str, Fence] = {}
         self.health = CallLog(clock)
         """How the venues' servers have answered lately."""
         self.key_warnings: tuple[str, ...] = ()
@@ -65,7 +66,11 @@ class Desk:
     @asynccontextmanager
     async def alone(self, name: str, what: str, *, seize: bool = False) -> AsyncIterator[Fence]:
         """Hold a lease by its name. Raises LostRace, naming `what` is busy, while another living process holds it."""
-        fence = self.store.acquire(name, _owner(), LEASE_MS) or self._take_over(name, seize=seize)
+        fence = (
+            self._taken_back(name)
+            or self.store.acquire(name, _owner(), LEASE_MS)
+            or self._take_over(name, seize=seize)
+        )
         if fence is None:
             holder = self.store.lease(name)
             raise LostRace(f"{what} is being handled by {holder.owner if holder else 'another process'}")
@@ -74,7 +79,10 @@ class Desk:
             yield fence
         finally:
             renewing.cancel()
-            self.store.release(fence)
+            try:
+                self.store.release(fence)
+            except Retryable:  # it must not stand in our own way when we come back
+                self._unreleased[name] = fence
 
     def held_elsewhere(self, position_id: str) -> bool:
         """Whether another worker holds the position's lease now."""
@@ -95,6 +103,13 @@ class Desk:
                     f"{position.position_id} belongs to the {name} {what} {address}, but the settings are those of "
                     f"{ours}: use the key and the account that opened it"
                 )
+
+    def _taken_back(self, name: str) -> Fence | None:
+        """A lease of ours that a busy ledger kept us from giving back; None where it has moved on."""
+        mine = self._unreleased.get(name)
+        fence = None if mine is None else self.store.take_over(name, _owner(), LEASE_MS, mine)
+        self._unreleased.pop(name, None)
+        return fence
 
     def _take_over(self, name: str, *, seize: bool) -> Fence | None:
         """Take the lease of a process of this host that is no longer alive; a fence protects us if it is."""

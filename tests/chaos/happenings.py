@@ -28,6 +28,7 @@ LANDED = Point("solana rpc:getTransaction", 1)
 EXIT: Step = ("exit", {})
 REBALANCE: Step = ("rebalance", {})
 RECOVER: Step = ("recover", {})
+FLATTEN: Step = ("flatten", {})
 WATCH: Step = ("watch", {"seconds": 240.0, "interval_s": 30.0})
 Happening = Callable[[Scene], Awaitable[None] | None]
 
@@ -262,11 +263,12 @@ def heir(point: Point, deed: str, story: Step, successor: Step) -> Script:
 # --- Prefect -------------------------------------------------------------------------------------------------------
 
 
-def prefect_dies(point: Point, *steps: Step, restarted: bool) -> Script:
-    """The server goes away at this moment; perhaps another one comes."""
+def prefect_dies(point: Point, *arguments: str, restarted: bool) -> Script:
+    """The server of a command (run as a flow) goes away at this moment; perhaps another one comes."""
 
     async def script(being: Scene) -> str:
         server = Server(being.folder / "prefect")
+        being.environment["PREFECT_HOME"] = str(being.folder / "prefect-of-the-command")
         server.start()
         try:
             text = being.config.read_text().replace('api_url = ""', f'api_url = "{server.api_url}"')
@@ -278,7 +280,8 @@ def prefect_dies(point: Point, *steps: Step, restarted: bool) -> Script:
                     server.start(wait=False)
 
             being.crossing.arm(point, "nothing", gone)
-            done = await being.start(*steps).end(patience_s=170)
+            command: Step = ("evenkeel", {"arguments": list(arguments)})
+            done = await being.start(command).end(patience_s=170)
             if being.crossing.met != 1:
                 raise Misbehaved(f"{point} never came: {done.last_words}")
             return well(done)

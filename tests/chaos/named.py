@@ -54,6 +54,7 @@ FROM = {
     "recover": "entered",
     "watch": "entered",
 }
+COMMANDS = {"enter": ("enter", "--asset", "SOL", "--protocol", "1"), "exit": ("exit",)}
 SUBMITS = {"enter": OPENING, "exit": CLOSING, "rebalance": RESIZING}
 
 
@@ -229,7 +230,11 @@ def _slow(rows: _List) -> None:
         for again in (False, True):
             what = "Prefect server restarted" if again else "Prefect server killed"
             rows.add(
-                story, what, "in the middle", prefect_dies(point, STEPS[story], restarted=again), slow=True
+                story,
+                what,
+                "in the middle",
+                prefect_dies(point, *COMMANDS[story], restarted=again),
+                slow=True,
             )
 
 

@@ -23,7 +23,6 @@ import httpx._transports.default as transports
 
 from evenkeel import actions
 from evenkeel.errors import EvenkeelError
-from evenkeel.prefect_server import point_prefect_at
 from evenkeel.settings import Settings, load_settings, settings_path
 from evenkeel.types import PositionStatus
 from flows import enter, exit, monitor, rebalance, recover  # noqa: F401 (imported once, before the forks)
@@ -31,7 +30,8 @@ from flows.monitor import MonitorRequest, watch_position
 from tasks.desk import make_clock, open_desk
 
 Step = tuple[str, dict[str, Any]]
-"""A story and its arguments, e.g. ("exit", {"reason": "asked for"})."""
+"""A story and its arguments, e.g. ("exit", {"reason": "asked for"}); or ("evenkeel", {"arguments": [...]}): the command
+itself, in a Python that has imported nothing yet."""
 Hook = Callable[[], None]
 _SIGKILL_ON_PARENT_DEATH = 1
 PATIENCE_S = 90.0
@@ -107,12 +107,19 @@ class Program:
         _, status = os.waitpid(self.pid, 0)  # noqa: ASYNC222 (it has ended)
         self._done = True
         told = self._out.read_text() if self._out.exists() else ""
-        answers = [json.loads(line) for line in told.splitlines() if line.endswith("}")]
+        answers = _answers(told)
         err = self._err.read_text() if self._err.exists() else ""
         code = os.waitstatus_to_exitcode(status)
         if overdue:
             return Ended(124, answers, err + f"\nthe process did not end within {patience_s:.0f} s")
         return Ended(code, answers, err)
+
+
+def _answers(told: str) -> list[dict[str, Any]]:
+    """One JSON object a line from stories; one over many lines from a command."""
+    if told.startswith("{\n"):
+        return [json.loads(told)]
+    return [json.loads(line) for line in told.splitlines() if line.endswith("}")]
 
 
 class Misbehaved(AssertionError):
@@ -124,7 +131,7 @@ def misbehaved(done: Ended, *, killed: bool = False) -> list[tuple[str, str]]:
     if killed:
         return [] if done.killed else [("other", f"it outlived a SIGKILL: {done.code}")]
     last = str(done.answers[-1].get("error", "")) if done.answers else ""
-    if done.code not in (0, 1) or last.startswith("Bug:"):
+    if done.code not in (0, 1, 2) or last.startswith("Bug:"):
         return [("other", f"the process ended with {done.code}: {last or done.last_words}")]
     return []
 
@@ -179,6 +186,9 @@ def _live(
 
 
 def _tell(steps: list[Step]) -> int:
+    if steps[0][0] == "evenkeel":
+        command = [sys.executable, "-m", "evenkeel.cli", *steps[0][1]["arguments"], "--json"]
+        os.execv(sys.executable, command)
     settings = load_settings(settings_path())
     for name, arguments in steps:
         try:
@@ -196,31 +206,25 @@ async def _bare(settings: Settings, name: str, call: Callable[[], Coroutine[Any,
     return None
 
 
-def _how(settings: Settings) -> Any:
-    """As the command line does it: a flow where Prefect answers."""
-    if not settings.prefect.api_url:
-        return _bare
-    from evenkeel.cli import _as_flow
-
-    point_prefect_at(settings.prefect.api_url)
-    return _as_flow
-
-
 async def _enter(settings: Settings, **wish: Any) -> dict[str, Any]:
-    return await actions.enter(settings, wish, _how(settings))
+    return await actions.enter(settings, wish, _bare)
 
 
 async def _exit(settings: Settings, **wish: Any) -> dict[str, Any]:
     wished = {"position_id": None, "reason": "asked for by the operator", "emergency": False} | wish
-    return await actions.exit_(settings, wished, _how(settings))
+    return await actions.exit_(settings, wished, _bare)
 
 
 async def _rebalance(settings: Settings) -> dict[str, Any]:
-    return await actions.rebalance(settings, None, _how(settings))
+    return await actions.rebalance(settings, None, _bare)
 
 
 async def _recover(settings: Settings) -> dict[str, Any]:
     return await actions.recover(settings)
+
+
+async def _flatten(settings: Settings) -> dict[str, Any]:
+    return await actions._flatten(settings, "a drill", 300.0)
 
 
 async def _status(settings: Settings) -> dict[str, Any]:
@@ -258,6 +262,7 @@ STORIES: dict[str, Callable[..., Coroutine[Any, Any, dict[str, Any]]]] = {
     "rebalance": _rebalance,
     "recover": _recover,
     "status": _status,
+    "flatten": _flatten,
     "watch": _watch,
     "rest": _rest,
     "level": _level,

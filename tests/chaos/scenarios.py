@@ -29,15 +29,18 @@ class Story:
     """Faults that stay all through the story: (venue, kind, call)."""
     only: str = ""
     """Cross only calls that contain this."""
+    sparse: bool = False
+    """Repeated reads meet only kills at their middle and last occurrence."""
 
 
 STORIES = (
     Story("enter", "funded", (ENTER,)),
     Story("exit", "entered", (("exit", {}),)),
     Story("rebalance", "drifted", (("rebalance", {}),)),
-    Story("recover an entry", "half entered", (("recover", {}),)),
-    Story("recover a lone long", "long alone", (("recover", {}),)),
-    Story("recover an exit", "half left", (("recover", {}),)),
+    Story("recover an entry", "half entered", (("recover", {}),), sparse=True),
+    Story("recover a lone long", "long alone", (("recover", {}),), sparse=True),
+    Story("recover an exit", "half left", (("recover", {}),), sparse=True),
+    Story("flatten", "entered", (("flatten", {}),), sparse=True),
     # Asgard does not take the transactions: they go to the node.
     Story(
         "enter by the node",
@@ -95,7 +98,7 @@ def crossed(story: Story, recorded: list[Point]) -> list[Scenario]:
     for call in dict.fromkeys(point.call for point in recorded):
         if story.only and story.only not in call:
             continue
-        for nth, deeds in _occurrences(call, counts[call]):
+        for nth, deeds in _occurrences(call, counts[call], story.sparse):
             found += [
                 Scenario(story.name, deed, story.snapshot, story.steps, Point(call, nth), story.standing)
                 for deed in deeds
@@ -103,7 +106,7 @@ def crossed(story: Story, recorded: list[Point]) -> list[Scenario]:
     return found
 
 
-def _occurrences(call: str, count: int) -> list[tuple[int, tuple[str, ...]]]:
+def _occurrences(call: str, count: int, sparse: bool) -> list[tuple[int, tuple[str, ...]]]:
     if moves_something(call):
         deeds = ORDER_DEEDS if call == ORDER else MOVE_DEEDS
         return [(nth, deeds) for nth in range(1, count + 1)]
@@ -115,7 +118,7 @@ def _occurrences(call: str, count: int) -> list[tuple[int, tuple[str, ...]]]:
         count - count // 6
     )  # how often something is polled for is a matter of chance: the very last may not come
     for turn, nth in enumerate(sorted({(count + 1) // 2, last} - {1})):
-        found.append((nth, (*KILLS, *gentle[turn + 1 :: SELDOM])))
+        found.append((nth, KILLS if sparse else (*KILLS, *gentle[turn + 1 :: SELDOM])))
     return found
 
 

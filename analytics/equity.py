@@ -76,27 +76,3 @@ class Naked(Frozen):
 
     total_seconds: float
     longest_seconds: float
-    worst_sol: float
-    """Largest uncovered exposure seen, in SOL, positive = long."""
-
-
-def naked_time(snapshots: Sequence[LifeSnapshot], tolerance: float = 0.05) -> Naked:
-    """How long |long + short exposure| exceeded `tolerance` × the larger leg.
-
-    An observation holds until the next one; the last one lasts no time. A leg that is not known counts as
-    not held, because a book that cannot prove its hedge must be taken for naked.
-    """
-    frame = life_frame(snapshots)
-    long = frame["long_exposure_sol"].fillna(0.0).to_numpy(dtype=float)
-    short = frame["short_exposure_sol"].fillna(0.0).to_numpy(dtype=float)
-    net = long + short
-    larger = np.maximum(np.abs(long), np.abs(short))
-    bare = (np.abs(net) > tolerance * larger) & (larger > 0)
-    seconds = np.diff(frame["at_ms"].to_numpy(dtype=float), append=frame["at_ms"].iloc[-1:].to_numpy()) / 1000
-    total = longest = stretch = 0.0
-    for is_bare, lasted in zip(bare, seconds, strict=True):
-        stretch = stretch + lasted if is_bare else 0.0
-        total += lasted if is_bare else 0.0
-        longest = max(longest, stretch)
-    worst = float(net[np.argmax(np.where(bare, np.abs(net), 0.0))]) if bare.any() else 0.0
-    return Naked(total_seconds=float(total), longest_seconds=float(longest), worst_sol=worst)

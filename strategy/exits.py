@@ -23,7 +23,6 @@ __all__ = [
     "carry_rule",
     "liquidation_rule",
     "lst_peg_rule",
-    "manual_rule",
     "missing_leg_rule",
     "outage_rule",
     "price_deviation_rule",
@@ -45,11 +44,3 @@ def missing_leg_rule(long_qty: Decimal | None, short_qty: Decimal | None) -> Dec
     left = next((side for side in HELD_ON if side not in gone), None)
     reason = f"the {names} leg is gone from its venue: what is left is not hedged"
     return Exit(rule=rule, reason=reason, urgency=Urgency.EMERGENCY, first_leg=left)
-
-
-def manual_rule(requested_by: str | None, emergency: bool = False) -> Decision:
-    """An operator asked for the exit."""
-    if requested_by is None:
-        return Hold(rule="manual", reason="no exit was requested")
-    urgency = Urgency.EMERGENCY if emergency else Urgency.NORMAL
-    return Exit(rule="manual", reason=f"requested by {requested_by}", urgency=urgency)

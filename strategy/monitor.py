@@ -15,7 +15,6 @@ from strategy.exits import (
     carry_rule,
     liquidation_rule,
     lst_peg_rule,
-    manual_rule,
     missing_leg_rule,
     outage_rule,
     price_deviation_rule,
@@ -57,8 +56,6 @@ class Readings(Frozen):
     redemption_rate: Decimal | None = Decimal(1)
     failures: dict[VenueName, int] = Field(default_factory=dict)
     """Calls failed in a row, per venue."""
-    exit_requested_by: str | None = None
-    exit_is_emergency: bool = False
     breaches: dict[str, int] = Field(default_factory=dict)
     """Running breaches as stored: key → since when, in ms."""
 
@@ -105,7 +102,6 @@ def judge(readings: Readings, settings: StrategySettings, limits: RiskLimits) ->
         outage_rule(r.failures, since.get("outage"), r.now_ms, limits),
     ]
     decisions: tuple[Decision, ...] = (
-        manual_rule(r.exit_requested_by, r.exit_is_emergency),
         missing_leg_rule(r.long.qty, r.short.qty),
         *(decision for decision, _ in lasting),
         lst_peg_rule(r.asset, r.lst_price_usd, r.long_venue_price_usd, r.redemption_rate, limits),

@@ -207,7 +207,7 @@ def naked(desk: Desk, position_id: str) -> Naked:
             open_legs.add(event.entity_id)
         else:
             open_legs.discard(event.entity_id)
-    return Naked(total_seconds=total, longest_seconds=longest, worst_sol=0.0)
+    return Naked(total_seconds=total, longest_seconds=longest)
 
 
 @step("attribute the result", tags=("report",))

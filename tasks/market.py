@@ -8,7 +8,6 @@ from decimal import Decimal
 import pandas as pd
 
 from analytics.funding import hourly_series, volatility_annual
-from evenkeel.errors import Retryable
 from evenkeel.types import Frozen
 from state.ledger_models import PriceSnapshot, RateSnapshot
 from strategy.funding import apr_from_apy, hourly_rate_from_premium
@@ -181,10 +180,3 @@ def keep_market(desk: Desk, view: MarketView) -> None:
         PriceSnapshot(venue=venue, asset=asset, kind=kind, price_usd=price, at_ms=at_ms)
         for venue, asset, kind, price in prices
     )
-
-
-def require(value: Decimal | None, what: str) -> Decimal:
-    """A figure that must be there. Raises Retryable naming what is missing."""
-    if value is None:
-        raise Retryable(f"{what} is missing at this moment")
-    return value

@@ -41,7 +41,7 @@ WATCHED_RULES = frozenset(
         "stale:short",
         "outage",
     }
-    | {"missing_leg", "lst_peg", "manual"}
+    | {"missing_leg", "lst_peg"}
 )
 """Rules that are judged on every look, so that silence means that their alert is over."""
 
@@ -142,7 +142,6 @@ class Watcher:
             f"{row.kind}:{row.leg}" if row.leg else row.kind: row.since_ms
             for row in self._desk.store.running_breaches(position.position_id)
         }
-        requested = position.facts.get("exit_requested_by")
         return Readings(
             now_ms=seen.at_ms,
             asset=position.asset,
@@ -160,7 +159,6 @@ class Watcher:
             lst_price_usd=seen.token_price_usd if TOKENS[position.asset].is_lst else None,
             redemption_rate=seen.redemption_rate,
             failures=dict(self._failures),
-            exit_requested_by=requested,
             breaches=breaches,
         )
 

@@ -12,8 +12,6 @@ import pytest
 
 from tests.chaos.mutations import MUTATIONS, Mutation
 
-pytestmark = pytest.mark.xdist_group("chaos")
-
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:

@@ -13,7 +13,6 @@ from tests.chaos.crossing import DEEDS
 
 SIZE = 14
 SEED = 20
-pytestmark = pytest.mark.xdist_group("chaos")
 
 
 @pytest.mark.timeout(240)

@@ -32,8 +32,6 @@ from flows.scan import ScanRequest, scan
 from tasks import step
 from tests.rig import HOUR_MS, Rig, hooked, story_rig
 
-pytestmark = pytest.mark.xdist_group("prefect")
-
 
 class Server:
     """A Prefect server with a home of its own, which can be ended before its time."""

@@ -38,7 +38,7 @@ def report(**changes: object) -> Report:
         trades=trades_of(books.events, fills, "jitoSOL"),
         events=[LifeEvent(at_ms=T0, kind="enter", label="entered | twice looked at")],
         rows_compared=7,
-        naked=Naked(total_seconds=31.0, longest_seconds=20.0, worst_sol=5.0),
+        naked=Naked(total_seconds=31.0, longest_seconds=20.0),
         funding_apr=0.1095,
         facts={"rebalances": "1"},
     )

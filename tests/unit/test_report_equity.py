@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analytics.equity import equity_curve, max_drawdown, naked_time, realised_funding_apr
+from analytics.equity import equity_curve, max_drawdown, realised_funding_apr
 from analytics.life import LifeSnapshot
 from evenkeel.types import FundingPayment
 
@@ -67,35 +67,3 @@ def test_realised_funding_is_weighted_by_notional_and_keeps_its_sign() -> None:
     assert realised_funding_apr(rows) == pytest.approx((0.1 - 0.3) / (1000 + 3000 + 2000) * 8760)
     assert realised_funding_apr([]) is None
     assert realised_funding_apr([paid(0, "-10", "0", "100")]) is None
-
-
-def exposure(at_s: float, long: float | None, short: float | None) -> LifeSnapshot:
-    return LifeSnapshot(at_ms=T0 + int(at_s * 1000), long_exposure_sol=long, short_exposure_sol=short)
-
-
-def test_naked_time_adds_stretches_and_keeps_the_longest() -> None:
-    rows = [
-        exposure(0, None, None),
-        exposure(10, 50, None),
-        exposure(25, 50, -30),
-        exposure(40, 50, -49.9),
-        exposure(3600, 50, -49.9),
-        exposure(3700, 50, 0),
-        exposure(3705, 0, 0),
-        exposure(4000, 0, 0),
-    ]
-    found = naked_time(rows)
-    assert found.total_seconds == 35
-    assert found.longest_seconds == 30
-    assert found.worst_sol == 50
-
-
-def test_a_leg_that_cannot_be_seen_counts_as_not_held() -> None:
-    found = naked_time([exposure(0, 50, -50), exposure(30, None, -50), exposure(90, 50, -50)])
-    assert found.total_seconds == 60
-    assert found.worst_sol == -50
-
-
-def test_no_observation_is_no_naked_time() -> None:
-    found = naked_time([])
-    assert (found.total_seconds, found.longest_seconds, found.worst_sol) == (0, 0, 0)

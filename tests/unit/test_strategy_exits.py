@@ -16,7 +16,6 @@ from strategy.exits import (
     carry_rule,
     liquidation_rule,
     lst_peg_rule,
-    manual_rule,
     missing_leg_rule,
     outage_rule,
     price_deviation_rule,
@@ -200,12 +199,6 @@ def test_a_leg_that_is_gone_and_one_that_is_unknown() -> None:
     assert isinstance(missing_leg_rule(None, D(10)), Hold)
 
 
-def test_manual() -> None:
-    asked = manual_rule("operator", emergency=True)
-    assert isinstance(asked, Exit) and asked.urgency is Urgency.EMERGENCY
-    assert isinstance(manual_rule(None), Hold)
-
-
 def readings(**changes: Any) -> Readings:
     leg = LegReading(
         qty=D(100), liquidation_distance=D("0.3"), entry_liquidation_distance=D("0.301"), observed_ms=NOW
@@ -247,13 +240,13 @@ def test_most_urgent_wins_and_every_reason_is_kept() -> None:
     assert isinstance(first.combined.decision, Exit) and first.combined.decision.rule == "carry"
     assert first.breaches == {"liquidation:short": NOW} and first.watch_closely
     later = judge(
-        readings(**bad, exit_requested_by="operator", breaches={"liquidation:short": NOW - 20_000}),
+        readings(**bad, breaches={"liquidation:short": NOW - 20_000}),
         SETTINGS,
         LIMITS,
     )
     assert isinstance(later.combined.decision, Exit)
     assert later.combined.decision.rule == "liquidation:short"
-    assert [reason.split(":")[0] for reason in later.combined.reasons] == ["liquidation", "manual", "carry"]
+    assert [reason.split(":")[0] for reason in later.combined.reasons] == ["liquidation", "carry"]
     assert [step.phase for step in later.transitions] == [BreachPhase.FIRED]
 
 

@@ -42,8 +42,6 @@ class Desk:
         self._unreleased: dict[str, Fence] = {}
         self.health = CallLog(clock)
         """How the venues' servers have answered lately."""
-        self.key_warnings: tuple[str, ...] = ()
-        """What is to be said against the keys in use, for the operator to read."""
         self.staking_seen: dict[str, tuple[int, Decimal | None]] = {}
         """Measured staking yield by asset and the day it was measured on: read from the ledger once a day."""
 
@@ -205,7 +203,6 @@ async def open_desk(settings: Settings) -> AsyncIterator[Desk]:
         try:
             desk = Desk(settings, clock, store, venues.long, venues.short)
             desk.health = venues.health
-            desk.key_warnings = venues.warnings
             yield desk
         finally:
             store.close()

@@ -7,11 +7,9 @@ bare function: the same steps with nothing of the monitor around them.
 
 from __future__ import annotations
 
-import asyncio
 import json
 import statistics
 import tempfile
-import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -24,7 +22,8 @@ from flows.monitor import MonitorRequest, watch_position
 from strategy.decisions import Urgency
 from tasks import watch
 from tasks.close_out import close_out
-from tests.benchmarks.run import Row, at_most
+from tests.benchmarks.rows import Row, at_most
+from tests.benchmarks.stopwatch import Stopwatch
 from tests.rig import Rig, story_rig
 
 EXITS = 200
@@ -36,39 +35,6 @@ LIMITS = {"breach_duration_s": "0", "liquidation_exit_share": "0.98", "rebalance
 
 class Left(BaseException):
     """The order was about to leave the process."""
-
-
-class Stopwatch:
-    """Time of our own between a start and the first order: wall time less the time spent in calls to others."""
-
-    def __init__(self) -> None:
-        self.began = 0.0
-        self.ended = 0.0
-        self._under_way = 0
-        self._since = 0.0
-        self._others = 0.0
-
-    def start(self) -> None:
-        self.began, self._others = time.perf_counter(), 0.0
-
-    def stop(self) -> None:
-        self.ended = time.perf_counter()
-
-    @property
-    def own_ms(self) -> float:
-        return (self.ended - self.began - self._others) * 1000
-
-    async def other(self, call: Callable[[], Awaitable[Any]]) -> Any:
-        """A call to somebody else; several at once count once."""
-        if not self._under_way:
-            self._since = time.perf_counter()
-        self._under_way += 1
-        try:
-            return await call()
-        finally:
-            self._under_way -= 1
-            if not self._under_way:
-                self._others += time.perf_counter() - self._since
 
 
 def is_order(request: httpx.Request) -> bool:
@@ -188,21 +154,8 @@ async def rows(times: int = EXITS) -> list[Row]:
     p99 = {name: statistics.quantiles(found, n=100)[98] for name, found in series.items()}
     median = {name: statistics.median(found) for name, found in series.items()}
     watched, alone = "from the monitor", "as a bare function"
+    name, peer = f"breach to first exit order, {watched}", f"the same exit {alone}"
     return [
-        at_most(f"breach to first exit order, {watched}, median", median[watched], "ms", MEDIAN_MS),
-        at_most(f"breach to first exit order, {watched}, p99", p99[watched], "ms", P99_MS),
-        Row(f"the same exit {alone}, median", round(median[alone], 3), "ms", "", True),
-        Row(f"the same exit {alone}, p99", round(p99[alone], 3), "ms", "", True),
-        Row(
-            "exit from the monitor against the bare function, median",
-            round(median[watched] / median[alone], 3),
-            "times",
-            "",
-            True,
-        ),
+        at_most(f"{name}, median of {times}", median[watched], "ms", MEDIAN_MS, peer, median[alone]),
+        at_most(f"{name}, p99 of {times}", p99[watched], "ms", P99_MS, peer, p99[alone]),
     ]
-
-
-if __name__ == "__main__":
-    for row in asyncio.run(rows()):
-        print(row)

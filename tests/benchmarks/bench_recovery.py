@@ -6,7 +6,6 @@ recovers, as `evenkeel recover` does. What the venues and the twins' clock take 
 
 from __future__ import annotations
 
-import asyncio
 import gc
 import tempfile
 import time
@@ -19,8 +18,8 @@ from evenkeel.types import Confirmed, IntentKind, LegSide
 from flows.recover import recover_everything
 from tasks.desk import Desk
 from tasks.legs import perp_order, plan
-from tests.benchmarks.bench_danger import Stopwatch
-from tests.benchmarks.run import Row, at_most
+from tests.benchmarks.rows import Row, at_most
+from tests.benchmarks.stopwatch import Stopwatch
 from tests.rig import Rig, story_rig
 
 INTENTS = 1000
@@ -96,16 +95,10 @@ async def rows(count: int = INTENTS) -> list[Row]:
             unowned = len(result.comparison.unowned)
     name = f"recovery from {waiting} unfinished intents"
     return [
-        at_most(f"{name}, our own time", stopwatch.own_ms / 1000, "s", BAR_S),
-        Row(f"{name}, with the venues' time", round(whole_s, 3), "s", "", True),
+        at_most(
+            f"{name}, our own time", stopwatch.own_ms / 1000, "s", BAR_S, "with the venues' time", whole_s
+        ),
         at_most(f"{name}, left unfinished", left, "intents", 0),
         at_most(f"{name}, legs unowned", unowned, "legs", 0),
         at_most(f"{name}, orders sent again", again, "orders", 0),
     ]
-
-
-if __name__ == "__main__":
-    import sys
-
-    for row in asyncio.run(rows(int(sys.argv[1]) if len(sys.argv) > 1 else INTENTS)):
-        sys.stdout.write(f"{row}\n")

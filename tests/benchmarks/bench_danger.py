@@ -29,7 +29,12 @@ from tests.rig import Rig, story_rig
 EXITS = 200
 WARM = 5
 MEDIAN_MS, P99_MS = 50.0, 150.0
-LIMITS = {"breach_duration_s": "0", "liquidation_exit_share": "0.98", "rebalance_band": "0.99"}
+LIMITS = {
+    "breach_duration_s": "0",
+    "liquidation_exit_share": "0.98",
+    "liquidation_reference_cap": "4",
+    "rebalance_band": "0.99",
+}
 """A rise of 5 % puts the short in danger that fires at once, and leaves the long with more room than it had."""
 
 

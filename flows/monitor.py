@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import partial
 
 from prefect import flow
@@ -59,50 +60,82 @@ async def watch_position(desk: Desk, request: MonitorRequest) -> MonitorResult:
     calm_s = request.interval_s or float(desk.settings.strategy.poll_interval_s)
     danger_s = float(desk.settings.strategy.breach_poll_interval_s)
     until_ms = request.until_ms or desk.clock.now_ms() + DAY_MS
-    watcher, actions, looks, collected_hour = Watcher(desk, position_id), list[str](), 0, -1
-    reconciled = False
+    watch = _Watch(desk, position_id, calm_s, danger_s)
     while desk.clock.now_ms() < until_ms:
-        await desk.clock.refresh()
-        await _finish_interrupted(desk)
-        status = desk.store.position(position_id).status
-        if status in ENDED:
-            break
-        if status is not PositionStatus.OPEN:  # a leg resists, or another worker is at it: it is not over yet
-            await desk.clock.sleep(danger_s)
-            continue
-
         try:
-            judged = await watcher.decide()
-            seen, found, closely = judged.seen, judged.combined, judged.closely
-            decision = found.decision
-            if not isinstance(decision, Exit):  # an emergency acts first and reports while it acts
-                judged.remember()
-        except (Retryable, VenueRefused) as hiccup:
-            log.warning("%s could not be judged: %s", position_id, hiccup)
+            if await watch.tick() in ENDED:
+                break
+        except (Retryable, VenueRefused) as hiccup:  # the ledger's as well: a watch does not end over one
+            log.warning("%s could not be looked at: %s", position_id, hiccup)
             await desk.clock.sleep(danger_s)
-            continue
-        looks += 1
-        if isinstance(decision, (Exit, Resize)):
-            actions.append(await _act(desk, watcher, decision))
-            if isinstance(decision, Exit):
-                _late(judged.remember)
-            log.warning("%s %s: %s", as_datetime(seen.at_ms).isoformat(), position_id, actions[-1])
-            closely = closely or actions[-1].startswith(UNDONE)
-        elif differs(desk, position_id, seen):  # too little to act on, but the books follow
-            closely = not await _absorb(desk, position_id) or closely
+    status = desk.store.position(position_id).status
+    return MonitorResult(
+        position_id=position_id, status=status, looks=watch.looks, actions=tuple(watch.actions)
+    )
+
+
+@dataclass
+class _Watch:
+    """What one watch remembers from look to look. `calm_s` and `danger_s`: seconds between looks."""
+
+    desk: Desk
+    position_id: str
+    calm_s: float
+    danger_s: float
+    looks: int = 0
+    actions: list[str] = field(default_factory=list)
+    collected_hour: int = -1
+    reconciled: bool = False
+
+    def __post_init__(self) -> None:
+        self.watcher = Watcher(self.desk, self.position_id)
+
+    async def tick(self) -> PositionStatus:
+        """Take up what is unfinished, look, decide, act, then write down and wait for the next look."""
+        desk, position_id = self.desk, self.position_id
+        await desk.clock.refresh()
+        await _finish_interrupted(desk, self.danger_s)
+        status = desk.store.position(position_id).status
+        if status is not PositionStatus.OPEN:  # a leg resists, or another worker is at it: it is not over yet
+            if status not in ENDED:
+                await desk.clock.sleep(self.danger_s)
+            return status
+
+        judged = await self.watcher.decide()
+        seen, found, closely = judged.seen, judged.combined, judged.closely
+        decision = found.decision
+        self.looks += 1
+        if isinstance(decision, Exit):  # an emergency acts first and reports while it acts
+            await self._act(decision)
+            _late(judged.remember)
+        else:
+            judged.remember()
+            if isinstance(decision, Resize):
+                closely = (await self._act(decision)).startswith(UNDONE) or closely
+            elif differs(desk, position_id, seen):  # too little to act on, but the books follow
+                closely = not await _absorb(desk, position_id) or closely
         _late(partial(guards.note_look, desk, seen))
 
-        if not reconciled and not closely:  # once, at the start; a danger comes first
+        if not self.reconciled and not closely:  # once, at the start; a danger comes first
             await _reconcile(desk)
-            reconciled = True
+            self.reconciled = True
         hour = seen.at_ms // HOUR_MS
-        if hour != collected_hour:
-            collected_hour = hour
+        if hour != self.collected_hour:
+            self.collected_hour = hour
             await _collect(desk)
             log.info("%s", _line(position_id, seen, found.reasons))
-        await (desk.clock.sleep(danger_s) if closely else doze(desk, position_id, calm_s, danger_s))
-    status = desk.store.position(position_id).status
-    return MonitorResult(position_id=position_id, status=status, looks=looks, actions=tuple(actions))
+        if closely or isinstance(decision, Exit):
+            await desk.clock.sleep(self.danger_s)
+        else:
+            await doze(desk, position_id, self.calm_s, self.danger_s)
+        return status
+
+    async def _act(self, decision: Exit | Resize) -> str:
+        """Do what was decided, in this process, at once; the answer says what came of it."""
+        done = await _acted(self.desk, self.watcher, decision)
+        self.actions.append(done)
+        log.warning("%s %s: %s", as_datetime(self.desk.clock.now_ms()).isoformat(), self.position_id, done)
+        return done
 
 
 def _only_live(desk: Desk) -> str:
@@ -115,8 +148,7 @@ def _only_live(desk: Desk) -> str:
     return found[0]
 
 
-async def _act(desk: Desk, watcher: Watcher, decision: Exit | Resize) -> str:
-    """Do what was decided, in this process, at once."""
+async def _acted(desk: Desk, watcher: Watcher, decision: Exit | Resize) -> str:
     position_id = watcher.position_id
     try:
         async with desk.sole_writer(position_id) as fence:
@@ -137,6 +169,8 @@ async def _reconcile(desk: Desk) -> None:
     """What happened while nobody watched: booked, explained or alarmed."""
     try:
         await reconcile_everything(desk)
+    except Retryable as hiccup:
+        log.warning("reconciling is put off: %s", hiccup)
     except Bug as contradiction:
         _contradicted(desk, contradiction)
 
@@ -152,11 +186,13 @@ async def _absorb(desk: Desk, position_id: str) -> bool:
     return True
 
 
-async def _finish_interrupted(desk: Desk) -> None:
-    """Before anything else: whatever an earlier look, run or process left in the middle."""
+async def _finish_interrupted(desk: Desk, patience_s: float) -> None:
+    """Before anything else: whatever an earlier look, run or process left in the middle. A resize that its venue cannot
+    tell of is asked about for `patience_s` only: its position must be looked at meanwhile.
+    """
     for position in interrupted_positions(desk):
         try:
-            await recover_position(desk, position.position_id)
+            await recover_position(desk, position.position_id, patience_s=patience_s)
         except (LostRace, Retryable, VenueRefused, OperatorError) as busy:
             log.warning("%s stays interrupted: %s", position.position_id, busy)
 

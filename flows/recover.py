@@ -61,8 +61,11 @@ async def recover_everything(desk: Desk) -> RecoverResult:
     )
 
 
-async def recover_position(desk: Desk, position_id: str) -> str:
-    """An entry goes on or is unwound, a closing goes on, a resize is finished; the answer is the status afterwards."""
+async def recover_position(desk: Desk, position_id: str, *, patience_s: float = 90.0) -> str:
+    """An entry goes on or is unwound, a closing goes on, a resize is finished; the answer is the status afterwards.
+
+    `patience_s` bounds how long the venue of a resize is asked, leg by leg.
+    """
     position = desk.store.position(position_id)
     if position.status is PositionStatus.OPENING:
         return (await complete_entry(desk, position_id, resumed=True)).status
@@ -70,7 +73,7 @@ async def recover_position(desk: Desk, position_id: str) -> str:
         position = desk.store.position(position_id)  # it may have moved on before we became its only writer
         if position.status is PositionStatus.OPEN:
             for side in (LegSide.SHORT, LegSide.LONG):
-                await finish_started(desk, position_id, side, fence, patience_s=90.0)
+                await finish_started(desk, position_id, side, fence, patience_s=patience_s)
             return desk.store.position(position_id).status
         why = position.close_reason or "closing was interrupted"
         return (await close_out(desk, position_id, why, Urgency.EMERGENCY, fence)).status

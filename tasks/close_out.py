@@ -6,6 +6,7 @@ Apart from the flow, so that the watch, recovery and the kill switch close witho
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
 
 from evenkeel.types import Frozen, IntentKind, LegSide, PositionStatus
 from state.models import Fence, Position
@@ -47,7 +48,7 @@ async def close_out(
     reasons: list[str] = []
     for _ in range(closing.ROUNDS):
         if together:
-            short, long = await asyncio.gather(
+            short, long = await _both(
                 closing.close_short_leg(desk, position, urgency, fence),
                 closing.close_long_leg(desk, position, urgency, fence),
             )
@@ -65,6 +66,18 @@ async def close_out(
         await desk.clock.sleep(2.0)
     status = desk.store.position(position_id).status
     return ExitResult(status=status, position_id=position_id, reasons=(why, *reasons))
+
+
+async def _both(
+    one: Awaitable[closing.LegClosing], other: Awaitable[closing.LegClosing]
+) -> tuple[closing.LegClosing, closing.LegClosing]:
+    """Side by side, each to its end: what one raises is raised once the other is through as well."""
+    first, second = await asyncio.gather(one, other, return_exceptions=True)
+    if isinstance(first, BaseException):
+        raise first
+    if isinstance(second, BaseException):
+        raise second
+    return first, second
 
 
 def _begun_with(desk: Desk, position: Position) -> LegSide | None:

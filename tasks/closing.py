@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from evenkeel.errors import Bug, Retryable, VenueRefused
+from evenkeel.errors import Bug, EvenkeelError, LostRace
 from evenkeel.types import Frozen, LegSide, PositionStatus
 from state.ledger_models import Severity
 from state.models import Fence, Position
@@ -51,7 +51,9 @@ async def close_short_leg(desk: Desk, position: Position, urgency: Urgency, fenc
     window_s = _short_window_s(desk, position)
     try:
         ending = await close_short(desk, position, fence, urgency, within_s=window_s)
-    except (Retryable, VenueRefused) as error:
+    except LostRace:
+        raise
+    except EvenkeelError as error:  # whatever holds up this leg must not hold up the other
         ending = NotDone(str(error))
     return _judge(desk, position, LegSide.SHORT, ending)
 
@@ -72,7 +74,9 @@ async def close_long_leg(desk: Desk, position: Position, urgency: Urgency, fence
     """Close the lending position in full; one that resists is retried with the higher tip and alarmed."""
     try:
         ending = await close_long(desk, position, fence, urgency)
-    except (Retryable, VenueRefused) as error:
+    except LostRace:
+        raise
+    except EvenkeelError as error:
         ending = NotDone(str(error))
     return _judge(desk, position, LegSide.LONG, ending)
 

@@ -72,10 +72,14 @@ async def carry_out(
                 desk.store.fail_unsent(intent_id, str(refusal), fence=fence)
                 continue
             except Retryable as hiccup:
-                if desk.clock.now_ms() >= deadline_ms:
+                if desk.clock.now_ms() < deadline_ms:
+                    await desk.clock.sleep(LOOK_EVERY_S)
+                elif desk.store.intent(
+                    intent_id
+                ).state.may_be_on_the_wire:  # the ledger failed, not the sending
+                    return StillUnknown(str(hiccup))
+                else:
                     desk.store.fail_unsent(intent_id, str(hiccup), fence=fence)
-                    continue
-                await desk.clock.sleep(LOOK_EVERY_S)
                 continue
         else:
             outcome = await _ask(desk, intent, live, deadline_ms, fence)
@@ -99,12 +103,18 @@ async def _new_attempt(desk: Desk, intent: Intent, fence: Fence | None) -> tuple
     signed = await venue.sign(spec, built)
     store.record_ready(intent.intent_id, built.note, signed.key, fence=fence)
     outcome = await venue.send(spec, signed)
-    store.mark_submitted(intent.intent_id, fence=fence)
     if isinstance(outcome, Unknown):
         log.warning(
             "%s %s: outcome unknown (%s); asking the venue", intent.venue, intent.kind, outcome.reason
         )
-        store.record_unknown(intent.intent_id, outcome.reason, fence=fence)
+    try:
+        store.mark_submitted(intent.intent_id, fence=fence)
+        if isinstance(outcome, Unknown):
+            store.record_unknown(intent.intent_id, outcome.reason, fence=fence)
+    except (
+        Retryable
+    ) as busy:  # SUBMITTING says as much; the answer and the bytes must not be lost with the note
+        log.warning("%s is sent; that could not be noted: %s", intent.intent_id, busy)
     return signed, outcome
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any
 
-from evenkeel.errors import Retryable
+from evenkeel.errors import Bug, Retryable, VenueRefused
 from evenkeel.types import IntentKind, IntentSpec, LegSide, LegView, VenueName
+from state.ledger_models import Severity
 from state.models import Fence, Intent, Leg, Position
 from strategy.decisions import Deleverage, LongOperation, Urgency
 from tasks.absorb import absorb_short, held_short
@@ -17,6 +18,8 @@ from tasks.marks import COIN
 from venues.asgard import orders as asgard
 from venues.hyperliquid.orders import PerpOrder
 
+UNBOOKED = (Retryable, VenueRefused, Bug)
+"""What may keep a venue's own doing from being booked just now."""
 VENUE_OF = {LegSide.LONG: VenueName.ASGARD, LegSide.SHORT: VenueName.HYPERLIQUID}
 
 
@@ -212,7 +215,8 @@ async def _short_as_shown(
     """
     try:
         return (await absorb_short(desk, position, held, fence)).leg or leg
-    except Retryable:
+    except UNBOOKED as problem:
+        _told(desk, position, problem)
         if held is None or held.side is not LegSide.SHORT:
             raise
         return leg
@@ -222,10 +226,18 @@ async def _long_as_shown(desk: Desk, position: Position, leg: Leg, fence: Fence 
     """The books follow the chain first. What cannot be booked now does not hold up the closing of what is still there."""
     try:
         return (await absorb_long(desk, position, fence, patient=True)).leg or leg
-    except Retryable:
+    except UNBOOKED as problem:
+        _told(desk, position, problem)
         if holding_of(await desk.long.live(int(leg.protocol or 0), leg.ref)).tokens == 0:
             raise
         return leg
+
+
+def _told(desk: Desk, position: Position, problem: Exception) -> None:
+    """Rows that contradict the books are for a person; the closing goes on."""
+    if isinstance(problem, Bug):
+        text = f"while closing: {problem}"
+        desk.store.alert("books contradicted", Severity.CRITICAL, text, subject=position.position_id)
 
 
 def _exit_slippage_bps(desk: Desk, urgency: Urgency) -> int:

@@ -37,6 +37,10 @@ async def resize_both(
 
     A crash in between leaves resumable intents and a measurable drift, which the next look mends by the same rules.
     """
+    for side in LegSide:  # nothing is planned over an order that may still take effect
+        for ending in await finish_started(desk, position.position_id, side, fence, patience_s=2.0):
+            if isinstance(ending, StillUnknown):
+                return Levelled(complete=False, reason=ending.reason)
     await absorb_both(desk, position, fence)
     if plan.first_leg is LegSide.SHORT and plan.weak_leg is LegSide.SHORT and plan.short_change_qty < 0:
         stopped = _stopped(await resize_short(desk, position, plan.short_change_qty, fence))

@@ -29,18 +29,20 @@ class Story:
     """Faults that stay all through the story: (venue, kind, call)."""
     only: str = ""
     """Cross only calls that contain this."""
-    sparse: bool = False
-    """Repeated reads meet only kills at their middle and last occurrence."""
+    sparse: int | None = None
+    """Reads meet the kills and every second other deed, from this one on; when repeated, kills at their last occurrence. Two
+    stories that make the same calls share the deeds between them.
+    """
 
 
 STORIES = (
     Story("enter", "funded", (ENTER,)),
     Story("exit", "entered", (("exit", {}),)),
     Story("rebalance", "drifted", (("rebalance", {}),)),
-    Story("recover an entry", "half entered", (("recover", {}),), sparse=True),
-    Story("recover a lone long", "long alone", (("recover", {}),), sparse=True),
-    Story("recover an exit", "half left", (("recover", {}),), sparse=True),
-    Story("flatten", "entered", (("flatten", {}),), sparse=True),
+    Story("recover an entry", "half entered", (("recover", {}),), sparse=0),
+    Story("recover a lone long", "long alone", (("recover", {}),), sparse=1),
+    Story("recover an exit", "half left", (("recover", {}),), sparse=0),
+    Story("flatten", "entered", (("flatten", {}),), sparse=1),
     # Asgard does not take the transactions: they go to the node.
     Story(
         "enter by the node",
@@ -106,7 +108,7 @@ def crossed(story: Story, recorded: list[Point]) -> list[Scenario]:
     return found
 
 
-def _occurrences(call: str, count: int, sparse: bool) -> list[tuple[int, tuple[str, ...]]]:
+def _occurrences(call: str, count: int, sparse: int | None) -> list[tuple[int, tuple[str, ...]]]:
     if moves_something(call):
         deeds = ORDER_DEEDS if call == ORDER else MOVE_DEEDS
         return [(nth, deeds) for nth in range(1, count + 1)]
@@ -117,8 +119,10 @@ def _occurrences(call: str, count: int, sparse: bool) -> list[tuple[int, tuple[s
     last = (
         count - count // 6
     )  # how often something is polled for is a matter of chance: the very last may not come
+    if sparse is not None:
+        return [(1, (*KILLS, *gentle[sparse::2])), *((nth, KILLS) for nth in {last} - {1})]
     for turn, nth in enumerate(sorted({(count + 1) // 2, last} - {1})):
-        found.append((nth, KILLS if sparse else (*KILLS, *gentle[turn + 1 :: SELDOM])))
+        found.append((nth, (*KILLS, *gentle[turn + 1 :: SELDOM])))
     return found
 
 

@@ -71,6 +71,10 @@ class OrderLookup:
         """The venue has a record of the order; the fills decide what it did."""
         if not record.is_final:
             return Unknown(f"order {key.cloid} is {record.status}")
+        # While it lived is enough where it was filled whole: what came after may be thousands of rows.
+        own = self._own(key, await self._fills(key, key.expires_after + self._grace_ms), record.order.oid)
+        if own and sum(row.sz for row in own) == key.size:
+            return Confirmed(receipt_of(key, own))
         # `sz` below `origSz` proves no fill: a reduce-only order first shrinks to the position.
         for attempt in range(_FILL_ATTEMPTS):
             fills = await self._fills(key)
@@ -126,9 +130,10 @@ class OrderLookup:
         ordinary = row.dir in _ORDINARY and row.liquidation is None
         return row.side == ("B" if key.is_buy else "A") and within and alive and ordinary
 
-    async def _fills(self, key: OrderKey) -> list[m.WireFill]:
-        """The coin's fills from a minute before the order was built until now, oldest first."""
-        rows = await self._client.user_fills_by_time(key.account, key.position_time_ms - _LOOK_BACK_MS)
+    async def _fills(self, key: OrderKey, until_ms: int | None = None) -> list[m.WireFill]:
+        """The coin's fills from a minute before the order was built until `until_ms` or now, oldest first."""
+        since_ms = key.position_time_ms - _LOOK_BACK_MS
+        rows = await self._client.user_fills_by_time(key.account, since_ms, until_ms)
         return [row for row in rows if row.coin == key.coin]
 
     @staticmethod

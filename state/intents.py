@@ -172,7 +172,9 @@ class Intents(Database):
     def mark_resending(self, intent_id: str, fence: AnyFence = None) -> Attempt:
         """Count one more put of the *same bytes* on the wire; the state stays SUBMITTING or SUBMITTED."""
         with self._write(fence) as db:
-            return self._touch_attempt(db, _on_the_wire(db, intent_id), sends=ATTEMPTS.c.sends + 1)
+            row = _on_the_wire(db, intent_id)
+            self._touch_attempt(db, row, sends=ATTEMPTS.c.sends + 1)
+            return _attempt_of(db, row)
 
     def mark_submitted(self, intent_id: str, note: str = "", fence: AnyFence = None) -> Intent:
         """SUBMITTING→SUBMITTED: the venue has it, or may have it."""
@@ -183,7 +185,8 @@ class Intents(Database):
         """Note on the live attempt that its outcome is unknown and why; the state stays."""
         with self._write(fence) as db:
             row = _on_the_wire(db, intent_id)
-            return self._touch_attempt(db, row, outcome=AttemptOutcome.UNKNOWN, evidence=reason)
+            self._touch_attempt(db, row, outcome=AttemptOutcome.UNKNOWN, evidence=reason)
+            return _attempt_of(db, row)
 
     def confirm(
         self,
@@ -208,7 +211,8 @@ class Intents(Database):
                 return row
             for from_state, to_state in path_to_confirmed(row.state):
                 extra = {"result": result} if to_state is _S.CONFIRMED else {}
-                row = self._move(db, intent_id, from_state, to_state, evidence, fence, **extra)
+                self._step(db, intent_id, from_state, to_state, evidence, fence, **extra)
+            row = _load(db, intent_id)
             self._touch_attempt(db, row, outcome=AttemptOutcome.CONFIRMED, evidence=evidence, resolved_ms=now)
             store_receipt(db, row, receipt, sol_price_usd)
             if leg is not None:
@@ -258,19 +262,28 @@ class Intents(Database):
         fence: AnyFence,
         **values: Any,
     ) -> Intent:
+        self._step(db, intent_id, from_state, to_state, why, fence, **values)
+        return _load(db, intent_id)
+
+    def _step(
+        self,
+        db: Connection,
+        intent_id: str,
+        from_state: IntentState,
+        to_state: IntentState,
+        why: str,
+        fence: AnyFence,
+        **values: Any,
+    ) -> None:
         now = self.clock.now_ms()
         _cas(db, intent_id, from_state, to_state, now, **values)
         log_move(db, "intent", intent_id, from_state, to_state, note=why, at_ms=now, fence=fence)
-        return _load(db, intent_id)
 
-    def _touch_attempt(self, db: Connection, row: Intent, **values: Any) -> Attempt:
+    def _touch_attempt(self, db: Connection, row: Intent, **values: Any) -> None:
         mine = (ATTEMPTS.c.intent_id == row.intent_id, ATTEMPTS.c.n == row.attempts)
         alive = ATTEMPTS.c.outcome != AttemptOutcome.REJECTED
         if db.execute(update(ATTEMPTS).where(*mine, alive).values(**values)).rowcount != 1:
             raise Bug(f"intent {row.intent_id} is {row.state} without a live attempt {row.attempts}")
-        found = fetch_one(db, Attempt, select(ATTEMPTS).where(*mine))
-        assert found is not None
-        return found
 
     def _bury(self, db: Connection, intent_id: str, evidence: str) -> None:
         alive = (ATTEMPTS.c.intent_id == intent_id, ATTEMPTS.c.outcome != AttemptOutcome.REJECTED)
@@ -288,6 +301,14 @@ def _load(db: Connection, intent_id: str, *, lock: bool = False) -> Intent:
     if row is None:
         raise Bug(f"intent {intent_id!r} is not stored")
     return row
+
+
+def _attempt_of(db: Connection, row: Intent) -> Attempt:
+    """The latest attempt of an intent that has one."""
+    mine = (ATTEMPTS.c.intent_id == row.intent_id, ATTEMPTS.c.n == row.attempts)
+    found = fetch_one(db, Attempt, select(ATTEMPTS).where(*mine))
+    assert found is not None
+    return found
 
 
 def _of_step(db: Connection, spec: IntentSpec) -> Intent | None:

@@ -191,7 +191,7 @@ def store_leg(db: Connection, leg: Leg, *, at_ms: int, fence: AnyFence, note: st
         return
     if leg.is_open:
         refuse_ended(db, leg.position_id)
-    if not insert_new(db, LEGS, leg.model_dump()):
+    if known is not None or not insert_new(db, LEGS, leg.model_dump()):
         same = (LEGS.c.position_id == leg.position_id, LEGS.c.side == leg.side)
         db.execute(update(LEGS).where(*same).values(**leg.model_dump(exclude={"position_id", "side"})))
     before = known.status.value if known else ""

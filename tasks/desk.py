@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from decimal import Decimal
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from evenkeel.clock import Clock, SystemClock, WorldClock
 from evenkeel.errors import LostRace, OperatorError, Retryable, VenueRefused
@@ -22,6 +23,9 @@ from tasks.health import CallLog
 from venues.asgard.venue import AsgardVenue
 from venues.hyperliquid.venue import HyperliquidVenue
 from venues.protocol import LegVenue
+
+if TYPE_CHECKING:
+    from tasks.marks import Mark
 
 LEASE_MS = 30_000
 _LIFE = uuid.uuid4().hex[:8]
@@ -42,6 +46,8 @@ class Desk:
         self._unreleased: dict[str, Fence] = {}
         self.health = CallLog(clock)
         """How the venues' servers have answered lately."""
+        self.marks_seen: dict[str, Mark] = {}
+        """The last prices that stood beside a booking, by asset."""
         self.staking_seen: dict[str, tuple[int, Decimal | None]] = {}
         """Measured staking yield by asset and the day it was measured on: read from the ledger once a day."""
 

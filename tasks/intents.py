@@ -84,8 +84,8 @@ async def carry_out(
         else:
             outcome = await _ask(desk, intent, live, deadline_ms, fence)
         if isinstance(outcome, Confirmed):
-            await _book(desk, intent_id, outcome.value, fence)
-        elif isinstance(outcome, Rejected):
+            return Done(await _book(desk, intent, outcome.value, fence))
+        if isinstance(outcome, Rejected):
             again = desk.store.intent(intent_id).attempts < attempts and desk.clock.now_ms() < deadline_ms
             desk.store.attempt_dead(intent_id, outcome.reason, again=again, fence=fence)
             live = None
@@ -146,17 +146,17 @@ async def _ask(
         await desk.clock.sleep(LOOK_EVERY_S)
 
 
-async def _book(desk: Desk, intent_id: str, receipt: Receipt, fence: Fence | None) -> None:
+async def _book(desk: Desk, intent: Intent, receipt: Receipt, fence: Fence | None) -> Receipt:
     """Write state, fills, fees and the leg in one database transaction, with the market at that moment beside them."""
-    intent = desk.store.intent(intent_id)
-    attempt = desk.store.live_attempt(intent_id)
+    attempt = desk.store.live_attempt(intent.intent_id)
     was_unknown = attempt is not None and attempt.outcome is AttemptOutcome.UNKNOWN
     booked, sol_price_usd = await marked(desk, intent, receipt)
     desk.store.confirm(
-        intent_id,
+        intent.intent_id,
         booked,
         leg=leg_after(intent, booked, desk.store.leg(intent.position_id, intent.leg)),
         evidence=FOUND_AFTER_UNKNOWN if was_unknown else "",
         sol_price_usd=sol_price_usd,
         fence=fence,
     )
+    return booked

@@ -13,6 +13,9 @@ COIN = "SOL"
 """Every long asset is SOL or a token of staked SOL, so the short is always SOL-PERP."""
 
 
+LATE_MS = 60_000
+
+
 class Mark(Frozen):
     """Prices in USD at `at_ms`; `redemption_rate` is SOL per token (1 for SOL)."""
 
@@ -44,7 +47,7 @@ async def marked(desk: Desk, intent: Intent, receipt: Receipt) -> tuple[Receipt,
     """
     position = desk.store.position(intent.position_id)
     try:
-        mark = await read_mark(desk, position.asset)
+        mark = await _mark_for(desk, position.asset, receipt)
     except (Retryable, VenueRefused):
         mark = _last_seen(desk, position.asset, receipt)
     detail = {**receipt.detail, "mark": mark.model_dump(mode="json")}
@@ -56,6 +59,18 @@ async def marked(desk: Desk, intent: Intent, receipt: Receipt) -> tuple[Receipt,
     detail["position_pda"] = receipt.ref
     booked = receipt.model_copy(update={"ref": signature, "fills": fills, "detail": detail})
     return booked, mark.sol_price_usd
+
+
+async def _mark_for(desk: Desk, asset: str, receipt: Receipt) -> Mark:
+    """The market now; what settled longer ago is booked beside one that may be as old as `LATE_MS`, because none that can
+    be had is of its moment, and a recovery may have a thousand of them to book.
+    """
+    now_ms = desk.clock.now_ms()
+    known = desk.marks_seen.get(asset)
+    if known is not None and now_ms - receipt.settled_ms > LATE_MS and now_ms - known.at_ms < LATE_MS:
+        return known
+    desk.marks_seen[asset] = await read_mark(desk, asset)
+    return desk.marks_seen[asset]
 
 
 def _last_seen(desk: Desk, asset: str, receipt: Receipt) -> Mark:

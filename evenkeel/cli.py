@@ -278,7 +278,7 @@ def monitor(
     ] = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Watch a position until it is closed, or for a day."""
+    """Watch a position until it is closed."""
     from evenkeel import actions
 
     if interval is not None and not interval > 0:

@@ -14,6 +14,7 @@ from pydantic import BaseModel, Field
 from evenkeel.errors import LostRace, Retryable
 from evenkeel.types import Frozen, PositionStatus
 from flows.running import desk_for_run
+from flows.successors import watch_from_here
 from state.models import Fence, Position
 from strategy.decisions import Urgency
 from strategy.entry import Verdict
@@ -219,4 +220,6 @@ def _refused(*reasons: str) -> EnterResult:
 async def enter(request: EnterRequest) -> EnterResult:
     """Open one position. Refusals are answers, not failures: nothing was sent."""
     async with desk_for_run() as desk:
-        return await enter_position(desk, request)
+        result = await enter_position(desk, request)
+        await watch_from_here(desk.store, [result.position_id or ""], "entered")
+        return result

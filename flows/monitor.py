@@ -16,6 +16,7 @@ from evenkeel.types import Frozen, PositionStatus
 from flows.rebalance import resize
 from flows.recover import recover_position
 from flows.running import desk_for_run
+from flows.successors import DAY_MS, HOUR_MS, Succession, go_on
 from state.ledger_models import Severity
 from strategy.decisions import Exit, Resize
 from tasks import guards
@@ -30,23 +31,25 @@ from tasks.recovery import interrupted_positions
 from tasks.watch import Seen, Watcher
 
 log = logging.getLogger("evenkeel.monitor")
-HOUR_MS = 3_600_000
-DAY_MS = 24 * HOUR_MS
 UNDONE = "not done yet"
 
 
 class MonitorRequest(BaseModel):
-    """What to watch, and for how long before a fresh run takes over."""
+    """What to watch, and how closely."""
 
     position_id: str | None = Field(default=None, description="empty: the one that is open")
     interval_s: float | None = Field(
         default=None, description="seconds between looks; empty: strategy.poll_interval_s"
     )
-    until_ms: int | None = Field(default=None, description="end of this watch; empty: a day from now")
+    until_ms: int | None = Field(
+        default=None,
+        description="end of this watch, ms UTC; empty: a served run hands over to a fresh one each day, any other "
+        "watches until the position has ended",
+    )
 
 
 class MonitorResult(Frozen):
-    """How the watch ended: `closed`, or `handed over` to the next run."""
+    """How the watch ended: `status` is the position's, CLOSED or FAILED, or else another run or person goes on with it."""
 
     position_id: str
     status: str
@@ -54,14 +57,23 @@ class MonitorResult(Frozen):
     actions: tuple[str, ...]
 
 
-async def watch_position(desk: Desk, request: MonitorRequest) -> MonitorResult:
-    """Look, decide, act; a look is a plain coroutine, and nothing on this path waits for Prefect."""
+def _by_nobody(position_id: str) -> bool:
+    return False
+
+
+async def watch_position(
+    desk: Desk, request: MonitorRequest, watched_by_next: Callable[[str], bool] = _by_nobody
+) -> MonitorResult:
+    """Look, decide, act; a look is a plain coroutine, and nothing on this path waits for Prefect.
+
+    Goes on until the position has ended, or `until_ms`; from the end of a day on, until `watched_by_next` says yes.
+    """
     position_id = request.position_id or _only_live(desk)
     calm_s = request.interval_s or float(desk.settings.strategy.poll_interval_s)
     danger_s = float(desk.settings.strategy.breach_poll_interval_s)
-    until_ms = request.until_ms or desk.clock.now_ms() + DAY_MS
+    ends_ms = request.until_ms or desk.clock.now_ms() + DAY_MS
     watch = _Watch(desk, position_id, calm_s, danger_s)
-    while desk.clock.now_ms() < until_ms:
+    while desk.clock.now_ms() < ends_ms or not (request.until_ms or watched_by_next(position_id)):
         try:
             if await watch.tick() in ENDED:
                 break
@@ -235,8 +247,8 @@ def _line(position_id: str, seen: Seen, reasons: tuple[str, ...]) -> str:
     return f"{position_id}: funding {funding}, room to liquidation long {long}, short {short}{told}"
 
 
-@flow(name="monitor", flow_run_name="monitor-{request.position_id}")
+@flow(name="monitor", flow_run_name="monitor-{request.position_id}", on_failure=[go_on], on_crashed=[go_on])
 async def monitor(request: MonitorRequest) -> MonitorResult:
-    """One long run that watches a position; it hands over to a fresh run once a day."""
-    async with desk_for_run() as desk:
-        return await watch_position(desk, request)
+    """One long run that watches a position; served, it hands over to a fresh run once a day."""
+    async with desk_for_run() as desk, Succession(desk.clock, request.model_dump(mode="json")) as succession:
+        return await watch_position(desk, request, succession.watches)

@@ -10,6 +10,7 @@ from evenkeel.types import Frozen, LegSide, PositionStatus
 from flows.enter import complete_entry
 from flows.reconcile import reconcile_and_act
 from flows.running import desk_for_run
+from flows.successors import DAY_MS, watch_from_here
 from strategy.decisions import Urgency
 from strategy.reconcile import Finding
 from tasks.close_out import close_out
@@ -83,4 +84,7 @@ async def recover_position(desk: Desk, position_id: str, *, patience_s: float = 
 async def recover() -> RecoverResult:
     """Resume whatever is unfinished, then compare our legs with the venues'."""
     async with desk_for_run() as desk:
-        return await recover_everything(desk)
+        result = await recover_everything(desk)
+        finished = [name for name, status in result.positions.items() if status == PositionStatus.OPEN]
+        await watch_from_here(desk.store, finished, f"recovered-{desk.clock.now_ms() // DAY_MS}")
+        return result

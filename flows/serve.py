@@ -3,28 +3,66 @@
 Monitors are served, not sent to a work pool: a worker that stops kills its flow processes without their `finally`, while
 `serve` passes the signal on and lets them end. There is no concurrency limit: a restart of the Prefect server would end
 the holders of its slots within minutes. One writer a position is kept by the lease in our own ledger.
+
+Whenever it starts, it asks for a monitor of every live position, so that a supervisor's restart resumes every watch.
 """
 
 from __future__ import annotations
 
+import asyncio
+import logging
+import threading
+import time
 from typing import Any
+from uuid import uuid4
 
 import prefect
 
-from flows.monitor import monitor
+from evenkeel.errors import OperatorError, Retryable
+from flows.monitor import MonitorRequest, monitor
+from flows.running import ledger_for_run
+from flows.successors import SERVED, have_watched, live_positions
 
-NAME = "served"
+log = logging.getLogger("evenkeel.monitor")
+NAME = SERVED.partition("/")[2]
 AT_ONCE = 8
 """Monitors that this process hosts at the same time; each is a process of about 100 MB."""
+
+RETRY_S = 3.0
+"""Wall seconds until the ledger, or Prefect, is asked again at the start."""
+
+
+def resume_watches() -> None:
+    """Ask for a monitor of every live position, once a start of this process; again until ledger and Prefect answer. No
+    ledger yet is waited for too: after a boot its database may come up later than we do.
+    """
+    start, told = f"start-{uuid4().hex[:12]}", ""
+    while True:
+        try:
+            with ledger_for_run() as store:
+                if asyncio.run(have_watched(store, live_positions(store), start, by_us=True)):
+                    return
+        except (OperatorError, Retryable) as fault:
+            if str(fault) != told:
+                told = str(fault)
+                log.warning("no watch can be resumed yet: %s", told)
+        time.sleep(RETRY_S)
+
+
+def deployment() -> Any:
+    """What is hosted, for `prefect.serve`. Parameters are defaults, so that a run can be started without any."""
+    return monitor.to_deployment(
+        name=NAME,
+        tags=["evenkeel", "monitor"],
+        description="Watch one open position until it is closed; each day a fresh run takes over.",
+        parameters={"request": MonitorRequest().model_dump(mode="json")},
+    )
 
 
 def main() -> None:
     """Serve until SIGTERM. A stop does not pause the deployment, so that the next start takes runs again at once."""
-    hosted: Any = monitor.to_deployment(
-        name=NAME,
-        tags=["evenkeel", "monitor"],
-        description="Watch one open position until it is closed, for a day at most.",
-    )
+    hosted = deployment()
+    threading.Thread(target=resume_watches, name="resume", daemon=True).start()
     prefect.serve(hosted, pause_on_shutdown=False, limit=AT_ONCE)
 
 

@@ -15,6 +15,7 @@ from tasks.intents import NotDone, StillUnknown
 from tasks.legs import close_long, close_short
 from tasks.marks import COIN
 from tasks.step import step
+from tasks.watch import NOT_WATCHED
 
 ROUNDS = 4
 """Passes over both legs in one run; a position that is not flat by then stays CLOSING and is taken up again."""
@@ -128,7 +129,8 @@ async def settle(desk: Desk, position: Position, fence: Fence) -> Position:
     to = PositionStatus.CLOSED if held else PositionStatus.FAILED
     for side in LegSide:
         desk.store.ack_alert(f"{side} leg resists closing", subject=position.position_id)
-    desk.store.ack_alert(UNRESOLVED, subject=position.position_id)
+    for kind in (UNRESOLVED, NOT_WATCHED):
+        desk.store.ack_alert(kind, subject=position.position_id)
     return desk.store.move_position(
         position.position_id, position.status, to, note=position.close_reason or "", fence=fence
     )

@@ -24,6 +24,7 @@ from tasks.intents import NotDone, StillUnknown, carry_out
 from tasks.legs import finish_started, perp_order, plan, plan_step
 from tasks.marks import COIN, read_mark
 from tasks.step import patiently, step
+from tasks.watch import NOT_WATCHED
 
 ORDER_PATIENCE_S = 20.0
 """An order is dead 15 s after it was signed, if the venue can be asked; while the long is naked nobody waits longer."""
@@ -237,7 +238,8 @@ async def mark_open(desk: Desk, position: Position, why: str, fence: Fence) -> P
 @step("abandon the entry", tags=("ledger",))
 async def abandon(desk: Desk, position: Position, why: str, fence: Fence) -> Position:
     """Nothing was ever held: the entry ends as if it had not been tried."""
-    desk.store.ack_alert(UNRESOLVED, subject=position.position_id)
+    for kind in (UNRESOLVED, NOT_WATCHED):
+        desk.store.ack_alert(kind, subject=position.position_id)
     return desk.store.move_position(
         position.position_id,
         PositionStatus.OPENING,

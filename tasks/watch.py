@@ -12,6 +12,7 @@ from evenkeel.errors import Retryable, VenueRefused
 from evenkeel.types import Frozen, LegSide, LegView, VenueName
 from state.ledger_models import PositionSnapshot, Severity
 from state.models import Leg, Position
+from state.store import Store
 from state.watch import PAUSE_ALL
 from strategy.breach import BreachPhase
 from strategy.decisions import Alert, Combined, combine
@@ -44,6 +45,16 @@ WATCHED_RULES = frozenset(
     | {"missing_leg", "lst_peg"}
 )
 """Rules that are judged on every look, so that silence means that their alert is over."""
+
+
+NOT_WATCHED = "not watched"
+"""The alert of a live position that no monitor may be looking at."""
+
+
+def alarm_unwatched(store: Store, position_id: str, why: str) -> None:
+    """Tell a person; the next look at the position closes the alert, and so does its end."""
+    text = f"{position_id} may be watched by nobody: {why}; keep `evenkeel monitor {position_id}` running until it is"
+    store.alert(NOT_WATCHED, Severity.CRITICAL, text, subject=position_id)
 
 
 class Seen(Frozen):
@@ -222,7 +233,7 @@ class Watcher:
             row = known.pop(one.rule, None)
             if row is None or (one.critical and row.severity is not Severity.CRITICAL):
                 store.alert(one.rule, severity, one.reason, subject=subject)
-        for rule in known.keys() & judged:
+        for rule in known.keys() & (judged | {NOT_WATCHED}):
             store.ack_alert(rule, subject=subject)
 
 

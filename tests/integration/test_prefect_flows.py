@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import signal
 import sys
 from asyncio.subprocess import DEVNULL, PIPE
 from collections.abc import Iterator
-from contextlib import ExitStack
+from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
-import httpx
 import pytest
 from prefect import tags
+from prefect.client.orchestration import get_client
+from prefect.flow_engine import run_flow
 from prefect.settings import (
     PREFECT_API_URL,
     PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
@@ -23,48 +28,17 @@ from prefect.settings import (
     temporary_settings,
 )
 
-from evenkeel.prefect_server import prefect_server
+from evenkeel.errors import OperatorError
 from evenkeel.types import PositionStatus
+from flows import serve, successors
 from flows.enter import EnterRequest, enter
-from flows.exit import ExitRequest, exit_
-from flows.monitor import MonitorRequest, monitor
+from flows.exit import ExitRequest, exit_, exit_position
+from flows.monitor import MonitorRequest, monitor, watch_position
 from flows.scan import ScanRequest, scan
 from tasks import step
+from tasks.watch import NOT_WATCHED
+from tests.prefect_rig import Server, hosted_monitors, processes_of
 from tests.rig import HOUR_MS, Rig, hooked, story_rig
-
-
-class Server:
-    """A Prefect server with a home of its own, which can be ended before its time."""
-
-    def __init__(self, home: Path) -> None:
-        self.home = home
-        self.running = ExitStack()
-        self.url = self.running.enter_context(prefect_server(home))
-
-    def ask(self, path: str, **body: Any) -> list[dict[str, Any]]:
-        """One of the API's filter routes."""
-        answer = httpx.post(
-            f"{self.url}/{path}/filter", json={"limit": 200} | body, trust_env=False, timeout=30
-        )
-        return list(answer.raise_for_status().json())
-
-    def run_of(self, flow: str) -> dict[str, Any]:
-        """The latest run of a flow."""
-        return self.ask("flow_runs", flows={"name": {"any_": [flow]}}, sort="START_TIME_DESC")[0]
-
-    def tasks_of(self, run: dict[str, Any]) -> list[dict[str, Any]]:
-        """What has been recorded so far of a run's tasks: the server writes them a little later."""
-        return self.ask("task_runs", flow_runs={"id": {"any_": [run["id"]]}})
-
-    async def settled_tasks(self, run: dict[str, Any], expected: set[str]) -> list[dict[str, Any]]:
-        """The task runs, once all expected ones are recorded as completed."""
-        async with asyncio.timeout(20):
-            while True:
-                rows = self.tasks_of(run)
-                done = {row["name"].rsplit("-", 1)[0] for row in rows if row["state_type"] == "COMPLETED"}
-                if expected <= done:
-                    return rows
-                await asyncio.sleep(0.1)
 
 
 @pytest.fixture(scope="module")
@@ -178,6 +152,112 @@ async def test_each_collection_of_a_long_watch_reads_the_market_anew(
         hours = {row.at_ms // HOUR_MS for row in rig.desk.store.rates(kind="funding_now")[before:]}
         assert len(hours) >= 4
         assert len(_results(home, server.run_of("monitor"))) >= 4
+
+
+async def test_an_entry_and_a_start_of_the_host_ask_for_a_watch(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One run for each live position and occasion; while nobody hosts it, a person is told until somebody looks."""
+    async with story_rig(tmp_path) as rig:
+        use(rig, monkeypatch)
+        await asyncio.to_thread(lambda: serve.deployment().apply())
+        with monkeypatch.context() as deployed:
+            deployed.setattr(successors, "own_run", lambda: object())
+            entered = await enter(EnterRequest(asset="SOL", size_usd="2000"))
+        position_id = entered.position_id
+        assert position_id is not None
+        assert len(server.monitors(position_id=position_id)) == 1
+        (alert,) = (one for one in rig.desk.store.alerts(open_only=True) if one.kind == NOT_WATCHED)
+        assert alert.subject == position_id and "flows.serve" in alert.text
+        until_ms = rig.desk.clock.now_ms() + 60_000
+        await watch_position(rig.desk, MonitorRequest(position_id=position_id, until_ms=until_ms))
+        assert not [one for one in rig.desk.store.alerts(open_only=True) if one.kind == NOT_WATCHED]
+
+        rig.desk.store.create_position("sol-2", asset="SOL", leverage=Decimal(3))
+        for starts in (1, 2):
+            await asyncio.to_thread(serve.resume_watches)
+            assert len(server.monitors(position_id=position_id)) == 1 + starts
+            assert len(server.monitors(position_id="sol-2")) == starts
+        for run in server.monitors():
+            if run["state_type"] == "SCHEDULED":
+                server.forget(run["id"])
+
+
+async def test_a_failed_watch_gets_a_successor_while_the_position_lives(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with story_rig(tmp_path) as rig:
+        use(rig, monkeypatch)
+        await asyncio.to_thread(lambda: serve.deployment().apply())
+        position_id = await rig.entered(size_usd="2000")
+        (rig.config.parent / "keys" / "asgard.key").unlink()
+        failing = {"position_id": position_id, "interval_s": 60.0, "until_ms": None}
+        await _run_and_fail(server, failing)
+        _, after = server.monitors(**failing)
+        _assert_due_in_a_minute(after, position_id)
+        (alert,) = (one for one in rig.desk.store.alerts(open_only=True) if one.kind == NOT_WATCHED)
+        assert "its monitor ended Failed" in alert.text
+
+        await exit_position(rig.desk, ExitRequest(position_id=position_id))
+        assert not [one for one in rig.desk.store.alerts(open_only=True) if one.kind == NOT_WATCHED]
+        await _run_and_fail(server, failing | {"interval_s": 61.0})
+        assert len(server.monitors(interval_s=61.0)) == 1, "what has ended needs no watch"
+        server.forget(after["id"])
+
+
+async def _run_and_fail(server: Server, request: dict[str, Any]) -> None:
+    """A run of the deployment, executed here as its host would, that cannot open its desk."""
+    async with get_client() as client:
+        run = await client.read_flow_run(UUID(server.start(**request)))
+    with pytest.raises(OperatorError, match=r"asgard\.key"):
+        await run_flow(monitor, flow_run=run, parameters={"request": MonitorRequest(**request)})
+    assert server.state(str(run.id)) == "FAILED"
+
+
+@pytest.mark.timeout(300)
+async def test_the_watch_goes_on_from_run_to_run_until_the_position_has_ended(
+    server: Server, tmp_path: Path
+) -> None:
+    """A start of the host resumes it, a day's end hands it over, a crash brings a successor, and cancelling does not."""
+    async with story_rig(tmp_path, strategy={"poll_interval_s": 3600}) as rig:  # a day in a second or two
+        position_id = await rig.entered(size_usd="2000")
+        day = {"position_id": position_id, "interval_s": None}
+        far = {"position_id": position_id, "until_ms": rig.world.now_ms() + 10_000 * 24 * HOUR_MS}
+        async with hosted_monitors(server, rig.config, tmp_path) as host:
+            await server.reached(server.served)
+            crashed, cancelled = (server.start(**far, interval_s=pace) for pace in (7201, 7202))
+            await server.reached(lambda: server.state(crashed) == "RUNNING" and processes_of(crashed, host))
+            os.kill(processes_of(crashed, host)[0], signal.SIGKILL)
+            await server.reached(lambda: server.state(cancelled) == "RUNNING")
+            server.cancel(cancelled)
+
+            (after,) = await server.reached(lambda: server.monitors(interval_s=7201)[1:])
+            _assert_due_in_a_minute(after, position_id)
+            assert server.state(crashed) == "CRASHED"
+            server.forget(after["id"])
+
+            first = (await server.reached(lambda: server.monitors(**day)))[0]["id"]
+            await server.reached(lambda: server.state(first) == "COMPLETED")
+            assert rig.status(position_id) is PositionStatus.OPEN, "it was handed over, not ended"
+            (second, *_) = (run for run in server.monitors(**day) if run["id"] != first)
+            assert server.state(second["id"]) in ("RUNNING", "COMPLETED")
+
+            rig.market(premium=-0.005)
+            await server.reached(lambda: rig.status(position_id) is PositionStatus.CLOSED)
+            await server.reached(lambda: server.state(second["id"]) == "COMPLETED")
+            await server.reached(
+                lambda: server.state(cancelled) == "CANCELLED" and not processes_of(cancelled, host)
+            )
+        assert rig.status(position_id) is PositionStatus.CLOSED and rig.flat
+        assert len(server.monitors(interval_s=7202)) == 1, "cancelling is the stop button"
+        assert not [one for one in rig.desk.store.alerts(open_only=True) if one.kind == NOT_WATCHED]
+
+
+def _assert_due_in_a_minute(run: dict[str, Any], position_id: str) -> None:
+    assert run["state_type"] == "SCHEDULED"
+    assert run["parameters"]["request"]["position_id"] == position_id
+    due = datetime.fromisoformat(run["expected_start_time"].replace("Z", "+00:00"))
+    assert 30 < (due - datetime.now(UTC)).total_seconds() <= 60, "no tight loop"
 
 
 async def test_an_entry_goes_on_when_the_server_dies_between_the_legs(server: Server, tmp_path: Path) -> None:

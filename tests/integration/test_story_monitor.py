@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 from decimal import Decimal
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from uuid import uuid4
 
 import pytest
+from prefect.settings import PREFECT_API_URL, temporary_settings
 
+from evenkeel.prefect_server import free_port
 from evenkeel.types import PositionStatus
+from flows import successors
 from flows.monitor import MonitorRequest, MonitorResult, watch_position
 from flows.report import ReportRequest, account_for
 from tasks.collect import collect_everything
+from tasks.watch import NOT_WATCHED
 from tests.rig import ORDER, Rig, hooked, story_rig
 
 SOL_ON_KAMINO = {"asset": "SOL", "protocol": 1}
@@ -183,3 +191,54 @@ async def test_an_order_whose_answer_is_lost_while_leaving(tmp_path: Path) -> No
         result = await watched(rig, position_id, 60)
         assert struck.hits == 1 and result.status == "CLOSED" and rig.flat
         assert len(rig.filled_orders()) == 2
+
+
+async def test_a_watch_that_finds_no_successor_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Prefect does not answer: a person is told at once, and the run of a deployment watches beyond its day, hour by hour."""
+    gone = SimpleNamespace(id=uuid4(), deployment_id=uuid4())
+    monkeypatch.setattr(successors, "own_run", lambda: gone)
+    monkeypatch.setattr(successors, "PATIENCE_S", 0.2)
+    asked: list[str] = []
+
+    async def ask(deployment: Any, wish: dict[str, Any], key: str, after_s: float = 0.0) -> successors.Asked:
+        asked.append(key)
+        return await real(deployment, wish, key, after_s)
+
+    real = successors.ask
+    monkeypatch.setattr(successors, "ask", ask)
+    nobody = {PREFECT_API_URL: f"http://127.0.0.1:{free_port()}/api"}
+    async with story_rig(tmp_path, strategy={"poll_interval_s": 1800}) as rig:
+        position_id = await rig.entered(**SOL_ON_KAMINO)
+        began_ms, store = rig.world.now_ms(), rig.desk.store
+        with temporary_settings(nobody):
+            await successors.watch_from_here(store, [position_id, "of another ledger"], "entered")
+            assert [one.subject for one in store.alerts(open_only=True)] == [position_id]
+            async with successors.Succession(rig.desk.clock, {"position_id": None}) as succession:
+                request = MonitorRequest(position_id=position_id)
+                watch = asyncio.create_task(watch_position(rig.desk, request, succession.watches))
+                async with asyncio.timeout(60):
+                    while len(asked) < 4:
+                        await asyncio.sleep(0.05)
+                rig.market(premium=-0.005)
+                result = await watch
+        assert result.status == "CLOSED" and rig.flat
+        assert asked[0] == f"{position_id}-entered" and set(asked[1:]) == {asked[1]}, (
+            "one successor, asked for again"
+        )
+        assert rig.world.now_ms() - began_ms > 26 * 3_600_000
+        assert not [one for one in store.alerts(open_only=True) if one.kind == NOT_WATCHED]
+
+
+async def test_a_watch_of_the_command_line_goes_on_until_the_position_has_ended(tmp_path: Path) -> None:
+    async with story_rig(tmp_path, strategy={"poll_interval_s": 3600}) as rig:
+        position_id = await rig.entered(**SOL_ON_KAMINO)
+        began_ms = rig.world.now_ms()
+        watch = asyncio.create_task(watch_position(rig.desk, MonitorRequest(position_id=position_id)))
+        async with asyncio.timeout(60):
+            while rig.world.now_ms() - began_ms < 30 * 3_600_000:
+                await asyncio.sleep(0.05)
+        assert not watch.done()
+        rig.market(premium=-0.005)
+        assert (await watch).status == "CLOSED"

@@ -12,9 +12,10 @@ from evenkeel.errors import LostRace
 from evenkeel.settings import load_settings
 from evenkeel.stage import write_settings
 from evenkeel.types import IntentKind, IntentState, LegSide, PositionStatus
+from flows import successors
 from flows.enter import EnterRequest, complete_entry, enter_position
 from flows.exit import ExitRequest, exit_position
-from flows.recover import recover_everything
+from flows.recover import recover, recover_everything
 from state.store import Store
 from tasks import choose as choosing
 from tasks.desk import open_desk
@@ -226,3 +227,28 @@ def test_a_desk_opened_in_a_new_event_loop_owes_nothing_to_the_old_one(tmp_path:
         Store.upgrade(load_settings(config).database.url)
         for _ in range(2):
             asyncio.run(many_reads(config))
+
+
+async def test_an_entry_that_recovery_finishes_in_a_worker_is_watched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever entered is dead, so nobody else would ask for its monitor."""
+    asked: list[str] = []
+
+    async def ask(deployment: Any, wish: dict[str, Any], key: str, after_s: float = 0.0) -> successors.Asked:
+        asked.append(wish["position_id"])
+        return successors.Asked(None, "Prefect is not there")
+
+    monkeypatch.setattr(successors, "ask", ask)
+    async with story_rig(tmp_path) as rig:
+        monkeypatch.setenv("EVENKEEL_CONFIG", str(rig.config))
+        with _dies_at(rig, LegSide.LONG, IntentKind.OPEN, "store", "confirm", "after"):
+            assert await killed(rig.enter(**SOL_ON_KAMINO))
+        (position,) = rig.desk.store.positions()
+        with monkeypatch.context() as deployed:
+            deployed.setattr(successors, "own_run", lambda: object())
+            assert (await recover.fn()).positions == {position.position_id: "OPEN"}
+        assert asked == [position.position_id]
+        await recover.fn()  # at the command line, and with nothing taken up
+        assert len(asked) == 1
+        assert [one.subject for one in rig.desk.store.alerts(open_only=True)] == [position.position_id]

@@ -12,6 +12,8 @@ import yaml
 from prefect import Flow
 from pydantic import BaseModel
 
+from flows.monitor import MonitorRequest, monitor
+
 ROOT = Path(__file__).resolve().parents[2]
 FILE_KEYS = {"name", "prefect-version", "definitions", "deployments"}
 DEPLOYMENT_KEYS = {
@@ -114,11 +116,13 @@ def test_the_monitor_is_served_without_a_concurrency_limit(monkeypatch: pytest.M
     monkeypatch.setattr("prefect.serve", lambda *what, **how: served.append((what, how)))
     from flows import serve
 
+    monkeypatch.setattr(serve, "resume_watches", lambda: None)
     serve.main()
     ((hosted, *more), options) = served[0]
     assert more == []
     assert hosted.flow_name == "monitor"
     assert hosted.concurrency_limit is None
+    assert monitor.validate_parameters(hosted.parameters) == {"request": MonitorRequest()}
     assert options["pause_on_shutdown"] is False
     assert options["limit"] == serve.AT_ONCE
     source = (ROOT / "flows" / "serve.py").read_text()

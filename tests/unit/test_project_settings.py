@@ -38,16 +38,26 @@ def test_the_example_names_every_setting_of_a_venue() -> None:
 
 
 def alert_kinds() -> set[str]:
-    """First arguments of every `….alert(…)` in the product; of an f-string its fixed words."""
+    """First arguments of every `….alert(…)` in the product: constants, also by name; of an f-string its fixed words."""
     kinds = set()
     for folder in ("flows", "tasks"):
         for path in (ROOT / folder).glob("*.py"):
-            for node in ast.walk(ast.parse(path.read_text())):
+            tree = ast.parse(path.read_text())
+            named = {
+                one.targets[0].id: one.value.value
+                for one in tree.body
+                if isinstance(one, ast.Assign)
+                and isinstance(one.targets[0], ast.Name)
+                and isinstance(one.value, ast.Constant)
+            }
+            for node in ast.walk(tree):
                 if not isinstance(node, ast.Call) or getattr(node.func, "attr", "") != "alert":
                     continue
                 first: Any = node.args[0]
                 if isinstance(first, ast.Constant):
                     kinds.add(str(first.value))
+                elif isinstance(first, ast.Name) and first.id in named:
+                    kinds.add(str(named[first.id]))
                 elif isinstance(first, ast.JoinedStr):
                     fixed = [str(part.value) for part in first.values if isinstance(part, ast.Constant)]
                     kinds.add("".join(fixed).strip())
@@ -57,7 +67,7 @@ def alert_kinds() -> set[str]:
 def test_the_runbook_explains_every_alert_and_every_rule() -> None:
     runbook = (ROOT / "docs" / "runbook.md").read_text()
     kinds = alert_kinds()
-    assert {"leg vanished", "leg resists closing", "short residual"} <= kinds
+    assert {"leg vanished", "leg resists closing", "short residual", "not watched"} <= kinds
     missing = sorted(
         kind for kind in kinds | WATCHED_RULES | {"leg_margin", "delta_drift"} if kind not in runbook
     )

@@ -44,7 +44,7 @@ class Finding(Frozen):
     """One thing on which books and venue did not agree, and what became of it."""
 
     subject: str
-    """`fill`, `funding`, `fee`, `short`, `long`, `foreign position`, `foreign fill` or `checkpoint`."""
+    """`fill`, `funding`, `fee`, `short`, `long`, `foreign position`, `foreign fill` or `late fill`."""
     venue: str
     key: str
     handling: Handling

@@ -19,9 +19,6 @@ from tasks.desk import Desk
 from tasks.marks import COIN
 from tasks.step import step
 
-MAX_INTEREST_APR = Decimal(2)
-"""Interest beyond 200 % a year is not believed: something else moved the amount."""
-HOUR_MS = Decimal(3_600_000)
 SETTLED_MS = 300_000
 """Rows older than this are on all of a venue's servers."""
 HYPERLIQUID, ASGARD = VenueName.HYPERLIQUID.value, VenueName.ASGARD.value
@@ -301,13 +298,13 @@ def _interest(desk: Desk, leg: Leg, view: LegView) -> list[Finding]:
     if not changes or any(one.leg is LegSide.LONG for one in desk.store.unfinished_intents(leg.position_id)):
         return []
     last: Holding = changes[-1].after
-    hours = Decimal(max(0, desk.clock.now_ms() - changes[-1].at_ms)) / HOUR_MS
+    over_ms = desk.clock.now_ms() - changes[-1].at_ms
     found = []
     for what, booked, shown in (
         ("collateral", last.tokens, view.qty),
         ("debt", last.debt_usd, view.debt_usd),
     ):
-        why = interest_finding(booked, shown, hours, MAX_INTEREST_APR)
+        why = interest_finding(booked, shown, over_ms)
         if why is not None:
             found.append(
                 Finding(

@@ -38,11 +38,17 @@ def show_status(result: dict[str, Any]) -> None:
         out.print(f"unfinished: {intent['intent_id']} is {intent['state']}; run `evenkeel recover`")
     show_comparison(result)
     for alert in result["alerts"]:
-        out.print(f"{alert['severity']}: {alert['kind']}: {alert['text']}", style="yellow")
+        out.print(f"{alert['severity']}: {alert_line(alert)}", style="yellow", markup=False)
     for pause in result["pauses"]:
         until = f" until {pause['until']}" if pause["until"] else ""
         out.print(f"paused ({pause['scope']}){until}: {pause['reason']}", style="yellow", markup=False)
     show_breakers(result["breakers"])
+
+
+def alert_line(alert: dict[str, Any]) -> str:
+    """Kind and subject as `evenkeel ack` takes them, then the text."""
+    of = f" ({alert['subject']})" if alert["subject"] else ""
+    return f"{alert['kind']}{of}: {alert['text']}"
 
 
 def show_breakers(rows: list[dict[str, Any]]) -> None:

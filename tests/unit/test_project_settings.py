@@ -13,7 +13,7 @@ from typer.main import get_command
 
 from evenkeel.cli import app
 from evenkeel.settings import Settings, load_settings
-from tasks.watch import WATCHED_RULES
+from tasks.watched import WATCHED_RULES
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ROOT / "evenkeel.example.toml"

@@ -15,6 +15,10 @@ def show_scan(result: dict[str, Any]) -> None:
     """Ranked offers as a table, under the funding rate of now."""
     now = Decimal(result["funding_now_hourly"]) * 876_000
     out.print(f"SOL-PERP funding {now:.2f} % a year now; positive pays the short")
+    if (volatility := result["funding_volatility_annual"]) is not None:
+        rank = result["funding_volatility_rank"]
+        calmer = "" if rank is None else f", as calm or calmer {Decimal(rank):.0%} of the last 90 days"
+        out.print(f"funding volatility {Decimal(volatility):.0%} a year{calmer}")
     columns = [name for name in result["rows"][0] if name != "why"] if result["rows"] else []
     table = Table(*columns, "why", title=f"{result['passed']} of {len(result['rows'])} could be entered")
     for row in result["rows"]:

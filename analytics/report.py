@@ -3,7 +3,6 @@ timeline."""
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -11,7 +10,7 @@ from typing import Any
 
 from pydantic import Field
 from rich import box
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -219,16 +218,6 @@ def _trade_cells(trade: Trade) -> tuple[str, str, str, str, str]:
         f"{trade.price_usd:,.3f}",
         f"{trade.fee_usd:,.3f}",
     )
-
-
-def render_text(report: Report, width: int = 96) -> str:
-    """The report as plain text without colours, `width` columns wide."""
-    console = Console(
-        file=io.StringIO(), width=width, color_system=None, force_terminal=False, legacy_windows=False
-    )
-    with console.capture() as capture:
-        console.print(render_rich(report))
-    return "\n".join(line.rstrip() for line in capture.get().splitlines()) + "\n"
 
 
 def _row(*cells: str) -> str:

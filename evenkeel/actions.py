@@ -13,7 +13,7 @@ from evenkeel.clock import as_datetime
 from evenkeel.errors import OperatorError, Retryable
 from evenkeel.settings import Settings
 from evenkeel.types import Frozen
-from state.ledger_models import Pause
+from state.ledger_models import Alert, Pause
 from state.models import Position
 from state.store import Store
 from strategy.breakers.state import BreakerState
@@ -191,6 +191,14 @@ def resume(settings: Settings, key: str, scope: str | None, reason: str) -> dict
         return {"resumed": [_pause_row(one) for one in admin.resume(settings, store, key, scope, reason)]}
 
 
+def acknowledge(settings: Settings, kind: str, subject: str | None, reason: str) -> dict[str, Any]:
+    """Close alerts that a person has seen. Opens the ledger alone."""
+    from tasks import admin
+
+    with _ledger(settings) as store:
+        return {"acknowledged": [_alert_row(one) for one in admin.acknowledge(store, kind, subject, reason)]}
+
+
 @contextmanager
 def _ledger(settings: Settings) -> Iterator[Store]:
     store = Store.open(settings.database.url, make_clock(settings))
@@ -198,6 +206,18 @@ def _ledger(settings: Settings) -> Iterator[Store]:
         yield store
     finally:
         store.close()
+
+
+def _alert_row(one: Alert) -> dict[str, Any]:
+    at = as_datetime(one.at_ms).isoformat(timespec="seconds")
+    return {
+        "kind": one.kind,
+        "severity": one.severity,
+        "text": one.text,
+        "subject": one.subject,
+        "since": at,
+        "times": one.times,
+    }
 
 
 def _pause_row(one: Pause) -> dict[str, Any]:
@@ -260,10 +280,7 @@ async def status(settings: Settings) -> dict[str, Any]:
                 {"intent_id": one.intent_id, "state": one.state, "venue": one.venue, "kind": one.kind}
                 for one in store.unfinished_intents()
             ],
-            "alerts": [
-                {"kind": one.kind, "severity": one.severity, "text": one.text, "subject": one.subject}
-                for one in store.alerts(open_only=True)
-            ],
+            "alerts": [_alert_row(one) for one in store.alerts(open_only=True)],
             "pauses": [_pause_row(one) for one in store.active_pauses()],
             "breakers": [_breaker_row(one) for one in await guards.breaker_states(desk)],
         } | _comparison(comparison)

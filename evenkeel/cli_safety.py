@@ -1,4 +1,4 @@
-"""The commands of an emergency: pause, resume, flatten, and the admin key. None of them needs Prefect."""
+"""The commands of an emergency and after it: pause, resume, flatten, ack, and the admin key. None of them needs Prefect."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Annotated, Any, Protocol
 import typer
 
 from evenkeel.errors import OperatorError
-from evenkeel.screens import out
+from evenkeel.screens import alert_line, out
 from evenkeel.settings import Settings
 
 KEY_VARIABLE = "EVENKEEL_ADMIN_KEY"
@@ -87,6 +87,24 @@ def add_to(app: typer.Typer, settings: Callable[[], Settings], emit: Emit, fail:
                 out.print(f"resumed ({one['scope']}): {one['reason']}", markup=False)
             if not body["resumed"]:
                 out.print("nothing was paused")
+
+        emit(as_json, body, human)
+
+    @app.command()
+    def ack(
+        kind: Annotated[str, typer.Argument(help="The alert's kind as `evenkeel status` shows it.")],
+        subject: Annotated[str | None, typer.Option(help="What it is about; empty: all of the kind.")] = None,
+        reason: Annotated[str, typer.Option(help="Kept in the audit log.")] = "",
+        as_json: JsonFlag = False,
+    ) -> None:
+        """Close alerts that you have seen and that are news, not a condition. Needs no key; who did it is in the audit log."""
+        from evenkeel import actions
+
+        body = actions.acknowledge(settings(), kind, subject, reason)
+
+        def human() -> None:
+            for one in body["acknowledged"]:
+                out.print(f"acknowledged {alert_line(one)}", markup=False, soft_wrap=True)
 
         emit(as_json, body, human)
 

@@ -114,6 +114,10 @@ def use_prefect(api_url: str, home: Path) -> None:
     os.environ["PREFECT_HOME"] = str(home.resolve())
 
 
+assumed: set[str] = set()
+"""Settings that this command chose for itself, because its environment says nothing of them: other processes' may not."""
+
+
 def point_prefect_at(api_url: str) -> None:
     """For a command at the terminal. Call before anything imports Prefect, which reads its settings once: later it would
     start a server of its own. An empty URL leaves what the environment says.
@@ -121,7 +125,9 @@ def point_prefect_at(api_url: str) -> None:
     if api_url:
         os.environ["PREFECT_API_URL"] = api_url
     for key, value in (CLIENT_SETTINGS | {"PREFECT_CLIENT_MAX_RETRIES": "1"}).items():
-        os.environ.setdefault(key, value)
+        if key not in os.environ:
+            os.environ[key] = value
+            assumed.add(key)
 
 
 def prefect_answers(api_url: str, timeout_s: float = 2.0) -> bool:

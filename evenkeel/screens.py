@@ -15,6 +15,10 @@ def show_scan(result: dict[str, Any]) -> None:
     """Ranked offers as a table, under the funding rate of now."""
     now = Decimal(result["funding_now_hourly"]) * 876_000
     out.print(f"SOL-PERP funding {now:.2f} % a year now; positive pays the short")
+    if (volatility := result["funding_volatility_annual"]) is not None:
+        rank = result["funding_volatility_rank"]
+        calmer = "" if rank is None else f", as calm or calmer {Decimal(rank):.0%} of the last 90 days"
+        out.print(f"funding volatility {Decimal(volatility):.0%} a year{calmer}")
     columns = [name for name in result["rows"][0] if name != "why"] if result["rows"] else []
     table = Table(*columns, "why", title=f"{result['passed']} of {len(result['rows'])} could be entered")
     for row in result["rows"]:
@@ -38,11 +42,17 @@ def show_status(result: dict[str, Any]) -> None:
         out.print(f"unfinished: {intent['intent_id']} is {intent['state']}; run `evenkeel recover`")
     show_comparison(result)
     for alert in result["alerts"]:
-        out.print(f"{alert['severity']}: {alert['kind']}: {alert['text']}", style="yellow")
+        out.print(f"{alert['severity']}: {alert_line(alert)}", style="yellow", markup=False)
     for pause in result["pauses"]:
         until = f" until {pause['until']}" if pause["until"] else ""
         out.print(f"paused ({pause['scope']}){until}: {pause['reason']}", style="yellow", markup=False)
     show_breakers(result["breakers"])
+
+
+def alert_line(alert: dict[str, Any]) -> str:
+    """Kind and subject as `evenkeel ack` takes them, then the text."""
+    of = f" ({alert['subject']})" if alert["subject"] else ""
+    return f"{alert['kind']}{of}: {alert['text']}"
 
 
 def show_breakers(rows: list[dict[str, Any]]) -> None:

@@ -11,7 +11,7 @@ from strategy.scoring import Opportunity
 from tasks.artifacts import show_table
 from tasks.choose import Wish, check_wish, rank_offers
 from tasks.desk import Desk
-from tasks.market import read_market
+from tasks.market import read_market, volatility_rank
 
 
 class ScanRequest(BaseModel):
@@ -30,6 +30,10 @@ class ScanResult(Frozen):
     at_ms: int
     funding_now_hourly: str
     funding_predicted_hourly: str | None
+    funding_volatility_annual: str | None
+    """Hourly standard deviation × 8760 (deviation 5), of the hours that are scored."""
+    funding_volatility_rank: str | None
+    """Share of the last 90 days that was as calm, or calmer."""
     passed: int
     rows: list[dict[str, str]]
 
@@ -40,12 +44,16 @@ async def scan_markets(desk: Desk, request: ScanRequest) -> ScanResult:
     check_wish(desk, wish)
     market = await read_market(desk)
     ranked = rank_offers(desk, market, wish)
+    volatility = market.funding_volatility_annual
+    rank = await volatility_rank(desk, volatility)
     return ScanResult(
         at_ms=market.at_ms,
         funding_now_hourly=f"{market.funding_now_hourly:f}",
         funding_predicted_hourly=(
             None if market.funding_predicted_hourly is None else f"{market.funding_predicted_hourly:f}"
         ),
+        funding_volatility_annual=None if volatility is None else f"{volatility:.4f}",
+        funding_volatility_rank=None if rank is None else f"{rank:.4f}",
         passed=sum(1 for one in ranked if one.passed),
         rows=[row(one) for one in ranked],
     )

@@ -27,7 +27,7 @@ from evenkeel.errors import OperatorError, Retryable
 from flows.running import ledger_for_run
 from state.store import Store
 from tasks.choose import LIVE
-from tasks.watch import alarm_unwatched
+from tasks.watched import alarm_unwatched
 
 log = logging.getLogger("evenkeel.monitor")
 SERVED = "monitor/served"

@@ -64,6 +64,7 @@ Truth of the venues
 
 Watch
     alert(kind, severity, text, subject="") -> (Alert, is_new) · ack_alert(kind, subject="")
+    acknowledge(kind, subject, note) -> [Alert]                   by a person, with a line in the audit log
     alerts(open_only=False, since_ms=None)
     pause(scope, reason, until_ms=None) · resume(scope, reason=None) · active_pauses(scope=None)
     breach_start(position_id, kind, leg=None, fence=None) -> Breach   `since_ms` of the running one stands

@@ -195,10 +195,6 @@ class Attempt(Row):
     evidence: str | None = word(default=None)
     resolved_ms: int | None = ms(default=None)
 
-    @property
-    def is_dead(self) -> bool:
-        return self.outcome is AttemptOutcome.REJECTED
-
 
 class AttemptTable(Attempt, table=True):
     __tablename__ = "attempts"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from evenkeel.clock import Clock
+from state.acknowledgements import Acknowledgements
 from state.engine import check_schema, make_engine, parse_url, upgrade
 from state.intents import Intents
 from state.leases import Leases
@@ -12,7 +13,7 @@ from state.truth import Truth
 from state.watch import Watch
 
 
-class Store(Positions, Intents, Leases, Ledger, Truth, Watch):
+class Store(Positions, Intents, Leases, Ledger, Truth, Watch, Acknowledgements):
     """Synchronous and short: each call is one transaction, and is called directly from async code."""
 
     @classmethod

@@ -35,20 +35,6 @@ def naked_stop(price_usd: Decimal | None, reference_price_usd: Decimal, limits: 
     )
 
 
-def within_reference(price_usd: Decimal | None, reference_price_usd: Decimal, limits: RiskLimits) -> Check:
-    """The price has not left its pre-flight reference by more than 0.5 % either way (spec 5.1.1)."""
-    name = "reference price"
-    if price_usd is None or price_usd <= 0:
-        return Check(name=name, ok=False, reason="price is missing")
-    deviation = abs(price_usd - reference_price_usd) / reference_price_usd
-    return Check(
-        name=name,
-        ok=deviation <= limits.max_price_deviation,
-        reason=f"price {usd(price_usd)} is {pct(deviation, 3)} from reference {usd(reference_price_usd)}, "
-        f"limit {pct(limits.max_price_deviation, 3)}",
-    )
-
-
 class ShortStep(StrEnum):
     TRY = "try"
     UNWIND = "unwind"

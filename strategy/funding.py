@@ -38,18 +38,6 @@ def annual(rate_hourly: Decimal) -> Decimal:
     return rate_hourly * HOURS_PER_YEAR
 
 
-def short_receives(rate_hourly: Decimal) -> bool:
-    """True when the short is paid. A rate of exactly zero pays nobody."""
-    return rate_hourly > 0
-
-
-def payment_usd(signed_size: Decimal, oracle_price_usd: Decimal, rate_hourly: Decimal) -> Decimal:
-    """Cash flow *to the account* at one settlement: `−szi × oracle × rate` (szi below zero for a short).
-    Income positive.
-    """
-    return -signed_size * oracle_price_usd * rate_hourly
-
-
 def apr_from_apy(apy: Decimal) -> Decimal:
     """Simple yearly rate that compounds (continuously) to `apy`: `ln(1 + apy)`. 0.0513 → 0.0500.
 
@@ -59,8 +47,3 @@ def apr_from_apy(apy: Decimal) -> Decimal:
     if apy <= -1:
         raise ValueError(f"an APY of {apy} loses everything: it has no simple equivalent")
     return (1 + apy).ln()
-
-
-def apy_from_apr(apr: Decimal) -> Decimal:
-    """Inverse of `apr_from_apy`: `exp(apr) − 1`. 0.05 → 0.0513."""
-    return apr.exp() - 1

@@ -1,16 +1,15 @@
 """One number for the danger of either leg: the adverse price move, as a fraction of the present price, that
 liquidates it.
 
-Sources: Hyperliquid https://hyperliquid.gitbook.io/hyperliquid-docs/trading/liquidations; Asgard
-`healthFactor` https://github.com/asgardfi/api-docs; deviation 9. Zero or less means that the leg can be
-liquidated now.
+The venues say it of what is held; here is the short's before it is, and the limits that follow from the distance at
+entry. Source: https://hyperliquid.gitbook.io/hyperliquid-docs/trading/liquidations; deviation 9. Zero or less means that
+the leg can be liquidated now.
 """
 
 from __future__ import annotations
 
 from decimal import Decimal
 
-from evenkeel.errors import OperatorError
 from evenkeel.types import LegSide
 from strategy.limits import RiskLimits
 
@@ -23,42 +22,6 @@ def short_distance(margin_fraction: Decimal, maintenance_rate: Decimal = SOL_MAI
     maintenance rate.
     """
     return (margin_fraction - maintenance_rate) / (1 + maintenance_rate)
-
-
-def short_liquidation_price_usd(
-    mark_price_usd: Decimal, margin_fraction: Decimal, maintenance_rate: Decimal = SOL_MAINTENANCE_RATE
-) -> Decimal:
-    """Mark price at which a lone cross short is liquidated."""
-    return mark_price_usd * (1 + short_distance(margin_fraction, maintenance_rate))
-
-
-def long_distance_from_ltv(ltv: Decimal, liquidation_threshold: Decimal) -> Decimal:
-    """Fall that liquidates collateral against a stablecoin debt: `1 − LTV / LT`."""
-    if liquidation_threshold <= 0:
-        raise ValueError(f"liquidation threshold {liquidation_threshold} must be above 0")
-    return 1 - ltv / liquidation_threshold
-
-
-def long_distance_at_leverage(leverage: Decimal, liquidation_threshold: Decimal) -> Decimal:
-    """As `long_distance_from_ltv`, for a position of this leverage: LTV = 1 − 1 / L. Infinite leverage (no
-    equity left) is LTV 1.
-    """
-    if leverage < 1:
-        raise ValueError(f"leverage {leverage} is below 1")
-    return long_distance_from_ltv(1 - 1 / leverage, liquidation_threshold)
-
-
-def long_distance_from_health(health_factor_percent: Decimal) -> Decimal:
-    """Asgard's `healthFactor` is a *percentage*: 40.94 means that the market may fall 40.94 %.
-
-    Raises OperatorError outside 0..100: the unit would have changed, and every limit with it.
-    """
-    if not 0 <= health_factor_percent <= 100:
-        raise OperatorError(
-            f"Asgard healthFactor {health_factor_percent} lies outside 0 to 100 percent: its unit "
-            "has changed. Compare it with the position's balances before anything else is done."
-        )
-    return health_factor_percent / 100
 
 
 def reference_distance(entry_distance: Decimal, limits: RiskLimits) -> Decimal:

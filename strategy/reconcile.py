@@ -13,10 +13,12 @@ from enum import StrEnum
 from evenkeel.types import Fill, Frozen
 
 ZERO = Decimal(0)
-HOURS_PER_YEAR = Decimal(8760)
+HOUR_MS, HOURS_PER_YEAR = Decimal(3_600_000), Decimal(8760)
 ROUNDING = Decimal("0.9999999")
 """A lender rounds what it shows of a deposit by a few base units."""
 DUST_USD = Decimal("0.00001")
+MAX_INTEREST_APR = Decimal(2)
+"""Interest beyond 200 % a year is not believed: something else moved the amount."""
 SECOND_MS = 1_000
 """A transaction is stamped with the whole second of its block: a seizure is stamped likewise, and goes first in a tie."""
 BLOCK_TIME_MS = 2 * SECOND_MS
@@ -44,7 +46,7 @@ class Finding(Frozen):
     """One thing on which books and venue did not agree, and what became of it."""
 
     subject: str
-    """`fill`, `funding`, `fee`, `short`, `long`, `foreign position`, `foreign fill` or `checkpoint`."""
+    """`fill`, `funding`, `fee`, `short`, `long`, `foreign position`, `foreign fill` or `late fill`."""
     venue: str
     key: str
     handling: Handling
@@ -153,6 +155,11 @@ class Holding(Frozen):
 
     tokens: Decimal
     debt_usd: Decimal
+
+    def follows(self, before: Holding, over_ms: int) -> bool:
+        """Whether it can be what that became by interest alone."""
+        pairs = ((before.tokens, self.tokens), (before.debt_usd, self.debt_usd))
+        return all(interest_finding(was, now, over_ms) is None for was, now in pairs)
 
     def has_lost(self, since: Holding) -> bool:
         """Interest only grows: less than before means that something was taken."""
@@ -263,9 +270,10 @@ def from_balances(since: Holding, now: Holding, at_ms: int, ref: str) -> Seized:
     )
 
 
-def interest_finding(booked: Decimal, shown: Decimal, hours: Decimal, max_apr: Decimal) -> str | None:
-    """Why an amount cannot be `booked` plus interest of at most `max_apr` (simple, yearly) over `hours`; None: it can."""
-    most = booked * (1 + max_apr * hours / HOURS_PER_YEAR) + DUST_USD
+def interest_finding(booked: Decimal, shown: Decimal, over_ms: int) -> str | None:
+    """Why an amount cannot be `booked` plus interest of at most MAX_INTEREST_APR over that time; None: it can."""
+    hours = max(0, over_ms) / HOUR_MS
+    most = booked * (1 + MAX_INTEREST_APR * hours / HOURS_PER_YEAR) + DUST_USD
     if booked * ROUNDING - DUST_USD <= shown <= most:
         return None
     return f"{shown:f} is shown, {booked:f} is booked; {hours:.1f} h of interest make at most {most:.6f}"

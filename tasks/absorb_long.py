@@ -28,6 +28,8 @@ GONE_FOR_MS = 10_000
 BEHIND_MS = 60_000
 """By how much what Asgard shows may be behind the chain."""
 SECOND_LOOK_S = 2.0
+BELIEVED = "believed"
+"""In the leg's detail: what was shown when a loss that nothing explains was taken into the books."""
 
 
 class Absorbed(Frozen):
@@ -81,11 +83,23 @@ async def absorb_long(
         found = explain_long(changes, now, [*seizures, guess])
     if not found.unexplained:
         return await _long_seized(desk, position, leg, found.placed, now, fence)
-    if not leg.is_open:
+    if not leg.is_open or _is_known(leg, changes[-1], now, desk.clock.now_ms()):
         return Absorbed(leg=leg, finding=_unexplained(position, leg, found.unexplained))
     if now.tokens == 0 and not patient:
         raise Retryable(f"Asgard does not show the long of {position.position_id}: {found.unexplained}")
     return await _long_unexplained(desk, position, leg, now, found.unexplained, fence)
+
+
+def _is_known(leg: Leg, changed: BookedChange, now: Holding, now_ms: int) -> bool:
+    """The gap has been believed and told already, and since then, or since our last change after it, only interest came."""
+    seen = leg.detail.get(BELIEVED)
+    if seen is None:
+        return False
+    believed = Holding(tokens=Decimal(seen["tokens"]), debt_usd=Decimal(seen["debt_usd"]))
+    last = BookedChange(at_ms=int(seen["at_ms"]), before=believed, after=believed)
+    if changed.at_ms > last.at_ms:
+        last = changed
+    return now.follows(last.after, now_ms - last.at_ms)
 
 
 def booked_changes(desk: Desk, position_id: str) -> list[BookedChange]:
@@ -180,7 +194,7 @@ async def _long_unexplained(
 ) -> Absorbed:
     """No event explains it. One that is gone ends when it has shown nothing for a while and long after our last change
     (Asgard reads the chain through servers of its own, which may be behind); one that is smaller is believed when a
-    second look says the same. Either way a person is told, and the account keeps the gap open.
+    second look says the same, and is then known. Either way a person is told, and the account keeps the gap open.
     """
     if now.tokens == 0:
         await _insist_that_it_is_gone(desk, position, leg)
@@ -188,15 +202,19 @@ async def _long_unexplained(
         desk.store.alert("leg vanished", Severity.CRITICAL, text, subject=position.position_id)
         left = desk.store.close_leg(position.position_id, LegSide.LONG, note=text, fence=fence)
         return Absorbed(leg=left, finding=to_act_on("long", "asgard", leg.ref, text, position.position_id))
-    if now.tokens == leg.qty:  # known already
-        return Absorbed(leg=leg, finding=_unexplained(position, leg, why))
     await desk.clock.sleep(SECOND_LOOK_S)
     again = holding_of(await desk.long.live(int(leg.protocol or 0), leg.ref))
     if again.has_lost(now) or now.has_lost(again):
         raise Retryable(f"Asgard shows the long of {position.position_id} differently each time: {why}")
     text = f"the long leg of {position.position_id} shrank and nothing explains it: {why}"
     desk.store.alert("leg reduced", Severity.CRITICAL, text, subject=position.position_id)
-    left = desk.store.put_leg(leg.model_copy(update={"qty": now.tokens}), fence=fence)
+    believed = {
+        "tokens": str(now.tokens),
+        "debt_usd": str(now.debt_usd),
+        "at_ms": desk.clock.now_ms(),
+    }
+    smaller = leg.model_copy(update={"qty": now.tokens, "detail": leg.detail | {BELIEVED: believed}})
+    left = desk.store.put_leg(smaller, fence=fence)
     return Absorbed(leg=left, finding=to_act_on("long", "asgard", leg.ref, text, position.position_id))
 
 

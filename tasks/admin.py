@@ -1,4 +1,5 @@
-"""Pause and resume with an admin key, which is not a trading key: no venue is asked and no venue key is needed."""
+"""Pause and resume with an admin key, which is not a trading key, and acknowledge alerts: no venue is asked, and no key of
+one is needed."""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ import socket
 from evenkeel.errors import OperatorError, Retryable
 from evenkeel.settings import Settings
 from evenkeel.types import VenueName
-from state.ledger_models import Pause, Severity
+from state.ledger_models import Alert, Pause, Severity
 from state.store import Store
 
 ENTRIES, ALL = "entries", "all"
@@ -71,6 +72,22 @@ def resume(settings: Settings, store: Store, key: str, scope: str | None, reason
             one.scope, one.reason, note=f"{_who()}: {reason or 'no reason given'}; was: {one.reason}"
         )
     return running
+
+
+def acknowledge(store: Store, kind: str, subject: str | None, reason: str = "") -> list[Alert]:
+    """A person has seen these alerts. Raises OperatorError, naming what is open, where there is none such. Needs no key: it
+    halts and starts nothing, and one whose condition still holds is raised again.
+    """
+    closed = store.acknowledge(kind, subject, f"{_who()}: {reason.strip() or 'no reason given'}")
+    if closed:
+        return closed
+    names = dict.fromkeys(f"{row.kind} ({row.subject})" for row in store.alerts(open_only=True))
+    which = f"{kind!r}" if subject is None else f"{kind!r} of {subject!r}"
+    raise OperatorError(
+        f"no open alert is {which}; open are: {', '.join(names)}"
+        if names
+        else f"no open alert is {which}: none is open"
+    )
 
 
 def _check(settings: Settings, store: Store, key: str, doing: str) -> None:

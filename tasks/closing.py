@@ -10,12 +10,11 @@ from strategy.decisions import Urgency
 from tasks.absorb_long import absorb_long
 from tasks.collect import collect_everything
 from tasks.desk import Desk
-from tasks.entry import UNRESOLVED
 from tasks.intents import NotDone, StillUnknown
 from tasks.legs import close_long, close_short
 from tasks.marks import COIN
 from tasks.step import step
-from tasks.watch import NOT_WATCHED
+from tasks.watched import RESISTS, end_watch
 
 ROUNDS = 4
 """Passes over both legs in one run; a position that is not flat by then stays CLOSING and is taken up again."""
@@ -87,7 +86,7 @@ def _judge(desk: Desk, position: Position, side: LegSide, ending: object) -> Leg
     if (leg is None or not leg.is_open) and not isinstance(ending, StillUnknown):
         return LegClosing(flat=True)
     reason = ending.reason if isinstance(ending, (NotDone, StillUnknown)) else "only part of it is closed"
-    desk.store.alert(f"{side} leg resists closing", Severity.CRITICAL, reason, subject=position.position_id)
+    desk.store.alert(f"{side} {RESISTS}", Severity.CRITICAL, reason, subject=position.position_id)
     return LegClosing(flat=False, reason=reason)
 
 
@@ -127,10 +126,7 @@ async def settle(desk: Desk, position: Position, fence: Fence) -> Position:
     desk.store.set_facts(position.position_id, {"after": after}, fence=fence)
     held = desk.store.legs(position.position_id)
     to = PositionStatus.CLOSED if held else PositionStatus.FAILED
-    for side in LegSide:
-        desk.store.ack_alert(f"{side} leg resists closing", subject=position.position_id)
-    for kind in (UNRESOLVED, NOT_WATCHED):
-        desk.store.ack_alert(kind, subject=position.position_id)
+    end_watch(desk, position.position_id, fence)
     return desk.store.move_position(
         position.position_id, position.status, to, note=position.close_reason or "", fence=fence
     )

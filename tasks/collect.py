@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from evenkeel.errors import Bug
 from evenkeel.types import Fill, Frozen, FundingPayment, LegSide, PositionStatus
+from state.ledger_models import Severity
 from state.models import Intent, Position
+from strategy.reconcile import Finding, Handling
 from tasks.choose import LIVE
 from tasks.desk import Desk
 from tasks.market import read_market
@@ -13,6 +15,9 @@ from tasks.step import step
 
 OVERLAP_MS = 2 * 3_600_000
 """Asked for again each time, so that a settlement stamped late or shown late is not missed."""
+
+FOREIGN_FILL, LATE_FILL = "foreign fill", "late fill"
+"""Alerts of fills that were booked and belong to no live position."""
 
 
 class Collected(Frozen):
@@ -51,12 +56,11 @@ async def book_funding(desk: Desk, since_ms: int) -> tuple[list[FundingPayment],
 
 
 class BookedFills(Frozen):
-    """What the venue lists, and what of it had to be brought in: of ours with its owner, and of strangers."""
+    """What the venue lists, how many rows had to be brought in, and which of them a person was told of."""
 
     listed: tuple[Fill, ...]
     new: int
-    late: tuple[tuple[Fill, str], ...]
-    foreign: tuple[Fill, ...]
+    told: tuple[Finding, ...] = ()
 
 
 @step("collect fills", retries=3, tags=("collect",))
@@ -72,30 +76,61 @@ async def book_fills(desk: Desk, since_ms: int) -> BookedFills:
     """Book what is missing since then: with its owner where an order of ours explains it, else as nobody's.
 
     What the venue took from the short of a live position, and orders that are still followed, are left to those who
-    change the leg with them: here they get no owner yet.
+    change the leg with them: here they get no owner yet. A fill of a position that has ended, and one of a stranger, is
+    told before it is booked: once it is known, nobody would come upon it again.
     """
     listed = [one for one in await desk.short.executions(since_ms) if one.fill.asset == COIN]
-    fills = [one.fill for one in listed]
+    fills = tuple(one.fill for one in listed)
     forced = {one.fill.fill_id for one in listed if one.forced}
     known = {row.fill_id for row in desk.store.fills(since_ms)}
     missing = [fill for fill in fills if fill.fill_id not in known]
     if not missing:
-        return BookedFills(listed=tuple(fills), new=0, late=(), foreign=())
+        return BookedFills(listed=fills, new=0)
     orders = _orders(desk)
     held = {position.position_id for position in desk.store.positions(LIVE)}
-    late: list[tuple[Fill, str]] = []
-    foreign: list[Fill] = []
+    told: list[Finding] = []
     new = 0
     for fill in missing:
         intent = orders.get(fill.order_ref or "")
         if intent is not None and intent.position_id not in held:
+            told.append(_tell(desk, _late(fill, intent.position_id)))
             new += desk.store.record_fills([fill], intent.position_id, intent.intent_id, LegSide.SHORT)
-            late.append((fill, intent.position_id))
             continue
-        new += desk.store.record_fills([fill])
         if intent is None and fill.fill_id not in forced:
-            foreign.append(fill)
-    return BookedFills(listed=tuple(fills), new=new, late=tuple(late), foreign=tuple(foreign))
+            told.append(_tell(desk, _stranger(fill)))
+        new += desk.store.record_fills([fill])
+    return BookedFills(listed=fills, new=new, told=tuple(told))
+
+
+def _tell(desk: Desk, found: Finding) -> Finding:
+    """Raise the alert that is named like the finding's subject. It stays open: it is news for a person."""
+    severity = Severity.CRITICAL if found.critical else Severity.WARNING
+    desk.store.alert(found.subject, severity, found.text, subject=f"{found.venue} {found.key}")
+    return found
+
+
+def _stranger(fill: Fill) -> Finding:
+    text = f"{fill.side} {fill.qty:f} {fill.asset} at {fill.price_usd:f} ({fill.fill_id}) is no order of ours"
+    return Finding(
+        subject=FOREIGN_FILL, venue=fill.venue.value, key=fill.fill_id, handling=Handling.ALARM, text=text
+    )
+
+
+def _late(fill: Fill, owner: str) -> Finding:
+    """A fill of an order of ours after its position has ended: an order that was called dead was not."""
+    text = (
+        f"fill {fill.fill_id} ({fill.side} {fill.qty:f} {fill.asset}) belongs to {owner}, which has ended, and was booked "
+        "only now"
+    )
+    return Finding(
+        subject=LATE_FILL,
+        venue=fill.venue.value,
+        key=fill.fill_id,
+        handling=Handling.ALARM,
+        text=text,
+        position_id=owner,
+        critical=True,
+    )
 
 
 def _orders(desk: Desk) -> dict[str, Intent]:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from tasks.marks import Mark
 
 LEASE_MS = 30_000
+"""How long a lease of another host's dead process stands; renewed every second, so that a living one keeps it."""
 _LIFE = uuid.uuid4().hex[:8]
 """Tells this program's life from an earlier one that had the same process number, as in a restarted container."""
 
@@ -132,7 +133,7 @@ class Desk:
             await asyncio.sleep(1.0)
             try:
                 self.store.renew(fence, LEASE_MS)
-            except Retryable:  # the database is busy: there are more than a hundred tries left
+            except Retryable:  # busy: within LEASE_MS that is some thirty tries, three where each waits out the ledger's 10 s
                 continue
             except LostRace:  # whatever is written next with this fence says so
                 return

@@ -24,7 +24,7 @@ from tasks.intents import NotDone, StillUnknown, carry_out
 from tasks.legs import finish_started, perp_order, plan, plan_step
 from tasks.marks import COIN, read_mark
 from tasks.step import patiently, step
-from tasks.watch import NOT_WATCHED
+from tasks.watched import RESIDUAL, UNRESOLVED, end_watch
 
 ORDER_PATIENCE_S = 20.0
 """An order is dead 15 s after it was signed, if the venue can be asked; while the long is naked nobody waits longer."""
@@ -128,7 +128,7 @@ async def hedge(desk: Desk, position: Position, fence: Fence) -> Hedge:
             )
             if wanted.step is not TopUpStep.ORDER:
                 if wanted.alert:
-                    desk.store.alert("short residual", Severity.WARNING, wanted.reason, position.position_id)
+                    desk.store.alert(RESIDUAL, Severity.WARNING, wanted.reason, position.position_id)
                 return Hedge(complete=True, reason=wanted.reason)
         if decision.step is ShortStep.UNWIND or price is None:
             return Hedge(complete=False, reason=decision.reason)
@@ -216,10 +216,6 @@ async def remember_entry_distances(desk: Desk, position: Position, fence: Fence)
     desk.store.set_facts(position.position_id, {"entry_distance": distances}, fence=fence)
 
 
-UNRESOLVED = "entry unresolved"
-"""The alert of an entry that is neither open nor given up."""
-
-
 def alarm_unresolved(desk: Desk, position_id: str, why: str) -> None:
     """Tell a person once; the alert ends with the entry."""
     text = f"{position_id} may hold a leg and is not open yet: {why}; `evenkeel recover` or `evenkeel monitor` goes on"
@@ -238,8 +234,7 @@ async def mark_open(desk: Desk, position: Position, why: str, fence: Fence) -> P
 @step("abandon the entry", tags=("ledger",))
 async def abandon(desk: Desk, position: Position, why: str, fence: Fence) -> Position:
     """Nothing was ever held: the entry ends as if it had not been tried."""
-    for kind in (UNRESOLVED, NOT_WATCHED):
-        desk.store.ack_alert(kind, subject=position.position_id)
+    end_watch(desk, position.position_id, fence)
     return desk.store.move_position(
         position.position_id,
         PositionStatus.OPENING,

@@ -7,7 +7,8 @@ from decimal import Decimal
 
 import pandas as pd
 
-from analytics.funding import hourly_series, volatility_annual
+from analytics.funding import hourly_series, volatility_annual, volatility_quantile
+from evenkeel.errors import Retryable, VenueRefused
 from evenkeel.types import Frozen
 from state.ledger_models import PriceSnapshot, RateSnapshot
 from strategy.funding import apr_from_apy, hourly_rate_from_premium
@@ -16,11 +17,13 @@ from tasks.marks import COIN
 from tasks.step import step
 from venues.asgard.mints import LONG_ASSETS, TOKENS, USDC
 from venues.asgard.models import LiquiditySource, Strategy
-from venues.hyperliquid.market import PerpContext
+from venues.hyperliquid.market import FundingHour, PerpContext
 
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
 YEAR_MS = 8760 * HOUR_MS
+RANKED_HOURS = 90 * 24
+"""Of funding, against which the volatility of now is ranked: five pages of the venue's list."""
 MIN_STAKING_SPAN_MS = 10 * DAY_MS
 """Rewards come once an epoch (a day or two), so a yield measured over less is mostly rounding."""
 
@@ -74,10 +77,7 @@ async def read_market(desk: Desk) -> MarketView:
     )
     rates = await redemption_rates(desk)
     volatility = volatility_annual(
-        hourly_series(
-            pd.Series([row.time_ms for row in history]),
-            pd.Series([float(row.rate_hourly) for row in history], dtype=float),
-        ),
+        _series(history),
         lookback_hours=settings.funding_lookback_hours,
         min_hours=settings.min_funding_history_hours,
     )
@@ -95,6 +95,35 @@ async def read_market(desk: Desk) -> MarketView:
     )
     keep_market(desk, view)
     return view
+
+
+@step("put the volatility in context", retries=1, tags=("read",))
+async def volatility_rank(desk: Desk, volatility: Decimal | None) -> Decimal | None:
+    """Share of the last months in which the funding was as calm as now, or calmer (deviation 5); None: cannot be told.
+
+    For a person to weigh: no decision waits for it, so that a venue that does not answer is none of its concern.
+    """
+    if volatility is None:
+        return None
+    settings = desk.settings.strategy
+    try:
+        history = await desk.short.market.funding_history(COIN, hours=RANKED_HOURS)
+    except (Retryable, VenueRefused):
+        return None
+    rank = volatility_quantile(
+        _series(history),
+        float(volatility),
+        lookback_hours=settings.funding_lookback_hours,
+        min_hours=settings.min_funding_history_hours,
+    )
+    return None if rank is None else Decimal(str(rank))
+
+
+def _series(history: list[FundingHour]) -> pd.Series:
+    return hourly_series(
+        pd.Series([row.time_ms for row in history]),
+        pd.Series([float(row.rate_hourly) for row in history], dtype=float),
+    )
 
 
 async def redemption_rates(desk: Desk) -> dict[str, Decimal]:

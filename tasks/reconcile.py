@@ -19,24 +19,19 @@ from tasks.desk import Desk
 from tasks.marks import COIN
 from tasks.step import step
 
-MAX_INTEREST_APR = Decimal(2)
-"""Interest beyond 200 % a year is not believed: something else moved the amount."""
-HOUR_MS = Decimal(3_600_000)
 SETTLED_MS = 300_000
 """Rows older than this are on all of a venue's servers."""
 HYPERLIQUID, ASGARD = VenueName.HYPERLIQUID.value, VenueName.ASGARD.value
 ALARMS = {
     "foreign position": "foreign position",
-    "foreign fill": "foreign fill",
     "fill": "books differ",
     "funding": "books differ",
     "fee": "books differ",
     "short": "books differ",
     "long": "books differ",
 }
-"""Kind of the alert by what a finding is about."""
-ONCE = ("foreign fill",)
-"""A fill is told once; the others stay open for as long as they are found."""
+"""Kind of the alert by what a finding is about: it stays open for as long as that is found. Other findings have been told
+where they were booked."""
 
 
 class Reconciled(Frozen):
@@ -136,8 +131,7 @@ async def _hyperliquid(desk: Desk) -> _Report:
     if start_ms is None:
         return _Report(rows=0, findings=tuple(findings))
     booked = await book_fills(desk, start_ms)
-    findings += [_stranger(fill) for fill in booked.foreign]
-    findings += [_late(desk, fill, owner) for fill, owner in booked.late]
+    findings += booked.told
     differences = compare_fills(_settled_rows(desk, start_ms, booked.listed), booked.listed)
     rows = len(booked.listed)
     try:
@@ -197,32 +191,6 @@ def _foreign(view: LegView) -> Finding:
     )
     return Finding(
         subject="foreign position", venue=view.venue.value, key=view.ref, handling=Handling.ALARM, text=text
-    )
-
-
-def _stranger(fill: Fill) -> Finding:
-    text = f"{fill.side} {fill.qty:f} {fill.asset} at {fill.price_usd:f} ({fill.fill_id}) is no order of ours"
-    return Finding(
-        subject="foreign fill",
-        venue=HYPERLIQUID,
-        key=fill.fill_id,
-        handling=Handling.ALARM,
-        text=text,
-    )
-
-
-def _late(desk: Desk, fill: Fill, owner: str) -> Finding:
-    """A fill of an order of ours that its intent did not book. A position that has ended must not gain one in silence."""
-    ended = desk.store.position(owner).closed_ms is not None
-    text = f"fill {fill.fill_id} ({fill.side} {fill.qty:f} {fill.asset}) belongs to {owner} and was booked only now"
-    return Finding(
-        subject="fill",
-        venue=HYPERLIQUID,
-        key=fill.fill_id,
-        handling=Handling.ALARM if ended else Handling.EXPLAINED,
-        text=text,
-        position_id=owner,
-        critical=ended,
     )
 
 
@@ -330,13 +298,13 @@ def _interest(desk: Desk, leg: Leg, view: LegView) -> list[Finding]:
     if not changes or any(one.leg is LegSide.LONG for one in desk.store.unfinished_intents(leg.position_id)):
         return []
     last: Holding = changes[-1].after
-    hours = Decimal(max(0, desk.clock.now_ms() - changes[-1].at_ms)) / HOUR_MS
+    over_ms = desk.clock.now_ms() - changes[-1].at_ms
     found = []
     for what, booked, shown in (
         ("collateral", last.tokens, view.qty),
         ("debt", last.debt_usd, view.debt_usd),
     ):
-        why = interest_finding(booked, shown, hours, MAX_INTEREST_APR)
+        why = interest_finding(booked, shown, over_ms)
         if why is not None:
             found.append(
                 Finding(
@@ -357,19 +325,18 @@ def _interest(desk: Desk, leg: Leg, view: LegView) -> list[Finding]:
 
 
 def _tell(desk: Desk, findings: list[Finding], unreadable: dict[str, str]) -> list[Finding]:
-    """Alarms are raised once and closed when they are over; what is acted on has been alarmed where it was booked."""
+    """Alarms are raised once and closed when they are over."""
     alarmed: set[tuple[str, str]] = set()
     for one in findings:
-        if one.handling is not Handling.ALARM:
+        kind = ALARMS.get(one.subject)
+        if one.handling is not Handling.ALARM or kind is None:
             continue
-        kind, subject = ALARMS[one.subject], f"{one.venue} {one.key}"
-        severity = Severity.CRITICAL if one.critical else Severity.WARNING
+        subject = f"{one.venue} {one.key}"
         alarmed.add((kind, subject))
-        if kind in ONCE and any((row.kind, row.subject) == (kind, subject) for row in desk.store.alerts()):
-            continue
+        severity = Severity.CRITICAL if one.critical else Severity.WARNING
         desk.store.alert(kind, severity, one.text, subject=subject)
     for row in desk.store.alerts(open_only=True):
-        over = row.kind in set(ALARMS.values()) - set(ONCE) and (row.kind, row.subject) not in alarmed
+        over = row.kind in set(ALARMS.values()) and (row.kind, row.subject) not in alarmed
         if over and row.subject.partition(" ")[0] not in unreadable:
             desk.store.ack_alert(row.kind, subject=row.subject)
     return findings

@@ -12,7 +12,6 @@ from evenkeel.errors import Retryable, VenueRefused
 from evenkeel.types import Frozen, LegSide, LegView, VenueName
 from state.ledger_models import PositionSnapshot, Severity
 from state.models import Leg, Position
-from state.store import Store
 from state.watch import PAUSE_ALL
 from strategy.breach import BreachPhase
 from strategy.decisions import Alert, Combined, combine
@@ -23,6 +22,7 @@ from tasks.desk import Desk
 from tasks.market import staking_apr
 from tasks.marks import COIN
 from tasks.pulse import Pulse
+from tasks.watched import NOT_WATCHED, WATCHED_RULES, end_watch
 from venues.asgard.mints import TOKENS, USDC
 from venues.hyperliquid.market import PerpContext
 
@@ -31,30 +31,6 @@ PATIENCE_S = 10.0
 """Wall seconds that a look waits for one reading: a venue that hangs must not blind us to the other leg."""
 RATES_TTL_MS = 300_000
 """Lending rates move slowly: a few minutes old is fresh enough for the carry, and spares the venue's request budget."""
-
-WATCHED_RULES = frozenset(
-    {
-        "carry",
-        "liquidation:long",
-        "liquidation:short",
-        "price_deviation",
-        "stale:long",
-        "stale:short",
-        "outage",
-    }
-    | {"missing_leg", "lst_peg"}
-)
-"""Rules that are judged on every look, so that silence means that their alert is over."""
-
-
-NOT_WATCHED = "not watched"
-"""The alert of a live position that no monitor may be looking at."""
-
-
-def alarm_unwatched(store: Store, position_id: str, why: str) -> None:
-    """Tell a person; the next look at the position closes the alert, and so does its end."""
-    text = f"{position_id} may be watched by nobody: {why}; keep `evenkeel monitor {position_id}` running until it is"
-    store.alert(NOT_WATCHED, Severity.CRITICAL, text, subject=position_id)
 
 
 class Seen(Frozen):
@@ -131,6 +107,9 @@ class Watcher:
         def remember() -> None:
             self._remember(position, seen, tick, book)
             self._alert(position, speaking, judged)
+            now = self._desk.store.position(position.position_id)
+            if now.closed_ms is not None:  # an exit acts first and notes then
+                end_watch(self._desk, position.position_id)
 
         combined = Combined(decision=whole.decision, reasons=reasons)
         return Judged(seen, combined, tick.watch_closely, remember)
@@ -211,9 +190,15 @@ class Watcher:
 
     def _remember(self, position: Position, seen: Seen, tick: Tick, book: Book | None) -> None:
         store = self._desk.store
+        ended = store.position(position.position_id).closed_ms is not None
         for found in tick.transitions:
             kind, _, leg = found.key.partition(":")
             side = LegSide(leg) if leg else None
+            if ended and any(
+                (row.kind, row.leg) == (kind, leg) and (row.cleared_ms or 0) >= seen.at_ms
+                for row in store.breaches(position.position_id)
+            ):
+                continue  # it ended with the position, while we acted
             if found.phase is BreachPhase.STARTED:
                 store.breach_start(position.position_id, kind, leg=side)
             elif found.phase is BreachPhase.FIRED:

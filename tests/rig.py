@@ -204,14 +204,16 @@ class Rig:
 
         self.on_twins(move)
 
-    def trade_by_hand(self, coin: str, signed: str) -> None:
-        """Somebody trades on our account with the venue's own interface; below zero is a sale."""
+    def trade_by_hand(self, coin: str, signed: str, cloid: str | None = None) -> None:
+        """Somebody trades on our account with the venue's own interface; below zero is a sale. With the `cloid` of an order
+        of ours it is that order, executed when nobody reckoned with it any more.
+        """
         engine, qty = self.twins.hyperliquid.engine, Decimal(signed)
 
         def trade() -> None:
             part = Level(engine.market.mark(coin, engine.now_ms), abs(qty))
             account, oid = engine.accounts[self.address], engine.next_oid()
-            engine.fill(account, coin, qty > 0, [part], oid=oid, crossed=True, fee_rate=None)
+            engine.fill(account, coin, qty > 0, [part], oid=oid, crossed=True, cloid=cloid)
 
         self.on_twins(trade)
 

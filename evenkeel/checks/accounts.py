@@ -10,6 +10,7 @@ from evenkeel.errors import OperatorError
 from evenkeel.types import VenueName
 from tasks.marks import COIN
 from venues.asgard.mints import TOKENS
+from venues.solana.rules_token import token_state
 
 GROUP = "accounts"
 DAY_MS = 86_400_000
@@ -18,7 +19,6 @@ MARGIN_WARNING = Decimal("0.5")
 """Share of the account value that the maintenance margin may take."""
 CLOSING_LAMPORTS = 5_000_000
 """Below this not even the close of a position can be paid for."""
-_DELEGATE_AT, _CLOSE_AUTHORITY_AT = 72, 129
 
 
 @check(GROUP, "keys")
@@ -133,25 +133,29 @@ async def foreign(patient: Patient) -> Verdict:
 
 @check(GROUP, "token approvals")
 async def approvals(patient: Patient) -> Verdict:
-    """Nobody may spend from, or close, a token account of the wallet."""
+    """Nobody else may spend from, or close, a token account of the wallet."""
     long = patient.venues.long
-    found, count = [], 0
+    delegated, closable, count = list[str](), list[str](), 0
     for token in TOKENS.values():
         for address, account in await long.rpc.get_token_accounts(long.wallet, token.mint):
             count += 1
-            data = account.data
-            if len(data) >= 165 and int.from_bytes(data[_DELEGATE_AT : _DELEGATE_AT + 4], "little"):
-                found.append(f"{token.symbol} account {address} has a delegate")
-            if len(data) >= 165 and int.from_bytes(
-                data[_CLOSE_AUTHORITY_AT : _CLOSE_AUTHORITY_AT + 4], "little"
-            ):
-                found.append(f"{token.symbol} account {address} can be closed by another key")
-    if found:
-        return fail(
-            "; ".join(found),
-            "revoke it with the wallet's key (`spl-token revoke ACCOUNT`), and find out who asked for it",
+            state = token_state(account)
+            if state is None:
+                continue
+            if state.delegate is not None:
+                delegated.append(f"{token.symbol} account {address} has a delegate, {state.delegate}")
+            if state.close_authority is not None and str(state.close_authority) != long.wallet:
+                closable.append(f"{token.symbol} account {address} can be closed by {state.close_authority}")
+    if not delegated and not closable:
+        return ok(f"{count} token accounts, no delegate, no foreign close authority")
+    advice = []
+    if delegated:
+        advice.append("revoke it with the wallet's key (`spl-token revoke ACCOUNT`)")
+    if closable:
+        advice.append(
+            "only that key can give the right up (`spl-token authorize ACCOUNT close --disable`): else move to a new wallet"
         )
-    return ok(f"{count} token accounts, no delegate, no foreign close authority")
+    return fail("; ".join(delegated + closable), f"{'; '.join(advice)}; and find out who asked for it")
 
 
 @check(GROUP, "positions belong to these accounts")

@@ -10,6 +10,7 @@ from strategy.limits import PROTOCOL_NAMES
 from venues.asgard.mints import TOKENS
 from venues.solana import rules
 from venues.solana.fees import quote
+from venues.solana.slots import slot_time_ms
 
 GROUP = "solana"
 WATCHED_S = 3.0
@@ -40,11 +41,11 @@ async def slots(patient: Patient) -> Verdict:
 async def slot_time(patient: Patient) -> Verdict:
     """Measured by the node over its last minutes: how long a blockhash lives follows from it."""
     samples = await patient.venues.long.rpc.get_recent_performance_samples(5)
-    count = sum(one.num_slots for one in samples)
-    if not count:
+    slot_ms = slot_time_ms(samples)
+    if slot_ms is None:
         return warn("the node tells no performance samples", "set solana.rpc_url to a node that keeps them")
-    seconds = sum(one.period_s for one in samples) / count
-    detail = f"{seconds * 1000:.0f} ms a slot: a transaction lives for about {150 * seconds:.0f} s"
+    seconds = slot_ms / 1000
+    detail = f"{slot_ms:.0f} ms a slot: a transaction lives for about {150 * seconds:.0f} s"
     if seconds > STALLED_SLOT_S:
         return fail(detail, "the chain is all but halted: do not enter now")
     return (

@@ -12,34 +12,66 @@ from evenkeel.checks.frame import Patient, Verdict, check, fail, ok, warn
 
 GROUP = "hosts"
 SLOW_MS = 1_000
-PROBES_PER_MINUTE = 30
-"""Between looks the watch reads the size of both legs every two seconds."""
-REQUESTS_PER_LOOK = 4
+ASGARD_REQUESTS_PER_LOOK = 2
+"""The lending position and the prices; lending rates are asked for every few minutes."""
+HYPERLIQUID_WEIGHT_PER_LOOK = 22
+"""The market (20) and the account (2)."""
 KEYLESS_PER_MINUTE = 60
+NO_SIGNATURE = "1" * 64
+"""Base58 of 64 zero bytes: no transaction has it."""
 
 
-async def _ask(url: str, setting: str, method: str, body: dict[str, Any] | None) -> Verdict:
-    """One harmless request in wall time."""
+async def _ask(
+    url: str,
+    setting: str,
+    method: str,
+    body: dict[str, Any] | None,
+    headers: dict[str, str] | None = None,
+) -> Verdict:
+    """One harmless request in wall time. Only an answer with the figures asked for is one: a host that refuses us, or
+    does not know what we ask, is of no use however quickly it says so.
+    """
     host = urlsplit(url).netloc.rpartition("@")[2]
     started = time.monotonic()
     try:
         async with httpx.AsyncClient(timeout=10, trust_env=False) as http:
-            answer = await http.request(method, url, json=body)
+            answer = await http.request(method, url, json=body, headers=headers)
     except httpx.HTTPError as error:
         return fail(
             f"{host} does not answer ({type(error).__name__})",
             f"check {setting} and the network of this host; nothing can be traded while it is out of reach",
         )
     took_ms = round((time.monotonic() - started) * 1000)
-    if answer.status_code >= 500 or answer.status_code == 429:
-        return fail(
-            f"{host} answers HTTP {answer.status_code}", f"wait for the host, or set {setting} to another"
-        )
+    if (refused := _refusal(host, setting, answer, rpc=bool(body and "jsonrpc" in body))) is not None:
+        return refused
     if took_ms > SLOW_MS:
         return warn(
             f"{host} answers in {took_ms} ms", f"run nearer to the host, or set {setting} to a faster one"
         )
     return ok(f"{host} answers in {took_ms} ms")
+
+
+def _refusal(host: str, setting: str, answer: httpx.Response, *, rpc: bool) -> Verdict | None:
+    status = answer.status_code
+    if status >= 500 or status == 429:
+        return fail(f"{host} answers HTTP {status}", f"wait for the host, or set {setting} to another")
+    if status in (401, 403):
+        return fail(
+            f"{host} refuses us (HTTP {status})",
+            f"check the key that it is asked with (by {setting}), and that its contract allows this address",
+        )
+    if status != 200:
+        return fail(f"{host} answers HTTP {status}", f"check the path in {setting}: the service is not there")
+    try:
+        told = answer.json()
+    except ValueError:
+        return fail(f"{host} answers something else than JSON", f"check {setting}: another service is there")
+    if rpc and (not isinstance(told, dict) or "result" not in told):
+        why = told.get("error", told) if isinstance(told, dict) else told
+        return fail(
+            f"{host} cannot do what we ask: {str(why)[:200]}", f"set {setting} to a provider that can"
+        )
+    return None
 
 
 @check(GROUP, "hyperliquid answers")
@@ -62,13 +94,18 @@ async def second_solana(patient: Patient) -> Verdict:
             "only one Solana provider is set",
             "set solana.second_rpc_url: before an attempt is called dead, both must say that they do not know it",
         )
-    body = {"jsonrpc": "2.0", "id": 1, "method": "getVersion", "params": []}
+    asked = [[NO_SIGNATURE], {"searchTransactionHistory": True}]  # the very thing that it is there for
+    body = {"jsonrpc": "2.0", "id": 1, "method": "getSignatureStatuses", "params": asked}
     return await _ask(url, "solana.second_rpc_url", "POST", body)
 
 
 @check(GROUP, "asgard answers")
 async def asgard(patient: Patient) -> Verdict:
-    return await _ask(f"{patient.settings.asgard.url}/token-metadata", "asgard.url", "GET", None)
+    key = patient.settings.secret("asgard")
+    headers = {"X-API-Key": key.get_secret_value()} if key else None
+    return await _ask(
+        f"{patient.settings.asgard.url}/token-metadata", "asgard.url", "GET", None, headers=headers
+    )
 
 
 @check(GROUP, "asgard key")
@@ -104,24 +141,27 @@ async def asgard_key(patient: Patient) -> Verdict:
 
 @check(GROUP, "rate budgets")
 async def budgets(patient: Patient) -> Verdict:
-    """What a watch asks for a minute, against the budgets that the settings give it."""
+    """What a watch asks for a minute when it looks fastest, against the budgets that the settings give it."""
     settings = patient.settings
-    looks = 60 / settings.strategy.poll_interval_s
-    needed = PROBES_PER_MINUTE + looks * REQUESTS_PER_LOOK
+    fastest = "strategy.breach_poll_interval_s"
+    every_s = min(settings.strategy.poll_interval_s, settings.strategy.breach_poll_interval_s)
+    looks = 60 / every_s
+    needed = looks * ASGARD_REQUESTS_PER_LOOK
     given = settings.asgard.requests_per_minute
     if given < needed:
         return fail(
-            f"a watch asks Asgard {needed:.0f} times a minute, asgard.requests_per_minute allows {given:g}",
-            "raise asgard.requests_per_minute (with an API key), or strategy.poll_interval_s",
+            f"a watch that looks every {every_s} s asks Asgard {needed:.0f} times a minute, "
+            f"asgard.requests_per_minute allows {given:g}",
+            f"raise asgard.requests_per_minute (with an API key), or {fastest}",
         )
-    weight = 2 * PROBES_PER_MINUTE + looks * 30
+    weight = looks * HYPERLIQUID_WEIGHT_PER_LOOK
     if settings.hyperliquid.weight_per_minute < weight:
         return fail(
-            f"a watch needs a weight of {weight:.0f} a minute on Hyperliquid, "
+            f"a watch that looks every {every_s} s needs a weight of {weight:.0f} a minute on Hyperliquid, "
             f"hyperliquid.weight_per_minute allows {settings.hyperliquid.weight_per_minute:g}",
-            "raise hyperliquid.weight_per_minute (at most 1200)",
+            f"raise hyperliquid.weight_per_minute (at most 1200), or {fastest}",
         )
     return ok(
-        f"a watch uses {needed / given:.0%} of Asgard's budget and "
+        f"a watch in danger uses {needed / given:.0%} of Asgard's budget and "
         f"{weight / settings.hyperliquid.weight_per_minute:.0%} of Hyperliquid's"
     )

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import tomllib
 from importlib.metadata import PackageNotFoundError, requires, version
+from pathlib import Path
 
 import httpx
 
 from evenkeel.checks.frame import Patient, Verdict, check, fail, ok, warn
+from evenkeel.prefect_server import assumed
 
 GROUP = "prefect"
 EPHEMERAL = "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE"
@@ -24,6 +27,19 @@ def pinned() -> str | None:
         if name.strip() == "prefect":
             return pin.partition(";")[0].strip()
     return None
+
+
+def _profile() -> dict[str, str]:
+    """The settings of Prefect's active profile, as `prefect config set` writes them; nothing where there is none."""
+    home = Path(os.environ.get("PREFECT_HOME", "~/.prefect")).expanduser()
+    try:
+        told = tomllib.loads(
+            Path(os.environ.get("PREFECT_PROFILES_PATH", home / "profiles.toml")).expanduser().read_text()
+        )
+        active = os.environ.get("PREFECT_PROFILE") or told.get("active", "")
+        return dict(told.get("profiles", {}).get(active, {}))
+    except (OSError, ValueError):
+        return {}
 
 
 @check(GROUP, "server")
@@ -56,12 +72,17 @@ async def server(patient: Patient) -> Verdict:
 
 @check(GROUP, "client")
 async def client(patient: Patient) -> Verdict:
-    """The installed version, and that a flow without a server fails instead of starting one of its own."""
+    """The installed version, and that a flow without a server fails instead of starting one of its own. What counts is
+    what other processes of this user find, not what this command set for itself.
+    """
     pin, installed = pinned(), version("prefect")
     if pin is not None and installed != pin:
         return fail(f"prefect {installed} is installed, {pin} is pinned", "install from requirements.lock")
-    if os.environ.get(EPHEMERAL, "").lower() not in ("false", "0"):
+    said = _profile().get(EPHEMERAL, "") if EPHEMERAL in assumed else os.environ.get(EPHEMERAL, "")
+    if str(said).lower() not in ("false", "0"):
         return warn(
-            f"{EPHEMERAL} is not false here", f"set {EPHEMERAL}=false wherever flows run, workers included"
+            f"{EPHEMERAL} is not false here: a flow that finds no server starts one of its own",
+            f"set {EPHEMERAL}=false wherever flows run: `prefect config set {EPHEMERAL}=false`, or in the environment of "
+            "the worker and of `python -m flows.serve`",
         )
     return ok(f"prefect {installed}, no ephemeral server")

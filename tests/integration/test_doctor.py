@@ -115,17 +115,24 @@ def drained(rig: Rig) -> None:
     rig.set_usdc("hyperliquid", 20)
 
 
-def delegate(rig: Rig) -> None:
+def token_account(rig: Rig, delegate: Pubkey | None, close_authority: Pubkey | None) -> None:
     from twins.solana.tokens import ata, read_token
 
     address = ata(wallet_of(rig), USDC)
     present = rig.on_twins(lambda: rig.twins.chain.account(address))
     assert present is not None
     old = read_token(present)
-    state = TokenAccount(
-        old.mint, old.owner, old.amount, Pubkey.new_unique(), old.state, None, 10**12, old.close_authority
-    )
+    lent = 10**12 if delegate else 0
+    state = TokenAccount(old.mint, old.owner, old.amount, delegate, old.state, None, lent, close_authority)
     put_account(rig, address, Account(present.lamports, bytes(state), present.owner))
+
+
+def delegate(rig: Rig) -> None:
+    token_account(rig, Pubkey.new_unique(), None)
+
+
+def foreign_closer(rig: Rig) -> None:
+    token_account(rig, None, Pubkey.new_unique())
 
 
 def wrong_mint(rig: Rig) -> None:
@@ -201,7 +208,8 @@ def unowned(rig: Rig) -> None:
         (no_gas, ("accounts", "SOL for fees"), "fail", "0.0010 SOL", "send SOL"),
         (no_usdc, ("accounts", "USDC in the wallet"), "fail", "10.00 USD", "send USDC"),
         (drained, ("accounts", "USDC on Hyperliquid"), "fail", "20.00 USD", "deposit USDC"),
-        (delegate, ("accounts", "token approvals"), "fail", "has a delegate", "revoke"),
+        (delegate, ("accounts", "token approvals"), "fail", "has a delegate", "spl-token revoke"),
+        (foreign_closer, ("accounts", "token approvals"), "fail", "can be closed by", "close --disable"),
         (wrong_mint, ("solana", "mints"), "fail", "9 decimals, expected 6", "do not trade"),
         (halted, ("solana", "slots advance"), "fail", "no slot", "do not enter"),
         (halted, ("clock", "against Solana"), "fail", "old", "stands still"),
@@ -227,6 +235,14 @@ async def test_what_is_wrong_is_found_and_says_what_to_do(
         assert found.verdict.health == health, found
         assert said in found.verdict.detail, found
         assert advice in found.verdict.advice, found
+
+
+async def test_that_our_own_wallet_may_close_its_account_is_no_danger(tmp_path: Path) -> None:
+    """The validator accepts it too."""
+    async with story_rig(tmp_path) as rig:
+        token_account(rig, None, wallet_of(rig))
+        found = line(await examine(load_settings(rig.config)), "accounts", "token approvals")
+        assert found.verdict.health is Health.OK, found
 
 
 async def test_a_foreign_position_is_found(tmp_path: Path) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,7 +12,7 @@ from starlette.applications import Starlette
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from evenkeel.checks import prefect
+from evenkeel.checks import hosts, prefect
 from evenkeel.checks.frame import Health, Patient
 from evenkeel.clock import SystemClock
 from evenkeel.settings import PrefectSettings, Settings
@@ -52,6 +55,88 @@ async def test_an_ephemeral_server_is_warned_of(monkeypatch: pytest.MonkeyPatch)
     assert found.health is Health.WARN and prefect.EPHEMERAL in found.advice
     monkeypatch.setenv(prefect.EPHEMERAL, "false")
     assert (await prefect.client(patient(""))).health is Health.OK
+
+
+@pytest.mark.parametrize("profile", [None, "true", "false"])
+def test_what_this_command_set_for_itself_says_nothing_of_other_processes(
+    tmp_path: Path, profile: str | None
+) -> None:
+    """The command line turns the ephemeral server off for itself: a worker of this user is not helped by that."""
+    if profile is not None:
+        text = f'active = "desk"\n[profiles.desk]\n{prefect.EPHEMERAL} = "{profile}"\n'
+        (tmp_path / "profiles.toml").write_text(text)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    environment |= {"PREFECT_HOME": str(tmp_path)}
+    code = (
+        "import asyncio\n"
+        "from evenkeel.prefect_server import point_prefect_at\n"
+        "point_prefect_at('')\n"
+        "from evenkeel.checks import prefect\n"
+        "print(asyncio.run(prefect.client(None)).health)"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    assert ran.stdout.strip() == ("ok" if profile == "false" else "warn"), ran
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "health", "said"),
+    [
+        (200, {"jsonrpc": "2.0", "id": 1, "result": {"value": [None]}}, Health.OK, "ms"),
+        (401, {"error": "no key"}, Health.FAIL, "refuses us (HTTP 401)"),
+        (403, {}, Health.FAIL, "refuses us (HTTP 403)"),
+        (404, {}, Health.FAIL, "HTTP 404"),
+        (429, {}, Health.FAIL, "HTTP 429"),
+        (503, {}, Health.FAIL, "HTTP 503"),
+        (
+            200,
+            {"jsonrpc": "2.0", "id": 1, "error": {"message": "no history here"}},
+            Health.FAIL,
+            "no history",
+        ),
+        (200, "a login page", Health.FAIL, "cannot do what we ask"),
+    ],
+)
+@pytest.mark.parametrize("name", ["rpc_url", "second_rpc_url"])
+async def test_a_provider_that_refuses_us_is_no_provider(
+    status: int, body: object, health: Health, said: str, name: str
+) -> None:
+    async def answer(request: object) -> Response:
+        return JSONResponse(body, status_code=status)
+
+    async with served(Starlette(routes=[Route("/", answer, methods=["POST"])])) as url:
+        asked = Settings()
+        asked = asked.model_copy(update={"solana": asked.solana.model_copy(update={name: url})})
+        look = hosts.solana if name == "rpc_url" else hosts.second_solana
+        found = await look(Patient(settings=asked, clock=SystemClock()))
+    assert found.health is health and said in found.detail, found
+    assert health is Health.OK or f"solana.{name}" in found.advice
+
+
+@pytest.mark.parametrize(
+    ("breach_s", "asgard", "hyperliquid", "health"),
+    [
+        (2, 60, 1000, Health.OK),
+        (1, 60, 1000, Health.FAIL),
+        (1, 120, 1000, Health.FAIL),
+        (2, 120, 600, Health.FAIL),
+        (5, 30, 300, Health.OK),
+    ],
+)
+async def test_budgets_are_held_against_the_fastest_watch(
+    breach_s: int, asgard: float, hyperliquid: float, health: Health
+) -> None:
+    """In danger a look comes every `breach_poll_interval_s`: two requests to Asgard, a weight of 22 on Hyperliquid."""
+    asked = Settings()
+    changes = {
+        "strategy": asked.strategy.model_copy(update={"breach_poll_interval_s": breach_s}),
+        "asgard": asked.asgard.model_copy(update={"requests_per_minute": asgard}),
+        "hyperliquid": asked.hyperliquid.model_copy(update={"weight_per_minute": hyperliquid}),
+    }
+    found = await hosts.budgets(Patient(settings=asked.model_copy(update=changes), clock=SystemClock()))
+    assert found.health is health, found
+    assert health is Health.OK or "breach_poll_interval_s" in found.advice
 
 
 async def test_the_command_answers_with_its_exit_code(tmp_path: Path) -> None:

@@ -12,7 +12,6 @@ from evenkeel.errors import OperatorError, Retryable
 from evenkeel.types import Confirmed, LegSide
 from tests.integration.hyperliquid_rig import AGENT_KEY, MASTER_KEY, Rig, hyperliquid_rig
 from twins.world import HOUR_MS
-from venues.hyperliquid.margin import short_distance_of_margin_fraction
 
 AGENT = str(Account.from_key(AGENT_KEY).address).lower()
 DAY_MS = 24 * HOUR_MS
@@ -76,8 +75,8 @@ async def test_leverage_is_set_even_when_an_answer_is_lost(rig: Rig, kind: str) 
     if kind:
         rig.fault(kind, "exchange:updateLeverage")
     await rig.venue.set_leverage("SOL", 3)
-    setting = (await rig.client.active_asset_data(rig.address, "SOL")).leverage
-    assert (setting.type, setting.value) == ("cross", 3)
+    setting = rig.twin.engine.accounts[rig.address].leverage_of("SOL")
+    assert (setting.is_cross, setting.value) == (True, 3)
     assert rig.calls("exchange:updateLeverage") == (2 if kind else 1)
 
 
@@ -101,7 +100,8 @@ async def test_a_leg_shows_its_margin_and_its_distance_to_liquidation() -> None:
         assert leg.equity_usd == summary.account_value_usd
         assert abs(leg.leverage - leg.notional_usd / summary.account_value_usd) < Decimal("0.0001")
         assert summary.margin_fraction is not None and leg.liquidation_distance is not None
-        expected = short_distance_of_margin_fraction(summary.margin_fraction, Decimal("0.025"))
+        rate = Decimal("0.025")
+        expected = (summary.margin_fraction - rate) / (1 + rate)
         assert abs(leg.liquidation_distance - expected) < Decimal("0.0001")
         assert summary.free_margin_usd < summary.account_value_usd
         assert summary.total_notional_usd == leg.notional_usd
@@ -169,8 +169,6 @@ async def test_the_market_is_read_with_its_tiers_book_and_funding(rig: Rig) -> N
     history = await market.funding_history("SOL")
     assert len(history) in (167, 168)
     assert all(row.hour_ms % HOUR_MS == 0 and row.rate_hourly == Decimal("0.0000125") for row in history)
-    fees = await market.fee_rates(rig.address)
-    assert (fees.taker, fees.maker) == (Decimal("0.00045"), Decimal("0.00015"))
 
 
 async def test_a_month_of_funding_is_paged(rig: Rig) -> None:

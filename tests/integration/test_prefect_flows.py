@@ -36,7 +36,7 @@ from flows.exit import ExitRequest, exit_, exit_position
 from flows.monitor import MonitorRequest, monitor, watch_position
 from flows.scan import ScanRequest, scan
 from tasks import step
-from tasks.watch import NOT_WATCHED
+from tasks.watched import NOT_WATCHED
 from tests.prefect_rig import Server, hosted_monitors, processes_of
 from tests.rig import HOUR_MS, Rig, hooked, story_rig
 

@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from evenkeel.types import LegSide
+from evenkeel.types import IntentKind, LegSide
 from flows.exit import ExitRequest, exit_position
 from flows.monitor import MonitorRequest, watch_position
 from flows.reconcile import reconcile_and_act
+from state.ledger_models import Severity
 from strategy.reconcile import Handling
+from tasks.collect import collect_everything
 from tasks.reconcile import reconcile_everything
 from tests.rig import Rig, hooked, story_rig
 
@@ -77,6 +79,37 @@ async def test_a_trade_by_hand_against_our_short_is_hedged_again(tmp_path: Path)
         assert result.actions[position_id].startswith("resized"), result
         rig.assert_hedged()
         assert "leg reduced" in {row.kind for row in rig.desk.store.alerts()}
+
+
+@pytest.mark.parametrize("whose", ["nobody's", "an ended position's"])
+async def test_a_fill_that_collecting_finds_first_is_told_once_and_stays_news(
+    tmp_path: Path, whose: str
+) -> None:
+    """Collecting books it, so that no later comparison could miss it any more: who books must tell."""
+    async with story_rig(tmp_path) as rig:
+        ended = await rig.entered(**SOL_ON_KAMINO)
+        await exit_position(rig.desk, ExitRequest(position_id=ended))
+        [opening] = [
+            attempt.key["cloid"]
+            for intent in rig.desk.store.intents_of(ended)
+            if intent.leg is LegSide.SHORT and intent.kind is IntentKind.OPEN
+            for attempt in rig.desk.store.attempts_of(intent.intent_id)
+        ]
+        rig.later(60)
+        await rig.entered(**SOL_ON_KAMINO)
+        kind, cloid = ("foreign fill", None) if whose == "nobody's" else ("late fill", str(opening))
+        rig.trade_by_hand("SOL", "-1", cloid)
+        assert (await collect_everything(rig.desk)).fills == 1
+        [told] = [row for row in rig.desk.store.alerts(open_only=True) if row.kind == kind]
+        assert (ended in told.text) is (kind == "late fill"), told
+        assert told.severity is (Severity.CRITICAL if kind == "late fill" else Severity.WARNING)
+        owners = {row.fill_id: row.position_id for row in rig.desk.store.fills()}
+        assert owners[told.subject.removeprefix("hyperliquid ")] == (ended if cloid else None)
+        rig.later(60)
+        await collect_everything(rig.desk)
+        await reconcile_everything(rig.desk)
+        again = [row for row in rig.desk.store.alerts(open_only=True) if row.kind == kind]
+        assert [(row.id, row.times) for row in again] == [(told.id, 1)], "told once, and news for a person"
 
 
 async def test_a_payment_and_a_fill_lost_from_the_books_come_back(tmp_path: Path) -> None:

@@ -11,6 +11,9 @@ from evenkeel.types import LegSide, PositionStatus
 from flows.exit import ExitRequest, exit_position
 from flows.monitor import MonitorRequest, MonitorResult, watch_position
 from flows.report import ReportRequest, account_for
+from strategy.reconcile import Handling
+from tasks.absorb_long import SECOND_LOOK_S
+from tasks.reconcile import reconcile_everything
 from tasks.recovery import compare_legs
 from tests.rig import Rig, hooked, story_rig
 
@@ -155,3 +158,52 @@ async def test_seized_between_our_look_and_the_landing_of_the_close(tmp_path: Pa
         assert builds[0] >= 1 and result.status == "CLOSED" and rig.flat, result
         items = await assert_books_equal_venues(rig, position_id)
         assert items["liquidation"] < 0
+
+
+def shrink_in_silence(rig: Rig, what: str) -> None:
+    """The lender's books change, and no event tells of it."""
+    book = rig.twins.asgard.book
+
+    def shrink() -> None:
+        holding, now_ms = book.holdings[held], rig.world.now_ms()
+        amounts = book.amounts(holding, now_ms)
+        tokens, debt = amounts.tokens, amounts.debt_usd
+        if what == "collateral":
+            tokens -= Decimal(1)
+        else:
+            debt -= Decimal(100)
+        book.write(holding, now_ms, tokens, debt, amounts)
+
+    held = pda(rig)
+    rig.on_twins(shrink)
+
+
+@pytest.mark.parametrize("what", ["collateral", "debt"])
+async def test_a_shrink_that_nothing_explains_is_acted_on_once_and_stays_alarmed(
+    tmp_path: Path, what: str
+) -> None:
+    """Interest moves the amounts between two looks: what is known stays known, what is lost after it is not."""
+    async with story_rig(tmp_path) as rig:
+        position_id = await rig.entered(**SOL_ON_KAMINO)
+        shrink_in_silence(rig, what)
+        first = [one for one in (await reconcile_everything(rig.desk)).open if one.subject == "long"]
+        assert Handling.ACT in {one.handling for one in first}, first
+        [told] = [row for row in rig.desk.store.alerts() if row.kind == "leg reduced"]
+        leg = rig.desk.store.leg(position_id, LegSide.LONG)
+
+        for _ in range(3):
+            rig.later(3600)
+            await rig.desk.clock.refresh()
+            with hooked(rig.desk.clock, "sleep", when=lambda seconds: seconds == SECOND_LOOK_S) as slept:
+                again = await reconcile_everything(rig.desk)
+            handled = {one.handling for one in again.open if one.subject == "long"}
+            assert handled == {Handling.ALARM}, again
+            assert slept[0] == 0, "no second look at what is known"
+        assert rig.desk.store.leg(position_id, LegSide.LONG) == leg
+        [row] = [row for row in rig.desk.store.alerts() if row.kind == "leg reduced"]
+        assert row.times == told.times, "a person was told once"
+        assert "books differ" in {row.kind for row in rig.desk.store.alerts(open_only=True)}
+
+        shrink_in_silence(rig, what)
+        more = await reconcile_everything(rig.desk)
+        assert Handling.ACT in {one.handling for one in more.open if one.subject == "long"}, "that is new"

@@ -17,6 +17,7 @@ from solders.signature import Signature
 from solders.system_program import TransferParams, transfer
 from solders.transaction import VersionedTransaction
 
+from evenkeel.errors import Retryable
 from evenkeel.types import Confirmed, Rejected, Unknown
 from tests.worlds import flat_world
 from twins.faults import Fault, FaultMiddleware, FaultPlan
@@ -27,9 +28,9 @@ from twins.world import World
 from venues.asgard.mints import TOKENS, USDC
 from venues.solana.confirm import Confirmer, Dead, Landed, Payload
 from venues.solana.fees import Urgency, quote
-from venues.solana.rpc import SolanaRpc
-from venues.solana.slots import measure_slot_time_ms
-from venues.solana.tokens import check_mints, token_account_rent, token_balance
+from venues.solana.rpc import RpcError, SolanaRpc
+from venues.solana.slots import slot_time_ms
+from venues.solana.tokens import check_mints, token_balance
 
 SOL_LAMPORTS = 10**9
 BROKEN = ["drop_answer", "drop_request", "http_500", "http_500_after", "http_429", "garbage"]
@@ -214,10 +215,11 @@ async def test_tokens_mints_rent_and_slot_time() -> None:
         assert await token_balance(b.rpc, str(b.wallet), USDC.mint) == 12_345_678
         assert await token_balance(b.rpc, str(Pubkey.new_unique()), USDC.mint) == 0
         await check_mints(b.rpc, {one.symbol: (one.mint, one.decimals) for one in TOKENS.values()})
-        assert await token_account_rent(b.rpc) == (165 + 128) * 6_333
+        assert await b.rpc.get_minimum_balance_for_rent_exemption(165) == (165 + 128) * 6_333
         await b.clock.sleep(600)
         # 250 ms a block, and every twentieth slot is skipped.
-        assert await measure_slot_time_ms(b.rpc) == pytest.approx(237.5, rel=0.02)
+        samples = await b.rpc.get_recent_performance_samples(5)
+        assert slot_time_ms(samples) == pytest.approx(237.5, rel=0.02)
 
 
 async def test_priority_fees_follow_congestion_and_the_node_says_when_it_is_ill() -> None:
@@ -228,6 +230,7 @@ async def test_priority_fees_follow_congestion_and_the_node_says_when_it_is_ill(
         busy = await quote(b.rpc, [str(b.wallet)], 200_000, Urgency.HIGH)
         assert busy.micro_lamports > calm.micro_lamports
         assert busy.fee_lamports <= 10_000_000
-        assert await b.rpc.is_healthy()
+        assert await b.rpc.call("getHealth", []) == "ok"
         b.chain.control("lag", {"slots": 200})
-        assert not await b.rpc.is_healthy()
+        with pytest.raises((Retryable, RpcError)):
+            await b.rpc.call("getHealth", [])

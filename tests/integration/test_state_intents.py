@@ -184,12 +184,12 @@ def test_what_never_left_restarts_without_proof_and_its_attempt_is_buried(store:
         assert store.restart_unsent("i1").state is S.BUILDING
     assert store.restart_unsent("i1").state is S.BUILDING
     attempts = store.attempts_of("i1")
-    assert [(a.n, a.is_dead, a.sends, a.evidence) for a in attempts] == [
-        (1, True, 0, "never sent: restarted from SIGNED")
+    assert [(a.n, a.outcome, a.sends, a.evidence) for a in attempts] == [
+        (1, AttemptOutcome.REJECTED, 0, "never sent: restarted from SIGNED")
     ]
     advance(store, "i1", S.SIGNED)
     assert store.fail_unsent("i1", "stop-loss").failure == "stop-loss"
-    assert all(a.is_dead for a in store.attempts_of("i1"))
+    assert all(a.outcome is AttemptOutcome.REJECTED for a in store.attempts_of("i1"))
 
 
 def test_the_database_itself_refuses_a_second_live_attempt(store: Store) -> None:
@@ -263,7 +263,7 @@ def test_whatever_is_called_in_whatever_order_the_invariants_hold(store: Store, 
             OPS[op](store, intent_id)
         except EvenkeelError:
             assert (store.intent(intent_id), walk(store, intent_id), store.attempts_of(intent_id)) == before
-        alive = [a for a in store.attempts_of(intent_id) if not a.is_dead]
+        alive = [a for a in store.attempts_of(intent_id) if a.outcome is not AttemptOutcome.REJECTED]
         assert len(alive) <= 1
         row = store.intent(intent_id)
         has_live = row.state in (S.SIGNED, S.SUBMITTING, S.SUBMITTED, S.CONFIRMED)

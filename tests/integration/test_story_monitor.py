@@ -18,7 +18,7 @@ from flows import successors
 from flows.monitor import MonitorRequest, MonitorResult, watch_position
 from flows.report import ReportRequest, account_for
 from tasks.collect import collect_everything
-from tasks.watch import NOT_WATCHED
+from tasks.watched import NOT_WATCHED
 from tests.rig import ORDER, Rig, hooked, story_rig
 
 SOL_ON_KAMINO = {"asset": "SOL", "protocol": 1}

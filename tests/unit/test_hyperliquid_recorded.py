@@ -158,9 +158,6 @@ def test_recorded_order_and_exchange_answers_parse() -> None:
 def test_recorded_account_facts_parse() -> None:
     agents = TypeAdapter(list[m.WireAgent]).validate_python(recorded("extra_agents", "extraAgents"))
     assert agents[0].valid_until == 1767776120478
-    assert m.WireUserRole.model_validate(recorded("user_role", "userRole")).role == "vault"
-    fees = m.WireUserFees.model_validate(load("excerpts-2026-07-19/m2.json")["selection"]["userFees"])
-    assert fees.user_cross_rate == Decimal("0.0003")
     ledger = TypeAdapter(list[m.WireLedgerUpdate]).validate_python(
         recorded("user_non_funding_ledger_updates_without_end_time", "userNonFundingLedgerUpdates")
     )

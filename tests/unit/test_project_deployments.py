@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import re
 from pathlib import Path
 from typing import Any
 
@@ -127,3 +128,9 @@ def test_the_monitor_is_served_without_a_concurrency_limit(monkeypatch: pytest.M
     assert options["limit"] == serve.AT_ONCE
     source = (ROOT / "flows" / "serve.py").read_text()
     assert 'if __name__ == "__main__":\n    main()' in source, "children would serve again instead of running"
+
+
+def test_the_readme_names_what_is_deployed() -> None:
+    [line] = re.findall(r"deploy --all +# (.+)", (ROOT / "README.md").read_text())
+    deployed = [Path(one["entrypoint"].partition(":")[0]).stem for one in DEPLOYMENTS]
+    assert sorted(line.split(", ")) == sorted(deployed)

@@ -21,6 +21,7 @@ from strategy.reconcile import (
 )
 
 D = Decimal
+DAY_MS = 86_400_000
 
 
 class Account:
@@ -201,6 +202,6 @@ def test_what_no_event_explains_stays_open() -> None:
 
 
 def test_interest_has_a_limit() -> None:
-    assert interest_finding(D(100), D("100.02"), D(24), D(2)) is None
-    assert "at most" in str(interest_finding(D(100), D("101"), D(24), D(2)))
-    assert interest_finding(D(100), D("99.9"), D(24), D(2)) is not None
+    assert interest_finding(D(100), D("100.02"), DAY_MS) is None
+    assert "at most" in str(interest_finding(D(100), D("101"), DAY_MS))
+    assert interest_finding(D(100), D("99.9"), DAY_MS) is not None

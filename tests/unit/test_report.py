@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 from decimal import Decimal
+
+from rich.console import Console
 
 from analytics.agreement import compare_funding
 from analytics.attribution import ITEMS
@@ -14,7 +17,7 @@ from analytics.report import (
     agreement_lines,
     as_dict,
     render_markdown,
-    render_text,
+    render_rich,
     result_sentence,
     trades_of,
 )
@@ -51,6 +54,14 @@ def short_of_one_payment() -> Report:
         attribution=attributed(books, fills, funding[1:], venue),
         differences=compare_funding(funding[1:], funding),
     )
+
+
+def render_text(report: Report, width: int) -> str:
+    """As a terminal of this width shows it, without colours."""
+    console = Console(file=io.StringIO(), width=width, color_system=None, force_terminal=False)
+    with console.capture() as capture:
+        console.print(render_rich(report))
+    return "\n".join(line.rstrip() for line in capture.get().splitlines()) + "\n"
 
 
 def test_every_item_has_a_name_a_meaning_and_one_group() -> None:

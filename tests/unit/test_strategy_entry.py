@@ -18,7 +18,6 @@ from strategy.entry import (
     top_up,
     validate_delta,
     validate_fills,
-    within_reference,
 )
 from strategy.limits import RiskLimits, StrategySettings
 
@@ -144,10 +143,3 @@ def test_delta_after_execution(long_sol: str | None, short: str | None, verdict:
 def test_delta_is_signed() -> None:
     assert delta_drift(D(100), D(98)) == D("0.02") == -delta_drift(D(100), D(102))
     assert delta_drift(D(100), D(0)) == 1 and delta_drift(D(0), D(1)) == -1 and delta_drift(D(0), D(0)) == 0
-
-
-def test_reference_price_counts_both_ways() -> None:
-    assert within_reference(D("150.75"), D(150), LIMITS).ok
-    assert not within_reference(D("150.76"), D(150), LIMITS).ok
-    assert not within_reference(D("149.24"), D(150), LIMITS).ok
-    assert not within_reference(None, D(150), LIMITS).ok

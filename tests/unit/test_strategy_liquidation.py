@@ -8,17 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evenkeel.errors import OperatorError
 from strategy.limits import RiskLimits
 from strategy.liquidation import (
     exit_distance,
-    long_distance_at_leverage,
-    long_distance_from_health,
-    long_distance_from_ltv,
     rebalance_distance,
     reference_distance,
     short_distance,
-    short_liquidation_price_usd,
 )
 
 D = Decimal
@@ -35,45 +30,9 @@ def test_short_table(leverage: int, percent: str) -> None:
 def test_short_distance_is_where_equity_meets_maintenance() -> None:
     """At the liquidation price, equity left = maintenance rate × notional."""
     price, qty, equity = D(150), D(100), D(5000)
-    at = short_liquidation_price_usd(price, equity / (qty * price))
+    at = price * (1 + short_distance(equity / (qty * price)))
     left = equity - (at - price) * qty
     assert abs(left - D("0.025") * at * qty) < D("1e-15")
-
-
-@pytest.mark.parametrize(
-    ("leverage", "figures"),
-    [
-        (2, ("33.3", "37.5", "41.2", "44.4")),
-        (3, ("11.1", "16.7", "21.6", "25.9")),
-        (4, ("0.0", "6.3", "11.8", "16.7")),
-        (5, (None, "0.0", "5.9", "11.1")),
-    ],
-)
-def test_long_table(leverage: int, figures: tuple[str | None, ...]) -> None:
-    for threshold, percent in zip(("0.75", "0.80", "0.85", "0.90"), figures, strict=True):
-        distance = long_distance_at_leverage(D(leverage), D(threshold))
-        if percent is None:
-            assert distance < 0, "dead on arrival"
-        else:
-            assert abs(distance * 100 - D(percent)) <= D("0.051")
-
-
-def test_health_factor_is_a_percentage() -> None:
-    assert long_distance_from_health(D("40.94")) == D("0.4094")
-    for odd in ("-0.1", "100.1"):
-        with pytest.raises(OperatorError, match="unit has changed"):
-            long_distance_from_health(D(odd))
-
-
-def test_health_and_balances_tell_the_same() -> None:
-    ltv = D(2) / D(3)
-    assert long_distance_from_ltv(ltv, D("0.8")) == long_distance_at_leverage(D(3), D("0.8"))
-    for bad in (
-        lambda: long_distance_from_ltv(ltv, D(0)),
-        lambda: long_distance_at_leverage(D("0.9"), D("0.8")),
-    ):
-        with pytest.raises(ValueError):
-            bad()
 
 
 @pytest.mark.parametrize(

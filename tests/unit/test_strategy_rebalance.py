@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from evenkeel.types import LegSide
 from strategy.decisions import Alert, Deleverage, Exit, Hold, PartialClose, Resize, ResizePlan
 from strategy.limits import RiskLimits, StrategySettings
-from strategy.liquidation import long_distance_at_leverage, short_distance
+from strategy.liquidation import short_distance
 from strategy.rebalance import Book, drift_cost_usd_per_hour, drift_rule, margin_rule, plan_rebalance
 from strategy.sizing import short_qty_for
 from tests.unit.test_funding_formula import data_path
@@ -50,6 +50,11 @@ def at_price(held: Book, price: Decimal) -> Book:
     equity = held.short_equity_usd - held.short_qty * (price - held.price_usd)
     moved = held.model_copy(update={"price_usd": price, "short_equity_usd": equity})
     return with_distances(moved)
+
+
+def long_distance_at_leverage(leverage: Decimal, threshold: Decimal) -> Decimal:
+    """Fall that liquidates collateral against a stablecoin debt: `1 - LTV / LT`, with LTV = 1 - 1 / L."""
+    return 1 - (1 - 1 / leverage) / threshold
 
 
 def with_distances(held: Book) -> Book:

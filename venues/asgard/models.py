@@ -135,10 +135,6 @@ class PositionRecord(Wire):
         return str(value) if isinstance(value, int) else value
 
     @property
-    def is_long(self) -> bool:
-        return self.position_side == 0
-
-    @property
     def token_a_amount(self) -> Decimal | None:
         """Whole tokens A as the database has them: current, or entry where there was no update."""
         current = self.token_a_amount_current

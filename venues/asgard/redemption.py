@@ -41,10 +41,6 @@ class StakePool:
         """`total_lamports / pool_token_supply`; both sides have 9 decimals."""
         return Decimal(self.total_lamports) / Decimal(self.pool_token_supply)
 
-    def is_stale(self, epoch: int) -> bool:
-        """The crank of this epoch is pending: the value is one epoch of yield too low."""
-        return self.last_update_epoch < epoch
-
 
 def parse_stake_pool(data: bytes) -> StakePool | None:
     """None where the bytes are too short, not a stake pool (account type 1), or the pool is empty."""
@@ -96,14 +92,3 @@ class OnChainRedemption:
             return None if supply is None else infinity_rate(account, supply)
         pool = parse_stake_pool(account.data)
         return None if pool is None else pool.sol_per_token
-
-    async def is_stale(self, asset: str) -> bool | None:
-        """True while this epoch's update of a stake pool is pending; None where that cannot be told."""
-        known = token(asset)
-        if known.pool is None:
-            return False
-        account = await self._rpc.get_account(known.pool)
-        pool = parse_stake_pool(account.data) if account and account.owner == known.pool_program else None
-        if pool is None:
-            return None
-        return pool.is_stale((await self._rpc.get_epoch_info("confirmed")).epoch)

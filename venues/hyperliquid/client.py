@@ -111,17 +111,6 @@ class HyperliquidClient:
     async def extra_agents(self, user: str) -> list[m.WireAgent]:
         return await self._info({"type": "extraAgents", "user": user}, list[m.WireAgent])
 
-    async def user_role(self, user: str) -> m.WireUserRole:
-        return await self._info({"type": "userRole", "user": user}, m.WireUserRole)
-
-    async def user_fees(self, user: str) -> m.WireUserFees:
-        return await self._info({"type": "userFees", "user": user}, m.WireUserFees)
-
-    async def active_asset_data(self, user: str, coin: str) -> m.WireActiveAssetData:
-        return await self._info(
-            {"type": "activeAssetData", "user": user, "coin": coin}, m.WireActiveAssetData
-        )
-
     async def user_fills_by_time(
         self, user: str, start_ms: int, end_ms: int | None = None
     ) -> list[m.WireFill]:

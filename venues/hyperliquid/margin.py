@@ -59,11 +59,6 @@ def maintenance_margin_usd(notional_usd: Decimal, tiers: Sequence[MarginTier]) -
     return notional_usd * tier.maintenance_rate - tier.deduction_usd
 
 
-def initial_margin_usd(notional_usd: Decimal, leverage: int) -> Decimal:
-    """Margin needed to open at the leverage setting."""
-    return notional_usd / leverage
-
-
 def liquidation_price(
     *, size: Decimal, mark_px: Decimal, margin_available_usd: Decimal, maintenance_rate: Decimal
 ) -> Decimal | None:
@@ -80,29 +75,11 @@ def liquidation_price(
     return price if price > 0 else None
 
 
-def cross_liquidation_price(
-    *, size: Decimal, mark_px: Decimal, account_value_usd: Decimal, tiers: Sequence[MarginTier]
-) -> Decimal | None:
-    """The liquidation price of the only position of a cross account."""
-    notional = abs(size) * mark_px
-    return liquidation_price(
-        size=size,
-        mark_px=mark_px,
-        margin_available_usd=account_value_usd - maintenance_margin_usd(notional, tiers),
-        maintenance_rate=tier_at(notional, tiers).maintenance_rate,
-    )
-
-
 def liquidation_distance(*, is_short: bool, mark_px: Decimal, liquidation_px: Decimal) -> Decimal:
     """The adverse move of `mark_px`, as a fraction, that reaches `liquidation_px`; negative when it is
     already past."""
     gap = liquidation_px - mark_px if is_short else mark_px - liquidation_px
     return gap / mark_px
-
-
-def short_distance_of_margin_fraction(margin_fraction: Decimal, maintenance_rate: Decimal) -> Decimal:
-    """`(m - l) / (1 + l)`: how far the price of a lone cross short may rise, m = account value / notional."""
-    return (margin_fraction - maintenance_rate) / (1 + maintenance_rate)
 
 
 def margin_fraction(account_value_usd: Decimal, notional_usd: Decimal) -> Decimal | None:

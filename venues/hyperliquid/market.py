@@ -80,13 +80,6 @@ class FundingHour(Frozen):
     premium: Decimal
 
 
-class FeeRates(Frozen):
-    """Fractions of notional of the account's present fee tier; a negative maker rate is a rebate."""
-
-    taker: Decimal
-    maker: Decimal
-
-
 class MarketData:
     """Reads of one venue. Coins are named as the venue names them ("SOL")."""
 
@@ -166,11 +159,6 @@ class MarketData:
             )
             for row in rows
         ]
-
-    async def fee_rates(self, account: str) -> FeeRates:
-        """What this account pays now."""
-        fees = await self._client.user_fees(account)
-        return FeeRates(taker=fees.user_cross_rate, maker=fees.user_add_rate)
 
 
 def _assets(meta: m.WireMeta) -> dict[str, AssetSpec]:

@@ -258,22 +258,6 @@ class WireAgent(Wire):
     valid_until: int | None = None
 
 
-class WireUserFees(Wire):
-    user_cross_rate: Decimal
-    user_add_rate: Decimal
-
-
-class WireUserRole(Wire):
-    role: str
-    data: dict[str, Any] | None = None
-
-
-class WireActiveAssetData(Wire):
-    coin: str
-    leverage: WireLeverage
-    mark_px: Decimal | None = None
-
-
 # --- answers of /exchange ---------------------------------------------------------------------------------
 
 

@@ -254,15 +254,6 @@ class SolanaRpc:
         """Lamports; asked every time, since rent is being lowered in steps."""
         return int(await self.read("getMinimumBalanceForRentExemption", [size_bytes]))
 
-    async def is_healthy(self) -> bool:
-        """False while the node says that it is behind or does not answer. A halted cluster still looks
-        healthy.
-        """
-        try:
-            return bool(await self.call("getHealth", []) == "ok")
-        except (Retryable, RpcError):
-            return False
-
     def _account(self, one: dict[str, Any]) -> AccountInfo:
         data, encoding = one["data"]
         if encoding != "base64":

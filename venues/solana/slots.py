@@ -6,9 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from evenkeel.errors import Retryable
 from venues.solana.answers import PerformanceSample
-from venues.solana.rpc import SolanaRpc
 
 
 def slot_time_ms(samples: Sequence[PerformanceSample]) -> float | None:
@@ -19,11 +17,3 @@ def slot_time_ms(samples: Sequence[PerformanceSample]) -> float | None:
     if slots <= 0:
         return None
     return 1000 * sum(sample.period_s for sample in samples) / slots
-
-
-async def measure_slot_time_ms(rpc: SolanaRpc, samples: int = 5) -> float:
-    """Milliseconds a slot, from the node's last samples. Raises `Retryable` while the node has none."""
-    measured = slot_time_ms(await rpc.get_recent_performance_samples(samples))
-    if measured is None:
-        raise Retryable(f"solana rpc {rpc.host} has no performance samples with slots in them")
-    return measured

@@ -35,11 +35,6 @@ async def token_balance(rpc: SolanaRpc, owner: str, mint: str, commitment: str =
     return sum(amount_of(account) for _, account in accounts if account.owner == TOKEN_PROGRAM)
 
 
-async def token_account_rent(rpc: SolanaRpc) -> int:
-    """Lamports locked by a new token account, as the cluster asks today."""
-    return await rpc.get_minimum_balance_for_rent_exemption(TOKEN_ACCOUNT_BYTES)
-
-
 def mint_problem(symbol: str, mint: str, decimals: int, account: AccountInfo | None) -> str | None:
     """What is wrong with a mint account, or None. A mistyped mint still decodes to a valid key: only the
     chain tells.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from solders.hash import Hash
 from solders.transaction import VersionedTransaction
 
 from evenkeel.errors import VenueRefused
@@ -28,7 +27,3 @@ def sign_approved(approved: Approved, signer: SolanaSigner) -> VersionedTransact
     if not all(signed.verify_with_results()):
         raise UnsafeBuild("it does not verify after signing", "signature")
     return signed
-
-
-def blockhash_of(tx: VersionedTransaction) -> Hash:
-    return tx.message.recent_blockhash

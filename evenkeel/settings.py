@@ -96,7 +96,9 @@ class Hyperliquid(_Section):
 
 
 class Solana(_Section):
-    """The chain of the long leg. A second provider, where given, must agree before an attempt is called dead."""
+    """The chain of the long leg. A second provider, where given, serves where the first cannot be reached, and must agree
+    before an opening is called dead.
+    """
 
     rpc_url: str = "https://api.mainnet-beta.solana.com"
     second_rpc_url: str = ""

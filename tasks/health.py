@@ -11,8 +11,8 @@ from evenkeel.clock import Clock
 
 REMEMBERED = 256
 """Failed calls kept for each host."""
-HYPERLIQUID, ASGARD, SOLANA = "hyperliquid", "asgard", "solana"
-HOSTS = (HYPERLIQUID, ASGARD, SOLANA)
+HYPERLIQUID, ASGARD, SOLANA, SOLANA_SECOND = "hyperliquid", "asgard", "solana", "solana (second node)"
+HOSTS = (HYPERLIQUID, ASGARD, SOLANA, SOLANA_SECOND)
 
 
 class CallLog:

@@ -193,7 +193,9 @@ class Safety(_Section):
     """How much worse than the independent price a swap may end on top of its slippage, when getting in."""
     exit_price_tolerance: Decimal = Field(default=Decimal("0.10"), gt=0, lt=1)
     exit_lst_tolerance: Decimal = Field(default=Decimal("0.25"), gt=0, lt=1)
-    """The same when getting out; an LST is held against its redemption value, from which its market may part."""
+    """The same when getting out; an LST is held against its redemption value, from which its market may part. While the
+    source is silent the last price known counts: 0.12 more for each hour of its age, up to 0.50 with the slippage.
+    """
 
     @field_validator("withdrawal_solana", "allowed_programs", "banks", "fee_accounts")
     @classmethod

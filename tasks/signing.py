@@ -8,7 +8,9 @@ from solders.pubkey import Pubkey
 
 from evenkeel.errors import OperatorError
 from evenkeel.settings import Settings
-from venues.asgard.approving import PriceSource
+from state.store import Store
+from venues.asgard.approving import PriceSource, Recall
+from venues.asgard.mints import TOKENS
 from venues.hyperliquid.venue import HyperliquidVenue
 from venues.solana.rules import Rules
 
@@ -48,3 +50,18 @@ def sol_price_of(venue: HyperliquidVenue) -> PriceSource:
         return (await venue.market.context(COIN)).oracle_px
 
     return price
+
+
+def stored_price_of(store: Store) -> Recall:
+    """USD per token as the ledger knew it last: Hyperliquid's oracle price of SOL times the pool's redemption rate."""
+
+    def recall(asset: str) -> tuple[int, Decimal] | None:
+        sol = store.last_price("hyperliquid", COIN, "oracle")
+        if sol is None:
+            return None
+        rate = store.last_price("solana", asset, "redemption") if TOKENS[asset].is_lst else None
+        return sol.at_ms, sol.price_usd * (
+            rate.price_usd if rate else 1
+        )  # a staked token is never worth less
+
+    return recall

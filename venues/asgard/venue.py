@@ -21,7 +21,7 @@ from evenkeel.types import (
     Unknown,
     VenueName,
 )
-from venues.asgard.approving import Approver, PriceSource
+from venues.asgard.approving import Approver, PriceSource, Recall
 from venues.asgard.building import AsgardBuild, SignedBuild, expected_amounts, signed_build
 from venues.asgard.client import AsgardClient
 from venues.asgard.expecting import outlay_usdc
@@ -319,6 +319,14 @@ class AsgardVenue:
                 )
             prices[known.symbol] = info.price
         return prices
+
+    def heed_price(self, asset: str, price_usd: Decimal, at_ms: int) -> None:
+        """The asset's fair price as just read elsewhere, which bounds an exit should its source fall silent."""
+        self._approver.heed(asset, price_usd, at_ms)
+
+    def recall_prices(self, recall: Recall) -> None:
+        """Where the last price is to be had that an earlier process has seen."""
+        self._approver.recall = recall
 
     async def redemption_rate(self, asset: str) -> Decimal | None:
         """SOL per token (1 for SOL). None = unknown, which counts as a breach, never as calm."""

@@ -20,7 +20,7 @@ from venues.asgard.venue import AsgardVenue
 from venues.hyperliquid.client import HyperliquidClient
 from venues.hyperliquid.venue import HyperliquidVenue
 from venues.ratebudget import RateBudget
-from venues.solana.rpc import SolanaRpc
+from venues.solana.rpc import SHUT_OUT_STATUS, SolanaRpc
 
 HYPERLIQUID_WEIGHT_LIMIT = 1200.0
 """Weight a minute that one IP address has; what is saved up and what is refilled must stay under it together."""
@@ -109,7 +109,7 @@ def _solana_rpc(settings: Settings, url: str, clock: Clock, health: CallLog, nam
         clock,
         timeout_s=settings.solana.timeout_s,
         budget=_budget(url, settings.solana.requests_per_minute, clock),
-        transport=CountedTransport(name, health),
+        transport=CountedTransport(name, health, SHUT_OUT_STATUS),
     )
 
 

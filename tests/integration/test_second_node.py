@@ -88,6 +88,17 @@ async def test_an_absent_second_node_is_noticed_while_the_first_answers(tmp_path
         assert refused.status == "refused" and any(SOLANA_SECOND in one for one in refused.reasons), refused
 
 
+async def test_a_node_that_has_shut_us_out_is_alarmed_too(tmp_path: Path) -> None:
+    async with two_nodes(tmp_path, gated="second") as (rig, second):
+        second.mode = "revoked"
+        pulse = Pulse()
+        for _ in range(4):
+            assert await pulse.beats(rig.desk)
+            await rig.desk.clock.sleep(12)
+        refused = await enter_position(rig.desk, EnterRequest(**SOL_ON_KAMINO))
+        assert refused.status == "refused" and any(SOLANA_SECOND in one for one in refused.reasons), refused
+
+
 @pytest.mark.parametrize("gated", ["first", "second"])
 async def test_a_pulse_beats_while_either_height_grows(tmp_path: Path, gated: str) -> None:
     async with two_nodes(tmp_path, gated=gated) as (rig, one):

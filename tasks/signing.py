@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from decimal import Decimal
 
 from solders.pubkey import Pubkey
 
-from evenkeel.errors import OperatorError
+from evenkeel.clock import Clock
+from evenkeel.errors import EvenkeelError, OperatorError
 from evenkeel.settings import Settings
 from state.store import Store
 from venues.asgard.approving import PriceSource, Recall
-from venues.asgard.mints import TOKENS
+from venues.asgard.mints import LONG_ASSETS, TOKENS
 from venues.hyperliquid.venue import HyperliquidVenue
 from venues.solana.rules import Rules
 
 COIN = "SOL"
+LEDGER_PATIENCE_S = 1.0
+"""Wall seconds that the last resort gives a ledger that may well be gone."""
 
 
 def signing_rules(settings: Settings) -> Rules:
@@ -65,3 +70,26 @@ def stored_price_of(store: Store) -> Recall:
         )  # a staked token is never worth less
 
     return recall
+
+
+async def prices_without_ledger(settings: Settings, clock: Clock) -> Recall:
+    """The same for the last resort: whatever can still be read of the ledger within a moment. Never raises, never waits on."""
+    found: dict[str, tuple[int, Decimal]] = {}
+
+    def read() -> None:
+        try:
+            store = Store.open(settings.database.url, clock)
+            try:
+                known = {asset: stored_price_of(store)(asset) for asset in LONG_ASSETS}
+            finally:
+                store.close()
+        except EvenkeelError:
+            return
+        found.update({asset: price for asset, price in known.items() if price is not None})
+
+    reader = threading.Thread(
+        target=read, daemon=True
+    )  # nobody waits for one that hangs, not even the end of the process
+    reader.start()
+    await asyncio.to_thread(reader.join, LEDGER_PATIENCE_S)
+    return found.get

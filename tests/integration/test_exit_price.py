@@ -11,10 +11,13 @@ from typing import Any
 
 import pytest
 
+from evenkeel.actions import _last_resort
 from evenkeel.errors import EvenkeelError, Retryable
+from evenkeel.settings import Database
 from evenkeel.types import IntentKind, IntentSpec, LegSide, VenueName
 from flows.exit import ExitRequest, exit_position
 from tasks.desk import Desk
+from tasks.signing import prices_without_ledger
 from tasks.watch import Watcher
 from tests.rig import Rig, story_rig
 from venues.asgard.orders import CloseLong, OpenLong
@@ -128,6 +131,26 @@ async def test_an_opening_goes_by_no_old_price(tmp_path: Path) -> None:
         )
         with pytest.raises(Retryable, match="hyperliquid"):
             await rig.desk.long.build(spec)
+
+
+async def test_the_last_resort_goes_by_what_can_be_read_of_the_ledger(tmp_path: Path) -> None:
+    async with story_rig(tmp_path) as rig:
+        await rig.entered(**SOL_ON_KAMINO)
+        rig.control("hyperliquid", "halt", mode="502")
+        with thieving_builder(rig, "0.75"):
+            robbed = await _last_resort(rig.desk.settings, 6.0, tmp_path / "keys.jsonl")
+        assert not robbed["flat"] and rig.holdings()
+        assert any("rule price" in one for one in robbed["left"]), robbed
+        await _last_resort(rig.desk.settings, 30.0, tmp_path / "keys.jsonl")
+        assert not rig.holdings()
+
+
+async def test_the_last_resort_works_without_a_ledger(tmp_path: Path) -> None:
+    async with story_rig(tmp_path) as rig:
+        settings = rig.desk.settings
+        gone = settings.model_copy(update={"database": Database(url=f"sqlite:///{tmp_path}/gone/none.db")})
+        recall = await prices_without_ledger(gone, rig.desk.clock)
+        assert recall("SOL") is None
 
 
 async def test_a_ledger_that_cannot_be_read_does_not_hold_up_an_exit(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from typing import Any, TypeAlias
 from evenkeel.clock import Clock
 from evenkeel.errors import Retryable
 from evenkeel.types import Confirmed, Outcome, Rejected, Unknown
+from venues.solana.answers import LatestBlockhash
 from venues.solana.failover import FailoverRpc
 from venues.solana.rpc import RpcError, SolanaRpc
 
@@ -76,7 +77,8 @@ class Confirmer:
                 self.rpc.probe(node, partial(node.get_latest_blockhash, "processed"))
                 for node in self.rpc.nodes
             )
-            heights = [one.last_valid_block_height for one in await asyncio.gather(*asked) if one is not None]
+            found = await asyncio.gather(*asked, return_exceptions=True)
+            heights = [one.last_valid_block_height for one in found if isinstance(one, LatestBlockhash)]
         if not heights:
             heights = [(await self.rpc.get_latest_blockhash("processed")).last_valid_block_height]
         return max(heights) + FOREIGN_BLOCKHASH_MARGIN

@@ -252,9 +252,11 @@ async def _flatten(settings: Settings, reason: str, within_s: float) -> dict[str
 async def _last_resort(settings: Settings, within_s: float, journal: Path) -> dict[str, Any]:
     from tasks.connect import open_venues
     from tasks.last_resort import KeyFile, empty_accounts
+    from tasks.signing import prices_without_ledger
 
     clock = make_clock(settings)
     async with open_venues(settings, clock) as venues:
+        venues.long.recall_prices(await prices_without_ledger(settings, clock))
         done = await empty_accounts(settings, venues, clock, KeyFile(journal), within_s)
     told = (
         *done.notes,

@@ -244,7 +244,9 @@ def enter(
 def exit_(
     position: PositionArgument = None,
     reason: Annotated[str, typer.Option(help="Kept with the position.")] = "asked for by the operator",
-    emergency: Annotated[bool, typer.Option("--emergency", help="Wider bound, higher tip.")] = False,
+    emergency: Annotated[
+        bool, typer.Option("--emergency", help="Start with a wider bound and a higher tip.")
+    ] = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Close a position, short first. Exit code 1 while a leg still resists."""

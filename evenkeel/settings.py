@@ -96,7 +96,7 @@ class Hyperliquid(_Section):
 
 
 class Solana(_Section):
-    """The chain of the long leg. A second provider, where given, must agree before an attempt is called dead."""
+    """The chain of the long leg. A second provider serves where the first is away, and must agree that an opening is dead."""
 
     rpc_url: str = "https://api.mainnet-beta.solana.com"
     second_rpc_url: str = ""
@@ -113,6 +113,9 @@ class Asgard(_Section):
     timeout_s: float = Field(default=15.0, gt=0, le=120)
     requests_per_minute: float = Field(default=60.0, gt=0)
     jito_tip_lamports: int = Field(default=0, ge=0, le=10_000_000)
+    """Of an ordinary transaction. Asgard chooses the priority fee: a tip is all that we can offer for haste."""
+    emergency_tip_lamports: int = Field(default=400_000, ge=0, le=10_000_000)
+    """Least tip of an emergency or of a close tried again; doubled with every try, up to `safety.tip_cap_lamports`."""
 
 
 class Staking(_Section):
@@ -191,7 +194,7 @@ class Safety(_Section):
     """How much worse than the independent price a swap may end on top of its slippage, when getting in."""
     exit_price_tolerance: Decimal = Field(default=Decimal("0.10"), gt=0, lt=1)
     exit_lst_tolerance: Decimal = Field(default=Decimal("0.25"), gt=0, lt=1)
-    """The same when getting out; an LST is held against its redemption value, from which its market may part."""
+    """The same when getting out, for an LST from its redemption value. 0.12 more per hour of the price's age, up to 0.50."""
 
     @field_validator("withdrawal_solana", "allowed_programs", "banks", "fee_accounts")
     @classmethod
@@ -274,7 +277,25 @@ class Settings(BaseSettings):
                 raise ValueError(
                     f"safety.{cap} {given} must be at least {needed:f}, {_CAP_ROOM} times limits.{limit}"
                 )
+        widest, tip = self.limits.max_slippage_last_bps, self.asgard.emergency_tip_lamports
+        if widest >= self.safety.exit_gap * 10_000:
+            raise ValueError(
+                f"limits.max_slippage_last_bps {widest} must be below safety.exit_gap {self.safety.exit_gap} (10000 "
+                "times that in bps), or the last tries of an exit would not be signed"
+            )
+        if tip > self.safety.tip_cap_lamports:
+            raise ValueError(
+                f"asgard.emergency_tip_lamports {tip} is above safety.tip_cap_lamports {self.safety.tip_cap_lamports}"
+            )
         return self
+
+    def exit_tip_lamports(self, tries: int, *, emergency: bool) -> int:
+        """Tip of a closing after `tries` that failed: twice the ordinary one or more in an emergency or a further try."""
+        usual, again = self.asgard.jito_tip_lamports, tries if emergency else tries - 1
+        if again < 0:
+            return usual
+        wanted = max(usual * 2, self.asgard.emergency_tip_lamports) * 2 ** min(again, 10)
+        return max(usual, min(wanted, self.safety.tip_cap_lamports))
 
     def passphrase(self, name: Literal["hyperliquid", "solana"]) -> SecretStr | None:
         """Of a keystore: from `EVENKEEL_<NAME>_PASSPHRASE`, else from the file the settings name, else None."""

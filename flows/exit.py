@@ -18,7 +18,9 @@ class ExitRequest(BaseModel):
 
     position_id: str | None = Field(default=None, description="empty: the one that is open")
     reason: str = Field(default="asked for by the operator", description="kept with the position")
-    emergency: bool = Field(default=False, description="wider slippage bound, higher tip")
+    emergency: bool = Field(
+        default=False, description="starts with the wider slippage bound and the higher tip"
+    )
 
 
 async def exit_position(desk: Desk, request: ExitRequest) -> ExitResult:

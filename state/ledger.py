@@ -166,6 +166,13 @@ class Ledger(Database):
                 query = query.where(PRICES.c[name] == value)
         return self._rows(PriceSnapshot, query)
 
+    def last_price(self, venue: str, asset: str, kind: str) -> PriceSnapshot | None:
+        """The newest price of this kind, however old."""
+        mine = {"venue": venue, "asset": asset, "kind": kind}
+        query = select(PRICES).where(*(PRICES.c[name] == value for name, value in mine.items()))
+        found = self._rows(PriceSnapshot, query.order_by(PRICES.c.at_ms.desc(), PRICES.c.id.desc()).limit(1))
+        return found[0] if found else None
+
     def record_snapshot(self, snapshot: PositionSnapshot) -> bool:
         """Store a moment of a position's life; the first of a (position, time) stands."""
         return self._insert_all(SNAPSHOTS, [snapshot]) == 1

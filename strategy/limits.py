@@ -56,10 +56,14 @@ class RiskLimits(Frozen):
     exit_price_deviation: Decimal = Field(default=D("0.02"), gt=0)
     max_slippage_entry_bps: int = Field(default=50, gt=0, le=1000)
     max_slippage_exit_bps: int = Field(default=100, gt=0, le=1000)
-    max_slippage_unwind_bps: int = Field(default=100, gt=0, le=1000)
-    """Bound of the unwind after the naked stop. The spec's 10 bps would leave the leg open in the very
-    market that set it off.
+    """First bound of an order that closes or shrinks a leg in no hurry."""
+    max_slippage_unwind_bps: int = Field(default=200, gt=0, le=1000)
+    """First bound of an emergency: the unwind after the naked stop, a danger, `--emergency`, what recovery goes on with.
+    The spec's 10 bps would leave the leg open in the very market that set it off (deviation 28). Also the widest of an
+    ordinary exit.
     """
+    max_slippage_last_bps: int = Field(default=500, gt=0, le=1000)
+    """Widest bound of an emergency, reached as tries fail."""
     max_delta_drift: Decimal = Field(default=D("0.005"), gt=0)
     fill_residual_tolerance: Decimal = Field(default=D("0.001"), gt=0)
     naked_stop_fall: Decimal = Field(default=D("0.01"), gt=0, lt=1)
@@ -136,6 +140,12 @@ class RiskLimits(Frozen):
                 f"max_position_usd {self.max_position_usd} is above "
                 f"max_total_exposure_usd {self.max_total_exposure_usd}"
             )
+        if not self.max_slippage_exit_bps <= self.max_slippage_unwind_bps <= self.max_slippage_last_bps:
+            raise ValueError(
+                f"max_slippage_exit_bps {self.max_slippage_exit_bps}, max_slippage_unwind_bps "
+                f"{self.max_slippage_unwind_bps} and max_slippage_last_bps {self.max_slippage_last_bps} must not fall in "
+                "this order: an emergency may not be bound more tightly than an ordinary exit"
+            )
         if self.naked_reserve_s >= self.max_naked_s:
             raise ValueError(
                 f"naked_reserve_s {self.naked_reserve_s} must be below max_naked_s {self.max_naked_s}, or the short "
@@ -148,6 +158,15 @@ class RiskLimits(Frozen):
                 "max_price_deviation must be below exit_price_deviation, or an entry would exit at once"
             )
         return self
+
+    def exit_slippage_bps(self, tries: int, *, emergency: bool) -> int:
+        """Bound of the next order that closes a leg after `tries` that did not: half the first bound more for each."""
+        first, last = (
+            (self.max_slippage_unwind_bps, self.max_slippage_last_bps)
+            if emergency
+            else (self.max_slippage_exit_bps, self.max_slippage_unwind_bps)
+        )
+        return min(first + first * tries // 2, last)
 
 
 class CostModel(Frozen):

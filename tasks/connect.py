@@ -12,7 +12,7 @@ import httpx
 
 from evenkeel.clock import Clock
 from evenkeel.settings import Settings
-from tasks.health import ASGARD, HYPERLIQUID, SOLANA, CallLog, CountedTransport
+from tasks.health import ASGARD, HYPERLIQUID, SOLANA, SOLANA_SECOND, CallLog, CountedTransport
 from tasks.keys import hyperliquid_validator, open_keys
 from tasks.signing import signing_rules, sol_price_of
 from venues.asgard.client import AsgardClient
@@ -20,7 +20,7 @@ from venues.asgard.venue import AsgardVenue
 from venues.hyperliquid.client import HyperliquidClient
 from venues.hyperliquid.venue import HyperliquidVenue
 from venues.ratebudget import RateBudget
-from venues.solana.rpc import SolanaRpc
+from venues.solana.rpc import SHUT_OUT_STATUS, SolanaRpc
 
 HYPERLIQUID_WEIGHT_LIMIT = 1200.0
 """Weight a minute that one IP address has; what is saved up and what is refilled must stay under it together."""
@@ -67,11 +67,12 @@ async def open_venues(settings: Settings, clock: Clock) -> AsyncIterator[Venues]
                 )
             ),
         )
-        rpc = _solana_rpc(settings, settings.solana.rpc_url, clock, health)
+        rpc = _solana_rpc(settings, settings.solana.rpc_url, clock, health, SOLANA)
         opened.push_async_callback(rpc.close)
         second_rpc = None
         if settings.solana.second_rpc_url:
-            second_rpc = _solana_rpc(settings, settings.solana.second_rpc_url, clock, health)
+            url = settings.solana.second_rpc_url
+            second_rpc = _solana_rpc(settings, url, clock, health, SOLANA_SECOND)
             opened.push_async_callback(second_rpc.close)
         asgard = AsgardClient(
             settings.asgard.url,
@@ -102,13 +103,13 @@ async def open_venues(settings: Settings, clock: Clock) -> AsyncIterator[Venues]
         yield Venues(long, short, health, keys.warnings)
 
 
-def _solana_rpc(settings: Settings, url: str, clock: Clock, health: CallLog) -> SolanaRpc:
+def _solana_rpc(settings: Settings, url: str, clock: Clock, health: CallLog, name: str) -> SolanaRpc:
     return SolanaRpc(
         url,
         clock,
         timeout_s=settings.solana.timeout_s,
         budget=_budget(url, settings.solana.requests_per_minute, clock),
-        transport=CountedTransport(SOLANA, health),
+        transport=CountedTransport(name, health, SHUT_OUT_STATUS),
     )
 
 

@@ -20,6 +20,7 @@ from state.models import Fence, Position
 from state.store import Store
 from tasks.connect import open_venues
 from tasks.health import CallLog
+from tasks.signing import stored_price_of
 from venues.asgard.venue import AsgardVenue
 from venues.hyperliquid.venue import HyperliquidVenue
 from venues.protocol import LegVenue
@@ -44,6 +45,7 @@ class Desk:
         self.store = store
         self.long = long
         self.short = short
+        long.recall_prices(stored_price_of(store))
         self._unreleased: dict[str, Fence] = {}
         self.health = CallLog(clock)
         """How the venues' servers have answered lately."""

@@ -11,12 +11,12 @@ from evenkeel.clock import Clock
 
 REMEMBERED = 256
 """Failed calls kept for each host."""
-HYPERLIQUID, ASGARD, SOLANA = "hyperliquid", "asgard", "solana"
-HOSTS = (HYPERLIQUID, ASGARD, SOLANA)
+HYPERLIQUID, ASGARD, SOLANA, SOLANA_SECOND = "hyperliquid", "asgard", "solana", "solana (second node)"
+HOSTS = (HYPERLIQUID, ASGARD, SOLANA, SOLANA_SECOND)
 
 
 class CallLog:
-    """Failed calls by host: no answer, 429 or 5xx. A refusal is an answer."""
+    """Failed calls by host: no answer, 429 or 5xx. A refusal is an answer, but for a node that lets us in no more."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -51,10 +51,14 @@ class CallLog:
 
 
 class CountedTransport(httpx.AsyncHTTPTransport):
-    """The ordinary transport, which also notes how each call ended."""
+    """The ordinary transport, which also notes how each call ended.
 
-    def __init__(self, host: str, log: CallLog) -> None:
+    `shut_out`: statuses by which this host says that it lets us in no more, which is as bad as no answer.
+    """
+
+    def __init__(self, host: str, log: CallLog, shut_out: frozenset[int] = frozenset()) -> None:
         super().__init__(trust_env=False)
+        self._shut_out = shut_out
         self._host = host
         self._log = log
 
@@ -64,5 +68,6 @@ class CountedTransport(httpx.AsyncHTTPTransport):
         except (httpx.HTTPError, asyncio.CancelledError):  # given up by whoever waited for it
             self._log.note(self._host, ok=False)
             raise
-        self._log.note(self._host, ok=response.status_code != 429 and response.status_code < 500)
+        status = response.status_code
+        self._log.note(self._host, ok=status != 429 and status < 500 and status not in self._shut_out)
         return response

@@ -92,7 +92,7 @@ def hyperliquid_validator(settings: Settings, account: str) -> HyperliquidValida
             max_order_usd=safety.max_order_usd or limits.max_position_usd * _CAP_ROOM,
             max_short_usd=safety.max_short_usd or limits.max_total_exposure_usd * _CAP_ROOM,
             entry_slippage_bps=Decimal(limits.max_slippage_entry_bps),
-            exit_slippage_bps=Decimal(max(limits.max_slippage_exit_bps, limits.max_slippage_unwind_bps)),
+            exit_slippage_bps=Decimal(limits.max_slippage_last_bps),
             entry_gap=safety.entry_gap,
             exit_gap=safety.exit_gap,
             max_leverage=limits.max_leverage,

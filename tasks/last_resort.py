@@ -105,6 +105,7 @@ class _Run:
         self._journal = journal
         self._deadline_ms = deadline_ms
         self._step = 0
+        self._tries: dict[LegSide, int] = {LegSide.LONG: 0, LegSide.SHORT: 0}
         self._run_id = f"flatten-{clock.now_ms()}"
         self.notes: list[str] = []
 
@@ -132,7 +133,7 @@ class _Run:
             is_buy=True,
             size=held[0].qty,
             reduce_only=True,
-            slippage_bps=Decimal(self._settings.limits.max_slippage_unwind_bps),
+            slippage_bps=Decimal(self._bound_bps(LegSide.SHORT)),
         )
         await self._put(self._venues.short, LegSide.SHORT, order.model_dump(mode="json"))
         return [f"short of {leg.qty} SOL" for leg in await self._venues.short.legs() if leg.ref == COIN]
@@ -149,10 +150,13 @@ class _Run:
             asset=leg.asset,
             protocol=int(leg.protocol or 0),
             position_pda=leg.ref,
-            slippage_bps=self._settings.limits.max_slippage_unwind_bps,
-            jito_tip_lamports=self._settings.asgard.jito_tip_lamports * 2,
+            slippage_bps=self._bound_bps(LegSide.LONG),
+            jito_tip_lamports=self._settings.exit_tip_lamports(self._tries[LegSide.LONG], emergency=True),
         )
         return order.model_dump(mode="json")
+
+    def _bound_bps(self, side: LegSide) -> int:
+        return self._settings.limits.exit_slippage_bps(self._tries[side], emergency=True)
 
     def _known_pdas(self) -> list[tuple[int, str]]:
         """Lending positions that this file has seen closing: the lender may have dropped their rows already."""
@@ -179,6 +183,9 @@ class _Run:
         said = {"intent_id": spec.intent_id, "venue": name.value, "at_ms": self._clock.now_ms()}
         self._journal.append(what="signed", order=order, key=signed.key, **said)
         outcome = await venue.send(spec, signed)
+        self._tries[side] += not isinstance(
+            outcome, Confirmed
+        )  # of several positions one may be closed at once
         if isinstance(outcome, Unknown):
             outcome = await venue.find(spec, signed)
         text = "done" if isinstance(outcome, Confirmed) else outcome.reason

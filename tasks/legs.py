@@ -86,7 +86,8 @@ async def close_short(
     """Buy the short back: `exit_attempts` tries with growing waits, or until `within_s` has passed, or the venue is out
     of reach and the long waits.
 
-    Sized from what the venue holds, capped by what is ours. Unknown outcomes are resolved before the next try.
+    Sized from what the venue holds, capped by what is ours. Unknown outcomes are resolved before the next try. Each try
+    that was sent and left something open widens the bound of the next.
     """
     settings = desk.settings.strategy
     started_ms, last = desk.clock.now_ms(), "nothing was tried"
@@ -111,7 +112,9 @@ async def close_short(
                 min(leg.qty, held.qty),
                 is_buy=True,
                 reduce_only=True,
-                slippage_bps=_exit_slippage_bps(desk, urgency),
+                slippage_bps=desk.settings.limits.exit_slippage_bps(
+                    _tries(desk, position, LegSide.SHORT), emergency=urgency is Urgency.EMERGENCY
+                ),
             )
             intent = plan(desk, position.position_id, LegSide.SHORT, IntentKind.CLOSE, order, fence)
             ending = await carry_out(desk, intent.intent_id, fence, patience_s=within_s)
@@ -136,9 +139,12 @@ def _gives_way(desk: Desk, position: Position) -> bool:
 
 
 async def close_long(desk: Desk, position: Position, fence: Fence | None, urgency: Urgency) -> Ending:
-    """Close the lending position in full; a second try pays a higher tip and accepts more slippage."""
+    """Close the lending position in full, in two tries; each try that was sent and failed, now or earlier, makes the next
+    pay a higher tip and accept more slippage, and an emergency starts with more of both.
+    """
+    emergency = urgency is Urgency.EMERGENCY
     last: Ending = NotDone("nothing was tried")
-    for attempt in range(2):
+    for _ in range(2):
         for ending in await finish_started(desk, position.position_id, LegSide.LONG, fence, patience_s=60):
             if isinstance(ending, StillUnknown):
                 return ending
@@ -148,13 +154,13 @@ async def close_long(desk: Desk, position: Position, fence: Fence | None, urgenc
         leg = await _long_as_shown(desk, position, leg, fence)
         if not leg.is_open:
             return NotDone("the long was gone already")
-        hurried = attempt > 0 or urgency is Urgency.EMERGENCY
+        tries = _tries(desk, position, LegSide.LONG)
         order = asgard.CloseLong(
             asset=leg.asset,
             protocol=int(leg.protocol or 0),
             position_pda=leg.ref,
-            slippage_bps=_exit_slippage_bps(desk, urgency),
-            jito_tip_lamports=desk.settings.asgard.jito_tip_lamports * (2 if hurried else 1),
+            slippage_bps=desk.settings.limits.exit_slippage_bps(tries, emergency=emergency),
+            jito_tip_lamports=desk.settings.exit_tip_lamports(tries, emergency=emergency),
         )
         intent = plan(
             desk,
@@ -240,6 +246,10 @@ def _told(desk: Desk, position: Position, problem: Exception) -> None:
         desk.store.alert("books contradicted", Severity.CRITICAL, text, subject=position.position_id)
 
 
-def _exit_slippage_bps(desk: Desk, urgency: Urgency) -> int:
-    limits = desk.settings.limits
-    return limits.max_slippage_unwind_bps if urgency is Urgency.EMERGENCY else limits.max_slippage_exit_bps
+def _tries(desk: Desk, position: Position, side: LegSide) -> int:
+    """How often a closing of this leg has been sent already. One that never left says nothing against its bound."""
+    return sum(
+        len(desk.store.attempts_of(one.intent_id)) > 0
+        for one in desk.store.intents_of(position.position_id)
+        if (one.leg, one.kind) == (side, IntentKind.CLOSE)
+    )

@@ -93,6 +93,8 @@ async def read_market(desk: Desk) -> MarketView:
         token_prices=prices,
         redemption_rates=rates,
     )
+    for asset, rate in rates.items():
+        desk.long.heed_price(asset, context.oracle_px * rate, context.observed_ms)
     keep_market(desk, view)
     return view
 

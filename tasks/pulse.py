@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
 from evenkeel.errors import Retryable, VenueRefused
 from tasks.desk import Desk
+from venues.solana.failover import FailoverRpc
+from venues.solana.rpc import SolanaRpc
 
 PATIENCE_S = 3.0
 """Wall seconds for one node: a look must not wait for a dead one."""
@@ -15,22 +18,30 @@ class Pulse:
     """Asked once a look. A chain whose height stands still is out, however promptly its nodes answer."""
 
     def __init__(self) -> None:
-        self._height: int | None = None
-        self._grew_ms = 0
+        self._grew: dict[SolanaRpc, tuple[int, int]] = {}
+        """By node its last height, and when that was first seen."""
 
     async def beats(self, desk: Desk) -> bool:
-        """False when no node answers, or the height has not grown for `outage_window_s`."""
-        for node in (desk.long.rpc, desk.long.second_rpc):
-            if node is None:
-                continue
-            try:
-                async with asyncio.timeout(PATIENCE_S):
-                    height = await node.get_block_height("processed")
-            except (Retryable, VenueRefused, TimeoutError):
-                continue
-            now = desk.clock.now_ms()
-            if self._height is None or height != self._height:  # another node may be a little behind
-                self._height, self._grew_ms = height, now
-                return True
-            return now - self._grew_ms < desk.settings.limits.outage_window_s * 1000
-        return False
+        """False when no node answers, or no node's height has grown for `outage_window_s`.
+
+        Both nodes are asked, so that the one that is gone is noticed while the other carries on, and its return too.
+        """
+        rpc = desk.long.rpc
+        nodes = rpc.nodes if isinstance(rpc, FailoverRpc) else (rpc,)
+        return any(await asyncio.gather(*(self._grows(desk, rpc, node) for node in nodes)))
+
+    async def _grows(self, desk: Desk, rpc: SolanaRpc, node: SolanaRpc) -> bool:
+        asking = partial(node.get_block_height, "processed")
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                height = await (rpc.probe(node, asking) if isinstance(rpc, FailoverRpc) else asking())
+        except (Retryable, VenueRefused, TimeoutError):
+            height = None
+        if height is None:
+            return False
+        now = desk.clock.now_ms()
+        known, since_ms = self._grew.get(node, (None, now))
+        if height != known:
+            self._grew[node] = (height, now)
+            return True
+        return now - since_ms < desk.settings.limits.outage_window_s * 1000

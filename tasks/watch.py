@@ -253,6 +253,8 @@ async def look_at(desk: Desk, position: Position) -> Seen:
         _try(_rates(desk, position), VenueName.ASGARD, failed),
         _try(desk.long.redemption_rate(position.asset), VenueName.ASGARD, failed),
     )
+    if context is not None and redemption is not None:
+        desk.long.heed_price(position.asset, context.oracle_px * redemption, context.observed_ms)
     ref = long_leg.ref if long_leg else None
     return Seen(
         at_ms=desk.clock.now_ms(),

@@ -92,7 +92,7 @@ async def second_solana(patient: Patient) -> Verdict:
     if not url:
         return warn(
             "only one Solana provider is set",
-            "set solana.second_rpc_url: before an attempt is called dead, both must say that they do not know it",
+            "set solana.second_rpc_url: it serves when the first is away, and must agree before an opening is called dead",
         )
     asked = [[NO_SIGNATURE], {"searchTransactionHistory": True}]  # the very thing that it is there for
     body = {"jsonrpc": "2.0", "id": 1, "method": "getSignatureStatuses", "params": asked}

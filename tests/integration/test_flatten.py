@@ -216,6 +216,26 @@ async def test_a_last_resort_whose_answers_are_all_lost_is_flat_all_the_same(tmp
         assert len(rig.executions()) == 2
 
 
+async def test_the_last_resort_offers_more_with_every_try_that_fails(tmp_path: Path) -> None:
+    async with story_rig(tmp_path) as rig:
+        await rig.entered(**SOL_ON_KAMINO)
+        rig.fault("hyperliquid", "reject", ORDER, times=2)
+        rig.fault("asgard", "slippage_fail", "POST /submit-close-position-tx")
+        journal = KeyFile(tmp_path / "keys.jsonl")
+        settings = load_settings(rig.config)
+        async with open_venues(settings, rig.desk.clock) as venues:
+            done = await empty_accounts(settings, venues, rig.desk.clock, journal, 300)
+        assert not done.left and rig.flat, done
+        orders = [row["order"] for row in journal.rows() if row["what"] == "signed"]
+        bounds = {
+            op: [int(one["slippage_bps"]) for one in orders if one.get("op") == op]
+            for op in (None, "close_long")
+        }
+        assert bounds == {None: [200, 300, 400], "close_long": [200, 300]}
+        tips = [one["jito_tip_lamports"] for one in orders if one.get("op") == "close_long"]
+        assert tips == [400_000, 800_000]
+
+
 async def test_a_key_file_that_cannot_be_written_lets_nothing_out(tmp_path: Path) -> None:
     async with story_rig(tmp_path) as rig:
         await rig.entered(**SOL_ON_KAMINO)

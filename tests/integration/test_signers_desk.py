@@ -249,6 +249,9 @@ async def test_files_that_others_can_read_are_named(rig: Rig) -> None:
         ('[signers.solana]\npassphrase = "x"\n', "looks like a secret"),
         ('[safety]\nwithdrawal_hyperliquid = ["0x12"]\n', "40 hex digits"),
         ('[safety]\nmax_order_usd = "500000"\n', "must be at least 525000"),
+        ('[safety]\nexit_gap = "0.05"\n', "max_slippage_last_bps 500 must be below safety.exit_gap"),
+        ("[safety]\ntip_cap_lamports = 1000\n", "emergency_tip_lamports 400000 is above"),
+        ("[limits]\nmax_slippage_exit_bps = 300\n", "must not fall in this order"),
         ('[signers]\nkms_endpoint_url = "ftp://x"\n', "http"),
     ],
 )
@@ -261,12 +264,12 @@ async def test_wrong_settings_are_refused_in_one_line(rig: Rig, text: str, says:
 
 def test_the_bounds_of_the_settings_reach_the_validator() -> None:
     settings = Settings(
-        limits={"max_position_usd": "100000", "max_leverage": 3, "max_slippage_unwind_bps": 150},
+        limits={"max_position_usd": "100000", "max_leverage": 3, "max_slippage_last_bps": 350},
         safety={"withdrawal_hyperliquid": ["0x" + "AB" * 20], "max_withdrawal_usd": "7"},
     )
     rules = hyperliquid_validator(settings, "0x" + "aa" * 20).rules
     assert rules.is_mainnet and rules.max_order_usd == 110_000 and rules.max_leverage == 3
-    assert rules.exit_slippage_bps == 150 and rules.entry_slippage_bps == 50
+    assert rules.exit_slippage_bps == 350 and rules.entry_slippage_bps == 50
     assert rules.withdrawal_addresses == {"0x" + "ab" * 20} and rules.max_withdrawal_usd == 7
     twin = settings.model_copy(
         update={"hyperliquid": settings.hyperliquid.model_copy(update={"url": "http://x"})}

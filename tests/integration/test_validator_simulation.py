@@ -221,6 +221,9 @@ async def test_without_an_independent_price_nothing_is_opened_and_an_exit_goes_o
         remembered = await b.venue.build(b.intent(order))
         assert remembered.note["checks"]["price_usd"] == "200.0"
         await b.clock.sleep(1_000)
-        built = await b.venue.build(b.intent(order))
-        assert built.note["checks"]["price_usd"] is None
+        old = await b.venue.build(b.intent(order))
+        assert old.note["checks"]["price_usd"] == "200.0" and old.note["checks"]["price_age_s"] >= 1_000
+        b.venue._approver._seen.clear()
+        never = await b.venue.build(b.intent(order))
+        assert never.note["checks"]["price_usd"] is None
         assert isinstance(await b.run(order), Confirmed)

@@ -14,6 +14,7 @@ from evenkeel.types import Confirmed, Rejected, Unknown
 from venues.asgard.mints import TOKENS
 from venues.solana.answers import AccountInfo
 from venues.solana.confirm import Confirmer, Dead, Landed
+from venues.solana.failover import FailoverRpc
 from venues.solana.rpc import RpcError, SolanaRpc
 from venues.solana.tokens import MINT_BYTES, TOKEN_PROGRAM, check_mints, mint_problem
 
@@ -149,8 +150,9 @@ def status(level: str = "confirmed", err: Any = None) -> dict[str, Any]:
 
 
 async def fate(chain: Chain, second: Chain | None = None) -> Any:
-    confirmer = Confirmer(node(chain), TickClock(), None if second is None else node(second))
-    return await confirmer.fate("5ig", 500)
+    clock = TickClock()
+    rpc = node(chain) if second is None else FailoverRpc(node(chain), node(second), clock)
+    return await Confirmer(rpc, clock).fate("5ig", 500)
 
 
 async def test_landed_with_and_without_error() -> None:

@@ -49,6 +49,8 @@ def test_defaults() -> None:
         (RiskLimits, {"max_total_exposure_usd": D(1500)}, "is above max_total_exposure_usd"),
         (RiskLimits, {"resume_fee_lamports": 20_000_000}, "never end"),
         (RiskLimits, {"max_price_deviation": D("0.03")}, "exit at once"),
+        (RiskLimits, {"max_slippage_exit_bps": 201}, "must not fall in this order"),
+        (RiskLimits, {"max_slippage_last_bps": 150}, "must not fall in this order"),
         (LstLimits, {"warning_discount": D("0.03")}, "swap them"),
         (CostModel, {"gas_usd": D(-1)}, "greater than or equal"),
     ],
@@ -68,3 +70,11 @@ def test_costs_add_up() -> None:
     assert costs.round_trip_usd(D(150_000)) == D(150_000) * 30 / 10_000 + 2
     assert costs.opening_usd(D(10_000)) + costs.closing_usd(D(10_000)) == costs.round_trip_usd(D(10_000))
     assert costs.short_order_usd(D(10_000)) == D("5.75")
+
+
+def test_the_bound_of_a_way_out_widens_with_every_try_and_an_emergency_starts_wider() -> None:
+    limits = RiskLimits()
+    assert [limits.exit_slippage_bps(n, emergency=False) for n in range(4)] == [100, 150, 200, 200]
+    assert [limits.exit_slippage_bps(n, emergency=True) for n in range(5)] == [200, 300, 400, 500, 500]
+    level = RiskLimits(max_slippage_exit_bps=80, max_slippage_unwind_bps=80, max_slippage_last_bps=80)
+    assert level.exit_slippage_bps(9, emergency=True) == 80

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, TypeAlias
 
@@ -31,8 +32,16 @@ from venues.solana.validator import Verdict, decode, sizes_wanted
 PriceSource: TypeAlias = Callable[[], Awaitable[Decimal]]
 EXIT_PATIENCE_S = 1.5
 """Wall seconds that an exit waits for what is not required of it: a price, a simulation."""
-PRICE_MEMORY_MS = 60_000
-"""A price of this age still bounds an exit whose price source is silent."""
+Recall: TypeAlias = Callable[[str], tuple[int, Decimal] | None]
+"""The last price of an asset that somebody wrote down: when (ms) and USD per token; None where there is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class FairPrice:
+    """USD per token by a source other than the builder. Age 0 where the source has just said it."""
+
+    usd: Decimal
+    age_ms: int = 0
 
 
 def is_exit(order: AsgardOrder) -> bool:
@@ -58,9 +67,16 @@ class Approver:
         self._sol_price = sol_price
         self._redemption_rate = redemption_rate
         self._seen: dict[str, tuple[int, Decimal]] = {}
+        self.recall: Recall = lambda asset: None
+        """Where a price is to be had that this process has not seen itself."""
+
+    def heed(self, asset: str, price_usd: Decimal, at_ms: int) -> None:
+        """A fair price as somebody else has just read it: what an exit is held against once the source falls silent."""
+        if price_usd > 0 and at_ms >= self._seen.get(asset, (0, price_usd))[0]:
+            self._seen[asset] = (at_ms, price_usd)
 
     @asynccontextmanager
-    async def pricing(self, order: AsgardOrder) -> AsyncIterator[asyncio.Task[Decimal | None]]:
+    async def pricing(self, order: AsgardOrder) -> AsyncIterator[asyncio.Task[FairPrice | None]]:
         """The fair price, asked for while the build is being made."""
         task = asyncio.create_task(self._fair_price(order))
         try:
@@ -70,21 +86,32 @@ class Approver:
                 task.cancel()
             await asyncio.gather(task, return_exceptions=True)
 
-    async def _fair_price(self, order: AsgardOrder) -> Decimal | None:
-        """USD per token: SOL's price elsewhere times the pool's redemption rate. None only on the way out.
+    async def _fair_price(self, order: AsgardOrder) -> FairPrice | None:
+        """USD per token: SOL's price elsewhere times the pool's redemption rate. On the way out, where the source is
+        silent, the last one known, however old; None only where none ever was.
 
         Raises what the source raises on the way in: no price, no entry.
         """
         if isinstance(order, RepayDebt):
             return None
         if not is_exit(order):
-            return await self._asked(order.asset)
+            return FairPrice(await self._asked(order.asset))
         try:
             async with asyncio.timeout(EXIT_PATIENCE_S):
-                return await self._asked(order.asset)
+                return FairPrice(await self._asked(order.asset))
         except (EvenkeelError, TimeoutError):
-            at_ms, price = self._seen.get(order.asset, (0, None))
-            return price if self._clock.now_ms() - at_ms <= PRICE_MEMORY_MS else None
+            return self._last_known(order.asset)
+
+    def _last_known(self, asset: str) -> FairPrice | None:
+        try:
+            stored = self.recall(asset)
+        except EvenkeelError:  # a ledger that cannot be read does not hold up an exit
+            stored = None
+        known = [one for one in (self._seen.get(asset), stored) if one is not None]
+        if not known:
+            return None
+        at_ms, price = max(known)
+        return FairPrice(price, max(0, self._clock.now_ms() - at_ms))
 
     async def _asked(self, asset: str) -> Decimal:
         sol, rate = await self._sol_price(), await self._redemption_rate(asset)
@@ -92,7 +119,7 @@ class Approver:
             raise Retryable(
                 f"no redemption rate of {asset} is to be had, so that no swap of it can be judged"
             )
-        self._seen[asset] = (self._clock.now_ms(), sol * rate)
+        self.heed(asset, sol * rate, self._clock.now_ms())
         return sol * rate
 
     async def approve(
@@ -101,10 +128,11 @@ class Approver:
         blob: BuildBlob,
         strategies: Sequence[Strategy],
         before: LivePosition | None,
-        price_usd: Decimal | None,
+        price: FairPrice | None,
     ) -> tuple[Verdict, dict[str, Any]]:
         """The verdict, and what it rests on, for the note. Raises `UnsafeBuild` or `Retryable`; nothing is signed then."""
-        expectation = expectation_of(order, self._wallet, strategies, before, price_usd)
+        fair, age_ms = (price.usd, price.age_ms) if price is not None else (None, 0)
+        expectation = expectation_of(order, self._wallet, strategies, before, fair, age_ms)
         try:
             transactions = [decode(one) for one in blob.encoded]
         except Violation as broken:
@@ -129,7 +157,8 @@ class Approver:
                 )
             raise UnsafeBuild(f"rule simulation: nothing is opened unseen: {found.reason}", "simulation")
         simulated = "passed" if isinstance(found, Simulated) else found.reason
-        return verdict, {"simulation": simulated, "price_usd": None if price_usd is None else str(price_usd)}
+        checks: dict[str, Any] = {"simulation": simulated, "price_usd": None if fair is None else str(fair)}
+        return verdict, checks | ({"price_age_s": age_ms // 1000} if age_ms else {})
 
     def _check_prices(self, order: AsgardOrder, expectation: Expectation, found: Simulated) -> None:
         """The price that the simulated swap really got, against the independent one."""

@@ -77,6 +77,7 @@ def expectation_of(
     strategies: Sequence[Strategy],
     before: LivePosition | None,
     price_usd: Decimal | None,
+    price_age_ms: int = 0,
 ) -> Expectation:
     """Raises `VenueRefused` where no market of the order is known, or an opening names other banks than its market has."""
     source = source_of(order, strategies)
@@ -115,5 +116,6 @@ def expectation_of(
         slippage_bps=getattr(order, "slippage_bps", 0),
         tip_lamports=order.jito_tip_lamports,
         price_usd=price_usd,
+        price_age_ms=price_age_ms,
         flash_banks=flash,
     )

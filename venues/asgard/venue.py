@@ -21,7 +21,7 @@ from evenkeel.types import (
     Unknown,
     VenueName,
 )
-from venues.asgard.approving import Approver, PriceSource
+from venues.asgard.approving import Approver, PriceSource, Recall
 from venues.asgard.building import AsgardBuild, SignedBuild, expected_amounts, signed_build
 from venues.asgard.client import AsgardClient
 from venues.asgard.expecting import outlay_usdc
@@ -32,9 +32,10 @@ from venues.asgard.orders import AsgardOrder, OpenLong, parse_order
 from venues.asgard.receipts import Receipts
 from venues.asgard.redemption import OnChainRedemption, RedemptionSource
 from venues.solana.confirm import Confirmer, Payload
+from venues.solana.failover import FailoverRpc
 from venues.solana.keys import SolanaSigner
 from venues.solana.rpc import SolanaRpc
-from venues.solana.rules import Rules
+from venues.solana.rules import EXITS, Rules
 from venues.solana.tokens import LAMPORTS_PER_SOL, check_mints, to_tokens, token_balance
 
 MARKETS_TTL_MS = 300_000
@@ -69,20 +70,21 @@ class AsgardVenue:
         rules: Rules | None = None,
         patience_s: float = 20.0,
     ) -> None:
-        """`sol_price`: USD per SOL from a source that is not Asgard; every swap is held against it before we sign."""
+        """`sol_price`: USD per SOL from a source that is not Asgard; every swap is held against it before we sign.
+        `second_rpc`: another provider's node, which answers where `rpc` cannot be reached.
+        """
         self.client = client
-        self.rpc = rpc
-        self.second_rpc = second_rpc
-        self.redemption: RedemptionSource = redemption or OnChainRedemption(rpc)
+        self.rpc = rpc if second_rpc is None else FailoverRpc(rpc, second_rpc, clock)
+        self.redemption: RedemptionSource = redemption or OnChainRedemption(self.rpc)
         self.wallet = str(signer.pubkey)
         self._signer = signer
         self._clock = clock
         self._approver = Approver(
-            rpc, signer.pubkey, clock, rules or Rules(), sol_price, self.redemption_rate
+            self.rpc, signer.pubkey, clock, rules or Rules(), sol_price, self.redemption_rate
         )
         self._patience_s = patience_s
-        self._confirmer = Confirmer(rpc, clock, second_rpc)
-        self._receipts = Receipts(client, rpc, clock, self.wallet)
+        self._confirmer = Confirmer(self.rpc, clock)
+        self._receipts = Receipts(client, self.rpc, clock, self.wallet)
         self._markets: tuple[int, list[Strategy]] | None = None
         self.strange: dict[str, str] = {}
         """Positions of this wallet that the last look found and could not make sense of: PDA and why."""
@@ -184,6 +186,7 @@ class AsgardVenue:
                 patience_s=self._patience_s,
                 already_sent=already_sent,
                 preflight=preflight,
+                is_exit=signed.key["op"] in EXITS,
             )
         except Retryable as error:  # the clock itself may be out of reach
             return Unknown(str(error))
@@ -194,7 +197,11 @@ class AsgardVenue:
         dead.
         """
         limit = int(signed.key["lvbh_max"])
-        fates = [await self._confirmer.fate(signature, limit) for signature in signed.key["signatures"]]
+        is_exit = signed.key["op"] in EXITS
+        fates = [
+            await self._confirmer.fate(signature, limit, is_exit=is_exit)
+            for signature in signed.key["signatures"]
+        ]
         return await self._receipts.conclude(signed.key, fates)
 
     def _checked_order(self, intent: IntentSpec) -> AsgardOrder:
@@ -312,6 +319,14 @@ class AsgardVenue:
                 )
             prices[known.symbol] = info.price
         return prices
+
+    def heed_price(self, asset: str, price_usd: Decimal, at_ms: int) -> None:
+        """The asset's fair price as just read elsewhere, which bounds an exit should its source fall silent."""
+        self._approver.heed(asset, price_usd, at_ms)
+
+    def recall_prices(self, recall: Recall) -> None:
+        """Where the last price is to be had that an earlier process has seen."""
+        self._approver.recall = recall
 
     async def redemption_rate(self, asset: str) -> Decimal | None:
         """SOL per token (1 for SOL). None = unknown, which counts as a breach, never as calm."""

@@ -7,15 +7,24 @@ would have another signature and the chain's duplicate filter knows nothing of o
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeAlias
 
 from evenkeel.clock import Clock
 from evenkeel.errors import Retryable
-from evenkeel.types import Outcome, Rejected, Unknown
+from evenkeel.types import Confirmed, Outcome, Rejected, Unknown
+from venues.solana.answers import LatestBlockhash
+from venues.solana.failover import FailoverRpc
 from venues.solana.rpc import RpcError, SolanaRpc
 
+ALONE_AFTER_BLOCKS = 600
+"""Finalized blocks beyond the limit after which one of two nodes may call a *way out* dead alone: four lives of a blockhash,
+some three to four minutes, in which the other was away or stood still. Closing what is closed already fails, so that an
+error costs a fee; to wait for ever would leave the leg naked. An opening waits for both, however long that takes.
+"""
 FOREIGN_BLOCKHASH_MARGIN = 32
 """Blocks by which our node may lag behind the one whose blockhash the builder used."""
 
@@ -33,9 +42,10 @@ class Landed:
 
 @dataclass(frozen=True, slots=True)
 class Dead:
-    """It can no longer land; `evidence` is the proof in words."""
+    """It can no longer land; `evidence` is the proof in words, `beyond` how many finalized blocks past its limit it is."""
 
     evidence: str
+    beyond: int = 0
 
 
 Fate: TypeAlias = Landed | Dead | Unknown
@@ -50,41 +60,78 @@ class Payload:
 
 
 class Confirmer:
-    """Sends, resends, polls and proves, against one node and, where there is one, a second provider."""
+    """Sends, resends, polls and proves, against one node, or two: a `FailoverRpc`, each of whose nodes is a witness."""
 
-    def __init__(self, rpc: SolanaRpc, clock: Clock, second: SolanaRpc | None = None) -> None:
+    def __init__(self, rpc: SolanaRpc, clock: Clock) -> None:
         self.rpc = rpc
         self._clock = clock
-        self._second = second
 
     async def height_limit(self) -> int:
-        """An upper bound for the last block height at which a transaction built up to now can land."""
-        latest = await self.rpc.get_latest_blockhash("processed")
-        return latest.last_valid_block_height + FOREIGN_BLOCKHASH_MARGIN
+        """An upper bound for the last block height at which a transaction built up to now can land.
 
-    async def fate(self, signature: str, lvbh_max: int) -> Fate:
-        """What became of a signature. Never raises for transport reasons: not knowing is an answer."""
-        fate = await self._fate_at(self.rpc, signature, lvbh_max)
-        if not isinstance(fate, Dead) or self._second is None:
-            return fate
-        second = await self._fate_at(self._second, signature, lvbh_max)
-        if isinstance(second, Dead):
-            return Dead(f"{fate.evidence}; {second.evidence}")
-        return second
+        Of two nodes the one that is further ahead says it: the other may lag behind the builder's. Raises `Retryable`.
+        """
+        heights: list[int] = []
+        if isinstance(self.rpc, FailoverRpc):
+            asked = (
+                self.rpc.probe(node, partial(node.get_latest_blockhash, "processed"))
+                for node in self.rpc.nodes
+            )
+            found = await asyncio.gather(*asked, return_exceptions=True)
+            heights = [one.last_valid_block_height for one in found if isinstance(one, LatestBlockhash)]
+        if not heights:
+            heights = [(await self.rpc.get_latest_blockhash("processed")).last_valid_block_height]
+        return max(heights) + FOREIGN_BLOCKHASH_MARGIN
+
+    async def fate(self, signature: str, lvbh_max: int, *, is_exit: bool = False) -> Fate:
+        """What became of a signature. Never raises for transport reasons: not knowing is an answer.
+
+        A landing that either node saw counts. It is dead when both say so; a way out (`is_exit`) also when one does
+        that is `ALONE_AFTER_BLOCKS` beyond, for then the other is of no use.
+        """
+        if not isinstance(self.rpc, FailoverRpc):
+            return await self._fate_at(self.rpc, signature, lvbh_max)
+        dead: list[Dead] = []
+        unknown: list[Unknown] = []
+        for node in self.rpc.nodes:
+            fate = await self._witness(self.rpc, node, signature, lvbh_max)
+            if isinstance(fate, Landed):
+                return fate
+            if isinstance(fate, Dead):
+                dead.append(fate)
+            else:
+                unknown.append(fate)
+        if not unknown:
+            return Dead("; ".join(one.evidence for one in dead), min(one.beyond for one in dead))
+        if is_exit and dead and dead[0].beyond > ALONE_AFTER_BLOCKS:
+            alone = f"{dead[0].evidence}; {dead[0].beyond} blocks later it says so alone: {unknown[0].reason}"
+            return Dead(alone, dead[0].beyond)
+        return unknown[0]
+
+    async def _witness(self, pair: FailoverRpc, node: SolanaRpc, signature: str, lvbh_max: int) -> Fate:
+        try:
+            found = await pair.probe(node, partial(self._asked, node, signature, lvbh_max))
+        except RpcError as error:
+            return Unknown(f"status of {signature}: {error}")
+        return found or Unknown(f"status of {signature}: {node.host} cannot be reached")
 
     async def _fate_at(self, rpc: SolanaRpc, signature: str, lvbh_max: int) -> Fate:
         try:
-            landed = (await rpc.get_signature_statuses([signature], history=True)).found[0]
-            if landed is not None:
-                return _as_fate(signature, landed)
-            tip = await rpc.get_epoch_info("finalized")
-            if tip.block_height <= lvbh_max:
-                return Unknown(
-                    f"{signature} not seen; finalized height {tip.block_height} has not passed {lvbh_max}"
-                )
-            after = await rpc.get_signature_statuses([signature], history=True)
+            return await self._asked(rpc, signature, lvbh_max)
         except (Retryable, RpcError) as error:
             return Unknown(f"status of {signature}: {error}")
+
+    async def _asked(self, rpc: SolanaRpc, signature: str, lvbh_max: int) -> Fate:
+        """What one node knows and proves. Raises `Retryable` or `RpcError`."""
+        landed = (await rpc.get_signature_statuses([signature], history=True)).found[0]
+        if landed is not None:
+            return _as_fate(signature, landed)
+        tip = await rpc.get_epoch_info("finalized")
+        if tip.block_height <= lvbh_max:
+            return Unknown(
+                f"{signature} not seen; finalized height {tip.block_height} has not passed {lvbh_max}"
+            )
+        after = await rpc.get_signature_statuses([signature], history=True)
         if after.found[0] is not None:
             return _as_fate(signature, after.found[0])
         if after.context_slot < tip.absolute_slot:
@@ -93,7 +140,8 @@ class Confirmer:
             )
         return Dead(
             f"{signature} never landed: finalized height {tip.block_height} passed {lvbh_max}; {rpc.host}, "
-            f"asked with history at slot {after.context_slot}, does not know it"
+            f"asked with history at slot {after.context_slot}, does not know it",
+            tip.block_height - lvbh_max,
         )
 
     async def settle(
@@ -106,6 +154,7 @@ class Confirmer:
         resend_s: float = 2.0,
         already_sent: bool = False,
         preflight: bool = True,
+        is_exit: bool = False,
     ) -> list[Fate]:
         """Follow transactions, in order, until each landed or died; Unknown once `patience_s` has passed.
 
@@ -122,7 +171,14 @@ class Confirmer:
             for index, payload in enumerate(payloads):
                 if isinstance(fates[index], Unknown):
                     fates[index] = await self._step(
-                        index, payload, lvbh_max, sent_ms, resend_s, preflight, _open_road(fates, index)
+                        index,
+                        payload,
+                        lvbh_max,
+                        sent_ms,
+                        resend_s,
+                        preflight,
+                        _open_road(fates, index),
+                        is_exit,
                     )
             now = self._clock.now_ms()
             if all(not isinstance(fate, Unknown) for fate in fates) or now >= deadline_ms:
@@ -138,6 +194,7 @@ class Confirmer:
         resend_s: float,
         preflight: bool,
         may_send: bool,
+        is_exit: bool,
     ) -> Fate:
         now = self._clock.now_ms()
         first = index not in sent_ms
@@ -147,18 +204,32 @@ class Confirmer:
             sent_ms[index] = now
             answer = await (self.send if first and preflight else self.resend)(payload.raw)
             refused = answer if isinstance(answer, Rejected) else None
-        fate = await self.fate(payload.signature, lvbh_max)
+        fate = await self.fate(payload.signature, lvbh_max, is_exit=is_exit)
         if refused is not None and isinstance(fate, Unknown):
             return Dead(refused.reason)
         return fate
 
     async def send(self, raw: bytes) -> Outcome[str]:
         """First send, with preflight at the commitment that everything else uses."""
-        return await self.rpc.send_transaction(raw, skip_preflight=False)
+        return await self._hand_over(raw, skip_preflight=False)
 
     async def resend(self, raw: bytes) -> Outcome[str]:
         """The same bytes again; no preflight, and the node is not to rebroadcast on its own."""
-        return await self.rpc.send_transaction(raw, skip_preflight=True, max_retries=0)
+        return await self._hand_over(raw, skip_preflight=True, max_retries=0)
+
+    async def _hand_over(self, raw: bytes, **options: Any) -> Outcome[str]:
+        """To every node that can be reached: the same bytes land once, and one node that takes them is enough."""
+        if not isinstance(self.rpc, FailoverRpc):
+            return await self.rpc.send_transaction(raw, **options)
+        asked = (
+            self.rpc.probe(node, partial(node.send_transaction, raw, **options)) for node in self.rpc.nodes
+        )
+        answers = [one for one in await asyncio.gather(*asked) if one is not None]
+        for kind in (Confirmed, Rejected):
+            for one in answers:
+                if isinstance(one, kind):
+                    return one
+        return answers[0] if answers else Unknown(f"neither of {self.rpc.host} answered sendTransaction")
 
 
 def _as_fate(signature: str, status: Any) -> Fate:

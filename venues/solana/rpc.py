@@ -33,6 +33,8 @@ from venues.solana.answers import (
 
 MAX_SUPPORTED_VERSION = 1  # reading a v1 transaction with 0 fails the whole call (-32015)
 RETRYABLE_CODES = frozenset({429, -32429, -32603, -32004, -32005, -32007, -32014, -32016})
+SHUT_OUT_STATUS = frozenset({401, 402, 403, 404, 407, 410})
+"""HTTP answers of a provider that does not let us in: a revoked key, an unpaid bill, an endpoint taken away."""
 SIGNATURE_VERIFICATION_FAILED = -32003
 INVALID_PARAMS = -32602
 
@@ -55,10 +57,23 @@ def _typed(read: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:
 
 
 class RpcError(VenueRefused):
-    """The node understood the call and refused it. `code`, `message` and `data` are the node's own."""
+    """The node understood the call and refused it. `code`, `message` and `data` are the node's own.
 
-    def __init__(self, host: str, method: str, code: int, message: str, data: Any = None) -> None:
+    `is_shut_out`: it did not even look at the call, because its provider does not let us in.
+    """
+
+    def __init__(
+        self,
+        host: str,
+        method: str,
+        code: int,
+        message: str,
+        data: Any = None,
+        *,
+        is_shut_out: bool = False,
+    ) -> None:
         super().__init__(f"solana rpc {host}", f"{method}: {message} ({code})")
+        self.is_shut_out = is_shut_out
         self.code = code
         self.message = message
         self.data = data
@@ -106,6 +121,7 @@ class SolanaRpc:
             ) from None
         if answer.status_code == 429 or answer.status_code >= 500:
             raise Retryable(f"solana rpc {self.host} answered {method} with HTTP {answer.status_code}")
+        shut_out = answer.status_code in SHUT_OUT_STATUS
         try:
             parsed = answer.json()
         except ValueError:
@@ -117,9 +133,10 @@ class SolanaRpc:
             code, message = int(failure.get("code", 0)), str(failure.get("message", ""))
             if code in RETRYABLE_CODES:
                 raise Retryable(f"solana rpc {self.host}: {method}: {message} ({code})")
-            raise RpcError(self.host, method, code, message, failure.get("data"))
+            raise RpcError(self.host, method, code, message, failure.get("data"), is_shut_out=shut_out)
         if answer.status_code >= 400:
-            raise RpcError(self.host, method, answer.status_code, f"HTTP {answer.status_code}")
+            status = answer.status_code
+            raise RpcError(self.host, method, status, f"HTTP {status}", is_shut_out=shut_out)
         if not isinstance(parsed, dict) or "result" not in parsed:
             raise Retryable(f"solana rpc {self.host} answered {method} without a result")
         return parsed["result"]

@@ -88,6 +88,12 @@ class Rules:
     price_tolerance: Decimal = Decimal("0.03")
     exit_price_tolerance: Decimal = Decimal("0.10")
     exit_lst_tolerance: Decimal = Decimal("0.25")
+    stale_widening_hourly: Decimal = Decimal("0.12")
+    """By how much an hour of the price's age widens the tolerance of a way out. SOL moves by about 1 % in an ordinary hour;
+    an honest close in the worst hours that are on record still passes.
+    """
+    stale_tolerance_cap: Decimal = Decimal("0.50")
+    """Most that age can widen it to: a way out may never give away half of what was last known."""
     cpi_programs: frozenset[Pubkey] = frozenset()
     fee_accounts: frozenset[Pubkey] = frozenset()
     """Token accounts that may receive the router's platform fee; empty = any, within the fee cap."""
@@ -104,6 +110,7 @@ class Rules:
 class Expectation:
     """What we asked for. Amounts are base units; `price_usd` is USDC per whole asset by a source other than the builder.
 
+    `price_age_ms` is how old that price is (only a way out may go by an old one).
     `position` is None for an opening. `max_asset_in` bounds what a sale may sell, `max_borrow` what may be owed more.
     """
 
@@ -125,6 +132,7 @@ class Expectation:
     withdraw_lamports: int = 0
     withdraw_usdc: int = 0
     price_usd: Decimal | None = None
+    price_age_ms: int = 0
     flash_banks: Mapping[Pubkey, Pubkey] = field(default_factory=dict)
     """Other lenders' USDC reserves from which a flash loan may come, by program."""
 

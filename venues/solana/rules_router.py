@@ -28,6 +28,7 @@ from venues.solana.rules_token import own_mint, token_state
 
 RULE = "router"
 BPS = 10_000
+HOUR_MS = 3_600_000
 _ONE_BYTE = (8, 12, 15, 16, 17, 18, 21, 23, 24, 27, 28, 39)
 STEP_SIZES = {variant: 0 for variant in range(42)} | {variant: 1 for variant in _ONE_BYTE}
 STEP_SIZES |= {29: 16, 33: 4, 41: 4, 43: 10, 44: 5, 45: 5, 46: 0}
@@ -133,15 +134,22 @@ def _check_fee_account(draft: Draft, fee: Pubkey, mints: tuple[Pubkey, Pubkey]) 
 
 
 def tolerance_of(expectation: Expectation, rules: Rules) -> Decimal:
-    """How far below the fair price a swap may end, as a fraction; wider on the way out, wider still for an LST."""
+    """How far below the fair price a swap may end, as a fraction; wider on the way out, wider still for an LST.
+
+    A way out whose price source is silent goes by the last price known, the more loosely the older it is, up to a bound.
+    """
     slippage = Decimal(min(expectation.slippage_bps, rules.slippage_cap_bps)) / BPS
     if not expectation.is_exit:
         return rules.price_tolerance + slippage
-    return slippage + (rules.exit_price_tolerance if expectation.is_sol else rules.exit_lst_tolerance)
+    fresh = slippage + (rules.exit_price_tolerance if expectation.is_sol else rules.exit_lst_tolerance)
+    aged = fresh + rules.stale_widening_hourly * expectation.price_age_ms / HOUR_MS
+    return min(aged, max(fresh, rules.stale_tolerance_cap))
 
 
 def check_price(draft: Draft) -> None:
-    """Every swap's least output against the independent price. An exit without a price goes by the slippage cap alone."""
+    """Every swap's least output against the independent price. An exit for which none was ever known goes by
+    the slippage cap alone.
+    """
     price = draft.expectation.price_usd
     if not draft.swaps or (price is None and draft.expectation.is_exit):
         return

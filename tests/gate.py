@@ -1,0 +1,81 @@
+"""A Solana node in front of a twin's own, which can be shut, be refused to us, lose its memory or stand still."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+
+from twins.http import served
+
+FROZEN = ("getEpochInfo", "getBlockHeight", "getSlot", "getLatestBlockhash")
+
+
+class Gate:
+    """`mode`: open, shut (503), revoked (401), blind (knows no signature and no transaction) or frozen (its height
+    stands still, and it knows nothing that came later).
+    """
+
+    def __init__(self, upstream: str) -> None:
+        self.mode = "open"
+        self.calls: Counter[str] = Counter()
+        self.url = ""
+        self._upstream = upstream
+        self._http = httpx.AsyncClient(trust_env=False, timeout=30)
+        self._kept: dict[str, Any] = {}
+
+    async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
+        body = b""
+        while True:
+            part = await receive()
+            body += part.get("body", b"")
+            if not part.get("more_body"):
+                break
+        status, answer = await self._answer(body)
+        await send(
+            {
+                "type": "http.response.start",
+                "status": status,
+                "headers": [(b"content-type", b"application/json")],
+            }
+        )
+        await send({"type": "http.response.body", "body": json.dumps(answer).encode()})
+
+    async def _answer(self, body: bytes) -> tuple[int, Any]:
+        asked = json.loads(body)
+        method = asked["method"]
+        self.calls[method] += 1
+        if self.mode == "shut":
+            return 503, {"error": "out of service"}
+        if self.mode == "revoked":
+            return 401, {"jsonrpc": "2.0", "error": {"code": -32401, "message": "invalid api key"}}
+        remembered = f"{method}{asked['params']}"
+        if self.mode == "frozen" and remembered in self._kept:
+            return 200, self._kept[remembered] | {"id": asked["id"]}
+        response = await self._http.post(self._upstream, content=body)
+        answer = response.json()
+        if method in FROZEN:
+            self._kept[remembered] = answer
+        if self.mode in ("blind", "frozen"):
+            if method == "getSignatureStatuses":
+                answer["result"]["value"] = [None] * len(answer["result"]["value"])
+            if method == "getTransaction":
+                answer["result"] = None
+        return response.status_code, answer
+
+    async def close(self) -> None:
+        await self._http.aclose()
+
+
+@asynccontextmanager
+async def gate(upstream: str) -> AsyncIterator[Gate]:
+    """A gate to this node on a port of its own."""
+    one = Gate(upstream)
+    async with served(one) as url:
+        one.url = url
+        yield one
+    await one.close()

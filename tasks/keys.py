@@ -9,7 +9,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Literal
 
-from evenkeel.errors import OperatorError
+from evenkeel.errors import OperatorError, shown_path
 from evenkeel.settings import Settings
 from venues.hyperliquid.signing import HyperliquidSigner, is_mainnet_url, normal_address
 from venues.hyperliquid.validator import HyperliquidValidator, Rules
@@ -136,7 +136,9 @@ def _content(chain: Chain, path: Path) -> str:
     try:
         return path.expanduser().read_text()
     except (OSError, UnicodeDecodeError) as error:
-        raise OperatorError(f"the {chain} keystore {path} cannot be read ({type(error).__name__})") from None
+        raise OperatorError(
+            f"the {chain} keystore {shown_path(path)} cannot be read ({type(error).__name__})"
+        ) from None
 
 
 def _kms(settings: Settings) -> object:

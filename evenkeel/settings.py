@@ -295,7 +295,8 @@ class Settings(BaseSettings):
             return SecretStr(path.expanduser().read_text().rstrip("\r\n"))
         except OSError as error:  # not chained: it would repeat a key that stands in the place of the path
             raise OperatorError(
-                f"the passphrase file of {name}, {shown_path(path)}, cannot be read ({error.strerror}); fix the path or set {variable}"
+                f"the passphrase file of {name}, {shown_path(path)}, cannot be read ({error.strerror}); "
+                f"fix the path or set {variable}"
             ) from None
 
     def secret(self, name: Literal["hyperliquid", "solana", "asgard"]) -> SecretStr | None:
@@ -314,7 +315,8 @@ class Settings(BaseSettings):
             return SecretStr(path.expanduser().read_text().strip())
         except OSError as error:  # not chained: it would repeat a key that stands in the place of the path
             raise OperatorError(
-                f"the key file of {name}, {shown_path(path)}, cannot be read ({error.strerror}); fix the path or set {variable}"
+                f"the key file of {name}, {shown_path(path)}, cannot be read ({error.strerror}); "
+                f"fix the path or set {variable}"
             ) from None
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 from evenkeel.errors import Bug, Retryable, VenueRefused
 from evenkeel.types import Frozen, LegSide, PositionStatus
 from state.ledger_models import Severity
@@ -16,6 +18,7 @@ from tasks.legs import close_long, close_short
 from tasks.marks import COIN
 from tasks.step import step
 
+log = logging.getLogger("evenkeel.closing")
 ROUNDS = 4
 """Passes over both legs in one run; a position that is not flat by then stays CLOSING and is taken up again."""
 
@@ -82,7 +85,14 @@ def _judge(desk: Desk, position: Position, side: LegSide, ending: object) -> Leg
     if (leg is None or not leg.is_open) and not isinstance(ending, StillUnknown):
         return LegClosing(flat=True)
     reason = ending.reason if isinstance(ending, (NotDone, StillUnknown)) else "only part of it is closed"
-    desk.store.alert(f"{side} leg resists closing", Severity.CRITICAL, reason, subject=position.position_id)
+    try:
+        desk.store.alert(
+            f"{side} leg resists closing", Severity.CRITICAL, reason, subject=position.position_id
+        )
+    except Retryable as hiccup:  # telling must not keep the other leg from being closed
+        log.warning(
+            "%s: the %s leg resists closing (%s), not noted: %s", position.position_id, side, reason, hiccup
+        )
     return LegClosing(flat=False, reason=reason)
 
 

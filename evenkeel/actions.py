@@ -23,10 +23,10 @@ from tasks.desk import Desk, check_hands, make_clock, open_desk
 from tasks.recovery import Comparison, compare_legs
 
 AsFlow = Callable[[Settings, str, Callable[[], Coroutine[Any, Any, Any]]], Awaitable[Any]]
-"""Runs a flow where Prefect answers, and gives None where it does not."""
+"""Runs a flow where Prefect answers, and gives None where its story did not begin."""
 
 
-TRADING = ("exit", "rebalance", "monitor")
+TRADING = ("rebalance", "monitor")
 """Commands that act on a position; an entry checks its keys among its six checks."""
 
 
@@ -91,14 +91,13 @@ async def enter(settings: Settings, wish: dict[str, Any], as_flow: AsFlow) -> di
     )
 
 
-async def exit_(settings: Settings, wish: dict[str, Any], as_flow: AsFlow) -> dict[str, Any]:
-    """Close one position."""
+async def exit_(settings: Settings, wish: dict[str, Any]) -> dict[str, Any]:
+    """Close one position. Never through Prefect: a way out waits for nobody. The ledger and `evenkeel status` show it."""
     from flows import exit as flow
 
-    request = flow.ExitRequest(**wish)
-    return await _tell(
-        settings, "exit", as_flow, lambda: flow.exit_(request), lambda desk: flow.exit_position(desk, request)
-    )
+    async with open_desk(settings) as desk:
+        await check_hands(desk)
+        return dump(await flow.exit_position(desk, flow.ExitRequest(**wish)))
 
 
 async def rebalance(settings: Settings, position: str | None, as_flow: AsFlow) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from analytics.report import Report
 from evenkeel.clock import as_datetime
-from evenkeel.errors import OperatorError, Retryable
+from evenkeel.errors import OperatorError
 from evenkeel.settings import Settings
 from evenkeel.types import Frozen
 from state.ledger_models import Pause
@@ -19,7 +19,7 @@ from state.store import Store
 from strategy.breakers.state import BreakerState
 from tasks import guards
 from tasks.choose import LIVE
-from tasks.desk import Desk, check_hands, make_clock, open_desk
+from tasks.desk import Desk, LedgerFault, check_hands, make_clock, open_desk
 from tasks.recovery import Comparison, compare_legs
 
 AsFlow = Callable[[Settings, str, Callable[[], Coroutine[Any, Any, Any]]], Awaitable[Any]]
@@ -215,26 +215,19 @@ def flatten(settings: Settings, reason: str, within_s: float, journal: Path | No
 
 
 async def _flatten(settings: Settings, reason: str, within_s: float) -> dict[str, Any]:
-    from flows.flatten import flatten_everything
+    from flows import flatten as flow
 
-    other = "`evenkeel flatten --all --without-ledger` asks the venues instead"
     try:
-        async with open_desk(settings) as desk:
-            return dump(await flatten_everything(desk, reason, within_s))
-    except Retryable as hiccup:
-        raise OperatorError(f"the ledger cannot be used: {hiccup}; {other}") from hiccup
-    except OperatorError as fault:
-        hint = f"; {other}" if str(fault).startswith("database") else ""
-        raise OperatorError(f"{fault}{hint}") from fault
+        return dump(await flow.flatten(settings, reason, within_s))
+    except LedgerFault as fault:
+        other = "`evenkeel flatten --all --without-ledger` asks the venues instead"
+        raise OperatorError(f"the ledger cannot be used: {fault}; {other}") from fault
 
 
 async def _last_resort(settings: Settings, within_s: float, journal: Path) -> dict[str, Any]:
-    from tasks.connect import open_venues
-    from tasks.last_resort import KeyFile, empty_accounts
+    from tasks.last_resort import KeyFile, close_without_ledger
 
-    clock = make_clock(settings)
-    async with open_venues(settings, clock) as venues:
-        done = await empty_accounts(settings, venues, clock, KeyFile(journal), within_s)
+    done = await close_without_ledger(settings, make_clock(settings), KeyFile(journal), within_s)
     told = (
         *done.notes,
         f"keys are in {journal}; entries are not paused; once the ledger is back, `evenkeel flatten --all` closes the books",

@@ -6,6 +6,7 @@ Apart from the flow, so that the watch, recovery and the kill switch close witho
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
 
 from evenkeel.types import Frozen, IntentKind, LegSide, PositionStatus
 from state.models import Fence, Position
@@ -47,7 +48,7 @@ async def close_out(
     reasons: list[str] = []
     for _ in range(closing.ROUNDS):
         if together:
-            short, long = await asyncio.gather(
+            short, long = await _both(
                 closing.close_short_leg(desk, position, urgency, fence),
                 closing.close_long_leg(desk, position, urgency, fence),
             )
@@ -65,6 +66,17 @@ async def close_out(
         await desk.clock.sleep(2.0)
     status = desk.store.position(position_id).status
     return ExitResult(status=status, position_id=position_id, reasons=(why, *reasons))
+
+
+async def _both(
+    short: Awaitable[closing.LegClosing], long: Awaitable[closing.LegClosing]
+) -> tuple[closing.LegClosing, closing.LegClosing]:
+    """Each to its own end: a fault of one is raised when the other is done, not while it is on the wire."""
+    ends = await asyncio.gather(short, long, return_exceptions=True)
+    for end in ends:
+        if isinstance(end, BaseException):
+            raise end
+    return ends[0], ends[1]  # type: ignore[return-value]
 
 
 def _begun_with(desk: Desk, position: Position) -> LegSide | None:

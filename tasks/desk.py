@@ -6,13 +6,13 @@ import asyncio
 import os
 import socket
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from decimal import Decimal
 from pathlib import Path
 
 from evenkeel.clock import Clock, SystemClock, WorldClock
-from evenkeel.errors import LostRace, OperatorError, Retryable, VenueRefused
+from evenkeel.errors import EvenkeelError, LostRace, OperatorError, Retryable, VenueRefused
 from evenkeel.settings import Settings
 from evenkeel.types import VenueName
 from state.models import Fence, Position
@@ -26,6 +26,10 @@ from venues.protocol import LegVenue
 LEASE_MS = 30_000
 _LIFE = uuid.uuid4().hex[:8]
 """Tells this program's life from an earlier one that had the same process number, as in a restarted container."""
+
+
+class LedgerFault(OperatorError):
+    """The ledger itself cannot be used: the kill switch then has another way."""
 
 
 class Desk:
@@ -42,6 +46,10 @@ class Desk:
         self._unreleased: dict[str, Fence] = {}
         self.health = CallLog(clock)
         """How the venues' servers have answered lately."""
+        self.unopened: Mapping[VenueName, str] = {}
+        """Venues whose key could not be opened, and why: of the kill switch's desk alone."""
+        self.nameless: Mapping[VenueName, str] = {}
+        """Those of them of which not even our account is known: what is read there is not ours."""
         self.staking_seen: dict[str, tuple[int, Decimal | None]] = {}
         """Measured staking yield by asset and the day it was measured on: read from the ledger once a day."""
 
@@ -94,6 +102,8 @@ class Desk:
 
     def check_accounts(self, position: Position) -> None:
         """Raise OperatorError where the position belongs to another account or wallet than our keys."""
+        for venue, why in self.nameless.items():
+            raise OperatorError(f"our account on {venue.value} is not known: {why}")
         for name, address in position.facts.get("accounts", {}).items():
             if (ours := self.accounts[name]) != address:
                 what = "wallet" if name == "solana" else "account"
@@ -206,3 +216,29 @@ async def open_desk(settings: Settings) -> AsyncIterator[Desk]:
             yield desk
         finally:
             store.close()
+
+
+@asynccontextmanager
+async def open_desk_to_close(settings: Settings) -> AsyncIterator[Desk]:
+    """The kill switch's desk: one key that opens is enough (`Desk.unopened`). Raises LedgerFault where the ledger cannot
+    be used.
+    """
+    clock = make_clock(settings)
+    try:
+        store = Store.open(settings.database.url, clock)
+    except EvenkeelError as fault:
+        raise LedgerFault(str(fault)) from fault
+    try:
+        try:
+            live = [one for one in store.positions() if one.closed_ms is None]
+        except EvenkeelError as fault:
+            raise LedgerFault(str(fault)) from fault
+        known: dict[str, str] = {}
+        for position in live:
+            known = position.facts.get("accounts", {}) | known
+        async with open_venues(settings, clock, known) as venues:
+            desk = Desk(settings, clock, store, venues.long, venues.short)
+            desk.health, desk.unopened, desk.nameless = venues.health, venues.unopened, venues.nameless
+            yield desk
+    finally:
+        store.close()

@@ -26,6 +26,7 @@ YIELD_S = 5.0
 
 PASS_S = 20.0
 """With a key that cannot be opened: for so long what the other one holds is closed, before both are opened anew."""
+REOPEN_S = 5.0
 LOOKS = 3
 """At the venues, where they do not agree with the books at the end: one of their servers may lag."""
 
@@ -52,6 +53,7 @@ async def flatten(settings: Settings, reason: str, within_s: float = WITHIN_S) -
             done = await flatten_everything(desk, reason, min(left_s, PASS_S) if desk.unopened else left_s)
             if done.flat or not desk.unopened or desk.clock.now_ms() >= deadline_ms:
                 return done
+            await desk.clock.sleep(REOPEN_S)
 
 
 async def flatten_everything(desk: Desk, reason: str, within_s: float = WITHIN_S) -> Flattened:

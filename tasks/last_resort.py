@@ -42,6 +42,7 @@ log = logging.getLogger("evenkeel.last_resort")
 AGAIN_S = 2.0
 PASS_S = 20.0
 """With a key that cannot be opened: for so long what the other one holds is closed, before both are opened anew."""
+REOPEN_S = 5.0
 EARLIER_MS = 600_000
 """What a run of the last ten minutes signed is told of once more: nothing older can still land."""
 
@@ -111,8 +112,7 @@ async def close_without_ledger(
             done = await empty_accounts(settings, venues, clock, journal, pass_s)
             if not done.left or not venues.unopened or clock.now_ms() >= deadline_ms:
                 return done
-            if len(venues.nameless) == len(VenueName):  # nothing could be tried
-                await clock.sleep(AGAIN_S)
+            await clock.sleep(REOPEN_S)
 
 
 async def empty_accounts(
@@ -296,5 +296,5 @@ def _told(fault: Exception) -> str:
     """A fault in words; what is no error of ours, or a bug, is called one."""
     if isinstance(fault, EvenkeelError) and not isinstance(fault, Bug):
         return str(fault)
-    log.warning("a bug", exc_info=fault)
+    log.debug("a bug", exc_info=fault)
     return f"a bug: {type(fault).__name__}: {fault}"

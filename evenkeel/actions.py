@@ -10,7 +10,7 @@ from typing import Any
 
 from analytics.report import Report
 from evenkeel.clock import as_datetime
-from evenkeel.errors import OperatorError, Retryable
+from evenkeel.errors import OperatorError
 from evenkeel.settings import Settings
 from evenkeel.types import Frozen
 from state.ledger_models import Alert, Pause
@@ -19,14 +19,14 @@ from state.store import Store
 from strategy.breakers.state import BreakerState
 from tasks import guards
 from tasks.choose import LIVE
-from tasks.desk import Desk, check_hands, make_clock, open_desk
+from tasks.desk import Desk, LedgerFault, check_hands, make_clock, open_desk
 from tasks.recovery import Comparison, compare_legs
 
 AsFlow = Callable[[Settings, str, Callable[[], Coroutine[Any, Any, Any]]], Awaitable[Any]]
-"""Runs a flow where Prefect answers, and gives None where it does not."""
+"""Runs a flow where Prefect answers, and gives None where its story did not begin."""
 
 
-TRADING = ("exit", "rebalance", "monitor")
+TRADING = ("rebalance", "monitor")
 """Commands that act on a position; an entry checks its keys among its six checks."""
 
 
@@ -91,14 +91,13 @@ async def enter(settings: Settings, wish: dict[str, Any], as_flow: AsFlow) -> di
     )
 
 
-async def exit_(settings: Settings, wish: dict[str, Any], as_flow: AsFlow) -> dict[str, Any]:
-    """Close one position."""
+async def exit_(settings: Settings, wish: dict[str, Any]) -> dict[str, Any]:
+    """Close one position. Never through Prefect: a way out waits for nobody. The ledger and `evenkeel status` show it."""
     from flows import exit as flow
 
-    request = flow.ExitRequest(**wish)
-    return await _tell(
-        settings, "exit", as_flow, lambda: flow.exit_(request), lambda desk: flow.exit_position(desk, request)
-    )
+    async with open_desk(settings) as desk:
+        await check_hands(desk)
+        return dump(await flow.exit_position(desk, flow.ExitRequest(**wish)))
 
 
 async def rebalance(settings: Settings, position: str | None, as_flow: AsFlow) -> dict[str, Any]:
@@ -236,28 +235,19 @@ def flatten(settings: Settings, reason: str, within_s: float, journal: Path | No
 
 
 async def _flatten(settings: Settings, reason: str, within_s: float) -> dict[str, Any]:
-    from flows.flatten import flatten_everything
+    from flows import flatten as flow
 
-    other = "`evenkeel flatten --all --without-ledger` asks the venues instead"
     try:
-        async with open_desk(settings) as desk:
-            return dump(await flatten_everything(desk, reason, within_s))
-    except Retryable as hiccup:
-        raise OperatorError(f"the ledger cannot be used: {hiccup}; {other}") from hiccup
-    except OperatorError as fault:
-        hint = f"; {other}" if str(fault).startswith("database") else ""
-        raise OperatorError(f"{fault}{hint}") from fault
+        return dump(await flow.flatten(settings, reason, within_s))
+    except LedgerFault as fault:
+        other = "`evenkeel flatten --all --without-ledger` asks the venues instead"
+        raise OperatorError(f"the ledger cannot be used: {fault}; {other}") from fault
 
 
 async def _last_resort(settings: Settings, within_s: float, journal: Path) -> dict[str, Any]:
-    from tasks.connect import open_venues
-    from tasks.last_resort import KeyFile, empty_accounts
-    from tasks.signing import prices_without_ledger
+    from tasks.last_resort import KeyFile, close_without_ledger
 
-    clock = make_clock(settings)
-    async with open_venues(settings, clock) as venues:
-        venues.long.recall_prices(await prices_without_ledger(settings, clock))
-        done = await empty_accounts(settings, venues, clock, KeyFile(journal), within_s)
+    done = await close_without_ledger(settings, make_clock(settings), KeyFile(journal), within_s)
     told = (
         *done.notes,
         f"keys are in {journal}; entries are not paused; once the ledger is back, `evenkeel flatten --all` closes the books",

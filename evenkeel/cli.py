@@ -13,14 +13,12 @@ from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, TypeVar
 
-import httpx
 import typer
-from rich.console import Console
 
 from evenkeel import cli_checks, cli_safety
 from evenkeel.errors import Bug, EvenkeelError, LostRace, OperatorError
 from evenkeel.keys import keys_app
-from evenkeel.prefect_server import point_prefect_at, prefect_answers
+from evenkeel.prefect_server import point_prefect_at
 from evenkeel.screens import (
     out,
     show_positions,
@@ -30,6 +28,7 @@ from evenkeel.screens import (
     show_status,
 )
 from evenkeel.settings import Settings, load_settings, settings_path
+from evenkeel.through_prefect import as_flow, err, leave, note
 
 R = TypeVar("R")
 app = typer.Typer(
@@ -44,10 +43,6 @@ db_app = typer.Typer(help="The ledger's schema.", no_args_is_help=True)
 app.add_typer(twins_app, name="twins")
 app.add_typer(db_app, name="db")
 app.add_typer(keys_app, name="keys")
-err = Console(stderr=True)
-prefect_gone = False
-"""Set when the Prefect server died under a flow: its client would then wait at exit, seconds for each unsent event."""
-
 JsonFlag = Annotated[bool, typer.Option("--json", help="Answer as JSON on standard output.")]
 PositionArgument = Annotated[str | None, typer.Argument(help="Position; empty: the only one it can mean.")]
 
@@ -65,7 +60,7 @@ def _settings() -> Settings:
     settings = load_settings()
     path = settings_path()
     if path is not None and not os.environ.get("EVENKEEL_CONFIG") and path != Path("evenkeel.toml"):
-        _note(f"using the demo's settings, {path}; give --config PATH for others")
+        note(f"using the demo's settings, {path}; give --config PATH for others")
     if path is not None:
         os.environ["EVENKEEL_CONFIG"] = str(path.resolve())
     logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
@@ -79,11 +74,6 @@ def _emit(as_json: bool, body: dict[str, Any], human: Callable[[], None]) -> Non
         sys.stdout.write(json.dumps(body, indent=2, default=str) + "\n")
     else:
         human()
-
-
-def _note(text: str) -> None:
-    """One line for the operator, apart from the answer."""
-    err.print(f"evenkeel: {text}", style="dim", soft_wrap=True, markup=False, highlight=False)
 
 
 def _run(work: Coroutine[Any, Any, R]) -> R:
@@ -100,29 +90,6 @@ def _decimal(name: str, text: str | None) -> Decimal | None:
     if not value.is_finite():
         raise OperatorError(f"{name} {text!r} is not a number; give a plain decimal such as 3 or 2500")
     return value
-
-
-async def _as_flow(settings: Settings, name: str, call: Callable[[], Coroutine[Any, Any, R]]) -> R | None:
-    """Run as a Prefect flow where a server answers; None where there is none, and the story is then run bare."""
-    url = settings.prefect.api_url or os.environ.get("PREFECT_API_URL", "")
-    if not url:
-        return None
-    if not prefect_answers(url):
-        _note(f"Prefect does not answer at {url}: {name} runs without it; the ledger is complete either way")
-        return None
-    from prefect import tags
-
-    try:
-        with tags("evenkeel", name):
-            return await call()
-    except httpx.HTTPError as error:
-        if prefect_answers(url):
-            raise
-        global prefect_gone
-        prefect_gone = True
-        raise OperatorError(
-            f"Prefect stopped answering while {name} ran; the work went on without it: `evenkeel status` says how it ended"
-        ) from error
 
 
 @app.command()
@@ -212,7 +179,7 @@ def scan(
     from evenkeel import actions
 
     _decimal("--leverage", leverage), _decimal("--size", size)
-    result = _run(actions.scan(_settings(), asset, leverage, size, _as_flow))
+    result = _run(actions.scan(_settings(), asset, leverage, size, as_flow))
     _emit(as_json, result, lambda: show_scan(result))
 
 
@@ -232,7 +199,7 @@ def enter(
 
     _decimal("--leverage", leverage), _decimal("--size", size)
     wish = {"asset": asset, "protocol": protocol, "leverage": leverage, "size_usd": size, "dry_run": dry_run}
-    result = _run(actions.enter(_settings(), wish, _as_flow))
+    result = _run(actions.enter(_settings(), wish, as_flow))
     planned = dry_run and any(reason.startswith("dry run:") for reason in result["reasons"])
     opened = result["status"] == "OPEN" or planned
     _emit(as_json, result, lambda: show_result("entry", result) if opened else None)
@@ -249,11 +216,11 @@ def exit_(
     ] = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Close a position, short first. Exit code 1 while a leg still resists."""
+    """Close a position, short first. Never through Prefect. Exit code 1 while a leg still resists."""
     from evenkeel import actions
 
     wish = {"position_id": position, "reason": reason, "emergency": emergency}
-    result = _run(actions.exit_(_settings(), wish, _as_flow))
+    result = _run(actions.exit_(_settings(), wish))
     _emit(as_json, result, lambda: show_result("exit", result))
     if result["status"] not in ("CLOSED", "FAILED"):
         _fail(f"{result['position_id']} is still {result['status']}; run `evenkeel recover` to go on", 1)
@@ -264,7 +231,7 @@ def rebalance(position: PositionArgument = None, as_json: JsonFlag = False) -> N
     """Look once and do what the rules ask for: nothing, a resize of both legs, or an exit."""
     from evenkeel import actions
 
-    result = _run(actions.rebalance(_settings(), position, _as_flow))
+    result = _run(actions.rebalance(_settings(), position, as_flow))
     _emit(
         as_json,
         result,
@@ -285,7 +252,7 @@ def monitor(
 
     if interval is not None and not interval > 0:
         raise OperatorError(f"--interval {interval} must be above 0 seconds")
-    result = _run(actions.monitor(_settings(), position, interval, _as_flow))
+    result = _run(actions.monitor(_settings(), position, interval, as_flow))
     _emit(as_json, result, lambda: out.print(f"{result['position_id']} is {result['status']}"))
 
 
@@ -294,7 +261,7 @@ def collect(as_json: JsonFlag = False) -> None:
     """Bring funding payments, fills, rates and prices from the venues into the ledger."""
     from evenkeel import actions
 
-    result = _run(actions.collect(_settings(), _as_flow))
+    result = _run(actions.collect(_settings(), as_flow))
     _emit(
         as_json,
         result,
@@ -364,7 +331,7 @@ def _fail_if_unreadable(result: dict[str, Any]) -> None:
 
 
 cli_safety.add_to(app, _settings, _emit, lambda text, code=2: _fail(text, code))
-cli_checks.add_to(app, _settings, _emit, lambda text, code=2: _fail(text, code), _as_flow)
+cli_checks.add_to(app, _settings, _emit, lambda text, code=2: _fail(text, code), as_flow)
 
 
 def main() -> None:
@@ -375,7 +342,9 @@ def main() -> None:
     try:
         app()
     except KeyboardInterrupt:
-        sys.exit(130)
+        leave(130)
+    except SystemExit as done:
+        leave(done.code if isinstance(done.code, int) else int(done.code is not None))
     except Exception as error:
         if os.environ.get("EVENKEEL_DEBUG"):
             traceback.print_exc()
@@ -389,11 +358,7 @@ def main() -> None:
 
 def _fail(text: str, code: int = 2) -> NoReturn:
     sys.stderr.write(f"evenkeel: {' '.join(text.split())}\n")
-    if prefect_gone:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
-    sys.exit(code)
+    leave(code)
 
 
 if __name__ == "__main__":

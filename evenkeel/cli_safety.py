@@ -145,4 +145,4 @@ def add_to(app: typer.Typer, settings: Callable[[], Settings], emit: Emit, fail:
 
         emit(as_json, body, human)
         if not body["flat"]:
-            fail(f"still held: {'; '.join(body['left'])}; run it again", 1)
+            fail(f"still held: {'; '.join(body['left'])}; run it again until nothing of ours is left", 1)

@@ -3,6 +3,8 @@
 An *unknown* outcome is not an error (see `evenkeel.types.Unknown`): it is a fact to be resolved by asking the venue.
 """
 
+import re
+
 
 class EvenkeelError(Exception):
     """Base of every error we raise on purpose. The message names the thing, the value, the limit and the next step."""
@@ -31,3 +33,25 @@ class LostRace(EvenkeelError):
 
 class Bug(EvenkeelError):
     """An invariant of our own does not hold. Never retried, always reported."""
+
+
+SHOWN_CHARACTERS = 12
+"""Shorter than any secret that we take: an admin key has at least so many."""
+
+
+def shown(value: object) -> str:
+    """A value that was refused, for the message that refuses it. What is long enough to be a key that was put in the
+    wrong place is told by its length alone: messages go to terminals, logs and reports.
+    """
+    if isinstance(value, (list, tuple, set, frozenset, dict)):
+        return f"({len(value)} values)"
+    text = repr(value)
+    length = len(value) if isinstance(value, (str, bytes)) else len(text)
+    return text if length < SHOWN_CHARACTERS else f"({length} characters, not shown)"
+
+
+def shown_path(path: object) -> str:
+    """A file's path, unless it has the look of a key that was put where the name of its file belongs."""
+    text = str(path)
+    keylike = re.search(r"[0-9A-Za-z]{40}", text) or text.startswith("[") or len(text.split()) > 10
+    return f"({len(text)} characters that look like a key, not like a path)" if keylike else text

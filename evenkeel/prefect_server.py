@@ -124,7 +124,8 @@ def point_prefect_at(api_url: str) -> None:
     """
     if api_url:
         os.environ["PREFECT_API_URL"] = api_url
-    for key, value in (CLIENT_SETTINGS | {"PREFECT_CLIENT_MAX_RETRIES": "1"}).items():
+    impatient = {"PREFECT_CLIENT_MAX_RETRIES": "1", "PREFECT_API_REQUEST_TIMEOUT": "10"}
+    for key, value in (CLIENT_SETTINGS | impatient).items():
         if key not in os.environ:
             os.environ[key] = value
             assumed.add(key)

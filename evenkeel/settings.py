@@ -27,7 +27,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
-from evenkeel.errors import OperatorError
+from evenkeel.errors import OperatorError, shown, shown_path
 from strategy.limits import RiskLimits, StrategySettings
 
 DEMO_SETTINGS = Path("out/demo/evenkeel.toml")
@@ -139,6 +139,13 @@ class KeySource(_Section):
     kms_key_id: str = ""
     """Id, ARN or alias. Needs the extra `kms`."""
 
+    @field_validator("kms_key_id")
+    @classmethod
+    def _is_no_key(cls, value: str) -> str:
+        if re.fullmatch(r"(0x)?[0-9a-fA-F]{64}|[1-9A-HJ-NP-Za-km-z]{43,88}", value):
+            raise ValueError("looks like a key itself; give its id, ARN or alias in KMS")
+        return value
+
     @model_validator(mode="after")
     def _one_source(self) -> Self:
         if self.keystore_file and self.kms_key_id:
@@ -201,7 +208,7 @@ class Safety(_Section):
     def _are_pubkeys(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
         for one in (value,) if isinstance(value, str) else value:
             if one and not re.fullmatch(r"[1-9A-HJ-NP-Za-km-z]{32,44}", one):
-                raise ValueError(f"{one!r} is not a base58 public key")
+                raise ValueError(f"{shown(one)} is not a base58 public key of 32 to 44 characters")
         return value
 
     @field_validator("withdrawal_hyperliquid")
@@ -209,7 +216,7 @@ class Safety(_Section):
     def _are_addresses(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for one in value:
             if not re.fullmatch(r"0x[0-9a-fA-F]{40}", one):
-                raise ValueError(f"{one!r} is not 0x followed by 40 hex digits")
+                raise ValueError(f"{shown(one)} is not 0x followed by 40 hex digits")
         return tuple(one.lower() for one in value)
 
 
@@ -307,10 +314,11 @@ class Settings(BaseSettings):
             return None
         try:
             return SecretStr(path.expanduser().read_text().rstrip("\r\n"))
-        except OSError as error:
+        except OSError as error:  # not chained: it would repeat a key that stands in the place of the path
             raise OperatorError(
-                f"the passphrase file of {name}, {path}, cannot be read ({error.strerror}); fix the path or set {variable}"
-            ) from error
+                f"the passphrase file of {name}, {shown_path(path)}, cannot be read ({error.strerror}); "
+                f"fix the path or set {variable}"
+            ) from None
 
     def secret(self, name: Literal["hyperliquid", "solana", "asgard"]) -> SecretStr | None:
         """The secret of a venue from its environment variable, else from the file the settings name, else None."""
@@ -326,10 +334,11 @@ class Settings(BaseSettings):
             return None
         try:
             return SecretStr(path.expanduser().read_text().strip())
-        except OSError as error:
+        except OSError as error:  # not chained: it would repeat a key that stands in the place of the path
             raise OperatorError(
-                f"the key file of {name}, {path}, cannot be read ({error.strerror}); fix the path or set {variable}"
-            ) from error
+                f"the key file of {name}, {shown_path(path)}, cannot be read ({error.strerror}); "
+                f"fix the path or set {variable}"
+            ) from None
 
 
 def settings_path(given: Path | None = None) -> Path | None:
@@ -357,9 +366,10 @@ def load_settings(given: Path | None = None) -> Settings:
     try:
         return Settings(**content)
     except ValidationError as error:
-        raise OperatorError(_explain(error, path)) from None
+        wrong = _explain(error, path)
     except SettingsError as error:
-        raise OperatorError(f"an EVENKEEL_ variable cannot be read: {error}") from None
+        wrong = f"an EVENKEEL_ variable cannot be read: {error}"
+    raise OperatorError(wrong)  # outside of the handlers: a chained error would hold the values
 
 
 def _refuse_secrets(path: Path, content: dict[str, Any], section: str = "") -> None:
@@ -373,13 +383,21 @@ def _refuse_secrets(path: Path, content: dict[str, Any], section: str = "") -> N
             )
 
 
-def _safe(value: Any) -> Any:
-    """A URL without what may be secret in it: user and password, and everything behind its host (providers' keys)."""
-    if isinstance(value, str) and "://" in value:
-        scheme, _, rest = value.partition("://")
-        place, *path = rest.split("/", 1)
-        return f"{scheme}://{place.rpartition('@')[2].partition('?')[0]}{'/…' if path else ''}"
-    return value
+def _safe(value: Any) -> str:
+    """What may be shown of a value. Of a URL its host alone: not user and password, nor what is behind the host, where
+    providers put their keys.
+    """
+    url = (
+        re.fullmatch(r"([a-z][a-z0-9+.-]{0,20})://([^/?#]*)([/?#].*)?", value)
+        if isinstance(value, str)
+        else None
+    )
+    if url is None:
+        return shown(value)
+    scheme, place, behind = url.groups(default="")
+    if "@" in behind or len(place) > 100 or re.search(r"[0-9A-Za-z]{32}", place.rpartition("@")[2]):
+        return f"'{scheme}://…'"  # a password with a slash in it, or a key where the host belongs
+    return f"'{scheme}://{place.rpartition('@')[2]}{'/…' if behind else ''}'"
 
 
 def _explain(error: ValidationError, path: Path | None) -> str:
@@ -388,7 +406,7 @@ def _explain(error: ValidationError, path: Path | None) -> str:
         name = ".".join(str(part) for part in problem["loc"]) or "settings"
         value = problem.get("input")
         shown = (
-            "" if isinstance(value, dict) or problem["type"] == "extra_forbidden" else f" = {_safe(value)!r}"
+            "" if isinstance(value, dict) or problem["type"] == "extra_forbidden" else f" = {_safe(value)}"
         )
         what = "no such setting" if problem["type"] == "extra_forbidden" else problem["msg"]
         what = what.removeprefix("Value error, ")

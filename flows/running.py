@@ -1,21 +1,45 @@
-"""The desk that a flow run works at, or the ledger alone."""
+"""The desk that a flow run works at, or the ledger alone; and word of when its story begins."""
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 
+from evenkeel.errors import LostRace
 from evenkeel.settings import Settings, load_settings
 from state.store import Store
 from tasks.desk import Desk, make_clock, open_desk
 
 
+class Beginning:
+    """Between a command and the flow that it started. `begun` is set right before the story's first line; a story that was
+    `withdrawn` before that never begins, because the command tells it by itself.
+    """
+
+    def __init__(self) -> None:
+        self.begun = asyncio.Event()
+        self.withdrawn = False
+
+
+beginning: ContextVar[Beginning | None] = ContextVar("beginning", default=None)
+"""Of the command that started this run; None in a worker, where nobody waits for it."""
+
+
 @asynccontextmanager
 async def desk_for_run() -> AsyncIterator[Desk]:
-    """The desk of this host's settings (`EVENKEEL_CONFIG`, else `evenkeel.toml`), closed at the end of the run."""
+    """The desk of this host's settings (`EVENKEEL_CONFIG`, else `evenkeel.toml`), closed at the end of the run.
+
+    Raises LostRace where the command that started the run has given it up.
+    """
     async with open_desk(_settings()) as desk:
+        if (story := beginning.get()) is not None:
+            if story.withdrawn:
+                raise LostRace("the command that started this run tells its story without Prefect")
+            story.begun.set()
         yield desk
 
 

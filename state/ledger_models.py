@@ -203,6 +203,10 @@ class AlertTable(Alert, table=True):
     )
 
 
+TRIPPED_BY = "breaker "
+"""How the reason of a breaker's pause begins; no other pause can be written so (`Watch.pause`)."""
+
+
 class Pause(Row):
     """A halt of `entries`, `all` or a venue's name; it holds until `until_ms` (None: until resumed)."""
 
@@ -212,6 +216,11 @@ class Pause(Row):
     since_ms: int = ms()
     until_ms: int | None = ms(default=None)
     resumed_ms: int | None = ms(default=None)
+
+    @property
+    def breaker(self) -> str | None:
+        """The name of the breaker whose memory this is; None for a pause by a person, which no machine ends."""
+        return self.reason.removeprefix(TRIPPED_BY) if self.reason.startswith(TRIPPED_BY) else None
 
 
 class PauseTable(Pause, table=True):

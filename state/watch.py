@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from sqlalchemy import or_, select, update
 
-from evenkeel.errors import Bug
+from evenkeel.errors import Retryable
 from evenkeel.types import LegSide
 from state.columns import plain_json
 from state.database import AnyFence, Database, fetch_one, insert_new, log_move, table_of, values_of
 from state.ledger_models import (
+    TRIPPED_BY,
     Alert,
     AlertTable,
     Breach,
@@ -27,6 +29,8 @@ PAUSES = table_of(PauseTable)
 BREACHES = table_of(BreachTable)
 HEARTBEATS = table_of(HeartbeatTable)
 PAUSE_ALL = "all"
+TRIES = 2
+R = TypeVar("R")
 
 
 class Watch(Database):
@@ -41,17 +45,19 @@ class Watch(Database):
         now = self.clock.now_ms()
         fresh = Alert(kind=kind, subject=subject, severity=severity, text=text, at_ms=now, last_ms=now)
         same = (ALERTS.c.kind == kind, ALERTS.c.subject == subject, ALERTS.c.acked_ms.is_(None))
-        with self._write() as db:
-            new = insert_new(db, ALERTS, values_of(fresh))
-            if not new:
-                known = fetch_one(db, Alert, select(ALERTS).where(*same).with_for_update())
-                worst = max((severity, known.severity if known else severity), key=list(Severity).index)
-                values = {"times": ALERTS.c.times + 1, "last_ms": now, "text": text, "severity": worst}
-                db.execute(update(ALERTS).where(*same).values(**values))
-            row = fetch_one(db, Alert, select(ALERTS).where(*same))
-        if row is None:
-            raise Bug(f"alert {kind} {subject} was acknowledged while it was raised: raise it again")
-        return row, new
+
+        def once() -> tuple[Alert, bool] | None:
+            with self._write() as db:
+                new = insert_new(db, ALERTS, values_of(fresh))
+                if not new:
+                    known = fetch_one(db, Alert, select(ALERTS).where(*same).with_for_update())
+                    worst = max((severity, known.severity if known else severity), key=list(Severity).index)
+                    values = {"times": ALERTS.c.times + 1, "last_ms": now, "text": text, "severity": worst}
+                    db.execute(update(ALERTS).where(*same).values(**values))
+                row = fetch_one(db, Alert, select(ALERTS).where(*same))
+            return None if row is None else (row, new)
+
+        return _until_it_stands(once, f"alert {kind} {subject} was acknowledged while it was raised")
 
     def ack_alert(self, kind: str, subject: str = "") -> bool:
         """Close the open alert, by a person or because the condition is over; False when none was open."""
@@ -72,22 +78,32 @@ class Watch(Database):
         """Halt a scope (`entries`, `all` or a venue's name). Pausing again for one reason moves the end.
 
         The first time is noted in the audit log, with `note` (who, why) where one is given. A pause whose end has passed
-        is over; pausing then starts a new one.
+        is over; pausing then starts a new one. A reason in a breaker's words is marked, so that no breaker takes the
+        pause for its own and lifts it.
         """
+        told = f"by hand: {reason}" if reason.startswith(TRIPPED_BY) else reason
+        return self._pause(scope, told, until_ms, note)
+
+    def trip(self, scope: str, breaker: str, until_ms: int | None = None) -> Pause:
+        """The pause that a breaker remembers itself by; `Pause.breaker` gives its name back."""
+        return self._pause(scope, TRIPPED_BY + breaker, until_ms, "")
+
+    def _pause(self, scope: str, reason: str, until_ms: int | None, note: str) -> Pause:
         now = self.clock.now_ms()
         same = (PAUSES.c.scope == scope, PAUSES.c.reason == reason, PAUSES.c.resumed_ms.is_(None))
-        with self._write() as db:
-            lapsed = update(PAUSES).where(*same, PAUSES.c.until_ms <= now)
-            db.execute(lapsed.values(resumed_ms=PAUSES.c.until_ms))
-            fresh = Pause(scope=scope, reason=reason, since_ms=now, until_ms=until_ms)
-            if insert_new(db, PAUSES, values_of(fresh)):
-                log_move(db, "pause", scope, "", "paused", note=note or reason, at_ms=now, fence=None)
-            else:
-                db.execute(update(PAUSES).where(*same).values(until_ms=until_ms))
-            row = fetch_one(db, Pause, select(PAUSES).where(*same))
-        if row is None:
-            raise Bug(f"pause of {scope} for {reason} was resumed while it was set: set it again")
-        return row
+
+        def once() -> Pause | None:
+            with self._write() as db:
+                lapsed = update(PAUSES).where(*same, PAUSES.c.until_ms <= now)
+                db.execute(lapsed.values(resumed_ms=PAUSES.c.until_ms))
+                fresh = Pause(scope=scope, reason=reason, since_ms=now, until_ms=until_ms)
+                if insert_new(db, PAUSES, values_of(fresh)):
+                    log_move(db, "pause", scope, "", "paused", note=note or reason, at_ms=now, fence=None)
+                else:
+                    db.execute(update(PAUSES).where(*same).values(until_ms=until_ms))
+                return fetch_one(db, Pause, select(PAUSES).where(*same))
+
+        return _until_it_stands(once, f"pause of {scope} for {reason} was resumed while it was set")
 
     def resume(self, scope: str, reason: str | None = None, note: str = "") -> int:
         """End the running pauses of a scope, for one reason or all; returns how many were ended. Noted in the audit log."""
@@ -118,12 +134,13 @@ class Watch(Database):
     ) -> Breach:
         """The running breach of this kind, begun now unless it runs already: its `since_ms` stands."""
         fresh = Breach(position_id=position_id, leg=leg or "", kind=kind, since_ms=self.clock.now_ms())
-        with self._write(fence) as db:
-            insert_new(db, BREACHES, values_of(fresh))
-            row = fetch_one(db, Breach, select(BREACHES).where(*_running(position_id, kind, leg)))
-        if row is None:
-            raise Bug(f"breach {kind} of {position_id} was cleared while it began: look again")
-        return row
+
+        def once() -> Breach | None:
+            with self._write(fence) as db:
+                insert_new(db, BREACHES, values_of(fresh))
+                return fetch_one(db, Breach, select(BREACHES).where(*_running(position_id, kind, leg)))
+
+        return _until_it_stands(once, f"breach {kind} of {position_id} was cleared while it began")
 
     def breach_fire(
         self, position_id: str, kind: str, leg: LegSide | None = None, fence: AnyFence = None
@@ -168,6 +185,16 @@ class Watch(Database):
     def heartbeats(self) -> list[Heartbeat]:
         """The latest heartbeat of every part."""
         return self._rows(Heartbeat, select(HEARTBEATS).order_by(HEARTBEATS.c.name))
+
+
+def _until_it_stands(once: Callable[[], R | None], lost: str) -> R:
+    """PostgreSQL lets another worker end a row between our finding it open and our writing to it. The next try begins a
+    new one; who loses that race as well may call again.
+    """
+    for _ in range(TRIES):
+        if (row := once()) is not None:
+            return row
+    raise Retryable(f"{lost}, {TRIES} times: try again")
 
 
 def _running(position_id: str, kind: str, leg: LegSide | None) -> tuple[Any, ...]:

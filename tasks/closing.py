@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from evenkeel.errors import Bug, EvenkeelError, LostRace
+import logging
+
+from evenkeel.errors import Bug, EvenkeelError, LostRace, Retryable
 from evenkeel.types import Frozen, LegSide, PositionStatus
 from state.ledger_models import Severity
 from state.models import Fence, Position
@@ -16,6 +18,7 @@ from tasks.marks import COIN
 from tasks.step import step
 from tasks.watched import RESISTS, end_watch
 
+log = logging.getLogger("evenkeel.closing")
 ROUNDS = 4
 """Passes over both legs in one run; a position that is not flat by then stays CLOSING and is taken up again."""
 
@@ -86,7 +89,12 @@ def _judge(desk: Desk, position: Position, side: LegSide, ending: object) -> Leg
     if (leg is None or not leg.is_open) and not isinstance(ending, StillUnknown):
         return LegClosing(flat=True)
     reason = ending.reason if isinstance(ending, (NotDone, StillUnknown)) else "only part of it is closed"
-    desk.store.alert(f"{side} {RESISTS}", Severity.CRITICAL, reason, subject=position.position_id)
+    try:
+        desk.store.alert(f"{side} {RESISTS}", Severity.CRITICAL, reason, subject=position.position_id)
+    except Retryable as hiccup:  # telling must not keep the other leg from being closed
+        log.warning(
+            "%s: the %s leg resists closing (%s), not noted: %s", position.position_id, side, reason, hiccup
+        )
     return LegClosing(flat=False, reason=reason)
 
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from weakref import WeakKeyDictionary
 
 import httpx
 
 from evenkeel.clock import Clock
+from evenkeel.errors import OperatorError
 from evenkeel.settings import Settings
+from evenkeel.types import VenueName
 from tasks.health import ASGARD, HYPERLIQUID, SOLANA, SOLANA_SECOND, CallLog, CountedTransport
-from tasks.keys import hyperliquid_validator, open_keys
+from tasks.keys import hyperliquid_validator, open_keys, open_keys_to_close
 from tasks.signing import signing_rules, sol_price_of
 from venues.asgard.client import AsgardClient
 from venues.asgard.venue import AsgardVenue
@@ -21,6 +23,7 @@ from venues.hyperliquid.client import HyperliquidClient
 from venues.hyperliquid.venue import HyperliquidVenue
 from venues.ratebudget import RateBudget
 from venues.solana.rpc import SHUT_OUT_STATUS, SolanaRpc
+from venues.solana.rules import Rules
 
 HYPERLIQUID_WEIGHT_LIMIT = 1200.0
 """Weight a minute that one IP address has; what is saved up and what is refilled must stay under it together."""
@@ -32,20 +35,34 @@ _budgets: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, RateBudget]] = 
 
 @dataclass(frozen=True)
 class Venues:
-    """Both venues with our keys. `warnings` are what is to be said against those keys."""
+    """Both venues with our keys. `warnings` are what is to be said against those keys; `unopened` and `nameless`, of the
+    kill switch alone, are the venues without theirs (`tasks.keys.Keys`).
+    """
 
     long: AsgardVenue
     short: HyperliquidVenue
     health: CallLog
     warnings: tuple[str, ...]
+    unopened: Mapping[VenueName, str] = field(default_factory=dict)
+    nameless: Mapping[VenueName, str] = field(default_factory=dict)
 
 
 @asynccontextmanager
-async def open_venues(settings: Settings, clock: Clock) -> AsyncIterator[Venues]:
-    """Connect both venues; nothing is asked of them yet. Raises OperatorError where a key or an address is missing."""
-    keys = await open_keys(settings)
+async def open_venues(
+    settings: Settings, clock: Clock, to_close: Mapping[str, str] | None = None
+) -> AsyncIterator[Venues]:
+    """Connect both venues; nothing is asked of them yet. Raises OperatorError where a key or an address is missing.
+
+    `to_close` is the kill switch's, with the addresses that the ledger knows: there one key suffices.
+    """
+    keys = await (open_keys(settings) if to_close is None else open_keys_to_close(settings, to_close))
     health = CallLog(clock)
-    api_key = settings.secret("asgard")
+    try:
+        api_key = settings.secret("asgard")
+    except OperatorError:
+        if to_close is None:
+            raise
+        api_key = None  # slower, but a way out
     async with AsyncExitStack() as opened:
         hyperliquid = HyperliquidClient(
             settings.hyperliquid.url,
@@ -98,9 +115,9 @@ async def open_venues(settings: Settings, clock: Clock) -> AsyncIterator[Venues]
             clock,
             sol_price=sol_price_of(short),
             second_rpc=second_rpc,
-            rules=signing_rules(settings),
+            rules=Rules() if VenueName.ASGARD in keys.unopened else signing_rules(settings),
         )
-        yield Venues(long, short, health, keys.warnings)
+        yield Venues(long, short, health, keys.warnings, keys.unopened, keys.nameless)
 
 
 def _solana_rpc(settings: Settings, url: str, clock: Clock, health: CallLog, name: str) -> SolanaRpc:

@@ -6,14 +6,14 @@ import asyncio
 import os
 import socket
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evenkeel.clock import Clock, SystemClock, WorldClock
-from evenkeel.errors import LostRace, OperatorError, Retryable, VenueRefused
+from evenkeel.errors import EvenkeelError, LostRace, OperatorError, Retryable, VenueRefused
 from evenkeel.settings import Settings
 from evenkeel.types import VenueName
 from state.models import Fence, Position
@@ -34,6 +34,10 @@ _LIFE = uuid.uuid4().hex[:8]
 """Tells this program's life from an earlier one that had the same process number, as in a restarted container."""
 
 
+class LedgerFault(OperatorError):
+    """The ledger itself cannot be used: the kill switch then has another way."""
+
+
 class Desk:
     """One process's hands: where it reads, writes and trades. Holds live connections, so it is never serialised."""
 
@@ -51,6 +55,10 @@ class Desk:
         """How the venues' servers have answered lately."""
         self.marks_seen: dict[str, Mark] = {}
         """The last prices that stood beside a booking, by asset."""
+        self.unopened: Mapping[VenueName, str] = {}
+        """Venues whose key could not be opened, and why: of the kill switch's desk alone."""
+        self.nameless: Mapping[VenueName, str] = {}
+        """Those of them of which not even our account is known: what is read there is not ours."""
         self.staking_seen: dict[str, tuple[int, Decimal | None]] = {}
         """Measured staking yield by asset and the day it was measured on: read from the ledger once a day."""
 
@@ -103,6 +111,8 @@ class Desk:
 
     def check_accounts(self, position: Position) -> None:
         """Raise OperatorError where the position belongs to another account or wallet than our keys."""
+        for venue, why in self.nameless.items():
+            raise OperatorError(f"our account on {venue.value} is not known: {why}")
         for name, address in position.facts.get("accounts", {}).items():
             if (ours := self.accounts[name]) != address:
                 what = "wallet" if name == "solana" else "account"
@@ -215,3 +225,29 @@ async def open_desk(settings: Settings) -> AsyncIterator[Desk]:
             yield desk
         finally:
             store.close()
+
+
+@asynccontextmanager
+async def open_desk_to_close(settings: Settings) -> AsyncIterator[Desk]:
+    """The kill switch's desk: one key that opens is enough (`Desk.unopened`). Raises LedgerFault where the ledger cannot
+    be used.
+    """
+    clock = make_clock(settings)
+    try:
+        store = Store.open(settings.database.url, clock)
+    except EvenkeelError as fault:
+        raise LedgerFault(str(fault)) from fault
+    try:
+        try:
+            live = [one for one in store.positions() if one.closed_ms is None]
+        except EvenkeelError as fault:
+            raise LedgerFault(str(fault)) from fault
+        known: dict[str, str] = {}
+        for position in live:
+            known = position.facts.get("accounts", {}) | known
+        async with open_venues(settings, clock, known) as venues:
+            desk = Desk(settings, clock, store, venues.long, venues.short)
+            desk.health, desk.unopened, desk.nameless = venues.health, venues.unopened, venues.nameless
+            yield desk
+    finally:
+        store.close()

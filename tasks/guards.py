@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from evenkeel.errors import OperatorError, Retryable, VenueRefused
 from evenkeel.types import PositionStatus, VenueName
-from state.ledger_models import Pause, Severity
+from state.ledger_models import TRIPPED_BY, Pause, Severity
 from strategy.breakers.api_errors import NAME as API_ERRORS
 from strategy.breakers.api_errors import api_errors_breaker
 from strategy.breakers.exposure import exposure_breaker
@@ -43,7 +43,6 @@ OPENING_UNITS = 600_000
 """Compute units that a leveraged opening plausibly asks for; the fee is charged on the limit, used or not."""
 TRIPPED = "breaker tripped"
 """The alert of a breaker that the ledger remembers; its subject is the breaker's name."""
-_PREFIX = "breaker "
 _LIVE = (PositionStatus.OPENING, PositionStatus.OPEN, PositionStatus.CLOSING, PositionStatus.UNWINDING)
 
 
@@ -200,12 +199,12 @@ def settle(desk: Desk, states: list[BreakerState]) -> None:
     told = {row.subject for row in store.alerts(open_only=True) if row.kind == TRIPPED}
     for one in states:
         if one.tripped and one.keep:
-            store.pause(one.scope, _PREFIX + one.name, one.until_ms)
+            store.trip(one.scope, one.name, one.until_ms)
             if one.name not in told:
                 store.alert(TRIPPED, Severity.WARNING, f"{one.reason}; {one.advice}", subject=one.name)
         elif not one.tripped:
             if one.name in memories:
-                store.resume(one.scope, _PREFIX + one.name, note=f"closed: {one.reason}")
+                store.resume(one.scope, TRIPPED_BY + one.name, note=f"closed: {one.reason}")
             if one.name in told:
                 store.ack_alert(TRIPPED, subject=one.name)
 
@@ -213,17 +212,16 @@ def settle(desk: Desk, states: list[BreakerState]) -> None:
 def _memories(desk: Desk) -> dict[str, Memory]:
     """Trips that still stand, by the breaker's name."""
     return {
-        one.reason.removeprefix(_PREFIX): Memory(since_ms=one.since_ms, until_ms=one.until_ms)
+        one.breaker: Memory(since_ms=one.since_ms, until_ms=one.until_ms)
         for one in desk.store.active_pauses()
-        if one.reason.startswith(_PREFIX)
+        if one.breaker is not None
     }
 
 
 def _told(desk: Desk, one: Pause) -> str:
     """A pause in words; what tripped a breaker is in its alert."""
     reason = one.reason
-    if reason.startswith(_PREFIX):
-        name = reason.removeprefix(_PREFIX)
+    if (name := one.breaker) is not None:
         texts = [
             row.text
             for row in desk.store.alerts(open_only=True)

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import stat
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
-from evenkeel.errors import OperatorError
+from evenkeel.errors import OperatorError, Retryable, shown_path
 from evenkeel.settings import Settings
+from evenkeel.types import VenueName
+from tasks.no_key import NoEvmKey, NoSolanaKey
+from tasks.signing import signing_rules
 from venues.hyperliquid.signing import HyperliquidSigner, is_mainnet_url, normal_address
 from venues.hyperliquid.validator import HyperliquidValidator, Rules
 from venues.signers.keystore import open_evm, open_solana
@@ -19,18 +23,26 @@ from venues.signers.local import LocalEvmKey, LocalSolanaKey, same_secret
 from venues.signers.protocol import EvmSigner, SolanaSigning
 from venues.solana.keys import SolanaSigner
 
+T = TypeVar("T")
 Chain = Literal["hyperliquid", "solana"]
+NOBODY = "0x" + "0" * 40
 _CAP_ROOM = Decimal("1.1")
 
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """Both signers, and the Hyperliquid account that they trade. `warnings` are for the operator to read."""
+    """Both signers, and the Hyperliquid account that they trade. `warnings` are for the operator to read.
+
+    Of `open_keys_to_close` alone: `unopened` says why a venue's orders cannot be signed; `nameless` are those of them of
+    whom not even the account is known, so that nothing may be read there either.
+    """
 
     hyperliquid: HyperliquidSigner
     solana: SolanaSigner
     account: str
     warnings: tuple[str, ...]
+    unopened: Mapping[VenueName, str] = field(default_factory=dict)
+    nameless: Mapping[VenueName, str] = field(default_factory=dict)
 
 
 async def open_keys(settings: Settings) -> Keys:
@@ -40,24 +52,73 @@ async def open_keys(settings: Settings) -> Keys:
     Retryable (KMS does not answer).
     """
     evm, ed25519 = await asyncio.to_thread(lambda: (evm_key(settings), solana_key(settings)))
+    _insist_on_two_secrets(evm, ed25519)
+    account, warnings = _account(settings, evm)
+    return Keys(HyperliquidSigner(evm), SolanaSigner(ed25519), account, (*_warnings(settings), *warnings))
+
+
+async def open_keys_to_close(settings: Settings, known: Mapping[str, str]) -> Keys:
+    """For the kill switch: each key by itself, so that one that cannot be opened keeps only its own leg from closing.
+
+    `known`: addresses by "hyperliquid" and "solana" as the ledger has them, to look by where a key tells none.
+    Raises OperatorError only for one secret on both chains.
+    """
+    (evm, no_short), (ed25519, no_long) = await asyncio.gather(
+        asyncio.to_thread(_tried, lambda: evm_key(settings)),
+        asyncio.to_thread(_tried, lambda: solana_key(settings)),
+    )
+    _insist_on_two_secrets(evm, ed25519)
+    account = settings.hyperliquid.account_address or (evm.address if evm else known.get("hyperliquid", ""))
+    wallet = str(ed25519.pubkey) if ed25519 else known.get("solana", "")
+    if evm is not None:
+        no_short = _tried(lambda: _account(settings, evm))[1]
+    if ed25519 is not None:
+        no_long = _tried(lambda: signing_rules(settings))[1]
+    faults = {VenueName.HYPERLIQUID: no_short, VenueName.ASGARD: no_long}
+    unopened = {venue: why for venue, why in faults.items() if why is not None}
+    addresses = {VenueName.HYPERLIQUID: account, VenueName.ASGARD: wallet}
+    return Keys(
+        HyperliquidSigner(evm if evm is not None and no_short is None else NoEvmKey(no_short or "")),
+        SolanaSigner(
+            ed25519 if ed25519 is not None and no_long is None else NoSolanaKey(no_long or "", wallet)
+        ),
+        normal_address(account) if account else NOBODY,
+        tuple(_warnings(settings)),
+        unopened,
+        {venue: why for venue, why in unopened.items() if not addresses[venue]},
+    )
+
+
+def _tried(opening: Callable[[], T]) -> tuple[T | None, str | None]:
+    """What was opened, or why it was not."""
+    try:
+        return opening(), None
+    except (OperatorError, Retryable) as fault:
+        return None, str(fault)
+
+
+def _insist_on_two_secrets(evm: object, ed25519: object) -> None:
     if same_secret(evm, ed25519):
         raise OperatorError(
             "the Hyperliquid and the Solana key are made of the same secret: whoever learns one has both. "
             "Make a key of its own for one of them"
         )
+
+
+def _account(settings: Settings, evm: EvmSigner) -> tuple[str, list[str]]:
+    """The account that the key trades, with what is to be said about it. Raises OperatorError for the account's own key."""
     account = normal_address(settings.hyperliquid.account_address or evm.address)
-    warnings = _warnings(settings)
-    if evm.address == account:
-        if not settings.signers.allow_master_key:
-            raise OperatorError(
-                f"the Hyperliquid key is that of the account {account} itself and could withdraw everything: approve an "
-                "agent and use its key here (hyperliquid.account_address names the account), or accept it with "
-                "signers.allow_master_key = true"
-            )
-        warnings.append(
-            f"the Hyperliquid key is that of the account {account} itself and could withdraw: an agent's key is enough"
+    if evm.address != account:
+        return account, []
+    if not settings.signers.allow_master_key:
+        raise OperatorError(
+            f"the Hyperliquid key is that of the account {account} itself and could withdraw everything: approve an "
+            "agent and use its key here (hyperliquid.account_address names the account), or accept it with "
+            "signers.allow_master_key = true"
         )
-    return Keys(HyperliquidSigner(evm), SolanaSigner(ed25519), account, tuple(warnings))
+    return account, [
+        f"the Hyperliquid key is that of the account {account} itself and could withdraw: an agent's key is enough"
+    ]
 
 
 def evm_key(settings: Settings) -> EvmSigner:
@@ -136,7 +197,9 @@ def _content(chain: Chain, path: Path) -> str:
     try:
         return path.expanduser().read_text()
     except (OSError, UnicodeDecodeError) as error:
-        raise OperatorError(f"the {chain} keystore {path} cannot be read ({type(error).__name__})") from None
+        raise OperatorError(
+            f"the {chain} keystore {shown_path(path)} cannot be read ({type(error).__name__})"
+        ) from None
 
 
 def _kms(settings: Settings) -> object:

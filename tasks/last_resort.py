@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 from collections.abc import Awaitable, Callable
 from decimal import Decimal
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from evenkeel.clock import Clock
-from evenkeel.errors import OperatorError, Retryable, VenueRefused
+from evenkeel.errors import Bug, EvenkeelError, OperatorError
 from evenkeel.settings import Settings
 from evenkeel.types import (
     Confirmed,
@@ -25,23 +26,34 @@ from evenkeel.types import (
     IntentSpec,
     LegSide,
     LegView,
+    Outcome,
+    Receipt,
     Signed,
     Unknown,
     VenueName,
 )
-from tasks.connect import Venues
+from tasks.connect import Venues, open_venues
 from tasks.marks import COIN
+from tasks.signing import prices_without_ledger
 from venues.asgard.orders import CloseLong
 from venues.hyperliquid.orders import PerpOrder
 from venues.protocol import LegVenue
 
+log = logging.getLogger("evenkeel.last_resort")
 AGAIN_S = 2.0
+PASS_S = 20.0
+"""With a key that cannot be opened: for so long what the other one holds is closed, before both are opened anew."""
+REOPEN_S = 5.0
 EARLIER_MS = 600_000
 """What a run of the last ten minutes signed is told of once more: nothing older can still land."""
 
 
+class NoJournal(OperatorError):
+    """The key file cannot be read or written: the one fault that stops everything, because nothing could be explained."""
+
+
 class Emptied(Frozen):
-    """`left`: what the venues still hold, or why they could not be asked. `notes`: what was done, and what is not ours."""
+    """`left`: what our accounts still hold, ours or not, or why they could not be asked. `notes`: what was done."""
 
     left: tuple[str, ...]
     notes: tuple[str, ...]
@@ -54,14 +66,14 @@ class KeyFile:
         self.path = path
 
     def append(self, **row: Any) -> None:
-        """Raises OperatorError where the file cannot be written: then nothing may be sent either."""
+        """Raises NoJournal where the file cannot be written: then nothing may be sent either."""
         try:
             with os.fdopen(os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "w") as file:
                 file.write(json.dumps(row, default=str) + "\n")
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
-            raise OperatorError(
+            raise NoJournal(
                 f"the key file {self.path} cannot be written ({error.strerror}): name another with --journal"
             ) from error
 
@@ -69,13 +81,40 @@ class KeyFile:
         """What earlier runs wrote; a line that a crash cut short is left out."""
         if not self.path.is_file():
             return []
+        try:
+            lines = self.path.read_text(errors="replace").splitlines()
+        except OSError as error:
+            raise NoJournal(
+                f"the key file {self.path} cannot be read ({error.strerror}): name another with --journal"
+            ) from error
         found = []
-        for line in self.path.read_text().splitlines():
+        for line in lines:
             try:
                 found.append(json.loads(line))
             except ValueError:
                 continue
-        return found
+        return [row for row in found if isinstance(row, dict)]
+
+
+async def close_without_ledger(
+    settings: Settings, clock: Clock, journal: KeyFile, within_s: float
+) -> Emptied:
+    """`empty_accounts` with the keys that can be opened; one that cannot is tried again and again, and told at the end.
+
+    Raises NoJournal where the key file cannot be written.
+    """
+    deadline_ms: int | None = None
+    while True:
+        async with open_venues(settings, clock, {}) as venues:
+            venues.long.recall_prices(await prices_without_ledger(settings, clock))
+            await clock.refresh()
+            deadline_ms = deadline_ms or clock.now_ms() + int(within_s * 1000)
+            left_s = max((deadline_ms - clock.now_ms()) / 1000, 0.0)
+            pass_s = min(left_s, PASS_S) if venues.unopened else left_s
+            done = await empty_accounts(settings, venues, clock, journal, pass_s)
+            if not done.left or not venues.unopened or clock.now_ms() >= deadline_ms:
+                return done
+            await clock.sleep(REOPEN_S)
 
 
 async def empty_accounts(
@@ -83,16 +122,23 @@ async def empty_accounts(
 ) -> Emptied:
     """Buy back the SOL short and close every lending position of our wallet, both at once, until the venues show none.
 
-    Raises OperatorError where the key file cannot be written.
+    No fault of one leg stops another; each is told in `left`. Raises NoJournal where the key file cannot be written.
     """
     await clock.refresh()
     run = _Run(settings, venues, clock, journal, clock.now_ms() + int(within_s * 1000))
     since_ms = clock.now_ms() - EARLIER_MS
-    earlier = [row for row in journal.rows() if row.get("what") == "signed" and row["at_ms"] >= since_ms]
-    ends = await asyncio.gather(run.until_flat(run.short_once), run.until_flat(run.longs_once))
-    left = tuple(text for end in ends for text in end)
+    earlier = [
+        row for row in journal.rows() if row.get("what") == "signed" and row.get("at_ms", 0) >= since_ms
+    ]
+    ends = await asyncio.gather(
+        run.until_flat(VenueName.HYPERLIQUID, run.short_once),
+        run.until_flat(VenueName.ASGARD, run.longs_once),
+    )
+    if run.stopped is not None:
+        raise run.stopped
+    left = [text for end in (*ends, *run.foreign.values()) for text in end]
     notes = [await run.fate(row) for row in earlier]
-    return Emptied(left=left, notes=(*notes, *run.notes))
+    return Emptied(left=tuple(left), notes=(*notes, *run.notes))
 
 
 class _Run:
@@ -108,25 +154,29 @@ class _Run:
         self._tries: dict[LegSide, int] = {LegSide.LONG: 0, LegSide.SHORT: 0}
         self._run_id = f"flatten-{clock.now_ms()}"
         self.notes: list[str] = []
+        self.foreign: dict[VenueName, list[str]] = {}
+        """What our accounts hold that is not of a kind that we trade: told, and never touched."""
+        self.stopped: NoJournal | None = None
 
-    async def until_flat(self, once: Callable[[], Awaitable[list[str]]]) -> list[str]:
-        """Look and close again and again; what is left when nothing is, or when the time is up."""
+    async def until_flat(self, venue: VenueName, once: Callable[[], Awaitable[list[str]]]) -> list[str]:
+        """Look and close again and again; what is left when nothing is, or when the time is up. Raises nothing."""
+        if (why := self._venues.nameless.get(venue)) is not None:
+            return [f"{venue.value} cannot be asked what it holds: {why}"]
         while True:
             try:
                 left = await once()
-            except (Retryable, VenueRefused) as hiccup:
-                left = [str(hiccup)]
-            if not left or self._clock.now_ms() >= self._deadline_ms:
+            except NoJournal as fault:
+                self.stopped, left = fault, [str(fault)]
+            except Exception as fault:
+                left = [f"{venue.value}: {_told(fault)}"]
+            if not left or self.stopped is not None or self._clock.now_ms() >= self._deadline_ms:
                 return left
             await self._clock.sleep(AGAIN_S)
 
     async def short_once(self) -> list[str]:
         """The short as the venue shows it; bought back if there is one."""
-        held = [leg for leg in await self._venues.short.legs() if leg.ref == COIN]
+        held = await self._shorts()
         if not held:
-            return []
-        if held[0].side is not LegSide.SHORT:
-            self._say(f"Hyperliquid holds {held[0].qty} SOL long, which is no leg of ours: not touched")
             return []
         order = PerpOrder(
             coin=COIN,
@@ -135,15 +185,45 @@ class _Run:
             reduce_only=True,
             slippage_bps=Decimal(self._bound_bps(LegSide.SHORT)),
         )
-        await self._put(self._venues.short, LegSide.SHORT, order.model_dump(mode="json"))
-        return [f"short of {leg.qty} SOL" for leg in await self._venues.short.legs() if leg.ref == COIN]
+        why = await self._tried(self._venues.short, LegSide.SHORT, order.model_dump(mode="json"))
+        return [f"short of {leg.qty} SOL{why}" for leg in await self._shorts()]
+
+    async def _shorts(self) -> list[LegView]:
+        held = [leg for leg in await self._venues.short.legs() if leg.ref == COIN]
+        self.foreign[VenueName.HYPERLIQUID] = [
+            f"Hyperliquid holds {leg.qty} SOL long, which is no leg of ours: not touched, close it by hand"
+            for leg in held
+            if leg.side is not LegSide.SHORT
+        ]
+        return [leg for leg in held if leg.side is LegSide.SHORT]
 
     async def longs_once(self) -> list[str]:
-        """Every lending position that the lender lists for our wallet; each closed in full."""
-        for leg in await self._venues.long.legs(self._known_pdas()):
-            await self._put(self._venues.long, LegSide.LONG, self._close_order(leg))
-        left = await self._venues.long.legs(self._known_pdas())
-        return [f"{leg.qty} {leg.asset} in lending position {leg.ref}" for leg in left]
+        """Every lending position that the lender lists for our wallet; each closed in full, whatever became of the others."""
+        why = {}
+        for leg in await self._longs():
+            why[leg.ref] = await self._tried(self._venues.long, LegSide.LONG, self._close_order(leg))
+        return [
+            f"{leg.qty} {leg.asset} in lending position {leg.ref}{why.get(leg.ref, '')}"
+            for leg in await self._longs()
+        ]
+
+    async def _longs(self) -> list[LegView]:
+        held = await self._venues.long.legs(self._known_pdas())
+        self.foreign[VenueName.ASGARD] = [
+            f"lending position {pda}: {why}: not touched, close it by hand"
+            for pda, why in self._venues.long.strange.items()
+        ]
+        return held
+
+    async def _tried(self, venue: LegVenue, side: LegSide, order: dict[str, Any]) -> str:
+        """One order; why it could not be placed, as the end of a line. Only the key file's own fault is raised."""
+        try:
+            await self._put(venue, side, order)
+        except NoJournal:
+            raise
+        except Exception as fault:
+            return f": {_told(fault)}"
+        return ""
 
     def _close_order(self, leg: LegView) -> dict[str, Any]:
         order = CloseLong(
@@ -167,6 +247,8 @@ class _Run:
 
     async def _put(self, venue: LegVenue, side: LegSide, order: dict[str, Any]) -> None:
         """Build, sign, write the key down, send. What became of it shows in what the venue then holds."""
+        if self.stopped is not None:
+            raise self.stopped
         self._step += 1
         name = VenueName.ASGARD if side is LegSide.LONG else VenueName.HYPERLIQUID
         spec = IntentSpec(
@@ -194,22 +276,34 @@ class _Run:
 
     async def fate(self, row: dict[str, Any]) -> str:
         """What became of something that an earlier run signed, for the person who reads it."""
-        venue: LegVenue = self._venues.long if row["venue"] == VenueName.ASGARD.value else self._venues.short
+        try:
+            found = await self._found(row)
+        except Exception as fault:
+            return f"earlier {row.get('intent_id')}: cannot be asked about now ({_told(fault)})"
+        return f"earlier {row['intent_id']}: {'done' if isinstance(found, Confirmed) else found.reason}"
+
+    async def _found(self, row: dict[str, Any]) -> Outcome[Receipt]:
+        is_long = row["venue"] == VenueName.ASGARD.value
+        venue: LegVenue = self._venues.long if is_long else self._venues.short
         spec = IntentSpec(
             intent_id=row["intent_id"],
             position_id=row["intent_id"],
             venue=VenueName(row["venue"]),
-            leg=LegSide.LONG if row["venue"] == VenueName.ASGARD.value else LegSide.SHORT,
+            leg=LegSide.LONG if is_long else LegSide.SHORT,
             kind=IntentKind.CLOSE,
             step=0,
             order=row["order"],
         )
-        try:
-            found = await venue.find(spec, Signed(key=row["key"], wire=None))
-        except (Retryable, VenueRefused) as hiccup:
-            return f"earlier {row['intent_id']}: cannot be asked about now ({hiccup})"
-        return f"earlier {row['intent_id']}: {'done' if isinstance(found, Confirmed) else found.reason}"
+        return await venue.find(spec, Signed(key=row["key"], wire=None))
 
     def _say(self, text: str) -> None:
         if text not in self.notes:
             self.notes.append(text)
+
+
+def _told(fault: Exception) -> str:
+    """A fault in words; what is no error of ours, or a bug, is called one."""
+    if isinstance(fault, EvenkeelError) and not isinstance(fault, Bug):
+        return str(fault)
+    log.debug("a bug", exc_info=fault)
+    return f"a bug: {type(fault).__name__}: {fault}"

@@ -42,6 +42,9 @@ async def compare_legs(desk: Desk) -> Comparison:
     unreadable: dict[str, str] = {}
     unowned: list[Difference] = []
     for venue in VenueName:
+        if (why := desk.nameless.get(venue)) is not None:
+            unreadable[venue.value] = why
+            continue
         mine = [leg for leg in books if leg.venue is venue]
         try:
             theirs = await _legs_of(desk, venue, mine)

@@ -54,7 +54,8 @@ FROM = {
     "recover": "entered",
     "watch": "entered",
 }
-COMMANDS = {"enter": ("enter", "--asset", "SOL", "--protocol", "1"), "exit": ("exit",)}
+COMMANDS = {"enter": ("enter", "--asset", "SOL", "--protocol", "1"), "rebalance": ("rebalance",)}
+"""Those that run as flows. A way out never does."""
 SUBMITS = {"enter": OPENING, "exit": CLOSING, "rebalance": RESIZING}
 
 
@@ -227,6 +228,7 @@ def _slow(rows: _List) -> None:
     for story, point in (("enter", ORDER), ("exit", CLOSING)):
         script = at(point, database_locked(12.0), STEPS[story])
         rows.add(story, "database locked", "for 12 s", script, slow=True)
+    for story, point in (("enter", ORDER), ("rebalance", RESIZING)):
         for again in (False, True):
             what = "Prefect server restarted" if again else "Prefect server killed"
             rows.add(

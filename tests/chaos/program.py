@@ -212,7 +212,7 @@ async def _enter(settings: Settings, **wish: Any) -> dict[str, Any]:
 
 async def _exit(settings: Settings, **wish: Any) -> dict[str, Any]:
     wished = {"position_id": None, "reason": "asked for by the operator", "emergency": False} | wish
-    return await actions.exit_(settings, wished, _bare)
+    return await actions.exit_(settings, wished)
 
 
 async def _rebalance(settings: Settings) -> dict[str, Any]:

@@ -225,6 +225,24 @@ async def test_failed_calls_seen_by_the_monitor_stop_an_entry_elsewhere(tmp_path
         assert (await rig.enter(**SOL_ON_KAMINO)).status == "OPEN"
 
 
+@pytest.mark.parametrize("words", ["breaker outage", "breaker api_errors", "breaker price_deviation"])
+async def test_a_persons_pause_in_a_breakers_words_is_lifted_by_nobody_but_a_person(
+    tmp_path: Path, words: str
+) -> None:
+    async with story_rig(tmp_path) as rig:
+        with_admin(rig)
+        assert command(rig, "pause", "--reason", words).returncode == 0
+        for _ in range(2):  # the first judges the breakers, all closed; the second would find the pause gone
+            refused = await rig.enter(**SOL_ON_KAMINO)
+            assert refused.status == "refused" and words in refused.reasons[0], refused
+            rig.later(3600)
+            await rig.desk.clock.refresh()
+        [kept] = (await status(load_settings(rig.config)))["pauses"]
+        assert words in kept["reason"] and kept["until"] is None
+        assert command(rig, "resume").returncode == 0
+        assert (await rig.enter(**SOL_ON_KAMINO)).status == "OPEN"
+
+
 async def test_a_breach_of_a_position_that_ended_stops_nobody(tmp_path: Path) -> None:
     limits = {"breach_duration_s": "0", "liquidation_floor": "0.9"}
     async with story_rig(tmp_path, limits=limits) as rig:

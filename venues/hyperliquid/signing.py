@@ -12,7 +12,7 @@ from eth_utils import keccak, to_hex
 from hyperliquid.utils import signing as sdk_signing
 
 from evenkeel.clock import Clock
-from evenkeel.errors import Bug, OperatorError
+from evenkeel.errors import Bug, OperatorError, shown
 from venues.hyperliquid.approval import Approved
 from venues.signers.local import LocalEvmKey
 from venues.signers.protocol import EvmSigner, Hidden
@@ -37,7 +37,7 @@ def normal_address(address: str) -> str:
     """The address in lower case, as the venue hashes and answers it; OperatorError when it is not one."""
     if not _ADDRESS_FORM.fullmatch(address):
         raise OperatorError(
-            f"Hyperliquid account address must be 0x and 40 hex digits, got {address!r}. Check settings."
+            f"Hyperliquid account address must be 0x and 40 hex digits, got {shown(address)}. Check settings."
         )
     return address.lower()
 

@@ -49,7 +49,7 @@ def kms_client(region: str, endpoint_url: str = "", timeout_s: float = 5.0) -> A
         raise OperatorError(
             "a key is in AWS KMS, but boto3 is not installed: install evenkeel with the extra `kms`"
         ) from None
-    logging.getLogger("botocore").setLevel(logging.INFO)  # its debug lines hold session tokens
+    logging.getLogger("botocore").setLevel(logging.WARNING)  # its debug lines hold session tokens
     config = Config(
         connect_timeout=timeout_s,
         read_timeout=timeout_s,

@@ -28,6 +28,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from evenkeel.errors import OperatorError, shown, shown_path
+from evenkeel.settings_refused import explained
 from strategy.limits import RiskLimits, StrategySettings
 
 DEMO_SETTINGS = Path("out/demo/evenkeel.toml")
@@ -366,7 +367,7 @@ def load_settings(given: Path | None = None) -> Settings:
     try:
         return Settings(**content)
     except ValidationError as error:
-        wrong = _explain(error, path)
+        wrong = explained(error, path)
     except SettingsError as error:
         wrong = f"an EVENKEEL_ variable cannot be read: {error}"
     raise OperatorError(wrong)  # outside of the handlers: a chained error would hold the values
@@ -381,36 +382,3 @@ def _refuse_secrets(path: Path, content: dict[str, Any], section: str = "") -> N
                 f"{path}: {section}{name} looks like a secret; secrets come from the environment "
                 f"({', '.join(_SECRET_ENV.values())}) or from a file named by key_file. Remove it from the TOML"
             )
-
-
-def _safe(value: Any) -> str:
-    """What may be shown of a value. Of a URL its host alone: not user and password, nor what is behind the host, where
-    providers put their keys.
-    """
-    url = (
-        re.fullmatch(r"([a-z][a-z0-9+.-]{0,20})://([^/?#]*)([/?#].*)?", value)
-        if isinstance(value, str)
-        else None
-    )
-    if url is None:
-        return shown(value)
-    scheme, place, behind = url.groups(default="")
-    if "@" in behind or len(place) > 100 or re.search(r"[0-9A-Za-z]{32}", place.rpartition("@")[2]):
-        return f"'{scheme}://…'"  # a password with a slash in it, or a key where the host belongs
-    return f"'{scheme}://{place.rpartition('@')[2]}{'/…' if behind else ''}'"
-
-
-def _explain(error: ValidationError, path: Path | None) -> str:
-    lines = []
-    for problem in error.errors(include_url=False):
-        name = ".".join(str(part) for part in problem["loc"]) or "settings"
-        value = problem.get("input")
-        shown = (
-            "" if isinstance(value, dict) or problem["type"] == "extra_forbidden" else f" = {_safe(value)}"
-        )
-        what = "no such setting" if problem["type"] == "extra_forbidden" else problem["msg"]
-        what = what.removeprefix("Value error, ")
-        lines.append(
-            f"setting {name}{shown}: {what} (from {path or 'the environment'} or EVENKEEL_ variables)"
-        )
-    return "; ".join(lines)

@@ -196,7 +196,7 @@ def main() -> int:
             *("" if one is None else f"{one:g}" for one in (row.peer_value, row.ratio)),
         ]
         table.add_row(row.name, f"{row.value:g}", row.unit, row.bar, "yes" if row.ok else "NO", *compared)
-    Console().print(table)
+    Console(width=None if sys.stdout.isatty() else 160).print(table)
     OUT.mkdir(parents=True, exist_ok=True)
     summary: dict[str, Any] = {"rows": [asdict(row) for row in rows], "ok": all(row.ok for row in rows)}
     (OUT / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")

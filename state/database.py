@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from typing import Any, TypeVar, cast
 
-from sqlalchemy import Connection, Engine, Select, Table, select
+from sqlalchemy import Connection, Engine, Executable, Select, Table, bindparam, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import OperationalError, StatementError
 
@@ -26,6 +27,12 @@ def table_of(model: type[Any]) -> Table:
 
 LEASES = table_of(LeaseTable)
 TRANSITIONS = table_of(TransitionTable)
+_LOG = TRANSITIONS.insert()
+_HELD = (
+    select(LEASES.c.token, LEASES.c.owner)
+    .where(LEASES.c.name == bindparam("name"))
+    .with_for_update(read=True)
+)
 
 
 class Database:
@@ -73,9 +80,7 @@ def _errors_of_ours(doing: str) -> Iterator[None]:
 def check_fence(connection: Connection, fence: Fence | tuple[str, int]) -> None:
     """Raise LostRace unless the lease still has the fence's token; it cannot move before we commit."""
     name, token = fence
-    row = connection.execute(
-        select(LEASES.c.token, LEASES.c.owner).where(LEASES.c.name == name).with_for_update(read=True)
-    ).first()
+    row = connection.execute(_HELD, {"name": name}).first()
     if row is None or row.token != token or row.owner is None:
         raise LostRace(f"lease {name!r} is no longer held with token {token}: another worker writes here now")
 
@@ -90,9 +95,9 @@ def fetch(connection: Connection, row_type: type[R], query: Select[Any]) -> list
     return [row_type.model_validate(dict(row)) for row in connection.execute(query).mappings()]
 
 
-def fetch_one(connection: Connection, row_type: type[R], query: Select[Any]) -> R | None:
-    """The first row of a query, if any."""
-    row = connection.execute(query.limit(1)).mappings().first()
+def fetch_one(connection: Connection, row_type: type[R], query: Select[Any], **keys: str) -> R | None:
+    """The first row of a query, if any. `keys` are the parameters of a query that was made beforehand and finds one row."""
+    row = connection.execute(query if keys else query.limit(1), keys).mappings().first()
     return None if row is None else row_type.model_validate(dict(row))
 
 
@@ -106,11 +111,16 @@ def values_of(row: Row) -> dict[str, Any]:
 
 def insert_new(connection: Connection, table: Table, values: Mapping[str, Any]) -> bool:
     """Insert unless a row with the same key, or any of the same keys, is there; True when it was inserted."""
-    build = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    return connection.execute(_insert_new(table, connection.dialect.name), dict(values)).first() is not None
+
+
+@cache
+def _insert_new(table: Table, dialect: str) -> Executable:
+    """Made once: making a statement takes longer than executing it."""
+    build = postgresql.insert if dialect == "postgresql" else sqlite.insert
     first_column = next(iter(table.primary_key.columns))
     # RETURNING, because the row count of an INSERT is not reported alike by the two drivers.
-    statement = build(table).values(**values).on_conflict_do_nothing().returning(first_column)
-    return connection.execute(statement).first() is not None
+    return build(table).on_conflict_do_nothing().returning(first_column)
 
 
 def log_move(
@@ -126,7 +136,8 @@ def log_move(
 ) -> None:
     """Append one line to the audit log, in the transaction of the move itself."""
     connection.execute(
-        TRANSITIONS.insert().values(
+        _LOG,
+        dict(
             entity=entity,
             entity_id=entity_id,
             from_state=from_state,
@@ -134,5 +145,5 @@ def log_move(
             note=note,
             at_ms=at_ms,
             fence=token_of(fence),
-        )
+        ),
     )

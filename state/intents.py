@@ -6,7 +6,7 @@ from decimal import Decimal
 from itertools import pairwise
 from typing import Any
 
-from sqlalchemy import Connection, func, select, update
+from sqlalchemy import Connection, bindparam, func, select, update
 
 from evenkeel.errors import Bug, LostRace
 from evenkeel.types import IntentSpec, IntentState, Receipt
@@ -19,6 +19,11 @@ from state.receipts import store_receipt
 
 INTENTS = table_of(IntentTable)
 ATTEMPTS = table_of(AttemptTable)
+_BY_ID = select(INTENTS).where(INTENTS.c.intent_id == bindparam("intent_id"))
+_BY_ID_LOCKED = _BY_ID.with_for_update()
+_ALIVE = select(ATTEMPTS).where(
+    ATTEMPTS.c.intent_id == bindparam("intent_id"), ATTEMPTS.c.outcome != AttemptOutcome.REJECTED
+)
 _FINAL = (IntentState.CONFIRMED, IntentState.FAILED)
 _S = IntentState
 
@@ -93,9 +98,8 @@ class Intents(Database):
 
     def live_attempt(self, intent_id: str) -> Attempt | None:
         """The one attempt that is not proved dead, if any: the one to ask the venue about."""
-        alive = (ATTEMPTS.c.intent_id == intent_id, ATTEMPTS.c.outcome != AttemptOutcome.REJECTED)
         with self._read() as db:
-            return fetch_one(db, Attempt, select(ATTEMPTS).where(*alive))
+            return fetch_one(db, Attempt, _ALIVE, intent_id=intent_id)
 
     def move(
         self,
@@ -212,7 +216,8 @@ class Intents(Database):
             for from_state, to_state in path_to_confirmed(row.state):
                 extra = {"result": result} if to_state is _S.CONFIRMED else {}
                 self._step(db, intent_id, from_state, to_state, evidence, fence, **extra)
-            row = _load(db, intent_id)
+            moved = {"state": _S.CONFIRMED, "result": plain_json(result), "updated_ms": now}
+            row = row.model_copy(update=moved)
             self._touch_attempt(db, row, outcome=AttemptOutcome.CONFIRMED, evidence=evidence, resolved_ms=now)
             store_receipt(db, row, receipt, sol_price_usd)
             if leg is not None:
@@ -296,8 +301,7 @@ class Intents(Database):
 
 
 def _load(db: Connection, intent_id: str, *, lock: bool = False) -> Intent:
-    query = select(INTENTS).where(INTENTS.c.intent_id == intent_id)
-    row = fetch_one(db, Intent, query.with_for_update() if lock else query)
+    row = fetch_one(db, Intent, _BY_ID_LOCKED if lock else _BY_ID, intent_id=intent_id)
     if row is None:
         raise Bug(f"intent {intent_id!r} is not stored")
     return row

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import Connection, func, select, update
+from sqlalchemy import Connection, bindparam, func, select, update
 
 from evenkeel.errors import Bug, LostRace
 from evenkeel.types import IntentState, LegSide, PositionStatus
@@ -28,6 +28,18 @@ from state.models import IntentTable, Leg, LegStatus, LegTable, Position, Positi
 POSITIONS = table_of(PositionTable)
 LEGS = table_of(LegTable)
 _INTENTS = table_of(IntentTable)
+_BY_ID = select(POSITIONS).where(POSITIONS.c.position_id == bindparam("position_id"))
+_BY_ID_LOCKED = _BY_ID.with_for_update()
+_STATUS_LOCKED = (
+    select(POSITIONS.c.status)
+    .where(POSITIONS.c.position_id == bindparam("position_id"))
+    .with_for_update(read=True)
+)
+_LEG = select(LEGS).where(LEGS.c.position_id == bindparam("position_id"), LEGS.c.side == bindparam("side"))
+_CHANGE_LEG = update(LEGS).where(
+    LEGS.c.position_id == bindparam("its_position"), LEGS.c.side == bindparam("its_side")
+)
+"""The new values are given when it is executed."""
 _MOVABLE = frozenset(Position.model_fields) - {
     "position_id", "asset", "status", "facts", "fence", "created_ms", "updated_ms",
 }  # fmt: skip
@@ -152,7 +164,7 @@ class Positions(Database):
         """Mark a leg closed with nothing left: one that ended without an order of ours (liquidation)."""
         now = self.clock.now_ms()
         with self._write(fence) as db:
-            leg = fetch_one(db, Leg, _leg_query(position_id, side))
+            leg = fetch_one(db, Leg, _LEG, position_id=position_id, side=side)
             if leg is None:
                 raise Bug(f"position {position_id} has no {side} leg to close")
             closed = leg.shrunk(leg.qty, now)
@@ -163,7 +175,7 @@ class Positions(Database):
     def leg(self, position_id: str, side: LegSide) -> Leg | None:
         """One leg of a position, open or closed."""
         with self._read() as db:
-            return fetch_one(db, Leg, _leg_query(position_id, side))
+            return fetch_one(db, Leg, _LEG, position_id=position_id, side=side)
 
     def legs(self, position_id: str) -> list[Leg]:
         """Both legs of a position, open or closed."""
@@ -186,14 +198,14 @@ class Positions(Database):
 
 def store_leg(db: Connection, leg: Leg, *, at_ms: int, fence: AnyFence, note: str = "") -> None:
     """Insert or replace a leg; a change of status or quantity is logged."""
-    known = fetch_one(db, Leg, _leg_query(leg.position_id, leg.side))
+    known = fetch_one(db, Leg, _LEG, position_id=leg.position_id, side=leg.side)
     if known == leg:
         return
     if leg.is_open:
         refuse_ended(db, leg.position_id)
     if known is not None or not insert_new(db, LEGS, leg.model_dump()):
-        same = (LEGS.c.position_id == leg.position_id, LEGS.c.side == leg.side)
-        db.execute(update(LEGS).where(*same).values(**leg.model_dump(exclude={"position_id", "side"})))
+        named = {"its_position": leg.position_id, "its_side": leg.side}
+        db.execute(_CHANGE_LEG, named | leg.model_dump(exclude={"position_id", "side"}))
     before = known.status.value if known else ""
     moved = f"qty {known.qty if known else 0} -> {leg.qty}"
     entity_id = f"{leg.position_id}/{leg.side}"
@@ -211,22 +223,15 @@ def store_leg(db: Connection, leg: Leg, *, at_ms: int, fence: AnyFence, note: st
 
 def refuse_ended(db: Connection, position_id: str) -> None:
     """Raise LostRace if the position is CLOSED or FAILED; it cannot end before our transaction."""
-    row = db.execute(
-        select(POSITIONS.c.status).where(POSITIONS.c.position_id == position_id).with_for_update(read=True)
-    ).first()
+    row = db.execute(_STATUS_LOCKED, {"position_id": position_id}).first()
     if row is None:
         raise Bug(f"position {position_id!r} is not stored")
     if never_holds_a_leg(PositionStatus(row.status)):
         raise LostRace(f"position {position_id} is {row.status}: it takes no new intent and no open leg")
 
 
-def _leg_query(position_id: str, side: LegSide) -> Any:
-    return select(LEGS).where(LEGS.c.position_id == position_id, LEGS.c.side == side)
-
-
 def _load(db: Connection, position_id: str, *, lock: bool = False) -> Position:
-    query = select(POSITIONS).where(POSITIONS.c.position_id == position_id)
-    row = fetch_one(db, Position, query.with_for_update() if lock else query)
+    row = fetch_one(db, Position, _BY_ID_LOCKED if lock else _BY_ID, position_id=position_id)
     if row is None:
         raise Bug(f"position {position_id!r} is not stored")
     return row

@@ -53,6 +53,8 @@ class Desk:
         self._unreleased: dict[str, Fence] = {}
         self.health = CallLog(clock)
         """How the venues' servers have answered lately."""
+        self.assets: dict[str, str] = {}
+        """By position: it never changes, and is asked for with every booking."""
         self.marks_seen: dict[str, Mark] = {}
         """The last prices that stood beside a booking, by asset."""
         self.unopened: Mapping[VenueName, str] = {}

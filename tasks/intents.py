@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from evenkeel.errors import Bug, OperatorError, Retryable, VenueRefused
 from evenkeel.types import Confirmed, IntentState, Outcome, Receipt, Rejected, Signed, Unknown
-from state.models import AttemptOutcome, Fence, Intent
+from state.models import Attempt, AttemptOutcome, Fence, Intent
 from tasks.desk import Desk
 from tasks.marks import leg_after, marked
 
@@ -56,6 +56,7 @@ async def carry_out(
     """
     deadline_ms = desk.clock.now_ms() + int(patience_s * 1000)
     live: Signed | None = None
+    doubted = False
     while True:
         intent = desk.store.intent(intent_id)
         if intent.state is IntentState.CONFIRMED:
@@ -82,9 +83,14 @@ async def carry_out(
                     desk.store.fail_unsent(intent_id, str(hiccup), fence=fence)
                 continue
         else:
-            outcome = await _ask(desk, intent, live, deadline_ms, fence)
+            attempt = desk.store.live_attempt(intent_id)
+            if attempt is None:
+                raise Bug(f"intent {intent_id} is {intent.state} without an attempt to ask about")
+            doubted = attempt.outcome is AttemptOutcome.UNKNOWN
+            outcome = await _ask(desk, intent, attempt, live, deadline_ms, fence)
         if isinstance(outcome, Confirmed):
-            return Done(await _book(desk, intent, outcome.value, fence))
+            evidence = FOUND_AFTER_UNKNOWN if doubted else ""
+            return Done(await _book(desk, intent, outcome.value, evidence, fence))
         if isinstance(outcome, Rejected):
             again = desk.store.intent(intent_id).attempts < attempts and desk.clock.now_ms() < deadline_ms
             desk.store.attempt_dead(intent_id, outcome.reason, again=again, fence=fence)
@@ -119,16 +125,18 @@ async def _new_attempt(desk: Desk, intent: Intent, fence: Fence | None) -> tuple
 
 
 async def _ask(
-    desk: Desk, intent: Intent, live: Signed | None, deadline_ms: int, fence: Fence | None
+    desk: Desk,
+    intent: Intent,
+    attempt: Attempt,
+    live: Signed | None,
+    deadline_ms: int,
+    fence: Fence | None,
 ) -> Outcome[Receipt]:
     """Ask the venue by key until it knows; put the same bytes on the wire again where that is possible.
 
     A refusal of the *resent* bytes proves nothing about the first copy: only `find` can declare an attempt dead.
     """
     venue, spec = desk.venue(intent.venue), intent.spec
-    attempt = desk.store.live_attempt(intent.intent_id)
-    if attempt is None:
-        raise Bug(f"intent {intent.intent_id} is {intent.state} without an attempt to ask about")
     # Bytes of an earlier attempt must not stand for this one.
     signed = live if live is not None and live.key == attempt.key else Signed(key=attempt.key, wire=None)
     resend_at_ms = 0
@@ -146,16 +154,14 @@ async def _ask(
         await desk.clock.sleep(LOOK_EVERY_S)
 
 
-async def _book(desk: Desk, intent: Intent, receipt: Receipt, fence: Fence | None) -> Receipt:
+async def _book(desk: Desk, intent: Intent, receipt: Receipt, evidence: str, fence: Fence | None) -> Receipt:
     """Write state, fills, fees and the leg in one database transaction, with the market at that moment beside them."""
-    attempt = desk.store.live_attempt(intent.intent_id)
-    was_unknown = attempt is not None and attempt.outcome is AttemptOutcome.UNKNOWN
     booked, sol_price_usd = await marked(desk, intent, receipt)
     desk.store.confirm(
         intent.intent_id,
         booked,
         leg=leg_after(intent, booked, desk.store.leg(intent.position_id, intent.leg)),
-        evidence=FOUND_AFTER_UNKNOWN if was_unknown else "",
+        evidence=evidence,
         sol_price_usd=sol_price_usd,
         fence=fence,
     )

@@ -45,11 +45,13 @@ async def marked(desk: Desk, intent: Intent, receipt: Receipt) -> tuple[Receipt,
 
     A booking must not wait for a price: where none can be had, the last one seen stands in, and the receipt says so.
     """
-    position = desk.store.position(intent.position_id)
+    asset = desk.assets.get(intent.position_id)
+    if asset is None:
+        asset = desk.assets[intent.position_id] = desk.store.position(intent.position_id).asset
     try:
-        mark = await _mark_for(desk, position.asset, receipt)
+        mark = await _mark_for(desk, asset, receipt)
     except (Retryable, VenueRefused):
-        mark = _last_seen(desk, position.asset, receipt)
+        mark = _last_seen(desk, asset, receipt)
     detail = {**receipt.detail, "mark": mark.model_dump(mode="json")}
     if receipt.lending is None:
         return receipt.model_copy(update={"detail": detail}), mark.sol_price_usd

@@ -100,7 +100,7 @@ class _Watch:
     reconciled: bool = False
 
     def __post_init__(self) -> None:
-        self.watcher = Watcher(self.desk, self.position_id)
+        self.watcher = Watcher(self.desk, self.position_id, is_monitor=True)
 
     async def tick(self) -> PositionStatus:
         """Take up what is unfinished, look, decide, act, then write down and wait for the next look."""
@@ -175,6 +175,9 @@ async def _acted(desk: Desk, watcher: Watcher, decision: Exit | Resize) -> str:
         return f"left alone: {busy}"
     except (Retryable, VenueRefused) as hiccup:
         return f"{UNDONE}: {hiccup}"
+    except Bug as contradiction:
+        _contradicted(desk, contradiction)
+        return f"{UNDONE}: {contradiction}"
 
 
 async def _reconcile(desk: Desk) -> None:
@@ -195,6 +198,9 @@ async def _absorb(desk: Desk, position_id: str) -> bool:
     except (LostRace, Retryable, VenueRefused) as hiccup:
         log.warning("%s differs from its books: %s", position_id, hiccup)
         return False
+    except Bug as contradiction:
+        _contradicted(desk, contradiction)
+        return False
     return True
 
 
@@ -207,6 +213,8 @@ async def _finish_interrupted(desk: Desk, patience_s: float) -> None:
             await recover_position(desk, position.position_id, patience_s=patience_s)
         except (LostRace, Retryable, VenueRefused, OperatorError) as busy:
             log.warning("%s stays interrupted: %s", position.position_id, busy)
+        except Bug as contradiction:
+            _contradicted(desk, contradiction)
 
 
 def _late(write: Callable[[], None]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from prefect import flow
 from pydantic import Field
 
-from evenkeel.errors import LostRace, OperatorError, Retryable, VenueRefused
+from evenkeel.errors import EvenkeelError, LostRace
 from evenkeel.types import Frozen, LegSide, PositionStatus
 from flows.enter import complete_entry
 from flows.reconcile import reconcile_and_act
@@ -48,7 +48,7 @@ async def recover_everything(desk: Desk) -> RecoverResult:
             positions[position.position_id] = await recover_position(desk, position.position_id)
         except LostRace as busy:
             positions[position.position_id] = f"left alone: {busy}"
-        except (Retryable, VenueRefused, OperatorError) as hiccup:  # the others are taken up all the same
+        except EvenkeelError as hiccup:  # even a bug: the others are taken up all the same
             positions[position.position_id] = f"not finished: {hiccup}"
     reconciled = await reconcile_and_act(desk)
     comparison = await compare_legs(desk)

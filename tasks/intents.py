@@ -66,6 +66,7 @@ async def carry_out(
         if not intent.state.may_be_on_the_wire:
             try:
                 live, outcome = await _new_attempt(desk, intent, fence)
+                doubted = False
             except (
                 VenueRefused,
                 OperatorError,

@@ -104,6 +104,7 @@ async def close_without_ledger(
     Raises NoJournal where the key file cannot be written.
     """
     deadline_ms: int | None = None
+    tries: dict[LegSide, int] = {}
     while True:
         async with open_venues(settings, clock, {}) as venues:
             venues.long.recall_prices(await prices_without_ledger(settings, clock))
@@ -111,21 +112,28 @@ async def close_without_ledger(
             deadline_ms = deadline_ms or clock.now_ms() + int(within_s * 1000)
             left_s = max((deadline_ms - clock.now_ms()) / 1000, 0.0)
             pass_s = min(left_s, PASS_S) if venues.unopened else left_s
-            done = await empty_accounts(settings, venues, clock, journal, pass_s)
+            done = await empty_accounts(settings, venues, clock, journal, pass_s, tries)
             if not done.left or not venues.unopened or clock.now_ms() >= deadline_ms:
                 return done
             await clock.sleep(REOPEN_S)
 
 
 async def empty_accounts(
-    settings: Settings, venues: Venues, clock: Clock, journal: KeyFile, within_s: float
+    settings: Settings,
+    venues: Venues,
+    clock: Clock,
+    journal: KeyFile,
+    within_s: float,
+    tries: dict[LegSide, int] | None = None,
 ) -> Emptied:
     """Buy back the SOL short and close every lending position of our wallet, both at once, until the venues show none.
 
-    No fault of one leg stops another; each is told in `left`. Raises NoJournal where the key file cannot be written.
+    No fault of one leg stops another; each is told in `left`. `tries` counts what was sent in vain, over several passes: each
+    further try offers more. Raises NoJournal where the key file cannot be written.
     """
     await clock.refresh()
-    run = _Run(settings, venues, clock, journal, clock.now_ms() + int(within_s * 1000))
+    tries = {} if tries is None else tries
+    run = _Run(settings, venues, clock, journal, clock.now_ms() + int(within_s * 1000), tries)
     since_ms = clock.now_ms() - EARLIER_MS
     earlier = [
         row for row in journal.rows() if row.get("what") == "signed" and row.get("at_ms", 0) >= since_ms
@@ -143,7 +151,13 @@ async def empty_accounts(
 
 class _Run:
     def __init__(
-        self, settings: Settings, venues: Venues, clock: Clock, journal: KeyFile, deadline_ms: int
+        self,
+        settings: Settings,
+        venues: Venues,
+        clock: Clock,
+        journal: KeyFile,
+        deadline_ms: int,
+        tries: dict[LegSide, int],
     ) -> None:
         self._settings = settings
         self._venues = venues
@@ -151,7 +165,9 @@ class _Run:
         self._journal = journal
         self._deadline_ms = deadline_ms
         self._step = 0
-        self._tries: dict[LegSide, int] = {LegSide.LONG: 0, LegSide.SHORT: 0}
+        self._tries = tries
+        for side in LegSide:
+            tries.setdefault(side, 0)
         self._run_id = f"flatten-{clock.now_ms()}"
         self.notes: list[str] = []
         self.foreign: dict[VenueName, list[str]] = {}

@@ -37,10 +37,15 @@ async def resize_both(
 
     A crash in between leaves resumable intents and a measurable drift, which the next look mends by the same rules.
     """
-    for side in LegSide:  # nothing is planned over an order that may still take effect
+    for (
+        side
+    ) in LegSide:  # the plan knows nothing of an order that may still take effect, or has only just done so
         for ending in await finish_started(desk, position.position_id, side, fence, patience_s=2.0):
             if isinstance(ending, StillUnknown):
                 return Levelled(complete=False, reason=ending.reason)
+            if isinstance(ending, Done):
+                reason = "an earlier order has only now been found done: the next look plans anew"
+                return Levelled(complete=False, reason=reason)
     await absorb_both(desk, position, fence)
     if plan.first_leg is LegSide.SHORT and plan.weak_leg is LegSide.SHORT and plan.short_change_qty < 0:
         stopped = _stopped(await resize_short(desk, position, plan.short_change_qty, fence))

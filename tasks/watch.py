@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, TypeVar
 
-from evenkeel.errors import Retryable, VenueRefused
+from evenkeel.errors import OperatorError, Retryable, VenueRefused
 from evenkeel.types import Frozen, LegSide, LegView, VenueName
 from state.ledger_models import PositionSnapshot, Severity
 from state.models import Leg, Position
@@ -27,6 +27,7 @@ from venues.asgard.mints import TOKENS, USDC
 from venues.hyperliquid.market import PerpContext
 
 T = TypeVar("T")
+MONITORED = frozenset({NOT_WATCHED})
 PATIENCE_S = 10.0
 """Wall seconds that a look waits for one reading: a venue that hangs must not blind us to the other leg."""
 RATES_TTL_MS = 300_000
@@ -69,8 +70,10 @@ class Judged:
 class Watcher:
     """Looks at one position, tick after tick; counts failed calls in a row per venue."""
 
-    def __init__(self, desk: Desk, position_id: str) -> None:
+    def __init__(self, desk: Desk, position_id: str, *, is_monitor: bool = False) -> None:
         self._desk = desk
+        self._is_monitor = is_monitor
+        """Whether more looks will follow: one look is no watch."""
         self.position_id = position_id
         self._failures: dict[VenueName, int] = {}
         self._drift_cost_usd = Decimal(0)
@@ -218,7 +221,7 @@ class Watcher:
             row = known.pop(one.rule, None)
             if row is None or (one.critical and row.severity is not Severity.CRITICAL):
                 store.alert(one.rule, severity, one.reason, subject=subject)
-        for rule in known.keys() & (judged | {NOT_WATCHED}):
+        for rule in known.keys() & (judged | (MONITORED if self._is_monitor else frozenset())):
             store.ack_alert(rule, subject=subject)
 
 
@@ -302,7 +305,7 @@ async def _try(reading: Awaitable[T], venue: VenueName, failed: set[VenueName]) 
     try:
         async with asyncio.timeout(PATIENCE_S):
             return await reading
-    except (Retryable, VenueRefused, TimeoutError):
+    except (Retryable, VenueRefused, OperatorError, TimeoutError):
         failed.add(venue)
         return None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -12,12 +13,14 @@ import httpx
 
 from twins.http import served
 
+SLOW_S = 1.2
+"""Of the wall, for each answer: what a far node takes on a bad day."""
 FROZEN = ("getEpochInfo", "getBlockHeight", "getSlot", "getLatestBlockhash")
 
 
 class Gate:
-    """`mode`: open, shut (503), revoked (401), blind (knows no signature and no transaction) or frozen (its height
-    stands still, and it knows nothing that came later).
+    """`mode`: open, shut (503), revoked (401), slow (answers after `SLOW_S`), blind (knows no signature and no transaction)
+    or frozen (its height stands still, and it knows nothing that came later).
     """
 
     def __init__(self, upstream: str) -> None:
@@ -53,6 +56,8 @@ class Gate:
             return 503, {"error": "out of service"}
         if self.mode == "revoked":
             return 401, {"jsonrpc": "2.0", "error": {"code": -32401, "message": "invalid api key"}}
+        if self.mode == "slow":
+            await asyncio.sleep(SLOW_S)
         remembered = f"{method}{asked['params']}"
         if self.mode == "frozen" and remembered in self._kept:
             return 200, self._kept[remembered] | {"id": asked["id"]}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,13 +13,19 @@ from evenkeel.types import IntentKind, IntentSpec, LegSide, Outcome, PositionSta
 from flows import monitor
 from flows.exit import ExitRequest, exit_position
 from flows.monitor import MonitorRequest, watch_position
+from flows.rebalance import RebalanceRequest, rebalance_position
 from state import engine
-from strategy.decisions import Urgency
+from state.models import AttemptOutcome
+from strategy.decisions import ResizePlan, Urgency
 from tasks.close_out import close_out
 from tasks.desk import Desk
+from tasks.intents import Done
+from tasks.legs import resize_short
+from tasks.rebalancing import resize_both
 from tasks.reconcile import Reconciled
+from tasks.watched import NOT_WATCHED, alarm_unwatched
 from tests.integration.test_entry_hiccups import SOL_ON_KAMINO, Locked, of_short
-from tests.rig import ORDER, hooked, story_rig
+from tests.rig import ORDER, die, hooked, killed, story_rig
 
 
 async def test_a_ledger_that_is_busy_after_a_late_send_contradicts_nothing(
@@ -141,3 +149,82 @@ async def test_a_resize_that_cannot_be_told_of_does_not_blind_the_watch(tmp_path
         assert closed[0].created_ms - began_ms < 150_000, "not a look every 90 s and more"
         rig.control("hyperliquid", "resume")
         rig.assert_clean(await rig.recovered())
+
+
+async def test_a_row_that_contradicts_the_books_does_not_end_the_watch(tmp_path: Path) -> None:
+    """The short was partly auto-deleveraged, and its booking meets a contradiction: told, and looked at again."""
+    async with story_rig(tmp_path) as rig:
+        position_id = await rig.entered(**SOL_ON_KAMINO)
+        rig.control("hyperliquid", "adl", address=rig.address, coin="SOL", fraction="0.001")
+        lookup = rig.desk.short.client.user_fills_by_time
+        asked = 0
+
+        async def contradicting(*args: Any, **kwargs: Any) -> Any:
+            nonlocal asked
+            asked += 1
+            if asked <= 2:
+                raise Bug("fill 7 is stored with other figures")
+            return await lookup(*args, **kwargs)
+
+        rig.desk.short.client.user_fills_by_time = contradicting  # type: ignore[method-assign]
+        watched = await watch_position(
+            rig.desk, MonitorRequest(position_id=position_id, until_ms=rig.desk.clock.now_ms() + 120_000)
+        )
+        assert asked > 2 and watched.looks >= 2, watched
+        assert "books contradicted" in {row.kind for row in rig.desk.store.alerts(open_only=False)}
+
+
+async def test_a_plan_is_dropped_where_an_earlier_order_has_only_now_been_found_done(tmp_path: Path) -> None:
+    """The order of a resize is done and its answer lost; who plans on the old figures must not send it again."""
+    async with story_rig(tmp_path) as rig:
+        position_id = await rig.entered(**SOL_ON_KAMINO)
+        position = rig.desk.store.position(position_id)
+        before = rig.short_qty()
+        async with rig.desk.sole_writer(position_id) as fence:
+            with hooked(rig.desk.short, "send", when=of_short, after=die):
+                assert await killed(resize_short(rig.desk, position, Decimal("-1"), fence))
+        assert before - rig.short_qty() == 1
+        stale = ResizePlan(
+            weak_leg=LegSide.SHORT,
+            first_leg=LegSide.SHORT,
+            long_operation=None,
+            expected_long_sol=rig.long_sol(),
+            short_target_qty=before - 1,
+            short_change_qty=Decimal("-1"),
+        )
+        async with rig.desk.sole_writer(position_id) as fence:
+            done = await resize_both(rig.desk, position, stale, "test", fence)
+        assert not done.complete and "plans anew" in done.reason, done
+        assert before - rig.short_qty() == 1
+
+
+async def test_a_second_attempt_that_succeeds_at_once_is_no_lost_answer(tmp_path: Path) -> None:
+    async with story_rig(tmp_path) as rig:
+        position_id = await rig.entered(**SOL_ON_KAMINO)
+        position = rig.desk.store.position(position_id)
+        rig.fault("hyperliquid", "drop_request", ORDER, times=-1)
+        async with rig.desk.sole_writer(position_id) as fence:
+            with hooked(rig.desk.store, "attempt_dead", after=rig.heal):
+                ending = await resize_short(rig.desk, position, Decimal("-1"), fence)
+        assert isinstance(ending, Done)
+        [intent] = [one for one in rig.desk.store.intents_of(position_id) if one.kind is IntentKind.RESIZE]
+        first, second = rig.desk.store.attempts_of(intent.intent_id)
+        assert (first.outcome, second.outcome) == (AttemptOutcome.REJECTED, AttemptOutcome.CONFIRMED)
+        assert second.evidence == "", "nothing was lost of this one"
+
+
+async def test_one_look_of_a_command_is_no_watch(tmp_path: Path) -> None:
+    """`evenkeel rebalance` looks once and goes: the alert that nobody watches stays open for a monitor to close."""
+    async with story_rig(tmp_path) as rig:
+        position_id = await rig.entered(**SOL_ON_KAMINO)
+        alarm_unwatched(rig.desk.store, position_id, "test")
+
+        def alarmed() -> bool:
+            return any(row.kind == NOT_WATCHED for row in rig.desk.store.alerts(open_only=True))
+
+        await rebalance_position(rig.desk, RebalanceRequest(position_id=position_id))
+        assert alarmed()
+        await watch_position(
+            rig.desk, MonitorRequest(position_id=position_id, until_ms=rig.desk.clock.now_ms() + 10_000)
+        )
+        assert not alarmed()

@@ -194,6 +194,23 @@ async def test_one_witness_alone_ends_a_way_out_late_and_an_opening_never(gone: 
         assert isinstance(both, Dead) and "alone" not in both.evidence
 
 
+async def test_slow_nodes_prove_a_death_all_the_same() -> None:
+    """Three readings take them seconds; a proof that never comes would leave a leg open for ever."""
+    async with witnesses() as (b, confirmer, *gates):
+        tx, _, limit = await b.transfer()
+        await until_beyond(b, limit)
+        for one in gates:
+            one.mode = "slow"
+        assert isinstance(await confirmer.fate(payload(tx).signature, limit), Dead)
+
+
+async def test_where_one_node_hiccups_and_the_other_shuts_us_out_another_try_is_worth_it() -> None:
+    async with witnesses() as (_, confirmer, first, second):
+        for first.mode, second.mode in (("shut", "revoked"), ("revoked", "shut")):
+            with pytest.raises(Retryable, match="503"):
+                await confirmer.rpc.get_balance("11111111111111111111111111111111")
+
+
 async def test_with_both_nodes_gone_nothing_is_known() -> None:
     async with witnesses() as (b, confirmer, *gates):
         tx, _, limit = await b.transfer()

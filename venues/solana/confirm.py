@@ -22,9 +22,12 @@ from venues.solana.rpc import RpcError, SolanaRpc
 
 ALONE_AFTER_BLOCKS = 600
 """Finalized blocks beyond the limit after which one of two nodes may call a *way out* dead alone: four lives of a blockhash,
-some three to four minutes, in which the other was away or stood still. Closing what is closed already fails, so that an
-error costs a fee; to wait for ever would leave the leg naked. An opening waits for both, however long that takes.
+some three to four minutes, in which the other was away or stood still. Should the one be wrong, closing what is closed
+already fails, and a shrinking that landed shows as a smaller leg before the next is planned: it costs a fee, or an alarm. To
+wait for ever would leave the leg naked. An opening waits for both, however long that takes.
 """
+WITNESS_PATIENCE_S = 10.0
+"""Wall seconds for all that one of two nodes is asked about a signature: up to three readings, one after the other."""
 FOREIGN_BLOCKHASH_MARGIN = 32
 """Blocks by which our node may lag behind the one whose blockhash the builder used."""
 
@@ -93,14 +96,21 @@ class Confirmer:
             return await self._fate_at(self.rpc, signature, lvbh_max)
         dead: list[Dead] = []
         unknown: list[Unknown] = []
-        for node in self.rpc.nodes:
-            fate = await self._witness(self.rpc, node, signature, lvbh_max)
-            if isinstance(fate, Landed):
-                return fate
-            if isinstance(fate, Dead):
-                dead.append(fate)
-            else:
-                unknown.append(fate)
+        asked = [
+            asyncio.create_task(self._witness(self.rpc, node, signature, lvbh_max)) for node in self.rpc.nodes
+        ]
+        try:
+            for told in asyncio.as_completed(asked):
+                fate = await told
+                if isinstance(fate, Landed):  # whatever the other would say, and however slowly
+                    return fate
+                if isinstance(fate, Dead):
+                    dead.append(fate)
+                else:
+                    unknown.append(fate)
+        finally:
+            for one in asked:
+                one.cancel()
         if not unknown:
             return Dead("; ".join(one.evidence for one in dead), min(one.beyond for one in dead))
         if is_exit and dead and dead[0].beyond > ALONE_AFTER_BLOCKS:
@@ -110,7 +120,8 @@ class Confirmer:
 
     async def _witness(self, pair: FailoverRpc, node: SolanaRpc, signature: str, lvbh_max: int) -> Fate:
         try:
-            found = await pair.probe(node, partial(self._asked, node, signature, lvbh_max))
+            asked = partial(self._asked, node, signature, lvbh_max)
+            found = await pair.probe(node, asked, WITNESS_PATIENCE_S)
         except RpcError as error:
             return Unknown(f"status of {signature}: {error}")
         return found or Unknown(f"status of {signature}: {node.host} cannot be reached")

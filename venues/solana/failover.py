@@ -45,7 +45,7 @@ class FailoverRpc(SolanaRpc):
             await node.close()
 
     async def call(self, method: str, params: list[Any]) -> Any:
-        """Raises what the last node raised: `Retryable` where neither can be reached."""
+        """Raises `Retryable` where neither can be reached, `RpcError` for a refusal and where both shut us out."""
         return await self._either(lambda node: node.call(method, params))
 
     async def get_transaction(self, signature: str, commitment: str = "confirmed") -> dict[str, Any] | None:
@@ -56,8 +56,10 @@ class FailoverRpc(SolanaRpc):
                 found = found or await self.probe(node, partial(node.get_transaction, signature, commitment))
         return found
 
-    async def probe(self, node: SolanaRpc, reading: Callable[[], Awaitable[T]]) -> T | None:
-        """One node's own answer, within `PROBE_PATIENCE_S`. None: it cannot be reached, or could not a moment ago while
+    async def probe(
+        self, node: SolanaRpc, reading: Callable[[], Awaitable[T]], patience_s: float = PROBE_PATIENCE_S
+    ) -> T | None:
+        """One node's own answer, within `patience_s` of the wall. None: it cannot be reached, or could not a moment ago while
         the other can. Raises `RpcError`, which is an answer.
         """
         failed_ms = self._failed_ms.get(node)
@@ -65,7 +67,7 @@ class FailoverRpc(SolanaRpc):
         if failed_ms is not None and other_is_there and self._clock.now_ms() - failed_ms < PROBE_EVERY_MS:
             return None
         try:
-            async with asyncio.timeout(PROBE_PATIENCE_S):
+            async with asyncio.timeout(patience_s):
                 return self._reached(node, await reading())
         except (Retryable, RpcError, TimeoutError) as error:
             if not unreached(error):
@@ -74,7 +76,7 @@ class FailoverRpc(SolanaRpc):
             return None
 
     async def _either(self, asking: Callable[[SolanaRpc], Awaitable[T]]) -> T:
-        last: Exception | None = None
+        errors: list[Retryable | RpcError] = []
         for node in sorted(self.nodes, key=self._failed_ms.__contains__):
             try:
                 return self._reached(node, await asking(node))
@@ -82,9 +84,10 @@ class FailoverRpc(SolanaRpc):
                 if not unreached(error):
                     self._failed_ms.pop(node, None)
                     raise
-                self._failed_ms[node], last = self._clock.now_ms(), error
-        assert last is not None
-        raise last
+                self._failed_ms[node] = self._clock.now_ms()
+                errors.append(error)
+        # One that shuts us out says no for good; as long as the other may be back, another try is worth it.
+        raise next((one for one in errors if isinstance(one, Retryable)), errors[-1])
 
     def _reached(self, node: SolanaRpc, answer: T) -> T:
         self._failed_ms.pop(node, None)

@@ -42,7 +42,7 @@ async def test_with_hyperliquid_dark_the_long_is_closed_without_waiting(tmp_path
     async with story_rig(tmp_path, limits=limits) as rig:
         position_id = await rig.entered(**SOL_ON_KAMINO)
         http = rig.desk.short.client._http
-        patience, http.timeout = http.timeout, 0.2  # of the wall: a silent venue costs no world time
+        patience, http.timeout = http.timeout, 0.05  # of the wall: a silent venue costs no world time
         rig.control("hyperliquid", "halt", mode=mode)
         dark = await watched(rig, position_id, 60)
         assert dark.status == "CLOSING" and not rig.holdings() and rig.short_qty() > 0, dark

@@ -25,6 +25,7 @@ from prefect.settings import (
     PREFECT_API_URL,
     PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
     PREFECT_LOGGING_LEVEL,
+    PREFECT_LOGGING_TO_API_ENABLED,
     PREFECT_SERVER_ALLOW_EPHEMERAL_MODE,
     temporary_settings,
 )
@@ -175,6 +176,8 @@ async def measure(home: Path) -> list[Row]:
 def main() -> int:
     """0 when every bar holds."""
     logging.getLogger("evenkeel.intents").setLevel(logging.ERROR)  # it reports each of the lost answers
+    for name in ("prefect.flow_runs", "prefect.task_runs"):  # and these each of the empty calls
+        logging.getLogger(name).setLevel(logging.WARNING)
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
         with prefect_server(home / "prefect") as api_url:
@@ -183,6 +186,7 @@ def main() -> int:
                 PREFECT_SERVER_ALLOW_EPHEMERAL_MODE: False,
                 PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None,
                 PREFECT_LOGGING_LEVEL: "WARNING",
+                PREFECT_LOGGING_TO_API_ENABLED: False,
             }
             with temporary_settings(options):
                 rows = asyncio.run(measure(home))

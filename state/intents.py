@@ -24,6 +24,15 @@ _BY_ID_LOCKED = _BY_ID.with_for_update()
 _ALIVE = select(ATTEMPTS).where(
     ATTEMPTS.c.intent_id == bindparam("intent_id"), ATTEMPTS.c.outcome != AttemptOutcome.REJECTED
 )
+_CAS = update(INTENTS).where(
+    INTENTS.c.intent_id == bindparam("its_id"), INTENTS.c.state == bindparam("its_state")
+)
+"""The new values are given when it is executed, here and below."""
+_TOUCH = update(ATTEMPTS).where(
+    ATTEMPTS.c.intent_id == bindparam("its_id"),
+    ATTEMPTS.c.n == bindparam("its_n"),
+    ATTEMPTS.c.outcome != AttemptOutcome.REJECTED,
+)
 _FINAL = (IntentState.CONFIRMED, IntentState.FAILED)
 _S = IntentState
 
@@ -177,8 +186,9 @@ class Intents(Database):
         """Count one more put of the *same bytes* on the wire; the state stays SUBMITTING or SUBMITTED."""
         with self._write(fence) as db:
             row = _on_the_wire(db, intent_id)
-            self._touch_attempt(db, row, sends=ATTEMPTS.c.sends + 1)
-            return _attempt_of(db, row)
+            sent = _attempt_of(db, row)
+            self._touch_attempt(db, row, sends=sent.sends + 1)
+            return sent.model_copy(update={"sends": sent.sends + 1})
 
     def mark_submitted(self, intent_id: str, note: str = "", fence: AnyFence = None) -> Intent:
         """SUBMITTING→SUBMITTED: the venue has it, or may have it."""
@@ -214,8 +224,8 @@ class Intents(Database):
             if row.state is _S.CONFIRMED and row.result == plain_json(result):
                 return row
             for from_state, to_state in path_to_confirmed(row.state):
-                extra = {"result": result} if to_state is _S.CONFIRMED else {}
-                self._step(db, intent_id, from_state, to_state, evidence, fence, **extra)
+                log_move(db, "intent", intent_id, from_state, to_state, note=evidence, at_ms=now, fence=fence)
+            _cas(db, intent_id, row.state, _S.CONFIRMED, now, result=result)
             moved = {"state": _S.CONFIRMED, "result": plain_json(result), "updated_ms": now}
             row = row.model_copy(update=moved)
             self._touch_attempt(db, row, outcome=AttemptOutcome.CONFIRMED, evidence=evidence, resolved_ms=now)
@@ -285,9 +295,7 @@ class Intents(Database):
         log_move(db, "intent", intent_id, from_state, to_state, note=why, at_ms=now, fence=fence)
 
     def _touch_attempt(self, db: Connection, row: Intent, **values: Any) -> None:
-        mine = (ATTEMPTS.c.intent_id == row.intent_id, ATTEMPTS.c.n == row.attempts)
-        alive = ATTEMPTS.c.outcome != AttemptOutcome.REJECTED
-        if db.execute(update(ATTEMPTS).where(*mine, alive).values(**values)).rowcount != 1:
+        if db.execute(_TOUCH, {"its_id": row.intent_id, "its_n": row.attempts, **values}).rowcount != 1:
             raise Bug(f"intent {row.intent_id} is {row.state} without a live attempt {row.attempts}")
 
     def _bury(self, db: Connection, intent_id: str, evidence: str) -> None:
@@ -332,7 +340,6 @@ def _on_the_wire(db: Connection, intent_id: str) -> Intent:
 def _cas(
     db: Connection, intent_id: str, from_state: IntentState, to_state: IntentState, now_ms: int, **values: Any
 ) -> None:
-    here = (INTENTS.c.intent_id == intent_id, INTENTS.c.state == from_state)
-    statement = update(INTENTS).where(*here).values(state=to_state, updated_ms=now_ms, **values)
-    if db.execute(statement).rowcount != 1:
+    here = {"its_id": intent_id, "its_state": from_state}
+    if db.execute(_CAS, {**here, "state": to_state, "updated_ms": now_ms, **values}).rowcount != 1:
         raise LostRace(f"intent {intent_id} is not in {from_state} any more: another worker moved it")

@@ -10,7 +10,7 @@ import pytest
 
 from evenkeel.errors import Retryable
 from evenkeel.settings import load_settings
-from evenkeel.types import Unknown
+from evenkeel.types import Confirmed, LegSide, Signed, Unknown
 from flows.enter import EnterRequest, enter_position
 from flows.exit import ExitRequest, exit_position
 from flows.recover import recover_everything
@@ -202,6 +202,19 @@ async def test_slow_nodes_prove_a_death_all_the_same() -> None:
         for one in gates:
             one.mode = "slow"
         assert isinstance(await confirmer.fate(payload(tx).signature, limit), Dead)
+
+
+async def test_a_landing_is_no_failure_of_the_slower_node(tmp_path: Path) -> None:
+    """What the faster one has seen ends the question; the other is healthy, and no breaker may think otherwise."""
+    async with two_nodes(tmp_path, gated="second") as (rig, second):
+        position_id = await rig.entered(**SOL_ON_KAMINO)
+        store = rig.desk.store
+        [opening] = [one for one in store.intents_of(position_id) if one.leg is LegSide.LONG]
+        [attempt] = store.attempts_of(opening.intent_id)
+        second.mode = "slow"
+        found = await rig.desk.long.find(opening.spec, Signed(key=attempt.key, wire=None))
+        assert isinstance(found, Confirmed)
+        assert rig.desk.health.failed_ms()[SOLANA_SECOND] == ()
 
 
 async def test_where_one_node_hiccups_and_the_other_shuts_us_out_another_try_is_worth_it() -> None:

@@ -96,21 +96,15 @@ class Confirmer:
             return await self._fate_at(self.rpc, signature, lvbh_max)
         dead: list[Dead] = []
         unknown: list[Unknown] = []
-        asked = [
-            asyncio.create_task(self._witness(self.rpc, node, signature, lvbh_max)) for node in self.rpc.nodes
-        ]
-        try:
-            for told in asyncio.as_completed(asked):
-                fate = await told
-                if isinstance(fate, Landed):  # whatever the other would say, and however slowly
-                    return fate
-                if isinstance(fate, Dead):
-                    dead.append(fate)
-                else:
-                    unknown.append(fate)
-        finally:
-            for one in asked:
-                one.cancel()
+        # One after the other: a question given up half-way would be noted as a failure of a healthy node.
+        for node in self.rpc.nodes:
+            fate = await self._witness(self.rpc, node, signature, lvbh_max)
+            if isinstance(fate, Landed):
+                return fate
+            if isinstance(fate, Dead):
+                dead.append(fate)
+            else:
+                unknown.append(fate)
         if not unknown:
             return Dead("; ".join(one.evidence for one in dead), min(one.beyond for one in dead))
         if is_exit and dead and dead[0].beyond > ALONE_AFTER_BLOCKS:

@@ -34,12 +34,12 @@ def explained(error: ValidationError, path: Path | None) -> str:
     for problem in error.errors(include_url=False):
         name = ".".join(str(part) for part in problem["loc"]) or "settings"
         value = problem.get("input")
-        shown = (
+        given = (
             "" if isinstance(value, dict) or problem["type"] == "extra_forbidden" else f" = {_safe(value)}"
         )
         what = "no such setting" if problem["type"] == "extra_forbidden" else problem["msg"]
         what = what.removeprefix("Value error, ")
         lines.append(
-            f"setting {name}{shown}: {what} (from {path or 'the environment'} or EVENKEEL_ variables)"
+            f"setting {name}{given}: {what} (from {path or 'the environment'} or EVENKEEL_ variables)"
         )
     return "; ".join(lines)

@@ -15,6 +15,7 @@ from strategy.decisions import Urgency
 from tasks.choose import LIVE
 from tasks.close_out import ENDED, close_out
 from tasks.desk import Desk, LedgerFault, open_desk_to_close
+from tasks.last_resort import PASS_S, REOPEN_S
 from tasks.recovery import Comparison, compare_legs
 
 log = logging.getLogger("evenkeel.flatten")
@@ -24,9 +25,6 @@ YIELD_S = 5.0
 """What another worker that holds a position gets to let go of it; then it is taken over, and its fence stops it."""
 
 
-PASS_S = 20.0
-"""With a key that cannot be opened: for so long what the other one holds is closed, before both are opened anew."""
-REOPEN_S = 5.0
 LOOKS = 3
 """At the venues, where they do not agree with the books at the end: one of their servers may lag."""
 
@@ -121,9 +119,8 @@ async def _close(desk: Desk, position_id: str, reason: str) -> str:
     except (LostRace, Retryable, VenueRefused, OperatorError) as hiccup:
         log.warning("%s: %s", position_id, hiccup)
         return f"not closed yet: {hiccup}"
-    except (
-        Exception
-    ) as bug:  # of one position: the others are closed all the same, and so is it at the next try
+    except Exception as bug:
+        # Of one position: the others are closed all the same, and so is it at the next try.
         log.warning("%s: a bug: %r", position_id, bug)
         return f"not closed yet, a bug: {bug if isinstance(bug, Bug) else type(bug).__name__}"
 

@@ -218,16 +218,15 @@ class Intents(Database):
         its gas. Confirming a confirmed intent with the same receipt changes nothing.
         """
         now = self.clock.now_ms()
-        result = receipt.model_dump(mode="json")
+        result = plain_json(receipt.model_dump(mode="json"))
         with self._write(fence) as db:
             row = _load(db, intent_id, lock=True)
-            if row.state is _S.CONFIRMED and row.result == plain_json(result):
+            if row.state is _S.CONFIRMED and row.result == result:
                 return row
             for from_state, to_state in path_to_confirmed(row.state):
                 log_move(db, "intent", intent_id, from_state, to_state, note=evidence, at_ms=now, fence=fence)
             _cas(db, intent_id, row.state, _S.CONFIRMED, now, result=result)
-            moved = {"state": _S.CONFIRMED, "result": plain_json(result), "updated_ms": now}
-            row = row.model_copy(update=moved)
+            row = row.model_copy(update={"state": _S.CONFIRMED, "result": result, "updated_ms": now})
             self._touch_attempt(db, row, outcome=AttemptOutcome.CONFIRMED, evidence=evidence, resolved_ms=now)
             store_receipt(db, row, receipt, sol_price_usd)
             if leg is not None:
@@ -277,22 +276,10 @@ class Intents(Database):
         fence: AnyFence,
         **values: Any,
     ) -> Intent:
-        self._step(db, intent_id, from_state, to_state, why, fence, **values)
-        return _load(db, intent_id)
-
-    def _step(
-        self,
-        db: Connection,
-        intent_id: str,
-        from_state: IntentState,
-        to_state: IntentState,
-        why: str,
-        fence: AnyFence,
-        **values: Any,
-    ) -> None:
         now = self.clock.now_ms()
         _cas(db, intent_id, from_state, to_state, now, **values)
         log_move(db, "intent", intent_id, from_state, to_state, note=why, at_ms=now, fence=fence)
+        return _load(db, intent_id)
 
     def _touch_attempt(self, db: Connection, row: Intent, **values: Any) -> None:
         if db.execute(_TOUCH, {"its_id": row.intent_id, "its_n": row.attempts, **values}).rowcount != 1:

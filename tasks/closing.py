@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Awaitable
 
 from evenkeel.errors import Bug, EvenkeelError, LostRace, Retryable
 from evenkeel.types import Frozen, LegSide, PositionStatus
@@ -12,7 +13,7 @@ from strategy.decisions import Urgency
 from tasks.absorb_long import absorb_long
 from tasks.collect import collect_everything
 from tasks.desk import Desk
-from tasks.intents import NotDone, StillUnknown
+from tasks.intents import Ending, NotDone, StillUnknown
 from tasks.legs import close_long, close_short
 from tasks.marks import COIN
 from tasks.step import step
@@ -52,12 +53,7 @@ async def start_closing(desk: Desk, position_id: str, why: str, fence: Fence) ->
 async def close_short_leg(desk: Desk, position: Position, urgency: Urgency, fence: Fence) -> LegClosing:
     """Up to five tries within 60 s; after that the long is closed anyway, and this is tried again (spec 5.2)."""
     window_s = _short_window_s(desk, position)
-    try:
-        ending = await close_short(desk, position, fence, urgency, within_s=window_s)
-    except LostRace:
-        raise
-    except EvenkeelError as error:  # whatever holds up this leg must not hold up the other
-        ending = NotDone(str(error))
+    ending = await _ended(close_short(desk, position, fence, urgency, within_s=window_s))
     return _judge(desk, position, LegSide.SHORT, ending)
 
 
@@ -75,13 +71,17 @@ def _short_window_s(desk: Desk, position: Position) -> float:
 @step("close the long leg", tags=("wire",))
 async def close_long_leg(desk: Desk, position: Position, urgency: Urgency, fence: Fence) -> LegClosing:
     """Close the lending position in full; one that resists is retried with the higher tip and alarmed."""
+    return _judge(desk, position, LegSide.LONG, await _ended(close_long(desk, position, fence, urgency)))
+
+
+async def _ended(closing: Awaitable[Ending]) -> Ending:
+    """Whatever holds up one leg must not hold up the other; only another worker's right to write stops both."""
     try:
-        ending = await close_long(desk, position, fence, urgency)
+        return await closing
     except LostRace:
         raise
     except EvenkeelError as error:
-        ending = NotDone(str(error))
-    return _judge(desk, position, LegSide.LONG, ending)
+        return NotDone(str(error))
 
 
 def _judge(desk: Desk, position: Position, side: LegSide, ending: object) -> LegClosing:

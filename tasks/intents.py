@@ -76,12 +76,10 @@ async def carry_out(
             except Retryable as hiccup:
                 if desk.clock.now_ms() < deadline_ms:
                     await desk.clock.sleep(LOOK_EVERY_S)
-                elif desk.store.intent(
-                    intent_id
-                ).state.may_be_on_the_wire:  # the ledger failed, not the sending
-                    return StillUnknown(str(hiccup))
-                else:
-                    desk.store.fail_unsent(intent_id, str(hiccup), fence=fence)
+                    continue
+                if desk.store.intent(intent_id).state.may_be_on_the_wire:
+                    return StillUnknown(str(hiccup))  # the ledger failed, not the sending
+                desk.store.fail_unsent(intent_id, str(hiccup), fence=fence)
                 continue
         else:
             attempt = desk.store.live_attempt(intent_id)
@@ -118,9 +116,8 @@ async def _new_attempt(desk: Desk, intent: Intent, fence: Fence | None) -> tuple
         store.mark_submitted(intent.intent_id, fence=fence)
         if isinstance(outcome, Unknown):
             store.record_unknown(intent.intent_id, outcome.reason, fence=fence)
-    except (
-        Retryable
-    ) as busy:  # SUBMITTING says as much; the answer and the bytes must not be lost with the note
+    except Retryable as busy:
+        # SUBMITTING says as much; the answer and the bytes must not be lost with the note.
         log.warning("%s is sent; that could not be noted: %s", intent.intent_id, busy)
     return signed, outcome
 

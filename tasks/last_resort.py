@@ -281,9 +281,8 @@ class _Run:
         said = {"intent_id": spec.intent_id, "venue": name.value, "at_ms": self._clock.now_ms()}
         self._journal.append(what="signed", order=order, key=signed.key, **said)
         outcome = await venue.send(spec, signed)
-        self._tries[side] += not isinstance(
-            outcome, Confirmed
-        )  # of several positions one may be closed at once
+        if not isinstance(outcome, Confirmed):  # of several positions one may be closed at once
+            self._tries[side] += 1
         if isinstance(outcome, Unknown):
             outcome = await venue.find(spec, signed)
         text = "done" if isinstance(outcome, Confirmed) else outcome.reason

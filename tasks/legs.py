@@ -249,7 +249,7 @@ def _told(desk: Desk, position: Position, problem: Exception) -> None:
 def _tries(desk: Desk, position: Position, side: LegSide) -> int:
     """How often a closing of this leg has been sent already. One that never left says nothing against its bound."""
     return sum(
-        len(desk.store.attempts_of(one.intent_id)) > 0
+        one.attempts > 0
         for one in desk.store.intents_of(position.position_id)
         if (one.leg, one.kind) == (side, IntentKind.CLOSE)
     )

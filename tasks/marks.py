@@ -11,9 +11,8 @@ from tasks.desk import Desk
 
 COIN = "SOL"
 """Every long asset is SOL or a token of staked SOL, so the short is always SOL-PERP."""
-
-
 LATE_MS = 60_000
+"""What settled longer ago has no price of its moment any more; one of this age stands beside it as well as any."""
 
 
 class Mark(Frozen):

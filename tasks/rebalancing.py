@@ -37,9 +37,8 @@ async def resize_both(
 
     A crash in between leaves resumable intents and a measurable drift, which the next look mends by the same rules.
     """
-    for (
-        side
-    ) in LegSide:  # the plan knows nothing of an order that may still take effect, or has only just done so
+    # The plan knows nothing of an order that may still take effect, or has only just done so.
+    for side in LegSide:
         for ending in await finish_started(desk, position.position_id, side, fence, patience_s=2.0):
             if isinstance(ending, StillUnknown):
                 return Levelled(complete=False, reason=ending.reason)

@@ -108,10 +108,10 @@ class Watcher:
         self._last_ms = seen.at_ms
 
         def remember() -> None:
-            self._remember(position, seen, tick, book)
+            ended = self._desk.store.position(position.position_id).closed_ms is not None
+            self._remember(position, seen, tick, book, ended)
             self._alert(position, speaking, judged)
-            now = self._desk.store.position(position.position_id)
-            if now.closed_ms is not None:  # an exit acts first and notes then
+            if ended:  # an exit acts first and notes then
                 end_watch(self._desk, position.position_id)
 
         combined = Combined(decision=whole.decision, reasons=reasons)
@@ -191,9 +191,8 @@ class Watcher:
         """After a rebalance the cost of drift starts anew."""
         self._drift_cost_usd = Decimal(0)
 
-    def _remember(self, position: Position, seen: Seen, tick: Tick, book: Book | None) -> None:
+    def _remember(self, position: Position, seen: Seen, tick: Tick, book: Book | None, ended: bool) -> None:
         store = self._desk.store
-        ended = store.position(position.position_id).closed_ms is not None
         for found in tick.transitions:
             kind, _, leg = found.key.partition(":")
             side = LegSide(leg) if leg else None

@@ -8,7 +8,8 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import TypeVar
 
-from evenkeel.types import Fill, Frozen, FundingPayment, LegSide, LegView, VenueName
+from evenkeel.legs import FundingPayment, LegView
+from evenkeel.types import Fill, Frozen, LegSide, VenueName
 
 Row = TypeVar("Row")
 Key = tuple[Hashable, ...]

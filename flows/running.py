@@ -10,7 +10,7 @@ from contextvars import ContextVar
 from pathlib import Path
 
 from evenkeel.errors import LostRace
-from evenkeel.settings import Settings, load_settings
+from evenkeel.settings.settings import Settings, load_settings
 from state.store import Store
 from tasks.desk import Desk, make_clock, open_desk
 

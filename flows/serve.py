@@ -19,9 +19,9 @@ from uuid import uuid4
 import prefect
 
 from evenkeel.errors import OperatorError, Retryable
-from flows.monitor import MonitorRequest, monitor
+from flows.carry.monitor import MonitorRequest, monitor
+from flows.handover import SERVED, have_watched, live_positions
 from flows.running import ledger_for_run
-from flows.successors import SERVED, have_watched, live_positions
 
 log = logging.getLogger("evenkeel.monitor")
 NAME = SERVED.partition("/")[2]

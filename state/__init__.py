@@ -73,22 +73,12 @@ Watch
     beat(name, detail=None) · heartbeats()
 """
 
-from state.ledger_models import (
-    Alert,
-    Breach,
-    Fee,
-    FillRow,
-    Heartbeat,
-    LendingRow,
-    Pause,
-    PositionSnapshot,
-    PriceSnapshot,
-    RateSnapshot,
-    Severity,
-)
-from state.models import Attempt, AttemptOutcome, Fence, Intent, Lease, Leg, LegStatus, Position, Transition
+from state.carry.liquidation_models import Liquidation
+from state.carry.models import Leg, LegStatus, LendingRow, Position, PositionSnapshot
+from state.ledger_models import Fee, FillRow, PriceSnapshot, RateSnapshot
+from state.models import Attempt, AttemptOutcome, Fence, Intent, Lease, Transition
 from state.store import Store
-from state.truth_models import Checkpoint, Liquidation
+from state.watch_models import Alert, Breach, Checkpoint, Heartbeat, Pause, Severity
 
 __all__ = [
     "Alert",

@@ -5,8 +5,8 @@ from __future__ import annotations
 from sqlalchemy import select, update
 
 from state.database import Database, log_move
-from state.ledger_models import Alert
 from state.watch import ALERTS
+from state.watch_models import Alert
 
 
 class Acknowledgements(Database):

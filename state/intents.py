@@ -10,12 +10,13 @@ from sqlalchemy import Connection, bindparam, func, select, update
 
 from evenkeel.errors import Bug, LostRace
 from evenkeel.types import IntentSpec, IntentState, Receipt
+from state.carry.models import Leg
+from state.carry.positions import refuse_ended, store_leg
+from state.carry.receipts import store_receipt
 from state.columns import plain_json
 from state.database import AnyFence, Database, fetch_one, insert_new, log_move, table_of
 from state.machine import FORWARD, PLAIN_MOVES, UNSENT, check_intent_move, path_to_confirmed
-from state.models import Attempt, AttemptOutcome, AttemptTable, Intent, IntentTable, Leg
-from state.positions import refuse_ended, store_leg
-from state.receipts import store_receipt
+from state.models import Attempt, AttemptOutcome, AttemptTable, Intent, IntentTable
 
 INTENTS = table_of(IntentTable)
 ATTEMPTS = table_of(AttemptTable)

@@ -8,23 +8,14 @@ from typing import Any
 from sqlalchemy import Select, Table, func, select, update
 
 from evenkeel.errors import Bug
-from evenkeel.types import Fill, FundingPayment, LegSide
+from evenkeel.legs import FundingPayment
+from evenkeel.types import Fill, LegSide
+from state.carry.models import FundingRow, FundingTable, LendingRow, PositionSnapshot, PositionSnapshotTable
+from state.carry.receipts import LENDING
 from state.database import AnyFence, Database, fetch_one, insert_new, table_of, values_of
-from state.ledger_models import (
-    Fee,
-    FillRow,
-    FundingRow,
-    FundingTable,
-    LendingRow,
-    PositionSnapshot,
-    PositionSnapshotTable,
-    PriceSnapshot,
-    PriceTable,
-    RateSnapshot,
-    RateTable,
-)
+from state.fills import FEES, FILLS, store_fee, store_fills
+from state.ledger_models import Fee, FillRow, PriceSnapshot, PriceTable, RateSnapshot, RateTable
 from state.models import Row
-from state.receipts import FEES, FILLS, LENDING, store_fee, store_fills
 
 FUNDING = table_of(FundingTable)
 RATES = table_of(RateTable)

@@ -5,7 +5,6 @@ Each table is declared once: a frozen row class that callers get, and a `…Tabl
 
 from __future__ import annotations
 
-from decimal import Decimal
 from enum import StrEnum
 from typing import Any, ClassVar, NamedTuple
 
@@ -13,7 +12,7 @@ from pydantic import ConfigDict
 from sqlalchemy import BigInteger, Index, Text, UniqueConstraint, text
 from sqlmodel import Field, SQLModel
 
-from evenkeel.types import IntentKind, IntentSpec, IntentState, LegSide, PositionStatus, VenueName
+from evenkeel.types import IntentKind, IntentSpec, IntentState, LegSide, VenueName
 from state.columns import BigId, ExactDecimal, Json, Word
 
 
@@ -60,11 +59,6 @@ class Fence(NamedTuple):
     token: int
 
 
-class LegStatus(StrEnum):
-    OPEN = "OPEN"
-    CLOSED = "CLOSED"
-
-
 class AttemptOutcome(StrEnum):
     """NONE: not answered yet. REJECTED is the dead verdict: it did not happen and can no longer happen."""
 
@@ -72,74 +66,6 @@ class AttemptOutcome(StrEnum):
     UNKNOWN = "unknown"
     CONFIRMED = "confirmed"
     REJECTED = "rejected"
-
-
-class Position(Row):
-    """Two legs opened together. `facts` holds what the books need later (entry equity, quoted fees)."""
-
-    position_id: str = word(primary_key=True)
-    asset: str = word()
-    protocol: int | None = Field(default=None)
-    status: PositionStatus = word(index=True)
-    leverage: Decimal = money()
-    size_usd: Decimal | None = money(default=None)
-    target_long_qty: Decimal | None = money(default=None)
-    target_short_qty: Decimal | None = money(default=None)
-    ref_long_price_usd: Decimal | None = money(default=None)
-    ref_short_price_usd: Decimal | None = money(default=None)
-    expected_apr: Decimal | None = money(default=None)
-    facts: dict[str, Any] = json_object(default_factory=dict)
-    close_reason: str | None = word(default=None)
-    fence: int | None = ms(default=None)
-    created_ms: int = ms()
-    updated_ms: int = ms()
-    opened_ms: int | None = ms(default=None)
-    closed_ms: int | None = ms(default=None)
-
-
-class PositionTable(Position, table=True):
-    __tablename__ = "positions"
-
-
-class Leg(Row):
-    """One side of a position. `qty` is in base tokens, positive while open; `ref` is the PDA or the coin."""
-
-    position_id: str = word(primary_key=True, foreign_key="positions.position_id")
-    side: LegSide = word(primary_key=True)
-    venue: VenueName = word()
-    ref: str = word()
-    asset: str = word()
-    protocol: int | None = Field(default=None)
-    qty: Decimal = money()
-    entry_price_usd: Decimal | None = money(default=None)
-    status: LegStatus = word(default=LegStatus.OPEN)
-    opened_ms: int = ms()
-    closed_ms: int | None = ms(default=None)
-    detail: dict[str, Any] = json_object(default_factory=dict)
-
-    @property
-    def is_open(self) -> bool:
-        return self.status is LegStatus.OPEN
-
-    def grown(self, qty: Decimal, price_usd: Decimal | None) -> Leg:
-        """After `qty` more came at `price_usd`: entry weighted by quantity, unknown if either price is."""
-        held = self.entry_price_usd if self.qty > 0 else Decimal(0)
-        entry = None
-        if held is not None and price_usd is not None and self.qty + qty > 0:
-            entry = (held * self.qty + price_usd * qty) / (self.qty + qty)
-        return self.model_copy(update={"qty": self.qty + qty, "entry_price_usd": entry})
-
-    def shrunk(self, qty: Decimal, at_ms: int) -> Leg:
-        """The leg after `qty` was taken away; closed at `at_ms` when nothing is left, same entry price."""
-        left = self.qty - qty
-        if left > 0:
-            return self.model_copy(update={"qty": left})
-        return self.model_copy(update={"qty": Decimal(0), "status": LegStatus.CLOSED, "closed_ms": at_ms})
-
-
-class LegTable(Leg, table=True):
-    __tablename__ = "legs"
-    __table_args__: ClassVar[Any] = (Index("ix_legs_status", "status"),)
 
 
 class Intent(Row):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from evenkeel.clock import Clock
 from state.acknowledgements import Acknowledgements
+from state.carry.positions import Positions
+from state.carry.truth import Truth
 from state.engine import check_schema, make_engine, parse_url, upgrade
 from state.intents import Intents
 from state.leases import Leases
 from state.ledger import Ledger
-from state.positions import Positions
-from state.truth import Truth
 from state.watch import Watch
 
 

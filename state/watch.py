@@ -11,7 +11,7 @@ from evenkeel.errors import Retryable
 from evenkeel.types import LegSide
 from state.columns import plain_json
 from state.database import AnyFence, Database, fetch_one, insert_new, log_move, table_of, values_of
-from state.ledger_models import (
+from state.watch_models import (
     TRIPPED_BY,
     Alert,
     AlertTable,

@@ -5,13 +5,11 @@ or exit.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from decimal import Decimal
 from enum import StrEnum
 from typing import Literal, TypeAlias
 
-from pydantic import Field
-
 from evenkeel.types import Frozen, LegSide
+from strategy.carry.decisions import Resize
 
 
 class Check(Frozen):
@@ -44,52 +42,6 @@ class Alert(Frozen):
     rule: str
     reason: str
     critical: bool = False
-
-
-class PartialClose(Frozen):
-    """Asgard `/position/partial-close`: close this share of the long; its leverage stays the same."""
-
-    kind: Literal["partial_close"] = "partial_close"
-    close_percent: int = Field(ge=1, le=99)
-
-
-class Deleverage(Frozen):
-    """Asgard `/position/deleverage`: sell collateral to repay debt down to this leverage; equity stays the
-    same.
-    """
-
-    kind: Literal["deleverage"] = "deleverage"
-    target_leverage: int = Field(ge=1)
-
-
-LongOperation: TypeAlias = PartialClose | Deleverage
-
-
-class ResizePlan(Frozen):
-    """How both legs are brought level again.
-
-    `short_target_qty` (SOL, positive) is the size the short should have when all is done, worked out from
-    `expected_long_sol`. When the long was changed too, size the short again from the tokens that are
-    *really* left (`sizing.short_qty_for`), for a swap never lands to the digit. `first_leg` is the leg in
-    danger: it goes first.
-    """
-
-    weak_leg: LegSide | None
-    first_leg: LegSide
-    long_operation: LongOperation | None
-    expected_long_sol: Decimal
-    short_target_qty: Decimal
-    short_change_qty: Decimal
-    """Signed: above zero the short grows, below zero it shrinks."""
-
-
-class Resize(Frozen):
-    """Bring the legs level without closing."""
-
-    kind: Literal["resize"] = "resize"
-    rule: str
-    reason: str
-    plan: ResizePlan
 
 
 class Exit(Frozen):

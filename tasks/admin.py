@@ -11,10 +11,10 @@ import os
 import socket
 
 from evenkeel.errors import OperatorError, Retryable
-from evenkeel.settings import Settings
+from evenkeel.settings.settings import Settings
 from evenkeel.types import VenueName
-from state.ledger_models import Alert, Pause, Severity
 from state.store import Store
+from state.watch_models import Alert, Pause, Severity
 
 ENTRIES, ALL = "entries", "all"
 SCOPES = (ENTRIES, *(venue.value for venue in VenueName), ALL)

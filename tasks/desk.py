@@ -14,19 +14,20 @@ from typing import TYPE_CHECKING
 
 from evenkeel.clock import Clock, SystemClock, WorldClock
 from evenkeel.errors import EvenkeelError, LostRace, OperatorError, Retryable, VenueRefused
-from evenkeel.settings import Settings
+from evenkeel.settings.settings import Settings
 from evenkeel.types import VenueName
-from state.models import Fence, Position
+from state.carry.models import Position
+from state.models import Fence
 from state.store import Store
-from tasks.connect import open_venues
+from tasks.carry.connect import open_venues
+from tasks.carry.prices import stored_price_of
 from tasks.health import CallLog
-from tasks.signing import stored_price_of
 from venues.asgard.venue import AsgardVenue
 from venues.hyperliquid.venue import HyperliquidVenue
 from venues.protocol import LegVenue
 
 if TYPE_CHECKING:
-    from tasks.marks import Mark
+    from tasks.carry.mark import Mark
 
 LEASE_MS = 30_000
 """How long a lease of another host's dead process stands; renewed every second, so that a living one keeps it."""

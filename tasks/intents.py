@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from evenkeel.errors import Bug, OperatorError, Retryable, VenueRefused
 from evenkeel.types import Confirmed, IntentState, Outcome, Receipt, Rejected, Signed, Unknown
 from state.models import Attempt, AttemptOutcome, Fence, Intent
+from tasks.carry.booking import leg_after, marked
 from tasks.desk import Desk
-from tasks.marks import leg_after, marked
 
 log = logging.getLogger("evenkeel.intents")
 LOOK_EVERY_S = 1.0

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 from evenkeel.errors import OperatorError, Retryable, shown_path
-from evenkeel.settings import Settings
+from evenkeel.settings.settings import Settings
 from evenkeel.types import VenueName
 from tasks.no_key import NoEvmKey, NoSolanaKey
-from tasks.signing import signing_rules
+from tasks.solana_rules import signing_rules
 from venues.hyperliquid.signing import HyperliquidSigner, is_mainnet_url, normal_address
 from venues.hyperliquid.validator import HyperliquidValidator, Rules
 from venues.signers.keystore import open_evm, open_solana

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from decimal import Decimal
 
-from analytics.attribution import Attribution, VenueChange, attribute
-from analytics.legs import GasCost, LongEvent, LongMark, ShortFill
-from evenkeel.types import Fill, FundingPayment, LendingChange, VenueName
+from analytics.carry.attribution import Attribution, VenueChange, attribute
+from analytics.carry.legs import GasCost, LongEvent, LongMark, ShortFill
+from evenkeel.legs import FundingPayment
+from evenkeel.types import Fill, LendingChange, VenueName
 
 D = Decimal
 HOUR_MS = 3_600_000

@@ -14,7 +14,7 @@ from typing import Any
 
 import httpx
 
-from evenkeel.prefect_server import CLIENT_SETTINGS, prefect_server
+from app.prefect_server import CLIENT_SETTINGS, prefect_server
 
 ROOT = Path(__file__).resolve().parents[1]
 

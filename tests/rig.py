@@ -17,11 +17,12 @@ from typing import Any, TypeVar
 
 from solders.pubkey import Pubkey
 
-from evenkeel.settings import load_settings
-from evenkeel.stage import write_settings
-from evenkeel.types import IntentKind, IntentState, LegSide, PositionStatus
-from flows.enter import EnterRequest, EnterResult, enter_position
-from flows.recover import RecoverResult, recover_everything
+from app.demo.stage import write_settings
+from evenkeel.legs import PositionStatus
+from evenkeel.settings.settings import load_settings
+from evenkeel.types import IntentKind, IntentState, LegSide
+from flows.carry.enter import EnterRequest, EnterResult, enter_position
+from flows.carry.recover import RecoverResult, recover_everything
 from state.store import Store
 from tasks.desk import Desk, open_desk
 from tests.worlds import flat_world

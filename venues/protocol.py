@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from evenkeel.types import Built, Capabilities, IntentSpec, LegView, Outcome, Receipt, Signed, VenueName
+from evenkeel.legs import Capabilities, LegView
+from evenkeel.types import Built, IntentSpec, Outcome, Receipt, Signed, VenueName
 
 
 class LegVenue(Protocol):

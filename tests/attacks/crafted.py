@@ -9,7 +9,7 @@ from solders.token.associated import get_associated_token_address
 
 from tests.attacks.scene import Scene
 from twins.asgard.venue import TOKEN_PROGRAM, USDC_MINT
-from venues.solana.approval import Refused
+from venues.solana.rules.approval import Refused
 
 
 def u32(value: int) -> bytes:

@@ -30,7 +30,7 @@ from twins.asgard.venue import (
 from twins.solana import tokens
 from twins.solana.chain import SolanaChain
 from venues.solana.answers import AccountInfo
-from venues.solana.rules import Expectation
+from venues.solana.rules.common import Expectation
 
 Build = list[bytes]
 

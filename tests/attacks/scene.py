@@ -32,12 +32,13 @@ from venues.asgard.client import AsgardClient
 from venues.asgard.expecting import expectation_of
 from venues.asgard.orders import AsgardOrder, CloseLong, OpenLong
 from venues.asgard.venue import AsgardVenue
-from venues.solana.approval import Refused
 from venues.solana.keys import SolanaSigner
-from venues.solana.lookup import ChainView, read_view
+from venues.solana.lookup import read_view
 from venues.solana.rpc import SolanaRpc
-from venues.solana.rules import Expectation, Rules, Violation
-from venues.solana.validator import Verdict, decode, judge, sizes_wanted
+from venues.solana.rules.approval import Refused
+from venues.solana.rules.common import Expectation, Rules
+from venues.solana.rules.validator import Verdict, decode, judge, sizes_wanted
+from venues.solana.view import ChainView, Violation
 
 SOL = 10**9
 START_LAMPORTS, START_USDC = 5 * SOL, 20_000 * 10**6

@@ -17,11 +17,12 @@ from typing import Any
 import httpx
 from sqlalchemy import text
 
-from evenkeel.types import IntentKind, LegSide, PositionStatus
-from flows.monitor import MonitorRequest, watch_position
+from evenkeel.legs import PositionStatus
+from evenkeel.types import IntentKind, LegSide
+from flows.carry.monitor import MonitorRequest, watch_position
 from strategy.decisions import Urgency
-from tasks import watch
-from tasks.close_out import close_out
+from tasks.carry.closing.close_out import close_out
+from tasks.carry.watching import look as watch
 from tests.benchmarks.rows import Row, at_most
 from tests.benchmarks.stopwatch import Stopwatch
 from tests.rig import Rig, story_rig

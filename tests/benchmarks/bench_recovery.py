@@ -15,9 +15,9 @@ from pathlib import Path
 import httpx
 
 from evenkeel.types import Confirmed, IntentKind, LegSide
-from flows.recover import recover_everything
+from flows.carry.recover import recover_everything
+from tasks.carry.legs import perp_order, plan
 from tasks.desk import Desk
-from tasks.legs import perp_order, plan
 from tests.benchmarks.rows import Row, at_most
 from tests.benchmarks.stopwatch import Stopwatch
 from tests.rig import Rig, story_rig

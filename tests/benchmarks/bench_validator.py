@@ -9,8 +9,8 @@ from tests.attacks.mutations import LiveAccounts
 from tests.attacks.scene import scene
 from tests.benchmarks.rows import Row, at_most
 from tests.integration.test_validator_mutations import corpus
-from venues.solana.lookup import ChainView
-from venues.solana.validator import Verdict, judge
+from venues.solana.rules.validator import Verdict, judge
+from venues.solana.view import ChainView
 
 ROUNDS = 200
 BAR_MS = 5.0

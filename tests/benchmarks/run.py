@@ -34,11 +34,11 @@ from rich.table import Table
 from sqlalchemy import Connection, event
 from sqlalchemy.engine import Engine
 
-from evenkeel.prefect_server import prefect_server
-from evenkeel.settings import Settings
+from app.prefect_server import prefect_server
+from evenkeel.settings.settings import Settings
 from evenkeel.types import IntentKind, IntentState, LegSide
-from tasks.legs import resize_short
-from tasks.watch import Watcher
+from tasks.carry.legs import resize_short
+from tasks.carry.watching.look import Watcher
 from tests.benchmarks import bench_danger, bench_recovery, bench_validator
 from tests.benchmarks.rows import Row, at_most
 from tests.rig import ORDER, Rig, story_rig

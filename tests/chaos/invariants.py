@@ -9,8 +9,9 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from evenkeel.types import IntentKind, LegSide, PositionStatus, VenueName
-from state.models import Position
+from evenkeel.legs import PositionStatus
+from evenkeel.types import IntentKind, LegSide, VenueName
+from state.carry.models import Position
 from state.store import Store
 from twins.serve import RunningTwins
 

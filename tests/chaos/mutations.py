@@ -16,9 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from evenkeel.types import Outcome, Receipt, Rejected
+from state.carry.models import Position
 from state.intents import Intents
-from state.models import Intent, Position
-from tasks import entry, intents
+from state.models import Intent
+from tasks import intents
+from tasks.carry.entering import entry
 from tests.chaos.harness import Result, Theatre
 from tests.chaos.named import named
 from tests.chaos.scenarios import STORIES
@@ -91,7 +93,7 @@ def keys_in_the_log() -> None:
     """Somebody logs what is signed with."""
     import logging
 
-    from evenkeel.settings import Settings
+    from evenkeel.settings.settings import Settings
 
     secret = Settings.secret
 

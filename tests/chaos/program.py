@@ -1,6 +1,6 @@
 """The product as a process of its own: forked from a process that has imported everything, killed like any other.
 
-What runs are the stories behind the commands (`evenkeel.actions`), with settings from a file, as `evenkeel …` runs them.
+What runs are the stories behind the commands (`app.actions`), with settings from a file, as `evenkeel …` runs them.
 """
 
 from __future__ import annotations
@@ -21,12 +21,11 @@ from typing import Any
 
 import httpx._transports.default as transports
 
-from evenkeel import actions
+from app import actions
 from evenkeel.errors import EvenkeelError
-from evenkeel.settings import Settings, load_settings, settings_path
-from evenkeel.types import PositionStatus
-from flows import enter, exit, monitor, rebalance, recover  # noqa: F401 (imported once, before the forks)
-from flows.monitor import MonitorRequest, watch_position
+from evenkeel.legs import PositionStatus
+from evenkeel.settings.settings import Settings, load_settings, settings_path
+from flows.carry.monitor import MonitorRequest, watch_position
 from tasks.desk import make_clock, open_desk
 
 Step = tuple[str, dict[str, Any]]
@@ -187,7 +186,7 @@ def _live(
 
 def _tell(steps: list[Step]) -> int:
     if steps[0][0] == "evenkeel":
-        command = [sys.executable, "-m", "evenkeel.cli", *steps[0][1]["arguments"], "--json"]
+        command = [sys.executable, "-m", "app.cli", *steps[0][1]["arguments"], "--json"]
         os.execv(sys.executable, command)
     settings = load_settings(settings_path())
     for name, arguments in steps:

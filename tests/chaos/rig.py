@@ -19,8 +19,8 @@ from typing import Any
 
 import httpx
 
-from evenkeel import stage
-from evenkeel.settings import Settings, load_settings
+from app.demo import stage
+from evenkeel.settings.settings import Settings, load_settings
 from state.store import Store
 from tests.worlds import flat_world
 from twins.faults import App, CallName, Message, Receive, Scope, Send
@@ -31,7 +31,7 @@ VENUES = ("hyperliquid", "solana", "asgard")
 PATIENCE_S = 60.0
 _forkserver = multiprocessing.get_context("forkserver")
 # A forked child skips three seconds of imports; it is a process of its own all the same, killed like any other.
-_forkserver.set_forkserver_preload(["evenkeel.cli", "evenkeel.actions", "flows.enter", "flows.recover"])
+_forkserver.set_forkserver_preload(["app.cli", "app.actions", "flows.carry.enter", "flows.carry.recover"])
 
 
 @dataclass(frozen=True)
@@ -163,7 +163,7 @@ def _child(arguments: list[str], out: str, err: str, folder: str, environment: d
     for name in [name for name in os.environ if name.startswith(("EVENKEEL_", "PREFECT_"))]:
         del os.environ[name]
     os.environ.update(environment)
-    from evenkeel.cli import main
+    from app.cli import main
 
     try:
         main()

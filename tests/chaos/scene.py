@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from evenkeel import stage
-from evenkeel.settings import load_settings
+from app.demo import stage
+from evenkeel.settings.settings import load_settings
 from state.store import Store
 from tests.chaos.crossing import CallNames, Crossing, Point
 from tests.chaos.invariants import Excuse, Findings, Truth, check, check_secrets

@@ -18,7 +18,7 @@ from typing import Any
 import httpx
 import pytest
 
-from evenkeel.settings import load_settings
+from evenkeel.settings.settings import load_settings
 
 PATIENCE_S = 100.0
 
@@ -46,7 +46,7 @@ def gone(url: str) -> bool:
 def test_a_killed_demo_is_recovered_where_it_ran(tmp_path: Path) -> None:
     out = tmp_path / "out" / "demo"
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("EVENKEEL_", "PREFECT_"))}
-    python = [sys.executable, "-m", "evenkeel.cli"]
+    python = [sys.executable, "-m", "app.cli"]
     with (tmp_path / "demo.log").open("wb") as log:
         demo = subprocess.Popen([*python, "demo"], cwd=tmp_path, env=environment, stdout=log, stderr=log)
     control = ""

@@ -5,7 +5,8 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any
 
-from evenkeel.types import LegSide, PositionStatus, VenueName
+from evenkeel.legs import PositionStatus
+from evenkeel.types import LegSide, VenueName
 from tests.chaos.rig import Drill
 
 MAX_NAKED_S = 120

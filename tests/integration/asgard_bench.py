@@ -30,7 +30,7 @@ from venues.asgard.orders import AsgardOrder, CloseLong, OpenLong
 from venues.asgard.venue import AsgardVenue
 from venues.solana.keys import SolanaSigner
 from venues.solana.rpc import SolanaRpc
-from venues.solana.rules import Rules
+from venues.solana.rules.common import Rules
 
 START_USDC = 20_000
 

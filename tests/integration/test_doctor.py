@@ -12,10 +12,10 @@ from solders.account import Account
 from solders.pubkey import Pubkey
 from solders.token.state import TokenAccount
 
-from evenkeel.checks.frame import CHECKS, Check, Health, Patient, Verdict
+from app.doctor.doctor import Examination, Line, examine
+from app.doctor.frame import CHECKS, Check, Health, Patient, Verdict
 from evenkeel.clock import Clock
-from evenkeel.doctor import Examination, Line, examine
-from evenkeel.settings import Settings, load_settings
+from evenkeel.settings.settings import Settings, load_settings
 from tests.rig import Rig, story_rig
 
 USDC = Pubkey.from_string("EPjFWdd5AufqSSqeM2qN1xzybapC8G4wEGGkZwyTDt1v")
@@ -344,7 +344,7 @@ async def test_a_check_that_breaks_or_hangs_is_a_failed_check(
 
     async with story_rig(tmp_path) as rig:
         added = [Check("test", "broken", broken), Check("test", "hanging", hanging)]
-        monkeypatch.setattr("evenkeel.doctor.CHECKS", [*CHECKS[:3], *added])
+        monkeypatch.setattr("app.doctor.doctor.CHECKS", [*CHECKS[:3], *added])
         found = await examine(load_settings(rig.config), timeout_s=2)
         assert failed(found) == {"test: broken", "test: hanging"}
         assert "ZeroDivisionError" in line(found, "test", "broken").verdict.detail

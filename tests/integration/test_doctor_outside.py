@@ -12,10 +12,10 @@ from starlette.applications import Starlette
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from evenkeel.checks import hosts, prefect
-from evenkeel.checks.frame import Health, Patient
+from app.doctor import hosts, prefect
+from app.doctor.frame import Health, Patient
 from evenkeel.clock import SystemClock
-from evenkeel.settings import PrefectSettings, Settings
+from evenkeel.settings.settings import PrefectSettings, Settings
 from tests.chaos.rig import drill
 from twins.http import served
 
@@ -69,9 +69,9 @@ def test_what_this_command_set_for_itself_says_nothing_of_other_processes(
     environment |= {"PREFECT_HOME": str(tmp_path)}
     code = (
         "import asyncio\n"
-        "from evenkeel.prefect_server import point_prefect_at\n"
+        "from app.prefect_server import point_prefect_at\n"
         "point_prefect_at('')\n"
-        "from evenkeel.checks import prefect\n"
+        "from app.doctor import prefect\n"
         "print(asyncio.run(prefect.client(None)).health)"
     )
     ran = subprocess.run(

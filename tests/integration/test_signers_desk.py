@@ -13,10 +13,10 @@ import pytest
 from solders.keypair import Keypair
 
 from evenkeel.errors import OperatorError, Retryable
-from evenkeel.settings import Settings, load_settings
-from flows.enter import EnterRequest, enter_position
-from flows.exit import ExitRequest, exit_position
-from flows.recover import recover_everything
+from evenkeel.settings.settings import Settings, load_settings
+from flows.carry.enter import EnterRequest, enter_position
+from flows.carry.exit import ExitRequest, exit_position
+from flows.carry.recover import recover_everything
 from tasks.desk import Desk, open_desk
 from tasks.keys import hyperliquid_validator, open_keys
 from tests.kms_emulation import REGION, KmsEmulation, kms_emulation

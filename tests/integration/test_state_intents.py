@@ -13,13 +13,8 @@ from hypothesis import strategies as st
 from sqlalchemy import insert
 
 from evenkeel.errors import Bug, EvenkeelError, LostRace
-from evenkeel.types import (
-    IntentKind,
-    IntentState,
-    LegSide,
-    PositionStatus,
-    Receipt,
-)
+from evenkeel.legs import PositionStatus
+from evenkeel.types import IntentKind, IntentState, LegSide, Receipt
 from state import AttemptOutcome, Store
 from state.intents import ATTEMPTS
 from state.machine import FORWARD

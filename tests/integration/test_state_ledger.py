@@ -9,7 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from evenkeel.errors import Bug
-from evenkeel.types import Fill, FundingPayment, LegSide, VenueName
+from evenkeel.legs import FundingPayment
+from evenkeel.types import Fill, LegSide, VenueName
 from state import Fee, PositionSnapshot, PriceSnapshot, RateSnapshot, Severity, Store
 from tests.databases import ManualClock, database_fixtures, spec
 

@@ -15,7 +15,8 @@ import pytest
 
 from evenkeel.clock import SystemClock
 from evenkeel.errors import Bug, LostRace
-from evenkeel.types import IntentState, PositionStatus
+from evenkeel.legs import PositionStatus
+from evenkeel.types import IntentState
 from state import Fence, Intent, Store
 from state.machine import FORWARD
 from tests.databases import ManualClock, database_fixtures, spec

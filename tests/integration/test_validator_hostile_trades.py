@@ -32,7 +32,7 @@ from twins.asgard.venue import (
 )
 from twins.asgard.venue import SOL as WSOL
 from venues.asgard.orders import AsgardOrder
-from venues.solana.approval import Refused
+from venues.solana.rules.approval import Refused
 from venues.solana.transactions import UnsafeBuild
 
 TOKEN_2022 = Pubkey.from_string("TokenzQdBNbLqP5VEhdkAS6EPFLC1PHnBqCXEpPxuEb")

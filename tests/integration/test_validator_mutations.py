@@ -37,10 +37,10 @@ from venues.asgard.orders import (
     PartialClose,
     RepayDebt,
 )
-from venues.solana.approval import Refused
-from venues.solana.lookup import ChainView
-from venues.solana.rules import Expectation
-from venues.solana.validator import NOT_UNDERSTOOD, Verdict, judge
+from venues.solana.rules.approval import Refused
+from venues.solana.rules.common import Expectation
+from venues.solana.rules.validator import NOT_UNDERSTOOD, Verdict, judge
+from venues.solana.view import ChainView
 
 HOW_MANY = int(os.environ.get("EVENKEEL_MUTATIONS", "2000"))
 SEED = int(os.environ.get("EVENKEEL_SEED", "20261120"))

@@ -21,12 +21,12 @@ from tests.integration.asgard_bench import bench
 from twins.asgard.venue import TOKEN_PROGRAM, USDC_MINT
 from venues.asgard.approving import Approver
 from venues.asgard.orders import CloseLong
-from venues.solana.approval import Refused
-from venues.solana.lookup import ChainView
-from venues.solana.rules import Expectation, Rules, Violation
-from venues.solana.simulation import NotSimulated, Simulated, _call, check_after, simulate
+from venues.solana.rules.approval import Refused
+from venues.solana.rules.common import Expectation, Rules
+from venues.solana.rules.simulation import NotSimulated, Simulated, _call, check_after, simulate
+from venues.solana.rules.validator import Verdict
 from venues.solana.transactions import UnsafeBuild
-from venues.solana.validator import Verdict
+from venues.solana.view import ChainView, Violation
 
 SIMULATE = "rpc:simulateTransaction"
 

@@ -354,7 +354,7 @@ def test_raw_signing_is_called_by_the_two_signers_alone() -> None:
     root = Path(__file__).resolve().parents[2]
     callers = {
         str(path.relative_to(root))
-        for package in ("venues", "tasks", "flows", "strategy", "state", "evenkeel")
+        for package in ("app", "venues", "tasks", "flows", "strategy", "state", "evenkeel", "analytics")
         for path in (root / package).rglob("*.py")
         if any(call in path.read_text() for call in (".sign_digest(", ".sign_message(", "unsafe_sign_hash("))
     }

@@ -13,7 +13,7 @@ import yaml
 from prefect import Flow
 from pydantic import BaseModel
 
-from flows.monitor import MonitorRequest, monitor
+from flows.carry.monitor import MonitorRequest, monitor
 
 ROOT = Path(__file__).resolve().parents[2]
 FILE_KEYS = {"name", "prefect-version", "definitions", "deployments"}
@@ -98,16 +98,16 @@ def test_limits_are_set_where_they_help_and_nowhere_else(deployment: dict[str, A
 
 def test_every_flow_is_deployed_once_and_schedules_are_told_apart() -> None:
     defined = set()
-    for path in (ROOT / "flows").glob("*.py"):
+    for path in (ROOT / "flows").rglob("*.py"):
         for node in ast.parse(path.read_text()).body:
             if isinstance(node, ast.AsyncFunctionDef) and any(
                 isinstance(one, ast.Call) and getattr(one.func, "id", "") == "flow"
                 for one in node.decorator_list
             ):
-                defined.add(f"flows/{path.name}:{node.name}")
+                defined.add(f"{path.relative_to(ROOT)}:{node.name}")
     deployed = [one["entrypoint"] for one in DEPLOYMENTS]
     assert len(deployed) == len(set(deployed))
-    assert defined == {*deployed, "flows/monitor.py:monitor"}
+    assert defined == {*deployed, "flows/carry/monitor.py:monitor"}
     slugs = [schedule["slug"] for one in DEPLOYMENTS for schedule in one.get("schedules", [])]
     assert len(slugs) == len(set(slugs)) == 4
 

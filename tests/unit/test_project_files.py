@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = ("analytics", "evenkeel", "flows", "state", "strategy", "tasks", "twins", "venues")
+PACKAGES = ("analytics", "app", "evenkeel", "flows", "state", "strategy", "tasks", "twins", "venues")
 LINES = 400
 
 # Written in pieces, so that this file does not name what it looks for.
@@ -131,7 +131,10 @@ def test_the_import_rule_holds_and_finds_what_breaks_it(tmp_path: Path) -> None:
     for name in PACKAGES:
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
-    for module, line in (("strategy/exits.py", "import state.store"), ("tasks/watch.py", "import prefect")):
+    for module, line in (
+        ("strategy/carry/exits.py", "import state.store"),
+        ("tasks/carry/watching/look.py", "import prefect"),
+    ):
         with (tmp_path / module).open("a") as file:
             file.write(f"\n\n{line}\n")
     environment = os.environ | {"PYTHONPATH": str(tmp_path)}
@@ -139,8 +142,8 @@ def test_the_import_rule_holds_and_finds_what_breaks_it(tmp_path: Path) -> None:
         linter, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
     )
     assert broken.returncode == 1
-    assert "strategy.exits -> state.store" in broken.stdout
-    assert "tasks.watch -> prefect" in broken.stdout
+    assert "strategy.carry.exits -> state.store" in broken.stdout
+    assert "tasks.carry.watching.look -> prefect" in broken.stdout
 
 
 def test_links_in_the_documents_lead_somewhere() -> None:

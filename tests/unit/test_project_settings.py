@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 from typer.main import get_command
 
-from evenkeel.cli import app
-from evenkeel.settings import Settings, load_settings
-from strategy.rebalance import DRIFT_RULE, MARGIN_RULE
-from tasks.collect import FOREIGN_FILL, LATE_FILL
-from tasks.watched import WATCHED_RULES
+from app.cli import app
+from evenkeel.settings.settings import Settings, load_settings
+from strategy.carry.rebalance import DRIFT_RULE, MARGIN_RULE
+from tasks.carry.books.collect import FOREIGN_FILL, LATE_FILL
+from tasks.carry.watching.alerts import WATCHED_RULES
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ROOT / "evenkeel.example.toml"
@@ -43,8 +43,8 @@ def test_the_example_names_every_setting_of_a_venue() -> None:
 
 
 CARRIED = {
-    ("tasks/watch.py", "one.rule"): WATCHED_RULES | {MARGIN_RULE, DRIFT_RULE},
-    ("tasks/collect.py", "found.subject"): {FOREIGN_FILL, LATE_FILL},
+    ("tasks/carry/watching/look.py", "one.rule"): WATCHED_RULES | {MARGIN_RULE, DRIFT_RULE},
+    ("tasks/carry/books/collect.py", "found.subject"): {FOREIGN_FILL, LATE_FILL},
 }
 """Kinds that come in an object, by file and expression. One that is not here fails the test: say what it can be."""
 
@@ -107,7 +107,7 @@ def kinds_in(source: str, names: dict[str, Any], path: str) -> set[str]:
 def alert_kinds() -> set[str]:
     """What the product can raise, wherever the kind's name is written."""
     found = set[str]()
-    for folder in ("flows", "tasks", "evenkeel"):
+    for folder in ("app", "flows", "tasks", "evenkeel"):
         for path in sorted((ROOT / folder).rglob("*.py")):
             name, source = str(path.relative_to(ROOT)), path.read_text()
             if ".alert(" in source:

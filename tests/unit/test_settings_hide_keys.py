@@ -11,9 +11,9 @@ import pytest
 from solders.keypair import Keypair
 from typer.testing import CliRunner
 
-from evenkeel import cli
+from app import cli
 from evenkeel.errors import OperatorError
-from evenkeel.settings import load_settings
+from evenkeel.settings.settings import load_settings
 from tasks.keys import evm_key, solana_key
 from venues.hyperliquid.signing import normal_address
 

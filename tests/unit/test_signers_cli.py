@@ -10,7 +10,7 @@ import pytest
 from solders.keypair import Keypair
 from typer.testing import CliRunner
 
-from evenkeel.cli import app
+from app.cli import app
 from evenkeel.errors import OperatorError
 from venues.signers import keystore
 

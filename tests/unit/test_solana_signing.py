@@ -22,15 +22,15 @@ from solders.system_program import TransferParams, transfer
 from solders.transaction import VersionedTransaction
 
 from evenkeel.errors import Bug, OperatorError
-from venues.solana import approval
 from venues.solana.answers import AccountInfo
-from venues.solana.approval import Approved, Refused
 from venues.solana.keys import SolanaSigner
-from venues.solana.lookup import ChainView
-from venues.solana.rules import KAMINO, SYSTEM, Expectation, Operation, Rules
-from venues.solana.rules_system import JITO_TIP_ACCOUNTS
+from venues.solana.rules import approval
+from venues.solana.rules.approval import Approved, Refused
+from venues.solana.rules.common import KAMINO, SYSTEM, Expectation, Operation, Rules
+from venues.solana.rules.system import JITO_TIP_ACCOUNTS
+from venues.solana.rules.validator import Verdict, judge
 from venues.solana.transactions import sign_approved
-from venues.solana.validator import Verdict, judge
+from venues.solana.view import ChainView
 
 KEY = Keypair.from_seed(bytes(range(32)))
 WALLET = KEY.pubkey()
@@ -149,12 +149,12 @@ def test_an_approval_cannot_be_changed_or_carried_away() -> None:
 
 def test_only_the_validator_takes_the_token_and_only_the_signer_touches_a_key() -> None:
     """The seal holds by convention of imports too: one module asks for the token, one calls `sign_message`."""
-    root = Path(inspect.getfile(approval)).parents[2]
+    root = Path(inspect.getfile(approval)).parents[3]
     takers, callers = [], []
-    for folder in ("venues", "tasks", "flows", "evenkeel", "state", "strategy"):
+    for folder in ("app", "venues", "tasks", "flows", "evenkeel", "state", "strategy", "analytics"):
         for file in (root / folder).rglob("*.py"):
             text = file.read_text()
-            if "solana.approval import" in text and "take_token" in text:
+            if "rules.approval import" in text and "take_token" in text:
                 takers.append(file.name)
             if ".sign_message(" in text:
                 callers.append(f"{file.parent.name}/{file.name}")

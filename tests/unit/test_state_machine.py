@@ -9,16 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evenkeel.errors import Bug
-from evenkeel.types import IntentState, PositionStatus
+from evenkeel.legs import PositionStatus
+from evenkeel.types import IntentState
+from state.carry.machine import POSITION_MOVES, check_position_move, never_holds_a_leg
 from state.machine import (
     FORWARD,
     INTENT_MOVES,
-    POSITION_MOVES,
     UNSENT,
     check_intent_move,
-    check_position_move,
     needs_dead_proof,
-    never_holds_a_leg,
     path_to_confirmed,
 )
 

@@ -14,11 +14,11 @@ from solders.transaction import VersionedTransaction
 
 from tests.unit.test_validator_rules import CHAIN, Chain, expectation
 from venues.solana.answers import AccountInfo
-from venues.solana.approval import Refused
-from venues.solana.lookup import ChainView
-from venues.solana.rules import KAMINO, MARGINFI, Operation, Violation
-from venues.solana.rules_lending import check_position
-from venues.solana.validator import NOT_UNDERSTOOD, decode, judge
+from venues.solana.rules.approval import Refused
+from venues.solana.rules.common import KAMINO, MARGINFI, Operation
+from venues.solana.rules.lending import check_position
+from venues.solana.rules.validator import NOT_UNDERSTOOD, decode, judge
+from venues.solana.view import ChainView, Violation
 
 
 def data_file(*parts: str) -> Path:

@@ -16,9 +16,9 @@ from solders.token.associated import get_associated_token_address
 from solders.transaction import VersionedTransaction
 
 from venues.solana.answers import AccountInfo
-from venues.solana.approval import Refused
-from venues.solana.lookup import LOOKUP_TABLE_PROGRAM, ChainView
-from venues.solana.rules import (
+from venues.solana.lookup import LOOKUP_TABLE_PROGRAM
+from venues.solana.rules.approval import Refused
+from venues.solana.rules.common import (
     ATA,
     COMPUTE_BUDGET,
     DFLOW,
@@ -35,8 +35,9 @@ from venues.solana.rules import (
     Operation,
     Rules,
 )
-from venues.solana.rules_forms import FORMS
-from venues.solana.validator import Verdict, judge
+from venues.solana.rules.forms import FORMS
+from venues.solana.rules.validator import Verdict, judge
+from venues.solana.view import ChainView
 
 KEY = Keypair.from_seed(bytes(range(32)))
 WALLET = KEY.pubkey()

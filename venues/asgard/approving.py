@@ -20,14 +20,15 @@ from venues.asgard.expecting import expectation_of
 from venues.asgard.mints import token
 from venues.asgard.models import LivePosition, Strategy
 from venues.asgard.orders import AsgardOrder, CloseLong, Deleverage, PartialClose, RepayDebt
-from venues.solana.approval import Refused
 from venues.solana.lookup import read_view
 from venues.solana.rpc import SolanaRpc
-from venues.solana.rules import Expectation, Rules, Violation
-from venues.solana.rules_router import tolerance_of
-from venues.solana.simulation import NotSimulated, Simulated, simulate
+from venues.solana.rules.approval import Refused
+from venues.solana.rules.common import Expectation, Rules
+from venues.solana.rules.router import tolerance_of
+from venues.solana.rules.simulation import NotSimulated, Simulated, simulate
+from venues.solana.rules.validator import Verdict, decode, sizes_wanted
 from venues.solana.transactions import UnsafeBuild
-from venues.solana.validator import Verdict, decode, sizes_wanted
+from venues.solana.view import Violation
 
 PriceSource: TypeAlias = Callable[[], Awaitable[Decimal]]
 EXIT_PATIENCE_S = 1.5

@@ -14,12 +14,12 @@ from evenkeel.types import Signed
 from venues.asgard.client import BuildBlob
 from venues.asgard.models import LivePosition, PositionRecord
 from venues.asgard.orders import AsgardOrder, CloseLong, OpenLong
-from venues.solana.approval import Refused
 from venues.solana.keys import SolanaSigner
-from venues.solana.lookup import ChainView
-from venues.solana.rules import Expectation, Rules
+from venues.solana.rules.approval import Refused
+from venues.solana.rules.common import Expectation, Rules
+from venues.solana.rules.validator import Verdict, judge
 from venues.solana.transactions import UnsafeBuild, sign_approved
-from venues.solana.validator import Verdict, judge
+from venues.solana.view import ChainView
 
 MAX_BUILD_AGE_MS = 10_000
 """150 blocks may be half a minute of life, counted from when the *builder* fetched the blockhash."""

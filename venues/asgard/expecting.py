@@ -20,7 +20,7 @@ from venues.asgard.orders import (
     PartialClose,
     RepayDebt,
 )
-from venues.solana.rules import KAMINO, MARGINFI, SAVE, Expectation, Operation, key
+from venues.solana.rules.common import KAMINO, MARGINFI, SAVE, Expectation, Operation, key
 from venues.solana.tokens import to_base_units
 
 PROGRAMS = {int(Protocol.MARGINFI): MARGINFI, int(Protocol.KAMINO): KAMINO, int(Protocol.SOLEND): SAVE}

@@ -9,18 +9,8 @@ from decimal import Decimal
 
 from evenkeel.clock import Clock
 from evenkeel.errors import Bug, Retryable, VenueRefused
-from evenkeel.types import (
-    Built,
-    Capabilities,
-    Confirmed,
-    IntentSpec,
-    LegView,
-    Outcome,
-    Receipt,
-    Signed,
-    Unknown,
-    VenueName,
-)
+from evenkeel.legs import Capabilities, LegView
+from evenkeel.types import Built, Confirmed, IntentSpec, Outcome, Receipt, Signed, Unknown, VenueName
 from venues.asgard.approving import Approver, PriceSource, Recall
 from venues.asgard.building import AsgardBuild, SignedBuild, expected_amounts, signed_build
 from venues.asgard.client import AsgardClient
@@ -35,7 +25,7 @@ from venues.solana.confirm import Confirmer, Payload
 from venues.solana.failover import FailoverRpc
 from venues.solana.keys import SolanaSigner
 from venues.solana.rpc import SolanaRpc
-from venues.solana.rules import EXITS, Rules
+from venues.solana.rules.common import EXITS, Rules
 from venues.solana.tokens import LAMPORTS_PER_SOL, check_mints, to_tokens, token_balance
 
 MARKETS_TTL_MS = 300_000

@@ -7,7 +7,8 @@ from typing import Any
 
 from evenkeel.clock import Clock
 from evenkeel.errors import OperatorError
-from evenkeel.types import Fill, Frozen, FundingPayment, LegSide, LegView, VenueName
+from evenkeel.legs import FundingPayment, LegView
+from evenkeel.types import Fill, Frozen, LegSide, VenueName
 from venues.hyperliquid import models as m
 from venues.hyperliquid.client import HyperliquidClient
 from venues.hyperliquid.margin import liquidation_distance

@@ -10,9 +10,9 @@ from pydantic import ValidationError
 
 from evenkeel.clock import Clock
 from evenkeel.errors import Bug, OperatorError, Retryable, VenueRefused
+from evenkeel.legs import Capabilities
 from evenkeel.types import (
     Built,
-    Capabilities,
     Confirmed,
     IntentSpec,
     Outcome,

@@ -11,7 +11,7 @@ from solders.signature import Signature
 from evenkeel.errors import Bug
 from venues.signers.local import LocalSolanaKey
 from venues.signers.protocol import SolanaSigning
-from venues.solana.approval import Approved
+from venues.solana.rules.approval import Approved
 
 
 class SolanaSigner:

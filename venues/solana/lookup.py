@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 
 from solders.address_lookup_table_account import AddressLookupTable
 from solders.message import MessageAddressTableLookup, MessageV0
@@ -12,37 +11,12 @@ from solders.transaction import VersionedTransaction
 
 from venues.solana.answers import AccountInfo
 from venues.solana.rpc import SolanaRpc
-from venues.solana.rules import Violation
+from venues.solana.view import ChainView, Keys, Violation
 
 LOOKUP_TABLE_PROGRAM = Pubkey.from_string("AddressLookupTab1e1111111111111111111111111")
 NEVER = 2**64 - 1
 ACCOUNTS_PER_CALL = 100
 TABLE_RULE = "lookup-table"
-
-
-@dataclass(frozen=True, slots=True)
-class ChainView:
-    """Accounts by address as the chain has them now; None = looked for and absent. `rents`: bytes -> lamports."""
-
-    accounts: Mapping[Pubkey, AccountInfo | None] = field(default_factory=dict)
-    rents: Mapping[int, int] = field(default_factory=dict)
-
-    def account(self, key: Pubkey) -> AccountInfo | None:
-        """Raises `Violation` for one that was never looked for: not knowing is not absence."""
-        if key not in self.accounts:
-            raise Violation("chain-view", f"account {key} was not read from the chain")
-        return self.accounts[key]
-
-
-@dataclass(frozen=True, slots=True)
-class Keys:
-    """All addresses of a transaction in the runtime's order, and what it may do with each."""
-
-    every: tuple[Pubkey, ...]
-    loaded_writable: tuple[Pubkey, ...]
-    loaded_readonly: tuple[Pubkey, ...]
-    signers: frozenset[Pubkey]
-    writable: frozenset[Pubkey]
 
 
 def lookups_of(tx: VersionedTransaction) -> list[MessageAddressTableLookup]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from solders.transaction import VersionedTransaction
 
 from evenkeel.errors import VenueRefused
-from venues.solana.approval import Approved, Refused
 from venues.solana.keys import SolanaSigner
+from venues.solana.rules.approval import Approved, Refused
 
 
 class UnsafeBuild(VenueRefused):

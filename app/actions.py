@@ -1,0 +1,325 @@
+"""What each command does: a desk is opened, a story is told, and the answer comes back as plain JSON-able values."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from analytics.carry.report import Report
+from evenkeel.clock import as_datetime
+from evenkeel.errors import OperatorError
+from evenkeel.settings.settings import Settings
+from evenkeel.types import Frozen
+from state.carry.models import Position
+from state.store import Store
+from state.watch_models import Alert, Pause
+from strategy.breakers.state import BreakerState
+from tasks.carry.books.recovery import Comparison, compare_legs
+from tasks.carry.mark import LIVE
+from tasks.carry.watching import guards
+from tasks.desk import Desk, LedgerFault, check_hands, make_clock, open_desk
+
+AsFlow = Callable[[Settings, str, Callable[[], Coroutine[Any, Any, Any]]], Awaitable[Any]]
+"""Runs a flow where Prefect answers, and gives None where its story did not begin."""
+
+
+TRADING = ("rebalance", "monitor")
+"""Commands that act on a position; an entry checks its keys among its six checks."""
+
+
+async def _tell(
+    settings: Settings,
+    name: str,
+    as_flow: AsFlow,
+    flow: Callable[[], Coroutine[Any, Any, Any]],
+    story: Callable[[Desk], Awaitable[Any]],
+) -> dict[str, Any]:
+    """The flow where Prefect is there, else the bare story. The desk is opened first: bad settings never reach a flow."""
+    async with open_desk(settings) as desk:
+        if name in TRADING:
+            await check_hands(desk)
+        result = await as_flow(settings, name, flow)
+        if result is None:
+            result = await story(desk)
+    return dump(result)
+
+
+def _insist_on(settings: Settings, position_id: str | None) -> None:
+    """Raise OperatorError where a position was named that the ledger does not have."""
+    store = Store.open(settings.database.url, make_clock(settings))
+    try:
+        if position_id is not None and store.find_position(position_id) is None:
+            raise OperatorError(f"no position is named {position_id!r}; `evenkeel positions` lists them")
+    finally:
+        store.close()
+
+
+def dump(result: Frozen) -> dict[str, Any]:
+    """JSON-able fields of a result."""
+    return result.model_dump(mode="json")
+
+
+async def scan(
+    settings: Settings, asset: str | None, leverage: str | None, size: str | None, as_flow: AsFlow
+) -> dict[str, Any]:
+    """Rank what could be entered."""
+    from flows.carry import scan as flow
+
+    request = flow.ScanRequest(asset=asset, leverage=leverage, size_usd=size)
+    return await _tell(
+        settings, "scan", as_flow, lambda: flow.scan(request), lambda desk: flow.scan_markets(desk, request)
+    )
+
+
+async def enter(settings: Settings, wish: dict[str, Any], as_flow: AsFlow) -> dict[str, Any]:
+    """Open one position. What could never be entered is refused before anything is stored."""
+    from flows.carry import enter as flow
+    from tasks.carry.entering.choose import Wish, check_wish
+
+    request = flow.EnterRequest(**wish)
+    async with open_desk(settings) as desk:
+        check_wish(desk, Wish(**{name: value for name, value in wish.items() if name != "dry_run"}))
+    return await _tell(
+        settings,
+        "enter",
+        as_flow,
+        lambda: flow.enter(request),
+        lambda desk: flow.enter_position(desk, request),
+    )
+
+
+async def exit_(settings: Settings, wish: dict[str, Any]) -> dict[str, Any]:
+    """Close one position. Never through Prefect: a way out waits for nobody. The ledger and `evenkeel status` show it."""
+    from flows.carry import exit as flow
+
+    async with open_desk(settings) as desk:
+        await check_hands(desk)
+        return dump(await flow.exit_position(desk, flow.ExitRequest(**wish)))
+
+
+async def rebalance(settings: Settings, position: str | None, as_flow: AsFlow) -> dict[str, Any]:
+    """Look once at one position and act on it."""
+    from flows.carry import rebalance as flow
+
+    request = flow.RebalanceRequest(position_id=position)
+    return await _tell(
+        settings,
+        "rebalance",
+        as_flow,
+        lambda: flow.rebalance(request),
+        lambda desk: flow.rebalance_position(desk, request),
+    )
+
+
+async def monitor(
+    settings: Settings, position: str | None, interval_s: float | None, as_flow: AsFlow
+) -> dict[str, Any]:
+    """Watch one position."""
+    from flows.carry import monitor as flow
+
+    request = flow.MonitorRequest(position_id=position, interval_s=interval_s)
+    _insist_on(settings, position)
+    return await _tell(
+        settings,
+        "monitor",
+        as_flow,
+        lambda: flow.monitor(request),
+        lambda desk: flow.watch_position(desk, request),
+    )
+
+
+async def collect(settings: Settings, as_flow: AsFlow) -> dict[str, Any]:
+    """Collect once."""
+    from flows.carry import collect as flow
+    from tasks.carry.books.collect import collect_everything
+
+    return await _tell(settings, "collect", as_flow, lambda: flow.collect(), collect_everything)
+
+
+async def reconcile(settings: Settings, as_flow: AsFlow) -> dict[str, Any]:
+    """Hold the books against both venues; act where a leg was taken."""
+    from flows.carry import reconcile as flow
+
+    async with open_desk(settings) as desk:
+        await check_hands(desk)
+        result = await as_flow(settings, "reconcile", lambda: flow.reconcile())
+        if result is None:
+            result = await flow.reconcile_and_act(desk)
+    found = result.found
+    return {
+        "agrees": result.agrees,
+        "rows": found.rows,
+        "findings": [one.model_dump(mode="json") for one in found.findings],
+        "actions": result.actions,
+        "unreadable": found.unreadable,
+    }
+
+
+async def recover(settings: Settings) -> dict[str, Any]:
+    """Take up what is unfinished. Never through Prefect: recovery must not wait for a server that may be what died."""
+    from flows.carry.recover import recover_everything
+
+    async with open_desk(settings) as desk:
+        await check_hands(desk)
+        found = await recover_everything(desk)
+    return {
+        "positions": found.positions,
+        "unfinished_intents": found.unfinished_intents,
+        "clean": found.clean,
+    } | _comparison(found.comparison)
+
+
+def pause(
+    settings: Settings, key: str, scope: str, reason: str, hours: float | None = None
+) -> dict[str, Any]:
+    """Halt a scope. Opens the ledger alone: no venue, no venue key."""
+    from tasks import admin
+
+    with _ledger(settings) as store:
+        return _pause_row(admin.pause(settings, store, key, scope, reason, hours))
+
+
+def resume(settings: Settings, key: str, scope: str | None, reason: str) -> dict[str, Any]:
+    """End pauses. Opens the ledger alone."""
+    from tasks import admin
+
+    with _ledger(settings) as store:
+        return {"resumed": [_pause_row(one) for one in admin.resume(settings, store, key, scope, reason)]}
+
+
+def acknowledge(settings: Settings, kind: str, subject: str | None, reason: str) -> dict[str, Any]:
+    """Close alerts that a person has seen. Opens the ledger alone."""
+    from tasks import admin
+
+    with _ledger(settings) as store:
+        return {"acknowledged": [_alert_row(one) for one in admin.acknowledge(store, kind, subject, reason)]}
+
+
+@contextmanager
+def _ledger(settings: Settings) -> Iterator[Store]:
+    store = Store.open(settings.database.url, make_clock(settings))
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+def _alert_row(one: Alert) -> dict[str, Any]:
+    at = as_datetime(one.at_ms).isoformat(timespec="seconds")
+    return {
+        "kind": one.kind,
+        "severity": one.severity,
+        "text": one.text,
+        "subject": one.subject,
+        "since": at,
+        "times": one.times,
+    }
+
+
+def _pause_row(one: Pause) -> dict[str, Any]:
+    until = None if one.until_ms is None else as_datetime(one.until_ms).isoformat(timespec="seconds")
+    since = as_datetime(one.since_ms).isoformat(timespec="seconds")
+    return {"scope": one.scope, "reason": one.reason, "since": since, "until": until}
+
+
+def flatten(settings: Settings, reason: str, within_s: float, journal: Path | None) -> dict[str, Any]:
+    """The kill switch; with a journal, without the ledger. Imports nothing of Prefect."""
+    import asyncio
+
+    return asyncio.run(
+        _flatten(settings, reason, within_s) if journal is None else _last_resort(settings, within_s, journal)
+    )
+
+
+async def _flatten(settings: Settings, reason: str, within_s: float) -> dict[str, Any]:
+    from flows.carry import flatten as flow
+
+    try:
+        return dump(await flow.flatten(settings, reason, within_s))
+    except LedgerFault as fault:
+        other = "`evenkeel flatten --all --without-ledger` asks the venues instead"
+        raise OperatorError(f"the ledger cannot be used: {fault}; {other}") from fault
+
+
+async def _last_resort(settings: Settings, within_s: float, journal: Path) -> dict[str, Any]:
+    from tasks.carry.closing.last_resort import KeyFile, close_without_ledger
+
+    done = await close_without_ledger(settings, make_clock(settings), KeyFile(journal), within_s)
+    told = (
+        *done.notes,
+        f"keys are in {journal}; entries are not paused; once the ledger is back, `evenkeel flatten --all` closes the books",
+    )
+    return {"flat": not done.left, "positions": {}, "left": list(done.left), "notes": list(told)}
+
+
+def _comparison(found: Comparison) -> dict[str, Any]:
+    legs = [one.model_dump(mode="json") for one in found.unowned]
+    return {"unowned_legs": legs, "unreadable": found.unreadable}
+
+
+async def status(settings: Settings) -> dict[str, Any]:
+    """Live positions, unfinished intents, and our legs against the venues'."""
+    async with open_desk(settings) as desk:
+        comparison = await compare_legs(desk)
+        store = desk.store
+        return {
+            "at": as_datetime(desk.clock.now_ms()).isoformat(),
+            "positions": [_row(one) | {"legs": _legs(store, one)} for one in store.positions(LIVE)],
+            "unfinished_intents": [
+                {"intent_id": one.intent_id, "state": one.state, "venue": one.venue, "kind": one.kind}
+                for one in store.unfinished_intents()
+            ],
+            "alerts": [_alert_row(one) for one in store.alerts(open_only=True)],
+            "pauses": [_pause_row(one) for one in store.active_pauses()],
+            "breakers": [_breaker_row(one) for one in await guards.breaker_states(desk)],
+        } | _comparison(comparison)
+
+
+def _breaker_row(one: BreakerState) -> dict[str, Any]:
+    """Times as dates, for a person and for a program alike."""
+    row = one.model_dump(mode="json", exclude={"keep", "since_ms", "until_ms"})
+    for name, at_ms in (("since", one.since_ms), ("until", one.until_ms)):
+        row[name] = None if at_ms is None else as_datetime(at_ms).isoformat(timespec="seconds")
+    return row
+
+
+def _legs(store: Store, position: Position) -> list[dict[str, Any]]:
+    return [leg.model_dump(mode="json", exclude={"detail"}) for leg in store.legs(position.position_id)]
+
+
+def positions(settings: Settings) -> list[dict[str, Any]]:
+    """Every position of the ledger; no venue is asked."""
+    store = Store.open(settings.database.url, make_clock(settings))
+    try:
+        return [_row(one) for one in store.positions()]
+    finally:
+        store.close()
+
+
+def _row(one: Position) -> dict[str, Any]:
+    return {
+        "position_id": one.position_id,
+        "status": one.status.value,
+        "asset": one.asset,
+        "protocol": one.protocol,
+        "leverage": f"{one.leverage.normalize():f}",
+        "size_usd": None if one.size_usd is None else f"{one.size_usd:.2f}",
+        "expected_apr": None if one.expected_apr is None else f"{one.expected_apr * Decimal(100):.2f} %",
+        "opened": None if one.opened_ms is None else as_datetime(one.opened_ms).isoformat(timespec="seconds"),
+        "closed": None if one.closed_ms is None else as_datetime(one.closed_ms).isoformat(timespec="seconds"),
+        "close_reason": one.close_reason,
+    }
+
+
+async def report(settings: Settings, position: str | None, out_dir: Path | None) -> tuple[Report, list[Path]]:
+    """The account of one position."""
+    from flows.carry.report import ReportRequest, account_for
+
+    if out_dir is not None and out_dir.exists() and not out_dir.is_dir():
+        raise OperatorError(f"--out {out_dir} is a file; give a folder for the pictures")
+    async with open_desk(settings) as desk:
+        request = ReportRequest(position_id=position, out_dir=None if out_dir is None else str(out_dir))
+        return await account_for(desk, request)

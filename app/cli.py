@@ -1,0 +1,365 @@
+"""The command line: every command answers in one clear line when it refuses, and in JSON when asked to."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Callable, Coroutine
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import Annotated, Any, NoReturn, TypeVar
+
+import typer
+
+from app import cli_checks, cli_safety
+from app.keys import keys_app
+from app.prefect_server import point_prefect_at
+from app.screens import (
+    out,
+    show_positions,
+    show_recovery,
+    show_result,
+    show_scan,
+    show_status,
+)
+from app.through_prefect import as_flow, err, leave, note
+from evenkeel.errors import Bug, EvenkeelError, LostRace, OperatorError
+from evenkeel.settings.settings import Settings, load_settings, settings_path
+
+R = TypeVar("R")
+app = typer.Typer(
+    name="evenkeel",
+    help="Delta-neutral positions: opened exactly once, kept level, accounted to the cent.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+twins_app = typer.Typer(help="Local venues for demo, tests and paper trading.", no_args_is_help=True)
+db_app = typer.Typer(help="The ledger's schema.", no_args_is_help=True)
+app.add_typer(twins_app, name="twins")
+app.add_typer(db_app, name="db")
+app.add_typer(keys_app, name="keys")
+JsonFlag = Annotated[bool, typer.Option("--json", help="Answer as JSON on standard output.")]
+PositionArgument = Annotated[str | None, typer.Argument(help="Position; empty: the only one it can mean.")]
+
+
+@app.callback()
+def _main(
+    config: Annotated[Path | None, typer.Option("--config", "-c", help="Settings file (TOML).")] = None,
+) -> None:
+    """Remember which settings file was asked for."""
+    if config is not None:
+        os.environ["EVENKEEL_CONFIG"] = str(config)
+
+
+def _settings() -> Settings:
+    settings = load_settings()
+    path = settings_path()
+    if path is not None and not os.environ.get("EVENKEEL_CONFIG") and path != Path("evenkeel.toml"):
+        note(f"using the demo's settings, {path}; give --config PATH for others")
+    if path is not None:
+        os.environ["EVENKEEL_CONFIG"] = str(path.resolve())
+    logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    point_prefect_at(settings.prefect.api_url)
+    return settings
+
+
+def _emit(as_json: bool, body: dict[str, Any], human: Callable[[], None]) -> None:
+    if as_json:
+        sys.stdout.write(json.dumps(body, indent=2, default=str) + "\n")
+    else:
+        human()
+
+
+def _run(work: Coroutine[Any, Any, R]) -> R:
+    return asyncio.run(work)
+
+
+def _decimal(name: str, text: str | None) -> Decimal | None:
+    if text is None:
+        return None
+    try:
+        value = Decimal(text)
+    except InvalidOperation:
+        value = Decimal("NaN")
+    if not value.is_finite():
+        raise OperatorError(f"{name} {text!r} is not a number; give a plain decimal such as 3 or 2500")
+    return value
+
+
+@app.command()
+def demo(
+    data: Annotated[
+        Path | None, typer.Option(help="Folder of recorded series; empty: the seeded model.")
+    ] = None,
+    out_dir: Annotated[Path, typer.Option("--out", help="Where everything is written.")] = Path("out/demo"),
+    seed: Annotated[int, typer.Option(help="Seed of the model.")] = 7,
+    ui: Annotated[
+        bool, typer.Option("--ui", help="Keep the Prefect UI up at the end, until Ctrl-C.")
+    ] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """The whole trade on local venues: scan, enter, collect, rebalance, survive a lost answer, exit, account."""
+    from app.demo.demo import run_demo
+
+    chosen = data or (Path(os.environ["EVENKEEL_DATA"]) if os.environ.get("EVENKEEL_DATA") else None)
+    summary = run_demo(chosen, out_dir, seed=seed, keep_ui=ui, console=err if as_json else out)
+    if as_json:
+        sys.stdout.write(json.dumps(summary, indent=2) + "\n")
+
+
+@twins_app.command("serve")
+def twins_serve(
+    data: Annotated[
+        Path | None, typer.Option(help="Folder of recorded series; empty: the seeded model.")
+    ] = None,
+    speed: Annotated[float, typer.Option(help="World seconds per wall second.")] = 1.0,
+    start: Annotated[str | None, typer.Option(help="World start, e.g. 2025-09-26T06:00 (UTC).")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the model.")] = 7,
+    stepped: Annotated[bool, typer.Option(help="Let clients move the clock instead of waiting.")] = False,
+    usdc: Annotated[str, typer.Option(help="USDC put on each venue.")] = "50000",
+    parent_pid: Annotated[int | None, typer.Option(hidden=True)] = None,
+    idle_exit_s: Annotated[float | None, typer.Option(hidden=True)] = None,
+) -> None:
+    """Serve the twins on loopback; prints one JSON line with URLs and funded test keys, then runs until stopped."""
+    from datetime import UTC, datetime
+
+    from twins.serve import TwinOptions, serve_until_stopped
+
+    funds = _decimal("--usdc", usdc)
+    assert funds is not None
+    if funds <= 0:
+        raise OperatorError(f"--usdc {usdc} must be above 0")
+    if speed <= 0:
+        raise OperatorError(f"--speed {speed} must be above 0; 1 is real time, 60 a minute a second")
+    start_ms = None
+    if start is not None:
+        try:
+            moment = datetime.fromisoformat(start)
+        except ValueError:
+            raise OperatorError(f"--start {start!r} is not a time; write it like 2025-09-26T06:00") from None
+        start_ms = int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
+    options = TwinOptions(
+        data=data, seed=seed, start_ms=start_ms, speed=speed, stepped=stepped, usdc_per_venue=funds
+    )
+
+    def announce(line: dict[str, Any]) -> None:
+        sys.stdout.write(json.dumps(line) + "\n")
+        sys.stdout.flush()
+
+    try:
+        _run(serve_until_stopped(options, announce, parent_pid=parent_pid, idle_exit_s=idle_exit_s))
+    except ValueError as error:
+        raise OperatorError(str(error)) from error
+
+
+@db_app.command("upgrade")
+def db_upgrade(as_json: JsonFlag = False) -> None:
+    """Create the ledger or bring it to this program's schema."""
+    from state.store import Store
+
+    settings = _settings()
+    version = Store.upgrade(settings.database.url)
+    _emit(as_json, {"schema": version}, lambda: out.print(f"the ledger's schema is at {version}"))
+
+
+@app.command()
+def scan(
+    asset: Annotated[str | None, typer.Option(help="SOL, jitoSOL, jupSOL or INF.")] = None,
+    leverage: Annotated[str | None, typer.Option(help="Whole number from 2 to 4.")] = None,
+    size: Annotated[str | None, typer.Option(help="Notional of one leg in USD.")] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Rank what could be entered now, each with the reason why it passes or fails."""
+    from app import actions
+
+    _decimal("--leverage", leverage), _decimal("--size", size)
+    result = _run(actions.scan(_settings(), asset, leverage, size, as_flow))
+    _emit(as_json, result, lambda: show_scan(result))
+
+
+@app.command()
+def enter(
+    asset: Annotated[str | None, typer.Option(help="SOL, jitoSOL, jupSOL or INF; empty: the best.")] = None,
+    protocol: Annotated[
+        int | None, typer.Option(help="0 Marginfi, 1 Kamino, 2 Solend; empty: the best.")
+    ] = None,
+    leverage: Annotated[str | None, typer.Option(help="Whole number from 2 to 4.")] = None,
+    size: Annotated[str | None, typer.Option(help="Notional of one leg in USD, at least 1,000.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Decide and check, send nothing.")] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Open one position: long on margin at Asgard, short on Hyperliquid. Exit code 1 when it was refused."""
+    from app import actions
+
+    _decimal("--leverage", leverage), _decimal("--size", size)
+    wish = {"asset": asset, "protocol": protocol, "leverage": leverage, "size_usd": size, "dry_run": dry_run}
+    result = _run(actions.enter(_settings(), wish, as_flow))
+    planned = dry_run and any(reason.startswith("dry run:") for reason in result["reasons"])
+    opened = result["status"] == "OPEN" or planned
+    _emit(as_json, result, lambda: show_result("entry", result) if opened else None)
+    if not opened:
+        _fail(f"entry {result['status']}: {'; '.join(result['reasons'])}", 1)
+
+
+@app.command("exit")
+def exit_(
+    position: PositionArgument = None,
+    reason: Annotated[str, typer.Option(help="Kept with the position.")] = "asked for by the operator",
+    emergency: Annotated[
+        bool, typer.Option("--emergency", help="Start with a wider bound and a higher tip.")
+    ] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Close a position, short first. Never through Prefect. Exit code 1 while a leg still resists."""
+    from app import actions
+
+    wish = {"position_id": position, "reason": reason, "emergency": emergency}
+    result = _run(actions.exit_(_settings(), wish))
+    _emit(as_json, result, lambda: show_result("exit", result))
+    if result["status"] not in ("CLOSED", "FAILED"):
+        _fail(f"{result['position_id']} is still {result['status']}; run `evenkeel recover` to go on", 1)
+
+
+@app.command()
+def rebalance(position: PositionArgument = None, as_json: JsonFlag = False) -> None:
+    """Look once and do what the rules ask for: nothing, a resize of both legs, or an exit."""
+    from app import actions
+
+    result = _run(actions.rebalance(_settings(), position, as_flow))
+    _emit(
+        as_json,
+        result,
+        lambda: out.print(f"{result['position_id']}: {result['action']} ({result['reason']})"),
+    )
+
+
+@app.command()
+def monitor(
+    position: PositionArgument = None,
+    interval: Annotated[
+        float | None, typer.Option(help="Seconds between looks; empty: the settings.")
+    ] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Watch a position until it is closed."""
+    from app import actions
+
+    if interval is not None and not interval > 0:
+        raise OperatorError(f"--interval {interval} must be above 0 seconds")
+    result = _run(actions.monitor(_settings(), position, interval, as_flow))
+    _emit(as_json, result, lambda: out.print(f"{result['position_id']} is {result['status']}"))
+
+
+@app.command()
+def collect(as_json: JsonFlag = False) -> None:
+    """Bring funding payments, fills, rates and prices from the venues into the ledger."""
+    from app import actions
+
+    result = _run(actions.collect(_settings(), as_flow))
+    _emit(
+        as_json,
+        result,
+        lambda: out.print(f"{result['funding_payments']} new payments, {result['fills']} new fills"),
+    )
+
+
+@app.command()
+def recover(as_json: JsonFlag = False) -> None:
+    """Take up whatever a dead process or a lost answer left unfinished. Exit code 1 while something stays open."""
+    from app import actions
+
+    result = _run(actions.recover(_settings()))
+    _emit(as_json, result, lambda: show_recovery(result))
+    _fail_if_unreadable(result)
+    if not result["clean"]:
+        _fail("something is still open; run `evenkeel recover` again, or see `evenkeel status`", 1)
+
+
+@app.command()
+def status(as_json: JsonFlag = False) -> None:
+    """What is open, what is unfinished, and whether our legs are what the venues hold now."""
+    from app import actions
+
+    result = _run(actions.status(_settings()))
+    _emit(as_json, result, lambda: show_status(result))
+    _fail_if_unreadable(result)
+
+
+@app.command()
+def positions(as_json: JsonFlag = False) -> None:
+    """Every position, live and ended."""
+    from app import actions
+
+    rows = actions.positions(_settings())
+    _emit(as_json, {"positions": rows}, lambda: show_positions(rows))
+
+
+@app.command()
+def report(
+    position: PositionArgument = None,
+    out_dir: Annotated[Path | None, typer.Option("--out", help="Folder for PNG, SVG and HTML.")] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """What a position earned and paid, its picture, and whether books and venues agree. Exit code 1 if they do not."""
+    from app import actions
+
+    found, pictures = _run(actions.report(_settings(), position, out_dir))
+    from analytics.carry.report import as_dict, render_rich
+
+    body = as_dict(found) | {"pictures": [str(path) for path in pictures]}
+
+    def human() -> None:
+        out.print(render_rich(found))
+        for path in pictures:
+            out.print(f"picture: {path}")
+
+    _emit(as_json, body, human)
+    if not found.agrees:
+        raise typer.Exit(1)
+
+
+def _fail_if_unreadable(result: dict[str, Any]) -> None:
+    """A comparison with a venue that did not answer is no comparison."""
+    if result["unreadable"]:
+        _fail("; ".join(f"{venue} cannot be read: {why}" for venue, why in result["unreadable"].items()), 1)
+
+
+cli_safety.add_to(app, _settings, _emit, lambda text, code=2: _fail(text, code))
+cli_checks.add_to(app, _settings, _emit, lambda text, code=2: _fail(text, code), as_flow)
+
+
+def main() -> None:
+    """Entry point. Exit codes: 0 done, 1 refused or not finished, 2 the operator must act, 3 a bug of ours.
+
+    Every failure is one line on standard error; EVENKEEL_DEBUG=1 shows where it came from.
+    """
+    try:
+        app()
+    except KeyboardInterrupt:
+        leave(130)
+    except SystemExit as done:
+        leave(done.code if isinstance(done.code, int) else int(done.code is not None))
+    except Exception as error:
+        if os.environ.get("EVENKEEL_DEBUG"):
+            traceback.print_exc()
+        if isinstance(error, LostRace):
+            _fail(f"busy: {error}")
+        if isinstance(error, EvenkeelError) and not isinstance(error, Bug):
+            _fail(str(error))
+        told = f"{error}" if isinstance(error, Bug) else type(error).__name__
+        _fail(f"a bug: {told}; run it again with EVENKEEL_DEBUG=1 to see where", 3)
+
+
+def _fail(text: str, code: int = 2) -> NoReturn:
+    sys.stderr.write(f"evenkeel: {' '.join(text.split())}\n")
+    leave(code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,226 @@
+"""The demo: one command from market data to a closed, accounted position, on local twins of the real venues."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from app.demo import stage
+from app.prefect_server import prefect_server, use_prefect
+from evenkeel.clock import as_datetime
+from evenkeel.errors import OperatorError
+
+STRATEGY = {
+    # Half an hour between looks keeps ten simulated days short; while a danger runs it is still 2 s.
+    "poll_interval_s": 1800,
+    "deployment_pct": "0.5",
+}
+RECORDED_START = "2025-10-02T06:00"
+MAX_SCANS = 72
+HOUR_S = 3600.0
+MAX_HOURS = 600
+
+
+def run_demo(
+    data: Path | None, out_dir: Path, *, seed: int, keep_ui: bool, console: Console
+) -> dict[str, Any]:
+    """Run everything and write `summary.json`. Raises OperatorError when the story did not come to its end."""
+    started = time.monotonic()
+    if data is not None and not data.is_dir():
+        raise OperatorError(f"--data {data} is not a folder; give the folder of recorded series, or none")
+    stage.clear(out_dir)
+    source = f"recorded series in {data}" if data else f"the seeded model (seed {seed})"
+    console.rule("[bold]evenkeel demo")
+    console.print(f"market: {source}; venues: local twins; money: test money")
+    options = ["--stepped", "--seed", str(seed)]
+    if data is not None:
+        options += ["--data", str(data), "--start", RECORDED_START]
+    with ExitStack() as stack:
+        with ThreadPoolExecutor(max_workers=2) as both:
+            waiting = both.submit(stack.enter_context, stage.twins_process(options))
+            server = both.submit(stack.enter_context, prefect_server(out_dir / "prefect"))
+            twins, api_url = waiting.result(), server.result()
+        settings = stage.write_settings(out_dir, twins, STRATEGY, api_url)
+        os.environ["EVENKEEL_CONFIG"] = str(settings.resolve())
+        use_prefect(api_url, out_dir / "prefect")
+        console.print(f"Prefect UI: {api_url.removesuffix('/api')}   settings: {settings}")
+        summary = asyncio.run(_story(twins, out_dir, console))
+        summary["wall_seconds"] = round(time.monotonic() - started, 1)
+        (out_dir / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+        console.print(f"summary: {out_dir / 'summary.json'}   wall time {summary['wall_seconds']} s")
+        if keep_ui:
+            _wait_for_the_operator(console, api_url)
+    _insist(summary)
+    return summary
+
+
+async def _story(twins: dict[str, Any], out_dir: Path, console: Console) -> dict[str, Any]:
+    """Scan, enter, watch, account. The flows are the product's own; only the faults are staged."""
+    from evenkeel.settings.settings import load_settings
+    from flows.carry.report import ReportRequest, account_for
+    from flows.carry.report import report as report_flow
+    from state.store import Store
+    from tasks.desk import open_desk
+
+    settings = load_settings()
+    Store.upgrade(settings.database.url)
+    control = stage.Control(twins["control"]["url"])
+    async with open_desk(settings) as desk:
+        await _scan_until_worth_it(desk, console)
+        position_id = await _enter(control, console)
+        await _watch(desk, control, position_id, console)
+        await report_flow(ReportRequest(position_id=position_id, out_dir=str(out_dir)))
+        report, _ = await account_for(desk, ReportRequest(position_id=position_id))
+        flat = not await desk.short.legs() and not await desk.long.legs()
+        counts = desk.store.intent_counts()
+        payments = desk.store.funding_payments(position_id=position_id)
+        duplicates = int(report.facts["duplicates prevented"])
+        rebalances = len(desk.store.position(position_id).facts.get("rebalances", []))
+    _tell(report, out_dir, console)
+    return {
+        "position": {"id": position_id, "status": report.status, "exit_reason": report.exit_reason},
+        "venues_flat": flat,
+        "intents": counts,
+        "funding_payments": len(payments),
+        "rebalances": rebalances,
+        "duplicates_prevented": duplicates,
+        "attribution": report.attribution.as_strings(),
+        "books_agree": report.agrees,
+        "rows_compared": report.rows_compared,
+        "differences": [one.model_dump(mode="json") for one in report.differences],
+        "data_source": twins["world"]["source"],
+        "world": {
+            "from": as_datetime(int(twins["world"]["now_ms"])).isoformat(timespec="minutes"),
+            "to": as_datetime(control.now_ms()).isoformat(timespec="minutes"),
+        },
+    }
+
+
+async def _scan_until_worth_it(desk: Any, console: Console) -> None:
+    """Look once an hour until an offer passes every check; each refusal says why."""
+    from flows.carry.scan import ScanRequest, scan
+
+    console.rule("scan")
+    for _ in range(MAX_SCANS):
+        found = await scan(ScanRequest())
+        if found.passed:
+            console.print(f"{_when(found.at_ms)}  {found.passed} of {len(found.rows)} offers pass")
+            table = Table(
+                "asset", "protocol", "verdict", "total APR", "funding APR", "net carry APR", "break-even"
+            )
+            for row in found.rows:
+                names = (
+                    "asset",
+                    "protocol",
+                    "verdict",
+                    "total APR",
+                    "funding APR",
+                    "net carry APR",
+                    "break-even",
+                )
+                table.add_row(*[row[name] for name in names])
+            console.print(table)
+            return
+        refused = next((row["why"] for row in found.rows if row["why"]), "no offers")
+        console.print(f"{_when(found.at_ms)}  refused: {refused.split('; ')[0]}")
+        await desk.clock.sleep(HOUR_S)
+    raise OperatorError(f"no offer passed in {MAX_SCANS} hours of scanning; nothing was entered")
+
+
+async def _enter(control: stage.Control, console: Console) -> str:
+    """Enter while the book gives only 60 % of what the first short order asks for."""
+    from flows.carry.enter import EnterRequest, enter
+
+    console.rule("enter")
+    control.fault("hyperliquid", "partial_fill", "exchange:order", args={"fraction": "0.6"})
+    entered = await enter(EnterRequest())
+    for reason in entered.reasons:
+        console.print(f"{entered.status}: {reason}")
+    if entered.status != "OPEN" or entered.position_id is None:
+        raise OperatorError(f"the entry ended {entered.status}: {'; '.join(entered.reasons)}")
+    return entered.position_id
+
+
+async def _watch(desk: Any, control: stage.Control, position_id: str, console: Console) -> None:
+    """The monitor runs until it has closed the position; the next order's answer is lost after it was applied."""
+    from flows.carry.monitor import MonitorRequest, monitor
+
+    console.rule("watch")
+    control.fault("hyperliquid", "drop_answer", "exchange:order")
+    until = desk.clock.now_ms() + int(MAX_HOURS * HOUR_S * 1000)
+    told = asyncio.create_task(_progress(desk, position_id, console))
+    try:
+        result = await monitor(MonitorRequest(position_id=position_id, until_ms=until))
+    finally:
+        told.cancel()
+    for action in result.actions:
+        console.print(f"monitor: {action}")
+    console.print(f"{result.looks} looks; the position is {result.status}")
+
+
+async def _progress(desk: Any, position_id: str, console: Console) -> None:
+    """A line for each simulated day, from what the monitor stored."""
+    shown = ""
+    while True:
+        await asyncio.sleep(0.5)
+        seen = desk.store.snapshots(position_id, since_ms=desk.clock.now_ms() - 2 * 3_600_000)
+        if not seen or _when(seen[-1].at_ms)[:10] == shown:
+            continue
+        last = seen[-1]
+        shown = _when(last.at_ms)[:10]
+        rooms = [
+            "unknown" if value is None else f"{float(value):.1%}"
+            for value in (last.long_liquidation_distance, last.short_liquidation_distance)
+        ]
+        funding = float(last.funding_rate_hourly or 0) * 8760
+        console.print(
+            f"{_when(last.at_ms)}  SOL {float(last.short_price_usd or 0):.2f}  funding {funding:+.1%} a year  "
+            f"room to liquidation: long {rooms[0]}, short {rooms[1]}"
+        )
+
+
+def _tell(report: Any, out_dir: Path, console: Console) -> None:
+    from analytics.carry.report import render_rich
+
+    console.rule("account")
+    console.print(render_rich(report))
+    console.print(f"pictures: {out_dir / 'life.png'}, {out_dir / 'attribution.png'} (also .svg and .html)")
+
+
+def _wait_for_the_operator(console: Console, api_url: str) -> None:
+    console.print(f"the Prefect UI stays up at {api_url.removesuffix('/api')}; press Ctrl-C to stop")
+    try:
+        while True:
+            time.sleep(3600)
+    except KeyboardInterrupt:
+        console.print("stopping")
+
+
+def _insist(summary: dict[str, Any]) -> None:
+    """A demo that did not end as promised must not look like one that did."""
+    unfinished = {k: n for k, n in summary["intents"].items() if k not in ("CONFIRMED", "FAILED")}
+    wrong = [
+        text
+        for bad, text in (
+            (summary["position"]["status"] != "CLOSED", f"the position is {summary['position']['status']}"),
+            (not summary["venues_flat"], "a venue still holds a leg"),
+            (bool(unfinished), f"unfinished intents: {unfinished}"),
+            (not summary["books_agree"], "books and venues disagree"),
+        )
+        if bad
+    ]
+    if wrong:
+        raise OperatorError(f"the demo did not end as it should: {'; '.join(wrong)}")
+
+
+def _when(at_ms: int) -> str:
+    return as_datetime(at_ms).strftime("%Y-%m-%d %H:%M")

@@ -1,0 +1,135 @@
+"""The stage of the demo: twins and Prefect as processes of their own, test keys in files, settings in a TOML."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from evenkeel.errors import OperatorError
+
+ORPHAN_IDLE_S = 600.0
+"""Twins whose demo was killed stay this long without a call, so that `evenkeel recover` can be tried against them."""
+OURS = (
+    "evenkeel.db",
+    "evenkeel.db-wal",
+    "evenkeel.db-shm",
+    "evenkeel.toml",
+    "summary.json",
+    "keys",
+    "prefect",
+)
+
+
+def clear(folder: Path) -> None:
+    """Remove what an earlier demo left in its folder, and nothing else."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in OURS:
+        path = folder / name
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+@contextmanager
+def twins_process(options: list[str]) -> Iterator[dict[str, Any]]:
+    """`evenkeel twins serve` as a child; yields its announcement. It outlives a killed parent for a while (see above)."""
+    command = [sys.executable, "-m", "app.cli", "twins", "serve", *options]
+    command += ["--parent-pid", str(os.getpid()), "--idle-exit-s", str(ORPHAN_IDLE_S)]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    try:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        if not line:
+            _, errors = process.communicate(timeout=10)
+            last = errors.strip().splitlines()[-1:] or ["no reason given"]
+            raise OperatorError(last[0].removeprefix("evenkeel: "))
+        yield json.loads(line)
+    finally:
+        process.terminate()
+        try:
+            process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def write_keys(folder: Path, keys: dict[str, Any]) -> dict[str, Path]:
+    """The funded test keys as files that only their owner reads; the trading side gets the agent's key, not the master's."""
+    secrets = {
+        "hyperliquid": keys["hyperliquid"]["agent_private_key"],
+        "solana": keys["solana"]["private_key"],
+        "asgard": keys["asgard"]["api_key"],
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    folder.chmod(0o700)
+    paths = {}
+    for name, secret in secrets.items():
+        paths[name] = folder / f"{name}.key"
+        paths[name].touch(mode=0o600)
+        paths[name].write_text(secret)
+    return paths
+
+
+def write_settings(
+    folder: Path, announcement: dict[str, Any], strategy: dict[str, Any], prefect_url: str
+) -> Path:
+    """The TOML that demo and command line share while the twins run."""
+    keys = write_keys(folder / "keys", announcement["keys"])
+    root = folder.resolve()
+    sections: dict[str, dict[str, Any]] = {
+        "database": {"url": f"sqlite:///{root / 'evenkeel.db'}"},
+        "clock": {"world_url": announcement["control"]["url"]},
+        "prefect": {"api_url": prefect_url},
+        "hyperliquid": {
+            "url": announcement["hyperliquid"]["url"],
+            "account_address": announcement["keys"]["hyperliquid"]["account_address"],
+            "key_file": str(keys["hyperliquid"].resolve()),
+        },
+        "solana": {"rpc_url": announcement["solana"]["url"], "key_file": str(keys["solana"].resolve())},
+        "asgard": {
+            "url": announcement["asgard"]["url"],
+            "api_key_file": str(keys["asgard"].resolve()),
+            "requests_per_minute": 600,
+        },
+        "strategy": strategy,
+    }
+    lines = ["# Written by `evenkeel demo`: local twins, test money. Not for real venues."]
+    lines += ['log_level = "ERROR"']
+    for name, values in sections.items():
+        lines += ["", f"[{name}]", *(f"{key} = {json.dumps(value)}" for key, value in values.items())]
+    path = folder / "evenkeel.toml"
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+class Control:
+    """The twins' control endpoint."""
+
+    def __init__(self, url: str) -> None:
+        self._http = httpx.Client(base_url=url, timeout=30, trust_env=False)
+
+    def fault(self, venue: str, kind: str, call: str, **more: Any) -> None:
+        """Plan a fault."""
+        self._http.post(
+            "/control/faults", json={"venue": venue, "kind": kind, "call": call, **more}
+        ).raise_for_status()
+
+    def ledger(self) -> dict[str, Any]:
+        """What the twins' own books say."""
+        return dict(self._http.get("/control/ledger").raise_for_status().json())
+
+    def now_ms(self) -> int:
+        """World time."""
+        return int(self._http.get("/control/clock").raise_for_status().json()["world_ms"])

@@ -1,0 +1,173 @@
+"""Whether the accounts can trade: mode, agent, keys, money, margin, and what else they hold."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from app.doctor.frame import Patient, Verdict, check, fail, ok, warn
+from evenkeel.clock import as_datetime
+from evenkeel.errors import OperatorError
+from evenkeel.types import VenueName
+from tasks.carry.mark import COIN
+from venues.asgard.mints import TOKENS
+from venues.solana.rules.token import token_state
+
+GROUP = "accounts"
+DAY_MS = 86_400_000
+AGENT_WARNING_DAYS = 14
+MARGIN_WARNING = Decimal("0.5")
+"""Share of the account value that the maintenance margin may take."""
+CLOSING_LAMPORTS = 5_000_000
+"""Below this not even the close of a position can be paid for."""
+
+
+@check(GROUP, "keys")
+async def keys(patient: Patient) -> Verdict:
+    """Both keys open, apart from each other, the agent's and not the account's own, and read by nobody else."""
+    if (why := patient.problems.get("venues")) is not None:
+        return fail(why, "mend what the line says, then run `evenkeel doctor` again")
+    warnings = patient.venues.warnings
+    if warnings:
+        return warn("; ".join(warnings), "make it so that a thief of this host could not withdraw")
+    venues = patient.venues
+    return ok(f"Hyperliquid account {venues.short.address}, Solana wallet {venues.long.wallet}")
+
+
+@check(GROUP, "account mode")
+async def mode(patient: Patient) -> Verdict:
+    """In any other mode the perpetuals balance is not the account, and margin is read wrongly."""
+    try:
+        return ok(f"mode {await patient.venues.short.account_mode()}")
+    except OperatorError as wrong:
+        return fail(str(wrong), "set the mode with the account's own key; no agent can")
+
+
+@check(GROUP, "agent")
+async def agent(patient: Patient) -> Verdict:
+    short = patient.venues.short
+    try:
+        await short.check_agent()
+    except OperatorError as wrong:
+        return fail(str(wrong), "approve an agent with the account's own key, and set its key on this host")
+    ours = short.signer_address
+    if ours == short.address:
+        return warn("the account's own key trades", "approve an agent: its key can trade and cannot withdraw")
+    for one in await short.client.extra_agents(short.address):
+        if one.address.lower() == ours and one.valid_until is not None:
+            left = (one.valid_until - patient.clock.now_ms()) / DAY_MS
+            detail = f"agent {ours} is valid until {as_datetime(one.valid_until):%Y-%m-%d} ({left:.0f} days)"
+            if left < AGENT_WARNING_DAYS:
+                return warn(detail, "approve it anew before it expires: an exit needs it too")
+            return ok(detail)
+    return ok(f"agent {ours} is approved")
+
+
+@check(GROUP, "USDC on Hyperliquid")
+async def margin_money(patient: Patient) -> Verdict:
+    account = await patient.venues.short.account()
+    return _enough(patient, account.free_margin_usd, "free margin on Hyperliquid", "deposit USDC there")
+
+
+@check(GROUP, "USDC in the wallet")
+async def wallet_money(patient: Patient) -> Verdict:
+    wallet = await patient.venues.long.wallet_balances()
+    address = patient.venues.long.wallet
+    return _enough(patient, wallet.usdc, "USDC in the Solana wallet", f"send USDC to {address}")
+
+
+def _enough(patient: Patient, have: Decimal, what: str, how: str) -> Verdict:
+    """Enough for the collateral of the smallest position that may be opened."""
+    settings = patient.settings
+    least = settings.limits.min_position_usd / settings.strategy.leverage
+    live = patient.ledger is not None and bool(patient.ledger.open_legs())
+    detail = f"{have:.2f} USD {what}; the smallest position needs {least:.2f}"
+    if have >= least:
+        return ok(detail)
+    return warn(detail, f"{how} before the next entry") if live else fail(detail, how)
+
+
+@check(GROUP, "SOL for fees")
+async def gas(patient: Patient) -> Verdict:
+    wallet, limit = await patient.venues.long.wallet_balances(), patient.settings.limits.min_gas_lamports
+    detail = f"{wallet.sol:.4f} SOL in the wallet, {Decimal(limit) / 10**9:.4f} are kept for fees and rent"
+    advice = f"send SOL to {patient.venues.long.wallet}"
+    if wallet.sol_lamports < CLOSING_LAMPORTS:
+        return fail(detail, f"{advice}: not even a closing could be paid for")
+    return ok(detail) if wallet.sol_lamports >= limit else fail(detail, f"{advice}: entries are refused")
+
+
+@check(GROUP, "margin on Hyperliquid")
+async def margin(patient: Patient) -> Verdict:
+    account = await patient.venues.short.account()
+    if not account.total_notional_usd or account.maintenance_usd is None:
+        return ok("no position needs margin")
+    share = account.maintenance_usd / max(account.account_value_usd, Decimal("0.01"))
+    detail = f"the maintenance margin takes {share:.0%} of the account's {account.account_value_usd:.2f} USD"
+    if share > MARGIN_WARNING:
+        return fail(detail, "deposit USDC on Hyperliquid, or `evenkeel rebalance`")
+    return ok(detail)
+
+
+@check(GROUP, "foreign positions")
+async def foreign(patient: Patient) -> Verdict:
+    """Positions on our accounts that the books do not have. They are never touched, but share margin and wallet."""
+    venues = patient.venues
+    legs = patient.ledger.open_legs() if patient.ledger is not None else []
+    mine = {(leg.venue, leg.ref) for leg in legs}
+    known = [(int(leg.protocol or 0), leg.ref) for leg in legs if leg.venue is VenueName.ASGARD]
+    views = [*await venues.short.legs(), *await venues.long.legs(known_pdas=known)]
+    strangers = [view for view in views if (view.venue, view.ref) not in mine]
+    told = [f"{one.venue.value} {one.side.value} {one.qty:f} {one.asset}" for one in strangers]
+    told += [f"asgard {pda}: {why}" for pda, why in venues.long.strange.items()]
+    if not told:
+        return ok("the accounts hold what the books hold")
+    advice = (
+        "use accounts that serve evenkeel alone; close or move these by hand, evenkeel never touches them"
+    )
+    if any(one.ref == COIN for one in strangers):
+        return fail(
+            f"not in the books: {', '.join(told)}", f"{advice}. One account nets SOL: no entry is possible"
+        )
+    return warn(f"not in the books: {', '.join(told)}", advice)
+
+
+@check(GROUP, "token approvals")
+async def approvals(patient: Patient) -> Verdict:
+    """Nobody else may spend from, or close, a token account of the wallet."""
+    long = patient.venues.long
+    delegated, closable, count = list[str](), list[str](), 0
+    for token in TOKENS.values():
+        for address, account in await long.rpc.get_token_accounts(long.wallet, token.mint):
+            count += 1
+            state = token_state(account)
+            if state is None:
+                continue
+            if state.delegate is not None:
+                delegated.append(f"{token.symbol} account {address} has a delegate, {state.delegate}")
+            if state.close_authority is not None and str(state.close_authority) != long.wallet:
+                closable.append(f"{token.symbol} account {address} can be closed by {state.close_authority}")
+    if not delegated and not closable:
+        return ok(f"{count} token accounts, no delegate, no foreign close authority")
+    advice = []
+    if delegated:
+        advice.append("revoke it with the wallet's key (`spl-token revoke ACCOUNT`)")
+    if closable:
+        advice.append(
+            "only that key can give the right up (`spl-token authorize ACCOUNT close --disable`): else move to a new wallet"
+        )
+    return fail("; ".join(delegated + closable), f"{'; '.join(advice)}; and find out who asked for it")
+
+
+@check(GROUP, "positions belong to these accounts")
+async def owners(patient: Patient) -> Verdict:
+    """The keys are those of the accounts that the live positions were opened with."""
+    ours = {"hyperliquid": patient.venues.short.address, "solana": patient.venues.long.wallet}
+    live = [one for one in patient.store.positions() if one.closed_ms is None]
+    for position in live:
+        for name, address in position.facts.get("accounts", {}).items():
+            if ours.get(name) != address:
+                return fail(
+                    f"{position.position_id} was opened by {name} {address}, the settings are those of {ours.get(name)}",
+                    "use the key and the account that opened it",
+                )
+    return ok(f"{len(live)} live positions")

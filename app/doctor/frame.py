@@ -1,0 +1,91 @@
+"""What a check is: a function that looks at one thing and says how it is and what to do. None of them sends anything."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from evenkeel.clock import Clock
+from evenkeel.settings.settings import Settings
+from evenkeel.types import Frozen
+from state.store import Store
+from tasks.carry.connect import Venues
+
+
+class Health(StrEnum):
+    OK = "ok"
+    WARN = "warn"
+    FAIL = "fail"
+
+
+class Verdict(Frozen):
+    """How one thing is. `advice` says what to do; it is empty only where nothing is to be done."""
+
+    health: Health
+    detail: str
+    advice: str = ""
+
+
+def ok(detail: str) -> Verdict:
+    return Verdict(health=Health.OK, detail=detail)
+
+
+def warn(detail: str, advice: str) -> Verdict:
+    return Verdict(health=Health.WARN, detail=detail, advice=advice)
+
+
+def fail(detail: str, advice: str) -> Verdict:
+    return Verdict(health=Health.FAIL, detail=detail, advice=advice)
+
+
+class Missing(Exception):
+    """A check needs something that could not be opened; that it is missing has a line of its own."""
+
+
+@dataclass
+class Patient:
+    """What is looked at. What could not be opened is None, and `problems` says why."""
+
+    settings: Settings
+    clock: Clock
+    opened: Venues | None = None
+    ledger: Store | None = None
+    problems: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def venues(self) -> Venues:
+        if self.opened is None:
+            raise Missing("the venues could not be opened")
+        return self.opened
+
+    @property
+    def store(self) -> Store:
+        if self.ledger is None:
+            raise Missing("the ledger could not be opened")
+        return self.ledger
+
+
+Look = Callable[[Patient], Awaitable[Verdict]]
+
+
+@dataclass(frozen=True)
+class Check:
+    """A named look. `group` is the heading it stands under."""
+
+    group: str
+    name: str
+    look: Look
+
+
+CHECKS: list[Check] = []
+
+
+def check(group: str, name: str) -> Callable[[Look], Look]:
+    """Make a coroutine function known as a check."""
+
+    def known(look: Look) -> Look:
+        CHECKS.append(Check(group=group, name=name, look=look))
+        return look
+
+    return known

@@ -1,0 +1,181 @@
+"""Whether the ledger can be trusted and is clean: schema, writing, durability, space, and what earlier runs left."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from sqlalchemy import text
+
+from app.doctor.frame import Patient, Verdict, check, fail, ok, warn
+from state.engine import head_revision, make_engine, parse_url
+from state.watch_models import Severity
+from tasks.carry.books.recovery import compare_legs, interrupted_positions
+from tasks.desk import Desk, holder_is_gone
+
+T = TypeVar("T")
+GROUP = "ledger"
+LOCK_PATIENCE_S = 2.0
+WARN_FREE_BYTES, FAIL_FREE_BYTES = 2 * 10**9, 200 * 10**6
+
+
+async def _apart(work: Callable[[], T]) -> T:
+    """The ledger is synchronous: a locked one must not hold up the other checks."""
+    return await asyncio.to_thread(work)
+
+
+@check(GROUP, "schema")
+async def schema(patient: Patient) -> Verdict:
+    if (why := patient.problems.get("ledger")) is not None:
+        advice = (
+            "run `evenkeel db upgrade`" if "db upgrade" in why else "check database.url and who else uses it"
+        )
+        return fail(why, advice)
+    assert patient.ledger is not None
+    return ok(f"schema {head_revision()}")
+
+
+@check(GROUP, "writable")
+async def writable(patient: Patient) -> Verdict:
+    """A writer's transaction is begun and given up. Nothing is written."""
+    url = parse_url(patient.settings.database.url)
+    if url.drivername.startswith("sqlite"):
+        path = Path(str(url.database))
+        if not path.is_file():
+            return fail(f"{path} does not exist", "run `evenkeel db upgrade`")
+        return await _apart(lambda: _try_sqlite(path))
+    return await _apart(lambda: _try_postgres(patient.settings.database.url))
+
+
+def _try_sqlite(path: Path) -> Verdict:
+    connection = sqlite3.connect(path, timeout=LOCK_PATIENCE_S, isolation_level=None)
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute("ROLLBACK")
+        mode = connection.execute("PRAGMA journal_mode").fetchone()[0]
+    except sqlite3.Error as error:
+        advice = (
+            "another process holds it for long: stop that process, or look for a backup tool that locks it"
+            if "locked" in str(error)
+            else "check the rights and the file system of the folder"
+        )
+        return fail(f"{path} cannot be written: {error}", advice)
+    finally:
+        connection.close()
+    if str(mode).lower() != "wal":
+        return fail(
+            f"journal mode is {mode}, not WAL",
+            "put the ledger on a local file system, not on a network share",
+        )
+    return ok("writable, WAL, synchronous FULL")
+
+
+def _try_postgres(url_text: str) -> Verdict:
+    engine = make_engine(parse_url(url_text))
+    try:
+        with engine.connect() as connection:
+            read_only = connection.execute(text("SHOW transaction_read_only")).scalar_one()
+            durable = connection.execute(text("SHOW synchronous_commit")).scalar_one()
+    finally:
+        engine.dispose()
+    if read_only != "off":
+        return fail("the server is read-only (a standby?)", "point database.url at the primary")
+    if durable == "off":
+        return fail(
+            "synchronous_commit is off: a key could be lost after it was sent",
+            "set synchronous_commit = on for this database",
+        )
+    return ok("writable, commits are durable")
+
+
+@check(GROUP, "disk space")
+async def space(patient: Patient) -> Verdict:
+    url = parse_url(patient.settings.database.url)
+    folder = Path(str(url.database)).resolve().parent if url.drivername.startswith("sqlite") else Path.cwd()
+    while not folder.exists():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free
+    detail = f"{free / 10**9:.1f} GB free in {folder}"
+    if free < FAIL_FREE_BYTES:
+        return fail(
+            detail, "free some space: nothing can be stored before it is sent, so nothing can be sent"
+        )
+    return warn(detail, "free some space") if free < WARN_FREE_BYTES else ok(detail)
+
+
+@check(GROUP, "leases")
+async def leases(patient: Patient) -> Verdict:
+    """A lease of a dead process is taken over at once on its own host, and after it has run out elsewhere."""
+    store, now_ms = patient.store, patient.clock.now_ms()
+    held = [one for one in await _apart(store.leases) if one.owner and one.expires_ms > now_ms]
+    dead = [one.name for one in held if holder_is_gone(str(one.owner))]
+    if dead:
+        return warn(
+            f"held by a process that is gone: {', '.join(dead)}",
+            "run `evenkeel recover`: it takes them over and goes on",
+        )
+    return ok(f"{len(held)} held" + (f" ({', '.join(one.name for one in held)})" if held else ""))
+
+
+@check(GROUP, "unfinished work")
+async def unfinished(patient: Patient) -> Verdict:
+    def read() -> tuple[list[str], list[str]]:
+        intents = [one.intent_id for one in patient.store.unfinished_intents()]
+        return intents, [
+            f"{one.position_id} is {one.status}" for one in interrupted_positions(_desk(patient))
+        ]
+
+    intents, positions = await _apart(read)
+    if intents or positions:
+        return warn(
+            "; ".join([*positions, *(f"intent {one} is unfinished" for one in intents)]),
+            "run `evenkeel recover` before anything else",
+        )
+    return ok("no intent and no position is half-way")
+
+
+@check(GROUP, "legs are owned")
+async def owned(patient: Patient) -> Verdict:
+    """Our rows against what both venues hold now."""
+    found = await compare_legs(_desk(patient))
+    if found.unreadable:
+        told = "; ".join(f"{venue}: {why}" for venue, why in found.unreadable.items())
+        return fail(f"cannot be compared: {told}", "see the checks of that venue")
+    if found.unowned:
+        return fail(
+            "; ".join(str(one) for one in found.unowned),
+            "run `evenkeel reconcile`; what it cannot explain, close by hand on the venue",
+        )
+    return ok("books and venues hold the same legs")
+
+
+def _desk(patient: Patient) -> Desk:
+    venues = patient.venues
+    return Desk(patient.settings, patient.clock, patient.store, venues.long, venues.short)
+
+
+@check(GROUP, "pauses")
+async def pauses(patient: Patient) -> Verdict:
+    found = await _apart(patient.store.active_pauses)
+    if found:
+        return warn(
+            "; ".join(f"{one.scope}: {one.reason}" for one in found),
+            "entries are refused until `evenkeel resume`, or until the pause ends",
+        )
+    return ok("nothing is paused")
+
+
+@check(GROUP, "alerts")
+async def alerts(patient: Patient) -> Verdict:
+    found = [one for one in await _apart(lambda: patient.store.alerts(open_only=True))]
+    critical = [one for one in found if one.severity is Severity.CRITICAL]
+    if critical:
+        return warn(
+            "; ".join(f"{one.kind}: {one.text}" for one in critical),
+            "see `evenkeel status` and docs/runbook.md",
+        )
+    return ok(f"{len(found)} open, none critical")

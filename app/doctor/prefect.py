@@ -1,0 +1,88 @@
+"""Whether Prefect is there in the version we are pinned to, and can never start a server of its own by accident."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from importlib.metadata import PackageNotFoundError, requires, version
+from pathlib import Path
+
+import httpx
+
+from app.doctor.frame import Patient, Verdict, check, fail, ok, warn
+from app.prefect_server import assumed
+
+GROUP = "prefect"
+EPHEMERAL = "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE"
+
+
+def pinned() -> str | None:
+    """The version that this program is written for."""
+    try:
+        wanted = requires("evenkeel") or []
+    except PackageNotFoundError:
+        return None
+    for one in wanted:
+        name, _, pin = one.partition("==")
+        if name.strip() == "prefect":
+            return pin.partition(";")[0].strip()
+    return None
+
+
+def _profile() -> dict[str, str]:
+    """The settings of Prefect's active profile, as `prefect config set` writes them; nothing where there is none."""
+    home = Path(os.environ.get("PREFECT_HOME", "~/.prefect")).expanduser()
+    try:
+        told = tomllib.loads(
+            Path(os.environ.get("PREFECT_PROFILES_PATH", home / "profiles.toml")).expanduser().read_text()
+        )
+        active = os.environ.get("PREFECT_PROFILE") or told.get("active", "")
+        return dict(told.get("profiles", {}).get(active, {}))
+    except (OSError, ValueError):
+        return {}
+
+
+@check(GROUP, "server")
+async def server(patient: Patient) -> Verdict:
+    url = patient.settings.prefect.api_url or os.environ.get("PREFECT_API_URL", "")
+    if not url:
+        return warn(
+            "no Prefect server is set: flows run bare, without schedules and without the UI",
+            "start one (docs/runbook.md) and set prefect.api_url",
+        )
+    try:
+        async with httpx.AsyncClient(timeout=5, trust_env=False) as http:
+            healthy = (await http.get(f"{url}/health")).status_code == 200
+            theirs = str((await http.get(f"{url}/admin/version")).json()) if healthy else ""
+    except (httpx.HTTPError, ValueError) as error:
+        return fail(
+            f"{url} does not answer ({type(error).__name__})",
+            "start the Prefect server; exits and `evenkeel flatten --all` work without it, schedules do not",
+        )
+    if not healthy:
+        return fail(f"{url} is not healthy", "look at the server's log")
+    pin = pinned()
+    if pin is not None and theirs != pin:
+        return fail(
+            f"the server is {theirs}, this program is pinned to {pin}",
+            f"install prefect=={pin} for the server",
+        )
+    return ok(f"{url} answers, version {theirs}")
+
+
+@check(GROUP, "client")
+async def client(patient: Patient) -> Verdict:
+    """The installed version, and that a flow without a server fails instead of starting one of its own. What counts is
+    what other processes of this user find, not what this command set for itself.
+    """
+    pin, installed = pinned(), version("prefect")
+    if pin is not None and installed != pin:
+        return fail(f"prefect {installed} is installed, {pin} is pinned", "install from requirements.lock")
+    said = _profile().get(EPHEMERAL, "") if EPHEMERAL in assumed else os.environ.get(EPHEMERAL, "")
+    if str(said).lower() not in ("false", "0"):
+        return warn(
+            f"{EPHEMERAL} is not false here: a flow that finds no server starts one of its own",
+            f"set {EPHEMERAL}=false wherever flows run: `prefect config set {EPHEMERAL}=false`, or in the environment of "
+            "the worker and of `python -m flows.serve`",
+        )
+    return ok(f"prefect {installed}, no ephemeral server")

@@ -1,5 +1,0 @@
-"""What `evenkeel doctor` looks at, one function a check. Importing this package makes all of them known."""
-
-from evenkeel.checks import accounts, chain, clocks, hosts, ledger, prefect
-
-__all__ = ["accounts", "chain", "clocks", "hosts", "ledger", "prefect"]

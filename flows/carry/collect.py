@@ -1,0 +1,15 @@
+"""Every hour, bring the venues' ledgers into ours: funding payments, fills, rates and prices."""
+
+from __future__ import annotations
+
+from prefect import flow
+
+from flows.running import desk_for_run
+from tasks.carry.books.collect import Collected, collect_everything
+
+
+@flow(name="collect", flow_run_name="collect")
+async def collect() -> Collected:
+    """Collect once; running it twice adds nothing."""
+    async with desk_for_run() as desk:
+        return await collect_everything(desk)

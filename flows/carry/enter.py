@@ -1,0 +1,228 @@
+"""Open a delta-neutral position: long SOL (or staked SOL) on margin, short SOL-PERP, or leave everything as it was.
+
+Read `enter_position` for the trade. Each step is a task in `tasks/`; whatever a crash interrupts is taken up again by
+`complete_entry`, which is the same code that ran the first time.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from prefect import flow
+from pydantic import BaseModel, Field
+
+from evenkeel.errors import LostRace, Retryable
+from evenkeel.legs import PositionStatus
+from evenkeel.types import Frozen
+from flows.handover import watch_from_here
+from flows.running import desk_for_run
+from state.carry.models import Position
+from state.models import Fence
+from strategy.carry.entry import Verdict
+from strategy.carry.preflight import Preflight
+from strategy.decisions import Urgency
+from tasks.carry.books.reconcile import unsettled_books
+from tasks.carry.closing.close_out import close_out
+from tasks.carry.closing.rebalancing import level_short
+from tasks.carry.entering import choose as choosing
+from tasks.carry.entering import entry
+from tasks.carry.entering.preflight import run_preflight
+from tasks.carry.market import read_market
+from tasks.carry.watching import guards
+from tasks.desk import Desk
+
+log = logging.getLogger("evenkeel.enter")
+RESUME_MARGIN_S = 60
+"""Beyond the naked limit, for which an entry goes on by itself before it leaves the rest to recovery."""
+HALFWAY = (PositionStatus.OPENING, PositionStatus.UNWINDING)
+NEW_ENTRY = "a new entry"
+"""One entry is decided at a time: two would each find both accounts free, and share one short between them."""
+
+
+class EnterRequest(BaseModel):
+    """What to enter. Everything left empty is the strategy's choice."""
+
+    asset: str | None = Field(default=None, description="SOL, jitoSOL, jupSOL or INF; empty: the best now")
+    protocol: int | None = Field(
+        default=None, description="0 Marginfi, 1 Kamino, 2 Solend; empty: the best now"
+    )
+    leverage: str | None = Field(
+        default=None, description="whole number from 2 to 4; empty: strategy.leverage"
+    )
+    size_usd: str | None = Field(default=None, description="notional of one leg in USD; empty: by deployment")
+    dry_run: bool = Field(default=False, description="decide and check, but send nothing")
+
+
+class EnterResult(Frozen):
+    """`status` is the position's, or `refused` when nothing was sent; `reasons` say why."""
+
+    status: str
+    position_id: str | None = None
+    reasons: tuple[str, ...] = ()
+
+
+async def enter_position(desk: Desk, request: EnterRequest) -> EnterResult:
+    """The whole entry. Nothing is sent before every check has passed; nothing is left half-open at the end."""
+    wish = _wish(request)
+    choosing.check_wish(desk, wish)
+
+    if (unfinished := _unfinished(desk)) is not None:
+        return _refused(unfinished)
+    if paused := await guards.refuse_entry(desk):
+        return _refused(*paused)
+    if unsettled := await unsettled_books(desk):
+        return _refused(*unsettled)
+
+    try:
+        async with desk.alone("entry", NEW_ENTRY) as only_one:
+            market = await read_market(desk)
+            if tripped := await guards.refuse_market(desk, market):
+                return _refused(*tripped)
+            plan = await choosing.choose(desk, market, wish)
+            if isinstance(plan, choosing.Declined):
+                return _refused(*plan.reasons)
+
+            preflight: Preflight = await run_preflight(desk, plan)
+            if not preflight.ok:
+                return _refused(*preflight.reasons)
+            if request.dry_run:
+                return _refused(f"dry run: would enter {plan.asset}, {plan.size.position_usd} USD a leg")
+
+            position = await choosing.write_down(desk, plan, only_one)
+    except LostRace as busy:
+        return _refused(f"another entry is being decided right now: {busy}")
+    return await _see_through(desk, position.position_id)
+
+
+async def _see_through(desk: Desk, position_id: str) -> EnterResult:
+    """The entry taken up again and again while a venue or the ledger cannot tell: no naked leg is left to somebody else
+    before its time is long up. A person is told meanwhile, and whoever recovers goes on after us.
+    """
+    deadline_ms = desk.clock.now_ms() + (desk.settings.limits.max_naked_s + RESUME_MARGIN_S) * 1000
+    result = EnterResult(status=PositionStatus.OPENING, position_id=position_id)
+    resumed = False
+    while True:
+        try:
+            result = await _take_up(desk, position_id, resumed=resumed)
+        except LostRace as busy:
+            return result.model_copy(update={"reasons": (*result.reasons, str(busy))})
+        except Retryable as hiccup:
+            log.warning("%s is not finished: %s", position_id, hiccup)
+            result = result.model_copy(update={"reasons": (str(hiccup),)})
+        if result.status not in HALFWAY or desk.clock.now_ms() >= deadline_ms:
+            return result
+        resumed = True
+        await desk.clock.sleep(2.0)
+
+
+async def _take_up(desk: Desk, position_id: str, *, resumed: bool) -> EnterResult:
+    """Go on from where the position stands: an entry, or an unwinding that a leg resisted."""
+    position = desk.store.position(position_id)
+    if position.status is PositionStatus.OPENING:
+        return await complete_entry(desk, position_id, resumed=resumed)
+    if position.status is not PositionStatus.UNWINDING:
+        return EnterResult(
+            status=position.status, position_id=position_id, reasons=(position.close_reason or "",)
+        )
+    async with desk.sole_writer(position_id) as fence:
+        return await _unwind(desk, position_id, position.close_reason or "interrupted", fence)
+
+
+async def complete_entry(desk: Desk, position_id: str, *, resumed: bool = False) -> EnterResult:
+    """From the written plan to an open position: the long first, then a short that matches what the long really got.
+
+    Safe to call again after any crash (`resumed`, which opens no long that was not sent yet). Ends OPEN, or unwound, or
+    with nothing ever held; OPENING only while a venue cannot tell, and then recovery takes it up.
+    """
+    async with desk.sole_writer(position_id) as fence:
+        position = desk.store.position(position_id)
+        if position.status is not PositionStatus.OPENING:
+            raise LostRace(
+                f"{position_id} is {position.status}: its entry is already being finished elsewhere"
+            )
+
+        if (unready := await entry.set_short_leverage(desk, position)) is not None:
+            await entry.abandon(desk, position, unready, fence)
+            return EnterResult(status="FAILED", position_id=position_id, reasons=(unready,))
+
+        if not resumed and (paused := guards.halted(desk)):  # since the entry was decided
+            await entry.abandon(desk, position, paused[0], fence)
+            return EnterResult(status="FAILED", position_id=position_id, reasons=paused)
+        long = await entry.open_long(desk, position, fence, resumed=resumed)
+        if long.unknown:
+            return _left_open(desk, position_id, long.reason)
+        if not long.held:
+            await entry.abandon(desk, position, long.reason, fence)
+            return EnterResult(status="FAILED", position_id=position_id, reasons=(long.reason,))
+
+        hedge = await _hedged(desk, position, fence)
+        if not hedge.complete:
+            return await _unwind(desk, position_id, hedge.reason, fence)
+
+        try:
+            validation = await entry.validate(desk, position)
+            if validation.verdict is Verdict.UNRESOLVED:
+                return _left_open(desk, position_id, validation.reason)
+            if validation.verdict is Verdict.REBALANCE:
+                await level_short(desk, position, validation.reason, fence)
+            elif validation.verdict is Verdict.UNWIND:
+                return await _unwind(desk, position_id, validation.reason, fence)
+            await entry.remember_entry_distances(desk, position, fence)
+        except Retryable as hiccup:  # both legs are held: nothing is lost by finishing later
+            return _left_open(desk, position_id, str(hiccup))
+        await entry.mark_open(desk, position, validation.reason, fence)
+        return EnterResult(status="OPEN", position_id=position_id, reasons=(validation.reason,))
+
+
+async def _hedged(desk: Desk, position: Position, fence: Fence) -> entry.Hedge:
+    """The short, tried on through hiccups of the ledger; when its time is up the answer is to unwind, never an error that
+    would leave the long alone.
+    """
+    limits = desk.settings.limits
+    deadline_ms = desk.clock.now_ms() + (limits.max_naked_s - limits.naked_reserve_s) * 1000
+    while True:
+        try:
+            return await entry.hedge(desk, position, fence)
+        except Retryable as hiccup:
+            if desk.clock.now_ms() >= deadline_ms:
+                return entry.Hedge(complete=False, reason=str(hiccup))
+            log.warning("%s is not hedged yet: %s", position.position_id, hiccup)
+        await desk.clock.sleep(1.0)
+
+
+def _left_open(desk: Desk, position_id: str, why: str) -> EnterResult:
+    """The entry waits for a venue, and a person is told: recovery and the monitor go on with it."""
+    entry.alarm_unresolved(desk, position_id, why)
+    return EnterResult(status="OPENING", position_id=position_id, reasons=(why,))
+
+
+async def _unwind(desk: Desk, position_id: str, why: str, fence: Fence) -> EnterResult:
+    """Close whatever was opened, at once."""
+    reason = why if why.startswith("unwound: ") else f"unwound: {why}"
+    result = await close_out(desk, position_id, reason, Urgency.EMERGENCY, fence)
+    return EnterResult(status=result.status, position_id=position_id, reasons=(why, *result.reasons))
+
+
+def _unfinished(desk: Desk) -> str | None:
+    """Work that an earlier run left unfinished comes first."""
+    waiting = desk.store.unfinished_intents()
+    if waiting:
+        return f"{len(waiting)} intents are unfinished (first: {waiting[0].intent_id}): run `evenkeel recover` first"
+    return None
+
+
+def _wish(request: EnterRequest) -> choosing.Wish:
+    return choosing.Wish(**request.model_dump(exclude={"dry_run"}))
+
+
+def _refused(*reasons: str) -> EnterResult:
+    return EnterResult(status="refused", reasons=reasons)
+
+
+@flow(name="enter", flow_run_name="enter-{request.asset}-{request.size_usd}")
+async def enter(request: EnterRequest) -> EnterResult:
+    """Open one position. Refusals are answers, not failures: nothing was sent."""
+    async with desk_for_run() as desk:
+        result = await enter_position(desk, request)
+        await watch_from_here(desk.store, [result.position_id or ""], "entered")
+        return result

@@ -1,0 +1,132 @@
+"""The kill switch: close everything with the fewest dependencies. It knows nothing of Prefect, and asks nobody for leave.
+
+Not a Prefect flow on purpose: it has to work while that server is down, and importing it alone takes a second.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from evenkeel.errors import Bug, EvenkeelError, LostRace, OperatorError, Retryable, VenueRefused
+from evenkeel.settings.settings import Settings
+from evenkeel.types import Frozen
+from strategy.decisions import Urgency
+from tasks.carry.books.recovery import Comparison, compare_legs
+from tasks.carry.closing.close_out import ENDED, close_out
+from tasks.carry.closing.last_resort import PASS_S, REOPEN_S
+from tasks.carry.mark import LIVE
+from tasks.desk import Desk, LedgerFault, open_desk_to_close
+
+log = logging.getLogger("evenkeel.flatten")
+REASON = "kill switch"
+WITHIN_S = 600.0
+YIELD_S = 5.0
+"""What another worker that holds a position gets to let go of it; then it is taken over, and its fence stops it."""
+
+
+LOOKS = 3
+"""At the venues, where they do not agree with the books at the end: one of their servers may lag."""
+
+
+class Flattened(Frozen):
+    """`flat`: our accounts hold nothing, by the ledger and by the venues. `left` says what they do, and why."""
+
+    flat: bool
+    positions: dict[str, str]
+    left: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+async def flatten(settings: Settings, reason: str, within_s: float = WITHIN_S) -> Flattened:
+    """The whole kill switch. A key that cannot be opened keeps only its own leg open, and is tried again and again.
+
+    Raises LedgerFault where the ledger cannot be used at all; `tasks.carry.closing.last_resort` closes without one.
+    """
+    deadline_ms: int | None = None
+    while True:
+        async with open_desk_to_close(settings) as desk:
+            deadline_ms = deadline_ms or desk.clock.now_ms() + int(within_s * 1000)
+            left_s = max((deadline_ms - desk.clock.now_ms()) / 1000, 0.0)
+            done = await flatten_everything(desk, reason, min(left_s, PASS_S) if desk.unopened else left_s)
+            if done.flat or not desk.unopened or desk.clock.now_ms() >= deadline_ms:
+                return done
+            await desk.clock.sleep(REOPEN_S)
+
+
+async def flatten_everything(desk: Desk, reason: str, within_s: float = WITHIN_S) -> Flattened:
+    """Pause everything, then close both legs of every position at once, again and again until nothing is left.
+
+    Raises LedgerFault where the ledger cannot be used at all.
+    """
+    await desk.clock.refresh()
+    deadline_ms = desk.clock.now_ms() + int(within_s * 1000)
+    try:
+        desk.store.pause("all", f"{REASON}: {reason}")
+        found = [one.position_id for one in desk.store.positions(LIVE)]
+    except EvenkeelError as fault:
+        raise LedgerFault(str(fault)) from fault
+    ends: dict[str, str] = {}
+    while True:
+        waiting = [one for one in found if ends.get(one) not in ENDED]
+        told = await asyncio.gather(*(_close(desk, one, reason) for one in waiting))
+        ends |= dict(zip(waiting, told, strict=True))
+        if all(ends.get(one) in ENDED for one in found) or desk.clock.now_ms() >= deadline_ms:
+            break
+        await desk.clock.sleep(2.0)
+    left = [f"{one}: {ends[one]}" for one in found if ends[one] not in ENDED]
+    left += [f"{venue.value} has no key: {why}" for venue, why in desk.unopened.items() if left]
+    held, notes = await _held(desk)
+    return Flattened(flat=not left and not held, positions=ends, left=(*left, *held), notes=notes)
+
+
+async def _held(desk: Desk) -> tuple[list[str], tuple[str, ...]]:
+    """What the venues show on our accounts after all, or why they cannot be asked; and where only the books have more."""
+    for look in range(LOOKS):
+        try:
+            compared: Comparison = await compare_legs(desk)
+        except EvenkeelError as fault:
+            return [f"books and venues could not be compared: {fault}"], ()
+        if not compared.unowned:
+            break
+        if look + 1 < LOOKS:
+            await desk.clock.sleep(2.0)
+    held = [f"{venue} cannot be asked what it holds: {why}" for venue, why in compared.unreadable.items()]
+    held += [
+        f"{one.key}: the venue holds {one.venue}, our books {one.books or 'nothing'}: not touched, close it by hand"
+        for one in compared.unowned
+        if one.venue
+    ]
+    held += [f"asgard {pda}: {why}: not touched, close it by hand" for pda, why in desk.long.strange.items()]
+    notes = [
+        f"{one.key}: the venue holds nothing, our books {one.books}"
+        for one in compared.unowned
+        if not one.venue
+    ]
+    return held, tuple(notes)
+
+
+async def _close(desk: Desk, position_id: str, reason: str) -> str:
+    """One try at one position; its status, or why it could not be tried."""
+    why = f"{REASON}: {reason}"
+    try:
+        await _let_go(desk, position_id)
+        async with desk.sole_writer(position_id, seize=True) as fence:
+            done = await close_out(desk, position_id, why, Urgency.EMERGENCY, fence, together=True)
+        if done.status not in ENDED:
+            return f"{done.status}: {'; '.join(done.reasons)}"
+        return done.status
+    except (LostRace, Retryable, VenueRefused, OperatorError) as hiccup:
+        log.warning("%s: %s", position_id, hiccup)
+        return f"not closed yet: {hiccup}"
+    except Exception as bug:
+        # Of one position: the others are closed all the same, and so is it at the next try.
+        log.warning("%s: a bug: %r", position_id, bug)
+        return f"not closed yet, a bug: {bug if isinstance(bug, Bug) else type(bug).__name__}"
+
+
+async def _let_go(desk: Desk, position_id: str) -> None:
+    """A moment for another worker to finish what it is writing."""
+    until_ms = desk.clock.now_ms() + int(YIELD_S * 1000)
+    while desk.held_elsewhere(position_id) and desk.clock.now_ms() < until_ms:
+        await desk.clock.sleep(0.5)

@@ -1,0 +1,264 @@
+"""Watch an open position until it is closed: look every 30 s, every 2 s while a danger runs, act at once, report after."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+
+from prefect import flow
+from pydantic import BaseModel, Field
+
+from evenkeel.clock import as_datetime
+from evenkeel.errors import Bug, LostRace, OperatorError, Retryable, VenueRefused
+from evenkeel.legs import PositionStatus
+from evenkeel.types import Frozen
+from flows.carry.rebalance import resize
+from flows.carry.recover import recover_position
+from flows.handover import DAY_MS, HOUR_MS, Succession, go_on
+from flows.running import desk_for_run
+from state.watch_models import Severity
+from strategy.carry.decisions import Resize
+from strategy.decisions import Exit
+from tasks.carry.books.collect import collect_everything
+from tasks.carry.books.external_short import absorb_both
+from tasks.carry.books.reconcile import reconcile_everything
+from tasks.carry.books.recovery import interrupted_positions
+from tasks.carry.closing.close_out import ENDED, close_out
+from tasks.carry.mark import LIVE
+from tasks.carry.watching import guards
+from tasks.carry.watching.look import Seen, Watcher
+from tasks.carry.watching.probe import differs, doze
+from tasks.desk import Desk
+
+log = logging.getLogger("evenkeel.monitor")
+UNDONE = "not done yet"
+
+
+class MonitorRequest(BaseModel):
+    """What to watch, and how closely."""
+
+    position_id: str | None = Field(default=None, description="empty: the one that is open")
+    interval_s: float | None = Field(
+        default=None, description="seconds between looks; empty: strategy.poll_interval_s"
+    )
+    until_ms: int | None = Field(
+        default=None,
+        description="end of this watch, ms UTC; empty: a served run hands over to a fresh one each day, any other "
+        "watches until the position has ended",
+    )
+
+
+class MonitorResult(Frozen):
+    """How the watch ended: `status` is the position's, CLOSED or FAILED, or else another run or person goes on with it."""
+
+    position_id: str
+    status: str
+    looks: int
+    actions: tuple[str, ...]
+
+
+def _by_nobody(position_id: str) -> bool:
+    return False
+
+
+async def watch_position(
+    desk: Desk, request: MonitorRequest, watched_by_next: Callable[[str], bool] = _by_nobody
+) -> MonitorResult:
+    """Look, decide, act; a look is a plain coroutine, and nothing on this path waits for Prefect.
+
+    Goes on until the position has ended, or `until_ms`; from the end of a day on, until `watched_by_next` says yes.
+    """
+    position_id = request.position_id or _only_live(desk)
+    calm_s = request.interval_s or float(desk.settings.strategy.poll_interval_s)
+    danger_s = float(desk.settings.strategy.breach_poll_interval_s)
+    ends_ms = request.until_ms or desk.clock.now_ms() + DAY_MS
+    watch = _Watch(desk, position_id, calm_s, danger_s)
+    while desk.clock.now_ms() < ends_ms or not (request.until_ms or watched_by_next(position_id)):
+        try:
+            if await watch.tick() in ENDED:
+                break
+        except (Retryable, VenueRefused) as hiccup:  # the ledger's as well: a watch does not end over one
+            log.warning("%s could not be looked at: %s", position_id, hiccup)
+            await desk.clock.sleep(danger_s)
+    status = desk.store.position(position_id).status
+    return MonitorResult(
+        position_id=position_id, status=status, looks=watch.looks, actions=tuple(watch.actions)
+    )
+
+
+@dataclass
+class _Watch:
+    """What one watch remembers from look to look. `calm_s` and `danger_s`: seconds between looks."""
+
+    desk: Desk
+    position_id: str
+    calm_s: float
+    danger_s: float
+    looks: int = 0
+    actions: list[str] = field(default_factory=list)
+    collected_hour: int = -1
+    reconciled: bool = False
+
+    def __post_init__(self) -> None:
+        self.watcher = Watcher(self.desk, self.position_id, is_monitor=True)
+
+    async def tick(self) -> PositionStatus:
+        """Take up what is unfinished, look, decide, act, then write down and wait for the next look."""
+        desk, position_id = self.desk, self.position_id
+        await desk.clock.refresh()
+        await _finish_interrupted(desk, self.danger_s)
+        status = desk.store.position(position_id).status
+        if status is not PositionStatus.OPEN:  # a leg resists, or another worker is at it: it is not over yet
+            if status not in ENDED:
+                await desk.clock.sleep(self.danger_s)
+            return status
+
+        judged = await self.watcher.decide()
+        seen, found, closely = judged.seen, judged.combined, judged.closely
+        decision = found.decision
+        self.looks += 1
+        if isinstance(decision, Exit):  # an emergency acts first and reports while it acts
+            await self._act(decision)
+            _late(judged.remember)
+        else:
+            judged.remember()
+            if isinstance(decision, Resize):
+                closely = (await self._act(decision)).startswith(UNDONE) or closely
+            elif differs(desk, position_id, seen):  # too little to act on, but the books follow
+                closely = not await _absorb(desk, position_id) or closely
+        _late(partial(guards.note_look, desk, seen))
+
+        if not self.reconciled and not closely:  # once, at the start; a danger comes first
+            await _reconcile(desk)
+            self.reconciled = True
+        hour = seen.at_ms // HOUR_MS
+        if hour != self.collected_hour:
+            self.collected_hour = hour
+            await _collect(desk)
+            log.info("%s", _line(position_id, seen, found.reasons))
+        if closely or isinstance(decision, Exit):
+            await desk.clock.sleep(self.danger_s)
+        else:
+            await doze(desk, position_id, self.calm_s, self.danger_s)
+        return status
+
+    async def _act(self, decision: Exit | Resize) -> str:
+        """Do what was decided, in this process, at once; the answer says what came of it."""
+        done = await _acted(self.desk, self.watcher, decision)
+        self.actions.append(done)
+        log.warning("%s %s: %s", as_datetime(self.desk.clock.now_ms()).isoformat(), self.position_id, done)
+        return done
+
+
+def _only_live(desk: Desk) -> str:
+    """The one position that has not ended: one that is half-way needs a watch more than any other."""
+    found = [position.position_id for position in desk.store.positions(LIVE)]
+    if len(found) != 1:
+        raise OperatorError(
+            f"{len(found)} positions are live ({', '.join(found) or 'none'}): name the one you mean"
+        )
+    return found[0]
+
+
+async def _acted(desk: Desk, watcher: Watcher, decision: Exit | Resize) -> str:
+    position_id = watcher.position_id
+    try:
+        async with desk.sole_writer(position_id) as fence:
+            if isinstance(decision, Exit):
+                why = f"{decision.rule}: {decision.reason}"
+                done = await close_out(desk, position_id, why, decision.urgency, fence, decision.first_leg)
+                return f"exit ({decision.rule}): {done.status}"
+            resized = await resize(desk, position_id, decision, fence)
+            watcher.forget_drift()
+            return f"rebalance ({decision.rule}): {resized.action}"
+    except LostRace as busy:
+        return f"left alone: {busy}"
+    except (Retryable, VenueRefused) as hiccup:
+        return f"{UNDONE}: {hiccup}"
+    except Bug as contradiction:
+        _contradicted(desk, contradiction)
+        return f"{UNDONE}: {contradiction}"
+
+
+async def _reconcile(desk: Desk) -> None:
+    """What happened while nobody watched: booked, explained or alarmed."""
+    try:
+        await reconcile_everything(desk)
+    except Retryable as hiccup:
+        log.warning("reconciling is put off: %s", hiccup)
+    except Bug as contradiction:
+        _contradicted(desk, contradiction)
+
+
+async def _absorb(desk: Desk, position_id: str) -> bool:
+    """The books follow what a venue took; False where that could not be proved yet."""
+    try:
+        async with desk.sole_writer(position_id) as fence:
+            await absorb_both(desk, desk.store.position(position_id), fence)
+    except (LostRace, Retryable, VenueRefused) as hiccup:
+        log.warning("%s differs from its books: %s", position_id, hiccup)
+        return False
+    except Bug as contradiction:
+        _contradicted(desk, contradiction)
+        return False
+    return True
+
+
+async def _finish_interrupted(desk: Desk, patience_s: float) -> None:
+    """Before anything else: whatever an earlier look, run or process left in the middle. A resize that its venue cannot
+    tell of is asked about for `patience_s` only: its position must be looked at meanwhile.
+    """
+    for position in interrupted_positions(desk):
+        try:
+            await recover_position(desk, position.position_id, patience_s=patience_s)
+        except (LostRace, Retryable, VenueRefused, OperatorError) as busy:
+            log.warning("%s stays interrupted: %s", position.position_id, busy)
+        except Bug as contradiction:
+            _contradicted(desk, contradiction)
+
+
+def _late(write: Callable[[], None]) -> None:
+    """What is written down once the acting is over; a busy ledger is told by the next look."""
+    try:
+        write()
+    except Retryable as hiccup:
+        log.warning("not noted: %s", hiccup)
+
+
+async def _collect(desk: Desk) -> None:
+    """Books may wait; the watch goes on whatever they say."""
+    try:
+        await collect_everything(desk)
+    except (Retryable, VenueRefused) as hiccup:
+        log.warning("collecting is put off: %s", hiccup)
+    except Bug as contradiction:
+        _contradicted(desk, contradiction)
+
+
+def _contradicted(desk: Desk, contradiction: Bug) -> None:
+    text = f"collected rows contradict the books: {contradiction}"
+    desk.store.alert("books contradicted", Severity.CRITICAL, text)
+
+
+def _line(position_id: str, seen: Seen, reasons: tuple[str, ...]) -> str:
+    """One line an hour that says how the position stands."""
+    long = (
+        f"{seen.long.liquidation_distance:.1%}" if seen.long and seen.long.liquidation_distance else "unknown"
+    )
+    short = (
+        f"{seen.short.liquidation_distance:.1%}"
+        if seen.short and seen.short.liquidation_distance
+        else "unknown"
+    )
+    funding = f"{seen.context.funding_hourly * 8760:.1%} a year" if seen.context else "unknown"
+    told = f"; {'; '.join(reasons)}" if reasons else ""
+    return f"{position_id}: funding {funding}, room to liquidation long {long}, short {short}{told}"
+
+
+@flow(name="monitor", flow_run_name="monitor-{request.position_id}", on_failure=[go_on], on_crashed=[go_on])
+async def monitor(request: MonitorRequest) -> MonitorResult:
+    """One long run that watches a position; served, it hands over to a fresh run once a day."""
+    async with desk_for_run() as desk, Succession(desk.clock, request.model_dump(mode="json")) as succession:
+        return await watch_position(desk, request, succession.watches)

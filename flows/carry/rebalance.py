@@ -1,0 +1,94 @@
+"""Bring both legs of a position level again when one leg's margin has run away or the delta has drifted."""
+
+from __future__ import annotations
+
+from prefect import flow
+from pydantic import BaseModel, Field
+
+from evenkeel.errors import OperatorError
+from evenkeel.legs import PositionStatus
+from evenkeel.types import Frozen
+from flows.running import desk_for_run
+from state.models import Fence
+from strategy.carry.decisions import Resize
+from strategy.decisions import Exit, Hold
+from tasks.carry.books.reconcile import reconcile_everything
+from tasks.carry.closing.close_out import close_out
+from tasks.carry.closing.rebalancing import note_rebalance, resize_both
+from tasks.carry.watching import guards
+from tasks.carry.watching.look import Watcher
+from tasks.desk import Desk
+
+
+class RebalanceRequest(BaseModel):
+    """Which position to look at."""
+
+    position_id: str | None = Field(default=None, description="empty: the one that is open")
+
+
+class RebalanceResult(Frozen):
+    """`action` is held, resized or closed; `reason` says why."""
+
+    position_id: str
+    action: str
+    reason: str
+
+
+async def rebalance_position(desk: Desk, request: RebalanceRequest) -> RebalanceResult:
+    """Look once, and do what the rules ask for: nothing, a resize of both legs, or an exit."""
+    position_id = request.position_id or only_open(desk)
+    if desk.store.find_position(position_id) is None:
+        raise OperatorError(f"no position is named {position_id!r}; `evenkeel positions` lists them")
+    await reconcile_everything(desk)
+    return await look_and_act(desk, position_id)
+
+
+async def look_and_act(desk: Desk, position_id: str) -> RebalanceResult:
+    """One look at a position whose books have been compared with its venues."""
+    _, found, _ = await Watcher(desk, position_id).look()
+    decision = found.decision
+    if isinstance(decision, Resize):
+        async with desk.sole_writer(position_id) as fence:
+            return await resize(desk, position_id, decision, fence)
+    if isinstance(decision, Exit):
+        async with desk.sole_writer(position_id) as fence:
+            closed = await close_out(
+                desk, position_id, decision.reason, decision.urgency, fence, decision.first_leg
+            )
+            return RebalanceResult(
+                position_id=position_id, action=closed.status.lower(), reason=decision.reason
+            )
+    reason = decision.reason if isinstance(decision, Hold) else "; ".join(found.reasons)
+    return RebalanceResult(position_id=position_id, action="held", reason=reason)
+
+
+async def resize(desk: Desk, position_id: str, decision: Resize, fence: Fence) -> RebalanceResult:
+    """Resize both legs as planned; what could not be done is decided again from what the venues then hold."""
+    position = desk.store.position(position_id)
+    if position.status is not PositionStatus.OPEN:  # decided before we were its only writer
+        return RebalanceResult(position_id=position_id, action="held", reason=f"it is {position.status} now")
+    plan, paused = decision.plan, guards.refuse_growth(desk)
+    if paused is not None and plan.long_operation is None and plan.short_change_qty > 0:
+        return RebalanceResult(position_id=position_id, action="held", reason=paused)
+    why = f"{decision.rule}: {decision.reason}"
+    done = await resize_both(desk, position, plan, why, fence, may_grow=paused is None)
+    if not done.complete:
+        return RebalanceResult(position_id=position_id, action="interrupted", reason=done.reason)
+    await note_rebalance(desk, position, done, fence)
+    return RebalanceResult(position_id=position_id, action="resized", reason=done.reason)
+
+
+def only_open(desk: Desk) -> str:
+    """The one open position. Raises OperatorError when there is none, or more than one to choose from."""
+    found = desk.store.positions([PositionStatus.OPEN])
+    if len(found) != 1:
+        names = ", ".join(position.position_id for position in found) or "none"
+        raise OperatorError(f"{len(found)} positions are open ({names}): name the one you mean")
+    return found[0].position_id
+
+
+@flow(name="rebalance", flow_run_name="rebalance-{request.position_id}")
+async def rebalance(request: RebalanceRequest) -> RebalanceResult:
+    """Bring both legs level again."""
+    async with desk_for_run() as desk:
+        return await rebalance_position(desk, request)

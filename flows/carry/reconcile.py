@@ -1,0 +1,56 @@
+"""Hold the books against both venues, and where a venue took a leg, let the other one follow at once."""
+
+from __future__ import annotations
+
+from prefect import flow
+
+from evenkeel.errors import LostRace, OperatorError, Retryable, VenueRefused
+from evenkeel.legs import PositionStatus
+from evenkeel.types import Frozen
+from flows.carry.rebalance import look_and_act
+from flows.running import desk_for_run
+from tasks.artifacts import show_table
+from tasks.carry.books.reconcile import Reconciled, reconcile_everything
+from tasks.desk import Desk
+
+
+class ReconcileResult(Frozen):
+    """What was found, and what was done about positions whose hedge no longer held."""
+
+    found: Reconciled
+    actions: dict[str, str]
+
+    @property
+    def agrees(self) -> bool:
+        """Everything could be read, and nothing is left to a person."""
+        left = [one for one in self.found.open if one.position_id not in self.actions]
+        return not self.found.unreadable and not left
+
+
+async def reconcile_and_act(desk: Desk) -> ReconcileResult:
+    """Compare, book, alarm; then look at each position of which something was taken, and do what the rules ask for.
+
+    Foreign positions are named and never touched.
+    """
+    found = await reconcile_everything(desk)
+    actions: dict[str, str] = {}
+    for position_id in found.to_act_on:
+        if desk.store.position(position_id).status is not PositionStatus.OPEN:
+            continue  # its closing goes on by itself
+        try:
+            done = await look_and_act(desk, position_id)
+            actions[position_id] = f"{done.action}: {done.reason}"
+        except (LostRace, Retryable, VenueRefused, OperatorError) as hiccup:
+            actions[position_id] = f"not done yet: {hiccup}"
+    return ReconcileResult(found=found, actions=actions)
+
+
+@flow(name="reconcile", flow_run_name="reconcile")
+async def reconcile() -> ReconcileResult:
+    """Compare the books with both venues' ledgers, and act where a leg was taken."""
+    async with desk_for_run() as desk:
+        result = await reconcile_and_act(desk)
+    rows = [one.model_dump(mode="json") for one in result.found.findings]
+    if rows:
+        await show_table("reconcile", rows, "On what books and venues did not agree")
+    return result

@@ -1,0 +1,91 @@
+"""Take up whatever a dead process, a lost answer or an outage left unfinished. Safe to run at any time, twice, anywhere."""
+
+from __future__ import annotations
+
+from prefect import flow
+from pydantic import Field
+
+from evenkeel.errors import EvenkeelError, LostRace
+from evenkeel.legs import PositionStatus
+from evenkeel.types import Frozen, LegSide
+from flows.carry.enter import complete_entry
+from flows.carry.reconcile import reconcile_and_act
+from flows.handover import DAY_MS, watch_from_here
+from flows.running import desk_for_run
+from strategy.carry.reconcile import Finding
+from strategy.decisions import Urgency
+from tasks.carry.books.recovery import Comparison, compare_legs, interrupted_positions
+from tasks.carry.closing.close_out import close_out
+from tasks.carry.legs import finish_started
+from tasks.desk import Desk
+
+
+class RecoverResult(Frozen):
+    """What was taken up, and whether the books and the venues now show the same legs."""
+
+    positions: dict[str, str]
+    unfinished_intents: int
+    comparison: Comparison
+    still_interrupted: tuple[str, ...] = ()
+    """Positions that are neither open nor ended: one leg may be naked until they are taken up again."""
+
+    findings: tuple[Finding, ...] = ()
+    """What books and venues did not agree on."""
+    actions: dict[str, str] = Field(default_factory=dict)
+    """What was done about positions of which a venue had taken something."""
+
+    @property
+    def clean(self) -> bool:
+        """No intent is open, no position is half-way, and every leg is owned."""
+        open_ends = self.unfinished_intents or self.still_interrupted
+        return not open_ends and not self.comparison.unowned and not self.comparison.unreadable
+
+
+async def recover_everything(desk: Desk) -> RecoverResult:
+    """Resume every interrupted position by the very steps that were interrupted, then compare with the venues."""
+    positions: dict[str, str] = {}
+    for position in interrupted_positions(desk):
+        try:
+            positions[position.position_id] = await recover_position(desk, position.position_id)
+        except LostRace as busy:
+            positions[position.position_id] = f"left alone: {busy}"
+        except EvenkeelError as hiccup:  # even a bug: the others are taken up all the same
+            positions[position.position_id] = f"not finished: {hiccup}"
+    reconciled = await reconcile_and_act(desk)
+    comparison = await compare_legs(desk)
+    return RecoverResult(
+        positions=positions,
+        unfinished_intents=len(desk.store.unfinished_intents()),
+        comparison=comparison,
+        still_interrupted=tuple(position.position_id for position in interrupted_positions(desk)),
+        findings=reconciled.found.open,
+        actions=reconciled.actions,
+    )
+
+
+async def recover_position(desk: Desk, position_id: str, *, patience_s: float = 90.0) -> str:
+    """An entry goes on or is unwound, a closing goes on, a resize is finished; the answer is the status afterwards.
+
+    `patience_s` bounds how long the venue of a resize is asked, leg by leg.
+    """
+    position = desk.store.position(position_id)
+    if position.status is PositionStatus.OPENING:
+        return (await complete_entry(desk, position_id, resumed=True)).status
+    async with desk.sole_writer(position_id) as fence:
+        position = desk.store.position(position_id)  # it may have moved on before we became its only writer
+        if position.status is PositionStatus.OPEN:
+            for side in (LegSide.SHORT, LegSide.LONG):
+                await finish_started(desk, position_id, side, fence, patience_s=patience_s)
+            return desk.store.position(position_id).status
+        why = position.close_reason or "closing was interrupted"
+        return (await close_out(desk, position_id, why, Urgency.EMERGENCY, fence)).status
+
+
+@flow(name="recover", flow_run_name="recover")
+async def recover() -> RecoverResult:
+    """Resume whatever is unfinished, then compare our legs with the venues'."""
+    async with desk_for_run() as desk:
+        result = await recover_everything(desk)
+        finished = [name for name, status in result.positions.items() if status == PositionStatus.OPEN]
+        await watch_from_here(desk.store, finished, f"recovered-{desk.clock.now_ms() // DAY_MS}")
+        return result

@@ -1,0 +1,67 @@
+"""Account for a position: what was earned and paid, the picture of its life, and whether books and venues agree."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from prefect import flow
+from pydantic import BaseModel, Field
+
+from analytics.carry.charts import save_attribution_chart, save_life_chart
+from analytics.carry.report import Report, as_dict, render_markdown
+from evenkeel.errors import OperatorError
+from flows.running import desk_for_run
+from state.carry.models import Position
+from tasks.artifacts import show_markdown, show_picture
+from tasks.carry.books.collect import collect_everything
+from tasks.carry.books.report import life_snapshots, report_on
+from tasks.desk import Desk
+
+
+class ReportRequest(BaseModel):
+    """Which position to account for, and where its pictures go."""
+
+    position_id: str | None = Field(default=None, description="empty: the latest")
+    out_dir: str | None = Field(default=None, description="folder for PNG, SVG and HTML; empty: no pictures")
+
+
+async def account_for(desk: Desk, request: ReportRequest) -> tuple[Report, list[Path]]:
+    """Collect what is missing, then report; pictures only where a folder is given."""
+    position = _position(desk, request.position_id)
+    await collect_everything(desk, with_market=False)
+    report = await report_on(desk, position)
+    pictures: list[Path] = []
+    if request.out_dir:
+        folder = Path(request.out_dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        seen = life_snapshots(desk.store.snapshots(position.position_id))
+        if seen:
+            pictures += save_life_chart(seen, report.events, folder / "life")
+        pictures += save_attribution_chart(report.attribution, folder / "attribution")
+    return report, pictures
+
+
+def _position(desk: Desk, position_id: str | None) -> Position:
+    if position_id is not None:
+        found = desk.store.find_position(position_id)
+        if found is None:
+            raise OperatorError(f"no position is named {position_id!r}; `evenkeel positions` lists them")
+        return found
+    known = desk.store.positions()
+    if not known:
+        raise OperatorError("there is no position to report on; `evenkeel enter` opens one")
+    return known[-1]
+
+
+@flow(name="report", flow_run_name="report-{request.position_id}")
+async def report(request: ReportRequest) -> dict[str, Any]:
+    """The account of one position as JSON, with a markdown artifact and its picture."""
+    async with desk_for_run() as desk:
+        found, pictures = await account_for(desk, request)
+    key = found.position_id.lower()
+    await show_markdown(f"report-{key}", render_markdown(found), found.title)
+    for picture in pictures:
+        if picture.suffix == ".png":
+            await show_picture(f"{picture.stem}-{key}", picture, f"{picture.stem} of {found.position_id}")
+    return as_dict(found)

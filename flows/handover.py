@@ -1,0 +1,218 @@
+"""The restart chain of the watch: a monitor run is followed by the next one until its position has ended.
+
+Every question to Prefect is bounded in time, and none is on the way of a danger: with its server gone one would otherwise
+block for more than a minute. Two monitors on one position are harmless (its lease lets one of them act), none is not; so in
+doubt one is asked for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import time
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from types import TracebackType
+from typing import Any, NamedTuple, Self
+from uuid import UUID
+
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import DeploymentStatus, FlowRun
+from prefect.context import FlowRunContext
+from prefect.states import Scheduled
+
+from evenkeel.clock import Clock
+from evenkeel.errors import OperatorError, Retryable
+from flows.running import ledger_for_run
+from state.store import Store
+from tasks.carry.mark import LIVE
+from tasks.carry.watching.alerts import alarm_unwatched
+
+log = logging.getLogger("evenkeel.monitor")
+SERVED = "monitor/served"
+PATIENCE_S = 20.0
+"""Wall seconds for one question to Prefect."""
+BEGIN_S = 120.0
+"""Wall seconds in which a run that was asked for must have begun: hosts look for new ones every ten seconds."""
+AGAIN_S = 60.0
+"""Wall seconds after which a failed watch is taken up: whatever ends it at once must not become a tight loop."""
+HOUR_MS = 3_600_000
+DAY_MS = 24 * HOUR_MS
+
+
+class Asked(NamedTuple):
+    """The run that Prefect holds ready, if it does; `fault` says why it may not begin, and is empty where it will."""
+
+    run: FlowRun | None
+    fault: str = ""
+
+
+async def ask(deployment: UUID | str, wish: dict[str, Any], key: str, after_s: float = 0.0) -> Asked:
+    """A monitor run for a request (`MonitorRequest` as JSON), `after_s` wall seconds from now; the same run again for the
+    same key. Takes `PATIENCE_S` at most and raises nothing: what Prefect does must never end a watch.
+    """
+    try:
+        async with asyncio.timeout(PATIENCE_S), get_client() as client:
+            if isinstance(deployment, str):
+                found = await client.read_deployment_by_name(deployment)
+            else:
+                found = await client.read_deployment(deployment)
+            run = await client.create_flow_run_from_deployment(
+                found.id,
+                parameters={"request": wish},
+                state=Scheduled(scheduled_time=datetime.now(UTC) + timedelta(seconds=after_s)),
+                idempotency_key=f"monitor-{key}",
+            )
+    except Exception as error:
+        log.warning("no monitor could be had of Prefect (%s): %r", key, error)
+        return Asked(None, f"Prefect did not take the order ({type(error).__name__})")
+    hosted = found.status is not DeploymentStatus.NOT_READY
+    return Asked(run, "" if hosted else f"nobody hosts {SERVED}: is `python -m flows.serve` running?")
+
+
+async def have_watched(
+    store: Store, position_ids: Iterable[str], occasion: str, *, by_us: bool = False
+) -> bool:
+    """Ask for a monitor of each position, once an occasion. Where none can be had, or nobody hosts it (`by_us`: we are
+    about to), the ledger gets an alert, which the first look of a monitor closes. False where Prefect did not answer.
+    """
+    had = True
+    for position_id in position_ids:
+        asked = await ask(SERVED, {"position_id": position_id}, f"{position_id}-{occasion}")
+        if asked.run is None or (asked.fault and not by_us):
+            _alarm(store, position_id, asked.fault)
+        had = had and asked.run is not None
+    return had
+
+
+async def watch_from_here(store: Store, position_ids: Iterable[str], occasion: str) -> None:
+    """At the end of a run that a deployment started: what it leaves live gets a monitor. At a terminal the operator is
+    there to start one.
+    """
+    if own_run() is None:
+        return
+    try:
+        wanted = live_positions(store)
+        await have_watched(store, [one for one in position_ids if one in wanted], occasion)
+    except Retryable as hiccup:
+        log.warning("no monitor was asked for: %s", hiccup)
+
+
+def live_positions(store: Store) -> list[str]:
+    """Positions that have not ended, oldest first. Raises Retryable while the ledger is busy."""
+    return [one.position_id for one in store.positions(LIVE)]
+
+
+def own_run() -> FlowRun | None:
+    """The run that executes us, where it belongs to a deployment. `prefect.runtime` would ask the server, and block."""
+    context = FlowRunContext.get()
+    run = context.flow_run if context is not None else None
+    return run if run is not None and run.deployment_id is not None else None
+
+
+class Succession:
+    """What a monitor run does about its successor at the end of its day. Leaving the context drops an open question."""
+
+    def __init__(self, clock: Clock, request: dict[str, Any]) -> None:
+        self._clock = clock
+        self._request = request
+        self._asking: asyncio.Task[bool] | None = None
+        self._again_ms = 0
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._asking is not None:
+            self._asking.cancel()
+            await asyncio.wait([self._asking])
+
+    def watches(self, position_id: str) -> bool:
+        """Whether the next run has begun to watch, so that this one may end. Asks beside the watch and answers at once; an
+        hour (of the injected clock) goes by before it asks again. Without a deployment there is no next run.
+        """
+        mine = own_run()
+        if mine is None or self._clock.now_ms() < self._again_ms:
+            return False
+        if self._asking is None:
+            self._asking = asyncio.create_task(self._follow(mine, position_id))
+        if not self._asking.done():
+            return False
+        begun = self._asking.result()
+        self._asking, self._again_ms = None, self._clock.now_ms() + HOUR_MS
+        if not begun:
+            log.warning("%s: no next run has begun; this one goes on for another hour", position_id)
+        return begun
+
+    async def _follow(self, mine: FlowRun, position_id: str) -> bool:
+        """The successor of this position's day: should two runs watch it, they end in one. A day's run that is over, or is
+        this very one, is no successor.
+        """
+        assert mine.deployment_id is not None
+        wish = self._request | {"position_id": position_id, "until_ms": None}
+        day = f"{position_id}-after-{self._clock.now_ms() // DAY_MS}"
+        run = (await ask(mine.deployment_id, wish, day)).run
+        if run is not None and (run.id == mine.id or _is_over(run)):
+            run = (await ask(mine.deployment_id, wish, f"{day}-{mine.id}")).run
+        return run is not None and await _begins(run)
+
+
+async def _begins(run: FlowRun) -> bool:
+    """Whether a run is executed before long: nobody may host the deployment, or all places may be taken."""
+    try:
+        async with asyncio.timeout(BEGIN_S), get_client() as client:
+            while True:
+                run = await client.read_flow_run(run.id)
+                if _is_over(run) or (run.state is not None and run.state.is_running()):
+                    return not _is_over(run)
+                await asyncio.sleep(1.0)
+    except Exception as error:
+        log.warning("the next monitor run %s has not begun: %r", run.id, error)
+        return False
+
+
+def _is_over(run: FlowRun) -> bool:
+    return run.state is not None and run.state.is_final()
+
+
+async def go_on(flow: Any, flow_run: FlowRun, state: Any) -> None:
+    """Hook of a monitor that failed or crashed: the same request again, a minute later and once a minute for a position.
+    Called in the dying run, or by its host where the process was killed. A position that has ended needs no watch.
+    """
+    if flow_run.deployment_id is None or await _was_cancelled(flow_run):
+        return
+    wish = dict(flow_run.parameters.get("request") or {})
+    named, minute = wish.get("position_id"), int(time.time() // 60)
+    try:
+        with ledger_for_run() as store:
+            wanted = [one for one in live_positions(store) if named in (None, one)]
+            for position_id in wanted:
+                key = f"{position_id}-again-{minute}"
+                asked = await ask(flow_run.deployment_id, wish | {"position_id": position_id}, key, AGAIN_S)
+                then = asked.fault or f"the next one starts in {AGAIN_S:.0f} s"
+                _alarm(store, position_id, f"its monitor ended {state.name}; {then}")
+    except (OperatorError, Retryable) as fault:
+        log.warning("the ledger cannot say what is live, so %s is watched again: %s", named, fault)
+        await ask(flow_run.deployment_id, wish, f"{named}-again-{minute}", AGAIN_S)
+
+
+async def _was_cancelled(run: FlowRun) -> bool:
+    """Cancelling is the operator's stop button, even where the process died before it could say so."""
+    try:
+        async with asyncio.timeout(PATIENCE_S), get_client() as client:
+            states = await client.read_flow_run_states(run.id)
+    except Exception:
+        return False
+    latest = sorted(states, key=lambda one: one.timestamp, reverse=True)
+    since_it_ran = itertools.takewhile(lambda one: not one.is_running(), latest)
+    return any(one.is_cancelling() or one.is_cancelled() for one in since_it_ran)
+
+
+def _alarm(store: Store, position_id: str, why: str) -> None:
+    try:
+        alarm_unwatched(store, position_id, why)
+    except Retryable as hiccup:
+        log.warning("%s is not watched (%s), and the ledger could not be told: %s", position_id, why, hiccup)

@@ -1,0 +1,342 @@
+"""Hold our books against both venues' own ledgers since the last time, book what is missing, explain or alarm the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from decimal import Decimal
+
+from analytics.agreement import Difference, DifferenceKind, compare_fills, compare_funding
+from evenkeel.errors import Bug, EvenkeelError, LostRace, OperatorError, Retryable, VenueRefused
+from evenkeel.legs import LegView
+from evenkeel.types import Fill, Frozen, LegSide, VenueName
+from state.carry.models import Leg, Position
+from state.watch_models import Severity
+from strategy.carry.reconcile import Finding, Handling, Holding, Standing, interest_finding
+from tasks.carry.books.collect import OVERLAP_MS, book_fills, book_funding
+from tasks.carry.books.external_long import booked_changes
+from tasks.carry.books.external_short import absorb_both
+from tasks.carry.mark import COIN, LIVE
+from tasks.desk import Desk
+from tasks.step import step
+
+SETTLED_MS = 300_000
+"""Rows older than this are on all of a venue's servers."""
+HYPERLIQUID, ASGARD = VenueName.HYPERLIQUID.value, VenueName.ASGARD.value
+ALARMS = {
+    "foreign position": "foreign position",
+    "fill": "books differ",
+    "funding": "books differ",
+    "fee": "books differ",
+    "short": "books differ",
+    "long": "books differ",
+}
+"""Kind of the alert by what a finding is about: it stays open for as long as that is found. Other findings have been told
+where they were booked."""
+
+
+class Reconciled(Frozen):
+    """What was compared, and what did not agree. `unreadable` names each venue that could not be read, and why."""
+
+    rows: int
+    findings: tuple[Finding, ...]
+    unreadable: dict[str, str]
+
+    @property
+    def agrees(self) -> bool:
+        """Everything could be read, and nothing is left to a person or to be done."""
+        return not self.unreadable and not self.open
+
+    @property
+    def open(self) -> tuple[Finding, ...]:
+        """Findings that were not explained away."""
+        return tuple(one for one in self.findings if one.handling is not Handling.EXPLAINED)
+
+    @property
+    def to_act_on(self) -> tuple[str, ...]:
+        """Positions whose hedge no longer holds."""
+        acts = (one.position_id for one in self.findings if one.handling is Handling.ACT)
+        return tuple(dict.fromkeys(name for name in acts if name is not None))
+
+
+class _Report(Frozen):
+    rows: int
+    findings: tuple[Finding, ...]
+
+
+@step("reconcile with the venues", tags=("reconcile",))
+async def reconcile_everything(desk: Desk) -> Reconciled:
+    """Legs first (what a venue took is booked), then the rows of both ledgers since the checkpoint, then who holds what.
+
+    Never raises for a venue: what cannot be read is named, and its checkpoint stays where it was.
+    """
+    findings: list[Finding] = []
+    unreadable: dict[str, str] = {}
+    for position in desk.store.positions(LIVE):
+        findings += await _legs_of(desk, position, unreadable)
+    rows = 0
+    readings: dict[str, Callable[[Desk], Awaitable[_Report]]] = {
+        HYPERLIQUID: _hyperliquid,
+        ASGARD: _asgard,
+    }
+    for venue, reading in readings.items():
+        started_ms = desk.clock.now_ms()
+        try:
+            report = await reading(desk)
+        except (Retryable, VenueRefused) as problem:
+            unreadable[venue] = str(problem)
+            continue
+        rows += report.rows
+        findings += report.findings
+        desk.store.move_checkpoint(f"reconcile:{venue}", started_ms, {"rows": report.rows})
+    told = _tell(desk, findings, unreadable)
+    return Reconciled(rows=rows, findings=tuple(told), unreadable=unreadable)
+
+
+async def unsettled_books(desk: Desk) -> tuple[str, ...]:
+    """Why nothing new may be entered now: books and venues do not agree on something that matters."""
+    found = await reconcile_everything(desk)
+    return tuple(f"books and venues do not agree: {one.text}" for one in found.open if one.critical)
+
+
+async def _legs_of(desk: Desk, position: Position, unreadable: dict[str, str]) -> list[Finding]:
+    """The books of both legs follow their venues; a position that somebody else is writing is left to them."""
+    try:
+        async with desk.sole_writer(position.position_id) as fence:
+            return await absorb_both(desk, desk.store.position(position.position_id), fence)
+    except LostRace:
+        return []
+    except (Retryable, VenueRefused, OperatorError) as problem:
+        unreadable[position.position_id] = str(problem)
+        return []
+
+
+def since_ms(desk: Desk, venue: str) -> int | None:
+    """From when on the rows of a venue are compared; None while there never was a position."""
+    positions = desk.store.positions()
+    if not positions:
+        return None
+    first_ms = min(position.created_ms for position in positions)
+    checkpoint = desk.store.checkpoint(f"reconcile:{venue}")
+    return first_ms if checkpoint is None else max(first_ms, checkpoint.at_ms - OVERLAP_MS)
+
+
+# --- Hyperliquid ---------------------------------------------------------------------------------------------
+
+
+async def _hyperliquid(desk: Desk) -> _Report:
+    """Fills with their fees, funding, and positions."""
+    views = await desk.short.legs()
+    findings = [_foreign(view) for view in views if view.ref != COIN] + _short_position(desk, views)
+    start_ms = since_ms(desk, HYPERLIQUID)
+    if start_ms is None:
+        return _Report(rows=0, findings=tuple(findings))
+    booked = await book_fills(desk, start_ms)
+    findings += booked.told
+    differences = compare_fills(_settled_rows(desk, start_ms, booked.listed), booked.listed)
+    rows = len(booked.listed)
+    try:
+        listed, _ = await book_funding(desk, start_ms)
+        until_ms = desk.clock.now_ms() - SETTLED_MS
+        kept = desk.store.funding_payments(
+            account=desk.short.address, coin=COIN, since_ms=start_ms, until_ms=until_ms
+        )
+        differences += compare_funding(kept, [row for row in listed if row.time_ms < until_ms])
+        rows += len(listed)
+    except Bug as contradiction:
+        findings.append(_contradiction(contradiction))
+    findings += [_difference(one) for one in differences]
+    findings += _fees(desk)
+    return _Report(rows=rows, findings=tuple(findings))
+
+
+def _settled_rows(desk: Desk, start_ms: int, listed: tuple[Fill, ...]) -> list[Fill]:
+    """Booked fills that the venue must list: a row younger than that may be of somebody who books at this moment."""
+    ids = {fill.fill_id for fill in listed}
+    settled_ms = desk.clock.now_ms() - SETTLED_MS
+    return [
+        row.fill
+        for row in desk.store.fills(start_ms)
+        if row.venue is VenueName.HYPERLIQUID and (row.fill_id in ids or row.time_ms < settled_ms)
+    ]
+
+
+def _short_position(desk: Desk, views: list[LegView]) -> list[Finding]:
+    """SOL on the account that is not in the books, or not all of it: reported, never touched."""
+    view = next((one for one in views if one.ref == COIN), None)
+    booked = sum((leg.qty for leg in desk.store.open_legs() if leg.side is LegSide.SHORT), Decimal(0))
+    waiting = [one for one in desk.store.unfinished_intents() if one.leg is LegSide.SHORT]
+    shown = -view.exposure_sol if view is not None else Decimal(0)
+    if shown == booked or waiting:
+        return []
+    if view is not None and booked == 0:
+        return [_foreign(view)]
+    text = f"Hyperliquid shows a short of {shown} SOL, {booked} SOL of it are in the books"
+    return [
+        Finding(
+            subject="foreign position" if shown > booked else "short",
+            venue=HYPERLIQUID,
+            key=COIN,
+            handling=Handling.ALARM,
+            text=text,
+            standing=Standing.CONFIRMED if shown > booked else Standing.UNKNOWN,
+            critical=True,
+        )
+    ]
+
+
+def _foreign(view: LegView) -> Finding:
+    text = (
+        f"{view.venue.value} holds {view.side.value} {view.qty:f} {view.asset} ({view.ref}) that is not ours: it is left "
+        "alone, and shares the account's margin or wallet with our legs"
+    )
+    return Finding(
+        subject="foreign position", venue=view.venue.value, key=view.ref, handling=Handling.ALARM, text=text
+    )
+
+
+def _contradiction(problem: EvenkeelError) -> Finding:
+    return Finding(
+        subject="funding",
+        venue=HYPERLIQUID,
+        key="changed",
+        handling=Handling.ALARM,
+        text=str(problem),
+        standing=Standing.REJECTED,
+        critical=True,
+    )
+
+
+def _difference(one: Difference) -> Finding:
+    """What is still different after everything missing was booked is for a person."""
+    lost = one.kind is DifferenceKind.MISSING_IN_BOOKS
+    return Finding(
+        subject=one.subject,
+        venue=HYPERLIQUID,
+        key=one.key,
+        handling=Handling.ALARM,
+        text=str(one),
+        standing=Standing.UNKNOWN if lost else Standing.REJECTED,
+        critical=True,
+    )
+
+
+def _fees(desk: Desk) -> list[Finding]:
+    """Every fee of a live position's fills is a cost in the books, to the digit."""
+    found = []
+    for position in desk.store.positions(LIVE):
+        name = position.position_id
+        charged = sum(
+            (row.fee_usd for row in desk.store.fills_of(name) if row.venue is VenueName.HYPERLIQUID),
+            Decimal(0),
+        )
+        booked = sum(
+            (fee.amount_usd or Decimal(0) for fee in desk.store.fees(name) if fee.kind == "hl_taker"),
+            Decimal(0),
+        )
+        if charged != booked:
+            text = f"the fills of {name} were charged {charged:f} USD, {booked:f} USD are booked as its fees"
+            found.append(
+                Finding(
+                    subject="fee",
+                    venue=HYPERLIQUID,
+                    key=name,
+                    handling=Handling.ALARM,
+                    text=text,
+                    standing=Standing.REJECTED,
+                    position_id=name,
+                    critical=True,
+                )
+            )
+    return found
+
+
+# --- Asgard --------------------------------------------------------------------------------------------------
+
+
+async def _asgard(desk: Desk) -> _Report:
+    """Every lending position of the wallet: ours within accrued interest, others named."""
+    mine = {leg.ref: leg for leg in desk.store.open_legs() if leg.venue is VenueName.ASGARD}
+    known = [(int(leg.protocol or 0), ref) for ref, leg in mine.items()]
+    planned = {
+        str(one.note.get("position_pda"))
+        for one in desk.store.unfinished_intents()
+        if one.note.get("position_pda")
+    }
+    findings: list[Finding] = []
+    views = await desk.long.legs(known_pdas=known)
+    for view in views:
+        leg = mine.pop(view.ref, None)
+        if leg is not None:
+            findings += _interest(desk, leg, view)
+        elif view.ref not in planned:
+            findings.append(_foreign(view))
+    for ref, leg in mine.items():
+        text = f"Asgard does not show {leg.qty:f} {leg.asset} ({ref}), which are in the books of {leg.position_id}"
+        findings.append(
+            Finding(
+                subject="long",
+                venue=ASGARD,
+                key=ref,
+                handling=Handling.ALARM,
+                text=text,
+                standing=Standing.UNKNOWN,
+                position_id=leg.position_id,
+                critical=True,
+            )
+        )
+    for ref, why in desk.long.strange.items():
+        text = f"the wallet holds a lending position {ref} that is not ours: {why}"
+        findings.append(
+            Finding(subject="foreign position", venue=ASGARD, key=ref, handling=Handling.ALARM, text=text)
+        )
+    return _Report(rows=len(views), findings=tuple(findings))
+
+
+def _interest(desk: Desk, leg: Leg, view: LegView) -> list[Finding]:
+    """Tokens and debt are those after our last transaction, grown by no more than credible interest."""
+    changes = booked_changes(desk, leg.position_id)
+    if not changes or any(one.leg is LegSide.LONG for one in desk.store.unfinished_intents(leg.position_id)):
+        return []
+    last: Holding = changes[-1].after
+    over_ms = desk.clock.now_ms() - changes[-1].at_ms
+    found = []
+    for what, booked, shown in (
+        ("collateral", last.tokens, view.qty),
+        ("debt", last.debt_usd, view.debt_usd),
+    ):
+        why = interest_finding(booked, shown, over_ms)
+        if why is not None:
+            found.append(
+                Finding(
+                    subject="long",
+                    venue=ASGARD,
+                    key=leg.ref,
+                    handling=Handling.ALARM,
+                    text=f"{what} of {leg.position_id}: {why}",
+                    standing=Standing.REJECTED,
+                    position_id=leg.position_id,
+                    critical=True,
+                )
+            )
+    return found
+
+
+# --- telling -------------------------------------------------------------------------------------------------
+
+
+def _tell(desk: Desk, findings: list[Finding], unreadable: dict[str, str]) -> list[Finding]:
+    """Alarms are raised once and closed when they are over."""
+    alarmed: set[tuple[str, str]] = set()
+    for one in findings:
+        kind = ALARMS.get(one.subject)
+        if one.handling is not Handling.ALARM or kind is None:
+            continue
+        subject = f"{one.venue} {one.key}"
+        alarmed.add((kind, subject))
+        severity = Severity.CRITICAL if one.critical else Severity.WARNING
+        desk.store.alert(kind, severity, one.text, subject=subject)
+    for row in desk.store.alerts(open_only=True):
+        over = row.kind in set(ALARMS.values()) and (row.kind, row.subject) not in alarmed
+        if over and row.subject.partition(" ")[0] not in unreadable:
+            desk.store.ack_alert(row.kind, subject=row.subject)
+    return findings

@@ -1,0 +1,324 @@
+"""Close what our accounts hold when the ledger cannot be used: the venues are asked what there is, and a file keeps the keys.
+
+Why a second run, or a crash in between, cannot do harm: an order here only ever reduces the short that the venue shows, and
+a close of a lending position is always of all of it. Whatever lands twice finds nothing left, so nothing has to be known
+of an earlier order before the next is sent. The key is still on disk before anything leaves, so that it can be explained.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+from collections.abc import Awaitable, Callable
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from evenkeel.clock import Clock
+from evenkeel.errors import Bug, EvenkeelError, OperatorError
+from evenkeel.legs import LegView
+from evenkeel.settings.settings import Settings
+from evenkeel.types import (
+    Confirmed,
+    Frozen,
+    IntentKind,
+    IntentSpec,
+    LegSide,
+    Outcome,
+    Receipt,
+    Signed,
+    Unknown,
+    VenueName,
+)
+from tasks.carry.connect import Venues, open_venues
+from tasks.carry.mark import COIN
+from tasks.carry.prices import prices_without_ledger
+from venues.asgard.orders import CloseLong
+from venues.hyperliquid.orders import PerpOrder
+from venues.protocol import LegVenue
+
+log = logging.getLogger("evenkeel.last_resort")
+AGAIN_S = 2.0
+PASS_S = 20.0
+"""With a key that cannot be opened: for so long what the other one holds is closed, before both are opened anew."""
+REOPEN_S = 5.0
+EARLIER_MS = 600_000
+"""What a run of the last ten minutes signed is told of once more: nothing older can still land."""
+
+
+class NoJournal(OperatorError):
+    """The key file cannot be read or written: the one fault that stops everything, because nothing could be explained."""
+
+
+class Emptied(Frozen):
+    """`left`: what our accounts still hold, ours or not, or why they could not be asked. `notes`: what was done."""
+
+    left: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+class KeyFile:
+    """Keys of what was signed, one JSON object a line, on disk before it is sent. It holds no secret."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def append(self, **row: Any) -> None:
+        """Raises NoJournal where the file cannot be written: then nothing may be sent either."""
+        try:
+            with os.fdopen(os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "w") as file:
+                file.write(json.dumps(row, default=str) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise NoJournal(
+                f"the key file {self.path} cannot be written ({error.strerror}): name another with --journal"
+            ) from error
+
+    def rows(self) -> list[dict[str, Any]]:
+        """What earlier runs wrote; a line that a crash cut short is left out."""
+        if not self.path.is_file():
+            return []
+        try:
+            lines = self.path.read_text(errors="replace").splitlines()
+        except OSError as error:
+            raise NoJournal(
+                f"the key file {self.path} cannot be read ({error.strerror}): name another with --journal"
+            ) from error
+        found = []
+        for line in lines:
+            try:
+                found.append(json.loads(line))
+            except ValueError:
+                continue
+        return [row for row in found if isinstance(row, dict)]
+
+
+async def close_without_ledger(
+    settings: Settings, clock: Clock, journal: KeyFile, within_s: float
+) -> Emptied:
+    """`empty_accounts` with the keys that can be opened; one that cannot is tried again and again, and told at the end.
+
+    Raises NoJournal where the key file cannot be written.
+    """
+    deadline_ms: int | None = None
+    tries: dict[LegSide, int] = {}
+    while True:
+        async with open_venues(settings, clock, {}) as venues:
+            venues.long.recall_prices(await prices_without_ledger(settings, clock))
+            await clock.refresh()
+            deadline_ms = deadline_ms or clock.now_ms() + int(within_s * 1000)
+            left_s = max((deadline_ms - clock.now_ms()) / 1000, 0.0)
+            pass_s = min(left_s, PASS_S) if venues.unopened else left_s
+            done = await empty_accounts(settings, venues, clock, journal, pass_s, tries)
+            if not done.left or not venues.unopened or clock.now_ms() >= deadline_ms:
+                return done
+            await clock.sleep(REOPEN_S)
+
+
+async def empty_accounts(
+    settings: Settings,
+    venues: Venues,
+    clock: Clock,
+    journal: KeyFile,
+    within_s: float,
+    tries: dict[LegSide, int] | None = None,
+) -> Emptied:
+    """Buy back the SOL short and close every lending position of our wallet, both at once, until the venues show none.
+
+    No fault of one leg stops another; each is told in `left`. `tries` counts what was sent in vain, over several passes: each
+    further try offers more. Raises NoJournal where the key file cannot be written.
+    """
+    await clock.refresh()
+    tries = {} if tries is None else tries
+    run = _Run(settings, venues, clock, journal, clock.now_ms() + int(within_s * 1000), tries)
+    since_ms = clock.now_ms() - EARLIER_MS
+    earlier = [
+        row for row in journal.rows() if row.get("what") == "signed" and row.get("at_ms", 0) >= since_ms
+    ]
+    ends = await asyncio.gather(
+        run.until_flat(VenueName.HYPERLIQUID, run.short_once),
+        run.until_flat(VenueName.ASGARD, run.longs_once),
+    )
+    if run.stopped is not None:
+        raise run.stopped
+    left = [text for end in (*ends, *run.foreign.values()) for text in end]
+    notes = [await run.fate(row) for row in earlier]
+    return Emptied(left=tuple(left), notes=(*notes, *run.notes))
+
+
+class _Run:
+    def __init__(
+        self,
+        settings: Settings,
+        venues: Venues,
+        clock: Clock,
+        journal: KeyFile,
+        deadline_ms: int,
+        tries: dict[LegSide, int],
+    ) -> None:
+        self._settings = settings
+        self._venues = venues
+        self._clock = clock
+        self._journal = journal
+        self._deadline_ms = deadline_ms
+        self._step = 0
+        self._tries = tries
+        for side in LegSide:
+            tries.setdefault(side, 0)
+        self._run_id = f"flatten-{clock.now_ms()}"
+        self.notes: list[str] = []
+        self.foreign: dict[VenueName, list[str]] = {}
+        """What our accounts hold that is not of a kind that we trade: told, and never touched."""
+        self.stopped: NoJournal | None = None
+
+    async def until_flat(self, venue: VenueName, once: Callable[[], Awaitable[list[str]]]) -> list[str]:
+        """Look and close again and again; what is left when nothing is, or when the time is up. Raises nothing."""
+        if (why := self._venues.nameless.get(venue)) is not None:
+            return [f"{venue.value} cannot be asked what it holds: {why}"]
+        while True:
+            try:
+                left = await once()
+            except NoJournal as fault:
+                self.stopped, left = fault, [str(fault)]
+            except Exception as fault:
+                left = [f"{venue.value}: {_told(fault)}"]
+            if not left or self.stopped is not None or self._clock.now_ms() >= self._deadline_ms:
+                return left
+            await self._clock.sleep(AGAIN_S)
+
+    async def short_once(self) -> list[str]:
+        """The short as the venue shows it; bought back if there is one."""
+        held = await self._shorts()
+        if not held:
+            return []
+        order = PerpOrder(
+            coin=COIN,
+            is_buy=True,
+            size=held[0].qty,
+            reduce_only=True,
+            slippage_bps=Decimal(self._bound_bps(LegSide.SHORT)),
+        )
+        why = await self._tried(self._venues.short, LegSide.SHORT, order.model_dump(mode="json"))
+        return [f"short of {leg.qty} SOL{why}" for leg in await self._shorts()]
+
+    async def _shorts(self) -> list[LegView]:
+        held = [leg for leg in await self._venues.short.legs() if leg.ref == COIN]
+        self.foreign[VenueName.HYPERLIQUID] = [
+            f"Hyperliquid holds {leg.qty} SOL long, which is no leg of ours: not touched, close it by hand"
+            for leg in held
+            if leg.side is not LegSide.SHORT
+        ]
+        return [leg for leg in held if leg.side is LegSide.SHORT]
+
+    async def longs_once(self) -> list[str]:
+        """Every lending position that the lender lists for our wallet; each closed in full, whatever became of the others."""
+        why = {}
+        for leg in await self._longs():
+            why[leg.ref] = await self._tried(self._venues.long, LegSide.LONG, self._close_order(leg))
+        return [
+            f"{leg.qty} {leg.asset} in lending position {leg.ref}{why.get(leg.ref, '')}"
+            for leg in await self._longs()
+        ]
+
+    async def _longs(self) -> list[LegView]:
+        held = await self._venues.long.legs(self._known_pdas())
+        self.foreign[VenueName.ASGARD] = [
+            f"lending position {pda}: {why}: not touched, close it by hand"
+            for pda, why in self._venues.long.strange.items()
+        ]
+        return held
+
+    async def _tried(self, venue: LegVenue, side: LegSide, order: dict[str, Any]) -> str:
+        """One order; why it could not be placed, as the end of a line. Only the key file's own fault is raised."""
+        try:
+            await self._put(venue, side, order)
+        except NoJournal:
+            raise
+        except Exception as fault:
+            return f": {_told(fault)}"
+        return ""
+
+    def _close_order(self, leg: LegView) -> dict[str, Any]:
+        order = CloseLong(
+            asset=leg.asset,
+            protocol=int(leg.protocol or 0),
+            position_pda=leg.ref,
+            slippage_bps=self._bound_bps(LegSide.LONG),
+            jito_tip_lamports=self._settings.exit_tip_lamports(self._tries[LegSide.LONG], emergency=True),
+        )
+        return order.model_dump(mode="json")
+
+    def _bound_bps(self, side: LegSide) -> int:
+        return self._settings.limits.exit_slippage_bps(self._tries[side], emergency=True)
+
+    def _known_pdas(self) -> list[tuple[int, str]]:
+        """Lending positions that this file has seen closing: the lender may have dropped their rows already."""
+        orders = [row.get("order", {}) for row in self._journal.rows()]
+        return sorted(
+            {(int(o["protocol"]), str(o["position_pda"])) for o in orders if o.get("op") == "close_long"}
+        )
+
+    async def _put(self, venue: LegVenue, side: LegSide, order: dict[str, Any]) -> None:
+        """Build, sign, write the key down, send. What became of it shows in what the venue then holds."""
+        if self.stopped is not None:
+            raise self.stopped
+        self._step += 1
+        name = VenueName.ASGARD if side is LegSide.LONG else VenueName.HYPERLIQUID
+        spec = IntentSpec(
+            intent_id=f"{self._run_id}-{side}-{self._step}",
+            position_id=self._run_id,
+            venue=name,
+            leg=side,
+            kind=IntentKind.CLOSE,
+            step=self._step,
+            order=order,
+        )
+        await self._clock.refresh()
+        signed = await venue.sign(spec, await venue.build(spec))
+        said = {"intent_id": spec.intent_id, "venue": name.value, "at_ms": self._clock.now_ms()}
+        self._journal.append(what="signed", order=order, key=signed.key, **said)
+        outcome = await venue.send(spec, signed)
+        if not isinstance(outcome, Confirmed):  # of several positions one may be closed at once
+            self._tries[side] += 1
+        if isinstance(outcome, Unknown):
+            outcome = await venue.find(spec, signed)
+        text = "done" if isinstance(outcome, Confirmed) else outcome.reason
+        self._journal.append(what=type(outcome).__name__.lower(), text=text, **said)
+        self._say(f"{name.value} {spec.intent_id}: {text}")
+
+    async def fate(self, row: dict[str, Any]) -> str:
+        """What became of something that an earlier run signed, for the person who reads it."""
+        try:
+            found = await self._found(row)
+        except Exception as fault:
+            return f"earlier {row.get('intent_id')}: cannot be asked about now ({_told(fault)})"
+        return f"earlier {row['intent_id']}: {'done' if isinstance(found, Confirmed) else found.reason}"
+
+    async def _found(self, row: dict[str, Any]) -> Outcome[Receipt]:
+        is_long = row["venue"] == VenueName.ASGARD.value
+        venue: LegVenue = self._venues.long if is_long else self._venues.short
+        spec = IntentSpec(
+            intent_id=row["intent_id"],
+            position_id=row["intent_id"],
+            venue=VenueName(row["venue"]),
+            leg=LegSide.LONG if is_long else LegSide.SHORT,
+            kind=IntentKind.CLOSE,
+            step=0,
+            order=row["order"],
+        )
+        return await venue.find(spec, Signed(key=row["key"], wire=None))
+
+    def _say(self, text: str) -> None:
+        if text not in self.notes:
+            self.notes.append(text)
+
+
+def _told(fault: Exception) -> str:
+    """A fault in words; what is no error of ours, or a bug, is called one."""
+    if isinstance(fault, EvenkeelError) and not isinstance(fault, Bug):
+        return str(fault)
+    log.debug("a bug", exc_info=fault)
+    return f"a bug: {type(fault).__name__}: {fault}"

@@ -1,0 +1,122 @@
+"""The connections to both venues, without a ledger: what every desk has, and all that the last resort needs."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+
+import httpx
+
+from evenkeel.clock import Clock
+from evenkeel.errors import OperatorError
+from evenkeel.settings.settings import Settings
+from evenkeel.types import VenueName
+from tasks.budgets import HYPERLIQUID_LARGEST_WEIGHT, HYPERLIQUID_WEIGHT_LIMIT, _budget
+from tasks.carry.prices import sol_price_of
+from tasks.health import ASGARD, HYPERLIQUID, SOLANA, SOLANA_SECOND, CallLog, CountedTransport
+from tasks.keys import hyperliquid_validator, open_keys, open_keys_to_close
+from tasks.solana_rules import signing_rules
+from venues.asgard.client import AsgardClient
+from venues.asgard.venue import AsgardVenue
+from venues.hyperliquid.client import HyperliquidClient
+from venues.hyperliquid.venue import HyperliquidVenue
+from venues.solana.rpc import SHUT_OUT_STATUS, SolanaRpc
+from venues.solana.rules.common import Rules
+
+
+@dataclass(frozen=True)
+class Venues:
+    """Both venues with our keys. `warnings` are what is to be said against those keys; `unopened` and `nameless`, of the
+    kill switch alone, are the venues without theirs (`tasks.keys.Keys`).
+    """
+
+    long: AsgardVenue
+    short: HyperliquidVenue
+    health: CallLog
+    warnings: tuple[str, ...]
+    unopened: Mapping[VenueName, str] = field(default_factory=dict)
+    nameless: Mapping[VenueName, str] = field(default_factory=dict)
+
+
+@asynccontextmanager
+async def open_venues(
+    settings: Settings, clock: Clock, to_close: Mapping[str, str] | None = None
+) -> AsyncIterator[Venues]:
+    """Connect both venues; nothing is asked of them yet. Raises OperatorError where a key or an address is missing.
+
+    `to_close` is the kill switch's, with the addresses that the ledger knows: there one key suffices.
+    """
+    keys = await (open_keys(settings) if to_close is None else open_keys_to_close(settings, to_close))
+    health = CallLog(clock)
+    try:
+        api_key = settings.secret("asgard")
+    except OperatorError:
+        if to_close is None:
+            raise
+        api_key = None  # slower, but a way out
+    async with AsyncExitStack() as opened:
+        hyperliquid = HyperliquidClient(
+            settings.hyperliquid.url,
+            clock,
+            budget=_budget(
+                settings.hyperliquid.url,
+                settings.hyperliquid.weight_per_minute,
+                clock,
+                burst=max(
+                    HYPERLIQUID_LARGEST_WEIGHT,
+                    HYPERLIQUID_WEIGHT_LIMIT - settings.hyperliquid.weight_per_minute,
+                ),
+            ),
+            http=await opened.enter_async_context(
+                httpx.AsyncClient(
+                    timeout=settings.hyperliquid.timeout_s,
+                    trust_env=False,
+                    transport=CountedTransport(HYPERLIQUID, health),
+                )
+            ),
+        )
+        rpc = _solana_rpc(settings, settings.solana.rpc_url, clock, health, SOLANA)
+        opened.push_async_callback(rpc.close)
+        second_rpc = None
+        if settings.solana.second_rpc_url:
+            url = settings.solana.second_rpc_url
+            second_rpc = _solana_rpc(settings, url, clock, health, SOLANA_SECOND)
+            opened.push_async_callback(second_rpc.close)
+        asgard = AsgardClient(
+            settings.asgard.url,
+            clock,
+            api_key=api_key.get_secret_value() if api_key else None,
+            timeout_s=settings.asgard.timeout_s,
+            budget=_budget(settings.asgard.url, settings.asgard.requests_per_minute, clock, burst=2),
+            transport=CountedTransport(ASGARD, health),
+        )
+        opened.push_async_callback(asgard.close)
+        short = HyperliquidVenue(
+            hyperliquid,
+            keys.hyperliquid,
+            keys.account,
+            clock,
+            expires_after_ms=int(settings.hyperliquid.order_life_s * 1000),
+            validator=hyperliquid_validator(settings, keys.account),
+        )
+        long = AsgardVenue(
+            asgard,
+            rpc,
+            keys.solana,
+            clock,
+            sol_price=sol_price_of(short),
+            second_rpc=second_rpc,
+            rules=Rules() if VenueName.ASGARD in keys.unopened else signing_rules(settings),
+        )
+        yield Venues(long, short, health, keys.warnings, keys.unopened, keys.nameless)
+
+
+def _solana_rpc(settings: Settings, url: str, clock: Clock, health: CallLog, name: str) -> SolanaRpc:
+    return SolanaRpc(
+        url,
+        clock,
+        timeout_s=settings.solana.timeout_s,
+        budget=_budget(url, settings.solana.requests_per_minute, clock),
+        transport=CountedTransport(name, health, SHUT_OUT_STATUS),
+    )

@@ -1,0 +1,23 @@
+"""The market at one moment, the underlying of every position, and the statuses of a live one."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from evenkeel.legs import PositionStatus
+from evenkeel.types import Frozen
+
+COIN = "SOL"
+"""Every long asset is SOL or a token of staked SOL, so the short is always SOL-PERP."""
+
+
+class Mark(Frozen):
+    """Prices in USD at `at_ms`; `redemption_rate` is SOL per token (1 for SOL)."""
+
+    at_ms: int
+    sol_price_usd: Decimal
+    token_price_usd: Decimal
+    redemption_rate: Decimal
+
+
+LIVE = (PositionStatus.OPENING, PositionStatus.OPEN, PositionStatus.CLOSING, PositionStatus.UNWINDING)

@@ -1,0 +1,66 @@
+"""What may be signed on Solana, from settings, and the price that its swaps are held against."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from decimal import Decimal
+
+from evenkeel.clock import Clock
+from evenkeel.errors import EvenkeelError
+from evenkeel.settings.settings import Settings
+from state.store import Store
+from venues.asgard.approving import PriceSource, Recall
+from venues.asgard.mints import LONG_ASSETS, TOKENS
+from venues.hyperliquid.venue import HyperliquidVenue
+
+COIN = "SOL"
+LEDGER_PATIENCE_S = 1.0
+"""Wall seconds that the last resort gives a ledger that may well be gone."""
+
+
+def sol_price_of(venue: HyperliquidVenue) -> PriceSource:
+    """USD per SOL as Hyperliquid's oracle states it: a source that knows nothing of Asgard's builder."""
+
+    async def price() -> Decimal:
+        return (await venue.market.context(COIN)).oracle_px
+
+    return price
+
+
+def stored_price_of(store: Store) -> Recall:
+    """USD per token as the ledger knew it last: Hyperliquid's oracle price of SOL times the pool's redemption rate."""
+
+    def recall(asset: str) -> tuple[int, Decimal] | None:
+        sol = store.last_price("hyperliquid", COIN, "oracle")
+        if sol is None:
+            return None
+        rate = store.last_price("solana", asset, "redemption") if TOKENS[asset].is_lst else None
+        return sol.at_ms, sol.price_usd * (
+            rate.price_usd if rate else 1
+        )  # a staked token is never worth less
+
+    return recall
+
+
+async def prices_without_ledger(settings: Settings, clock: Clock) -> Recall:
+    """The same for the last resort: whatever can still be read of the ledger within a moment. Never raises, never waits on."""
+    found: dict[str, tuple[int, Decimal]] = {}
+
+    def read() -> None:
+        try:
+            store = Store.open(settings.database.url, clock)
+            try:
+                known = {asset: stored_price_of(store)(asset) for asset in LONG_ASSETS}
+            finally:
+                store.close()
+        except EvenkeelError:
+            return
+        found.update({asset: price for asset, price in known.items() if price is not None})
+
+    reader = threading.Thread(
+        target=read, daemon=True
+    )  # nobody waits for one that hangs, not even the end of the process
+    reader.start()
+    await asyncio.to_thread(reader.join, LEDGER_PATIENCE_S)
+    return found.get

@@ -1,0 +1,57 @@
+"""What is kept of the danger that a position is in, and that it ends with the position."""
+
+from __future__ import annotations
+
+from evenkeel.types import LegSide
+from state.models import Fence
+from state.store import Store
+from state.watch_models import Severity
+from strategy.carry.rebalance import DRIFT_RULE, MARGIN_RULE
+from tasks.desk import Desk
+
+WATCHED_RULES = frozenset(
+    {
+        "carry",
+        "liquidation:long",
+        "liquidation:short",
+        "price_deviation",
+        "stale:long",
+        "stale:short",
+        "outage",
+        "missing_leg",
+        "lst_peg",
+    }
+)
+"""Rules that are judged on every look, so that silence means that their alert is over."""
+UNRESOLVED = "entry unresolved"
+"""The alert of an entry that is neither open nor given up."""
+RESISTS = "leg resists closing"
+"""The alert of a leg that could not be closed; before it stands which."""
+RESIDUAL = "short residual"
+"""The alert of a short that lacks a part too small for an order."""
+NOT_WATCHED = "not watched"
+"""The alert of a live position that may have no monitor."""
+OF_THE_LIVING = WATCHED_RULES | {MARGIN_RULE, DRIFT_RULE, UNRESOLVED, RESIDUAL, NOT_WATCHED, "rebalance"}
+"""Alerts that say how a position stands; others tell what has happened, and are closed by a person."""
+
+
+def alarm_unwatched(store: Store, position_id: str, why: str) -> None:
+    """Tell a person; the next look at the position closes the alert, and so does its end."""
+    text = f"{position_id} may be watched by nobody: {why}; keep `evenkeel monitor {position_id}` running until it is"
+    store.alert(NOT_WATCHED, Severity.CRITICAL, text, subject=position_id)
+
+
+def end_watch(desk: Desk, position_id: str, fence: Fence | None = None) -> None:
+    """The position ends: no breach of it runs any more, and what was told of its state is over. News stays open.
+
+    The breach that it ends for has fired: an exit acts first and notes later.
+    """
+    store, why = desk.store, desk.store.position(position_id).close_reason or ""
+    for breach in store.running_breaches(position_id):
+        side = LegSide(breach.leg) if breach.leg else None
+        if why.startswith(f"{breach.kind}:{breach.leg}:" if breach.leg else f"{breach.kind}:"):
+            store.breach_fire(position_id, breach.kind, leg=side, fence=fence)
+        store.breach_clear(position_id, breach.kind, leg=side, fence=fence)
+    for row in store.alerts(open_only=True):
+        if row.subject == position_id and (row.kind in OF_THE_LIVING or row.kind.endswith(RESISTS)):
+            store.ack_alert(row.kind, subject=position_id)

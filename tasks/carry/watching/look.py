@@ -1,0 +1,341 @@
+"""One look at a position: read both legs and the market, judge them, remember what lasts. Plain coroutines, no Prefect."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, TypeVar
+
+from evenkeel.errors import OperatorError, Retryable, VenueRefused
+from evenkeel.legs import LegView
+from evenkeel.types import Frozen, LegSide, VenueName
+from state.carry.models import Leg, Position, PositionSnapshot
+from state.watch import PAUSE_ALL
+from state.watch_models import Severity
+from strategy.breach import BreachPhase
+from strategy.carry.funding import apr_from_apy, hourly_rate_from_premium
+from strategy.carry.monitor import LegReading, Readings, Tick, judge
+from strategy.carry.rebalance import DRIFT_RULE, MARGIN_RULE, Book, drift_cost_usd_per_hour, plan_rebalance
+from strategy.decisions import Alert, Combined, combine
+from tasks.carry.mark import COIN
+from tasks.carry.market import staking_apr
+from tasks.carry.watching.alerts import NOT_WATCHED, WATCHED_RULES, end_watch
+from tasks.carry.watching.liveness import Pulse
+from tasks.desk import Desk
+from venues.asgard.mints import TOKENS, USDC
+from venues.hyperliquid.market import PerpContext
+
+T = TypeVar("T")
+MONITORED = frozenset({NOT_WATCHED})
+PATIENCE_S = 10.0
+"""Wall seconds that a look waits for one reading: a venue that hangs must not blind us to the other leg."""
+RATES_TTL_MS = 300_000
+"""Lending rates move slowly: a few minutes old is fresh enough for the carry, and spares the venue's request budget."""
+
+
+class Seen(Frozen):
+    """What one look could read; None is "could not be read", which never counts as calm."""
+
+    at_ms: int
+    context: PerpContext | None
+    long: LegView | None
+    long_read: bool
+    short: LegView | None
+    short_read: bool
+    sol_price_usd: Decimal | None
+    token_price_usd: Decimal | None
+    redemption_rate: Decimal | None
+    lend_apr: Decimal | None
+    borrow_apr: Decimal | None
+    staking_apr: Decimal
+    failed: tuple[VenueName, ...] = ()
+
+    @property
+    def misses_a_leg(self) -> bool:
+        """A venue answered, and shows no leg."""
+        return (self.long_read and self.long is None) or (self.short_read and self.short is None)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What one look decided. `closely`: look again soon. `remember` writes snapshot, breaches and alerts down."""
+
+    seen: Seen
+    combined: Combined
+    closely: bool
+    remember: Callable[[], None]
+
+
+class Watcher:
+    """Looks at one position, tick after tick; counts failed calls in a row per venue."""
+
+    def __init__(self, desk: Desk, position_id: str, *, is_monitor: bool = False) -> None:
+        self._desk = desk
+        self._is_monitor = is_monitor
+        """Whether more looks will follow: one look is no watch."""
+        self.position_id = position_id
+        self._failures: dict[VenueName, int] = {}
+        self._drift_cost_usd = Decimal(0)
+        self._last_ms: int | None = None
+        self._pulse = Pulse()
+
+    async def look(self) -> tuple[Seen, Combined, bool]:
+        """Read, judge and remember. The bool says whether to look again soon."""
+        found = await self.decide()
+        found.remember()
+        return found.seen, found.combined, found.closely
+
+    async def decide(self) -> Judged:
+        """Read and judge. `remember` of the answer writes it down, which an emergency does only once it has acted."""
+        position = self._desk.store.position(self.position_id)
+        seen, chain_lives = await asyncio.gather(look_at(self._desk, position), self._pulse.beats(self._desk))
+        if seen.misses_a_leg:  # so does an old answer: what counts is a second look
+            await self._desk.clock.sleep(float(self._desk.settings.strategy.breach_poll_interval_s))
+            seen = await look_at(self._desk, position)
+        self._count_failures(seen, chain_lives)
+        tick = judge(self._readings(position, seen), self._desk.settings.strategy, self._desk.settings.limits)
+        decisions = [tick.combined.decision]
+        book = self._book(position, seen)
+        judged = WATCHED_RULES
+        if book is not None:
+            planned = plan_rebalance(book, self._desk.settings.strategy, self._desk.settings.limits)
+            decisions.append(planned)
+            judged = judged | {MARGIN_RULE, DRIFT_RULE}
+        whole = combine(decisions)
+        reasons = tuple(dict.fromkeys((*whole.reasons, *tick.combined.reasons)))
+        speaking = [one for one in (*tick.decisions, *decisions[1:]) if isinstance(one, Alert)]
+        self._last_ms = seen.at_ms
+
+        def remember() -> None:
+            ended = self._desk.store.position(position.position_id).closed_ms is not None
+            self._remember(position, seen, tick, book, ended)
+            self._alert(position, speaking, judged)
+            if ended:  # an exit acts first and notes then
+                end_watch(self._desk, position.position_id)
+
+        combined = Combined(decision=whole.decision, reasons=reasons)
+        return Judged(seen, combined, tick.watch_closely, remember)
+
+    def _count_failures(self, seen: Seen, chain_lives: bool) -> None:
+        """By venue, failures in a row: looks that could not read it, or single calls (spec 5.4), whichever are more. The
+        long cannot be closed without its chain, whatever Asgard answers.
+        """
+        window_s = self._desk.settings.limits.outage_window_s
+        calls = self._desk.health.in_a_row(window_s)
+        for venue in VenueName:
+            failed = venue in seen.failed or (venue is VenueName.ASGARD and not chain_lives)
+            looks = self._failures.get(venue, 0) + 1 if failed else 0
+            self._failures[venue] = max(looks, calls[venue.value]) if failed else 0
+
+    def _readings(self, position: Position, seen: Seen) -> Readings:
+        entry = position.facts.get("entry_distance", {})
+        context, long = seen.context, seen.long
+        breaches = {
+            f"{row.kind}:{row.leg}" if row.leg else row.kind: row.since_ms
+            for row in self._desk.store.running_breaches(position.position_id)
+        }
+        return Readings(
+            now_ms=seen.at_ms,
+            asset=position.asset,
+            position_usd=long.notional_usd if long else position.size_usd or Decimal(0),
+            debt_usd=long.debt_usd if long else Decimal(0),
+            long=_reading(long, seen.long_read, entry.get("long")),
+            short=_reading(seen.short, seen.short_read, entry.get("short")),
+            funding_now_hourly=context.funding_hourly if context else None,
+            funding_predicted_hourly=_predicted(context),
+            lend_apr=seen.lend_apr,
+            borrow_apr=seen.borrow_apr,
+            staking_apr=seen.staking_apr,
+            long_venue_price_usd=seen.sol_price_usd,
+            short_venue_price_usd=context.mark_px if context else None,
+            lst_price_usd=seen.token_price_usd if TOKENS[position.asset].is_lst else None,
+            redemption_rate=seen.redemption_rate,
+            failures=dict(self._failures),
+            breaches=breaches,
+        )
+
+    def _book(self, position: Position, seen: Seen) -> Book | None:
+        """Both legs for the rebalancing rules; None while a leg or a price cannot be read."""
+        if seen.long is None or seen.short is None or seen.context is None or seen.redemption_rate is None:
+            return None
+        price = seen.context.oracle_px
+        leg = self._desk.store.leg(position.position_id, LegSide.SHORT)
+        # Somebody else's short on the same account hedges nothing of ours, and is not ours to buy back.
+        short_qty = min(seen.short.qty, leg.qty) if leg is not None and leg.is_open else seen.short.qty
+        drift = seen.long.exposure_sol - short_qty
+        if self._last_ms is not None:
+            hours = Decimal(seen.at_ms - self._last_ms) / 3_600_000
+            self._drift_cost_usd += hours * drift_cost_usd_per_hour(drift, price, seen.context.funding_hourly)
+        entry = position.facts.get("entry_distance", {})
+        return Book(
+            long_sol=seen.long.exposure_sol,
+            long_debt_usd=seen.long.debt_usd,
+            short_qty=short_qty,
+            short_equity_usd=seen.short.equity_usd,
+            price_usd=price,
+            target_leverage=int(position.leverage),
+            long_can_resize=self._desk.long.can_resize(position.protocol or 0),
+            long_distance=seen.long.liquidation_distance,
+            long_entry_distance=_decimal(entry.get("long")),
+            short_distance=seen.short.liquidation_distance,
+            short_entry_distance=_decimal(entry.get("short")),
+            drift_cost_usd=self._drift_cost_usd,
+            funding_hourly=max(
+                seen.context.funding_hourly, _predicted(seen.context) or seen.context.funding_hourly
+            ),
+            may_grow=not any(pause.scope == PAUSE_ALL for pause in self._desk.store.active_pauses()),
+        )
+
+    def forget_drift(self) -> None:
+        """After a rebalance the cost of drift starts anew."""
+        self._drift_cost_usd = Decimal(0)
+
+    def _remember(self, position: Position, seen: Seen, tick: Tick, book: Book | None, ended: bool) -> None:
+        store = self._desk.store
+        for found in tick.transitions:
+            kind, _, leg = found.key.partition(":")
+            side = LegSide(leg) if leg else None
+            if ended and any(
+                (row.kind, row.leg) == (kind, leg) and (row.cleared_ms or 0) >= seen.at_ms
+                for row in store.breaches(position.position_id)
+            ):
+                continue  # it ended with the position, while we acted
+            if found.phase is BreachPhase.STARTED:
+                store.breach_start(position.position_id, kind, leg=side)
+            elif found.phase is BreachPhase.FIRED:
+                store.breach_start(position.position_id, kind, leg=side)
+                store.breach_fire(position.position_id, kind, leg=side)
+            else:
+                store.breach_clear(position.position_id, kind, leg=side)
+        store.record_snapshot(_snapshot(position, seen, book))
+        store.beat("monitor", {"position_id": position.position_id})
+
+    def _alert(self, position: Position, speaking: list[Alert], judged: frozenset[str]) -> None:
+        """Raise what is new or has become critical, close what is over; what merely goes on is not written again."""
+        store, subject = self._desk.store, position.position_id
+        known = {row.kind: row for row in store.alerts(open_only=True) if row.subject == subject}
+        for one in speaking:
+            severity = Severity.CRITICAL if one.critical else Severity.WARNING
+            row = known.pop(one.rule, None)
+            if row is None or (one.critical and row.severity is not Severity.CRITICAL):
+                store.alert(one.rule, severity, one.reason, subject=subject)
+        for rule in known.keys() & (judged | (MONITORED if self._is_monitor else frozenset())):
+            store.ack_alert(rule, subject=subject)
+
+
+def _decimal(text: str | None) -> Decimal | None:
+    return None if text is None else Decimal(text)
+
+
+def _reading(view: LegView | None, was_read: bool, entry_distance: str | None) -> LegReading:
+    """A leg that was looked for and not found has quantity zero; one that could not be looked for has None."""
+    return LegReading(
+        qty=view.qty if view else (Decimal(0) if was_read else None),
+        liquidation_distance=view.liquidation_distance if view else None,
+        entry_liquidation_distance=_decimal(entry_distance) or Decimal(0),
+        observed_ms=view.observed_ms if view else None,
+    )
+
+
+def _predicted(context: PerpContext | None) -> Decimal | None:
+    if context is None or context.premium is None:
+        return None
+    return hourly_rate_from_premium(context.premium)
+
+
+async def look_at(desk: Desk, position: Position) -> Seen:
+    """Both venues side by side; each that fails is named and leaves its figures empty."""
+    long_leg = desk.store.leg(position.position_id, LegSide.LONG)
+    failed: set[VenueName] = set()
+    context, shorts, (longs, prices), rates, redemption = await asyncio.gather(
+        _try(desk.short.market.context(COIN), VenueName.HYPERLIQUID, failed),
+        _try(desk.short.legs(), VenueName.HYPERLIQUID, failed),
+        _long_side(desk, long_leg, failed),
+        _try(_rates(desk, position), VenueName.ASGARD, failed),
+        _try(desk.long.redemption_rate(position.asset), VenueName.ASGARD, failed),
+    )
+    if context is not None and redemption is not None:
+        desk.long.heed_price(position.asset, context.oracle_px * redemption, context.observed_ms)
+    ref = long_leg.ref if long_leg else None
+    return Seen(
+        at_ms=desk.clock.now_ms(),
+        context=context,
+        long=next((view for view in longs or [] if view.ref == ref), None),
+        long_read=longs is not None,
+        short=next((view for view in shorts or [] if view.ref == COIN), None),
+        short_read=shorts is not None,
+        sol_price_usd=(prices or {}).get("SOL"),
+        token_price_usd=(prices or {}).get(position.asset),
+        redemption_rate=redemption,
+        lend_apr=rates[0] if rates else None,
+        borrow_apr=rates[1] if rates else None,
+        staking_apr=staking_apr(desk, position.asset),
+        failed=tuple(sorted(failed)),
+    )
+
+
+async def _long_side(
+    desk: Desk, leg: Leg | None, failed: set[VenueName]
+) -> tuple[list[LegView] | None, dict[str, Decimal] | None]:
+    """Our lending position and Asgard's prices in two requests, so that a look every 2 s fits the venue's limit."""
+    prices = await _try(desk.long.token_prices(), VenueName.ASGARD, failed)
+    if prices is None:
+        return None, None
+    known = [(int(leg.protocol or 0), leg.ref)] if leg else []
+    views = await _try(
+        desk.long.legs(known_pdas=known, only_known=True, prices=prices), VenueName.ASGARD, failed
+    )
+    return views, prices
+
+
+async def _rates(desk: Desk, position: Position) -> tuple[Decimal, Decimal]:
+    """Lending and borrowing APR of the position's market; quotes move slowly, so a minute-old one will do."""
+    for strategy in await desk.long.markets(max_age_ms=RATES_TTL_MS):
+        if (strategy.token_a_mint, strategy.token_b_mint) == (TOKENS[position.asset].mint, USDC.mint):
+            for source in strategy.liquidity_sources:
+                if source.lending_protocol == position.protocol:
+                    lend, borrow = source.token_a_lending_apy, source.token_b_borrowing_apy
+                    return apr_from_apy(lend), apr_from_apy(borrow)
+    raise VenueRefused("asgard", f"{position.asset} on protocol {position.protocol} is not among the markets")
+
+
+async def _try(reading: Awaitable[T], venue: VenueName, failed: set[VenueName]) -> T | None:
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            return await reading
+    except (Retryable, VenueRefused, OperatorError, TimeoutError):
+        failed.add(venue)
+        return None
+
+
+def _snapshot(position: Position, seen: Seen, book: Book | None) -> PositionSnapshot:
+    """Equity is the long leg's plus what the short's account gained since before the entry, plus its margin."""
+    long_equity = seen.long.equity_usd if seen.long else None
+    short_equity = seen.short.equity_usd if seen.short else None
+    both = None if long_equity is None or short_equity is None else long_equity + short_equity
+    detail: dict[str, Any] = {}
+    if seen.long is not None:
+        detail = {
+            "tokens": str(seen.long.qty),
+            "debt_usd": str(seen.long.debt_usd),
+            "token_price_usd": str(seen.token_price_usd or seen.long.price_usd),
+            "redemption_rate": str(seen.redemption_rate or 1),
+            "long_leverage": str(seen.long.leverage),
+            "short_leverage": str(seen.short.leverage) if seen.short else None,
+        }
+    return PositionSnapshot(
+        position_id=position.position_id,
+        at_ms=seen.at_ms,
+        equity_usd=both,
+        long_equity_usd=long_equity,
+        short_equity_usd=short_equity,
+        long_liquidation_distance=seen.long.liquidation_distance if seen.long else None,
+        short_liquidation_distance=seen.short.liquidation_distance if seen.short else None,
+        funding_rate_hourly=seen.context.funding_hourly if seen.context else None,
+        long_price_usd=seen.sol_price_usd,
+        short_price_usd=seen.context.mark_px if seen.context else None,
+        delta_sol=book.long_sol - book.short_qty if book else None,
+        detail=detail,
+    )

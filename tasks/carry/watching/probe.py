@@ -1,0 +1,54 @@
+"""Between two looks: is a leg being taken? Sizes alone are read, on both venues, and a difference ends the wait."""
+
+from __future__ import annotations
+
+import asyncio
+from decimal import Decimal
+
+from evenkeel.errors import Retryable, VenueRefused
+from evenkeel.types import LegSide
+from strategy.carry.reconcile import ROUNDING
+from tasks.carry.books.external_long import holding_of
+from tasks.carry.books.external_short import held_short
+from tasks.carry.watching.look import Seen
+from tasks.desk import Desk
+
+LONGEST_PROBED_S = 60.0
+
+
+def differs(desk: Desk, position_id: str, seen: Seen) -> bool:
+    """A venue shows less of a leg than the books have: it did something by itself."""
+    long, short = desk.store.leg(position_id, LegSide.LONG), desk.store.leg(position_id, LegSide.SHORT)
+    shown_short = seen.short.qty if seen.short else Decimal(0)
+    shown_long = seen.long.qty if seen.long else Decimal(0)
+    if seen.short_read and short is not None and short.is_open and shown_short < short.qty:
+        return True
+    return seen.long_read and long is not None and long.is_open and shown_long < long.qty * ROUNDING
+
+
+async def doze(desk: Desk, position_id: str, seconds: float, probe_s: float) -> None:
+    """Wait for the next look, but not while a leg is being taken: every `probe_s` its size is read on both venues.
+
+    Liquidation and auto-deleveraging come in the moments in which half a minute matters. Who looks less often than once a
+    minute has asked for that pace, and is not woken.
+    """
+    until_ms = desk.clock.now_ms() + int(seconds * 1000)
+    probes = seconds <= LONGEST_PROBED_S
+    while probes and until_ms - desk.clock.now_ms() > probe_s * 1000:
+        await desk.clock.sleep(probe_s)
+        if not await _as_booked(desk, position_id):
+            return
+    await desk.clock.sleep(max(0.0, (until_ms - desk.clock.now_ms()) / 1000))
+
+
+async def _as_booked(desk: Desk, position_id: str) -> bool:
+    """Both legs are there, as large as in the books; what cannot be read is for the next look, at once."""
+    long, short = desk.store.leg(position_id, LegSide.LONG), desk.store.leg(position_id, LegSide.SHORT)
+    if long is None or short is None or not long.is_open or not short.is_open:
+        return False
+    try:
+        held, live = await asyncio.gather(held_short(desk), desk.long.live(int(long.protocol or 0), long.ref))
+        tokens = holding_of(live).tokens
+    except (Retryable, VenueRefused):
+        return False
+    return held is not None and held.qty >= short.qty and tokens >= long.qty * ROUNDING

@@ -1,0 +1,129 @@
+"""A venue goes dark: the leg in reach is closed first and does not wait for the other, which is closed when it can be."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from evenkeel.legs import PositionStatus
+from evenkeel.types import IntentKind, IntentState, LegSide
+from flows.carry.exit import ExitRequest, exit_position
+from flows.carry.monitor import MonitorRequest, MonitorResult, watch_position
+from flows.carry.recover import recover_position
+from tests.rig import ORDER, Rig, die, hooked, killed, story_rig
+
+SOL_ON_KAMINO = {"asset": "SOL", "protocol": 1}
+
+
+async def watched(rig: Rig, position_id: str, seconds: float) -> MonitorResult:
+    await rig.desk.clock.refresh()
+    until_ms = rig.desk.clock.now_ms() + int(seconds * 1000)
+    return await watch_position(rig.desk, MonitorRequest(position_id=position_id, until_ms=until_ms))
+
+
+def fired_ms(rig: Rig, position_id: str) -> int:
+    [breach] = [row for row in rig.desk.store.breaches(position_id) if row.kind == "outage" and row.fired_ms]
+    assert breach.fired_ms is not None
+    return breach.since_ms + rig.desk.settings.limits.outage_exit_after_s * 1000
+
+
+def long_closed_ms(rig: Rig, position_id: str) -> int:
+    [done] = [
+        one
+        for one in rig.desk.store.intents_of(position_id)
+        if (one.leg, one.kind, one.state) == (LegSide.LONG, IntentKind.CLOSE, IntentState.CONFIRMED)
+    ]
+    return done.updated_ms
+
+
+@pytest.mark.parametrize("mode", ["502", "timeout"])
+async def test_with_hyperliquid_dark_the_long_is_closed_without_waiting(tmp_path: Path, mode: str) -> None:
+    limits = {"outage_exit_after_s": "20"}
+    async with story_rig(tmp_path, limits=limits) as rig:
+        position_id = await rig.entered(**SOL_ON_KAMINO)
+        http = rig.desk.short.client._http
+        patience, http.timeout = http.timeout, 0.05  # of the wall: a silent venue costs no world time
+        rig.control("hyperliquid", "halt", mode=mode)
+        dark = await watched(rig, position_id, 60)
+        assert dark.status == "CLOSING" and not rig.holdings() and rig.short_qty() > 0, dark
+        waited_ms = long_closed_ms(rig, position_id) - fired_ms(rig, position_id)
+        assert waited_ms < 40_000, "the close lands in about 20 s; the short is tried after it"
+
+        rig.control("hyperliquid", "resume")
+        http.timeout = patience
+        light = await watched(rig, position_id, 120)
+        assert light.status == "CLOSED" and rig.flat, light
+        assert len([row for row in rig.filled_orders() if row["side"] == "B"]) == 1
+
+
+async def test_with_solana_standing_still_the_short_is_closed_and_the_long_when_it_moves(
+    tmp_path: Path,
+) -> None:
+    """Asgard answers all the while; only the height of the chain tells."""
+    async with story_rig(tmp_path, limits={"outage_exit_after_s": "20"}) as rig:
+        position_id = await rig.entered(**SOL_ON_KAMINO)
+        rig.control("solana", "halt")
+        dark = await watched(rig, position_id, 90)
+        assert dark.status == "CLOSING" and not rig.short_qty() and rig.holdings(), dark
+
+        rig.control("solana", "resume")
+        light = await watched(rig, position_id, 600)
+        assert light.status == "CLOSED" and rig.flat, light
+        assert len(rig.executions()) == 2
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+async def test_a_process_killed_in_the_outage_goes_on_with_the_same_leg(tmp_path: Path, moment: str) -> None:
+    async with story_rig(tmp_path, limits={"outage_exit_after_s": "20"}) as rig:
+        position_id = await rig.entered(**SOL_ON_KAMINO)
+        rig.control("hyperliquid", "halt", mode="502")
+        with hooked(rig.desk.long, "send", **{moment: die}):
+            assert await killed(watched(rig, position_id, 120))
+
+        async with rig.another_desk() as desk:
+            await desk.clock.refresh()
+            began_ms = desk.clock.now_ms()
+            await recover_position(desk, position_id)
+        assert not rig.holdings(), "the long is closed though the short cannot be"
+        assert rig.short_qty() > 0
+        assert long_closed_ms(rig, position_id) - began_ms < 110_000, (
+            "an unknown close is proved, nothing else waited for"
+        )
+        assert len(rig.executions()) == 2, "closed once"
+
+        rig.control("hyperliquid", "resume")
+        rig.assert_clean(await rig.recovered())
+        assert rig.flat and rig.status(position_id) is PositionStatus.CLOSED
+
+
+async def test_any_exit_with_hyperliquid_out_of_reach_closes_the_long_soon(tmp_path: Path) -> None:
+    """Short first is the rule, and its minute is for a venue that resists, not for one that is not there."""
+    async with story_rig(tmp_path) as rig:
+        position_id = await rig.entered(**SOL_ON_KAMINO)
+        rig.control("hyperliquid", "halt", mode="502")
+        await rig.desk.clock.refresh()
+        began_ms = rig.desk.clock.now_ms()
+        result = await exit_position(rig.desk, ExitRequest(position_id=position_id))
+        assert result.status == "CLOSING" and not rig.holdings()
+        assert long_closed_ms(rig, position_id) - began_ms < 45_000
+
+        rig.control("hyperliquid", "resume")
+        rig.assert_clean(await rig.recovered())
+        assert rig.flat
+
+
+async def test_a_venue_that_only_refuses_orders_keeps_its_minute(tmp_path: Path) -> None:
+    """It answers, so it is not out: the short is tried on before the long is closed."""
+    async with story_rig(tmp_path) as rig:
+        position_id = await rig.entered(**SOL_ON_KAMINO)
+        rig.fault("hyperliquid", "reject", ORDER, times=3)
+        result = await exit_position(rig.desk, ExitRequest(position_id=position_id))
+        assert result.status == "CLOSED" and rig.flat
+        closes = [one for one in rig.desk.store.intents_of(position_id) if one.kind is IntentKind.CLOSE]
+        done = [
+            one.leg
+            for one in sorted(closes, key=lambda one: one.updated_ms)
+            if one.state is IntentState.CONFIRMED
+        ]
+        assert done == [LegSide.SHORT, LegSide.LONG]

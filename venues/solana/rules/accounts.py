@@ -1,0 +1,86 @@
+"""A transaction as a whole: who signs it, which programs it can reach, and whose accounts it may write to."""
+
+from __future__ import annotations
+
+from solders.pubkey import Pubkey
+from solders.signature import Signature
+from solders.transaction import VersionedTransaction
+
+from venues.solana.rules.common import DFLOW, SYSTEM, TOKEN, TOKEN_2022, Draft, Operation
+from venues.solana.rules.system import JITO_TIP_ACCOUNTS
+from venues.solana.rules.token import token_state
+from venues.solana.view import Keys, Violation
+
+
+def check_signers(tx: VersionedTransaction, wallet: Pubkey) -> None:
+    """We pay the fee and fill the first slot; every other signature is there already and verifies. Raises `Violation`."""
+    message = tx.message
+    static = message.account_keys
+    if not static or static[0] != wallet:
+        raise Violation(
+            "fee-payer", f"the fee payer is {static[0] if static else 'missing'}, not our wallet {wallet}"
+        )
+    required = message.header.num_required_signatures
+    verified = tx.verify_with_results()
+    if len(tx.signatures) != required or len(verified) != required:
+        raise Violation("signers", f"{len(tx.signatures)} signature slots for {required} signers")
+    if tx.signatures[0] != Signature.default() and not verified[0]:
+        raise Violation("signers", "our own slot already carries a signature that does not verify")
+    for slot in range(1, required):
+        if not verified[slot]:
+            raise Violation(
+                "signers", f"signer {static[slot]} has not signed, and we sign for our wallet only"
+            )
+
+
+def check_extra_signers(keys: Keys, draft: Draft) -> None:
+    """After the instructions: each other signer is an account that this very transaction makes."""
+    for signer in keys.every:
+        if signer not in keys.signers or signer == draft.wallet:
+            continue
+        if signer not in draft.made and not (signer == draft.position and draft.position_made):
+            raise Violation("signers", f"signer {signer} is not an account made by this transaction")
+
+
+def check_made(draft: Draft) -> None:
+    """A token account that is made is also initialized, or anybody could take it over afterwards."""
+    for account, program in draft.made.items():
+        if program == TOKEN and account not in draft.temporary:
+            raise Violation("new-account", f"{account} is made but not initialized for our wallet")
+
+
+def check_programs(keys: Keys, draft: Draft) -> None:
+    """Our signature flows into every program that a called program calls: none may be reachable that is not known."""
+    reachable = draft.rules.reachable
+    for account in keys.every:
+        if account == TOKEN_2022:
+            raise Violation("token-2022", "Token-2022 is within reach; our mints are classic SPL tokens")
+        info = draft.view.account(account)
+        if info is not None and info.executable and account not in reachable:
+            name = "the DFlow router" if account == DFLOW else str(account)
+            raise Violation("program", f"program {name} could be called and is not on the allowlist")
+
+
+def check_writable(keys: Keys, draft: Draft) -> None:
+    """Nothing that a person other than us holds the key of may be written to, tips and pinned accounts aside."""
+    for account in keys.writable:
+        if account == draft.wallet or account in draft.made or account in JITO_TIP_ACCOUNTS:
+            continue
+        if account in draft.fee_receivers or account in draft.rules.fee_accounts:
+            continue
+        info = draft.view.account(account)
+        if info is None or info.owner == str(SYSTEM):
+            if account.is_on_curve() and account not in (draft.position, _withdrawal(draft)):
+                raise Violation("stranger", f"the build may write to {account}, which is somebody's wallet")
+            continue
+        state = token_state(info)
+        if (
+            state is not None
+            and state.owner not in (draft.wallet, _withdrawal(draft))
+            and state.owner.is_on_curve()
+        ):
+            raise Violation("stranger", f"the build may write to {account}, a token account of {state.owner}")
+
+
+def _withdrawal(draft: Draft) -> Pubkey | None:
+    return draft.rules.withdrawal if draft.expectation.op is Operation.WITHDRAW else None

@@ -8,8 +8,8 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import TypeVar
 
-from evenkeel.legs import FundingPayment, LegView
-from evenkeel.types import Fill, Frozen, LegSide, VenueName
+from evenkeel.legs import FundingPayment, LegSide, LegView
+from evenkeel.types import Fill, Frozen, VenueName
 
 Row = TypeVar("Row")
 Key = tuple[Hashable, ...]

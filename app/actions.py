@@ -11,6 +11,7 @@ from typing import Any
 from analytics.carry.report import Report
 from evenkeel.clock import as_datetime
 from evenkeel.errors import OperatorError
+from evenkeel.legs import CARRY
 from evenkeel.settings.settings import Settings
 from evenkeel.types import Frozen
 from state.carry.models import Position
@@ -18,9 +19,10 @@ from state.store import Store
 from state.watch_models import Alert, Pause
 from strategy.breakers.state import BreakerState
 from tasks.carry.books.recovery import Comparison, compare_legs
+from tasks.carry.desk import CarryDesk, check_keys, open_desk
 from tasks.carry.mark import LIVE
 from tasks.carry.watching import guards
-from tasks.desk import Desk, LedgerFault, check_hands, make_clock, open_desk
+from tasks.desk import LedgerFault, make_clock
 
 AsFlow = Callable[[Settings, str, Callable[[], Coroutine[Any, Any, Any]]], Awaitable[Any]]
 """Runs a flow where Prefect answers, and gives None where its story did not begin."""
@@ -35,12 +37,12 @@ async def _tell(
     name: str,
     as_flow: AsFlow,
     flow: Callable[[], Coroutine[Any, Any, Any]],
-    story: Callable[[Desk], Awaitable[Any]],
+    story: Callable[[CarryDesk], Awaitable[Any]],
 ) -> dict[str, Any]:
     """The flow where Prefect is there, else the bare story. The desk is opened first: bad settings never reach a flow."""
     async with open_desk(settings) as desk:
         if name in TRADING:
-            await check_hands(desk)
+            await check_keys(desk)
         result = await as_flow(settings, name, flow)
         if result is None:
             result = await story(desk)
@@ -51,7 +53,7 @@ def _insist_on(settings: Settings, position_id: str | None) -> None:
     """Raise OperatorError where a position was named that the ledger does not have."""
     store = Store.open(settings.database.url, make_clock(settings))
     try:
-        if position_id is not None and store.find_position(position_id) is None:
+        if position_id is not None and store.carry.find_position(position_id) is None:
             raise OperatorError(f"no position is named {position_id!r}; `evenkeel positions` lists them")
     finally:
         store.close()
@@ -96,7 +98,7 @@ async def exit_(settings: Settings, wish: dict[str, Any]) -> dict[str, Any]:
     from flows.carry import exit as flow
 
     async with open_desk(settings) as desk:
-        await check_hands(desk)
+        await check_keys(desk)
         return dump(await flow.exit_position(desk, flow.ExitRequest(**wish)))
 
 
@@ -144,7 +146,7 @@ async def reconcile(settings: Settings, as_flow: AsFlow) -> dict[str, Any]:
     from flows.carry import reconcile as flow
 
     async with open_desk(settings) as desk:
-        await check_hands(desk)
+        await check_keys(desk)
         result = await as_flow(settings, "reconcile", lambda: flow.reconcile())
         if result is None:
             result = await flow.reconcile_and_act(desk)
@@ -163,7 +165,7 @@ async def recover(settings: Settings) -> dict[str, Any]:
     from flows.carry.recover import recover_everything
 
     async with open_desk(settings) as desk:
-        await check_hands(desk)
+        await check_keys(desk)
         found = await recover_everything(desk)
     return {
         "positions": found.positions,
@@ -267,10 +269,10 @@ async def status(settings: Settings) -> dict[str, Any]:
         store = desk.store
         return {
             "at": as_datetime(desk.clock.now_ms()).isoformat(),
-            "positions": [_row(one) | {"legs": _legs(store, one)} for one in store.positions(LIVE)],
+            "positions": [_row(one) | {"legs": _legs(store, one)} for one in store.carry.positions(LIVE)],
             "unfinished_intents": [
                 {"intent_id": one.intent_id, "state": one.state, "venue": one.venue, "kind": one.kind}
-                for one in store.unfinished_intents()
+                for one in store.unfinished_intents(CARRY)
             ],
             "alerts": [_alert_row(one) for one in store.alerts(open_only=True)],
             "pauses": [_pause_row(one) for one in store.active_pauses()],
@@ -287,14 +289,14 @@ def _breaker_row(one: BreakerState) -> dict[str, Any]:
 
 
 def _legs(store: Store, position: Position) -> list[dict[str, Any]]:
-    return [leg.model_dump(mode="json", exclude={"detail"}) for leg in store.legs(position.position_id)]
+    return [leg.model_dump(mode="json", exclude={"detail"}) for leg in store.carry.legs(position.position_id)]
 
 
 def positions(settings: Settings) -> list[dict[str, Any]]:
     """Every position of the ledger; no venue is asked."""
     store = Store.open(settings.database.url, make_clock(settings))
     try:
-        return [_row(one) for one in store.positions()]
+        return [_row(one) for one in store.carry.positions()]
     finally:
         store.close()
 

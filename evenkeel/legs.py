@@ -5,7 +5,23 @@ from __future__ import annotations
 from decimal import Decimal
 from enum import StrEnum
 
-from evenkeel.types import Frozen, LegSide, VenueName
+from evenkeel.types import Frozen, Receipt
+
+CARRY = "carry"
+"""The name of the carry trade: the business of its intents, fills, fees and breaches; their subject is a position, their part a leg."""
+
+
+class LegSide(StrEnum):
+    LONG = "long"
+    SHORT = "short"
+
+
+class IntentKind(StrEnum):
+    """What an intent does to a leg."""
+
+    OPEN = "open"
+    CLOSE = "close"
+    RESIZE = "resize"
 
 
 class PositionStatus(StrEnum):
@@ -33,7 +49,7 @@ class LegView(Frozen):
     `leverage` is notional / equity. `ref` identifies the leg on the venue (position PDA, or coin).
     """
 
-    venue: VenueName
+    venue: str
     side: LegSide
     ref: str
     asset: str
@@ -52,8 +68,9 @@ class LegView(Frozen):
 
 
 class FundingPayment(Frozen):
-    """One hourly settlement from the venue's own ledger. `usdc` > 0 was received. Key: (account, coin, hour_ms)."""
+    """One hourly settlement from the venue's own ledger. `usdc` > 0 was received. Key: (venue, account, coin, hour_ms)."""
 
+    venue: str
     account: str
     coin: str
     hour_ms: int
@@ -61,3 +78,29 @@ class FundingPayment(Frozen):
     usdc: Decimal
     position_size: Decimal
     funding_rate_hourly: Decimal
+
+
+class LendingChange(Frozen):
+    """What one landed transaction did to a margin position on a lending protocol. All amounts in whole tokens or USD.
+
+    Invariants that the books use: `tokens_after = tokens_before + tokens_bought - tokens_sold`,
+    `debt_after_usd = debt_before_usd + borrowed - repaid`; interest has been accrued into the *before* figures.
+    `wallet_usdc_delta` < 0 means USDC left our wallet. `gas_lamports` includes base and priority fee.
+    """
+
+    tokens_before: Decimal
+    tokens_after: Decimal
+    debt_before_usd: Decimal
+    debt_after_usd: Decimal
+    swap_token_qty: Decimal
+    swap_usdc_qty: Decimal
+    wallet_usdc_delta: Decimal
+    protocol_fee_usd: Decimal
+    gas_lamports: int
+    tip_lamports: int = 0
+
+
+class LegReceipt(Receipt):
+    """The receipt of a leg. `lending` is there where the leg is a margin position on a lending protocol."""
+
+    lending: LendingChange | None = None

@@ -1,4 +1,4 @@
-"""Value types that every layer shares: venues, sides, outcomes of an attempt, and what a leg looks like.
+"""Value types that every business shares: venues, intents, the outcomes of an attempt, fills and receipts.
 
 Money and quantities are `Decimal`. A positive number of money is income to us. Times are integer milliseconds UTC.
 """
@@ -12,27 +12,18 @@ from typing import Any, Generic, TypeAlias, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-T = TypeVar("T")
+T = TypeVar("T", covariant=True)
 
 
 class VenueName(StrEnum):
+    """The venues that this program trades on. Rows hold the name as text, so that a new venue needs no change here."""
+
     HYPERLIQUID = "hyperliquid"
     ASGARD = "asgard"
 
 
-class LegSide(StrEnum):
-    LONG = "long"
-    SHORT = "short"
-
-
-class IntentKind(StrEnum):
-    OPEN = "open"
-    CLOSE = "close"
-    RESIZE = "resize"
-
-
 class IntentState(StrEnum):
-    """The life of an intent (design.md section 4). CONFIRMED and FAILED are final."""
+    """The life of an intent (docs/exactly-once.md). CONFIRMED and FAILED are final."""
 
     IDLE = "IDLE"
     BUILDING = "BUILDING"
@@ -75,7 +66,22 @@ class Unknown:
     reason: str
 
 
-Outcome: TypeAlias = Confirmed[T] | Rejected | Unknown
+@dataclass(frozen=True, slots=True)
+class Working(Generic[T]):
+    """The venue has accepted it and it is not final: an order that rests, a settlement to come.
+
+    `so_far` says what has happened up to now, cumulative; None for nothing yet. It is asked again after `ask_after_s`
+    seconds, is never sent again, and blocks nobody. The venue's last word on it is Confirmed or Rejected.
+    """
+
+    reason: str
+    ask_after_s: float
+    so_far: T | None = None
+
+
+Answer: TypeAlias = Confirmed[T] | Rejected | Unknown
+"""What one call of a client ends with; only an adapter can say that a venue is working on an order."""
+Outcome: TypeAlias = Answer[T] | Working[T]
 
 
 class Frozen(BaseModel):
@@ -92,7 +98,7 @@ class Fill(Frozen):
     """
 
     fill_id: str
-    venue: VenueName
+    venue: str
     asset: str
     side: str
     qty: Decimal
@@ -103,26 +109,6 @@ class Fill(Frozen):
     time_ms: int
 
 
-class LendingChange(Frozen):
-    """What one landed transaction did to a margin position on a lending protocol. All amounts in whole tokens or USD.
-
-    Invariants that the books use: `tokens_after = tokens_before + tokens_bought - tokens_sold`,
-    `debt_after_usd = debt_before_usd + borrowed - repaid`; interest has been accrued into the *before* figures.
-    `wallet_usdc_delta` < 0 means USDC left our wallet. `gas_lamports` includes base and priority fee.
-    """
-
-    tokens_before: Decimal
-    tokens_after: Decimal
-    debt_before_usd: Decimal
-    debt_after_usd: Decimal
-    swap_token_qty: Decimal
-    swap_usdc_qty: Decimal
-    wallet_usdc_delta: Decimal
-    protocol_fee_usd: Decimal
-    gas_lamports: int
-    tip_lamports: int = 0
-
-
 class Receipt(Frozen):
     """What a confirmed attempt did. `done_qty` is in base units and may be smaller than asked for."""
 
@@ -130,7 +116,6 @@ class Receipt(Frozen):
     done_qty: Decimal
     avg_price_usd: Decimal | None
     fills: list[Fill] = Field(default_factory=list)
-    lending: LendingChange | None = None
     settled_ms: int
     detail: dict[str, Any] = Field(default_factory=dict)
 
@@ -138,14 +123,17 @@ class Receipt(Frozen):
 class IntentSpec(Frozen):
     """One thing to be done on a venue exactly once. `order` is the venue's own order model, dumped to JSON.
 
-    (position_id, leg, kind, step) is unique: planning the same step twice gives the same intent.
+    `business` is whose it is, `subject` what it belongs to (a position, an account's trade, a symbol), `part` which part
+    of that (a leg; "" where there is only one). (business, subject, part, kind, step) is unique: planning the same step
+    twice gives the same intent.
     """
 
     intent_id: str
-    position_id: str
-    venue: VenueName
-    leg: LegSide
-    kind: IntentKind
+    business: str
+    subject: str
+    part: str = ""
+    venue: str
+    kind: str
     step: int
     order: dict[str, Any]
 

@@ -101,7 +101,7 @@ async def watch_from_here(store: Store, position_ids: Iterable[str], occasion: s
 
 def live_positions(store: Store) -> list[str]:
     """Positions that have not ended, oldest first. Raises Retryable while the ledger is busy."""
-    return [one.position_id for one in store.positions(LIVE)]
+    return [one.position_id for one in store.carry.positions(LIVE)]
 
 
 def own_run() -> FlowRun | None:

@@ -12,7 +12,8 @@ from pathlib import Path
 from evenkeel.errors import LostRace
 from evenkeel.settings.settings import Settings, load_settings
 from state.store import Store
-from tasks.desk import Desk, make_clock, open_desk
+from tasks.carry.desk import CarryDesk, open_desk
+from tasks.desk import make_clock
 
 
 class Beginning:
@@ -30,7 +31,7 @@ beginning: ContextVar[Beginning | None] = ContextVar("beginning", default=None)
 
 
 @asynccontextmanager
-async def desk_for_run() -> AsyncIterator[Desk]:
+async def desk_for_run() -> AsyncIterator[CarryDesk]:
     """The desk of this host's settings (`EVENKEEL_CONFIG`, else `evenkeel.toml`), closed at the end of the run.
 
     Raises LostRace where the command that started the run has given it up.

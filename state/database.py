@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from typing import Any, TypeVar, cast
@@ -14,7 +14,7 @@ from sqlalchemy.exc import OperationalError, StatementError
 from evenkeel.clock import Clock
 from evenkeel.errors import Bug, EvenkeelError, LostRace, Retryable
 from state.engine import first_line, writing
-from state.models import Fence, LeaseTable, Row, TransitionTable
+from state.models import Fence, LeaseTable, Row, Transition, TransitionTable
 
 R = TypeVar("R", bound=Row)
 AnyFence = Fence | tuple[str, int] | None
@@ -62,6 +62,20 @@ class Database:
     def _rows(self, row_type: type[R], query: Select[Any]) -> list[R]:
         with self._read() as connection:
             return fetch(connection, row_type, query)
+
+    def transitions(self, entity: str | None = None, entity_id: str | None = None) -> list[Transition]:
+        """The audit log in order; `entity` is "intent", "pause", "alert" or what a business names (carry: "position", "leg")."""
+        query = select(TRANSITIONS).order_by(TRANSITIONS.c.id)
+        if entity is not None:
+            query = query.where(TRANSITIONS.c.entity == entity)
+        if entity_id is not None:
+            query = query.where(TRANSITIONS.c.entity_id == entity_id)
+        return self._rows(Transition, query)
+
+    def _insert_all(self, table: Table, rows: Iterable[Row]) -> int:
+        """Insert the rows that are not stored yet; returns how many were new."""
+        with self._write() as db:
+            return sum(insert_new(db, table, values_of(row)) for row in rows)
 
 
 @contextmanager

@@ -3,61 +3,84 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import NamedTuple
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, bindparam, select, update
 
 from evenkeel.errors import Bug
-from evenkeel.types import Fill, LegSide, VenueName
+from evenkeel.types import Fill, VenueName
 from state.database import fetch_one, insert_new, table_of, values_of
 from state.ledger_models import Fee, FeeTable, FillRow, FillTable
+from state.models import Intent
 
 FILLS = table_of(FillTable)
-
-
 FEES = table_of(FeeTable)
+_KNOWN = select(FILLS).where(
+    FILLS.c.venue == bindparam("venue"),
+    FILLS.c.account == bindparam("account"),
+    FILLS.c.fill_id == bindparam("fill_id"),
+)
+_NAME_ACCOUNT = update(FILLS).where(
+    FILLS.c.venue == bindparam("its_venue"), FILLS.c.account == "", FILLS.c.fill_id == bindparam("its_fill")
+)
+"""A row that an earlier version wrote without the account is the same fill: it gains the account."""
 
 
-def store_fills(
-    db: Connection,
-    fills: Iterable[Fill],
-    *,
-    position_id: str | None,
-    intent_id: str | None = None,
-    leg: LegSide | None = None,
-) -> int:
+class Owner(NamedTuple):
+    """Whose fills these are, as far as it is known; `account` and `chain` are where they happened (`FillRow`)."""
+
+    business: str | None = None
+    subject: str | None = None
+    part: str | None = None
+    intent_id: str | None = None
+    account: str = ""
+    chain: str = ""
+
+    @classmethod
+    def of(cls, intent: Intent, account: str = "", chain: str = "") -> Owner:
+        """What an intent's receipt brings belongs to the intent."""
+        return cls(intent.business, intent.subject, intent.part, intent.intent_id, account, chain)
+
+
+def store_fills(db: Connection, fills: Iterable[Fill], owner: Owner, reversal_of: str | None = None) -> int:
     """Insert fills that are not known yet and return how many were new.
 
     A known fill gains the owner it lacked; one that has another owner or other figures raises Bug.
     """
     new = 0
-    owner: dict[str, Any] = {"position_id": position_id, "intent_id": intent_id, "leg": leg}
     for fill in fills:
-        row = FillRow(**fill.model_dump(), **owner)
+        row = FillRow(**fill.model_dump(), **owner._asdict(), reversal_of=reversal_of)
+        if owner.account:
+            named = {"its_venue": fill.venue, "its_fill": fill.fill_id, "account": owner.account}
+            db.execute(_NAME_ACCOUNT, named)
         if insert_new(db, FILLS, values_of(row)):
             new += 1
-            _fill_fee(db, fill, position_id, intent_id)
+            _store_fill_fee(db, fill, owner)
             continue
-        same = (FILLS.c.venue == fill.venue, FILLS.c.fill_id == fill.fill_id)
-        known = fetch_one(db, FillRow, select(FILLS).where(*same))
+        same = {"venue": fill.venue, "account": owner.account, "fill_id": fill.fill_id}
+        known = fetch_one(db, FillRow, _KNOWN, **same)
         if known is None or known.fill != fill:
             raise Bug(
                 f"fill {fill.venue} {fill.fill_id} is stored with other figures: {known} against {fill}"
             )
-        for name, value in owner.items():
-            stored = getattr(known, name)
-            if value is not None and stored is not None and stored != value:
-                raise Bug(f"fill {fill.venue} {fill.fill_id} belongs to {name} {stored}, not to {value}")
-        gained = {
-            name: value for name, value in owner.items() if value is not None and getattr(known, name) is None
-        }
-        if gained:
-            db.execute(update(FILLS).where(*same).values(**gained))
-            fee_owner = {name: value for name, value in gained.items() if name != "leg"}
-            if fee_owner:
-                mine = FEES.c.fee_key == _fill_fee_key(fill)
-                db.execute(update(FEES).where(mine).values(**fee_owner))
+        _gain_owner(db, known, owner)
     return new
+
+
+def _gain_owner(db: Connection, known: FillRow, owner: Owner) -> None:
+    wanted = {name: value for name, value in owner._asdict().items() if name != "account" and value}
+    for name, value in wanted.items():
+        stored = getattr(known, name)
+        if stored and stored != value:
+            raise Bug(f"fill {known.venue} {known.fill_id} belongs to {name} {stored}, not to {value}")
+    gained = {name: value for name, value in wanted.items() if not getattr(known, name)}
+    if not gained:
+        return
+    db.execute(update(FILLS).where(FILLS.c.id == known.id).values(**gained))
+    of_fee = {name: value for name, value in gained.items() if name in ("business", "subject", "intent_id")}
+    if of_fee:
+        keys = (_fee_key(known.fill, known.account), _fee_key(known.fill, ""))
+        db.execute(update(FEES).where(FEES.c.fee_key.in_(keys)).values(**of_fee))
 
 
 def store_fee(db: Connection, fee: Fee) -> bool:
@@ -65,7 +88,11 @@ def store_fee(db: Connection, fee: Fee) -> bool:
     if insert_new(db, FEES, values_of(fee)):
         return True
     known = fetch_one(db, Fee, select(FEES).where(FEES.c.fee_key == fee.fee_key))
-    if known is None or (known.kind, known.lamports) != (fee.kind, fee.lamports):
+    if known is None or (known.kind, known.native_amount, known.native_unit) != (
+        fee.kind,
+        fee.native_amount,
+        fee.native_unit,
+    ):
         raise Bug(f"fee {fee.fee_key} is stored with other figures: {known} against {fee}")
     if known.amount_usd is None and fee.amount_usd is not None:
         db.execute(update(FEES).where(FEES.c.fee_key == fee.fee_key).values(amount_usd=fee.amount_usd))
@@ -74,20 +101,24 @@ def store_fee(db: Connection, fee: Fee) -> bool:
     return False
 
 
-def _fill_fee(db: Connection, fill: Fill, position_id: str | None, intent_id: str | None) -> None:
+def _store_fill_fee(db: Connection, fill: Fill, owner: Owner) -> None:
     if not fill.fee_usd:
         return
-    kind = "hl_taker" if fill.venue is VenueName.HYPERLIQUID else f"{fill.venue}_trade"
+    kind = "hl_taker" if fill.venue == VenueName.HYPERLIQUID else f"{fill.venue}_trade"
     fee = Fee(
         kind=kind,
-        fee_key=_fill_fee_key(fill),
-        position_id=position_id,
-        intent_id=intent_id,
+        fee_key=_fee_key(fill, owner.account),
+        business=owner.business,
+        subject=owner.subject,
+        intent_id=owner.intent_id,
         amount_usd=fill.fee_usd,
         at_ms=fill.time_ms,
     )
     store_fee(db, fee)
 
 
-def _fill_fee_key(fill: Fill) -> str:
-    return f"fill:{fill.venue}:{fill.fill_id}"
+def _fee_key(fill: Fill, account: str) -> str:
+    """Two accounts that trade with each other share the number of a fill. Rows of schema 0002 have no account in the key."""
+    return ":".join(
+        ("fill", fill.venue, account, fill.fill_id) if account else ("fill", fill.venue, fill.fill_id)
+    )

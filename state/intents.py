@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
+from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, func, select, update
+from sqlalchemy import Connection, Engine, bindparam, func, select, update
 
+from evenkeel.clock import Clock
 from evenkeel.errors import Bug, LostRace
-from evenkeel.types import IntentSpec, IntentState, Receipt
-from state.carry.models import Leg
-from state.carry.positions import refuse_ended, store_leg
-from state.carry.receipts import store_receipt
+from evenkeel.types import IntentSpec, IntentState, Receipt, Working
+from state.books import Booking, Books
 from state.columns import plain_json
 from state.database import AnyFence, Database, fetch_one, insert_new, log_move, table_of
-from state.machine import FORWARD, PLAIN_MOVES, UNSENT, check_intent_move, path_to_confirmed
+from state.machine import FORWARD, UNSENT, check_intent_move, path_to_confirmed
 from state.models import Attempt, AttemptOutcome, AttemptTable, Intent, IntentTable
 
 INTENTS = table_of(IntentTable)
@@ -39,20 +38,32 @@ _S = IntentState
 
 
 class Intents(Database):
-    """The exactly-once part. Every method that moves raises LostRace when the state is not as expected."""
+    """The exactly-once part. Every method that moves raises LostRace when the state is not as expected.
+
+    `books` are the businesses whose intents this ledger takes, by name.
+    """
+
+    def __init__(self, engine: Engine, clock: Clock, books: Mapping[str, Books]) -> None:
+        super().__init__(engine, clock)
+        self._books = books
 
     def plan_intent(self, spec: IntentSpec, deadline_ms: int | None = None, fence: AnyFence = None) -> Intent:
-        """Write the intent, or return the one of the same (position, leg, kind, step); use the returned row.
+        """Write the intent, or return the one of the same (business, subject, part, kind, step); use the returned row.
 
-        A different order is taken only while nothing has been done (IDLE); later it raises Bug.
-        A position that has ended takes no new intent (LostRace).
+        A different order is taken only while nothing has been done (IDLE); later it raises Bug. So does a business that
+        this ledger does not know. A subject that has ended takes no new intent (LostRace).
         """
+        books = self._books.get(spec.business)
+        if books is None:
+            raise Bug(
+                f"intent {spec.intent_id}: no business is named {spec.business!r}; known: {sorted(self._books)}"
+            )
         order = plain_json(spec.order)
         now = self.clock.now_ms()
         with self._write(fence) as db:
             row = _of_step(db, spec)
             if row is None:
-                refuse_ended(db, spec.position_id)
+                books.admit(db, spec)
                 values = {**spec.model_dump(), "order": order, "state": _S.IDLE, "note": {}, "attempts": 0}
                 values |= {"deadline_ms": deadline_ms, "created_ms": now, "updated_ms": now}
                 if insert_new(db, INTENTS, values):
@@ -67,7 +78,7 @@ class Intents(Database):
                 return row
             if row.state is not _S.IDLE:
                 raise Bug(
-                    f"intent {row.intent_id} ({spec.kind} {spec.leg} {spec.step} of {spec.position_id}) is "
+                    f"intent {row.intent_id} ({spec.kind} {spec.part} {spec.step} of {spec.subject}) is "
                     f"{row.state} with another order: plan the next step instead"
                 )
             changed = {"order": order, "venue": spec.venue, "deadline_ms": deadline_ms}
@@ -78,26 +89,29 @@ class Intents(Database):
         with self._read() as db:
             return _load(db, intent_id)
 
-    def unfinished_intents(self, position_id: str | None = None) -> list[Intent]:
-        """Intents that are neither CONFIRMED nor FAILED, oldest first."""
+    def unfinished_intents(self, business: str, subject: str | None = None) -> list[Intent]:
+        """Intents of a business that are neither CONFIRMED nor FAILED, oldest first; of one subject only, if given."""
         query = (
             select(INTENTS)
-            .where(INTENTS.c.state.not_in(_FINAL))
+            .where(INTENTS.c.business == business, INTENTS.c.state.not_in(_FINAL))
             .order_by(INTENTS.c.created_ms, INTENTS.c.step)
         )
-        if position_id is not None:
-            query = query.where(INTENTS.c.position_id == position_id)
+        if subject is not None:
+            query = query.where(INTENTS.c.subject == subject)
         return self._rows(Intent, query)
 
-    def intents_of(self, position_id: str) -> list[Intent]:
-        """Every intent of a position, oldest first."""
-        query = select(INTENTS).where(INTENTS.c.position_id == position_id)
+    def intents_of(self, business: str, subject: str) -> list[Intent]:
+        """Every intent of a subject, oldest first."""
+        query = select(INTENTS).where(INTENTS.c.business == business, INTENTS.c.subject == subject)
         return self._rows(Intent, query.order_by(INTENTS.c.created_ms, INTENTS.c.step))
 
-    def intent_counts(self) -> dict[str, int]:
-        """How many intents are in each state that occurs."""
+    def intent_counts(self, business: str | None = None) -> dict[str, int]:
+        """How many intents are in each state that occurs, of one business or of all."""
+        query = select(INTENTS.c.state, func.count()).group_by(INTENTS.c.state)
+        if business is not None:
+            query = query.where(INTENTS.c.business == business)
         with self._read() as db:
-            rows = db.execute(select(INTENTS.c.state, func.count()).group_by(INTENTS.c.state)).all()
+            rows = db.execute(query).all()
         return {str(state): int(count) for state, count in rows}
 
     def attempts_of(self, intent_id: str) -> list[Attempt]:
@@ -110,45 +124,6 @@ class Intents(Database):
         """The one attempt that is not proved dead, if any: the one to ask the venue about."""
         with self._read() as db:
             return fetch_one(db, Attempt, _ALIVE, intent_id=intent_id)
-
-    def move(
-        self,
-        intent_id: str,
-        from_state: IntentState,
-        to_state: IntentState,
-        note: str = "",
-        fence: AnyFence = None,
-    ) -> Intent:
-        """IDLE→BUILDING, BUILDING→BUILT, BUILT→SIGNING: a move that writes more has its own method."""
-        check_intent_move(from_state, to_state)
-        if (from_state, to_state) not in PLAIN_MOVES:
-            raise Bug(
-                f"intent move {from_state} -> {to_state} writes more than the state: use its own method"
-            )
-        with self._write(fence) as db:
-            return self._move(db, intent_id, from_state, to_state, note, fence)
-
-    def mark_built(self, intent_id: str, note: dict[str, Any], fence: AnyFence = None) -> Intent:
-        """BUILDING→BUILT, keeping what the build said."""
-        with self._write(fence) as db:
-            return self._move(db, intent_id, _S.BUILDING, _S.BUILT, "", fence, note=plain_json(note))
-
-    def record_signed(self, intent_id: str, key: dict[str, Any], fence: AnyFence = None) -> Attempt:
-        """SIGNING→SIGNED with a new attempt that has the key. Bug while an earlier attempt is not dead."""
-        now = self.clock.now_ms()
-        with self._write(fence) as db:
-            n = (
-                int(
-                    db.execute(
-                        select(INTENTS.c.attempts).where(INTENTS.c.intent_id == intent_id)
-                    ).scalar_one()
-                )
-                + 1
-            )
-            row = self._move(db, intent_id, _S.SIGNING, _S.SIGNED, f"attempt {n}", fence, attempts=n)
-            attempt = Attempt(intent_id=row.intent_id, n=n, key=plain_json(key), signed_ms=now)
-            db.execute(ATTEMPTS.insert().values(**attempt.model_dump()))
-            return attempt
 
     def record_ready(
         self, intent_id: str, note: dict[str, Any], key: dict[str, Any], fence: AnyFence = None
@@ -176,13 +151,6 @@ class Intents(Database):
             db.execute(ATTEMPTS.insert().values(**attempt.model_dump()))
             return attempt
 
-    def mark_submitting(self, intent_id: str, fence: AnyFence = None) -> Intent:
-        """SIGNED→SUBMITTING. Call it before the wire: from here on only the venue knows."""
-        with self._write(fence) as db:
-            row = self._move(db, intent_id, _S.SIGNED, _S.SUBMITTING, "", fence)
-            self._touch_attempt(db, row, sends=1, sent_ms=self.clock.now_ms())
-            return row
-
     def mark_resending(self, intent_id: str, fence: AnyFence = None) -> Attempt:
         """Count one more put of the *same bytes* on the wire; the state stays SUBMITTING or SUBMITTED."""
         with self._write(fence) as db:
@@ -203,20 +171,46 @@ class Intents(Database):
             self._touch_attempt(db, row, outcome=AttemptOutcome.UNKNOWN, evidence=reason)
             return _attempt_of(db, row)
 
+    def record_working(
+        self,
+        intent_id: str,
+        working: Working[Receipt],
+        *,
+        booking: Booking | None = None,
+        fence: AnyFence = None,
+    ) -> Intent:
+        """Note that the venue has accepted it, what has happened so far, and when to ask again; →SUBMITTED.
+
+        `booking` writes the rows of what has happened so far, in the same transaction (None: nothing yet).
+        """
+        now = self.clock.now_ms()
+        with self._write(fence) as db:
+            row = _on_the_wire(db, intent_id)
+            so_far = None if working.so_far is None else plain_json(working.so_far.model_dump(mode="json"))
+            values = {"ask_ms": now + int(working.ask_after_s * 1000)}
+            if so_far is not None:  # an answer that leaves it out does not undo what is booked
+                values["so_far"] = so_far
+            if row.state is _S.SUBMITTING:
+                row = self._move(db, intent_id, row.state, _S.SUBMITTED, working.reason, fence, **values)
+            else:
+                _cas(db, intent_id, row.state, row.state, now, **values)
+            self._touch_attempt(db, row, outcome=AttemptOutcome.WORKING, evidence=working.reason)
+            if booking is not None:
+                booking.write(db, row, at_ms=now, fence=fence)
+            return _load(db, intent_id)
+
     def confirm(
         self,
         intent_id: str,
         receipt: Receipt,
         *,
-        leg: Leg | None,
+        booking: Booking | None = None,
         evidence: str = "",
-        sol_price_usd: Decimal | None = None,
         fence: AnyFence = None,
     ) -> Intent:
-        """It happened: state, attempt, fills, lending change, fees, leg (None: unchanged), all or nothing.
+        """It happened: state, attempt, and the rows that its business books for the receipt, all or nothing.
 
-        `receipt.ref` of a lending change is the signature of the landed transaction; `sol_price_usd` values
-        its gas. Confirming a confirmed intent with the same receipt changes nothing.
+        Confirming a confirmed intent with the same receipt changes nothing.
         """
         now = self.clock.now_ms()
         result = plain_json(receipt.model_dump(mode="json"))
@@ -229,13 +223,8 @@ class Intents(Database):
             _cas(db, intent_id, row.state, _S.CONFIRMED, now, result=result)
             row = row.model_copy(update={"state": _S.CONFIRMED, "result": result, "updated_ms": now})
             self._touch_attempt(db, row, outcome=AttemptOutcome.CONFIRMED, evidence=evidence, resolved_ms=now)
-            store_receipt(db, row, receipt, sol_price_usd)
-            if leg is not None:
-                if (leg.position_id, leg.side) != (row.position_id, row.leg):
-                    raise Bug(
-                        f"intent {intent_id} confirmed with leg {leg.position_id}/{leg.side}, not its own"
-                    )
-                store_leg(db, leg, at_ms=now, fence=fence)
+            if booking is not None:
+                booking.write(db, row, at_ms=now, fence=fence)
             return row
 
     def attempt_dead(self, intent_id: str, evidence: str, *, again: bool, fence: AnyFence = None) -> Intent:
@@ -244,7 +233,12 @@ class Intents(Database):
         with self._write(fence) as db:
             row = _on_the_wire(db, intent_id)
             check_intent_move(row.state, to_state, dead_proof=evidence)
-            self._bury(db, intent_id, evidence)
+            if row.so_far is not None:
+                raise Bug(
+                    f"intent {intent_id} cannot be dead: its venue said before that it was working on it and had done "
+                    f"{row.so_far.get('done_qty')}; what was done must be confirmed"
+                )
+            self._end_attempt(db, intent_id, evidence)
             failure = {} if again else {"failure": evidence}
             return self._move(db, intent_id, row.state, to_state, evidence, fence, **failure)
 
@@ -256,7 +250,7 @@ class Intents(Database):
                 return row
             if row.state not in UNSENT:
                 raise LostRace(f"intent {intent_id} is {row.state}, not unsent: read it again")
-            self._bury(db, intent_id, f"never sent: restarted from {row.state}")
+            self._end_attempt(db, intent_id, f"never sent: restarted from {row.state}")
             return self._move(db, intent_id, row.state, _S.BUILDING, "restart, nothing was sent", fence)
 
     def fail_unsent(self, intent_id: str, reason: str, fence: AnyFence = None) -> Intent:
@@ -264,7 +258,7 @@ class Intents(Database):
         with self._write(fence) as db:
             row = _load(db, intent_id, lock=True)
             check_intent_move(row.state, _S.FAILED)
-            self._bury(db, intent_id, f"never sent: {reason}")
+            self._end_attempt(db, intent_id, f"never sent: {reason}")
             return self._move(db, intent_id, row.state, _S.FAILED, reason, fence, failure=reason)
 
     def _move(
@@ -286,7 +280,7 @@ class Intents(Database):
         if db.execute(_TOUCH, {"its_id": row.intent_id, "its_n": row.attempts, **values}).rowcount != 1:
             raise Bug(f"intent {row.intent_id} is {row.state} without a live attempt {row.attempts}")
 
-    def _bury(self, db: Connection, intent_id: str, evidence: str) -> None:
+    def _end_attempt(self, db: Connection, intent_id: str, evidence: str) -> None:
         alive = (ATTEMPTS.c.intent_id == intent_id, ATTEMPTS.c.outcome != AttemptOutcome.REJECTED)
         verdict = {
             "outcome": AttemptOutcome.REJECTED,
@@ -312,7 +306,7 @@ def _attempt_of(db: Connection, row: Intent) -> Attempt:
 
 
 def _of_step(db: Connection, spec: IntentSpec) -> Intent | None:
-    key = ("position_id", "leg", "kind", "step")
+    key = ("business", "subject", "part", "kind", "step")
     return fetch_one(
         db, Intent, select(INTENTS).where(*(INTENTS.c[name] == getattr(spec, name) for name in key))
     )

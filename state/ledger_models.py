@@ -1,25 +1,33 @@
-"""The tables that prove what happened: fills, lending changes, funding, fees, snapshots, alerts, breaches."""
+"""The tables that prove what happened in any business: fills and fees, and the rates and prices that were seen."""
 
 from __future__ import annotations
 
 from decimal import Decimal
 from typing import Any, ClassVar
 
-from sqlalchemy import UniqueConstraint
+from sqlalchemy import Index, UniqueConstraint
 
-from evenkeel.types import Fill, LegSide, VenueName
+from evenkeel.types import Fill
 from state.models import Row, money, ms, row_id, word
 
 
 class FillRow(Row):
-    """A venue's execution, with the position and intent it belongs to where known."""
+    """A venue's execution, with whose it is where that is known.
+
+    `account` is ours on that venue ("" where it was not kept), `chain` where it settled ("" for a venue that is its own).
+    `reversal_of` names the fill of the same venue and account that this row takes back; None for an execution.
+    """
 
     id: int | None = row_id()
-    venue: VenueName = word()
+    venue: str = word()
+    account: str = word(default="")
+    chain: str = word(default="")
     fill_id: str = word()
-    position_id: str | None = word(default=None, foreign_key="positions.position_id", index=True)
+    reversal_of: str | None = word(default=None)
+    business: str | None = word(default=None)
+    subject: str | None = word(default=None)
+    part: str | None = word(default=None)
     intent_id: str | None = word(default=None, foreign_key="intents.intent_id")
-    leg: LegSide | None = word(default=None)
     asset: str = word()
     side: str = word()
     qty: Decimal = money()
@@ -37,24 +45,33 @@ class FillRow(Row):
 
 class FillTable(FillRow, table=True):
     __tablename__ = "fills"
-    __table_args__: ClassVar[Any] = (UniqueConstraint("venue", "fill_id", name="uq_fills_venue_id"),)
+    __table_args__: ClassVar[Any] = (
+        UniqueConstraint("venue", "account", "fill_id", name="uq_fills_venue_account_id"),
+        Index("ix_fills_subject", "business", "subject"),
+    )
 
 
 class Fee(Row):
-    """One cost. `amount_usd` > 0 is paid; None while only `lamports` are known. `fee_key` is unique."""
+    """One cost. `amount_usd` > 0 is paid; None while only the native amount is known. `fee_key` is unique.
+
+    `native_amount` is what was paid in the money that the venue or chain takes, in `native_unit` (lamports, gwei, …).
+    """
 
     id: int | None = row_id()
     kind: str = word()
     fee_key: str = word(unique=True)
-    position_id: str | None = word(default=None, foreign_key="positions.position_id", index=True)
+    business: str | None = word(default=None)
+    subject: str | None = word(default=None)
     intent_id: str | None = word(default=None, foreign_key="intents.intent_id")
     amount_usd: Decimal | None = money(default=None)
-    lamports: int | None = ms(default=None)
+    native_amount: Decimal | None = money(default=None)
+    native_unit: str | None = word(default=None)
     at_ms: int = ms()
 
 
 class FeeTable(Fee, table=True):
     __tablename__ = "fees"
+    __table_args__: ClassVar[Any] = (Index("ix_fees_subject", "business", "subject"),)
 
 
 class RateSnapshot(Row):

@@ -37,12 +37,6 @@ INTENT_MOVES: Final[dict[IntentState, frozenset[IntentState]]] = {
 }
 
 
-PLAIN_MOVES: Final[frozenset[tuple[IntentState, IntentState]]] = frozenset(
-    {(_I.IDLE, _I.BUILDING), (_I.BUILDING, _I.BUILT), (_I.BUILT, _I.SIGNING)}
-)
-"""Moves that change nothing but the state; every other one also writes an attempt, verdict or receipt."""
-
-
 def needs_dead_proof(from_state: IntentState, to_state: IntentState) -> bool:
     """True for a move that gives up a payload which may be on the wire: only the venue knows it is dead."""
     return from_state.may_be_on_the_wire and to_state in (_I.BUILDING, _I.FAILED)

@@ -1,4 +1,4 @@
-"""The tables that decide what may be done: positions, legs, intents, attempts, the audit log and leases.
+"""The tables that decide what may be done: intents, attempts, the audit log and leases.
 
 Each table is declared once: a frozen row class that callers get, and a `…Table` class that maps it to SQL.
 """
@@ -12,7 +12,7 @@ from pydantic import ConfigDict
 from sqlalchemy import BigInteger, Index, Text, UniqueConstraint, text
 from sqlmodel import Field, SQLModel
 
-from evenkeel.types import IntentKind, IntentSpec, IntentState, LegSide, VenueName
+from evenkeel.types import IntentSpec, IntentState
 from state.columns import BigId, ExactDecimal, Json, Word
 
 
@@ -60,28 +60,36 @@ class Fence(NamedTuple):
 
 
 class AttemptOutcome(StrEnum):
-    """NONE: not answered yet. REJECTED is the dead verdict: it did not happen and can no longer happen."""
+    """NONE: not answered yet. WORKING: accepted, final later. REJECTED: it did not happen and can no longer happen."""
 
     NONE = "none"
     UNKNOWN = "unknown"
+    WORKING = "working"
     CONFIRMED = "confirmed"
     REJECTED = "rejected"
 
 
 class Intent(Row):
-    """One thing to be done exactly once. `note` is what the build said, `result` the receipt."""
+    """One thing to be done exactly once. `note` is what the build said, `result` the receipt.
+
+    `business`, `subject` and `part` say whose it is (`IntentSpec`). While the venue works on it, `so_far` is what has
+    happened up to now and `ask_ms` when it is asked again.
+    """
 
     intent_id: str = word(primary_key=True)
-    position_id: str = word(foreign_key="positions.position_id")
-    venue: VenueName = word()
-    leg: LegSide = word()
-    kind: IntentKind = word()
+    business: str = word()
+    subject: str = word()
+    part: str = word(default="")
+    venue: str = word()
+    kind: str = word()
     step: int
     state: IntentState = word(index=True)
     order: dict[str, Any] = json_object()
     note: dict[str, Any] = json_object(default_factory=dict)
     attempts: int = Field(default=0)
     deadline_ms: int | None = ms(default=None)
+    ask_ms: int | None = ms(default=None)
+    so_far: dict[str, Any] | None = json_object(default=None)
     result: dict[str, Any] | None = json_object(default=None)
     failure: str | None = word(default=None)
     created_ms: int = ms()
@@ -92,9 +100,10 @@ class Intent(Row):
         """The intent as venues take it."""
         return IntentSpec(
             intent_id=self.intent_id,
-            position_id=self.position_id,
+            business=self.business,
+            subject=self.subject,
+            part=self.part,
             venue=self.venue,
-            leg=self.leg,
             kind=self.kind,
             step=self.step,
             order=self.order,
@@ -104,7 +113,7 @@ class Intent(Row):
 class IntentTable(Intent, table=True):
     __tablename__ = "intents"
     __table_args__: ClassVar[Any] = (
-        UniqueConstraint("position_id", "leg", "kind", "step", name="uq_intents_step"),
+        UniqueConstraint("business", "subject", "part", "kind", "step", name="uq_intents_step"),
     )
 
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from sqlalchemy import Engine
+
 from evenkeel.clock import Clock
 from state.acknowledgements import Acknowledgements
-from state.carry.positions import Positions
-from state.carry.truth import Truth
+from state.books import Books
+from state.carry.store import CarryStore
 from state.engine import check_schema, make_engine, parse_url, upgrade
 from state.intents import Intents
 from state.leases import Leases
@@ -13,12 +17,20 @@ from state.ledger import Ledger
 from state.watch import Watch
 
 
-class Store(Positions, Intents, Leases, Ledger, Truth, Watch, Acknowledgements):
-    """Synchronous and short: each call is one transaction, and is called directly from async code."""
+class Store(Intents, Leases, Ledger, Watch, Acknowledgements):
+    """Synchronous and short: each call is one transaction, and is called directly from async code.
+
+    The methods here are the core's and serve every business; what only one business keeps stands under its name
+    (`store.carry`), on the same connections and clock.
+    """
+
+    def __init__(self, engine: Engine, clock: Clock, more: Mapping[str, Books] | None = None) -> None:
+        self.carry = CarryStore(engine, clock)
+        super().__init__(engine, clock, {self.carry.name: self.carry, **(more or {})})
 
     @classmethod
-    def open(cls, url: str, clock: Clock) -> Store:
-        """Open a database whose schema is at this program's version.
+    def open(cls, url: str, clock: Clock, more: Mapping[str, Books] | None = None) -> Store:
+        """Open a database whose schema is at this program's version. `more` are businesses beside the product's own.
 
         Raises OperatorError with one line: URL not understood, not reachable, no, older or newer schema.
         """
@@ -29,7 +41,7 @@ class Store(Positions, Intents, Leases, Ledger, Truth, Watch, Acknowledgements):
         except BaseException:
             engine.dispose()
             raise
-        return cls(engine, clock)
+        return cls(engine, clock, more)
 
     @staticmethod
     def upgrade(url: str) -> str:

@@ -1,4 +1,4 @@
-"""What the watch keeps: alerts, pauses, running breaches and heartbeats."""
+"""What the watch keeps: alerts, pauses, running breaches, heartbeats and checkpoints."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Any, TypeVar
 from sqlalchemy import or_, select, update
 
 from evenkeel.errors import Retryable
-from evenkeel.types import LegSide
 from state.columns import plain_json
 from state.database import AnyFence, Database, fetch_one, insert_new, log_move, table_of, values_of
 from state.watch_models import (
@@ -17,6 +16,8 @@ from state.watch_models import (
     AlertTable,
     Breach,
     BreachTable,
+    Checkpoint,
+    CheckpointTable,
     Heartbeat,
     HeartbeatTable,
     Pause,
@@ -28,6 +29,7 @@ ALERTS = table_of(AlertTable)
 PAUSES = table_of(PauseTable)
 BREACHES = table_of(BreachTable)
 HEARTBEATS = table_of(HeartbeatTable)
+CHECKPOINTS = table_of(CheckpointTable)
 PAUSE_ALL = "all"
 TRIES = 2
 R = TypeVar("R")
@@ -130,49 +132,51 @@ class Watch(Database):
         return self._rows(Pause, query.order_by(PAUSES.c.since_ms, PAUSES.c.id))
 
     def breach_start(
-        self, position_id: str, kind: str, leg: LegSide | None = None, fence: AnyFence = None
+        self, business: str, subject: str, kind: str, part: str = "", fence: AnyFence = None
     ) -> Breach:
-        """The running breach of this kind, begun now unless it runs already: its `since_ms` stands."""
-        fresh = Breach(position_id=position_id, leg=leg or "", kind=kind, since_ms=self.clock.now_ms())
+        """The running breach of this kind, begun now unless it runs already: its `since_ms` stays."""
+        now = self.clock.now_ms()
+        fresh = Breach(business=business, subject=subject, part=part, kind=kind, since_ms=now)
 
         def once() -> Breach | None:
             with self._write(fence) as db:
                 insert_new(db, BREACHES, values_of(fresh))
-                return fetch_one(db, Breach, select(BREACHES).where(*_running(position_id, kind, leg)))
+                running = _running(business, subject, kind, part)
+                return fetch_one(db, Breach, select(BREACHES).where(*running))
 
-        return _until_it_stands(once, f"breach {kind} of {position_id} was cleared while it began")
+        return _until_it_stands(once, f"breach {kind} of {subject} was cleared while it began")
 
     def breach_fire(
-        self, position_id: str, kind: str, leg: LegSide | None = None, fence: AnyFence = None
+        self, business: str, subject: str, kind: str, part: str = "", fence: AnyFence = None
     ) -> bool:
         """Note that the running breach has fired; True for the one caller that did it first."""
-        running = (*_running(position_id, kind, leg), BREACHES.c.fired_ms.is_(None))
+        running = (*_running(business, subject, kind, part), BREACHES.c.fired_ms.is_(None))
         with self._write(fence) as db:
             fired = update(BREACHES).where(*running).values(fired_ms=self.clock.now_ms())
             return db.execute(fired).rowcount == 1
 
     def breach_clear(
-        self, position_id: str, kind: str, leg: LegSide | None = None, fence: AnyFence = None
+        self, business: str, subject: str, kind: str, part: str = "", fence: AnyFence = None
     ) -> bool:
         """End the running breach: the condition does not hold any more. False when none was running."""
         with self._write(fence) as db:
-            cleared = update(BREACHES).where(*_running(position_id, kind, leg))
+            cleared = update(BREACHES).where(*_running(business, subject, kind, part))
             return db.execute(cleared.values(cleared_ms=self.clock.now_ms())).rowcount == 1
 
-    def running_breaches(self, position_id: str | None = None) -> list[Breach]:
-        """Breaches that have not been cleared, oldest first."""
+    def running_breaches(self, business: str, subject: str | None = None) -> list[Breach]:
+        """Breaches of a business that have not been cleared, oldest first; of one subject only, if given."""
         query = (
             select(BREACHES)
-            .where(BREACHES.c.cleared_ms.is_(None))
+            .where(BREACHES.c.business == business, BREACHES.c.cleared_ms.is_(None))
             .order_by(BREACHES.c.since_ms, BREACHES.c.id)
         )
-        if position_id is not None:
-            query = query.where(BREACHES.c.position_id == position_id)
+        if subject is not None:
+            query = query.where(BREACHES.c.subject == subject)
         return self._rows(Breach, query)
 
-    def breaches(self, position_id: str) -> list[Breach]:
-        """Every breach of a position, running or over."""
-        query = select(BREACHES).where(BREACHES.c.position_id == position_id)
+    def breaches(self, business: str, subject: str) -> list[Breach]:
+        """Every breach of a subject, running or over."""
+        query = select(BREACHES).where(BREACHES.c.business == business, BREACHES.c.subject == subject)
         return self._rows(Breach, query.order_by(BREACHES.c.since_ms, BREACHES.c.id))
 
     def beat(self, name: str, detail: dict[str, Any] | None = None) -> None:
@@ -186,6 +190,19 @@ class Watch(Database):
         """The latest heartbeat of every part."""
         return self._rows(Heartbeat, select(HEARTBEATS).order_by(HEARTBEATS.c.name))
 
+    def checkpoint(self, name: str) -> Checkpoint | None:
+        """The stored checkpoint, if there is one."""
+        with self._read() as db:
+            return fetch_one(db, Checkpoint, select(CHECKPOINTS).where(CHECKPOINTS.c.name == name))
+
+    def move_checkpoint(self, name: str, at_ms: int, detail: dict[str, Any] | None = None) -> None:
+        """Note that everything up to `at_ms` has been compared; an earlier moment changes nothing."""
+        values = {"at_ms": at_ms, "detail": plain_json(detail or {})}
+        with self._write() as db:
+            if not insert_new(db, CHECKPOINTS, {"name": name, **values}):
+                here = (CHECKPOINTS.c.name == name, CHECKPOINTS.c.at_ms <= at_ms)
+                db.execute(update(CHECKPOINTS).where(*here).values(**values))
+
 
 def _until_it_stands(once: Callable[[], R | None], lost: str) -> R:
     """PostgreSQL lets another worker end a row between our finding it open and our writing to it. The next try begins a
@@ -197,6 +214,6 @@ def _until_it_stands(once: Callable[[], R | None], lost: str) -> R:
     raise Retryable(f"{lost}, {TRIES} times: try again")
 
 
-def _running(position_id: str, kind: str, leg: LegSide | None) -> tuple[Any, ...]:
-    here = (BREACHES.c.position_id == position_id, BREACHES.c.kind == kind, BREACHES.c.leg == (leg or ""))
-    return (*here, BREACHES.c.cleared_ms.is_(None))
+def _running(business: str, subject: str, kind: str, part: str) -> tuple[Any, ...]:
+    mine = {"business": business, "subject": subject, "kind": kind, "part": part}
+    return (*(BREACHES.c[name] == value for name, value in mine.items()), BREACHES.c.cleared_ms.is_(None))

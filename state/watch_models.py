@@ -66,11 +66,12 @@ class PauseTable(Pause, table=True):
 
 
 class Breach(Row):
-    """A danger condition that has held since `since_ms`. `leg` is empty for one of the whole position."""
+    """A danger condition that has held since `since_ms`. `part` is empty for one of the whole subject."""
 
     id: int | None = row_id()
-    position_id: str = word(foreign_key="positions.position_id")
-    leg: str = word(default="")
+    business: str = word()
+    subject: str = word()
+    part: str = word(default="")
     kind: str = word()
     since_ms: int = ms()
     fired_ms: int | None = ms(default=None)
@@ -81,7 +82,13 @@ class BreachTable(Breach, table=True):
     __tablename__ = "breaches"
     __table_args__: ClassVar[Any] = (
         Index(
-            "uq_breaches_running", "position_id", "leg", "kind", unique=True, **where("cleared_ms IS NULL")
+            "uq_breaches_running",
+            "business",
+            "subject",
+            "part",
+            "kind",
+            unique=True,
+            **where("cleared_ms IS NULL"),
         ),
     )
 

@@ -8,7 +8,8 @@ from collections.abc import Iterable
 from enum import StrEnum
 from typing import Literal, TypeAlias
 
-from evenkeel.types import Frozen, LegSide
+from evenkeel.legs import LegSide
+from evenkeel.types import Frozen
 from strategy.carry.decisions import Resize
 
 

@@ -1,23 +1,25 @@
 """Bring one intent to its end: the only road by which anything reaches a venue that holds money.
 
-The rule (design.md section 4): an attempt whose outcome is unknown is never replaced by a new attempt until the venue
+The rule (docs/exactly-once.md): an attempt whose outcome is unknown is never replaced by a new attempt until the venue
 has proved the old one dead. A retry, a restarted flow, a killed process and a second worker all call `carry_out`.
 """
 
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 from evenkeel.errors import Bug, OperatorError, Retryable, VenueRefused
-from evenkeel.types import Confirmed, IntentState, Outcome, Receipt, Rejected, Signed, Unknown
+from evenkeel.types import Confirmed, IntentState, Outcome, Receipt, Rejected, Signed, Unknown, Working
 from state.models import Attempt, AttemptOutcome, Fence, Intent
-from tasks.carry.booking import leg_after, marked
 from tasks.desk import Desk
 
 log = logging.getLogger("evenkeel.intents")
 LOOK_EVERY_S = 1.0
 RESEND_EVERY_S = 2.0
+ASK_WORKING_AGAIN_S = 30.0
+"""After a venue that works on an order gave no answer about it."""
 FOUND_AFTER_UNKNOWN = "the answer was lost; the venue was asked by key and had done it"
 """Evidence of a confirmation that a plain retry would have turned into a second order."""
 
@@ -43,13 +45,24 @@ class StillUnknown:
     reason: str
 
 
-Ending = Done | NotDone | StillUnknown
+@dataclass(frozen=True)
+class StillWorking:
+    """The venue has accepted it and it is not final; `so_far` is what is booked of it. It holds up nobody."""
+
+    reason: str
+    so_far: Receipt | None = None
+
+
+Unsettled: TypeAlias = StillUnknown | StillWorking
+"""Nothing may be sent in its place, and nothing may be counted on."""
+Ending: TypeAlias = Done | NotDone | Unsettled
 
 
 async def carry_out(
     desk: Desk, intent_id: str, fence: Fence | None, *, attempts: int = 1, patience_s: float = 90.0
 ) -> Ending:
-    """Resume or start the intent and drive it until it is final, or until `patience_s` has passed in the unknown.
+    """Resume or start the intent and drive it until it is final, until its venue works on it, or until `patience_s` has
+    passed in the unknown. One that is being worked on is asked when it is due, and not before.
 
     `attempts` bounds how many signed payloads may be tried, one after another, each only after its predecessor is proved
     dead. Raises LostRace when another worker has the position.
@@ -60,7 +73,7 @@ async def carry_out(
     while True:
         intent = desk.store.intent(intent_id)
         if intent.state is IntentState.CONFIRMED:
-            return Done(Receipt.model_validate(intent.result))
+            return Done(_stored(desk, intent, intent.result))
         if intent.state is IntentState.FAILED:
             return NotDone(intent.failure or "no reason was recorded")
         if not intent.state.may_be_on_the_wire:
@@ -85,17 +98,43 @@ async def carry_out(
             attempt = desk.store.live_attempt(intent_id)
             if attempt is None:
                 raise Bug(f"intent {intent_id} is {intent.state} without an attempt to ask about")
+            if attempt.outcome is AttemptOutcome.WORKING and desk.clock.now_ms() < (intent.ask_ms or 0):
+                return _working(desk, intent, attempt)
             doubted = attempt.outcome is AttemptOutcome.UNKNOWN
             outcome = await _ask(desk, intent, attempt, live, deadline_ms, fence)
         if isinstance(outcome, Confirmed):
             evidence = FOUND_AFTER_UNKNOWN if doubted else ""
             return Done(await _book(desk, intent, outcome.value, evidence, fence))
+        if isinstance(outcome, Working):
+            return await _note_working(desk, intent, outcome, fence)
         if isinstance(outcome, Rejected):
             again = desk.store.intent(intent_id).attempts < attempts and desk.clock.now_ms() < deadline_ms
             desk.store.attempt_dead(intent_id, outcome.reason, again=again, fence=fence)
             live = None
         elif desk.clock.now_ms() >= deadline_ms:
             return StillUnknown(outcome.reason)
+
+
+def _stored(desk: Desk, intent: Intent, result: object) -> Receipt:
+    return desk.bookkeeper(intent.business).receipt_type.model_validate(result)
+
+
+def _working(desk: Desk, intent: Intent, attempt: Attempt) -> StillWorking:
+    so_far = None if intent.so_far is None else _stored(desk, intent, intent.so_far)
+    return StillWorking(attempt.evidence or "the venue is working on it", so_far)
+
+
+async def _note_working(
+    desk: Desk, intent: Intent, outcome: Working[Receipt], fence: Fence | None
+) -> StillWorking:
+    """Book what has happened so far, and when to ask again."""
+    prepared = None
+    if outcome.so_far is not None:
+        prepared = await desk.bookkeeper(intent.business).prepare(intent, outcome.so_far)
+        outcome = replace(outcome, so_far=prepared.receipt)
+    booking = prepared.booking if prepared else None
+    row = desk.store.record_working(intent.intent_id, outcome, booking=booking, fence=fence)
+    return StillWorking(outcome.reason, None if row.so_far is None else _stored(desk, row, row.so_far))
 
 
 async def _new_attempt(desk: Desk, intent: Intent, fence: Fence | None) -> tuple[Signed, Outcome[Receipt]]:
@@ -132,35 +171,34 @@ async def _ask(
 ) -> Outcome[Receipt]:
     """Ask the venue by key until it knows; put the same bytes on the wire again where that is possible.
 
-    A refusal of the *resent* bytes proves nothing about the first copy: only `find` can declare an attempt dead.
+    A refusal of the *resent* bytes proves nothing about the first copy: only `find` can declare an attempt dead. One that
+    the venue has accepted is asked once and never sent again.
     """
     venue, spec = desk.venue(intent.venue), intent.spec
     # Bytes of an earlier attempt must not stand for this one.
     signed = live if live is not None and live.key == attempt.key else Signed(key=attempt.key, wire=None)
+    accepted = attempt.outcome is AttemptOutcome.WORKING
     resend_at_ms = 0
     while True:
         found = await venue.find(spec, signed)
         now_ms = desk.clock.now_ms()
+        if accepted and isinstance(found, Unknown):  # it was accepted: no answer now does not change that
+            return Working(f"no answer about it: {found.reason}", ASK_WORKING_AGAIN_S)
         if not isinstance(found, Unknown) or now_ms >= deadline_ms:
             return found
         if now_ms >= resend_at_ms:
             desk.store.mark_resending(intent.intent_id, fence=fence)
             resent = await venue.resend(spec, signed)
-            if isinstance(resent, Confirmed):
+            if isinstance(resent, Confirmed | Working):
                 return resent
             resend_at_ms = now_ms + int(RESEND_EVERY_S * 1000)
         await desk.clock.sleep(LOOK_EVERY_S)
 
 
 async def _book(desk: Desk, intent: Intent, receipt: Receipt, evidence: str, fence: Fence | None) -> Receipt:
-    """Write state, fills, fees and the leg in one database transaction, with the market at that moment beside them."""
-    booked, sol_price_usd = await marked(desk, intent, receipt)
+    """Write the state, and all rows that the intent's business books for the receipt, in one database transaction."""
+    prepared = await desk.bookkeeper(intent.business).prepare(intent, receipt)
     desk.store.confirm(
-        intent.intent_id,
-        booked,
-        leg=leg_after(intent, booked, desk.store.leg(intent.position_id, intent.leg)),
-        evidence=evidence,
-        sol_price_usd=sol_price_usd,
-        fence=fence,
+        intent.intent_id, prepared.receipt, booking=prepared.booking, evidence=evidence, fence=fence
     )
-    return booked
+    return prepared.receipt

@@ -33,7 +33,7 @@ _CAP_ROOM = Decimal("1.1")
 class Keys:
     """Both signers, and the Hyperliquid account that they trade. `warnings` are for the operator to read.
 
-    Of `open_keys_to_close` alone: `unopened` says why a venue's orders cannot be signed; `nameless` are those of them of
+    Of `open_keys_to_close` alone: `unopened` says why a venue's orders cannot be signed; `unidentified` are those of them of
     whom not even the account is known, so that nothing may be read there either.
     """
 
@@ -41,8 +41,8 @@ class Keys:
     solana: SolanaSigner
     account: str
     warnings: tuple[str, ...]
-    unopened: Mapping[VenueName, str] = field(default_factory=dict)
-    nameless: Mapping[VenueName, str] = field(default_factory=dict)
+    unopened: Mapping[str, str] = field(default_factory=dict)
+    unidentified: Mapping[str, str] = field(default_factory=dict)
 
 
 async def open_keys(settings: Settings) -> Keys:
@@ -60,7 +60,7 @@ async def open_keys(settings: Settings) -> Keys:
 async def open_keys_to_close(settings: Settings, known: Mapping[str, str]) -> Keys:
     """For the kill switch: each key by itself, so that one that cannot be opened keeps only its own leg from closing.
 
-    `known`: addresses by "hyperliquid" and "solana" as the ledger has them, to look by where a key tells none.
+    `known`: our accounts by venue as the ledger has them, to look by where a key tells none.
     Raises OperatorError only for one secret on both chains.
     """
     (evm, no_short), (ed25519, no_long) = await asyncio.gather(
@@ -68,15 +68,17 @@ async def open_keys_to_close(settings: Settings, known: Mapping[str, str]) -> Ke
         asyncio.to_thread(_tried, lambda: solana_key(settings)),
     )
     _insist_on_two_secrets(evm, ed25519)
-    account = settings.hyperliquid.account_address or (evm.address if evm else known.get("hyperliquid", ""))
-    wallet = str(ed25519.pubkey) if ed25519 else known.get("solana", "")
+    account = settings.hyperliquid.account_address or (
+        evm.address if evm else known.get(VenueName.HYPERLIQUID, "")
+    )
+    wallet = str(ed25519.pubkey) if ed25519 else known.get(VenueName.ASGARD, "")
     if evm is not None:
         no_short = _tried(lambda: _account(settings, evm))[1]
     if ed25519 is not None:
         no_long = _tried(lambda: signing_rules(settings))[1]
-    faults = {VenueName.HYPERLIQUID: no_short, VenueName.ASGARD: no_long}
+    faults: dict[str, str | None] = {VenueName.HYPERLIQUID: no_short, VenueName.ASGARD: no_long}
     unopened = {venue: why for venue, why in faults.items() if why is not None}
-    addresses = {VenueName.HYPERLIQUID: account, VenueName.ASGARD: wallet}
+    addresses: dict[str, str] = {VenueName.HYPERLIQUID: account, VenueName.ASGARD: wallet}
     return Keys(
         HyperliquidSigner(evm if evm is not None and no_short is None else NoEvmKey(no_short or "")),
         SolanaSigner(

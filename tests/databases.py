@@ -15,8 +15,9 @@ from uuid import uuid4
 import psycopg
 import pytest
 
-from evenkeel.types import IntentKind, IntentSpec, LegSide, VenueName
-from state import Store
+from evenkeel.legs import CARRY, IntentKind, LegSide
+from evenkeel.types import IntentSpec, VenueName
+from state.store import Store
 
 POSTGRES = os.environ.get("EVENKEEL_TEST_POSTGRES", "postgresql://postgres@127.0.0.1:5432/test")
 KINDS = ("sqlite", "postgresql")
@@ -126,7 +127,7 @@ def database_fixtures() -> tuple[Any, Any, Any]:
     @pytest.fixture
     def store(url: str) -> Iterator[Store]:
         store = Store.open(url, ManualClock())
-        store.create_position("p1", asset="SOL", leverage=Decimal(3))
+        store.carry.create_position("p1", asset="SOL", leverage=Decimal(3))
         yield store
         store.close()
 
@@ -146,9 +147,10 @@ def spec(
     """An intent that a test may vary."""
     return IntentSpec(
         intent_id=intent_id,
-        position_id=position_id,
+        business=CARRY,
+        subject=position_id,
         venue=venue,
-        leg=leg,
+        part=leg,
         kind=kind,
         step=step,
         order={"size": size},

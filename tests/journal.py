@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from decimal import Decimal
+from typing import Any
 from uuid import uuid4
 
-from evenkeel.types import Fill, IntentState, LegSide, LendingChange, Receipt, VenueName
-from state import Intent, Leg, Store
+from sqlalchemy import Connection, select, update
+
+from evenkeel.legs import LegReceipt, LegSide, LendingChange
+from evenkeel.types import Fill, IntentState, VenueName
+from state.carry.models import Leg
+from state.carry.receipts import LegBooking
+from state.intents import ATTEMPTS, INTENTS
 from state.machine import FORWARD
+from state.models import Attempt, Intent
+from state.store import Store
 
 S = IntentState
 
 
-def receipt(ref: str = "sig", fills: int = 1, lending: bool = False) -> Receipt:
+def receipt(ref: str = "sig", fills: int = 1, lending: bool = False) -> LegReceipt:
     change = LendingChange(
         tokens_before=Decimal(0),
         tokens_after=Decimal("1.5"),
@@ -26,7 +33,7 @@ def receipt(ref: str = "sig", fills: int = 1, lending: bool = False) -> Receipt:
         gas_lamports=5_500,
         tip_lamports=10_000,
     )
-    return Receipt(
+    return LegReceipt(
         ref=ref,
         done_qty=Decimal("1.5"),
         avg_price_usd=Decimal(200),
@@ -61,20 +68,35 @@ def short_leg(qty: str = "1.5") -> Leg:
     )
 
 
+def booking(of: LegReceipt, leg: Leg | None = None, sol_price_usd: Decimal | None = None) -> LegBooking:
+    """The rows of a receipt, as carry's bookkeeper would hand them over."""
+    return LegBooking(of, leg, sol_price_usd)
+
+
 def advance(store: Store, intent_id: str, to: IntentState) -> Intent:
     """Walk from IDLE (or a rebuild) along the road to `to`."""
-    for state in FORWARD[FORWARD.index(store.intent(intent_id).state) + 1 : FORWARD.index(to) + 1]:
-        step: dict[IntentState, Callable[[], object]] = {
-            S.BUILDING: lambda: store.move(intent_id, S.IDLE, S.BUILDING),
-            S.BUILT: lambda: store.mark_built(intent_id, {"fee_bps": Decimal("4.5")}),
-            S.SIGNING: lambda: store.move(intent_id, S.BUILT, S.SIGNING),
-            S.SIGNED: lambda: store.record_signed(intent_id, {"cloid": uuid4().hex}),
-            S.SUBMITTING: lambda: store.mark_submitting(intent_id),
-            S.SUBMITTED: lambda: store.mark_submitted(intent_id),
-        }
-        step[state]()
+    if to in (S.BUILDING, S.BUILT, S.SIGNING, S.SIGNED):
+        return left_by_an_older_version(store, intent_id, to)
+    here = FORWARD.index(store.intent(intent_id).state)
+    if here < FORWARD.index(S.SUBMITTING) <= FORWARD.index(to):
+        store.record_ready(intent_id, {"fee_bps": Decimal("4.5")}, {"cloid": uuid4().hex})
+    if here < FORWARD.index(S.SUBMITTED) <= FORWARD.index(to):
+        store.mark_submitted(intent_id)
     return store.intent(intent_id)
 
 
-def walk(store: Store, intent_id: str) -> list[tuple[str, str]]:
-    return [(t.from_state, t.to_state) for t in store.transitions("intent", intent_id)]
+def left_by_an_older_version(store: Store, intent_id: str, state: IntentState) -> Intent:
+    """A state between IDLE and SUBMITTING: versions that committed each step left rows there, this one passes through."""
+    with store._write() as db:
+        values: dict[str, Any] = {"state": state}
+        if state is S.SIGNED:
+            n = store_attempts(db, intent_id) + 1
+            values["attempts"] = n
+            attempt = Attempt(intent_id=intent_id, n=n, key={"cloid": uuid4().hex}, signed_ms=1)
+            db.execute(ATTEMPTS.insert().values(**attempt.model_dump()))
+        db.execute(update(INTENTS).where(INTENTS.c.intent_id == intent_id).values(**values))
+    return store.intent(intent_id)
+
+
+def store_attempts(db: Connection, intent_id: str) -> int:
+    return int(db.execute(select(INTENTS.c.attempts).where(INTENTS.c.intent_id == intent_id)).scalar_one())

@@ -7,8 +7,8 @@ from decimal import Decimal
 
 from analytics.carry.attribution import Attribution, VenueChange, attribute
 from analytics.carry.legs import GasCost, LongEvent, LongMark, ShortFill
-from evenkeel.legs import FundingPayment
-from evenkeel.types import Fill, LendingChange, VenueName
+from evenkeel.legs import FundingPayment, LendingChange
+from evenkeel.types import Fill, VenueName
 
 D = Decimal
 HOUR_MS = 3_600_000
@@ -152,6 +152,7 @@ def short_fills(rows: list[tuple]) -> list[ShortFill]:
 def payment(hour: int, usdc: str, coin: str = "SOL") -> FundingPayment:
     at = T0 // HOUR_MS * HOUR_MS + hour * HOUR_MS
     return FundingPayment(
+        venue="hyperliquid",
         account="0xAb",
         coin=coin,
         hour_ms=at,

@@ -18,13 +18,13 @@ from typing import Any, TypeVar
 from solders.pubkey import Pubkey
 
 from app.demo.stage import write_settings
-from evenkeel.legs import PositionStatus
+from evenkeel.legs import CARRY, IntentKind, LegSide, PositionStatus
 from evenkeel.settings.settings import load_settings
-from evenkeel.types import IntentKind, IntentState, LegSide
+from evenkeel.types import IntentState
 from flows.carry.enter import EnterRequest, EnterResult, enter_position
 from flows.carry.recover import RecoverResult, recover_everything
 from state.store import Store
-from tasks.desk import Desk, open_desk
+from tasks.carry.desk import CarryDesk, open_desk
 from tests.worlds import flat_world
 from twins.faults import Fault
 from twins.hyperliquid.book import Level
@@ -49,7 +49,7 @@ class Rig:
     twins: RunningTwins
     loop: asyncio.AbstractEventLoop
     config: Path
-    desks: list[Desk] = field(default_factory=list)
+    desks: list[CarryDesk] = field(default_factory=list)
 
     # --- the twins, called in their own thread ---
 
@@ -221,11 +221,11 @@ class Rig:
     # --- the product ---
 
     @property
-    def desk(self) -> Desk:
+    def desk(self) -> CarryDesk:
         return self.desks[0]
 
     @asynccontextmanager
-    async def another_desk(self) -> AsyncIterator[Desk]:
+    async def another_desk(self) -> AsyncIterator[CarryDesk]:
         """What a fresh process would work at: nothing shared but settings and ledger."""
         async with open_desk(load_settings(self.config)) as desk:
             yield desk
@@ -247,14 +247,14 @@ class Rig:
             return await recover_everything(desk)
 
     def status(self, position_id: str) -> PositionStatus:
-        return self.desk.store.position(position_id).status
+        return self.desk.store.carry.position(position_id).status
 
     def intents(self, leg: LegSide, kind: IntentKind, state: IntentState | None = None) -> int:
         return sum(
             1
-            for position in self.desk.store.positions()
-            for one in self.desk.store.intents_of(position.position_id)
-            if one.leg is leg and one.kind is kind and state in (None, one.state)
+            for position in self.desk.store.carry.positions()
+            for one in self.desk.store.intents_of(CARRY, position.position_id)
+            if one.part == leg and one.kind == kind and state in (None, one.state)
         )
 
     def assert_hedged(self, tolerance: str = "0.005") -> None:

@@ -1,25 +1,44 @@
-"""What tasks need of a venue that can hold a leg. Every venue folder implements this in its `venue.py`."""
+"""What the tasks ask of a venue. Each venue folder implements it in its `venue.py`; docs/new-venue.md walks through one.
+
+| method | required of | may raise | answers |
+| --- | --- | --- | --- |
+| `name` | every venue | – | the name under which settings, intents and pauses know it |
+| `build` | every venue | Retryable, VenueRefused, OperatorError; nothing has happened then | an unsigned payload |
+| `sign` | every venue | the same | the payload signed, and the key to ask about it |
+| `send` | every venue | nothing for reasons of transport | Confirmed, Rejected, Unknown or Working |
+| `find` | every venue | nothing for reasons of transport | the same; Rejected carries the proof that the attempt is dead |
+| `resend` | every venue | nothing for reasons of transport | the same; Unknown where the bytes are gone or must not go twice |
+| `legs` | a venue that holds legs | Retryable, VenueRefused | everything that the account holds there, ours or not |
+| `capabilities` | a venue that holds legs | – | what can be done with a leg: asked before a decision, never found out by an error |
+| `account` … `check_agent` | a venue of perpetuals | Retryable, VenueRefused, OperatorError | see `PerpVenue` |
+
+`Working` is optional: a venue whose every answer is final never gives it. `tests/conformance/test_venue_protocol.py` runs
+over every adapter.
+"""
 
 from __future__ import annotations
 
 from typing import Protocol
 
-from evenkeel.legs import Capabilities, LegView
-from evenkeel.types import Built, IntentSpec, Outcome, Receipt, Signed, VenueName
+from evenkeel.legs import Capabilities, FundingPayment, LegView
+from evenkeel.types import Built, Fill, IntentSpec, Outcome, Receipt, Signed
+from venues.perp import AccountSummary, Execution, FundingHour, LedgerUpdate, PerpContext
 
 
-class LegVenue(Protocol):
+class OrderVenue(Protocol):
     """Build, sign, send, and ask. Only `send` and `resend` put anything on the wire that moves money.
 
     * `build` and `sign` may raise `Retryable` or `VenueRefused`; nothing has happened then.
-    * `send` and `resend` never raise for transport reasons: they answer Confirmed, Rejected or Unknown.
-    * `find` answers Confirmed with the receipt, Rejected with the proof that the attempt is dead, or Unknown. It accepts a
-      `Signed` whose `wire` is None (after a restart, only the stored key is left).
-    * `resend` puts the *same bytes* on the wire again; Unknown where they are no longer known.
+    * `send` and `resend` never raise for transport reasons: they answer Confirmed, Rejected, Unknown or Working.
+    * `find` answers Confirmed with the receipt, Rejected with the proof that the attempt is dead, Working while it is
+      accepted and not final, or Unknown. It accepts a `Signed` whose `wire` is None (after a restart, only the stored key
+      is left).
+    * `resend` puts the *same bytes* on the wire again; Unknown where they are no longer known. It is never called for an
+      attempt that the venue has said it is working on.
     """
 
-    name: VenueName
-    capabilities: Capabilities
+    @property
+    def name(self) -> str: ...
 
     async def build(self, intent: IntentSpec) -> Built: ...
 
@@ -31,6 +50,75 @@ class LegVenue(Protocol):
 
     async def find(self, intent: IntentSpec, signed: Signed) -> Outcome[Receipt]: ...
 
+
+class LegVenue(OrderVenue, Protocol):
+    """A venue that can hold a leg of a position."""
+
+    capabilities: Capabilities
+
     async def legs(self) -> list[LegView]:
         """Every leg that this account holds on the venue now, ours or not."""
+        ...
+
+
+class PerpMarket(Protocol):
+    """What is public of a perpetual. `coin` is the venue's name of it."""
+
+    async def context(self, coin: str) -> PerpContext:
+        """Prices, premium and the running funding rate now. Raises Retryable, OperatorError for an unknown coin."""
+        ...
+
+    async def funding_history(
+        self, coin: str, *, start_ms: int | None = None, end_ms: int | None = None, hours: int = 168
+    ) -> list[FundingHour]:
+        """Settled hours in [start, end], oldest first; the last `hours` when no start is given. Hours may be missing."""
+        ...
+
+
+class PerpVenue(LegVenue, Protocol):
+    """What the carry trade asks of the venue of its short, beside `LegVenue`. All raise Retryable or VenueRefused."""
+
+    @property
+    def address(self) -> str:
+        """The account that trades."""
+        ...
+
+    @property
+    def signer_address(self) -> str:
+        """Who signs: an agent of the account, or the account itself."""
+        ...
+
+    @property
+    def market(self) -> PerpMarket: ...
+
+    async def account(self) -> AccountSummary:
+        """Value, margin and free funds in USD."""
+        ...
+
+    async def account_mode(self) -> str:
+        """How the account keeps its margin; raises OperatorError for a mode whose figures cannot be read."""
+        ...
+
+    async def set_leverage(self, coin: str, leverage: int, is_cross: bool = True) -> None:
+        """Set the leverage that later opens use. Twice is the same as once."""
+        ...
+
+    async def fills(self, since_ms: int, until_ms: int | None = None) -> list[Fill]:
+        """Fills of the account in [since, until], oldest first."""
+        ...
+
+    async def executions(self, since_ms: int, until_ms: int | None = None) -> list[Execution]:
+        """The same with why the venue made each, where no order of the account did."""
+        ...
+
+    async def funding_payments(self, since_ms: int, until_ms: int | None = None) -> list[FundingPayment]:
+        """Settlements in [since, until], oldest first; `usdc` > 0 was received."""
+        ...
+
+    async def non_funding_ledger(self, since_ms: int, until_ms: int | None = None) -> list[LedgerUpdate]:
+        """Money that moved for another reason than trading or funding, in [since, until], oldest first."""
+        ...
+
+    async def check_agent(self, signer_address: str | None = None) -> None:
+        """Raise OperatorError unless our signer (or the given address) may act for the account now."""
         ...

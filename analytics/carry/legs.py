@@ -43,8 +43,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from evenkeel.legs import FundingPayment
-from evenkeel.types import Fill, Frozen, LendingChange
+from evenkeel.legs import FundingPayment, LendingChange
+from evenkeel.types import Fill, Frozen
 
 ZERO = Decimal(0)
 TWO = Decimal(2)

@@ -69,7 +69,7 @@ async def _story(twins: dict[str, Any], out_dir: Path, console: Console) -> dict
     from flows.carry.report import ReportRequest, account_for
     from flows.carry.report import report as report_flow
     from state.store import Store
-    from tasks.desk import open_desk
+    from tasks.carry.desk import open_desk
 
     settings = load_settings()
     Store.upgrade(settings.database.url)
@@ -82,9 +82,9 @@ async def _story(twins: dict[str, Any], out_dir: Path, console: Console) -> dict
         report, _ = await account_for(desk, ReportRequest(position_id=position_id))
         flat = not await desk.short.legs() and not await desk.long.legs()
         counts = desk.store.intent_counts()
-        payments = desk.store.funding_payments(position_id=position_id)
+        payments = desk.store.carry.funding_payments(position_id=position_id)
         duplicates = int(report.facts["duplicates prevented"])
-        rebalances = len(desk.store.position(position_id).facts.get("rebalances", []))
+        rebalances = len(desk.store.carry.position(position_id).facts.get("rebalances", []))
     _tell(report, out_dir, console)
     return {
         "position": {"id": position_id, "status": report.status, "exit_reason": report.exit_reason},
@@ -172,7 +172,7 @@ async def _progress(desk: Any, position_id: str, console: Console) -> None:
     shown = ""
     while True:
         await asyncio.sleep(0.5)
-        seen = desk.store.snapshots(position_id, since_ms=desk.clock.now_ms() - 2 * 3_600_000)
+        seen = desk.store.carry.snapshots(position_id, since_ms=desk.clock.now_ms() - 2 * 3_600_000)
         if not seen or _when(seen[-1].at_ms)[:10] == shown:
             continue
         last = seen[-1]

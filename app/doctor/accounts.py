@@ -8,7 +8,7 @@ from app.doctor.frame import Patient, Verdict, check, fail, ok, warn
 from evenkeel.clock import as_datetime
 from evenkeel.errors import OperatorError
 from evenkeel.types import VenueName
-from tasks.carry.mark import COIN
+from tasks.carry.mark import UNDERLYING
 from venues.asgard.mints import TOKENS
 from venues.solana.rules.token import token_state
 
@@ -79,7 +79,7 @@ def _enough(patient: Patient, have: Decimal, what: str, how: str) -> Verdict:
     """Enough for the collateral of the smallest position that may be opened."""
     settings = patient.settings
     least = settings.limits.min_position_usd / settings.strategy.leverage
-    live = patient.ledger is not None and bool(patient.ledger.open_legs())
+    live = patient.ledger is not None and bool(patient.ledger.carry.open_legs())
     detail = f"{have:.2f} USD {what}; the smallest position needs {least:.2f}"
     if have >= least:
         return ok(detail)
@@ -112,19 +112,19 @@ async def margin(patient: Patient) -> Verdict:
 async def foreign(patient: Patient) -> Verdict:
     """Positions on our accounts that the books do not have. They are never touched, but share margin and wallet."""
     venues = patient.venues
-    legs = patient.ledger.open_legs() if patient.ledger is not None else []
+    legs = patient.ledger.carry.open_legs() if patient.ledger is not None else []
     mine = {(leg.venue, leg.ref) for leg in legs}
-    known = [(int(leg.protocol or 0), leg.ref) for leg in legs if leg.venue is VenueName.ASGARD]
+    known = [(int(leg.protocol or 0), leg.ref) for leg in legs if leg.venue == VenueName.ASGARD]
     views = [*await venues.short.legs(), *await venues.long.legs(known_pdas=known)]
     strangers = [view for view in views if (view.venue, view.ref) not in mine]
-    told = [f"{one.venue.value} {one.side.value} {one.qty:f} {one.asset}" for one in strangers]
+    told = [f"{one.venue} {one.side.value} {one.qty:f} {one.asset}" for one in strangers]
     told += [f"asgard {pda}: {why}" for pda, why in venues.long.strange.items()]
     if not told:
         return ok("the accounts hold what the books hold")
     advice = (
         "use accounts that serve evenkeel alone; close or move these by hand, evenkeel never touches them"
     )
-    if any(one.ref == COIN for one in strangers):
+    if any(one.ref == UNDERLYING for one in strangers):
         return fail(
             f"not in the books: {', '.join(told)}", f"{advice}. One account nets SOL: no entry is possible"
         )
@@ -161,13 +161,16 @@ async def approvals(patient: Patient) -> Verdict:
 @check(GROUP, "positions belong to these accounts")
 async def owners(patient: Patient) -> Verdict:
     """The keys are those of the accounts that the live positions were opened with."""
-    ours = {"hyperliquid": patient.venues.short.address, "solana": patient.venues.long.wallet}
-    live = [one for one in patient.store.positions() if one.closed_ms is None]
+    short, long = patient.venues.short, patient.venues.long
+    live = [one for one in patient.store.carry.positions() if one.closed_ms is None]
     for position in live:
-        for name, address in position.facts.get("accounts", {}).items():
-            if ours.get(name) != address:
+        for venue, theirs, ours in (
+            (short.name, position.short_account, short.address),
+            (long.name, position.long_account, long.wallet),
+        ):
+            if theirs and theirs != ours:
                 return fail(
-                    f"{position.position_id} was opened by {name} {address}, the settings are those of {ours.get(name)}",
+                    f"{position.position_id} was opened by {venue} {theirs}, the settings are those of {ours}",
                     "use the key and the account that opened it",
                 )
     return ok(f"{len(live)} live positions")

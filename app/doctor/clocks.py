@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from app.doctor.frame import Patient, Verdict, check, fail, ok, warn
-from tasks.carry.mark import COIN
+from tasks.carry.mark import UNDERLYING
 
 GROUP = "clock"
 WARN_MS = 1_000
@@ -18,7 +18,7 @@ async def hyperliquid(patient: Patient) -> Verdict:
     clock, client = patient.clock, patient.venues.short.client
     await clock.refresh()
     asked_ms = clock.now_ms()
-    book = await client.l2_book(COIN)
+    book = await client.l2_book(UNDERLYING)
     await clock.refresh()
     skew_ms = max(asked_ms - book.time, 0) or min(clock.now_ms() - book.time, 0)
     detail = f"our clock is {abs(skew_ms)} ms {'ahead of' if skew_ms > 0 else 'behind'} Hyperliquid's"

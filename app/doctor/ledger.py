@@ -12,10 +12,12 @@ from typing import TypeVar
 from sqlalchemy import text
 
 from app.doctor.frame import Patient, Verdict, check, fail, ok, warn
+from evenkeel.legs import CARRY
 from state.engine import head_revision, make_engine, parse_url
 from state.watch_models import Severity
 from tasks.carry.books.recovery import compare_legs, interrupted_positions
-from tasks.desk import Desk, holder_is_gone
+from tasks.carry.desk import CarryDesk
+from tasks.desk import holder_is_gone
 
 T = TypeVar("T")
 GROUP = "ledger"
@@ -124,7 +126,7 @@ async def leases(patient: Patient) -> Verdict:
 @check(GROUP, "unfinished work")
 async def unfinished(patient: Patient) -> Verdict:
     def read() -> tuple[list[str], list[str]]:
-        intents = [one.intent_id for one in patient.store.unfinished_intents()]
+        intents = [one.intent_id for one in patient.store.unfinished_intents(CARRY)]
         return intents, [
             f"{one.position_id} is {one.status}" for one in interrupted_positions(_desk(patient))
         ]
@@ -153,9 +155,9 @@ async def owned(patient: Patient) -> Verdict:
     return ok("books and venues hold the same legs")
 
 
-def _desk(patient: Patient) -> Desk:
+def _desk(patient: Patient) -> CarryDesk:
     venues = patient.venues
-    return Desk(patient.settings, patient.clock, patient.store, venues.long, venues.short)
+    return CarryDesk(patient.settings, patient.clock, patient.store, venues.long, venues.short)
 
 
 @check(GROUP, "pauses")

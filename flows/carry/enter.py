@@ -12,7 +12,7 @@ from prefect import flow
 from pydantic import BaseModel, Field
 
 from evenkeel.errors import LostRace, Retryable
-from evenkeel.legs import PositionStatus
+from evenkeel.legs import CARRY, PositionStatus
 from evenkeel.types import Frozen
 from flows.handover import watch_from_here
 from flows.running import desk_for_run
@@ -24,12 +24,12 @@ from strategy.decisions import Urgency
 from tasks.carry.books.reconcile import unsettled_books
 from tasks.carry.closing.close_out import close_out
 from tasks.carry.closing.rebalancing import level_short
+from tasks.carry.desk import CarryDesk
 from tasks.carry.entering import choose as choosing
 from tasks.carry.entering import entry
 from tasks.carry.entering.preflight import run_preflight
 from tasks.carry.market import read_market
 from tasks.carry.watching import guards
-from tasks.desk import Desk
 
 log = logging.getLogger("evenkeel.enter")
 RESUME_MARGIN_S = 60
@@ -61,7 +61,7 @@ class EnterResult(Frozen):
     reasons: tuple[str, ...] = ()
 
 
-async def enter_position(desk: Desk, request: EnterRequest) -> EnterResult:
+async def enter_position(desk: CarryDesk, request: EnterRequest) -> EnterResult:
     """The whole entry. Nothing is sent before every check has passed; nothing is left half-open at the end."""
     wish = _wish(request)
     choosing.check_wish(desk, wish)
@@ -94,7 +94,7 @@ async def enter_position(desk: Desk, request: EnterRequest) -> EnterResult:
     return await _see_through(desk, position.position_id)
 
 
-async def _see_through(desk: Desk, position_id: str) -> EnterResult:
+async def _see_through(desk: CarryDesk, position_id: str) -> EnterResult:
     """The entry taken up again and again while a venue or the ledger cannot tell: no naked leg is left to somebody else
     before its time is long up. A person is told meanwhile, and whoever recovers goes on after us.
     """
@@ -115,9 +115,9 @@ async def _see_through(desk: Desk, position_id: str) -> EnterResult:
         await desk.clock.sleep(2.0)
 
 
-async def _take_up(desk: Desk, position_id: str, *, resumed: bool) -> EnterResult:
+async def _take_up(desk: CarryDesk, position_id: str, *, resumed: bool) -> EnterResult:
     """Go on from where the position stands: an entry, or an unwinding that a leg resisted."""
-    position = desk.store.position(position_id)
+    position = desk.store.carry.position(position_id)
     if position.status is PositionStatus.OPENING:
         return await complete_entry(desk, position_id, resumed=resumed)
     if position.status is not PositionStatus.UNWINDING:
@@ -128,14 +128,14 @@ async def _take_up(desk: Desk, position_id: str, *, resumed: bool) -> EnterResul
         return await _unwind(desk, position_id, position.close_reason or "interrupted", fence)
 
 
-async def complete_entry(desk: Desk, position_id: str, *, resumed: bool = False) -> EnterResult:
+async def complete_entry(desk: CarryDesk, position_id: str, *, resumed: bool = False) -> EnterResult:
     """From the written plan to an open position: the long first, then a short that matches what the long really got.
 
     Safe to call again after any crash (`resumed`, which opens no long that was not sent yet). Ends OPEN, or unwound, or
     with nothing ever held; OPENING only while a venue cannot tell, and then recovery takes it up.
     """
     async with desk.sole_writer(position_id) as fence:
-        position = desk.store.position(position_id)
+        position = desk.store.carry.position(position_id)
         if position.status is not PositionStatus.OPENING:
             raise LostRace(
                 f"{position_id} is {position.status}: its entry is already being finished elsewhere"
@@ -174,7 +174,7 @@ async def complete_entry(desk: Desk, position_id: str, *, resumed: bool = False)
         return EnterResult(status="OPEN", position_id=position_id, reasons=(validation.reason,))
 
 
-async def _hedged(desk: Desk, position: Position, fence: Fence) -> entry.Hedge:
+async def _hedged(desk: CarryDesk, position: Position, fence: Fence) -> entry.Hedge:
     """The short, tried on through hiccups of the ledger; when its time is up the answer is to unwind, never an error that
     would leave the long alone.
     """
@@ -190,22 +190,22 @@ async def _hedged(desk: Desk, position: Position, fence: Fence) -> entry.Hedge:
         await desk.clock.sleep(1.0)
 
 
-def _left_open(desk: Desk, position_id: str, why: str) -> EnterResult:
+def _left_open(desk: CarryDesk, position_id: str, why: str) -> EnterResult:
     """The entry waits for a venue, and a person is told: recovery and the monitor go on with it."""
     entry.alarm_unresolved(desk, position_id, why)
     return EnterResult(status="OPENING", position_id=position_id, reasons=(why,))
 
 
-async def _unwind(desk: Desk, position_id: str, why: str, fence: Fence) -> EnterResult:
+async def _unwind(desk: CarryDesk, position_id: str, why: str, fence: Fence) -> EnterResult:
     """Close whatever was opened, at once."""
     reason = why if why.startswith("unwound: ") else f"unwound: {why}"
     result = await close_out(desk, position_id, reason, Urgency.EMERGENCY, fence)
     return EnterResult(status=result.status, position_id=position_id, reasons=(why, *result.reasons))
 
 
-def _unfinished(desk: Desk) -> str | None:
+def _unfinished(desk: CarryDesk) -> str | None:
     """Work that an earlier run left unfinished comes first."""
-    waiting = desk.store.unfinished_intents()
+    waiting = desk.store.unfinished_intents(CARRY)
     if waiting:
         return f"{len(waiting)} intents are unfinished (first: {waiting[0].intent_id}): run `evenkeel recover` first"
     return None

@@ -10,7 +10,7 @@ from evenkeel.legs import PositionStatus
 from flows.running import desk_for_run
 from strategy.decisions import Urgency
 from tasks.carry.closing.close_out import ENDED, ExitResult, close_out
-from tasks.desk import Desk
+from tasks.carry.desk import CarryDesk
 
 
 class ExitRequest(BaseModel):
@@ -23,10 +23,10 @@ class ExitRequest(BaseModel):
     )
 
 
-async def exit_position(desk: Desk, request: ExitRequest) -> ExitResult:
+async def exit_position(desk: CarryDesk, request: ExitRequest) -> ExitResult:
     """Close one position, as its only writer."""
     position_id = request.position_id or _only_open(desk)
-    position = desk.store.find_position(position_id)
+    position = desk.store.carry.find_position(position_id)
     if position is None:
         raise OperatorError(f"no position is named {position_id!r}; `evenkeel positions` lists them")
     if position.status in ENDED:
@@ -36,8 +36,8 @@ async def exit_position(desk: Desk, request: ExitRequest) -> ExitResult:
         return await close_out(desk, position_id, request.reason, urgency, fence)
 
 
-def _only_open(desk: Desk) -> str:
-    live = desk.store.positions([PositionStatus.OPEN, PositionStatus.CLOSING, PositionStatus.UNWINDING])
+def _only_open(desk: CarryDesk) -> str:
+    live = desk.store.carry.positions([PositionStatus.OPEN, PositionStatus.CLOSING, PositionStatus.UNWINDING])
     if len(live) != 1:
         names = ", ".join(position.position_id for position in live) or "none"
         raise OperatorError(f"{len(live)} positions are open ({names}): name the one to close")

@@ -15,8 +15,9 @@ from strategy.decisions import Urgency
 from tasks.carry.books.recovery import Comparison, compare_legs
 from tasks.carry.closing.close_out import ENDED, close_out
 from tasks.carry.closing.last_resort import PASS_S, REOPEN_S
+from tasks.carry.desk import CarryDesk, open_desk_to_close
 from tasks.carry.mark import LIVE
-from tasks.desk import Desk, LedgerFault, open_desk_to_close
+from tasks.desk import LedgerFault
 
 log = logging.getLogger("evenkeel.flatten")
 REASON = "kill switch"
@@ -54,7 +55,7 @@ async def flatten(settings: Settings, reason: str, within_s: float = WITHIN_S) -
             await desk.clock.sleep(REOPEN_S)
 
 
-async def flatten_everything(desk: Desk, reason: str, within_s: float = WITHIN_S) -> Flattened:
+async def flatten_everything(desk: CarryDesk, reason: str, within_s: float = WITHIN_S) -> Flattened:
     """Pause everything, then close both legs of every position at once, again and again until nothing is left.
 
     Raises LedgerFault where the ledger cannot be used at all.
@@ -63,7 +64,7 @@ async def flatten_everything(desk: Desk, reason: str, within_s: float = WITHIN_S
     deadline_ms = desk.clock.now_ms() + int(within_s * 1000)
     try:
         desk.store.pause("all", f"{REASON}: {reason}")
-        found = [one.position_id for one in desk.store.positions(LIVE)]
+        found = [one.position_id for one in desk.store.carry.positions(LIVE)]
     except EvenkeelError as fault:
         raise LedgerFault(str(fault)) from fault
     ends: dict[str, str] = {}
@@ -75,12 +76,12 @@ async def flatten_everything(desk: Desk, reason: str, within_s: float = WITHIN_S
             break
         await desk.clock.sleep(2.0)
     left = [f"{one}: {ends[one]}" for one in found if ends[one] not in ENDED]
-    left += [f"{venue.value} has no key: {why}" for venue, why in desk.unopened.items() if left]
+    left += [f"{venue} has no key: {why}" for venue, why in desk.unopened.items() if left]
     held, notes = await _held(desk)
     return Flattened(flat=not left and not held, positions=ends, left=(*left, *held), notes=notes)
 
 
-async def _held(desk: Desk) -> tuple[list[str], tuple[str, ...]]:
+async def _held(desk: CarryDesk) -> tuple[list[str], tuple[str, ...]]:
     """What the venues show on our accounts after all, or why they cannot be asked; and where only the books have more."""
     for look in range(LOOKS):
         try:
@@ -106,7 +107,7 @@ async def _held(desk: Desk) -> tuple[list[str], tuple[str, ...]]:
     return held, tuple(notes)
 
 
-async def _close(desk: Desk, position_id: str, reason: str) -> str:
+async def _close(desk: CarryDesk, position_id: str, reason: str) -> str:
     """One try at one position; its status, or why it could not be tried."""
     why = f"{REASON}: {reason}"
     try:
@@ -125,8 +126,8 @@ async def _close(desk: Desk, position_id: str, reason: str) -> str:
         return f"not closed yet, a bug: {bug if isinstance(bug, Bug) else type(bug).__name__}"
 
 
-async def _let_go(desk: Desk, position_id: str) -> None:
+async def _let_go(desk: CarryDesk, position_id: str) -> None:
     """A moment for another worker to finish what it is writing."""
     until_ms = desk.clock.now_ms() + int(YIELD_S * 1000)
-    while desk.held_elsewhere(position_id) and desk.clock.now_ms() < until_ms:
+    while desk.written_elsewhere(position_id) and desk.clock.now_ms() < until_ms:
         await desk.clock.sleep(0.5)

@@ -26,11 +26,11 @@ from tasks.carry.books.external_short import absorb_both
 from tasks.carry.books.reconcile import reconcile_everything
 from tasks.carry.books.recovery import interrupted_positions
 from tasks.carry.closing.close_out import ENDED, close_out
+from tasks.carry.desk import CarryDesk
 from tasks.carry.mark import LIVE
 from tasks.carry.watching import guards
 from tasks.carry.watching.look import Seen, Watcher
 from tasks.carry.watching.probe import differs, doze
-from tasks.desk import Desk
 
 log = logging.getLogger("evenkeel.monitor")
 UNDONE = "not done yet"
@@ -64,7 +64,7 @@ def _by_nobody(position_id: str) -> bool:
 
 
 async def watch_position(
-    desk: Desk, request: MonitorRequest, watched_by_next: Callable[[str], bool] = _by_nobody
+    desk: CarryDesk, request: MonitorRequest, watched_by_next: Callable[[str], bool] = _by_nobody
 ) -> MonitorResult:
     """Look, decide, act; a look is a plain coroutine, and nothing on this path waits for Prefect.
 
@@ -82,7 +82,7 @@ async def watch_position(
         except (Retryable, VenueRefused) as hiccup:  # the ledger's as well: a watch does not end over one
             log.warning("%s could not be looked at: %s", position_id, hiccup)
             await desk.clock.sleep(danger_s)
-    status = desk.store.position(position_id).status
+    status = desk.store.carry.position(position_id).status
     return MonitorResult(
         position_id=position_id, status=status, looks=watch.looks, actions=tuple(watch.actions)
     )
@@ -92,7 +92,7 @@ async def watch_position(
 class _Watch:
     """What one watch remembers from look to look. `calm_s` and `danger_s`: seconds between looks."""
 
-    desk: Desk
+    desk: CarryDesk
     position_id: str
     calm_s: float
     danger_s: float
@@ -109,7 +109,7 @@ class _Watch:
         desk, position_id = self.desk, self.position_id
         await desk.clock.refresh()
         await _finish_interrupted(desk, self.danger_s)
-        status = desk.store.position(position_id).status
+        status = desk.store.carry.position(position_id).status
         if status is not PositionStatus.OPEN:  # a leg resists, or another worker is at it: it is not over yet
             if status not in ENDED:
                 await desk.clock.sleep(self.danger_s)
@@ -152,9 +152,9 @@ class _Watch:
         return done
 
 
-def _only_live(desk: Desk) -> str:
+def _only_live(desk: CarryDesk) -> str:
     """The one position that has not ended: one that is half-way needs a watch more than any other."""
-    found = [position.position_id for position in desk.store.positions(LIVE)]
+    found = [position.position_id for position in desk.store.carry.positions(LIVE)]
     if len(found) != 1:
         raise OperatorError(
             f"{len(found)} positions are live ({', '.join(found) or 'none'}): name the one you mean"
@@ -162,7 +162,7 @@ def _only_live(desk: Desk) -> str:
     return found[0]
 
 
-async def _acted(desk: Desk, watcher: Watcher, decision: Exit | Resize) -> str:
+async def _acted(desk: CarryDesk, watcher: Watcher, decision: Exit | Resize) -> str:
     position_id = watcher.position_id
     try:
         async with desk.sole_writer(position_id) as fence:
@@ -182,7 +182,7 @@ async def _acted(desk: Desk, watcher: Watcher, decision: Exit | Resize) -> str:
         return f"{UNDONE}: {contradiction}"
 
 
-async def _reconcile(desk: Desk) -> None:
+async def _reconcile(desk: CarryDesk) -> None:
     """What happened while nobody watched: booked, explained or alarmed."""
     try:
         await reconcile_everything(desk)
@@ -192,11 +192,11 @@ async def _reconcile(desk: Desk) -> None:
         _contradicted(desk, contradiction)
 
 
-async def _absorb(desk: Desk, position_id: str) -> bool:
+async def _absorb(desk: CarryDesk, position_id: str) -> bool:
     """The books follow what a venue took; False where that could not be proved yet."""
     try:
         async with desk.sole_writer(position_id) as fence:
-            await absorb_both(desk, desk.store.position(position_id), fence)
+            await absorb_both(desk, desk.store.carry.position(position_id), fence)
     except (LostRace, Retryable, VenueRefused) as hiccup:
         log.warning("%s differs from its books: %s", position_id, hiccup)
         return False
@@ -206,7 +206,7 @@ async def _absorb(desk: Desk, position_id: str) -> bool:
     return True
 
 
-async def _finish_interrupted(desk: Desk, patience_s: float) -> None:
+async def _finish_interrupted(desk: CarryDesk, patience_s: float) -> None:
     """Before anything else: whatever an earlier look, run or process left in the middle. A resize that its venue cannot
     tell of is asked about for `patience_s` only: its position must be looked at meanwhile.
     """
@@ -227,7 +227,7 @@ def _late(write: Callable[[], None]) -> None:
         log.warning("not noted: %s", hiccup)
 
 
-async def _collect(desk: Desk) -> None:
+async def _collect(desk: CarryDesk) -> None:
     """Books may wait; the watch goes on whatever they say."""
     try:
         await collect_everything(desk)
@@ -237,7 +237,7 @@ async def _collect(desk: Desk) -> None:
         _contradicted(desk, contradiction)
 
 
-def _contradicted(desk: Desk, contradiction: Bug) -> None:
+def _contradicted(desk: CarryDesk, contradiction: Bug) -> None:
     text = f"collected rows contradict the books: {contradiction}"
     desk.store.alert("books contradicted", Severity.CRITICAL, text)
 

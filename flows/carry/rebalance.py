@@ -15,9 +15,9 @@ from strategy.decisions import Exit, Hold
 from tasks.carry.books.reconcile import reconcile_everything
 from tasks.carry.closing.close_out import close_out
 from tasks.carry.closing.rebalancing import note_rebalance, resize_both
+from tasks.carry.desk import CarryDesk
 from tasks.carry.watching import guards
 from tasks.carry.watching.look import Watcher
-from tasks.desk import Desk
 
 
 class RebalanceRequest(BaseModel):
@@ -34,16 +34,16 @@ class RebalanceResult(Frozen):
     reason: str
 
 
-async def rebalance_position(desk: Desk, request: RebalanceRequest) -> RebalanceResult:
+async def rebalance_position(desk: CarryDesk, request: RebalanceRequest) -> RebalanceResult:
     """Look once, and do what the rules ask for: nothing, a resize of both legs, or an exit."""
     position_id = request.position_id or only_open(desk)
-    if desk.store.find_position(position_id) is None:
+    if desk.store.carry.find_position(position_id) is None:
         raise OperatorError(f"no position is named {position_id!r}; `evenkeel positions` lists them")
     await reconcile_everything(desk)
     return await look_and_act(desk, position_id)
 
 
-async def look_and_act(desk: Desk, position_id: str) -> RebalanceResult:
+async def look_and_act(desk: CarryDesk, position_id: str) -> RebalanceResult:
     """One look at a position whose books have been compared with its venues."""
     _, found, _ = await Watcher(desk, position_id).look()
     decision = found.decision
@@ -62,9 +62,9 @@ async def look_and_act(desk: Desk, position_id: str) -> RebalanceResult:
     return RebalanceResult(position_id=position_id, action="held", reason=reason)
 
 
-async def resize(desk: Desk, position_id: str, decision: Resize, fence: Fence) -> RebalanceResult:
+async def resize(desk: CarryDesk, position_id: str, decision: Resize, fence: Fence) -> RebalanceResult:
     """Resize both legs as planned; what could not be done is decided again from what the venues then hold."""
-    position = desk.store.position(position_id)
+    position = desk.store.carry.position(position_id)
     if position.status is not PositionStatus.OPEN:  # decided before we were its only writer
         return RebalanceResult(position_id=position_id, action="held", reason=f"it is {position.status} now")
     plan, paused = decision.plan, guards.refuse_growth(desk)
@@ -78,9 +78,9 @@ async def resize(desk: Desk, position_id: str, decision: Resize, fence: Fence) -
     return RebalanceResult(position_id=position_id, action="resized", reason=done.reason)
 
 
-def only_open(desk: Desk) -> str:
+def only_open(desk: CarryDesk) -> str:
     """The one open position. Raises OperatorError when there is none, or more than one to choose from."""
-    found = desk.store.positions([PositionStatus.OPEN])
+    found = desk.store.carry.positions([PositionStatus.OPEN])
     if len(found) != 1:
         names = ", ".join(position.position_id for position in found) or "none"
         raise OperatorError(f"{len(found)} positions are open ({names}): name the one you mean")

@@ -11,7 +11,7 @@ from flows.carry.rebalance import look_and_act
 from flows.running import desk_for_run
 from tasks.artifacts import show_table
 from tasks.carry.books.reconcile import Reconciled, reconcile_everything
-from tasks.desk import Desk
+from tasks.carry.desk import CarryDesk
 
 
 class ReconcileResult(Frozen):
@@ -27,7 +27,7 @@ class ReconcileResult(Frozen):
         return not self.found.unreadable and not left
 
 
-async def reconcile_and_act(desk: Desk) -> ReconcileResult:
+async def reconcile_and_act(desk: CarryDesk) -> ReconcileResult:
     """Compare, book, alarm; then look at each position of which something was taken, and do what the rules ask for.
 
     Foreign positions are named and never touched.
@@ -35,7 +35,7 @@ async def reconcile_and_act(desk: Desk) -> ReconcileResult:
     found = await reconcile_everything(desk)
     actions: dict[str, str] = {}
     for position_id in found.to_act_on:
-        if desk.store.position(position_id).status is not PositionStatus.OPEN:
+        if desk.store.carry.position(position_id).status is not PositionStatus.OPEN:
             continue  # its closing goes on by itself
         try:
             done = await look_and_act(desk, position_id)

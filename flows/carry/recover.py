@@ -6,8 +6,8 @@ from prefect import flow
 from pydantic import Field
 
 from evenkeel.errors import EvenkeelError, LostRace
-from evenkeel.legs import PositionStatus
-from evenkeel.types import Frozen, LegSide
+from evenkeel.legs import CARRY, LegSide, PositionStatus
+from evenkeel.types import Frozen
 from flows.carry.enter import complete_entry
 from flows.carry.reconcile import reconcile_and_act
 from flows.handover import DAY_MS, watch_from_here
@@ -16,8 +16,8 @@ from strategy.carry.reconcile import Finding
 from strategy.decisions import Urgency
 from tasks.carry.books.recovery import Comparison, compare_legs, interrupted_positions
 from tasks.carry.closing.close_out import close_out
+from tasks.carry.desk import CarryDesk
 from tasks.carry.legs import finish_started
-from tasks.desk import Desk
 
 
 class RecoverResult(Frozen):
@@ -41,7 +41,7 @@ class RecoverResult(Frozen):
         return not open_ends and not self.comparison.unowned and not self.comparison.unreadable
 
 
-async def recover_everything(desk: Desk) -> RecoverResult:
+async def recover_everything(desk: CarryDesk) -> RecoverResult:
     """Resume every interrupted position by the very steps that were interrupted, then compare with the venues."""
     positions: dict[str, str] = {}
     for position in interrupted_positions(desk):
@@ -55,7 +55,7 @@ async def recover_everything(desk: Desk) -> RecoverResult:
     comparison = await compare_legs(desk)
     return RecoverResult(
         positions=positions,
-        unfinished_intents=len(desk.store.unfinished_intents()),
+        unfinished_intents=len(desk.store.unfinished_intents(CARRY)),
         comparison=comparison,
         still_interrupted=tuple(position.position_id for position in interrupted_positions(desk)),
         findings=reconciled.found.open,
@@ -63,20 +63,22 @@ async def recover_everything(desk: Desk) -> RecoverResult:
     )
 
 
-async def recover_position(desk: Desk, position_id: str, *, patience_s: float = 90.0) -> str:
+async def recover_position(desk: CarryDesk, position_id: str, *, patience_s: float = 90.0) -> str:
     """An entry goes on or is unwound, a closing goes on, a resize is finished; the answer is the status afterwards.
 
     `patience_s` bounds how long the venue of a resize is asked, leg by leg.
     """
-    position = desk.store.position(position_id)
+    position = desk.store.carry.position(position_id)
     if position.status is PositionStatus.OPENING:
         return (await complete_entry(desk, position_id, resumed=True)).status
     async with desk.sole_writer(position_id) as fence:
-        position = desk.store.position(position_id)  # it may have moved on before we became its only writer
+        position = desk.store.carry.position(
+            position_id
+        )  # it may have moved on before we became its only writer
         if position.status is PositionStatus.OPEN:
             for side in (LegSide.SHORT, LegSide.LONG):
                 await finish_started(desk, position_id, side, fence, patience_s=patience_s)
-            return desk.store.position(position_id).status
+            return desk.store.carry.position(position_id).status
         why = position.close_reason or "closing was interrupted"
         return (await close_out(desk, position_id, why, Urgency.EMERGENCY, fence)).status
 

@@ -16,7 +16,7 @@ from state.carry.models import Position
 from tasks.artifacts import show_markdown, show_picture
 from tasks.carry.books.collect import collect_everything
 from tasks.carry.books.report import life_snapshots, report_on
-from tasks.desk import Desk
+from tasks.carry.desk import CarryDesk
 
 
 class ReportRequest(BaseModel):
@@ -26,7 +26,7 @@ class ReportRequest(BaseModel):
     out_dir: str | None = Field(default=None, description="folder for PNG, SVG and HTML; empty: no pictures")
 
 
-async def account_for(desk: Desk, request: ReportRequest) -> tuple[Report, list[Path]]:
+async def account_for(desk: CarryDesk, request: ReportRequest) -> tuple[Report, list[Path]]:
     """Collect what is missing, then report; pictures only where a folder is given."""
     position = _position(desk, request.position_id)
     await collect_everything(desk, with_market=False)
@@ -35,20 +35,20 @@ async def account_for(desk: Desk, request: ReportRequest) -> tuple[Report, list[
     if request.out_dir:
         folder = Path(request.out_dir)
         folder.mkdir(parents=True, exist_ok=True)
-        seen = life_snapshots(desk.store.snapshots(position.position_id))
+        seen = life_snapshots(desk.store.carry.snapshots(position.position_id))
         if seen:
             pictures += save_life_chart(seen, report.events, folder / "life")
         pictures += save_attribution_chart(report.attribution, folder / "attribution")
     return report, pictures
 
 
-def _position(desk: Desk, position_id: str | None) -> Position:
+def _position(desk: CarryDesk, position_id: str | None) -> Position:
     if position_id is not None:
-        found = desk.store.find_position(position_id)
+        found = desk.store.carry.find_position(position_id)
         if found is None:
             raise OperatorError(f"no position is named {position_id!r}; `evenkeel positions` lists them")
         return found
-    known = desk.store.positions()
+    known = desk.store.carry.positions()
     if not known:
         raise OperatorError("there is no position to report on; `evenkeel enter` opens one")
     return known[-1]

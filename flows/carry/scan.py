@@ -9,9 +9,9 @@ from evenkeel.types import Frozen
 from flows.running import desk_for_run
 from strategy.carry.scoring import Opportunity
 from tasks.artifacts import show_table
+from tasks.carry.desk import CarryDesk
 from tasks.carry.entering.choose import Wish, check_wish, rank_offers
 from tasks.carry.market import read_market, volatility_rank
-from tasks.desk import Desk
 
 
 class ScanRequest(BaseModel):
@@ -38,7 +38,7 @@ class ScanResult(Frozen):
     rows: list[dict[str, str]]
 
 
-async def scan_markets(desk: Desk, request: ScanRequest) -> ScanResult:
+async def scan_markets(desk: CarryDesk, request: ScanRequest) -> ScanResult:
     """Read both venues, keep what was seen, score every offer."""
     wish = Wish(**request.model_dump())
     check_wish(desk, wish)

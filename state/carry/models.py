@@ -9,8 +9,7 @@ from typing import Any, ClassVar
 from sqlalchemy import Index, UniqueConstraint
 from sqlmodel import Field
 
-from evenkeel.legs import FundingPayment, PositionStatus
-from evenkeel.types import IntentKind, LegSide, LendingChange, VenueName
+from evenkeel.legs import FundingPayment, IntentKind, LegSide, LendingChange, PositionStatus
 from state.models import Row, json_object, money, ms, row_id, word
 
 
@@ -20,10 +19,18 @@ class LegStatus(StrEnum):
 
 
 class Position(Row):
-    """Two legs opened together. `facts` holds what the books need later (entry equity, quoted fees)."""
+    """Two legs opened together. `facts` holds what the books need later (entry equity, quoted fees).
+
+    `underlying` is what both legs are priced by; the short is its perpetual. A venue or account is "" where it was not kept.
+    """
 
     position_id: str = word(primary_key=True)
     asset: str = word()
+    underlying: str = word(default="SOL")
+    long_venue: str = word(default="")
+    long_account: str = word(default="")
+    short_venue: str = word(default="")
+    short_account: str = word(default="")
     protocol: int | None = Field(default=None)
     status: PositionStatus = word(index=True)
     leverage: Decimal = money()
@@ -51,7 +58,7 @@ class Leg(Row):
 
     position_id: str = word(primary_key=True, foreign_key="positions.position_id")
     side: LegSide = word(primary_key=True)
-    venue: VenueName = word()
+    venue: str = word()
     ref: str = word()
     asset: str = word()
     protocol: int | None = Field(default=None)
@@ -122,6 +129,7 @@ class FundingRow(Row):
     """One hourly settlement; `usdc` > 0 was received. `position_id` where the collector knew it."""
 
     id: int | None = row_id()
+    venue: str = word()
     account: str = word()
     coin: str = word()
     hour_ms: int = ms()
@@ -140,7 +148,7 @@ class FundingRow(Row):
 class FundingTable(FundingRow, table=True):
     __tablename__ = "funding_payments"
     __table_args__: ClassVar[Any] = (
-        UniqueConstraint("account", "coin", "hour_ms", name="uq_funding_account_coin_hour"),
+        UniqueConstraint("venue", "account", "coin", "hour_ms", name="uq_funding_venue_account_coin_hour"),
     )
 
 

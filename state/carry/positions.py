@@ -9,13 +9,12 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, func, select, update
 
 from evenkeel.errors import Bug, LostRace
-from evenkeel.legs import PositionStatus
-from evenkeel.types import IntentState, LegSide
+from evenkeel.legs import CARRY, LegSide, PositionStatus
+from evenkeel.types import IntentState
 from state.carry.machine import check_position_move, never_holds_a_leg
 from state.carry.models import Leg, LegStatus, LegTable, Position, PositionTable
 from state.columns import plain_json
 from state.database import (
-    TRANSITIONS,
     AnyFence,
     Database,
     fetch_one,
@@ -25,7 +24,7 @@ from state.database import (
     token_of,
     values_of,
 )
-from state.models import IntentTable, Transition
+from state.models import IntentTable
 
 POSITIONS = table_of(PositionTable)
 LEGS = table_of(LegTable)
@@ -43,12 +42,12 @@ _CHANGE_LEG = update(LEGS).where(
 )
 """The new values are given when it is executed."""
 _MOVABLE = frozenset(Position.model_fields) - {
-    "position_id", "asset", "status", "facts", "fence", "created_ms", "updated_ms",
+    "position_id", "asset", "underlying", "status", "facts", "fence", "created_ms", "updated_ms",
 }  # fmt: skip
 
 
 class Positions(Database):
-    """Positions, legs and the audit log."""
+    """Positions and their legs."""
 
     def create_position(
         self,
@@ -56,6 +55,11 @@ class Positions(Database):
         *,
         asset: str,
         leverage: Decimal,
+        underlying: str = "SOL",
+        long_venue: str = "",
+        long_account: str = "",
+        short_venue: str = "",
+        short_account: str = "",
         protocol: int | None = None,
         size_usd: Decimal | None = None,
         target_long_qty: Decimal | None = None,
@@ -71,6 +75,11 @@ class Positions(Database):
         row = Position(
             position_id=position_id,
             asset=asset,
+            underlying=underlying,
+            long_venue=long_venue,
+            long_account=long_account,
+            short_venue=short_venue,
+            short_account=short_account,
             protocol=protocol,
             status=PositionStatus.OPENING,
             leverage=leverage,
@@ -188,15 +197,6 @@ class Positions(Database):
         query = select(LEGS).where(LEGS.c.status == LegStatus.OPEN).order_by(LEGS.c.opened_ms, LEGS.c.side)
         return self._rows(Leg, query)
 
-    def transitions(self, entity: str | None = None, entity_id: str | None = None) -> list[Transition]:
-        """The audit log in order; `entity` is "position", "leg" (id `position/side`) or "intent"."""
-        query = select(TRANSITIONS).order_by(TRANSITIONS.c.id)
-        if entity is not None:
-            query = query.where(TRANSITIONS.c.entity == entity)
-        if entity_id is not None:
-            query = query.where(TRANSITIONS.c.entity_id == entity_id)
-        return self._rows(Transition, query)
-
 
 def store_leg(db: Connection, leg: Leg, *, at_ms: int, fence: AnyFence, note: str = "") -> None:
     """Insert or replace a leg; a change of status or quantity is logged."""
@@ -243,7 +243,7 @@ def _refuse_if_held(db: Connection, position_id: str, to: PositionStatus) -> Non
     held = select(func.count()).where(LEGS.c.position_id == position_id, LEGS.c.status == LegStatus.OPEN)
     final = (IntentState.CONFIRMED, IntentState.FAILED)
     waiting = select(func.count()).where(
-        _INTENTS.c.position_id == position_id, _INTENTS.c.state.not_in(final)
+        _INTENTS.c.business == CARRY, _INTENTS.c.subject == position_id, _INTENTS.c.state.not_in(final)
     )
     legs, intents = db.execute(held).scalar_one(), db.execute(waiting).scalar_one()
     if legs or intents:

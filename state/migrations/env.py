@@ -5,7 +5,7 @@ from __future__ import annotations
 from alembic import context
 from sqlmodel import SQLModel
 
-import state.carry.liquidation_models  # noqa: F401  (these imports fill the metadata)
+import state.store  # noqa: F401  (its imports fill the metadata)
 
 context.configure(
     connection=context.config.attributes["connection"],

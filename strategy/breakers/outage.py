@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from evenkeel.types import LegSide, VenueName
+from evenkeel.legs import LegSide
+from evenkeel.types import VenueName
 from strategy.breach import BreachPhase, BreachStep, step_breach
 from strategy.breakers.state import BreakerState, Memory, judged
 from strategy.decisions import Alert, Decision, Exit, Hold, Urgency

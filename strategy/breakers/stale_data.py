@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from evenkeel.types import LegSide
+from evenkeel.legs import LegSide
 from strategy.breach import BreachPhase, BreachStep, step_breach
 from strategy.breakers.state import BreakerState, judged
 from strategy.decisions import Alert, Decision, Exit, Hold, Urgency

@@ -7,7 +7,8 @@ from typing import Literal, TypeAlias
 
 from pydantic import Field
 
-from evenkeel.types import Frozen, LegSide
+from evenkeel.legs import LegSide
+from evenkeel.types import Frozen
 
 
 class PartialClose(Frozen):

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from evenkeel.types import LegSide
+from evenkeel.legs import LegSide
 from strategy.breakers.outage import HELD_ON, outage_rule
 from strategy.breakers.stale_data import stale_data_rule
 from strategy.carry.breakers.funding import carry_rule

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from evenkeel.types import LegSide
+from evenkeel.legs import LegSide
 from strategy.limits import RiskLimits
 
 SOL_MAINTENANCE_RATE = Decimal("0.025")

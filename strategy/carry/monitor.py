@@ -8,7 +8,8 @@ from decimal import Decimal
 
 from pydantic import Field
 
-from evenkeel.types import Frozen, LegSide, VenueName
+from evenkeel.legs import LegSide
+from evenkeel.types import Frozen, VenueName
 from strategy.breach import BreachPhase, BreachStep
 from strategy.carry.exits import (
     carry_rule,

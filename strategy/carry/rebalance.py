@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from decimal import ROUND_CEILING, Decimal
 
-from evenkeel.types import Frozen, LegSide
+from evenkeel.legs import LegSide
+from evenkeel.types import Frozen
 from strategy.carry.decisions import Deleverage, LongOperation, PartialClose, Resize, ResizePlan
 from strategy.carry.entry import MIN_ORDER_USD, delta_drift
 from strategy.carry.liquidation import rebalance_distance

@@ -1,101 +1,134 @@
-"""The market at the moment of a booking, and the leg that a receipt leaves behind."""
+"""Carry's bookkeeper: the market at the moment of a booking, and the leg that a receipt leaves behind."""
 
 from __future__ import annotations
 
 from decimal import Decimal
 
+from evenkeel.clock import Clock
 from evenkeel.errors import Bug, Retryable, VenueRefused
-from evenkeel.types import IntentKind, LegSide, Receipt, VenueName
-from state.carry.models import Leg, LegStatus
+from evenkeel.legs import IntentKind, LegReceipt, LegSide
+from evenkeel.types import Receipt
+from state.carry.models import Leg, LegStatus, Position
+from state.carry.receipts import LegBooking
 from state.models import Intent
-from tasks.carry.mark import COIN, Mark
-from tasks.desk import Desk
+from state.store import Store
+from tasks.booking import Prepared
+from tasks.carry.mark import Mark
+from venues.asgard.venue import AsgardVenue
+from venues.protocol import PerpVenue
 
 LATE_MS = 60_000
 """What settled longer ago has no price of its moment any more; one of this age stands beside it as well as any."""
 
 
-async def read_mark(desk: Desk, asset: str) -> Mark:
-    """Oracle price of SOL, price of the asset as Asgard shows it, and its redemption rate, now. Raises Retryable."""
-    context = await desk.short.market.context(COIN)
-    prices = await desk.long.token_prices()
-    rate = await desk.long.redemption_rate(asset)
-    if asset not in prices or rate is None:
-        raise Retryable(f"no price or redemption rate of {asset} at this moment")
-    return Mark(
-        at_ms=desk.clock.now_ms(),
-        sol_price_usd=context.oracle_px,
-        token_price_usd=prices[asset],
-        redemption_rate=rate,
-    )
+class CarryBookkeeper:
+    """Books what happened to a leg: fills, lending change, fees and the leg itself, with the market beside them."""
+
+    receipt_type = LegReceipt
+
+    def __init__(self, store: Store, clock: Clock, long: AsgardVenue, short: PerpVenue) -> None:
+        self._store = store
+        self._clock = clock
+        self._long = long
+        self._short = short
+        self._positions: dict[str, Position] = {}
+        """What is asked for with every booking and never changes: asset, underlying and accounts."""
+        self._marks: dict[str, Mark] = {}
+        """The last prices that stood beside a booking, by asset."""
+
+    async def prepare(self, intent: Intent, receipt: Receipt) -> Prepared:
+        """The receipt with the market beside it, and the rows of it.
+
+        A booking must not wait for a price: where none can be had, the last one seen stands in, and the receipt says so.
+        """
+        if not isinstance(receipt, LegReceipt):
+            receipt = LegReceipt.model_validate(receipt.model_dump())
+        position = self._position(intent.subject)
+        try:
+            mark = await self._mark_for(position, receipt)
+        except (Retryable, VenueRefused):
+            mark = self._last_seen(position, receipt)
+        booked = _with_mark(receipt, mark)
+        long = intent.part == LegSide.LONG
+        booking = LegBooking(
+            booked,
+            leg_after(intent, booked, self._store.carry.leg(intent.subject, LegSide(intent.part)), position),
+            mark.sol_price_usd,
+            account=self._long.wallet if long else self._short.address,
+            chain="solana" if long else "",
+        )
+        return Prepared(booked, booking)
+
+    async def read_mark(self, asset: str, underlying: str) -> Mark:
+        """Oracle price of the underlying, price of the asset as the lender shows it, its redemption rate, now.
+
+        Raises Retryable.
+        """
+        context = await self._short.market.context(underlying)
+        prices = await self._long.token_prices()
+        rate = await self._long.redemption_rate(asset)
+        if asset not in prices or rate is None:
+            raise Retryable(f"no price or redemption rate of {asset} at this moment")
+        return Mark(
+            at_ms=self._clock.now_ms(),
+            sol_price_usd=context.oracle_px,
+            token_price_usd=prices[asset],
+            redemption_rate=rate,
+        )
+
+    def _position(self, position_id: str) -> Position:
+        if position_id not in self._positions:
+            self._positions[position_id] = self._store.carry.position(position_id)
+        return self._positions[position_id]
+
+    async def _mark_for(self, position: Position, receipt: LegReceipt) -> Mark:
+        """The market now; what settled longer ago is booked beside one that may be as old as `LATE_MS`, because none that
+        can be had is of its moment, and a recovery may have a thousand of them to book.
+        """
+        now_ms, asset = self._clock.now_ms(), position.asset
+        known = self._marks.get(asset)
+        if known is not None and now_ms - receipt.settled_ms > LATE_MS and now_ms - known.at_ms < LATE_MS:
+            return known
+        self._marks[asset] = await self.read_mark(asset, position.underlying)
+        return self._marks[asset]
+
+    def _last_seen(self, position: Position, receipt: LegReceipt) -> Mark:
+        sol = self._store.prices(kind="oracle")
+        rates = [row for row in self._store.prices(kind="redemption") if row.asset == position.asset]
+        rate = rates[-1].price_usd if rates else Decimal(1)
+        if sol:
+            price = sol[-1].price_usd
+        elif receipt.avg_price_usd is not None:
+            price = receipt.avg_price_usd if receipt.lending is None else receipt.avg_price_usd / rate
+        else:
+            raise Bug(f"a booking needs a price of {position.underlying}, and none was ever stored")
+        return Mark(
+            at_ms=receipt.settled_ms, sol_price_usd=price, token_price_usd=price * rate, redemption_rate=rate
+        )
 
 
-async def marked(desk: Desk, intent: Intent, receipt: Receipt) -> tuple[Receipt, Decimal | None]:
-    """The receipt with the market beside it, and the SOL price that values its gas.
-
-    A booking must not wait for a price: where none can be had, the last one seen stands in, and the receipt says so.
-    """
-    asset = desk.assets.get(intent.position_id)
-    if asset is None:
-        asset = desk.assets[intent.position_id] = desk.store.position(intent.position_id).asset
-    try:
-        mark = await _mark_for(desk, asset, receipt)
-    except (Retryable, VenueRefused):
-        mark = _last_seen(desk, asset, receipt)
+def _with_mark(receipt: LegReceipt, mark: Mark) -> LegReceipt:
     detail = {**receipt.detail, "mark": mark.model_dump(mode="json")}
     if receipt.lending is None:
-        return receipt.model_copy(update={"detail": detail}), mark.sol_price_usd
+        return receipt.model_copy(update={"detail": detail})
     # The ledger keys a lending change by its transaction, and books the protocol's fee from the change alone.
     signature = receipt.fills[0].fill_id if receipt.fills else receipt.detail["signatures"][-1]
     fills = [fill.model_copy(update={"fee_usd": Decimal(0)}) for fill in receipt.fills]
     detail["position_pda"] = receipt.ref
-    booked = receipt.model_copy(update={"ref": signature, "fills": fills, "detail": detail})
-    return booked, mark.sol_price_usd
+    return receipt.model_copy(update={"ref": signature, "fills": fills, "detail": detail})
 
 
-async def _mark_for(desk: Desk, asset: str, receipt: Receipt) -> Mark:
-    """The market now; what settled longer ago is booked beside one that may be as old as `LATE_MS`, because none that can
-    be had is of its moment, and a recovery may have a thousand of them to book.
-    """
-    now_ms = desk.clock.now_ms()
-    known = desk.marks_seen.get(asset)
-    if known is not None and now_ms - receipt.settled_ms > LATE_MS and now_ms - known.at_ms < LATE_MS:
-        return known
-    desk.marks_seen[asset] = await read_mark(desk, asset)
-    return desk.marks_seen[asset]
-
-
-def _last_seen(desk: Desk, asset: str, receipt: Receipt) -> Mark:
-    sol = desk.store.prices(kind="oracle")
-    rates = [row for row in desk.store.prices(kind="redemption") if row.asset == asset]
-    rate = rates[-1].price_usd if rates else Decimal(1)
-    if sol:
-        price = sol[-1].price_usd
-    elif receipt.avg_price_usd is not None:
-        price = receipt.avg_price_usd if intent_is_perp(receipt) else receipt.avg_price_usd / rate
-    else:
-        raise Bug("a booking needs a price of SOL, and none was ever stored")
-    return Mark(
-        at_ms=receipt.settled_ms, sol_price_usd=price, token_price_usd=price * rate, redemption_rate=rate
-    )
-
-
-def intent_is_perp(receipt: Receipt) -> bool:
-    """Whether a receipt is of the perpetual leg."""
-    return receipt.lending is None
-
-
-def leg_after(intent: Intent, receipt: Receipt, before: Leg | None) -> Leg:
+def leg_after(intent: Intent, receipt: LegReceipt, before: Leg | None, position: Position) -> Leg:
     """The leg row once the receipt has happened."""
-    if intent.leg is LegSide.LONG:
+    if intent.part == LegSide.LONG:
         return _long_after(intent, receipt, before)
     if before is None or not before.is_open:
         before = Leg(
-            position_id=intent.position_id,
+            position_id=intent.subject,
             side=LegSide.SHORT,
-            venue=VenueName.HYPERLIQUID,
-            ref=COIN,
-            asset=COIN,
+            venue=intent.venue,
+            ref=position.underlying,
+            asset=position.underlying,
             qty=Decimal(0),
             opened_ms=receipt.settled_ms,
         )
@@ -105,15 +138,15 @@ def leg_after(intent: Intent, receipt: Receipt, before: Leg | None) -> Leg:
     return before.shrunk(receipt.done_qty, receipt.settled_ms)
 
 
-def _long_after(intent: Intent, receipt: Receipt, before: Leg | None) -> Leg:
+def _long_after(intent: Intent, receipt: LegReceipt, before: Leg | None) -> Leg:
     change = receipt.lending
     if change is None:
         raise Bug(f"receipt of {intent.intent_id} says nothing of the lending position")
-    if intent.kind is IntentKind.OPEN:
+    if intent.kind == IntentKind.OPEN:
         return Leg(
-            position_id=intent.position_id,
+            position_id=intent.subject,
             side=LegSide.LONG,
-            venue=VenueName.ASGARD,
+            venue=intent.venue,
             ref=receipt.detail["position_pda"],
             asset=intent.order["asset"],
             protocol=int(intent.order["protocol"]),
@@ -123,7 +156,7 @@ def _long_after(intent: Intent, receipt: Receipt, before: Leg | None) -> Leg:
         )
     if before is None:
         raise Bug(f"{intent.intent_id} changed a long leg that the books do not have")
-    if intent.kind is IntentKind.CLOSE:
+    if intent.kind == IntentKind.CLOSE:
         gone = {"qty": Decimal(0), "status": LegStatus.CLOSED, "closed_ms": receipt.settled_ms}
         return before.model_copy(update=gone)
     return before.model_copy(update={"qty": change.tokens_after})

@@ -27,7 +27,7 @@ from venues.solana.rules.common import Rules
 
 @dataclass(frozen=True)
 class Venues:
-    """Both venues with our keys. `warnings` are what is to be said against those keys; `unopened` and `nameless`, of the
+    """Both venues with our keys. `warnings` are what is to be said against those keys; `unopened` and `unidentified`, of the
     kill switch alone, are the venues without theirs (`tasks.keys.Keys`).
     """
 
@@ -35,8 +35,8 @@ class Venues:
     short: HyperliquidVenue
     health: CallLog
     warnings: tuple[str, ...]
-    unopened: Mapping[VenueName, str] = field(default_factory=dict)
-    nameless: Mapping[VenueName, str] = field(default_factory=dict)
+    unopened: Mapping[str, str] = field(default_factory=dict)
+    unidentified: Mapping[str, str] = field(default_factory=dict)
 
 
 @asynccontextmanager
@@ -109,7 +109,7 @@ async def open_venues(
             second_rpc=second_rpc,
             rules=Rules() if VenueName.ASGARD in keys.unopened else signing_rules(settings),
         )
-        yield Venues(long, short, health, keys.warnings, keys.unopened, keys.nameless)
+        yield Venues(long, short, health, keys.warnings, keys.unopened, keys.unidentified)
 
 
 def _solana_rpc(settings: Settings, url: str, clock: Clock, health: CallLog, name: str) -> SolanaRpc:

@@ -6,8 +6,8 @@ from decimal import Decimal
 from typing import Any
 
 from evenkeel.errors import Bug, Retryable, VenueRefused
-from evenkeel.legs import LegView
-from evenkeel.types import IntentKind, IntentSpec, LegSide, VenueName
+from evenkeel.legs import CARRY, IntentKind, LegSide, LegView
+from evenkeel.types import IntentSpec, VenueName
 from state.carry.models import Leg, Position
 from state.models import Fence, Intent
 from state.watch_models import Severity
@@ -15,27 +15,33 @@ from strategy.carry.decisions import Deleverage, LongOperation
 from strategy.decisions import Urgency
 from tasks.carry.books.external_long import absorb_long, holding_of
 from tasks.carry.books.external_short import absorb_short, held_short
-from tasks.carry.mark import COIN
-from tasks.desk import Desk
-from tasks.intents import Ending, NotDone, StillUnknown, carry_out
+from tasks.carry.desk import CarryDesk
+from tasks.carry.mark import UNDERLYING
+from tasks.intents import Ending, NotDone, Unsettled, carry_out
 from venues.asgard import orders as asgard
 from venues.hyperliquid.orders import PerpOrder
 
 UNBOOKED = (Retryable, VenueRefused, Bug)
 """What may keep a venue's own doing from being booked just now."""
-VENUE_OF = {LegSide.LONG: VenueName.ASGARD, LegSide.SHORT: VenueName.HYPERLIQUID}
 
 
 def plan(
-    desk: Desk, position_id: str, leg: LegSide, kind: IntentKind, order: dict[str, Any], fence: Fence | None
+    desk: CarryDesk,
+    position_id: str,
+    leg: LegSide,
+    kind: IntentKind,
+    order: dict[str, Any],
+    fence: Fence | None,
 ) -> Intent:
     """The next step of this kind for the leg, written down before anything else happens."""
-    step = sum(1 for known in desk.store.intents_of(position_id) if (known.leg, known.kind) == (leg, kind))
+    step = sum(
+        1 for known in desk.store.intents_of(CARRY, position_id) if (known.part, known.kind) == (leg, kind)
+    )
     return plan_step(desk, position_id, leg, kind, step, order, fence)
 
 
 def plan_step(
-    desk: Desk,
+    desk: CarryDesk,
     position_id: str,
     leg: LegSide,
     kind: IntentKind,
@@ -46,9 +52,10 @@ def plan_step(
     """One numbered step; planned again it is the same intent."""
     spec = IntentSpec(
         intent_id=f"{position_id}-{leg}-{kind}-{step}",
-        position_id=position_id,
-        venue=VENUE_OF[leg],
-        leg=leg,
+        business=CARRY,
+        subject=position_id,
+        part=leg,
+        venue=desk.leg_venue(leg).name,
         kind=kind,
         step=step,
         order=order,
@@ -57,15 +64,15 @@ def plan_step(
 
 
 async def finish_started(
-    desk: Desk, position_id: str, leg: LegSide, fence: Fence | None, patience_s: float = 30.0
+    desk: CarryDesk, position_id: str, leg: LegSide, fence: Fence | None, patience_s: float = 30.0
 ) -> list[Ending]:
     """Resume every intent of this leg that may have reached its venue; drop the ones that never left.
 
     What was planned but not sent is failed, not sent late: the caller decides again from what the venues hold now.
     """
     endings: list[Ending] = []
-    for intent in desk.store.unfinished_intents(position_id):
-        if intent.leg is not leg:
+    for intent in desk.store.unfinished_intents(CARRY, position_id):
+        if intent.part != leg:
             continue
         if intent.state.may_be_on_the_wire:
             endings.append(await carry_out(desk, intent.intent_id, fence, patience_s=patience_s))
@@ -78,13 +85,13 @@ async def finish_started(
 def perp_order(qty: Decimal, *, is_buy: bool, reduce_only: bool, slippage_bps: int) -> dict[str, Any]:
     """An IOC on SOL-PERP of `qty` SOL within `slippage_bps` of the mid."""
     order = PerpOrder(
-        coin=COIN, is_buy=is_buy, size=qty, reduce_only=reduce_only, slippage_bps=Decimal(slippage_bps)
+        coin=UNDERLYING, is_buy=is_buy, size=qty, reduce_only=reduce_only, slippage_bps=Decimal(slippage_bps)
     )
     return order.model_dump(mode="json")
 
 
 async def close_short(
-    desk: Desk, position: Position, fence: Fence | None, urgency: Urgency, within_s: float
+    desk: CarryDesk, position: Position, fence: Fence | None, urgency: Urgency, within_s: float
 ) -> Ending:
     """Buy the short back: `exit_attempts` tries with growing waits, or until `within_s` has passed, or the venue is out
     of reach and the long waits.
@@ -98,9 +105,9 @@ async def close_short(
         for ending in await finish_started(
             desk, position.position_id, LegSide.SHORT, fence, patience_s=within_s
         ):
-            if isinstance(ending, StillUnknown):
+            if isinstance(ending, Unsettled):
                 return ending
-        leg = desk.store.leg(position.position_id, LegSide.SHORT)
+        leg = desk.store.carry.leg(position.position_id, LegSide.SHORT)
         if leg is None or not leg.is_open:
             return NotDone("there is no short to close")
         try:
@@ -121,9 +128,9 @@ async def close_short(
             )
             intent = plan(desk, position.position_id, LegSide.SHORT, IntentKind.CLOSE, order, fence)
             ending = await carry_out(desk, intent.intent_id, fence, patience_s=within_s)
-            if isinstance(ending, StillUnknown):
+            if isinstance(ending, Unsettled):
                 return ending
-            after = desk.store.leg(position.position_id, LegSide.SHORT)
+            after = desk.store.carry.leg(position.position_id, LegSide.SHORT)
             if after is None or not after.is_open:
                 return ending
             last = ending.reason if isinstance(ending, NotDone) else "filled only in part"
@@ -133,15 +140,15 @@ async def close_short(
     return NotDone(f"the short of {position.position_id} is still open: {last}")
 
 
-def _gives_way(desk: Desk, position: Position) -> bool:
+def _gives_way(desk: CarryDesk, position: Position) -> bool:
     """Whether the short's venue is out of reach while the long still waits to be closed: it must not wait for this."""
     limits = desk.settings.limits
     out = desk.health.in_a_row(limits.outage_window_s).get(VenueName.HYPERLIQUID, 0) >= limits.outage_failures
-    long_leg = desk.store.leg(position.position_id, LegSide.LONG)
+    long_leg = desk.store.carry.leg(position.position_id, LegSide.LONG)
     return out and long_leg is not None and long_leg.is_open
 
 
-async def close_long(desk: Desk, position: Position, fence: Fence | None, urgency: Urgency) -> Ending:
+async def close_long(desk: CarryDesk, position: Position, fence: Fence | None, urgency: Urgency) -> Ending:
     """Close the lending position in full, in two tries; each try that was sent and failed, now or earlier, makes the next
     pay a higher tip and accept more slippage, and an emergency starts with more of both.
     """
@@ -149,9 +156,9 @@ async def close_long(desk: Desk, position: Position, fence: Fence | None, urgenc
     last: Ending = NotDone("nothing was tried")
     for _ in range(2):
         for ending in await finish_started(desk, position.position_id, LegSide.LONG, fence, patience_s=60):
-            if isinstance(ending, StillUnknown):
+            if isinstance(ending, Unsettled):
                 return ending
-        leg = desk.store.leg(position.position_id, LegSide.LONG)
+        leg = desk.store.carry.leg(position.position_id, LegSide.LONG)
         if leg is None or not leg.is_open:
             return NotDone("there is no long to close")
         leg = await _long_as_shown(desk, position, leg, fence)
@@ -180,10 +187,10 @@ async def close_long(desk: Desk, position: Position, fence: Fence | None, urgenc
 
 
 async def resize_long(
-    desk: Desk, position: Position, operation: LongOperation, fence: Fence | None
+    desk: CarryDesk, position: Position, operation: LongOperation, fence: Fence | None
 ) -> Ending:
     """Partial close or deleverage of the lending position, as the plan says."""
-    leg = desk.store.leg(position.position_id, LegSide.LONG)
+    leg = desk.store.carry.leg(position.position_id, LegSide.LONG)
     if leg is None or not leg.is_open:
         return NotDone("there is no long to resize")
     common: dict[str, Any] = {
@@ -204,7 +211,9 @@ async def resize_long(
     return await carry_out(desk, intent.intent_id, fence, attempts=2)
 
 
-async def resize_short(desk: Desk, position: Position, change_qty: Decimal, fence: Fence | None) -> Ending:
+async def resize_short(
+    desk: CarryDesk, position: Position, change_qty: Decimal, fence: Fence | None
+) -> Ending:
     """Grow (`change_qty` > 0) or shrink the short by this many SOL."""
     order = perp_order(
         abs(change_qty),
@@ -217,7 +226,7 @@ async def resize_short(desk: Desk, position: Position, change_qty: Decimal, fenc
 
 
 async def _short_as_shown(
-    desk: Desk, position: Position, leg: Leg, held: LegView | None, fence: Fence | None
+    desk: CarryDesk, position: Position, leg: Leg, held: LegView | None, fence: Fence | None
 ) -> Leg:
     """The books follow the venue first, on proof. Without it a short that is shown is bought back all the same, for the
     order can only reduce; one that is not shown is not ended. Raises Retryable.
@@ -231,7 +240,7 @@ async def _short_as_shown(
         return leg
 
 
-async def _long_as_shown(desk: Desk, position: Position, leg: Leg, fence: Fence | None) -> Leg:
+async def _long_as_shown(desk: CarryDesk, position: Position, leg: Leg, fence: Fence | None) -> Leg:
     """The books follow the chain first. What cannot be booked now does not hold up the closing of what is still there."""
     try:
         return (await absorb_long(desk, position, fence, patient=True)).leg or leg
@@ -242,17 +251,17 @@ async def _long_as_shown(desk: Desk, position: Position, leg: Leg, fence: Fence 
         return leg
 
 
-def _told(desk: Desk, position: Position, problem: Exception) -> None:
+def _told(desk: CarryDesk, position: Position, problem: Exception) -> None:
     """Rows that contradict the books are for a person; the closing goes on."""
     if isinstance(problem, Bug):
         text = f"while closing: {problem}"
         desk.store.alert("books contradicted", Severity.CRITICAL, text, subject=position.position_id)
 
 
-def _tries(desk: Desk, position: Position, side: LegSide) -> int:
+def _tries(desk: CarryDesk, position: Position, side: LegSide) -> int:
     """How often a closing of this leg has been sent already. One that never left says nothing against its bound."""
     return sum(
         one.attempts > 0
-        for one in desk.store.intents_of(position.position_id)
-        if (one.leg, one.kind) == (side, IntentKind.CLOSE)
+        for one in desk.store.intents_of(CARRY, position.position_id)
+        if (one.part, one.kind) == (side, IntentKind.CLOSE)
     )

@@ -7,8 +7,12 @@ from decimal import Decimal
 from evenkeel.legs import PositionStatus
 from evenkeel.types import Frozen
 
-COIN = "SOL"
-"""Every long asset is SOL or a token of staked SOL, so the short is always SOL-PERP."""
+UNDERLYING = "SOL"
+
+
+def underlying_of(asset: str) -> str:
+    """What the short of a position in this asset is the perpetual of: every asset is SOL or a token of staked SOL."""
+    return UNDERLYING
 
 
 class Mark(Frozen):

@@ -12,12 +12,12 @@ from evenkeel.errors import Retryable, VenueRefused
 from evenkeel.types import Frozen
 from state.ledger_models import PriceSnapshot, RateSnapshot
 from strategy.carry.funding import apr_from_apy, hourly_rate_from_premium
-from tasks.carry.mark import COIN
-from tasks.desk import Desk
+from tasks.carry.desk import CarryDesk
+from tasks.carry.mark import UNDERLYING
 from tasks.step import step
 from venues.asgard.mints import LONG_ASSETS, TOKENS, USDC
 from venues.asgard.models import LiquiditySource, Strategy
-from venues.hyperliquid.market import FundingHour, PerpContext
+from venues.perp import FundingHour, PerpContext
 
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
@@ -66,12 +66,12 @@ class MarketView(Frozen):
 
 
 @step("read both markets", retries=2, tags=("read",), result_key="market-{flow_run.id}-{task_run.id}.json")
-async def read_market(desk: Desk) -> MarketView:
+async def read_market(desk: CarryDesk) -> MarketView:
     """Both venues side by side. Raises Retryable or VenueRefused, naming the venue that failed."""
     settings = desk.settings.strategy
     context, history, strategies, prices = await asyncio.gather(
-        desk.short.market.context(COIN),
-        desk.short.market.funding_history(COIN, hours=settings.funding_lookback_hours),
+        desk.short.market.context(UNDERLYING),
+        desk.short.market.funding_history(UNDERLYING, hours=settings.funding_lookback_hours),
         desk.long.markets(),
         desk.long.token_prices(),
     )
@@ -100,7 +100,7 @@ async def read_market(desk: Desk) -> MarketView:
 
 
 @step("put the volatility in context", retries=1, tags=("read",))
-async def volatility_rank(desk: Desk, volatility: Decimal | None) -> Decimal | None:
+async def volatility_rank(desk: CarryDesk, volatility: Decimal | None) -> Decimal | None:
     """Share of the last months in which the funding was as calm as now, or calmer (deviation 5); None: cannot be told.
 
     For a person to weigh: no decision waits for it, so that a venue that does not answer is none of its concern.
@@ -109,7 +109,7 @@ async def volatility_rank(desk: Desk, volatility: Decimal | None) -> Decimal | N
         return None
     settings = desk.settings.strategy
     try:
-        history = await desk.short.market.funding_history(COIN, hours=RANKED_HOURS)
+        history = await desk.short.market.funding_history(UNDERLYING, hours=RANKED_HOURS)
     except (Retryable, VenueRefused):
         return None
     rank = volatility_quantile(
@@ -128,13 +128,13 @@ def _series(history: list[FundingHour]) -> pd.Series:
     )
 
 
-async def redemption_rates(desk: Desk) -> dict[str, Decimal]:
+async def redemption_rates(desk: CarryDesk) -> dict[str, Decimal]:
     """SOL per token of every asset whose rate can be read; what is missing is left out, never guessed."""
     found = await asyncio.gather(*(desk.long.redemption_rate(asset) for asset in LONG_ASSETS))
     return {asset: rate for asset, rate in zip(LONG_ASSETS, found, strict=True) if rate is not None}
 
 
-def _offers(desk: Desk, strategies: list[Strategy]) -> list[Offer]:
+def _offers(desk: CarryDesk, strategies: list[Strategy]) -> list[Offer]:
     """Chosen by mints, never by the display name."""
     offers = []
     for asset in LONG_ASSETS:
@@ -144,7 +144,7 @@ def _offers(desk: Desk, strategies: list[Strategy]) -> list[Offer]:
     return offers
 
 
-def _offer(desk: Desk, asset: str, source: LiquiditySource) -> Offer:
+def _offer(desk: CarryDesk, asset: str, source: LiquiditySource) -> Offer:
     return Offer(
         asset=asset,
         protocol=source.lending_protocol,
@@ -159,7 +159,7 @@ def _offer(desk: Desk, asset: str, source: LiquiditySource) -> Offer:
     )
 
 
-def staking_apr(desk: Desk, asset: str) -> Decimal:
+def staking_apr(desk: CarryDesk, asset: str) -> Decimal:
     """The yearly growth of the redemption rate as collected, or the assumed yield while too little is known."""
     if not TOKENS[asset].is_lst:
         return Decimal(0)
@@ -170,7 +170,7 @@ def staking_apr(desk: Desk, asset: str) -> Decimal:
     return desk.settings.staking.assumed_apr(asset) if measured is None else measured
 
 
-def _measured_staking_apr(desk: Desk, asset: str) -> Decimal | None:
+def _measured_staking_apr(desk: CarryDesk, asset: str) -> Decimal | None:
     """From the last 30 days of collected redemption rates; None while they span too little."""
     seen = desk.store.prices(asset=asset, kind="redemption", since_ms=desk.clock.now_ms() - 30 * DAY_MS)
     if len(seen) < 2 or seen[0].price_usd <= 0:
@@ -181,13 +181,13 @@ def _measured_staking_apr(desk: Desk, asset: str) -> Decimal | None:
     return (seen[-1].price_usd / seen[0].price_usd - 1) * YEAR_MS / span_ms
 
 
-def keep_market(desk: Desk, view: MarketView) -> None:
+def keep_market(desk: CarryDesk, view: MarketView) -> None:
     """Store rates and prices as seen; seen twice at one time they are stored once."""
     at_ms = view.at_ms
     rates = [
-        ("hyperliquid", COIN, "funding_now", view.funding_now_hourly, HOUR_MS),
-        ("hyperliquid", COIN, "premium", view.perp.premium, HOUR_MS),
-        ("hyperliquid", COIN, "funding_predicted", view.funding_predicted_hourly, HOUR_MS),
+        ("hyperliquid", UNDERLYING, "funding_now", view.funding_now_hourly, HOUR_MS),
+        ("hyperliquid", UNDERLYING, "premium", view.perp.premium, HOUR_MS),
+        ("hyperliquid", UNDERLYING, "funding_predicted", view.funding_predicted_hourly, HOUR_MS),
     ]
     for offer in view.offers:
         if offer.active:
@@ -202,8 +202,8 @@ def keep_market(desk: Desk, view: MarketView) -> None:
         if value is not None
     )
     prices = [
-        ("hyperliquid", COIN, "mark", view.perp.mark_px),
-        ("hyperliquid", COIN, "oracle", view.perp.oracle_px),
+        ("hyperliquid", UNDERLYING, "mark", view.perp.mark_px),
+        ("hyperliquid", UNDERLYING, "oracle", view.perp.oracle_px),
     ]
     prices += [("asgard", asset, "token", price) for asset, price in view.token_prices.items()]
     prices += [("solana", asset, "redemption", rate) for asset, rate in view.redemption_rates.items()]

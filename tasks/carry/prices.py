@@ -10,11 +10,11 @@ from evenkeel.clock import Clock
 from evenkeel.errors import EvenkeelError
 from evenkeel.settings.settings import Settings
 from state.store import Store
+from tasks.carry.mark import UNDERLYING
 from venues.asgard.approving import PriceSource, Recall
 from venues.asgard.mints import LONG_ASSETS, TOKENS
 from venues.hyperliquid.venue import HyperliquidVenue
 
-COIN = "SOL"
 LEDGER_PATIENCE_S = 1.0
 """Wall seconds that the last resort gives a ledger that may well be gone."""
 
@@ -23,7 +23,7 @@ def sol_price_of(venue: HyperliquidVenue) -> PriceSource:
     """USD per SOL as Hyperliquid's oracle states it: a source that knows nothing of Asgard's builder."""
 
     async def price() -> Decimal:
-        return (await venue.market.context(COIN)).oracle_px
+        return (await venue.market.context(UNDERLYING)).oracle_px
 
     return price
 
@@ -32,7 +32,7 @@ def stored_price_of(store: Store) -> Recall:
     """USD per token as the ledger knew it last: Hyperliquid's oracle price of SOL times the pool's redemption rate."""
 
     def recall(asset: str) -> tuple[int, Decimal] | None:
-        sol = store.last_price("hyperliquid", COIN, "oracle")
+        sol = store.last_price("hyperliquid", UNDERLYING, "oracle")
         if sol is None:
             return None
         rate = store.last_price("solana", asset, "redemption") if TOKENS[asset].is_lst else None

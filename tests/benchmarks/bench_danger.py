@@ -17,8 +17,7 @@ from typing import Any
 import httpx
 from sqlalchemy import text
 
-from evenkeel.legs import PositionStatus
-from evenkeel.types import IntentKind, LegSide
+from evenkeel.legs import CARRY, IntentKind, LegSide, PositionStatus
 from flows.carry.monitor import MonitorRequest, watch_position
 from strategy.decisions import Urgency
 from tasks.carry.closing.close_out import close_out
@@ -83,7 +82,7 @@ def armed(rig: Rig, stopwatch: Stopwatch) -> None:
 def put_back(rig: Rig, position_id: str) -> None:
     """As if nothing had been decided: the order is known never to have left."""
     store = rig.desk.store
-    left = store.unfinished_intents(position_id)
+    left = store.unfinished_intents(CARRY, position_id)
     assert [(one.leg, one.kind) for one in left] == [(LegSide.SHORT, IntentKind.CLOSE)], left
     for intent in left:
         if intent.state.may_be_on_the_wire:
@@ -96,9 +95,9 @@ def put_back(rig: Rig, position_id: str) -> None:
         db.execute(
             text("UPDATE positions SET status = :to, close_reason = NULL"), {"to": PositionStatus.OPEN.value}
         )
-    for row in store.running_breaches(position_id):
-        store.breach_clear(position_id, row.kind)
-    assert store.position(position_id).status is PositionStatus.OPEN
+    for row in store.running_breaches(CARRY, position_id):
+        store.breach_clear(CARRY, position_id, row.kind)
+    assert store.carry.position(position_id).status is PositionStatus.OPEN
 
 
 async def by_monitor(rig: Rig, position_id: str, stopwatch: Stopwatch) -> float:
@@ -136,7 +135,7 @@ async def bare(rig: Rig, position_id: str, stopwatch: Stopwatch) -> float:
 async def measured(
     rig: Rig, how: Callable[[Rig, str, Stopwatch], Awaitable[float]], times: int
 ) -> list[float]:
-    [position] = rig.desk.store.positions([PositionStatus.OPEN])
+    [position] = rig.desk.store.carry.positions([PositionStatus.OPEN])
     stopwatch = Stopwatch()
     armed(rig, stopwatch)
     found = []

@@ -14,10 +14,11 @@ from pathlib import Path
 
 import httpx
 
-from evenkeel.types import Confirmed, IntentKind, LegSide
+from evenkeel.legs import CARRY, IntentKind, LegSide
+from evenkeel.types import Confirmed
 from flows.carry.recover import recover_everything
+from tasks.carry.desk import CarryDesk
 from tasks.carry.legs import perp_order, plan
-from tasks.desk import Desk
 from tests.benchmarks.rows import Row, at_most
 from tests.benchmarks.stopwatch import Stopwatch
 from tests.rig import Rig, story_rig
@@ -60,7 +61,7 @@ async def left_behind(rig: Rig, position_id: str, count: int) -> None:
             await desk.clock.sleep(APART_S)
 
 
-def timed(desk: Desk, stopwatch: Stopwatch) -> None:
+def timed(desk: CarryDesk, stopwatch: Stopwatch) -> None:
     """Everything that talks to others goes through the stopwatch."""
     for client in (desk.short.client, desk.long.client, desk.long.rpc):
         client._http._transport = Timed(client._http._transport, stopwatch)
@@ -79,7 +80,7 @@ async def rows(count: int = INTENTS) -> list[Row]:
         async with story_rig(Path(folder)) as rig:
             position_id = await rig.entered(asset="SOL", protocol=1, size_usd="5000")
             await left_behind(rig, position_id, count)
-            waiting = len(rig.desk.store.unfinished_intents())
+            waiting = len(rig.desk.store.unfinished_intents(CARRY))
             orders = len(rig.filled_orders())
             async with rig.another_desk() as desk:
                 stopwatch = Stopwatch()

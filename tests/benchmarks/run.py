@@ -35,8 +35,9 @@ from sqlalchemy import Connection, event
 from sqlalchemy.engine import Engine
 
 from app.prefect_server import prefect_server
+from evenkeel.legs import CARRY, IntentKind, LegSide
 from evenkeel.settings.settings import Settings
-from evenkeel.types import IntentKind, IntentState, LegSide
+from evenkeel.types import IntentState
 from tasks.carry.legs import resize_short
 from tasks.carry.watching.look import Watcher
 from tests.benchmarks import bench_danger, bench_recovery, bench_validator
@@ -54,7 +55,7 @@ TURN_SOL = Decimal("0.5")
 async def lost_answers(rig: Rig) -> list[Row]:
     """Orders whose answers were all lost after they had been executed, counted in the venue's own books."""
     position_id = await rig.entered(size_usd="2000")
-    position = rig.desk.store.position(position_id)
+    position = rig.desk.store.carry.position(position_id)
     before = len(rig.filled_orders())
     fault = rig.fault("hyperliquid", "drop_answer", ORDER, times=LOST)
     async with rig.desk.sole_writer(position_id) as fence:
@@ -68,7 +69,7 @@ async def lost_answers(rig: Rig) -> list[Row]:
         at_most("lost answers not met", LOST - fault.hits, "orders", 0),
         at_most("duplicates under lost answers", executed - planned, "orders", 0),
         at_most("executions missing from the books", executed - confirmed, "orders", 0),
-        at_most("unfinished afterwards", len(rig.desk.store.unfinished_intents()), "intents", 0),
+        at_most("unfinished afterwards", len(rig.desk.store.unfinished_intents(CARRY)), "intents", 0),
     ]
 
 
@@ -90,7 +91,7 @@ def counted_writes() -> Iterator[Counter[str]]:
 
 async def journal(rig: Rig) -> list[Row]:
     """What one order costs in commits and in rows of the audit log."""
-    position = rig.desk.store.positions()[-1]
+    position = rig.desk.store.carry.positions()[-1]
     logged = len(rig.desk.store.transitions())
     with counted_writes() as seen:
         async with rig.desk.sole_writer(position.position_id) as fence:
@@ -128,7 +129,7 @@ async def looks(rig: Rig) -> tuple[list[Row], float]:
 
 async def _look_repeatedly(rig: Rig, every_s: float) -> tuple[Counter[str], float]:
     """Calls by venue and our processor time (seconds) over all looks."""
-    watcher = Watcher(rig.desk, rig.desk.store.positions()[-1].position_id)
+    watcher = Watcher(rig.desk, rig.desk.store.carry.positions()[-1].position_id)
     await watcher.look()
     rig.on_twins(rig.twins.faults.calls.clear)
     spent = 0.0

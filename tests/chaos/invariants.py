@@ -9,8 +9,8 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from evenkeel.legs import PositionStatus
-from evenkeel.types import IntentKind, LegSide, VenueName
+from evenkeel.legs import CARRY, IntentKind, LegSide, PositionStatus
+from evenkeel.types import VenueName
 from state.carry.models import Position
 from state.store import Store
 from twins.serve import RunningTwins
@@ -106,7 +106,7 @@ def _ms(iso: str) -> int:
 def check(truth: Truth, store: Store, *, excuses: list[Excuse] | None = None, entries: int = 1) -> Findings:
     """Every invariant. `entries`: how many positions were asked for."""
     found = Findings()
-    positions = store.positions()
+    positions = store.carry.positions()
     _check_ends(found, store, positions)
     _check_owned(found, truth, store)
     _check_once(found, truth, store, positions, entries)
@@ -116,7 +116,7 @@ def check(truth: Truth, store: Store, *, excuses: list[Excuse] | None = None, en
 
 
 def _check_ends(found: Findings, store: Store, positions: list[Position]) -> None:
-    for intent in store.unfinished_intents():
+    for intent in store.unfinished_intents(CARRY):
         found.add("unfinished", f"intent {intent.intent_id} is still {intent.state}")
     for position in positions:
         if position.status in HALF_WAY:
@@ -126,12 +126,12 @@ def _check_ends(found: Findings, store: Store, positions: list[Position]) -> Non
 def _check_owned(found: Findings, truth: Truth, store: Store) -> None:
     """Each leg of the venues stands in the books with its size, and the reverse; both legs, or none."""
     held = {one["pda"]: Decimal(one["tokens"]) for one in truth.lending if one["live"]}
-    ours = {leg.ref: leg.qty for leg in store.open_legs() if leg.side is LegSide.LONG}
+    ours = {leg.ref: leg.qty for leg in store.carry.open_legs() if leg.side is LegSide.LONG}
     for ref in held.keys() | ours.keys():
         there, here = held.get(ref, Decimal(0)), ours.get(ref, Decimal(0))
         if abs(there - here) > INTEREST * max(there, here):
             found.add("unowned leg", f"long {ref}: {there} on the venue, {here} in the books")
-    short = sum((leg.qty for leg in store.open_legs() if leg.side is LegSide.SHORT), Decimal(0))
+    short = sum((leg.qty for leg in store.carry.open_legs() if leg.side is LegSide.SHORT), Decimal(0))
     if truth.short_qty != short:
         found.add("unowned leg", f"short: {truth.short_qty} on the venue, {short} in the books")
     long_sol = sum(held.values(), Decimal(0))
@@ -144,11 +144,11 @@ def _check_once(found: Findings, truth: Truth, store: Store, positions: list[Pos
     owner: dict[str, tuple[str, int]] = {}
     is_open: set[str] = set()
     for position in positions:
-        for intent in store.intents_of(position.position_id):
+        for intent in store.intents_of(CARRY, position.position_id):
             for attempt in store.attempts_of(intent.intent_id):
                 keys = [str(attempt.key.get("cloid")), *attempt.key.get("signatures", [])]
                 owner |= {key: (intent.intent_id, attempt.n) for key in keys}
-            if intent.kind is IntentKind.OPEN:
+            if intent.kind == IntentKind.OPEN:
                 is_open.add(intent.intent_id)
     took: dict[str, set[int]] = {}
     done = {fill["cloid"] for fill in truth.short["fills"] if fill.get("cloid")}
@@ -191,21 +191,21 @@ def _check_never_oversold(found: Findings, truth: Truth) -> None:
 
 def _check_records(found: Findings, truth: Truth, store: Store, positions: list[Position]) -> None:
     """Each fill, payment, fee and lending change of the venues' ledgers stands in ours, once, with its figures."""
-    rows = [row for row in store.fills() if row.venue is VenueName.HYPERLIQUID]
+    rows = [row for row in store.fills() if row.venue == VenueName.HYPERLIQUID]
     ours = Counter((row.qty, row.price_usd, row.fee_usd) for row in rows)
     theirs = Counter(
         (Decimal(one["sz"]), Decimal(one["px"]), Decimal(one["fee"])) for one in truth.short["fills"]
     )
     _compare(found, "fill", ours, theirs)
-    paid = Counter((row.hour_ms, row.usdc) for row in store.funding_payments())
+    paid = Counter((row.hour_ms, row.usdc) for row in store.carry.funding_payments())
     owed = Counter(
         (round(row["time"] / 3_600_000) * 3_600_000, Decimal(row["delta"]["usdc"]))
         for row in truth.short["fundings"]
     )
     _compare(found, "funding payment", paid, owed)
-    changes = Counter(row.ref for one in positions for row in store.lending_changes(one.position_id))
+    changes = Counter(row.ref for one in positions for row in store.carry.lending_changes(one.position_id))
     _compare(found, "lending change", changes, Counter(event["signature"] for event in truth.executions))
-    fees = {fee.fee_key: fee for one in positions for fee in store.fees(one.position_id)}
+    fees = {fee.fee_key: fee for one in positions for fee in store.fees(CARRY, one.position_id)}
     for event in truth.executions:
         gas = fees.get(f"gas:{event['signature']}")
         if gas is None or gas.lamports != int(event["gas_lamports"]):
@@ -213,7 +213,7 @@ def _check_records(found: Findings, truth: Truth, store: Store, positions: list[
     known = {
         signature
         for one in positions
-        for intent in store.intents_of(one.position_id)
+        for intent in store.intents_of(CARRY, one.position_id)
         for attempt in store.attempts_of(intent.intent_id)
         for signature in attempt.key.get("signatures", [])
     }

@@ -26,7 +26,8 @@ from evenkeel.errors import EvenkeelError
 from evenkeel.legs import PositionStatus
 from evenkeel.settings.settings import Settings, load_settings, settings_path
 from flows.carry.monitor import MonitorRequest, watch_position
-from tasks.desk import make_clock, open_desk
+from tasks.carry.desk import open_desk
+from tasks.desk import make_clock
 
 Step = tuple[str, dict[str, Any]]
 """A story and its arguments, e.g. ("exit", {"reason": "asked for"}); or ("evenkeel", {"arguments": [...]}): the command
@@ -247,7 +248,7 @@ async def _rest(settings: Settings, seconds: float) -> dict[str, Any]:
 async def _level(settings: Settings) -> dict[str, Any]:
     """One look at every position that is open, acted upon, as the monitor would."""
     async with open_desk(settings) as desk:
-        held = [one.position_id for one in desk.store.positions([PositionStatus.OPEN])]
+        held = [one.position_id for one in desk.store.carry.positions([PositionStatus.OPEN])]
     return {one: await actions.rebalance(settings, one, _bare) for one in held}
 
 

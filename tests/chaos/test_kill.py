@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from evenkeel.types import LegSide
+from evenkeel.legs import LegSide
 from tests.chaos.rig import Drill, Moment, drill
 from tests.chaos.truth import check_books, check_opened_once, long_events, recovered
 
@@ -170,6 +170,6 @@ async def test_every_writing_call_has_its_moments(tmp_path: Path) -> None:
             assert wanted <= known[arguments[0]], wanted - known[arguments[0]]
             rig.twins.world.overrides.sol_price = 180.0
         store = rig.store()
-        assert store.open_legs() == []
-        assert {leg.side for leg in store.legs(store.positions()[0].position_id)} == set(LegSide)
+        assert store.carry.open_legs() == []
+        assert {leg.side for leg in store.carry.legs(store.carry.positions()[0].position_id)} == set(LegSide)
         store.close()

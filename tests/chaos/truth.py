@@ -5,8 +5,8 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any
 
-from evenkeel.legs import PositionStatus
-from evenkeel.types import LegSide, VenueName
+from evenkeel.legs import CARRY, LegSide, PositionStatus
+from evenkeel.types import VenueName
 from tests.chaos.rig import Drill
 
 MAX_NAKED_S = 120
@@ -40,7 +40,7 @@ async def recovered(drill: Drill) -> str:
 def _status_of(drill: Drill) -> str:
     store = drill.store()
     try:
-        found = store.positions()
+        found = store.carry.positions()
         assert len(found) <= 1, found
         return found[0].status.value if found else ""
     finally:
@@ -57,7 +57,7 @@ def check_opened_once(drill: Drill) -> None:
     assert kept_level <= sold, "a fill turned the account long"
     store = drill.store()
     try:
-        open_legs = {leg.side: leg.qty for leg in store.open_legs()}
+        open_legs = {leg.side: leg.qty for leg in store.carry.open_legs()}
     finally:
         store.close()
     held = [one for one in drill.asgard()["positions"] if one["live"]]
@@ -70,18 +70,18 @@ def check_books(drill: Drill) -> None:
     """Every fill, payment and lending change of the venues' ledgers stands in ours, once, with the same figures."""
     venue, store = drill.hyperliquid(), drill.store()
     try:
-        positions = [position.position_id for position in store.positions()]
-        booked = [row for one in positions for row in store.fills_of(one)]
-        payments = store.funding_payments()
+        positions = [position.position_id for position in store.carry.positions()]
+        booked = [row for one in positions for row in store.fills_of(CARRY, one)]
+        payments = store.carry.funding_payments()
         changes = [
             intent.result["lending"]["tokens_after"]
             for one in positions
-            for intent in store.intents_of(one)
-            if intent.leg is LegSide.LONG and intent.result
+            for intent in store.intents_of(CARRY, one)
+            if intent.part == LegSide.LONG and intent.result
         ]
     finally:
         store.close()
-    ours = sorted((row.fill.qty, row.fill.price_usd) for row in booked if row.venue is VenueName.HYPERLIQUID)
+    ours = sorted((row.fill.qty, row.fill.price_usd) for row in booked if row.venue == VenueName.HYPERLIQUID)
     assert ours == sorted((Decimal(fill["sz"]), Decimal(fill["px"])) for fill in venue["fills"])
     theirs = [Decimal(row["delta"]["usdc"]) for row in venue["fundings"]]
     assert sorted(payment.usdc for payment in payments) == sorted(theirs)

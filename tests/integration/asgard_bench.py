@@ -13,7 +13,8 @@ from solders.account import Account
 from solders.keypair import Keypair
 from solders.pubkey import Pubkey
 
-from evenkeel.types import IntentKind, IntentSpec, LegSide, Outcome, Receipt, VenueName
+from evenkeel.legs import CARRY, IntentKind, LegSide
+from evenkeel.types import IntentSpec, Outcome, Receipt, VenueName
 from tests.integration.test_solana_client import StepClock
 from tests.worlds import flat_world
 from twins.asgard.app import AsgardTwin
@@ -71,9 +72,10 @@ class Bench:
             kind = IntentKind.OPEN if isinstance(order, OpenLong) else IntentKind.CLOSE
         return IntentSpec(
             intent_id=f"intent-{step}",
-            position_id="position",
+            business=CARRY,
+            subject="position",
             venue=VenueName.ASGARD,
-            leg=LegSide.LONG,
+            part=LegSide.LONG,
             kind=kind,
             step=step,
             order=order.model_dump(mode="json"),

@@ -10,7 +10,8 @@ from typing import Any
 
 from eth_account import Account
 
-from evenkeel.types import Confirmed, IntentKind, IntentSpec, LegSide, Receipt, Signed, VenueName
+from evenkeel.legs import CARRY, IntentKind, LegSide
+from evenkeel.types import Confirmed, IntentSpec, Receipt, Signed, VenueName
 from tests.worlds import flat_world
 from twins.faults import Fault, FaultMiddleware, FaultPlan
 from twins.http import served
@@ -70,9 +71,10 @@ class Rig:
         )
         return IntentSpec(
             intent_id=f"intent-{self.steps}",
-            position_id="position-1",
+            business=CARRY,
+            subject="position-1",
             venue=VenueName.HYPERLIQUID,
-            leg=LegSide.SHORT,
+            part=LegSide.SHORT,
             kind=IntentKind.CLOSE if wanted.reduce_only else IntentKind.OPEN,
             step=self.steps,
             order=wanted.model_dump(mode="json"),

@@ -8,7 +8,8 @@ from itertools import pairwise
 import pytest
 
 from evenkeel.errors import Retryable, VenueRefused
-from evenkeel.types import Confirmed, IntentKind, LegSide, Receipt, Rejected, Signed, Unknown
+from evenkeel.legs import IntentKind, LegSide
+from evenkeel.types import Confirmed, Receipt, Rejected, Signed, Unknown
 from tests.integration.asgard_bench import Bench, bench
 from venues.asgard.orders import (
     AddCollateral,
@@ -314,4 +315,4 @@ async def test_the_keyless_rate_is_kept_and_an_intent_is_what_was_stored() -> No
         await b.venue.legs()
         times = [call["at_ms"] for call in b.faults.calls if call["venue"] == "asgard"]
         assert all(late - early >= 990 for early, late in pairwise(times))
-        assert b.intent(await b.open_order()).kind is IntentKind.OPEN
+        assert b.intent(await b.open_order()).kind == IntentKind.OPEN

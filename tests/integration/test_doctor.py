@@ -158,7 +158,7 @@ def paused(rig: Rig) -> None:
 
 
 def alarmed(rig: Rig) -> None:
-    from state import Severity
+    from state.watch_models import Severity
 
     rig.desk.store.alert("leg vanished", Severity.CRITICAL, "gone", subject="P")
 
@@ -176,17 +176,18 @@ def dead_lease(rig: Rig) -> None:
 def half_way(rig: Rig) -> None:
     from decimal import Decimal
 
-    rig.desk.store.create_position("P", asset="SOL", leverage=Decimal(3), protocol=1)
+    rig.desk.store.carry.create_position("P", asset="SOL", leverage=Decimal(3), protocol=1)
 
 
 def unowned(rig: Rig) -> None:
     from decimal import Decimal
 
-    from evenkeel.types import LegSide, VenueName
-    from state import Leg
+    from evenkeel.legs import LegSide
+    from evenkeel.types import VenueName
+    from state.carry.models import Leg
 
-    rig.desk.store.create_position("P", asset="SOL", leverage=Decimal(3), protocol=1)
-    rig.desk.store.put_leg(
+    rig.desk.store.carry.create_position("P", asset="SOL", leverage=Decimal(3), protocol=1)
+    rig.desk.store.carry.put_leg(
         Leg(
             position_id="P",
             side=LegSide.SHORT,

@@ -9,7 +9,8 @@ import pytest
 from eth_account import Account
 
 from evenkeel.errors import OperatorError, Retryable
-from evenkeel.types import Confirmed, LegSide
+from evenkeel.legs import LegSide
+from evenkeel.types import Confirmed
 from tests.integration.hyperliquid_rig import AGENT_KEY, MASTER_KEY, Rig, hyperliquid_rig
 from twins.world import HOUR_MS
 

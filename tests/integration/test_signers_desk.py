@@ -13,11 +13,12 @@ import pytest
 from solders.keypair import Keypair
 
 from evenkeel.errors import OperatorError, Retryable
+from evenkeel.legs import CARRY
 from evenkeel.settings.settings import Settings, load_settings
 from flows.carry.enter import EnterRequest, enter_position
 from flows.carry.exit import ExitRequest, exit_position
 from flows.carry.recover import recover_everything
-from tasks.desk import Desk, open_desk
+from tasks.carry.desk import CarryDesk, open_desk
 from tasks.keys import hyperliquid_validator, open_keys
 from tests.kms_emulation import REGION, KmsEmulation, kms_emulation
 from tests.rig import Rig, story_rig
@@ -93,7 +94,7 @@ def settings_with(rig: Rig, section: str, **values: Any) -> Settings:
     return settings.model_copy(update={section: getattr(settings, section).model_copy(update=values)})
 
 
-async def trade(rig: Rig, desk: Desk) -> None:
+async def trade(rig: Rig, desk: CarryDesk) -> None:
     """In, and out again; the venues' own books say so."""
     entered = await enter_position(desk, EnterRequest(**WISH))
     assert entered.status == "OPEN" and entered.position_id, entered
@@ -109,7 +110,9 @@ async def test_a_whole_trade_is_signed_by_kms(
     async with open_desk(load_settings(rig.config)) as desk:
         await trade(rig, desk)
         rows = "\n".join(
-            repr(row) for one in desk.store.positions() for row in desk.store.intents_of(one.position_id)
+            repr(row)
+            for one in desk.store.carry.positions()
+            for row in desk.store.intents_of(CARRY, one.position_id)
         )
     assert kms.signs("desk") >= 3, "leverage, sell, buy"
     assert kms.signs("wallet") >= 2, "open, close"
@@ -214,9 +217,9 @@ async def test_the_accounts_own_key_is_refused_unless_the_settings_accept_it(
     keys = await open_keys(settings_with(rig, "signers", allow_master_key=True))
     assert keys.account == rig.address == keys.hyperliquid.address
     assert any("could withdraw" in warning for warning in keys.warnings)
-    nameless = settings_with(rig, "hyperliquid", account_address="")
+    unidentified = settings_with(rig, "hyperliquid", account_address="")
     with pytest.raises(OperatorError, match="could withdraw everything"):
-        await open_keys(nameless)
+        await open_keys(unidentified)
 
 
 async def test_one_secret_for_both_chains_is_refused(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:

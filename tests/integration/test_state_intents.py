@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 from sqlalchemy import insert
 
 from evenkeel.errors import Bug, EvenkeelError, LostRace
-from evenkeel.legs import PositionStatus
-from evenkeel.types import IntentKind, IntentState, LegSide, Receipt
-from state import AttemptOutcome, Store
+from evenkeel.legs import CARRY, IntentKind, LegSide, PositionStatus
+from evenkeel.types import IntentState, Receipt
 from state.intents import ATTEMPTS
 from state.machine import FORWARD
+from state.models import AttemptOutcome
+from state.store import Store
 from tests.databases import ManualClock, database_fixtures, spec
 from tests.journal import advance, receipt, short_leg, walk
 
@@ -36,7 +37,7 @@ def test_the_whole_road_writes_receipt_attempt_fills_fees_leg_and_log_together(s
     planned = store.plan_intent(spec(), deadline_ms=99)
     assert (planned.state, planned.deadline_ms, planned.spec) == (S.IDLE, 99, spec())
     advance(store, "i1", S.SUBMITTED)
-    assert [i.intent_id for i in store.unfinished_intents("p1")] == ["i1"]
+    assert [i.intent_id for i in store.unfinished_intents(CARRY, "p1")] == ["i1"]
     done = store.confirm(
         "i1", receipt(fills=2, lending=True), leg=short_leg(), evidence="filled", sol_price_usd=Decimal(200)
     )
@@ -52,11 +53,11 @@ def test_the_whole_road_writes_receipt_attempt_fills_fees_leg_and_log_together(s
         AttemptOutcome.CONFIRMED,
         "filled",
     )
-    fills = store.fills_of("p1")
+    fills = store.fills_of(CARRY, "p1")
     assert [f.fill for f in fills] == receipt(fills=2).fills
     assert {(f.intent_id, f.leg) for f in fills} == {("i1", LegSide.SHORT)}
-    assert [row.change for row in store.lending_changes("p1")] == [receipt(lending=True).lending]
-    fees = {f.fee_key: f.amount_usd for f in store.fees("p1")}
+    assert [row.change for row in store.carry.lending_changes("p1")] == [receipt(lending=True).lending]
+    fees = {f.fee_key: f.amount_usd for f in store.fees(CARRY, "p1")}
     assert fees == {
         "fill:hyperliquid:sig-0": Decimal("0.135"),
         "fill:hyperliquid:sig-1": Decimal("0.135"),
@@ -64,8 +65,8 @@ def test_the_whole_road_writes_receipt_attempt_fills_fees_leg_and_log_together(s
         "gas:sig": Decimal("0.0011"),
         "tip:sig": Decimal("0.002"),
     }
-    assert store.legs("p1") == [short_leg()] == store.open_legs()
-    assert store.unfinished_intents() == []
+    assert store.carry.legs("p1") == [short_leg()] == store.carry.open_legs()
+    assert store.unfinished_intents(CARRY) == []
     assert store.intent_counts() == {"CONFIRMED": 1}
 
 
@@ -74,7 +75,7 @@ def test_an_answer_seen_while_submitting_is_logged_as_both_moves(store: Store) -
     advance(store, "i1", S.SUBMITTING)
     store.confirm("i1", receipt(), leg=None)
     assert walk(store, "i1")[-2:] == [("SUBMITTING", "SUBMITTED"), ("SUBMITTED", "CONFIRMED")]
-    assert store.legs("p1") == []
+    assert store.carry.legs("p1") == []
 
 
 def test_confirming_twice_adds_nothing_and_another_receipt_is_a_bug(store: Store) -> None:
@@ -86,7 +87,7 @@ def test_confirming_twice_adds_nothing_and_another_receipt_is_a_bug(store: Store
     assert store.transitions() == before
     with pytest.raises(Bug, match="cannot be confirmed"):
         store.confirm("i1", receipt(ref="other"), leg=None)
-    assert len(store.fills_of("p1")) == 1
+    assert len(store.fills_of(CARRY, "p1")) == 1
 
 
 def test_a_confirmation_that_cannot_be_booked_changes_nothing(store: Store) -> None:
@@ -94,14 +95,19 @@ def test_a_confirmation_that_cannot_be_booked_changes_nothing(store: Store) -> N
         store.plan_intent(spec(f"i{n}", step=n))
         advance(store, f"i{n}", S.SUBMITTED)
     store.confirm("i0", receipt(fills=0, lending=True), leg=None)
-    before = (store.transitions(), store.attempts_of("i1"), store.intent("i1"), store.fees("p1"))
+    before = (store.transitions(), store.attempts_of("i1"), store.intent("i1"), store.fees(CARRY, "p1"))
     with pytest.raises(Bug, match="already booked"):
         store.confirm("i1", receipt(fills=0, lending=True), leg=short_leg())
     with pytest.raises(Bug, match="not its own"):
         store.confirm("i1", receipt(ref="x"), leg=short_leg().model_copy(update={"side": LegSide.LONG}))
-    assert (store.transitions(), store.attempts_of("i1"), store.intent("i1"), store.fees("p1")) == before
-    assert store.legs("p1") == []
-    assert store.fills_of("p1") == []
+    assert (
+        store.transitions(),
+        store.attempts_of("i1"),
+        store.intent("i1"),
+        store.fees(CARRY, "p1"),
+    ) == before
+    assert store.carry.legs("p1") == []
+    assert store.fills_of(CARRY, "p1") == []
 
 
 def test_planning_again_returns_the_first_and_another_order_only_replaces_an_idle_one(store: Store) -> None:
@@ -117,31 +123,33 @@ def test_planning_again_returns_the_first_and_another_order_only_replaces_an_idl
         store.plan_intent(spec("i1", step=5))
     with pytest.raises(Bug, match="not stored"):
         store.plan_intent(spec("i9", position_id="nobody"))
-    assert len(store.intents_of("p1")) == 1
+    assert len(store.intents_of(CARRY, "p1")) == 1
 
 
 def test_an_ended_position_takes_no_new_intent_and_no_open_leg(store: Store) -> None:
     known = store.plan_intent(spec())
     store.fail_unsent("i1", "venue refused: no margin")
-    store.move_position("p1", PositionStatus.OPENING, PositionStatus.FAILED)
+    store.carry.move_position("p1", PositionStatus.OPENING, PositionStatus.FAILED)
     assert store.plan_intent(spec()).intent_id == known.intent_id
     with pytest.raises(LostRace, match="FAILED"):
         store.plan_intent(spec("i2", step=1))
     with pytest.raises(LostRace, match="FAILED"):
-        store.put_leg(short_leg())
+        store.carry.put_leg(short_leg())
 
 
 def test_a_position_with_anything_held_or_unfinished_cannot_end(store: Store) -> None:
     store.plan_intent(spec())
     with pytest.raises(Bug, match="1 unfinished"):
-        store.move_position("p1", PositionStatus.OPENING, PositionStatus.FAILED)
+        store.carry.move_position("p1", PositionStatus.OPENING, PositionStatus.FAILED)
     advance(store, "i1", S.SUBMITTED)
     store.confirm("i1", receipt(), leg=short_leg())
     with pytest.raises(Bug, match="1 open legs, 0 unfinished"):
-        store.move_position("p1", PositionStatus.OPENING, PositionStatus.FAILED)
-    assert store.position("p1").status is PositionStatus.OPENING
-    store.put_leg(short_leg().shrunk(Decimal("1.5"), 90))
-    assert store.move_position("p1", PositionStatus.OPENING, PositionStatus.FAILED).closed_ms is not None
+        store.carry.move_position("p1", PositionStatus.OPENING, PositionStatus.FAILED)
+    assert store.carry.position("p1").status is PositionStatus.OPENING
+    store.carry.put_leg(short_leg().shrunk(Decimal("1.5"), 90))
+    assert (
+        store.carry.move_position("p1", PositionStatus.OPENING, PositionStatus.FAILED).closed_ms is not None
+    )
 
 
 def test_a_dead_attempt_needs_proof_and_a_new_one_gets_a_new_number(store: Store) -> None:
@@ -245,7 +253,7 @@ HAPPY = ["build", "built", "sign", "signed", "submit", "submitted", "confirm"]
 )
 def test_whatever_is_called_in_whatever_order_the_invariants_hold(store: Store, ops: list[str]) -> None:
     intent_id = uuid4().hex
-    store.create_position(f"p-{intent_id}", asset="SOL", leverage=Decimal(3))
+    store.carry.create_position(f"p-{intent_id}", asset="SOL", leverage=Decimal(3))
     store.plan_intent(spec(intent_id, position_id=f"p-{intent_id}"))
     for op in ops:
         state = store.intent(intent_id).state
@@ -269,7 +277,7 @@ def test_whatever_is_called_in_whatever_order_the_invariants_hold(store: Store, 
     assert log[-1][1] == store.intent(intent_id).state
     if store.intent(intent_id).state is S.CONFIRMED:
         assert [to for _, to in log][-len(FORWARD) + 1 :] == list(FORWARD[1:])
-        assert len(store.fills_of(f"p-{intent_id}")) == 1
+        assert len(store.fills_of(CARRY, f"p-{intent_id}")) == 1
 
 
 @SLOW
@@ -278,7 +286,7 @@ def test_replanning_after_any_crash_gives_the_same_intents(
     url: str, store: Store, plans: list[tuple[int, bool]]
 ) -> None:
     position = f"p-{uuid4().hex}"
-    store.create_position(position, asset="SOL", leverage=Decimal(3))
+    store.carry.create_position(position, asset="SOL", leverage=Decimal(3))
     seen: dict[int, str] = {}
     current = Store.open(url, ManualClock())
     for step, crash in plans:
@@ -288,7 +296,7 @@ def test_replanning_after_any_crash_gives_the_same_intents(
         row = current.plan_intent(spec(uuid4().hex, position_id=position, step=step))
         assert seen.setdefault(step, row.intent_id) == row.intent_id
     current.close()
-    assert {i.step: i.intent_id for i in store.intents_of(position)} == seen
+    assert {i.step: i.intent_id for i in store.intents_of(CARRY, position)} == seen
     assert len(store.transitions("intent")) >= len(seen)
     assert all(walk(store, intent_id) == [("", "IDLE")] for intent_id in seen.values())
 
@@ -300,4 +308,4 @@ def test_kinds_steps_and_legs_are_different_intents(store: Store) -> None:
         for step in (0, 1)
         for leg in LegSide
     }
-    assert len(ids) == len(store.intents_of("p1")) == 12
+    assert len(ids) == len(store.intents_of(CARRY, "p1")) == 12

@@ -9,9 +9,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from evenkeel.errors import Bug
-from evenkeel.legs import FundingPayment
-from evenkeel.types import Fill, LegSide, VenueName
-from state import Fee, PositionSnapshot, PriceSnapshot, RateSnapshot, Severity, Store
+from evenkeel.legs import CARRY, FundingPayment, LegSide
+from evenkeel.types import Fill, VenueName
+from state.carry.models import PositionSnapshot
+from state.ledger_models import Fee, PriceSnapshot, RateSnapshot
+from state.store import Store
+from state.watch_models import Severity
 from tests.databases import ManualClock, database_fixtures, spec
 
 HOUR_MS = 3_600_000
@@ -40,6 +43,7 @@ def fill(fill_id: str = "f1", qty: str = "1.50", time_ms: int = 5, fee: str = "0
 
 def payment(hour: int, usdc: str = "0.031415", account: str = "0xA", coin: str = "SOL") -> FundingPayment:
     return FundingPayment(
+        venue="hyperliquid",
         account=account,
         coin=coin,
         hour_ms=hour * HOUR_MS,
@@ -54,20 +58,20 @@ def test_a_fill_seen_first_by_the_collector_gains_its_owner_later(store: Store) 
     store.plan_intent(spec("i1"))
     assert store.record_fills([fill(), fill("f2", time_ms=4)]) == 2
     assert store.record_fills([fill()]) == 0
-    assert store.fills_of("p1") == []
+    assert store.fills_of(CARRY, "p1") == []
     assert [row.fill_id for row in store.fills()] == ["f2", "f1"]
     assert [row.fill_id for row in store.fills(since_ms=4, until_ms=5)] == ["f2"]
     assert store.record_fills([fill()], "p1", "i1", LegSide.SHORT) == 0
-    mine = store.fills_of("p1")
+    mine = store.fills_of(CARRY, "p1")
     assert [(row.intent_id, row.leg, row.fill) for row in mine] == [("i1", LegSide.SHORT, fill())]
-    fees = store.fees("p1")
+    fees = store.fees(CARRY, "p1")
     assert [(f.kind, f.amount_usd, f.intent_id) for f in fees] == [("hl_taker", Decimal("0.1"), "i1")]
     store.record_fills([fill()])
-    assert store.fills_of("p1") == mine
+    assert store.fills_of(CARRY, "p1") == mine
 
 
 def test_a_fill_is_never_written_over_nor_taken_from_its_owner(store: Store) -> None:
-    store.create_position("p2", asset="SOL", leverage=Decimal(3))
+    store.carry.create_position("p2", asset="SOL", leverage=Decimal(3))
     store.record_fills([fill()], "p1")
     with pytest.raises(Bug, match="other figures"):
         store.record_fills([fill("new"), fill(qty="1.51")], "p1")
@@ -78,38 +82,38 @@ def test_a_fill_is_never_written_over_nor_taken_from_its_owner(store: Store) -> 
 
 def test_a_maker_rebate_is_a_fee_below_zero_and_no_fee_is_no_row(store: Store) -> None:
     store.record_fills([fill("a", fee="-0.02"), fill("b", fee="0")], "p1")
-    assert [f.amount_usd for f in store.fees("p1")] == [Decimal("-0.02")]
+    assert [f.amount_usd for f in store.fees(CARRY, "p1")] == [Decimal("-0.02")]
 
 
 def test_funding_is_booked_once_and_a_changed_amount_is_reported_after_the_rest_is_stored(
     store: Store,
 ) -> None:
-    assert store.last_funding_hour("0xA", "SOL") is None
-    assert store.record_funding([payment(2), payment(1)]) == 2
-    assert store.record_funding([payment(1), payment(2), payment(3)], "p1") == 1
+    assert store.carry.last_funding_hour("0xA", "SOL") is None
+    assert store.carry.record_funding([payment(2), payment(1)]) == 2
+    assert store.carry.record_funding([payment(1), payment(2), payment(3)], "p1") == 1
     with pytest.raises(Bug, match="1 funding payments changed"):
-        store.record_funding([payment(2, "9.9"), payment(4)], "p1")
-    assert store.funding_payments("p1") == [payment(n) for n in (1, 2, 3, 4)]
-    assert store.last_funding_hour("0xA", "SOL") == 4 * HOUR_MS
-    store.record_funding([payment(9, account="0xB"), payment(9, coin="ETH")])
-    assert store.last_funding_hour("0xA", "SOL") == 4 * HOUR_MS
-    assert store.funding_payments(account="0xB") == [payment(9, account="0xB")]
-    assert store.funding_payments(coin="ETH") == [payment(9, coin="ETH")]
-    window = store.funding_payments(since_ms=2 * HOUR_MS, until_ms=4 * HOUR_MS)
+        store.carry.record_funding([payment(2, "9.9"), payment(4)], "p1")
+    assert store.carry.funding_payments("p1") == [payment(n) for n in (1, 2, 3, 4)]
+    assert store.carry.last_funding_hour("0xA", "SOL") == 4 * HOUR_MS
+    store.carry.record_funding([payment(9, account="0xB"), payment(9, coin="ETH")])
+    assert store.carry.last_funding_hour("0xA", "SOL") == 4 * HOUR_MS
+    assert store.carry.funding_payments(account="0xB") == [payment(9, account="0xB")]
+    assert store.carry.funding_payments(coin="ETH") == [payment(9, coin="ETH")]
+    window = store.carry.funding_payments(since_ms=2 * HOUR_MS, until_ms=4 * HOUR_MS)
     assert window == [payment(2), payment(3)]
 
 
 @settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.lists(st.lists(st.integers(0, 12), max_size=8), max_size=6))
 def test_overlapping_collections_sum_to_the_ledger_exactly(store: Store, batches: list[list[int]]) -> None:
-    account = f"0x{len(store.funding_payments())}"  # new for every example that stores anything
+    account = f"0x{len(store.carry.funding_payments())}"  # new for every example that stores anything
     amounts = {hour: Decimal("0.1") + Decimal(hour).scaleb(-9) for hour in range(13)}
     new = sum(
-        store.record_funding([payment(hour, str(amounts[hour]), account) for hour in batch])
+        store.carry.record_funding([payment(hour, str(amounts[hour]), account) for hour in batch])
         for batch in batches
     )
     hours = {hour for batch in batches for hour in batch}
-    booked = store.funding_payments(account=account)
+    booked = store.carry.funding_payments(account=account)
     assert new == len(hours) == len(booked)
     assert sum((p.usdc for p in booked), Decimal(0)) == sum((amounts[h] for h in hours), Decimal(0))
 
@@ -121,7 +125,7 @@ def test_a_fee_is_booked_once_and_gains_its_value_later(store: Store) -> None:
     valued = gas.model_copy(update={"amount_usd": Decimal("0.001")})
     assert store.record_fee(valued) is False
     assert store.record_fee(gas) is False
-    assert [f.amount_usd for f in store.fees("p1")] == [Decimal("0.001")]
+    assert [f.amount_usd for f in store.fees(CARRY, "p1")] == [Decimal("0.001")]
     for changed in ({"lamports": 6000}, {"amount_usd": Decimal("0.002")}):
         with pytest.raises(Bug, match="is stored"):
             store.record_fee(valued.model_copy(update=changed))
@@ -153,11 +157,11 @@ def test_snapshots_keep_the_first_of_a_time(store: Store) -> None:
     moment = PositionSnapshot(
         position_id="p1", at_ms=5, equity_usd=Decimal("1000.01"), delta_sol=Decimal("-0.003")
     )
-    assert store.record_snapshot(moment) is True
-    assert store.record_snapshot(moment) is False
-    assert store.record_snapshot(moment.model_copy(update={"at_ms": 4}))
-    assert [s.at_ms for s in store.snapshots("p1")] == [4, 5]
-    assert store.snapshots("p1", since_ms=5)[0].model_dump(exclude={"id"}) == moment.model_dump(
+    assert store.carry.record_snapshot(moment) is True
+    assert store.carry.record_snapshot(moment) is False
+    assert store.carry.record_snapshot(moment.model_copy(update={"at_ms": 4}))
+    assert [s.at_ms for s in store.carry.snapshots("p1")] == [4, 5]
+    assert store.carry.snapshots("p1", since_ms=5)[0].model_dump(exclude={"id"}) == moment.model_dump(
         exclude={"id"}
     )
 
@@ -204,21 +208,21 @@ def test_pauses_hold_until_their_end_or_until_resumed(store: Store) -> None:
 
 def test_a_breach_keeps_its_start_fires_once_and_begins_anew_after_it_is_cleared(store: Store) -> None:
     clock = clock_of(store)
-    began = store.breach_start("p1", "liquidation_distance", LegSide.LONG)
+    began = store.breach_start(CARRY, "p1", "liquidation_distance", LegSide.LONG)
     clock.ms += 20_000
-    assert store.breach_start("p1", "liquidation_distance", LegSide.LONG) == began
-    whole = store.breach_start("p1", "liquidation_distance")
+    assert store.breach_start(CARRY, "p1", "liquidation_distance", LegSide.LONG) == began
+    whole = store.breach_start(CARRY, "p1", "liquidation_distance")
     assert whole.id != began.id
-    assert store.breach_fire("p1", "liquidation_distance", LegSide.LONG) is True
-    assert store.breach_fire("p1", "liquidation_distance", LegSide.LONG) is False
-    assert [b.fired_ms for b in store.running_breaches("p1")] == [clock.ms, None]
-    assert store.breach_clear("p1", "liquidation_distance", LegSide.LONG) is True
-    assert store.breach_clear("p1", "liquidation_distance", LegSide.LONG) is False
-    assert store.breach_fire("p1", "liquidation_distance", LegSide.LONG) is False
-    fresh = store.breach_start("p1", "liquidation_distance", LegSide.LONG)
+    assert store.breach_fire(CARRY, "p1", "liquidation_distance", LegSide.LONG) is True
+    assert store.breach_fire(CARRY, "p1", "liquidation_distance", LegSide.LONG) is False
+    assert [b.fired_ms for b in store.running_breaches(CARRY, "p1")] == [clock.ms, None]
+    assert store.breach_clear(CARRY, "p1", "liquidation_distance", LegSide.LONG) is True
+    assert store.breach_clear(CARRY, "p1", "liquidation_distance", LegSide.LONG) is False
+    assert store.breach_fire(CARRY, "p1", "liquidation_distance", LegSide.LONG) is False
+    fresh = store.breach_start(CARRY, "p1", "liquidation_distance", LegSide.LONG)
     assert (fresh.since_ms, fresh.fired_ms) == (clock.ms, None)
-    assert len(store.breaches("p1")) == 3
-    assert len(store.running_breaches()) == 2
+    assert len(store.breaches(CARRY, "p1")) == 3
+    assert len(store.running_breaches(CARRY)) == 2
 
 
 def test_heartbeats_keep_the_latest(store: Store) -> None:

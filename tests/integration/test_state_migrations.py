@@ -14,8 +14,8 @@ from sqlalchemy import text
 from sqlmodel import SQLModel
 
 from evenkeel.errors import OperatorError
-from state import Store
 from state.engine import head_revision, make_engine, parse_url, writing
+from state.store import Store
 from tests.databases import KINDS, POSTGRES, ManualClock, database, empty_database, need_postgres
 
 

@@ -15,10 +15,11 @@ import pytest
 
 from evenkeel.clock import SystemClock
 from evenkeel.errors import Bug, LostRace
-from evenkeel.legs import PositionStatus
+from evenkeel.legs import CARRY, PositionStatus
 from evenkeel.types import IntentState
-from state import Fence, Intent, Store
 from state.machine import FORWARD
+from state.models import Fence, Intent
+from state.store import Store
 from tests.databases import ManualClock, database_fixtures, spec
 from tests.journal import advance, walk
 
@@ -63,7 +64,7 @@ def test_of_many_workers_that_plan_at_once_all_get_one_intent(url: str, store: S
     rows = race(url, 6, lambda s, n: s.plan_intent(spec("same" if n % 2 else f"w{n}")))
     assert len({row.intent_id for row in rows if isinstance(row, Intent)}) == 1
     assert len(rows) == 6
-    assert len(store.intents_of("p1")) == 1
+    assert len(store.intents_of(CARRY, "p1")) == 1
 
 
 def test_a_plan_and_the_end_of_a_position_cannot_both_happen(url: str, store: Store) -> None:
@@ -76,15 +77,15 @@ def test_a_plan_and_the_end_of_a_position_cannot_both_happen(url: str, store: St
         return s.plan_intent(spec())
 
     race(url, 2, act)
-    ended = store.position("p1").status is PositionStatus.FAILED
-    assert ended is not bool(store.unfinished_intents("p1"))
+    ended = store.carry.position("p1").status is PositionStatus.FAILED
+    assert ended is not bool(store.unfinished_intents(CARRY, "p1"))
 
 
 WRITER = """
 import sys
 from evenkeel.clock import SystemClock
 from evenkeel.types import IntentState as S
-from state import Store
+from state.store import Store
 from tests.databases import spec
 store = Store.open(sys.argv[1], SystemClock())
 for n in range(10_000):

@@ -16,7 +16,8 @@ from solders.pubkey import Pubkey
 from solders.signature import Signature
 from solders.transaction import VersionedTransaction
 
-from evenkeel.types import Confirmed, IntentKind, IntentSpec, LegSide, VenueName
+from evenkeel.legs import CARRY, IntentKind, LegSide
+from evenkeel.types import Confirmed, IntentSpec, VenueName
 from tests.attacks.crafted import meta, own, pay, refused, theirs, token_ix, u32, with_account
 from tests.attacks.programs import Obedient, obligation
 from tests.attacks.scene import SOL, START_USDC, scene
@@ -278,9 +279,10 @@ class HostileServer(httpx.AsyncBaseTransport):
 def intent(order: AsgardOrder) -> IntentSpec:
     return IntentSpec(
         intent_id="intent",
-        position_id="position",
+        business=CARRY,
+        subject="position",
         venue=VenueName.ASGARD,
-        leg=LegSide.LONG,
+        part=LegSide.LONG,
         kind=IntentKind.OPEN,
         step=1,
         order=order.model_dump(mode="json"),

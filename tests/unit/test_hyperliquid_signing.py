@@ -14,7 +14,7 @@ from eth_account import Account
 from hyperliquid.utils import signing as sdk
 
 from evenkeel.errors import OperatorError
-from evenkeel.types import IntentKind
+from evenkeel.legs import IntentKind
 from venues.hyperliquid.approval import Approved
 from venues.hyperliquid.signing import (
     HyperliquidSigner,

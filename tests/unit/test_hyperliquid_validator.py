@@ -13,7 +13,7 @@ import pytest
 from hyperliquid.utils import signing as sdk
 
 from evenkeel.errors import Bug
-from evenkeel.types import IntentKind
+from evenkeel.legs import IntentKind
 from venues.hyperliquid import approval
 from venues.hyperliquid.approval import Approved, Refused
 from venues.hyperliquid.signing import HyperliquidSigner

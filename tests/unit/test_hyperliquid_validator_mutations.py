@@ -10,7 +10,7 @@ from typing import Any
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
-from evenkeel.types import IntentKind
+from evenkeel.legs import IntentKind
 from tests.unit.test_hyperliquid_validator import (
     ACCOUNT,
     COVER,
@@ -150,8 +150,8 @@ def held_to_the_bounds(verdict: Approved | Refused, wish: Wish, look: Look) -> N
     size, limit = Decimal(one["s"]), Decimal(one["p"])
     assert 0 < size <= wish.size and one["b"] is wish.is_buy and one["r"] is wish.reduce_only
     assert one["r"] or not one["b"], "buys only ever reduce"
-    assert one["r"] or wish.kind is not IntentKind.CLOSE
-    bps = Decimal(50 if wish.kind is IntentKind.OPEN else 100) / 10_000
+    assert one["r"] or wish.kind != IntentKind.CLOSE
+    bps = Decimal(50 if wish.kind == IntentKind.OPEN else 100) / 10_000
     gap = Decimal("0.10") if one["r"] else Decimal("0.02")
     if one["b"]:
         assert limit <= look.mid_px * (1 + bps) and limit <= look.fair_px * (1 + gap) and look.szi < 0

@@ -12,8 +12,9 @@ from pydantic import ValidationError
 from sqlalchemy.dialects import sqlite
 
 from evenkeel.errors import Bug
-from evenkeel.types import LegSide, VenueName
-from state import Leg, LegStatus
+from evenkeel.legs import LegSide
+from evenkeel.types import VenueName
+from state.carry.models import Leg, LegStatus
 from state.columns import ExactDecimal, plain_json
 from state.models import Fence
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 from decimal import Decimal
 
 from evenkeel.errors import VenueRefused
-from evenkeel.legs import LegView
-from evenkeel.types import LegSide, VenueName
+from evenkeel.legs import LegSide, LegView
+from evenkeel.types import VenueName
 from venues.asgard.effects import executed_metadata, read_swap
 from venues.asgard.mints import BY_MINT, LONG_ASSETS, USDC, Token
 from venues.asgard.models import LivePosition, PositionRecord, UnitChanged, check_health_unit

@@ -12,7 +12,8 @@ from typing import Any
 
 from evenkeel.clock import Clock
 from evenkeel.errors import Retryable, VenueRefused
-from evenkeel.types import Confirmed, Fill, LendingChange, Outcome, Receipt, Rejected, Unknown, VenueName
+from evenkeel.legs import LegReceipt, LendingChange
+from evenkeel.types import Confirmed, Fill, Outcome, Receipt, Rejected, Unknown, VenueName
 from venues.asgard.client import AsgardClient
 from venues.asgard.effects import (
     ZERO,
@@ -125,7 +126,7 @@ class Receipts:
         }
         if refusal:
             detail["failed_parts"] = refusal
-        return Receipt(
+        return LegReceipt(
             ref=pda,
             done_qty=effect.swap_tokens,
             avg_price_usd=price,

@@ -3,60 +3,21 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Any
 
 from evenkeel.clock import Clock
 from evenkeel.errors import OperatorError
-from evenkeel.legs import FundingPayment, LegView
-from evenkeel.types import Fill, Frozen, LegSide, VenueName
+from evenkeel.legs import FundingPayment, LegSide, LegView
+from evenkeel.types import Fill, VenueName
 from venues.hyperliquid import models as m
 from venues.hyperliquid.client import HyperliquidClient
 from venues.hyperliquid.margin import liquidation_distance
 from venues.hyperliquid.market import HOUR_MS, MarketData
 from venues.hyperliquid.orders import to_fill
 from venues.hyperliquid.signing import normal_address
+from venues.perp import AccountSummary, Execution, LedgerUpdate
 
 _PLAIN_MODES = ("default", "disabled")
 _LEAST_EQUITY_USD = Decimal("0.01")
-
-
-class AccountSummary(Frozen):
-    """The perpetuals account in USD. `free_margin_usd` opens positions; `withdrawable_usd` may leave the
-    account.
-
-    `margin_fraction` is cross account value over cross notional, None without a position.
-    """
-
-    account: str
-    account_value_usd: Decimal
-    withdrawable_usd: Decimal
-    free_margin_usd: Decimal
-    margin_used_usd: Decimal
-    total_notional_usd: Decimal
-    maintenance_usd: Decimal | None
-    margin_fraction: Decimal | None
-    observed_ms: int
-
-
-class LedgerUpdate(Frozen):
-    """Money that moved for another reason than trading or funding. `delta` is the venue's own record: its
-    fields, and whether an amount came or went, depend on `kind` (deposit, withdraw, accountClassTransfer,
-    ...)."""
-
-    time_ms: int
-    tx_hash: str
-    kind: str
-    usdc: Decimal | None
-    delta: dict[str, Any]
-
-
-class Execution(Frozen):
-    """A fill, the signed position that it started from, and why the venue made it, where no order of the account did."""
-
-    fill: Fill
-    start_position: Decimal
-    forced: str
-    """"liquidation", "backstop" (which also takes the margin), "auto-deleveraging", or "" for an order's own fill."""
 
 
 class HyperliquidAccount:
@@ -170,6 +131,7 @@ def to_payment(account: str, row: m.WireUserFunding) -> FundingPayment:
     """`usdc = -szi * oracle * rate`: a short (szi < 0) receives while the rate is positive. Keyed by the
     full hour, because settlements are stamped some milliseconds, rarely minutes, after it."""
     return FundingPayment(
+        venue=VenueName.HYPERLIQUID,
         account=account,
         coin=row.delta.coin,
         hour_ms=row.time // HOUR_MS * HOUR_MS,

@@ -14,7 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from evenkeel.clock import Clock
 from evenkeel.errors import EvenkeelError, Retryable, VenueRefused
-from evenkeel.types import Confirmed, Outcome, Rejected, Unknown
+from evenkeel.types import Answer, Confirmed, Rejected, Unknown
 from venues.hyperliquid import models as m
 from venues.ratebudget import RateBudget
 
@@ -152,7 +152,7 @@ class HyperliquidClient:
 
     # --- the write ----------------------------------------------------------------------------------------
 
-    async def exchange(self, body: str) -> Outcome[dict[str, Any]]:
+    async def exchange(self, body: str) -> Answer[dict[str, Any]]:
         """POST a signed body once. Never raises for transport and never retries.
 
         Confirmed holds the venue's JSON (`status` may still be "err"); Rejected means refused before it was

@@ -10,6 +10,7 @@ from evenkeel.types import Frozen
 from venues.hyperliquid import models as m
 from venues.hyperliquid.client import HyperliquidClient
 from venues.hyperliquid.margin import MarginTier, build_tiers
+from venues.perp import FundingHour, PerpContext
 
 HOUR_MS = 3_600_000
 _META_LIFE_MS = 6 * HOUR_MS
@@ -24,24 +25,6 @@ class AssetSpec(Frozen):
     sz_decimals: int
     max_leverage: int
     tiers: tuple[MarginTier, ...]
-
-
-class PerpContext(Frozen):
-    """The market now. `funding_hourly` is the running estimate for the hour in progress, positive = the
-    short receives. `premium` is the present sample of the 8 h-formula input (a fraction). Prices in USD,
-    volumes in USD and coins."""
-
-    coin: str
-    funding_hourly: Decimal
-    premium: Decimal | None
-    mark_px: Decimal
-    oracle_px: Decimal
-    mid_px: Decimal | None
-    impact_bid_px: Decimal | None
-    impact_ask_px: Decimal | None
-    open_interest_coins: Decimal | None
-    day_volume_usd: Decimal | None
-    observed_ms: int
 
 
 class BookLevel(Frozen):
@@ -68,16 +51,6 @@ class Book(Frozen):
     @property
     def mid_px(self) -> Decimal:
         return (self.best_bid_px + self.best_ask_px) / 2
-
-
-class FundingHour(Frozen):
-    """One settled hour: the rate that was applied at `time_ms` and the average premium that it came from."""
-
-    coin: str
-    hour_ms: int
-    time_ms: int
-    rate_hourly: Decimal
-    premium: Decimal
 
 
 class MarketData:

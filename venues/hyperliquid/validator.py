@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from evenkeel.types import IntentKind
+from evenkeel.legs import IntentKind
 from venues.hyperliquid.approval import Approved, Refused, take_token
 from venues.hyperliquid.rounding import BPS, is_valid_price
 
@@ -323,12 +323,10 @@ class HyperliquidValidator:
         _need(
             is_buy == wish.is_buy, "side", f"it {'buys' if is_buy else 'sells'}, asked for was the other side"
         )
-        leaves = wish.kind is IntentKind.CLOSE or wish.reduce_only or is_buy
+        leaves = wish.kind == IntentKind.CLOSE or wish.reduce_only or is_buy
         _need(reduces or not leaves, "reduce-only", "it leaves a position without being reduce-only")
         _need(reduces == wish.reduce_only, "reduce-only", "it is reduce-only, which was not asked for")
-        _need(
-            wish.kind is not IntentKind.OPEN or not reduces, "reduce-only", "an opening cannot be reduce-only"
-        )
+        _need(wish.kind != IntentKind.OPEN or not reduces, "reduce-only", "an opening cannot be reduce-only")
         age = now_ms - look.seen_ms
         _need(0 <= age <= rules.max_look_age_ms, "fresh look", f"its prices are {age} ms old", again=True)
         if reduces:
@@ -361,7 +359,7 @@ class HyperliquidValidator:
         rules = self.rules
         _need(look.mid_px > 0 and look.fair_px > 0, "price", "there is no price to judge it by")
         _need(is_valid_price(price, look.sz_decimals), "price", f"{price} is not on a tick")
-        bps = rules.entry_slippage_bps if kind is IntentKind.OPEN else rules.exit_slippage_bps
+        bps = rules.entry_slippage_bps if kind == IntentKind.OPEN else rules.exit_slippage_bps
         gap = rules.exit_gap if reduces else rules.entry_gap
         for rule, reference, share in (
             ("slippage cap", look.mid_px, bps / BPS),

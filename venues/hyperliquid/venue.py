@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from evenkeel.clock import Clock
 from evenkeel.errors import Bug, OperatorError, Retryable, VenueRefused
-from evenkeel.legs import Capabilities
+from evenkeel.legs import Capabilities, IntentKind
 from evenkeel.types import (
     Built,
     Confirmed,
@@ -309,7 +309,7 @@ def _is_definite(reason: str) -> bool:
 
 def _wish_of(intent: IntentSpec) -> Wish:
     order = _order_of(intent)
-    return Wish(intent.kind, order.is_buy, order.size, order.reduce_only)
+    return Wish(IntentKind(intent.kind), order.is_buy, order.size, order.reduce_only)
 
 
 def _look_of(note: dict[str, Any]) -> Look:

@@ -19,7 +19,7 @@ import httpx
 
 from evenkeel.clock import Clock
 from evenkeel.errors import Retryable, VenueRefused
-from evenkeel.types import Confirmed, Outcome, Rejected, Unknown
+from evenkeel.types import Answer, Confirmed, Rejected, Unknown
 from venues.ratebudget import RateBudget
 from venues.solana.answers import (
     AccountInfo,
@@ -154,7 +154,7 @@ class SolanaRpc:
 
     async def send_transaction(
         self, raw: bytes, *, skip_preflight: bool = False, max_retries: int | None = None
-    ) -> Outcome[str]:
+    ) -> Answer[str]:
         """Hand signed bytes to the node. Confirmed(signature) = the node took them, which is not yet a
         landing.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from decimal import Decimal
 
-from evenkeel.types import LegSide
+from evenkeel.legs import LegSide
 from strategy.breach import BreachPhase, BreachStep, step_breach
 from strategy.breakers.state import BreakerState, Memory, judged
 from strategy.carry.liquidation import adverse_word, exit_distance

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from evenkeel.errors import Bug
-from evenkeel.legs import FundingPayment, PositionStatus
-from evenkeel.types import Fill, Frozen, LegSide
+from evenkeel.legs import CARRY, FundingPayment, LegSide, PositionStatus
+from evenkeel.types import Fill, Frozen
 from state.carry.models import Position
+from state.fills import Owner
 from state.models import Intent
 from state.watch_models import Severity
 from strategy.carry.reconcile import Finding, Handling
-from tasks.carry.mark import COIN, LIVE
+from tasks.carry.desk import CarryDesk
+from tasks.carry.mark import LIVE, UNDERLYING
 from tasks.carry.market import read_market
-from tasks.desk import Desk
 from tasks.step import step
 
 OVERLAP_MS = 2 * 3_600_000
@@ -30,25 +31,25 @@ class Collected(Frozen):
 
 
 @step("collect funding payments", retries=3, tags=("collect",))
-async def collect_funding(desk: Desk) -> int:
+async def collect_funding(desk: CarryDesk) -> int:
     """Hyperliquid's settlements since the last one booked, each with the position it belongs to."""
-    positions = desk.store.positions()
+    positions = desk.store.carry.positions()
     if not positions:
         return 0
-    last = desk.store.last_funding_hour(desk.short.address, COIN)
+    last = desk.store.carry.last_funding_hour(desk.short.address, UNDERLYING)
     first_ms = min(position.created_ms for position in positions)
     return (await book_funding(desk, first_ms if last is None else max(first_ms, last - OVERLAP_MS)))[1]
 
 
-async def book_funding(desk: Desk, since_ms: int) -> tuple[list[FundingPayment], int]:
+async def book_funding(desk: CarryDesk, since_ms: int) -> tuple[list[FundingPayment], int]:
     """The settlements that the venue lists since then, all booked, and how many were new. Bug for one that changed."""
-    positions = desk.store.positions()
-    listed = [row for row in await desk.short.funding_payments(since_ms) if row.coin == COIN]
+    positions = desk.store.carry.positions()
+    listed = [row for row in await desk.short.funding_payments(since_ms) if row.coin == UNDERLYING]
     new, changed = 0, list[Bug]()
     for payment in listed:
         owner = owner_at(positions, payment.hour_ms)
         try:
-            new += desk.store.record_funding([payment], owner.position_id if owner else None)
+            new += desk.store.carry.record_funding([payment], owner.position_id if owner else None)
         except Bug as contradiction:  # the others are booked all the same
             changed.append(contradiction)
     if changed:
@@ -65,22 +66,22 @@ class BookedFills(Frozen):
 
 
 @step("collect fills", retries=3, tags=("collect",))
-async def collect_fills(desk: Desk) -> int:
+async def collect_fills(desk: CarryDesk) -> int:
     """Hyperliquid's fills since the oldest live position; ours are known already, others are a liquidation or a stranger."""
-    live = desk.store.positions(LIVE)
+    live = desk.store.carry.positions(LIVE)
     if not live:
         return 0
     return (await book_fills(desk, min(position.created_ms for position in live))).new
 
 
-async def book_fills(desk: Desk, since_ms: int) -> BookedFills:
+async def book_fills(desk: CarryDesk, since_ms: int) -> BookedFills:
     """Book what is missing since then: with its owner where an order of ours explains it, else as nobody's.
 
     What the venue took from the short of a live position, and orders that are still followed, are left to those who
     change the leg with them: here they get no owner yet. A fill of a position that has ended, and one of a stranger, is
     told before it is booked: once it is known, nobody would come upon it again.
     """
-    listed = [one for one in await desk.short.executions(since_ms) if one.fill.asset == COIN]
+    listed = [one for one in await desk.short.executions(since_ms) if one.fill.asset == UNDERLYING]
     fills = tuple(one.fill for one in listed)
     forced = {one.fill.fill_id for one in listed if one.forced}
     known = {row.fill_id for row in desk.store.fills(since_ms)}
@@ -88,22 +89,22 @@ async def book_fills(desk: Desk, since_ms: int) -> BookedFills:
     if not missing:
         return BookedFills(listed=fills, new=0)
     orders = _orders(desk)
-    held = {position.position_id for position in desk.store.positions(LIVE)}
+    held = {position.position_id for position in desk.store.carry.positions(LIVE)}
     told: list[Finding] = []
     new = 0
     for fill in missing:
         intent = orders.get(fill.order_ref or "")
-        if intent is not None and intent.position_id not in held:
-            told.append(_tell(desk, _late(fill, intent.position_id)))
-            new += desk.store.record_fills([fill], intent.position_id, intent.intent_id, LegSide.SHORT)
+        if intent is not None and intent.subject not in held:
+            told.append(_tell(desk, _late(fill, intent.subject)))
+            new += desk.store.record_fills([fill], Owner.of(intent, desk.short.address))
             continue
         if intent is None and fill.fill_id not in forced:
             told.append(_tell(desk, _stranger(fill)))
-        new += desk.store.record_fills([fill])
+        new += desk.store.record_fills([fill], Owner(account=desk.short.address))
     return BookedFills(listed=fills, new=new, told=tuple(told))
 
 
-def _tell(desk: Desk, found: Finding) -> Finding:
+def _tell(desk: CarryDesk, found: Finding) -> Finding:
     """Raise the alert that is named like the finding's subject. It stays open: it is news for a person."""
     severity = Severity.CRITICAL if found.critical else Severity.WARNING
     desk.store.alert(found.subject, severity, found.text, subject=f"{found.venue} {found.key}")
@@ -113,7 +114,7 @@ def _tell(desk: Desk, found: Finding) -> Finding:
 def _stranger(fill: Fill) -> Finding:
     text = f"{fill.side} {fill.qty:f} {fill.asset} at {fill.price_usd:f} ({fill.fill_id}) is no order of ours"
     return Finding(
-        subject=FOREIGN_FILL, venue=fill.venue.value, key=fill.fill_id, handling=Handling.ALARM, text=text
+        subject=FOREIGN_FILL, venue=fill.venue, key=fill.fill_id, handling=Handling.ALARM, text=text
     )
 
 
@@ -125,7 +126,7 @@ def _late(fill: Fill, owner: str) -> Finding:
     )
     return Finding(
         subject=LATE_FILL,
-        venue=fill.venue.value,
+        venue=fill.venue,
         key=fill.fill_id,
         handling=Handling.ALARM,
         text=text,
@@ -134,13 +135,13 @@ def _late(fill: Fill, owner: str) -> Finding:
     )
 
 
-def _orders(desk: Desk) -> dict[str, Intent]:
+def _orders(desk: CarryDesk) -> dict[str, Intent]:
     """Every order that was ever signed for a short, by its client order id."""
     return {
         str(attempt.key["cloid"]): intent
-        for position in desk.store.positions()
-        for intent in desk.store.intents_of(position.position_id)
-        if intent.leg is LegSide.SHORT
+        for position in desk.store.carry.positions()
+        for intent in desk.store.intents_of(CARRY, position.position_id)
+        if intent.part == LegSide.SHORT
         for attempt in desk.store.attempts_of(intent.intent_id)
         if "cloid" in attempt.key
     }
@@ -159,7 +160,7 @@ def owner_at(positions: list[Position], at_ms: int) -> Position | None:
     return None
 
 
-async def collect_everything(desk: Desk, *, with_market: bool = True) -> Collected:
+async def collect_everything(desk: CarryDesk, *, with_market: bool = True) -> Collected:
     """One round of collecting."""
     payments = await collect_funding(desk)
     fills = await collect_fills(desk)

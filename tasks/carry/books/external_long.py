@@ -5,7 +5,8 @@ from __future__ import annotations
 from decimal import Decimal
 
 from evenkeel.errors import Retryable
-from evenkeel.types import Frozen, LegSide
+from evenkeel.legs import CARRY, LegSide
+from evenkeel.types import Frozen
 from state.carry.liquidation_models import Liquidation
 from state.carry.models import Leg, LendingRow, Position
 from state.models import Fence
@@ -20,8 +21,7 @@ from strategy.carry.reconcile import (
     explain_long,
     from_balances,
 )
-from tasks.carry.mark import COIN
-from tasks.desk import Desk
+from tasks.carry.desk import CarryDesk
 from venues.asgard.models import LivePosition
 
 GONE_FOR_MS = 10_000
@@ -40,10 +40,10 @@ class Absorbed(Frozen):
     finding: Finding | None = None
 
 
-def on_the_wire(desk: Desk, position: Position, side: LegSide) -> bool:
+def on_the_wire(desk: CarryDesk, position: Position, side: LegSide) -> bool:
     return any(
-        intent.leg is side and intent.state.may_be_on_the_wire
-        for intent in desk.store.unfinished_intents(position.position_id)
+        intent.part == side and intent.state.may_be_on_the_wire
+        for intent in desk.store.unfinished_intents(CARRY, position.position_id)
     )
 
 
@@ -60,13 +60,13 @@ def to_act_on(subject: str, venue: str, key: str, text: str, position_id: str) -
 
 
 async def absorb_long(
-    desk: Desk, position: Position, fence: Fence | None, *, patient: bool = False
+    desk: CarryDesk, position: Position, fence: Fence | None, *, patient: bool = False
 ) -> Absorbed:
     """Make the books' long what the chain shows, on the proof of liquidation events.
 
     Raises Retryable while a position that seems gone may only be out of sight; with `patient` it waits until that is sure.
     """
-    leg = desk.store.leg(position.position_id, LegSide.LONG)
+    leg = desk.store.carry.leg(position.position_id, LegSide.LONG)
     if leg is None or on_the_wire(desk, position, LegSide.LONG):
         return Absorbed(leg=leg)
     changes = booked_changes(desk, position.position_id)
@@ -103,10 +103,10 @@ def _is_known(leg: Leg, changed: BookedChange, now: Holding, now_ms: int) -> boo
     return now.follows(last.after, now_ms - last.at_ms)
 
 
-def booked_changes(desk: Desk, position_id: str) -> list[BookedChange]:
+def booked_changes(desk: CarryDesk, position_id: str) -> list[BookedChange]:
     """Landed transactions and booked seizures of the long, in order."""
-    rows: list[LendingRow | Liquidation] = [*desk.store.liquidations(position_id)]  # first in a tie
-    rows += desk.store.lending_changes(position_id)
+    rows: list[LendingRow | Liquidation] = [*desk.store.carry.liquidations(position_id)]  # first in a tie
+    rows += desk.store.carry.lending_changes(position_id)
     return [
         BookedChange(
             at_ms=row.at_ms,
@@ -125,9 +125,9 @@ def holding_of(live: LivePosition | None) -> Holding:
     )
 
 
-async def _events(desk: Desk, leg: Leg, live: LivePosition | None) -> tuple[list[Seized], int]:
+async def _events(desk: CarryDesk, leg: Leg, live: LivePosition | None) -> tuple[list[Seized], int]:
     """Liquidation events of the position that are not booked yet, and how many cannot be read."""
-    booked = {row.ref for row in desk.store.liquidations(leg.position_id)}
+    booked = {row.ref for row in desk.store.carry.liquidations(leg.position_id)}
     rows, unread = (list(live.seizures), live.unread_events) if live is not None else ([], 0)
     fresh = [row for row in rows if row.id not in booked]
     if not fresh and not unread:
@@ -146,7 +146,7 @@ async def _events(desk: Desk, leg: Leg, live: LivePosition | None) -> tuple[list
 
 
 async def _long_seized(
-    desk: Desk,
+    desk: CarryDesk,
     position: Position,
     leg: Leg,
     placed: tuple[Placed, ...],
@@ -158,7 +158,7 @@ async def _long_seized(
         raise Retryable(
             f"the redemption rate of {position.asset} cannot be read: a seizure waits to be booked"
         )
-    price = (await desk.short.market.context(COIN)).oracle_px * rate
+    price = (await desk.short.market.context(position.underlying)).oracle_px * rate
     rows = [_row(position, one, one.seized.price_usd or price, rate) for one in placed]
     left = leg
     if leg.is_open:
@@ -169,7 +169,7 @@ async def _long_seized(
         f"the long leg of {name} was liquidated: {taken:f} {position.asset} seized, {repaid:f} USD of debt repaid, "
         f"{now.tokens:f} {position.asset} left"
     )
-    desk.store.record_liquidations(rows, left, text, fence=fence)
+    desk.store.carry.record_liquidations(rows, left, text, fence=fence)
     kind = "leg liquidated" if left.is_open or not leg.is_open else "leg vanished"
     desk.store.alert(kind, Severity.CRITICAL, text, subject=name)
     return Absorbed(leg=left, finding=to_act_on("long", "asgard", leg.ref, text, name))
@@ -191,7 +191,7 @@ def _row(position: Position, one: Placed, price: Decimal, rate: Decimal) -> Liqu
 
 
 async def _long_unexplained(
-    desk: Desk, position: Position, leg: Leg, now: Holding, why: str, fence: Fence | None
+    desk: CarryDesk, position: Position, leg: Leg, now: Holding, why: str, fence: Fence | None
 ) -> Absorbed:
     """No event explains it. One that is gone ends when it has shown nothing for a while and long after our last change
     (Asgard reads the chain through servers of its own, which may be behind); one that is smaller is believed when a
@@ -201,7 +201,7 @@ async def _long_unexplained(
         await _insist_that_it_is_gone(desk, position, leg)
         text = f"the long leg of {position.position_id} is gone from asgard without an order of ours: {why}"
         desk.store.alert("leg vanished", Severity.CRITICAL, text, subject=position.position_id)
-        left = desk.store.close_leg(position.position_id, LegSide.LONG, note=text, fence=fence)
+        left = desk.store.carry.close_leg(position.position_id, LegSide.LONG, note=text, fence=fence)
         return Absorbed(leg=left, finding=to_act_on("long", "asgard", leg.ref, text, position.position_id))
     await desk.clock.sleep(SECOND_LOOK_S)
     again = holding_of(await desk.long.live(int(leg.protocol or 0), leg.ref))
@@ -215,7 +215,7 @@ async def _long_unexplained(
         "at_ms": desk.clock.now_ms(),
     }
     smaller = leg.model_copy(update={"qty": now.tokens, "detail": leg.detail | {BELIEVED: believed}})
-    left = desk.store.put_leg(smaller, fence=fence)
+    left = desk.store.carry.put_leg(smaller, fence=fence)
     return Absorbed(leg=left, finding=to_act_on("long", "asgard", leg.ref, text, position.position_id))
 
 
@@ -231,9 +231,9 @@ def _unexplained(position: Position, leg: Leg, why: str) -> Finding:
     )
 
 
-async def _insist_that_it_is_gone(desk: Desk, position: Position, leg: Leg) -> None:
+async def _insist_that_it_is_gone(desk: CarryDesk, position: Position, leg: Leg) -> None:
     """Raises Retryable as soon as the position is seen after all."""
-    changed_ms = max((row.at_ms for row in desk.store.lending_changes(position.position_id)), default=0)
+    changed_ms = max((row.at_ms for row in desk.store.carry.lending_changes(position.position_id)), default=0)
     sure_ms = max(desk.clock.now_ms() + GONE_FOR_MS, changed_ms + BEHIND_MS)
     while desk.clock.now_ms() < sure_ms:
         await desk.clock.sleep(2.0)

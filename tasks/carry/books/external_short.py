@@ -9,9 +9,9 @@ from __future__ import annotations
 from decimal import Decimal
 
 from evenkeel.errors import Retryable, VenueRefused
-from evenkeel.legs import LegView
-from evenkeel.types import LegSide
+from evenkeel.legs import CARRY, LegSide, LegView
 from state.carry.models import Leg, Position
+from state.fills import Owner
 from state.ledger_models import Fee
 from state.models import Fence
 from state.watch_models import Severity
@@ -22,19 +22,19 @@ from strategy.carry.reconcile import (
     explain_short,
 )
 from tasks.carry.books.external_long import Absorbed, absorb_long, on_the_wire, to_act_on
-from tasks.carry.mark import COIN
-from tasks.desk import Desk
+from tasks.carry.desk import CarryDesk
+from tasks.carry.mark import UNDERLYING
 
 UNPROVED = "unproved"
 SEIZED_MARGIN = "hl_liquidation"
 
 
-async def held_short(desk: Desk) -> LegView | None:
+async def held_short(desk: CarryDesk) -> LegView | None:
     """The SOL position on Hyperliquid as the venue shows it now, or None where there is none."""
-    return next((leg for leg in await desk.short.legs() if leg.ref == COIN), None)
+    return next((leg for leg in await desk.short.legs() if leg.ref == UNDERLYING), None)
 
 
-async def held_long(desk: Desk, leg: Leg) -> LegView | None:
+async def held_long(desk: CarryDesk, leg: Leg) -> LegView | None:
     """The lending position of this leg as the chain shows it now, or None where it is gone."""
     views = await desk.long.legs(known_pdas=[(int(leg.protocol or 0), leg.ref)])
     return next((view for view in views if view.ref == leg.ref), None)
@@ -43,22 +43,25 @@ async def held_long(desk: Desk, leg: Leg) -> LegView | None:
 # --- the short -----------------------------------------------------------------------------------------------
 
 
-async def absorb_short(desk: Desk, position: Position, held: LegView | None, fence: Fence | None) -> Absorbed:
+async def absorb_short(
+    desk: CarryDesk, position: Position, held: LegView | None, fence: Fence | None
+) -> Absorbed:
     """Make the books' short what the venue shows (`held`), on the proof of its own list of fills.
 
     Raises Retryable while the list does not lead to the position shown: one of the two answers is old.
     """
-    leg = desk.store.leg(position.position_id, LegSide.SHORT)
+    leg = desk.store.carry.leg(position.position_id, LegSide.SHORT)
     szi = held.exposure_sol if held is not None else Decimal(0)
     if leg is None or not leg.is_open or -szi == leg.qty or on_the_wire(desk, position, LegSide.SHORT):
         return Absorbed(leg=leg)
     found = await explain_with_fills(desk, position, szi)
     if found.unproved:
         return _take_at_its_word(desk, position, leg, -szi, found.unproved, fence)
-    desk.store.breach_clear(position.position_id, UNPROVED, leg=LegSide.SHORT, fence=fence)
+    desk.store.breach_clear(CARRY, position.position_id, UNPROVED, LegSide.SHORT, fence)
     if found.ours:
         ours = [one.fill for one in found.ours]
-        desk.store.record_fills(ours, position.position_id, leg=LegSide.SHORT, fence=fence)
+        owner = Owner(CARRY, position.position_id, LegSide.SHORT, account=desk.short.address)
+        desk.store.record_fills(ours, owner, fence=fence)
     if found.backstopped:
         await _book_seized_margin(desk, position, found.ours, fence)
     if found.qty == leg.qty:
@@ -66,52 +69,52 @@ async def absorb_short(desk: Desk, position: Position, held: LegView | None, fen
     return _short_changed(desk, position, leg, found.qty, found.causes, fence)
 
 
-async def explain_with_fills(desk: Desk, position: Position, shown_szi: Decimal) -> ShortExplained:
+async def explain_with_fills(desk: CarryDesk, position: Position, shown_szi: Decimal) -> ShortExplained:
     """The venue's fills since the position began, gone through."""
     listed = [
         ListedFill(fill=one.fill, start_position=one.start_position, forced=one.forced)
         for one in await desk.short.executions(position.created_ms)
-        if one.fill.asset == COIN
+        if one.fill.asset == position.underlying
     ]
-    rows = desk.store.fills_of(position.position_id)
-    booked = {row.fill_id for row in rows if row.leg is LegSide.SHORT}
+    rows = desk.store.fills_of(CARRY, position.position_id)
+    booked = {row.fill_id for row in rows if row.part == LegSide.SHORT}
     return explain_short(booked, listed, shown_szi, own_refs(desk, position.position_id))
 
 
-def own_refs(desk: Desk, position_id: str) -> set[str]:
+def own_refs(desk: CarryDesk, position_id: str) -> set[str]:
     """Client order ids of everything that was ever signed for the short of a position."""
     return {
         str(attempt.key["cloid"])
-        for intent in desk.store.intents_of(position_id)
-        if intent.leg is LegSide.SHORT
+        for intent in desk.store.intents_of(CARRY, position_id)
+        if intent.part == LegSide.SHORT
         for attempt in desk.store.attempts_of(intent.intent_id)
         if "cloid" in attempt.key
     }
 
 
 def _short_changed(
-    desk: Desk, position: Position, leg: Leg, qty: Decimal, causes: str, fence: Fence | None
+    desk: CarryDesk, position: Position, leg: Leg, qty: Decimal, causes: str, fence: Fence | None
 ) -> Absorbed:
     name = position.position_id
     if qty == 0:
         text = f"the short leg of {name} is gone from hyperliquid without an order of ours: {causes}"
         desk.store.alert("leg vanished", Severity.CRITICAL, text, subject=name)
-        left = desk.store.close_leg(name, LegSide.SHORT, note=text, fence=fence)
+        left = desk.store.carry.close_leg(name, LegSide.SHORT, note=text, fence=fence)
     else:
         text = f"the short leg of {name} went from {leg.qty} to {qty} SOL without an order of ours: {causes}"
         desk.store.alert("leg reduced", Severity.CRITICAL, text, subject=name)
-        left = desk.store.put_leg(leg.model_copy(update={"qty": qty}), fence=fence)
-    return Absorbed(leg=left, finding=to_act_on("short", "hyperliquid", COIN, text, name))
+        left = desk.store.carry.put_leg(leg.model_copy(update={"qty": qty}), fence=fence)
+    return Absorbed(leg=left, finding=to_act_on("short", "hyperliquid", position.underlying, text, name))
 
 
 def _take_at_its_word(
-    desk: Desk, position: Position, leg: Leg, shown: Decimal, why: str, fence: Fence | None
+    desk: CarryDesk, position: Position, leg: Leg, shown: Decimal, why: str, fence: Fence | None
 ) -> Absorbed:
     """Without proof nothing ends. A short that is shown too small for longer than a breach may last is hedged by what is
     shown: to be naked on the word of a lagging list would be worse than to trade back what it held after all.
     """
     name = position.position_id
-    breach = desk.store.breach_start(name, UNPROVED, leg=LegSide.SHORT, fence=fence)
+    breach = desk.store.breach_start(CARRY, name, UNPROVED, LegSide.SHORT, fence)
     lasted_ms = desk.clock.now_ms() - breach.since_ms
     if 0 < shown < leg.qty and lasted_ms >= desk.settings.limits.breach_duration_s * 1000:
         return _short_changed(
@@ -123,7 +126,7 @@ def _take_at_its_word(
 
 
 async def _book_seized_margin(
-    desk: Desk, position: Position, ours: tuple[ListedFill, ...], fence: Fence | None
+    desk: CarryDesk, position: Position, ours: tuple[ListedFill, ...], fence: Fence | None
 ) -> None:
     """A backstop takes the margin that is left with the position: a loss beyond the fills, from the account's ledger."""
     taken_ms = [one.fill.time_ms for one in ours if one.forced == "backstop"]
@@ -133,14 +136,15 @@ async def _book_seized_margin(
         fee = Fee(
             kind=SEIZED_MARGIN,
             fee_key=f"{SEIZED_MARGIN}:{row.tx_hash}:{row.time_ms}",
-            position_id=position.position_id,
+            business=CARRY,
+            subject=position.position_id,
             amount_usd=Decimal(str(row.delta["accountValue"])),
             at_ms=row.time_ms,
         )
         desk.store.record_fee(fee, fence=fence)
 
 
-async def absorb_both(desk: Desk, position: Position, fence: Fence | None) -> list[Finding]:
+async def absorb_both(desk: CarryDesk, position: Position, fence: Fence | None) -> list[Finding]:
     """Both legs; what one venue does not tell now must not hold up the other. Raises Retryable, VenueRefused at the end."""
     found: list[Finding] = []
     problems: list[Retryable | VenueRefused] = []

@@ -7,16 +7,16 @@ from decimal import Decimal
 
 from analytics.agreement import Difference, DifferenceKind, compare_fills, compare_funding
 from evenkeel.errors import Bug, EvenkeelError, LostRace, OperatorError, Retryable, VenueRefused
-from evenkeel.legs import LegView
-from evenkeel.types import Fill, Frozen, LegSide, VenueName
+from evenkeel.legs import CARRY, LegSide, LegView
+from evenkeel.types import Fill, Frozen, VenueName
 from state.carry.models import Leg, Position
 from state.watch_models import Severity
 from strategy.carry.reconcile import Finding, Handling, Holding, Standing, interest_finding
 from tasks.carry.books.collect import OVERLAP_MS, book_fills, book_funding
 from tasks.carry.books.external_long import booked_changes
 from tasks.carry.books.external_short import absorb_both
-from tasks.carry.mark import COIN, LIVE
-from tasks.desk import Desk
+from tasks.carry.desk import CarryDesk
+from tasks.carry.mark import LIVE, UNDERLYING
 from tasks.step import step
 
 SETTLED_MS = 300_000
@@ -64,17 +64,17 @@ class _Report(Frozen):
 
 
 @step("reconcile with the venues", tags=("reconcile",))
-async def reconcile_everything(desk: Desk) -> Reconciled:
+async def reconcile_everything(desk: CarryDesk) -> Reconciled:
     """Legs first (what a venue took is booked), then the rows of both ledgers since the checkpoint, then who holds what.
 
     Never raises for a venue: what cannot be read is named, and its checkpoint stays where it was.
     """
     findings: list[Finding] = []
     unreadable: dict[str, str] = {}
-    for position in desk.store.positions(LIVE):
+    for position in desk.store.carry.positions(LIVE):
         findings += await _legs_of(desk, position, unreadable)
     rows = 0
-    readings: dict[str, Callable[[Desk], Awaitable[_Report]]] = {
+    readings: dict[str, Callable[[CarryDesk], Awaitable[_Report]]] = {
         HYPERLIQUID: _hyperliquid,
         ASGARD: _asgard,
     }
@@ -92,17 +92,17 @@ async def reconcile_everything(desk: Desk) -> Reconciled:
     return Reconciled(rows=rows, findings=tuple(told), unreadable=unreadable)
 
 
-async def unsettled_books(desk: Desk) -> tuple[str, ...]:
+async def unsettled_books(desk: CarryDesk) -> tuple[str, ...]:
     """Why nothing new may be entered now: books and venues do not agree on something that matters."""
     found = await reconcile_everything(desk)
     return tuple(f"books and venues do not agree: {one.text}" for one in found.open if one.critical)
 
 
-async def _legs_of(desk: Desk, position: Position, unreadable: dict[str, str]) -> list[Finding]:
+async def _legs_of(desk: CarryDesk, position: Position, unreadable: dict[str, str]) -> list[Finding]:
     """The books of both legs follow their venues; a position that somebody else is writing is left to them."""
     try:
         async with desk.sole_writer(position.position_id) as fence:
-            return await absorb_both(desk, desk.store.position(position.position_id), fence)
+            return await absorb_both(desk, desk.store.carry.position(position.position_id), fence)
     except LostRace:
         return []
     except (Retryable, VenueRefused, OperatorError) as problem:
@@ -110,9 +110,9 @@ async def _legs_of(desk: Desk, position: Position, unreadable: dict[str, str]) -
         return []
 
 
-def since_ms(desk: Desk, venue: str) -> int | None:
+def since_ms(desk: CarryDesk, venue: str) -> int | None:
     """From when on the rows of a venue are compared; None while there never was a position."""
-    positions = desk.store.positions()
+    positions = desk.store.carry.positions()
     if not positions:
         return None
     first_ms = min(position.created_ms for position in positions)
@@ -123,10 +123,10 @@ def since_ms(desk: Desk, venue: str) -> int | None:
 # --- Hyperliquid ---------------------------------------------------------------------------------------------
 
 
-async def _hyperliquid(desk: Desk) -> _Report:
+async def _hyperliquid(desk: CarryDesk) -> _Report:
     """Fills with their fees, funding, and positions."""
     views = await desk.short.legs()
-    findings = [_foreign(view) for view in views if view.ref != COIN] + _short_position(desk, views)
+    findings = [_foreign(view) for view in views if view.ref != UNDERLYING] + _short_position(desk, views)
     start_ms = since_ms(desk, HYPERLIQUID)
     if start_ms is None:
         return _Report(rows=0, findings=tuple(findings))
@@ -137,8 +137,8 @@ async def _hyperliquid(desk: Desk) -> _Report:
     try:
         listed, _ = await book_funding(desk, start_ms)
         until_ms = desk.clock.now_ms() - SETTLED_MS
-        kept = desk.store.funding_payments(
-            account=desk.short.address, coin=COIN, since_ms=start_ms, until_ms=until_ms
+        kept = desk.store.carry.funding_payments(
+            account=desk.short.address, coin=UNDERLYING, since_ms=start_ms, until_ms=until_ms
         )
         differences += compare_funding(kept, [row for row in listed if row.time_ms < until_ms])
         rows += len(listed)
@@ -149,22 +149,22 @@ async def _hyperliquid(desk: Desk) -> _Report:
     return _Report(rows=rows, findings=tuple(findings))
 
 
-def _settled_rows(desk: Desk, start_ms: int, listed: tuple[Fill, ...]) -> list[Fill]:
+def _settled_rows(desk: CarryDesk, start_ms: int, listed: tuple[Fill, ...]) -> list[Fill]:
     """Booked fills that the venue must list: a row younger than that may be of somebody who books at this moment."""
     ids = {fill.fill_id for fill in listed}
     settled_ms = desk.clock.now_ms() - SETTLED_MS
     return [
         row.fill
         for row in desk.store.fills(start_ms)
-        if row.venue is VenueName.HYPERLIQUID and (row.fill_id in ids or row.time_ms < settled_ms)
+        if row.venue == VenueName.HYPERLIQUID and (row.fill_id in ids or row.time_ms < settled_ms)
     ]
 
 
-def _short_position(desk: Desk, views: list[LegView]) -> list[Finding]:
+def _short_position(desk: CarryDesk, views: list[LegView]) -> list[Finding]:
     """SOL on the account that is not in the books, or not all of it: reported, never touched."""
-    view = next((one for one in views if one.ref == COIN), None)
-    booked = sum((leg.qty for leg in desk.store.open_legs() if leg.side is LegSide.SHORT), Decimal(0))
-    waiting = [one for one in desk.store.unfinished_intents() if one.leg is LegSide.SHORT]
+    view = next((one for one in views if one.ref == UNDERLYING), None)
+    booked = sum((leg.qty for leg in desk.store.carry.open_legs() if leg.side is LegSide.SHORT), Decimal(0))
+    waiting = [one for one in desk.store.unfinished_intents(CARRY) if one.part == LegSide.SHORT]
     shown = -view.exposure_sol if view is not None else Decimal(0)
     if shown == booked or waiting:
         return []
@@ -175,7 +175,7 @@ def _short_position(desk: Desk, views: list[LegView]) -> list[Finding]:
         Finding(
             subject="foreign position" if shown > booked else "short",
             venue=HYPERLIQUID,
-            key=COIN,
+            key=UNDERLYING,
             handling=Handling.ALARM,
             text=text,
             standing=Standing.CONFIRMED if shown > booked else Standing.UNKNOWN,
@@ -186,11 +186,11 @@ def _short_position(desk: Desk, views: list[LegView]) -> list[Finding]:
 
 def _foreign(view: LegView) -> Finding:
     text = (
-        f"{view.venue.value} holds {view.side.value} {view.qty:f} {view.asset} ({view.ref}) that is not ours: it is left "
+        f"{view.venue} holds {view.side.value} {view.qty:f} {view.asset} ({view.ref}) that is not ours: it is left "
         "alone, and shares the account's margin or wallet with our legs"
     )
     return Finding(
-        subject="foreign position", venue=view.venue.value, key=view.ref, handling=Handling.ALARM, text=text
+        subject="foreign position", venue=view.venue, key=view.ref, handling=Handling.ALARM, text=text
     )
 
 
@@ -220,17 +220,17 @@ def _difference(one: Difference) -> Finding:
     )
 
 
-def _fees(desk: Desk) -> list[Finding]:
+def _fees(desk: CarryDesk) -> list[Finding]:
     """Every fee of a live position's fills is a cost in the books, to the digit."""
     found = []
-    for position in desk.store.positions(LIVE):
+    for position in desk.store.carry.positions(LIVE):
         name = position.position_id
         charged = sum(
-            (row.fee_usd for row in desk.store.fills_of(name) if row.venue is VenueName.HYPERLIQUID),
+            (row.fee_usd for row in desk.store.fills_of(CARRY, name) if row.venue == VenueName.HYPERLIQUID),
             Decimal(0),
         )
         booked = sum(
-            (fee.amount_usd or Decimal(0) for fee in desk.store.fees(name) if fee.kind == "hl_taker"),
+            (fee.amount_usd or Decimal(0) for fee in desk.store.fees(CARRY, name) if fee.kind == "hl_taker"),
             Decimal(0),
         )
         if charged != booked:
@@ -253,13 +253,13 @@ def _fees(desk: Desk) -> list[Finding]:
 # --- Asgard --------------------------------------------------------------------------------------------------
 
 
-async def _asgard(desk: Desk) -> _Report:
+async def _asgard(desk: CarryDesk) -> _Report:
     """Every lending position of the wallet: ours within accrued interest, others named."""
-    mine = {leg.ref: leg for leg in desk.store.open_legs() if leg.venue is VenueName.ASGARD}
+    mine = {leg.ref: leg for leg in desk.store.carry.open_legs() if leg.venue == VenueName.ASGARD}
     known = [(int(leg.protocol or 0), ref) for ref, leg in mine.items()]
     planned = {
         str(one.note.get("position_pda"))
-        for one in desk.store.unfinished_intents()
+        for one in desk.store.unfinished_intents(CARRY)
         if one.note.get("position_pda")
     }
     findings: list[Finding] = []
@@ -292,10 +292,12 @@ async def _asgard(desk: Desk) -> _Report:
     return _Report(rows=len(views), findings=tuple(findings))
 
 
-def _interest(desk: Desk, leg: Leg, view: LegView) -> list[Finding]:
+def _interest(desk: CarryDesk, leg: Leg, view: LegView) -> list[Finding]:
     """Tokens and debt are those after our last transaction, grown by no more than credible interest."""
     changes = booked_changes(desk, leg.position_id)
-    if not changes or any(one.leg is LegSide.LONG for one in desk.store.unfinished_intents(leg.position_id)):
+    if not changes or any(
+        one.part == LegSide.LONG for one in desk.store.unfinished_intents(CARRY, leg.position_id)
+    ):
         return []
     last: Holding = changes[-1].after
     over_ms = desk.clock.now_ms() - changes[-1].at_ms
@@ -324,7 +326,7 @@ def _interest(desk: Desk, leg: Leg, view: LegView) -> list[Finding]:
 # --- telling -------------------------------------------------------------------------------------------------
 
 
-def _tell(desk: Desk, findings: list[Finding], unreadable: dict[str, str]) -> list[Finding]:
+def _tell(desk: CarryDesk, findings: list[Finding], unreadable: dict[str, str]) -> list[Finding]:
     """Alarms are raised once and closed when they are over."""
     alarmed: set[tuple[str, str]] = set()
     for one in findings:

@@ -8,11 +8,11 @@ from typing import Any
 from analytics import agreement
 from analytics.agreement import Difference
 from evenkeel.errors import Retryable, VenueRefused
-from evenkeel.legs import LegView, PositionStatus
-from evenkeel.types import Frozen, LegSide, VenueName
+from evenkeel.legs import CARRY, LegSide, LegView, PositionStatus
+from evenkeel.types import Frozen
 from state.carry.models import Leg, Position
-from tasks.carry.mark import COIN
-from tasks.desk import Desk
+from tasks.carry.desk import CarryDesk
+from tasks.carry.mark import UNDERLYING
 from tasks.step import step
 
 INTERRUPTED = (PositionStatus.OPENING, PositionStatus.CLOSING, PositionStatus.UNWINDING)
@@ -27,30 +27,30 @@ class Comparison(Frozen):
     unreadable: dict[str, str]
 
 
-def interrupted_positions(desk: Desk) -> list[Position]:
+def interrupted_positions(desk: CarryDesk) -> list[Position]:
     """Positions whose entry or closing did not finish, and open ones with an order that may still take effect."""
-    waiting = {intent.position_id for intent in desk.store.unfinished_intents()}
-    found = desk.store.positions(INTERRUPTED)
+    waiting = {intent.subject for intent in desk.store.unfinished_intents(CARRY)}
+    found = desk.store.carry.positions(INTERRUPTED)
     known = {position.position_id for position in found}
-    opened = desk.store.positions([PositionStatus.OPEN])
+    opened = desk.store.carry.positions([PositionStatus.OPEN])
     return found + [p for p in opened if p.position_id in waiting and p.position_id not in known]
 
 
 @step("compare books with venues", tags=("read",))
-async def compare_legs(desk: Desk) -> Comparison:
+async def compare_legs(desk: CarryDesk) -> Comparison:
     """Every leg of our accounts on both venues against the legs in our books. Foreign legs are only reported."""
-    books = desk.store.open_legs()
+    books = desk.store.carry.open_legs()
     unreadable: dict[str, str] = {}
     unowned: list[Difference] = []
-    for venue in VenueName:
-        if (why := desk.nameless.get(venue)) is not None:
-            unreadable[venue.value] = why
+    for venue in desk.venues:
+        if (why := desk.unidentified.get(venue)) is not None:
+            unreadable[venue] = why
             continue
-        mine = [leg for leg in books if leg.venue is venue]
+        mine = [leg for leg in books if leg.venue == venue]
         try:
             theirs = await _legs_of(desk, venue, mine)
         except (Retryable, VenueRefused) as error:
-            unreadable[venue.value] = str(error)
+            unreadable[venue] = str(error)
             continue
         unowned += agreement.compare_legs([_book_leg(leg) for leg in mine], theirs, interest=INTEREST)
     return Comparison(unowned=tuple(unowned), unreadable=unreadable)
@@ -62,19 +62,19 @@ def _book_leg(leg: Leg) -> agreement.BookLeg:
     )
 
 
-async def _legs_of(desk: Desk, venue: VenueName, mine: list[Leg]) -> list[LegView]:
-    if venue is VenueName.HYPERLIQUID:
-        return [view for view in await desk.short.legs() if view.ref == COIN]
+async def _legs_of(desk: CarryDesk, venue: str, mine: list[Leg]) -> list[LegView]:
+    if venue == desk.short.name:
+        return [view for view in await desk.short.legs() if view.ref == UNDERLYING]
     planned: list[tuple[int, str]] = [(int(leg.protocol or 0), leg.ref) for leg in mine]
     planned += _planned_pdas(desk)
     return await desk.long.legs(known_pdas=dict.fromkeys(planned))
 
 
-def _planned_pdas(desk: Desk) -> list[tuple[int, str]]:
+def _planned_pdas(desk: CarryDesk) -> list[tuple[int, str]]:
     """Lending positions that an unfinished opening may have created, known from its build."""
     found = []
-    for intent in desk.store.unfinished_intents():
+    for intent in desk.store.unfinished_intents(CARRY):
         pda: Any = intent.note.get("position_pda")
-        if intent.leg is LegSide.LONG and pda:
+        if intent.part == LegSide.LONG and pda:
             found.append((int(intent.order["protocol"]), str(pda)))
     return found

@@ -12,15 +12,14 @@ from analytics.carry.legs import GasCost, LongEvent, LongMark, ShortFill
 from analytics.carry.life import LifeEvent, LifeSnapshot
 from analytics.carry.report import Report, trades_of
 from evenkeel.errors import OperatorError
-from evenkeel.legs import FundingPayment
-from evenkeel.types import Fill, IntentKind, IntentState, LegSide, LendingChange, Receipt, VenueName
+from evenkeel.legs import CARRY, FundingPayment, IntentKind, LegReceipt, LegSide, LendingChange
+from evenkeel.types import Fill, IntentState, VenueName
 from state.carry.liquidation_models import Liquidation
 from state.carry.models import Position, PositionSnapshot
 from state.models import Intent
-from tasks.carry.booking import read_mark
 from tasks.carry.books.external_short import SEIZED_MARGIN
-from tasks.carry.mark import COIN, Mark
-from tasks.desk import Desk
+from tasks.carry.desk import CarryDesk
+from tasks.carry.mark import Mark
 from tasks.step import step
 
 LATE_STAMP_MS = 2 * 3_600_000
@@ -29,26 +28,26 @@ LATE_STAMP_MS = 2 * 3_600_000
 KINDS = {IntentKind.OPEN: "open", IntentKind.CLOSE: "close", IntentKind.RESIZE: "resize"}
 
 
-def confirmed(desk: Desk, position_id: str, leg: LegSide) -> list[tuple[Intent, Receipt]]:
+def confirmed(desk: CarryDesk, position_id: str, leg: LegSide) -> list[tuple[Intent, LegReceipt]]:
     """Everything that happened on a leg, in order of time."""
     done = [
-        (intent, Receipt.model_validate(intent.result))
-        for intent in desk.store.intents_of(position_id)
-        if intent.leg is leg and intent.state is IntentState.CONFIRMED
+        (intent, LegReceipt.model_validate(intent.result))
+        for intent in desk.store.intents_of(CARRY, position_id)
+        if intent.part == leg and intent.state is IntentState.CONFIRMED
     ]
     return sorted(done, key=lambda one: one[1].settled_ms)
 
 
-def long_events(desk: Desk, position_id: str) -> list[LongEvent]:
+def long_events(desk: CarryDesk, position_id: str) -> list[LongEvent]:
     """The landed transactions of the long leg and what its lender seized, each with the market at its moment."""
-    events = [_seizure(row) for row in desk.store.liquidations(position_id)]
+    events = [_seizure(row) for row in desk.store.carry.liquidations(position_id)]
     for intent, receipt in confirmed(desk, position_id, LegSide.LONG):
         assert receipt.lending is not None
         mark = Mark.model_validate(receipt.detail["mark"])
         events.append(
             LongEvent(
                 ref=receipt.ref,
-                kind=KINDS[intent.kind],  # type: ignore[arg-type]
+                kind=KINDS[IntentKind(intent.kind)],  # type: ignore[arg-type]
                 at_ms=receipt.settled_ms,
                 change=receipt.lending,
                 sol_price_usd=mark.sol_price_usd,
@@ -81,13 +80,13 @@ def _seizure(row: Liquidation) -> LongEvent:
     )
 
 
-def margin_seized_usd(desk: Desk, position_id: str) -> Decimal:
+def margin_seized_usd(desk: CarryDesk, position_id: str) -> Decimal:
     """What a backstop liquidation took of the margin beyond its fills."""
-    fees = [fee.amount_usd for fee in desk.store.fees(position_id) if fee.kind == SEIZED_MARGIN]
+    fees = [fee.amount_usd for fee in desk.store.fees(CARRY, position_id) if fee.kind == SEIZED_MARGIN]
     return sum((usd for usd in fees if usd is not None), Decimal(0))
 
 
-def short_fills(desk: Desk, position_id: str) -> list[ShortFill]:
+def short_fills(desk: CarryDesk, position_id: str) -> list[ShortFill]:
     """Every fill of the perpetual that belongs to the position, each with the mid on which its order was decided.
 
     A fill without an order of ours (liquidation, auto-deleveraging) was decided by nobody: its own price stands in.
@@ -97,21 +96,21 @@ def short_fills(desk: Desk, position_id: str) -> list[ShortFill]:
         index = Mark.model_validate(receipt.detail["mark"]).sol_price_usd
         decided |= {fill.fill_id: (Decimal(receipt.detail["reference_px"]), index) for fill in receipt.fills}
     found = []
-    for row in desk.store.fills_of(position_id):
-        if row.venue is VenueName.HYPERLIQUID:
+    for row in desk.store.fills_of(CARRY, position_id):
+        if row.venue == VenueName.HYPERLIQUID:
             reference, index = decided.get(row.fill_id, (row.price_usd, row.price_usd))
             found.append(ShortFill(fill=row.fill, reference_price_usd=reference, index_price_usd=index))
     return found
 
 
-async def other_gas(desk: Desk, position: Position) -> list[GasCost]:
+async def other_gas(desk: CarryDesk, position: Position) -> list[GasCost]:
     """Lamports beside the booked gas and tips: transactions that landed and failed, rent paid or returned.
 
     What each of our transactions took from the wallet is read from the chain; what the books explain is left out.
     """
     costs: list[GasCost] = []
-    for intent in desk.store.intents_of(position.position_id):
-        if intent.leg is not LegSide.LONG:
+    for intent in desk.store.intents_of(CARRY, position.position_id):
+        if intent.part != LegSide.LONG:
             continue
         taken, at_ms = 0, intent.created_ms
         for attempt in desk.store.attempts_of(intent.intent_id):
@@ -121,7 +120,7 @@ async def other_gas(desk: Desk, position: Position) -> list[GasCost]:
                     taken += int(landed["meta"]["preBalances"][0]) - int(landed["meta"]["postBalances"][0])
         price = position.ref_long_price_usd or Decimal(1)
         if intent.state is IntentState.CONFIRMED:
-            receipt = Receipt.model_validate(intent.result)
+            receipt = LegReceipt.model_validate(intent.result)
             assert receipt.lending is not None
             taken -= receipt.lending.gas_lamports + receipt.lending.tip_lamports
             at_ms, price = receipt.settled_ms, Mark.model_validate(receipt.detail["mark"]).sol_price_usd
@@ -157,7 +156,7 @@ def _float(value: Decimal | None) -> float | None:
     return None if value is None else float(value)
 
 
-def life_events(desk: Desk, position: Position) -> list[LifeEvent]:
+def life_events(desk: CarryDesk, position: Position) -> list[LifeEvent]:
     """Entry, rebalances, lost answers and exit, as they are marked in the picture."""
     events = []
     if position.opened_ms:
@@ -171,19 +170,19 @@ def life_events(desk: Desk, position: Position) -> list[LifeEvent]:
     return sorted(events, key=lambda event: event.at_ms)
 
 
-def lost_answers(desk: Desk, position_id: str) -> list[int]:
+def lost_answers(desk: CarryDesk, position_id: str) -> list[int]:
     """When an order turned out to have happened although its answer was lost: a plain retry would have doubled it."""
     from tasks.intents import FOUND_AFTER_UNKNOWN
 
     return [
         attempt.sent_ms or attempt.signed_ms
-        for intent in desk.store.intents_of(position_id)
+        for intent in desk.store.intents_of(CARRY, position_id)
         for attempt in desk.store.attempts_of(intent.intent_id)
         if attempt.evidence == FOUND_AFTER_UNKNOWN
     ]
 
 
-def naked(desk: Desk, position_id: str) -> Naked:
+def naked(desk: CarryDesk, position_id: str) -> Naked:
     """How long one leg stood without the other, from the audit log of both legs."""
     prefix = f"{position_id}/"
     open_legs: set[str] = set()
@@ -205,15 +204,15 @@ def naked(desk: Desk, position_id: str) -> Naked:
 
 @step("attribute the result", tags=("report",))
 async def attribute_position(
-    desk: Desk, position: Position
+    desk: CarryDesk, position: Position
 ) -> tuple[Attribution, list[LongEvent], list[ShortFill]]:
     """Every item from the books, held against balances read from the venues and never from the books."""
     longs, shorts = long_events(desk, position.position_id), short_fills(desk, position.position_id)
-    funding = desk.store.funding_payments(position_id=position.position_id)
+    funding = desk.store.carry.funding_payments(position_id=position.position_id)
     before = position.facts["before"]
     after: dict[str, Any] | None = position.facts.get("after")
     marks = _marks(desk, position)
-    mark = await read_mark(desk, position.asset)
+    mark = await desk.books.read_mark(position.asset, position.underlying)
     equity_after = Decimal(0)
     if after is None:
         wallet, account = await desk.long.wallet_balances(), await desk.short.account()
@@ -223,7 +222,7 @@ async def attribute_position(
             "wallet_lamports": wallet.sol_lamports,
             "at_ms": desk.clock.now_ms(),
         }
-        leg = desk.store.leg(position.position_id, LegSide.LONG)
+        leg = desk.store.carry.leg(position.position_id, LegSide.LONG)
         views = await desk.long.legs(known_pdas=[(int(leg.protocol or 0), leg.ref)]) if leg else []
         view = next((one for one in views if leg and one.ref == leg.ref), None)
         if view is not None:
@@ -248,17 +247,17 @@ async def attribute_position(
         opened_ms=position.opened_ms or position.created_ms,
         ended_ms=position.closed_ms or desk.clock.now_ms(),
         long_marks=marks,
-        short_mark_price_usd=(await desk.short.market.context(COIN)).mark_px,
+        short_mark_price_usd=(await desk.short.market.context(position.underlying)).mark_px,
         other_gas=await other_gas(desk, position),
         margin_seized_usd=margin_seized_usd(desk, position.position_id),
     )
     return found, longs, shorts
 
 
-def _marks(desk: Desk, position: Position) -> list[LongMark]:
+def _marks(desk: CarryDesk, position: Position) -> list[LongMark]:
     """One look an hour is enough to split interest from price."""
     marks, last = [], 0
-    for one in desk.store.snapshots(position.position_id):
+    for one in desk.store.carry.snapshots(position.position_id):
         if "tokens" not in one.detail or one.short_price_usd is None or one.at_ms - last < 3_600_000:
             continue
         last = one.at_ms
@@ -291,35 +290,37 @@ def _flow(kind: str, usdc: Decimal | None, delta: dict[str, Any]) -> Decimal:
 
 
 @step("compare ledgers row by row", tags=("report",), retries=2)
-async def compare_ledgers(desk: Desk, position: Position) -> tuple[list[Difference], int]:
+async def compare_ledgers(desk: CarryDesk, position: Position) -> tuple[list[Difference], int]:
     """Funding payments and perpetual fills of the position's life against the venue's own rows."""
     start, end = position.created_ms, position.closed_ms or desk.clock.now_ms()
     late_ms = end + LATE_STAMP_MS
-    booked_funding = desk.store.funding_payments(position_id=position.position_id)
+    booked_funding = desk.store.carry.funding_payments(position_id=position.position_id)
     booked_fills = [
-        row.fill for row in desk.store.fills_of(position.position_id) if row.venue is VenueName.HYPERLIQUID
+        row.fill
+        for row in desk.store.fills_of(CARRY, position.position_id)
+        if row.venue == VenueName.HYPERLIQUID
     ]
-    strangers = {row.fill_id for row in desk.store.fills(start, end + 1) if row.position_id is None}
+    strangers = {row.fill_id for row in desk.store.fills(start, end + 1) if row.subject is None}
     funding: list[FundingPayment] = [
         row
         for row in await desk.short.funding_payments(start, late_ms)
-        if row.coin == COIN and start <= row.hour_ms <= end
+        if row.coin == position.underlying and start <= row.hour_ms <= end
     ]
     fills: list[Fill] = [
         row
         for row in await desk.short.fills(start, end)
-        if row.asset == COIN and row.fill_id not in strangers
+        if row.asset == position.underlying and row.fill_id not in strangers
     ]
     differences = compare_funding(booked_funding, funding) + compare_fills(booked_fills, fills)
     return differences, len(funding) + len(fills)
 
 
-async def report_on(desk: Desk, position: Position) -> Report:
+async def report_on(desk: CarryDesk, position: Position) -> Report:
     """The whole account of one position, live or ended."""
     found, longs, shorts = await attribute_position(desk, position)
     differences, compared = await compare_ledgers(desk, position)
-    seen = life_snapshots(desk.store.snapshots(position.position_id))
-    funding = desk.store.funding_payments(position_id=position.position_id)
+    seen = life_snapshots(desk.store.carry.snapshots(position.position_id))
+    funding = desk.store.carry.funding_payments(position_id=position.position_id)
     return Report(
         position_id=position.position_id,
         title=f"{position.asset} long at {position.leverage.normalize():f}x against SOL-PERP short",

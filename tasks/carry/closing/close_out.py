@@ -8,13 +8,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable
 
-from evenkeel.legs import PositionStatus
-from evenkeel.types import Frozen, IntentKind, LegSide
+from evenkeel.legs import CARRY, IntentKind, LegSide, PositionStatus
+from evenkeel.types import Frozen
 from state.carry.models import Position
 from state.models import Fence
 from strategy.decisions import Urgency
 from tasks.carry.closing import closing
-from tasks.desk import Desk
+from tasks.carry.desk import CarryDesk
 
 ENDED = (PositionStatus.CLOSED, PositionStatus.FAILED)
 
@@ -28,7 +28,7 @@ class ExitResult(Frozen):
 
 
 async def close_out(
-    desk: Desk,
+    desk: CarryDesk,
     position_id: str,
     why: str,
     urgency: Urgency,
@@ -66,7 +66,7 @@ async def close_out(
             return ExitResult(status=ended.status, position_id=position_id, reasons=(why,))
         reasons = [leg.reason for leg in (short, long) if not leg.flat]
         await desk.clock.sleep(2.0)
-    status = desk.store.position(position_id).status
+    status = desk.store.carry.position(position_id).status
     return ExitResult(status=status, position_id=position_id, reasons=(why, *reasons))
 
 
@@ -82,7 +82,9 @@ async def _both(
     return first, second
 
 
-def _begun_with(desk: Desk, position: Position) -> LegSide | None:
+def _begun_with(desk: CarryDesk, position: Position) -> LegSide | None:
     """The leg that an interrupted closing began with, from its first closing order; None where it ordered nothing yet."""
-    closes = [one for one in desk.store.intents_of(position.position_id) if one.kind is IntentKind.CLOSE]
-    return closes[0].leg if closes else None
+    closes = [
+        one for one in desk.store.intents_of(CARRY, position.position_id) if one.kind == IntentKind.CLOSE
+    ]
+    return LegSide(closes[0].part) if closes else None

@@ -6,19 +6,18 @@ import logging
 from collections.abc import Awaitable
 
 from evenkeel.errors import Bug, EvenkeelError, LostRace, Retryable
-from evenkeel.legs import PositionStatus
-from evenkeel.types import Frozen, LegSide
+from evenkeel.legs import CARRY, LegSide, PositionStatus
+from evenkeel.types import Frozen
 from state.carry.models import Position
 from state.models import Fence
 from state.watch_models import Severity
 from strategy.decisions import Urgency
 from tasks.carry.books.collect import collect_everything
 from tasks.carry.books.external_long import absorb_long
+from tasks.carry.desk import CarryDesk
 from tasks.carry.legs import close_long, close_short
-from tasks.carry.mark import COIN
 from tasks.carry.watching.alerts import RESISTS, end_watch
-from tasks.desk import Desk
-from tasks.intents import Ending, NotDone, StillUnknown
+from tasks.intents import Ending, NotDone, Unsettled
 from tasks.step import step
 
 log = logging.getLogger("evenkeel.closing")
@@ -37,32 +36,32 @@ class LegClosing(Frozen):
 
 
 @step("start closing", tags=("ledger",))
-async def start_closing(desk: Desk, position_id: str, why: str, fence: Fence) -> Position:
+async def start_closing(desk: CarryDesk, position_id: str, why: str, fence: Fence) -> Position:
     """OPEN → CLOSING, or OPENING → UNWINDING; a closing that was started already goes on with its first reason."""
-    position = desk.store.position(position_id)
+    position = desk.store.carry.position(position_id)
     towards = {
         PositionStatus.OPEN: PositionStatus.CLOSING,
         PositionStatus.OPENING: PositionStatus.UNWINDING,
     }.get(position.status)
     if towards is None:
         return position
-    return desk.store.move_position(
+    return desk.store.carry.move_position(
         position_id, position.status, towards, note=why, fence=fence, close_reason=why
     )
 
 
 @step("close the short leg", tags=("wire",))
-async def close_short_leg(desk: Desk, position: Position, urgency: Urgency, fence: Fence) -> LegClosing:
+async def close_short_leg(desk: CarryDesk, position: Position, urgency: Urgency, fence: Fence) -> LegClosing:
     """Up to five tries within 60 s; after that the long is closed anyway, and this is tried again (spec 5.2)."""
     window_s = _short_window_s(desk, position)
     ending = await _ended(close_short(desk, position, fence, urgency, within_s=window_s))
     return _judge(desk, position, LegSide.SHORT, ending)
 
 
-def _short_window_s(desk: Desk, position: Position) -> float:
+def _short_window_s(desk: CarryDesk, position: Position) -> float:
     """A minute; less where the long was never hedged, so that it is closed before its naked time is up."""
     window_s = float(desk.settings.strategy.exit_short_window_s)
-    long_leg = desk.store.leg(position.position_id, LegSide.LONG)
+    long_leg = desk.store.carry.leg(position.position_id, LegSide.LONG)
     if position.status is not PositionStatus.UNWINDING or long_leg is None or not long_leg.is_open:
         return window_s
     naked_s = (desk.clock.now_ms() - long_leg.opened_ms) / 1000
@@ -71,7 +70,7 @@ def _short_window_s(desk: Desk, position: Position) -> float:
 
 
 @step("close the long leg", tags=("wire",))
-async def close_long_leg(desk: Desk, position: Position, urgency: Urgency, fence: Fence) -> LegClosing:
+async def close_long_leg(desk: CarryDesk, position: Position, urgency: Urgency, fence: Fence) -> LegClosing:
     """Close the lending position in full; one that resists is retried with the higher tip and alarmed."""
     return _judge(desk, position, LegSide.LONG, await _ended(close_long(desk, position, fence, urgency)))
 
@@ -86,11 +85,11 @@ async def _ended(closing: Awaitable[Ending]) -> Ending:
         return NotDone(str(error))
 
 
-def _judge(desk: Desk, position: Position, side: LegSide, ending: object) -> LegClosing:
-    leg = desk.store.leg(position.position_id, side)
-    if (leg is None or not leg.is_open) and not isinstance(ending, StillUnknown):
+def _judge(desk: CarryDesk, position: Position, side: LegSide, ending: object) -> LegClosing:
+    leg = desk.store.carry.leg(position.position_id, side)
+    if (leg is None or not leg.is_open) and not isinstance(ending, Unsettled):
         return LegClosing(flat=True)
-    reason = ending.reason if isinstance(ending, (NotDone, StillUnknown)) else "only part of it is closed"
+    reason = ending.reason if isinstance(ending, NotDone | Unsettled) else "only part of it is closed"
     try:
         desk.store.alert(f"{side} {RESISTS}", Severity.CRITICAL, reason, subject=position.position_id)
     except Retryable as hiccup:  # telling must not keep the other leg from being closed
@@ -100,7 +99,7 @@ def _judge(desk: Desk, position: Position, side: LegSide, ending: object) -> Leg
     return LegClosing(flat=False, reason=reason)
 
 
-async def collect_last(desk: Desk, position: Position) -> None:
+async def collect_last(desk: CarryDesk, position: Position) -> None:
     """The venues' rows up to now, before the position ends. Rows that contradict the books are for a person to judge;
     they must not keep a position that is flat from ending. Raises Retryable, VenueRefused.
     """
@@ -111,13 +110,13 @@ async def collect_last(desk: Desk, position: Position) -> None:
         desk.store.alert("books contradicted", Severity.CRITICAL, text, subject=position.position_id)
 
 
-def unfinished(desk: Desk, position_id: str) -> bool:
+def unfinished(desk: CarryDesk, position_id: str) -> bool:
     """Whether an order of this position may still take effect."""
-    return bool(desk.store.unfinished_intents(position_id))
+    return bool(desk.store.unfinished_intents(CARRY, position_id))
 
 
 @step("settle", tags=("ledger",), retries=3)
-async def settle(desk: Desk, position: Position, fence: Fence) -> Position:
+async def settle(desk: CarryDesk, position: Position, fence: Fence) -> Position:
     """Both legs are flat by the books, and both venues say so too: note what they hold now, and end the position.
 
     A position that never held anything ends FAILED; one that did ends CLOSED. Margin stays on its venue (deviation 21).
@@ -133,26 +132,26 @@ async def settle(desk: Desk, position: Position, fence: Fence) -> Position:
         "wallet_lamports": wallet.sol_lamports,
         "at_ms": desk.clock.now_ms(),
     }
-    desk.store.set_facts(position.position_id, {"after": after}, fence=fence)
-    held = desk.store.legs(position.position_id)
+    desk.store.carry.set_facts(position.position_id, {"after": after}, fence=fence)
+    held = desk.store.carry.legs(position.position_id)
     to = PositionStatus.CLOSED if held else PositionStatus.FAILED
     end_watch(desk, position.position_id, fence)
-    return desk.store.move_position(
+    return desk.store.carry.move_position(
         position.position_id, position.status, to, note=position.close_reason or "", fence=fence
     )
 
 
-async def _insist_on_flat_venues(desk: Desk, position: Position) -> None:
+async def _insist_on_flat_venues(desk: CarryDesk, position: Position) -> None:
     """A person is told at once where a venue still holds what our books call closed; the position ends all the same,
     because its books are complete and what is left belongs to nobody's order.
     """
     pdas = {
         (int(leg.protocol or 0), leg.ref)
-        for leg in desk.store.legs(position.position_id)
+        for leg in desk.store.carry.legs(position.position_id)
         if leg.side is LegSide.LONG
     }
     held = [view.ref for view in await desk.long.legs(known_pdas=pdas) if (view.protocol, view.ref) in pdas]
-    held += [view.ref for view in await desk.short.legs() if view.ref == COIN]
+    held += [view.ref for view in await desk.short.legs() if view.ref == position.underlying]
     if held:
         text = f"{position.position_id} is closed in our books, yet the venues still hold {', '.join(held)}"
         desk.store.alert("unowned leg", Severity.CRITICAL, text, subject=position.position_id)

@@ -18,22 +18,11 @@ from typing import Any
 
 from evenkeel.clock import Clock
 from evenkeel.errors import Bug, EvenkeelError, OperatorError
-from evenkeel.legs import LegView
+from evenkeel.legs import CARRY, IntentKind, LegSide, LegView
 from evenkeel.settings.settings import Settings
-from evenkeel.types import (
-    Confirmed,
-    Frozen,
-    IntentKind,
-    IntentSpec,
-    LegSide,
-    Outcome,
-    Receipt,
-    Signed,
-    Unknown,
-    VenueName,
-)
+from evenkeel.types import Confirmed, Frozen, IntentSpec, Outcome, Receipt, Signed, Unknown, VenueName
 from tasks.carry.connect import Venues, open_venues
-from tasks.carry.mark import COIN
+from tasks.carry.mark import UNDERLYING
 from tasks.carry.prices import prices_without_ledger
 from venues.asgard.orders import CloseLong
 from venues.hyperliquid.orders import PerpOrder
@@ -170,21 +159,21 @@ class _Run:
             tries.setdefault(side, 0)
         self._run_id = f"flatten-{clock.now_ms()}"
         self.notes: list[str] = []
-        self.foreign: dict[VenueName, list[str]] = {}
+        self.foreign: dict[str, list[str]] = {}
         """What our accounts hold that is not of a kind that we trade: told, and never touched."""
         self.stopped: NoJournal | None = None
 
     async def until_flat(self, venue: VenueName, once: Callable[[], Awaitable[list[str]]]) -> list[str]:
         """Look and close again and again; what is left when nothing is, or when the time is up. Raises nothing."""
-        if (why := self._venues.nameless.get(venue)) is not None:
-            return [f"{venue.value} cannot be asked what it holds: {why}"]
+        if (why := self._venues.unidentified.get(venue)) is not None:
+            return [f"{venue} cannot be asked what it holds: {why}"]
         while True:
             try:
                 left = await once()
             except NoJournal as fault:
                 self.stopped, left = fault, [str(fault)]
             except Exception as fault:
-                left = [f"{venue.value}: {_told(fault)}"]
+                left = [f"{venue}: {_told(fault)}"]
             if not left or self.stopped is not None or self._clock.now_ms() >= self._deadline_ms:
                 return left
             await self._clock.sleep(AGAIN_S)
@@ -195,7 +184,7 @@ class _Run:
         if not held:
             return []
         order = PerpOrder(
-            coin=COIN,
+            coin=UNDERLYING,
             is_buy=True,
             size=held[0].qty,
             reduce_only=True,
@@ -205,7 +194,7 @@ class _Run:
         return [f"short of {leg.qty} SOL{why}" for leg in await self._shorts()]
 
     async def _shorts(self) -> list[LegView]:
-        held = [leg for leg in await self._venues.short.legs() if leg.ref == COIN]
+        held = [leg for leg in await self._venues.short.legs() if leg.ref == UNDERLYING]
         self.foreign[VenueName.HYPERLIQUID] = [
             f"Hyperliquid holds {leg.qty} SOL long, which is no leg of ours: not touched, close it by hand"
             for leg in held
@@ -269,16 +258,17 @@ class _Run:
         name = VenueName.ASGARD if side is LegSide.LONG else VenueName.HYPERLIQUID
         spec = IntentSpec(
             intent_id=f"{self._run_id}-{side}-{self._step}",
-            position_id=self._run_id,
+            business=CARRY,
+            subject=self._run_id,
+            part=side,
             venue=name,
-            leg=side,
             kind=IntentKind.CLOSE,
             step=self._step,
             order=order,
         )
         await self._clock.refresh()
         signed = await venue.sign(spec, await venue.build(spec))
-        said = {"intent_id": spec.intent_id, "venue": name.value, "at_ms": self._clock.now_ms()}
+        said = {"intent_id": spec.intent_id, "venue": name, "at_ms": self._clock.now_ms()}
         self._journal.append(what="signed", order=order, key=signed.key, **said)
         outcome = await venue.send(spec, signed)
         if not isinstance(outcome, Confirmed):  # of several positions one may be closed at once
@@ -287,7 +277,7 @@ class _Run:
             outcome = await venue.find(spec, signed)
         text = "done" if isinstance(outcome, Confirmed) else outcome.reason
         self._journal.append(what=type(outcome).__name__.lower(), text=text, **said)
-        self._say(f"{name.value} {spec.intent_id}: {text}")
+        self._say(f"{name} {spec.intent_id}: {text}")
 
     async def fate(self, row: dict[str, Any]) -> str:
         """What became of something that an earlier run signed, for the person who reads it."""
@@ -302,9 +292,10 @@ class _Run:
         venue: LegVenue = self._venues.long if is_long else self._venues.short
         spec = IntentSpec(
             intent_id=row["intent_id"],
-            position_id=row["intent_id"],
-            venue=VenueName(row["venue"]),
-            leg=LegSide.LONG if is_long else LegSide.SHORT,
+            business=CARRY,
+            subject=row["intent_id"],
+            part=LegSide.LONG if is_long else LegSide.SHORT,
+            venue=row["venue"],
             kind=IntentKind.CLOSE,
             step=0,
             order=row["order"],

@@ -5,8 +5,8 @@ from __future__ import annotations
 from decimal import Decimal
 
 from evenkeel.errors import Retryable
-from evenkeel.legs import LegView
-from evenkeel.types import Frozen, LegSide
+from evenkeel.legs import LegSide, LegView
+from evenkeel.types import Frozen
 from state.carry.models import Position
 from state.models import Fence
 from state.watch_models import Severity
@@ -14,10 +14,9 @@ from strategy.carry.decisions import ResizePlan
 from strategy.carry.entry import MIN_ORDER_USD
 from strategy.carry.sizing import short_qty_for
 from tasks.carry.books.external_short import absorb_both, held_long, held_short
+from tasks.carry.desk import CarryDesk
 from tasks.carry.legs import finish_started, resize_long, resize_short
-from tasks.carry.mark import COIN
-from tasks.desk import Desk
-from tasks.intents import Done, Ending, NotDone, StillUnknown
+from tasks.intents import Done, Ending, NotDone, Unsettled
 from tasks.step import step
 
 
@@ -32,7 +31,7 @@ class Levelled(Frozen):
 
 @step("resize both legs", tags=("wire",))
 async def resize_both(
-    desk: Desk, position: Position, plan: ResizePlan, why: str, fence: Fence, *, may_grow: bool = True
+    desk: CarryDesk, position: Position, plan: ResizePlan, why: str, fence: Fence, *, may_grow: bool = True
 ) -> Levelled:
     """The leg in danger first; the other follows; at the end the short is trued up to the tokens really left, but never
     made larger without `may_grow`.
@@ -42,7 +41,7 @@ async def resize_both(
     # The plan knows nothing of an order that may still take effect, or has only just done so.
     for side in LegSide:
         for ending in await finish_started(desk, position.position_id, side, fence, patience_s=2.0):
-            if isinstance(ending, StillUnknown):
+            if isinstance(ending, Unsettled):
                 return Levelled(complete=False, reason=ending.reason)
             if isinstance(ending, Done):
                 reason = "an earlier order has only now been found done: the next look plans anew"
@@ -60,18 +59,18 @@ async def resize_both(
 
 
 @step("level the short with the long", tags=("wire",))
-async def level_short(desk: Desk, position: Position, why: str, fence: Fence) -> Levelled:
+async def level_short(desk: CarryDesk, position: Position, why: str, fence: Fence) -> Levelled:
     """Move the short alone to the size that the long really needs."""
     return await _true_up(desk, position, why, fence)
 
 
 async def _true_up(
-    desk: Desk, position: Position, why: str, fence: Fence, *, may_grow: bool = True
+    desk: CarryDesk, position: Position, why: str, fence: Fence, *, may_grow: bool = True
 ) -> Levelled:
     for ending in await finish_started(desk, position.position_id, LegSide.SHORT, fence):
-        if isinstance(ending, StillUnknown):
+        if isinstance(ending, Unsettled):
             return Levelled(complete=False, reason=ending.reason)
-    leg = desk.store.leg(position.position_id, LegSide.LONG)
+    leg = desk.store.carry.leg(position.position_id, LegSide.LONG)
     if leg is None:
         return Levelled(complete=False, reason="the books hold no long leg")
     long, short = await held_long(desk, leg), await held_short(desk)
@@ -79,7 +78,7 @@ async def _true_up(
     if long is None or short is None or rate is None:
         raise Retryable(f"a leg of {position.position_id} or its redemption rate cannot be read now")
     change = short_qty_for(long.qty, rate) - ours_of(desk, position, short)
-    price = (await desk.short.market.context(COIN)).mark_px
+    price = (await desk.short.market.context(position.underlying)).mark_px
     if change > 0 and not may_grow:
         why = f"{why}; the short is not made larger while everything is paused"
     elif abs(change) * price >= MIN_ORDER_USD:
@@ -96,23 +95,23 @@ async def _true_up(
     )
 
 
-def ours_of(desk: Desk, position: Position, short: LegView) -> Decimal:
+def ours_of(desk: CarryDesk, position: Position, short: LegView) -> Decimal:
     """What of the short shown is ours: somebody else's on the same account is not touched, and hedges nothing of ours."""
-    leg = desk.store.leg(position.position_id, LegSide.SHORT)
+    leg = desk.store.carry.leg(position.position_id, LegSide.SHORT)
     return short.qty if leg is None or not leg.is_open else min(short.qty, leg.qty)
 
 
 def _stopped(ending: Ending) -> Levelled | None:
     if isinstance(ending, Done):
         return None
-    assert isinstance(ending, (NotDone, StillUnknown))
+    assert isinstance(ending, NotDone | Unsettled)
     return Levelled(complete=False, reason=ending.reason)
 
 
 @step("note the rebalance", tags=("ledger",))
-async def note_rebalance(desk: Desk, position: Position, done: Levelled, fence: Fence) -> None:
+async def note_rebalance(desk: CarryDesk, position: Position, done: Levelled, fence: Fence) -> None:
     """Keep what was done with the position; the alert told a person once and is closed again."""
-    known = list(desk.store.position(position.position_id).facts.get("rebalances", []))
+    known = list(desk.store.carry.position(position.position_id).facts.get("rebalances", []))
     known.append(
         {
             "at_ms": desk.clock.now_ms(),
@@ -121,5 +120,5 @@ async def note_rebalance(desk: Desk, position: Position, done: Levelled, fence: 
             "short_qty": str(done.short_qty),
         }
     )
-    desk.store.set_facts(position.position_id, {"rebalances": known}, fence=fence)
+    desk.store.carry.set_facts(position.position_id, {"rebalances": known}, fence=fence)
     desk.store.ack_alert("rebalance", subject=position.position_id)

@@ -12,9 +12,9 @@ from state.models import Fence
 from strategy.carry.breakers.lst_peg import lst_peg_breaker
 from strategy.carry.scoring import Candidate, Opportunity, rank
 from strategy.carry.sizing import OpenExposure, PositionSize, check_leverage, size_position
-from tasks.carry.mark import LIVE
+from tasks.carry.desk import CarryDesk
+from tasks.carry.mark import LIVE, underlying_of
 from tasks.carry.market import MarketView, Offer
-from tasks.desk import Desk
 from tasks.step import step
 from venues.asgard import orders as asgard
 from venues.asgard.mints import LONG_ASSETS
@@ -74,7 +74,7 @@ class Declined(Frozen):
     reasons: tuple[str, ...]
 
 
-def check_wish(desk: Desk, wish: Wish) -> None:
+def check_wish(desk: CarryDesk, wish: Wish) -> None:
     """Refuse what could never be entered, before any venue is asked. Raises OperatorError in one line."""
     limits = desk.settings.limits
     if wish.asset is not None and wish.asset not in LONG_ASSETS:
@@ -106,11 +106,11 @@ def check_wish(desk: Desk, wish: Wish) -> None:
         )
 
 
-def _leverage(desk: Desk, wish: Wish) -> Decimal:
+def _leverage(desk: CarryDesk, wish: Wish) -> Decimal:
     return Decimal(desk.settings.strategy.leverage) if wish.leverage is None else wish.leverage
 
 
-def rank_offers(desk: Desk, market: MarketView, wish: Wish) -> list[Opportunity]:
+def rank_offers(desk: CarryDesk, market: MarketView, wish: Wish) -> list[Opportunity]:
     """Every offer scored, best first; each says why it passes or fails."""
     leverage = int(_leverage(desk, wish))
     candidates = [
@@ -136,7 +136,7 @@ def rank_offers(desk: Desk, market: MarketView, wish: Wish) -> list[Opportunity]
 
 
 @step("choose what to enter", tags=("decide",))
-async def choose(desk: Desk, market: MarketView, wish: Wish) -> EntryPlan | Declined:
+async def choose(desk: CarryDesk, market: MarketView, wish: Wish) -> EntryPlan | Declined:
     """The best offer that passes, sized from the free balances; or every reason why there is none."""
     ranked = rank_offers(desk, market, wish)
     passing = [one for one in ranked if one.passed]
@@ -158,7 +158,7 @@ async def choose(desk: Desk, market: MarketView, wish: Wish) -> EntryPlan | Decl
     chosen = passing[0]
     offer = market.offer(chosen.candidate.asset, chosen.candidate.protocol)
     assert offer is not None
-    live = desk.store.positions(LIVE)
+    live = desk.store.carry.positions(LIVE)
     await desk.short.account_mode()  # with shared margin the balances below would be read as nothing
     wallet, account = await desk.long.wallet_balances(), await desk.short.account()
     sized = size_position(
@@ -181,7 +181,7 @@ async def choose(desk: Desk, market: MarketView, wish: Wish) -> EntryPlan | Decl
     return _plan(desk, market, offer, sized.size, chosen)
 
 
-def _off_peg(desk: Desk, market: MarketView, asset: str) -> str | None:
+def _off_peg(desk: CarryDesk, market: MarketView, asset: str) -> str | None:
     """Why this token of staked SOL is not to be bought now: what would be alarmed or closed is not entered."""
     peg = lst_peg_breaker(
         asset,
@@ -195,7 +195,7 @@ def _off_peg(desk: Desk, market: MarketView, asset: str) -> str | None:
 
 
 def _plan(
-    desk: Desk, market: MarketView, offer: Offer, size: PositionSize, chosen: Opportunity
+    desk: CarryDesk, market: MarketView, offer: Offer, size: PositionSize, chosen: Opportunity
 ) -> EntryPlan | Declined:
     missing = [
         what
@@ -228,7 +228,7 @@ def _plan(
 
 
 @step("write the plan down", tags=("ledger",))
-async def write_down(desk: Desk, plan: EntryPlan, fence: Fence | None = None) -> Position:
+async def write_down(desk: CarryDesk, plan: EntryPlan, fence: Fence | None = None) -> Position:
     """The position row in OPENING, with what both venues held before anything was sent."""
     wallet, account = await desk.long.wallet_balances(), await desk.short.account()
     position_id = f"{plan.asset.lower()}-{desk.clock.now_ms()}"
@@ -239,15 +239,16 @@ async def write_down(desk: Desk, plan: EntryPlan, fence: Fence | None = None) ->
             "wallet_lamports": wallet.sol_lamports,
             "at_ms": desk.clock.now_ms(),
         },
-        "accounts": desk.accounts,
         "long_order": plan.long_order().model_dump(mode="json"),
         "carry_usd_per_hour": plan.carry_usd_per_hour,
         "capital_usd": plan.size.deployment_usd,
         "leverage": plan.size.leverage,
     }
-    return desk.store.create_position(
+    return desk.store.carry.create_position(
         position_id,
         asset=plan.asset,
+        underlying=underlying_of(plan.asset),
+        **desk.accounts._asdict(),
         protocol=plan.protocol,
         leverage=Decimal(plan.size.leverage),
         size_usd=plan.size.position_usd,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from decimal import Decimal
 
 from evenkeel.errors import OperatorError, Retryable, VenueRefused
-from evenkeel.legs import PositionStatus
-from evenkeel.types import Frozen, IntentKind, IntentState, LegSide
+from evenkeel.legs import CARRY, IntentKind, LegSide, PositionStatus
+from evenkeel.types import Frozen, IntentState
 from state.carry.models import Leg, Position
 from state.models import Fence
 from state.watch_models import Severity
@@ -21,12 +21,11 @@ from strategy.carry.entry import (
     validate_fills,
 )
 from strategy.carry.sizing import exposure_sol, short_qty_for
-from tasks.carry.booking import read_mark
+from tasks.carry.desk import CarryDesk
 from tasks.carry.legs import finish_started, perp_order, plan, plan_step
-from tasks.carry.mark import COIN
+from tasks.carry.mark import UNDERLYING
 from tasks.carry.watching.alerts import RESIDUAL, UNRESOLVED, end_watch
-from tasks.desk import Desk
-from tasks.intents import NotDone, StillUnknown, carry_out
+from tasks.intents import NotDone, Unsettled, carry_out
 from tasks.step import patiently, step
 
 ORDER_PATIENCE_S = 20.0
@@ -50,19 +49,21 @@ class Hedge(Frozen):
 
 
 @step("set the leverage of the short", tags=("wire",))
-async def set_short_leverage(desk: Desk, position: Position) -> str | None:
+async def set_short_leverage(desk: CarryDesk, position: Position) -> str | None:
     """Done before the long is opened, so that a venue that refuses it leaves nothing naked; why it failed, or None."""
-    if desk.store.intents_of(position.position_id):
+    if desk.store.intents_of(CARRY, position.position_id):
         return None  # done before the long was planned
     try:
-        await desk.short.set_leverage(COIN, int(position.leverage))
+        await desk.short.set_leverage(position.underlying, int(position.leverage))
     except (Retryable, VenueRefused, OperatorError) as error:
         return f"leverage could not be set: {error}"
     return None
 
 
 @step("open the long leg", tags=("wire",))
-async def open_long(desk: Desk, position: Position, fence: Fence, *, resumed: bool = False) -> LongOpening:
+async def open_long(
+    desk: CarryDesk, position: Position, fence: Fence, *, resumed: bool = False
+) -> LongOpening:
     """Open the lending position, exactly once; a second attempt only after the first is proved dead (spec 5.1).
 
     `resumed`: by recovery, perhaps long after the plan was made and checked. Then what was sent is followed to its end,
@@ -80,26 +81,26 @@ async def open_long(desk: Desk, position: Position, fence: Fence, *, resumed: bo
         fence,
     )
     ending = await carry_out(desk, intent.intent_id, fence, attempts=2)
-    if isinstance(ending, StillUnknown):
+    if isinstance(ending, Unsettled):
         return LongOpening(held=False, unknown=True, reason=ending.reason)
     if isinstance(ending, NotDone):
         return LongOpening(held=False, reason=ending.reason)
     return LongOpening(held=True)
 
 
-async def _resume_long(desk: Desk, position: Position, fence: Fence) -> LongOpening:
+async def _resume_long(desk: CarryDesk, position: Position, fence: Fence) -> LongOpening:
     reason = "interrupted before anything was sent"
     for ending in await finish_started(desk, position.position_id, LegSide.LONG, fence, patience_s=90.0):
-        if isinstance(ending, StillUnknown):
+        if isinstance(ending, Unsettled):
             return LongOpening(held=False, unknown=True, reason=ending.reason)
         if isinstance(ending, NotDone):
             reason = ending.reason
-    leg = desk.store.leg(position.position_id, LegSide.LONG)
+    leg = desk.store.carry.leg(position.position_id, LegSide.LONG)
     return LongOpening(held=True) if leg is not None else LongOpening(held=False, reason=reason)
 
 
 @step("hedge with the short leg", tags=("wire",))
-async def hedge(desk: Desk, position: Position, fence: Fence) -> Hedge:
+async def hedge(desk: CarryDesk, position: Position, fence: Fence) -> Hedge:
     """Short what the long *really* got: up to 15 tries 2 s apart, topped up after partial fills, the stop watched
     before each of them. A missing price counts as the stop (deviation 7).
     """
@@ -107,13 +108,13 @@ async def hedge(desk: Desk, position: Position, fence: Fence) -> Hedge:
         for ending in await finish_started(
             desk, position.position_id, LegSide.SHORT, fence, patience_s=ORDER_PATIENCE_S
         ):
-            if isinstance(ending, StillUnknown):
+            if isinstance(ending, Unsettled):
                 return Hedge(complete=False, unknown=True, reason=ending.reason)
-        long_leg = desk.store.leg(position.position_id, LegSide.LONG)
+        long_leg = desk.store.carry.leg(position.position_id, LegSide.LONG)
         if long_leg is None or not long_leg.is_open:
             return Hedge(complete=False, reason="the long leg is not there any more")
         price, rate = await _price_and_rate(desk, position.asset)
-        short = desk.store.leg(position.position_id, LegSide.SHORT)
+        short = desk.store.carry.leg(position.position_id, LegSide.SHORT)
         decision = next_short_attempt(
             _attempts_made(desk, position),
             Decimal(desk.clock.now_ms() - long_leg.opened_ms) / 1000,
@@ -146,25 +147,25 @@ async def hedge(desk: Desk, position: Position, fence: Fence) -> Hedge:
         )
         intent = plan(desk, position.position_id, LegSide.SHORT, IntentKind.OPEN, order, fence)
         ending = await carry_out(desk, intent.intent_id, fence, patience_s=ORDER_PATIENCE_S)
-        if isinstance(ending, StillUnknown):
+        if isinstance(ending, Unsettled):
             return Hedge(complete=False, unknown=True, reason=ending.reason)
 
 
-def _attempts_made(desk: Desk, position: Position) -> int:
+def _attempts_made(desk: CarryDesk, position: Position) -> int:
     """Finished orders of the short that did not fill completely are attempts used up; fills are progress."""
     return sum(
         1
-        for intent in desk.store.intents_of(position.position_id)
-        if intent.leg is LegSide.SHORT
-        and intent.kind is IntentKind.OPEN
+        for intent in desk.store.intents_of(CARRY, position.position_id)
+        if intent.part == LegSide.SHORT
+        and intent.kind == IntentKind.OPEN
         and intent.state is IntentState.FAILED
     )
 
 
-async def _price_and_rate(desk: Desk, asset: str) -> tuple[Decimal | None, Decimal | None]:
+async def _price_and_rate(desk: CarryDesk, asset: str) -> tuple[Decimal | None, Decimal | None]:
     """SOL's mark and the asset's redemption rate, or None for what cannot be read now."""
     try:
-        price: Decimal | None = (await desk.short.market.context(COIN)).mark_px
+        price: Decimal | None = (await desk.short.market.context(UNDERLYING)).mark_px
     except (Retryable, VenueRefused):
         price = None
     try:
@@ -175,11 +176,13 @@ async def _price_and_rate(desk: Desk, asset: str) -> tuple[Decimal | None, Decim
 
 
 @step("validate fills and delta", tags=("decide",))
-async def validate(desk: Desk, position: Position) -> Validation:
+async def validate(desk: CarryDesk, position: Position) -> Validation:
     """Soft stop on the fill prices, then the delta in SOL terms (spec 5.1.3 and 5.1 step 5)."""
-    long_leg = desk.store.leg(position.position_id, LegSide.LONG)
-    short_leg = desk.store.leg(position.position_id, LegSide.SHORT)
-    rate = (await patiently(desk.clock, lambda: read_mark(desk, position.asset))).redemption_rate
+    long_leg = desk.store.carry.leg(position.position_id, LegSide.LONG)
+    short_leg = desk.store.carry.leg(position.position_id, LegSide.SHORT)
+    rate = (
+        await patiently(desk.clock, lambda: desk.books.read_mark(position.asset, position.underlying))
+    ).redemption_rate
     fills = validate_fills(
         _sol_price(long_leg, rate),
         _sol_price(short_leg, Decimal(1)),
@@ -203,9 +206,9 @@ def _sol_price(leg: Leg | None, rate: Decimal) -> Decimal | None:
 
 
 @step("remember the distances at entry", tags=("ledger",))
-async def remember_entry_distances(desk: Desk, position: Position, fence: Fence) -> None:
+async def remember_entry_distances(desk: CarryDesk, position: Position, fence: Fence) -> None:
     """Liquidation distances of both legs as they start: what later danger is measured against."""
-    long_leg = desk.store.leg(position.position_id, LegSide.LONG)
+    long_leg = desk.store.carry.leg(position.position_id, LegSide.LONG)
     assert long_leg is not None
     known = [(int(long_leg.protocol or 0), long_leg.ref)]
     longs = await patiently(desk.clock, lambda: desk.long.legs(known_pdas=known))
@@ -214,31 +217,31 @@ async def remember_entry_distances(desk: Desk, position: Position, fence: Fence)
         side: next(
             (str(v.liquidation_distance) for v in views if v.ref == ref and v.liquidation_distance), None
         )
-        for side, views, ref in (("long", longs, long_leg.ref), ("short", shorts, COIN))
+        for side, views, ref in (("long", longs, long_leg.ref), ("short", shorts, position.underlying))
     }
-    desk.store.set_facts(position.position_id, {"entry_distance": distances}, fence=fence)
+    desk.store.carry.set_facts(position.position_id, {"entry_distance": distances}, fence=fence)
 
 
-def alarm_unresolved(desk: Desk, position_id: str, why: str) -> None:
+def alarm_unresolved(desk: CarryDesk, position_id: str, why: str) -> None:
     """Tell a person once; the alert ends with the entry."""
     text = f"{position_id} may hold a leg and is not open yet: {why}; `evenkeel recover` or `evenkeel monitor` goes on"
     desk.store.alert(UNRESOLVED, Severity.CRITICAL, text, subject=position_id)
 
 
 @step("mark the position open", tags=("ledger",))
-async def mark_open(desk: Desk, position: Position, why: str, fence: Fence) -> Position:
+async def mark_open(desk: CarryDesk, position: Position, why: str, fence: Fence) -> Position:
     """Both legs are held and validated: from here on the monitor watches."""
     desk.store.ack_alert(UNRESOLVED, subject=position.position_id)
-    return desk.store.move_position(
+    return desk.store.carry.move_position(
         position.position_id, PositionStatus.OPENING, PositionStatus.OPEN, note=why, fence=fence
     )
 
 
 @step("abandon the entry", tags=("ledger",))
-async def abandon(desk: Desk, position: Position, why: str, fence: Fence) -> Position:
+async def abandon(desk: CarryDesk, position: Position, why: str, fence: Fence) -> Position:
     """Nothing was ever held: the entry ends as if it had not been tried."""
     end_watch(desk, position.position_id, fence)
-    return desk.store.move_position(
+    return desk.store.carry.move_position(
         position.position_id,
         PositionStatus.OPENING,
         PositionStatus.FAILED,

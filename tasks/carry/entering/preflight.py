@@ -7,7 +7,8 @@ from collections.abc import Awaitable
 from typing import TypeVar
 
 from evenkeel.errors import OperatorError, Retryable, VenueRefused
-from evenkeel.types import IntentKind, IntentSpec, LegSide, VenueName
+from evenkeel.legs import CARRY, IntentKind, LegSide
+from evenkeel.types import IntentSpec
 from strategy.carry.preflight import (
     Preflight,
     check_balances,
@@ -19,18 +20,18 @@ from strategy.carry.preflight import (
 )
 from strategy.carry.sizing import round_half_up
 from strategy.decisions import Check
+from tasks.carry.desk import CarryDesk
 from tasks.carry.entering.choose import EntryPlan
 from tasks.carry.legs import perp_order
-from tasks.carry.mark import COIN
+from tasks.carry.mark import UNDERLYING
 from tasks.carry.market import MarketView, read_market
 from tasks.carry.watching import guards
-from tasks.desk import Desk
 from tasks.step import step
 
 T = TypeVar("T")
 
 
-async def run_preflight(desk: Desk, plan: EntryPlan) -> Preflight:
+async def run_preflight(desk: CarryDesk, plan: EntryPlan) -> Preflight:
     """All six at once, against the markets as they are now and not as they were when the plan was made."""
     fresh = asyncio.create_task(_read(read_market(desk)))
     checks = await asyncio.gather(
@@ -45,12 +46,12 @@ async def run_preflight(desk: Desk, plan: EntryPlan) -> Preflight:
 
 
 @step("check balances", tags=("preflight",))
-async def balances(desk: Desk, plan: EntryPlan) -> Check:
+async def balances(desk: CarryDesk, plan: EntryPlan) -> Check:
     """1. Both wallets hold their leg, and Hyperliquid holds no SOL position that is not ours."""
     wallet, account, legs = await asyncio.gather(
         _read(desk.long.wallet_balances()), _read(desk.short.account()), _read(desk.short.legs())
     )
-    foreign = [leg for leg in legs or [] if leg.ref == COIN]
+    foreign = [leg for leg in legs or [] if leg.ref == UNDERLYING]
     if foreign:
         reason = f"Hyperliquid already holds {foreign[0].exposure_sol} SOL that is not ours: close or move it first"
         return Check(name="balances", ok=False, reason=reason)
@@ -64,7 +65,7 @@ async def balances(desk: Desk, plan: EntryPlan) -> Check:
 
 
 @step("check price consensus", tags=("preflight",))
-async def price_consensus(desk: Desk, fresh: asyncio.Task[MarketView | None]) -> Check:
+async def price_consensus(desk: CarryDesk, fresh: asyncio.Task[MarketView | None]) -> Check:
     """2. Asgard's oracle and Hyperliquid's mark agree on SOL."""
     market = await fresh
     return check_price_consensus(
@@ -75,7 +76,7 @@ async def price_consensus(desk: Desk, fresh: asyncio.Task[MarketView | None]) ->
 
 
 @step("check funding", tags=("preflight",))
-async def funding(desk: Desk, fresh: asyncio.Task[MarketView | None]) -> Check:
+async def funding(desk: CarryDesk, fresh: asyncio.Task[MarketView | None]) -> Check:
     """3. The short is paid now and by the prediction."""
     market = await fresh
     if market is None:
@@ -84,7 +85,9 @@ async def funding(desk: Desk, fresh: asyncio.Task[MarketView | None]) -> Check:
 
 
 @step("check protocol capacity", tags=("preflight",))
-async def protocol_capacity(desk: Desk, plan: EntryPlan, fresh: asyncio.Task[MarketView | None]) -> Check:
+async def protocol_capacity(
+    desk: CarryDesk, plan: EntryPlan, fresh: asyncio.Task[MarketView | None]
+) -> Check:
     """4. The chosen protocol still lends what we need."""
     market = await fresh
     offer = market.offer(plan.asset, plan.protocol) if market else None
@@ -99,7 +102,7 @@ async def protocol_capacity(desk: Desk, plan: EntryPlan, fresh: asyncio.Task[Mar
 
 
 @step("check the fee market", tags=("preflight",))
-async def fee_market(desk: Desk, plan: EntryPlan) -> Check:
+async def fee_market(desk: CarryDesk, plan: EntryPlan) -> Check:
     """5. What a Solana transaction must pay now stays under the cap; a spike trips the breaker, which remembers it."""
     state = guards.fee_state(desk, await guards.read_fee(desk))
     guards.settle(desk, [state])
@@ -107,28 +110,29 @@ async def fee_market(desk: Desk, plan: EntryPlan) -> Check:
 
 
 @step("simulate both legs", tags=("preflight",))
-async def simulation(desk: Desk, plan: EntryPlan) -> Check:
+async def simulation(desk: CarryDesk, plan: EntryPlan) -> Check:
     """6. Both legs can be built: Asgard simulates the opening, Hyperliquid's book takes the short."""
     long_error, short_error = await asyncio.gather(_long_error(desk, plan), _short_error(desk, plan))
     return check_simulation(long_error, short_error, long_ran=True, short_ran=True)
 
 
-async def _long_error(desk: Desk, plan: EntryPlan) -> str | None:
+async def _long_error(desk: CarryDesk, plan: EntryPlan) -> str | None:
     try:
         return await desk.long.can_build(plan.long_order())
     except (Retryable, VenueRefused, OperatorError) as error:
         return str(error)
 
 
-async def _short_error(desk: Desk, plan: EntryPlan) -> str | None:
+async def _short_error(desk: CarryDesk, plan: EntryPlan) -> str | None:
     """A dry run of the order's own build: position, book, limit price, lot and minimum. Nothing is signed."""
     qty = round_half_up(plan.estimated_short_qty)
     order = perp_order(qty, is_buy=False, reduce_only=False, slippage_bps=plan.slippage_bps)
     spec = IntentSpec(
         intent_id="preflight",
-        position_id="preflight",
-        venue=VenueName.HYPERLIQUID,
-        leg=LegSide.SHORT,
+        business=CARRY,
+        subject="preflight",
+        part=LegSide.SHORT,
+        venue=desk.short.name,
         kind=IntentKind.OPEN,
         step=0,
         order=order,

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from evenkeel.types import LegSide
+from evenkeel.legs import CARRY
 from state.models import Fence
 from state.store import Store
 from state.watch_models import Severity
 from strategy.carry.rebalance import DRIFT_RULE, MARGIN_RULE
-from tasks.desk import Desk
+from tasks.carry.desk import CarryDesk
 
 WATCHED_RULES = frozenset(
     {
@@ -41,17 +41,16 @@ def alarm_unwatched(store: Store, position_id: str, why: str) -> None:
     store.alert(NOT_WATCHED, Severity.CRITICAL, text, subject=position_id)
 
 
-def end_watch(desk: Desk, position_id: str, fence: Fence | None = None) -> None:
+def end_watch(desk: CarryDesk, position_id: str, fence: Fence | None = None) -> None:
     """The position ends: no breach of it runs any more, and what was told of its state is over. News stays open.
 
     The breach that it ends for has fired: an exit acts first and notes later.
     """
-    store, why = desk.store, desk.store.position(position_id).close_reason or ""
-    for breach in store.running_breaches(position_id):
-        side = LegSide(breach.leg) if breach.leg else None
-        if why.startswith(f"{breach.kind}:{breach.leg}:" if breach.leg else f"{breach.kind}:"):
-            store.breach_fire(position_id, breach.kind, leg=side, fence=fence)
-        store.breach_clear(position_id, breach.kind, leg=side, fence=fence)
+    store, why = desk.store, desk.store.carry.position(position_id).close_reason or ""
+    for breach in store.running_breaches(CARRY, position_id):
+        if why.startswith(f"{breach.kind}:{breach.part}:" if breach.part else f"{breach.kind}:"):
+            store.breach_fire(CARRY, position_id, breach.kind, breach.part, fence)
+        store.breach_clear(CARRY, position_id, breach.kind, breach.part, fence)
     for row in store.alerts(open_only=True):
         if row.subject == position_id and (row.kind in OF_THE_LIVING or row.kind.endswith(RESISTS)):
             store.ack_alert(row.kind, subject=position_id)

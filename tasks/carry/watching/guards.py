@@ -9,8 +9,7 @@ from decimal import Decimal
 from typing import TypeVar
 
 from evenkeel.errors import OperatorError, Retryable, VenueRefused
-from evenkeel.legs import PositionStatus
-from evenkeel.types import VenueName
+from evenkeel.legs import CARRY, PositionStatus
 from state.watch_models import TRIPPED_BY, Pause, Severity
 from strategy.breakers.api_errors import NAME as API_ERRORS
 from strategy.breakers.api_errors import api_errors_breaker
@@ -29,13 +28,13 @@ from strategy.carry.breakers.price_deviation import NAME as PRICE_DEVIATION
 from strategy.carry.breakers.price_deviation import price_deviation_breaker
 from strategy.carry.funding import hourly_rate_from_premium
 from strategy.carry.sizing import OpenExposure
-from tasks.carry.mark import COIN
+from tasks.carry.desk import CarryDesk
+from tasks.carry.mark import UNDERLYING
 from tasks.carry.market import MarketView, redemption_rates
 from tasks.carry.watching.look import Seen
-from tasks.desk import Desk
 from tasks.step import step
 from venues.asgard.mints import LONG_ASSETS, TOKENS
-from venues.hyperliquid.market import PerpContext
+from venues.perp import PerpContext
 from venues.solana.fees import quote
 
 T = TypeVar("T")
@@ -65,7 +64,7 @@ class Looked:
 
 
 @step("ask pauses and breakers", tags=("guard",))
-async def refuse_entry(desk: Desk) -> tuple[str, ...]:
+async def refuse_entry(desk: CarryDesk) -> tuple[str, ...]:
     """Why nothing may be entered now, from the ledger and from how the venues answered lately; empty: nothing is known
     against it. A fee spike that the ledger remembers is looked at again, because only a calm market ends it.
     """
@@ -75,23 +74,21 @@ async def refuse_entry(desk: Desk) -> tuple[str, ...]:
     return halted(desk)
 
 
-def halted(desk: Desk) -> tuple[str, ...]:
+def halted(desk: CarryDesk) -> tuple[str, ...]:
     """Every pause that forbids an entry, with its reason: of entries, of everything, or of a venue that both legs need."""
     return tuple(
-        _told(desk, one)
-        for one in desk.store.active_pauses()
-        if one.scope in (ENTRIES, ALL, *(venue.value for venue in VenueName))
+        _told(desk, one) for one in desk.store.active_pauses() if one.scope in (ENTRIES, ALL, *desk.venues)
     )
 
 
-def refuse_growth(desk: Desk) -> str | None:
+def refuse_growth(desk: CarryDesk) -> str | None:
     """Why no leg may be made larger now: a pause of everything. Making legs smaller is never refused."""
     found = [one for one in desk.store.active_pauses() if one.scope == ALL]
     return _told(desk, found[0]) if found else None
 
 
 @step("judge the circuit breakers", tags=("guard",))
-async def refuse_market(desk: Desk, market: MarketView) -> tuple[str, ...]:
+async def refuse_market(desk: CarryDesk, market: MarketView) -> tuple[str, ...]:
     """Judge every breaker on the market just read; what trips is remembered. An asset off its peg refuses only itself."""
     states = judge(desk, await _look(desk, market, with_fee=False))
     settle(desk, states)
@@ -102,12 +99,12 @@ async def refuse_market(desk: Desk, market: MarketView) -> tuple[str, ...]:
     )
 
 
-async def breaker_states(desk: Desk) -> list[BreakerState]:
+async def breaker_states(desk: CarryDesk) -> list[BreakerState]:
     """Every breaker as it stands now, read afresh; nothing is stored. For `evenkeel status`."""
     return judge(desk, await _look(desk, None, with_fee=True))
 
 
-def note_look(desk: Desk, seen: Seen) -> None:
+def note_look(desk: CarryDesk, seen: Seen) -> None:
     """What a look of the monitor means for entries; called after it has acted."""
     short_px = seen.context.mark_px if seen.context else None
     memories = _memories(desk)
@@ -121,16 +118,16 @@ def note_look(desk: Desk, seen: Seen) -> None:
     settle(desk, states)
 
 
-def judge(desk: Desk, looked: Looked) -> list[BreakerState]:
+def judge(desk: CarryDesk, looked: Looked) -> list[BreakerState]:
     """All breakers on one set of readings, in a fixed order."""
     limits, now, memories = desk.settings.limits, desk.clock.now_ms(), _memories(desk)
     context = looked.context
     predicted = hourly_rate_from_premium(context.premium) if context and context.premium is not None else None
-    positions = desk.store.positions(_LIVE)
+    positions = desk.store.carry.positions(_LIVE)
     running = {
-        f"{row.kind}:{row.leg}" if row.leg else row.kind: row.since_ms
+        f"{row.kind}:{row.part}" if row.part else row.kind: row.since_ms
         for position in positions
-        for row in desk.store.running_breaches(position.position_id)
+        for row in desk.store.running_breaches(CARRY, position.position_id)
     }
     live = [OpenExposure(asset=one.asset, position_usd=one.size_usd or Decimal(0)) for one in positions]
     stamps = {
@@ -167,7 +164,7 @@ def judge(desk: Desk, looked: Looked) -> list[BreakerState]:
     ]
 
 
-def call_states(desk: Desk) -> list[BreakerState]:
+def call_states(desk: CarryDesk) -> list[BreakerState]:
     """The two breakers that count failed calls: those of this process, and what the ledger remembers of others."""
     limits, now, memories = desk.settings.limits, desk.clock.now_ms(), _memories(desk)
     return [
@@ -181,20 +178,20 @@ def call_states(desk: Desk) -> list[BreakerState]:
     ]
 
 
-def fee_state(desk: Desk, fee_lamports: int | None) -> BreakerState:
+def fee_state(desk: CarryDesk, fee_lamports: int | None) -> BreakerState:
     """The fee market as its breaker judges it."""
     return fee_market_breaker(
         fee_lamports, _memories(desk).get(FEE_MARKET), desk.clock.now_ms(), desk.settings.limits
     )
 
 
-async def read_fee(desk: Desk) -> int | None:
+async def read_fee(desk: CarryDesk) -> int | None:
     """Lamports that an opening would have to bid now; one more than the cap where the cap decided. None: unreadable."""
     bid = await _read(quote(desk.long.rpc, [desk.long.wallet], OPENING_UNITS))
     return None if bid is None else bid.fee_lamports + int(bid.capped)
 
 
-def settle(desk: Desk, states: list[BreakerState]) -> None:
+def settle(desk: CarryDesk, states: list[BreakerState]) -> None:
     """Remember what has tripped, for every process and for `evenkeel status`; forget what is over."""
     store, memories = desk.store, _memories(desk)
     told = {row.subject for row in store.alerts(open_only=True) if row.kind == TRIPPED}
@@ -210,7 +207,7 @@ def settle(desk: Desk, states: list[BreakerState]) -> None:
                 store.ack_alert(TRIPPED, subject=one.name)
 
 
-def _memories(desk: Desk) -> dict[str, Memory]:
+def _memories(desk: CarryDesk) -> dict[str, Memory]:
     """Trips that still stand, by the breaker's name."""
     return {
         one.breaker: Memory(since_ms=one.since_ms, until_ms=one.until_ms)
@@ -219,7 +216,7 @@ def _memories(desk: Desk) -> dict[str, Memory]:
     }
 
 
-def _told(desk: Desk, one: Pause) -> str:
+def _told(desk: CarryDesk, one: Pause) -> str:
     """A pause in words; what tripped a breaker is in its alert."""
     reason = one.reason
     if (name := one.breaker) is not None:
@@ -235,7 +232,7 @@ def _told(desk: Desk, one: Pause) -> str:
     return f"{what} paused: {reason}{until}"
 
 
-async def _look(desk: Desk, market: MarketView | None, *, with_fee: bool) -> Looked:
+async def _look(desk: CarryDesk, market: MarketView | None, *, with_fee: bool) -> Looked:
     mode, account, fee = await asyncio.gather(
         _mode(desk), _read(desk.short.account()), read_fee(desk) if with_fee else _given(None)
     )
@@ -245,7 +242,7 @@ async def _look(desk: Desk, market: MarketView | None, *, with_fee: bool) -> Loo
         rates: dict[str, Decimal] | None = market.redemption_rates
     else:
         context, prices, rates = await asyncio.gather(
-            _read(desk.short.market.context(COIN)),
+            _read(desk.short.market.context(UNDERLYING)),
             _read(desk.long.token_prices()),
             _read(redemption_rates(desk)),
         )
@@ -260,7 +257,7 @@ async def _look(desk: Desk, market: MarketView | None, *, with_fee: bool) -> Loo
     )
 
 
-async def _mode(desk: Desk) -> tuple[bool, str | None]:
+async def _mode(desk: CarryDesk) -> tuple[bool, str | None]:
     """Whether the account's mode could be asked for, and what is wrong with it."""
     try:
         await desk.short.account_mode()

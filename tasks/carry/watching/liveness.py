@@ -6,7 +6,7 @@ import asyncio
 from functools import partial
 
 from evenkeel.errors import Retryable, VenueRefused
-from tasks.desk import Desk
+from tasks.carry.desk import CarryDesk
 from venues.solana.failover import FailoverRpc
 from venues.solana.rpc import SolanaRpc
 
@@ -21,7 +21,7 @@ class Pulse:
         self._grew: dict[SolanaRpc, tuple[int, int]] = {}
         """By node its last height, and when that was first seen."""
 
-    async def beats(self, desk: Desk) -> bool:
+    async def beats(self, desk: CarryDesk) -> bool:
         """False when no node answers, or no node's height has grown for `outage_window_s`.
 
         Both nodes are asked, so that the one that is gone is noticed while the other carries on, and its return too.
@@ -30,7 +30,7 @@ class Pulse:
         nodes = rpc.nodes if isinstance(rpc, FailoverRpc) else (rpc,)
         return any(await asyncio.gather(*(self._grows(desk, rpc, node) for node in nodes)))
 
-    async def _grows(self, desk: Desk, rpc: SolanaRpc, node: SolanaRpc) -> bool:
+    async def _grows(self, desk: CarryDesk, rpc: SolanaRpc, node: SolanaRpc) -> bool:
         asking = partial(node.get_block_height, "processed")
         try:
             async with asyncio.timeout(PATIENCE_S):

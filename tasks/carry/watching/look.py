@@ -9,8 +9,8 @@ from decimal import Decimal
 from typing import Any, TypeVar
 
 from evenkeel.errors import OperatorError, Retryable, VenueRefused
-from evenkeel.legs import LegView
-from evenkeel.types import Frozen, LegSide, VenueName
+from evenkeel.legs import CARRY, LegSide, LegView
+from evenkeel.types import Frozen, VenueName
 from state.carry.models import Leg, Position, PositionSnapshot
 from state.watch import PAUSE_ALL
 from state.watch_models import Severity
@@ -19,13 +19,12 @@ from strategy.carry.funding import apr_from_apy, hourly_rate_from_premium
 from strategy.carry.monitor import LegReading, Readings, Tick, judge
 from strategy.carry.rebalance import DRIFT_RULE, MARGIN_RULE, Book, drift_cost_usd_per_hour, plan_rebalance
 from strategy.decisions import Alert, Combined, combine
-from tasks.carry.mark import COIN
+from tasks.carry.desk import CarryDesk
 from tasks.carry.market import staking_apr
 from tasks.carry.watching.alerts import NOT_WATCHED, WATCHED_RULES, end_watch
 from tasks.carry.watching.liveness import Pulse
-from tasks.desk import Desk
 from venues.asgard.mints import TOKENS, USDC
-from venues.hyperliquid.market import PerpContext
+from venues.perp import PerpContext
 
 T = TypeVar("T")
 MONITORED = frozenset({NOT_WATCHED})
@@ -71,7 +70,7 @@ class Judged:
 class Watcher:
     """Looks at one position, tick after tick; counts failed calls in a row per venue."""
 
-    def __init__(self, desk: Desk, position_id: str, *, is_monitor: bool = False) -> None:
+    def __init__(self, desk: CarryDesk, position_id: str, *, is_monitor: bool = False) -> None:
         self._desk = desk
         self._is_monitor = is_monitor
         """Whether more looks will follow: one look is no watch."""
@@ -89,7 +88,7 @@ class Watcher:
 
     async def decide(self) -> Judged:
         """Read and judge. `remember` of the answer writes it down, which an emergency does only once it has acted."""
-        position = self._desk.store.position(self.position_id)
+        position = self._desk.store.carry.position(self.position_id)
         seen, chain_lives = await asyncio.gather(look_at(self._desk, position), self._pulse.beats(self._desk))
         if seen.misses_a_leg:  # so does an old answer: what counts is a second look
             await self._desk.clock.sleep(float(self._desk.settings.strategy.breach_poll_interval_s))
@@ -109,7 +108,7 @@ class Watcher:
         self._last_ms = seen.at_ms
 
         def remember() -> None:
-            ended = self._desk.store.position(position.position_id).closed_ms is not None
+            ended = self._desk.store.carry.position(position.position_id).closed_ms is not None
             self._remember(position, seen, tick, book, ended)
             self._alert(position, speaking, judged)
             if ended:  # an exit acts first and notes then
@@ -124,17 +123,17 @@ class Watcher:
         """
         window_s = self._desk.settings.limits.outage_window_s
         calls = self._desk.health.in_a_row(window_s)
-        for venue in VenueName:
-            failed = venue in seen.failed or (venue is VenueName.ASGARD and not chain_lives)
+        for venue in (VenueName(self._desk.long.name), VenueName(self._desk.short.name)):
+            failed = venue in seen.failed or (venue == VenueName.ASGARD and not chain_lives)
             looks = self._failures.get(venue, 0) + 1 if failed else 0
-            self._failures[venue] = max(looks, calls[venue.value]) if failed else 0
+            self._failures[venue] = max(looks, calls[venue]) if failed else 0
 
     def _readings(self, position: Position, seen: Seen) -> Readings:
         entry = position.facts.get("entry_distance", {})
         context, long = seen.context, seen.long
         breaches = {
-            f"{row.kind}:{row.leg}" if row.leg else row.kind: row.since_ms
-            for row in self._desk.store.running_breaches(position.position_id)
+            f"{row.kind}:{row.part}" if row.part else row.kind: row.since_ms
+            for row in self._desk.store.running_breaches(CARRY, position.position_id)
         }
         return Readings(
             now_ms=seen.at_ms,
@@ -161,7 +160,7 @@ class Watcher:
         if seen.long is None or seen.short is None or seen.context is None or seen.redemption_rate is None:
             return None
         price = seen.context.oracle_px
-        leg = self._desk.store.leg(position.position_id, LegSide.SHORT)
+        leg = self._desk.store.carry.leg(position.position_id, LegSide.SHORT)
         # Somebody else's short on the same account hedges nothing of ours, and is not ours to buy back.
         short_qty = min(seen.short.qty, leg.qty) if leg is not None and leg.is_open else seen.short.qty
         drift = seen.long.exposure_sol - short_qty
@@ -195,21 +194,20 @@ class Watcher:
     def _remember(self, position: Position, seen: Seen, tick: Tick, book: Book | None, ended: bool) -> None:
         store = self._desk.store
         for found in tick.transitions:
-            kind, _, leg = found.key.partition(":")
-            side = LegSide(leg) if leg else None
+            kind, _, part = found.key.partition(":")
             if ended and any(
-                (row.kind, row.leg) == (kind, leg) and (row.cleared_ms or 0) >= seen.at_ms
-                for row in store.breaches(position.position_id)
+                (row.kind, row.part) == (kind, part) and (row.cleared_ms or 0) >= seen.at_ms
+                for row in store.breaches(CARRY, position.position_id)
             ):
                 continue  # it ended with the position, while we acted
             if found.phase is BreachPhase.STARTED:
-                store.breach_start(position.position_id, kind, leg=side)
+                store.breach_start(CARRY, position.position_id, kind, part)
             elif found.phase is BreachPhase.FIRED:
-                store.breach_start(position.position_id, kind, leg=side)
-                store.breach_fire(position.position_id, kind, leg=side)
+                store.breach_start(CARRY, position.position_id, kind, part)
+                store.breach_fire(CARRY, position.position_id, kind, part)
             else:
-                store.breach_clear(position.position_id, kind, leg=side)
-        store.record_snapshot(_snapshot(position, seen, book))
+                store.breach_clear(CARRY, position.position_id, kind, part)
+        store.carry.record_snapshot(_snapshot(position, seen, book))
         store.beat("monitor", {"position_id": position.position_id})
 
     def _alert(self, position: Position, speaking: list[Alert], judged: frozenset[str]) -> None:
@@ -245,12 +243,12 @@ def _predicted(context: PerpContext | None) -> Decimal | None:
     return hourly_rate_from_premium(context.premium)
 
 
-async def look_at(desk: Desk, position: Position) -> Seen:
+async def look_at(desk: CarryDesk, position: Position) -> Seen:
     """Both venues side by side; each that fails is named and leaves its figures empty."""
-    long_leg = desk.store.leg(position.position_id, LegSide.LONG)
+    long_leg = desk.store.carry.leg(position.position_id, LegSide.LONG)
     failed: set[VenueName] = set()
     context, shorts, (longs, prices), rates, redemption = await asyncio.gather(
-        _try(desk.short.market.context(COIN), VenueName.HYPERLIQUID, failed),
+        _try(desk.short.market.context(position.underlying), VenueName.HYPERLIQUID, failed),
         _try(desk.short.legs(), VenueName.HYPERLIQUID, failed),
         _long_side(desk, long_leg, failed),
         _try(_rates(desk, position), VenueName.ASGARD, failed),
@@ -264,7 +262,7 @@ async def look_at(desk: Desk, position: Position) -> Seen:
         context=context,
         long=next((view for view in longs or [] if view.ref == ref), None),
         long_read=longs is not None,
-        short=next((view for view in shorts or [] if view.ref == COIN), None),
+        short=next((view for view in shorts or [] if view.ref == position.underlying), None),
         short_read=shorts is not None,
         sol_price_usd=(prices or {}).get("SOL"),
         token_price_usd=(prices or {}).get(position.asset),
@@ -277,7 +275,7 @@ async def look_at(desk: Desk, position: Position) -> Seen:
 
 
 async def _long_side(
-    desk: Desk, leg: Leg | None, failed: set[VenueName]
+    desk: CarryDesk, leg: Leg | None, failed: set[VenueName]
 ) -> tuple[list[LegView] | None, dict[str, Decimal] | None]:
     """Our lending position and Asgard's prices in two requests, so that a look every 2 s fits the venue's limit."""
     prices = await _try(desk.long.token_prices(), VenueName.ASGARD, failed)
@@ -290,7 +288,7 @@ async def _long_side(
     return views, prices
 
 
-async def _rates(desk: Desk, position: Position) -> tuple[Decimal, Decimal]:
+async def _rates(desk: CarryDesk, position: Position) -> tuple[Decimal, Decimal]:
     """Lending and borrowing APR of the position's market; quotes move slowly, so a minute-old one will do."""
     for strategy in await desk.long.markets(max_age_ms=RATES_TTL_MS):
         if (strategy.token_a_mint, strategy.token_b_mint) == (TOKENS[position.asset].mint, USDC.mint):

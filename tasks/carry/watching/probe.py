@@ -6,19 +6,22 @@ import asyncio
 from decimal import Decimal
 
 from evenkeel.errors import Retryable, VenueRefused
-from evenkeel.types import LegSide
+from evenkeel.legs import LegSide
 from strategy.carry.reconcile import ROUNDING
 from tasks.carry.books.external_long import holding_of
 from tasks.carry.books.external_short import held_short
+from tasks.carry.desk import CarryDesk
 from tasks.carry.watching.look import Seen
-from tasks.desk import Desk
 
 LONGEST_PROBED_S = 60.0
 
 
-def differs(desk: Desk, position_id: str, seen: Seen) -> bool:
+def differs(desk: CarryDesk, position_id: str, seen: Seen) -> bool:
     """A venue shows less of a leg than the books have: it did something by itself."""
-    long, short = desk.store.leg(position_id, LegSide.LONG), desk.store.leg(position_id, LegSide.SHORT)
+    long, short = (
+        desk.store.carry.leg(position_id, LegSide.LONG),
+        desk.store.carry.leg(position_id, LegSide.SHORT),
+    )
     shown_short = seen.short.qty if seen.short else Decimal(0)
     shown_long = seen.long.qty if seen.long else Decimal(0)
     if seen.short_read and short is not None and short.is_open and shown_short < short.qty:
@@ -26,7 +29,7 @@ def differs(desk: Desk, position_id: str, seen: Seen) -> bool:
     return seen.long_read and long is not None and long.is_open and shown_long < long.qty * ROUNDING
 
 
-async def doze(desk: Desk, position_id: str, seconds: float, probe_s: float) -> None:
+async def doze(desk: CarryDesk, position_id: str, seconds: float, probe_s: float) -> None:
     """Wait for the next look, but not while a leg is being taken: every `probe_s` its size is read on both venues.
 
     Liquidation and auto-deleveraging come in the moments in which half a minute matters. Who looks less often than once a
@@ -41,9 +44,12 @@ async def doze(desk: Desk, position_id: str, seconds: float, probe_s: float) -> 
     await desk.clock.sleep(max(0.0, (until_ms - desk.clock.now_ms()) / 1000))
 
 
-async def _as_booked(desk: Desk, position_id: str) -> bool:
+async def _as_booked(desk: CarryDesk, position_id: str) -> bool:
     """Both legs are there, as large as in the books; what cannot be read is for the next look, at once."""
-    long, short = desk.store.leg(position_id, LegSide.LONG), desk.store.leg(position_id, LegSide.SHORT)
+    long, short = (
+        desk.store.carry.leg(position_id, LegSide.LONG),
+        desk.store.carry.leg(position_id, LegSide.SHORT),
+    )
     if long is None or short is None or not long.is_open or not short.is_open:
         return False
     try:

@@ -6,6 +6,7 @@ import json
 from decimal import Decimal
 from pathlib import Path
 
+from evenkeel.legs import CARRY
 from flows.carry.exit import ExitRequest, exit_position
 from flows.carry.monitor import MonitorRequest, watch_position
 from state.watch_models import Severity
@@ -33,13 +34,13 @@ async def test_what_the_watch_said_of_a_position_ends_with_it(tmp_path: Path) ->
         assert await watched(rig, position_id, 60) == "OPEN"
         assert {"lst_peg", "carry"} <= still_open(rig, position_id)
         rig.fault("asgard", "reject", "POST /position/.*", times=-1)  # the long cannot be made smaller
-        entry = Decimal(rig.desk.store.position(position_id).facts["entry_distance"]["long"])
+        entry = Decimal(rig.desk.store.carry.position(position_id).facts["entry_distance"]["long"])
         rig.market(lst_peg={}, sol_price=200.0 * float((1 - entry) / (1 - entry / 5)))
         assert await watched(rig, position_id, 120) == "CLOSED"
-        assert str(rig.desk.store.position(position_id).close_reason).startswith("liquidation:long")
-        [danger] = rig.desk.store.breaches(position_id)
+        assert str(rig.desk.store.carry.position(position_id).close_reason).startswith("liquidation:long")
+        [danger] = rig.desk.store.breaches(CARRY, position_id)
         assert danger.fired_ms is not None, "that it was, is kept"
-        assert not rig.desk.store.running_breaches()
+        assert not rig.desk.store.running_breaches(CARRY)
         assert not still_open(rig, position_id)
 
 
@@ -49,7 +50,7 @@ async def test_a_closing_by_hand_ends_alerts_and_breaches_too_and_keeps_the_news
         rig.market(premium=-0.0006)
         await watched(rig, position_id, 60)
         store = rig.desk.store
-        store.breach_start(position_id, "price_deviation")
+        store.breach_start(CARRY, position_id, "price_deviation")
         store.alert("leg reduced", Severity.CRITICAL, "partly liquidated", subject=position_id)
         store.alert("carry", Severity.WARNING, "of another", subject="another")
         assert {"carry", "leg reduced"} <= still_open(rig, position_id)
@@ -57,7 +58,7 @@ async def test_a_closing_by_hand_ends_alerts_and_breaches_too_and_keeps_the_news
         assert result.status == "CLOSED"
         assert still_open(rig, position_id) == {"leg reduced"}
         assert still_open(rig, "another") == {"carry"}
-        assert not store.running_breaches(position_id)
+        assert not store.running_breaches(CARRY, position_id)
 
 
 async def test_a_person_acknowledges_what_is_news(tmp_path: Path) -> None:

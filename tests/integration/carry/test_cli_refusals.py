@@ -13,6 +13,7 @@ import pytest
 from eth_account import Account
 from solders.keypair import Keypair
 
+from evenkeel.legs import CARRY
 from tests.chaos.rig import Command, Drill, Ended, drill
 
 ENTER = ("enter", "--asset", "SOL", "--protocol", "1")
@@ -57,7 +58,7 @@ class Line:
         """How many positions and intents the ledger holds."""
         store = self.rig.store()
         try:
-            return len(store.positions()), len(store.unfinished_intents())
+            return len(store.carry.positions()), len(store.unfinished_intents(CARRY))
         finally:
             store.close()
 

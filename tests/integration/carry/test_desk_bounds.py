@@ -10,7 +10,7 @@ from evenkeel.settings.settings import load_settings
 from evenkeel.types import Unknown
 from flows.carry.enter import EnterRequest, enter_position
 from flows.carry.exit import ExitRequest, exit_position
-from tasks.desk import open_desk
+from tasks.carry.desk import open_desk
 from tests.rig import Rig, story_rig
 from venues.solana.confirm import Dead
 

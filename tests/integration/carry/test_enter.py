@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from evenkeel.legs import PositionStatus
-from evenkeel.types import IntentKind, IntentState, LegSide
+from evenkeel.legs import CARRY, IntentKind, LegSide, PositionStatus
+from evenkeel.types import IntentState
 from tests.rig import OPEN_SUBMIT, ORDER, Rig, hooked, story_rig
 
 SOL_ON_KAMINO = {"asset": "SOL", "protocol": 1}
@@ -19,8 +19,8 @@ LEVERAGE = "exchange:updateLeverage"
 def assert_nothing_held(rig: Rig) -> None:
     """Whatever was tried is gone from both venues, and no row of ours claims a leg."""
     assert rig.flat
-    assert not [leg for leg in rig.desk.store.open_legs()]
-    assert not rig.desk.store.unfinished_intents()
+    assert not [leg for leg in rig.desk.store.carry.open_legs()]
+    assert not rig.desk.store.unfinished_intents(CARRY)
 
 
 @pytest.mark.parametrize(("asset", "protocol"), [("SOL", 1), ("jitoSOL", 0), ("INF", 2)])
@@ -35,7 +35,7 @@ async def test_opens_both_legs_with_equal_sol_exposure(tmp_path: Path, asset: st
         bought = Decimal(held["position_accounting"][0]["token_bought"])
         rate = Decimal(str(rig.world.redemption_rate(asset)))
         assert abs(bought * rate - rig.short_qty()) <= Decimal("0.005")
-        planned = rig.desk.store.position(position_id).target_short_qty
+        planned = rig.desk.store.carry.position(position_id).target_short_qty
         assert planned is not None and rig.short_qty() != planned.quantize(Decimal("0.01"))
         assert len(rig.sells()) == 1 and rig.opened_longs() == 1
         assert rig.account()["positions"][0]["leverage"] == 3
@@ -71,8 +71,8 @@ async def test_a_broken_call_that_moves_money_never_doubles(
         assert struck.hits == 1
         rig.assert_hedged()
         assert rig.opened_longs() == 1 and len(rig.sells()) == 1
-        assert len(rig.desk.store.fills_of(rig.desk.store.positions()[0].position_id)) >= 2
-        assert not rig.desk.store.unfinished_intents()
+        assert len(rig.desk.store.fills_of(CARRY, rig.desk.store.carry.positions()[0].position_id)) >= 2
+        assert not rig.desk.store.unfinished_intents(CARRY)
 
 
 async def test_servers_in_trouble_everywhere_once(tmp_path: Path) -> None:
@@ -98,7 +98,7 @@ async def test_a_refused_long_leaves_nothing(tmp_path: Path) -> None:
 
         assert result.status == "FAILED" and "no such luck" in result.reasons[0]
         assert_nothing_held(rig)
-        assert not rig.desk.store.legs(str(result.position_id))
+        assert not rig.desk.store.carry.legs(str(result.position_id))
         assert rig.opened_longs() == 0 and not rig.account()["orders"]
         rig.heal()
         await rig.entered(**SOL_ON_KAMINO)
@@ -239,7 +239,7 @@ async def test_a_hiccup_after_both_legs_costs_nothing(tmp_path: Path, times: int
         rig.heal()
         rig.assert_clean(await rig.recovered())
         rig.assert_hedged()
-        position = rig.desk.store.position(str(result.position_id))
+        position = rig.desk.store.carry.position(str(result.position_id))
         assert position.status is PositionStatus.OPEN
         assert position.facts["entry_distance"]["long"] and position.facts["entry_distance"]["short"]
         assert rig.opened_longs() == 1 and len(rig.sells()) == 1
@@ -310,7 +310,7 @@ async def test_a_refusal_sends_and_stores_nothing(tmp_path: Path, case: str) -> 
         assert result.reasons and all(result.reasons)
         assert word in "; ".join(result.reasons), result.reasons
         assert rig.fingerprint() == before
-        assert not rig.desk.store.positions() and not rig.desk.store.intent_counts()
+        assert not rig.desk.store.carry.positions() and not rig.desk.store.intent_counts()
 
 
 async def test_wild_funding_is_refused(tmp_path: Path) -> None:
@@ -323,7 +323,7 @@ async def test_wild_funding_is_refused(tmp_path: Path) -> None:
         before = rig.fingerprint()
         result = await rig.enter(**SOL_ON_KAMINO)
         assert result.status == "refused" and "volatility" in "; ".join(result.reasons), result
-        assert rig.fingerprint() == before and not rig.desk.store.positions()
+        assert rig.fingerprint() == before and not rig.desk.store.carry.positions()
 
 
 async def test_one_position_at_a_time(tmp_path: Path) -> None:
@@ -332,4 +332,4 @@ async def test_one_position_at_a_time(tmp_path: Path) -> None:
         before = rig.fingerprint()
         result = await rig.enter(**SOL_ON_KAMINO)
         assert result.status == "refused", result
-        assert rig.fingerprint() == before and len(rig.desk.store.positions()) == 1
+        assert rig.fingerprint() == before and len(rig.desk.store.carry.positions()) == 1

@@ -16,4 +16,4 @@ async def test_leverage_one_is_no_margin_position(tmp_path: Path) -> None:
         with pytest.raises(OperatorError, match="leverage 1 borrows nothing"):
             await rig.enter(asset="SOL", protocol=1, leverage="1")
         assert rig.fingerprint() == before
-        assert not rig.desk.store.positions()
+        assert not rig.desk.store.carry.positions()

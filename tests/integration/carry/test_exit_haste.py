@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from evenkeel.legs import CARRY, IntentKind, LegSide
 from evenkeel.settings.settings import Settings
-from evenkeel.types import IntentKind, LegSide
 from flows.carry.exit import ExitRequest, exit_position
 from tests.rig import ORDER, Rig, story_rig
 
@@ -20,7 +20,7 @@ def closes(rig: Rig, position_id: str, side: LegSide) -> list[dict[str, Any]]:
     """Orders of the closings of a leg, in the order of their steps."""
     found = [
         one
-        for one in rig.desk.store.intents_of(position_id)
+        for one in rig.desk.store.intents_of(CARRY, position_id)
         if (one.leg, one.kind) == (side, IntentKind.CLOSE)
     ]
     return [one.order for one in sorted(found, key=lambda one: one.step)]
@@ -53,7 +53,7 @@ async def test_the_long_is_closed_with_a_wider_bound_and_a_higher_tip_each_time(
         orders = closes(rig, position_id, LegSide.LONG)
         assert [one["slippage_bps"] for one in orders] == bounds
         assert [one["jito_tip_lamports"] for one in orders] == tips
-        [change] = [one for one in rig.desk.store.lending_changes(position_id) if one.tip_lamports]
+        [change] = [one for one in rig.desk.store.carry.lending_changes(position_id) if one.tip_lamports]
         assert change.tip_lamports == tips[-1], "the tip that was paid is in the books"
 
 

@@ -7,24 +7,24 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from state.UNKNOWN_engine import engine
 
 from evenkeel.errors import Bug, Retryable, VenueRefused
-from evenkeel.legs import PositionStatus
-from evenkeel.types import IntentKind, IntentSpec, LegSide, Outcome, Receipt, Signed
+from evenkeel.legs import CARRY, IntentKind, LegSide, PositionStatus
+from evenkeel.types import IntentSpec, Outcome, Receipt, Signed
 from flows.carry import monitor
 from flows.carry.exit import ExitRequest, exit_position
 from flows.carry.monitor import MonitorRequest, watch_position
 from flows.carry.rebalance import RebalanceRequest, rebalance_position
-from state import engine
 from state.models import AttemptOutcome
 from strategy.carry.decisions import ResizePlan
 from strategy.decisions import Urgency
 from tasks.carry.books.reconcile import Reconciled
 from tasks.carry.closing.close_out import close_out
 from tasks.carry.closing.rebalancing import resize_both
+from tasks.carry.desk import CarryDesk
 from tasks.carry.legs import resize_short
 from tasks.carry.watching.alerts import NOT_WATCHED, alarm_unwatched
-from tasks.desk import Desk
 from tasks.intents import Done
 from tests.integration.carry.test_entry_interrupted import SOL_ON_KAMINO, Locked, of_short
 from tests.rig import ORDER, die, hooked, killed, story_rig
@@ -93,7 +93,9 @@ async def test_a_seizure_that_cannot_be_read_up_does_not_hold_up_the_closing(tmp
         with hooked(rig.desk.long, "redemption_rate", skip=1, before=refused) as asked:
             result = await exit_position(rig.desk, ExitRequest(position_id=position_id, emergency=True))
         assert asked[0] > 1 and rig.flat, result
-        closes = [one for one in rig.desk.store.intents_of(position_id) if one.kind is IntentKind.CLOSE]
+        closes = [
+            one for one in rig.desk.store.intents_of(CARRY, position_id) if one.kind == IntentKind.CLOSE
+        ]
         assert len(closes) == 2
         told = {row.kind for row in rig.desk.store.alerts(open_only=False)}
         assert "long leg resists closing" not in told, "it went at the first try"
@@ -109,7 +111,7 @@ async def test_a_busy_ledger_does_not_end_the_watch(tmp_path: Path, monkeypatch:
         release = lock.count_waits()
         reconcile = monitor.reconcile_everything
 
-        async def reconciled_under_lock(desk: Desk) -> Reconciled:
+        async def reconciled_under_lock(desk: CarryDesk) -> Reconciled:
             if not lock.taken:
                 lock.take()
             return await reconcile(desk)
@@ -123,7 +125,7 @@ async def test_a_busy_ledger_does_not_end_the_watch(tmp_path: Path, monkeypatch:
         finally:
             release()
         assert watched.status == "OPEN" and watched.looks >= 3, watched
-        assert rig.desk.store.snapshots(position_id), "it wrote again once it could"
+        assert rig.desk.store.carry.snapshots(position_id), "it wrote again once it could"
 
 
 async def test_a_resize_that_cannot_be_told_of_does_not_blind_the_watch(tmp_path: Path) -> None:
@@ -144,7 +146,7 @@ async def test_a_resize_that_cannot_be_told_of_does_not_blind_the_watch(tmp_path
             )
         closed = [
             one
-            for one in rig.desk.store.intents_of(position_id)
+            for one in rig.desk.store.intents_of(CARRY, position_id)
             if (one.leg, one.kind.value) == (LegSide.LONG, "close")
         ]
         assert closed, watched
@@ -180,7 +182,7 @@ async def test_a_plan_is_dropped_where_an_earlier_order_has_only_now_been_found_
     """The order of a resize is done and its answer lost; who plans on the old figures must not send it again."""
     async with story_rig(tmp_path) as rig:
         position_id = await rig.entered(**SOL_ON_KAMINO)
-        position = rig.desk.store.position(position_id)
+        position = rig.desk.store.carry.position(position_id)
         before = rig.short_qty()
         async with rig.desk.sole_writer(position_id) as fence:
             with hooked(rig.desk.short, "send", when=of_short, after=die):
@@ -203,13 +205,15 @@ async def test_a_plan_is_dropped_where_an_earlier_order_has_only_now_been_found_
 async def test_a_second_attempt_that_succeeds_at_once_is_no_lost_answer(tmp_path: Path) -> None:
     async with story_rig(tmp_path) as rig:
         position_id = await rig.entered(**SOL_ON_KAMINO)
-        position = rig.desk.store.position(position_id)
+        position = rig.desk.store.carry.position(position_id)
         rig.fault("hyperliquid", "drop_request", ORDER, times=-1)
         async with rig.desk.sole_writer(position_id) as fence:
             with hooked(rig.desk.store, "attempt_dead", after=rig.heal):
                 ending = await resize_short(rig.desk, position, Decimal("-1"), fence)
         assert isinstance(ending, Done)
-        [intent] = [one for one in rig.desk.store.intents_of(position_id) if one.kind is IntentKind.RESIZE]
+        [intent] = [
+            one for one in rig.desk.store.intents_of(CARRY, position_id) if one.kind == IntentKind.RESIZE
+        ]
         first, second = rig.desk.store.attempts_of(intent.intent_id)
         assert (first.outcome, second.outcome) == (AttemptOutcome.REJECTED, AttemptOutcome.CONFIRMED)
         assert second.evidence == "", "nothing was lost of this one"

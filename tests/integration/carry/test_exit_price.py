@@ -13,12 +13,13 @@ import pytest
 
 from app.actions import _last_resort
 from evenkeel.errors import EvenkeelError, Retryable
+from evenkeel.legs import CARRY, IntentKind, LegSide
 from evenkeel.settings.settings import Database
-from evenkeel.types import IntentKind, IntentSpec, LegSide, VenueName
+from evenkeel.types import IntentSpec, VenueName
 from flows.carry.exit import ExitRequest, exit_position
+from tasks.carry.desk import CarryDesk
 from tasks.carry.prices import prices_without_ledger
 from tasks.carry.watching.look import Watcher
-from tasks.desk import Desk
 from tests.rig import Rig, story_rig
 from venues.asgard.orders import CloseLong, OpenLong
 from venues.solana.rules.common import Expectation, Operation, Rules, key
@@ -45,17 +46,18 @@ def thieving_builder(rig: Rig, share: str) -> Iterator[None]:
         del builder._sell
 
 
-def closing(desk: Desk, position_id: str, step: int = 90) -> IntentSpec:
-    leg = desk.store.leg(position_id, LegSide.LONG)
+def closing(desk: CarryDesk, position_id: str, step: int = 90) -> IntentSpec:
+    leg = desk.store.carry.leg(position_id, LegSide.LONG)
     assert leg is not None
     order = CloseLong(
         asset=leg.asset, protocol=int(leg.protocol or 0), position_pda=leg.ref, slippage_bps=100
     )
     return IntentSpec(
         intent_id=f"{position_id}-close-{step}",
-        position_id=position_id,
+        business=CARRY,
+        subject=position_id,
         venue=VenueName.ASGARD,
-        leg=LegSide.LONG,
+        part=LegSide.LONG,
         kind=IntentKind.CLOSE,
         step=step,
         order=order.model_dump(mode="json"),
@@ -117,14 +119,17 @@ async def test_every_look_of_the_watch_is_remembered(tmp_path: Path) -> None:
 async def test_an_opening_goes_by_no_old_price(tmp_path: Path) -> None:
     async with story_rig(tmp_path) as rig:
         await rig.entered(**SOL_ON_KAMINO)
-        [opened] = [one for one in rig.desk.store.intents_of(rig.desk.store.positions()[0].position_id)][:1]
+        [opened] = [
+            one for one in rig.desk.store.intents_of(CARRY, rig.desk.store.carry.positions()[0].position_id)
+        ][:1]
         assert isinstance(OpenLong.model_validate(opened.order), OpenLong)
         rig.control("hyperliquid", "halt", mode="502")
         spec = IntentSpec(
             intent_id="again",
-            position_id=opened.position_id,
+            business=CARRY,
+            subject=opened.position_id,
             venue=opened.venue,
-            leg=opened.leg,
+            part=opened.leg,
             kind=opened.kind,
             step=99,
             order=opened.order,

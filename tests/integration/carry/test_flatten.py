@@ -13,9 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from evenkeel.legs import PositionStatus
+from evenkeel.legs import CARRY, IntentKind, PositionStatus
 from evenkeel.settings.settings import load_settings
-from evenkeel.types import IntentKind
 from flows.carry.flatten import flatten_everything
 from tasks.carry.closing.last_resort import KeyFile, empty_accounts
 from tasks.carry.connect import open_venues
@@ -72,7 +71,9 @@ async def test_everything_is_closed_at_once_and_entries_stay_paused(tmp_path: Pa
 
         assert done.flat and done.positions == {position_id: "CLOSED"}, done
         assert rig.flat and rig.status(position_id) is PositionStatus.CLOSED
-        closes = [one for one in rig.desk.store.intents_of(position_id) if one.kind is IntentKind.CLOSE]
+        closes = [
+            one for one in rig.desk.store.intents_of(CARRY, position_id) if one.kind == IntentKind.CLOSE
+        ]
         began = [one.created_ms for one in closes]
         assert len(began) == 2 and max(began) - min(began) < 2_000, "neither leg waited for the other"
         refused = await rig.enter(**SOL_ON_KAMINO)

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from evenkeel.errors import Bug, VenueRefused
-from evenkeel.legs import PositionStatus
+from evenkeel.legs import CARRY, IntentKind, LegSide, PositionStatus
 from evenkeel.settings.settings import load_settings
-from evenkeel.types import Confirmed, IntentKind, IntentSpec, LegSide, VenueName
+from evenkeel.types import Confirmed, IntentSpec, VenueName
 from flows.carry.flatten import flatten, flatten_everything
 from tasks.carry.closing.last_resort import KeyFile, NoJournal, empty_accounts
 from tasks.carry.connect import open_venues
@@ -56,12 +56,12 @@ async def another_long(rig: Rig, position_id: str) -> str:
     """A lending position of our wallet that no book knows; its address."""
     (opened,) = [
         one
-        for one in rig.desk.store.intents_of(position_id)
+        for one in rig.desk.store.intents_of(CARRY, position_id)
         if (one.leg, one.kind) == (LegSide.LONG, IntentKind.OPEN)
     ]
     order = opened.order | {"collateral_usdc": "1000"}
     spec = IntentSpec(
-        intent_id="by-hand", position_id="by-hand", venue=VenueName.ASGARD, leg=LegSide.LONG,
+        intent_id="by-hand",  business=CARRY, subject="by-hand", venue=VenueName.ASGARD, part=LegSide.LONG,
         kind=IntentKind.OPEN, step=0, order=order,
     )  # fmt: skip
     known = {one["pda"] for one in rig.holdings()}

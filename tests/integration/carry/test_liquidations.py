@@ -7,8 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from evenkeel.types import LegSide, VenueName
-from state import Leg, Liquidation, Store
+from evenkeel.legs import LegSide
+from evenkeel.types import VenueName
+from state.carry.liquidation_models import Liquidation
+from state.carry.models import Leg
+from state.store import Store
 from tests.databases import KINDS, ManualClock, database
 
 
@@ -31,7 +34,7 @@ def seizure(ref: str, before: str, after: str, at_ms: int = 5) -> Liquidation:
 def test_a_liquidation_is_booked_once_with_the_leg_that_it_left(kind: str, tmp_path: Path) -> None:
     with database(kind, tmp_path) as url:
         store = Store.open(url, ManualClock())
-        store.create_position("P", asset="SOL", leverage=Decimal(3))
+        store.carry.create_position("P", asset="SOL", leverage=Decimal(3))
         leg = Leg(
             position_id="P",
             side=LegSide.LONG,
@@ -41,15 +44,15 @@ def test_a_liquidation_is_booked_once_with_the_leg_that_it_left(kind: str, tmp_p
             qty=Decimal(2),
             opened_ms=1,
         )
-        store.put_leg(leg)
+        store.carry.put_leg(leg)
         left = leg.shrunk(Decimal("0.7"), 9)
         rows = [seizure("a", "2", "1.5"), seizure("b", "1.5", "1.3", at_ms=6)]
-        assert store.record_liquidations(rows, left, "seized") == 2
-        assert store.record_liquidations(rows, left, "seized") == 0
-        first, second = store.liquidations("P")
+        assert store.carry.record_liquidations(rows, left, "seized") == 2
+        assert store.carry.record_liquidations(rows, left, "seized") == 0
+        first, second = store.carry.liquidations("P")
         assert (first.seized_tokens, first.repaid_usd) == (Decimal("0.5"), Decimal(20))
         assert second.tokens_after == Decimal("1.3")
-        found = store.leg("P", LegSide.LONG)
+        found = store.carry.leg("P", LegSide.LONG)
         assert found is not None and found.qty == Decimal("1.3")
         assert [one.note for one in store.transitions("leg")][-1] == "seized; qty 2 -> 1.3"
         store.close()

@@ -13,7 +13,7 @@ import pytest
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from app.prefect_server import free_port
-from evenkeel.legs import PositionStatus
+from evenkeel.legs import CARRY, PositionStatus
 from flows import handover as successors
 from flows.carry.monitor import MonitorRequest, MonitorResult, watch_position
 from flows.carry.report import ReportRequest, account_for
@@ -31,7 +31,7 @@ async def watched(rig: Rig, position_id: str, seconds: float) -> MonitorResult:
 
 
 def reason(rig: Rig, position_id: str) -> str:
-    return rig.desk.store.position(position_id).close_reason or ""
+    return rig.desk.store.carry.position(position_id).close_reason or ""
 
 
 async def test_a_calm_day_changes_nothing_and_books_every_hour(tmp_path: Path) -> None:
@@ -44,7 +44,7 @@ async def test_a_calm_day_changes_nothing_and_books_every_hour(tmp_path: Path) -
         assert result.looks >= 20
         await collect_everything(rig.desk)
         rows = rig.account()["fundings"]
-        booked = rig.desk.store.funding_payments(position_id=position_id)
+        booked = rig.desk.store.carry.funding_payments(position_id=position_id)
         assert len(rows) >= 12
         assert [(one.time_ms, one.usdc) for one in booked] == [
             (row["time"], Decimal(row["delta"]["usdc"])) for row in rows
@@ -60,14 +60,14 @@ async def test_danger_must_last_before_it_closes(tmp_path: Path) -> None:
     async with story_rig(tmp_path) as rig:
         position_id = await rig.entered(**SOL_ON_KAMINO)
         rig.fault("asgard", "reject", "POST /position/.*", times=-1)
-        entry = Decimal(rig.desk.store.position(position_id).facts["entry_distance"]["long"])
+        entry = Decimal(rig.desk.store.carry.position(position_id).facts["entry_distance"]["long"])
         near = 200.0 * float((1 - entry) / (1 - entry / 5))
         rig.market(sol_price=near)
         dip = await watched(rig, position_id, 10)
         assert dip.status == "OPEN" and dip.looks >= 2, dip
         rig.market(sol_price=200.0)
         assert (await watched(rig, position_id, 40)).status == "OPEN"
-        assert not rig.desk.store.running_breaches(position_id)
+        assert not rig.desk.store.running_breaches(CARRY, position_id)
         assert len(rig.filled_orders()) == 1
 
         rig.market(sol_price=near)
@@ -153,7 +153,7 @@ async def test_a_short_outage_is_sat_out(tmp_path: Path) -> None:
         rig.control("hyperliquid", "resume")
         light = await watched(rig, position_id, 60)
         assert light.status == "OPEN" and not light.actions, light
-        assert not rig.desk.store.running_breaches(position_id)
+        assert not rig.desk.store.running_breaches(CARRY, position_id)
         rig.assert_hedged()
 
 

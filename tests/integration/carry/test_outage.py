@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from evenkeel.legs import PositionStatus
-from evenkeel.types import IntentKind, IntentState, LegSide
+from evenkeel.legs import CARRY, IntentKind, LegSide, PositionStatus
+from evenkeel.types import IntentState
 from flows.carry.exit import ExitRequest, exit_position
 from flows.carry.monitor import MonitorRequest, MonitorResult, watch_position
 from flows.carry.recover import recover_position
@@ -23,7 +23,9 @@ async def watched(rig: Rig, position_id: str, seconds: float) -> MonitorResult:
 
 
 def fired_ms(rig: Rig, position_id: str) -> int:
-    [breach] = [row for row in rig.desk.store.breaches(position_id) if row.kind == "outage" and row.fired_ms]
+    [breach] = [
+        row for row in rig.desk.store.breaches(CARRY, position_id) if row.kind == "outage" and row.fired_ms
+    ]
     assert breach.fired_ms is not None
     return breach.since_ms + rig.desk.settings.limits.outage_exit_after_s * 1000
 
@@ -31,7 +33,7 @@ def fired_ms(rig: Rig, position_id: str) -> int:
 def long_closed_ms(rig: Rig, position_id: str) -> int:
     [done] = [
         one
-        for one in rig.desk.store.intents_of(position_id)
+        for one in rig.desk.store.intents_of(CARRY, position_id)
         if (one.leg, one.kind, one.state) == (LegSide.LONG, IntentKind.CLOSE, IntentState.CONFIRMED)
     ]
     return done.updated_ms
@@ -120,7 +122,9 @@ async def test_a_venue_that_only_refuses_orders_keeps_its_minute(tmp_path: Path)
         rig.fault("hyperliquid", "reject", ORDER, times=3)
         result = await exit_position(rig.desk, ExitRequest(position_id=position_id))
         assert result.status == "CLOSED" and rig.flat
-        closes = [one for one in rig.desk.store.intents_of(position_id) if one.kind is IntentKind.CLOSE]
+        closes = [
+            one for one in rig.desk.store.intents_of(CARRY, position_id) if one.kind == IntentKind.CLOSE
+        ]
         done = [
             one.leg
             for one in sorted(closes, key=lambda one: one.updated_ms)

@@ -30,5 +30,5 @@ async def test_another_asset_is_taken_instead(tmp_path: Path) -> None:
 
         position_id = await rig.entered()
 
-        assert rig.desk.store.position(position_id).asset != token
+        assert rig.desk.store.carry.position(position_id).asset != token
         rig.assert_hedged()

@@ -12,9 +12,11 @@ from hypothesis import strategies as st
 from sqlalchemy import text
 
 from evenkeel.errors import Bug, LostRace
-from evenkeel.legs import PositionStatus
-from evenkeel.types import IntentState, LegSide
-from state import Fence, LegStatus, Store
+from evenkeel.legs import CARRY, LegSide, PositionStatus
+from evenkeel.types import IntentState
+from state.carry.models import LegStatus
+from state.models import Fence
+from state.store import Store
 from tests.databases import ManualClock, database_fixtures, spec
 from tests.journal import advance, receipt, short_leg
 
@@ -37,19 +39,21 @@ def test_a_position_keeps_every_digit_and_its_life_is_logged(store: Store) -> No
         "expected_apr": Decimal("0.0831"),
     }
     facts = {"entry_equity_usd": Decimal("666.70"), "why": ["best"]}
-    store.create_position("p2", asset="jitoSOL", leverage=Decimal("3.0"), protocol=1, facts=facts, **figures)
-    row = store.position("p2")
+    store.carry.create_position(
+        "p2", asset="jitoSOL", leverage=Decimal("3.0"), protocol=1, facts=facts, **figures
+    )
+    row = store.carry.position("p2")
     for name, value in figures.items():
         assert getattr(row, name).as_tuple() == value.as_tuple()
     assert row.facts == {"entry_equity_usd": "666.70", "why": ["best"]}
     clock_of(store).ms += 5
-    opened = store.move_position("p2", P.OPENING, P.OPEN, "validated")
+    opened = store.carry.move_position("p2", P.OPENING, P.OPEN, "validated")
     assert opened.opened_ms == clock_of(store).ms
-    store.set_facts("p2", {"entry_fees_usd": Decimal("1.20"), "why": "again"})
-    closing = store.move_position("p2", P.OPEN, P.CLOSING, "funding negative", close_reason="carry")
+    store.carry.set_facts("p2", {"entry_fees_usd": Decimal("1.20"), "why": "again"})
+    closing = store.carry.move_position("p2", P.OPEN, P.CLOSING, "funding negative", close_reason="carry")
     assert (closing.close_reason, closing.opened_ms) == ("carry", opened.opened_ms)
     assert closing.facts == {"entry_equity_usd": "666.70", "why": "again", "entry_fees_usd": "1.20"}
-    closed = store.move_position("p2", P.CLOSING, P.CLOSED)
+    closed = store.carry.move_position("p2", P.CLOSING, P.CLOSED)
     assert closed.closed_ms == clock_of(store).ms
     log = [(t.from_state, t.to_state, t.note) for t in store.transitions("position", "p2")]
     assert log == [
@@ -61,59 +65,59 @@ def test_a_position_keeps_every_digit_and_its_life_is_logged(store: Store) -> No
 
 
 def test_positions_are_found_by_status_and_asset(store: Store) -> None:
-    store.create_position("p2", asset="jitoSOL", leverage=Decimal(2))
-    store.move_position("p2", P.OPENING, P.OPEN)
-    assert [p.position_id for p in store.positions()] == ["p1", "p2"]
-    assert [p.position_id for p in store.positions([P.OPEN, P.CLOSING])] == ["p2"]
-    assert [p.position_id for p in store.positions(asset="SOL")] == ["p1"]
-    assert store.positions([]) == []
-    assert store.find_position("p9") is None
+    store.carry.create_position("p2", asset="jitoSOL", leverage=Decimal(2))
+    store.carry.move_position("p2", P.OPENING, P.OPEN)
+    assert [p.position_id for p in store.carry.positions()] == ["p1", "p2"]
+    assert [p.position_id for p in store.carry.positions([P.OPEN, P.CLOSING])] == ["p2"]
+    assert [p.position_id for p in store.carry.positions(asset="SOL")] == ["p1"]
+    assert store.carry.positions([]) == []
+    assert store.carry.find_position("p9") is None
     with pytest.raises(Bug, match="not stored"):
-        store.position("p9")
+        store.carry.position("p9")
 
 
 def test_creating_again_returns_the_stored_position_and_other_terms_are_a_bug(store: Store) -> None:
-    first = store.position("p1")
+    first = store.carry.position("p1")
     clock_of(store).ms += 1000
-    assert store.create_position("p1", asset="SOL", leverage=Decimal("3.00")) == first
+    assert store.carry.create_position("p1", asset="SOL", leverage=Decimal("3.00")) == first
     with pytest.raises(Bug, match="another asset, protocol or leverage"):
-        store.create_position("p1", asset="SOL", leverage=Decimal(4))
+        store.carry.create_position("p1", asset="SOL", leverage=Decimal(4))
     assert len(store.transitions("position", "p1")) == 1
 
 
 def test_wrong_moves_change_nothing(store: Store) -> None:
     with pytest.raises(LostRace):
-        store.move_position("p1", P.OPEN, P.CLOSING)
+        store.carry.move_position("p1", P.OPEN, P.CLOSING)
     with pytest.raises(Bug, match="cannot move"):
-        store.move_position("p1", P.OPENING, P.CLOSED)
+        store.carry.move_position("p1", P.OPENING, P.CLOSED)
     with pytest.raises(Bug, match="no movable column"):
-        store.move_position("p1", P.OPENING, P.OPEN, facts={"x": 1})
+        store.carry.move_position("p1", P.OPENING, P.OPEN, facts={"x": 1})
     with pytest.raises(Bug, match="give a Decimal"):
-        store.move_position("p1", P.OPENING, P.OPEN, size_usd=1000.5)
-    assert store.position("p1").status is P.OPENING
+        store.carry.move_position("p1", P.OPENING, P.OPEN, size_usd=1000.5)
+    assert store.carry.position("p1").status is P.OPENING
     assert len(store.transitions()) == 1
 
 
 def test_legs_are_replaced_logged_and_closed(store: Store) -> None:
-    store.put_leg(short_leg())
-    store.put_leg(short_leg())
-    store.put_leg(short_leg().grown(Decimal("0.5"), Decimal(210)))
-    leg = store.leg("p1", LegSide.SHORT)
+    store.carry.put_leg(short_leg())
+    store.carry.put_leg(short_leg())
+    store.carry.put_leg(short_leg().grown(Decimal("0.5"), Decimal(210)))
+    leg = store.carry.leg("p1", LegSide.SHORT)
     assert leg is not None
     assert (leg.qty, leg.entry_price_usd) == (Decimal("2.0"), Decimal("202.5"))
-    assert store.leg("p1", LegSide.LONG) is None
-    assert store.close_leg("p1", LegSide.SHORT, "liquidated").status is LegStatus.CLOSED
-    assert store.close_leg("p1", LegSide.SHORT).qty == 0
-    assert store.open_legs() == []
+    assert store.carry.leg("p1", LegSide.LONG) is None
+    assert store.carry.close_leg("p1", LegSide.SHORT, "liquidated").status is LegStatus.CLOSED
+    assert store.carry.close_leg("p1", LegSide.SHORT).qty == 0
+    assert store.carry.open_legs() == []
     assert [(t.from_state, t.to_state, t.note) for t in store.transitions("leg", "p1/short")] == [
         ("", "OPEN", "qty 0 -> 1.5"),
         ("OPEN", "OPEN", "qty 1.5 -> 2.0"),
         ("OPEN", "CLOSED", "liquidated; qty 2.0 -> 0"),
     ]
     with pytest.raises(Bug, match="no long leg"):
-        store.close_leg("p1", LegSide.LONG)
+        store.carry.close_leg("p1", LegSide.LONG)
     with pytest.raises(Bug, match="not stored"):
-        store.put_leg(short_leg().model_copy(update={"position_id": "p9"}))
+        store.carry.put_leg(short_leg().model_copy(update={"position_id": "p9"}))
 
 
 @pytest.mark.parametrize(
@@ -143,7 +147,7 @@ def test_the_database_refuses_to_change_the_audit_log(store: Store, statement: s
 
 def test_a_reference_to_nothing_is_refused_by_the_database(store: Store) -> None:
     with pytest.raises(Bug, match="breaks a rule"):
-        store.breach_start("p9", "liquidation")
+        store.breach_start(CARRY, "p9", "liquidation")
 
 
 FENCED: dict[str, Callable[[Store, Fence], object]] = {
@@ -174,7 +178,7 @@ def test_no_write_passes_with_a_stale_fence(store: Store, stale: str) -> None:
     for n, state in enumerate(("IDLE", "BUILDING", "SIGNING", "SIGNED", "SUBMITTING", "SUBMITTED")):
         store.plan_intent(spec(state, step=n))
         advance(store, state, IntentState(state))
-    store.put_leg(short_leg())
+    store.carry.put_leg(short_leg())
     fence = store.acquire("p1", "first", 1000)
     assert fence is not None
     if stale == "taken":
@@ -186,7 +190,13 @@ def test_no_write_passes_with_a_stale_fence(store: Store, stale: str) -> None:
         fence = Fence("nobody", 1)
 
     def everything() -> object:
-        return store.transitions(), store.intents_of("p1"), store.legs("p1"), store.positions(), store.fills()
+        return (
+            store.transitions(),
+            store.intents_of(CARRY, "p1"),
+            store.carry.legs("p1"),
+            store.carry.positions(),
+            store.fills(),
+        )
 
     before = everything()
     for name, write in FENCED.items():
@@ -199,7 +209,7 @@ def test_a_held_fence_writes_even_after_its_time_while_nobody_took_it(store: Sto
     fence = store.acquire("p1", "w", 10)
     assert fence is not None
     clock_of(store).ms += 100
-    assert store.move_position("p1", P.OPENING, P.OPEN, fence=fence).fence == fence.token
+    assert store.carry.move_position("p1", P.OPENING, P.OPEN, fence=fence).fence == fence.token
     assert store.transitions("position", "p1")[-1].fence == fence.token
     store.renew(fence, 10)
     assert store.acquire("p1", "other", 10) is None

@@ -29,7 +29,7 @@ from prefect.settings import (
 )
 
 from evenkeel.errors import OperatorError
-from evenkeel.legs import PositionStatus
+from evenkeel.legs import CARRY, PositionStatus
 from flows import handover as successors
 from flows import serve
 from flows.carry.enter import EnterRequest, enter
@@ -174,7 +174,7 @@ async def test_an_entry_and_a_start_of_the_host_ask_for_a_watch(
         await watch_position(rig.desk, MonitorRequest(position_id=position_id, until_ms=until_ms))
         assert not [one for one in rig.desk.store.alerts(open_only=True) if one.kind == NOT_WATCHED]
 
-        rig.desk.store.create_position("sol-2", asset="SOL", leverage=Decimal(3))
+        rig.desk.store.carry.create_position("sol-2", asset="SOL", leverage=Decimal(3))
         for starts in (1, 2):
             await asyncio.to_thread(serve.resume_watches)
             assert len(server.monitors(position_id=position_id)) == 1 + starts
@@ -293,6 +293,6 @@ async def test_an_entry_goes_on_when_the_server_dies_between_the_legs(server: Se
         assert "Prefect failed while enter ran" in last
         rig.assert_hedged()
         assert (len(rig.sells()), rig.opened_longs()) == (1, 1)
-        (position,) = rig.desk.store.positions()
+        (position,) = rig.desk.store.carry.positions()
         assert position.status is PositionStatus.OPEN
-        assert rig.desk.store.unfinished_intents() == []
+        assert rig.desk.store.unfinished_intents(CARRY) == []

@@ -100,5 +100,5 @@ async def test_an_exit_never_asks_prefect(tmp_path: Path, how: str) -> None:
             took_s = time.monotonic() - began
         assert ran.returncode == 0 and ran.stderr == "", ran.stderr
         assert rig.flat and rig.status(position_id) is PositionStatus.CLOSED
-        assert rig.desk.store.position(position_id).close_reason == "seen in the books"
+        assert rig.desk.store.carry.position(position_id).close_reason == "seen in the books"
         assert took_s < 40, "most of it is the import of Prefect"

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from evenkeel.legs import PositionStatus
-from evenkeel.types import IntentKind, LegSide
+from evenkeel.legs import IntentKind, LegSide, PositionStatus
 from flows.carry.exit import ExitRequest, exit_position
 from flows.carry.rebalance import RebalanceRequest, RebalanceResult, rebalance_position
 from flows.carry.report import ReportRequest, account_for

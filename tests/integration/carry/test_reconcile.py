@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from evenkeel.types import IntentKind, LegSide
+from evenkeel.legs import CARRY, IntentKind, LegSide
 from flows.carry.exit import ExitRequest, exit_position
 from flows.carry.monitor import MonitorRequest, watch_position
 from flows.carry.reconcile import reconcile_and_act
@@ -32,7 +32,7 @@ async def test_a_healthy_position_agrees_and_the_checkpoint_moves(tmp_path: Path
         found = await reconcile_everything(rig.desk)
         assert found.agrees and found.findings == (), found
         assert found.rows >= 6, "five payments and a fill"
-        assert len(rig.desk.store.funding_payments(position_id=position_id)) == 5
+        assert len(rig.desk.store.carry.funding_payments(position_id=position_id)) == 5
         checkpoint = rig.desk.store.checkpoint("reconcile:hyperliquid")
         assert checkpoint is not None
         rig.later(3 * 3600)
@@ -63,7 +63,7 @@ async def test_a_foreign_position_is_named_and_never_touched(
         watched = await watch_position(rig.desk, MonitorRequest(position_id=position_id, until_ms=until_ms))
         assert watched.status == "OPEN" and not watched.actions, watched
         assert len(rig.filled_orders()) == orders, "nobody traded against it"
-        leg = rig.desk.store.leg(position_id, LegSide.SHORT)
+        leg = rig.desk.store.carry.leg(position_id, LegSide.SHORT)
         assert leg is not None and leg.qty == ours
 
         await exit_position(rig.desk, ExitRequest(position_id=position_id))
@@ -91,8 +91,8 @@ async def test_a_fill_that_collecting_finds_first_is_told_once_and_stays_news(
         await exit_position(rig.desk, ExitRequest(position_id=ended))
         [opening] = [
             attempt.key["cloid"]
-            for intent in rig.desk.store.intents_of(ended)
-            if intent.leg is LegSide.SHORT and intent.kind is IntentKind.OPEN
+            for intent in rig.desk.store.intents_of(CARRY, ended)
+            if intent.part == LegSide.SHORT and intent.kind == IntentKind.OPEN
             for attempt in rig.desk.store.attempts_of(intent.intent_id)
         ]
         rig.later(60)
@@ -121,7 +121,7 @@ async def test_a_payment_and_a_fill_lost_from_the_books_come_back(tmp_path: Path
             ledger.execute("DELETE FROM funding_payments WHERE id = (SELECT max(id) FROM funding_payments)")
         found = await reconcile_everything(rig.desk)
         assert found.agrees, found
-        assert len(rig.desk.store.funding_payments(position_id=position_id)) == 3
+        assert len(rig.desk.store.carry.funding_payments(position_id=position_id)) == 3
 
 
 @pytest.mark.parametrize(

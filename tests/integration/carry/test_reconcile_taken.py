@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from evenkeel.legs import PositionStatus
-from evenkeel.types import LegSide
+from evenkeel.legs import LegSide, PositionStatus
 from flows.carry.exit import ExitRequest, exit_position
 from flows.carry.monitor import MonitorRequest, MonitorResult, watch_position
 from flows.carry.report import ReportRequest, account_for
@@ -36,9 +35,9 @@ def pda(rig: Rig) -> str:
 async def assert_books_equal_venues(rig: Rig, position_id: str) -> dict[str, Decimal]:
     """Legs, fills, funding and money: nothing is left unexplained. The items of the account."""
     assert (await compare_legs(rig.desk)).unowned == ()
-    short = rig.desk.store.leg(position_id, LegSide.SHORT)
+    short = rig.desk.store.carry.leg(position_id, LegSide.SHORT)
     assert short is not None and short.qty == rig.short_qty()
-    long = rig.desk.store.leg(position_id, LegSide.LONG)
+    long = rig.desk.store.carry.leg(position_id, LegSide.LONG)
     assert long is not None and abs(long.qty - sum(Decimal(one["tokens"]) for one in rig.holdings())) < 1
     report, _ = await account_for(rig.desk, ReportRequest(position_id=position_id))
     assert not report.differences and not report.attribution.checks, (
@@ -82,7 +81,7 @@ async def test_a_long_liquidated_for_one_round_is_hedged_again(tmp_path: Path) -
         rig.assert_hedged()
         items = await assert_books_equal_venues(rig, position_id)
         assert items["liquidation"] < 0, "the lender's penalty"
-        assert len(rig.desk.store.liquidations(position_id)) == 1
+        assert len(rig.desk.store.carry.liquidations(position_id)) == 1
 
 
 async def test_a_long_taken_whole_in_a_crash_is_followed_by_the_short(tmp_path: Path) -> None:
@@ -190,7 +189,7 @@ async def test_a_shrink_that_nothing_explains_is_acted_on_once_and_stays_alarmed
         first = [one for one in (await reconcile_everything(rig.desk)).open if one.subject == "long"]
         assert Handling.ACT in {one.handling for one in first}, first
         [told] = [row for row in rig.desk.store.alerts() if row.kind == "leg reduced"]
-        leg = rig.desk.store.leg(position_id, LegSide.LONG)
+        leg = rig.desk.store.carry.leg(position_id, LegSide.LONG)
 
         for _ in range(3):
             rig.later(3600)
@@ -200,7 +199,7 @@ async def test_a_shrink_that_nothing_explains_is_acted_on_once_and_stays_alarmed
             handled = {one.handling for one in again.open if one.subject == "long"}
             assert handled == {Handling.ALARM}, again
             assert slept[0] == 0, "no second look at what is known"
-        assert rig.desk.store.leg(position_id, LegSide.LONG) == leg
+        assert rig.desk.store.carry.leg(position_id, LegSide.LONG) == leg
         [row] = [row for row in rig.desk.store.alerts() if row.kind == "leg reduced"]
         assert row.times == told.times, "a person was told once"
         assert "books differ" in {row.kind for row in rig.desk.store.alerts(open_only=True)}

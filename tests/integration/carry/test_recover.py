@@ -10,17 +10,17 @@ import pytest
 
 from app.demo.stage import write_settings
 from evenkeel.errors import LostRace
-from evenkeel.legs import PositionStatus
+from evenkeel.legs import IntentKind, LegSide, PositionStatus
 from evenkeel.settings.settings import load_settings
-from evenkeel.types import IntentKind, IntentState, LegSide
+from evenkeel.types import IntentState
 from flows import handover as successors
 from flows.carry.enter import EnterRequest, complete_entry, enter_position
 from flows.carry.exit import ExitRequest, exit_position
 from flows.carry.recover import recover, recover_everything
 from state.store import Store
+from tasks.carry.desk import open_desk
 from tasks.carry.entering import choose as choosing
 from tasks.carry.market import read_market
-from tasks.desk import open_desk
 from tests.rig import HOUR_MS, Rig, die, hooked, killed, story_rig, twins_in_thread
 from tests.worlds import flat_world
 from twins.serve import TwinOptions
@@ -49,7 +49,7 @@ def _dies_at(rig: Rig, leg: LegSide, kind: IntentKind, where: str, method: str, 
 
     def mine(first: Any, *rest: Any, **named: Any) -> bool:
         spec = rig.desk.store.intent(first) if isinstance(first, str) else first
-        return spec.leg is leg and spec.kind is kind and not _is_dry_run(spec)
+        return spec.part == leg and spec.kind == kind and not _is_dry_run(spec)
 
     owner: Any = rig.desk.store
     if where == "venue":
@@ -60,7 +60,7 @@ def _dies_at(rig: Rig, leg: LegSide, kind: IntentKind, where: str, method: str, 
 def assert_one_or_none(rig: Rig) -> None:
     """Either a hedged position that the books own, or nothing anywhere."""
     assert rig.opened_longs() <= 1 and len(rig.sells()) <= 1
-    [position] = rig.desk.store.positions()
+    [position] = rig.desk.store.carry.positions()
     if position.status is PositionStatus.OPEN:
         rig.assert_hedged()
     else:
@@ -80,7 +80,7 @@ async def test_dying_while_entering(tmp_path: Path, leg: str, step: tuple[str, s
         if leg == "short":
             assert held_before == 1
             rig.assert_hedged()
-            assert rig.desk.store.positions()[0].status is PositionStatus.OPEN
+            assert rig.desk.store.carry.positions()[0].status is PositionStatus.OPEN
         elif not held_before:
             assert rig.opened_longs() <= 1
         again = await rig.recovered()
@@ -113,7 +113,7 @@ async def test_a_plan_that_was_never_sent_is_dropped(tmp_path: Path) -> None:
         rig.later(5 * 3600)
         rig.assert_clean(await rig.recovered())
         assert rig.flat and rig.opened_longs() == 0
-        assert rig.desk.store.positions()[0].status is PositionStatus.FAILED
+        assert rig.desk.store.carry.positions()[0].status is PositionStatus.FAILED
 
 
 async def test_a_naked_long_found_hours_later_is_unwound(tmp_path: Path) -> None:
@@ -124,7 +124,7 @@ async def test_a_naked_long_found_hours_later_is_unwound(tmp_path: Path) -> None
         rig.later(3 * HOUR_MS / 1000)
         rig.assert_clean(await rig.recovered())
         assert rig.flat and not rig.account()["fills"]
-        assert rig.desk.store.positions()[0].status is PositionStatus.CLOSED
+        assert rig.desk.store.carry.positions()[0].status is PositionStatus.CLOSED
 
 
 async def test_dying_again_and_again(tmp_path: Path) -> None:
@@ -182,7 +182,7 @@ async def test_two_desks_enter_at_once(tmp_path: Path) -> None:
         assert sum(1 for one in answers if getattr(one, "status", "") == "OPEN") == 1, answers
         rig.assert_clean(await rig.recovered())
         rig.assert_hedged()
-        assert len(rig.desk.store.positions([PositionStatus.OPEN])) == 1
+        assert len(rig.desk.store.carry.positions([PositionStatus.OPEN])) == 1
 
 
 async def test_entering_is_refused_while_something_is_unfinished(tmp_path: Path) -> None:
@@ -245,7 +245,7 @@ async def test_an_entry_that_recovery_finishes_in_a_worker_is_watched(
         monkeypatch.setenv("EVENKEEL_CONFIG", str(rig.config))
         with _dies_at(rig, LegSide.LONG, IntentKind.OPEN, "store", "confirm", "after"):
             assert await killed(rig.enter(**SOL_ON_KAMINO))
-        (position,) = rig.desk.store.positions()
+        (position,) = rig.desk.store.carry.positions()
         with monkeypatch.context() as deployed:
             deployed.setattr(successors, "own_run", lambda: object())
             assert (await recover.fn()).positions == {position.position_id: "OPEN"}

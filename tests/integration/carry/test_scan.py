@@ -26,7 +26,7 @@ async def test_every_offer_has_a_verdict_and_a_reason(tmp_path: Path) -> None:
         assert found.rows[: len(passing)] == passing, "best first"
         yields = [float(row["total APR"].removesuffix(" %")) for row in passing]
         assert yields == sorted(yields, reverse=True)
-        assert rig.fingerprint() == before and not rig.desk.store.positions()
+        assert rig.fingerprint() == before and not rig.desk.store.carry.positions()
         assert rig.desk.store.prices(kind="oracle") and rig.desk.store.prices(kind="redemption")
 
 

@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 
 from evenkeel.errors import Retryable
+from evenkeel.legs import CARRY, LegSide
 from evenkeel.settings.settings import load_settings
-from evenkeel.types import Confirmed, LegSide, Signed, Unknown
+from evenkeel.types import Confirmed, Signed, Unknown
 from flows.carry.enter import EnterRequest, enter_position
 from flows.carry.exit import ExitRequest, exit_position
 from flows.carry.recover import recover_everything
+from tasks.carry.desk import open_desk
 from tasks.carry.watching.liveness import Pulse
-from tasks.desk import open_desk
 from tasks.health import SOLANA, SOLANA_SECOND
 from tests.gate import Gate, gate
 from tests.integration.test_solana_client import Bench, bench, payload
@@ -53,7 +54,7 @@ async def test_with_the_first_node_gone_both_legs_are_closed_by_the_second(tmp_p
         first.mode = mode
         assert await Pulse().beats(rig.desk)
         result = await exit_position(
-            rig.desk, ExitRequest(position_id=rig.desk.store.positions()[0].position_id)
+            rig.desk, ExitRequest(position_id=rig.desk.store.carry.positions()[0].position_id)
         )
         assert result.status == "CLOSED" and rig.flat, result
         assert len(rig.executions()) == 2
@@ -209,7 +210,7 @@ async def test_a_landing_is_no_failure_of_the_slower_node(tmp_path: Path) -> Non
     async with two_nodes(tmp_path, gated="second") as (rig, second):
         position_id = await rig.entered(**SOL_ON_KAMINO)
         store = rig.desk.store
-        [opening] = [one for one in store.intents_of(position_id) if one.leg is LegSide.LONG]
+        [opening] = [one for one in store.intents_of(CARRY, position_id) if one.part == LegSide.LONG]
         [attempt] = store.attempts_of(opening.intent_id)
         second.mode = "slow"
         found = await rig.desk.long.find(opening.spec, Signed(key=attempt.key, wire=None))

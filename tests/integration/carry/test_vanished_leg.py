@@ -5,8 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from pathlib import Path
 
-from evenkeel.legs import PositionStatus
-from evenkeel.types import LegSide
+from evenkeel.legs import CARRY, LegSide, PositionStatus
 from flows.carry.exit import ExitRequest, exit_position
 from tests.rig import ORDER, story_rig
 
@@ -36,7 +35,7 @@ async def test_a_short_taken_by_the_venue_ends_with_the_venues_own_fills(tmp_pat
         result = await exit_position(rig.desk, ExitRequest(position_id=position_id))
 
         assert result.status == "CLOSED" and rig.flat
-        shorts = [row for row in rig.desk.store.fills_of(position_id) if row.leg is LegSide.SHORT]
+        shorts = [row for row in rig.desk.store.fills_of(CARRY, position_id) if row.part == LegSide.SHORT]
         assert sum((row.qty if row.side == "sell" else -row.qty for row in shorts), Decimal(0)) == 0
         assert [alert for alert in rig.desk.store.alerts() if alert.kind == "leg vanished"]
 
@@ -44,7 +43,7 @@ async def test_a_short_taken_by_the_venue_ends_with_the_venues_own_fills(tmp_pat
 async def test_a_long_that_is_out_of_sight_for_a_moment_is_closed_and_not_forgotten(tmp_path: Path) -> None:
     async with story_rig(tmp_path) as rig:
         position_id = await rig.entered(**SOL_ON_KAMINO)
-        [leg] = [one for one in rig.desk.store.open_legs() if one.side is LegSide.LONG]
+        [leg] = [one for one in rig.desk.store.carry.open_legs() if one.side is LegSide.LONG]
         looks: list[int] = []
         real = rig.desk.long.client.refresh
 
@@ -70,6 +69,6 @@ async def test_a_long_that_is_really_gone_ends(tmp_path: Path) -> None:
         rig.desk.long.client.refresh = nothing  # type: ignore[method-assign, assignment]
         await exit_position(rig.desk, ExitRequest(position_id=position_id))
 
-        assert rig.desk.store.position(position_id).status is PositionStatus.CLOSED
+        assert rig.desk.store.carry.position(position_id).status is PositionStatus.CLOSED
         assert [alert for alert in rig.desk.store.alerts() if alert.kind == "leg vanished"]
         assert rig.calls("hyperliquid", ORDER) == 2

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evenkeel.types import LegSide, VenueName
+from evenkeel.legs import LegSide
+from evenkeel.types import VenueName
 from strategy.breach import BreachPhase, step_breach
 from strategy.carry.exits import (
     carry_rule,

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evenkeel.types import LegSide
+from evenkeel.legs import LegSide
 from strategy.carry.decisions import Deleverage, PartialClose, Resize, ResizePlan
 from strategy.carry.liquidation import short_distance
 from strategy.carry.rebalance import Book, drift_cost_usd_per_hour, drift_rule, margin_rule, plan_rebalance

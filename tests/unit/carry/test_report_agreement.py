@@ -15,8 +15,8 @@ from analytics.agreement import (
     compare_funding,
     compare_legs,
 )
-from evenkeel.legs import LegView
-from evenkeel.types import Fill, LegSide, VenueName
+from evenkeel.legs import LegSide, LegView
+from evenkeel.types import Fill, VenueName
 from tests.lives import payment
 
 D = Decimal

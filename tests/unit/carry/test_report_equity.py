@@ -47,6 +47,7 @@ def test_drawdown_equals_the_worst_pair(values: list[float]) -> None:
 def paid(hour: int, size: str, rate: str, price: str) -> FundingPayment:
     """By the venue's rule: usdc = −szi × oracle price × rate."""
     return FundingPayment(
+        venue="hyperliquid",
         account="0x1",
         coin="SOL",
         hour_ms=T0 + hour * HOUR_MS,

@@ -1,0 +1,160 @@
+"""The desk of the carry trade: the core's, with the venues of both legs."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from decimal import Decimal
+from typing import NamedTuple
+
+from evenkeel.clock import Clock
+from evenkeel.errors import EvenkeelError, OperatorError, Retryable, VenueRefused
+from evenkeel.legs import CARRY, LegSide
+from evenkeel.settings.settings import Settings
+from state.carry.models import Position
+from state.models import Fence
+from state.store import Store
+from tasks.carry.booking import CarryBookkeeper
+from tasks.carry.connect import open_venues
+from tasks.carry.prices import stored_price_of
+from tasks.desk import Desk, LedgerFault, make_clock
+from venues.asgard.venue import AsgardVenue
+from venues.protocol import LegVenue, PerpVenue
+
+
+class Accounts(NamedTuple):
+    """Where both legs live; kept with every position."""
+
+    long_venue: str
+    long_account: str
+    short_venue: str
+    short_account: str
+
+
+def lease_of(position_id: str) -> str:
+    """The name of the lease that lets one worker write a position."""
+    return f"position:{position_id}"
+
+
+class CarryDesk(Desk):
+    """The long leg's venue, the short leg's, and what a process remembers of both between two looks."""
+
+    def __init__(
+        self, settings: Settings, clock: Clock, store: Store, long: AsgardVenue, short: PerpVenue
+    ) -> None:
+        self.books = CarryBookkeeper(store, clock, long, short)
+        super().__init__(settings, clock, store, {long.name: long, short.name: short}, {CARRY: self.books})
+        self.long = long
+        self.short = short
+        long.recall_prices(stored_price_of(store))
+        self.unopened: Mapping[str, str] = {}
+        """Venues whose key could not be opened, and why: of the kill switch's desk alone."""
+        self.unidentified: Mapping[str, str] = {}
+        """Those of them of which not even our account is known: what is read there is not ours."""
+        self.staking_seen: dict[str, tuple[int, Decimal | None]] = {}
+        """Measured staking yield by asset and the day it was measured on: read from the ledger once a day."""
+
+    def leg_venue(self, side: LegSide) -> LegVenue:
+        """The venue of one leg."""
+        return self.long if side is LegSide.LONG else self.short
+
+    @property
+    def accounts(self) -> Accounts:
+        """Our accounts on both venues, as `Position` keeps them."""
+        return Accounts(self.long.name, self.long.wallet, self.short.name, self.short.address)
+
+    @asynccontextmanager
+    async def sole_writer(self, position_id: str, *, seize: bool = False) -> AsyncIterator[Fence]:
+        """Hold the position's lease. Raises LostRace while another living process holds it, OperatorError with the
+        keys of other accounts than the position's: its legs would look as if they had vanished.
+
+        `seize` takes the lease from a living holder too, whose next write its fence then refuses: for the kill switch.
+        """
+        if (position := self.store.carry.find_position(position_id)) is not None:
+            self.check_accounts(position)
+        async with self.alone(lease_of(position_id), position_id, seize=seize) as fence:
+            yield fence
+
+    def written_elsewhere(self, position_id: str) -> bool:
+        """Whether another worker holds the position's lease now."""
+        return self.held_elsewhere(lease_of(position_id))
+
+    def check_accounts(self, position: Position) -> None:
+        """Raise OperatorError where the position belongs to another account or wallet than our keys."""
+        for venue, why in self.unidentified.items():
+            raise OperatorError(f"our account on {venue} is not known: {why}")
+        ours = self.accounts
+        for venue, theirs, mine, what in (
+            (position.short_venue, position.short_account, ours.short_account, "account"),
+            (position.long_venue, position.long_account, ours.long_account, "wallet"),
+        ):
+            if theirs and theirs != mine:
+                raise OperatorError(
+                    f"{position.position_id} belongs to the {venue} {what} {theirs}, but the settings are those of "
+                    f"{mine}: use the key and the account that opened it"
+                )
+
+
+async def check_keys(desk: CarryDesk) -> None:
+    """Before anything is done to positions: our keys are those of their accounts and may still act for them.
+
+    Raises OperatorError on proof of the contrary; a venue that cannot be asked now does not hold up an exit.
+    """
+    for position in desk.store.carry.positions():
+        if position.closed_ms is None:
+            desk.check_accounts(position)
+    try:
+        await desk.short.check_agent()
+    except (Retryable, VenueRefused):
+        return
+
+
+@asynccontextmanager
+async def open_desk(settings: Settings) -> AsyncIterator[CarryDesk]:
+    """Connect everything, refuse with one clear line where something is missing, close everything at the end."""
+    clock = make_clock(settings)
+    async with open_venues(settings, clock) as venues:
+        store = Store.open(settings.database.url, clock)
+        try:
+            desk = CarryDesk(settings, clock, store, venues.long, venues.short)
+            desk.health = venues.health
+            yield desk
+        finally:
+            store.close()
+
+
+@asynccontextmanager
+async def open_desk_to_close(settings: Settings) -> AsyncIterator[CarryDesk]:
+    """The kill switch's desk: one key that opens is enough (`CarryDesk.unopened`). Raises LedgerFault where the ledger
+    cannot be used.
+    """
+    clock = make_clock(settings)
+    try:
+        store = Store.open(settings.database.url, clock)
+    except EvenkeelError as fault:
+        raise LedgerFault(str(fault)) from fault
+    try:
+        try:
+            live = [one for one in store.carry.positions() if one.closed_ms is None]
+        except EvenkeelError as fault:
+            raise LedgerFault(str(fault)) from fault
+        known: dict[str, str] = {}
+        for position in live:
+            known = {
+                name: account
+                for name, account in (
+                    (position.short_venue, position.short_account),
+                    (position.long_venue, position.long_account),
+                )
+                if account
+            } | known
+        async with open_venues(settings, clock, known) as venues:
+            desk = CarryDesk(settings, clock, store, venues.long, venues.short)
+            desk.health, desk.unopened, desk.unidentified = (
+                venues.health,
+                venues.unopened,
+                venues.unidentified,
+            )
+            yield desk
+    finally:
+        store.close()

@@ -1,0 +1,75 @@
+"""What a venue of perpetuals answers, in terms that hold for each of them: account, context of a market, funding, executions."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+from evenkeel.types import Fill, Frozen
+
+
+class PerpContext(Frozen):
+    """The market now. `funding_hourly` is the running estimate for the hour in progress, positive = the
+    short receives. `premium` is the present sample of the 8 h-formula input (a fraction). Prices in USD,
+    volumes in USD and coins."""
+
+    coin: str
+    funding_hourly: Decimal
+    premium: Decimal | None
+    mark_px: Decimal
+    oracle_px: Decimal
+    mid_px: Decimal | None
+    impact_bid_px: Decimal | None
+    impact_ask_px: Decimal | None
+    open_interest_coins: Decimal | None
+    day_volume_usd: Decimal | None
+    observed_ms: int
+
+
+class FundingHour(Frozen):
+    """One settled hour: the rate that was applied at `time_ms` and the average premium that it came from."""
+
+    coin: str
+    hour_ms: int
+    time_ms: int
+    rate_hourly: Decimal
+    premium: Decimal
+
+
+class AccountSummary(Frozen):
+    """The perpetuals account in USD. `free_margin_usd` opens positions; `withdrawable_usd` may leave the
+    account.
+
+    `margin_fraction` is cross account value over cross notional, None without a position.
+    """
+
+    account: str
+    account_value_usd: Decimal
+    withdrawable_usd: Decimal
+    free_margin_usd: Decimal
+    margin_used_usd: Decimal
+    total_notional_usd: Decimal
+    maintenance_usd: Decimal | None
+    margin_fraction: Decimal | None
+    observed_ms: int
+
+
+class LedgerUpdate(Frozen):
+    """Money that moved for another reason than trading or funding. `delta` is the venue's own record: its
+    fields, and whether an amount came or went, depend on `kind` (deposit, withdraw, accountClassTransfer,
+    ...)."""
+
+    time_ms: int
+    tx_hash: str
+    kind: str
+    usdc: Decimal | None
+    delta: dict[str, Any]
+
+
+class Execution(Frozen):
+    """A fill, the signed position that it started from, and why the venue made it, where no order of the account did."""
+
+    fill: Fill
+    start_position: Decimal
+    forced: str
+    """"liquidation", "backstop" (which also takes the margin), "auto-deleveraging", or "" for an order's own fill."""

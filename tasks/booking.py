@@ -26,9 +26,9 @@ class Bookkeeper(Protocol):
         """What a stored receipt of this business is read as."""
         ...
 
-    async def prepare(self, intent: Intent, receipt: Receipt) -> Prepared:
+    async def prepare(self, intent: Intent, receipt: Receipt, *, final: bool) -> Prepared:
         """What is stored for this receipt. It may read prices and must not wait for them: what has happened is booked.
 
-        Of an intent that its venue still works on, `receipt` is what has happened so far.
+        `final` is False while the venue works on the intent: `receipt` is then what has happened so far, from the start.
         """
         ...

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import defaultdict, deque
+from collections.abc import Iterable
 
 import httpx
 
@@ -11,17 +12,25 @@ from evenkeel.clock import Clock
 
 REMEMBERED = 256
 """Failed calls kept for each host."""
-HYPERLIQUID, ASGARD, SOLANA, SOLANA_SECOND = "hyperliquid", "asgard", "solana", "solana (second node)"
-HOSTS = (HYPERLIQUID, ASGARD, SOLANA, SOLANA_SECOND)
+
+
+def _by_host(hosts: Iterable[str]) -> dict[str, deque[int]]:
+    found: dict[str, deque[int]] = defaultdict(lambda: deque(maxlen=REMEMBERED))
+    for host in hosts:
+        found[host].clear()
+    return found
 
 
 class CallLog:
-    """Failed calls by host: no answer, 429 or 5xx. A refusal is an answer, but for a node that lets us in no more."""
+    """Failed calls by host: no answer, 429 or 5xx. A refusal is an answer, but for a node that lets us in no more.
 
-    def __init__(self, clock: Clock) -> None:
+    `hosts` are named in every count, whether they were called or not.
+    """
+
+    def __init__(self, clock: Clock, hosts: Iterable[str] = ()) -> None:
         self._clock = clock
-        self._failed: dict[str, deque[int]] = {host: deque(maxlen=REMEMBERED) for host in HOSTS}
-        self._row: dict[str, deque[int]] = {host: deque(maxlen=REMEMBERED) for host in HOSTS}
+        self._failed: dict[str, deque[int]] = _by_host(hosts)
+        self._row: dict[str, deque[int]] = _by_host(hosts)
 
     def note(self, host: str, ok: bool) -> None:
         """One call has ended."""

@@ -65,7 +65,7 @@ async def carry_out(
     passed in the unknown. One that is being worked on is asked when it is due, and not before.
 
     `attempts` bounds how many signed payloads may be tried, one after another, each only after its predecessor is proved
-    dead. Raises LostRace when another worker has the position.
+    dead. Raises LostRace when another worker has the subject.
     """
     deadline_ms = desk.clock.now_ms() + int(patience_s * 1000)
     live: Signed | None = None
@@ -80,10 +80,8 @@ async def carry_out(
             try:
                 live, outcome = await _new_attempt(desk, intent, fence)
                 doubted = False
-            except (
-                VenueRefused,
-                OperatorError,
-            ) as refusal:  # a key that may not sign is a no, not a naked leg
+            except (VenueRefused, OperatorError) as refusal:
+                # A key that may not sign is a refusal too: its caller must not wait for it with half of its work done.
                 desk.store.fail_unsent(intent_id, str(refusal), fence=fence)
                 continue
             except Retryable as hiccup:
@@ -130,7 +128,7 @@ async def _note_working(
     """Book what has happened so far, and when to ask again."""
     prepared = None
     if outcome.so_far is not None:
-        prepared = await desk.bookkeeper(intent.business).prepare(intent, outcome.so_far)
+        prepared = await desk.bookkeeper(intent.business).prepare(intent, outcome.so_far, final=False)
         outcome = replace(outcome, so_far=prepared.receipt)
     booking = prepared.booking if prepared else None
     row = desk.store.record_working(intent.intent_id, outcome, booking=booking, fence=fence)
@@ -197,7 +195,7 @@ async def _ask(
 
 async def _book(desk: Desk, intent: Intent, receipt: Receipt, evidence: str, fence: Fence | None) -> Receipt:
     """Write the state, and all rows that the intent's business books for the receipt, in one database transaction."""
-    prepared = await desk.bookkeeper(intent.business).prepare(intent, receipt)
+    prepared = await desk.bookkeeper(intent.business).prepare(intent, receipt, final=True)
     desk.store.confirm(
         intent.intent_id, prepared.receipt, booking=prepared.booking, evidence=evidence, fence=fence
     )

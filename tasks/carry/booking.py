@@ -36,8 +36,8 @@ class CarryBookkeeper:
         self._marks: dict[str, Mark] = {}
         """The last prices that stood beside a booking, by asset."""
 
-    async def prepare(self, intent: Intent, receipt: Receipt) -> Prepared:
-        """The receipt with the market beside it, and the rows of it.
+    async def prepare(self, intent: Intent, receipt: Receipt, *, final: bool) -> Prepared:
+        """The receipt with the market beside it, and the rows of it; the leg changes when the receipt is final.
 
         A booking must not wait for a price: where none can be had, the last one seen stands in, and the receipt says so.
         """
@@ -50,9 +50,13 @@ class CarryBookkeeper:
             mark = self._last_seen(position, receipt)
         booked = _with_mark(receipt, mark)
         long = intent.part == LegSide.LONG
+        leg = None
+        if final:
+            held = self._store.carry.leg(intent.subject, LegSide(intent.part))
+            leg = leg_after(intent, booked, held, position)
         booking = LegBooking(
-            booked,
-            leg_after(intent, booked, self._store.carry.leg(intent.subject, LegSide(intent.part)), position),
+            booked if final else booked.model_copy(update={"lending": None}),
+            leg,
             mark.sol_price_usd,
             account=self._long.wallet if long else self._short.address,
             chain="solana" if long else "",

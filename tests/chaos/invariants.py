@@ -208,7 +208,7 @@ def _check_records(found: Findings, truth: Truth, store: Store, positions: list[
     fees = {fee.fee_key: fee for one in positions for fee in store.fees(CARRY, one.position_id)}
     for event in truth.executions:
         gas = fees.get(f"gas:{event['signature']}")
-        if gas is None or gas.lamports != int(event["gas_lamports"]):
+        if gas is None or gas.native_amount != int(event["gas_lamports"]):
             found.add("lost record", f"the gas of {event['signature']} is booked as {gas}")
     known = {
         signature

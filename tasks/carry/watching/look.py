@@ -126,7 +126,7 @@ class Watcher:
         for venue in (VenueName(self._desk.long.name), VenueName(self._desk.short.name)):
             failed = venue in seen.failed or (venue == VenueName.ASGARD and not chain_lives)
             looks = self._failures.get(venue, 0) + 1 if failed else 0
-            self._failures[venue] = max(looks, calls[venue]) if failed else 0
+            self._failures[venue] = max(looks, calls.get(venue, 0)) if failed else 0
 
     def _readings(self, position: Position, seen: Seen) -> Readings:
         entry = position.facts.get("entry_distance", {})

@@ -53,7 +53,7 @@ class Locked:
 
 
 def of_short(spec: Any, *rest: Any) -> bool:
-    return bool(spec.leg is LegSide.SHORT and spec.position_id != "preflight")
+    return bool(spec.part == LegSide.SHORT and spec.subject != "preflight")
 
 
 @pytest.mark.parametrize("moment", ["the long is to be booked", "the short is to be written down"])

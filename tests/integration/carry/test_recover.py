@@ -41,7 +41,7 @@ STEPS = [
 
 def _is_dry_run(spec: Any) -> bool:
     """Pre-flight builds the short once to see whether it could be built."""
-    return bool(spec.position_id == "preflight")
+    return bool(spec.subject == "preflight")
 
 
 def _dies_at(rig: Rig, leg: LegSide, kind: IntentKind, where: str, method: str, moment: str) -> Any:

@@ -17,7 +17,7 @@ import pytest
 import yaml
 from prefect.client.orchestration import PrefectClient
 
-from evenkeel.prefect_server import CLIENT_SETTINGS
+from app.prefect_server import CLIENT_SETTINGS
 from tests.prefect_rig import ROOT, Server
 
 RUNS_AHEAD = 3

@@ -83,7 +83,7 @@ def put_back(rig: Rig, position_id: str) -> None:
     """As if nothing had been decided: the order is known never to have left."""
     store = rig.desk.store
     left = store.unfinished_intents(CARRY, position_id)
-    assert [(one.leg, one.kind) for one in left] == [(LegSide.SHORT, IntentKind.CLOSE)], left
+    assert [(one.part, one.kind) for one in left] == [(LegSide.SHORT, IntentKind.CLOSE)], left
     for intent in left:
         if intent.state.may_be_on_the_wire:
             store.attempt_dead(intent.intent_id, "stopped before it left", again=False)

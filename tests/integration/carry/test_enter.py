@@ -201,7 +201,7 @@ async def test_a_missing_redemption_rate_between_the_legs_unwinds(tmp_path: Path
         seeing = lambda: rig.heal()
         with (
             hooked(rig.desk.long, "send", after=blind),
-            hooked(rig.desk.store, "move_position", before=seeing),
+            hooked(rig.desk.store.carry, "move_position", before=seeing),
         ):
             result = await rig.enter(asset="jitoSOL", protocol=1)
 

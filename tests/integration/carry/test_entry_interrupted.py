@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from state.UNKNOWN_engine import engine
 
 from evenkeel.legs import LegSide, PositionStatus
 from evenkeel.settings.settings import load_settings
+from state import engine
 from tests.rig import OPEN_SUBMIT, Rig, hooked, story_rig
 
 SOL_ON_KAMINO = {"asset": "SOL", "protocol": 1}

@@ -21,7 +21,7 @@ def closes(rig: Rig, position_id: str, side: LegSide) -> list[dict[str, Any]]:
     found = [
         one
         for one in rig.desk.store.intents_of(CARRY, position_id)
-        if (one.leg, one.kind) == (side, IntentKind.CLOSE)
+        if (one.part, one.kind) == (side, IntentKind.CLOSE)
     ]
     return [one.order for one in sorted(found, key=lambda one: one.step)]
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from state.UNKNOWN_engine import engine
 
 from evenkeel.errors import Bug, Retryable, VenueRefused
 from evenkeel.legs import CARRY, IntentKind, LegSide, PositionStatus
@@ -16,6 +15,7 @@ from flows.carry import monitor
 from flows.carry.exit import ExitRequest, exit_position
 from flows.carry.monitor import MonitorRequest, watch_position
 from flows.carry.rebalance import RebalanceRequest, rebalance_position
+from state import engine
 from state.models import AttemptOutcome
 from strategy.carry.decisions import ResizePlan
 from strategy.decisions import Urgency
@@ -147,7 +147,7 @@ async def test_a_resize_that_cannot_be_told_of_does_not_blind_the_watch(tmp_path
         closed = [
             one
             for one in rig.desk.store.intents_of(CARRY, position_id)
-            if (one.leg, one.kind.value) == (LegSide.LONG, "close")
+            if (one.part, one.kind) == (LegSide.LONG, "close")
         ]
         assert closed, watched
         assert closed[0].created_ms - began_ms < 150_000, "not a look every 90 s and more"

@@ -127,9 +127,9 @@ async def test_an_opening_goes_by_no_old_price(tmp_path: Path) -> None:
         spec = IntentSpec(
             intent_id="again",
             business=CARRY,
-            subject=opened.position_id,
+            subject=opened.subject,
             venue=opened.venue,
-            part=opened.leg,
+            part=opened.part,
             kind=opened.kind,
             step=99,
             order=opened.order,

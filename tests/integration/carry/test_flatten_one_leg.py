@@ -57,7 +57,7 @@ async def another_long(rig: Rig, position_id: str) -> str:
     (opened,) = [
         one
         for one in rig.desk.store.intents_of(CARRY, position_id)
-        if (one.leg, one.kind) == (LegSide.LONG, IntentKind.OPEN)
+        if (one.part, one.kind) == (LegSide.LONG, IntentKind.OPEN)
     ]
     order = opened.order | {"collateral_usdc": "1000"}
     spec = IntentSpec(

@@ -34,7 +34,7 @@ def long_closed_ms(rig: Rig, position_id: str) -> int:
     [done] = [
         one
         for one in rig.desk.store.intents_of(CARRY, position_id)
-        if (one.leg, one.kind, one.state) == (LegSide.LONG, IntentKind.CLOSE, IntentState.CONFIRMED)
+        if (one.part, one.kind, one.state) == (LegSide.LONG, IntentKind.CLOSE, IntentState.CONFIRMED)
     ]
     return done.updated_ms
 
@@ -126,7 +126,7 @@ async def test_a_venue_that_only_refuses_orders_keeps_its_minute(tmp_path: Path)
             one for one in rig.desk.store.intents_of(CARRY, position_id) if one.kind == IntentKind.CLOSE
         ]
         done = [
-            one.leg
+            one.part
             for one in sorted(closes, key=lambda one: one.updated_ms)
             if one.state is IntentState.CONFIRMED
         ]

@@ -96,7 +96,7 @@ async def test_each_scope_refuses_an_entry_before_any_venue_is_asked_and_never_a
 async def test_a_pause_that_comes_between_decision_and_order_is_honoured(tmp_path: Path) -> None:
     async with story_rig(tmp_path) as rig:
         store = rig.desk.store
-        with hooked(store, "create_position", after=lambda: store.pause("entries", "just in time")):
+        with hooked(store.carry, "create_position", after=lambda: store.pause("entries", "just in time")):
             result = await rig.enter(**SOL_ON_KAMINO)
         assert result.status == "FAILED" and "just in time" in result.reasons[0]
         assert rig.flat and not rig.opened_longs() and not rig.filled_orders()

@@ -103,7 +103,7 @@ async def test_a_fill_that_collecting_finds_first_is_told_once_and_stays_news(
         [told] = [row for row in rig.desk.store.alerts(open_only=True) if row.kind == kind]
         assert (ended in told.text) is (kind == "late fill"), told
         assert told.severity is (Severity.CRITICAL if kind == "late fill" else Severity.WARNING)
-        owners = {row.fill_id: row.position_id for row in rig.desk.store.fills()}
+        owners = {row.fill_id: row.subject for row in rig.desk.store.fills()}
         assert owners[told.subject.removeprefix("hyperliquid ")] == (ended if cloid else None)
         rig.later(60)
         await collect_everything(rig.desk)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -139,11 +140,11 @@ async def test_dying_again_and_again(tmp_path: Path) -> None:
             ("short", "build"),
             ("short", "send"),
             ("short", "find"),
-            ("store", "set_facts"),
-            ("store", "move_position"),
+            ("store.carry", "set_facts"),
+            ("store.carry", "move_position"),
         ):
             async with rig.another_desk() as desk:
-                with hooked(getattr(desk, owner), method, after=die):
+                with hooked(attrgetter(owner)(desk), method, after=die):
                     deaths += await killed(recover_everything(desk))
         assert deaths >= 5
         rig.assert_clean(await rig.recovered())

@@ -1,4 +1,4 @@
-"""What happens in handwritten scenarios: a venue out of reach, a locked database, wrong clocks, races, a dead Prefect server."""
+"""What happens in handwritten scenarios: a venue out of reach, a locked database, wrong clocks, races, a dead server."""
 
 from __future__ import annotations
 

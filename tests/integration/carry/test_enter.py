@@ -10,7 +10,8 @@ import pytest
 
 from evenkeel.legs import PositionStatus
 from evenkeel.types import IntentKind, IntentState, LegSide
-from tests.rig import OPEN_SUBMIT, ORDER, Rig, hooked, story_rig
+from tests.carry.rig import OPEN_SUBMIT, ORDER, Rig, story_rig
+from tests.interruptions import hooked
 
 SOL_ON_KAMINO = {"asset": "SOL", "protocol": 1}
 LEVERAGE = "exchange:updateLeverage"

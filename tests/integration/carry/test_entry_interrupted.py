@@ -13,7 +13,8 @@ from evenkeel.legs import PositionStatus
 from evenkeel.settings.settings import load_settings
 from evenkeel.types import LegSide
 from state import engine
-from tests.rig import OPEN_SUBMIT, Rig, hooked, story_rig
+from tests.carry.rig import OPEN_SUBMIT, Rig, story_rig
+from tests.interruptions import hooked
 
 SOL_ON_KAMINO = {"asset": "SOL", "protocol": 1}
 

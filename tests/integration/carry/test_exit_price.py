@@ -19,7 +19,7 @@ from flows.carry.exit import ExitRequest, exit_position
 from tasks.carry.prices import prices_without_ledger
 from tasks.carry.watching.look import Watcher
 from tasks.desk import Desk
-from tests.rig import Rig, story_rig
+from tests.carry.rig import Rig, story_rig
 from venues.asgard.orders import CloseLong, OpenLong
 from venues.solana.rules.common import Expectation, Operation, Rules, key
 from venues.solana.rules.router import tolerance_of

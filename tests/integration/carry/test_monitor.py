@@ -19,7 +19,8 @@ from flows.carry.monitor import MonitorRequest, MonitorResult, watch_position
 from flows.carry.report import ReportRequest, account_for
 from tasks.carry.books.collect import collect_everything
 from tasks.carry.watching.alerts import NOT_WATCHED
-from tests.rig import ORDER, Rig, hooked, story_rig
+from tests.carry.rig import ORDER, Rig, story_rig
+from tests.interruptions import hooked
 
 SOL_ON_KAMINO = {"asset": "SOL", "protocol": 1}
 

@@ -21,7 +21,9 @@ from state.store import Store
 from tasks.carry.entering import choose as choosing
 from tasks.carry.market import read_market
 from tasks.desk import open_desk
-from tests.rig import HOUR_MS, Rig, die, hooked, killed, story_rig, twins_in_thread
+from tests.carry.rig import HOUR_MS, Rig, story_rig
+from tests.interruptions import die, hooked, killed
+from tests.twins_rig import twins_in_thread
 from tests.worlds import flat_world
 from twins.serve import TwinOptions
 

@@ -17,9 +17,9 @@ from flows.carry.recover import recover_everything
 from tasks.carry.watching.liveness import Pulse
 from tasks.desk import open_desk
 from tasks.health import SOLANA, SOLANA_SECOND
+from tests.carry.rig import Rig, story_rig
 from tests.gate import Gate, gate
 from tests.integration.test_solana_client import Bench, bench, payload
-from tests.rig import Rig, story_rig
 from venues.solana.confirm import ALONE_AFTER_BLOCKS, Confirmer, Dead, Landed
 from venues.solana.failover import FailoverRpc
 from venues.solana.rpc import SolanaRpc

@@ -14,8 +14,9 @@ from evenkeel.legs import PositionStatus
 from flows.carry.exit import ExitRequest, exit_position
 from state import Store, watch
 from state.watch_models import Severity
+from tests.carry.rig import story_rig
 from tests.databases import ManualClock, database_fixtures
-from tests.rig import hooked, story_rig
+from tests.interruptions import hooked
 
 databases, url, store = database_fixtures()
 

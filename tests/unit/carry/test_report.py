@@ -22,7 +22,7 @@ from analytics.carry.report import (
     trades_of,
 )
 from analytics.carry.words import GROUPS, ITEM_MEANINGS, ITEM_NAMES, signed_usd
-from tests.lives import T0, attributed, payment, whole_life
+from tests.carry.lives import T0, attributed, payment, whole_life
 
 D = Decimal
 HOUR_MS = 3_600_000

@@ -17,7 +17,7 @@ from analytics.agreement import (
 )
 from evenkeel.legs import LegView
 from evenkeel.types import Fill, LegSide, VenueName
-from tests.lives import payment
+from tests.carry.lives import payment
 
 D = Decimal
 

@@ -11,8 +11,6 @@ from evenkeel.clock import Clock
 
 REMEMBERED = 256
 """Failed calls kept for each host."""
-HYPERLIQUID, ASGARD, SOLANA, SOLANA_SECOND = "hyperliquid", "asgard", "solana", "solana (second node)"
-HOSTS = (HYPERLIQUID, ASGARD, SOLANA, SOLANA_SECOND)
 
 
 class CallLog:
@@ -20,11 +18,16 @@ class CallLog:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._failed: dict[str, deque[int]] = {host: deque(maxlen=REMEMBERED) for host in HOSTS}
-        self._row: dict[str, deque[int]] = {host: deque(maxlen=REMEMBERED) for host in HOSTS}
+        self._failed: dict[str, deque[int]] = {}
+        self._row: dict[str, deque[int]] = {}
+
+    def expect(self, host: str) -> None:
+        """From now on this host is listed, with no failed call until one is noted."""
+        self._failed.setdefault(host, deque(maxlen=REMEMBERED))
+        self._row.setdefault(host, deque(maxlen=REMEMBERED))
 
     def note(self, host: str, ok: bool) -> None:
-        """One call has ended."""
+        """One call to an expected host has ended."""
         if ok:
             self._row[host].clear()
             return
@@ -61,6 +64,7 @@ class CountedTransport(httpx.AsyncHTTPTransport):
         self._shut_out = shut_out
         self._host = host
         self._log = log
+        log.expect(host)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         try:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import httpx
 import pytest
 
-from tasks.health import HYPERLIQUID, CallLog, CountedTransport
+from tasks.carry.hosts import HYPERLIQUID
+from tasks.health import CallLog, CountedTransport
 
 
 @dataclass
@@ -30,6 +31,7 @@ class StandingClock:
 def test_only_failures_close_together_and_without_a_success_between_are_a_row() -> None:
     clock = StandingClock()
     log = CallLog(clock)
+    log.expect(HYPERLIQUID)
     for _ in range(3):
         log.note(HYPERLIQUID, ok=False)
         clock.ms += 8_000

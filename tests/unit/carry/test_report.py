@@ -8,7 +8,7 @@ from decimal import Decimal
 
 from rich.console import Console
 
-from analytics.agreement import compare_funding
+from analytics.carry.agreement import compare_funding
 from analytics.carry.attribution import ITEMS
 from analytics.carry.equity import Naked
 from analytics.carry.life import LifeEvent

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from datetime import UTC, datetime
 from decimal import Decimal
 from enum import StrEnum
 from typing import TypeVar
 
-from evenkeel.legs import FundingPayment, LegSide, LegView
-from evenkeel.types import Fill, Frozen, VenueName
+from evenkeel.types import Fill, Frozen
 
 Row = TypeVar("Row")
 Key = tuple[Hashable, ...]
-ROUNDING = Decimal("0.9999999")
-"""A lender rounds what it shows of a deposit down by a few base units."""
 
 
 class DifferenceKind(StrEnum):
@@ -29,7 +25,7 @@ class Difference(Frozen):
     has none."""
 
     subject: str
-    """`funding`, `fill` or `leg`."""
+    """What kind of row it is, e.g. `fill`."""
 
     kind: DifferenceKind
     key: str
@@ -48,18 +44,7 @@ class Difference(Frozen):
         return f"{self.subject} {self.key}: the books have {self.books}, the venue {self.venue}"
 
 
-class BookLeg(Frozen):
-    """A leg as our rows explain it. `qty` is in base tokens, positive; `ref` is the venue's (position PDA,
-    or coin)."""
-
-    position_id: str
-    venue: VenueName
-    side: LegSide
-    ref: str
-    qty: Decimal
-
-
-def _compare(
+def compare(
     subject: str,
     books: Iterable[Row],
     venue: Iterable[Row],
@@ -69,6 +54,11 @@ def _compare(
     usd: Callable[[Row], Decimal | None],
     same: Callable[[Row, Row], bool],
 ) -> list[Difference]:
+    """Every row that only one side has, that differs, or that stands twice in the books.
+
+    `key` says which rows belong together; `name`, `told` and `usd` (income in USD, None where the row is no money) are for
+    the person who reads the difference; `same` compares two rows of one key.
+    """
     ours: dict[Key, Row] = {}
     found: list[Difference] = []
     for row in books:
@@ -115,28 +105,10 @@ def _compare(
     return found
 
 
-def compare_funding(books: Iterable[FundingPayment], venue: Iterable[FundingPayment]) -> list[Difference]:
-    """Hour by hour, by (account, coin, hour). Amount, position size and rate must equal the venue's to the
-    digit."""
-    return _compare(
-        "funding",
-        books,
-        venue,
-        key=lambda row: (row.account.lower(), row.coin, row.hour_ms),
-        name=lambda row: f"{row.coin} {datetime.fromtimestamp(row.hour_ms / 1000, tz=UTC):%Y-%m-%d %H:%M}",
-        told=lambda row: f"{row.usdc:f} USD on {row.position_size:f} at {row.funding_rate_hourly:f}",
-        usd=lambda row: row.usdc,
-        same=lambda a, b: (
-            (a.usdc, a.position_size, a.funding_rate_hourly)
-            == (b.usdc, b.position_size, b.funding_rate_hourly)
-        ),
-    )
-
-
 def compare_fills(books: Iterable[Fill], venue: Iterable[Fill]) -> list[Difference]:
     """Fill by fill, by (venue, fill id). Asset, side, quantity, price and fee must equal the venue's to the
     digit."""
-    return _compare(
+    return compare(
         "fill",
         books,
         venue,
@@ -148,39 +120,6 @@ def compare_fills(books: Iterable[Fill], venue: Iterable[Fill]) -> list[Differen
             (a.asset, a.side, a.qty, a.price_usd, a.fee_usd)
             == (b.asset, b.side, b.qty, b.price_usd, b.fee_usd)
         ),
-    )
-
-
-def compare_legs(
-    books: Iterable[BookLeg], venue: Iterable[LegView], interest: Decimal = Decimal("0.01")
-) -> list[Difference]:
-    """Leg by leg, by (venue, ref). A leg missing in the books is unowned; one missing at the venue is gone.
-
-    A short must match to the digit. A long leg grows by interest after its last transaction, so the venue may
-    show up to `interest` (a fraction) more than the books, and nothing less than them.
-    """
-
-    def same(ours: BookLeg, theirs: BookLeg) -> bool:
-        if ours.side != theirs.side:
-            return False
-        if ours.side is LegSide.SHORT:
-            return ours.qty == theirs.qty
-        return ours.qty * ROUNDING <= theirs.qty <= ours.qty * (1 + interest)
-
-    shown = [
-        BookLeg(position_id="", venue=leg.venue, side=leg.side, ref=leg.ref, qty=leg.qty)
-        for leg in venue
-        if leg.qty != 0
-    ]
-    return _compare(
-        "leg",
-        [leg for leg in books if leg.qty != 0],
-        shown,
-        key=lambda row: (row.venue, row.ref),
-        name=lambda row: f"{row.venue} {row.ref}",
-        told=lambda row: f"{row.side} {row.qty:f}",
-        usd=lambda row: None,
-        same=same,
     )
 
 

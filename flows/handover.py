@@ -1,8 +1,8 @@
-"""The restart chain of the watch: a monitor run is followed by the next one until its position has ended.
+"""The restart chain of a watch: a monitor run is followed by the next one until its subject has ended.
 
 Every question to Prefect is bounded in time, and none is on the way of a danger: with its server gone one would otherwise
-block for more than a minute. Two monitors on one position are harmless (its lease lets one of them act), none is not; so in
-doubt one is asked for.
+block for more than a minute. Two monitors of one subject are harmless (its lease lets one of them act), none is not; so in
+doubt one is asked for. What a business watches, and by which deployment, it says in a `Watch`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ import asyncio
 import itertools
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Any, NamedTuple, Self
@@ -26,11 +27,8 @@ from evenkeel.clock import Clock
 from evenkeel.errors import OperatorError, Retryable
 from flows.running import ledger_for_run
 from state.store import Store
-from tasks.carry.mark import LIVE
-from tasks.carry.watching.alerts import alarm_unwatched
 
 log = logging.getLogger("evenkeel.monitor")
-SERVED = "monitor/served"
 PATIENCE_S = 20.0
 """Wall seconds for one question to Prefect."""
 BEGIN_S = 120.0
@@ -41,6 +39,23 @@ HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
 
 
+@dataclass(frozen=True)
+class Watch:
+    """What a business watches: the handover asks for its monitors and names nothing of it itself."""
+
+    deployment: str
+    """Of its monitor, as "flow/deployment"."""
+
+    parameter: str
+    """The field of the monitor's request that names the subject."""
+
+    live: Callable[[Store], list[str]]
+    """Subjects that have not ended, oldest first. Raises Retryable while the ledger is busy."""
+
+    alarm: Callable[[Store, str, str], None]
+    """Raise the alert that a subject may be watched by nobody, and why; the first look of a monitor closes it."""
+
+
 class Asked(NamedTuple):
     """The run that Prefect holds ready, if it does; `fault` says why it may not begin, and is empty where it will."""
 
@@ -49,7 +64,7 @@ class Asked(NamedTuple):
 
 
 async def ask(deployment: UUID | str, wish: dict[str, Any], key: str, after_s: float = 0.0) -> Asked:
-    """A monitor run for a request (`MonitorRequest` as JSON), `after_s` wall seconds from now; the same run again for the
+    """A monitor run for a request (as JSON), `after_s` wall seconds from now; the same run again for the
     same key. Takes `PATIENCE_S` at most and raises nothing: what Prefect does must never end a watch.
     """
     try:
@@ -68,40 +83,38 @@ async def ask(deployment: UUID | str, wish: dict[str, Any], key: str, after_s: f
         log.warning("no monitor could be had of Prefect (%s): %r", key, error)
         return Asked(None, f"Prefect did not take the order ({type(error).__name__})")
     hosted = found.status is not DeploymentStatus.NOT_READY
-    return Asked(run, "" if hosted else f"nobody hosts {SERVED}: is `python -m flows.serve` running?")
+    return Asked(
+        run,
+        "" if hosted else f"nobody hosts the deployment {found.name}: is `python -m flows.serve` running?",
+    )
 
 
 async def have_watched(
-    store: Store, position_ids: Iterable[str], occasion: str, *, by_us: bool = False
+    watch: Watch, store: Store, subjects: Iterable[str], occasion: str, *, by_us: bool = False
 ) -> bool:
-    """Ask for a monitor of each position, once an occasion. Where none can be had, or nobody hosts it (`by_us`: we are
+    """Ask for a monitor of each subject, once an occasion. Where none can be had, or nobody hosts it (`by_us`: we are
     about to), the ledger gets an alert, which the first look of a monitor closes. False where Prefect did not answer.
     """
     had = True
-    for position_id in position_ids:
-        asked = await ask(SERVED, {"position_id": position_id}, f"{position_id}-{occasion}")
+    for subject in subjects:
+        asked = await ask(watch.deployment, {watch.parameter: subject}, f"{subject}-{occasion}")
         if asked.run is None or (asked.fault and not by_us):
-            _alarm(store, position_id, asked.fault)
+            _alarm(watch, store, subject, asked.fault)
         had = had and asked.run is not None
     return had
 
 
-async def watch_from_here(store: Store, position_ids: Iterable[str], occasion: str) -> None:
+async def watch_from_here(watch: Watch, store: Store, subjects: Iterable[str], occasion: str) -> None:
     """At the end of a run that a deployment started: what it leaves live gets a monitor. At a terminal the operator is
     there to start one.
     """
     if own_run() is None:
         return
     try:
-        wanted = live_positions(store)
-        await have_watched(store, [one for one in position_ids if one in wanted], occasion)
+        wanted = watch.live(store)
+        await have_watched(watch, store, [one for one in subjects if one in wanted], occasion)
     except Retryable as hiccup:
         log.warning("no monitor was asked for: %s", hiccup)
-
-
-def live_positions(store: Store) -> list[str]:
-    """Positions that have not ended, oldest first. Raises Retryable while the ledger is busy."""
-    return [one.position_id for one in store.carry.positions(LIVE)]
 
 
 def own_run() -> FlowRun | None:
@@ -114,7 +127,8 @@ def own_run() -> FlowRun | None:
 class Succession:
     """What a monitor run does about its successor at the end of its day. Leaving the context drops an open question."""
 
-    def __init__(self, clock: Clock, request: dict[str, Any]) -> None:
+    def __init__(self, watch: Watch, clock: Clock, request: dict[str, Any]) -> None:
+        self._watch = watch
         self._clock = clock
         self._request = request
         self._asking: asyncio.Task[bool] | None = None
@@ -130,7 +144,7 @@ class Succession:
             self._asking.cancel()
             await asyncio.wait([self._asking])
 
-    def watches(self, position_id: str) -> bool:
+    def watches(self, subject: str) -> bool:
         """Whether the next run has begun to watch, so that this one may end. Asks beside the watch and answers at once; an
         hour (of the injected clock) goes by before it asks again. Without a deployment there is no next run.
         """
@@ -138,22 +152,22 @@ class Succession:
         if mine is None or self._clock.now_ms() < self._again_ms:
             return False
         if self._asking is None:
-            self._asking = asyncio.create_task(self._follow(mine, position_id))
+            self._asking = asyncio.create_task(self._follow(mine, subject))
         if not self._asking.done():
             return False
         begun = self._asking.result()
         self._asking, self._again_ms = None, self._clock.now_ms() + HOUR_MS
         if not begun:
-            log.warning("%s: no next run has begun; this one goes on for another hour", position_id)
+            log.warning("%s: no next run has begun; this one goes on for another hour", subject)
         return begun
 
-    async def _follow(self, mine: FlowRun, position_id: str) -> bool:
-        """The successor of this position's day: should two runs watch it, they end in one. A day's run that is over, or is
+    async def _follow(self, mine: FlowRun, subject: str) -> bool:
+        """The successor of this subject's day: should two runs watch it, they end in one. A day's run that is over, or is
         this very one, is no successor.
         """
         assert mine.deployment_id is not None
-        wish = self._request | {"position_id": position_id, "until_ms": None}
-        day = f"{position_id}-after-{self._clock.now_ms() // DAY_MS}"
+        wish = self._request | {self._watch.parameter: subject, "until_ms": None}
+        day = f"{subject}-after-{self._clock.now_ms() // DAY_MS}"
         run = (await ask(mine.deployment_id, wish, day)).run
         if run is not None and (run.id == mine.id or _is_over(run)):
             run = (await ask(mine.deployment_id, wish, f"{day}-{mine.id}")).run
@@ -178,22 +192,22 @@ def _is_over(run: FlowRun) -> bool:
     return run.state is not None and run.state.is_final()
 
 
-async def go_on(flow: Any, flow_run: FlowRun, state: Any) -> None:
-    """Hook of a monitor that failed or crashed: the same request again, a minute later and once a minute for a position.
-    Called in the dying run, or by its host where the process was killed. A position that has ended needs no watch.
+async def go_on(watch: Watch, flow_run: FlowRun, state: Any) -> None:
+    """For the hook of a monitor that failed or crashed: the same request again, a minute later and once a minute for a
+    subject. Called in the dying run, or by its host where the process was killed. A subject that has ended needs no watch.
     """
     if flow_run.deployment_id is None or await _was_cancelled(flow_run):
         return
     wish = dict(flow_run.parameters.get("request") or {})
-    named, minute = wish.get("position_id"), int(time.time() // 60)
+    named, minute = wish.get(watch.parameter), int(time.time() // 60)
     try:
         with ledger_for_run() as store:
-            wanted = [one for one in live_positions(store) if named in (None, one)]
-            for position_id in wanted:
-                key = f"{position_id}-again-{minute}"
-                asked = await ask(flow_run.deployment_id, wish | {"position_id": position_id}, key, AGAIN_S)
+            wanted = [one for one in watch.live(store) if named in (None, one)]
+            for subject in wanted:
+                key = f"{subject}-again-{minute}"
+                asked = await ask(flow_run.deployment_id, wish | {watch.parameter: subject}, key, AGAIN_S)
                 then = asked.fault or f"the next one starts in {AGAIN_S:.0f} s"
-                _alarm(store, position_id, f"its monitor ended {state.name}; {then}")
+                _alarm(watch, store, subject, f"its monitor ended {state.name}; {then}")
     except (OperatorError, Retryable) as fault:
         log.warning("the ledger cannot say what is live, so %s is watched again: %s", named, fault)
         await ask(flow_run.deployment_id, wish, f"{named}-again-{minute}", AGAIN_S)
@@ -211,8 +225,8 @@ async def _was_cancelled(run: FlowRun) -> bool:
     return any(one.is_cancelling() or one.is_cancelled() for one in since_it_ran)
 
 
-def _alarm(store: Store, position_id: str, why: str) -> None:
+def _alarm(watch: Watch, store: Store, subject: str, why: str) -> None:
     try:
-        alarm_unwatched(store, position_id, why)
+        watch.alarm(store, subject, why)
     except Retryable as hiccup:
-        log.warning("%s is not watched (%s), and the ledger could not be told: %s", position_id, why, hiccup)
+        log.warning("%s is not watched (%s), and the ledger could not be told: %s", subject, why, hiccup)

@@ -20,11 +20,12 @@ import prefect
 
 from evenkeel.errors import OperatorError, Retryable
 from flows.carry.monitor import MonitorRequest, monitor
-from flows.handover import SERVED, have_watched, live_positions
+from flows.carry.watched import POSITIONS
+from flows.handover import have_watched
 from flows.running import ledger_for_run
 
 log = logging.getLogger("evenkeel.monitor")
-NAME = SERVED.partition("/")[2]
+NAME = POSITIONS.deployment.partition("/")[2]
 AT_ONCE = 8
 """Monitors that this process hosts at the same time; each is a process of about 100 MB."""
 
@@ -40,7 +41,7 @@ def resume_watches() -> None:
     while True:
         try:
             with ledger_for_run() as store:
-                if asyncio.run(have_watched(store, live_positions(store), start, by_us=True)):
+                if asyncio.run(have_watched(POSITIONS, store, POSITIONS.live(store), start, by_us=True)):
                     return
         except (OperatorError, Retryable) as fault:
             if str(fault) != told:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict, deque
-from collections.abc import Iterable
+from collections import deque
 
 import httpx
 
@@ -14,26 +13,21 @@ REMEMBERED = 256
 """Failed calls kept for each host."""
 
 
-def _by_host(hosts: Iterable[str]) -> dict[str, deque[int]]:
-    found: dict[str, deque[int]] = defaultdict(lambda: deque(maxlen=REMEMBERED))
-    for host in hosts:
-        found[host].clear()
-    return found
-
-
 class CallLog:
-    """Failed calls by host: no answer, 429 or 5xx. A refusal is an answer, but for a node that lets us in no more.
+    """Failed calls by host: no answer, 429 or 5xx. A refusal is an answer, but for a node that lets us in no more."""
 
-    `hosts` are named in every count, whether they were called or not.
-    """
-
-    def __init__(self, clock: Clock, hosts: Iterable[str] = ()) -> None:
+    def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._failed: dict[str, deque[int]] = _by_host(hosts)
-        self._row: dict[str, deque[int]] = _by_host(hosts)
+        self._failed: dict[str, deque[int]] = {}
+        self._row: dict[str, deque[int]] = {}
+
+    def expect(self, host: str) -> None:
+        """From now on this host is listed, with no failed call until one is noted."""
+        self._failed.setdefault(host, deque(maxlen=REMEMBERED))
+        self._row.setdefault(host, deque(maxlen=REMEMBERED))
 
     def note(self, host: str, ok: bool) -> None:
-        """One call has ended."""
+        """One call to an expected host has ended."""
         if ok:
             self._row[host].clear()
             return
@@ -70,6 +64,7 @@ class CountedTransport(httpx.AsyncHTTPTransport):
         self._shut_out = shut_out
         self._host = host
         self._log = log
+        log.expect(host)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         try:

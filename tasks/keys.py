@@ -58,7 +58,8 @@ async def open_keys(settings: Settings) -> Keys:
 
 
 async def open_keys_to_close(settings: Settings, known: Mapping[str, str]) -> Keys:
-    """For the kill switch: each key by itself, so that one that cannot be opened keeps only its own leg from closing.
+    """For the kill switch: each key by itself, so that one that cannot be opened keeps only its own venue from
+    being closed out.
 
     `known`: our accounts by venue as the ledger has them, to look by where a key tells none.
     Raises OperatorError only for one secret on both chains.

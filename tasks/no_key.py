@@ -1,4 +1,4 @@
-"""What stands for a key that cannot be opened, while the other venue's leg is closed: it signs nothing and says why."""
+"""What stands for a key that cannot be opened, while the other venue is closed out: it signs nothing and says why."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ async def patiently(
 ) -> R:
     """Read again and again while the venue has a hiccup; after `within_s` its last `Retryable` is raised.
 
-    For what must be known before a story goes on and where nothing is lost by waiting; never between the legs.
+    For what must be known before a story goes on and where nothing is lost by waiting; never while half of a trade is done.
     """
     deadline_ms = clock.now_ms() + int(within_s * 1000)
     while True:

@@ -14,6 +14,7 @@ from pydantic import BaseModel, Field
 from evenkeel.errors import LostRace, Retryable
 from evenkeel.legs import CARRY, PositionStatus
 from evenkeel.types import Frozen
+from flows.carry.watched import POSITIONS
 from flows.handover import watch_from_here
 from flows.running import desk_for_run
 from state.carry.models import Position
@@ -224,5 +225,5 @@ async def enter(request: EnterRequest) -> EnterResult:
     """Open one position. Refusals are answers, not failures: nothing was sent."""
     async with desk_for_run() as desk:
         result = await enter_position(desk, request)
-        await watch_from_here(desk.store, [result.position_id or ""], "entered")
+        await watch_from_here(POSITIONS, desk.store, [result.position_id or ""], "entered")
         return result

@@ -6,8 +6,10 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 from prefect import flow
+from prefect.client.schemas.objects import FlowRun
 from pydantic import BaseModel, Field
 
 from evenkeel.clock import as_datetime
@@ -16,6 +18,7 @@ from evenkeel.legs import PositionStatus
 from evenkeel.types import Frozen
 from flows.carry.rebalance import resize
 from flows.carry.recover import recover_position
+from flows.carry.watched import POSITIONS
 from flows.handover import DAY_MS, HOUR_MS, Succession, go_on
 from flows.running import desk_for_run
 from state.watch_models import Severity
@@ -257,8 +260,19 @@ def _line(position_id: str, seen: Seen, reasons: tuple[str, ...]) -> str:
     return f"{position_id}: funding {funding}, room to liquidation long {long}, short {short}{told}"
 
 
-@flow(name="monitor", flow_run_name="monitor-{request.position_id}", on_failure=[go_on], on_crashed=[go_on])
+async def _watch_on(flow: Any, flow_run: FlowRun, state: Any) -> None:
+    """Hook: a monitor that failed or crashed is followed by another one."""
+    await go_on(POSITIONS, flow_run, state)
+
+
+@flow(
+    name="monitor",
+    flow_run_name="monitor-{request.position_id}",
+    on_failure=[_watch_on],
+    on_crashed=[_watch_on],
+)
 async def monitor(request: MonitorRequest) -> MonitorResult:
     """One long run that watches a position; served, it hands over to a fresh run once a day."""
-    async with desk_for_run() as desk, Succession(desk.clock, request.model_dump(mode="json")) as succession:
+    asked = request.model_dump(mode="json")
+    async with desk_for_run() as desk, Succession(POSITIONS, desk.clock, asked) as succession:
         return await watch_position(desk, request, succession.watches)

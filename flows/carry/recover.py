@@ -10,6 +10,7 @@ from evenkeel.legs import CARRY, LegSide, PositionStatus
 from evenkeel.types import Frozen
 from flows.carry.enter import complete_entry
 from flows.carry.reconcile import reconcile_and_act
+from flows.carry.watched import POSITIONS
 from flows.handover import DAY_MS, watch_from_here
 from flows.running import desk_for_run
 from strategy.carry.reconcile import Finding
@@ -89,5 +90,5 @@ async def recover() -> RecoverResult:
     async with desk_for_run() as desk:
         result = await recover_everything(desk)
         finished = [name for name, status in result.positions.items() if status == PositionStatus.OPEN]
-        await watch_from_here(desk.store, finished, f"recovered-{desk.clock.now_ms() // DAY_MS}")
+        await watch_from_here(POSITIONS, desk.store, finished, f"recovered-{desk.clock.now_ms() // DAY_MS}")
         return result

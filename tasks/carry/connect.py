@@ -13,6 +13,7 @@ from evenkeel.errors import OperatorError
 from evenkeel.settings.settings import Settings
 from evenkeel.types import VenueName
 from tasks.budgets import HYPERLIQUID_LARGEST_WEIGHT, HYPERLIQUID_WEIGHT_LIMIT, _budget
+from tasks.carry.hosts import ASGARD, HYPERLIQUID, SOLANA, SOLANA_SECOND
 from tasks.carry.prices import sol_price_of
 from tasks.health import CallLog, CountedTransport
 from tasks.keys import hyperliquid_validator, open_keys, open_keys_to_close
@@ -23,10 +24,6 @@ from venues.hyperliquid.client import HyperliquidClient
 from venues.hyperliquid.venue import HyperliquidVenue
 from venues.solana.rpc import SHUT_OUT_STATUS, SolanaRpc
 from venues.solana.rules.common import Rules
-
-HYPERLIQUID, ASGARD, SOLANA, SOLANA_SECOND = "hyperliquid", "asgard", "solana", "solana (second node)"
-HOSTS = (HYPERLIQUID, ASGARD, SOLANA, SOLANA_SECOND)
-"""As the call log names them."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +49,7 @@ async def open_venues(
     `to_close` is the kill switch's, with the addresses that the ledger knows: there one key suffices.
     """
     keys = await (open_keys(settings) if to_close is None else open_keys_to_close(settings, to_close))
-    health = CallLog(clock, HOSTS)
+    health = CallLog(clock)
     try:
         api_key = settings.secret("asgard")
     except OperatorError:

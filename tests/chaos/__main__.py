@@ -10,17 +10,20 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from tests.chaos.harness import Result, Theatre
-from tests.chaos.invariants import KINDS
-from tests.chaos.named import named
-from tests.chaos.scenarios import STORIES, sample
+from tests.chaos.business import Business
+from tests.chaos.carry.business import CARRY
+from tests.chaos.findings import KINDS
+from tests.chaos.harness import Harness, Result
+from tests.chaos.scenarios import Scenario, sample
 
+BUSINESSES: tuple[Business, ...] = (CARRY,)
 OUT = Path("out/chaos")
 MUTATED = "100000"
 MUTATION_TESTS = (
@@ -35,33 +38,31 @@ def main(arguments: list[str]) -> int:
     console = Console()
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="evenkeel-chaos-", ignore_cleanup_errors=True) as home:
-        theatre = Theatre(Path(home))
-        stories = [one for one in STORIES if one.name in (asked.story or [one.name])]
-        found = [
-            *theatre.scenarios(stories),
-            *(one for one in named() if one.story in (asked.story or [one.story])),
-        ]
-        if asked.only:
-            found = [one for one in found if asked.only.lower() in one.name.lower()]
-        if asked.sample:
-            found = sample(found, asked.sample, asked.seed)
-        found.sort(key=lambda one: not one.slow)  # what waits for real time goes first, beside the others
+        harnesses = [Harness(one, Path(home) / one.name) for one in BUSINESSES]
+        chosen = [(one, _chosen(one, asked)) for one in harnesses]
+        found = sum(len(scenarios) for _, scenarios in chosen)
+        if asked.list:
+            print(*(one.name for _, scenarios in chosen for one in scenarios), sep="\n")
+            print(f"{found} scenarios")
+            return 0
         console.print(
-            f"{len(found)} scenarios, {asked.jobs} at a time; outside calls recorded from undisturbed runs"
+            f"{found} scenarios, {asked.jobs} at a time; outside calls recorded from undisturbed runs"
         )
         done = 0
 
-        def tell(result: Result) -> None:
+        def report(result: Result) -> None:
             nonlocal done
             done += 1
             if not result.ok:
                 _show(console, result)
             elif done % 100 == 0:
-                console.print(f"{done} of {len(found)} done, {time.monotonic() - began:.0f} s")
+                console.print(f"{done} of {found} done, {time.monotonic() - began:.0f} s")
 
-        results = theatre.play(found, asked.jobs, tell)
-        if any(not result.ok for result in results):
-            _keep(results, Path(home), asked.out)
+        results = [
+            one
+            for harness, scenarios in chosen
+            for one in _played(harness, scenarios, asked.jobs, report, asked.out)
+        ]
     mutations = None if asked.only or asked.sample or asked.story else _mutations(console)
     summary = summed_up(results, time.monotonic() - began, mutations)
     console.print(_table(results))
@@ -71,19 +72,46 @@ def main(arguments: list[str]) -> int:
     return 0 if summary["failed"] == 0 and summary["scenarios"] and mutations in (None, 0) else 1
 
 
+def _chosen(harness: Harness, asked: argparse.Namespace) -> list[Scenario]:
+    """The scenarios of one business that the command line asks for."""
+    business = harness.business
+    stories = [one for one in business.stories if one.name in (asked.story or [one.name])]
+    found = [
+        *harness.scenarios(stories),
+        *(one for one in business.handwritten() if one.story in (asked.story or [one.story])),
+    ]
+    if asked.only:
+        found = [one for one in found if asked.only.lower() in one.name.lower()]
+    if asked.sample:
+        found = sample(found, asked.sample, asked.seed)
+    found.sort(key=lambda one: not one.slow)  # what waits for real time goes first, beside the others
+    return found
+
+
+def _played(
+    harness: Harness, scenarios: list[Scenario], jobs: int, report: Callable[[Result], None], out: Path
+) -> list[Result]:
+    results = harness.play(scenarios, jobs, report)
+    _keep(harness, results, out)
+    return results
+
+
 def _parsed(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
     parser.add_argument("--only", default="", help="scenarios whose name contains this text")
     parser.add_argument("--story", action="append", help="scenarios of this story; may be given again")
+    parser.add_argument("--list", action="store_true", help="print the scenarios' names and play none")
     parser.add_argument("--out", type=Path, default=OUT, help="folder of summary.json")
-    parser.add_argument("--sample", type=int, default=0, help="so many scenarios, one of each fault first")
+    parser.add_argument(
+        "--sample", type=int, default=0, help="so many scenarios of each business, one of each fault first"
+    )
     parser.add_argument("--seed", type=int, default=1, help="which sample")
     parser.add_argument("--jobs", type=int, default=2, help="scenarios at a time")
     return parser.parse_args(arguments)
 
 
 def summed_up(results: list[Result], seconds: float, mutations: int | None) -> dict[str, Any]:
-    """What is written to summary.json."""
+    """Returns what is written to summary.json."""
     failures = [result for result in results if not result.ok]
     by_fault: dict[str, dict[str, float]] = defaultdict(
         lambda: {"passed": 0, "failed": 0, "worst_naked_seconds": 0}
@@ -135,14 +163,14 @@ def _show(console: Console, result: Result) -> None:
     console.print(f'    again: python -m tests.chaos --only "{result.name}"', markup=False, highlight=False)
 
 
-def _keep(results: list[Result], home: Path, out: Path) -> None:
+def _keep(harness: Harness, results: list[Result], out: Path) -> None:
     """Outputs of failed scenarios, without their keys."""
     for number, result in enumerate(one for one in results if not one.ok):
-        folder = out / "failed" / str(number)
+        folder = out / "failed" / f"{harness.business.name}-{number}"
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "name.txt").write_text(result.name + "\n")
-        scene = home / "played" / result.folder / "scene"
-        for path in [*scene.glob("*.err"), *scene.glob("*.out"), *scene.glob("evenkeel.db*")]:
+        played = harness.home / "played" / result.folder / "testbed"
+        for path in [*played.glob("*.err"), *played.glob("*.out"), *played.glob("evenkeel.db*")]:
             (folder / path.name).write_bytes(path.read_bytes())
 
 

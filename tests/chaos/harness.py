@@ -1,4 +1,4 @@
-"""Plays scenarios, each in a process forked from one that has imported everything and holds the snapshots."""
+"""Plays the scenarios of a business, each in a process forked from one that has imported everything and holds the snapshots."""
 
 from __future__ import annotations
 
@@ -14,27 +14,21 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from tests.chaos.crossing import KILLS, Point
-from tests.chaos.invariants import Findings
-from tests.chaos.program import Hook, Misbehaved, Step, misbehaved, words
-from tests.chaos.scenarios import STORIES, Scenario, Script, Story, crossed
-from tests.chaos.scene import SNAPSHOTS, Scene, Snapshot, clean_up, make_snapshot, scene
+from tests.chaos.business import Business
+from tests.chaos.interceptor import KILLS, Point
+from tests.chaos.process import Hook, Misbehaved, misbehaved, summary
+from tests.chaos.scenarios import Scenario, Script, Story, scenarios_of
+from tests.chaos.testbed import Snapshot, Testbed, clean_up, make_snapshot, testbed
 
-AFTERMATH: tuple[Step, ...] = (
-    ("recover", {}),
-    ("level", {}),
-    ("rest", {"seconds": 2.5 * 3600}),
-    ("recover", {}),
-    ("status", {}),
-)
-"""What a new process does after every scenario: take up what is unfinished, look once at what is open, and hours
-later, when funding is due, once more."""
 LIMIT_S = 240
+"""Wall seconds for one scenario."""
 
 
 @dataclass
 class Result:
-    """How a scenario ended. `problems` are (kind, text); none means that every invariant held."""
+    """How a scenario ended. `problems` are (kind, text); none means that every invariant held. `answer`: what the product
+    decided.
+    """
 
     name: str
     story: str
@@ -42,7 +36,7 @@ class Result:
     problems: list[tuple[str, str]] = field(default_factory=list)
     naked_s: float = 0.0
     seconds: float = 0.0
-    said: str = ""
+    answer: str = ""
     folder: str = ""
 
     @property
@@ -53,17 +47,18 @@ class Result:
         return sum(1 for one, _ in self.problems if one == kind)
 
 
-class Theatre:
-    """Holds the snapshots that scenarios begin from; makes each when it is first needed."""
+class Harness:
+    """Holds the snapshots from which a business's scenarios begin; makes each when it is first needed."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, business: Business, home: Path) -> None:
+        self.business = business
         self.home = home
         self._snapshots: dict[str, Snapshot] = {}
 
     def snapshot(self, name: str) -> Snapshot:
         if name not in self._snapshots:
             folder = self.home / "snapshots" / name.replace(" ", "-")
-            self._snapshots[name] = make_snapshot(name, folder, SNAPSHOTS[name])
+            self._snapshots[name] = make_snapshot(self.business, name, folder)
         return self._snapshots[name]
 
     # --- recording ---
@@ -73,32 +68,33 @@ class Theatre:
         folder = self.home / "recorded" / story.name.replace(" ", "-")
         folder.mkdir(parents=True, exist_ok=True)
         self.snapshot(story.snapshot)
-        told = folder / "calls.json"
-        pid = _forked(lambda: self._record(story, folder, told), folder / "recorder.log")
+        calls_file = folder / "calls.json"
+        pid = _forked(lambda: self._record(story, folder, calls_file), folder / "recorder.log")
         os.waitpid(pid, 0)
-        assert told.exists(), (
+        assert calls_file.exists(), (
             f"{story.name} could not be recorded: {(folder / 'recorder.log').read_text()[-2000:]}"
         )
-        calls, problems = json.loads(told.read_text())
+        calls, problems = json.loads(calls_file.read_text())
         assert not problems, f"{story.name} fails undisturbed: {problems}"
         return [Point(*call) for call in calls]
 
-    def _record(self, story: Story, folder: Path, told: Path) -> None:
+    def _record(self, story: Story, folder: Path, calls_file: Path) -> None:
         async def play() -> None:
-            async with scene(self.snapshot(story.snapshot), folder / "scene") as being:
+            async with testbed(self.snapshot(story.snapshot), folder / "testbed") as bed:
                 for venue, kind, call in story.standing:
-                    being.fault(venue, kind, call)
-                done = await being.run(*story.steps)
+                    bed.fault(venue, kind, call)
+                done = await bed.run(*story.steps)
                 assert done.code == 0, done
-                calls = list(being.crossing.calls)
-                found = await aftermath(being)
-            told.write_text(json.dumps([[(one.call, one.nth) for one in calls], found.problems]))
+                calls = list(bed.interceptor.calls)
+                found = await self.business.recover_and_check(bed)
+            calls_file.write_text(json.dumps([[(one.call, one.nth) for one in calls], found.problems]))
 
         asyncio.run(play())
 
-    def scenarios(self, stories: Iterable[Story] = STORIES) -> list[Scenario]:
-        """Every crossing of every story, from fresh recordings."""
-        return [one for story in stories for one in crossed(story, self.recorded(story))]
+    def scenarios(self, stories: Iterable[Story]) -> list[Scenario]:
+        """Every call of these stories with every fault, from fresh recordings."""
+        calls = self.business.calls
+        return [one for story in stories for one in scenarios_of(story, self.recorded(story), calls)]
 
     # --- playing ---
 
@@ -106,7 +102,7 @@ class Theatre:
         self,
         scenarios: list[Scenario],
         jobs: int = 2,
-        tell: Callable[[Result], None] = lambda result: None,
+        report: Callable[[Result], None] = lambda result: None,
         mutate: Hook | None = None,
     ) -> list[Result]:
         """Each scenario in a process of its own, `jobs` at a time. `mutate` is called in every product process."""
@@ -120,7 +116,7 @@ class Theatre:
                 number, one = waiting.pop(0)
                 folder = self.home / "played" / str(number)
                 folder.mkdir(parents=True, exist_ok=True)
-                pid = _forked(lambda s=one, f=folder: self._play(s, f, mutate), folder / "stage.log")  # type: ignore[misc]
+                pid = _forked(lambda s=one, f=folder: self._play(s, f, mutate), folder / "scenario.log")  # type: ignore[misc]
                 running[pid] = (one, folder, time.monotonic())
             pid, _ = os.waitpid(-1, 0)
             if pid not in running:
@@ -132,7 +128,7 @@ class Theatre:
             if result.ok:
                 clean_up(folder)
             results.append(result)
-            tell(result)
+            report(result)
         return results
 
     def _play(self, scenario: Scenario, folder: Path, mutate: Hook | None) -> None:
@@ -141,57 +137,39 @@ class Theatre:
 
     async def _played(self, scenario: Scenario, folder: Path, mutate: Hook | None) -> Result:
         result = Result(scenario.name, scenario.story, scenario.fault)
-        async with scene(self.snapshot(scenario.snapshot), folder / "scene", mutate) as being:
+        async with testbed(self.snapshot(scenario.snapshot), folder / "testbed", mutate) as bed:
             if scenario.script is not None:
-                first, result.said = await _scripted(scenario.script, being)
+                first, result.answer = await _scripted(scenario.script, bed)
             else:
-                first, result.said = await _crossed(scenario, being)
-            if being.busy is not None:
-                await being.busy
-            await being.crossing.let_through()
-            being.heal()
-            found = await aftermath(being)
+                first, result.answer = await _with_fault(scenario, bed)
+            if bed.busy is not None:
+                await bed.busy
+            await bed.interceptor.let_through()
+            bed.heal()
+            found = await self.business.recover_and_check(bed)
         result.problems = [*first, *found.problems]
         result.naked_s = found.naked_s
         return result
 
 
-async def _crossed(scenario: Scenario, being: Scene) -> tuple[list[tuple[str, str]], str]:
-    """Tell the story and strike it at its point."""
+async def _with_fault(scenario: Scenario, bed: Testbed) -> tuple[list[tuple[str, str]], str]:
+    """Run the story and apply the fault at its point."""
     problems: list[tuple[str, str]] = []
     for venue, kind, call in scenario.standing:
-        being.fault(venue, kind, call)
-    being.crossing.arm(scenario.point, scenario.fault)
-    done = await being.run(*scenario.steps, patience_s=scenario.patience_s)
-    if being.crossing.met != 1:
-        problems.append(("other", f"{scenario.point} never came: {done.last_words}"))
-    problems += misbehaved(done, killed=scenario.fault in KILLS and being.crossing.met == 1)
-    return problems, words(done)
+        bed.fault(venue, kind, call)
+    bed.interceptor.arm(scenario.point, scenario.fault)
+    done = await bed.run(*scenario.steps, timeout_s=scenario.timeout_s)
+    if bed.interceptor.reached != 1:
+        problems.append(("other", f"{scenario.point} never came: {done.last_lines}"))
+    problems += misbehaved(done, killed=scenario.fault in KILLS and bed.interceptor.reached == 1)
+    return problems, summary(done)
 
 
-async def _scripted(script: Script, being: Scene) -> tuple[list[tuple[str, str]], str]:
+async def _scripted(script: Script, bed: Testbed) -> tuple[list[tuple[str, str]], str]:
     try:
-        return [], await script(being)
+        return [], await script(bed)
     except Misbehaved as how:
         return [("other", str(how))], ""
-
-
-async def aftermath(being: Scene) -> Findings:
-    """A new process recovers; then everything is held against the venues' ledgers."""
-    done = await being.run(*AFTERMATH)
-    found = being.findings()
-    if done.code != 0:
-        told = done.answers[-1] if done.answers else done.last_words
-        found.add("other", f"recovery ended with {done.code}: {told}")
-        return found
-    first, _, _, second, status = done.answers
-    for recovery in (first, second):
-        if not recovery["clean"]:
-            found.add("unfinished", f"recovery was not clean: {recovery}")
-    for name in ("unfinished_intents", "unowned_legs", "unreadable"):
-        if status[name]:
-            found.add("unfinished", f"status shows {name}: {status[name]}")
-    return found
 
 
 def _result(scenario: Scenario, folder: Path) -> Result:
@@ -200,15 +178,15 @@ def _result(scenario: Scenario, folder: Path) -> Result:
         body = json.loads(path.read_text())
         body["problems"] = [tuple(problem) for problem in body["problems"]]
         return Result(**body)
-    log = folder / "stage.log"
-    words = log.read_text()[-1500:] if log.exists() else ""
+    log = folder / "scenario.log"
+    lines = log.read_text()[-1500:] if log.exists() else ""
     return Result(
-        scenario.name, scenario.story, scenario.fault, [("other", f"the scenario broke down: {words}")]
+        scenario.name, scenario.story, scenario.fault, [("other", f"the scenario broke down: {lines}")]
     )
 
 
 def _forked(work: Callable[[], None], log: Path) -> int:
-    """A process that does this and ends. It dies with us, and after `LIMIT_S` in any case."""
+    """Start a process that does this and ends. It dies with us, and after `LIMIT_S` in any case."""
     sys.stdout.flush()
     sys.stderr.flush()
     pid = os.fork()

@@ -16,7 +16,7 @@ from app.doctor.doctor import Examination, Line, examine
 from app.doctor.frame import CHECKS, Check, Health, Patient, Verdict
 from evenkeel.clock import Clock
 from evenkeel.settings.settings import Settings, load_settings
-from tests.rig import Rig, story_rig
+from tests.carry.rig import Rig, story_rig
 
 USDC = Pubkey.from_string("EPjFWdd5AufqSSqeM2qN1xzybapC8G4wEGGkZwyTDt1v")
 EXPECTED_WARNINGS = {"second solana provider", "server"}

@@ -16,7 +16,7 @@ from app.doctor import hosts, prefect
 from app.doctor.frame import Health, Patient
 from evenkeel.clock import SystemClock
 from evenkeel.settings.settings import PrefectSettings, Settings
-from tests.chaos.rig import drill
+from tests.chaos.carry.command_rig import carry_rig
 from twins.http import served
 
 
@@ -140,7 +140,7 @@ async def test_budgets_are_held_against_the_fastest_watch(
 
 
 async def test_the_command_answers_with_its_exit_code(tmp_path: Path) -> None:
-    async with drill(tmp_path) as rig:
+    async with carry_rig(tmp_path) as rig:
         well = await rig.run("doctor", "--json")
         assert well.code == 0, well
         assert well.json()["ok"] is True

@@ -20,8 +20,8 @@ from flows.carry.exit import ExitRequest, exit_position
 from flows.carry.recover import recover_everything
 from tasks.carry.desk import CarryDesk, open_desk
 from tasks.keys import hyperliquid_validator, open_keys
+from tests.carry.rig import Rig, story_rig
 from tests.kms_emulation import REGION, KmsEmulation, kms_emulation
-from tests.rig import Rig, story_rig
 from venues.signers import keystore
 
 PASSPHRASE = "a passphrase of some length"

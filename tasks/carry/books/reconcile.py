@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from decimal import Decimal
 
-from analytics.agreement import Difference, DifferenceKind, compare_fills, compare_funding
+from analytics.agreement import Difference, DifferenceKind, compare_fills
+from analytics.carry.agreement import compare_funding
 from evenkeel.errors import Bug, EvenkeelError, LostRace, OperatorError, Retryable, VenueRefused
 from evenkeel.legs import CARRY, LegSide, LegView
 from evenkeel.types import Fill, Frozen, VenueName

@@ -5,8 +5,8 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any
 
-from analytics import agreement
 from analytics.agreement import Difference
+from analytics.carry import agreement
 from evenkeel.errors import Retryable, VenueRefused
 from evenkeel.legs import CARRY, LegSide, LegView, PositionStatus
 from evenkeel.types import Frozen

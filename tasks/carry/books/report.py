@@ -5,7 +5,8 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any
 
-from analytics.agreement import Difference, compare_fills, compare_funding
+from analytics.agreement import Difference, compare_fills
+from analytics.carry.agreement import compare_funding
 from analytics.carry.attribution import Attribution, VenueChange, attribute
 from analytics.carry.equity import Naked, equity_curve, max_drawdown, realised_funding_apr
 from analytics.carry.legs import GasCost, LongEvent, LongMark, ShortFill

@@ -10,8 +10,8 @@ from evenkeel.legs import CARRY
 from flows.carry.exit import ExitRequest, exit_position
 from flows.carry.monitor import MonitorRequest, watch_position
 from state.watch_models import Severity
+from tests.carry.rig import Rig, story_rig
 from tests.integration.carry.test_pause import command
-from tests.rig import Rig, story_rig
 
 SOL_ON_KAMINO = {"asset": "SOL", "protocol": 1}
 

@@ -11,18 +11,19 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.rig import Command, Drill, drill
+from tests.chaos.carry.command_rig import CarryRig, carry_rig
+from tests.chaos.commands import Command
 
 ENTER = ("enter", "--asset", "SOL", "--protocol", "1")
 
 
 @pytest.fixture
-async def rig(tmp_path: Path) -> AsyncIterator[Drill]:
-    async with drill(tmp_path) as found:
+async def rig(tmp_path: Path) -> AsyncIterator[CarryRig]:
+    async with carry_rig(tmp_path) as found:
         yield found
 
 
-async def test_every_command_answers_in_json(rig: Drill) -> None:
+async def test_every_command_answers_in_json(rig: CarryRig) -> None:
     scanned = await rig.run("scan", "--json")
     assert scanned.json()["rows"]
     planned = await rig.run("enter", "--dry-run", "--json")
@@ -56,7 +57,7 @@ async def test_every_command_answers_in_json(rig: Drill) -> None:
     assert all(ended.err == "" for ended in (scanned, planned, opened, closed, account))
 
 
-async def test_settings_of_a_demo_are_found_where_it_was_run(rig: Drill) -> None:
+async def test_settings_of_a_demo_are_found_where_it_was_run(rig: CarryRig) -> None:
     """`evenkeel recover`, without --config, in the folder where `out/demo` lies."""
     place = rig.folder / "out" / "demo"
     place.mkdir(parents=True)
@@ -68,7 +69,7 @@ async def test_settings_of_a_demo_are_found_where_it_was_run(rig: Drill) -> None
     assert "using the demo's settings, out/demo/evenkeel.toml" in ended.err
 
 
-async def test_a_dead_prefect_is_worked_without(rig: Drill) -> None:
+async def test_a_dead_prefect_is_worked_without(rig: CarryRig) -> None:
     with socket.socket() as taken:  # bound and not listening: nobody can answer there
         taken.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{taken.getsockname()[1]}/api"
@@ -82,7 +83,7 @@ async def test_a_dead_prefect_is_worked_without(rig: Drill) -> None:
         assert "Prefect does not answer" in line
 
 
-async def test_a_bug_is_one_line_with_a_way_to_see_more(rig: Drill) -> None:
+async def test_a_bug_is_one_line_with_a_way_to_see_more(rig: CarryRig) -> None:
     """A fault nobody foresaw: a row that this program could not have written."""
     assert (await rig.run(*ENTER)).code == 0
     with sqlite3.connect(rig.folder / "evenkeel.db") as database:

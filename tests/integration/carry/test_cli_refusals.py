@@ -14,7 +14,8 @@ from eth_account import Account
 from solders.keypair import Keypair
 
 from evenkeel.legs import CARRY
-from tests.chaos.rig import Command, Drill, Ended, drill
+from tests.chaos.carry.command_rig import CarryRig, carry_rig
+from tests.chaos.commands import Command, Ended
 
 ENTER = ("enter", "--asset", "SOL", "--protocol", "1")
 WRITES = re.compile(r"exchange:|rpc:sendTransaction|POST /(create|close)-position$|/submit-|POST /position/")
@@ -26,7 +27,7 @@ SECTION = {"url": "hyperliquid", "rpc_url": "solana"}
 class Line:
     """The command line in front of running twins."""
 
-    rig: Drill
+    rig: CarryRig
     made: int = 0
 
     async def run(self, *arguments: str, config: Path | None = None, **environment: str) -> Ended:
@@ -87,7 +88,7 @@ class Line:
 
 @pytest.fixture
 async def line(tmp_path: Path) -> AsyncIterator[Line]:
-    async with drill(tmp_path) as rig:
+    async with carry_rig(tmp_path) as rig:
         yield Line(rig)
 
 

@@ -11,7 +11,7 @@ from evenkeel.types import Unknown
 from flows.carry.enter import EnterRequest, enter_position
 from flows.carry.exit import ExitRequest, exit_position
 from tasks.carry.desk import open_desk
-from tests.rig import Rig, story_rig
+from tests.carry.rig import Rig, story_rig
 from venues.solana.confirm import Dead
 
 

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from evenkeel.legs import CARRY, IntentKind, LegSide, PositionStatus
-from evenkeel.types import IntentState
-from tests.rig import OPEN_SUBMIT, ORDER, Rig, hooked, story_rig
+from evenkeel.legs import CARRY, PositionStatus
+from evenkeel.types import IntentKind, IntentState, LegSide
+from tests.carry.rig import OPEN_SUBMIT, ORDER, Rig, story_rig
+from tests.interruptions import hooked
 
 SOL_ON_KAMINO = {"asset": "SOL", "protocol": 1}
 LEVERAGE = "exchange:updateLeverage"

@@ -12,7 +12,8 @@ import pytest
 from evenkeel.legs import LegSide, PositionStatus
 from evenkeel.settings.settings import load_settings
 from state import engine
-from tests.rig import OPEN_SUBMIT, Rig, hooked, story_rig
+from tests.carry.rig import OPEN_SUBMIT, Rig, story_rig
+from tests.interruptions import hooked
 
 SOL_ON_KAMINO = {"asset": "SOL", "protocol": 1}
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from evenkeel.errors import OperatorError
-from tests.rig import story_rig
+from tests.carry.rig import story_rig
 
 
 async def test_leverage_one_is_no_margin_position(tmp_path: Path) -> None:

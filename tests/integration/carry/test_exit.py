@@ -11,7 +11,7 @@ from evenkeel.errors import OperatorError
 from evenkeel.legs import PositionStatus
 from flows.carry.exit import ExitRequest, exit_position
 from flows.carry.report import ReportRequest, account_for
-from tests.rig import ORDER, Rig, story_rig
+from tests.carry.rig import ORDER, Rig, story_rig
 
 SOL_ON_KAMINO = {"asset": "SOL", "protocol": 1}
 CLOSE_SUBMIT = "POST /submit-close-position-tx"

@@ -10,7 +10,7 @@ import pytest
 from evenkeel.legs import CARRY, IntentKind, LegSide
 from evenkeel.settings.settings import Settings
 from flows.carry.exit import ExitRequest, exit_position
-from tests.rig import ORDER, Rig, story_rig
+from tests.carry.rig import ORDER, Rig, story_rig
 
 SOL_ON_KAMINO: dict[str, Any] = {"asset": "SOL", "protocol": 1}
 CLOSE_SUBMIT = "POST /submit-close-position-tx"

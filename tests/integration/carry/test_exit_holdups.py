@@ -26,8 +26,9 @@ from tasks.carry.desk import CarryDesk
 from tasks.carry.legs import resize_short
 from tasks.carry.watching.alerts import NOT_WATCHED, alarm_unwatched
 from tasks.intents import Done
+from tests.carry.rig import ORDER, story_rig
 from tests.integration.carry.test_entry_interrupted import SOL_ON_KAMINO, Locked, of_short
-from tests.rig import ORDER, die, hooked, killed, story_rig
+from tests.interruptions import die, hooked, killed
 
 
 async def test_a_ledger_that_is_busy_after_a_late_send_contradicts_nothing(

@@ -13,14 +13,14 @@ import pytest
 
 from app.actions import _last_resort
 from evenkeel.errors import EvenkeelError, Retryable
-from evenkeel.legs import CARRY, IntentKind, LegSide
+from evenkeel.legs import CARRY
 from evenkeel.settings.settings import Database
-from evenkeel.types import IntentSpec, VenueName
+from evenkeel.types import IntentKind, IntentSpec, LegSide, VenueName
 from flows.carry.exit import ExitRequest, exit_position
 from tasks.carry.desk import CarryDesk
 from tasks.carry.prices import prices_without_ledger
 from tasks.carry.watching.look import Watcher
-from tests.rig import Rig, story_rig
+from tests.carry.rig import Rig, story_rig
 from venues.asgard.orders import CloseLong, OpenLong
 from venues.solana.rules.common import Expectation, Operation, Rules, key
 from venues.solana.rules.router import tolerance_of
@@ -127,9 +127,9 @@ async def test_an_opening_goes_by_no_old_price(tmp_path: Path) -> None:
         spec = IntentSpec(
             intent_id="again",
             business=CARRY,
-            subject=opened.subject,
+            subject=opened.position_id,
             venue=opened.venue,
-            part=opened.part,
+            part=opened.leg,
             kind=opened.kind,
             step=99,
             order=opened.order,

@@ -18,7 +18,8 @@ from evenkeel.settings.settings import load_settings
 from flows.carry.flatten import flatten_everything
 from tasks.carry.closing.last_resort import KeyFile, empty_accounts
 from tasks.carry.connect import open_venues
-from tests.rig import ORDER, Killed, Rig, die, hooked, killed, story_rig
+from tests.carry.rig import ORDER, Rig, story_rig
+from tests.interruptions import Killed, die, hooked, killed
 
 SOL_ON_KAMINO = {"asset": "SOL", "protocol": 1}
 NO_PREFECT = """

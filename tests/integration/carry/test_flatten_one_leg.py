@@ -18,10 +18,11 @@ from evenkeel.types import Confirmed, IntentSpec, VenueName
 from flows.carry.flatten import flatten, flatten_everything
 from tasks.carry.closing.last_resort import KeyFile, NoJournal, empty_accounts
 from tasks.carry.connect import open_venues
+from tests.carry.rig import Rig
 from tests.integration import test_signers_desk as signers
 from tests.integration.carry.test_flatten import command
+from tests.interruptions import hooked
 from tests.kms_emulation import KmsEmulation
-from tests.rig import Rig, hooked
 
 environment, rig, kms = signers.environment, signers.rig, signers.kms
 SOL_ON_KAMINO = {"asset": "SOL", "protocol": 1}

@@ -17,9 +17,11 @@ from evenkeel.legs import CARRY, PositionStatus
 from flows import handover as successors
 from flows.carry.monitor import MonitorRequest, MonitorResult, watch_position
 from flows.carry.report import ReportRequest, account_for
+from flows.carry.watched import POSITIONS
 from tasks.carry.books.collect import collect_everything
 from tasks.carry.watching.alerts import NOT_WATCHED
-from tests.rig import ORDER, Rig, hooked, story_rig
+from tests.carry.rig import ORDER, Rig, story_rig
+from tests.interruptions import hooked
 
 SOL_ON_KAMINO = {"asset": "SOL", "protocol": 1}
 
@@ -213,9 +215,9 @@ async def test_a_watch_that_finds_no_successor_goes_on(
         position_id = await rig.entered(**SOL_ON_KAMINO)
         began_ms, store = rig.world.now_ms(), rig.desk.store
         with temporary_settings(nobody):
-            await successors.watch_from_here(store, [position_id, "of another ledger"], "entered")
+            await successors.watch_from_here(POSITIONS, store, [position_id, "of another ledger"], "entered")
             assert [one.subject for one in store.alerts(open_only=True)] == [position_id]
-            async with successors.Succession(rig.desk.clock, {"position_id": None}) as succession:
+            async with successors.Succession(POSITIONS, rig.desk.clock, {"position_id": None}) as succession:
                 request = MonitorRequest(position_id=position_id)
                 watch = asyncio.create_task(watch_position(rig.desk, request, succession.watches))
                 async with asyncio.timeout(60):

@@ -11,7 +11,8 @@ from evenkeel.types import IntentState
 from flows.carry.exit import ExitRequest, exit_position
 from flows.carry.monitor import MonitorRequest, MonitorResult, watch_position
 from flows.carry.recover import recover_position
-from tests.rig import ORDER, Rig, die, hooked, killed, story_rig
+from tests.carry.rig import ORDER, Rig, story_rig
+from tests.interruptions import die, hooked, killed
 
 SOL_ON_KAMINO = {"asset": "SOL", "protocol": 1}
 

@@ -18,7 +18,8 @@ from flows.carry.exit import ExitRequest, exit_position
 from flows.carry.monitor import MonitorRequest, watch_position
 from flows.carry.rebalance import RebalanceRequest, rebalance_position
 from tasks.admin import make_hash
-from tests.rig import Rig, hooked, story_rig
+from tests.carry.rig import Rig, story_rig
+from tests.interruptions import hooked
 
 SOL_ON_KAMINO = {"asset": "SOL", "protocol": 1}
 KEY = "a key of our own, 27 letters"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.rig import story_rig
+from tests.carry.rig import story_rig
 
 
 @pytest.mark.parametrize("peg", [0.975, 0.985, 1.06])

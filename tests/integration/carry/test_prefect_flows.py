@@ -38,8 +38,9 @@ from flows.carry.monitor import MonitorRequest, monitor, watch_position
 from flows.carry.scan import ScanRequest, scan
 from tasks import step
 from tasks.carry.watching.alerts import NOT_WATCHED
+from tests.carry.rig import HOUR_MS, Rig, story_rig
+from tests.interruptions import hooked
 from tests.prefect_rig import Server, hosted_monitors, processes_of
-from tests.rig import HOUR_MS, Rig, hooked, story_rig
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from evenkeel.legs import PositionStatus
-from tests.rig import Rig, story_rig
+from tests.carry.rig import Rig, story_rig
 
 SOL_ON_KAMINO = {"asset": "SOL", "protocol": 1}
 ENTER = ("enter", "--asset", "SOL", "--protocol", "1")

@@ -11,7 +11,8 @@ from evenkeel.legs import IntentKind, LegSide, PositionStatus
 from flows.carry.exit import ExitRequest, exit_position
 from flows.carry.rebalance import RebalanceRequest, RebalanceResult, rebalance_position
 from flows.carry.report import ReportRequest, account_for
-from tests.rig import ORDER, Rig, die, hooked, killed, story_rig
+from tests.carry.rig import ORDER, Rig, story_rig
+from tests.interruptions import die, hooked, killed
 
 SOL_ON_KAMINO = {"asset": "SOL", "protocol": 1}
 UPDATE_SUBMIT = "POST /submit-position-update-tx"

@@ -16,7 +16,8 @@ from state.watch_models import Severity
 from strategy.carry.reconcile import Handling
 from tasks.carry.books.collect import collect_everything
 from tasks.carry.books.reconcile import reconcile_everything
-from tests.rig import Rig, hooked, story_rig
+from tests.carry.rig import Rig, story_rig
+from tests.interruptions import hooked
 
 SOL_ON_KAMINO = {"asset": "SOL", "protocol": 1}
 

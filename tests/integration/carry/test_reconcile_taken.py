@@ -15,7 +15,8 @@ from strategy.carry.reconcile import Handling
 from tasks.carry.books.external_long import SECOND_LOOK_S
 from tasks.carry.books.reconcile import reconcile_everything
 from tasks.carry.books.recovery import compare_legs
-from tests.rig import Rig, hooked, story_rig
+from tests.carry.rig import Rig, story_rig
+from tests.interruptions import hooked
 
 SOL_ON_KAMINO = {"asset": "SOL", "protocol": 1}
 CENT = Decimal("0.01")

@@ -11,9 +11,9 @@ import pytest
 
 from app.demo.stage import write_settings
 from evenkeel.errors import LostRace
-from evenkeel.legs import IntentKind, LegSide, PositionStatus
+from evenkeel.legs import PositionStatus
 from evenkeel.settings.settings import load_settings
-from evenkeel.types import IntentState
+from evenkeel.types import IntentKind, IntentState, LegSide
 from flows import handover as successors
 from flows.carry.enter import EnterRequest, complete_entry, enter_position
 from flows.carry.exit import ExitRequest, exit_position
@@ -22,7 +22,9 @@ from state.store import Store
 from tasks.carry.desk import open_desk
 from tasks.carry.entering import choose as choosing
 from tasks.carry.market import read_market
-from tests.rig import HOUR_MS, Rig, die, hooked, killed, story_rig, twins_in_thread
+from tests.carry.rig import HOUR_MS, Rig, story_rig
+from tests.interruptions import die, hooked, killed
+from tests.twins_rig import twins_in_thread
 from tests.worlds import flat_world
 from twins.serve import TwinOptions
 

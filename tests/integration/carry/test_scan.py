@@ -9,7 +9,7 @@ import pytest
 
 from evenkeel.errors import OperatorError, Retryable
 from flows.carry.scan import ScanRequest, scan_markets
-from tests.rig import story_rig
+from tests.carry.rig import story_rig
 
 
 async def test_every_offer_has_a_verdict_and_a_reason(tmp_path: Path) -> None:

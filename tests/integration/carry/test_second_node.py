@@ -9,18 +9,18 @@ from pathlib import Path
 import pytest
 
 from evenkeel.errors import Retryable
-from evenkeel.legs import CARRY, LegSide
+from evenkeel.legs import CARRY
 from evenkeel.settings.settings import load_settings
-from evenkeel.types import Confirmed, Signed, Unknown
+from evenkeel.types import Confirmed, LegSide, Signed, Unknown
 from flows.carry.enter import EnterRequest, enter_position
 from flows.carry.exit import ExitRequest, exit_position
 from flows.carry.recover import recover_everything
-from tasks.carry.connect import SOLANA, SOLANA_SECOND
 from tasks.carry.desk import open_desk
+from tasks.carry.hosts import SOLANA, SOLANA_SECOND
 from tasks.carry.watching.liveness import Pulse
+from tests.carry.rig import Rig, story_rig
 from tests.gate import Gate, gate
 from tests.integration.test_solana_client import Bench, bench, payload
-from tests.rig import Rig, story_rig
 from venues.solana.confirm import ALONE_AFTER_BLOCKS, Confirmer, Dead, Landed
 from venues.solana.failover import FailoverRpc
 from venues.solana.rpc import SolanaRpc

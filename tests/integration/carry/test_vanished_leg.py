@@ -7,7 +7,7 @@ from pathlib import Path
 
 from evenkeel.legs import CARRY, LegSide, PositionStatus
 from flows.carry.exit import ExitRequest, exit_position
-from tests.rig import ORDER, story_rig
+from tests.carry.rig import ORDER, story_rig
 
 SOL_ON_KAMINO = {"asset": "SOL", "protocol": 1}
 

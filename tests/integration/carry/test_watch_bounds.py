@@ -11,7 +11,7 @@ from flows.carry.monitor import MonitorRequest, watch_position
 from flows.carry.recover import recover_everything
 from state.watch_models import Severity
 from tasks.carry.watching.look import Watcher
-from tests.rig import OPEN_SUBMIT, ORDER, Rig, story_rig
+from tests.carry.rig import OPEN_SUBMIT, ORDER, Rig, story_rig
 
 SOL_ON_KAMINO = {"asset": "SOL", "protocol": 1}
 

@@ -15,8 +15,9 @@ from evenkeel.legs import CARRY, PositionStatus
 from flows.carry.exit import ExitRequest, exit_position
 from state.store import Store
 from state.watch_models import Severity
+from tests.carry.rig import story_rig
 from tests.databases import ManualClock, database_fixtures
-from tests.rig import hooked, story_rig
+from tests.interruptions import hooked
 
 databases, url, store = database_fixtures()
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import httpx
 import pytest
 
-from tasks.carry.connect import HOSTS, HYPERLIQUID
+from tasks.carry.hosts import HYPERLIQUID
 from tasks.health import CallLog, CountedTransport
 
 
@@ -30,7 +30,8 @@ class StandingClock:
 
 def test_only_failures_close_together_and_without_a_success_between_are_a_row() -> None:
     clock = StandingClock()
-    log = CallLog(clock, HOSTS)
+    log = CallLog(clock)
+    log.expect(HYPERLIQUID)
     for _ in range(3):
         log.note(HYPERLIQUID, ok=False)
         clock.ms += 8_000

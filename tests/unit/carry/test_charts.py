@@ -21,7 +21,7 @@ from analytics.carry.charts import (
 )
 from analytics.carry.labels import MAX_ROWS, PX_PER_CHAR, place
 from analytics.carry.life import LifeEvent, LifeSnapshot, life_frame, thin
-from tests.lives import attributed, whole_life
+from tests.carry.lives import attributed, whole_life
 
 T0 = 1_760_000_000_000
 HOUR_MS = 3_600_000

@@ -8,7 +8,7 @@ from decimal import Decimal
 
 from rich.console import Console
 
-from analytics.agreement import compare_funding
+from analytics.carry.agreement import compare_funding
 from analytics.carry.attribution import ITEMS
 from analytics.carry.equity import Naked
 from analytics.carry.life import LifeEvent
@@ -22,7 +22,7 @@ from analytics.carry.report import (
     trades_of,
 )
 from analytics.carry.words import GROUPS, ITEM_MEANINGS, ITEM_NAMES, signed_usd
-from tests.lives import T0, attributed, payment, whole_life
+from tests.carry.lives import T0, attributed, payment, whole_life
 
 D = Decimal
 HOUR_MS = 3_600_000

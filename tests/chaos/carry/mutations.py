@@ -1,6 +1,6 @@
 """Breaks one protection of the product at a time, in its processes only, to show that the harness notices.
 
-`python -m tests.chaos.mutations FILE` plays for each breakage the scenarios that must uncover it, with and without it,
+`python -m tests.chaos.carry.mutations FILE` plays for each breakage the scenarios that must uncover it, with and without it,
 and writes what was found.
 """
 
@@ -21,14 +21,13 @@ from state.intents import Intents
 from state.models import Intent
 from tasks import intents
 from tasks.carry.entering import entry
-from tests.chaos.harness import Result, Theatre
-from tests.chaos.named import named
-from tests.chaos.scenarios import STORIES
+from tests.chaos.carry.business import CARRY
+from tests.chaos.harness import Harness, Result
 from venues.hyperliquid.lookup import OrderLookup
 from venues.solana.confirm import Confirmer, Dead, Fate
 from venues.solana.rpc import SolanaRpc
 
-ORDER = "enter / hyperliquid exchange:order#1"
+FIRST_ORDER = "enter / hyperliquid exchange:order#1"
 
 
 def resend_with_a_new_key() -> None:
@@ -66,11 +65,11 @@ def transaction_dead_before_its_height() -> None:
     """A transaction that the node does not show is called dead at the first look, and another one is built."""
     whole = Confirmer._fate_at
 
-    async def hasty(self: Confirmer, rpc: SolanaRpc, signature: str, lvbh_max: int) -> Fate:
+    async def at_the_first_look(self: Confirmer, rpc: SolanaRpc, signature: str, lvbh_max: int) -> Fate:
         found = (await rpc.get_signature_statuses([signature], history=True)).found[0]
         return await whole(self, rpc, signature, lvbh_max) if found is not None else Dead("not seen")
 
-    Confirmer._fate_at = hasty  # type: ignore[method-assign]
+    Confirmer._fate_at = at_the_first_look  # type: ignore[method-assign]
 
 
 def short_sized_from_the_plan() -> None:
@@ -97,12 +96,12 @@ def keys_in_the_log() -> None:
 
     secret = Settings.secret
 
-    def telling(self: Settings, name: Any) -> Any:
+    def logged(self: Settings, name: Any) -> Any:
         found = secret(self, name)
         logging.getLogger("evenkeel").debug("key of %s: %s", name, found and found.get_secret_value())
         return found
 
-    Settings.secret = telling  # type: ignore[method-assign]
+    Settings.secret = logged  # type: ignore[method-assign]
 
 
 @dataclass(frozen=True)
@@ -115,25 +114,25 @@ class Mutation:
 
 
 MUTATIONS = (
-    Mutation(resend_with_a_new_key, f"{ORDER} / answer lost", "double open"),
-    Mutation(commit_after_the_wire, f"{ORDER} / kill after it was applied", "double open"),
-    Mutation(order_dead_before_its_expiry, f"{ORDER} / late, after a look", "double open"),
+    Mutation(resend_with_a_new_key, f"{FIRST_ORDER} / answer lost", "double open"),
+    Mutation(commit_after_the_wire, f"{FIRST_ORDER} / kill after it was applied", "double open"),
+    Mutation(order_dead_before_its_expiry, f"{FIRST_ORDER} / late, after a look", "double open"),
     Mutation(transaction_dead_before_its_height, "enter / twice by 60 blocks / lands late", "double open"),
     Mutation(short_sized_from_the_plan, "enter / by 40 bps / worse price", "double open"),
-    Mutation(keys_in_the_log, f"{ORDER} / 429", "key shown"),
+    Mutation(keys_in_the_log, f"{FIRST_ORDER} / 429", "key shown"),
 )
 
 
 def proved(home: Path) -> dict[str, dict[str, Any]]:
     """By mutation: the scenario, and what was found with the protection and without it."""
-    theatre = Theatre(home)
-    story = next(one for one in STORIES if one.name == "enter")
-    known = {one.name: one for one in [*theatre.scenarios([story]), *named()]}
+    harness = Harness(CARRY, home)
+    story = next(one for one in CARRY.stories if one.name == "enter")
+    known = {one.name: one for one in [*harness.scenarios([story]), *CARRY.handwritten()]}
     found = {}
     for one in MUTATIONS:
         scenario = known[one.scenario]
-        (whole,) = theatre.play([scenario])
-        (broken,) = theatre.play([scenario], mutate=one.breaking)
+        (whole,) = harness.play([scenario])
+        (broken,) = harness.play([scenario], mutate=one.breaking)
         found[one.breaking.__name__] = {
             "scenario": one.scenario,
             "must_find": one.finding,

@@ -10,18 +10,18 @@ from typing import Any
 
 import pytest
 
-from tests.chaos.mutations import MUTATIONS, Mutation
+from tests.chaos.carry.mutations import MUTATIONS, Mutation
 
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What each breakage's scenario finds, with the protection and without: in a process that may fork freely."""
-    told = tmp_path_factory.mktemp("mutations") / "found.json"
-    command = [sys.executable, "-m", "tests.chaos.mutations", str(told)]
-    root = Path(__file__).parents[2]
+    found_file = tmp_path_factory.mktemp("mutations") / "found.json"
+    command = [sys.executable, "-m", "tests.chaos.carry.mutations", str(found_file)]
+    root = Path(__file__).parents[3]
     ended = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=220)
     assert ended.returncode == 0, ended
-    return dict(json.loads(told.read_text()))
+    return dict(json.loads(found_file.read_text()))
 
 
 @pytest.mark.timeout(240)

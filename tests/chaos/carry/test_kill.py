@@ -3,7 +3,7 @@
 Each moment is an outside call of an undisturbed trade, held by the gate when it arrived or when it was applied and not
 yet answered. `test_every_writing_call_has_its_moments` records an undisturbed trade, so that a new call cannot be forgotten.
 Each test run takes the moments after a call was applied and a few others, since `make chaos` kills at every call;
-`EVENKEEL_DRILL=whole` takes them all.
+`EVENKEEL_KILLS=whole` takes them all.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from evenkeel.legs import LegSide
-from tests.chaos.rig import Drill, Moment, drill
-from tests.chaos.truth import check_books, check_opened_once, long_events, recovered
+from evenkeel.types import LegSide
+from tests.chaos.carry.command_rig import CarryRig, carry_rig
+from tests.chaos.carry.kill_checks import check_books, check_opened_once, long_events, recovered
+from tests.chaos.commands import Moment
 
 ENTER = ["enter", "--asset", "SOL", "--protocol", "1", "--json"]
 ORDER, LEVERAGE = "hyperliquid exchange:order", "hyperliquid exchange:updateLeverage"
@@ -26,7 +27,7 @@ UNBUILD, UNSUBMIT = "asgard POST /close-position", "asgard POST /submit-close-po
 REBUILD, RESUBMIT = "asgard POST /position/deleverage", "asgard POST /submit-position-update-tx"
 STATUSES, READ_BACK = "solana rpc:getSignatureStatuses", "solana rpc:getTransaction"
 SEND = "solana rpc:sendTransaction"
-WHOLE = os.environ.get("EVENKEEL_DRILL") == "whole"
+WHOLE = os.environ.get("EVENKEEL_KILLS") == "whole"
 READS = ("info:", "GET ", "rpc:get", "simulate", "/positions/", "/refresh-positions")
 
 ENTERING = [
@@ -79,14 +80,14 @@ def moments(rows: list[tuple[str, int, str, str]]) -> list[object]:
     ]
 
 
-async def entered(rig: Drill) -> None:
+async def entered(rig: CarryRig) -> None:
     done = await rig.run(*ENTER)
     assert done.code == 0, (done.out, done.err)
 
 
 @pytest.mark.parametrize(("moment", "then"), moments(ENTERING))
 async def test_killed_while_entering(tmp_path: Path, moment: Moment, then: str) -> None:
-    async with drill(tmp_path) as rig:
+    async with carry_rig(tmp_path) as rig:
         before = rig.hyperliquid()["cash_usd"]
         await rig.kill_at(moment, *ENTER)
         assert await recovered(rig) == then
@@ -99,7 +100,7 @@ async def test_killed_while_the_chain_alone_has_the_transaction(tmp_path: Path) 
     """Asgard refuses the submit, so the same bytes go to the node; the process dies before the answer."""
     from twins.faults import Fault
 
-    async with drill(tmp_path) as rig:
+    async with carry_rig(tmp_path) as rig:
         rig.twins.faults.add(Fault("asgard", "http_500", r"POST /submit-create-position-tx", times=-1))
         await rig.kill_at(Moment(SEND, 1, "applied"), *ENTER)
         assert await recovered(rig) == "OPEN"
@@ -107,7 +108,7 @@ async def test_killed_while_the_chain_alone_has_the_transaction(tmp_path: Path) 
 
 @pytest.mark.parametrize(("moment", "then"), moments(EXITING))
 async def test_killed_while_leaving(tmp_path: Path, moment: Moment, then: str) -> None:
-    async with drill(tmp_path) as rig:
+    async with carry_rig(tmp_path) as rig:
         await entered(rig)
         rig.twins.world.clock.advance_to(rig.twins.world.now_ms() + 3 * 3_600_000)
         await rig.kill_at(moment, "exit", "--json")
@@ -118,7 +119,7 @@ async def test_killed_while_leaving(tmp_path: Path, moment: Moment, then: str) -
 @pytest.mark.parametrize(("moment", "then"), moments(REBALANCING))
 async def test_killed_while_rebalancing(tmp_path: Path, moment: Moment, then: str) -> None:
     """Recovery finishes what was started; the next look levels what is left, by the same rules."""
-    async with drill(tmp_path) as rig:
+    async with carry_rig(tmp_path) as rig:
         await entered(rig)
         rig.twins.world.overrides.sol_price = 180.0
         await rig.kill_at(moment, "rebalance", "--json")
@@ -146,7 +147,7 @@ async def test_killed_while_rebalancing(tmp_path: Path, moment: Moment, then: st
     ],
 )
 async def test_killed_while_recovering(tmp_path: Path, first: str, moment: Moment) -> None:
-    async with drill(tmp_path) as rig:
+    async with carry_rig(tmp_path) as rig:
         await rig.kill_at(Moment(ORDER, 1, first), *ENTER)
         await rig.kill_at(moment, "recover", "--json")
         assert await recovered(rig) == "OPEN"
@@ -159,7 +160,7 @@ async def test_every_writing_call_has_its_moments(tmp_path: Path) -> None:
         "rebalance": {(row[0], row[2]) for row in REBALANCING},
         "exit": {(row[0], row[2]) for row in EXITING},
     }
-    async with drill(tmp_path) as rig:
+    async with carry_rig(tmp_path) as rig:
         for arguments in (ENTER, ["rebalance", "--json"], ["exit", "--json"]):
             rig.gate.watch_for(None)
             done = await rig.run(*arguments)

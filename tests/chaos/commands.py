@@ -1,4 +1,4 @@
-"""Trade commands as real processes against twins behind a gate, which tells when a request has come and when it was applied."""
+"""Commands as real processes against twins behind a gate, which reports when a request has arrived and when it was applied."""
 
 from __future__ import annotations
 
@@ -13,9 +13,8 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 
@@ -28,7 +27,8 @@ from twins.http import served
 from twins.serve import RunningTwins, TwinOptions, running_twins
 
 VENUES = ("hyperliquid", "solana", "asgard")
-PATIENCE_S = 60.0
+LIMIT_S = 60.0
+"""Wall seconds for one command."""
 _forkserver = multiprocessing.get_context("forkserver")
 # A forked child skips three seconds of imports; it is a process of its own all the same, killed like any other.
 _forkserver.set_forkserver_preload(["app.cli", "app.actions", "flows.carry.enter", "flows.carry.recover"])
@@ -48,27 +48,27 @@ class Moment:
 
 @dataclass
 class Gate:
-    """Stands before all twins. Counts calls by name; at its moment it holds the call for ever and says so."""
+    """Stands before all twins. Counts calls by name; at its moment it holds the call for ever and sets `reached`."""
 
     moment: Moment | None = None
     reached: asyncio.Event = field(default_factory=asyncio.Event)
     calls: list[str] = field(default_factory=list)
     _seen: Counter[str] = field(default_factory=Counter)
-    _let_go: asyncio.Event = field(default_factory=asyncio.Event)
+    _released: asyncio.Event = field(default_factory=asyncio.Event)
 
     def watch_for(self, moment: Moment | None) -> None:
         """Forget what was counted and wait for this moment."""
         self.moment, self.calls, self._seen = moment, [], Counter()
-        self.reached, self._let_go = asyncio.Event(), asyncio.Event()
+        self.reached, self._released = asyncio.Event(), asyncio.Event()
 
     def open(self) -> None:
-        """Let go of what is held: its caller is dead."""
+        """Release what is held: its caller is dead."""
         self.moment = None
-        self._let_go.set()
+        self._released.set()
 
     def before(self, url: str, venue: str, call_name: CallName) -> App:
         """An ASGI app that passes requests on to a twin."""
-        onward = httpx.AsyncClient(base_url=url, timeout=PATIENCE_S, trust_env=False)
+        onward = httpx.AsyncClient(base_url=url, timeout=LIMIT_S, trust_env=False)
 
         async def app(scope: Scope, receive: Receive, send: Send) -> None:
             body = await _whole(receive)
@@ -92,11 +92,11 @@ class Gate:
         return app
 
     async def _held(self, here: Moment, when: str) -> bool:
-        """Whether this call was the moment; by the time that it is let go nobody waits for its answer."""
+        """Whether this call was the moment; by the time that it is released nobody waits for its answer."""
         if self.moment != Moment(here.call, here.nth, when):
             return False
         self.reached.set()
-        await self._let_go.wait()
+        await self._released.wait()
         return True
 
 
@@ -111,7 +111,7 @@ async def _whole(receive: Receive) -> bytes:
 
 @dataclass(frozen=True)
 class Ended:
-    """How a command ended: its exit code (below zero: the signal that killed it) and what it said."""
+    """How a command ended: its exit code (below zero: the signal that killed it) and its output."""
 
     code: int
     out: str
@@ -142,7 +142,7 @@ class Command:
         loop, done = asyncio.get_running_loop(), asyncio.Event()
         loop.add_reader(self.process.sentinel, done.set)
         try:
-            await asyncio.wait_for(done.wait(), PATIENCE_S)
+            await asyncio.wait_for(done.wait(), LIMIT_S)
         except TimeoutError:
             self.kill()
             raise
@@ -180,7 +180,7 @@ def _child(arguments: list[str], out: str, err: str, folder: str, environment: d
 
 
 @dataclass
-class Drill:
+class CommandRig:
     """Twins behind a gate, settings on disk, an empty ledger."""
 
     folder: Path
@@ -219,27 +219,13 @@ class Drill:
         """The ledger that the commands write."""
         return Store.open(self.settings.database.url, self.twins.world)  # type: ignore[arg-type]
 
-    # --- the truth ----------------------------------------------------------------------------------------
 
-    def hyperliquid(self) -> dict[str, Any]:
-        """The twin's own books of the trading account."""
-        account = self.twins.keys["hyperliquid"]["account_address"].lower()
-        dump = self.twins.hyperliquid.control("ledger", {})
-        return dict(dump["accounts"][account])
-
-    def short_qty(self) -> Decimal:
-        """SOL that the account is short at the venue; a long position counts below zero."""
-        held = [p for p in self.hyperliquid()["positions"] if p["coin"] == "SOL"]
-        return -Decimal(held[0]["szi"]) if held else Decimal(0)
-
-    def asgard(self) -> dict[str, Any]:
-        """The lender's own books."""
-        return self.twins.asgard.control("ledger", {})
+RigType = TypeVar("RigType", bound=CommandRig)
 
 
 @asynccontextmanager
-async def drill(folder: Path) -> AsyncIterator[Drill]:
-    """A fresh market, funded accounts and an empty ledger."""
+async def command_rig(kind: type[RigType], folder: Path, strategy: dict[str, Any]) -> AsyncIterator[RigType]:
+    """A rig of this class on a fresh market, with funded accounts and an empty ledger."""
     async with AsyncExitStack() as stack:
         twins = await stack.enter_async_context(running_twins(TwinOptions(stepped=True), world=flat_world()))
         gate = Gate()
@@ -252,12 +238,10 @@ async def drill(folder: Path) -> AsyncIterator[Drill]:
         for venue in VENUES:
             app = gate.before(direct[venue], venue, names[venue])
             twins.urls[venue] = await stack.enter_async_context(served(app))
-        config = stage.write_settings(
-            folder, twins.announcement(), {"deployment_pct": "0.5", "leverage": 3}, ""
-        )
+        config = stage.write_settings(folder, twins.announcement(), strategy, "")
         settings = load_settings(config)
         Store.upgrade(settings.database.url)
-        yield Drill(folder, config, settings, twins, gate)
+        yield kind(folder, config, settings, twins, gate)
         gate.open()
 
 

@@ -1,12 +1,21 @@
-"""The scenarios that are more than one call gone wrong."""
+"""The carry scenarios that are more than one call gone wrong."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from tests.chaos.crossing import Point
-from tests.chaos.happenings import (
+from tests.chaos.carry.events import (
+    deleveraged,
+    hidden,
+    hyperliquid_halted,
+    long_liquidated,
+    price,
+    short_liquidated,
+    solana_halted,
+)
+from tests.chaos.carry.stories import (
     CLOSING,
+    ENTER,
     EXIT,
     LANDED,
     LEVERAGE,
@@ -16,29 +25,25 @@ from tests.chaos.happenings import (
     RECOVER,
     RESIZING,
     WATCH,
-    Happening,
+)
+from tests.chaos.events import (
+    Event,
     at,
     clock_jumps,
+    controlled,
     database_locked,
-    deleveraged,
     failing,
     fault,
     first,
-    heir,
-    hidden,
-    hyperliquid_halted,
-    long_liquidated,
     prefect_dies,
-    price,
     race,
-    short_liquidated,
-    solana_halted,
     suspended,
-    told,
+    two_take_over,
 )
-from tests.chaos.program import Step
+from tests.chaos.interceptor import Point
+from tests.chaos.process import Step
 from tests.chaos.scenarios import Scenario, Script
-from tests.chaos.scene import ENTER, HASTY
+from tests.chaos.testbed import SHORT_TIMEOUT
 
 STEPS: dict[str, Step] = {
     "enter": ENTER,
@@ -67,17 +72,17 @@ class _List:
         self, story: str, what: str, label: str, script: Script, begin: str = "", slow: bool = False
     ) -> None:
         snapshot = begin or FROM[story]
-        told_from = f"from {begin}" if begin else ""
-        named = ", ".join(part for part in (label, told_from) if part) or what
-        self.rows.append(Scenario(story, what, snapshot, script=script, label=named, slow=slow))
+        start = f"from {begin}" if begin else ""
+        full = ", ".join(part for part in (label, start) if part) or what
+        self.rows.append(Scenario(story, what, snapshot, script=script, label=full, slow=slow))
 
-    def at(self, story: str, what: str, label: str, point: Point, happening: Happening) -> None:
+    def at(self, story: str, what: str, label: str, point: Point, event: Event) -> None:
         """It happens in the middle of the story."""
-        self.add(story, what, label, at(point, happening, STEPS[story]))
+        self.add(story, what, label, at(point, event, STEPS[story]))
 
-    def first(self, story: str, what: str, label: str, happening: Happening, begin: str = "") -> None:
+    def first(self, story: str, what: str, label: str, event: Event, begin: str = "") -> None:
         """It has happened before the story begins."""
-        self.add(story, what, label, first(happening, STEPS[story]), begin)
+        self.add(story, what, label, first(event, STEPS[story]), begin)
 
 
 def _halts(rows: _List) -> None:
@@ -98,14 +103,14 @@ def _halts(rows: _List) -> None:
         rows.first("recover", "Hyperliquid halted", f"{long} at once", hyperliquid, "long alone")
         rows.first("recover", "Hyperliquid halted", f"{long} at once", hyperliquid, "half entered")
         rows.first("recover", "Solana halted", f"{long} at once", solana, "half left")
-    silent = at(ORDER, hyperliquid_halted(15, "timeout"), ENTER, patience_s=HASTY)
+    silent = at(ORDER, hyperliquid_halted(15, "timeout"), ENTER, timeout_s=SHORT_TIMEOUT)
     rows.add("enter", "Hyperliquid halted", "for 15 s, silent, at the order", silent)
 
 
 def _chain(rows: _List) -> None:
     send = "rpc:sendTransaction"
     for story, submit in SUBMITS.items():
-        rows.at(story, "blockhash expired", "at the submit", submit, told("chain", "expire_blockhash"))
+        rows.at(story, "blockhash expired", "at the submit", submit, controlled("chain", "expire_blockhash"))
         rows.first(story, "blockhash expired", "old in the build", fault("asgard", "stale_blockhash"))
         rows.first(story, "transaction lost", "by the chain", fault("solana", "drop_transaction", send))
         rows.first(story, "transaction lost", "by Asgard", fault("asgard", "submit_lost"))
@@ -116,7 +121,7 @@ def _chain(rows: _List) -> None:
         rows.first(story, "lands late", "by 140 blocks", fault("solana", "land_late", send, blocks=140))
         rows.first(story, "transaction fails", "in its block", fault("solana", "fail_transaction", send))
         rows.first(story, "transaction fails", "on its slippage", fault("asgard", "slippage_fail"))
-        rows.first(story, "node lags", "by 30 slots", told("chain", "lag", slots=30))
+        rows.first(story, "node lags", "by 30 slots", controlled("chain", "lag", slots=30))
         rows.first(story, "worse price", "by 40 bps", fault("asgard", "bad_price", bps="40"))
         rows.first(story, "no row at Asgard", "", fault("asgard", "submit_no_row"))
 
@@ -151,7 +156,7 @@ def _market(rows: _List) -> None:
             rows.first(story, "price source missing", f"{which}, from the start", missing)
 
 
-def _taken(rows: _List) -> None:
+def _legs_taken(rows: _List) -> None:
     what = "ADL of the short"
     for fraction, how in (("1", "whole"), ("0.5", "half"), ("0.05", "a twentieth")):
         rows.first("watch", what, how, deleveraged(fraction))
@@ -220,7 +225,7 @@ def _races(rows: _List) -> None:
     for begin in ("half entered", "half left", "long alone"):
         rows.add("recover", what, "two at once", race(RECOVER, RECOVER), begin)
     for story, point in (("enter", ORDER), ("exit", CLOSING), ("rebalance", RESIZING)):
-        script = heir(point, "kill after it was applied", STEPS[story], RECOVER)
+        script = two_take_over(point, "kill after it was applied", STEPS[story], RECOVER)
         rows.add(story, "two heirs", "of a call that was applied", script)
 
 
@@ -240,9 +245,9 @@ def _slow(rows: _List) -> None:
             )
 
 
-def named() -> list[Scenario]:
-    """All of them."""
+def handwritten() -> list[Scenario]:
+    """Return all of them."""
     rows = _List()
-    for write in (_halts, _chain, _book, _market, _taken, _hosts, _races, _slow):
+    for write in (_halts, _chain, _book, _market, _legs_taken, _hosts, _races, _slow):
         write(rows)
     return rows.rows

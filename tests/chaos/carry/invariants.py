@@ -1,18 +1,18 @@
-"""What must hold after any fault and a recovery, read from the venues' own ledgers and compared with our books."""
+"""What must hold of carry positions after any fault and a recovery: the venues' own ledgers compared with our books."""
 
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
-from evenkeel.legs import CARRY, IntentKind, LegSide, PositionStatus
-from evenkeel.types import VenueName
+from evenkeel.legs import CARRY, PositionStatus
+from evenkeel.types import IntentKind, LegSide, VenueName
 from state.carry.models import Position
 from state.store import Store
+from tests.chaos.findings import Findings, Outage
 from twins.serve import RunningTwins
 
 MAX_NAKED_S = 120
@@ -24,35 +24,10 @@ HEDGE_ERROR = Decimal("0.002")
 """By how much of the long a short may be larger at the moment it is sold: a lot, and the interest of hours."""
 INTEREST = Decimal("0.001")
 HALF_WAY = (PositionStatus.OPENING, PositionStatus.CLOSING, PositionStatus.UNWINDING)
-KINDS = ("double open", "unowned leg", "lost record", "naked", "unfinished", "key shown", "other")
-
-
-@dataclass(frozen=True)
-class Excuse:
-    """While a leg's venue did not answer, nobody could close that leg: such time alone does not count."""
-
-    leg: str
-    from_ms: int
-    until_ms: int
 
 
 @dataclass
-class Findings:
-    """What is wrong, by kind; and for how long the worst moment of one leg alone lasted."""
-
-    problems: list[tuple[str, str]] = field(default_factory=list)
-    naked_s: float = 0.0
-
-    def add(self, kind: str, text: str) -> None:
-        assert kind in KINDS, kind
-        self.problems.append((kind, text))
-
-    def count(self, kind: str) -> int:
-        return sum(1 for one, _ in self.problems if one == kind)
-
-
-@dataclass
-class Truth:
+class VenueLedgers:
     """The venues' ledgers of one trading account, as they are now."""
 
     now_ms: int
@@ -62,7 +37,7 @@ class Truth:
     wallet: str
 
     @classmethod
-    def read(cls, twins: RunningTwins) -> Truth:
+    def read(cls, twins: RunningTwins) -> VenueLedgers:
         address = twins.keys["hyperliquid"]["account_address"].lower()
         hyperliquid = twins.hyperliquid.control("ledger", {})["accounts"][address]
         asgard, chain = twins.asgard.control("ledger", {}), twins.chain.control("ledger", {})
@@ -86,11 +61,11 @@ class Truth:
             events = [
                 (int(e["time_ms"]), Decimal(e["tokens_after"]), None) for e in one["position_accounting"]
             ]
-            seized = [
+            liquidated = [
                 (_ms(e["timestamp"]), None, Decimal(e["collateralSeizedUI"])) for e in one["liquidations"]
             ]
             held = Decimal(0)
-            for at_ms, after, taken in sorted([*events, *seized], key=lambda event: event[0]):
+            for at_ms, after, taken in sorted([*events, *liquidated], key=lambda event: event[0]):
                 held = after if after is not None else max(held - (taken or Decimal(0)), Decimal(0))
                 found.append((at_ms, "long", held))
         for fill in self.short["fills"]:
@@ -103,15 +78,17 @@ def _ms(iso: str) -> int:
     return int(datetime.fromisoformat(iso.replace("Z", "+00:00")).timestamp() * 1000)
 
 
-def check(truth: Truth, store: Store, *, excuses: list[Excuse] | None = None, entries: int = 1) -> Findings:
+def check(
+    venues: VenueLedgers, store: Store, *, outages: list[Outage] | None = None, entries: int = 1
+) -> Findings:
     """Every invariant. `entries`: how many positions were asked for."""
     found = Findings()
     positions = store.carry.positions()
     _check_ends(found, store, positions)
-    _check_owned(found, truth, store)
-    _check_once(found, truth, store, positions, entries)
-    _check_records(found, truth, store, positions)
-    _check_naked(found, truth, excuses or [])
+    _check_owned(found, venues, store)
+    _check_once(found, venues, store, positions, entries)
+    _check_records(found, venues, store, positions)
+    _check_naked(found, venues, outages or [])
     return found
 
 
@@ -123,23 +100,25 @@ def _check_ends(found: Findings, store: Store, positions: list[Position]) -> Non
             found.add("unfinished", f"{position.position_id} is still {position.status}")
 
 
-def _check_owned(found: Findings, truth: Truth, store: Store) -> None:
+def _check_owned(found: Findings, venues: VenueLedgers, store: Store) -> None:
     """Each leg of the venues stands in the books with its size, and the reverse; both legs, or none."""
-    held = {one["pda"]: Decimal(one["tokens"]) for one in truth.lending if one["live"]}
+    held = {one["pda"]: Decimal(one["tokens"]) for one in venues.lending if one["live"]}
     ours = {leg.ref: leg.qty for leg in store.carry.open_legs() if leg.side is LegSide.LONG}
     for ref in held.keys() | ours.keys():
         there, here = held.get(ref, Decimal(0)), ours.get(ref, Decimal(0))
         if abs(there - here) > INTEREST * max(there, here):
             found.add("unowned leg", f"long {ref}: {there} on the venue, {here} in the books")
     short = sum((leg.qty for leg in store.carry.open_legs() if leg.side is LegSide.SHORT), Decimal(0))
-    if truth.short_qty != short:
-        found.add("unowned leg", f"short: {truth.short_qty} on the venue, {short} in the books")
+    if venues.short_qty != short:
+        found.add("unowned leg", f"short: {venues.short_qty} on the venue, {short} in the books")
     long_sol = sum(held.values(), Decimal(0))
-    if abs(long_sol - truth.short_qty) > DRIFT * max(long_sol, truth.short_qty):
-        found.add("unowned leg", f"the legs do not cancel: long {long_sol} SOL, short {truth.short_qty} SOL")
+    if abs(long_sol - venues.short_qty) > DRIFT * max(long_sol, venues.short_qty):
+        found.add("unowned leg", f"the legs do not cancel: long {long_sol} SOL, short {venues.short_qty} SOL")
 
 
-def _check_once(found: Findings, truth: Truth, store: Store, positions: list[Position], entries: int) -> None:
+def _check_once(
+    found: Findings, venues: VenueLedgers, store: Store, positions: list[Position], entries: int
+) -> None:
     """No intent took effect twice, nothing took effect that is no intent's, and no leg was opened twice."""
     owner: dict[str, tuple[str, int]] = {}
     is_open: set[str] = set()
@@ -151,8 +130,8 @@ def _check_once(found: Findings, truth: Truth, store: Store, positions: list[Pos
             if intent.kind == IntentKind.OPEN:
                 is_open.add(intent.intent_id)
     took: dict[str, set[int]] = {}
-    done = {fill["cloid"] for fill in truth.short["fills"] if fill.get("cloid")}
-    done |= {event["signature"] for event in truth.executions}
+    done = {fill["cloid"] for fill in venues.short["fills"] if fill.get("cloid")}
+    done |= {event["signature"] for event in venues.executions}
     for key in sorted(done):
         if key not in owner:
             found.add("unowned leg", f"{key} took effect on a venue, but no attempt of ours has it")
@@ -163,23 +142,23 @@ def _check_once(found: Findings, truth: Truth, store: Store, positions: list[Pos
         if len(attempts) > 1:
             kind = "double open" if intent_id in is_open else "other"
             found.add(kind, f"{intent_id} took effect {len(attempts)} times")
-    opened = [event for event in truth.executions if event["kind"] == "open"]
+    opened = [event for event in venues.executions if event["kind"] == "open"]
     if len(opened) > entries:
         found.add("double open", f"{len(opened)} lending positions were opened for {entries} entries")
-    _check_never_oversold(found, truth)
+    _check_never_oversold(found, venues)
     longest = sum((Decimal(event["tokens_after"]) for event in opened), Decimal(0))
-    shorts = [held for _, leg, held in truth.moves() if leg == "short"]
+    shorts = [held for _, leg, held in venues.moves() if leg == "short"]
     if shorts and max(shorts) > longest * (1 + DRIFT):
         found.add("double open", f"{max(shorts)} SOL were short at a time, against {longest} SOL ever bought")
     if shorts and min(shorts) < 0:
         found.add("double open", f"the perpetual account was long {-min(shorts)} SOL at a time")
 
 
-def _check_never_oversold(found: Findings, truth: Truth) -> None:
+def _check_never_oversold(found: Findings, venues: VenueLedgers) -> None:
     """Each sale leaves the account short of no more than the transactions so far had bought (and left) on the long side."""
     bought: dict[str, Decimal] = {}
-    events = [(int(event["time_ms"]), 0, event) for event in truth.executions]
-    events += [(int(fill["time"]), 1, fill) for fill in truth.short["fills"] if fill["side"] == "A"]
+    events = [(int(event["time_ms"]), 0, event) for event in venues.executions]
+    events += [(int(fill["time"]), 1, fill) for fill in venues.short["fills"] if fill["side"] == "A"]
     for _, is_sale, row in sorted(events, key=lambda event: event[:2]):
         if not is_sale:
             bought[row["pda"]] = Decimal(row["tokens_after"])
@@ -189,24 +168,24 @@ def _check_never_oversold(found: Findings, truth: Truth) -> None:
             found.add("double open", f"sold to {short} SOL short while {held} SOL had been bought")
 
 
-def _check_records(found: Findings, truth: Truth, store: Store, positions: list[Position]) -> None:
+def _check_records(found: Findings, venues: VenueLedgers, store: Store, positions: list[Position]) -> None:
     """Each fill, payment, fee and lending change of the venues' ledgers stands in ours, once, with its figures."""
     rows = [row for row in store.fills() if row.venue == VenueName.HYPERLIQUID]
     ours = Counter((row.qty, row.price_usd, row.fee_usd) for row in rows)
     theirs = Counter(
-        (Decimal(one["sz"]), Decimal(one["px"]), Decimal(one["fee"])) for one in truth.short["fills"]
+        (Decimal(one["sz"]), Decimal(one["px"]), Decimal(one["fee"])) for one in venues.short["fills"]
     )
     _compare(found, "fill", ours, theirs)
     paid = Counter((row.hour_ms, row.usdc) for row in store.carry.funding_payments())
     owed = Counter(
         (round(row["time"] / 3_600_000) * 3_600_000, Decimal(row["delta"]["usdc"]))
-        for row in truth.short["fundings"]
+        for row in venues.short["fundings"]
     )
     _compare(found, "funding payment", paid, owed)
     changes = Counter(row.ref for one in positions for row in store.carry.lending_changes(one.position_id))
-    _compare(found, "lending change", changes, Counter(event["signature"] for event in truth.executions))
+    _compare(found, "lending change", changes, Counter(event["signature"] for event in venues.executions))
     fees = {fee.fee_key: fee for one in positions for fee in store.fees(CARRY, one.position_id)}
-    for event in truth.executions:
+    for event in venues.executions:
         gas = fees.get(f"gas:{event['signature']}")
         if gas is None or gas.native_amount != int(event["gas_lamports"]):
             found.add("lost record", f"the gas of {event['signature']} is booked as {gas}")
@@ -217,8 +196,8 @@ def _check_records(found: Findings, truth: Truth, store: Store, positions: list[
         for attempt in store.attempts_of(intent.intent_id)
         for signature in attempt.key.get("signatures", [])
     }
-    for landed in truth.landed:
-        if landed["accounts"][0] == truth.wallet and landed["signature"] not in known:
+    for landed in venues.landed:
+        if landed["accounts"][0] == venues.wallet and landed["signature"] not in known:
             found.add("lost record", f"transaction {landed['signature']} of our wallet is no attempt of ours")
 
 
@@ -229,16 +208,16 @@ def _compare(found: Findings, what: str, ours: Counter[Any], theirs: Counter[Any
         found.add("lost record", f"{what} {row} is in our books and not in the venue's ledger")
 
 
-def _check_naked(found: Findings, truth: Truth, excuses: list[Excuse]) -> None:
+def _check_naked(found: Findings, venues: VenueLedgers, outages: list[Outage]) -> None:
     """How long the legs were uneven at a stretch, by the venues' own times, without the time a venue was out of reach."""
     held = {"long": Decimal(0), "short": Decimal(0)}
     since: int | None = None
     stretch = 0.0
     larger = "long"
-    moves = [*truth.moves(), (truth.now_ms, "", Decimal(0))]
+    moves = [*venues.moves(), (venues.now_ms, "", Decimal(0))]
     for index, (at_ms, leg, qty) in enumerate(moves):
         if since is not None:
-            stretch += (at_ms - since - _excused(larger, since, at_ms, excuses)) / 1000
+            stretch += (at_ms - since - _out_of_reach(larger, since, at_ms, outages)) / 1000
             found.naked_s = max(found.naked_s, stretch)
         if leg:
             held[leg] = qty
@@ -254,36 +233,9 @@ def _check_naked(found: Findings, truth: Truth, excuses: list[Excuse]) -> None:
         found.add("naked", f"one leg stood alone for {found.naked_s:.0f} s, limit {MAX_NAKED_S} s")
 
 
-def _excused(leg: str, since_ms: int, until_ms: int, excuses: list[Excuse]) -> int:
+def _out_of_reach(leg: str, since_ms: int, until_ms: int, outages: list[Outage]) -> int:
     return sum(
         max(min(until_ms, one.until_ms) - max(since_ms, one.from_ms), 0)
-        for one in excuses
-        if one.leg in (leg, "*")
+        for one in outages
+        if one.part in (leg, "*")
     )
-
-
-def check_secrets(found: Findings, folder: Path, keys: dict[str, Any]) -> None:
-    """No file of the scenario shows a key: logs, both outputs, database with its journal, settings, Prefect's home."""
-    secret = [
-        keys["hyperliquid"]["agent_private_key"].removeprefix("0x"),
-        keys["hyperliquid"]["master_private_key"].removeprefix("0x"),
-        keys["solana"]["private_key"],
-        keys["asgard"]["api_key"],
-    ]
-    shown = [text.encode() for text in secret] + [secret[0].upper().encode(), bytes.fromhex(secret[0])]
-    shown += _forms_of_solana(secret[2])
-    for path in sorted(folder.rglob("*")):
-        if not path.is_file() or path.parent.name == "keys":
-            continue
-        content = path.read_bytes()
-        for needle in shown:
-            if needle in content:
-                found.add("key shown", f"{path.name} contains key material")
-                break
-
-
-def _forms_of_solana(base58: str) -> list[bytes]:
-    from solders.keypair import Keypair
-
-    raw = bytes(Keypair.from_base58_string(base58))
-    return [raw[:32], raw[:32].hex().encode(), ", ".join(map(str, raw[:32])).encode()]

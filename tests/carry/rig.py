@@ -1,123 +1,50 @@
 """A desk in front of running twins: the product's stories on one side, the venues' own ledgers on the other.
 
-The twins run in a thread of their own, as they would in a process of their own; what a test asserts comes from their
-ledgers, never from our database alone.
+What a test asserts comes from the twins' ledgers, never from our database alone.
 """
 
 from __future__ import annotations
 
-import asyncio
-import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from solders.pubkey import Pubkey
 
 from app.demo.stage import write_settings
-from evenkeel.legs import CARRY, IntentKind, LegSide, PositionStatus
+from evenkeel.legs import CARRY, PositionStatus
 from evenkeel.settings.settings import load_settings
-from evenkeel.types import IntentState
+from evenkeel.types import IntentKind, IntentState, LegSide
 from flows.carry.enter import EnterRequest, EnterResult, enter_position
 from flows.carry.recover import RecoverResult, recover_everything
 from state.store import Store
 from tasks.carry.desk import CarryDesk, open_desk
+from tests.twins_rig import TwinsRig, twins_in_thread
 from tests.worlds import flat_world
-from twins.faults import Fault
 from twins.hyperliquid.book import Level
-from twins.serve import RunningTwins, TwinOptions, running_twins
-from twins.world import World
+from twins.serve import TwinOptions
 
-T = TypeVar("T")
 HOUR_MS = 3_600_000
 ORDER = "exchange:order"
 OPEN_SUBMIT = "POST /submit-create-position-tx"
 STRATEGY: dict[str, Any] = {"deployment_pct": "0.2"}
 
 
-class Killed(BaseException):
-    """The process died here: nothing of ours may catch it."""
-
-
 @dataclass
-class Rig:
+class Rig(TwinsRig):
     """One funded account on each venue, and the desks that trade them."""
 
-    twins: RunningTwins
-    loop: asyncio.AbstractEventLoop
     config: Path
     desks: list[CarryDesk] = field(default_factory=list)
 
-    # --- the twins, called in their own thread ---
-
-    def on_twins(self, action: Callable[[], T]) -> T:
-        """Run something in the twins' thread, and wait for it."""
-
-        async def run() -> T:
-            return action()
-
-        return asyncio.run_coroutine_threadsafe(run(), self.loop).result(timeout=30)
-
-    @property
-    def world(self) -> World:
-        return self.twins.world
+    # --- what the venues hold, by their own books ---
 
     @property
     def address(self) -> str:
         return str(self.twins.keys["hyperliquid"]["account_address"]).lower()
-
-    def fault(
-        self, venue: str, kind: str, call: str = ".*", *, after: int = 0, times: int = 1, **args: Any
-    ) -> Fault:
-        """Plan a fault; `hits` of the answer counts how often it struck."""
-        planned = Fault(venue, kind, call, after=after, times=times, args=args)
-        self.on_twins(lambda: self.twins.faults.add(planned))
-        return planned
-
-    def heal(self) -> None:
-        """No fault from here on."""
-        self.on_twins(self.twins.faults.clear)
-
-    def calls(self, venue: str, call: str) -> int:
-        """How often a call came in, whatever became of it."""
-        rows = self.on_twins(lambda: list(self.twins.faults.calls))
-        return sum(1 for row in rows if row["venue"] == venue and row["call"] == call)
-
-    def control(self, venue: str, op: str, **body: Any) -> dict[str, Any]:
-        """An operator's command to one twin."""
-        twin = {
-            "hyperliquid": self.twins.hyperliquid.control,
-            "asgard": self.twins.asgard.control,
-            "solana": self.twins.chain.control,
-        }[venue]
-        return self.on_twins(lambda: twin(op, body))
-
-    def market(self, **overrides: Any) -> None:
-        """Move the market from now on; what has passed is settled by the market as it was."""
-
-        def change() -> None:
-            self.twins.asgard.catch_up()
-            self.twins.hyperliquid.catch_up()
-            for name, value in overrides.items():
-                assert hasattr(self.world.overrides, name)
-                setattr(self.world.overrides, name, value)
-
-        self.on_twins(change)
-
-    def later(self, seconds: float) -> None:
-        """World time passes without us."""
-
-        def step() -> None:
-            self.world.clock.advance_to(self.world.now_ms() + seconds * 1000)
-            self.twins.asgard.catch_up()
-            self.twins.hyperliquid.catch_up()
-
-        self.on_twins(step)
-
-    # --- what the venues hold, by their own books ---
 
     def account(self) -> dict[str, Any]:
         """Our account in the Hyperliquid twin's ledger."""
@@ -267,107 +194,6 @@ class Rig:
         """After a recovery: nothing unowned, nothing unfinished, nothing unreadable."""
         assert found.clean, found
         assert found.unfinished_intents == 0
-
-
-@contextmanager
-def hooked(
-    owner: Any,
-    method: str,
-    *,
-    before: Callable[[], None] | None = None,
-    after: Callable[[], None] | None = None,
-    when: Callable[..., bool] = lambda *args, **kwargs: True,
-    skip: int = 0,
-) -> Iterator[list[int]]:
-    """Let something happen right before or after one call of a method (the first that `when` accepts after `skip`).
-
-    The real method still does its work: this is how a price moves, or a process dies, at an exact step.
-    """
-    real = getattr(owner, method)
-    seen = [0]
-
-    def due(*args: Any, **kwargs: Any) -> bool:
-        if not when(*args, **kwargs):
-            return False
-        seen[0] += 1
-        return seen[0] == skip + 1
-
-    async def waiting(*args: Any, **kwargs: Any) -> Any:
-        mine = due(*args, **kwargs)
-        if mine and before:
-            before()
-        result = await real(*args, **kwargs)
-        if mine and after:
-            after()
-        return result
-
-    def plain(*args: Any, **kwargs: Any) -> Any:
-        mine = due(*args, **kwargs)
-        if mine and before:
-            before()
-        result = real(*args, **kwargs)
-        if mine and after:
-            after()
-        return result
-
-    setattr(owner, method, waiting if asyncio.iscoroutinefunction(real) else plain)
-    try:
-        yield seen
-    finally:
-        delattr(owner, method)
-
-
-def die() -> None:
-    """For `hooked`: the process ends here."""
-    raise Killed
-
-
-async def killed(story: Awaitable[Any]) -> bool:
-    """Whether the story was interrupted by a death."""
-    try:
-        await story
-    except Killed:
-        return True
-    return False
-
-
-_stopping: list[threading.Thread] = []
-"""Threads of twins that were told to stop."""
-
-
-@contextmanager
-def twins_in_thread(
-    options: TwinOptions, world: World
-) -> Iterator[tuple[RunningTwins, asyncio.AbstractEventLoop]]:
-    started: list[Any] = []
-    ready = threading.Event()
-    while len(_stopping) > 2:
-        _stopping.pop(0).join(timeout=10)
-
-    async def live() -> None:
-        async with running_twins(options, world) as twins:
-            started.extend((twins, asyncio.get_running_loop()))
-            ready.set()
-            await twins.stopping.wait()
-
-    def run() -> None:
-        try:
-            asyncio.run(live())
-        finally:
-            ready.set()
-
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    ready.wait(timeout=30)
-    assert started, "the twins did not start"
-    twins, loop = started
-    try:
-        yield twins, loop
-    finally:
-        loop.call_soon_threadsafe(twins.stopping.set)
-        _stopping.append(
-            thread
-        )  # four servers take a moment to close: the next test need not wait for them here
 
 
 @asynccontextmanager

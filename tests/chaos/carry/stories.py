@@ -1,0 +1,79 @@
+"""The carry stories: where they start, which steps they take, and which of their outside calls can change something."""
+
+from __future__ import annotations
+
+from tests.chaos.interceptor import Point
+from tests.chaos.process import Step
+from tests.chaos.scenarios import CallKinds, Story
+from tests.chaos.testbed import Preparation, Testbed, killed_at
+
+ENTER: Step = ("enter", {"asset": "SOL", "protocol": 1})
+EXIT: Step = ("exit", {})
+REBALANCE: Step = ("rebalance", {})
+RECOVER: Step = ("recover", {})
+FLATTEN: Step = ("flatten", {})
+WATCH: Step = ("watch", {"seconds": 240.0, "interval_s": 30.0})
+
+ORDER = Point("hyperliquid exchange:order", 1)
+LEVERAGE = Point("hyperliquid exchange:updateLeverage", 1)
+OPENING = Point("asgard POST /submit-create-position-tx", 1)
+CLOSING = Point("asgard POST /submit-close-position-tx", 1)
+RESIZING = Point("asgard POST /submit-position-update-tx", 1)
+LANDED = Point("solana rpc:getTransaction", 1)
+
+CALLS = CallKinds(
+    writing=("exchange:", "POST /submit-", "rpc:sendTransaction"),
+    building=("POST /create-position", "POST /close-position", "POST /position/"),
+    orders=(ORDER.call,),
+)
+
+STORIES = (
+    Story("enter", "funded", (ENTER,)),
+    Story("exit", "entered", (EXIT,)),
+    Story("rebalance", "drifted", (REBALANCE,)),
+    Story("recover an entry", "half entered", (RECOVER,), sparse=0),
+    Story("recover a lone long", "long alone", (RECOVER,), sparse=1),
+    Story("recover an exit", "half left", (RECOVER,), sparse=0),
+    Story("flatten", "entered", (FLATTEN,), sparse=1),
+    # Asgard does not take the transactions: they go to the node.
+    Story(
+        "enter by the node",
+        "funded",
+        (ENTER,),
+        (("asgard", "http_500", "POST /submit-create-position-tx"),),
+        "rpc:sendTransaction",
+    ),
+    Story(
+        "exit by the node",
+        "entered",
+        (EXIT,),
+        (("asgard", "http_500", "POST /submit-close-position-tx"),),
+        "rpc:sendTransaction",
+    ),
+)
+
+
+async def _entered(bed: Testbed) -> None:
+    done = await bed.run(ENTER)
+    assert done.code == 0 and done.answers[0]["status"] == "OPEN", done
+
+
+async def _entered_hours_ago(bed: Testbed) -> None:
+    await _entered(bed)
+    bed.later(3 * 3600)
+
+
+async def _drifted(bed: Testbed) -> None:
+    await _entered_hours_ago(bed)
+    bed.market(sol_price=180.0)
+
+
+SNAPSHOTS: dict[str, Preparation | None] = {
+    "funded": None,
+    "entered": _entered_hours_ago,
+    "drifted": _drifted,
+    # an entry that died with its order filled, and one that died when its long had just landed
+    "half entered": killed_at(ORDER, "kill after it was applied", ENTER),
+    "long alone": killed_at(OPENING, "kill after it was applied", ENTER),
+    "half left": killed_at(CLOSING, "kill when it arrives", EXIT, _entered_hours_ago),
+}

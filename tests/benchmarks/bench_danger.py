@@ -24,7 +24,7 @@ from tasks.carry.closing.close_out import close_out
 from tasks.carry.watching import look as watch
 from tests.benchmarks.rows import Row, at_most
 from tests.benchmarks.stopwatch import Stopwatch
-from tests.rig import Rig, story_rig
+from tests.carry.rig import Rig, story_rig
 
 EXITS = 200
 WARM = 5

@@ -21,7 +21,7 @@ from tasks.carry.desk import CarryDesk
 from tasks.carry.legs import perp_order, plan
 from tests.benchmarks.rows import Row, at_most
 from tests.benchmarks.stopwatch import Stopwatch
-from tests.rig import Rig, story_rig
+from tests.carry.rig import Rig, story_rig
 
 INTENTS = 1000
 BAR_S = 10.0

@@ -42,7 +42,7 @@ from tasks.carry.legs import resize_short
 from tasks.carry.watching.look import Watcher
 from tests.benchmarks import bench_danger, bench_recovery, bench_validator
 from tests.benchmarks.rows import Row, at_most
-from tests.rig import ORDER, Rig, story_rig
+from tests.carry.rig import ORDER, Rig, story_rig
 
 OUT = Path("out/bench")
 LOST = 200

@@ -15,9 +15,9 @@ from typing import Any
 from solders.pubkey import Pubkey
 
 from app.demo.stage import write_settings
-from evenkeel.legs import CARRY, PositionStatus
+from evenkeel.legs import CARRY, IntentKind, LegSide, PositionStatus
 from evenkeel.settings.settings import load_settings
-from evenkeel.types import IntentKind, IntentState, LegSide
+from evenkeel.types import IntentState
 from flows.carry.enter import EnterRequest, EnterResult, enter_position
 from flows.carry.recover import RecoverResult, recover_everything
 from state.store import Store

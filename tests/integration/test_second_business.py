@@ -19,8 +19,8 @@ from state.store import Store
 from tasks.desk import Desk
 from tasks.intents import Done, StillWorking, carry_out
 from tests import second_business
+from tests.carry.rig import Killed, story_rig
 from tests.databases import ManualClock
-from tests.rig import Killed, story_rig
 from tests.second_business import EXCHANGE, HOUR_MS, LOTS, Exchange, LotBooks, LotKeeper, LotVenue
 
 ROOT = Path(second_business.__file__).parents[1]
@@ -55,13 +55,12 @@ async def go_on(desk: Desk) -> list[object]:
     """What every start of a process and every look does: plan (again), and take up what is unfinished."""
     desk.store.plan_intent(BUY)
     return [
-        await carry_out(desk, one.intent_id, None, attempts=3)
-        for one in desk.store.unfinished_intents(CARRY, LOTS)
+        await carry_out(desk, one.intent_id, None, attempts=3) for one in desk.store.unfinished_intents(LOTS)
     ]
 
 
 def booked(store: Store) -> list[tuple[str, Decimal]]:
-    return [(row.fill_id, row.qty) for row in store.fills_of(CARRY, LOTS, "paper")]
+    return [(row.fill_id, row.qty) for row in store.fills_of(LOTS, "paper")]
 
 
 class Death:
@@ -119,7 +118,7 @@ async def test_killed_at_each_of_its_calls_it_is_bought_once_and_booked_once(tmp
     for at in range(1, calls + 1):
         _, exchange, store = await life(_folder(tmp_path, at), at)
         try:
-            (intent,) = store.intents_of(CARRY, LOTS, "paper")
+            (intent,) = store.intents_of(LOTS, "paper")
             assert intent.state is IntentState.CONFIRMED, (at, intent)
             assert exchange.placed == 1, at
             (client_id,) = exchange.orders
@@ -174,7 +173,7 @@ async def test_it_lives_beside_a_carry_position(tmp_path: Path) -> None:
         assert entered.status == "OPEN", entered
         rig.assert_hedged()
         assert desk.store.unfinished_intents(CARRY) == []
-        assert len(desk.store.unfinished_intents(CARRY, LOTS)) == 1
+        assert len(desk.store.unfinished_intents(LOTS)) == 1
         rig.later(HOUR_MS / 1000)
         rig.assert_clean(await rig.recovered())
         assert isinstance((await go_on(desk))[0], Done)

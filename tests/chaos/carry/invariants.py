@@ -8,8 +8,8 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from evenkeel.legs import CARRY, PositionStatus
-from evenkeel.types import IntentKind, LegSide, VenueName
+from evenkeel.legs import CARRY, IntentKind, LegSide, PositionStatus
+from evenkeel.types import VenueName
 from state.carry.models import Position
 from state.store import Store
 from tests.chaos.findings import Findings, Outage

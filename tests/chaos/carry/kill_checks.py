@@ -5,8 +5,8 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any
 
-from evenkeel.legs import CARRY, PositionStatus
-from evenkeel.types import LegSide, VenueName
+from evenkeel.legs import CARRY, LegSide, PositionStatus
+from evenkeel.types import VenueName
 from tests.chaos.carry.command_rig import CarryRig
 
 MAX_NAKED_S = 120

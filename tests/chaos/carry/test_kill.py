@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from evenkeel.types import LegSide
+from evenkeel.legs import LegSide
 from tests.chaos.carry.command_rig import CarryRig, carry_rig
 from tests.chaos.carry.kill_checks import check_books, check_opened_once, long_events, recovered
 from tests.chaos.commands import Moment

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from evenkeel.legs import CARRY, PositionStatus
-from evenkeel.types import IntentKind, IntentState, LegSide
+from evenkeel.legs import CARRY, IntentKind, LegSide, PositionStatus
+from evenkeel.types import IntentState
 from tests.carry.rig import OPEN_SUBMIT, ORDER, Rig, story_rig
 from tests.interruptions import hooked
 

@@ -13,9 +13,9 @@ import pytest
 
 from app.actions import _last_resort
 from evenkeel.errors import EvenkeelError, Retryable
-from evenkeel.legs import CARRY
+from evenkeel.legs import CARRY, IntentKind, LegSide
 from evenkeel.settings.settings import Database
-from evenkeel.types import IntentKind, IntentSpec, LegSide, VenueName
+from evenkeel.types import IntentSpec, VenueName
 from flows.carry.exit import ExitRequest, exit_position
 from tasks.carry.desk import CarryDesk
 from tasks.carry.prices import prices_without_ledger
@@ -127,9 +127,9 @@ async def test_an_opening_goes_by_no_old_price(tmp_path: Path) -> None:
         spec = IntentSpec(
             intent_id="again",
             business=CARRY,
-            subject=opened.position_id,
+            subject=opened.subject,
             venue=opened.venue,
-            part=opened.leg,
+            part=opened.part,
             kind=opened.kind,
             step=99,
             order=opened.order,

@@ -11,9 +11,9 @@ import pytest
 
 from app.demo.stage import write_settings
 from evenkeel.errors import LostRace
-from evenkeel.legs import PositionStatus
+from evenkeel.legs import IntentKind, LegSide, PositionStatus
 from evenkeel.settings.settings import load_settings
-from evenkeel.types import IntentKind, IntentState, LegSide
+from evenkeel.types import IntentState
 from flows import handover as successors
 from flows.carry.enter import EnterRequest, complete_entry, enter_position
 from flows.carry.exit import ExitRequest, exit_position

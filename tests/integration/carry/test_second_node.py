@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from evenkeel.errors import Retryable
-from evenkeel.legs import CARRY
+from evenkeel.legs import CARRY, LegSide
 from evenkeel.settings.settings import load_settings
-from evenkeel.types import Confirmed, LegSide, Signed, Unknown
+from evenkeel.types import Confirmed, Signed, Unknown
 from flows.carry.enter import EnterRequest, enter_position
 from flows.carry.exit import ExitRequest, exit_position
 from flows.carry.recover import recover_everything

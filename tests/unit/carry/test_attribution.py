@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from analytics.carry.attribution import ITEMS, VenueChange, attribute, plain
 from analytics.carry.legs import GasCost, LongEvent, ShortFill, split_long, split_short
-from evenkeel.types import Fill, LendingChange, VenueName
+from evenkeel.legs import LendingChange
+from evenkeel.types import Fill, VenueName
 from tests.carry.lives import T0, Books, attributed, short_fills, whole_life
 
 D = Decimal

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from analytics.agreement import DifferenceKind, agreement_line, compare_fills
 from analytics.carry.agreement import BookLeg, compare_funding, compare_legs
-from evenkeel.legs import LegView
-from evenkeel.types import Fill, LegSide, VenueName
+from evenkeel.legs import LegSide, LegView
+from evenkeel.types import Fill, VenueName
 from tests.carry.lives import payment
 
 D = Decimal

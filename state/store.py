@@ -6,7 +6,7 @@ from evenkeel.clock import Clock
 from state.acknowledgements import Acknowledgements
 from state.carry.positions import Positions
 from state.carry.truth import Truth
-from state.engine import check_schema, make_engine, parse_url, upgrade
+from state.engine import check_schema, make_engine, parse_url
 from state.intents import Intents
 from state.leases import Leases
 from state.ledger import Ledger
@@ -34,4 +34,6 @@ class Store(Positions, Intents, Leases, Ledger, Truth, Watch, Acknowledgements):
     @staticmethod
     def upgrade(url: str) -> str:
         """Create the database or bring it to this program's schema; returns the version. Idempotent."""
+        from state.upgrade import upgrade  # Alembic takes long to import, and who only trades never needs it
+
         return upgrade(url)

@@ -16,6 +16,7 @@ from app.doctor.doctor import Examination, Line, examine
 from app.doctor.frame import CHECKS, Check, Health, Patient, Verdict
 from evenkeel.clock import Clock
 from evenkeel.settings.settings import Settings, load_settings
+from tests.databases import by_hand
 from tests.rig import Rig, story_rig
 
 USDC = Pubkey.from_string("EPjFWdd5AufqSSqeM2qN1xzybapC8G4wEGGkZwyTDt1v")
@@ -248,7 +249,7 @@ async def test_that_our_own_wallet_may_close_its_account_is_no_danger(tmp_path: 
 async def test_a_foreign_position_is_found(tmp_path: Path) -> None:
     async with story_rig(tmp_path) as rig:
         await rig.entered(asset="SOL", protocol=1)
-        with sqlite3.connect(tmp_path / "evenkeel.db") as ledger:
+        with by_hand(tmp_path / "evenkeel.db") as ledger:
             ledger.execute("DELETE FROM legs")
         found = line(await examine(load_settings(rig.config)), "accounts", "foreign positions")
         assert found.verdict.health is Health.FAIL and "short" in found.verdict.detail

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
-import socket
-import uuid
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from decimal import Decimal
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evenkeel.clock import Clock, SystemClock, WorldClock
-from evenkeel.errors import EvenkeelError, LostRace, OperatorError, Retryable, VenueRefused
+from evenkeel.errors import EvenkeelError, OperatorError, Retryable, VenueRefused
 from evenkeel.settings.settings import Settings
 from evenkeel.types import VenueName
 from state.carry.models import Position
@@ -22,17 +17,13 @@ from state.store import Store
 from tasks.carry.connect import open_venues
 from tasks.carry.prices import stored_price_of
 from tasks.health import CallLog
+from tasks.leases import OwnLeases
 from venues.asgard.venue import AsgardVenue
 from venues.hyperliquid.venue import HyperliquidVenue
 from venues.protocol import LegVenue
 
 if TYPE_CHECKING:
     from tasks.carry.mark import Mark
-
-LEASE_MS = 30_000
-"""How long a lease of another host's dead process stands; renewed every second, so that a living one keeps it."""
-_LIFE = uuid.uuid4().hex[:8]
-"""Tells this program's life from an earlier one that had the same process number, as in a restarted container."""
 
 
 class LedgerFault(OperatorError):
@@ -51,7 +42,7 @@ class Desk:
         self.long = long
         self.short = short
         long.recall_prices(stored_price_of(store))
-        self._unreleased: dict[str, Fence] = {}
+        self.leases = OwnLeases(store)
         self.health = CallLog(clock)
         """How the venues' servers have answered lately."""
         self.assets: dict[str, str] = {}
@@ -70,42 +61,24 @@ class Desk:
         return self.long if name is VenueName.ASGARD else self.short
 
     @asynccontextmanager
-    async def sole_writer(self, position_id: str, *, seize: bool = False) -> AsyncIterator[Fence]:
+    async def sole_writer(self, position_id: str, *, from_living: bool = False) -> AsyncIterator[Fence]:
         """Hold the position's lease. Raises LostRace while another living process holds it, OperatorError with the
         keys of other accounts than the position's: its legs would look as if they had vanished.
 
-        `seize` takes the lease from a living holder too, whose next write its fence then refuses: for the kill switch.
+        With `from_living` the lease is taken from a living holder too: for the kill switch.
         """
         if (position := self.store.find_position(position_id)) is not None:
             self.check_accounts(position)
-        async with self.alone(f"position:{position_id}", position_id, seize=seize) as fence:
+        async with self.alone(f"position:{position_id}", position_id, from_living=from_living) as fence:
             yield fence
 
-    @asynccontextmanager
-    async def alone(self, name: str, what: str, *, seize: bool = False) -> AsyncIterator[Fence]:
-        """Hold a lease by its name. Raises LostRace, naming `what` is busy, while another living process holds it."""
-        fence = (
-            self._taken_back(name)
-            or self.store.acquire(name, _owner(), LEASE_MS)
-            or self._take_over(name, seize=seize)
-        )
-        if fence is None:
-            holder = self.store.lease(name)
-            raise LostRace(f"{what} is being handled by {holder.owner if holder else 'another process'}")
-        renewing = asyncio.create_task(self._keep(fence))
-        try:
-            yield fence
-        finally:
-            renewing.cancel()
-            try:
-                self.store.release(fence)
-            except Retryable:  # it must not stand in our own way when we come back
-                self._unreleased[name] = fence
+    def alone(self, name: str, what: str, *, from_living: bool = False) -> AbstractAsyncContextManager[Fence]:
+        """Hold a lease by its name. Raises LostRace, naming `what` is busy, while another process holds it."""
+        return self.leases.alone(name, what, from_living=from_living)
 
     def held_elsewhere(self, position_id: str) -> bool:
         """Whether another worker holds the position's lease now."""
-        holder = self.store.lease(f"position:{position_id}")
-        return holder is not None and bool(holder.owner) and holder.expires_ms > self.clock.now_ms()
+        return self.leases.held_elsewhere(f"position:{position_id}")
 
     @property
     def accounts(self) -> dict[str, str]:
@@ -124,35 +97,6 @@ class Desk:
                     f"{ours}: use the key and the account that opened it"
                 )
 
-    def _taken_back(self, name: str) -> Fence | None:
-        """A lease of ours that a busy ledger kept us from giving back; None where it has moved on."""
-        mine = self._unreleased.get(name)
-        fence = None if mine is None else self.store.take_over(name, _owner(), LEASE_MS, mine)
-        self._unreleased.pop(name, None)
-        return fence
-
-    def _take_over(self, name: str, *, seize: bool) -> Fence | None:
-        """Take the lease of a process of this host that is no longer alive; a fence protects us if it is."""
-        holder = self.store.lease(name)
-        if holder is None or not holder.owner:
-            return None
-        if seize:
-            return self.store.take_over(name, _owner(), LEASE_MS, Fence(name, holder.token))
-        if not holder_is_gone(holder.owner):
-            return None
-        return self.store.take_over(name, _owner(), LEASE_MS, Fence(name, holder.token))
-
-    async def _keep(self, fence: Fence) -> None:
-        """Renew by wall time: the work inside may wait in world time, which can run faster."""
-        while True:
-            await asyncio.sleep(1.0)
-            try:
-                self.store.renew(fence, LEASE_MS)
-            except Retryable:  # busy: within LEASE_MS that is some thirty tries, three where each waits out the ledger's 10 s
-                continue
-            except LostRace:  # whatever is written next with this fence says so
-                return
-
 
 async def check_hands(desk: Desk) -> None:
     """Before anything is done to positions: our keys are those of their accounts and may still act for them.
@@ -166,41 +110,6 @@ async def check_hands(desk: Desk) -> None:
         await desk.short.check_agent()
     except (Retryable, VenueRefused):
         return
-
-
-def _owner() -> str:
-    """Who we are in leases: host and process, so that a later process on this host can tell whether we still live.
-
-    Asked for each time, because a forked worker is another process with the same memory.
-    """
-    return f"{socket.gethostname()}:{os.getpid()}:{_LIFE}"
-
-
-def holder_is_gone(owner: str) -> bool:
-    """Whether a lease's owner was a process of this host that runs no more; of another host nobody here can tell."""
-    host, pid, life = [*owner.split(":"), "", ""][:3]
-    return host == socket.gethostname() and pid.isdigit() and not _alive(int(pid), life)
-
-
-def _alive(pid: int, life: str) -> bool:
-    if pid == os.getpid():
-        return life == _LIFE
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return not _is_zombie(pid)
-
-
-def _is_zombie(pid: int) -> bool:
-    """Killed but not yet buried by its parent: it runs no more, whatever `kill` says."""
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:  # no such file system here, or gone in between
-        return False
-    return state[:1] == ["Z"]
 
 
 def make_clock(settings: Settings) -> Clock:

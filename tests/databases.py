@@ -10,6 +10,7 @@ import os
 import shutil
 import socket
 import sqlite3
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -37,6 +38,27 @@ CANDIDATES = (
 REQUIRED = bool(os.environ.get("EVENKEEL_NEED_POSTGRES"))
 """Whether a test that needs a server fails where it cannot be used, instead of skipping."""
 KINDS = ("sqlite", "postgresql")
+
+
+@contextmanager
+def another_process(*launcher: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """A process that does nothing, and its name in leases; killed at the end."""
+    script = "import sys; from tasks.leases import own_name; print(own_name(), flush=True); sys.stdin.read()"
+    process = subprocess.Popen(
+        [*launcher, sys.executable, "-c", script],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=Path(__file__).parents[1],
+    )
+    assert process.stdin is not None and process.stdout is not None
+    try:
+        yield process, process.stdout.readline().strip()
+    finally:
+        process.stdin.close()
+        process.kill()
+        process.wait()
+        process.stdout.close()
 
 
 class ManualClock:

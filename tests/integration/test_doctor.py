@@ -16,7 +16,8 @@ from app.doctor.doctor import Examination, Line, examine
 from app.doctor.frame import CHECKS, Check, Health, Patient, Verdict
 from evenkeel.clock import Clock
 from evenkeel.settings.settings import Settings, load_settings
-from tests.databases import by_hand
+from tasks.leases import own_name
+from tests.databases import another_process, by_hand
 from tests.rig import Rig, story_rig
 
 USDC = Pubkey.from_string("EPjFWdd5AufqSSqeM2qN1xzybapC8G4wEGGkZwyTDt1v")
@@ -165,13 +166,12 @@ def alarmed(rig: Rig) -> None:
 
 
 def dead_lease(rig: Rig) -> None:
-    import socket
-    import subprocess
-    import sys
+    with another_process() as (_, owner):
+        assert rig.desk.store.acquire("position:P", owner, 60_000_000)
 
-    child = subprocess.Popen([sys.executable, "-c", ""])
-    child.wait()
-    assert rig.desk.store.acquire("position:P", f"{socket.gethostname()}:{child.pid}:0", 60_000_000)
+
+def hanging_lease(rig: Rig) -> None:
+    assert rig.desk.store.acquire("position:P", own_name(), -1)
 
 
 def half_way(rig: Rig) -> None:
@@ -218,6 +218,13 @@ def unowned(rig: Rig) -> None:
         (paused, ("ledger", "pauses"), "warn", "a look at the books", "resume"),
         (alarmed, ("ledger", "alerts"), "warn", "leg vanished", "status"),
         (dead_lease, ("ledger", "leases"), "warn", "position:P", "recover"),
+        (
+            hanging_lease,
+            ("ledger", "leases"),
+            "warn",
+            "does not renew: position:P (process",
+            "stop that process",
+        ),
         (half_way, ("ledger", "unfinished work"), "warn", "P is OPENING", "recover"),
         (unowned, ("ledger", "legs are owned"), "fail", "does not know it", "reconcile"),
     ],

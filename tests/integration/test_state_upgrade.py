@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,8 +21,8 @@ from state.engine import head_revision, make_engine, parse_url, writing
 from state.guard import guarded_tables
 from tests.databases import ManualClock, by_hand, database_fixtures, spec
 from tests.journal import advance, receipt
+from tests.upgrades import NEXT, next_program
 
-NEXT = "9999"
 databases, url, store = database_fixtures()
 
 REBUILD = """
@@ -39,23 +38,6 @@ LOSES_A_ROW = f"""{REBUILD}
     op.execute("DELETE FROM attempts")
     op.execute("DELETE FROM intents")
 """
-
-
-@contextmanager
-def next_program(folder: Path, body: str) -> Iterator[None]:
-    """Inside, this process is a later version of the program, whose newest migration does `body`."""
-    migrations = folder / "migrations"
-    shutil.rmtree(migrations, ignore_errors=True)
-    shutil.copytree(upgrade.MIGRATIONS, migrations)
-    (migrations / "versions" / "v9999_next.py").write_text(
-        "import sqlalchemy as sa\nfrom alembic import op\n\n"
-        f"revision, down_revision = {NEXT!r}, {head_revision()!r}\n\n\n"
-        f"def upgrade() -> None:\n    postgres = op.get_bind().dialect.name == 'postgresql'\n{body}"
-    )
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(upgrade, "MIGRATIONS", migrations)
-        patch.setattr(engine, "SCHEMA", NEXT)
-        yield
 
 
 @contextmanager

@@ -12,8 +12,9 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import OperationalError, StatementError
 
 from evenkeel.clock import Clock
-from evenkeel.errors import Bug, EvenkeelError, LostRace, Retryable
+from evenkeel.errors import Bug, EvenkeelError, LostRace, OperatorError, Retryable
 from state.engine import first_line, writing
+from state.guard import is_refusal
 from state.models import Fence, LeaseTable, Row, Transition, TransitionTable
 
 R = TypeVar("R", bound=Row)
@@ -88,6 +89,8 @@ def _errors_of_ours(doing: str) -> Iterator[None]:
     except StatementError as error:
         if isinstance(error.orig, EvenkeelError):  # raised by a column type while the statement was prepared
             raise error.orig from None
+        if is_refusal(error):
+            raise OperatorError(first_line(error)) from error
         raise Bug(f"database refused a statement that breaks a rule: {first_line(error)}") from error
 
 

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError, OperationalError
 
 from evenkeel.errors import OperatorError
 
+SCHEMA = "0002"
+"""The schema that this program is written for: the newest of `state/migrations/versions`. It stands in the code and is not
+read from that folder, because a process may run on after a newer version was installed over its files.
+"""
 BUSY_TIMEOUT_MS = 10_000
-_UPGRADE_LOCK = 0x65766B6C  # one number shared by all who upgrade, so that two of them take turns
+VERSION_TABLE = "alembic_version"
 
 
 def parse_url(url: str) -> URL:
@@ -58,22 +60,28 @@ def _use_wal(cursor: Any) -> None:
         cursor.execute("COMMIT")
 
 
-def make_engine(url: URL) -> Engine:
-    """An engine with durable, serial writes. Does not connect yet."""
+def make_engine(url: URL, *, foreign_keys: bool = True) -> Engine:
+    """An engine with durable, serial writes whose connections say which schema they are written for (`state.guard`).
+
+    Without `foreign_keys` SQLite does not check references: only for an upgrade. Does not connect yet.
+    """
     if url.drivername.startswith("postgresql"):
-        return create_engine(url, pool_pre_ping=True, connect_args={"connect_timeout": 10})
+        return create_engine(url, pool_pre_ping=True, connect_args=_postgres_session(url))
     engine = create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_MS / 1000, "check_same_thread": False})
+    schema = head_revision()
 
     @event.listens_for(engine, "connect")
     def _settings(connection: Any, _record: Any) -> None:
         connection.isolation_level = None  # the driver must not begin or commit by itself
+        connection.create_function("evenkeel_schema", 0, lambda: schema, deterministic=True)
         cursor = connection.cursor()
         cursor.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
         _use_wal(cursor)
         cursor.execute(
             "PRAGMA synchronous=FULL"
         )  # a commit survives the loss of power: keys are stored before sending
-        cursor.execute("PRAGMA foreign_keys=ON")
+        cursor.execute(f"PRAGMA foreign_keys={'ON' if foreign_keys else 'OFF'}")
+        cursor.execute("PRAGMA trusted_schema=ON")  # the triggers may call our function
         cursor.close()
 
     @event.listens_for(engine, "begin")
@@ -85,6 +93,16 @@ def make_engine(url: URL) -> Engine:
     return engine
 
 
+def _postgres_session(url: URL) -> dict[str, Any]:
+    """What a session is told when it begins; what the operator wrote into the URL stands."""
+    given = url.query.get("options", "")
+    options = f"{given if isinstance(given, str) else ' '.join(given)} -c evenkeel.schema={head_revision()}"
+    session: dict[str, Any] = {"connect_timeout": 10, "options": options.strip()}
+    if "application_name" not in url.query:
+        session["application_name"] = f"evenkeel {os.getpid()}@{socket.gethostname()}"[:63]
+    return session
+
+
 @contextmanager
 def writing(engine: Engine) -> Iterator[Connection]:
     """One transaction that holds the right to write from its first statement on."""
@@ -92,23 +110,16 @@ def writing(engine: Engine) -> Iterator[Connection]:
         yield connection
 
 
-def alembic_config() -> Config:
-    """Where the migrations are, without an ini file: they ship inside this package."""
-    config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
-    return config
-
-
 def head_revision() -> str:
     """The schema version that this program is written for."""
-    head = ScriptDirectory.from_config(alembic_config()).get_current_head()
-    assert head is not None
-    return head
+    return SCHEMA
 
 
-def _is_known(revision: str) -> bool:
-    scripts = ScriptDirectory.from_config(alembic_config())
-    return revision in {script.revision for script in scripts.walk_revisions()}
+def current_revision(connection: Connection) -> str | None:
+    """The version that the database is at; None where it has no schema of ours."""
+    if not inspect(connection).has_table(VERSION_TABLE):
+        return None
+    return connection.execute(text(f"SELECT version_num FROM {VERSION_TABLE}")).scalar_one_or_none()
 
 
 @contextmanager
@@ -133,40 +144,15 @@ def check_schema(engine: Engine, url: URL) -> None:
     if url.drivername.startswith("sqlite") and not Path(str(url.database)).is_file():
         raise OperatorError(f"database {shown(url)} does not exist: run `evenkeel db upgrade`")
     with reachable(url), engine.connect() as connection:
-        current = MigrationContext.configure(connection).get_current_revision()
+        current = current_revision(connection)
     head = head_revision()
     if current == head:
         return
-    if current is not None and not _is_known(current):
-        raise OperatorError(
-            f"database {shown(url)} has schema {current}, newer than this program's {head}: update evenkeel"
-        )
+    from state.upgrade import (
+        refuse_newer,
+    )  # what migrates takes long to import, and is needed here only in trouble
+
+    refuse_newer(url, current)
     raise OperatorError(
         f"database {shown(url)} has schema {current or 'none'}, needs {head}: run `evenkeel db upgrade`"
     )
-
-
-def upgrade(url_text: str) -> str:
-    """Bring the database to this program's schema, creating a file that is missing; returns the version."""
-    url = parse_url(url_text)
-    if url.drivername.startswith("sqlite"):
-        try:
-            Path(str(url.database)).parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OperatorError(f"database {shown(url)} cannot be created: {error}") from error
-    engine = make_engine(url)
-    try:
-        with reachable(url), writing(engine) as connection:
-            if connection.dialect.name == "postgresql":
-                connection.execute(text("SELECT pg_advisory_xact_lock(:n)"), {"n": _UPGRADE_LOCK})
-            current = MigrationContext.configure(connection).get_current_revision()
-            if current is not None and not _is_known(current):
-                raise OperatorError(
-                    f"database {shown(url)} has schema {current}, newer than this program: update evenkeel"
-                )
-            config = alembic_config()
-            config.attributes["connection"] = connection
-            command.upgrade(config, "head")
-    finally:
-        engine.dispose()
-    return head_revision()

@@ -1,37 +1,49 @@
-"""Leases with fencing tokens: one writer per name, and a writer that lost its lease cannot write any more."""
+"""Leases with fencing tokens: one writer per name, and a writer that lost its lease cannot write any more.
+
+Their time is the database's own: the clocks of two hosts may differ, and a test's or a twins' world may run at another pace.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import or_, select, update
+from sqlalchemy import BigInteger, ColumnElement, Connection, literal_column, or_, select, true, update
 
 from evenkeel.errors import LostRace
 from state.database import LEASES, Database, fetch_one, insert_new
 from state.models import Fence, Lease
 
+_NOW_MS = {
+    # Accurate to a tenth of a millisecond; `unixepoch('subsec')` is not known to the SQLite of older systems.
+    "sqlite": "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)",
+    "postgresql": "CAST(extract(epoch FROM clock_timestamp()) * 1000 AS BIGINT)",
+}
+
 
 class Leases(Database):
     """Acquire, renew, release. `owner` names one running process: use a name that no other repeats."""
 
-    def acquire(self, name: str, owner: str, ttl_ms: int) -> Fence | None:
+    def acquire(self, name: str, owner: str, ttl_ms: int, *, seen: int | None = None) -> Fence | None:
         """Take a lease that is free or expired: a fence with a new token, or None while it is held.
 
-        The holder itself gets None too: two parts of one process must not both think that they alone write.
+        The holder itself gets None too: two parts of one process must not both think that they alone write. With `seen` it is
+        taken only while that is still its token (0: nobody ever held it): whoever looked at the holder first.
         """
-        now = self.clock.now_ms()
-        free = or_(LEASES.c.owner.is_(None), LEASES.c.expires_ms <= now)
-        return self._take(name, owner, ttl_ms, free)
+        unchanged = true() if seen is None else LEASES.c.token == seen
+        with self._write() as db:
+            free = or_(LEASES.c.owner.is_(None), LEASES.c.expires_ms <= _now_ms(db))
+            return _take(db, name, owner, ttl_ms, free & unchanged)
 
     def take_over(self, name: str, owner: str, ttl_ms: int, dead: Fence) -> Fence | None:
         """Take the lease of a holder known to be dead before it expires; None if it has moved on."""
-        return self._take(name, owner, ttl_ms, LEASES.c.token == dead.token)
+        with self._write() as db:
+            return _take(db, name, owner, ttl_ms, LEASES.c.token == dead.token)
 
     def renew(self, fence: Fence, ttl_ms: int) -> None:
         """Hold on for `ttl_ms` from now. Raises LostRace once the lease has moved on."""
         with self._write() as db:
             held = (LEASES.c.name == fence.name, LEASES.c.token == fence.token, LEASES.c.owner.is_not(None))
-            values = {"expires_ms": self.clock.now_ms() + ttl_ms}
+            values = {"expires_ms": _now_ms(db) + ttl_ms}
             if db.execute(update(LEASES).where(*held).values(**values)).rowcount != 1:
                 raise LostRace(f"lease {fence.name!r} is no longer held with token {fence.token}")
 
@@ -42,7 +54,7 @@ class Leases(Database):
             return db.execute(update(LEASES).where(*held).values(owner=None, expires_ms=0)).rowcount == 1
 
     def lease(self, name: str) -> Lease | None:
-        """Who holds it until when."""
+        """Who holds it until when, in the database's time."""
         with self._read() as db:
             return fetch_one(db, Lease, select(LEASES).where(LEASES.c.name == name))
 
@@ -50,10 +62,19 @@ class Leases(Database):
         """Every lease that was ever taken, held or not."""
         return self._rows(Lease, select(LEASES).order_by(LEASES.c.name))
 
-    def _take(self, name: str, owner: str, ttl_ms: int, condition: Any) -> Fence | None:
-        with self._write() as db:
-            insert_new(db, LEASES, {"name": name, "owner": None, "token": 0, "expires_ms": 0})
-            values = {"owner": owner, "token": LEASES.c.token + 1, "expires_ms": self.clock.now_ms() + ttl_ms}
-            taken = update(LEASES).where(LEASES.c.name == name, condition).values(**values)
-            token = db.execute(taken.returning(LEASES.c.token)).scalar_one_or_none()
-            return None if token is None else Fence(name, int(token))
+    def database_ms(self) -> int:
+        """The database's own time, by which `expires_ms` of a lease is judged."""
+        with self._read() as db:
+            return int(db.execute(select(_now_ms(db))).scalar_one())
+
+
+def _now_ms(db: Connection) -> ColumnElement[int]:
+    return literal_column(_NOW_MS[db.dialect.name], BigInteger)
+
+
+def _take(db: Connection, name: str, owner: str, ttl_ms: int, condition: Any) -> Fence | None:
+    insert_new(db, LEASES, {"name": name, "owner": None, "token": 0, "expires_ms": 0})
+    values = {"owner": owner, "token": LEASES.c.token + 1, "expires_ms": _now_ms(db) + ttl_ms}
+    taken = update(LEASES).where(LEASES.c.name == name, condition).values(**values)
+    token = db.execute(taken.returning(LEASES.c.token)).scalar_one_or_none()
+    return None if token is None else Fence(name, int(token))

@@ -10,7 +10,7 @@ from evenkeel.clock import Clock
 from state.acknowledgements import Acknowledgements
 from state.books import Books
 from state.carry.store import CarryStore
-from state.engine import check_schema, make_engine, parse_url, upgrade
+from state.engine import check_schema, make_engine, parse_url
 from state.intents import Intents
 from state.leases import Leases
 from state.ledger import Ledger
@@ -46,4 +46,6 @@ class Store(Intents, Leases, Ledger, Watch, Acknowledgements):
     @staticmethod
     def upgrade(url: str) -> str:
         """Create the database or bring it to this program's schema; returns the version. Idempotent."""
+        from state.upgrade import upgrade  # Alembic takes long to import, and who only trades never needs it
+
         return upgrade(url)

@@ -1,9 +1,17 @@
-"""Throw-away databases for tests: SQLite always, PostgreSQL where a server answers (else a visible skip)."""
+"""Throw-away databases for tests: SQLite always, PostgreSQL where a server answers (else a visible skip).
+
+`python -m tests.databases` says which they are. It ends with 3 where no PostgreSQL server answers, and with 1 where one answers
+that cannot be used.
+"""
 
 from __future__ import annotations
 
 import os
 import shutil
+import socket
+import sqlite3
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from decimal import Decimal
@@ -14,13 +22,44 @@ from uuid import uuid4
 
 import psycopg
 import pytest
+from sqlalchemy.engine import make_url
 
 from evenkeel.legs import CARRY, IntentKind, LegSide
 from evenkeel.types import IntentSpec, VenueName
+from state.engine import head_revision
 from state.store import Store
 
-POSTGRES = os.environ.get("EVENKEEL_TEST_POSTGRES", "postgresql://postgres@127.0.0.1:5432/test")
+GIVEN = os.environ.get("EVENKEEL_TEST_POSTGRES")
+# The database that every server has. Its owner is "postgres", or whoever installed the server for himself.
+CANDIDATES = (
+    (GIVEN,)
+    if GIVEN
+    else ("postgresql://postgres@127.0.0.1:5432/postgres", "postgresql://127.0.0.1:5432/postgres")
+)
+REQUIRED = bool(os.environ.get("EVENKEEL_NEED_POSTGRES"))
+"""Whether a test that needs a server fails where it cannot be used, instead of skipping."""
 KINDS = ("sqlite", "postgresql")
+
+
+@contextmanager
+def another_process(*launcher: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """A process that does nothing, and its name in leases; killed at the end."""
+    script = "import sys; from tasks.leases import own_name; print(own_name(), flush=True); sys.stdin.read()"
+    process = subprocess.Popen(
+        [*launcher, sys.executable, "-c", script],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=Path(__file__).parents[1],
+    )
+    assert process.stdin is not None and process.stdout is not None
+    try:
+        yield process, process.stdout.readline().strip()
+    finally:
+        process.stdin.close()
+        process.kill()
+        process.wait()
+        process.stdout.close()
 
 
 class ManualClock:
@@ -40,33 +79,53 @@ class ManualClock:
 
 
 @cache
-def _postgres_trouble() -> str | None:
-    try:
-        psycopg.connect(POSTGRES, connect_timeout=3).close()
-    except psycopg.Error as error:
-        return str(error).splitlines()[0]
-    return None
+def _server() -> tuple[str | None, str]:
+    """The URL at which we may make databases, and the server's version; or None and why not."""
+    trouble = ""
+    for url in CANDIDATES:
+        try:
+            with psycopg.connect(url, connect_timeout=3) as server:
+                version = server.execute("SHOW server_version").fetchone()
+                return url, str(version[0] if version else "?").split()[0]
+        except psycopg.Error as error:
+            trouble = trouble or str(error).splitlines()[0]
+    return None, trouble
 
 
 def need_postgres() -> None:
     """Skip the test, visibly, where there is no server."""
-    trouble = _postgres_trouble()
-    if trouble is not None:
-        pytest.skip(f"no PostgreSQL server: {trouble} (set EVENKEEL_TEST_POSTGRES)")
+    url, trouble = _server()
+    if url is None:
+        give_up = pytest.fail if REQUIRED else pytest.skip
+        give_up(f"no PostgreSQL server: {trouble} (set EVENKEEL_TEST_POSTGRES)")
+
+
+def database_of_server(name: str) -> str:
+    """The URL of a database of our server, there or not."""
+    need_postgres()
+    return str(_server()[0]).rpartition("/")[0] + "/" + name
 
 
 @contextmanager
 def empty_postgres(template: str | None = None) -> Iterator[str]:
     """The URL of a new database of our server, dropped at the end."""
     need_postgres()
+    server_url = str(_server()[0])
     name = f"evenkeel_{uuid4().hex}"
-    with psycopg.connect(POSTGRES, autocommit=True) as server:
+    with psycopg.connect(server_url, autocommit=True) as server:
         server.execute(f'CREATE DATABASE "{name}"' + (f' TEMPLATE "{template}"' if template else ""))  # type: ignore[call-overload]
     try:
-        yield POSTGRES.rpartition("/")[0] + "/" + name
+        yield database_of_server(name)
     finally:
-        with psycopg.connect(POSTGRES, autocommit=True) as server:
+        with psycopg.connect(server_url, autocommit=True) as server:
             server.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')  # type: ignore[call-overload]
+
+
+def by_hand(path: Path) -> sqlite3.Connection:
+    """A connection for what no process of ours would write: rows that were lost or changed. The tables let it."""
+    connection = sqlite3.connect(path)
+    connection.create_function("evenkeel_schema", 0, head_revision)
+    return connection
 
 
 @contextmanager
@@ -105,13 +164,14 @@ class Databases:
         yield f"sqlite:///{copy}"
 
 
-def database_fixtures() -> tuple[Any, Any, Any]:
+def database_fixtures(*kinds: str) -> tuple[Any, Any, Any]:
     """Fixtures for a test module: `databases, url, store = database_fixtures()`.
 
-    Each test gets a fresh database of each kind: its URL, and a store on it that knows the position "p1".
+    Each test gets a fresh database of each kind (of every kind unless told): its URL, and a store on it that knows the
+    position "p1".
     """
 
-    @pytest.fixture(scope="module", params=KINDS)
+    @pytest.fixture(scope="module", params=kinds or KINDS)
     def databases(
         request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
     ) -> Iterator[Databases]:
@@ -155,3 +215,33 @@ def spec(
         step=step,
         order={"size": size},
     )
+
+
+def _answers() -> bool:
+    """Whether anything listens where we look for a server."""
+    known = psycopg.conninfo.conninfo_to_dict(CANDIDATES[0])
+    try:
+        socket.create_connection(
+            (str(known.get("host", "127.0.0.1")), int(known.get("port") or 5432)), 3
+        ).close()
+    except OSError:
+        return False
+    return True
+
+
+def main() -> int:
+    """Say in one line which databases the tests use."""
+    url, said = _server()
+    if url is not None:
+        hidden = make_url(url).render_as_string(hide_password=True)
+        print(f"SQLite {sqlite3.sqlite_version} and PostgreSQL {said} at {hidden}")
+        return 0
+    if GIVEN or _answers():
+        print(f"a PostgreSQL server is there and cannot be used: {said} (set EVENKEEL_TEST_POSTGRES)")
+        return 1
+    print(f"SQLite {sqlite3.sqlite_version} only: {said}")
+    return 3
+
+
+if __name__ == "__main__":
+    sys.exit(main())

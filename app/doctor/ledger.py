@@ -17,7 +17,7 @@ from state.engine import head_revision, make_engine, parse_url
 from state.watch_models import Severity
 from tasks.carry.books.recovery import compare_legs, interrupted_positions
 from tasks.carry.desk import CarryDesk
-from tasks.desk import holder_is_gone
+from tasks.leases import HolderState, described, state_of_holder
 
 T = TypeVar("T")
 GROUP = "ledger"
@@ -111,16 +111,30 @@ async def space(patient: Patient) -> Verdict:
 
 @check(GROUP, "leases")
 async def leases(patient: Patient) -> Verdict:
-    """A lease of a dead process is taken over at once on its own host, and after it has run out elsewhere."""
-    store, now_ms = patient.store, patient.clock.now_ms()
-    held = [one for one in await _apart(store.leases) if one.owner and one.expires_ms > now_ms]
-    dead = [one.name for one in held if holder_is_gone(str(one.owner))]
+    """A lease of a dead process is taken over at once on its own machine, and elsewhere after it has run out. One that ran out
+    while its holder is alive here belongs to a process that hangs.
+    """
+    held = [(one, str(one.owner)) for one in await _apart(patient.store.leases) if one.owner]
+    now_ms = await _apart(patient.store.database_ms)
+    states = {one.name: state_of_holder(owner) for one, owner in held}
+    running = {one.name for one, _ in held if one.expires_ms > now_ms}
+    dead = [name for name in running if states[name] is HolderState.GONE]
     if dead:
         return warn(
-            f"held by a process that is gone: {', '.join(dead)}",
+            f"held by a process that is gone: {', '.join(sorted(dead))}",
             "run `evenkeel recover`: it takes them over and goes on",
         )
-    return ok(f"{len(held)} held" + (f" ({', '.join(one.name for one in held)})" if held else ""))
+    hanging = [
+        f"{one.name} ({described(owner)})"
+        for one, owner in held
+        if one.name not in running and states[one.name] is HolderState.ALIVE
+    ]
+    if hanging:
+        return warn(
+            f"held by a process that is alive and does not renew: {', '.join(hanging)}",
+            "stop that process, then run `evenkeel recover`; `evenkeel flatten` takes the lease over",
+        )
+    return ok(f"{len(running)} held" + (f" ({', '.join(sorted(running))})" if running else ""))
 
 
 @check(GROUP, "unfinished work")

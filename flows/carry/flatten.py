@@ -112,7 +112,7 @@ async def _close(desk: CarryDesk, position_id: str, reason: str) -> str:
     why = f"{REASON}: {reason}"
     try:
         await _let_go(desk, position_id)
-        async with desk.sole_writer(position_id, seize=True) as fence:
+        async with desk.sole_writer(position_id, from_living=True) as fence:
             done = await close_out(desk, position_id, why, Urgency.EMERGENCY, fence, together=True)
         if done.status not in ENDED:
             return f"{done.status}: {'; '.join(done.reasons)}"

@@ -64,15 +64,15 @@ class CarryDesk(Desk):
         return Accounts(self.long.name, self.long.wallet, self.short.name, self.short.address)
 
     @asynccontextmanager
-    async def sole_writer(self, position_id: str, *, seize: bool = False) -> AsyncIterator[Fence]:
+    async def sole_writer(self, position_id: str, *, from_living: bool = False) -> AsyncIterator[Fence]:
         """Hold the position's lease. Raises LostRace while another living process holds it, OperatorError with the
         keys of other accounts than the position's: its legs would look as if they had vanished.
 
-        `seize` takes the lease from a living holder too, whose next write its fence then refuses: for the kill switch.
+        With `from_living` the lease is taken from a living holder too: for the kill switch.
         """
         if (position := self.store.carry.find_position(position_id)) is not None:
             self.check_accounts(position)
-        async with self.alone(lease_of(position_id), position_id, seize=seize) as fence:
+        async with self.alone(lease_of(position_id), position_id, from_living=from_living) as fence:
             yield fence
 
     def written_elsewhere(self, position_id: str) -> bool:

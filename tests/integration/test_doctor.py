@@ -16,7 +16,9 @@ from app.doctor.doctor import Examination, Line, examine
 from app.doctor.frame import CHECKS, Check, Health, Patient, Verdict
 from evenkeel.clock import Clock
 from evenkeel.settings.settings import Settings, load_settings
+from tasks.leases import own_name
 from tests.carry.rig import Rig, story_rig
+from tests.databases import another_process, by_hand
 
 USDC = Pubkey.from_string("EPjFWdd5AufqSSqeM2qN1xzybapC8G4wEGGkZwyTDt1v")
 EXPECTED_WARNINGS = {"second solana provider", "server"}
@@ -164,13 +166,12 @@ def alarmed(rig: Rig) -> None:
 
 
 def dead_lease(rig: Rig) -> None:
-    import socket
-    import subprocess
-    import sys
+    with another_process() as (_, owner):
+        assert rig.desk.store.acquire("position:P", owner, 60_000_000)
 
-    child = subprocess.Popen([sys.executable, "-c", ""])
-    child.wait()
-    assert rig.desk.store.acquire("position:P", f"{socket.gethostname()}:{child.pid}:0", 60_000_000)
+
+def hanging_lease(rig: Rig) -> None:
+    assert rig.desk.store.acquire("position:P", own_name(), -1)
 
 
 def half_way(rig: Rig) -> None:
@@ -218,6 +219,13 @@ def unowned(rig: Rig) -> None:
         (paused, ("ledger", "pauses"), "warn", "a look at the books", "resume"),
         (alarmed, ("ledger", "alerts"), "warn", "leg vanished", "status"),
         (dead_lease, ("ledger", "leases"), "warn", "position:P", "recover"),
+        (
+            hanging_lease,
+            ("ledger", "leases"),
+            "warn",
+            "does not renew: position:P (process",
+            "stop that process",
+        ),
         (half_way, ("ledger", "unfinished work"), "warn", "P is OPENING", "recover"),
         (unowned, ("ledger", "legs are owned"), "fail", "does not know it", "reconcile"),
     ],
@@ -249,7 +257,7 @@ async def test_that_our_own_wallet_may_close_its_account_is_no_danger(tmp_path: 
 async def test_a_foreign_position_is_found(tmp_path: Path) -> None:
     async with story_rig(tmp_path) as rig:
         await rig.entered(asset="SOL", protocol=1)
-        with sqlite3.connect(tmp_path / "evenkeel.db") as ledger:
+        with by_hand(tmp_path / "evenkeel.db") as ledger:
             ledger.execute("DELETE FROM legs")
         found = line(await examine(load_settings(rig.config)), "accounts", "foreign positions")
         assert found.verdict.health is Health.FAIL and "short" in found.verdict.detail

@@ -19,8 +19,9 @@ from state.store import Store
 from tasks.desk import Desk
 from tasks.intents import Done, StillWorking, carry_out
 from tests import second_business
-from tests.carry.rig import Killed, story_rig
+from tests.carry.rig import story_rig
 from tests.databases import ManualClock
+from tests.interruptions import Killed
 from tests.second_business import EXCHANGE, HOUR_MS, LOTS, Exchange, LotBooks, LotKeeper, LotVenue
 
 ROOT = Path(second_business.__file__).parents[1]

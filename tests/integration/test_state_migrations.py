@@ -16,7 +16,7 @@ from sqlmodel import SQLModel
 from evenkeel.errors import OperatorError
 from state.engine import head_revision, make_engine, parse_url, writing
 from state.store import Store
-from tests.databases import KINDS, POSTGRES, ManualClock, database, empty_database, need_postgres
+from tests.databases import KINDS, ManualClock, database, database_of_server, empty_database
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -142,9 +142,9 @@ def test_a_file_that_is_no_database_and_a_folder_that_cannot_be_made_are_refused
 
 
 def test_a_database_that_the_server_does_not_know_is_refused() -> None:
-    need_postgres()
+    url = database_of_server("evenkeel_is_not_here")
     with pytest.raises(OperatorError, match="does not exist"):
-        Store.open(POSTGRES.rpartition("/")[0] + "/evenkeel_is_not_here", ManualClock())
+        Store.open(url, ManualClock())
 
 
 def test_sqlite_writes_durably_and_checks_references(tmp_path: Path) -> None:

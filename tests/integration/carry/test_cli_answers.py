@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import socket
-import sqlite3
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -13,6 +12,7 @@ import pytest
 
 from tests.chaos.carry.command_rig import CarryRig, carry_rig
 from tests.chaos.commands import Command
+from tests.databases import by_hand
 
 ENTER = ("enter", "--asset", "SOL", "--protocol", "1")
 
@@ -86,7 +86,7 @@ async def test_a_dead_prefect_is_worked_without(rig: CarryRig) -> None:
 async def test_a_bug_is_one_line_with_a_way_to_see_more(rig: CarryRig) -> None:
     """A fault nobody foresaw: a row that this program could not have written."""
     assert (await rig.run(*ENTER)).code == 0
-    with sqlite3.connect(rig.folder / "evenkeel.db") as database:
+    with by_hand(rig.folder / "evenkeel.db") as database:
         database.execute("UPDATE positions SET status = 'NO SUCH STATE'")
     ended = await rig.run("positions")
     assert ended.code == 3, ended

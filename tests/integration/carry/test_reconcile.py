@@ -17,6 +17,7 @@ from strategy.carry.reconcile import Handling
 from tasks.carry.books.collect import collect_everything
 from tasks.carry.books.reconcile import reconcile_everything
 from tests.carry.rig import Rig, story_rig
+from tests.databases import by_hand
 from tests.interruptions import hooked
 
 SOL_ON_KAMINO = {"asset": "SOL", "protocol": 1}
@@ -118,7 +119,7 @@ async def test_a_payment_and_a_fill_lost_from_the_books_come_back(tmp_path: Path
         position_id = await rig.entered(**SOL_ON_KAMINO)
         rig.later(3 * 3600)
         await reconcile_everything(rig.desk)
-        with sqlite3.connect(tmp_path / "evenkeel.db") as ledger:
+        with by_hand(tmp_path / "evenkeel.db") as ledger:
             ledger.execute("DELETE FROM funding_payments WHERE id = (SELECT max(id) FROM funding_payments)")
         found = await reconcile_everything(rig.desk)
         assert found.agrees, found
@@ -143,7 +144,7 @@ async def test_books_that_contradict_a_venue_are_alarmed_until_they_agree(
         rig.later(3600)
         await reconcile_everything(rig.desk)
         saved = (tmp_path / "evenkeel.db").with_suffix(".bak")
-        with sqlite3.connect(tmp_path / "evenkeel.db") as ledger, sqlite3.connect(saved) as copy:
+        with by_hand(tmp_path / "evenkeel.db") as ledger, sqlite3.connect(saved) as copy:
             ledger.backup(copy)
             assert ledger.execute(sql).rowcount >= 1
         rig.later(600)

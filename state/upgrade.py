@@ -1,0 +1,185 @@
+"""Brings a database to this program's schema, whole or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Event, Thread
+
+from alembic import command
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, Engine, inspect, text
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import SQLAlchemyError
+
+from evenkeel.errors import OperatorError
+from state import guard
+from state.engine import (
+    current_revision,
+    first_line,
+    head_revision,
+    make_engine,
+    parse_url,
+    reachable,
+    shown,
+    writing,
+)
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+LOCK_PATIENCE_S = 5
+"""How long an upgrade waits for a lock of a PostgreSQL server, while it holds others that everybody waits for."""
+_LOOK_EVERY_S = 0.5
+_TURNS = 0x65766B6C  # one number shared by all who upgrade, so that two of them take turns
+_LOCK_NOT_AVAILABLE = "55P03"
+_WHO_BLOCKS = """
+SELECT blocker.pid, seen.application_name, seen.usename, host(seen.client_addr), seen.state,
+       to_char(seen.state_change AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS')
+FROM unnest(pg_blocking_pids(:pid)) AS blocker(pid) LEFT JOIN pg_stat_activity AS seen ON seen.pid = blocker.pid
+ORDER BY blocker.pid
+"""
+
+
+def upgrade(url_text: str) -> str:
+    """Bring the database to this program's schema, creating a file that is missing; returns the version.
+
+    All of it happens in one transaction: after an error the rows and the version are those of before. Raises OperatorError
+    with one line: URL not understood, not reachable, newer than this program, a row that names one that is not there,
+    locked (on PostgreSQL with who holds the lock after 5 s). What a migration raises otherwise passes through.
+    """
+    url = parse_url(url_text)
+    if url.drivername.startswith("sqlite"):
+        try:
+            Path(str(url.database)).parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OperatorError(f"database {shown(url)} cannot be created: {error}") from error
+    engine = make_engine(
+        url, foreign_keys=False
+    )  # a table that is rebuilt is dropped while others refer to it
+    try:
+        with reachable(url), engine.connect() as connection:
+            done = _is_done(connection, url)
+        if not done:
+            with _nothing_changed(url) as blockers, writing(engine) as connection:
+                if connection.dialect.name == "postgresql":
+                    with _watched(engine, connection, blockers):
+                        _lock_everything(connection)
+                        _migrate(connection, url)
+                else:
+                    _migrate(connection, url)
+    finally:
+        engine.dispose()
+    return head_revision()
+
+
+def refuse_newer(url: URL, current: str | None) -> None:
+    """Raise OperatorError where the database is at a version that this program does not know."""
+    scripts = ScriptDirectory.from_config(_config())
+    if current is not None and current not in {script.revision for script in scripts.walk_revisions()}:
+        raise OperatorError(
+            f"database {shown(url)} has schema {current}, newer than this program's {head_revision()}: update evenkeel"
+        )
+
+
+def _config() -> Config:
+    """Where the migrations are, without an ini file: they ship inside this package."""
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    return config
+
+
+def _is_done(connection: Connection, url: URL) -> bool:
+    """Whether nothing is left to do: then nobody is made to wait for a lock."""
+    current = current_revision(connection)
+    refuse_newer(url, current)
+    return current == head_revision() and guard.is_installed(connection, head_revision())
+
+
+def _migrate(connection: Connection, url: URL) -> None:
+    if _is_done(connection, url):  # by one whom we waited for
+        return
+    guard.remove(connection)
+    config = _config()
+    config.attributes["connection"] = connection
+    command.upgrade(config, head_revision())
+    guard.install(connection, head_revision())
+    if connection.dialect.name == "sqlite":
+        _check_references(connection, url)
+
+
+def _check_references(connection: Connection, url: URL) -> None:
+    """Raise OperatorError where a row names a row that is not there: SQLite did not look while it migrated."""
+    broken = connection.exec_driver_sql("PRAGMA foreign_key_check").all()
+    if broken:
+        table, row, parent, _ = broken[0]
+        raise OperatorError(
+            f"database {shown(url)} was not upgraded, and nothing in it changed: row {row} of {table} names a row of "
+            f"{parent} that is not there ({len(broken)} such rows in all); keep a copy of the file and report it"
+        )
+
+
+@contextmanager
+def _nothing_changed(url: URL) -> Iterator[list[str]]:
+    """Turn a failure into one line. Yields the list in which `_watched` notes who is waited for."""
+    blockers: list[str] = []
+    try:
+        yield blockers
+    except SQLAlchemyError as error:
+        orig = getattr(error, "orig", None)
+        why = first_line(error)
+        if getattr(orig, "sqlstate", None) == _LOCK_NOT_AVAILABLE:
+            why = (
+                f"after {LOCK_PATIENCE_S} s a lock is still held by {' and '.join(blockers) or 'an unknown session'}; stop "
+                "that program (or end its session with pg_terminate_backend) and run `evenkeel db upgrade` again"
+            )
+        raise OperatorError(
+            f"database {shown(url)} was not upgraded, and nothing in it changed: {why}"
+        ) from error
+
+
+def _lock_everything(connection: Connection) -> None:
+    """Take turns with others who upgrade, and keep everybody else out: at once, before anything is done in vain."""
+    connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{LOCK_PATIENCE_S}s'")
+    connection.execute(text("SELECT pg_advisory_xact_lock(:n)"), {"n": _TURNS})
+    if tables := ", ".join(f'"{name}"' for name in sorted(inspect(connection).get_table_names())):
+        connection.exec_driver_sql(f"LOCK TABLE {tables} IN ACCESS EXCLUSIVE MODE")
+
+
+@contextmanager
+def _watched(engine: Engine, connection: Connection, blockers: list[str]) -> Iterator[None]:
+    """Note who keeps `connection` waiting. Only while it waits does the server tell, so another connection asks meanwhile."""
+    pid = connection.execute(text("SELECT pg_backend_pid()")).scalar_one()
+    over = Event()
+
+    def look() -> None:
+        try:
+            with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as other:
+                while not over.wait(_LOOK_EVERY_S):
+                    if rows := other.execute(text(_WHO_BLOCKS), {"pid": pid}).all():
+                        blockers[:] = [_named(*row) for row in rows]
+        except SQLAlchemyError as error:
+            blockers[:] = [f"a session that could not be read up ({first_line(error)})"]
+
+    watching = Thread(target=look, daemon=True)
+    watching.start()
+    try:
+        yield
+    finally:
+        over.set()
+        watching.join()
+
+
+def _named(
+    pid: int, name: str | None, user: str | None, address: str | None, state: str | None, since: str | None
+) -> str:
+    """A session in the words of an operator; what the server does not tell us about others is left out."""
+    if pid == 0:
+        return "a prepared transaction (see pg_prepared_xacts)"
+    told = [
+        f"user {user}" if user else "",
+        f"from {address}" if address else "from this server's own socket" if user else "",
+        f"{state} since {since} UTC" if state else "",
+    ]
+    about = ", ".join(one for one in told if one)
+    return f"process {pid} {name or 'without a name'}" + (f" ({about})" if about else "")

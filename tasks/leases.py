@@ -1,0 +1,209 @@
+"""Whose turn it is to write: takes the ledger's leases, keeps them while the work lasts, and judges who else holds one."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+
+from evenkeel.errors import LostRace, OperatorError, Retryable
+from state.models import Fence, Lease
+from state.store import Store
+
+LEASE_MS = 30_000
+"""How long a lease stands whose holder cannot be judged from here; renewed every second, so that a living one keeps it."""
+RENEW_EVERY_S = 1.0
+_LIFE = uuid.uuid4().hex[:8]
+"""Tells this program's life from an earlier one that had the same process number, as in a restarted container."""
+_PROC = Path("/proc")
+
+
+class HolderState(Enum):
+    """What this process can tell about the holder of a lease."""
+
+    ALIVE = "alive"
+    GONE = "gone"
+    UNKNOWN = "unknown"
+    """It runs elsewhere, or this system does not tell: only the end of its time frees the lease."""
+
+
+class OwnLeases:
+    """The leases that this process takes in one ledger."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._unreleased: dict[str, Fence] = {}
+
+    @asynccontextmanager
+    async def alone(self, name: str, what: str, *, from_living: bool = False) -> AsyncIterator[Fence]:
+        """Hold the lease `name`, renewed by wall time, and give it back at the end. Yields the fence for every write.
+
+        A lease is taken when it is free, when its holder is a process of this machine that is gone, or when it has expired by
+        the database's clock and its holder is not seen alive here. With `from_living` it is taken from any holder, whose next
+        write its fence then refuses: for the kill switch. Raises LostRace, with `what` and its holder, while another holds it.
+        """
+        fence = self._taken_back(name) or self._taken(name, from_living=from_living)
+        if fence is None:
+            raise LostRace(self._held_by(name, what))
+        renewing = asyncio.create_task(self._renew(fence))
+        try:
+            yield fence
+        finally:
+            renewing.cancel()
+            try:
+                self._store.release(fence)
+            except Retryable:  # it must not stand in our own way when we come back
+                self._unreleased[name] = fence
+
+    def held_elsewhere(self, name: str) -> bool:
+        """Whether somebody holds the lease now: who is alive on this machine, or cannot be judged and has time left."""
+        lease = self._store.lease(name)
+        if lease is None or not lease.owner:
+            return False
+        state = state_of_holder(lease.owner)
+        return state is HolderState.ALIVE or (state is HolderState.UNKNOWN and not self._has_expired(lease))
+
+    def _taken_back(self, name: str) -> Fence | None:
+        """A lease of ours that a busy ledger kept us from giving back; None where it has moved on."""
+        mine = self._unreleased.get(name)
+        fence = None if mine is None else self._store.take_over(name, own_name(), LEASE_MS, mine)
+        self._unreleased.pop(name, None)
+        return fence
+
+    def _taken(self, name: str, *, from_living: bool) -> Fence | None:
+        """The lease, where its holder as seen now lets us take it; None also where it moved on since we looked."""
+        lease = self._store.lease(name)
+        seen = Fence(name, lease.token if lease else 0)
+        if lease is not None and lease.owner:
+            state = state_of_holder(lease.owner)
+            if from_living or state is HolderState.GONE:
+                return self._store.take_over(name, own_name(), LEASE_MS, seen)
+            if state is HolderState.ALIVE:
+                return None
+        return self._store.acquire(name, own_name(), LEASE_MS, seen=seen.token)
+
+    def _held_by(self, name: str, what: str) -> str:
+        lease = self._store.lease(name)
+        if lease is None or not lease.owner:
+            return f"{what} was being handled by another process just now: try again"
+        holder = described(lease.owner)
+        if self._has_expired(lease) and state_of_holder(lease.owner) is HolderState.ALIVE:
+            return (
+                f"{what} is being handled by {holder}, which is alive and has not renewed its lease for "
+                f"{(self._store.database_ms() - lease.expires_ms + LEASE_MS) // 1000} s: stop that process, or run "
+                "`evenkeel flatten`, which takes the lease over"
+            )
+        return f"{what} is being handled by {holder}"
+
+    def _has_expired(self, lease: Lease) -> bool:
+        return lease.expires_ms <= self._store.database_ms()
+
+    async def _renew(self, fence: Fence) -> None:
+        """Renew by wall time: the work inside may wait in world time, which can run faster."""
+        while True:
+            await asyncio.sleep(RENEW_EVERY_S)
+            try:
+                self._store.renew(fence, LEASE_MS)
+            except Retryable:  # busy: within LEASE_MS that is some thirty tries, three where each waits out the ledger's 10 s
+                continue
+            except (LostRace, OperatorError):  # whatever is written next with this fence says so
+                return
+
+
+@dataclass(frozen=True)
+class _Owner:
+    """A process as a lease names it. Without the last three, nobody else can judge whether it lives."""
+
+    host: str
+    pid: int
+    life: str
+    boot: str = ""
+    namespace: str = ""
+    start: str = ""
+
+    @classmethod
+    def parsed(cls, owner: str) -> _Owner | None:
+        parts = owner.split(":")
+        if len(parts) not in (3, 6) or not parts[1].isdigit():
+            return None
+        return cls(parts[0], int(parts[1]), *parts[2:])
+
+    @property
+    def text(self) -> str:
+        parts = [self.host, str(self.pid), self.life]
+        return ":".join([*parts, self.boot, self.namespace, self.start] if self.boot else parts)
+
+
+def own_name() -> str:
+    """Who we are in leases: host, process and life; where this system tells, also its boot, its namespace of process numbers
+    and when the process started, so that another process there can judge whether we still live.
+
+    Asked for each time, because a forked worker is another process with the same memory.
+    """
+    return _own().text
+
+
+def state_of_holder(owner: str) -> HolderState:
+    """What is known here of the process that a lease names: only one of this machine's boot and namespace is judged."""
+    holder, own = _Owner.parsed(owner), _own()
+    if holder is None:
+        return HolderState.UNKNOWN
+    if (holder.host, holder.pid, holder.life, holder.start) == (own.host, own.pid, own.life, own.start):
+        return HolderState.ALIVE
+    if not own.boot or (holder.boot, holder.namespace) != (own.boot, own.namespace):
+        return HolderState.UNKNOWN
+    if (
+        holder.pid == own.pid
+    ):  # an earlier process of our number, or what this one was before it became this program
+        return HolderState.GONE
+    try:
+        os.kill(holder.pid, 0)
+    except ProcessLookupError:
+        return HolderState.GONE
+    except PermissionError:
+        pass  # it is there and another user's
+    found = _stat(holder.pid)
+    if found is None:  # gone in between, or hidden from us
+        return HolderState.UNKNOWN
+    running, start = found
+    return HolderState.ALIVE if running and start == holder.start else HolderState.GONE
+
+
+def described(owner: str) -> str:
+    """A lease's owner in words."""
+    holder = _Owner.parsed(owner)
+    return f"process {holder.pid} on {holder.host}" if holder else owner
+
+
+def _own() -> _Owner:
+    host, pid = socket.gethostname().replace(":", "-"), os.getpid()
+    found = _stat(pid)
+    try:
+        boot = (_PROC / "sys/kernel/random/boot_id").read_text().strip()
+        namespace = (_PROC / "self/ns/pid").readlink().name
+        # A /proc of other numbers than ours, mounted before this namespace was made, tells of other processes.
+        shows_ours = (_PROC / "self").readlink().name == str(pid)
+    except OSError:  # no such file system here
+        return _Owner(host, pid, _LIFE)
+    if found is None or not boot or not shows_ours:
+        return _Owner(host, pid, _LIFE)
+    return _Owner(host, pid, _LIFE, boot, "".join(filter(str.isdigit, namespace)), found[1])
+
+
+def _stat(pid: int) -> tuple[bool, str] | None:
+    """Whether a process runs, and when it started, in ticks since boot; None where that cannot be read.
+
+    One that has ended and whose parent has not asked for its exit code yet is still listed, and runs no more.
+    """
+    try:
+        # The program's name stands in brackets and may hold any character; https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html
+        fields = (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return (fields[0] not in ("Z", "X"), fields[19]) if len(fields) > 19 else None

@@ -17,9 +17,12 @@ from sqlalchemy.exc import DatabaseError, IntegrityError
 from evenkeel.errors import OperatorError
 from evenkeel.legs import CARRY
 from evenkeel.types import IntentState
-from state import Fence, Severity, Store, engine, upgrade
+from state import engine, upgrade
 from state.engine import head_revision, make_engine, parse_url, writing
 from state.guard import guarded_tables
+from state.models import Fence
+from state.store import Store
+from state.watch_models import Severity
 from tests.databases import ManualClock, by_hand, database_fixtures, spec
 from tests.journal import advance, receipt
 from tests.upgrades import NEXT, next_program

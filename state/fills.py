@@ -21,9 +21,14 @@ _KNOWN = select(FILLS).where(
     FILLS.c.fill_id == bindparam("fill_id"),
 )
 _NAME_ACCOUNT = update(FILLS).where(
-    FILLS.c.venue == bindparam("its_venue"), FILLS.c.account == "", FILLS.c.fill_id == bindparam("its_fill")
+    FILLS.c.venue == bindparam("its_venue"),
+    FILLS.c.account == "",
+    FILLS.c.fill_id == bindparam("its_fill"),
+    FILLS.c.side == bindparam("its_side"),
 )
-"""A row that an earlier version wrote without the account is the same fill: it gains the account."""
+"""A row that an earlier version wrote without the account is the same fill: it gains the account. Its number on the
+other side is the fill of whom we traded with, which may be another account of ours.
+"""
 
 
 class Owner(NamedTuple):
@@ -51,36 +56,42 @@ def store_fills(db: Connection, fills: Iterable[Fill], owner: Owner, reversal_of
     for fill in fills:
         row = FillRow(**fill.model_dump(), **owner._asdict(), reversal_of=reversal_of)
         if owner.account:
-            named = {"its_venue": fill.venue, "its_fill": fill.fill_id, "account": owner.account}
-            db.execute(_NAME_ACCOUNT, named)
+            named = {"its_venue": fill.venue, "its_fill": fill.fill_id, "its_side": fill.side}
+            db.execute(_NAME_ACCOUNT, {**named, "account": owner.account})
         if insert_new(db, FILLS, values_of(row)):
             new += 1
             _store_fill_fee(db, fill, owner)
             continue
         same = {"venue": fill.venue, "account": owner.account, "fill_id": fill.fill_id}
         known = fetch_one(db, FillRow, _KNOWN, **same)
-        if known is None or known.fill != fill:
+        if known is None or (known.fill, known.reversal_of) != (fill, reversal_of):
             raise Bug(
-                f"fill {fill.venue} {fill.fill_id} is stored with other figures: {known} against {fill}"
+                f"fill {fill.venue} {fill.fill_id} is stored with other figures: {known} against {fill}, which takes "
+                f"back {reversal_of or 'nothing'}"
             )
         _gain_owner(db, known, owner)
     return new
 
 
 def _gain_owner(db: Connection, known: FillRow, owner: Owner) -> None:
-    wanted = {name: value for name, value in owner._asdict().items() if name != "account" and value}
-    for name, value in wanted.items():
+    gained: dict[str, str] = {}
+    for name, value in owner._asdict().items():
         stored = getattr(known, name)
-        if stored and stored != value:
+        if stored and value and stored != value:
             raise Bug(f"fill {known.venue} {known.fill_id} belongs to {name} {stored}, not to {value}")
-    gained = {name: value for name, value in wanted.items() if not getattr(known, name)}
+        if not stored and value is not None and value != stored:
+            gained[name] = value
     if not gained:
         return
     db.execute(update(FILLS).where(FILLS.c.id == known.id).values(**gained))
     of_fee = {name: value for name, value in gained.items() if name in ("business", "subject", "intent_id")}
-    if of_fee:
-        keys = (_fee_key(known.fill, known.account), _fee_key(known.fill, ""))
-        db.execute(update(FEES).where(FEES.c.fee_key.in_(keys)).values(**of_fee))
+    if not of_fee or not known.fee_usd:
+        return
+    # Without a key of its own it is the row that had no account; else that key is the fee of the other side.
+    for account in (known.account, ""):
+        mine = update(FEES).where(FEES.c.fee_key == _fee_key(known.fill, account))
+        if db.execute(mine.values(**of_fee)).rowcount:
+            return
 
 
 def store_fee(db: Connection, fee: Fee) -> bool:

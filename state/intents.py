@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from decimal import Decimal
 from itertools import pairwise
 from typing import Any
 
@@ -152,10 +153,13 @@ class Intents(Database):
             return attempt
 
     def mark_resending(self, intent_id: str, fence: AnyFence = None) -> Attempt:
-        """Count one more put of the *same bytes* on the wire; the state stays SUBMITTING or SUBMITTED."""
+        """Count one more put of the *same bytes* on the wire; the state stays SUBMITTING or SUBMITTED.
+
+        Raises LostRace for one that its venue works on: it is never sent again.
+        """
         with self._write(fence) as db:
             row = _on_the_wire(db, intent_id)
-            sent = _attempt_of(db, row)
+            sent = _not_accepted(db, row)
             self._touch_attempt(db, row, sends=sent.sends + 1)
             return sent.model_copy(update={"sends": sent.sends + 1})
 
@@ -165,9 +169,13 @@ class Intents(Database):
             return self._move(db, intent_id, _S.SUBMITTING, _S.SUBMITTED, note, fence)
 
     def record_unknown(self, intent_id: str, reason: str, fence: AnyFence = None) -> Attempt:
-        """Note on the live attempt that its outcome is unknown and why; the state stays."""
+        """Note on the live attempt that its outcome is unknown and why; the state stays.
+
+        Raises LostRace for one that its venue works on: what was accepted is not in doubt again.
+        """
         with self._write(fence) as db:
             row = _on_the_wire(db, intent_id)
+            _not_accepted(db, row)
             self._touch_attempt(db, row, outcome=AttemptOutcome.UNKNOWN, evidence=reason)
             return _attempt_of(db, row)
 
@@ -181,15 +189,17 @@ class Intents(Database):
     ) -> Intent:
         """Note that the venue has accepted it, what has happened so far, and when to ask again; →SUBMITTED.
 
-        `booking` writes the rows of what has happened so far, in the same transaction (None: nothing yet).
+        `booking` writes the rows of what has happened so far, in the same transaction (None: nothing yet). An answer that
+        leaves it out, or is older than what is stored because less was done, undoes nothing and books nothing.
         """
         now = self.clock.now_ms()
         with self._write(fence) as db:
             row = _on_the_wire(db, intent_id)
-            so_far = None if working.so_far is None else plain_json(working.so_far.model_dump(mode="json"))
-            values = {"ask_ms": now + int(working.ask_after_s * 1000)}
-            if so_far is not None:  # an answer that leaves it out does not undo what is booked
-                values["so_far"] = so_far
+            values: dict[str, Any] = {"ask_ms": now + int(working.ask_after_s * 1000)}
+            if working.so_far is None or working.so_far.done_qty < _done(row):
+                booking = None
+            else:
+                values["so_far"] = plain_json(working.so_far.model_dump(mode="json"))
             if row.state is _S.SUBMITTING:
                 row = self._move(db, intent_id, row.state, _S.SUBMITTED, working.reason, fence, **values)
             else:
@@ -233,14 +243,16 @@ class Intents(Database):
         with self._write(fence) as db:
             row = _on_the_wire(db, intent_id)
             check_intent_move(row.state, to_state, dead_proof=evidence)
-            if row.so_far is not None:
+            if _done(row):
                 raise Bug(
                     f"intent {intent_id} cannot be dead: its venue said before that it was working on it and had done "
-                    f"{row.so_far.get('done_qty')}; what was done must be confirmed"
+                    f"{_done(row)}; what was done must be confirmed"
                 )
             self._end_attempt(db, intent_id, evidence)
-            failure = {} if again else {"failure": evidence}
-            return self._move(db, intent_id, row.state, to_state, evidence, fence, **failure)
+            values: dict[str, Any] = {"ask_ms": None, "so_far": None}
+            if not again:
+                values["failure"] = evidence
+            return self._move(db, intent_id, row.state, to_state, evidence, fence, **values)
 
     def restart_unsent(self, intent_id: str, fence: AnyFence = None) -> Intent:
         """BUILT, SIGNING or SIGNED →BUILDING: nothing has left the process. BUILDING stays as it is."""
@@ -303,6 +315,21 @@ def _attempt_of(db: Connection, row: Intent) -> Attempt:
     found = fetch_one(db, Attempt, select(ATTEMPTS).where(*mine))
     assert found is not None
     return found
+
+
+def _not_accepted(db: Connection, row: Intent) -> Attempt:
+    """The latest attempt, unless its venue has said that it works on it."""
+    attempt = _attempt_of(db, row)
+    if attempt.outcome is AttemptOutcome.WORKING:
+        raise LostRace(
+            f"intent {row.intent_id} is being worked on by {row.venue}: another worker has its answer"
+        )
+    return attempt
+
+
+def _done(row: Intent) -> Decimal:
+    """How much of it its venue said was done, while it worked on it."""
+    return Decimal(0) if row.so_far is None else Decimal(row.so_far["done_qty"])
 
 
 def _of_step(db: Connection, spec: IntentSpec) -> Intent | None:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from itertools import pairwise
 from typing import Any
 from uuid import uuid4
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import select, update
 
 from evenkeel.legs import LegReceipt, LegSide, LendingChange
 from evenkeel.types import Fill, IntentState, VenueName
 from state.carry.models import Leg
 from state.carry.receipts import LegBooking
+from state.database import fetch_one, log_move
 from state.intents import ATTEMPTS, INTENTS
 from state.machine import FORWARD
 from state.models import Attempt, Intent
@@ -86,17 +88,25 @@ def advance(store: Store, intent_id: str, to: IntentState) -> Intent:
 
 
 def left_by_an_older_version(store: Store, intent_id: str, state: IntentState) -> Intent:
-    """A state between IDLE and SUBMITTING: versions that committed each step left rows there, this one passes through."""
+    """A state between IDLE and SUBMITTING: versions that committed each step left rows and log lines there, this one
+    passes through.
+    """
     with store._write() as db:
+        row = fetch_one(db, Intent, select(INTENTS).where(INTENTS.c.intent_id == intent_id))
+        assert row is not None
         values: dict[str, Any] = {"state": state}
-        if state is S.SIGNED:
-            n = store_attempts(db, intent_id) + 1
-            values["attempts"] = n
-            attempt = Attempt(intent_id=intent_id, n=n, key={"cloid": uuid4().hex}, signed_ms=1)
-            db.execute(ATTEMPTS.insert().values(**attempt.model_dump()))
+        road = FORWARD[FORWARD.index(row.state) : FORWARD.index(state) + 1]
+        for from_state, to_state in pairwise(road):
+            log_move(db, "intent", intent_id, from_state, to_state, note="", at_ms=1, fence=None)
+            if to_state is S.SIGNED:
+                values["attempts"] = row.attempts + 1
+                attempt = Attempt(
+                    intent_id=intent_id, n=row.attempts + 1, key={"cloid": uuid4().hex}, signed_ms=1
+                )
+                db.execute(ATTEMPTS.insert().values(**attempt.model_dump()))
         db.execute(update(INTENTS).where(INTENTS.c.intent_id == intent_id).values(**values))
     return store.intent(intent_id)
 
 
-def store_attempts(db: Connection, intent_id: str) -> int:
-    return int(db.execute(select(INTENTS.c.attempts).where(INTENTS.c.intent_id == intent_id)).scalar_one())
+def walk(store: Store, intent_id: str) -> list[tuple[str, str]]:
+    return [(t.from_state, t.to_state) for t in store.transitions("intent", intent_id)]

@@ -8,28 +8,19 @@ from itertools import pairwise
 from uuid import uuid4
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from sqlalchemy import insert
 
-from evenkeel.errors import Bug, EvenkeelError, LostRace
-from evenkeel.legs import CARRY, IntentKind, LegSide, PositionStatus
-from evenkeel.types import IntentState, Receipt
+from evenkeel.errors import Bug, LostRace
+from evenkeel.legs import CARRY, IntentKind, LegReceipt, LegSide, PositionStatus
+from evenkeel.types import IntentState, Working
 from state.intents import ATTEMPTS
 from state.machine import FORWARD
 from state.models import AttemptOutcome
 from state.store import Store
-from tests.databases import ManualClock, database_fixtures, spec
-from tests.journal import advance, receipt, short_leg, walk
+from tests.databases import database_fixtures, spec
+from tests.journal import advance, booking, receipt, short_leg, walk
 
 S = IntentState
-SLOW = settings(
-    max_examples=30,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
-
-
 databases, url, store = database_fixtures()
 
 
@@ -38,12 +29,13 @@ def test_the_whole_road_writes_receipt_attempt_fills_fees_leg_and_log_together(s
     assert (planned.state, planned.deadline_ms, planned.spec) == (S.IDLE, 99, spec())
     advance(store, "i1", S.SUBMITTED)
     assert [i.intent_id for i in store.unfinished_intents(CARRY, "p1")] == ["i1"]
+    happened = receipt(fills=2, lending=True)
     done = store.confirm(
-        "i1", receipt(fills=2, lending=True), leg=short_leg(), evidence="filled", sol_price_usd=Decimal(200)
+        "i1", happened, booking=booking(happened, short_leg(), Decimal(200)), evidence="filled"
     )
     assert done.state is S.CONFIRMED
     assert done.result is not None
-    assert Receipt.model_validate(done.result) == receipt(fills=2, lending=True)
+    assert LegReceipt.model_validate(done.result) == happened
     assert done.note == {"fee_bps": "4.5"}
     assert walk(store, "i1") == [("", "IDLE"), *pairwise(FORWARD)]
     attempt = store.attempts_of("i1")[0]
@@ -55,9 +47,15 @@ def test_the_whole_road_writes_receipt_attempt_fills_fees_leg_and_log_together(s
     )
     fills = store.fills_of(CARRY, "p1")
     assert [f.fill for f in fills] == receipt(fills=2).fills
-    assert {(f.intent_id, f.leg) for f in fills} == {("i1", LegSide.SHORT)}
+    assert {(f.business, f.subject, f.part, f.intent_id) for f in fills} == {
+        (CARRY, "p1", LegSide.SHORT, "i1")
+    }
     assert [row.change for row in store.carry.lending_changes("p1")] == [receipt(lending=True).lending]
-    fees = {f.fee_key: f.amount_usd for f in store.fees(CARRY, "p1")}
+    booked = store.fees(CARRY, "p1")
+    assert {f.intent_id for f in booked} == {"i1"}
+    native = {f.kind: (f.native_amount, f.native_unit) for f in booked if f.native_amount is not None}
+    assert native == {"gas": (Decimal(5_500), "lamports"), "tip": (Decimal(10_000), "lamports")}
+    fees = {f.fee_key: f.amount_usd for f in booked}
     assert fees == {
         "fill:hyperliquid:sig-0": Decimal("0.135"),
         "fill:hyperliquid:sig-1": Decimal("0.135"),
@@ -73,7 +71,7 @@ def test_the_whole_road_writes_receipt_attempt_fills_fees_leg_and_log_together(s
 def test_an_answer_seen_while_submitting_is_logged_as_both_moves(store: Store) -> None:
     store.plan_intent(spec())
     advance(store, "i1", S.SUBMITTING)
-    store.confirm("i1", receipt(), leg=None)
+    store.confirm("i1", receipt(), booking=booking(receipt()))
     assert walk(store, "i1")[-2:] == [("SUBMITTING", "SUBMITTED"), ("SUBMITTED", "CONFIRMED")]
     assert store.carry.legs("p1") == []
 
@@ -81,12 +79,14 @@ def test_an_answer_seen_while_submitting_is_logged_as_both_moves(store: Store) -
 def test_confirming_twice_adds_nothing_and_another_receipt_is_a_bug(store: Store) -> None:
     store.plan_intent(spec())
     advance(store, "i1", S.SUBMITTED)
-    store.confirm("i1", receipt(), leg=short_leg())
+    store.confirm("i1", receipt(), booking=booking(receipt(), short_leg()))
     before = store.transitions()
-    assert store.confirm("i1", receipt(), leg=short_leg()).state is S.CONFIRMED
+    again = store.confirm("i1", receipt(), booking=booking(receipt(), short_leg("9")))
+    assert again.state is S.CONFIRMED
     assert store.transitions() == before
+    assert store.carry.legs("p1") == [short_leg()]
     with pytest.raises(Bug, match="cannot be confirmed"):
-        store.confirm("i1", receipt(ref="other"), leg=None)
+        store.confirm("i1", receipt(ref="other"), booking=booking(receipt(ref="other")))
     assert len(store.fills_of(CARRY, "p1")) == 1
 
 
@@ -94,12 +94,14 @@ def test_a_confirmation_that_cannot_be_booked_changes_nothing(store: Store) -> N
     for n in (0, 1):
         store.plan_intent(spec(f"i{n}", step=n))
         advance(store, f"i{n}", S.SUBMITTED)
-    store.confirm("i0", receipt(fills=0, lending=True), leg=None)
+    landed = receipt(fills=0, lending=True)
+    store.confirm("i0", landed, booking=booking(landed))
     before = (store.transitions(), store.attempts_of("i1"), store.intent("i1"), store.fees(CARRY, "p1"))
     with pytest.raises(Bug, match="already booked"):
-        store.confirm("i1", receipt(fills=0, lending=True), leg=short_leg())
+        store.confirm("i1", landed, booking=booking(landed, short_leg()))
     with pytest.raises(Bug, match="not its own"):
-        store.confirm("i1", receipt(ref="x"), leg=short_leg().model_copy(update={"side": LegSide.LONG}))
+        other = short_leg().model_copy(update={"side": LegSide.LONG})
+        store.confirm("i1", receipt(ref="x"), booking=booking(receipt(ref="x"), other))
     assert (
         store.transitions(),
         store.attempts_of("i1"),
@@ -115,10 +117,13 @@ def test_planning_again_returns_the_first_and_another_order_only_replaces_an_idl
     assert store.plan_intent(spec("another-id")) == first
     replaced = store.plan_intent(spec("i1", size="2.0"))
     assert (replaced.intent_id, replaced.order, replaced.state) == ("i1", {"size": "2.0"}, S.IDLE)
-    store.move("i1", S.IDLE, S.BUILDING)
+    advance(store, "i1", S.SUBMITTING)
     with pytest.raises(Bug, match="another order"):
         store.plan_intent(spec("i1", size="3.0"))
-    assert store.plan_intent(spec("i1", size="2.0")).state is S.BUILDING
+    assert store.plan_intent(spec("i1", size="2.0")).state is S.SUBMITTING
+    store.attempt_dead("i1", "proof", again=True)
+    with pytest.raises(Bug, match="BUILDING with another order"):
+        store.plan_intent(spec("i1", size="3.0"))
     with pytest.raises(Bug, match="taken by another step"):
         store.plan_intent(spec("i1", step=5))
     with pytest.raises(Bug, match="not stored"):
@@ -142,7 +147,7 @@ def test_a_position_with_anything_held_or_unfinished_cannot_end(store: Store) ->
     with pytest.raises(Bug, match="1 unfinished"):
         store.carry.move_position("p1", PositionStatus.OPENING, PositionStatus.FAILED)
     advance(store, "i1", S.SUBMITTED)
-    store.confirm("i1", receipt(), leg=short_leg())
+    store.confirm("i1", receipt(), booking=booking(receipt(), short_leg()))
     with pytest.raises(Bug, match="1 open legs, 0 unfinished"):
         store.carry.move_position("p1", PositionStatus.OPENING, PositionStatus.FAILED)
     assert store.carry.position("p1").status is PositionStatus.OPENING
@@ -177,10 +182,10 @@ def test_a_dead_attempt_needs_proof_and_a_new_one_gets_a_new_number(store: Store
         (2, AttemptOutcome.REJECTED),
     ]
     with pytest.raises(Bug, match="FAILED cannot be confirmed"):
-        store.confirm("i1", receipt(), leg=None)
+        store.confirm("i1", receipt(), booking=booking(receipt()))
 
 
-def test_what_never_left_restarts_without_proof_and_its_attempt_is_buried(store: Store) -> None:
+def test_what_never_left_restarts_without_proof_and_its_attempt_is_ended(store: Store) -> None:
     store.plan_intent(spec())
     for state in (S.BUILT, S.SIGNING, S.SIGNED):
         advance(store, "i1", state)
@@ -196,8 +201,9 @@ def test_what_never_left_restarts_without_proof_and_its_attempt_is_buried(store:
 
 
 def test_the_database_itself_refuses_a_second_live_attempt(store: Store) -> None:
+    """Also beside one that its venue works on: nobody may send another for as long as it takes."""
     store.plan_intent(spec())
-    advance(store, "i1", S.SIGNED)
+    advance(store, "i1", S.SUBMITTED)
     second = {
         "intent_id": "i1",
         "n": 2,
@@ -206,99 +212,57 @@ def test_the_database_itself_refuses_a_second_live_attempt(store: Store) -> None
         "sends": 0,
         "outcome": AttemptOutcome.NONE,
     }
-    with pytest.raises(Bug, match="breaks a rule"), store._write() as connection:
-        connection.execute(insert(ATTEMPTS).values(**second))
-    assert len(store.attempts_of("i1")) == 1
+    for outcome in (AttemptOutcome.NONE, AttemptOutcome.UNKNOWN, AttemptOutcome.WORKING):
+        if outcome is AttemptOutcome.UNKNOWN:
+            store.record_unknown("i1", "reset")
+        elif outcome is AttemptOutcome.WORKING:
+            store.record_working("i1", Working("it rests", 60))
+        with pytest.raises(Bug, match="breaks a rule"), store._write() as connection:
+            connection.execute(insert(ATTEMPTS).values(**second))
+        assert [a.outcome for a in store.attempts_of("i1")] == [outcome]
 
 
-def test_moves_with_side_effects_cannot_be_made_bare(store: Store) -> None:
-    store.plan_intent(spec())
-    advance(store, "i1", S.SIGNING)
-    with pytest.raises(Bug, match="its own method"):
-        store.move("i1", S.SIGNING, S.SIGNED)
-    with pytest.raises(Bug, match="cannot move"):
-        store.move("i1", S.SIGNING, S.CONFIRMED)
-    with pytest.raises(LostRace):
-        store.mark_submitting("i1")
+WAYS: dict[str, tuple[Callable[[Store, str], object], set[IntentState]]] = {
+    "record_ready": (lambda s, i: s.record_ready(i, {}, {"k": 1}), {S.IDLE, S.BUILDING}),
+    "mark_submitted": (lambda s, i: s.mark_submitted(i), {S.SUBMITTING}),
+    "record_unknown": (lambda s, i: s.record_unknown(i, "reset"), {S.SUBMITTING, S.SUBMITTED}),
+    "mark_resending": (lambda s, i: s.mark_resending(i), {S.SUBMITTING, S.SUBMITTED}),
+    "record_working": (lambda s, i: s.record_working(i, Working("rests", 9)), {S.SUBMITTING, S.SUBMITTED}),
+    "confirm": (lambda s, i: s.confirm(i, receipt("late")), {S.SUBMITTING, S.SUBMITTED}),
+    "attempt_dead": (lambda s, i: s.attempt_dead(i, "proof", again=True), {S.SUBMITTING, S.SUBMITTED}),
+    "restart_unsent": (lambda s, i: s.restart_unsent(i), {S.BUILDING, S.BUILT, S.SIGNING, S.SIGNED}),
+    "fail_unsent": (
+        lambda s, i: s.fail_unsent(i, "no"),
+        {S.IDLE, S.BUILDING, S.BUILT, S.SIGNING, S.SIGNED},
+    ),
+}
+
+
+@pytest.mark.parametrize("state", list(S))
+def test_each_method_moves_only_from_where_it_belongs_and_elsewhere_changes_nothing(
+    store: Store, state: IntentState
+) -> None:
+    for step, (name, (act, from_states)) in enumerate(WAYS.items()):
+        store.plan_intent(spec(name, step=step))
+        if state is S.CONFIRMED:
+            advance(store, name, S.SUBMITTED)
+            store.confirm(name, receipt())
+        elif state is S.FAILED:
+            store.fail_unsent(name, "no")
+        elif state is not S.IDLE:
+            advance(store, name, state)
+        before = (store.intent(name), walk(store, name), store.attempts_of(name))
+        if state in from_states:
+            act(store, name)
+            continue
+        with pytest.raises((LostRace, Bug)):
+            act(store, name)
+        assert (store.intent(name), walk(store, name), store.attempts_of(name)) == before, name
+    for act, _ in WAYS.values():
+        with pytest.raises((LostRace, Bug), match="nobody"):
+            act(store, "nobody")
     with pytest.raises(Bug, match="not stored"):
         store.intent("nobody")
-
-
-OPS: dict[str, Callable[[Store, str], object]] = {
-    "build": lambda s, i: s.move(i, S.IDLE, S.BUILDING),
-    "built": lambda s, i: s.mark_built(i, {}),
-    "sign": lambda s, i: s.move(i, S.BUILT, S.SIGNING),
-    "signed": lambda s, i: s.record_signed(i, {"k": uuid4().hex}),
-    "submit": lambda s, i: s.mark_submitting(i),
-    "submitted": lambda s, i: s.mark_submitted(i),
-    "unknown": lambda s, i: s.record_unknown(i, "reset"),
-    "resend": lambda s, i: s.mark_resending(i),
-    "confirm": lambda s, i: s.confirm(i, receipt(ref=i), leg=None),
-    "dead_again": lambda s, i: s.attempt_dead(i, "proof", again=True),
-    "dead": lambda s, i: s.attempt_dead(i, "proof", again=False),
-    "unproved": lambda s, i: s.attempt_dead(i, " ", again=True),
-    "restart": lambda s, i: s.restart_unsent(i),
-    "fail": lambda s, i: s.fail_unsent(i, "reason"),
-}
-HAPPY = ["build", "built", "sign", "signed", "submit", "submitted", "confirm"]
-
-
-@SLOW
-@given(
-    st.lists(
-        st.one_of(st.sampled_from(sorted(OPS)), st.just("next")),
-        min_size=5,
-        max_size=30,
-    )
-)
-def test_whatever_is_called_in_whatever_order_the_invariants_hold(store: Store, ops: list[str]) -> None:
-    intent_id = uuid4().hex
-    store.carry.create_position(f"p-{intent_id}", asset="SOL", leverage=Decimal(3))
-    store.plan_intent(spec(intent_id, position_id=f"p-{intent_id}"))
-    for op in ops:
-        state = store.intent(intent_id).state
-        if op == "next":
-            if state.is_final:
-                break
-            op = HAPPY[FORWARD.index(state)]
-        before = (store.intent(intent_id), walk(store, intent_id), store.attempts_of(intent_id))
-        try:
-            OPS[op](store, intent_id)
-        except EvenkeelError:
-            assert (store.intent(intent_id), walk(store, intent_id), store.attempts_of(intent_id)) == before
-        alive = [a for a in store.attempts_of(intent_id) if a.outcome is not AttemptOutcome.REJECTED]
-        assert len(alive) <= 1
-        row = store.intent(intent_id)
-        has_live = row.state in (S.SIGNED, S.SUBMITTING, S.SUBMITTED, S.CONFIRMED)
-        assert bool(alive) is has_live
-    log = walk(store, intent_id)
-    assert log[0] == ("", "IDLE")
-    assert all(a[1] == b[0] for a, b in pairwise(log))
-    assert log[-1][1] == store.intent(intent_id).state
-    if store.intent(intent_id).state is S.CONFIRMED:
-        assert [to for _, to in log][-len(FORWARD) + 1 :] == list(FORWARD[1:])
-        assert len(store.fills_of(CARRY, f"p-{intent_id}")) == 1
-
-
-@SLOW
-@given(st.lists(st.tuples(st.integers(0, 2), st.booleans()), min_size=1, max_size=8))
-def test_replanning_after_any_crash_gives_the_same_intents(
-    url: str, store: Store, plans: list[tuple[int, bool]]
-) -> None:
-    position = f"p-{uuid4().hex}"
-    store.carry.create_position(position, asset="SOL", leverage=Decimal(3))
-    seen: dict[int, str] = {}
-    current = Store.open(url, ManualClock())
-    for step, crash in plans:
-        if crash:
-            current.close()
-            current = Store.open(url, ManualClock())
-        row = current.plan_intent(spec(uuid4().hex, position_id=position, step=step))
-        assert seen.setdefault(step, row.intent_id) == row.intent_id
-    current.close()
-    assert {i.step: i.intent_id for i in store.intents_of(CARRY, position)} == seen
-    assert len(store.transitions("intent")) >= len(seen)
-    assert all(walk(store, intent_id) == [("", "IDLE")] for intent_id in seen.values())
 
 
 def test_kinds_steps_and_legs_are_different_intents(store: Store) -> None:

@@ -12,6 +12,7 @@ from evenkeel.errors import Bug
 from evenkeel.legs import CARRY, FundingPayment, LegSide
 from evenkeel.types import Fill, VenueName
 from state.carry.models import PositionSnapshot
+from state.fills import Owner
 from state.ledger_models import Fee, PriceSnapshot, RateSnapshot
 from state.store import Store
 from state.watch_models import Severity
@@ -19,6 +20,9 @@ from tests.databases import ManualClock, database_fixtures, spec
 
 HOUR_MS = 3_600_000
 databases, url, store = database_fixtures()
+
+
+MINE = Owner(CARRY, "p1", LegSide.SHORT)
 
 
 def clock_of(store: Store) -> ManualClock:
@@ -61,9 +65,9 @@ def test_a_fill_seen_first_by_the_collector_gains_its_owner_later(store: Store) 
     assert store.fills_of(CARRY, "p1") == []
     assert [row.fill_id for row in store.fills()] == ["f2", "f1"]
     assert [row.fill_id for row in store.fills(since_ms=4, until_ms=5)] == ["f2"]
-    assert store.record_fills([fill()], "p1", "i1", LegSide.SHORT) == 0
+    assert store.record_fills([fill()], MINE._replace(intent_id="i1")) == 0
     mine = store.fills_of(CARRY, "p1")
-    assert [(row.intent_id, row.leg, row.fill) for row in mine] == [("i1", LegSide.SHORT, fill())]
+    assert [(row.intent_id, row.part, row.fill) for row in mine] == [("i1", LegSide.SHORT, fill())]
     fees = store.fees(CARRY, "p1")
     assert [(f.kind, f.amount_usd, f.intent_id) for f in fees] == [("hl_taker", Decimal("0.1"), "i1")]
     store.record_fills([fill()])
@@ -72,16 +76,23 @@ def test_a_fill_seen_first_by_the_collector_gains_its_owner_later(store: Store) 
 
 def test_a_fill_is_never_written_over_nor_taken_from_its_owner(store: Store) -> None:
     store.carry.create_position("p2", asset="SOL", leverage=Decimal(3))
-    store.record_fills([fill()], "p1")
+    store.record_fills([fill()], MINE)
+    before = (store.fills(), store.fees(CARRY, "p1"))
     with pytest.raises(Bug, match="other figures"):
-        store.record_fills([fill("new"), fill(qty="1.51")], "p1")
-    with pytest.raises(Bug, match="belongs to position_id p1"):
-        store.record_fills([fill()], "p2")
+        store.record_fills([fill("new"), fill(qty="1.51")], MINE)
+    for theirs, said in (
+        ({"subject": "p2"}, "subject p1, not to p2"),
+        ({"business": "shop"}, "business carry, not to shop"),
+        ({"part": LegSide.LONG}, "part short, not to long"),
+    ):
+        with pytest.raises(Bug, match=f"belongs to {said}"):
+            store.record_fills([fill()], MINE._replace(**theirs))
     assert [row.fill for row in store.fills()] == [fill()]
+    assert (store.fills(), store.fees(CARRY, "p1")) == before
 
 
 def test_a_maker_rebate_is_a_fee_below_zero_and_no_fee_is_no_row(store: Store) -> None:
-    store.record_fills([fill("a", fee="-0.02"), fill("b", fee="0")], "p1")
+    store.record_fills([fill("a", fee="-0.02"), fill("b", fee="0")], MINE)
     assert [f.amount_usd for f in store.fees(CARRY, "p1")] == [Decimal("-0.02")]
 
 
@@ -119,14 +130,27 @@ def test_overlapping_collections_sum_to_the_ledger_exactly(store: Store, batches
 
 
 def test_a_fee_is_booked_once_and_gains_its_value_later(store: Store) -> None:
-    gas = Fee(kind="gas", fee_key="gas:sig", position_id="p1", lamports=5000, at_ms=3)
+    gas = Fee(
+        kind="gas",
+        fee_key="gas:sig",
+        business=CARRY,
+        subject="p1",
+        native_amount=Decimal(5000),
+        native_unit="lamports",
+        at_ms=3,
+    )
     assert store.record_fee(gas) is True
     assert store.record_fee(gas) is False
     valued = gas.model_copy(update={"amount_usd": Decimal("0.001")})
     assert store.record_fee(valued) is False
     assert store.record_fee(gas) is False
     assert [f.amount_usd for f in store.fees(CARRY, "p1")] == [Decimal("0.001")]
-    for changed in ({"lamports": 6000}, {"amount_usd": Decimal("0.002")}):
+    for changed in (
+        {"native_amount": Decimal(6000)},
+        {"native_unit": "gwei"},
+        {"kind": "tip"},
+        {"amount_usd": Decimal("0.002")},
+    ):
         with pytest.raises(Bug, match="is stored"):
             store.record_fee(valued.model_copy(update=changed))
 
@@ -223,6 +247,37 @@ def test_a_breach_keeps_its_start_fires_once_and_begins_anew_after_it_is_cleared
     assert (fresh.since_ms, fresh.fired_ms) == (clock.ms, None)
     assert len(store.breaches(CARRY, "p1")) == 3
     assert len(store.running_breaches(CARRY)) == 2
+
+
+def test_a_breach_belongs_to_one_business_subject_and_part(store: Store) -> None:
+    """The same words elsewhere are another breach: it starts, fires and clears alone."""
+    whose = [
+        (business, subject, "price", part)
+        for business in (CARRY, "shop")
+        for subject in ("p1", "p2")
+        for part in ("", "short")
+    ]
+    started = {}
+    for one in whose:
+        clock_of(store).ms += 1
+        started[one] = store.breach_start(*one)
+        assert (started[one].business, started[one].subject, started[one].part) == (one[0], one[1], one[3])
+    assert len({row.id for row in started.values()}) == len(whose)
+    assert store.running_breaches(CARRY) == [started[one] for one in whose if one[0] == CARRY]
+    assert store.running_breaches("shop", "p2") == [
+        started[one] for one in whose if one[:2] == ("shop", "p2")
+    ]
+    assert store.running_breaches("nobody") == []
+    assert store.breach_fire("shop", "p1", "price", "short")
+    assert store.breach_clear("shop", "p1", "price", "short")
+    ended = ("shop", "p1", "price", "short")
+    for one in whose:
+        if one != ended:
+            assert store.breach_start(*one) == started[one]
+    assert [(b.part, b.fired_ms is None, b.cleared_ms is None) for b in store.breaches("shop", "p1")] == [
+        ("", True, True),
+        ("short", False, False),
+    ]
 
 
 def test_heartbeats_keep_the_latest(store: Store) -> None:

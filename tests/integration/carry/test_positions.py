@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from decimal import Decimal
 from uuid import uuid4
@@ -12,13 +13,16 @@ from hypothesis import strategies as st
 from sqlalchemy import text
 
 from evenkeel.errors import Bug, LostRace
-from evenkeel.legs import CARRY, LegSide, PositionStatus
-from evenkeel.types import IntentState
-from state.carry.models import LegStatus
+from evenkeel.legs import CARRY, FundingPayment, LegSide, PositionStatus
+from evenkeel.types import IntentState, Working
+from state.carry.models import LegStatus, PositionSnapshot
+from state.carry.store import CarryStore
+from state.fills import Owner
+from state.ledger_models import Fee
 from state.models import Fence
 from state.store import Store
 from tests.databases import ManualClock, database_fixtures, spec
-from tests.journal import advance, receipt, short_leg
+from tests.journal import advance, booking, receipt, short_leg
 
 P = PositionStatus
 databases, url, store = database_fixtures()
@@ -41,10 +45,18 @@ def test_a_position_keeps_every_digit_and_its_life_is_logged(store: Store) -> No
         "expected_apr": Decimal("0.0831"),
     }
     facts = {"entry_equity_usd": Decimal("666.70"), "why": ["best"]}
+    where = {
+        "underlying": "SOL",
+        "long_venue": "asgard",
+        "long_account": "Wallet1",
+        "short_venue": "hyperliquid",
+        "short_account": "0xA",
+    }
     store.carry.create_position(
-        "p2", asset="jitoSOL", leverage=Decimal("3.0"), protocol=1, facts=facts, **figures
+        "p2", asset="jitoSOL", leverage=Decimal("3.0"), protocol=1, facts=facts, **where, **figures
     )
     row = store.carry.position("p2")
+    assert row.model_dump(include=set(where)) == where
     for name, value in figures.items():
         assert getattr(row, name).as_tuple() == value.as_tuple()
     assert row.facts == {"entry_equity_usd": "666.70", "why": ["best"]}
@@ -92,8 +104,9 @@ def test_wrong_moves_change_nothing(store: Store) -> None:
         store.carry.move_position("p1", P.OPEN, P.CLOSING)
     with pytest.raises(Bug, match="cannot move"):
         store.carry.move_position("p1", P.OPENING, P.CLOSED)
-    with pytest.raises(Bug, match="no movable column"):
-        store.carry.move_position("p1", P.OPENING, P.OPEN, facts={"x": 1})
+    for fixed in ({"facts": {"x": 1}}, {"underlying": "ETH"}):
+        with pytest.raises(Bug, match="no movable column"):
+            store.carry.move_position("p1", P.OPENING, P.OPEN, **fixed)
     with pytest.raises(Bug, match="give a Decimal"):
         store.carry.move_position("p1", P.OPENING, P.OPEN, size_usd=1000.5)
     assert store.carry.position("p1").status is P.OPENING
@@ -148,31 +161,67 @@ def test_the_database_refuses_to_change_the_audit_log(store: Store, statement: s
 
 
 def test_a_reference_to_nothing_is_refused_by_the_database(store: Store) -> None:
-    with pytest.raises(Bug, match="breaks a rule"):
-        store.breach_start(CARRY, "p9", "liquidation")
+    """A subject of the core is any name, because each business has tables of its own; carry's tables refer to positions."""
+    references: list[Callable[[], object]] = [
+        lambda: store.carry.record_snapshot(PositionSnapshot(position_id="p9", at_ms=1)),
+        lambda: store.carry.record_funding([PAYMENT], "p9"),
+        lambda: store.record_fills(receipt().fills, Owner(CARRY, "p1", intent_id="nothing")),
+        lambda: store.record_fee(Fee(kind="gas", fee_key="g", intent_id="nothing", at_ms=1)),
+    ]
+    for act in references:
+        with pytest.raises(Bug, match="breaks a rule"):
+            act()
+    assert (store.carry.snapshots("p9"), store.carry.funding_payments(), store.fills()) == ([], [], [])
 
 
+PAYMENT = FundingPayment(
+    venue="hyperliquid",
+    account="0xA",
+    coin="SOL",
+    hour_ms=1,
+    time_ms=2,
+    usdc=Decimal("0.1"),
+    position_size=Decimal("-1.5"),
+    funding_rate_hourly=Decimal("0.0000125"),
+)
 FENCED: dict[str, Callable[[Store, Fence], object]] = {
-    "create_position": lambda s, f: s.create_position("p7", asset="SOL", leverage=Decimal(3), fence=f),
-    "move_position": lambda s, f: s.move_position("p1", P.OPENING, P.OPEN, fence=f),
-    "set_facts": lambda s, f: s.set_facts("p1", {"a": 1}, fence=f),
-    "put_leg": lambda s, f: s.put_leg(short_leg("2"), fence=f),
-    "close_leg": lambda s, f: s.close_leg("p1", LegSide.SHORT, fence=f),
+    "create_position": lambda s, f: s.carry.create_position("p7", asset="SOL", leverage=Decimal(3), fence=f),
+    "move_position": lambda s, f: s.carry.move_position("p1", P.OPENING, P.OPEN, fence=f),
+    "set_facts": lambda s, f: s.carry.set_facts("p1", {"a": 1}, fence=f),
+    "put_leg": lambda s, f: s.carry.put_leg(short_leg("2"), fence=f),
+    "close_leg": lambda s, f: s.carry.close_leg("p1", LegSide.SHORT, fence=f),
+    "record_funding": lambda s, f: s.carry.record_funding([PAYMENT], "p1", fence=f),
+    "record_liquidations": lambda s, f: s.carry.record_liquidations([], short_leg("2"), "taken", fence=f),
     "plan_intent": lambda s, f: s.plan_intent(spec("i7", step=7), fence=f),
-    "move": lambda s, f: s.move("IDLE", IntentState.IDLE, IntentState.BUILDING, fence=f),
-    "mark_built": lambda s, f: s.mark_built("BUILDING", {}, fence=f),
-    "record_signed": lambda s, f: s.record_signed("SIGNING", {}, fence=f),
-    "mark_submitting": lambda s, f: s.mark_submitting("SIGNED", fence=f),
+    "plan_intent anew": lambda s, f: s.plan_intent(spec("IDLE", size="9"), fence=f),
+    "record_ready": lambda s, f: s.record_ready("IDLE", {}, {"k": 1}, fence=f),
+    "record_ready again": lambda s, f: s.record_ready("BUILDING", {}, {"k": 1}, fence=f),
     "mark_submitted": lambda s, f: s.mark_submitted("SUBMITTING", fence=f),
     "record_unknown": lambda s, f: s.record_unknown("SUBMITTED", "?", fence=f),
     "mark_resending": lambda s, f: s.mark_resending("SUBMITTED", fence=f),
-    "confirm": lambda s, f: s.confirm("SUBMITTED", receipt("r9"), leg=None, fence=f),
+    "record_working": lambda s, f: s.record_working(
+        "SUBMITTED", Working("rests", 9, receipt("r7")), booking=booking(receipt("r7"), short_leg()), fence=f
+    ),
+    "confirm": lambda s, f: s.confirm("SUBMITTED", receipt("r9"), booking=booking(receipt("r9")), fence=f),
     "attempt_dead": lambda s, f: s.attempt_dead("SUBMITTED", "proof", again=True, fence=f),
     "restart_unsent": lambda s, f: s.restart_unsent("SIGNED", fence=f),
     "fail_unsent": lambda s, f: s.fail_unsent("SIGNED", "no", fence=f),
-    "record_fills": lambda s, f: s.record_fills(receipt("r8").fills, "p1", fence=f),
-    "breach_start": lambda s, f: s.breach_start("p1", "k", fence=f),
+    "record_fills": lambda s, f: s.record_fills(receipt("r8").fills, Owner(CARRY, "p1"), fence=f),
+    "record_fee": lambda s, f: s.record_fee(Fee(kind="gas", fee_key="g", at_ms=1), fence=f),
+    "breach_start": lambda s, f: s.breach_start(CARRY, "p1", "k", fence=f),
+    "breach_fire": lambda s, f: s.breach_fire(CARRY, "p1", "running", fence=f),
+    "breach_clear": lambda s, f: s.breach_clear(CARRY, "p1", "running", fence=f),
 }
+
+
+def test_every_method_that_takes_a_fence_is_tried_with_a_stale_one() -> None:
+    taking = {
+        name
+        for owner in (Store, CarryStore)
+        for name, method in inspect.getmembers(owner, inspect.isfunction)
+        if "fence" in inspect.signature(method).parameters and not name.startswith("_")
+    }
+    assert taking - {"renew", "release"} == {name.split()[0] for name in FENCED}
 
 
 @pytest.mark.parametrize("stale", ["taken", "released", "never"])
@@ -181,6 +230,7 @@ def test_no_write_passes_with_a_stale_fence(store: Store, stale: str) -> None:
         store.plan_intent(spec(state, step=n))
         advance(store, state, IntentState(state))
     store.carry.put_leg(short_leg())
+    store.breach_start(CARRY, "p1", "running")
     fence = store.acquire("p1", "first", 1000)
     assert fence is not None
     if stale == "taken":
@@ -196,7 +246,11 @@ def test_no_write_passes_with_a_stale_fence(store: Store, stale: str) -> None:
             store.intents_of(CARRY, "p1"),
             store.carry.legs("p1"),
             store.carry.positions(),
+            store.carry.funding_payments(),
             store.fills(),
+            store.fees(CARRY, "p1"),
+            store.breaches(CARRY, "p1"),
+            [store.attempts_of(row.intent_id) for row in store.intents_of(CARRY, "p1")],
         )
 
     before = everything()

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Connection
-from state.UNKNOWN_watch import watch
 
 from evenkeel.errors import Retryable
 from evenkeel.legs import CARRY, PositionStatus
 from flows.carry.exit import ExitRequest, exit_position
+from state import watch
 from state.store import Store
 from state.watch_models import Severity
 from tests.carry.rig import story_rig
@@ -69,7 +69,7 @@ def test_a_breach_cleared_while_it_begins_begins_anew(
     store: Store, other: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = store.breach_start(CARRY, "p1", "price_deviation")
-    seen = between(monkeypatch, lambda: other.breach_clear("p1", "price_deviation"), 1)
+    seen = between(monkeypatch, lambda: other.breach_clear(CARRY, "p1", "price_deviation"), 1)
     row = store.breach_start(CARRY, "p1", "price_deviation")
     assert seen and row.id != first.id and store.running_breaches(CARRY, "p1") == [row]
 

@@ -24,14 +24,14 @@ from state.models import Fence
 from state.store import Store
 from state.watch_models import Severity
 from tests.databases import ManualClock, by_hand, database_fixtures, spec
-from tests.journal import advance, receipt
+from tests.journal import advance, booking, receipt
 from tests.upgrades import NEXT, next_program
 
 databases, url, store = database_fixtures()
 
 REBUILD = """
-    op.add_column("intents", sa.Column("subject", sa.Text(), nullable=True))
-    op.execute("UPDATE intents SET subject = position_id")
+    op.add_column("intents", sa.Column("topic", sa.Text(), nullable=True))
+    op.execute("UPDATE intents SET topic = subject")
     with op.batch_alter_table("positions", recreate="auto" if postgres else "always") as table:
         table.add_column(sa.Column("business", sa.Text(), nullable=False, server_default="carry"))
 """
@@ -80,7 +80,7 @@ def fill_ledger(store: Store) -> None:
     for step, state in enumerate((IntentState.SUBMITTING, IntentState.SIGNED)):
         store.plan_intent(spec(f"i{step}", step=step))
         advance(store, f"i{step}", state)
-    store.confirm("i0", receipt("r1"), leg=None)
+    store.confirm("i0", receipt("r1"), booking=booking(receipt("r1")))
     store.alert("kind", Severity.WARNING, "text")
     store.breach_start(CARRY, "p1", "kind")
     store.beat("monitor")
@@ -99,7 +99,7 @@ def test_a_table_with_rows_that_others_refer_to_is_rebuilt(url: str, store: Stor
         assert Store.upgrade(url) == NEXT
     after = contents(url)
     assert [row.pop("business") for row in after["positions"]] == ["carry"]
-    assert {row.pop("subject") for row in after["intents"]} == {"p1"}
+    assert {row.pop("topic") for row in after["intents"]} == {"p1"}
     assert after.pop("alembic_version") == [{"version_num": NEXT}]
     for table in after.keys() - {"triggers"}:
         assert after[table] == before[table], table

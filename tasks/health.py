@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Iterable
 
 import httpx
 
@@ -11,20 +12,26 @@ from evenkeel.clock import Clock
 
 REMEMBERED = 256
 """Failed calls kept for each host."""
-HYPERLIQUID, ASGARD, SOLANA, SOLANA_SECOND = "hyperliquid", "asgard", "solana", "solana (second node)"
-HOSTS = (HYPERLIQUID, ASGARD, SOLANA, SOLANA_SECOND)
 
 
 class CallLog:
     """Failed calls by host: no answer, 429 or 5xx. A refusal is an answer, but for a node that lets us in no more."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, hosts: Iterable[str] = ()) -> None:
+        """`hosts` are listed before they are called; any other is from its first call on."""
         self._clock = clock
-        self._failed: dict[str, deque[int]] = {host: deque(maxlen=REMEMBERED) for host in HOSTS}
-        self._row: dict[str, deque[int]] = {host: deque(maxlen=REMEMBERED) for host in HOSTS}
+        self._failed: dict[str, deque[int]] = {}
+        self._row: dict[str, deque[int]] = {}
+        for host in hosts:
+            self._know(host)
+
+    def _know(self, host: str) -> None:
+        self._failed.setdefault(host, deque(maxlen=REMEMBERED))
+        self._row.setdefault(host, deque(maxlen=REMEMBERED))
 
     def note(self, host: str, ok: bool) -> None:
         """One call has ended."""
+        self._know(host)
         if ok:
             self._row[host].clear()
             return

@@ -14,8 +14,8 @@ from pydantic import Field, model_validator
 
 from evenkeel.types import Frozen
 from strategy.carry.funding import HOURS_PER_YEAR, annual
+from strategy.carry.limits import PROTOCOL_NAMES, StrategySettings
 from strategy.decisions import Check
-from strategy.limits import PROTOCOL_NAMES, StrategySettings
 from strategy.wording import hourly, pct, usd
 
 _RANK_STEP = Decimal("1e-9")
@@ -67,7 +67,6 @@ class Opportunity(Frozen):
     """Of the long leg, on the long leg's equity."""
     total_apr: Decimal | None
     """On the capital of both legs."""
-    round_trip_cost_usd: Decimal
     round_trip_cost_bps: Decimal
     """Of one leg's notional."""
     expected_carry_usd: Decimal | None
@@ -154,7 +153,6 @@ def evaluate(candidate: Candidate, settings: StrategySettings) -> Opportunity:
         funding_apr=None if funding is None else annual(funding),
         net_carry_apr=carry_apr,
         total_apr=whole_apr,
-        round_trip_cost_usd=cost_usd,
         round_trip_cost_bps=cost_usd / c.position_usd * 10_000,
         expected_carry_usd=expected_usd,
         break_even_hours=cost_usd / per_hour if per_hour is not None and per_hour > 0 else None,
@@ -177,11 +175,6 @@ def rank(candidates: Iterable[Candidate], settings: StrategySettings) -> list[Op
         return (not o.passed, closed, -apr, place, o.candidate.asset)
 
     return sorted((evaluate(c, settings) for c in candidates), key=order)
-
-
-def best(ranked: Iterable[Opportunity]) -> Opportunity | None:
-    """The first that passes, or None: then nothing is entered."""
-    return next((o for o in ranked if o.passed), None)
 
 
 def positive_funding(name: str, rate_hourly: Decimal | None) -> Check:

@@ -13,8 +13,9 @@ from evenkeel.errors import OperatorError
 from evenkeel.settings.settings import Settings
 from evenkeel.types import VenueName
 from tasks.budgets import HYPERLIQUID_LARGEST_WEIGHT, HYPERLIQUID_WEIGHT_LIMIT, _budget
+from tasks.carry.hosts import ASGARD, HOSTS, HYPERLIQUID, SOLANA, SOLANA_SECOND
 from tasks.carry.prices import sol_price_of
-from tasks.health import ASGARD, HYPERLIQUID, SOLANA, SOLANA_SECOND, CallLog, CountedTransport
+from tasks.health import CallLog, CountedTransport
 from tasks.keys import hyperliquid_validator, open_keys, open_keys_to_close
 from tasks.solana_rules import signing_rules
 from venues.asgard.client import AsgardClient
@@ -48,7 +49,7 @@ async def open_venues(
     `to_close` is the kill switch's, with the addresses that the ledger knows: there one key suffices.
     """
     keys = await (open_keys(settings) if to_close is None else open_keys_to_close(settings, to_close))
-    health = CallLog(clock)
+    health = CallLog(clock, HOSTS)
     try:
         api_key = settings.secret("asgard")
     except OperatorError:

@@ -14,9 +14,9 @@ from evenkeel.types import Confirmed, LegSide, Signed, Unknown
 from flows.carry.enter import EnterRequest, enter_position
 from flows.carry.exit import ExitRequest, exit_position
 from flows.carry.recover import recover_everything
+from tasks.carry.hosts import SOLANA, SOLANA_SECOND
 from tasks.carry.watching.liveness import Pulse
 from tasks.desk import open_desk
-from tasks.health import SOLANA, SOLANA_SECOND
 from tests.gate import Gate, gate
 from tests.integration.test_solana_client import Bench, bench, payload
 from tests.rig import Rig, story_rig

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import httpx
 import pytest
 
-from tasks.health import HYPERLIQUID, CallLog, CountedTransport
+from tasks.carry.hosts import HYPERLIQUID
+from tasks.health import CallLog, CountedTransport
 
 
 @dataclass

@@ -156,7 +156,7 @@ def validate_fills(
     settings: StrategySettings,
     limits: RiskLimits,
 ) -> Validation:
-    """Soft stop (spec 5.1.3): fills further apart than 0.5 % are kept only if the trade still earns at
+    """Soft stop: fills further apart than 0.5 % are kept only if the trade still earns at
     those prices.
 
     Both fills are prices of *one SOL* (an LST's divided by its redemption rate). Having bought dearer than

@@ -1,7 +1,7 @@
 """Scores every (asset, protocol) candidate for the carry trade and says of each why it passes or fails.
 
 Yearly figures are simple rates (APR) as fractions; income is positive. The sign of funding is kept:
-positive pays our short (deviation 1). Formulas: spec 1, 4.1 and 6.3, with deviations 1, 2, 5, 14 and 17.
+positive pays our short (deviation 1). Where a formula is not the one asked for: deviations 1, 2, 5, 14 and 17.
 """
 
 from __future__ import annotations
@@ -188,7 +188,7 @@ def positive_funding(name: str, rate_hourly: Decimal | None) -> Check:
 
 
 def borrow_capacity(capacity_usd: Decimal | None, borrow_usd: Decimal, settings: StrategySettings) -> Check:
-    """The protocol can lend our debt with 20 % to spare (spec 6.3)."""
+    """The protocol can lend our debt with 20 % to spare."""
     needed = borrow_usd * settings.capacity_margin
     if capacity_usd is None:
         return Check(name="borrow capacity", ok=False, reason="borrow capacity is missing")

@@ -110,7 +110,7 @@ async def set_short_leverage(desk: Desk, position: Position) -> str | None:
 
 @step("open the long leg", tags=("wire",))
 async def open_long(desk: Desk, position: Position, fence: Fence, *, resumed: bool = False) -> LongOpening:
-    """Open the lending position, exactly once; a second attempt only after the first is proved dead (spec 5.1).
+    """Open the lending position, exactly once; a second attempt only after the first is proved dead.
 
     `resumed`: by recovery, perhaps long after the plan was made and checked. Then what was sent is followed to its end,
     and what never left is dropped: an old decision must not open a new position.
@@ -230,7 +230,7 @@ async def _price_and_rate(desk: Desk, asset: str) -> tuple[Decimal | None, Decim
 
 @step("validate fills and delta", tags=("decide",))
 async def validate(desk: Desk, position: Position) -> Validation:
-    """Soft stop on the fill prices, then the delta in SOL terms (spec 5.1.3 and 5.1 step 5)."""
+    """Soft stop on the fill prices, then the delta in SOL terms."""
     long_leg = desk.store.leg(position.position_id, LegSide.LONG)
     short_leg = desk.store.leg(position.position_id, LegSide.SHORT)
     rate = (await _known(desk, lambda: read_mark(desk, position.asset))).redemption_rate

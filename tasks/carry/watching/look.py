@@ -122,7 +122,7 @@ class Watcher:
         return Decided(seen, combined, tick.watch_closely, remember)
 
     def _count_failures(self, seen: Seen, chain_lives: bool) -> None:
-        """By venue, failures in a row: looks that could not read it, or single calls (spec 5.4), whichever are more. The
+        """By venue, failures in a row: looks that could not read it, or single calls, whichever are more. The
         long cannot be closed without its chain, whatever Asgard answers.
         """
         window_s = self._desk.settings.limits.outage_window_s

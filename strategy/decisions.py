@@ -1,24 +1,27 @@
-"""What a strategy function may answer: a check that passed or failed, or a decision to hold, alert, resize
-or exit.
+"""What a rule may answer and how answers are weighed: checks, decisions by rank, and `Judged`, the one thing that every
+rule returns.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from enum import StrEnum
-from typing import Literal, TypeAlias
+from dataclasses import dataclass
+from enum import IntEnum, StrEnum
+from typing import Generic, Literal, Protocol, TypeVar
 
-from evenkeel.legs import LegSide
 from evenkeel.types import Frozen
-from strategy.carry.decisions import Resize
+from strategy.breach import BreachStep
 
 
-class Check(Frozen):
-    """One condition, judged. `reason` names the value and the limit whether it passed or not."""
+class Rank(IntEnum):
+    """How urgent a decision is: of several the highest is carried out."""
 
-    name: str
-    ok: bool
-    reason: str
+    HOLD = 0
+    ALERT = 1
+    CRITICAL = 2
+    RESIZE = 3
+    EXIT = 4
+    EMERGENCY = 5
 
 
 class Urgency(StrEnum):
@@ -28,6 +31,56 @@ class Urgency(StrEnum):
     """Close at once: emergency fees, bypassing anything that can wait."""
 
 
+class Answer(Protocol):
+    """What every answer of a rule tells: whose it is, and why, with the value and the limit."""
+
+    @property
+    def rule(self) -> str: ...
+
+    @property
+    def reason(self) -> str: ...
+
+
+class Ranked(Answer, Protocol):
+    """An answer that asks for something to be done, or for nothing."""
+
+    @property
+    def rank(self) -> Rank: ...
+
+
+A_co = TypeVar("A_co", bound=Answer, covariant=True)
+D_co = TypeVar("D_co", bound=Ranked, covariant=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Judged(Generic[A_co]):
+    """What a rule says of one set of readings.
+
+    `answer` is a decision (of a watch), a check (before something is begun) or the state of a breaker. `breach` is there
+    for a danger that must last: its `since_ms` is stored under its key and given back with the next readings.
+    """
+
+    answer: A_co
+    breach: BreachStep | None = None
+
+    @property
+    def rule(self) -> str:
+        """Name of the rule that answered."""
+        return self.answer.rule
+
+
+class Check(Frozen):
+    """One condition, judged. `reason` names the value and the limit whether it passed or not."""
+
+    name: str
+    ok: bool
+    reason: str
+
+    @property
+    def rule(self) -> str:
+        return self.name
+
+
 class Hold(Frozen):
     """Nothing to do."""
 
@@ -35,53 +88,41 @@ class Hold(Frozen):
     rule: str
     reason: str
 
+    @property
+    def rank(self) -> Rank:
+        return Rank.HOLD
+
 
 class Alert(Frozen):
-    """Tell a person; the position stays as it is."""
+    """Tell a person; what is held stays as it is."""
 
     kind: Literal["alert"] = "alert"
     rule: str
     reason: str
     critical: bool = False
 
-
-class Exit(Frozen):
-    """Close the position. `first_leg` is None for the usual order (short first, spec 5.2)."""
-
-    kind: Literal["exit"] = "exit"
-    rule: str
-    reason: str
-    urgency: Urgency
-    first_leg: LegSide | None = None
+    @property
+    def rank(self) -> Rank:
+        return Rank.CRITICAL if self.critical else Rank.ALERT
 
 
-Decision: TypeAlias = Hold | Alert | Resize | Exit
-
-
-def urgency_rank(decision: Decision) -> int:
-    """0 = hold … 5 = emergency exit."""
-    if isinstance(decision, Exit):
-        return 5 if decision.urgency is Urgency.EMERGENCY else 4
-    if isinstance(decision, Resize):
-        return 3
-    if isinstance(decision, Alert):
-        return 2 if decision.critical else 1
-    return 0
-
-
-class Combined(Frozen):
+@dataclass(frozen=True, slots=True)
+class Combined(Generic[D_co]):
     """The most urgent of several decisions, and why each rule that did not hold spoke up."""
 
-    decision: Decision
+    decision: D_co
     reasons: tuple[str, ...]
 
 
-def combine(decisions: Iterable[Decision]) -> Combined:
-    """Most urgent wins; among equals the first given. Every reason but a hold's is listed, most urgent
-    first.
+D = TypeVar("D", bound=Ranked)
+
+
+def combine(decisions: Iterable[D]) -> Combined[D]:
+    """Choose the most urgent decision; among equals the first given. Every reason but a hold's is listed, most urgent
+    first. Raises ValueError where there is none.
     """
-    ordered = sorted(decisions, key=urgency_rank, reverse=True)
+    ordered = sorted(decisions, key=lambda one: one.rank, reverse=True)
     if not ordered:
         raise ValueError("combine needs at least one decision: a tick that judged nothing must not look calm")
-    spoken = [f"{d.rule}: {d.reason}" for d in ordered if not isinstance(d, Hold)]
+    spoken = [f"{one.rule}: {one.reason}" for one in ordered if one.rank is not Rank.HOLD]
     return Combined(decision=ordered[0], reasons=tuple(spoken))

@@ -17,7 +17,7 @@ from state.store import Store
 from state.watch_models import Alert, Pause, Severity
 
 ENTRIES, ALL = "entries", "all"
-SCOPES = (ENTRIES, *(venue.value for venue in VenueName), ALL)
+SCOPES = (ENTRIES, *(venue for venue in VenueName), ALL)
 LEAST_KEY = 12
 """Characters of an admin key."""
 _COST, _BLOCK, _LANES = 2**14, 8, 1

@@ -6,7 +6,7 @@ from decimal import Decimal
 
 from app.doctor.frame import Patient, Verdict, check, fail, ok, warn
 from evenkeel.errors import OperatorError, VenueRefused
-from strategy.limits import PROTOCOL_NAMES
+from strategy.carry.limits import PROTOCOL_NAMES
 from venues.asgard.mints import TOKENS
 from venues.solana.fees import quote
 from venues.solana.rules import common as rules

@@ -29,7 +29,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from evenkeel.errors import OperatorError, shown, shown_path
 from evenkeel.settings.refused import explained
-from strategy.limits import RiskLimits, StrategySettings
+from strategy.carry.limits import RiskLimits, StrategySettings
 
 DEMO_SETTINGS = Path("out/demo/evenkeel.toml")
 HYPERLIQUID_MAINNET = "https://api.hyperliquid.xyz"

@@ -7,12 +7,13 @@ Read `enter_position` for the trade. Each step is a task in `tasks/`; whatever a
 from __future__ import annotations
 
 import logging
+from enum import StrEnum
 
 from prefect import flow
 from pydantic import BaseModel, Field
 
 from evenkeel.errors import LostRace, Retryable
-from evenkeel.legs import CARRY, PositionStatus
+from evenkeel.legs import PositionStatus
 from evenkeel.types import Frozen
 from flows.carry.watched import POSITIONS
 from flows.handover import watch_from_here
@@ -20,24 +21,32 @@ from flows.running import desk_for_run
 from state.carry.models import Position
 from state.models import Fence
 from strategy.carry.entry import Verdict
-from strategy.carry.preflight import Preflight
 from strategy.decisions import Urgency
-from tasks.carry.books.reconcile import unsettled_books
 from tasks.carry.closing.close_out import close_out
 from tasks.carry.closing.rebalancing import level_short
 from tasks.carry.desk import CarryDesk
 from tasks.carry.entering import choose as choosing
-from tasks.carry.entering import entry
-from tasks.carry.entering.preflight import run_preflight
-from tasks.carry.market import read_market
+from tasks.carry.entering import clearing, entry
 from tasks.carry.watching import guards
 
 log = logging.getLogger("evenkeel.enter")
-RESUME_MARGIN_S = 60
-"""Beyond the naked limit, for which an entry goes on by itself before it leaves the rest to recovery."""
-HALFWAY = (PositionStatus.OPENING, PositionStatus.UNWINDING)
 NEW_ENTRY = "a new entry"
 """One entry is decided at a time: two would each find both accounts free, and share one short between them."""
+
+
+class EntryStatus(StrEnum):
+    """How an entry stands: as its position does, or `refused` when nothing was sent."""
+
+    REFUSED = "refused"
+    OPENING = "OPENING"
+    OPEN = "OPEN"
+    CLOSING = "CLOSING"
+    UNWINDING = "UNWINDING"
+    CLOSED = "CLOSED"
+    FAILED = "FAILED"
+
+
+HALFWAY = (EntryStatus.OPENING, EntryStatus.UNWINDING)
 
 
 class EnterRequest(BaseModel):
@@ -55,9 +64,9 @@ class EnterRequest(BaseModel):
 
 
 class EnterResult(Frozen):
-    """`status` is the position's, or `refused` when nothing was sent; `reasons` say why."""
+    """How the entry went; `reasons` say why."""
 
-    status: str
+    status: EntryStatus
     position_id: str | None = None
     reasons: tuple[str, ...] = ()
 
@@ -67,29 +76,20 @@ async def enter_position(desk: CarryDesk, request: EnterRequest) -> EnterResult:
     wish = _wish(request)
     choosing.check_wish(desk, wish)
 
-    if (unfinished := _unfinished(desk)) is not None:
-        return _refused(unfinished)
-    if paused := await guards.refuse_entry(desk):
-        return _refused(*paused)
-    if unsettled := await unsettled_books(desk):
-        return _refused(*unsettled)
+    ready = await clearing.get_ready(desk)
+    if isinstance(ready, choosing.Declined):
+        return _refused(*ready.reasons)
 
     try:
         async with desk.alone("entry", NEW_ENTRY) as only_one:
-            market = await read_market(desk)
-            if tripped := await guards.refuse_market(desk, market):
-                return _refused(*tripped)
-            plan = await choosing.choose(desk, market, wish)
-            if isinstance(plan, choosing.Declined):
-                return _refused(*plan.reasons)
-
-            preflight: Preflight = await run_preflight(desk, plan)
-            if not preflight.ok:
-                return _refused(*preflight.reasons)
+            cleared = await clearing.clear(desk, ready, wish)
+            if isinstance(cleared, choosing.Declined):
+                return _refused(*cleared.reasons)
             if request.dry_run:
+                plan = cleared.plan
                 return _refused(f"dry run: would enter {plan.asset}, {plan.size.position_usd} USD a leg")
 
-            position = await choosing.write_down(desk, plan, only_one)
+            position = await entry.write_down(desk, cleared, only_one)
     except LostRace as busy:
         return _refused(f"another entry is being decided right now: {busy}")
     return await _see_through(desk, position.position_id)
@@ -99,8 +99,9 @@ async def _see_through(desk: CarryDesk, position_id: str) -> EnterResult:
     """The entry taken up again and again while a venue or the ledger cannot tell: no naked leg is left to somebody else
     before its time is long up. A person is told meanwhile, and whoever recovers goes on after us.
     """
-    deadline_ms = desk.clock.now_ms() + (desk.settings.limits.max_naked_s + RESUME_MARGIN_S) * 1000
-    result = EnterResult(status=PositionStatus.OPENING, position_id=position_id)
+    budget = entry.budget_of(desk)
+    deadline_ms = desk.clock.now_ms() + budget.whole_s * 1000
+    result = EnterResult(status=EntryStatus.OPENING, position_id=position_id)
     resumed = False
     while True:
         try:
@@ -113,7 +114,7 @@ async def _see_through(desk: CarryDesk, position_id: str) -> EnterResult:
         if result.status not in HALFWAY or desk.clock.now_ms() >= deadline_ms:
             return result
         resumed = True
-        await desk.clock.sleep(2.0)
+        await desk.clock.sleep(budget.resume_interval_s)
 
 
 async def _take_up(desk: CarryDesk, position_id: str, *, resumed: bool) -> EnterResult:
@@ -123,7 +124,9 @@ async def _take_up(desk: CarryDesk, position_id: str, *, resumed: bool) -> Enter
         return await complete_entry(desk, position_id, resumed=resumed)
     if position.status is not PositionStatus.UNWINDING:
         return EnterResult(
-            status=position.status, position_id=position_id, reasons=(position.close_reason or "",)
+            status=EntryStatus(position.status.value),
+            position_id=position_id,
+            reasons=(position.close_reason or "",),
         )
     async with desk.sole_writer(position_id) as fence:
         return await _unwind(desk, position_id, position.close_reason or "interrupted", fence)
@@ -144,17 +147,17 @@ async def complete_entry(desk: CarryDesk, position_id: str, *, resumed: bool = F
 
         if (unready := await entry.set_short_leverage(desk, position)) is not None:
             await entry.abandon(desk, position, unready, fence)
-            return EnterResult(status="FAILED", position_id=position_id, reasons=(unready,))
+            return EnterResult(status=EntryStatus.FAILED, position_id=position_id, reasons=(unready,))
 
         if not resumed and (paused := guards.halted(desk)):  # since the entry was decided
             await entry.abandon(desk, position, paused[0], fence)
-            return EnterResult(status="FAILED", position_id=position_id, reasons=paused)
+            return EnterResult(status=EntryStatus.FAILED, position_id=position_id, reasons=paused)
         long = await entry.open_long(desk, position, fence, resumed=resumed)
         if long.unknown:
             return _left_open(desk, position_id, long.reason)
         if not long.held:
             await entry.abandon(desk, position, long.reason, fence)
-            return EnterResult(status="FAILED", position_id=position_id, reasons=(long.reason,))
+            return EnterResult(status=EntryStatus.FAILED, position_id=position_id, reasons=(long.reason,))
 
         hedge = await _hedged(desk, position, fence)
         if not hedge.complete:
@@ -172,15 +175,15 @@ async def complete_entry(desk: CarryDesk, position_id: str, *, resumed: bool = F
         except Retryable as hiccup:  # both legs are held: nothing is lost by finishing later
             return _left_open(desk, position_id, str(hiccup))
         await entry.mark_open(desk, position, validation.reason, fence)
-        return EnterResult(status="OPEN", position_id=position_id, reasons=(validation.reason,))
+        return EnterResult(status=EntryStatus.OPEN, position_id=position_id, reasons=(validation.reason,))
 
 
 async def _hedged(desk: CarryDesk, position: Position, fence: Fence) -> entry.Hedge:
     """The short, tried on through hiccups of the ledger; when its time is up the answer is to unwind, never an error that
     would leave the long alone.
     """
-    limits = desk.settings.limits
-    deadline_ms = desk.clock.now_ms() + (limits.max_naked_s - limits.naked_reserve_s) * 1000
+    budget = entry.budget_of(desk)
+    deadline_ms = desk.clock.now_ms() + budget.hedge_within_s * 1000
     while True:
         try:
             return await entry.hedge(desk, position, fence)
@@ -188,28 +191,22 @@ async def _hedged(desk: CarryDesk, position: Position, fence: Fence) -> entry.He
             if desk.clock.now_ms() >= deadline_ms:
                 return entry.Hedge(complete=False, reason=str(hiccup))
             log.warning("%s is not hedged yet: %s", position.position_id, hiccup)
-        await desk.clock.sleep(1.0)
+        await desk.clock.sleep(budget.ledger_interval_s)
 
 
 def _left_open(desk: CarryDesk, position_id: str, why: str) -> EnterResult:
     """The entry waits for a venue, and a person is told: recovery and the monitor go on with it."""
     entry.alarm_unresolved(desk, position_id, why)
-    return EnterResult(status="OPENING", position_id=position_id, reasons=(why,))
+    return EnterResult(status=EntryStatus.OPENING, position_id=position_id, reasons=(why,))
 
 
 async def _unwind(desk: CarryDesk, position_id: str, why: str, fence: Fence) -> EnterResult:
     """Close whatever was opened, at once."""
     reason = why if why.startswith("unwound: ") else f"unwound: {why}"
     result = await close_out(desk, position_id, reason, Urgency.EMERGENCY, fence)
-    return EnterResult(status=result.status, position_id=position_id, reasons=(why, *result.reasons))
-
-
-def _unfinished(desk: CarryDesk) -> str | None:
-    """Work that an earlier run left unfinished comes first."""
-    waiting = desk.store.unfinished_intents(CARRY)
-    if waiting:
-        return f"{len(waiting)} intents are unfinished (first: {waiting[0].intent_id}): run `evenkeel recover` first"
-    return None
+    return EnterResult(
+        status=EntryStatus(result.status), position_id=position_id, reasons=(why, *result.reasons)
+    )
 
 
 def _wish(request: EnterRequest) -> choosing.Wish:
@@ -217,7 +214,7 @@ def _wish(request: EnterRequest) -> choosing.Wish:
 
 
 def _refused(*reasons: str) -> EnterResult:
-    return EnterResult(status="refused", reasons=reasons)
+    return EnterResult(status=EntryStatus.REFUSED, reasons=reasons)
 
 
 @flow(name="enter", flow_run_name="enter-{request.asset}-{request.size_usd}")

@@ -22,8 +22,7 @@ from flows.carry.watched import POSITIONS
 from flows.handover import DAY_MS, HOUR_MS, Succession, go_on
 from flows.running import desk_for_run
 from state.watch_models import Severity
-from strategy.carry.decisions import Resize
-from strategy.decisions import Exit
+from strategy.carry.decisions import Exit, Resize
 from tasks.carry.books.collect import collect_everything
 from tasks.carry.books.external_short import absorb_both
 from tasks.carry.books.reconcile import reconcile_everything

@@ -10,8 +10,8 @@ from evenkeel.legs import PositionStatus
 from evenkeel.types import Frozen
 from flows.running import desk_for_run
 from state.models import Fence
-from strategy.carry.decisions import Resize
-from strategy.decisions import Exit, Hold
+from strategy.carry.decisions import Exit, Resize
+from strategy.decisions import Hold
 from tasks.carry.books.reconcile import reconcile_everything
 from tasks.carry.closing.close_out import close_out
 from tasks.carry.closing.rebalancing import note_rebalance, resize_both

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from evenkeel.types import Frozen
+from strategy.decisions import Judged
 
 ENTRIES = "entries"
 
@@ -30,8 +31,12 @@ class BreakerState(Frozen):
     until_ms: int | None = None
     keep: bool = False
 
+    @property
+    def rule(self) -> str:
+        return self.name
 
-def judged(
+
+def breaker(
     name: str,
     bad: bool | None,
     reason: str,
@@ -42,23 +47,25 @@ def judged(
     cooldown_s: int | None = None,
     keep: bool = False,
     scope: str = ENTRIES,
-) -> BreakerState:
+) -> Judged[BreakerState]:
     """Put a judgement and an earlier trip together.
 
     `bad` is None where it cannot be judged: that refuses, because missing never means well, but trips nothing for later
     and ends no trip. With a cooldown (seconds) the breaker stays tripped for so long after the condition was last seen.
     """
     since = memory.since_ms if memory else now_ms
+    waiting = memory is not None and memory.until_ms is not None and now_ms < memory.until_ms
     if bad:
         until = None if cooldown_s is None else now_ms + cooldown_s * 1000
-        return BreakerState(
+        state = BreakerState(
             name=name, tripped=True, scope=scope, reason=reason, advice=advice, since_ms=since, until_ms=until, keep=keep
         )  # fmt: skip
-    waiting = memory is not None and memory.until_ms is not None and now_ms < memory.until_ms
-    if bad is None or waiting:
+    elif bad is None or waiting:
         why = f"{reason}; cooling down" if waiting and bad is False else reason
-        return BreakerState(
+        state = BreakerState(
             name=name, tripped=True, scope=scope, reason=why, advice=advice, since_ms=since,
             until_ms=memory.until_ms if memory else None,
         )  # fmt: skip
-    return BreakerState(name=name, tripped=False, scope=scope, reason=reason, advice="nothing")
+    else:
+        state = BreakerState(name=name, tripped=False, scope=scope, reason=reason, advice="nothing")
+    return Judged(state)

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from strategy.breakers.state import BreakerState, judged
+from strategy.breakers.readings import HealthReadings
+from strategy.breakers.state import BreakerState, breaker
+from strategy.decisions import Judged
+from strategy.limits import HealthLimits
+from strategy.rules import rule
 
 NAME = "venue_mode"
 
 
-def venue_mode_breaker(fault: str | None, was_asked: bool, now_ms: int) -> BreakerState:
-    """`fault`: why the account's mode is not one we can read; None with `was_asked` is the plain mode."""
-    return judged(
+@rule(NAME)
+def venue_mode_breaker(readings: HealthReadings, limits: HealthLimits) -> Judged[BreakerState]:
+    """No entry while the account's mode is not one that we can read, or could not be asked for."""
+    asked, fault = readings.mode_asked, readings.mode_fault
+    return breaker(
         NAME,
-        None if not was_asked else fault is not None,
-        (fault or "the account is in its plain mode")
-        if was_asked
-        else "the account's mode could not be read",
+        fault is not None if asked else None,
+        (fault or "the account is in its plain mode") if asked else "the account's mode could not be read",
         "switch the account back with the master key; no agent can",
-        now_ms,
+        readings.now_ms,
     )

@@ -1,4 +1,4 @@
-"""What a decision about two legs may ask for: how the long is changed and how large the short should be then."""
+"""What may be decided about a position with two legs: to close it, to change how large its legs are, or neither."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pydantic import Field
 
 from evenkeel.legs import LegSide
 from evenkeel.types import Frozen
+from strategy.decisions import Alert, Hold, Rank, Urgency
 
 
 class PartialClose(Frozen):
@@ -55,3 +56,24 @@ class Resize(Frozen):
     rule: str
     reason: str
     plan: ResizePlan
+
+    @property
+    def rank(self) -> Rank:
+        return Rank.RESIZE
+
+
+class Exit(Frozen):
+    """Close the position. `first_leg` is None for the usual order, the short first."""
+
+    kind: Literal["exit"] = "exit"
+    rule: str
+    reason: str
+    urgency: Urgency
+    first_leg: LegSide | None = None
+
+    @property
+    def rank(self) -> Rank:
+        return Rank.EMERGENCY if self.urgency is Urgency.EMERGENCY else Rank.EXIT
+
+
+Decision: TypeAlias = Hold | Alert | Resize | Exit

@@ -1,7 +1,7 @@
 """Decisions between the first leg and the finished entry: naked stop, retries, top-up, fill and delta
 validation.
 
-Between the legs the book is naked *long*, so danger is a *fall* (deviation 7). Spec 5.1.
+Between the legs the book is naked *long*, so danger is a *fall* (deviation 7).
 """
 
 from __future__ import annotations
@@ -10,9 +10,10 @@ from decimal import Decimal
 from enum import StrEnum
 
 from evenkeel.types import Frozen
+from strategy.carry.budget import EntryBudget
+from strategy.carry.limits import RiskLimits, StrategySettings
 from strategy.carry.sizing import SOL_LOT, round_half_up
 from strategy.decisions import Check
-from strategy.limits import RiskLimits, StrategySettings
 from strategy.wording import pct, usd
 
 MIN_ORDER_USD = Decimal(12)
@@ -53,7 +54,7 @@ def next_short_attempt(
     naked_for_s: Decimal,
     price_usd: Decimal | None,
     reference_price_usd: Decimal,
-    settings: StrategySettings,
+    budget: EntryBudget,
     limits: RiskLimits,
 ) -> RetryDecision:
     """15 attempts, 2 s apart, the stop watched throughout; and never naked past the limit whatever the
@@ -65,17 +66,17 @@ def next_short_attempt(
     stop = naked_stop(price_usd, reference_price_usd, limits)
     if not stop.ok:
         return RetryDecision(step=ShortStep.UNWIND, wait_s=0, reason=stop.reason)
-    if naked_for_s >= limits.max_naked_s - limits.naked_reserve_s:
+    if naked_for_s >= budget.hedge_within_s:
         reason = (
-            f"the long has been naked for {naked_for_s:.0f} s; of the limit of {limits.max_naked_s} s, the last "
-            f"{limits.naked_reserve_s} s are kept for closing it"
+            f"the long has been naked for {naked_for_s:.0f} s; of the limit of {budget.max_naked_s} s, the last "
+            f"{budget.naked_reserve_s} s are kept for closing it"
         )
         return RetryDecision(step=ShortStep.UNWIND, wait_s=0, reason=reason)
-    if attempts_made >= settings.entry_attempts:
-        reason = f"{attempts_made} attempts at the short failed, limit {settings.entry_attempts}"
+    if attempts_made >= budget.short_attempts:
+        reason = f"{attempts_made} attempts at the short failed, limit {budget.short_attempts}"
         return RetryDecision(step=ShortStep.UNWIND, wait_s=0, reason=reason)
-    wait_s = 0 if attempts_made == 0 else settings.entry_retry_interval_s
-    reason = f"attempt {attempts_made + 1} of {settings.entry_attempts}; {stop.reason}"
+    wait_s = 0 if attempts_made == 0 else budget.short_interval_s
+    reason = f"attempt {attempts_made + 1} of {budget.short_attempts}; {stop.reason}"
     return RetryDecision(step=ShortStep.TRY, wait_s=wait_s, reason=reason)
 
 
@@ -155,7 +156,7 @@ def validate_fills(
     settings: StrategySettings,
     limits: RiskLimits,
 ) -> Validation:
-    """Soft stop (spec 5.1.3): fills further apart than 0.5 % are kept only if the trade still earns at
+    """Soft stop: fills further apart than 0.5 % are kept only if the trade still earns at
     those prices.
 
     Both fills are prices of *one SOL* (an LST's divided by its redemption rate). Having bought dearer than

@@ -1,9 +1,8 @@
 """One number for the danger of either leg: the adverse price move, as a fraction of the present price, that
 liquidates it.
 
-The venues say it of what is held; here is the short's before it is, and the limits that follow from the distance at
-entry. Source: https://hyperliquid.gitbook.io/hyperliquid-docs/trading/liquidations; deviation 9. Zero or less means that
-the leg can be liquidated now.
+The venues say it of what is held; here are the limits that follow from the distance at entry (deviation 9). Zero or less
+means that the leg can be liquidated now.
 """
 
 from __future__ import annotations
@@ -11,17 +10,7 @@ from __future__ import annotations
 from decimal import Decimal
 
 from evenkeel.legs import LegSide
-from strategy.limits import RiskLimits
-
-SOL_MAINTENANCE_RATE = Decimal("0.025")
-"""Half the initial margin at 20x, SOL below 70 M USD notional; read the live tier where it is known."""
-
-
-def short_distance(margin_fraction: Decimal, maintenance_rate: Decimal = SOL_MAINTENANCE_RATE) -> Decimal:
-    """Rise that liquidates a lone cross short: `(m − l) / (1 + l)`, m = account value / notional, l =
-    maintenance rate.
-    """
-    return (margin_fraction - maintenance_rate) / (1 + maintenance_rate)
+from strategy.carry.limits import RiskLimits
 
 
 def reference_distance(entry_distance: Decimal, limits: RiskLimits) -> Decimal:

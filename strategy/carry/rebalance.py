@@ -1,7 +1,7 @@
 """When and how two legs are brought level again: delta drift in SOL terms, and a leg whose leverage has run
 away.
 
-Spec 5.3 with design corrections. When the price moves, equity moves from one leg to the other and one leg's
+When the price moves, equity moves from one leg to the other and one leg's
 leverage runs away. Moving money alone never cures that, for with a fixed coin count leverage on both legs
 rises with the price; so *both* legs are resized until the weak one is back at its target.
 """
@@ -12,12 +12,21 @@ from decimal import ROUND_CEILING, Decimal
 
 from evenkeel.legs import LegSide
 from evenkeel.types import Frozen
-from strategy.carry.decisions import Deleverage, LongOperation, PartialClose, Resize, ResizePlan
+from strategy.carry.decisions import (
+    Decision,
+    Deleverage,
+    Exit,
+    LongOperation,
+    PartialClose,
+    Resize,
+    ResizePlan,
+)
 from strategy.carry.entry import MIN_ORDER_USD, delta_drift
+from strategy.carry.limits import CarryLimits, RiskLimits, StrategySettings
 from strategy.carry.liquidation import rebalance_distance
-from strategy.carry.sizing import SOL_LOT, round_down, round_half_up
-from strategy.decisions import Alert, Decision, Exit, Hold, Urgency
-from strategy.limits import RiskLimits, StrategySettings
+from strategy.carry.sizing import round_down, round_half_up
+from strategy.decisions import Alert, Hold, Judged, Urgency
+from strategy.rules import rule
 from strategy.wording import hourly, pct, usd
 
 TAKEN_SHARE = Decimal("0.02")
@@ -76,42 +85,24 @@ def _leverage(notional_usd: Decimal, equity_usd: Decimal) -> Decimal:
 
 
 def drift_cost_usd_per_hour(drift_sol: Decimal, price_usd: Decimal, funding_hourly: Decimal) -> Decimal:
-    """Spec 5.3: drift amount × funding rate × time. The funding forgone (or overpaid) on the unmatched
+    """Drift amount × price × funding rate, in USD an hour. The funding forgone (or overpaid) on the unmatched
     part, never negative.
     """
     return abs(drift_sol) * price_usd * abs(funding_hourly)
 
 
-def plan_rebalance(
-    book: Book,
-    settings: StrategySettings,
-    limits: RiskLimits,
-    lot: Decimal = SOL_LOT,
-    min_order_usd: Decimal = MIN_ORDER_USD,
-) -> Decision:
-    """Margin first, for it is what liquidates; drift when no leg's margin needs mending. Hold, Alert,
-    Resize or Exit.
-    """
-    margin = margin_rule(book, limits, lot, min_order_usd)
-    if not isinstance(margin, Hold):
-        return margin
-    drift = drift_rule(book, settings, limits, lot, min_order_usd)
-    return (
-        drift
-        if not isinstance(drift, Hold)
-        else Hold(rule="rebalance", reason=f"{margin.reason}; {drift.reason}")
-    )
-
-
-def margin_rule(
-    book: Book, limits: RiskLimits, lot: Decimal = SOL_LOT, min_order_usd: Decimal = MIN_ORDER_USD
-) -> Decision:
+@rule(MARGIN_RULE)
+def margin_rule(book: Book, limits: CarryLimits) -> Judged[Decision]:
     """Resize both legs when one has reached `trigger × target` leverage or its rebalancing distance.
 
     After the plan the weak leg stands at the target, so the same readings cannot trigger it again: the
     trigger is at least 1.4 and the distance limit lies below the distance at entry. Only ever makes the
     position smaller.
     """
+    return Judged(_mend_margin(book, limits.risk))
+
+
+def _mend_margin(book: Book, limits: RiskLimits) -> Decision:
     weak = [side for side in LegSide if _is_weak(book, side, limits)]
     state = (
         f"leverage long {book.long_leverage:.2f}x, short {book.short_leverage:.2f}x, "
@@ -124,17 +115,17 @@ def margin_rule(
     if len(weak) == 2:
         reason = f"{state}: both legs are weak, equity is lost and not merely on the other leg"
         return Exit(rule=MARGIN_RULE, reason=reason, urgency=Urgency.NORMAL)
-    return _resize_weak(book, weak[0], state, lot, min_order_usd)
+    return _resize_weak(book, weak[0], state)
 
 
-def _resize_weak(book: Book, side: LegSide, state: str, lot: Decimal, min_order_usd: Decimal) -> Decision:
+def _resize_weak(book: Book, side: LegSide, state: str) -> Decision:
     """Both legs made small enough for the weak one's equity, or what to do where that is not possible."""
     equity = book.long_equity_usd if side is LegSide.LONG else book.short_equity_usd
-    affordable = round_down(max(Decimal(0), book.target_leverage * equity / book.price_usd), lot)
+    affordable = round_down(max(Decimal(0), book.target_leverage * equity / book.price_usd))
     # The short may have been cut already by a resize that was interrupted before the long followed: what is too large
     # then is the long, and a reading of the short alone would leave the difference unhedged.
     held = book.long_sol if side is LegSide.LONG else max(book.short_qty, book.long_sol)
-    if affordable * book.price_usd < min_order_usd:
+    if affordable * book.price_usd < MIN_ORDER_USD:
         reason = (
             f"{state}: the {side.value} leg's equity {usd(equity)} carries no position at the target leverage"
         )
@@ -149,35 +140,33 @@ def _resize_weak(book: Book, side: LegSide, state: str, lot: Decimal, min_order_
             f"{state}: the {side.value} leg needs a smaller position and the lending protocol cannot resize"
         )
         return Exit(rule=MARGIN_RULE, reason=reason, urgency=Urgency.NORMAL, first_leg=side)
-    if (held - affordable) * book.price_usd < min_order_usd:
+    if (held - affordable) * book.price_usd < MIN_ORDER_USD:
         reason = (
-            f"{state}: the change of {held - affordable} SOL is below the least order {usd(min_order_usd)}"
+            f"{state}: the change of {held - affordable} SOL is below the least order {usd(MIN_ORDER_USD)}"
         )
         return Alert(rule=MARGIN_RULE, reason=reason, critical=True)
     if side is LegSide.LONG:
-        return _shrink(book, side, Deleverage(target_leverage=book.target_leverage), affordable, state, lot)
+        return _shrink(book, side, Deleverage(target_leverage=book.target_leverage), affordable, state)
     percent = int(((1 - affordable / book.long_sol) * 100).to_integral_value(ROUND_CEILING))
     if percent > 99:
         reason = f"{state}: matching the short needs {percent} % of the long closed, at most 99 % can be"
         return Exit(rule=MARGIN_RULE, reason=reason, urgency=Urgency.NORMAL, first_leg=side)
     if percent < 1:
-        return _shrink(book, side, None, book.long_sol, state, lot)
+        return _shrink(book, side, None, book.long_sol, state)
     left = book.long_sol * (100 - percent) / 100
-    return _shrink(book, side, PartialClose(close_percent=percent), left, state, lot)
+    return _shrink(book, side, PartialClose(close_percent=percent), left, state)
 
 
 def _shrink(
-    book: Book, weak: LegSide, operation: LongOperation | None, left_sol: Decimal, state: str, lot: Decimal
+    book: Book, weak: LegSide, operation: LongOperation | None, left_sol: Decimal, state: str
 ) -> Resize:
-    plan = _plan(book, weak, operation, left_sol, lot)
+    plan = _plan(book, weak, operation, left_sol)
     steps = f"long to {plan.expected_long_sol:.4f} SOL, short to {plan.short_target_qty} SOL"
     return Resize(rule=MARGIN_RULE, reason=f"{state}: {weak.value} leg is weak, {steps}", plan=plan)
 
 
-def _plan(
-    book: Book, weak: LegSide | None, operation: LongOperation | None, left_sol: Decimal, lot: Decimal
-) -> ResizePlan:
-    target = round_half_up(left_sol, lot)
+def _plan(book: Book, weak: LegSide | None, operation: LongOperation | None, left_sol: Decimal) -> ResizePlan:
+    target = round_half_up(left_sol)
     return ResizePlan(
         weak_leg=weak,
         first_leg=weak or LegSide.SHORT,
@@ -188,25 +177,24 @@ def _plan(
     )
 
 
-def drift_rule(
-    book: Book,
-    settings: StrategySettings,
-    limits: RiskLimits,
-    lot: Decimal = SOL_LOT,
-    min_order_usd: Decimal = MIN_ORDER_USD,
-) -> Decision:
+@rule(DRIFT_RULE)
+def drift_rule(book: Book, limits: CarryLimits) -> Judged[Decision]:
     """Level the short with the long when the drift is above 0.5 %, or has cost more than an order to mend
     it would.
 
     The short is what changes, whichever leg drifted: a perp order is exact to the lot and costs a few basis
     points, where the lending side moves in whole percents and pays a swap.
     """
+    return Judged(_mend_drift(book, limits.strategy, limits.risk))
+
+
+def _mend_drift(book: Book, settings: StrategySettings, limits: RiskLimits) -> Decision:
     if book.long_sol <= 0 or book.short_qty <= 0:
         reason = (
             f"long {book.long_sol:.4f} SOL, short {book.short_qty} SOL: a leg is missing, that is no drift"
         )
         return Alert(rule=DRIFT_RULE, reason=reason, critical=True)
-    plan = _plan(book, None, None, book.long_sol, lot)
+    plan = _plan(book, None, None, book.long_sol)
     change_usd = abs(plan.short_change_qty) * book.price_usd
     cost_usd = settings.costs.short_order_usd(change_usd)
     over_limit = abs(book.drift) > limits.max_delta_drift
@@ -216,13 +204,13 @@ def drift_rule(
     )
     if plan.short_change_qty == 0:
         return Hold(rule=DRIFT_RULE, reason=f"{state}; level to the lot")
-    if over_limit and change_usd < min_order_usd:
-        return Alert(rule=DRIFT_RULE, reason=f"{state}; below the venue's least order {usd(min_order_usd)}")
-    worth_it = book.drift_cost_usd > cost_usd and change_usd >= max(limits.min_rebalance_usd, min_order_usd)
+    if over_limit and change_usd < MIN_ORDER_USD:
+        return Alert(rule=DRIFT_RULE, reason=f"{state}; below the venue's least order {usd(MIN_ORDER_USD)}")
+    worth_it = book.drift_cost_usd > cost_usd and change_usd >= max(limits.min_rebalance_usd, MIN_ORDER_USD)
     if not over_limit and not worth_it:
         return Hold(rule=DRIFT_RULE, reason=state)
     if (blocked := _growth_blocked(book, plan.short_change_qty)) is not None:
-        down = _level_down(book, f"{state}; {blocked}", lot)
+        down = _level_down(book, f"{state}; {blocked}")
         if down is not None:
             return down
     if plan.short_change_qty > 0 and _is_weak(
@@ -231,7 +219,7 @@ def drift_rule(
         state = (
             f"{state}; a short of {plan.short_target_qty} SOL would be too weak to carry, so both legs shrink"
         )
-        return _resize_weak(book, LegSide.SHORT, state, lot, min_order_usd)
+        return _resize_weak(book, LegSide.SHORT, state)
     return Resize(rule=DRIFT_RULE, reason=f"{state}; short to {plan.short_target_qty} SOL", plan=plan)
 
 
@@ -247,7 +235,7 @@ def _growth_blocked(book: Book, change_qty: Decimal) -> str | None:
     return None
 
 
-def _level_down(book: Book, state: str, lot: Decimal) -> Decision | None:
+def _level_down(book: Book, state: str) -> Decision | None:
     """The long down to the short; an exit where the protocol cannot do that. None: the rest is not worth a swap."""
     percent = int(((1 - book.short_qty / book.long_sol) * 100).to_integral_value(ROUND_CEILING))
     if not book.long_can_resize or percent > 99:
@@ -255,7 +243,7 @@ def _level_down(book: Book, state: str, lot: Decimal) -> Decision | None:
         return Exit(rule=DRIFT_RULE, reason=reason, urgency=Urgency.NORMAL, first_leg=LegSide.LONG)
     if percent < 1:
         return None
-    plan = _plan(book, None, PartialClose(close_percent=percent), book.long_sol * (100 - percent) / 100, lot)
+    plan = _plan(book, None, PartialClose(close_percent=percent), book.long_sol * (100 - percent) / 100)
     reason = f"{state}: {percent} % of the long is closed, short to {plan.short_target_qty} SOL"
     return Resize(rule=DRIFT_RULE, reason=reason, plan=plan)
 

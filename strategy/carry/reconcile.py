@@ -11,9 +11,10 @@ from decimal import Decimal
 from enum import StrEnum
 
 from evenkeel.types import Fill, Frozen
+from strategy.carry.funding import HOURS_PER_YEAR
 
 ZERO = Decimal(0)
-HOUR_MS, HOURS_PER_YEAR = Decimal(3_600_000), Decimal(8760)
+HOUR_MS = Decimal(3_600_000)
 ROUNDING = Decimal("0.9999999")
 """A lender rounds what it shows of a deposit by a few base units."""
 DUST_USD = Decimal("0.00001")

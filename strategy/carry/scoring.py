@@ -1,7 +1,7 @@
 """Scores every (asset, protocol) candidate for the carry trade and says of each why it passes or fails.
 
 Yearly figures are simple rates (APR) as fractions; income is positive. The sign of funding is kept:
-positive pays our short (deviation 1). Formulas: spec 1, 4.1 and 6.3, with deviations 1, 2, 5, 14 and 17.
+positive pays our short (deviation 1). Where a formula is not the one asked for: deviations 1, 2, 5, 14 and 17.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from pydantic import Field, model_validator
 
 from evenkeel.types import Frozen
 from strategy.carry.funding import HOURS_PER_YEAR, annual
+from strategy.carry.limits import PROTOCOL_NAMES, StrategySettings
 from strategy.decisions import Check
-from strategy.limits import PROTOCOL_NAMES, StrategySettings
 from strategy.wording import hourly, pct, usd
 
 _RANK_STEP = Decimal("1e-9")
@@ -67,7 +67,6 @@ class Opportunity(Frozen):
     """Of the long leg, on the long leg's equity."""
     total_apr: Decimal | None
     """On the capital of both legs."""
-    round_trip_cost_usd: Decimal
     round_trip_cost_bps: Decimal
     """Of one leg's notional."""
     expected_carry_usd: Decimal | None
@@ -154,7 +153,6 @@ def evaluate(candidate: Candidate, settings: StrategySettings) -> Opportunity:
         funding_apr=None if funding is None else annual(funding),
         net_carry_apr=carry_apr,
         total_apr=whole_apr,
-        round_trip_cost_usd=cost_usd,
         round_trip_cost_bps=cost_usd / c.position_usd * 10_000,
         expected_carry_usd=expected_usd,
         break_even_hours=cost_usd / per_hour if per_hour is not None and per_hour > 0 else None,
@@ -179,11 +177,6 @@ def rank(candidates: Iterable[Candidate], settings: StrategySettings) -> list[Op
     return sorted((evaluate(c, settings) for c in candidates), key=order)
 
 
-def best(ranked: Iterable[Opportunity]) -> Opportunity | None:
-    """The first that passes, or None: then nothing is entered."""
-    return next((o for o in ranked if o.passed), None)
-
-
 def positive_funding(name: str, rate_hourly: Decimal | None) -> Check:
     """The short must be paid: the rate must be above zero (deviation 1)."""
     if rate_hourly is None:
@@ -195,7 +188,7 @@ def positive_funding(name: str, rate_hourly: Decimal | None) -> Check:
 
 
 def borrow_capacity(capacity_usd: Decimal | None, borrow_usd: Decimal, settings: StrategySettings) -> Check:
-    """The protocol can lend our debt with 20 % to spare (spec 6.3)."""
+    """The protocol can lend our debt with 20 % to spare."""
     needed = borrow_usd * settings.capacity_margin
     if capacity_usd is None:
         return Check(name="borrow capacity", ok=False, reason="borrow capacity is missing")

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from decimal import ROUND_DOWN, ROUND_HALF_UP, Decimal
 
 from evenkeel.types import Frozen
+from strategy.carry.limits import RiskLimits, StrategySettings
 from strategy.decisions import Check
-from strategy.limits import RiskLimits, StrategySettings
 from strategy.wording import pct, usd
 
 CENT = Decimal("0.01")
@@ -44,10 +44,6 @@ class SizeDecision(Frozen):
 
     size: PositionSize | None
     checks: tuple[Check, ...]
-
-    @property
-    def ok(self) -> bool:
-        return self.size is not None
 
     @property
     def reasons(self) -> tuple[str, ...]:

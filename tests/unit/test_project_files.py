@@ -132,7 +132,7 @@ def test_the_import_rule_holds_and_finds_what_breaks_it(tmp_path: Path) -> None:
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     for module, line in (
-        ("strategy/carry/exits.py", "import state.store"),
+        ("strategy/carry/entry.py", "import state.store"),
         ("tasks/carry/watching/look.py", "import prefect"),
     ):
         with (tmp_path / module).open("a") as file:
@@ -142,7 +142,7 @@ def test_the_import_rule_holds_and_finds_what_breaks_it(tmp_path: Path) -> None:
         linter, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
     )
     assert broken.returncode == 1
-    assert "strategy.carry.exits -> state.store" in broken.stdout
+    assert "strategy.carry.entry -> state.store" in broken.stdout
     assert "tasks.carry.watching.look -> prefect" in broken.stdout
 
 

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from decimal import Decimal
 
-from strategy.breakers.state import BreakerState, judged
-from strategy.carry.sizing import OpenExposure
-from strategy.limits import RiskLimits
+from strategy.breakers.state import BreakerState, breaker
+from strategy.carry.limits import RiskLimits
+from strategy.carry.readings import BreakerReadings
+from strategy.decisions import Judged
+from strategy.rules import rule
 from strategy.wording import usd
 
 NAME = "exposure"
 
 
-def exposure_breaker(open_positions: Sequence[OpenExposure], now_ms: int, limits: RiskLimits) -> BreakerState:
-    """No entry where not even the smallest position would fit under the caps (spec 8.1)."""
-    total = sum((one.position_usd for one in open_positions), Decimal(0))
-    held = [one.asset for one in open_positions]
+@rule(NAME)
+def exposure_breaker(readings: BreakerReadings, limits: RiskLimits) -> Judged[BreakerState]:
+    """No entry where not even the smallest position would fit under the caps."""
+    total = sum((one.position_usd for one in readings.open_positions), Decimal(0))
+    held = [one.asset for one in readings.open_positions]
     full = [
         asset for asset in limits.allowed_long_assets if held.count(asset) >= limits.max_positions_per_asset
     ]
@@ -25,10 +27,10 @@ def exposure_breaker(open_positions: Sequence[OpenExposure], now_ms: int, limits
         faults.append(f"{usd(total)} are open of at most {usd(limits.max_total_exposure_usd)}")
     if len(full) == len(limits.allowed_long_assets):
         faults.append(f"every allowed asset holds {limits.max_positions_per_asset} positions already")
-    return judged(
+    return breaker(
         NAME,
         bool(faults),
         "; ".join(faults) or f"{usd(total)} are open of at most {usd(limits.max_total_exposure_usd)}",
         "close a position first, or raise limits.max_total_exposure_usd",
-        now_ms,
+        readings.now_ms,
     )

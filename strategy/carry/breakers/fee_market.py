@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from strategy.breakers.state import BreakerState, Memory, judged
-from strategy.carry.preflight import check_fee_market
-from strategy.limits import RiskLimits
+from strategy.breakers.state import BreakerState, breaker
+from strategy.carry.checks import judge_fee
+from strategy.carry.limits import RiskLimits
+from strategy.carry.readings import BreakerReadings
+from strategy.decisions import Judged
+from strategy.rules import rule
 
 NAME = "fee_market"
 
 
-def fee_market_breaker(
-    priority_fee_lamports: int | None, memory: Memory | None, now_ms: int, limits: RiskLimits
-) -> BreakerState:
-    """With hysteresis (spec 8.4): what tripped it must halve before it closes. Exits pay up to the emergency cap."""
-    check = check_fee_market(priority_fee_lamports, limits, paused=memory is not None)
-    return judged(
+@rule(NAME)
+def fee_market_breaker(readings: BreakerReadings, limits: RiskLimits) -> Judged[BreakerState]:
+    """With hysteresis: what tripped it must halve before it closes. Exits pay up to the emergency cap."""
+    memory = readings.trips.get(NAME)
+    check = judge_fee(readings.priority_fee_lamports, limits, paused=memory is not None)
+    return breaker(
         NAME,
-        None if priority_fee_lamports is None else not check.ok,
+        None if readings.priority_fee_lamports is None else not check.ok,
         check.reason,
         "wait; a fee spike passes within the hour",
-        now_ms,
+        readings.now_ms,
         memory=memory,
         keep=True,
         scope="asgard",

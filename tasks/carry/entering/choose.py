@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Any
 
 from evenkeel.errors import OperatorError
 from evenkeel.types import Frozen
-from state.carry.models import Position
-from state.models import Fence
-from strategy.carry.breakers.lst_peg import lst_peg_breaker
+from strategy.carry.rules.lst_peg import judge_peg
 from strategy.carry.scoring import Candidate, Opportunity, rank
 from strategy.carry.sizing import OpenExposure, PositionSize, check_leverage, size_position
+from strategy.decisions import Hold
 from tasks.carry.desk import CarryDesk
-from tasks.carry.mark import LIVE, underlying_of
+from tasks.carry.mark import LIVE
 from tasks.carry.market import MarketView, Offer
 from tasks.step import step
 from venues.asgard import orders as asgard
@@ -183,15 +181,14 @@ async def choose(desk: CarryDesk, market: MarketView, wish: Wish) -> EntryPlan |
 
 def _off_peg(desk: CarryDesk, market: MarketView, asset: str) -> str | None:
     """Why this token of staked SOL is not to be bought now: what would be alarmed or closed is not entered."""
-    peg = lst_peg_breaker(
+    peg = judge_peg(
         asset,
         market.token_prices.get(asset),
         market.asgard_sol_price_usd,
         market.redemption_rates.get(asset),
-        market.at_ms,
         desk.settings.limits,
     )
-    return peg.reason if peg.tripped else None
+    return None if isinstance(peg, Hold) else peg.reason
 
 
 def _plan(
@@ -224,38 +221,4 @@ def _plan(
         slippage_bps=desk.settings.limits.max_slippage_entry_bps,
         jito_tip_lamports=desk.settings.asgard.jito_tip_lamports,
         market=market,
-    )
-
-
-@step("write the plan down", tags=("ledger",))
-async def write_down(desk: CarryDesk, plan: EntryPlan, fence: Fence | None = None) -> Position:
-    """The position row in OPENING, with what both venues held before anything was sent."""
-    wallet, account = await desk.long.wallet_balances(), await desk.short.account()
-    position_id = f"{plan.asset.lower()}-{desk.clock.now_ms()}"
-    facts: dict[str, Any] = {
-        "before": {
-            "hyperliquid_usd": account.account_value_usd,
-            "wallet_usdc": wallet.usdc,
-            "wallet_lamports": wallet.sol_lamports,
-            "at_ms": desk.clock.now_ms(),
-        },
-        "long_order": plan.long_order().model_dump(mode="json"),
-        "carry_usd_per_hour": plan.carry_usd_per_hour,
-        "capital_usd": plan.size.deployment_usd,
-        "leverage": plan.size.leverage,
-    }
-    return desk.store.carry.create_position(
-        position_id,
-        asset=plan.asset,
-        underlying=underlying_of(plan.asset),
-        **desk.accounts._asdict(),
-        protocol=plan.protocol,
-        leverage=Decimal(plan.size.leverage),
-        size_usd=plan.size.position_usd,
-        target_short_qty=plan.estimated_short_qty,
-        ref_long_price_usd=plan.asgard_sol_price_usd,
-        ref_short_price_usd=plan.hyperliquid_mark_usd,
-        expected_apr=plan.expected_apr,
-        facts=facts,
-        fence=fence,
     )

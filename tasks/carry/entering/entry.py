@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from decimal import Decimal
+from typing import Any, TypeVar
 
-from evenkeel.errors import OperatorError, Retryable, VenueRefused
+from evenkeel.errors import Bug, OperatorError, Retryable, VenueRefused
 from evenkeel.legs import CARRY, IntentKind, LegSide, PositionStatus
 from evenkeel.types import Frozen, IntentState
 from state.carry.models import Leg, Position
 from state.models import Fence
 from state.watch_models import Severity
+from strategy.carry.budget import EntryBudget
 from strategy.carry.entry import (
     ShortStep,
     TopUpStep,
@@ -22,14 +25,60 @@ from strategy.carry.entry import (
 )
 from strategy.carry.sizing import exposure_sol, short_qty_for
 from tasks.carry.desk import CarryDesk
+from tasks.carry.entering.clearing import Cleared
 from tasks.carry.legs import finish_started, perp_order, plan, plan_step
-from tasks.carry.mark import UNDERLYING
+from tasks.carry.limits import limits_of
+from tasks.carry.mark import UNDERLYING, underlying_of
 from tasks.carry.watching.alerts import RESIDUAL, UNRESOLVED, end_watch
 from tasks.intents import NotDone, Unsettled, carry_out
 from tasks.step import patiently, step
 
-ORDER_PATIENCE_S = 20.0
-"""An order is dead 15 s after it was signed, if the venue can be asked; while the long is naked nobody waits longer."""
+T = TypeVar("T")
+
+
+def budget_of(desk: CarryDesk) -> EntryBudget:
+    """How often and how long an entry tries, under this desk's settings."""
+    return EntryBudget.of(limits_of(desk))
+
+
+@step("write the plan down", tags=("ledger",))
+async def write_down(desk: CarryDesk, cleared: Cleared, fence: Fence | None = None) -> Position:
+    """Make the position row in OPENING, with what both venues held before anything was sent.
+
+    Raises Bug for a plan that was not cleared: no check, no position.
+    """
+    if not isinstance(cleared, Cleared):
+        raise Bug("only what passed every check of an entry can be written down")
+    plan = cleared.plan
+    wallet, account = await desk.long.wallet_balances(), await desk.short.account()
+    position_id = f"{plan.asset.lower()}-{desk.clock.now_ms()}"
+    facts: dict[str, Any] = {
+        "before": {
+            "hyperliquid_usd": account.account_value_usd,
+            "wallet_usdc": wallet.usdc,
+            "wallet_lamports": wallet.sol_lamports,
+            "at_ms": desk.clock.now_ms(),
+        },
+        "long_order": plan.long_order().model_dump(mode="json"),
+        "carry_usd_per_hour": plan.carry_usd_per_hour,
+        "capital_usd": plan.size.deployment_usd,
+        "leverage": plan.size.leverage,
+    }
+    return desk.store.carry.create_position(
+        position_id,
+        asset=plan.asset,
+        underlying=underlying_of(plan.asset),
+        **desk.accounts._asdict(),
+        protocol=plan.protocol,
+        leverage=Decimal(plan.size.leverage),
+        size_usd=plan.size.position_usd,
+        target_short_qty=plan.estimated_short_qty,
+        ref_long_price_usd=plan.asgard_sol_price_usd,
+        ref_short_price_usd=plan.hyperliquid_mark_usd,
+        expected_apr=plan.expected_apr,
+        facts=facts,
+        fence=fence,
+    )
 
 
 class LongOpening(Frozen):
@@ -41,10 +90,9 @@ class LongOpening(Frozen):
 
 
 class Hedge(Frozen):
-    """How the second leg went. `complete` is False when the long must be unwound; `unknown` when only time can tell."""
+    """How the second leg went. `complete` is False when the long must be unwound."""
 
     complete: bool
-    unknown: bool = False
     reason: str
 
 
@@ -64,7 +112,7 @@ async def set_short_leverage(desk: CarryDesk, position: Position) -> str | None:
 async def open_long(
     desk: CarryDesk, position: Position, fence: Fence, *, resumed: bool = False
 ) -> LongOpening:
-    """Open the lending position, exactly once; a second attempt only after the first is proved dead (spec 5.1).
+    """Open the lending position, exactly once; a second attempt only after the first is proved dead.
 
     `resumed`: by recovery, perhaps long after the plan was made and checked. Then what was sent is followed to its end,
     and what never left is dropped: an old decision must not open a new position.
@@ -80,7 +128,10 @@ async def open_long(
         position.facts["long_order"],
         fence,
     )
-    ending = await carry_out(desk, intent.intent_id, fence, attempts=2)
+    budget = budget_of(desk)
+    ending = await carry_out(
+        desk, intent.intent_id, fence, attempts=budget.long_attempts, patience_s=budget.long_patience_s
+    )
     if isinstance(ending, Unsettled):
         return LongOpening(held=False, unknown=True, reason=ending.reason)
     if isinstance(ending, NotDone):
@@ -90,7 +141,10 @@ async def open_long(
 
 async def _resume_long(desk: CarryDesk, position: Position, fence: Fence) -> LongOpening:
     reason = "interrupted before anything was sent"
-    for ending in await finish_started(desk, position.position_id, LegSide.LONG, fence, patience_s=90.0):
+    patience_s = budget_of(desk).long_patience_s
+    for ending in await finish_started(
+        desk, position.position_id, LegSide.LONG, fence, patience_s=patience_s
+    ):
         if isinstance(ending, Unsettled):
             return LongOpening(held=False, unknown=True, reason=ending.reason)
         if isinstance(ending, NotDone):
@@ -104,12 +158,13 @@ async def hedge(desk: CarryDesk, position: Position, fence: Fence) -> Hedge:
     """Short what the long *really* got: up to 15 tries 2 s apart, topped up after partial fills, the stop watched
     before each of them. A missing price counts as the stop (deviation 7).
     """
+    budget = budget_of(desk)
     while True:
         for ending in await finish_started(
-            desk, position.position_id, LegSide.SHORT, fence, patience_s=ORDER_PATIENCE_S
+            desk, position.position_id, LegSide.SHORT, fence, patience_s=budget.short_patience_s
         ):
             if isinstance(ending, Unsettled):
-                return Hedge(complete=False, unknown=True, reason=ending.reason)
+                return Hedge(complete=False, reason=ending.reason)
         long_leg = desk.store.carry.leg(position.position_id, LegSide.LONG)
         if long_leg is None or not long_leg.is_open:
             return Hedge(complete=False, reason="the long leg is not there any more")
@@ -120,7 +175,7 @@ async def hedge(desk: CarryDesk, position: Position, fence: Fence) -> Hedge:
             Decimal(desk.clock.now_ms() - long_leg.opened_ms) / 1000,
             price,
             position.ref_short_price_usd or Decimal(0),
-            desk.settings.strategy,
+            budget,
             desk.settings.limits,
         )
         if price is not None and rate is not None:
@@ -146,9 +201,9 @@ async def hedge(desk: CarryDesk, position: Position, fence: Fence) -> Hedge:
             qty, is_buy=False, reduce_only=False, slippage_bps=desk.settings.limits.max_slippage_entry_bps
         )
         intent = plan(desk, position.position_id, LegSide.SHORT, IntentKind.OPEN, order, fence)
-        ending = await carry_out(desk, intent.intent_id, fence, patience_s=ORDER_PATIENCE_S)
+        ending = await carry_out(desk, intent.intent_id, fence, patience_s=budget.short_patience_s)
         if isinstance(ending, Unsettled):
-            return Hedge(complete=False, unknown=True, reason=ending.reason)
+            return Hedge(complete=False, reason=ending.reason)
 
 
 def _attempts_made(desk: CarryDesk, position: Position) -> int:
@@ -177,11 +232,11 @@ async def _price_and_rate(desk: CarryDesk, asset: str) -> tuple[Decimal | None, 
 
 @step("validate fills and delta", tags=("decide",))
 async def validate(desk: CarryDesk, position: Position) -> Validation:
-    """Soft stop on the fill prices, then the delta in SOL terms (spec 5.1.3 and 5.1 step 5)."""
+    """Soft stop on the fill prices, then the delta in SOL terms."""
     long_leg = desk.store.carry.leg(position.position_id, LegSide.LONG)
     short_leg = desk.store.carry.leg(position.position_id, LegSide.SHORT)
     rate = (
-        await patiently(desk.clock, lambda: desk.books.read_mark(position.asset, position.underlying))
+        await _known(desk, lambda: desk.books.read_mark(position.asset, position.underlying))
     ).redemption_rate
     fills = validate_fills(
         _sol_price(long_leg, rate),
@@ -201,6 +256,14 @@ async def validate(desk: CarryDesk, position: Position) -> Validation:
     return Validation(verdict=delta.verdict, reason=f"{fills.reason}; {delta.reason}")
 
 
+async def _known(desk: CarryDesk, read: Callable[[], Awaitable[T]]) -> T:
+    """A figure that must be known before the position is called open; both legs are held, so that waiting costs nothing."""
+    budget = budget_of(desk)
+    return await patiently(
+        desk.clock, read, within_s=budget.reading_patience_s, every_s=budget.reading_interval_s
+    )
+
+
 def _sol_price(leg: Leg | None, rate: Decimal) -> Decimal | None:
     return None if leg is None or leg.entry_price_usd is None else leg.entry_price_usd / rate
 
@@ -211,8 +274,8 @@ async def remember_entry_distances(desk: CarryDesk, position: Position, fence: F
     long_leg = desk.store.carry.leg(position.position_id, LegSide.LONG)
     assert long_leg is not None
     known = [(int(long_leg.protocol or 0), long_leg.ref)]
-    longs = await patiently(desk.clock, lambda: desk.long.legs(known_pdas=known))
-    shorts = await patiently(desk.clock, desk.short.legs)
+    longs = await _known(desk, lambda: desk.long.legs(known_pdas=known))
+    shorts = await _known(desk, desk.short.legs)
     distances = {
         side: next(
             (str(v.liquidation_distance) for v in views if v.ref == ref and v.liquidation_distance), None

@@ -6,23 +6,13 @@ from evenkeel.legs import CARRY
 from state.models import Fence
 from state.store import Store
 from state.watch_models import Severity
-from strategy.carry.rebalance import DRIFT_RULE, MARGIN_RULE
+from strategy.carry.rulebook import REBALANCE_RULES, WATCH_RULES
 from tasks.carry.desk import CarryDesk
 
-WATCHED_RULES = frozenset(
-    {
-        "carry",
-        "liquidation:long",
-        "liquidation:short",
-        "price_deviation",
-        "stale:long",
-        "stale:short",
-        "outage",
-        "missing_leg",
-        "lst_peg",
-    }
-)
+WATCHED_RULES = frozenset(rule.name for rule in WATCH_RULES)
 """Rules that are judged on every look, so that silence means that their alert is over."""
+REBALANCING_RULES = frozenset(rule.name for rule in REBALANCE_RULES)
+"""Rules that are judged on every look that saw both legs."""
 UNRESOLVED = "entry unresolved"
 """The alert of an entry that is neither open nor given up."""
 RESISTS = "leg resists closing"
@@ -31,7 +21,7 @@ RESIDUAL = "short residual"
 """The alert of a short that lacks a part too small for an order."""
 NOT_WATCHED = "not watched"
 """The alert of a live position that may have no monitor."""
-OF_THE_LIVING = WATCHED_RULES | {MARGIN_RULE, DRIFT_RULE, UNRESOLVED, RESIDUAL, NOT_WATCHED, "rebalance"}
+OF_THE_LIVING = WATCHED_RULES | REBALANCING_RULES | {UNRESOLVED, RESIDUAL, NOT_WATCHED, "rebalance"}
 """Alerts that say how a position stands; others tell what has happened, and are closed by a person."""
 
 

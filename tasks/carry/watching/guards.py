@@ -3,38 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from evenkeel.errors import OperatorError, Retryable, VenueRefused
 from evenkeel.legs import CARRY, PositionStatus
 from state.watch_models import TRIPPED_BY, Pause, Severity
-from strategy.breakers.api_errors import NAME as API_ERRORS
-from strategy.breakers.api_errors import api_errors_breaker
-from strategy.breakers.outage import NAME as OUTAGE
-from strategy.breakers.outage import outage_breaker
-from strategy.breakers.stale_data import stale_data_breaker
 from strategy.breakers.state import ENTRIES, BreakerState, Memory
-from strategy.breakers.venue_mode import venue_mode_breaker
-from strategy.carry.breakers.exposure import exposure_breaker
 from strategy.carry.breakers.fee_market import NAME as FEE_MARKET
 from strategy.carry.breakers.fee_market import fee_market_breaker
-from strategy.carry.breakers.funding import funding_breaker
-from strategy.carry.breakers.liquidation import liquidation_breaker
-from strategy.carry.breakers.lst_peg import lst_peg_breaker
-from strategy.carry.breakers.price_deviation import NAME as PRICE_DEVIATION
 from strategy.carry.breakers.price_deviation import price_deviation_breaker
 from strategy.carry.funding import hourly_rate_from_premium
+from strategy.carry.readings import BreakerReadings
+from strategy.carry.rulebook import BREAKERS, Breaker
 from strategy.carry.sizing import OpenExposure
+from strategy.rulebook import CALL_BREAKERS
+from strategy.rules import judge_all
 from tasks.carry.desk import CarryDesk
 from tasks.carry.mark import UNDERLYING
 from tasks.carry.market import MarketView, redemption_rates
 from tasks.carry.watching.look import Seen
 from tasks.step import step
-from venues.asgard.mints import LONG_ASSETS, TOKENS
-from venues.perp import PerpContext
+from venues.asgard.mints import TOKENS
+from venues.hyperliquid.market import PerpContext
 from venues.solana.fees import quote
 
 T = TypeVar("T")
@@ -68,8 +61,8 @@ async def refuse_entry(desk: CarryDesk) -> tuple[str, ...]:
     """Why nothing may be entered now, from the ledger and from how the venues answered lately; empty: nothing is known
     against it. A fee spike that the ledger remembers is looked at again, because only a calm market ends it.
     """
-    settle(desk, call_states(desk))
-    if _memories(desk).get(FEE_MARKET) is not None:
+    settle(desk, _judged(desk, CALL_BREAKERS))
+    if FEE_MARKET in _memories(desk):
         settle(desk, [fee_state(desk, await read_fee(desk))])
     return halted(desk)
 
@@ -106,83 +99,70 @@ async def breaker_states(desk: CarryDesk) -> list[BreakerState]:
 
 def note_look(desk: CarryDesk, seen: Seen) -> None:
     """What a look of the monitor means for entries; called after it has acted."""
+    states = _judged(desk, CALL_BREAKERS)
     short_px = seen.context.mark_px if seen.context else None
-    memories = _memories(desk)
-    states = call_states(desk)
-    if seen.sol_price_usd and short_px:
-        states.append(
-            price_deviation_breaker(
-                seen.sol_price_usd, short_px, memories.get(PRICE_DEVIATION), seen.at_ms, desk.settings.limits
-            )
-        )
+    if seen.sol_price_usd and short_px:  # what could not be seen is no news of a deviation
+        prices = {"long_venue_price_usd": seen.sol_price_usd, "short_venue_price_usd": short_px}
+        states += _judged(desk, [price_deviation_breaker], now_ms=seen.at_ms, **prices)
     settle(desk, states)
 
 
 def judge(desk: CarryDesk, looked: Looked) -> list[BreakerState]:
-    """All breakers on one set of readings, in a fixed order."""
-    limits, now, memories = desk.settings.limits, desk.clock.now_ms(), _memories(desk)
+    """All breakers on one set of readings, in the order of their list."""
     context = looked.context
-    predicted = hourly_rate_from_premium(context.premium) if context and context.premium is not None else None
     positions = desk.store.carry.positions(_LIVE)
-    running = {
-        f"{row.kind}:{row.part}" if row.part else row.kind: row.since_ms
-        for position in positions
-        for row in desk.store.running_breaches(CARRY, position.position_id)
-    }
-    live = [OpenExposure(asset=one.asset, position_usd=one.size_usd or Decimal(0)) for one in positions]
-    stamps = {
-        "the price on Hyperliquid": context.observed_ms if context else None,
-        "the account on Hyperliquid": looked.account_ms,
-    }
-    return [
-        liquidation_breaker(running, now),
-        funding_breaker(context.funding_hourly if context else None, predicted, now),
-        price_deviation_breaker(
-            looked.sol_price_usd,
-            context.mark_px if context else None,
-            memories.get(PRICE_DEVIATION),
-            now,
-            limits,
+    return _judged(
+        desk,
+        BREAKERS,
+        running_since_ms={
+            f"{row.kind}:{row.part}" if row.part else row.kind: row.since_ms
+            for position in positions
+            for row in desk.store.running_breaches(CARRY, position.position_id)
+        },
+        open_positions=tuple(
+            OpenExposure(asset=one.asset, position_usd=one.size_usd or Decimal(0)) for one in positions
         ),
-        *(
-            lst_peg_breaker(
-                asset,
-                (looked.token_prices or {}).get(asset),
-                looked.sol_price_usd,
-                looked.redemption_rates.get(asset),
-                now,
-                limits,
-            )
-            for asset in LONG_ASSETS
-            if TOKENS[asset].is_lst
-        ),
-        fee_state(desk, looked.fee_lamports),
-        *call_states(desk),
-        venue_mode_breaker(looked.mode_fault, looked.mode_asked, now),
-        stale_data_breaker(stamps, now, limits),
-        exposure_breaker(live, now, limits),
-    ]
+        funding_now_hourly=context.funding_hourly if context else None,
+        funding_predicted_hourly=hourly_rate_from_premium(context.premium)
+        if context and context.premium is not None
+        else None,
+        long_venue_price_usd=looked.sol_price_usd,
+        short_venue_price_usd=context.mark_px if context else None,
+        token_prices_usd=looked.token_prices or {},
+        redemption_rates=looked.redemption_rates,
+        priority_fee_lamports=looked.fee_lamports,
+        mode_asked=looked.mode_asked,
+        mode_fault=looked.mode_fault,
+        observed_ms={
+            "the price on Hyperliquid": context.observed_ms if context else None,
+            "the account on Hyperliquid": looked.account_ms,
+        },
+    )
 
 
-def call_states(desk: CarryDesk) -> list[BreakerState]:
-    """The two breakers that count failed calls: those of this process, and what the ledger remembers of others."""
-    limits, now, memories = desk.settings.limits, desk.clock.now_ms(), _memories(desk)
-    return [
-        outage_breaker(
-            desk.health.in_a_row(limits.outage_window_s, within_s=limits.outage_cooldown_s),
-            memories.get(OUTAGE),
-            now,
-            limits,
-        ),
-        api_errors_breaker(desk.health.failed_ms(), memories.get(API_ERRORS), now, limits),
-    ]
+def _judged(
+    desk: CarryDesk, breakers: Sequence[Breaker], now_ms: int | None = None, **read: Any
+) -> list[BreakerState]:
+    """These breakers on what was read, and on the failed calls of this process; the ledger remembers those of others."""
+    limits = desk.settings.limits
+    readings = BreakerReadings(
+        now_ms=desk.clock.now_ms() if now_ms is None else now_ms,
+        trips=_memories(desk),
+        failed_ms=desk.health.failed_ms(),
+        in_a_row=desk.health.in_a_row(limits.outage_window_s, within_s=limits.outage_cooldown_s),
+        **read,
+    )
+    return [one.answer for one in judge_all(breakers, readings, limits)]
 
 
 def fee_state(desk: CarryDesk, fee_lamports: int | None) -> BreakerState:
     """The fee market as its breaker judges it."""
-    return fee_market_breaker(
-        fee_lamports, _memories(desk).get(FEE_MARKET), desk.clock.now_ms(), desk.settings.limits
-    )
+    return _judged(desk, [fee_market_breaker], priority_fee_lamports=fee_lamports)[0]
+
+
+def fee_spike_stands(desk: CarryDesk) -> bool:
+    """Whether a fee spike is remembered that has not ended yet: then the market must be twice as calm."""
+    return FEE_MARKET in _memories(desk)
 
 
 async def read_fee(desk: CarryDesk) -> int | None:

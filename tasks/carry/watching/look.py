@@ -15,16 +15,19 @@ from state.carry.models import Leg, Position, PositionSnapshot
 from state.watch import PAUSE_ALL
 from state.watch_models import Severity
 from strategy.breach import BreachPhase
+from strategy.carry.decisions import Decision
 from strategy.carry.funding import apr_from_apy, hourly_rate_from_premium
-from strategy.carry.monitor import LegReading, Readings, Tick, judge
-from strategy.carry.rebalance import DRIFT_RULE, MARGIN_RULE, Book, drift_cost_usd_per_hour, plan_rebalance
+from strategy.carry.monitor import Tick, judge, plan_rebalance
+from strategy.carry.readings import LegReading, WatchReadings
+from strategy.carry.rebalance import Book, drift_cost_usd_per_hour
 from strategy.decisions import Alert, Combined, combine
 from tasks.carry.desk import CarryDesk
+from tasks.carry.limits import limits_of
 from tasks.carry.market import staking_apr
-from tasks.carry.watching.alerts import NOT_WATCHED, WATCHED_RULES, end_watch
+from tasks.carry.watching.alerts import NOT_WATCHED, REBALANCING_RULES, WATCHED_RULES, end_watch
 from tasks.carry.watching.liveness import Pulse
 from venues.asgard.mints import TOKENS, USDC
-from venues.perp import PerpContext
+from venues.hyperliquid.market import PerpContext
 
 T = TypeVar("T")
 MONITORED = frozenset({NOT_WATCHED})
@@ -58,11 +61,11 @@ class Seen(Frozen):
 
 
 @dataclass(frozen=True)
-class Judged:
+class Decided:
     """What one look decided. `closely`: look again soon. `remember` writes snapshot, breaches and alerts down."""
 
     seen: Seen
-    combined: Combined
+    combined: Combined[Decision]
     closely: bool
     remember: Callable[[], None]
 
@@ -80,13 +83,13 @@ class Watcher:
         self._last_ms: int | None = None
         self._pulse = Pulse()
 
-    async def look(self) -> tuple[Seen, Combined, bool]:
+    async def look(self) -> tuple[Seen, Combined[Decision], bool]:
         """Read, judge and remember. The bool says whether to look again soon."""
         found = await self.decide()
         found.remember()
         return found.seen, found.combined, found.closely
 
-    async def decide(self) -> Judged:
+    async def decide(self) -> Decided:
         """Read and judge. `remember` of the answer writes it down, which an emergency does only once it has acted."""
         position = self._desk.store.carry.position(self.position_id)
         seen, chain_lives = await asyncio.gather(look_at(self._desk, position), self._pulse.beats(self._desk))
@@ -94,14 +97,14 @@ class Watcher:
             await self._desk.clock.sleep(float(self._desk.settings.strategy.breach_poll_interval_s))
             seen = await look_at(self._desk, position)
         self._count_failures(seen, chain_lives)
-        tick = judge(self._readings(position, seen), self._desk.settings.strategy, self._desk.settings.limits)
+        limits = limits_of(self._desk)
+        tick = judge(self._readings(position, seen), limits)
         decisions = [tick.combined.decision]
         book = self._book(position, seen)
         judged = WATCHED_RULES
         if book is not None:
-            planned = plan_rebalance(book, self._desk.settings.strategy, self._desk.settings.limits)
-            decisions.append(planned)
-            judged = judged | {MARGIN_RULE, DRIFT_RULE}
+            decisions.append(plan_rebalance(book, limits))
+            judged = judged | REBALANCING_RULES
         whole = combine(decisions)
         reasons = tuple(dict.fromkeys((*whole.reasons, *tick.combined.reasons)))
         speaking = [one for one in (*tick.decisions, *decisions[1:]) if isinstance(one, Alert)]
@@ -115,10 +118,10 @@ class Watcher:
                 end_watch(self._desk, position.position_id)
 
         combined = Combined(decision=whole.decision, reasons=reasons)
-        return Judged(seen, combined, tick.watch_closely, remember)
+        return Decided(seen, combined, tick.watch_closely, remember)
 
     def _count_failures(self, seen: Seen, chain_lives: bool) -> None:
-        """By venue, failures in a row: looks that could not read it, or single calls (spec 5.4), whichever are more. The
+        """By venue, failures in a row: looks that could not read it, or single calls, whichever are more. The
         long cannot be closed without its chain, whatever Asgard answers.
         """
         window_s = self._desk.settings.limits.outage_window_s
@@ -128,14 +131,14 @@ class Watcher:
             looks = self._failures.get(venue, 0) + 1 if failed else 0
             self._failures[venue] = max(looks, calls.get(venue, 0)) if failed else 0
 
-    def _readings(self, position: Position, seen: Seen) -> Readings:
+    def _readings(self, position: Position, seen: Seen) -> WatchReadings:
         entry = position.facts.get("entry_distance", {})
         context, long = seen.context, seen.long
         breaches = {
             f"{row.kind}:{row.part}" if row.part else row.kind: row.since_ms
             for row in self._desk.store.running_breaches(CARRY, position.position_id)
         }
-        return Readings(
+        return WatchReadings(
             now_ms=seen.at_ms,
             asset=position.asset,
             position_usd=long.notional_usd if long else position.size_usd or Decimal(0),

@@ -21,7 +21,7 @@ from flows.carry.recover import recover, recover_everything
 from state.store import Store
 from tasks.carry.desk import open_desk
 from tasks.carry.entering import choose as choosing
-from tasks.carry.market import read_market
+from tasks.carry.entering import clearing, entry
 from tests.carry.rig import HOUR_MS, Rig, story_rig
 from tests.interruptions import die, hooked, killed
 from tests.twins_rig import twins_in_thread
@@ -157,10 +157,11 @@ async def test_dying_again_and_again(tmp_path: Path) -> None:
 async def test_two_desks_race_for_one_position(tmp_path: Path) -> None:
     """One of them finishes the entry, the other is told so; the venues see one of each leg."""
     async with story_rig(tmp_path) as rig, rig.another_desk() as other:
-        market = await read_market(rig.desk)
-        plan = await choosing.choose(rig.desk, market, choosing.Wish(asset="SOL", protocol=1))
-        assert isinstance(plan, choosing.EntryPlan)
-        position = await choosing.write_down(rig.desk, plan)
+        ready = await clearing.get_ready(rig.desk)
+        assert isinstance(ready, clearing.Ready), ready
+        cleared = await clearing.clear(rig.desk, ready, choosing.Wish(asset="SOL", protocol=1))
+        assert isinstance(cleared, clearing.Cleared), cleared
+        position = await entry.write_down(rig.desk, cleared)
         answers = await asyncio.gather(
             complete_entry(rig.desk, position.position_id),
             complete_entry(other, position.position_id),

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from strategy.carry.budget import EntryBudget
 from strategy.carry.entry import (
     ShortStep,
     TopUpStep,
@@ -19,11 +22,12 @@ from strategy.carry.entry import (
     validate_delta,
     validate_fills,
 )
-from strategy.limits import RiskLimits, StrategySettings
+from strategy.carry.limits import CarryLimits, RiskLimits, StrategySettings
 
 D = Decimal
 LIMITS = RiskLimits()
 SETTINGS = StrategySettings()
+BUDGET = EntryBudget.of(CarryLimits())
 
 
 @pytest.mark.parametrize(
@@ -46,8 +50,8 @@ def test_the_naked_stop_is_a_fall_and_a_missing_price_breaches(price: str | None
 
 def test_fifteen_attempts_two_seconds_apart_then_unwind() -> None:
     steps = [
-        next_short_attempt(n, D(2 * n), D(150), D(150), SETTINGS, LIMITS)
-        for n in range(SETTINGS.entry_attempts + 1)
+        next_short_attempt(n, D(2 * n), D(150), D(150), BUDGET, LIMITS)
+        for n in range(BUDGET.short_attempts + 1)
     ]
     assert [s.step for s in steps] == [ShortStep.TRY] * 15 + [ShortStep.UNWIND]
     assert [s.wait_s for s in steps[:15]] == [0] + [2] * 14
@@ -55,12 +59,25 @@ def test_fifteen_attempts_two_seconds_apart_then_unwind() -> None:
 
 
 def test_the_stop_and_the_naked_limit_cut_the_window_short() -> None:
-    fallen = next_short_attempt(1, D(2), D("148.5"), D(150), SETTINGS, LIMITS)
+    fallen = next_short_attempt(1, D(2), D("148.5"), D(150), BUDGET, LIMITS)
     assert fallen.step is ShortStep.UNWIND and "stop at 1.00 %" in fallen.reason
-    blind = next_short_attempt(0, D(0), None, D(150), SETTINGS, LIMITS)
+    blind = next_short_attempt(0, D(0), None, D(150), BUDGET, LIMITS)
     assert blind.step is ShortStep.UNWIND
-    slow = next_short_attempt(3, D(120), D(150), D(150), SETTINGS, LIMITS)
+    slow = next_short_attempt(3, D(120), D(150), D(150), BUDGET, LIMITS)
     assert slow.step is ShortStep.UNWIND and "120 s" in slow.reason
+
+
+def test_the_budget_follows_the_settings_and_is_the_table_of_the_documents() -> None:
+    short = CarryLimits(
+        risk=RiskLimits(max_naked_s=60, naked_reserve_s=20), strategy=StrategySettings(entry_attempts=3)
+    )
+    assert (EntryBudget.of(short).hedge_within_s, EntryBudget.of(short).whole_s) == (40, 120)
+    assert EntryBudget.of(short).short_attempts == 3
+    document = (Path(__file__).resolve().parents[3] / "docs" / "architecture.md").read_text()
+    rows = dict(re.findall(r"^\| `(\w+)` \| ([\d.]+) \|", document, re.MULTILINE))
+    assert {name: D(value) for name, value in rows.items()} == {
+        name: D(str(value)) for name, value in BUDGET.model_dump().items()
+    }
 
 
 @pytest.mark.parametrize(

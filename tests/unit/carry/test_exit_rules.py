@@ -11,27 +11,55 @@ from hypothesis import strategies as st
 
 from evenkeel.legs import LegSide
 from evenkeel.types import VenueName
-from strategy.breach import BreachPhase, step_breach
-from strategy.carry.exits import (
-    carry_rule,
-    liquidation_rule,
-    lst_peg_rule,
-    missing_leg_rule,
-    outage_rule,
-    price_deviation_rule,
-    stale_data_rule,
-)
-from strategy.carry.monitor import LegReading, Readings, judge
-from strategy.decisions import Alert, Exit, Hold, Urgency, combine
-from strategy.limits import RiskLimits, StrategySettings
+from strategy.breach import BreachPhase, BreachStep, step_breach
+from strategy.carry.decisions import Decision, Exit
+from strategy.carry.limits import CarryLimits, RiskLimits, StrategySettings
+from strategy.carry.monitor import judge
+from strategy.carry.readings import LegReading, WatchReadings
+from strategy.carry.rules.carry import carry_rule
+from strategy.carry.rules.liquidation import liquidation_rule
+from strategy.carry.rules.lst_peg import lst_peg_rule
+from strategy.carry.rules.missing_leg import missing_leg_rule
+from strategy.carry.rules.outage import outage_rule
+from strategy.carry.rules.price_deviation import price_deviation_rule
+from strategy.carry.rules.stale_data import stale_data_rule
+from strategy.decisions import Alert, Hold, Urgency, combine
 
 D = Decimal
-LIMITS = RiskLimits()
 SETTINGS = StrategySettings()
+LIMITS = CarryLimits()
 NOW = 1_757_203_200_000
 
 
-def carry(now: str | None, predicted: str | None, **changes: Any) -> Any:
+def leg(**changes: Any) -> LegReading:
+    values: dict[str, Any] = {
+        "qty": D(100),
+        "liquidation_distance": D("0.3"),
+        "entry_liquidation_distance": D("0.301"),
+        "observed_ms": NOW,
+    }
+    return LegReading(**(values | changes))
+
+
+def readings(**changes: Any) -> WatchReadings:
+    values: dict[str, Any] = {
+        "now_ms": NOW,
+        "asset": "SOL",
+        "position_usd": D(15_000),
+        "debt_usd": D(10_000),
+        "long": leg(),
+        "short": leg(),
+        "funding_now_hourly": D("0.0000125"),
+        "funding_predicted_hourly": D("0.0000125"),
+        "lend_apr": D("0.05"),
+        "borrow_apr": D("0.06"),
+        "long_venue_price_usd": D(150),
+        "short_venue_price_usd": D(150),
+    }
+    return WatchReadings(**(values | changes))
+
+
+def carry(now: str | None, predicted: str | None, **changes: Any) -> Decision:
     values: dict[str, Any] = {
         "position_usd": D(150_000),
         "debt_usd": D(100_000),
@@ -40,9 +68,54 @@ def carry(now: str | None, predicted: str | None, **changes: Any) -> Any:
         "lend_apr": D(0),
         "borrow_apr": D(0),
         "staking_apr": D(0),
-        "settings": SETTINGS,
     }
-    return carry_rule(**(values | changes))
+    return carry_rule(readings(**(values | changes)), LIMITS).answer
+
+
+def near(
+    side: LegSide, distance: Decimal | None, entry: Decimal, since_ms: int | None = None, now_ms: int = NOW
+) -> tuple[Decision, BreachStep]:
+    """The liquidation rule on one leg, with what it has stored."""
+    seen = leg(liquidation_distance=distance, entry_liquidation_distance=entry)
+    stored = {} if since_ms is None else {f"liquidation:{side.value}": since_ms}
+    judged = liquidation_rule(side)(readings(now_ms=now_ms, breaches=stored, **{side.value: seen}), LIMITS)
+    assert judged.breach is not None and judged.breach.key == judged.rule == f"liquidation:{side.value}"
+    return judged.answer, judged.breach
+
+
+def apart(
+    long: Decimal | None, short: Decimal | None, since_ms: int | None = None, now_ms: int = NOW
+) -> Decision:
+    """The price rule on two prices of SOL."""
+    stored = {} if since_ms is None else {"price_deviation": since_ms}
+    prices = {"long_venue_price_usd": long, "short_venue_price_usd": short}
+    return price_deviation_rule(readings(now_ms=now_ms, breaches=stored, **prices), LIMITS).answer
+
+
+def peg(asset: str, price: Decimal | None, sol: Decimal | None, rate: Decimal | None) -> Decision:
+    """The peg rule on a token's price, SOL's, and the redemption rate."""
+    figures = {"lst_price_usd": price, "long_venue_price_usd": sol, "redemption_rate": rate}
+    return lst_peg_rule(readings(asset=asset, **figures), LIMITS).answer
+
+
+def stale(observed_ms: int | None, since_ms: int | None = None) -> Decision:
+    """The rule of old readings on the long."""
+    stored = {} if since_ms is None else {"stale:long": since_ms}
+    seen = readings(long=leg(observed_ms=observed_ms), breaches=stored)
+    return stale_data_rule(LegSide.LONG)(seen, LIMITS).answer
+
+
+def out(
+    failures: dict[VenueName, int], since_ms: int | None = None, limits: CarryLimits = LIMITS
+) -> Decision:
+    """The outage rule on failures in a row."""
+    stored = {} if since_ms is None else {"outage": since_ms}
+    return outage_rule(readings(failures=failures, breaches=stored), limits).answer
+
+
+def missing(long: Decimal | None, short: Decimal | None) -> Decision:
+    """The rule of a missing leg on two quantities."""
+    return missing_leg_rule(readings(long=leg(qty=long), short=leg(qty=short)), LIMITS).answer
 
 
 def test_carry_exits_only_when_the_loss_of_a_day_exceeds_the_closing_cost() -> None:
@@ -109,43 +182,43 @@ def test_a_breach_outlives_a_restart_and_a_clock_that_steps_back() -> None:
 @pytest.mark.parametrize("side", list(LegSide))
 def test_liquidation_waits_its_20_seconds_and_only_then_exits(side: LegSide) -> None:
     entry = D("0.301")
-    calm, step = liquidation_rule(side, D("0.0753"), entry, None, NOW, LIMITS)
+    calm, step = near(side, D("0.0753"), entry)
     assert isinstance(calm, Hold) and step.since_ms is None
-    first, step = liquidation_rule(side, D("0.0749"), entry, None, NOW, LIMITS)
+    first, step = near(side, D("0.0749"), entry)
     assert isinstance(first, Alert) and first.critical and step.since_ms == NOW
-    late, _ = liquidation_rule(side, D("0.0749"), entry, NOW, NOW + 19_999, LIMITS)
+    late, _ = near(side, D("0.0749"), entry, NOW, NOW + 19_999)
     assert isinstance(late, Alert)
-    gone, step = liquidation_rule(side, D("0.0749"), entry, NOW, NOW + 20_000, LIMITS)
+    gone, step = near(side, D("0.0749"), entry, NOW, NOW + 20_000)
     assert isinstance(gone, Exit) and gone.urgency is Urgency.EMERGENCY and gone.first_leg is side
     assert "7.49 %" in gone.reason and "limit 7.50 %" in gone.reason
-    back, step = liquidation_rule(side, D("0.2"), entry, NOW, NOW + 20_000, LIMITS)
+    back, step = near(side, D("0.2"), entry, NOW, NOW + 20_000)
     assert isinstance(back, Hold) and step.phase is BreachPhase.ENDED
 
 
 def test_liquidation_floor_zero_distance_and_missing_reading() -> None:
-    floor, _ = liquidation_rule(LegSide.LONG, D("0.0399"), D("0.063"), NOW, NOW + 20_000, LIMITS)
+    floor, _ = near(LegSide.LONG, D("0.0399"), D("0.063"), NOW, NOW + 20_000)
     assert isinstance(floor, Exit)
-    above, _ = liquidation_rule(LegSide.LONG, D("0.0401"), D("0.063"), None, NOW, LIMITS)
+    above, _ = near(LegSide.LONG, D("0.0401"), D("0.063"))
     assert isinstance(above, Hold)
-    at_once, _ = liquidation_rule(LegSide.LONG, D("-0.01"), D("0.2"), None, NOW, LIMITS)
+    at_once, _ = near(LegSide.LONG, D("-0.01"), D("0.2"))
     assert isinstance(at_once, Exit)
-    missing, step = liquidation_rule(LegSide.LONG, None, D("0.2"), None, NOW, LIMITS)
+    missing, step = near(LegSide.LONG, None, D("0.2"))
     assert isinstance(missing, Alert) and step.since_ms is None
-    still, _ = liquidation_rule(LegSide.LONG, None, D("0.2"), NOW, NOW + 20_000, LIMITS)
+    still, _ = near(LegSide.LONG, None, D("0.2"), NOW, NOW + 20_000)
     assert isinstance(still, Exit), "a breach does not end because its reading does"
 
 
 def test_price_deviation() -> None:
-    assert isinstance(price_deviation_rule(D(102), D(100), None, NOW, LIMITS)[0], Hold)
-    assert isinstance(price_deviation_rule(D("102.01"), D(100), None, NOW, LIMITS)[0], Alert)
-    out = price_deviation_rule(D("97.99"), D(100), NOW, NOW + 20_000, LIMITS)[0]
+    assert isinstance(apart(D(102), D(100)), Hold)
+    assert isinstance(apart(D("102.01"), D(100)), Alert)
+    out = apart(D("97.99"), D(100), NOW, NOW + 20_000)
     assert isinstance(out, Exit) and out.urgency is Urgency.NORMAL
-    assert isinstance(price_deviation_rule(None, D(100), None, NOW, LIMITS)[0], Alert)
-    assert isinstance(price_deviation_rule(None, D(100), NOW, NOW + 20_000, LIMITS)[0], Exit)
+    assert isinstance(apart(None, D(100)), Alert)
+    assert isinstance(apart(None, D(100), NOW, NOW + 20_000), Exit)
 
 
 @pytest.mark.parametrize(
-    ("peg", "kind"),
+    ("share", "kind"),
     [
         ("1", Hold),
         ("1.03", Hold),
@@ -158,71 +231,50 @@ def test_price_deviation() -> None:
         ("0.9799", Exit),
     ],
 )
-def test_lst_peg(peg: str, kind: type) -> None:
-    found = lst_peg_rule("jitoSOL", D(150) * D("1.2") * D(peg), D(150), D("1.2"), LIMITS)
+def test_lst_peg(share: str, kind: type) -> None:
+    found = peg("jitoSOL", D(150) * D("1.2") * D(share), D(150), D("1.2"))
     assert isinstance(found, kind), found.reason
     if isinstance(found, Exit):
         assert found.urgency is Urgency.EMERGENCY
 
 
 def test_lst_peg_is_judged_on_redemption_value_and_needs_its_figures() -> None:
-    assert isinstance(lst_peg_rule("SOL", None, None, None, LIMITS), Hold)
+    assert isinstance(peg("SOL", None, None, None), Hold)
     for price, sol, rate in ((None, D(1), D(1)), (D(1), None, D(1)), (D(1), D(1), None)):
-        assert isinstance(lst_peg_rule("INF", price, sol, rate, LIMITS), Alert)
+        assert isinstance(peg("INF", price, sol, rate), Alert)
 
 
 def test_stale_reading_alerts_then_exits() -> None:
-    assert isinstance(stale_data_rule(LegSide.LONG, NOW - 90_000, None, NOW, LIMITS)[0], Hold)
-    assert isinstance(stale_data_rule(LegSide.LONG, NOW - 91_000, None, NOW, LIMITS)[0], Alert)
-    assert isinstance(stale_data_rule(LegSide.LONG, None, None, NOW, LIMITS)[0], Alert)
-    assert isinstance(stale_data_rule(LegSide.LONG, None, NOW - 600_000, NOW, LIMITS)[0], Exit)
+    assert isinstance(stale(NOW - 90_000), Hold)
+    assert isinstance(stale(NOW - 91_000), Alert)
+    assert isinstance(stale(None), Alert)
+    assert isinstance(stale(None, NOW - 600_000), Exit)
 
 
 def test_outage_alerts_then_closes_the_reachable_leg_first() -> None:
     down = {VenueName.ASGARD: 3}
-    assert isinstance(outage_rule({VenueName.ASGARD: 2}, None, NOW, LIMITS)[0], Hold)
-    assert isinstance(outage_rule(down, None, NOW, LIMITS)[0], Alert)
-    out = outage_rule(down, NOW - 120_000, NOW, LIMITS)[0]
-    assert isinstance(out, Exit) and out.first_leg is LegSide.SHORT and out.urgency is Urgency.EMERGENCY
-    other = outage_rule({VenueName.HYPERLIQUID: 9}, NOW - 120_000, NOW, LIMITS)[0]
+    assert isinstance(out({VenueName.ASGARD: 2}), Hold)
+    assert isinstance(out(down), Alert)
+    leave = out(down, NOW - 120_000)
+    assert isinstance(leave, Exit) and leave.first_leg is LegSide.SHORT and leave.urgency is Urgency.EMERGENCY
+    other = out({VenueName.HYPERLIQUID: 9}, NOW - 120_000)
     assert isinstance(other, Exit) and other.first_leg is LegSide.LONG
-    both = outage_rule({VenueName.HYPERLIQUID: 9, **down}, NOW - 120_000, NOW, LIMITS)[0]
+    both = out({VenueName.HYPERLIQUID: 9, **down}, NOW - 120_000)
     assert isinstance(both, Alert), "nothing is reachable"
-    spec = RiskLimits(outage_exit_after_s=0)
-    assert isinstance(outage_rule(down, None, NOW, spec)[0], Exit)
+    spec = CarryLimits(risk=RiskLimits(outage_exit_after_s=0))
+    assert isinstance(out(down, limits=spec), Exit)
 
 
 def test_a_leg_that_is_gone_and_one_that_is_unknown() -> None:
-    gone = missing_leg_rule(D(10), D(0))
+    gone = missing(D(10), D(0))
     assert isinstance(gone, Exit) and gone.first_leg is LegSide.LONG and gone.urgency is Urgency.EMERGENCY
-    other = missing_leg_rule(D(0), D(10))
+    other = missing(D(0), D(10))
     assert isinstance(other, Exit) and other.first_leg is LegSide.SHORT
-    assert isinstance(missing_leg_rule(None, D(10)), Hold)
-
-
-def readings(**changes: Any) -> Readings:
-    leg = LegReading(
-        qty=D(100), liquidation_distance=D("0.3"), entry_liquidation_distance=D("0.301"), observed_ms=NOW
-    )
-    values: dict[str, Any] = {
-        "now_ms": NOW,
-        "asset": "SOL",
-        "position_usd": D(15_000),
-        "debt_usd": D(10_000),
-        "long": leg,
-        "short": leg,
-        "funding_now_hourly": D("0.0000125"),
-        "funding_predicted_hourly": D("0.0000125"),
-        "lend_apr": D("0.05"),
-        "borrow_apr": D("0.06"),
-        "long_venue_price_usd": D(150),
-        "short_venue_price_usd": D(150),
-    }
-    return Readings(**(values | changes))
+    assert isinstance(missing(None, D(10)), Hold)
 
 
 def test_a_calm_tick_holds_and_keeps_nothing() -> None:
-    tick = judge(readings(), SETTINGS, LIMITS)
+    tick = judge(readings(), LIMITS)
     assert isinstance(tick.combined.decision, Hold)
     assert (tick.combined.reasons, tick.breaches, tick.transitions, tick.watch_closely) == ((), {}, (), False)
 
@@ -237,12 +289,11 @@ def test_most_urgent_wins_and_every_reason_is_kept() -> None:
         "funding_predicted_hourly": D("-0.001"),
         "long_venue_price_usd": D(151),
     }
-    first = judge(readings(**bad), SETTINGS, LIMITS)
+    first = judge(readings(**bad), LIMITS)
     assert isinstance(first.combined.decision, Exit) and first.combined.decision.rule == "carry"
     assert first.breaches == {"liquidation:short": NOW} and first.watch_closely
     later = judge(
         readings(**bad, breaches={"liquidation:short": NOW - 20_000}),
-        SETTINGS,
         LIMITS,
     )
     assert isinstance(later.combined.decision, Exit)
@@ -265,7 +316,6 @@ def test_a_tick_that_sees_nothing_is_not_calm() -> None:
             short_venue_price_usd=None,
             failures={VenueName.ASGARD: 1},
         ),
-        SETTINGS,
         LIMITS,
     )
     assert isinstance(tick.combined.decision, Alert) and tick.combined.decision.critical

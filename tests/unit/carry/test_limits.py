@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from strategy.limits import CostModel, LstLimits, RiskLimits, StrategySettings
+from strategy.carry.limits import CostModel, LstLimits, RiskLimits, StrategySettings
 
 D = Decimal
 

@@ -8,16 +8,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from strategy.carry.limits import RiskLimits
 from strategy.carry.liquidation import (
     exit_distance,
     rebalance_distance,
     reference_distance,
-    short_distance,
 )
-from strategy.limits import RiskLimits
 
 D = Decimal
 LIMITS = RiskLimits()
+SOL_MAINTENANCE_RATE = Decimal("0.025")
+"""Half the initial margin at 20x, SOL below 70 M USD notional; read the live tier where it is known."""
+
+
+def short_distance(margin_fraction: Decimal, maintenance_rate: Decimal = SOL_MAINTENANCE_RATE) -> Decimal:
+    """Rise that liquidates a lone cross short, as the venue documents it: `(m − l) / (1 + l)`, m = account value /
+    notional, l = maintenance rate.
+    """
+    return (margin_fraction - maintenance_rate) / (1 + maintenance_rate)
 
 
 @pytest.mark.parametrize(

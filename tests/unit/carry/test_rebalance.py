@@ -15,17 +15,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evenkeel.legs import LegSide
-from strategy.carry.decisions import Deleverage, PartialClose, Resize, ResizePlan
-from strategy.carry.liquidation import short_distance
-from strategy.carry.rebalance import Book, drift_cost_usd_per_hour, drift_rule, margin_rule, plan_rebalance
+from strategy.carry.decisions import Deleverage, Exit, PartialClose, Resize, ResizePlan
+from strategy.carry.limits import CarryLimits, RiskLimits
+from strategy.carry.monitor import plan_rebalance
+from strategy.carry.rebalance import Book, drift_cost_usd_per_hour, drift_rule, margin_rule
 from strategy.carry.sizing import short_qty_for
-from strategy.decisions import Alert, Exit, Hold
-from strategy.limits import RiskLimits, StrategySettings
+from strategy.decisions import Alert, Hold
 from tests.unit.carry.test_funding_formula import data_path
+from tests.unit.carry.test_liquidation import short_distance
 
 D = Decimal
 LIMITS = RiskLimits()
-SETTINGS = StrategySettings()
+CARRY = CarryLimits(risk=LIMITS)
 LOT = D("0.01")
 THRESHOLD = D("0.80")
 
@@ -98,7 +99,7 @@ def carry_out(held: Book, plan: ResizePlan, cost_bps: Decimal = D(0)) -> tuple[B
 
 
 def test_a_level_book_holds() -> None:
-    assert isinstance(plan_rebalance(with_distances(book()), SETTINGS, LIMITS), Hold)
+    assert isinstance(plan_rebalance(with_distances(book()), CARRY), Hold)
 
 
 def test_price_up_shrinks_the_short_to_its_equity_and_closes_that_share_of_the_long() -> None:
@@ -106,7 +107,7 @@ def test_price_up_shrinks_the_short_to_its_equity_and_closes_that_share_of_the_l
     long goes.
     """
     moved = at_price(book(), D(172))
-    decision = margin_rule(moved, LIMITS)
+    decision = margin_rule(moved, CARRY).answer
     assert isinstance(decision, Resize) and decision.plan.weak_leg is LegSide.SHORT
     plan = decision.plan
     assert plan.first_leg is LegSide.SHORT
@@ -120,9 +121,9 @@ def test_price_down_deleverages_the_long_and_shrinks_the_short_to_match() -> Non
     """At 138 the long has 3,800 of equity on 13,800: 3.63x, 9.5 % from liquidation at LT 80 %. At 136 it is
     8.1 %.
     """
-    assert isinstance(margin_rule(at_price(book(), D(138)), LIMITS), Hold)
+    assert isinstance(margin_rule(at_price(book(), D(138)), CARRY).answer, Hold)
     moved = at_price(book(), D(136))
-    decision = margin_rule(moved, LIMITS)
+    decision = margin_rule(moved, CARRY).answer
     assert isinstance(decision, Resize) and decision.plan.weak_leg is LegSide.LONG
     assert decision.plan.long_operation == Deleverage(target_leverage=3)
     after, _ = carry_out(moved, decision.plan)
@@ -134,10 +135,10 @@ def test_leverage_alone_triggers_where_no_distance_is_known() -> None:
     up = at_price(book(), D(172))
     blind = up.model_copy(update={"short_distance": None, "long_distance": None})
     assert blind.short_leverage > 6
-    assert isinstance(margin_rule(blind, LIMITS), Resize)
+    assert isinstance(margin_rule(blind, CARRY).answer, Resize)
     lower = at_price(book(), D(171)).model_copy(update={"short_distance": None, "long_distance": None})
     assert lower.short_leverage < 6
-    assert isinstance(margin_rule(lower, LIMITS), Hold)
+    assert isinstance(margin_rule(lower, CARRY).answer, Hold)
 
 
 @pytest.mark.parametrize(
@@ -151,23 +152,23 @@ def test_leverage_alone_triggers_where_no_distance_is_known() -> None:
 )
 def test_when_resizing_is_not_possible_it_is_an_exit(changes: dict[str, Any], kind: type, word: str) -> None:
     decision = margin_rule(
-        book(price_usd=D(172), short_equity_usd=D(2_000)).model_copy(update=changes), LIMITS
-    )
+        book(price_usd=D(172), short_equity_usd=D(2_000)).model_copy(update=changes), CARRY
+    ).answer
     assert isinstance(decision, kind) and word in decision.reason, decision
 
 
 def test_near_liquidation_at_target_leverage_is_told_and_not_resized() -> None:
     odd = book(long_distance=D("0.05"), long_entry_distance=D("0.167"))
-    decision = margin_rule(odd, LIMITS)
+    decision = margin_rule(odd, CARRY).answer
     assert isinstance(decision, Alert) and "resizing cannot help" in decision.reason
 
 
 def test_drift_over_the_limit_is_levelled_on_the_short() -> None:
     for short, change in ((D("99.49"), D("0.51")), (D("100.51"), D("-0.51"))):
-        decision = drift_rule(book(short_qty=short), SETTINGS, LIMITS)
+        decision = drift_rule(book(short_qty=short), CARRY).answer
         assert isinstance(decision, Resize), decision
         assert decision.plan.long_operation is None and decision.plan.short_change_qty == change
-    assert isinstance(drift_rule(book(short_qty=D("99.5")), SETTINGS, LIMITS), Hold)
+    assert isinstance(drift_rule(book(short_qty=D("99.5")), CARRY).answer, Hold)
 
 
 def test_small_drift_waits_until_it_has_cost_more_than_the_order() -> None:
@@ -180,16 +181,16 @@ def test_small_drift_waits_until_it_has_cost_more_than_the_order() -> None:
         "long_debt_usd": D(100_000),
         "short_equity_usd": D(50_000),
     }
-    assert isinstance(drift_rule(book(**large, drift_cost_usd=D("0.344")), SETTINGS, LIMITS), Hold)
-    assert isinstance(drift_rule(book(**large, drift_cost_usd=D("0.346")), SETTINGS, LIMITS), Resize)
-    assert isinstance(drift_rule(book(short_qty=D("99.6"), drift_cost_usd=D(9)), SETTINGS, LIMITS), Hold)
+    assert isinstance(drift_rule(book(**large, drift_cost_usd=D("0.344")), CARRY).answer, Hold)
+    assert isinstance(drift_rule(book(**large, drift_cost_usd=D("0.346")), CARRY).answer, Resize)
+    assert isinstance(drift_rule(book(short_qty=D("99.6"), drift_cost_usd=D(9)), CARRY).answer, Hold)
     assert drift_cost_usd_per_hour(D(4), D(150), D("-0.0000125")) == D("0.0075")
 
 
 def test_drift_that_no_order_can_mend_and_a_leg_that_is_gone() -> None:
     tiny = book(long_sol=D("7.0"), short_qty=D("6.95"), long_debt_usd=D(700), short_equity_usd=D(350))
-    assert isinstance(drift_rule(tiny, SETTINGS, LIMITS), Alert)
-    gone = drift_rule(book(short_qty=D(0)), SETTINGS, LIMITS)
+    assert isinstance(drift_rule(tiny, CARRY).answer, Alert)
+    gone = drift_rule(book(short_qty=D(0)), CARRY).answer
     assert isinstance(gone, Alert) and gone.critical
 
 
@@ -197,13 +198,13 @@ def test_a_short_that_cannot_carry_more_is_not_grown() -> None:
     """2,400 USD carry 100 SOL at 6.25x: instead of growing the short to them, both legs go to what 3x
     allows, 48 SOL.
     """
-    decision = drift_rule(book(short_qty=D(60), short_equity_usd=D(2_400)), SETTINGS, LIMITS)
+    decision = drift_rule(book(short_qty=D(60), short_equity_usd=D(2_400)), CARRY).answer
     assert isinstance(decision, Resize) and "too weak to carry" in decision.reason
     assert decision.plan.long_operation == PartialClose(close_percent=52)
     assert decision.plan.short_target_qty == D("48.00")
     near = at_price(book(short_qty=D(99)), D(169))
-    assert isinstance(margin_rule(near, LIMITS), Hold)
-    shrunk = drift_rule(near, SETTINGS, LIMITS)
+    assert isinstance(margin_rule(near, CARRY).answer, Hold)
+    shrunk = drift_rule(near, CARRY).answer
     assert isinstance(shrunk, Resize) and shrunk.plan.short_change_qty > 0, "still room by both measures"
 
 
@@ -226,7 +227,7 @@ def test_every_plan_levels_the_book_and_does_not_come_again(
         target_leverage=leverage,
     )
     moved = at_price(start, price * move)
-    decision = plan_rebalance(moved, SETTINGS, LIMITS)
+    decision = plan_rebalance(moved, CARRY)
     if not isinstance(decision, Resize):
         return
     plan = decision.plan
@@ -237,7 +238,7 @@ def test_every_plan_levels_the_book_and_does_not_come_again(
     if plan.weak_leg is not None:
         assert after.long_sol <= moved.long_sol
         assert max(after.long_leverage, after.short_leverage) < moved.target_leverage * D("1.4")
-    again = plan_rebalance(after, SETTINGS, LIMITS)
+    again = plan_rebalance(after, CARRY)
     assert not isinstance(again, Resize), (decision.reason, again.reason)
 
 
@@ -251,7 +252,7 @@ def _walk(prices: list[Decimal], limits: RiskLimits) -> tuple[int, Decimal, Book
     for price in prices[1:]:
         held = at_price(held, price)
         for _ in range(3):
-            decision = plan_rebalance(held, SETTINGS, limits)
+            decision = plan_rebalance(held, CarryLimits(risk=limits))
             if isinstance(decision, Exit):
                 return resizes, cost, held, True
             if not isinstance(decision, Resize):
@@ -314,7 +315,7 @@ TAKEN: dict[str, Any] = {"short_qty": D(60), "short_equity_usd": D(5_000)}
 
 def test_a_short_that_was_taken_in_part_is_sold_again_while_funding_pays_it() -> None:
     for funding in (D("0.0001"), None):
-        found = drift_rule(book(**TAKEN, funding_hourly=funding), SETTINGS, LIMITS)
+        found = drift_rule(book(**TAKEN, funding_hourly=funding), CARRY).answer
         assert isinstance(found, Resize)
         assert found.plan.long_operation is None and found.plan.short_change_qty == D(40)
 
@@ -324,19 +325,19 @@ def test_it_is_levelled_down_when_funding_pays_no_short_or_everything_is_paused(
         ("funding", {"funding_hourly": D("-0.0001")}),
         ("paused", {"may_grow": False}),
     ):
-        found = drift_rule(book(**TAKEN, **changes), SETTINGS, LIMITS)
+        found = drift_rule(book(**TAKEN, **changes), CARRY).answer
         assert isinstance(found, Resize) and why in found.reason
         assert found.plan.long_operation == PartialClose(close_percent=40)
         assert found.plan.short_change_qty == 0
         mended, _ = carry_out(book(**TAKEN), found.plan)
-        assert isinstance(drift_rule(mended, SETTINGS, LIMITS), Hold)
+        assert isinstance(drift_rule(mended, CARRY).answer, Hold)
 
 
 def test_a_small_drift_is_no_loss_and_a_lender_that_cannot_resize_is_hedged_again() -> None:
-    small = drift_rule(book(short_qty=D("99"), funding_hourly=D("-0.0001")), SETTINGS, LIMITS)
+    small = drift_rule(book(short_qty=D("99"), funding_hourly=D("-0.0001")), CARRY).answer
     assert isinstance(small, Resize) and small.plan.long_operation is None
     stiff = book(**TAKEN, funding_hourly=D("-0.0001"), long_can_resize=False)
-    again = drift_rule(stiff, SETTINGS, LIMITS)
+    again = drift_rule(stiff, CARRY).answer
     assert isinstance(again, Resize) and again.plan.short_change_qty == D(40)
-    paused = drift_rule(book(**TAKEN, may_grow=False, long_can_resize=False), SETTINGS, LIMITS)
+    paused = drift_rule(book(**TAKEN, may_grow=False, long_can_resize=False), CARRY).answer
     assert isinstance(paused, Exit) and paused.first_leg is LegSide.LONG

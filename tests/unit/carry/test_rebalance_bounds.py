@@ -7,11 +7,12 @@ from decimal import Decimal
 import pytest
 
 from strategy.carry.decisions import PartialClose, Resize
-from strategy.carry.rebalance import Book, plan_rebalance
-from strategy.limits import RiskLimits, StrategySettings
+from strategy.carry.limits import CarryLimits, RiskLimits
+from strategy.carry.monitor import plan_rebalance
+from strategy.carry.rebalance import Book
 
 D = Decimal
-LIMITS, SETTINGS = RiskLimits(), StrategySettings()
+LIMITS, CARRY = RiskLimits(), CarryLimits()
 
 
 def weak_short() -> Book:
@@ -30,7 +31,7 @@ def weak_short() -> Book:
 @pytest.mark.parametrize("price", ["160", "175", "190"])
 def test_a_long_that_was_not_closed_with_its_short_is_closed_next(price: str) -> None:
     """The short was cut, then the lender did not answer: 58 % of the long is naked until it is closed too."""
-    first = plan_rebalance(weak_short(), SETTINGS, LIMITS)
+    first = plan_rebalance(weak_short(), CARRY)
     assert isinstance(first, Resize) and first.plan.short_change_qty < 0
     cut = first.plan.short_target_qty
     moved = D(price) - weak_short().price_usd
@@ -42,7 +43,7 @@ def test_a_long_that_was_not_closed_with_its_short_is_closed_next(price: str) ->
         }
     )
 
-    then = plan_rebalance(half_done, SETTINGS, LIMITS)
+    then = plan_rebalance(half_done, CARRY)
 
     assert isinstance(then, Resize), then
     if D(price) >= weak_short().price_usd:  # otherwise the short's equity carries its old size again

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from strategy.carry.funding import FLOOR_HOURLY, hourly_rate_from_premium
-from strategy.carry.scoring import Candidate, Opportunity, best, evaluate, net_carry_apr, rank, total_apr
-from strategy.limits import CostModel, StrategySettings
+from strategy.carry.limits import CostModel, StrategySettings
+from strategy.carry.scoring import Candidate, Opportunity, evaluate, net_carry_apr, rank, total_apr
 from tests.unit.carry.test_funding_formula import recorded_sol
 
 D = Decimal
@@ -175,9 +175,8 @@ def test_ranking_lists_everyone_and_breaks_ties_by_protocol() -> None:
         (1, False),
         (3, False),  # a market that is not open comes last, however well it would pay
     ]
-    winner = best(ranked)
+    winner = next((o for o in ranked if o.passed), None)
     assert winner is not None and winner.protocol_name == "Marginfi"
-    assert best([o for o in ranked if not o.passed]) is None
 
 
 def test_every_recorded_hour_is_judged_by_who_is_paid() -> None:

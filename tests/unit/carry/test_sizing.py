@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from strategy.carry.limits import RiskLimits, StrategySettings
 from strategy.carry.sizing import OpenExposure, SizeDecision, check_leverage, short_qty_for, size_position
-from strategy.limits import RiskLimits, StrategySettings
 
 D = Decimal
 LIMITS = RiskLimits()

@@ -1,0 +1,268 @@
+"""The numbers that decisions of the carry trade are held against: hard risk limits, and the settings of the strategy.
+
+Where a default is not the one that was asked for, `docs/deviations.md` says why. Rates and shares are fractions
+(0.005 = 0.5 %).
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Self
+
+from pydantic import Field, field_validator, model_validator
+
+from evenkeel.types import Frozen
+from strategy.limits import HealthLimits
+
+D = Decimal
+HIGHEST_LEVERAGE = 4
+LOWEST_REBALANCE_TRIGGER = D("1.4")
+STAKED_ASSETS = ("jitoSOL", "jupSOL", "INF")
+"""Tokens of staked SOL that may be a long leg; each has a peg that is watched."""
+PROTOCOL_NAMES = {0: "Marginfi", 1: "Kamino", 2: "Solend", 3: "Drift"}
+
+
+class LstLimits(Frozen):
+    """Premium or discount of an LST's market price against its redemption value, as fractions."""
+
+    warning_premium: Decimal = D("0.03")
+    critical_premium: Decimal = D("0.05")
+    warning_discount: Decimal = D("0.01")
+    critical_discount: Decimal = D("0.02")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.warning_premium > self.critical_premium or self.warning_discount > self.critical_discount:
+            raise ValueError("an LST warning limit lies above its critical limit: swap them")
+        return self
+
+
+class RiskLimits(HealthLimits):
+    """Hard limits. Nothing in the strategy may loosen them."""
+
+    min_position_usd: Decimal = Field(default=D(1000), ge=D(100))
+    """Least notional of *one leg* (the *position size*), not the capital deployed."""
+    max_position_usd: Decimal = Field(default=D(500_000), gt=0)
+    """Most notional of one leg."""
+    max_total_exposure_usd: Decimal = Field(default=D(2_000_000), gt=0)
+    """Most notional of all open long legs together."""
+    max_positions_per_asset: int = Field(default=1, ge=1)
+    """Open positions per *long* asset (SOL, jitoSOL, jupSOL and INF count apart)."""
+    allowed_long_assets: tuple[str, ...] = ("SOL", *STAKED_ASSETS)
+    max_leverage: int = HIGHEST_LEVERAGE
+    max_deployment_pct: Decimal = Field(default=D("0.50"), gt=0, le=1)
+
+    max_price_deviation: Decimal = Field(default=D("0.005"), gt=0)
+    """Between venues before entry, between a price and its reference, and between the two fills."""
+    exit_price_deviation: Decimal = Field(default=D("0.02"), gt=0)
+    max_slippage_entry_bps: int = Field(default=50, gt=0, le=1000)
+    max_slippage_exit_bps: int = Field(default=100, gt=0, le=1000)
+    """First bound of an order that closes or shrinks a leg in no hurry."""
+    max_slippage_unwind_bps: int = Field(default=200, gt=0, le=1000)
+    """First bound of an emergency: the unwind after the naked stop, a danger, `--emergency`, what recovery goes on with.
+    10 bps would leave the leg open in the very market that set it off (deviation 28). Also the widest of an
+    ordinary exit.
+    """
+    max_slippage_last_bps: int = Field(default=500, gt=0, le=1000)
+    """Widest bound of an emergency, reached as tries fail."""
+    max_delta_drift: Decimal = Field(default=D("0.005"), gt=0)
+    fill_residual_tolerance: Decimal = Field(default=D("0.001"), gt=0)
+    naked_stop_fall: Decimal = Field(default=D("0.01"), gt=0, lt=1)
+    max_naked_s: int = Field(default=120, gt=0)
+    naked_reserve_s: int = Field(default=40, ge=0)
+    """Part of `max_naked_s` in which no new order of the short begins: an order of unknown outcome lives for 15 s, and
+    closing the long takes about 20 s. The limit is when the book must be flat, not when giving up begins.
+    """
+
+    liquidation_floor: Decimal = Field(default=D("0.04"), gt=0, lt=1)
+    """Liquidation distance below which a leg is closed whatever it was at entry."""
+    liquidation_exit_share: Decimal = Field(default=D("0.25"), gt=0, lt=1)
+    """Close below this share of the leg's distance at entry."""
+    liquidation_reference_cap: Decimal = Field(default=D("0.30"), gt=0)
+    """A leg that starts with more room than this (a short with idle margin beside it) is judged as if it
+    had this much.
+    """
+    rebalance_band: Decimal = Field(default=D("0.3333"), gt=0, lt=1)
+    """Resize when the distance has used up all but this share of the way from entry to the exit limit."""
+    breach_duration_s: int = Field(default=20, ge=0)
+
+    rebalance_leverage_trigger: Decimal = D("2.0")
+    """Resize when a leg's leverage reaches this multiple of its target."""
+    min_rebalance_usd: Decimal = Field(default=D(100), ge=0)
+    """Smallest adjustment worth making for its cost alone; hard limits ignore it."""
+
+    lst: LstLimits = LstLimits()
+    stale_exit_after_s: int = Field(default=600, gt=0)
+    outage_exit_after_s: int = Field(default=120, ge=0)
+    price_cooldown_s: int = Field(default=1800, ge=0)
+    """No entry for so long after the venues' prices differed by more than `exit_price_deviation`."""
+
+    max_fee_lamports: int = Field(default=10_000_000, gt=0)
+    max_fee_emergency_lamports: int = Field(default=20_000_000, gt=0)
+    resume_fee_lamports: int = Field(default=5_000_000, gt=0)
+    min_gas_lamports: int = Field(default=50_000_000, ge=0)
+    """SOL kept for fees and account rent before an entry (0.05 SOL)."""
+    balance_headroom_bps: int = Field(default=100, ge=0)
+    """Free funds asked for on each venue beyond the leg's capital, in bps of the leg's notional: fees and
+    slippage.
+    """
+
+    @field_validator("max_leverage")
+    @classmethod
+    def _leverage_limit(cls, value: int) -> int:
+        return _whole_leverage("max_leverage", value, HIGHEST_LEVERAGE)
+
+    @field_validator("rebalance_leverage_trigger")
+    @classmethod
+    def _trigger(cls, value: Decimal) -> Decimal:
+        if value < LOWEST_REBALANCE_TRIGGER:
+            raise ValueError(
+                f"rebalance_leverage_trigger {value} is below {LOWEST_REBALANCE_TRIGGER}: a tight trigger "
+                "rebalances without end and burns the account on costs; 2.0 is the studied value"
+            )
+        return value
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.min_position_usd > self.max_position_usd:
+            raise ValueError(
+                f"min_position_usd {self.min_position_usd} is above max_position_usd {self.max_position_usd}"
+            )
+        if self.max_position_usd > self.max_total_exposure_usd:
+            raise ValueError(
+                f"max_position_usd {self.max_position_usd} is above "
+                f"max_total_exposure_usd {self.max_total_exposure_usd}"
+            )
+        if not self.max_slippage_exit_bps <= self.max_slippage_unwind_bps <= self.max_slippage_last_bps:
+            raise ValueError(
+                f"max_slippage_exit_bps {self.max_slippage_exit_bps}, max_slippage_unwind_bps "
+                f"{self.max_slippage_unwind_bps} and max_slippage_last_bps {self.max_slippage_last_bps} must not fall in "
+                "this order: an emergency may not be bound more tightly than an ordinary exit"
+            )
+        if self.naked_reserve_s >= self.max_naked_s:
+            raise ValueError(
+                f"naked_reserve_s {self.naked_reserve_s} must be below max_naked_s {self.max_naked_s}, or the short "
+                "could never be tried"
+            )
+        if self.resume_fee_lamports > self.max_fee_lamports:
+            raise ValueError("resume_fee_lamports is above max_fee_lamports: a pause would never end cleanly")
+        if self.max_price_deviation >= self.exit_price_deviation:
+            raise ValueError(
+                "max_price_deviation must be below exit_price_deviation, or an entry would exit at once"
+            )
+        return self
+
+    def exit_slippage_bps(self, tries: int, *, emergency: bool) -> int:
+        """Bound of the next order that closes a leg after `tries` that did not: half the first bound more for each."""
+        first, last = (
+            (self.max_slippage_unwind_bps, self.max_slippage_last_bps)
+            if emergency
+            else (self.max_slippage_exit_bps, self.max_slippage_unwind_bps)
+        )
+        return min(first + first * tries // 2, last)
+
+
+class CostModel(Frozen):
+    """Expected costs of the trade, in basis points of one leg's notional; gas in USD for the whole round
+    trip.
+
+    Defaults add up to 30 bps for a round trip, the figure that published studies of this very trade use:
+    Asgard 15 bps at the open, Hyperliquid's base taker fee on the way in and out, and small-size slippage.
+    The slippage *bounds* of orders are limits, not expectations, and are no part of it.
+    """
+
+    long_open_fee_bps: Decimal = Field(default=D(15), ge=0)
+    long_close_fee_bps: Decimal = Field(default=D(0), ge=0)
+    short_taker_fee_bps: Decimal = Field(default=D("4.5"), ge=0)
+    long_slippage_bps: Decimal = Field(default=D("1.75"), ge=0)
+    """Expected per swap."""
+    short_slippage_bps: Decimal = Field(default=D("1.25"), ge=0)
+    """Expected per order."""
+    gas_usd: Decimal = Field(default=D(2), ge=0)
+
+    def opening_usd(self, position_usd: Decimal) -> Decimal:
+        """Expected cost in USD of opening both legs of `position_usd` notional each."""
+        bps = (
+            self.long_open_fee_bps
+            + self.long_slippage_bps
+            + self.short_taker_fee_bps
+            + self.short_slippage_bps
+        )
+        return position_usd * bps / 10_000 + self.gas_usd / 2
+
+    def closing_usd(self, position_usd: Decimal) -> Decimal:
+        """Expected cost in USD of closing both legs."""
+        bps = (
+            self.long_close_fee_bps
+            + self.long_slippage_bps
+            + self.short_taker_fee_bps
+            + self.short_slippage_bps
+        )
+        return position_usd * bps / 10_000 + self.gas_usd / 2
+
+    def round_trip_usd(self, position_usd: Decimal) -> Decimal:
+        return self.opening_usd(position_usd) + self.closing_usd(position_usd)
+
+    def short_order_usd(self, notional_usd: Decimal) -> Decimal:
+        """Expected cost in USD of one perp order of this notional."""
+        return notional_usd * (self.short_taker_fee_bps + self.short_slippage_bps) / 10_000
+
+
+class StrategySettings(Frozen):
+    """How the carry trade is run, within the limits."""
+
+    leverage: int = 3
+    deployment_pct: Decimal = Field(default=D("0.10"), gt=0, le=1)
+    funding_lookback_hours: int = Field(default=168, ge=24)
+    min_funding_history_hours: int = Field(default=24, ge=2)
+    max_volatility_annual: Decimal = Field(default=D("0.30"), gt=0)
+    """Hourly standard deviation × 8760 (deviation 5)."""
+    expected_hold_hours: int = Field(default=720, gt=0)
+    """Time over which the carry must pay the round trip (deviation 17)."""
+    exit_horizon_hours: int = Field(default=24, gt=0)
+    """Expected loss over this time must exceed the closing cost before a negative carry closes (deviation
+    4).
+    """
+    min_total_apr: Decimal = Field(default=D(0), ge=0)
+    capacity_margin: Decimal = Field(default=D("1.2"), ge=1)
+    protocol_preference: tuple[int, ...] = (0, 1, 2, 3)
+    """Tie-break among equal carries: Marginfi, Kamino, Solend, Drift."""
+    disabled_protocols: tuple[int, ...] = (3,)
+    """Drift was exploited and frozen in 2026 (deviation 14)."""
+    costs: CostModel = CostModel()
+
+    entry_attempts: int = Field(default=15, ge=1)
+    entry_retry_interval_s: int = Field(default=2, ge=1)
+    exit_attempts: int = Field(default=5, ge=1)
+    exit_short_window_s: int = Field(default=60, ge=1)
+    poll_interval_s: int = Field(default=30, ge=1)
+    breach_poll_interval_s: int = Field(default=2, ge=1)
+
+    @field_validator("leverage")
+    @classmethod
+    def _leverage(cls, value: int) -> int:
+        return _whole_leverage("leverage", value, HIGHEST_LEVERAGE)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        unknown = set(self.protocol_preference + self.disabled_protocols) - set(PROTOCOL_NAMES)
+        if unknown:
+            raise ValueError(f"unknown lending protocol {sorted(unknown)}: known are {PROTOCOL_NAMES}")
+        if self.min_funding_history_hours > self.funding_lookback_hours:
+            raise ValueError(
+                "min_funding_history_hours is above funding_lookback_hours: nothing could ever be judged"
+            )
+        return self
+
+
+def _whole_leverage(name: str, value: int, limit: int) -> int:
+    if not 1 <= value <= limit:
+        raise ValueError(f"{name} {value} is outside 1 to {limit}: choose a whole number in that range")
+    return value
+
+
+class CarryLimits(Frozen):
+    """What the rules of a watch and the checks of an entry are held against."""
+
+    risk: RiskLimits = RiskLimits()
+    strategy: StrategySettings = StrategySettings()

@@ -1,0 +1,103 @@
+"""What the rules of the carry trade judge: one frozen value for a look of the watch, for an entry, and for the breakers.
+
+None is "could not be read", which no rule takes for calm. Rates are fractions, prices USD of one SOL unless named
+otherwise.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from pydantic import Field
+
+from evenkeel.legs import LegSide
+from evenkeel.types import Frozen, VenueName
+from strategy.breakers.readings import HealthReadings
+from strategy.carry.sizing import OpenExposure, PositionSize
+
+
+class LegReading(Frozen):
+    """A leg as last seen. None is "could not be read"; a quantity of zero is "the venue shows no such
+    leg".
+    """
+
+    qty: Decimal | None
+    liquidation_distance: Decimal | None
+    entry_liquidation_distance: Decimal
+    observed_ms: int | None
+
+
+class WatchReadings(Frozen):
+    """Everything that one look at a position judges."""
+
+    now_ms: int
+    asset: str
+    position_usd: Decimal
+    """Present notional of the long leg."""
+    debt_usd: Decimal
+    long: LegReading
+    short: LegReading
+    funding_now_hourly: Decimal | None
+    funding_predicted_hourly: Decimal | None
+    lend_apr: Decimal | None
+    borrow_apr: Decimal | None
+    staking_apr: Decimal | None = Decimal(0)
+    long_venue_price_usd: Decimal | None
+    short_venue_price_usd: Decimal | None
+    lst_price_usd: Decimal | None = None
+    """Market price of one LST token; not needed for SOL."""
+    redemption_rate: Decimal | None = Decimal(1)
+    failures: dict[VenueName, int] = Field(default_factory=dict)
+    """Calls failed in a row, per venue."""
+    breaches: dict[str, int] = Field(default_factory=dict)
+    """Running breaches as stored: key → since when, in ms."""
+
+    def leg(self, side: LegSide) -> LegReading:
+        """The leg of this side."""
+        return self.long if side is LegSide.LONG else self.short
+
+
+class EntryReadings(Frozen):
+    """Everything that the checks of an entry judge, read afresh once the plan was made."""
+
+    size: PositionSize
+    protocol: int
+    solana_usdc: Decimal | None
+    solana_gas_lamports: int | None
+    hyperliquid_free_usdc: Decimal | None
+    foreign_sol: Decimal | None = None
+    """Exposure in SOL of a position on Hyperliquid that is not ours; None where none is seen."""
+    asgard_sol_price_usd: Decimal | None
+    hyperliquid_mark_usd: Decimal | None
+    funding_now_hourly: Decimal | None
+    funding_predicted_hourly: Decimal | None
+    borrow_capacity_usd: Decimal | None
+    market_max_leverage: Decimal | None
+    priority_fee_lamports: int | None
+    """For a whole transaction, before capping."""
+    fee_spike: bool = False
+    """A spike is remembered that has not ended yet."""
+    long_error: str | None = None
+    short_error: str | None = None
+    """Why the leg failed in simulation."""
+    long_ran: bool = True
+    short_ran: bool = True
+    """Whether the leg was simulated at all."""
+
+
+class BreakerReadings(HealthReadings):
+    """Everything that the breakers of the trade judge: the markets, and what is open."""
+
+    running_since_ms: dict[str, int] = Field(default_factory=dict)
+    """Running breaches of every position, by key."""
+    funding_now_hourly: Decimal | None = None
+    funding_predicted_hourly: Decimal | None = None
+    long_venue_price_usd: Decimal | None = None
+    short_venue_price_usd: Decimal | None = None
+    token_prices_usd: dict[str, Decimal] = Field(default_factory=dict)
+    """Market price of one token, by asset."""
+    redemption_rates: dict[str, Decimal] = Field(default_factory=dict)
+    """SOL per token, by asset."""
+    priority_fee_lamports: int | None = None
+    """That an opening would have to bid now, before capping."""
+    open_positions: tuple[OpenExposure, ...] = ()

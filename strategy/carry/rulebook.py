@@ -1,0 +1,83 @@
+"""Every rule of the carry trade, listed once: what is not here is not asked. A test insists that the runbook explains each.
+
+All are `rule(readings, limits) -> Judged`. Among decisions of one rank the first listed wins.
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+from evenkeel.legs import LegSide
+from strategy.breakers.state import BreakerState
+from strategy.carry.breakers.exposure import exposure_breaker
+from strategy.carry.breakers.fee_market import fee_market_breaker
+from strategy.carry.breakers.funding import funding_breaker
+from strategy.carry.breakers.liquidation import liquidation_breaker
+from strategy.carry.breakers.lst_peg import lst_peg_breaker
+from strategy.carry.breakers.price_deviation import price_deviation_breaker
+from strategy.carry.checks import (
+    check_balances,
+    check_fee_market,
+    check_funding,
+    check_price_consensus,
+    check_protocol_capacity,
+    check_simulation,
+)
+from strategy.carry.decisions import Decision
+from strategy.carry.limits import STAKED_ASSETS, CarryLimits, RiskLimits
+from strategy.carry.readings import BreakerReadings, EntryReadings, WatchReadings
+from strategy.carry.rebalance import Book, drift_rule, margin_rule
+from strategy.carry.rules.carry import carry_rule
+from strategy.carry.rules.liquidation import liquidation_rule
+from strategy.carry.rules.lst_peg import lst_peg_rule
+from strategy.carry.rules.missing_leg import missing_leg_rule
+from strategy.carry.rules.outage import outage_rule
+from strategy.carry.rules.price_deviation import price_deviation_rule
+from strategy.carry.rules.stale_data import stale_data_rule
+from strategy.decisions import Check
+from strategy.rulebook import HEALTH_BREAKERS
+from strategy.rules import Rule
+
+WatchRule: TypeAlias = Rule[WatchReadings, CarryLimits, Decision]
+RebalanceRule: TypeAlias = Rule[Book, CarryLimits, Decision]
+EntryCheck: TypeAlias = Rule[EntryReadings, CarryLimits, Check]
+Breaker: TypeAlias = Rule[BreakerReadings, RiskLimits, BreakerState]
+
+WATCH_RULES: tuple[WatchRule, ...] = (
+    missing_leg_rule,
+    liquidation_rule(LegSide.LONG),
+    liquidation_rule(LegSide.SHORT),
+    price_deviation_rule,
+    stale_data_rule(LegSide.LONG),
+    stale_data_rule(LegSide.SHORT),
+    outage_rule,
+    lst_peg_rule,
+    carry_rule,
+)
+"""Asked at every look at a position: whether to close it."""
+
+REBALANCE_RULES: tuple[RebalanceRule, ...] = (margin_rule, drift_rule)
+"""Asked at every look that saw both legs: whether to change their sizes. The first that does not hold decides: margin
+is what liquidates.
+"""
+
+ENTRY_CHECKS: tuple[EntryCheck, ...] = (
+    check_balances,
+    check_price_consensus,
+    check_funding,
+    check_protocol_capacity,
+    check_fee_market,
+    check_simulation,
+)
+"""Made before an entry is written down: all must pass."""
+
+BREAKERS: tuple[Breaker, ...] = (
+    liquidation_breaker,
+    funding_breaker,
+    price_deviation_breaker,
+    *(lst_peg_breaker(asset) for asset in STAKED_ASSETS),
+    fee_market_breaker,
+    *HEALTH_BREAKERS,
+    exposure_breaker,
+)
+"""Asked before an entry and by `evenkeel status`: what refuses one now."""

@@ -1,0 +1,55 @@
+"""Peg of staked SOL: a token that has left its redemption value is sold beyond a limit."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from strategy.carry.decisions import Decision, Exit
+from strategy.carry.limits import CarryLimits, RiskLimits
+from strategy.carry.readings import WatchReadings
+from strategy.decisions import Alert, Hold, Judged, Urgency
+from strategy.rules import rule
+from strategy.wording import pct
+
+NAME = "lst_peg"
+
+
+def peg_premium(lst_price_usd: Decimal, sol_price_usd: Decimal, redemption_rate: Decimal) -> Decimal:
+    """(LST / SOL) / redemption rate − 1, as a fraction: above zero a premium, below zero a discount."""
+    return lst_price_usd / sol_price_usd / redemption_rate - 1
+
+
+def judge_peg(
+    asset: str,
+    lst_price_usd: Decimal | None,
+    sol_price_usd: Decimal | None,
+    redemption_rate: Decimal | None,
+    limits: RiskLimits,
+) -> Decision:
+    """Alert beyond 3 % premium or 1 % discount, emergency exit beyond 5 % or 2 %, at once. SOL has no peg."""
+    if asset == "SOL":
+        return Hold(rule=NAME, reason="SOL needs no peg")
+    if not lst_price_usd or not sol_price_usd or not redemption_rate:
+        return Alert(
+            rule=NAME, reason=f"{asset} peg cannot be judged: a price or the redemption rate is missing"
+        )
+    premium = peg_premium(lst_price_usd, sol_price_usd, redemption_rate)
+    lst = limits.lst
+    name, size, warning, critical = (
+        ("premium", premium, lst.warning_premium, lst.critical_premium)
+        if premium >= 0
+        else ("discount", -premium, lst.warning_discount, lst.critical_discount)
+    )
+    sums = f"{asset} {name} {pct(size)} to its redemption value"
+    if size > critical:
+        return Exit(rule=NAME, reason=f"{sums}, limit {pct(critical)}", urgency=Urgency.EMERGENCY)
+    if size > warning:
+        return Alert(rule=NAME, reason=f"{sums}, warning {pct(warning)}", critical=True)
+    return Hold(rule=NAME, reason=f"{sums}, warning {pct(warning)}")
+
+
+@rule(NAME)
+def lst_peg_rule(readings: WatchReadings, limits: CarryLimits) -> Judged[Decision]:
+    """The peg of the token that is held."""
+    r = readings
+    return Judged(judge_peg(r.asset, r.lst_price_usd, r.long_venue_price_usd, r.redemption_rate, limits.risk))

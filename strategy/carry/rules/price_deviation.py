@@ -1,0 +1,52 @@
+"""Price deviation: venues that disagree on SOL do not hedge each other."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from strategy.breach import BreachPhase, step_breach
+from strategy.carry.decisions import Decision, Exit
+from strategy.carry.limits import CarryLimits, RiskLimits
+from strategy.carry.readings import WatchReadings
+from strategy.decisions import Alert, Hold, Judged, Urgency
+from strategy.rules import rule
+from strategy.wording import pct
+
+NAME = "price_deviation"
+
+
+def price_deviation(
+    long_venue_price_usd: Decimal | None, short_venue_price_usd: Decimal | None
+) -> Decimal | None:
+    """|long venue − short venue| / short venue, both prices of one SOL; None where one of them is missing or zero."""
+    if not long_venue_price_usd or not short_venue_price_usd:
+        return None
+    return abs(long_venue_price_usd - short_venue_price_usd) / short_venue_price_usd
+
+
+def deviation_words(deviation: Decimal | None, limits: RiskLimits) -> str:
+    """The deviation against the limit of an exit."""
+    seen = "cannot be judged: a venue's SOL price is missing" if deviation is None else f"is {pct(deviation)}"
+    return f"price deviation between venues {seen}, limit {pct(limits.exit_price_deviation)}"
+
+
+@rule(NAME)
+def price_deviation_rule(readings: WatchReadings, limits: CarryLimits) -> Judged[Decision]:
+    """Exit when the venues' prices of one SOL have differed by more than 2 % for 20 s: one of them no
+    longer hedges.
+
+    The wait is ours: a single late oracle update must not cost a round trip.
+    """
+    deviation = price_deviation(readings.long_venue_price_usd, readings.short_venue_price_usd)
+    bad = None if deviation is None else deviation > limits.risk.exit_price_deviation
+    since_ms = readings.breaches.get(NAME)
+    step = step_breach(NAME, bad, since_ms, readings.now_ms, limits.risk.breach_duration_s)
+    sums = deviation_words(deviation, limits.risk)
+    if step.phase is BreachPhase.FIRED:
+        reason = f"{sums} for {step.lasted_s} s"
+        return Judged(Exit(rule=NAME, reason=reason, urgency=Urgency.NORMAL), step)
+    if step.since_ms is not None:
+        return Judged(Alert(rule=NAME, reason=f"{sums} for {step.lasted_s} s", critical=True), step)
+    if deviation is None:
+        return Judged(Alert(rule=NAME, reason=sums), step)
+    return Judged(Hold(rule=NAME, reason=sums), step)

@@ -9,7 +9,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from evenkeel.errors import Bug
-from evenkeel.legs import CARRY
 from evenkeel.types import Fill
 from state.fills import FEES, FILLS, Owner
 from state.ledger_models import Fee, FillRow
@@ -38,7 +37,7 @@ def owner(account: str, subject: str | None = None, chain: str = "") -> Owner:
 
 
 def fees_of(store: Store, *subjects: str) -> dict[str, list[tuple[str, Decimal | None]]]:
-    return {one: [(fee.fee_key, fee.amount_usd) for fee in store.fees(CARRY, SHOP, one)] for one in subjects}
+    return {one: [(fee.fee_key, fee.amount_usd) for fee in store.fees(SHOP, one)] for one in subjects}
 
 
 def all_fees(store: Store) -> list[tuple[str, str | None]]:
@@ -128,13 +127,13 @@ def test_a_reorganised_fill_is_taken_back_by_a_row_of_its_own(store: Store) -> N
     back = fill("7:reverted", side="sell", fee="-0.1", time_ms=9)
     assert store.record_fills([back], mine, reversal_of="7") == 1
     assert store.record_fills([back], mine, reversal_of="7") == 0
-    rows = store.fills_of(CARRY, SHOP, "long")
+    rows = store.fills_of(SHOP, "long")
     assert [(row.fill_id, row.reversal_of, row.chain) for row in rows] == [
         ("7", None, "base"),
         ("7:reverted", "7", "base"),
     ]
     assert sum((row.qty if row.side == "buy" else -row.qty for row in rows), Decimal(0)) == 0
-    assert sum((fee.amount_usd or Decimal(0) for fee in store.fees(CARRY, SHOP, "long")), Decimal(0)) == 0
+    assert sum((fee.amount_usd or Decimal(0) for fee in store.fees(SHOP, "long")), Decimal(0)) == 0
 
 
 def test_an_execution_is_not_its_own_reversal_nor_the_reversal_of_another(store: Store) -> None:
@@ -166,12 +165,12 @@ def test_a_fee_keeps_every_digit_of_what_was_paid_and_in_which_money(
     )
     assert store.record_fee(fee) is True
     assert store.record_fee(fee) is False
-    [stored] = store.fees(CARRY, SHOP, "long")
+    [stored] = store.fees(SHOP, "long")
     assert stored.model_dump(exclude={"id"}) == fee.model_dump(exclude={"id"})
     for changed in ({"native_unit": "sol"}, {"native_amount": Decimal(amount) + 1}, {"native_amount": None}):
         with pytest.raises(Bug, match="is stored with other figures"):
             store.record_fee(fee.model_copy(update=changed))
-    assert store.fees(CARRY, "another", "long") == store.fees(CARRY, SHOP, "another") == []
+    assert store.fees("another", "long") == store.fees(SHOP, "another") == []
 
 
 COLLECTED = st.lists(

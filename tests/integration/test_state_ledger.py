@@ -260,23 +260,21 @@ def test_a_breach_belongs_to_one_business_subject_and_part(store: Store) -> None
     started = {}
     for one in whose:
         clock_of(store).ms += 1
-        started[one] = store.breach_start(CARRY, *one)
+        started[one] = store.breach_start(*one)
         assert (started[one].business, started[one].subject, started[one].part) == (one[0], one[1], one[3])
     assert len({row.id for row in started.values()}) == len(whose)
     assert store.running_breaches(CARRY) == [started[one] for one in whose if one[0] == CARRY]
-    assert store.running_breaches(CARRY, "shop", "p2") == [
+    assert store.running_breaches("shop", "p2") == [
         started[one] for one in whose if one[:2] == ("shop", "p2")
     ]
-    assert store.running_breaches(CARRY, "nobody") == []
-    assert store.breach_fire(CARRY, "shop", "p1", "price", "short")
-    assert store.breach_clear(CARRY, "shop", "p1", "price", "short")
+    assert store.running_breaches("nobody") == []
+    assert store.breach_fire("shop", "p1", "price", "short")
+    assert store.breach_clear("shop", "p1", "price", "short")
     ended = ("shop", "p1", "price", "short")
     for one in whose:
         if one != ended:
-            assert store.breach_start(CARRY, *one) == started[one]
-    assert [
-        (b.part, b.fired_ms is None, b.cleared_ms is None) for b in store.breaches(CARRY, "shop", "p1")
-    ] == [
+            assert store.breach_start(*one) == started[one]
+    assert [(b.part, b.fired_ms is None, b.cleared_ms is None) for b in store.breaches("shop", "p1")] == [
         ("", True, True),
         ("short", False, False),
     ]

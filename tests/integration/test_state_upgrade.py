@@ -19,6 +19,7 @@ from evenkeel.legs import CARRY
 from evenkeel.types import IntentState
 from state import engine, upgrade
 from state.engine import head_revision, make_engine, parse_url, writing
+from state.fills import Owner
 from state.guard import guarded_tables
 from state.models import Fence
 from state.store import Store
@@ -149,9 +150,9 @@ WRITES: dict[str, Callable[[Store], object]] = {
     "acquire": lambda s: s.acquire("free", "w", 1000),
     "renew": lambda s: s.renew(Fence("p1", 1), 1000),
     "release": lambda s: s.release(Fence("p1", 1)),
-    "record_fills": lambda s: s.record_fills(receipt("r2").fills, "p1"),
+    "record_fills": lambda s: s.record_fills(receipt("r2").fills, Owner(CARRY, "p1")),
     "pause": lambda s: s.pause("entries", "a reason"),
-    "breach_clear": lambda s: s.breach_clear("p1", "kind"),
+    "breach_clear": lambda s: s.breach_clear(CARRY, "p1", "kind"),
 }
 
 

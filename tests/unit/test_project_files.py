@@ -119,7 +119,9 @@ def test_only_two_task_modules_may_touch_prefect() -> None:
 
 
 def test_the_import_rule_holds_and_finds_what_breaks_it(tmp_path: Path) -> None:
-    """A strategy that reads the ledger, and a step that reaches for Prefect, are found."""
+    """A strategy that reads the ledger, a step that reaches for Prefect, a root that imports a business, and a business that
+    imports another are found.
+    """
     linter = [
         sys.executable,
         "-c",
@@ -134,7 +136,14 @@ def test_the_import_rule_holds_and_finds_what_breaks_it(tmp_path: Path) -> None:
     for module, line in (
         ("strategy/carry/entry.py", "import state.store"),
         ("tasks/carry/watching/look.py", "import prefect"),
+        ("flows/running.py", "import tasks.carry.mark"),
+        ("tasks/step.py", "import strategy.carry"),
+        ("tasks/hedging/hedge.py", "import tasks.carry.watching.look"),
+        ("tasks/research/study.py", "import tasks.carry.watching.look"),
     ):
+        if not (tmp_path / module).exists():
+            (tmp_path / module).parent.mkdir()
+            (tmp_path / module).with_name("__init__.py").touch()
         with (tmp_path / module).open("a") as file:
             file.write(f"\n\n{line}\n")
     environment = os.environ | {"PYTHONPATH": str(tmp_path)}
@@ -144,6 +153,10 @@ def test_the_import_rule_holds_and_finds_what_breaks_it(tmp_path: Path) -> None:
     assert broken.returncode == 1
     assert "strategy.carry.entry -> state.store" in broken.stdout
     assert "tasks.carry.watching.look -> prefect" in broken.stdout
+    assert "flows.running -> tasks.carry.mark" in broken.stdout
+    assert "tasks.step -> strategy.carry" in broken.stdout
+    assert "tasks.hedging.hedge -> tasks.carry.watching.look" in broken.stdout
+    assert "tasks.research.study -> tasks.carry" not in broken.stdout, "research may import carry"
 
 
 def test_links_in_the_documents_lead_somewhere() -> None:

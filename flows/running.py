@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from pathlib import Path
+from typing import TypeVar
 
 from evenkeel.errors import LostRace
 from evenkeel.settings.settings import Settings, load_settings
 from state.store import Store
-from tasks.carry.desk import CarryDesk, open_desk
-from tasks.desk import make_clock
+from tasks.desk import Desk, make_clock
+
+D = TypeVar("D", bound=Desk)
 
 
 class Beginning:
@@ -31,8 +33,9 @@ beginning: ContextVar[Beginning | None] = ContextVar("beginning", default=None)
 
 
 @asynccontextmanager
-async def desk_for_run() -> AsyncIterator[CarryDesk]:
-    """The desk of this host's settings (`EVENKEEL_CONFIG`, else `evenkeel.toml`), closed at the end of the run.
+async def desk_for_run(open_desk: Callable[[Settings], AbstractAsyncContextManager[D]]) -> AsyncIterator[D]:
+    """The desk that a business opens (`open_desk`) with this host's settings (`EVENKEEL_CONFIG`, else `evenkeel.toml`),
+    closed at the end of the run.
 
     Raises LostRace where the command that started the run has given it up.
     """

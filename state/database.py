@@ -65,7 +65,7 @@ class Database:
             return fetch(connection, row_type, query)
 
     def transitions(self, entity: str | None = None, entity_id: str | None = None) -> list[Transition]:
-        """The audit log in order; `entity` is "intent", "pause", "alert" or what a business names (carry: "position", "leg")."""
+        """The audit log in order; `entity` is "intent", "pause", "alert" or what a business names."""
         query = select(TRANSITIONS).order_by(TRANSITIONS.c.id)
         if entity is not None:
             query = query.where(TRANSITIONS.c.entity == entity)

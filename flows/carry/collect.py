@@ -6,10 +6,11 @@ from prefect import flow
 
 from flows.running import desk_for_run
 from tasks.carry.books.collect import Collected, collect_everything
+from tasks.carry.desk import open_desk
 
 
 @flow(name="collect", flow_run_name="collect")
 async def collect() -> Collected:
     """Collect once; running it twice adds nothing."""
-    async with desk_for_run() as desk:
+    async with desk_for_run(open_desk) as desk:
         return await collect_everything(desk)

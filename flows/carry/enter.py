@@ -24,7 +24,7 @@ from strategy.carry.entry import Verdict
 from strategy.decisions import Urgency
 from tasks.carry.closing.close_out import close_out
 from tasks.carry.closing.rebalancing import level_short
-from tasks.carry.desk import CarryDesk
+from tasks.carry.desk import CarryDesk, open_desk
 from tasks.carry.entering import choose as choosing
 from tasks.carry.entering import clearing, entry
 from tasks.carry.watching import guards
@@ -220,7 +220,7 @@ def _refused(*reasons: str) -> EnterResult:
 @flow(name="enter", flow_run_name="enter-{request.asset}-{request.size_usd}")
 async def enter(request: EnterRequest) -> EnterResult:
     """Open one position. Refusals are answers, not failures: nothing was sent."""
-    async with desk_for_run() as desk:
+    async with desk_for_run(open_desk) as desk:
         result = await enter_position(desk, request)
         await watch_from_here(POSITIONS, desk.store, [result.position_id or ""], "entered")
         return result

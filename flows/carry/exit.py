@@ -10,7 +10,7 @@ from evenkeel.legs import PositionStatus
 from flows.running import desk_for_run
 from strategy.decisions import Urgency
 from tasks.carry.closing.close_out import ENDED, ExitResult, close_out
-from tasks.carry.desk import CarryDesk
+from tasks.carry.desk import CarryDesk, open_desk
 
 
 class ExitRequest(BaseModel):
@@ -47,5 +47,5 @@ def _only_open(desk: CarryDesk) -> str:
 @flow(name="exit", flow_run_name="exit-{request.position_id}")
 async def exit_(request: ExitRequest) -> ExitResult:
     """Close a position, short first."""
-    async with desk_for_run() as desk:
+    async with desk_for_run(open_desk) as desk:
         return await exit_position(desk, request)

@@ -28,7 +28,7 @@ from tasks.carry.books.external_short import absorb_both
 from tasks.carry.books.reconcile import reconcile_everything
 from tasks.carry.books.recovery import interrupted_positions
 from tasks.carry.closing.close_out import ENDED, close_out
-from tasks.carry.desk import CarryDesk
+from tasks.carry.desk import CarryDesk, open_desk
 from tasks.carry.mark import LIVE
 from tasks.carry.watching import guards
 from tasks.carry.watching.look import Seen, Watcher
@@ -273,5 +273,5 @@ async def _watch_on(flow: Any, flow_run: FlowRun, state: Any) -> None:
 async def monitor(request: MonitorRequest) -> MonitorResult:
     """One long run that watches a position; served, it hands over to a fresh run once a day."""
     asked = request.model_dump(mode="json")
-    async with desk_for_run() as desk, Succession(POSITIONS, desk.clock, asked) as succession:
+    async with desk_for_run(open_desk) as desk, Succession(POSITIONS, desk.clock, asked) as succession:
         return await watch_position(desk, request, succession.watches)

@@ -15,7 +15,7 @@ from strategy.decisions import Hold
 from tasks.carry.books.reconcile import reconcile_everything
 from tasks.carry.closing.close_out import close_out
 from tasks.carry.closing.rebalancing import note_rebalance, resize_both
-from tasks.carry.desk import CarryDesk
+from tasks.carry.desk import CarryDesk, open_desk
 from tasks.carry.watching import guards
 from tasks.carry.watching.look import Watcher
 
@@ -90,5 +90,5 @@ def only_open(desk: CarryDesk) -> str:
 @flow(name="rebalance", flow_run_name="rebalance-{request.position_id}")
 async def rebalance(request: RebalanceRequest) -> RebalanceResult:
     """Bring both legs level again."""
-    async with desk_for_run() as desk:
+    async with desk_for_run(open_desk) as desk:
         return await rebalance_position(desk, request)

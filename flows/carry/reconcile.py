@@ -11,7 +11,7 @@ from flows.carry.rebalance import look_and_act
 from flows.running import desk_for_run
 from tasks.artifacts import show_table
 from tasks.carry.books.reconcile import Reconciled, reconcile_everything
-from tasks.carry.desk import CarryDesk
+from tasks.carry.desk import CarryDesk, open_desk
 
 
 class ReconcileResult(Frozen):
@@ -48,7 +48,7 @@ async def reconcile_and_act(desk: CarryDesk) -> ReconcileResult:
 @flow(name="reconcile", flow_run_name="reconcile")
 async def reconcile() -> ReconcileResult:
     """Compare the books with both venues' ledgers, and act where a leg was taken."""
-    async with desk_for_run() as desk:
+    async with desk_for_run(open_desk) as desk:
         result = await reconcile_and_act(desk)
     rows = [one.model_dump(mode="json") for one in result.found.findings]
     if rows:

@@ -17,7 +17,7 @@ from strategy.carry.reconcile import Finding
 from strategy.decisions import Urgency
 from tasks.carry.books.recovery import Comparison, compare_legs, interrupted_positions
 from tasks.carry.closing.close_out import close_out
-from tasks.carry.desk import CarryDesk
+from tasks.carry.desk import CarryDesk, open_desk
 from tasks.carry.legs import finish_started
 
 
@@ -87,7 +87,7 @@ async def recover_position(desk: CarryDesk, position_id: str, *, patience_s: flo
 @flow(name="recover", flow_run_name="recover")
 async def recover() -> RecoverResult:
     """Resume whatever is unfinished, then compare our legs with the venues'."""
-    async with desk_for_run() as desk:
+    async with desk_for_run(open_desk) as desk:
         result = await recover_everything(desk)
         finished = [name for name, status in result.positions.items() if status == PositionStatus.OPEN]
         await watch_from_here(POSITIONS, desk.store, finished, f"recovered-{desk.clock.now_ms() // DAY_MS}")

@@ -16,7 +16,7 @@ from state.carry.models import Position
 from tasks.artifacts import show_markdown, show_picture
 from tasks.carry.books.collect import collect_everything
 from tasks.carry.books.report import life_snapshots, report_on
-from tasks.carry.desk import CarryDesk
+from tasks.carry.desk import CarryDesk, open_desk
 
 
 class ReportRequest(BaseModel):
@@ -57,7 +57,7 @@ def _position(desk: CarryDesk, position_id: str | None) -> Position:
 @flow(name="report", flow_run_name="report-{request.position_id}")
 async def report(request: ReportRequest) -> dict[str, Any]:
     """The account of one position as JSON, with a markdown artifact and its picture."""
-    async with desk_for_run() as desk:
+    async with desk_for_run(open_desk) as desk:
         found, pictures = await account_for(desk, request)
     key = found.position_id.lower()
     await show_markdown(f"report-{key}", render_markdown(found), found.title)

@@ -9,7 +9,7 @@ from evenkeel.types import Frozen
 from flows.running import desk_for_run
 from strategy.carry.scoring import Opportunity
 from tasks.artifacts import show_table
-from tasks.carry.desk import CarryDesk
+from tasks.carry.desk import CarryDesk, open_desk
 from tasks.carry.entering.choose import Wish, check_wish, rank_offers
 from tasks.carry.market import read_market, volatility_rank
 
@@ -82,7 +82,7 @@ def _percent(value: object) -> str:
 @flow(name="scan", flow_run_name="scan-{request.asset}")
 async def scan(request: ScanRequest) -> ScanResult:
     """Rank what could be entered now."""
-    async with desk_for_run() as desk:
+    async with desk_for_run(open_desk) as desk:
         result = await scan_markets(desk, request)
     await show_table("opportunities", result.rows, "What could be entered now, best first")
     return result

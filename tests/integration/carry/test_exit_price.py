@@ -13,7 +13,7 @@ import pytest
 
 from app.actions import _last_resort
 from evenkeel.errors import EvenkeelError, Retryable
-from evenkeel.settings.settings import Database
+from evenkeel.settings.host import Database
 from evenkeel.types import IntentKind, IntentSpec, LegSide, VenueName
 from flows.carry.exit import ExitRequest, exit_position
 from tasks.carry.prices import prices_without_ledger

@@ -178,3 +178,14 @@ def refused(opening: Callable[[], Any], says: str) -> None:
     assert "\n" not in str(caught.value)
     assert not any(secret in str(caught.value) for secret in SECRETS)
     assert not any(secret in told for secret in [EVM_SECRET, str(PAIR), SEED.hex()])
+
+
+def test_the_fast_arithmetic_is_there_and_signs_what_the_slow_one_signs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert type(eth_keys.PrivateKey(bytes.fromhex(EVM_SECRET)).backend).__name__ == "CoinCurveECCBackend"
+    digests = [bytes([turn]) * 32 for turn in range(1, 40)]
+    fast = [LocalEvmKey.from_hex(EVM_SECRET).sign_digest(digest) for digest in digests]
+    monkeypatch.setenv("ECC_BACKEND_CLASS", "eth_keys.backends.NativeECCBackend")
+    slow = LocalEvmKey.from_hex(EVM_SECRET)
+    assert [slow.sign_digest(digest) for digest in digests] == fast

@@ -10,12 +10,13 @@ from threading import Timer
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import text
 from sqlmodel import SQLModel
 
 from evenkeel.errors import OperatorError
 from state import Store
-from state.engine import head_revision, make_engine, parse_url, writing
+from state.engine import alembic_config, head_revision, make_engine, parse_url, revisions, writing
 from tests.databases import KINDS, POSTGRES, ManualClock, database, empty_database, need_postgres
 
 
@@ -172,3 +173,9 @@ def test_a_new_file_that_somebody_else_is_writing_is_waited_for(tmp_path: Path) 
     finally:
         release.join()
         other.close()
+
+
+def test_the_names_of_the_migrations_say_their_versions_in_order() -> None:
+    scripts = ScriptDirectory.from_config(alembic_config())
+    assert [script.revision for script in scripts.walk_revisions()][::-1] == revisions()
+    assert scripts.get_current_head() == head_revision()

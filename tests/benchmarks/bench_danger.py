@@ -25,7 +25,7 @@ from strategy.decisions import Urgency
 from tasks.carry.closing.close_out import close_out
 from tasks.carry.legs import perp_order, plan_step
 from tasks.carry.watching import look as watch
-from tests.benchmarks.arithmetic import in_pure_python
+from tests.benchmarks.pure_python import both
 from tests.benchmarks.rows import Row, at_most, at_most_times
 from tests.benchmarks.stopwatch import Stopwatch
 from tests.rig import Rig, story_rig
@@ -158,24 +158,20 @@ async def floor(rig: Rig, position_id: str, stopwatch: Stopwatch) -> float:
         return planned_ms + stopwatch.own_ms
 
 
-async def in_python(rig: Rig, position_id: str, stopwatch: Stopwatch) -> float:
-    """The exit of the monitor, signed in pure Python."""
-    with in_pure_python():
-        return await by_monitor(rig, position_id, stopwatch)
-
-
-WAYS = ((WATCHED, by_monitor), (PURE, in_python), (ALONE, bare), (FLOOR, floor))
-
-
 async def measured(rig: Rig, times: int) -> dict[str, list[float]]:
     """Each way once a turn, and each first by turns, so that a machine that slows down slows all of them down alike."""
     [position] = rig.desk.store.positions([PositionStatus.OPEN])
     stopwatch = Stopwatch()
     armed(rig, stopwatch)
-    found: dict[str, list[float]] = {name: [] for name, _ in WAYS}
+    secret = rig.desk.settings.secret("hyperliquid")
+    assert secret is not None
+    ours, pure = both(secret.get_secret_value())
+    ways = [(WATCHED, by_monitor, ours), (PURE, by_monitor, pure), (ALONE, bare, ours), (FLOOR, floor, ours)]
+    found: dict[str, list[float]] = {name: [] for name, _, _ in ways}
     for turn in range(times + WARM):
-        first = turn % len(WAYS)
-        for name, way in WAYS[first:] + WAYS[:first]:
+        ways.append(ways.pop(0))
+        for name, way, signer in ways:
+            rig.desk.short._signer = signer
             spent = await way(rig, position.position_id, stopwatch)
             put_back(rig, position.position_id)
             if turn >= WARM:

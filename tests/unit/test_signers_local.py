@@ -16,6 +16,7 @@ from eth_keys import keys as eth_keys
 from solders.keypair import Keypair
 
 from evenkeel.errors import OperatorError
+from tests.benchmarks.pure_python import PurePythonKey
 from venues.hyperliquid.signing import HyperliquidSigner
 from venues.signers import keystore
 from venues.signers.kms import SECP256K1_ORDER
@@ -180,12 +181,10 @@ def refused(opening: Callable[[], Any], says: str) -> None:
     assert not any(secret in told for secret in [EVM_SECRET, str(PAIR), SEED.hex()])
 
 
-def test_the_fast_arithmetic_is_there_and_signs_what_the_slow_one_signs(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    assert type(eth_keys.PrivateKey(bytes.fromhex(EVM_SECRET)).backend).__name__ == "CoinCurveECCBackend"
+def test_signs_what_pure_python_signs() -> None:
     digests = [bytes([turn]) * 32 for turn in range(1, 40)]
-    fast = [LocalEvmKey.from_hex(EVM_SECRET).sign_digest(digest) for digest in digests]
-    monkeypatch.setenv("ECC_BACKEND_CLASS", "eth_keys.backends.NativeECCBackend")
-    slow = LocalEvmKey.from_hex(EVM_SECRET)
-    assert [slow.sign_digest(digest) for digest in digests] == fast
+    fast, slow = LocalEvmKey.from_hex(EVM_SECRET), PurePythonKey(bytes.fromhex(EVM_SECRET))
+    assert fast.address == slow.address == Account.from_key(EVM_SECRET).address.lower()
+    assert [fast.sign_digest(digest) for digest in digests] == [
+        slow.sign_digest(digest) for digest in digests
+    ]

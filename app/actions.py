@@ -6,23 +6,27 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from analytics.carry.report import Report
-from evenkeel.clock import as_datetime
-from evenkeel.errors import OperatorError
+from app.loading import unswept
 from evenkeel.legs import CARRY
-from evenkeel.settings.settings import Settings
-from evenkeel.types import Frozen
-from state.carry.models import Position
-from state.store import Store
-from state.watch_models import Alert, Pause
-from strategy.breakers.state import BreakerState
-from tasks.carry.books.recovery import Comparison, compare_legs
-from tasks.carry.desk import CarryDesk, check_keys, open_desk
-from tasks.carry.mark import LIVE
-from tasks.carry.watching import guards
-from tasks.desk import LedgerFault, make_clock
+
+with unswept():
+    from evenkeel.clock import as_datetime
+    from evenkeel.errors import OperatorError
+    from evenkeel.settings.settings import Settings
+    from evenkeel.types import Frozen
+    from state.carry.models import Position
+    from state.store import Store
+    from state.watch_models import Alert, Pause
+    from strategy.breakers.state import BreakerState
+    from tasks.carry.books.recovery import Comparison, compare_legs
+    from tasks.carry.desk import CarryDesk, check_keys, open_desk
+    from tasks.carry.mark import LIVE
+    from tasks.desk import LedgerFault, make_clock
+
+if TYPE_CHECKING:
+    from analytics.carry.report import Report
 
 AsFlow = Callable[[Settings, str, Callable[[], Coroutine[Any, Any, Any]]], Awaitable[Any]]
 """Runs a flow where Prefect answers, and gives None where its story did not begin."""
@@ -264,6 +268,9 @@ def _comparison(found: Comparison) -> dict[str, Any]:
 
 async def status(settings: Settings) -> dict[str, Any]:
     """Live positions, unfinished intents, and our legs against the venues'."""
+    with unswept():
+        from tasks.carry.watching import guards
+
     async with open_desk(settings) as desk:
         comparison = await compare_legs(desk)
         store = desk.store

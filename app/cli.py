@@ -11,7 +11,7 @@ import traceback
 from collections.abc import Callable, Coroutine
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import Annotated, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 
 import typer
 
@@ -28,7 +28,9 @@ from app.screens import (
 )
 from app.through_prefect import as_flow, err, leave, note
 from evenkeel.errors import Bug, EvenkeelError, LostRace, OperatorError
-from evenkeel.settings.settings import Settings, load_settings, settings_path
+
+if TYPE_CHECKING:
+    from evenkeel.settings.settings import Settings
 
 R = TypeVar("R")
 app = typer.Typer(
@@ -57,6 +59,8 @@ def _main(
 
 
 def _settings() -> Settings:
+    from evenkeel.settings.settings import load_settings, settings_path
+
     settings = load_settings()
     path = settings_path()
     if path is not None and not os.environ.get("EVENKEEL_CONFIG") and path != Path("evenkeel.toml"):

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from typing import Annotated, Any, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 import typer
 from rich.table import Table
 
 from app.screens import out
 from evenkeel.errors import OperatorError
-from evenkeel.settings.settings import Settings
+
+if TYPE_CHECKING:
+    from evenkeel.settings.settings import Settings
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Answer as JSON on standard output.")]
 COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}

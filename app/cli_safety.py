@@ -7,13 +7,15 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 import typer
 
 from app.screens import alert_line, out
 from evenkeel.errors import OperatorError
-from evenkeel.settings.settings import Settings
+
+if TYPE_CHECKING:
+    from evenkeel.settings.settings import Settings
 
 KEY_VARIABLE = "EVENKEEL_ADMIN_KEY"
 SCOPE_HELP = (

@@ -12,7 +12,6 @@ from typing import Annotated, Literal
 import typer
 
 from evenkeel.errors import OperatorError
-from evenkeel.settings.settings import load_settings
 
 keys_app = typer.Typer(help="Signing keys: make, encrypt, show their addresses.", no_args_is_help=True)
 
@@ -36,6 +35,8 @@ def new(chain: ChainArgument, out: OutOption) -> None:
 @keys_app.command("encrypt")
 def encrypt(chain: ChainArgument, out: OutOption) -> None:
     """Put the key that is now in the environment or in `key_file` into an encrypted file, and show its address."""
+    from evenkeel.settings.settings import load_settings
+
     secret = load_settings().secret(chain)
     if secret is None:
         raise OperatorError(
@@ -47,6 +48,7 @@ def encrypt(chain: ChainArgument, out: OutOption) -> None:
 @keys_app.command("show")
 def show(as_json: Annotated[bool, typer.Option("--json", help="Answer as JSON.")] = False) -> None:
     """Open both keys, wherever the settings say they are, and show their addresses and what is to be said against them."""
+    from evenkeel.settings.settings import load_settings
     from tasks.keys import open_keys
 
     keys = asyncio.run(open_keys(load_settings()))

@@ -11,8 +11,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import httpx
-
 from evenkeel.errors import OperatorError
 
 # Why each: reference/prefect.md section 9. Batch 50 cuts the server's work per task run by three to four times.
@@ -91,6 +89,8 @@ def prefect_server(home: Path, *, start_timeout_s: float = 90.0) -> Iterator[str
 
 
 def _await_health(process: subprocess.Popen[bytes], api_url: str, log_path: Path, timeout_s: float) -> None:
+    import httpx
+
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
         if process.poll() is not None:
@@ -133,6 +133,8 @@ def point_prefect_at(api_url: str) -> None:
 
 def prefect_answers(api_url: str, timeout_s: float = 2.0) -> bool:
     """Whether a Prefect API is there now."""
+    import httpx
+
     try:
         return httpx.get(f"{api_url}/health", timeout=timeout_s, trust_env=False).status_code == 200
     except httpx.HTTPError:

@@ -10,14 +10,15 @@ import asyncio
 import os
 import sys
 from collections.abc import Callable, Coroutine
-from typing import Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
-import httpx
 from rich.console import Console
 
 from app.prefect_server import prefect_answers
 from evenkeel.errors import EvenkeelError, OperatorError
-from evenkeel.settings.settings import Settings
+
+if TYPE_CHECKING:
+    from evenkeel.settings.settings import Settings
 
 R = TypeVar("R")
 BEGIN_S = 10.0
@@ -78,6 +79,8 @@ async def as_flow(settings: Settings, name: str, call: Callable[[], Coroutine[An
 
 def _of_prefect(error: Exception) -> bool:
     """Whether it is the client or the server that failed; our own stories let no such error out."""
+    import httpx
+
     return any(
         isinstance(one, httpx.HTTPError) or type(one).__module__.partition(".")[0] == "prefect"
         for one in (error, error.__cause__)

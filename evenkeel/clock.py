@@ -10,6 +10,7 @@ from typing import Protocol
 import httpx
 
 from evenkeel.errors import Retryable
+from evenkeel.tls import tls
 
 
 class Clock(Protocol):
@@ -55,7 +56,8 @@ class WorldClock:
         self._timeout_s = timeout_s
         self._http: httpx.AsyncClient | None = None
         self._read_at_ns = 0
-        self._anchor(httpx.get(f"{self._url}/control/clock", timeout=timeout_s, trust_env=False).json())
+        answer = httpx.get(f"{self._url}/control/clock", timeout=timeout_s, trust_env=False, verify=tls())
+        self._anchor(answer.json())
 
     def _anchor(self, body: dict[str, float]) -> None:
         self._world_ms = float(body["world_ms"])
@@ -92,5 +94,5 @@ class WorldClock:
 
     def _client(self) -> httpx.AsyncClient:
         if self._http is None:
-            self._http = httpx.AsyncClient(timeout=self._timeout_s, trust_env=False)
+            self._http = httpx.AsyncClient(timeout=self._timeout_s, trust_env=False, verify=tls())
         return self._http

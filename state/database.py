@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
+from importlib import import_module
 from typing import Any, TypeVar, cast
 
 from sqlalchemy import Connection, Engine, Executable, Select, Table, bindparam, select
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import OperationalError, StatementError
 
 from evenkeel.clock import Clock
@@ -133,11 +133,11 @@ def insert_new(connection: Connection, table: Table, values: Mapping[str, Any]) 
 
 @cache
 def _insert_new(table: Table, dialect: str) -> Executable:
-    """Made once: making a statement takes longer than executing it."""
-    build = postgresql.insert if dialect == "postgresql" else sqlite.insert
+    """Made once: making a statement takes longer than executing it. Only the dialect in use is loaded."""
+    build = import_module(f"sqlalchemy.dialects.{dialect}").insert
     first_column = next(iter(table.primary_key.columns))
     # RETURNING, because the row count of an INSERT is not reported alike by the two drivers.
-    return build(table).on_conflict_do_nothing().returning(first_column)
+    return cast(Executable, build(table).on_conflict_do_nothing().returning(first_column))
 
 
 def log_move(

@@ -8,6 +8,7 @@ from collections import deque
 import httpx
 
 from evenkeel.clock import Clock
+from evenkeel.tls import tls
 
 REMEMBERED = 256
 """Failed calls kept for each host."""
@@ -60,7 +61,7 @@ class CountedTransport(httpx.AsyncHTTPTransport):
     """
 
     def __init__(self, host: str, log: CallLog, shut_out: frozenset[int] = frozenset()) -> None:
-        super().__init__(trust_env=False)
+        super().__init__(trust_env=False, verify=tls())
         self._shut_out = shut_out
         self._host = host
         self._log = log

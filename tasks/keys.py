@@ -17,8 +17,6 @@ from tasks.no_key import NoEvmKey, NoSolanaKey
 from tasks.solana_rules import signing_rules
 from venues.hyperliquid.signing import HyperliquidSigner, is_mainnet_url, normal_address
 from venues.hyperliquid.validator import HyperliquidValidator, Rules
-from venues.signers.keystore import open_evm, open_solana
-from venues.signers.kms import KmsEvmKey, KmsSolanaKey, kms_client
 from venues.signers.local import LocalEvmKey, LocalSolanaKey, same_secret
 from venues.signers.protocol import EvmSigner, SolanaSigning
 from venues.solana.keys import SolanaSigner
@@ -129,8 +127,12 @@ def evm_key(settings: Settings) -> EvmSigner:
     source = settings.signers.hyperliquid
     _unambiguous(settings, "hyperliquid")
     if source.kms_key_id:
+        from venues.signers.kms import KmsEvmKey
+
         return KmsEvmKey(_kms(settings), source.kms_key_id)
     if source.keystore_file:
+        from venues.signers.keystore import open_evm
+
         return open_evm(_content("hyperliquid", source.keystore_file), _passphrase(settings, "hyperliquid"))
     return LocalEvmKey.from_hex(_plain(settings, "hyperliquid"))
 
@@ -140,8 +142,12 @@ def solana_key(settings: Settings) -> SolanaSigning:
     source = settings.signers.solana
     _unambiguous(settings, "solana")
     if source.kms_key_id:
+        from venues.signers.kms import KmsSolanaKey
+
         return KmsSolanaKey(_kms(settings), source.kms_key_id)
     if source.keystore_file:
+        from venues.signers.keystore import open_solana
+
         return open_solana(_content("solana", source.keystore_file), _passphrase(settings, "solana"))
     return LocalSolanaKey.from_text(_plain(settings, "solana"))
 
@@ -206,6 +212,8 @@ def _content(chain: Chain, path: Path) -> str:
 
 
 def _kms(settings: Settings) -> object:
+    from venues.signers.kms import kms_client
+
     signers = settings.signers
     return kms_client(signers.kms_region, signers.kms_endpoint_url, signers.kms_timeout_s)
 

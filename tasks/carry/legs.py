@@ -19,6 +19,7 @@ from tasks.carry.desk import CarryDesk
 from tasks.carry.mark import UNDERLYING
 from tasks.intents import Ending, NotDone, Unsettled, carry_out
 from venues.asgard import orders as asgard
+from venues.hyperliquid import digests as _digests  # noqa: F401  (loaded now, not with the first order)
 from venues.hyperliquid.orders import PerpOrder
 
 UNBOOKED = (Retryable, VenueRefused, Bug)

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from decimal import Decimal
+from typing import TYPE_CHECKING
 
-import pandas as pd
-
-from analytics.carry.funding import hourly_series, volatility_annual, volatility_quantile
 from evenkeel.errors import Retryable, VenueRefused
 from evenkeel.types import Frozen
 from state.ledger_models import PriceSnapshot, RateSnapshot
@@ -18,6 +16,9 @@ from tasks.step import step
 from venues.asgard.mints import LONG_ASSETS, TOKENS, USDC
 from venues.asgard.models import LiquiditySource, Strategy
 from venues.perp import FundingHour, PerpContext
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
@@ -68,6 +69,8 @@ class MarketView(Frozen):
 @step("read both markets", retries=2, tags=("read",), result_key="market-{flow_run.id}-{task_run.id}.json")
 async def read_market(desk: CarryDesk) -> MarketView:
     """Both venues side by side. Raises Retryable or VenueRefused, naming the venue that failed."""
+    from analytics.carry.funding import volatility_annual
+
     settings = desk.settings.strategy
     context, history, strategies, prices = await asyncio.gather(
         desk.short.market.context(UNDERLYING),
@@ -107,6 +110,8 @@ async def volatility_rank(desk: CarryDesk, volatility: Decimal | None) -> Decima
     """
     if volatility is None:
         return None
+    from analytics.carry.funding import volatility_quantile
+
     settings = desk.settings.strategy
     try:
         history = await desk.short.market.funding_history(UNDERLYING, hours=RANKED_HOURS)
@@ -122,6 +127,10 @@ async def volatility_rank(desk: CarryDesk, volatility: Decimal | None) -> Decima
 
 
 def _series(history: list[FundingHour]) -> pd.Series:
+    import pandas as pd
+
+    from analytics.carry.funding import hourly_series
+
     return hourly_series(
         pd.Series([row.time_ms for row in history]),
         pd.Series([float(row.rate_hourly) for row in history], dtype=float),

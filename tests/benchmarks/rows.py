@@ -30,3 +30,10 @@ def at_most(
     ratio = round(value / peer_value, 3) if peer_value else None
     shown = None if peer_value is None else round(peer_value, 3)
     return Row(name, round(value, 3), unit, f"at most {bar:g}", value <= bar, peer, shown, ratio)
+
+
+def at_most_times(name: str, value: float, unit: str, times: float, peer: str, peer_value: float) -> Row:
+    """A figure that must not exceed so many times its peer's of the same run: what holds on a slow machine as on a fast one."""
+    ratio = round(value / peer_value, 3)
+    bar = f"at most {times:g} times its peer"
+    return Row(name, round(value, 3), unit, bar, ratio <= times, peer, round(peer_value, 3), ratio)

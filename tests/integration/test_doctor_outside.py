@@ -15,7 +15,8 @@ from starlette.routing import Route
 from app.doctor import hosts, prefect
 from app.doctor.frame import Health, Patient
 from evenkeel.clock import SystemClock
-from evenkeel.settings.settings import PrefectSettings, Settings
+from evenkeel.settings.host import PrefectSettings
+from evenkeel.settings.settings import Settings
 from tests.chaos.carry.command_rig import carry_rig
 from twins.http import served
 

@@ -159,7 +159,9 @@ async def test_money_leaves_to_a_listed_address_alone_and_by_the_accounts_own_ke
     ):
         verdict = validator.judge_transfer(action, nonce=now, now_ms=now, signer=signer.address)
         assert isinstance(verdict, Refused) and verdict.rule == rule
-    verdict = validator.judge_transfer(withdrawal(rig), nonce=now, now_ms=now, signer=master.address)
+    verdict = validator.judge_transfer(
+        withdrawal(rig, time=now), nonce=now, now_ms=now, signer=master.address
+    )
     assert isinstance(verdict, Approved)
     body = master.signed_body(verdict)
     assert json.loads(body)["expiresAfter"] is None

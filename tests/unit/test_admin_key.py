@@ -7,7 +7,7 @@ import hmac
 import pytest
 
 from evenkeel.errors import OperatorError
-from evenkeel.settings.settings import Admin
+from evenkeel.settings.host import Admin
 from tasks.admin import is_key, make_hash
 
 KEY = "correct horse battery"

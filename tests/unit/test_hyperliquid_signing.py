@@ -16,11 +16,11 @@ from hyperliquid.utils import signing as sdk
 from evenkeel.errors import OperatorError
 from evenkeel.legs import IntentKind
 from venues.hyperliquid.approval import Approved
+from venues.hyperliquid.digests import l1_digest
 from venues.hyperliquid.signing import (
     HyperliquidSigner,
     NonceSource,
     is_mainnet_url,
-    l1_digest,
     normal_address,
 )
 from venues.hyperliquid.validator import HyperliquidValidator, Look, Rules, Wish

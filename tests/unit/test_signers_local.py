@@ -16,6 +16,7 @@ from eth_keys import keys as eth_keys
 from solders.keypair import Keypair
 
 from evenkeel.errors import OperatorError
+from tests.benchmarks.pure_python import PurePythonKey
 from venues.hyperliquid.signing import HyperliquidSigner
 from venues.signers import keystore
 from venues.signers.kms import SECP256K1_ORDER
@@ -178,3 +179,12 @@ def refused(opening: Callable[[], Any], says: str) -> None:
     assert "\n" not in str(caught.value)
     assert not any(secret in str(caught.value) for secret in SECRETS)
     assert not any(secret in told for secret in [EVM_SECRET, str(PAIR), SEED.hex()])
+
+
+def test_signs_what_pure_python_signs() -> None:
+    digests = [bytes([turn]) * 32 for turn in range(1, 40)]
+    fast, slow = LocalEvmKey.from_hex(EVM_SECRET), PurePythonKey(bytes.fromhex(EVM_SECRET))
+    assert fast.address == slow.address == Account.from_key(EVM_SECRET).address.lower()
+    assert [fast.sign_digest(digest) for digest in digests] == [
+        slow.sign_digest(digest) for digest in digests
+    ]

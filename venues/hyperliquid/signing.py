@@ -1,4 +1,4 @@
-"""Signing of approved actions over the official SDK's pure functions, and the one source of nonces per signer."""
+"""Signing of approved actions, and the one source of nonces per signer."""
 
 from __future__ import annotations
 
@@ -6,10 +6,6 @@ import json
 import re
 import threading
 from typing import Any
-
-from eth_account.messages import encode_typed_data
-from eth_utils import keccak, to_hex
-from hyperliquid.utils import signing as sdk_signing
 
 from evenkeel.clock import Clock
 from evenkeel.errors import Bug, OperatorError, shown
@@ -19,12 +15,6 @@ from venues.signers.protocol import EvmSigner, Hidden
 
 MAINNET_URL = "https://api.hyperliquid.xyz"
 _ADDRESS_FORM = re.compile(r"0x[0-9a-fA-F]{40}")
-_NOBODY = "0x" + "0" * 40
-_TRANSFER_CHAIN_ID = 421_614
-_TRANSFERS = {
-    "withdraw3": (sdk_signing.WITHDRAW_SIGN_TYPES, "HyperliquidTransaction:Withdraw"),
-    "usdSend": (sdk_signing.USD_SEND_SIGN_TYPES, "HyperliquidTransaction:UsdSend"),
-}
 
 
 def is_mainnet_url(base_url: str) -> bool:
@@ -73,42 +63,6 @@ class NonceSource:
             return self._last
 
 
-def l1_digest(action: dict[str, Any], *, nonce: int, expires_after: int | None, is_mainnet: bool) -> bytes:
-    """The 32 bytes that are signed for an L1 action (order, cancel, leverage): EIP-712 over the phantom agent.
-
-    Hyperliquid docs, "Signing": domain Exchange, chain id 1337; source "a" on mainnet, "b" elsewhere.
-    """
-    connection = sdk_signing.action_hash(action, None, nonce, expires_after)
-    payload = sdk_signing.l1_payload(sdk_signing.construct_phantom_agent(connection, is_mainnet))
-    source = "a" if is_mainnet else "b"
-    _check_domain(payload, "Exchange", 1337, "Agent", {"source": source, "connectionId": connection})
-    return _digest(payload)
-
-
-def transfer_digest(action: dict[str, Any], *, is_mainnet: bool) -> bytes:
-    """The 32 bytes that are signed for a withdrawal or transfer of USDC: EIP-712 over the action's own fields."""
-    fields, primary = _TRANSFERS[action["type"]]
-    if action["hyperliquidChain"] != ("Mainnet" if is_mainnet else "Testnet"):
-        raise Bug(f"a transfer for {action['hyperliquidChain']} reached the signer of another network")
-    payload = sdk_signing.user_signed_payload(primary, fields, action)
-    _check_domain(payload, "HyperliquidSignTransaction", _TRANSFER_CHAIN_ID, primary, action)
-    return _digest(payload)
-
-
-def _check_domain(payload: dict[str, Any], name: str, chain_id: int, primary: str, message: Any) -> None:
-    """What the library built is what we meant: a changed library must not change what a signature is good for."""
-    domain = {"name": name, "version": "1", "chainId": chain_id, "verifyingContract": _NOBODY}
-    found = (payload["domain"], payload["primaryType"], payload["message"])
-    if found != (domain, primary, message):
-        raise Bug(f"the typed data to be signed is not of domain {name}, chain {chain_id}, type {primary}")
-
-
-def _digest(payload: dict[str, Any]) -> bytes:
-    """EIP-191 over EIP-712: keccak(0x19, version, header, body)."""
-    signable = encode_typed_data(full_message=payload)
-    return bytes(keccak(b"\x19" + signable.version + signable.header + signable.body))
-
-
 class HyperliquidSigner(Hidden):
     """A key that signs approved actions and nothing else. It never shows itself: not in repr, errors or a pickle."""
 
@@ -139,6 +93,8 @@ class HyperliquidSigner(Hidden):
         """
         if type(approved) is not Approved or not approved.intact:
             raise Bug(f"only an intact approval is signed, got {type(approved).__name__}")
+        from venues.hyperliquid.digests import l1_digest, transfer_digest
+
         if approved.is_transfer:
             digest = transfer_digest(approved.action, is_mainnet=approved.is_mainnet)
         else:
@@ -149,7 +105,7 @@ class HyperliquidSigner(Hidden):
                 is_mainnet=approved.is_mainnet,
             )
         r, s, v = self._key.sign_digest(digest)
-        return {"r": to_hex(r), "s": to_hex(s), "v": v}
+        return {"r": hex(r), "s": hex(s), "v": v}
 
     def signed_body(self, approved: Approved) -> str:
         """The whole request body of `/exchange` as text. Text, because a retry must send identical bytes

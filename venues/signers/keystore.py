@@ -15,7 +15,6 @@ from typing import Any
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
-from eth_account import Account
 from solders.keypair import Keypair
 
 from evenkeel.errors import OperatorError
@@ -32,6 +31,8 @@ _WRONG = "it does not open with this passphrase, or it was changed"
 
 def encrypt_evm(secret_hex: str, passphrase: str, *, work: int = SCRYPT_N) -> str:
     """The Ethereum keystore of a secret key (64 hex digits), as every Ethereum client reads it."""
+    from eth_account import Account
+
     key = LocalEvmKey.from_hex(secret_hex)
     content = Account.encrypt(secret_hex.strip(), _strong(passphrase), kdf="scrypt", iterations=work)
     return json.dumps(content | {"address": key.address.removeprefix("0x")}, indent=2)
@@ -39,6 +40,8 @@ def encrypt_evm(secret_hex: str, passphrase: str, *, work: int = SCRYPT_N) -> st
 
 def open_evm(text: str, passphrase: str) -> LocalEvmKey:
     """The key in an Ethereum keystore. OperatorError, without passphrase or key, when it does not open."""
+    from eth_account import Account
+
     problem, secret = "", b""
     try:
         content = json.loads(text)

@@ -25,6 +25,7 @@ from tasks.carry.connect import Venues, open_venues
 from tasks.carry.mark import UNDERLYING
 from tasks.carry.prices import prices_without_ledger
 from venues.asgard.orders import CloseLong
+from venues.hyperliquid import digests as _digests  # noqa: F401  (loaded now, not with the first order)
 from venues.hyperliquid.orders import PerpOrder
 from venues.protocol import LegVenue
 

@@ -14,7 +14,7 @@ import pytest
 from app.actions import _last_resort
 from evenkeel.errors import EvenkeelError, Retryable
 from evenkeel.legs import CARRY, IntentKind, LegSide
-from evenkeel.settings.settings import Database
+from evenkeel.settings.host import Database
 from evenkeel.types import IntentSpec, VenueName
 from flows.carry.exit import ExitRequest, exit_position
 from tasks.carry.desk import CarryDesk

@@ -13,7 +13,8 @@ import pytest
 
 from app.actions import status
 from evenkeel.legs import PositionStatus
-from evenkeel.settings.settings import Admin, Settings, load_settings
+from evenkeel.settings.host import Admin
+from evenkeel.settings.settings import Settings, load_settings
 from flows.carry.exit import ExitRequest, exit_position
 from flows.carry.monitor import MonitorRequest, watch_position
 from flows.carry.rebalance import RebalanceRequest, rebalance_position

@@ -1,0 +1,47 @@
+"""Where the program runs: its ledger, its clock, its Prefect server, and who may pause and resume it."""
+
+from __future__ import annotations
+
+import re
+
+from pydantic import field_validator
+
+from evenkeel.settings.section import Section
+
+
+class Database(Section):
+    """Where the ledger is: SQLite (`sqlite:///path`) or PostgreSQL (`postgresql+psycopg://…`)."""
+
+    url: str = "sqlite:///evenkeel.db"
+
+    @field_validator("url")
+    @classmethod
+    def _is_url(cls, value: str) -> str:
+        if not value.startswith(("sqlite:///", "postgresql+psycopg://")):
+            raise ValueError("must start with sqlite:/// or postgresql+psycopg://")
+        return value
+
+
+class ClockSettings(Section):
+    """Empty for real time; the control URL of running twins for their world's time."""
+
+    world_url: str = ""
+
+
+class PrefectSettings(Section):
+    """The Prefect API; empty means `PREFECT_API_URL`, and without either the flows run bare."""
+
+    api_url: str = ""
+
+
+class Admin(Section):
+    """Who may pause and resume. The hash is made by `evenkeel admin hash`; it is no secret, the key is."""
+
+    key_hash: str = ""
+
+    @field_validator("key_hash")
+    @classmethod
+    def _is_hash(cls, value: str) -> str:
+        if value and not re.fullmatch(r"scrypt\$\d+\$\d+\$\d+\$[A-Za-z0-9_=-]+\$[A-Za-z0-9_=-]+", value):
+            raise ValueError("is not what `evenkeel admin hash` prints")
+        return value

@@ -65,7 +65,7 @@ def _compare(
     venue: Iterable[Row],
     key: Callable[[Row], Key],
     name: Callable[[Row], str],
-    told: Callable[[Row], str],
+    describe: Callable[[Row], str],
     usd: Callable[[Row], Decimal | None],
     same: Callable[[Row, Row], bool],
 ) -> list[Difference]:
@@ -84,7 +84,7 @@ def _compare(
                     subject=subject,
                     kind=DifferenceKind.MISSING_IN_BOOKS,
                     key=name(row),
-                    venue=told(row),
+                    venue=describe(row),
                     amount_usd=usd(row),
                 )
             )
@@ -95,8 +95,8 @@ def _compare(
                     subject=subject,
                     kind=DifferenceKind.DIFFERENT,
                     key=name(row),
-                    books=told(mine),
-                    venue=told(row),
+                    books=describe(mine),
+                    venue=describe(row),
                     amount_usd=None if before is None or after is None else after - before,
                 )
             )
@@ -108,7 +108,7 @@ def _compare(
                     subject=subject,
                     kind=DifferenceKind.MISSING_AT_VENUE,
                     key=name(row),
-                    books=told(row),
+                    books=describe(row),
                     amount_usd=None if lost is None else -lost,
                 )
             )
@@ -124,7 +124,7 @@ def compare_funding(books: Iterable[FundingPayment], venue: Iterable[FundingPaym
         venue,
         key=lambda row: (row.account.lower(), row.coin, row.hour_ms),
         name=lambda row: f"{row.coin} {datetime.fromtimestamp(row.hour_ms / 1000, tz=UTC):%Y-%m-%d %H:%M}",
-        told=lambda row: f"{row.usdc:f} USD on {row.position_size:f} at {row.funding_rate_hourly:f}",
+        describe=lambda row: f"{row.usdc:f} USD on {row.position_size:f} at {row.funding_rate_hourly:f}",
         usd=lambda row: row.usdc,
         same=lambda a, b: (
             (a.usdc, a.position_size, a.funding_rate_hourly)
@@ -142,7 +142,9 @@ def compare_fills(books: Iterable[Fill], venue: Iterable[Fill]) -> list[Differen
         venue,
         key=lambda row: (row.venue, row.fill_id),
         name=lambda row: f"{row.venue} {row.fill_id}",
-        told=lambda row: f"{row.side} {row.qty:f} {row.asset} at {row.price_usd:f}, fee {row.fee_usd:f} USD",
+        describe=lambda row: (
+            f"{row.side} {row.qty:f} {row.asset} at {row.price_usd:f}, fee {row.fee_usd:f} USD"
+        ),
         usd=lambda row: row.qty * row.price_usd * (-1 if row.side == "buy" else 1) - row.fee_usd,
         same=lambda a, b: (
             (a.asset, a.side, a.qty, a.price_usd, a.fee_usd)
@@ -178,7 +180,7 @@ def compare_legs(
         shown,
         key=lambda row: (row.venue, row.ref),
         name=lambda row: f"{row.venue} {row.ref}",
-        told=lambda row: f"{row.side} {row.qty:f}",
+        describe=lambda row: f"{row.side} {row.qty:f}",
         usd=lambda row: None,
         same=same,
     )

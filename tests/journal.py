@@ -1,4 +1,4 @@
-"""Steps on the road of an intent, for tests that need one somewhere on it."""
+"""The states of an intent in order, for tests that need one somewhere on it."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def short_leg(qty: str = "1.5") -> Leg:
 
 
 def advance(store: Store, intent_id: str, to: IntentState) -> Intent:
-    """Walk from IDLE (or a rebuild) along the road to `to`."""
+    """Walk from IDLE (or a rebuild) through the states to `to`."""
     for state in FORWARD[FORWARD.index(store.intent(intent_id).state) + 1 : FORWARD.index(to) + 1]:
         step: dict[IntentState, Callable[[], object]] = {
             S.BUILDING: lambda: store.move(intent_id, S.IDLE, S.BUILDING),

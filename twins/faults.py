@@ -1,4 +1,4 @@
-"""Fault plans: what a twin is told to do wrong, on which call, and how often; plus the journal of every call it got.
+"""Fault plans: what a twin is set to do wrong, on which call, and how often; plus the journal of every call it got.
 
 Transport faults are applied by `FaultMiddleware` around any ASGI app; business faults (partial fill, refusal, stale
 data, halts) are asked for by the twin itself with `FaultPlan.take`.

@@ -171,8 +171,8 @@ class Attribution(Frozen):
 
     def as_strings(self) -> dict[str, str]:
         """Items, totals and residuals as plain decimal strings with six digits (USD; `_apr` as fractions)."""
-        told: dict[str, Decimal | None] = {name: self.items[name] for name in ITEMS}
-        told |= {
+        values: dict[str, Decimal | None] = {name: self.items[name] for name in ITEMS}
+        values |= {
             "net_usd": self.net_usd,
             "earned_usd": self.earned_usd,
             "paid_usd": self.paid_usd,
@@ -187,7 +187,7 @@ class Attribution(Frozen):
             "net_apr": self.net_apr,
             "carry_apr": self.carry_apr,
         }
-        return {name: plain(value) for name, value in told.items() if value is not None}
+        return {name: plain(value) for name, value in values.items() if value is not None}
 
 
 def plain(value: Decimal) -> str:

@@ -144,7 +144,7 @@ def _cut_tails(values: pd.Series) -> tuple[pd.Series, str]:
     low, high = float(known.quantile(0.01)), float(known.quantile(0.99))
     room = 2 * max(high - low, 5.0)
     cut = values.clip(lower=low - room, upper=high + room)
-    told = [
+    cut_values = [
         f"{name} {value:,.0f} % lies outside"
         for name, value, hidden in (
             ("lowest", float(known.min()), float(known.min()) < low - room),
@@ -152,7 +152,7 @@ def _cut_tails(values: pd.Series) -> tuple[pd.Series, str]:
         )
         if hidden
     ]
-    return cut, "; " + ", ".join(told) if told else ""
+    return cut, "; " + ", ".join(cut_values) if cut_values else ""
 
 
 def _funding_panel(frame: pd.DataFrame, x: Any) -> Any:

@@ -93,7 +93,7 @@ def moment(at_ms: int) -> str:
 
 
 def result_sentence(report: Report) -> str:
-    """The result in one sentence. A yearly rate is told only for a day and more; below, it says nothing."""
+    """The result in one sentence. A yearly rate is given only from one day on: below that it means nothing."""
     found = report.attribution
     verb = "Earned" if found.net_usd >= 0 else "Lost"
     so_far = " so far" if found.is_open else ""
@@ -146,8 +146,8 @@ def _fact_rows(report: Report) -> list[tuple[str, str]]:
         rows.append(("largest drawdown", f"{fall.usd:,.2f} USD ({fall.fraction * 100:.2f} % of equity)"))
     if report.naked is not None:
         bare = report.naked
-        told = f"{bare.total_seconds:,.0f} s, longest {bare.longest_seconds:,.0f} s at a time"
-        rows.append(("one leg uncovered", told))
+        text = f"{bare.total_seconds:,.0f} s, longest {bare.longest_seconds:,.0f} s at a time"
+        rows.append(("one leg uncovered", text))
     return rows + list(report.facts.items())
 
 

@@ -34,7 +34,7 @@ ITEM_MEANINGS: dict[str, str] = {
     "lst_basis": "LST premium or discount to redemption",
     "fees_hyperliquid": "trading fees of the short",
     "fees_asgard": "protocol fees of the margin position",
-    "fees_dex": "pool fees of the swaps, where told apart",
+    "fees_dex": "pool fees of the swaps, where known separately",
     "slippage_long": "swaps against the price before the swap",
     "slippage_short": "fills against the mid at the decision",
     "liquidation": "collateral and margin seized beyond their debt",

@@ -25,7 +25,7 @@ from venues.signers import keystore
 
 PASSPHRASE = "a passphrase of some length"
 CHEAP = 2**14
-WISH = {"size_usd": "5000", "leverage": "3"}
+REQUEST = {"size_usd": "5000", "leverage": "3"}
 
 
 @pytest.fixture(autouse=True)
@@ -95,7 +95,7 @@ def settings_with(rig: Rig, section: str, **values: Any) -> Settings:
 
 async def trade(rig: Rig, desk: Desk) -> None:
     """In, and out again; the venues' own books say so."""
-    entered = await enter_position(desk, EnterRequest(**WISH))
+    entered = await enter_position(desk, EnterRequest(**REQUEST))
     assert entered.status == "OPEN" and entered.position_id, entered
     rig.assert_hedged()
     left = await exit_position(desk, ExitRequest(position_id=entered.position_id, reason="a test"))
@@ -125,7 +125,7 @@ async def test_a_payload_of_kms_is_sent_again_as_it_was_stored(rig: Rig, kms: Km
     async with open_desk(load_settings(rig.config)) as desk:
         rig.fault("hyperliquid", "drop_request", "exchange:order", times=2)
         before = rig.calls("hyperliquid", "exchange:order")
-        entered = await enter_position(desk, EnterRequest(**WISH))
+        entered = await enter_position(desk, EnterRequest(**REQUEST))
         assert entered.status == "OPEN", entered
         assert rig.calls("hyperliquid", "exchange:order") - before == 3 and len(rig.sells()) == 1
         assert kms.signs("desk") == 2, "leverage and one sell"
@@ -143,7 +143,7 @@ async def test_a_kms_that_refuses_the_short_leaves_nothing_naked(rig: Rig, kms: 
             return real(what, asked)
 
         kms.answer = answer  # type: ignore[method-assign]
-        entered = await enter_position(desk, EnterRequest(**WISH))
+        entered = await enter_position(desk, EnterRequest(**REQUEST))
     assert entered.status in ("FAILED", "CLOSED") and rig.flat and rig.opened_longs() == 1
     assert not rig.filled_orders() and len(signed) > 2
     opened, *_, closed = rig.executions()
@@ -154,7 +154,7 @@ async def test_a_kms_that_refuses_one_leg_of_an_exit_keeps_the_other_from_waitin
     rig: Rig, kms: KmsEmulation
 ) -> None:
     async with open_desk(load_settings(rig.config)) as desk:
-        entered = await enter_position(desk, EnterRequest(**WISH))
+        entered = await enter_position(desk, EnterRequest(**REQUEST))
         kms.disabled.add("wallet")
         left = await exit_position(desk, ExitRequest(position_id=entered.position_id))
         assert left.status == "CLOSING" and any("DisabledException" in reason for reason in left.reasons)

@@ -158,7 +158,7 @@ async def test_a_halted_chain_is_unknown_for_as_long_as_it_stands() -> None:
     async with bench() as b:
         tx, _, limit = await b.transfer()
         b.chain.control("halt", {})
-        [fate] = await b.confirmer.settle([payload(tx)], limit, patience_s=60)
+        [fate] = await b.confirmer.settle([payload(tx)], limit, wait_s=60)
         assert isinstance(fate, Unknown)
         b.chain.control("resume", {})
         [fate] = await b.confirmer.settle([payload(tx)], limit, preflight=False)

@@ -32,7 +32,7 @@ SLOW = settings(
 databases, url, store = database_fixtures()
 
 
-def test_the_whole_road_writes_receipt_attempt_fills_fees_leg_and_log_together(store: Store) -> None:
+def test_the_whole_life_writes_receipt_attempt_fills_fees_leg_and_log_together(store: Store) -> None:
     planned = store.plan_intent(spec(), deadline_ms=99)
     assert (planned.state, planned.deadline_ms, planned.spec) == (S.IDLE, 99, spec())
     advance(store, "i1", S.SUBMITTED)
@@ -172,7 +172,7 @@ def test_a_dead_attempt_needs_proof_and_a_new_one_gets_a_new_number(store: Store
         store.confirm("i1", receipt(), leg=None)
 
 
-def test_what_never_left_restarts_without_proof_and_its_attempt_is_buried(store: Store) -> None:
+def test_what_never_left_restarts_without_proof_and_its_attempt_is_ended(store: Store) -> None:
     store.plan_intent(spec())
     for state in (S.BUILT, S.SIGNING, S.SIGNED):
         advance(store, "i1", state)

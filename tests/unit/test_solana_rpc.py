@@ -72,7 +72,7 @@ async def test_codes_that_pass_with_time_are_retryable_even_without_data(code: i
     assert len(calls) == 3
 
 
-async def test_a_read_succeeds_after_a_hiccup_and_other_codes_are_refusals() -> None:
+async def test_a_read_succeeds_after_an_error_and_other_codes_are_refusals() -> None:
     answers: list[Any] = [httpx.Response(503), httpx.Response(200, text="<html>"), 77]
     assert await node(lambda method, params: answers.pop(0)).get_block_height() == 77
     with pytest.raises(RpcError, match="no such method") as caught:

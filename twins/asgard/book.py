@@ -201,7 +201,7 @@ class LendingBook:
         seized = min(settled.tokens, ceil(repaid * (1 + penalty) / price, token))
         tokens, debt = settled.tokens - seized, settled.debt_usd - repaid
         if tokens <= 0:
-            # Nothing is left to seize: the lenders bear what remains, the position is gone.
+            # Nothing is left to be seized: the lenders bear what remains, the position is gone.
             debt = Decimal(0)
         self.write(holding, at_ms, tokens, debt, settled)
         holding.live = tokens > 0

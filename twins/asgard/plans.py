@@ -175,8 +175,8 @@ def settle(book: LendingBook, plan: Plan, now_ms: int, worse_bps: Decimal = ZERO
     usdc_out = swap.received if swap and not swap.buys_token else ZERO
     usdc_in = swap.paid + swap.protocol_fee_usd if swap and swap.buys_token else ZERO
     bought = swap.received if swap and swap.buys_token else ZERO
-    wished = usdc_out if plan.repay_proceeds else plan.repay
-    repaid = settled.debt_usd if wished is None else min(wished, settled.debt_usd)
+    requested = usdc_out if plan.repay_proceeds else plan.repay
+    repaid = settled.debt_usd if requested is None else min(requested, settled.debt_usd)
     tokens_after = settled.tokens + plan.wallet_tokens + bought - withdrawn
     debt_after = settled.debt_usd + plan.borrow - repaid
     if tokens_after < 0:

@@ -44,7 +44,7 @@ class Position:
 
 @dataclass
 class Order:
-    """One order and its fate. `hidden_until_ms` models a venue whose index lags behind its matching."""
+    """One order and what became of it. `hidden_until_ms` models a venue whose index lags behind its matching."""
 
     oid: int
     coin: str

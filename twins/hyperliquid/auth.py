@@ -126,7 +126,7 @@ def register_agent(
     engine: Engine, master: str, agent: str, name: str | None, valid_until_ms: int | None = None
 ) -> None:
     """Approve an agent; without a name, or with a name in use, it replaces the earlier one. 90 days unless
-    told.
+    given.
 
     A name may end in ` valid_until <ms>` (at most 180 days ahead). A retired agent address is never taken
     again here.

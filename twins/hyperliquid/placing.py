@@ -180,7 +180,7 @@ def _execute(engine: Engine, account: Account, asset: Asset, order: Order, call:
         account.open_orders[order.oid] = order
     if filled == 0 and not rests:
         raise OrderRefused(NO_MATCH, "iocCancelRejected")
-    # A partly filled IOC ends as `canceled` with its remainder: only the fills tell how much was done.
+    # A partly filled IOC ends as `canceled` with its remainder: only the fills say how much was done.
     engine.set_status(account, order, "open" if rests else "filled" if order.sz == 0 else "canceled")
     if filled == 0:
         return {"resting": reference}

@@ -31,7 +31,7 @@ from venues.solana.transactions import UnsafeBuild
 from venues.solana.view import Violation
 
 PriceSource: TypeAlias = Callable[[], Awaitable[Decimal]]
-EXIT_PATIENCE_S = 1.5
+EXIT_TIMEOUT_S = 1.5
 """Wall seconds that an exit waits for what is not required of it: a price, a simulation."""
 Recall: TypeAlias = Callable[[str], tuple[int, Decimal] | None]
 """The last price of an asset that somebody wrote down: when (ms) and USD per token; None where there is none."""
@@ -98,7 +98,7 @@ class Approver:
         if not is_exit(order):
             return FairPrice(await self._asked(order.asset))
         try:
-            async with asyncio.timeout(EXIT_PATIENCE_S):
+            async with asyncio.timeout(EXIT_TIMEOUT_S):
                 return FairPrice(await self._asked(order.asset))
         except (EvenkeelError, TimeoutError):
             return self._last_known(order.asset)
@@ -143,7 +143,7 @@ class Approver:
         verdict = judged(order, blob, expectation, view, self._rules)
         found: Simulated | Refused | NotSimulated
         try:
-            async with asyncio.timeout(EXIT_PATIENCE_S if is_exit(order) else None):
+            async with asyncio.timeout(EXIT_TIMEOUT_S if is_exit(order) else None):
                 found = await simulate(self._rpc, verdict, expectation, view, self._rules)
         except TimeoutError:
             found = NotSimulated("the node was too slow for an exit", transient=True)

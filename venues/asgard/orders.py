@@ -1,4 +1,4 @@
-"""What can be asked of Asgard, as stored in `IntentSpec.order` and told apart by `op`."""
+"""What can be asked of Asgard, as stored in `IntentSpec.order` and distinguished by `op`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ DEPOSIT_DEBT_TOKEN = 1
 
 
 class _Order(Frozen):
-    """`slippage_bps` is a wish that the builder may ignore; the caps on what we sign are ours."""
+    """`slippage_bps` is a request that the builder may ignore; the caps on what we sign are ours."""
 
     build_path: ClassVar[str]
     submit_path: ClassVar[str] = "/submit-position-update-tx"

@@ -26,13 +26,13 @@ from venues.asgard.models import PositionRecord
 from venues.solana.confirm import Dead, Fate, Landed
 from venues.solana.rpc import SolanaRpc
 
-METADATA_PATIENCE_S = 60.0
+METADATA_WAIT_S = 60.0
 """The vendor's own figure for how long executed metadata may be missing."""
-READ_PATIENCE_S = 10.0
+READ_WAIT_S = 10.0
 
 
 class Receipts:
-    """Turns the fates of a build's signatures into one outcome with a receipt."""
+    """Turns the results of a build's signatures into one outcome with a receipt."""
 
     def __init__(self, client: AsgardClient, rpc: SolanaRpc, clock: Clock, wallet: str) -> None:
         self._client = client
@@ -79,7 +79,7 @@ class Receipts:
 
     async def _effect(self, key: dict[str, Any], signature: str) -> Effect:
         """The transaction may be confirmed a little before the node can show it."""
-        until = self._clock.now_ms() + int(READ_PATIENCE_S * 1000)
+        until = self._clock.now_ms() + int(READ_WAIT_S * 1000)
         for attempt in itertools.count():
             found = await self._rpc.get_transaction(signature)
             if found is not None:
@@ -153,7 +153,7 @@ class Receipts:
         """A route over several pools hides the protocol's fee: wait for the executed metadata, at most a
         minute.
         """
-        until = self._clock.now_ms() + int(METADATA_PATIENCE_S * 1000)
+        until = self._clock.now_ms() + int(METADATA_WAIT_S * 1000)
         while True:
             fee = _metadata_fee(record, signature)
             if fee is not None:

@@ -58,7 +58,7 @@ class AsgardVenue:
         second_rpc: SolanaRpc | None = None,
         redemption: RedemptionSource | None = None,
         rules: Rules | None = None,
-        patience_s: float = 20.0,
+        wait_s: float = 20.0,
     ) -> None:
         """`sol_price`: USD per SOL from a source that is not Asgard; every swap is held against it before we sign.
         `second_rpc`: another provider's node, which answers where `rpc` cannot be reached.
@@ -72,7 +72,7 @@ class AsgardVenue:
         self._approver = Approver(
             self.rpc, signer.pubkey, clock, rules or Rules(), sol_price, self.redemption_rate
         )
-        self._patience_s = patience_s
+        self._wait_s = wait_s
         self._confirmer = Confirmer(self.rpc, clock)
         self._receipts = Receipts(client, self.rpc, clock, self.wallet)
         self._markets: tuple[int, list[Strategy]] | None = None
@@ -146,7 +146,7 @@ class AsgardVenue:
         """
         wire = signed.wire
         if not isinstance(wire, SignedBuild):
-            return Unknown("the signed bytes are no longer known; only a look-up can tell")
+            return Unknown("the signed bytes are no longer known; only a look-up can find out")
         accepted = False
         if wire.body is not None:
             try:
@@ -159,7 +159,7 @@ class AsgardVenue:
         """The same bytes to our node again; Unknown where only the key is left."""
         wire = signed.wire
         if not isinstance(wire, SignedBuild):
-            return Unknown("the signed bytes are no longer known; only a look-up can tell")
+            return Unknown("the signed bytes are no longer known; only a look-up can find out")
         return await self._follow(signed, wire, already_sent=False, preflight=False)
 
     async def _follow(
@@ -173,7 +173,7 @@ class AsgardVenue:
             fates = await self._confirmer.settle(
                 payloads,
                 int(signed.key["lvbh_max"]),
-                patience_s=self._patience_s,
+                wait_s=self._wait_s,
                 already_sent=already_sent,
                 preflight=preflight,
                 is_exit=signed.key["op"] in EXITS,

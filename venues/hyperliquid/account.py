@@ -135,7 +135,7 @@ class HyperliquidAccount:
         return [one.fill for one in await self.executions(since_ms, until_ms)]
 
     async def executions(self, since_ms: int, until_ms: int | None = None) -> list[Execution]:
-        """The same fills with what tells those of orders from those that the venue made by itself."""
+        """The same fills with what distinguishes those of orders from those that the venue made by itself."""
         perps = await self.market.coins()
         rows = await self.client.user_fills_by_time(self.address, since_ms, until_ms)
         return [

@@ -101,7 +101,7 @@ class Approved:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A verdict against an action: the rule by name, and what broke it. `again`: a fresh look may pass."""
+    """A verdict against an action: the rule by name, and what broke it. `again`: a fresh reading may pass."""
 
     rule: str
     reason: str

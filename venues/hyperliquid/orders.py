@@ -1,4 +1,4 @@
-"""An order from the wish to the wire: limit price, checks, cloid, the stored key, and the fills it made."""
+"""An order from the request to the wire: limit price, checks, cloid, the stored key, and the fills it made."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ from venues.hyperliquid.orders import (
     order_action,
 )
 from venues.hyperliquid.signing import HyperliquidSigner, NonceSource, is_mainnet_url
-from venues.hyperliquid.validator import HyperliquidValidator, Look, Rules, Wish
+from venues.hyperliquid.validator import HyperliquidValidator, Reading, Requested, Rules
 
 _LEVERAGE_ATTEMPTS = 4
 _LEVERAGE_PAUSE_S = 0.5
@@ -163,8 +163,8 @@ class HyperliquidVenue(HyperliquidAccount):
             nonce=nonce,
             expires_after=expires_after,
             now_ms=now,
-            wish=_wish_of(intent),
-            look=_look_of(note),
+            requested=_requested_by(intent),
+            reading=_reading_of(note),
         )
         key = OrderKey(
             account=self.address,
@@ -273,7 +273,7 @@ class HyperliquidVenue(HyperliquidAccount):
 
     async def _signed_body(self, verdict: Approved | Refused) -> str:
         """The bytes to be sent for an approved action. Raises VenueRefused that names the rule, or Retryable where a
-        fresh look may pass. A key that lives elsewhere is asked in a thread: leases go on being renewed meanwhile.
+        fresh reading may pass. A key that lives elsewhere is asked in a thread: leases go on being renewed meanwhile.
         """
         if isinstance(verdict, Refused):
             if verdict.again:
@@ -307,13 +307,13 @@ def _is_definite(reason: str) -> bool:
     return _DUPLICATE_NONCE not in text and text.startswith(_DEFINITE_REFUSALS)
 
 
-def _wish_of(intent: IntentSpec) -> Wish:
+def _requested_by(intent: IntentSpec) -> Requested:
     order = _order_of(intent)
-    return Wish(intent.kind, order.is_buy, order.size, order.reduce_only)
+    return Requested(intent.kind, order.is_buy, order.size, order.reduce_only)
 
 
-def _look_of(note: dict[str, Any]) -> Look:
-    return Look(
+def _reading_of(note: dict[str, Any]) -> Reading:
+    return Reading(
         coin=note["coin"],
         asset=note["asset"],
         sz_decimals=note["sz_decimals"],

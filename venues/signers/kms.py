@@ -37,7 +37,7 @@ _PASSES = (
 
 
 def kms_client(region: str, endpoint_url: str = "", timeout_s: float = 5.0) -> Any:
-    """A boto3 client with short patience. Credentials come from the environment, as boto3 finds them.
+    """A boto3 client with short timeouts. Credentials come from the environment, as boto3 finds them.
 
     Raises OperatorError where boto3 is missing or knows neither region nor credentials.
     """

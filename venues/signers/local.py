@@ -20,7 +20,7 @@ from venues.signers.protocol import EvmSignature, Hidden
 _EVM_FORM = re.compile(r"(0x)?[0-9a-fA-F]{64}")
 _SOLANA_FORMS = "expected a JSON array of 64 integers (the CLI's key file) or base58 text (a wallet's export)"
 _SALT = secrets.token_bytes(32)
-"""Of this process: marks tell whether two keys share a secret, and nothing to anybody else."""
+"""Of this process: marks show whether two keys share a secret, and mean nothing outside it."""
 
 
 def _mark(secret: bytes) -> bytes:

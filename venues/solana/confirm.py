@@ -26,7 +26,7 @@ some three to four minutes, in which the other was away or stood still. Should t
 already fails, and a shrinking that landed shows as a smaller leg before the next is planned: it costs a fee, or an alarm. To
 wait for ever would leave the leg naked. An opening waits for both, however long that takes.
 """
-WITNESS_PATIENCE_S = 10.0
+NODE_TIMEOUT_S = 10.0
 """Wall seconds for all that one of two nodes is asked about a signature: up to three readings, one after the other."""
 FOREIGN_BLOCKHASH_MARGIN = 32
 """Blocks by which our node may lag behind the one whose blockhash the builder used."""
@@ -63,7 +63,7 @@ class Payload:
 
 
 class Confirmer:
-    """Sends, resends, polls and proves, against one node, or two: a `FailoverRpc`, each of whose nodes is a witness."""
+    """Sends, resends, polls and proves, against one node, or two: a `FailoverRpc`, each of whose nodes is asked by itself."""
 
     def __init__(self, rpc: SolanaRpc, clock: Clock) -> None:
         self.rpc = rpc
@@ -98,7 +98,7 @@ class Confirmer:
         unknown: list[Unknown] = []
         # One after the other: a question given up half-way would be noted as a failure of a healthy node.
         for node in self.rpc.nodes:
-            fate = await self._witness(self.rpc, node, signature, lvbh_max)
+            fate = await self._result_at_node(self.rpc, node, signature, lvbh_max)
             if isinstance(fate, Landed):
                 return fate
             if isinstance(fate, Dead):
@@ -112,10 +112,12 @@ class Confirmer:
             return Dead(alone, dead[0].beyond)
         return unknown[0]
 
-    async def _witness(self, pair: FailoverRpc, node: SolanaRpc, signature: str, lvbh_max: int) -> Fate:
+    async def _result_at_node(
+        self, pair: FailoverRpc, node: SolanaRpc, signature: str, lvbh_max: int
+    ) -> Fate:
         try:
             asked = partial(self._asked, node, signature, lvbh_max)
-            found = await pair.probe(node, asked, WITNESS_PATIENCE_S)
+            found = await pair.probe(node, asked, NODE_TIMEOUT_S)
         except RpcError as error:
             return Unknown(f"status of {signature}: {error}")
         return found or Unknown(f"status of {signature}: {node.host} cannot be reached")
@@ -154,20 +156,20 @@ class Confirmer:
         payloads: Sequence[Payload],
         lvbh_max: int,
         *,
-        patience_s: float = 20.0,
+        wait_s: float = 20.0,
         poll_s: float = 1.0,
         resend_s: float = 2.0,
         already_sent: bool = False,
         preflight: bool = True,
         is_exit: bool = False,
     ) -> list[Fate]:
-        """Follow transactions, in order, until each landed or died; Unknown once `patience_s` has passed.
+        """Follow transactions, in order, until each landed or died; Unknown once `wait_s` has passed.
 
         A later transaction of a build is sent by us only after the earlier ones landed without error: it may
         need the accounts they create, and out of order it would land and fail. With `already_sent` somebody
         else has handed them over and we join in after `resend_s`; otherwise our first send is at once.
         """
-        deadline_ms = self._clock.now_ms() + int(patience_s * 1000)
+        deadline_ms = self._clock.now_ms() + int(wait_s * 1000)
         fates: list[Fate] = [Unknown(f"{one.signature} not asked for yet") for one in payloads]
         sent_ms: dict[int, int] = {}
         if already_sent:
@@ -182,7 +184,7 @@ class Confirmer:
                         sent_ms,
                         resend_s,
                         preflight,
-                        _open_road(fates, index),
+                        _earlier_ones_landed(fates, index),
                         is_exit,
                     )
             now = self._clock.now_ms()
@@ -243,5 +245,5 @@ def _as_fate(signature: str, status: Any) -> Fate:
     return Unknown(f"{signature} is only {status.confirmation} at slot {status.slot}")
 
 
-def _open_road(fates: Sequence[Fate], index: int) -> bool:
+def _earlier_ones_landed(fates: Sequence[Fate], index: int) -> bool:
     return all(isinstance(fate, Landed) and fate.err is None for fate in fates[:index])

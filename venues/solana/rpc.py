@@ -160,7 +160,7 @@ class SolanaRpc:
 
         Rejected only where these bytes can never execute anywhere: a signature that does not verify, or a
         payload that is too large. A failed preflight is Unknown: the same bytes may already be on their way
-        by another road.
+        by another way.
         """
         config: dict[str, Any] = {
             "encoding": "base64",

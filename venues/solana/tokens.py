@@ -37,7 +37,7 @@ async def token_balance(rpc: SolanaRpc, owner: str, mint: str, commitment: str =
 
 def mint_problem(symbol: str, mint: str, decimals: int, account: AccountInfo | None) -> str | None:
     """What is wrong with a mint account, or None. A mistyped mint still decodes to a valid key: only the
-    chain tells.
+    chain shows it.
     """
     if account is None:
         return f"mint {mint} of {symbol} does not exist on this chain"

@@ -1,4 +1,4 @@
-"""From approved messages to signed transactions: the only road to a Solana signature."""
+"""From approved messages to signed transactions: the only way to a Solana signature."""
 
 from __future__ import annotations
 

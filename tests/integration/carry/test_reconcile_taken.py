@@ -162,7 +162,7 @@ async def test_seized_between_our_look_and_the_landing_of_the_close(tmp_path: Pa
 
 
 def shrink_in_silence(rig: Rig, what: str) -> None:
-    """The lender's books change, and no event tells of it."""
+    """The lender's books change, and no event shows it."""
     book = rig.twins.asgard.book
 
     def shrink() -> None:
@@ -189,7 +189,7 @@ async def test_a_shrink_that_nothing_explains_is_acted_on_once_and_stays_alarmed
         shrink_in_silence(rig, what)
         first = [one for one in (await reconcile_everything(rig.desk)).open if one.subject == "long"]
         assert Handling.ACT in {one.handling for one in first}, first
-        [told] = [row for row in rig.desk.store.alerts() if row.kind == "leg reduced"]
+        [alert] = [row for row in rig.desk.store.alerts() if row.kind == "leg reduced"]
         leg = rig.desk.store.leg(position_id, LegSide.LONG)
 
         for _ in range(3):
@@ -202,7 +202,7 @@ async def test_a_shrink_that_nothing_explains_is_acted_on_once_and_stays_alarmed
             assert slept[0] == 0, "no second look at what is known"
         assert rig.desk.store.leg(position_id, LegSide.LONG) == leg
         [row] = [row for row in rig.desk.store.alerts() if row.kind == "leg reduced"]
-        assert row.times == told.times, "a person was told once"
+        assert row.times == alert.times, "one alert, raised once"
         assert "books differ" in {row.kind for row in rig.desk.store.alerts(open_only=True)}
 
         shrink_in_silence(rig, what)

@@ -71,7 +71,7 @@ def check_writable(keys: Keys, draft: Draft) -> None:
         info = draft.view.account(account)
         if info is None or info.owner == str(SYSTEM):
             if account.is_on_curve() and account not in (draft.position, _withdrawal(draft)):
-                raise Violation("stranger", f"the build may write to {account}, which is somebody's wallet")
+                raise Violation("foreign", f"the build may write to {account}, which is somebody's wallet")
             continue
         state = token_state(info)
         if (
@@ -79,7 +79,7 @@ def check_writable(keys: Keys, draft: Draft) -> None:
             and state.owner not in (draft.wallet, _withdrawal(draft))
             and state.owner.is_on_curve()
         ):
-            raise Violation("stranger", f"the build may write to {account}, a token account of {state.owner}")
+            raise Violation("foreign", f"the build may write to {account}, a token account of {state.owner}")
 
 
 def _withdrawal(draft: Draft) -> Pubkey | None:

@@ -141,7 +141,8 @@ def _transfer(step: Step, draft: Draft, *, checked: bool) -> None:
         received = own_mint(draft, destination)
     except Violation as problem:
         raise Violation(
-            "transfer-destination", f"{amount} base units of {mint} would go to a stranger: {problem.reason}"
+            "transfer-destination",
+            f"{amount} base units of {mint} would go to somebody else: {problem.reason}",
         ) from None
     if received != mint:
         raise Violation("mint", f"a transfer of {mint} into an account of {received}")

@@ -1,6 +1,6 @@
 """The verdict between build and sign: every transaction of a build against every rule, before any of them is approved.
 
-Static rules alone must suffice, because a program can tell a simulation from the real thing; `simulation` is a second
+Static rules alone must suffice, because a program can notice that it is simulated; `simulation` is a second
 line behind them. Rules of reference/solana-asgard.md 5; each refusal names its rule. Pure: the chain comes as a `ChainView`.
 """
 

@@ -69,7 +69,7 @@ def volatility_annual(
     """Hourly standard deviation × 8760 over the hours in (at − lookback, at]; None with fewer than
     `min_hours` rows.
 
-    Scaled by 8760 like the rate itself (not by its root), so that it compares with a yearly rate (deviation
+    Scaled by 8760 like the rate itself (not by its root), so that it compares with a yearly rate (docs/deviations.md, row
     5). `at` defaults to the last row. Rows after `at` are never looked at.
     """
     if series.empty:

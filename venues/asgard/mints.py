@@ -1,8 +1,7 @@
 """The tokens we trade through Asgard, their mints and decimals, and where an LST's redemption value is kept
 on chain.
 
-Two of the source text's mints are wrong, and one of those still decodes to a valid key (docs/deviations.md,
-8): the table is therefore compared with the chain and with `/token-metadata` before it is trusted.
+Mints have been published wrongly, once as a valid key of another token (docs/deviations.md, row 8): the table is therefore compared with the chain and with `/token-metadata` before it is trusted.
 """
 
 from __future__ import annotations

@@ -241,7 +241,7 @@ class LivePosition(Wire):
 
 def check_health_unit(pda: str, health_pct: Decimal, ltv: Decimal, max_ltv: Decimal | None) -> None:
     """Health is 100 x (1 - LTV/LT), so it implies a liquidation threshold LT, which must lie between the
-    highest LTV that may be opened and 1 (reference/solana-asgard.md 6.1). A fraction in place of a
+    highest LTV that may be opened and 1 (docs/rules.md, "The health factor"). A fraction in place of a
     percentage implies LT = LTV and is caught here. Skipped close to liquidation, where both readings
     agree. Raises `UnitChanged`.
     """

@@ -29,7 +29,7 @@ class RedemptionSource(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class StakePool:
-    """Borsh fields of an SPL stake pool account (reference/solana-asgard.md 7)."""
+    """Borsh fields of an SPL stake pool account (https://github.com/solana-program/stake-pool, `program/src/state.rs`)."""
 
     pool_mint: bytes
     total_lamports: int

@@ -1,7 +1,7 @@
 """Following a signature to its end: landed, dead by proof, or still unknown; the same bytes are resent
 meanwhile.
 
-The rule of reference/solana-asgard.md 3.3. A replacement before the proof could execute twice, because it
+The rule of docs/exactly-once.md, "Keys and proofs". A replacement before the proof could execute twice, because it
 would have another signature and the chain's duplicate filter knows nothing of ours.
 """
 

@@ -1,8 +1,7 @@
-"""Priority fees by the percentiles of carry-spec 5.1.2, capped in lamports per transaction, and the
-fee-market check.
+"""Priority fees by percentiles of what landed recently, capped in lamports per transaction, and the fee-market check.
 
-The source text caps the price at 10,000 micro-lamports "~0.001 SOL for 200k CU"; that product is 0.000002 SOL
-(docs/deviations.md, 11). Prices mean nothing without the unit limit, so every cap here is in lamports.
+Prices per unit mean nothing without the unit limit, so every cap here is in lamports (docs/rules.md, "Fees on Solana";
+docs/deviations.md, row 11).
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from venues.solana.rpc import SolanaRpc
 
 BASE_FEE_LAMPORTS = 5_000
 CALM_LAMPORTS = 1_000_000
-"""What the source text meant by 0.001 SOL: a market above it for 30 s is no market to enter in."""
+"""0.001 SOL: a market above it for 30 s is no market to enter in."""
 
 
 class Urgency(StrEnum):

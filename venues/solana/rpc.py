@@ -2,7 +2,7 @@
 
 Our own and not `solana.rpc.AsyncClient`, because that one answers an unknown error code with a bare int,
 panics past `except Exception` on errors without data, and reports a landed but failed transaction as
-confirmed (reference/solana-asgard.md 8.2).
+confirmed (seen in solana 0.41).
 """
 
 from __future__ import annotations

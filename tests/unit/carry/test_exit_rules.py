@@ -187,8 +187,8 @@ def test_outage_alerts_then_closes_the_reachable_leg_first() -> None:
     assert isinstance(other, Exit) and other.first_leg is LegSide.LONG
     both = outage_rule({VenueName.HYPERLIQUID: 9, **down}, NOW - 120_000, NOW, LIMITS)[0]
     assert isinstance(both, Alert), "nothing is reachable"
-    spec = RiskLimits(outage_exit_after_s=0)
-    assert isinstance(outage_rule(down, None, NOW, spec)[0], Exit)
+    at_once = RiskLimits(outage_exit_after_s=0)
+    assert isinstance(outage_rule(down, None, NOW, at_once)[0], Exit)
 
 
 def test_a_leg_that_is_gone_and_one_that_is_unknown() -> None:

@@ -1,6 +1,6 @@
 """The second line behind the static rules: what a build would leave behind, as our own node plays it through.
 
-Never the only line: a program can notice that it is simulated. Post-state rules of reference/solana-asgard.md 5.5.
+Never the only line: a program can notice that it is simulated. What must hold afterwards: docs/rules.md, "What may be signed".
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The verdict between build and sign: every transaction of a build against every rule, before any of them is approved.
 
 Static rules alone must suffice, because a program can notice that it is simulated; `simulation` is a second
-line behind them. Rules of reference/solana-asgard.md 5; each refusal names its rule. Pure: the chain comes as a `ChainView`.
+line behind them. The rules: docs/rules.md, "What may be signed"; each refusal names its rule. Pure: the chain comes as a `ChainView`.
 """
 
 from __future__ import annotations

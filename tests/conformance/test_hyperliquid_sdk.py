@@ -128,9 +128,9 @@ def test_refusals_leave_everything_as_it_was(venue: Venue) -> None:
     poor = Exchange(other, venue.url).withdraw_from_bridge(5.0, other.address)
     text = f"Must deposit before performing actions. User: {other.address.lower()}"
     assert poor == {"status": "err", "response": text}
-    gate = "Cannot set scheduled cancel time until enough volume traded. Required: $1000000. Traded: $0."
+    refusal = "Cannot set scheduled cancel time until enough volume traded. Required: $1000000. Traded: $0."
     scheduled = sdk.schedule_cancel(venue.world.now_ms() + 10_000)
-    assert scheduled == {"status": "err", "response": gate}
+    assert scheduled == {"status": "err", "response": refusal}
     assert sdk.create_sub_account("one")["status"] == "err"
     assert {**venue.state(), "time": 0} == {**before, "time": 0}
     with pytest.raises(ClientError) as raised:

@@ -236,7 +236,7 @@ async def test_a_filled_answer_whose_fills_lag_is_unknown_until_they_are_listed(
 
 
 @pytest.mark.parametrize("call", ["info:orderStatus", "info:userFillsByTime", "info:clearinghouseState"])
-async def test_a_look_up_that_cannot_read_is_unknown(rig: Rig, call: str) -> None:
+async def test_a_lookup_that_cannot_read_is_unknown(rig: Rig, call: str) -> None:
     intent = rig.intent()
     signed = await rig.signed(intent)
     rig.fault("no_liquidity")

@@ -214,9 +214,9 @@ async def test_the_accounts_own_key_is_refused_unless_the_settings_accept_it(
     keys = await open_keys(settings_with(rig, "signers", allow_master_key=True))
     assert keys.account == rig.address == keys.hyperliquid.address
     assert any("could withdraw" in warning for warning in keys.warnings)
-    nameless = settings_with(rig, "hyperliquid", account_address="")
+    unknown = settings_with(rig, "hyperliquid", account_address="")
     with pytest.raises(OperatorError, match="could withdraw everything"):
-        await open_keys(nameless)
+        await open_keys(unknown)
 
 
 async def test_one_secret_for_both_chains_is_refused(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -171,7 +171,7 @@ def test_a_refused_order_names_the_rule(rule: str, action: dict[str, Any], given
         SIGNER.sign(verdict)  # type: ignore[arg-type]
 
 
-def test_only_what_a_fresh_look_can_mend_may_be_tried_again() -> None:
+def test_only_what_a_fresh_reading_can_mend_may_be_tried_again() -> None:
     stale = judge(order(), reading=replace(READING, seen_ms=NOW - 60_000))
     wrong = judge(order(s="11"))
     assert isinstance(stale, Refused) and stale.again

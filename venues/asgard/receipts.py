@@ -23,7 +23,7 @@ from venues.asgard.effects import (
 )
 from venues.asgard.mints import token
 from venues.asgard.models import PositionRecord
-from venues.solana.confirm import Dead, Fate, Landed
+from venues.solana.confirm import Dead, Landed, SignatureResult
 from venues.solana.rpc import SolanaRpc
 
 METADATA_WAIT_S = 60.0
@@ -40,7 +40,7 @@ class Receipts:
         self._clock = clock
         self._wallet = wallet
 
-    async def conclude(self, key: dict[str, Any], fates: Sequence[Fate]) -> Outcome[Receipt]:
+    async def conclude(self, key: dict[str, Any], results: Sequence[SignatureResult]) -> Outcome[Receipt]:
         """One outcome for a whole build; `key` is what `sign` stored.
 
         Nothing is said while any signature is open. Then what *landed* decides: where it moved the position,
@@ -48,20 +48,20 @@ class Receipts:
         the first landed, the second died), the attempt is rejected: the position is as before, and a new
         attempt finds the accounts in place.
         """
-        for fate in fates:
-            if isinstance(fate, Unknown):
-                return fate
+        for result in results:
+            if isinstance(result, Unknown):
+                return result
         landed = [
-            (signature, fate)
-            for signature, fate in zip(key["signatures"], fates, strict=True)
-            if isinstance(fate, Landed) and fate.err is None
+            (signature, result)
+            for signature, result in zip(key["signatures"], results, strict=True)
+            if isinstance(result, Landed) and result.err is None
         ]
         refusal = "; ".join(
-            fate.evidence
-            if isinstance(fate, Dead)
-            else f"{signature} landed in slot {fate.slot} and failed: {fate.err}"
-            for signature, fate in zip(key["signatures"], fates, strict=True)
-            if isinstance(fate, Dead) or (isinstance(fate, Landed) and fate.err is not None)
+            result.evidence
+            if isinstance(result, Dead)
+            else f"{signature} landed in slot {result.slot} and failed: {result.err}"
+            for signature, result in zip(key["signatures"], results, strict=True)
+            if isinstance(result, Dead) or (isinstance(result, Landed) and result.err is not None)
         )
         if not landed:
             return Rejected(refusal)

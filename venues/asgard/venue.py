@@ -1,4 +1,4 @@
-"""Asgard as a venue for the long leg: build, check, sign, send by two roads, and prove what became of it."""
+"""Asgard as a venue for the long leg: build, check, sign, send by two ways, and prove what became of it."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class AsgardVenue:
         self._receipts = Receipts(client, self.rpc, clock, self.wallet)
         self._markets: tuple[int, list[Strategy]] | None = None
         self.strange: dict[str, str] = {}
-        """Positions of this wallet that the last look found and could not make sense of: PDA and why."""
+        """Positions of this wallet that the last reading found and could not make sense of: PDA and why."""
 
     @staticmethod
     def capabilities_for(protocol: int) -> Capabilities:
@@ -142,7 +142,7 @@ class AsgardVenue:
         """Submit to Asgard (so that its row exists), send the same bytes ourselves unless that clearly
         worked, wait.
 
-        Both roads carry the same signature, so at most one of them takes effect.
+        Both ways carry the same signature, so at most one of them takes effect.
         """
         wire = signed.wire
         if not isinstance(wire, SignedBuild):
@@ -170,7 +170,7 @@ class AsgardVenue:
             for signature, raw in zip(signed.key["signatures"], wire.raws, strict=True)
         ]
         try:
-            fates = await self._confirmer.settle(
+            results = await self._confirmer.settle(
                 payloads,
                 int(signed.key["lvbh_max"]),
                 wait_s=self._wait_s,
@@ -180,7 +180,7 @@ class AsgardVenue:
             )
         except Retryable as error:  # the clock itself may be out of reach
             return Unknown(str(error))
-        return await self._receipts.conclude(signed.key, fates)
+        return await self._receipts.conclude(signed.key, results)
 
     async def find(self, intent: IntentSpec, signed: Signed) -> Outcome[Receipt]:
         """What became of an attempt, from its signatures alone. Rejected carries the proof that it is
@@ -188,11 +188,11 @@ class AsgardVenue:
         """
         limit = int(signed.key["lvbh_max"])
         is_exit = signed.key["op"] in EXITS
-        fates = [
-            await self._confirmer.fate(signature, limit, is_exit=is_exit)
+        results = [
+            await self._confirmer.result_of(signature, limit, is_exit=is_exit)
             for signature in signed.key["signatures"]
         ]
-        return await self._receipts.conclude(signed.key, fates)
+        return await self._receipts.conclude(signed.key, results)
 
     def _checked_order(self, intent: IntentSpec) -> AsgardOrder:
         order = parse_order(intent.order)
@@ -219,7 +219,7 @@ class AsgardVenue:
 
         `known_pdas` are (protocol, PDA) pairs from our own books: a position can exist on chain without a
         row. With `only_known` nobody else's are asked for, and with `prices` (USD per token) none are read:
-        a fast look must fit into the venue's one request a second.
+        a fast tick must fit into the venue's one request a second.
 
         Raises `Retryable`, `VenueRefused` or `UnitChanged`: a leg that cannot be read is never left out
         in silence. One that is not ours and of no kind that we trade is named in `strange` instead.

@@ -51,7 +51,7 @@ class Dead:
     beyond: int = 0
 
 
-Fate: TypeAlias = Landed | Dead | Unknown
+SignatureResult: TypeAlias = Landed | Dead | Unknown
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,25 +86,25 @@ class Confirmer:
             heights = [(await self.rpc.get_latest_blockhash("processed")).last_valid_block_height]
         return max(heights) + FOREIGN_BLOCKHASH_MARGIN
 
-    async def fate(self, signature: str, lvbh_max: int, *, is_exit: bool = False) -> Fate:
+    async def result_of(self, signature: str, lvbh_max: int, *, is_exit: bool = False) -> SignatureResult:
         """What became of a signature. Never raises for transport reasons: not knowing is an answer.
 
         A landing that either node saw counts. It is dead when both say so; a way out (`is_exit`) also when one does
         that is `ALONE_AFTER_BLOCKS` beyond, for then the other is of no use.
         """
         if not isinstance(self.rpc, FailoverRpc):
-            return await self._fate_at(self.rpc, signature, lvbh_max)
+            return await self._result_at(self.rpc, signature, lvbh_max)
         dead: list[Dead] = []
         unknown: list[Unknown] = []
         # One after the other: a question given up half-way would be noted as a failure of a healthy node.
         for node in self.rpc.nodes:
-            fate = await self._result_at_node(self.rpc, node, signature, lvbh_max)
-            if isinstance(fate, Landed):
-                return fate
-            if isinstance(fate, Dead):
-                dead.append(fate)
+            result = await self._result_at_node(self.rpc, node, signature, lvbh_max)
+            if isinstance(result, Landed):
+                return result
+            if isinstance(result, Dead):
+                dead.append(result)
             else:
-                unknown.append(fate)
+                unknown.append(result)
         if not unknown:
             return Dead("; ".join(one.evidence for one in dead), min(one.beyond for one in dead))
         if is_exit and dead and dead[0].beyond > ALONE_AFTER_BLOCKS:
@@ -114,7 +114,7 @@ class Confirmer:
 
     async def _result_at_node(
         self, pair: FailoverRpc, node: SolanaRpc, signature: str, lvbh_max: int
-    ) -> Fate:
+    ) -> SignatureResult:
         try:
             asked = partial(self._asked, node, signature, lvbh_max)
             found = await pair.probe(node, asked, NODE_TIMEOUT_S)
@@ -122,17 +122,17 @@ class Confirmer:
             return Unknown(f"status of {signature}: {error}")
         return found or Unknown(f"status of {signature}: {node.host} cannot be reached")
 
-    async def _fate_at(self, rpc: SolanaRpc, signature: str, lvbh_max: int) -> Fate:
+    async def _result_at(self, rpc: SolanaRpc, signature: str, lvbh_max: int) -> SignatureResult:
         try:
             return await self._asked(rpc, signature, lvbh_max)
         except (Retryable, RpcError) as error:
             return Unknown(f"status of {signature}: {error}")
 
-    async def _asked(self, rpc: SolanaRpc, signature: str, lvbh_max: int) -> Fate:
+    async def _asked(self, rpc: SolanaRpc, signature: str, lvbh_max: int) -> SignatureResult:
         """What one node knows and proves. Raises `Retryable` or `RpcError`."""
         landed = (await rpc.get_signature_statuses([signature], history=True)).found[0]
         if landed is not None:
-            return _as_fate(signature, landed)
+            return _as_result(signature, landed)
         tip = await rpc.get_epoch_info("finalized")
         if tip.block_height <= lvbh_max:
             return Unknown(
@@ -140,7 +140,7 @@ class Confirmer:
             )
         after = await rpc.get_signature_statuses([signature], history=True)
         if after.found[0] is not None:
-            return _as_fate(signature, after.found[0])
+            return _as_result(signature, after.found[0])
         if after.context_slot < tip.absolute_slot:
             return Unknown(
                 f"{signature}: {rpc.host} answered at slot {after.context_slot}, behind {tip.absolute_slot}"
@@ -162,7 +162,7 @@ class Confirmer:
         already_sent: bool = False,
         preflight: bool = True,
         is_exit: bool = False,
-    ) -> list[Fate]:
+    ) -> list[SignatureResult]:
         """Follow transactions, in order, until each landed or died; Unknown once `wait_s` has passed.
 
         A later transaction of a build is sent by us only after the earlier ones landed without error: it may
@@ -170,26 +170,26 @@ class Confirmer:
         else has handed them over and we join in after `resend_s`; otherwise our first send is at once.
         """
         deadline_ms = self._clock.now_ms() + int(wait_s * 1000)
-        fates: list[Fate] = [Unknown(f"{one.signature} not asked for yet") for one in payloads]
+        results: list[SignatureResult] = [Unknown(f"{one.signature} not asked for yet") for one in payloads]
         sent_ms: dict[int, int] = {}
         if already_sent:
             sent_ms = dict.fromkeys(range(len(payloads)), self._clock.now_ms())
         while True:
             for index, payload in enumerate(payloads):
-                if isinstance(fates[index], Unknown):
-                    fates[index] = await self._step(
+                if isinstance(results[index], Unknown):
+                    results[index] = await self._step(
                         index,
                         payload,
                         lvbh_max,
                         sent_ms,
                         resend_s,
                         preflight,
-                        _earlier_ones_landed(fates, index),
+                        _earlier_ones_landed(results, index),
                         is_exit,
                     )
             now = self._clock.now_ms()
-            if all(not isinstance(fate, Unknown) for fate in fates) or now >= deadline_ms:
-                return fates
+            if all(not isinstance(result, Unknown) for result in results) or now >= deadline_ms:
+                return results
             await self._clock.sleep(poll_s)
 
     async def _step(
@@ -202,7 +202,7 @@ class Confirmer:
         preflight: bool,
         may_send: bool,
         is_exit: bool,
-    ) -> Fate:
+    ) -> SignatureResult:
         now = self._clock.now_ms()
         first = index not in sent_ms
         due = first or now - sent_ms[index] >= resend_s * 1000
@@ -211,10 +211,10 @@ class Confirmer:
             sent_ms[index] = now
             answer = await (self.send if first and preflight else self.resend)(payload.raw)
             refused = answer if isinstance(answer, Rejected) else None
-        fate = await self.fate(payload.signature, lvbh_max, is_exit=is_exit)
-        if refused is not None and isinstance(fate, Unknown):
+        result = await self.result_of(payload.signature, lvbh_max, is_exit=is_exit)
+        if refused is not None and isinstance(result, Unknown):
             return Dead(refused.reason)
-        return fate
+        return result
 
     async def send(self, raw: bytes) -> Outcome[str]:
         """First send, with preflight at the commitment that everything else uses."""
@@ -239,11 +239,11 @@ class Confirmer:
         return answers[0] if answers else Unknown(f"neither of {self.rpc.host} answered sendTransaction")
 
 
-def _as_fate(signature: str, status: Any) -> Fate:
+def _as_result(signature: str, status: Any) -> SignatureResult:
     if status.settled:
         return Landed(status.err, status.slot, status.confirmation)
     return Unknown(f"{signature} is only {status.confirmation} at slot {status.slot}")
 
 
-def _earlier_ones_landed(fates: Sequence[Fate], index: int) -> bool:
-    return all(isinstance(fate, Landed) and fate.err is None for fate in fates[:index])
+def _earlier_ones_landed(results: Sequence[SignatureResult], index: int) -> bool:
+    return all(isinstance(result, Landed) and result.err is None for result in results[:index])

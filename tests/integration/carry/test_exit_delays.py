@@ -127,7 +127,7 @@ async def test_a_busy_ledger_does_not_end_the_watch(tmp_path: Path, monkeypatch:
 
 
 async def test_a_resize_whose_outcome_is_unknown_does_not_blind_the_watch(tmp_path: Path) -> None:
-    """The order of a resize is lost in an outage; the next look comes in seconds, and the outage still closes the long."""
+    """The order of a resize is lost in an outage; the next tick comes in seconds, and the outage still closes the long."""
     async with story_rig(tmp_path, limits={"outage_exit_after_s": "20"}) as rig:
         position_id = await rig.entered(**SOL_ON_KAMINO)
         rig.market(sol_price=180.0)
@@ -148,13 +148,13 @@ async def test_a_resize_whose_outcome_is_unknown_does_not_blind_the_watch(tmp_pa
             if (one.leg, one.kind.value) == (LegSide.LONG, "close")
         ]
         assert closed, watched
-        assert closed[0].created_ms - began_ms < 150_000, "not a look every 90 s and more"
+        assert closed[0].created_ms - began_ms < 150_000, "not a tick every 90 s and more"
         rig.control("hyperliquid", "resume")
         rig.assert_clean(await rig.recovered())
 
 
 async def test_a_row_that_contradicts_the_books_does_not_end_the_watch(tmp_path: Path) -> None:
-    """The short was partly auto-deleveraged, and its booking meets a contradiction: alerted, and looked at again."""
+    """The short was partly auto-deleveraged, and its booking meets a contradiction: alerted, and tried again."""
     async with story_rig(tmp_path) as rig:
         position_id = await rig.entered(**SOL_ON_KAMINO)
         rig.control("hyperliquid", "adl", address=rig.address, coin="SOL", fraction="0.001")
@@ -215,7 +215,7 @@ async def test_a_second_attempt_that_succeeds_at_once_is_no_lost_answer(tmp_path
         assert second.evidence == "", "nothing was lost of this one"
 
 
-async def test_one_look_of_a_command_is_no_watch(tmp_path: Path) -> None:
+async def test_one_tick_of_a_command_is_no_watch(tmp_path: Path) -> None:
     """`evenkeel rebalance` looks once and goes: the alert that nobody watches stays open for a monitor to close."""
     async with story_rig(tmp_path) as rig:
         position_id = await rig.entered(**SOL_ON_KAMINO)

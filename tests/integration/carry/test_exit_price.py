@@ -98,8 +98,8 @@ async def test_a_process_that_starts_in_the_outage_goes_by_the_ledgers_price(
         assert checks["price_age_s"] >= 1_800
 
 
-async def test_every_look_of_the_watch_is_remembered(tmp_path: Path) -> None:
-    """The price of the last look bounds the exit that an outage leads to, not that of the last build."""
+async def test_every_tick_of_the_watch_is_remembered(tmp_path: Path) -> None:
+    """The price of the last tick bounds the exit that an outage leads to, not that of the last build."""
     async with story_rig(tmp_path) as rig:
         position_id = await rig.entered(**SOL_ON_KAMINO)
         async with rig.another_desk() as desk:

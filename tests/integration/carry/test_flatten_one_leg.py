@@ -90,9 +90,7 @@ async def test_a_key_that_is_disabled_in_the_middle_stops_its_own_leg_alone(
     assert not done.left and rig.flat, done
 
 
-async def test_a_position_that_is_refused_does_not_keep_the_next_from_being_closed(
-    rig: Rig, tmp_path: Path
-) -> None:
+async def test_a_position_that_is_refused_does_not_keep_the_next_open(rig: Rig, tmp_path: Path) -> None:
     other = await another_long(rig, await rig.entered(**SOL_ON_KAMINO))
     settings, journal = load_settings(rig.config), KeyFile(tmp_path / "keys.jsonl")
     async with open_venues(settings, rig.desk.clock) as venues:

@@ -176,7 +176,7 @@ async def test_a_venue_out_of_reach_is_named_and_its_checkpoint_stays(tmp_path: 
 
 @pytest.mark.parametrize("what", ["part of the short", "short", "part of the long"])
 async def test_taken_while_the_monitor_sleeps(tmp_path: Path, what: str) -> None:
-    """Between two looks of a calm watch: the other leg follows within one fast tick, not at the next look."""
+    """Between two ticks of a calm watch: the other leg follows within one fast tick, not at the next slow one."""
     async with story_rig(tmp_path) as rig:
         position_id = await rig.entered(**SOL_ON_KAMINO)
         [held] = rig.holdings()
@@ -195,11 +195,11 @@ async def test_taken_while_the_monitor_sleeps(tmp_path: Path, what: str) -> None
         until_ms = rig.desk.clock.now_ms() + 120_000
         asleep = [0]
 
-        def waits_between_looks(seconds: float) -> bool:
+        def waits_between_ticks(seconds: float) -> bool:
             asleep[0] += seconds == 2.0
             return seconds == 2.0 and asleep[0] == 4
 
-        with hooked(rig.desk.clock, "sleep", before=take, when=waits_between_looks):
+        with hooked(rig.desk.clock, "sleep", before=take, when=waits_between_ticks):
             request = MonitorRequest(position_id=position_id, until_ms=until_ms)
             result = await watch_position(rig.desk, request)
         assert taken and len(result.actions) == 1, result

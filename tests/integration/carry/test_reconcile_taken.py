@@ -148,7 +148,7 @@ async def test_taken_while_closing(tmp_path: Path, what: str) -> None:
         await assert_books_equal_venues(rig, position_id)
 
 
-async def test_seized_between_our_look_and_the_landing_of_the_close(tmp_path: Path) -> None:
+async def test_seized_between_our_reading_and_the_landing_of_the_close(tmp_path: Path) -> None:
     async with story_rig(tmp_path) as rig:
         position_id = await rig.entered(**SOL_ON_KAMINO)
         held = pda(rig)
@@ -183,7 +183,7 @@ def shrink_in_silence(rig: Rig, what: str) -> None:
 async def test_a_shrink_that_nothing_explains_is_acted_on_once_and_stays_alarmed(
     tmp_path: Path, what: str
 ) -> None:
-    """Interest moves the amounts between two looks: what is known stays known, what is lost after it is not."""
+    """Interest moves the amounts between two ticks: what is known stays known, what is lost after it is not."""
     async with story_rig(tmp_path) as rig:
         position_id = await rig.entered(**SOL_ON_KAMINO)
         shrink_in_silence(rig, what)
@@ -199,7 +199,7 @@ async def test_a_shrink_that_nothing_explains_is_acted_on_once_and_stays_alarmed
                 again = await reconcile_everything(rig.desk)
             handled = {one.handling for one in again.open if one.subject == "long"}
             assert handled == {Handling.ALARM}, again
-            assert slept[0] == 0, "no second look at what is known"
+            assert slept[0] == 0, "no second reading of what is known"
         assert rig.desk.store.leg(position_id, LegSide.LONG) == leg
         [row] = [row for row in rig.desk.store.alerts() if row.kind == "leg reduced"]
         assert row.times == alert.times, "one alert, raised once"

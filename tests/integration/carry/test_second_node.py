@@ -167,11 +167,11 @@ async def test_a_landing_seen_by_either_node_counts(blind: int) -> None:
     async with two_confirming_nodes() as (b, confirmer, *proxies):
         tx, _, limit = await b.transfer()
         proxies[blind].mode = "blind"
-        [fate] = await confirmer.settle([payload(tx)], limit)
-        assert isinstance(fate, Landed) and fate.err is None
+        [result] = await confirmer.settle([payload(tx)], limit)
+        assert isinstance(result, Landed) and result.err is None
         await until_beyond(b, limit + ALONE_AFTER_BLOCKS)
         for exit in (False, True):
-            assert isinstance(await confirmer.fate(payload(tx).signature, limit, is_exit=exit), Landed)
+            assert isinstance(await confirmer.result_of(payload(tx).signature, limit, is_exit=exit), Landed)
 
 
 @pytest.mark.parametrize("gone", [0, 1])
@@ -180,17 +180,17 @@ async def test_one_node_alone_ends_a_way_out_late_and_an_opening_never(gone: int
     async with two_confirming_nodes() as (b, confirmer, *proxies):
         tx, _, limit = await b.transfer()
         signature = payload(tx).signature
-        await confirmer.fate(signature, limit)  # what a frozen node will go on saying
+        await confirmer.result_of(signature, limit)  # what a frozen node will go on saying
         proxies[gone].mode = mode
         await until_beyond(b, limit)
-        assert isinstance(await confirmer.fate(signature, limit, is_exit=True), Unknown)
+        assert isinstance(await confirmer.result_of(signature, limit, is_exit=True), Unknown)
         await until_beyond(b, limit + ALONE_AFTER_BLOCKS)
-        assert isinstance(await confirmer.fate(signature, limit), Unknown)
-        alone = await confirmer.fate(signature, limit, is_exit=True)
+        assert isinstance(await confirmer.result_of(signature, limit), Unknown)
+        alone = await confirmer.result_of(signature, limit, is_exit=True)
         assert isinstance(alone, Dead) and "alone" in alone.evidence
         proxies[gone].mode = "open"
         await b.clock.sleep(20)
-        both = await confirmer.fate(signature, limit)
+        both = await confirmer.result_of(signature, limit)
         assert isinstance(both, Dead) and "alone" not in both.evidence
 
 
@@ -201,7 +201,7 @@ async def test_slow_nodes_prove_a_death_all_the_same() -> None:
         await until_beyond(b, limit)
         for one in proxies:
             one.mode = "slow"
-        assert isinstance(await confirmer.fate(payload(tx).signature, limit), Dead)
+        assert isinstance(await confirmer.result_of(payload(tx).signature, limit), Dead)
 
 
 async def test_a_landing_is_no_failure_of_the_slower_node(tmp_path: Path) -> None:
@@ -230,7 +230,7 @@ async def test_with_both_nodes_gone_nothing_is_known() -> None:
         await until_beyond(b, limit + ALONE_AFTER_BLOCKS)
         for one in proxies:
             one.mode = "shut"
-        assert isinstance(await confirmer.fate(payload(tx).signature, limit, is_exit=True), Unknown)
+        assert isinstance(await confirmer.result_of(payload(tx).signature, limit, is_exit=True), Unknown)
         assert isinstance(await confirmer.send(payload(tx).raw or b""), Unknown)
         with pytest.raises(Retryable, match="HTTP 503"):
             await confirmer.height_limit()
@@ -249,6 +249,6 @@ async def test_what_the_first_node_does_not_take_is_sent_by_the_second() -> None
     async with two_confirming_nodes() as (b, confirmer, first, second):
         tx, _, limit = await b.transfer()
         first.mode = "shut"
-        [fate] = await confirmer.settle([payload(tx)], limit)
-        assert isinstance(fate, Landed) and second.calls["sendTransaction"] >= 1
+        [result] = await confirmer.settle([payload(tx)], limit)
+        assert isinstance(result, Landed) and second.calls["sendTransaction"] >= 1
         assert b.landed() == 1

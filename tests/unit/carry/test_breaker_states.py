@@ -117,7 +117,7 @@ def test_a_token_off_its_peg_refuses_itself_alone(price: str, tripped: bool) -> 
     assert not lst_peg_breaker("SOL", None, None, None, NOW, LIMITS).tripped
 
 
-def test_stale_readings_are_told_apart_from_missing_ones() -> None:
+def test_stale_readings_are_distinguished_from_missing_ones() -> None:
     assert not stale_data_breaker({"the price": NOW - 90_000}, NOW, LIMITS).tripped
     state = stale_data_breaker({"the price": NOW - 90_001, "the account": None}, NOW, LIMITS)
     assert_explains(state)

@@ -116,8 +116,9 @@ def _compare(
 
 
 def compare_funding(books: Iterable[FundingPayment], venue: Iterable[FundingPayment]) -> list[Difference]:
-    """Hour by hour, by (account, coin, hour). Amount, position size and rate must equal the venue's to the
-    digit."""
+    """Return every difference of the payments, hour by hour, by (account, coin, hour). Amount, position size and rate
+    must equal the venue's to the digit.
+    """
     return _compare(
         "funding",
         books,
@@ -134,8 +135,9 @@ def compare_funding(books: Iterable[FundingPayment], venue: Iterable[FundingPaym
 
 
 def compare_fills(books: Iterable[Fill], venue: Iterable[Fill]) -> list[Difference]:
-    """Fill by fill, by (venue, fill id). Asset, side, quantity, price and fee must equal the venue's to the
-    digit."""
+    """Return every difference of the fills, by (venue, fill id). Asset, side, quantity, price and fee must equal the
+    venue's to the digit.
+    """
     return _compare(
         "fill",
         books,
@@ -156,7 +158,8 @@ def compare_fills(books: Iterable[Fill], venue: Iterable[Fill]) -> list[Differen
 def compare_legs(
     books: Iterable[BookLeg], venue: Iterable[LegView], interest: Decimal = Decimal("0.01")
 ) -> list[Difference]:
-    """Leg by leg, by (venue, ref). A leg missing in the books is unowned; one missing at the venue is gone.
+    """Return every difference of the legs, by (venue, ref). A leg missing in the books is unowned; one missing at the
+    venue is gone.
 
     A short must match to the digit. A long leg grows by interest after its last transaction, so the venue may
     show up to `interest` (a fraction) more than the books, and nothing less than them.
@@ -187,7 +190,7 @@ def compare_legs(
 
 
 def agreement_line(differences: Sequence[Difference], rows: int) -> str:
-    """One line: how many rows were compared and how many differ."""
+    """Return one line: how many rows were compared and how many differ."""
     if not differences:
         return f"{rows} rows compared with the venues' ledgers, all equal"
     kinds = [kind for kind in DifferenceKind if any(found.kind is kind for found in differences)]

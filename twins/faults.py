@@ -61,7 +61,7 @@ class FaultPlan:
         self.faults.clear()
 
     def take(self, venue: str, kind: str, call: str = "") -> Fault | None:
-        """The planned fault of this kind for this call, if its turn has come; counts it."""
+        """Return the planned fault of this kind for this call, if its turn has come; counts it."""
         return self._take(venue, call, lambda found: found.kind == kind)
 
     def take_transport(self, venue: str, call: str) -> Fault | None:

@@ -32,5 +32,5 @@ class LegVenue(Protocol):
     async def find(self, intent: IntentSpec, signed: Signed) -> Outcome[Receipt]: ...
 
     async def legs(self) -> list[LegView]:
-        """Every leg that this account holds on the venue now, ours or not."""
+        """Return every leg that this account holds on the venue now, ours or not."""
         ...

@@ -225,8 +225,7 @@ def _gap(start: _Point, end: _Point, where: str) -> list[str]:
 
 
 def split_long(events: Sequence[LongEvent], marks: Sequence[LongMark] = ()) -> LongSplit:
-    """Items of the long leg (USD, income positive) and its value now; identity in the docstring of the
-    module.
+    """Return items of the long leg (USD, income positive) and its value now; identity in the docstring of the module.
 
     `marks` may be any observations during the life; they make the split finer and never change its sum over
     a closed leg. The last one values a leg that is still open; without one it stays at the value after its
@@ -280,7 +279,7 @@ def split_short(
     mark_price_usd: Decimal | None = None,
     margin_seized_usd: Decimal = ZERO,
 ) -> ShortSplit:
-    """Items of the short leg (USD, income positive): funding, price, slippage, venue fees, and what a backstop
+    """Return items of the short leg (USD, income positive): funding, price, slippage, venue fees, and what a backstop
     liquidation took of the margin beyond its fills (`margin_seized_usd`).
 
     `mark_price_usd` values what is still open. A closed leg needs none; whatever the fills then leave open
@@ -322,7 +321,7 @@ def split_short(
 
 
 def split_gas(events: Sequence[LongEvent], others: Sequence[GasCost] = ()) -> GasSplit:
-    """Gas and tips of every transaction, each at the SOL price of its own moment (USD, negative)."""
+    """Return gas and tips of every transaction, each at the SOL price of its own moment (USD, negative)."""
     items = dict.fromkeys(GAS_ITEMS, ZERO)
     lamports = 0
     with localcontext() as context:

@@ -60,7 +60,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
 
 
 def signed_usd(value: Decimal) -> str:
-    """USD with its sign and two digits; four where two would hide a small amount."""
+    """Return USD with its sign and two digits; four where two would hide a small amount."""
     digits = 4 if 0 < abs(value) < Decimal("0.005") else 2
     text = f"{value:+,.{digits}f}"
     return text if text.strip("+-0.,") else f"{0:.2f}"

@@ -17,7 +17,7 @@ from evenkeel.types import IntentKind
 from venues.hyperliquid import approval
 from venues.hyperliquid.approval import Approved, Refused
 from venues.hyperliquid.signing import HyperliquidSigner
-from venues.hyperliquid.validator import HyperliquidValidator, Reading, Requested, Rules
+from venues.hyperliquid.validator import HyperliquidValidator, Reading, Request, Rules
 
 NOW = 1_700_000_000_000
 ACCOUNT = "0x" + "aa" * 20
@@ -28,8 +28,8 @@ RULES = Rules(False, ACCOUNT)
 VALIDATOR = HyperliquidValidator(RULES)
 READING = Reading("SOL", 5, 2, Decimal("150.10"), Decimal("150"), Decimal(0), NOW - 1_000)
 SHORT = replace(READING, szi=Decimal(-40))
-SELL = Requested(IntentKind.OPEN, False, Decimal("10"), False)
-COVER = Requested(IntentKind.CLOSE, True, Decimal("40"), True)
+SELL = Request(IntentKind.OPEN, False, Decimal("10"), False)
+COVER = Request(IntentKind.CLOSE, True, Decimal("40"), True)
 
 
 def order(**changes: Any) -> dict[str, Any]:
@@ -50,10 +50,10 @@ def cover(**changes: Any) -> dict[str, Any]:
 
 
 def judge(
-    action: dict[str, Any], requested: Requested = SELL, reading: Reading = READING, **envelope: Any
+    action: dict[str, Any], request: Request = SELL, reading: Reading = READING, **envelope: Any
 ) -> Approved | Refused:
     given: dict[str, Any] = {"nonce": NOW, "expires_after": NOW + 10_000, "now_ms": NOW, **envelope}
-    return VALIDATOR.judge_order(action, requested=requested, reading=reading, **given)
+    return VALIDATOR.judge_order(action, request=request, reading=reading, **given)
 
 
 def judge_setting(action: dict[str, Any], **envelope: Any) -> Approved | Refused:
@@ -130,24 +130,24 @@ REFUSED_ORDERS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("price", order(p="NaN"), {}),
     ("price", order(p="149.90"), {}),
     ("slippage cap", order(p="149.34"), {}),
-    ("slippage cap", cover(p="151.61"), {"requested": COVER, "reading": SHORT}),
+    ("slippage cap", cover(p="151.61"), {"request": COVER, "reading": SHORT}),
     (
         "reference price",
         order(p="152"),
         {"reading": replace(READING, mid_px=Decimal("152.5"), fair_px=Decimal("156"))},
     ),
-    ("reference price", cover(), {"requested": COVER, "reading": replace(SHORT, fair_px=Decimal("136"))}),
+    ("reference price", cover(), {"request": COVER, "reading": replace(SHORT, fair_px=Decimal("136"))}),
     ("price", order(), {"reading": replace(READING, fair_px=Decimal(0))}),
     ("side", order(b=True, r=True), {}),
     ("reduce-only", order(r=True), {}),
-    ("reduce-only", cover(r=False), {"requested": COVER, "reading": SHORT}),
-    ("reduce-only", order(b=True), {"requested": replace(SELL, is_buy=True)}),
-    ("reduce-only", order(r=True), {"requested": replace(SELL, reduce_only=True)}),
-    ("reduce-only", order(), {"requested": replace(SELL, kind=IntentKind.CLOSE)}),
-    ("reduce-only", cover(), {"requested": COVER}),
-    ("reduce-only", cover(), {"requested": COVER, "reading": replace(READING, szi=Decimal(3))}),
+    ("reduce-only", cover(r=False), {"request": COVER, "reading": SHORT}),
+    ("reduce-only", order(b=True), {"request": replace(SELL, is_buy=True)}),
+    ("reduce-only", order(r=True), {"request": replace(SELL, reduce_only=True)}),
+    ("reduce-only", order(), {"request": replace(SELL, kind=IntentKind.CLOSE)}),
+    ("reduce-only", cover(), {"request": COVER}),
+    ("reduce-only", cover(), {"request": COVER, "reading": replace(READING, szi=Decimal(3))}),
     ("shorts only", order(), {"reading": replace(READING, szi=Decimal("0.01"))}),
-    ("notional cap", order(s="3700"), {"requested": replace(SELL, size=Decimal(5000))}),
+    ("notional cap", order(s="3700"), {"request": replace(SELL, size=Decimal(5000))}),
     ("short cap", order(), {"reading": replace(READING, szi=Decimal(-14_650))}),
     ("fresh reading", order(), {"reading": replace(READING, seen_ms=NOW - 10_001)}),
     ("fresh reading", order(), {"reading": replace(READING, seen_ms=NOW + 1)}),
@@ -268,7 +268,7 @@ def test_a_transfer_to_a_listed_address_is_signed_for_its_network_alone(kind: st
 def test_an_order_is_signed_for_the_network_of_the_settings_alone(mainnet: bool) -> None:
     validator = HyperliquidValidator(replace(RULES, is_mainnet=mainnet))
     verdict = validator.judge_order(
-        order(), nonce=NOW, expires_after=NOW + 1_000, now_ms=NOW, requested=SELL, reading=READING
+        order(), nonce=NOW, expires_after=NOW + 1_000, now_ms=NOW, request=SELL, reading=READING
     )
     assert isinstance(verdict, Approved)
     signature = SIGNER.sign(verdict)

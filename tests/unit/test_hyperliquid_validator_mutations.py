@@ -30,7 +30,7 @@ from tests.unit.test_hyperliquid_validator import (
 )
 from venues.hyperliquid.approval import Approved, Refused
 from venues.hyperliquid.rounding import round_price, wire
-from venues.hyperliquid.validator import Reading, Requested
+from venues.hyperliquid.validator import Reading, Request
 
 ODD: list[Any] = [
     None, True, False, 0, 1, -1, 5, 6, 2**64, 1.5, float("nan"), float("inf"), "", "0", "1", "-1", "1e9", "NaN", "Infinity",
@@ -113,9 +113,9 @@ def readings(draw: st.DrawFn) -> Reading:
 REQUESTS = [
     SELL,
     COVER,
-    Requested(IntentKind.RESIZE, False, Decimal(500), False),
-    Requested(IntentKind.RESIZE, True, Decimal(500), True),
-    Requested(IntentKind.OPEN, True, Decimal(500), False),
+    Request(IntentKind.RESIZE, False, Decimal(500), False),
+    Request(IntentKind.RESIZE, True, Decimal(500), True),
+    Request(IntentKind.OPEN, True, Decimal(500), False),
 ]
 ENVELOPES = (
     st.just({})
@@ -135,7 +135,7 @@ def whole(value: Any) -> bool:
     return type(value) is int
 
 
-def held_to_the_bounds(verdict: Approved | Refused, requested: Requested, reading: Reading) -> None:
+def held_to_the_bounds(verdict: Approved | Refused, request: Request, reading: Reading) -> None:
     """The bounds once more, written down anew and read from the text that would be signed."""
     event(verdict.rule if isinstance(verdict, Refused) else "approved")
     if isinstance(verdict, Refused):
@@ -148,10 +148,10 @@ def held_to_the_bounds(verdict: Approved | Refused, requested: Requested, readin
     assert list(one) == ["a", "b", "p", "s", "r", "t", "c"]
     assert one["a"] == 5 and reading.coin == "SOL" and one["t"] == {"limit": {"tif": "Ioc"}}
     size, limit = Decimal(one["s"]), Decimal(one["p"])
-    assert 0 < size <= requested.size and one["b"] is requested.is_buy and one["r"] is requested.reduce_only
+    assert 0 < size <= request.size and one["b"] is request.is_buy and one["r"] is request.reduce_only
     assert one["r"] or not one["b"], "buys only ever reduce"
-    assert one["r"] or requested.kind is not IntentKind.CLOSE
-    bps = Decimal(50 if requested.kind is IntentKind.OPEN else 100) / 10_000
+    assert one["r"] or request.kind is not IntentKind.CLOSE
+    bps = Decimal(50 if request.kind is IntentKind.OPEN else 100) / 10_000
     gap = Decimal("0.10") if one["r"] else Decimal("0.02")
     if one["b"]:
         assert (
@@ -179,23 +179,23 @@ def held_to_the_bounds(verdict: Approved | Refused, requested: Requested, readin
 def test_no_size_or_price_is_approved_outside_of_the_bounds(
     which: int, size: Decimal, off_mid: Decimal, off_fair: Decimal, szi: Decimal
 ) -> None:
-    requested = REQUESTS[which]
-    requested = Requested(requested.kind, requested.is_buy, size, requested.reduce_only)
+    request = REQUESTS[which]
+    request = Request(request.kind, request.is_buy, size, request.reduce_only)
     limit = round_price(Decimal(150) * (1 + off_mid / 10), 2, up=False)
     reading = Reading("SOL", 5, 2, Decimal(150), round(150 * (1 + off_fair), 2), szi, NOW)
-    action = order(b=requested.is_buy, r=requested.reduce_only, s=wire(size), p=wire(limit))
-    held_to_the_bounds(judge(action, requested, reading), requested, reading)
+    action = order(b=request.is_buy, r=request.reduce_only, s=wire(size), p=wire(limit))
+    held_to_the_bounds(judge(action, request, reading), request, reading)
 
 
 @settings(max_examples=1500, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(mutated([order(), order(), cover()]), st.sampled_from([SELL, *REQUESTS]), readings(), ENVELOPES)
 def test_no_changed_order_is_approved_outside_of_the_bounds(
-    action: dict[str, Any], requested: Requested, reading: Reading, envelope: dict[str, Any]
+    action: dict[str, Any], request: Request, reading: Reading, envelope: dict[str, Any]
 ) -> None:
     given_envelope: dict[str, Any] = {"nonce": NOW, "expires_after": NOW + 10_000, "now_ms": NOW, **envelope}
-    verdict = VALIDATOR.judge_order(action, requested=requested, reading=reading, **given_envelope)
+    verdict = VALIDATOR.judge_order(action, request=request, reading=reading, **given_envelope)
     assert isinstance(verdict, Refused) or given_envelope.get("vault_address") is None
-    held_to_the_bounds(verdict, requested, reading)
+    held_to_the_bounds(verdict, request, reading)
 
 
 @settings(max_examples=500, deadline=None)

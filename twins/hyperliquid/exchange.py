@@ -57,8 +57,8 @@ class Exchange:
         }
 
     def handle(self, body: Any) -> Answer:
-        """The JSON answer of one request. Raises BadRequest (HTTP 422) where the body is not
-        one of the known shapes.
+        """Return the JSON answer of one request. Raises BadRequest (HTTP 422) where the body is not one of the known
+        shapes.
         """
         action = self._shape(body)
         try:

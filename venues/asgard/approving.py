@@ -72,13 +72,15 @@ class Approver:
         """Where a price is to be had that this process has not seen itself."""
 
     def heed(self, asset: str, price_usd: Decimal, at_ms: int) -> None:
-        """A fair price as somebody else has just read it: what an exit is held against once the source falls silent."""
+        """Note a fair price as somebody else has just read it: what an exit is held against once the source falls
+        silent.
+        """
         if price_usd > 0 and at_ms >= self._seen.get(asset, (0, price_usd))[0]:
             self._seen[asset] = (at_ms, price_usd)
 
     @asynccontextmanager
     async def pricing(self, order: AsgardOrder) -> AsyncIterator[asyncio.Task[FairPrice | None]]:
-        """The fair price, asked for while the build is being made."""
+        """Yield the fair price, asked for while the build is being made."""
         task = asyncio.create_task(self._fair_price(order))
         try:
             yield task
@@ -131,7 +133,9 @@ class Approver:
         before: LivePosition | None,
         price: FairPrice | None,
     ) -> tuple[Verdict, dict[str, Any]]:
-        """The verdict, and what it rests on, for the note. Raises `UnsafeBuild` or `Retryable`; nothing is signed then."""
+        """Return the verdict, and what it rests on, for the note. Raises `UnsafeBuild` or `Retryable`; nothing is
+        signed then.
+        """
         fair, age_ms = (price.usd, price.age_ms) if price is not None else (None, 0)
         expectation = expectation_of(order, self._wallet, strategies, before, fair, age_ms)
         try:

@@ -172,9 +172,7 @@ _ADAPTER: TypeAdapter[AsgardOrder] = TypeAdapter(Annotated[AsgardOrder, Field(di
 
 
 def parse_order(order: dict[str, Any]) -> AsgardOrder:
-    """The order of an intent. Raises pydantic's `ValidationError`, or `KeyError` for an asset we do not
-    know.
-    """
+    """Return the order of an intent. Raises pydantic's `ValidationError`, or `KeyError` for an asset we do not know."""
     parsed = _ADAPTER.validate_python(order)
     token(parsed.asset)
     return parsed

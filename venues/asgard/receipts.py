@@ -41,7 +41,7 @@ class Receipts:
         self._wallet = wallet
 
     async def conclude(self, key: dict[str, Any], results: Sequence[SignatureResult]) -> Outcome[Receipt]:
-        """One outcome for a whole build; `key` is what `sign` stored.
+        """Return one outcome for a whole build; `key` is what `sign` stored.
 
         Nothing is said while any signature is open. Then what *landed* decides: where it moved the position,
         that is a confirmation, however many others died. Where it only set up accounts (of two transactions

@@ -18,7 +18,7 @@ _handed_out = False
 
 
 def take_token() -> object:
-    """The right to approve, given to the first that asks: the validator. Raises `Bug` afterwards."""
+    """Return the right to approve, given to the first that asks: the validator. Raises `Bug` afterwards."""
     global _handed_out
     if _handed_out:
         raise Bug("only the validator approves actions, and it has taken its token already")

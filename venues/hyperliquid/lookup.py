@@ -33,7 +33,7 @@ class OrderLookup:
         self._grace_ms = grace_ms
 
     async def await_fills(self, key: OrderKey, answer: m.OrderFilled) -> Outcome[Receipt]:
-        """The receipt of an order that the venue answered as filled; fees come from the fills alone."""
+        """Return the receipt of an order that the venue answered as filled; fees come from the fills alone."""
         try:
             for attempt in range(_FILL_ATTEMPTS):
                 rows = self._own(key, await self._fills(key), answer.oid)

@@ -28,13 +28,14 @@ _TRANSFERS = {
 
 
 def is_mainnet_url(base_url: str) -> bool:
-    """True for the real mainnet only. Everything else (testnet, a twin) is signed as testnet, so that a
-    payload made for a twin can never execute on mainnet."""
+    """Return True for the real mainnet only. Everything else (testnet, a twin) is signed as testnet, so that a payload
+    made for a twin can never execute on mainnet.
+    """
     return base_url.rstrip("/") == MAINNET_URL
 
 
 def normal_address(address: str) -> str:
-    """The address in lower case, as the venue hashes and answers it; OperatorError when it is not one."""
+    """Return the address in lower case, as the venue hashes and answers it; OperatorError when it is not one."""
     if not _ADDRESS_FORM.fullmatch(address):
         raise OperatorError(
             f"Hyperliquid account address must be 0x and 40 hex digits, got {shown(address)}. Check settings."
@@ -59,7 +60,7 @@ class NonceSource:
 
     @classmethod
     def shared(cls, base_url: str, address: str, clock: Clock) -> NonceSource:
-        """The source of this signer at this venue, created at first use."""
+        """Return the source of this signer at this venue, created at first use."""
         key = (base_url.rstrip("/"), address.lower())
         with cls._all_lock:
             if key not in cls._all:
@@ -67,14 +68,14 @@ class NonceSource:
             return cls._all[key]
 
     def next(self) -> int:
-        """A nonce in milliseconds that this source never gave before."""
+        """Return a nonce in milliseconds that this source never gave before."""
         with self._lock:
             self._last = max(self._last + 1, self._clock.now_ms())
             return self._last
 
 
 def l1_digest(action: dict[str, Any], *, nonce: int, expires_after: int | None, is_mainnet: bool) -> bytes:
-    """The 32 bytes that are signed for an L1 action (order, cancel, leverage): EIP-712 over the phantom agent.
+    """Return the 32 bytes that are signed for an L1 action (order, cancel, leverage): EIP-712 over the phantom agent.
 
     Hyperliquid docs, "Signing": domain Exchange, chain id 1337; source "a" on mainnet, "b" elsewhere.
     """
@@ -86,7 +87,7 @@ def l1_digest(action: dict[str, Any], *, nonce: int, expires_after: int | None, 
 
 
 def transfer_digest(action: dict[str, Any], *, is_mainnet: bool) -> bytes:
-    """The 32 bytes that are signed for a withdrawal or transfer of USDC: EIP-712 over the action's own fields."""
+    """Return the 32 bytes that are signed for a withdrawal or transfer of USDC: EIP-712 over the action's own fields."""
     fields, primary = _TRANSFERS[action["type"]]
     if action["hyperliquidChain"] != ("Mainnet" if is_mainnet else "Testnet"):
         raise Bug(f"a transfer for {action['hyperliquidChain']} reached the signer of another network")
@@ -119,7 +120,7 @@ class HyperliquidSigner(Hidden):
 
     @classmethod
     def from_hex(cls, secret: str) -> HyperliquidSigner:
-        """A signer from 64 hex digits, with or without 0x. OperatorError in one line, without the key."""
+        """Return a signer from 64 hex digits, with or without 0x. OperatorError in one line, without the key."""
         return cls(LocalEvmKey.from_hex(secret))
 
     @property
@@ -133,7 +134,7 @@ class HyperliquidSigner(Hidden):
         return self._key.is_remote
 
     def sign(self, approved: Approved) -> dict[str, Any]:
-        """`{"r", "s", "v"}` as the venue's own client writes them.
+        """Return `{"r", "s", "v"}` as the venue's own client writes them.
 
         Raises Bug for anything but an intact approval; Retryable or OperatorError from a remote key.
         """
@@ -152,8 +153,9 @@ class HyperliquidSigner(Hidden):
         return {"r": to_hex(r), "s": to_hex(s), "v": v}
 
     def signed_body(self, approved: Approved) -> str:
-        """The whole request body of `/exchange` as text. Text, because a retry must send identical bytes
-        and a JSON column of a database may reorder keys."""
+        """Return the whole request body of `/exchange` as text. Text, because a retry must send identical bytes and a
+        JSON column of a database may reorder keys.
+        """
         signature = self.sign(approved)
         body = {
             "action": approved.action,

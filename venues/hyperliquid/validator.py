@@ -50,7 +50,7 @@ class Rules:
 
 
 @dataclass(frozen=True, slots=True)
-class Requested:
+class Request:
     """What the intent asked for: the most that an order of it may do."""
 
     kind: IntentKind
@@ -100,11 +100,11 @@ class HyperliquidValidator:
         nonce: int,
         expires_after: int | None,
         now_ms: int,
-        requested: Requested,
+        request: Request,
         reading: Reading,
         vault_address: str | None = None,
     ) -> Approved | Refused:
-        """One IOC within what was requested, priced within bounds, small enough, and only ever towards or out of a short."""
+        """Judge one IOC: within what was requested, within bounds of price and size, only towards or out of a short."""
 
         def rules() -> str:
             self._envelope(action, ("order",), nonce, expires_after, now_ms, vault_address)
@@ -112,12 +112,9 @@ class HyperliquidValidator:
             _keys(action, ("type", "orders", "grouping"))
             _need(action["grouping"] == "na", "grouping", f"grouping is {action['grouping']!r}, only 'na' is")
             orders = action["orders"]
-            _need(
-                isinstance(orders, list) and len(orders) == 1,
-                "one order",
-                "it does not hold exactly one order",
-            )
-            return self._order(orders[0], requested, reading, now_ms)
+            is_one = isinstance(orders, list) and len(orders) == 1
+            _need(is_one, "one order", "it does not hold exactly one order")
+            return self._order(orders[0], request, reading, now_ms)
 
         return self._verdict(rules, action, nonce, expires_after)
 
@@ -131,7 +128,7 @@ class HyperliquidValidator:
         assets: Mapping[int, str],
         vault_address: str | None = None,
     ) -> Approved | Refused:
-        """Leverage, cancels and noop: what risks nothing but our own orders. `assets` are coins by their number."""
+        """Judge leverage, cancels and noop: what risks nothing but our own orders. `assets` are coins by their number."""
 
         def rules() -> str:
             kinds = ("updateLeverage", "cancel", "cancelByCloid", "noop")
@@ -165,8 +162,9 @@ class HyperliquidValidator:
     def judge_transfer(
         self, action: Mapping[str, Any], *, nonce: int, now_ms: int, signer: str
     ) -> Approved | Refused:
-        """A withdrawal or a transfer of USDC: by the account's own key, to a listed address, at most so much. The trading
-        host holds no such key, and the list is empty unless the settings fill it."""
+        """Judge a withdrawal or a transfer of USDC: by the account's own key, to a listed address, at most so much. The
+        trading host holds no such key, and the list is empty unless the settings fill it.
+        """
 
         def rules() -> str:
             kind = action.get("type")
@@ -300,7 +298,7 @@ class HyperliquidValidator:
         _need(whole, "leverage", f"leverage {leverage!r} is not a whole number from 1 to {most}")
         return f"leverage {leverage} of {coin}"
 
-    def _order(self, order: Any, requested: Requested, reading: Reading, now_ms: int) -> str:
+    def _order(self, order: Any, request: Request, reading: Reading, now_ms: int) -> str:
         rules = self.rules
         _keys(order, ("a", "b", "p", "s", "r", "t", "c"))
         self._asset(order["a"], {reading.asset: reading.coin})
@@ -320,27 +318,20 @@ class HyperliquidValidator:
             size % Decimal(1).scaleb(-reading.sz_decimals) == 0, "size", f"{size} is no multiple of the lot"
         )
         _need(
-            size <= requested.size,
+            size <= request.size,
             "size",
-            f"{size} {reading.coin} is more than the {requested.size} that were asked for",
+            f"{size} {reading.coin} is more than the {request.size} that were asked for",
         )
-        _need(
-            is_buy == requested.is_buy,
-            "side",
-            f"it {'buys' if is_buy else 'sells'}, asked for was the other side",
-        )
-        leaves = requested.kind is IntentKind.CLOSE or requested.reduce_only or is_buy
+        does = "buys" if is_buy else "sells"
+        _need(is_buy == request.is_buy, "side", f"it {does}, asked for was the other side")
+        leaves = request.kind is IntentKind.CLOSE or request.reduce_only or is_buy
         _need(reduces or not leaves, "reduce-only", "it leaves a position without being reduce-only")
-        _need(reduces == requested.reduce_only, "reduce-only", "it is reduce-only, which was not asked for")
-        _need(
-            requested.kind is not IntentKind.OPEN or not reduces,
-            "reduce-only",
-            "an opening cannot be reduce-only",
-        )
+        _need(reduces == request.reduce_only, "reduce-only", "it is reduce-only, which was not asked for")
+        opens = request.kind is IntentKind.OPEN
+        _need(not (opens and reduces), "reduce-only", "an opening cannot be reduce-only")
         age = now_ms - reading.seen_ms
-        _need(
-            0 <= age <= rules.max_reading_age_ms, "fresh reading", f"its prices are {age} ms old", again=True
-        )
+        fresh = 0 <= age <= rules.max_reading_age_ms
+        _need(fresh, "fresh reading", f"its prices are {age} ms old", again=True)
         if reduces:
             opposite = reading.szi < 0 if is_buy else reading.szi > 0
             _need(opposite, "reduce-only", f"the position is {reading.szi}: nothing to reduce on that side")
@@ -350,7 +341,7 @@ class HyperliquidValidator:
                 "shorts only",
                 f"the account is long {reading.szi} {reading.coin}, which is not ours",
             )
-        self._price(price, is_buy, requested.kind, reduces, reading)
+        self._price(price, is_buy, request.kind, reduces, reading)
         worth = size * max(price, reading.mid_px, reading.fair_px)
         if not reduces:  # what leaves the position is bounded by the position
             _need(

@@ -38,7 +38,7 @@ from venues.hyperliquid.orders import (
     order_action,
 )
 from venues.hyperliquid.signing import HyperliquidSigner, NonceSource, is_mainnet_url
-from venues.hyperliquid.validator import HyperliquidValidator, Reading, Requested, Rules
+from venues.hyperliquid.validator import HyperliquidValidator, Reading, Request, Rules
 
 _LEVERAGE_ATTEMPTS = 4
 _LEVERAGE_PAUSE_S = 0.5
@@ -97,8 +97,9 @@ class HyperliquidVenue(HyperliquidAccount):
     # --- the leg protocol ---------------------------------------------------------------------------------
 
     async def build(self, intent: IntentSpec) -> Built:
-        """Position, book, limit price and checks. `note` says what the price was judged by: the book's mid, and a
-        price that the book alone cannot move (of the oracle; to get out, the mark that comes with the position).
+        """Return the order to be signed, from position, book, limit price and checks. `note` says what the price was
+        judged by: the book's mid, and a price that the book alone cannot move (of the oracle; to get out, the mark that
+        comes with the position).
 
         Raises Retryable (venue unreachable, one side of the book empty), VenueRefused (size, minimum,
         nothing to reduce), OperatorError (unknown coin).
@@ -149,8 +150,9 @@ class HyperliquidVenue(HyperliquidAccount):
             return Book(coin=coin, bids=level, asks=level, time_ms=self.clock.now_ms())
 
     async def sign(self, intent: IntentSpec, built: Built) -> Signed:
-        """A fresh nonce, a cloid that follows from it, an expiry; the key holds the exact bytes to be
-        sent."""
+        """Return the signed order with a fresh nonce, a cloid that follows from it, an expiry; the key holds the exact
+        bytes to be sent.
+        """
         await self.clock.refresh()
         nonce = self._nonces.next()
         now = self.clock.now_ms()
@@ -163,7 +165,7 @@ class HyperliquidVenue(HyperliquidAccount):
             nonce=nonce,
             expires_after=expires_after,
             now_ms=now,
-            requested=_requested_by(intent),
+            request=_request_of(intent),
             reading=_reading_of(note),
         )
         key = OrderKey(
@@ -266,7 +268,7 @@ class HyperliquidVenue(HyperliquidAccount):
         return self._signer.address
 
     async def check_agent(self, signer_address: str | None = None) -> None:
-        """OperatorError unless our signer (or the given address) may act for the account now."""
+        """Raise OperatorError unless our signer (or the given address) may act for the account now."""
         await super().check_agent(signer_address or self._signer.address)
 
     # --- answers ------------------------------------------------------------------------------------------
@@ -307,9 +309,9 @@ def _is_definite(reason: str) -> bool:
     return _DUPLICATE_NONCE not in text and text.startswith(_DEFINITE_REFUSALS)
 
 
-def _requested_by(intent: IntentSpec) -> Requested:
+def _request_of(intent: IntentSpec) -> Request:
     order = _order_of(intent)
-    return Requested(intent.kind, order.is_buy, order.size, order.reduce_only)
+    return Request(intent.kind, order.is_buy, order.size, order.reduce_only)
 
 
 def _reading_of(note: dict[str, Any]) -> Reading:

@@ -41,7 +41,7 @@ class LocalEvmKey(Hidden):
 
     @classmethod
     def from_hex(cls, secret: str) -> LocalEvmKey:
-        """From 64 hex digits, with or without 0x. OperatorError in one line, without the key."""
+        """Return the key from 64 hex digits, with or without 0x. OperatorError in one line, without the key."""
         text = secret.strip()
         if not _EVM_FORM.fullmatch(text):
             raise OperatorError(
@@ -58,7 +58,7 @@ class LocalEvmKey(Hidden):
         return cls(account)
 
     def sign_digest(self, digest: bytes) -> EvmSignature:
-        """Deterministic (RFC 6979), low s."""
+        """Return the signature of a digest, deterministic (RFC 6979) and with low s."""
         signed = self._account.unsafe_sign_hash(digest)
         return EvmSignature(int(signed.r), int(signed.s), int(signed.v))
 
@@ -80,7 +80,7 @@ class LocalSolanaKey(Hidden):
 
     @classmethod
     def from_text(cls, text: str) -> LocalSolanaKey:
-        """From either usual form. OperatorError in one line, which never repeats the text."""
+        """Return the key from either usual form. OperatorError in one line, which never repeats the text."""
         cleaned = text.strip()
         problem = ""
         keypair: Keypair | None = None
@@ -112,7 +112,7 @@ class LocalSolanaKey(Hidden):
 
 
 def same_secret(one: object, other: object) -> bool:
-    """Whether two keys in memory come from the same 32 secret bytes. A key that lives elsewhere never does."""
+    """Return whether two keys in memory come from the same 32 secret bytes. A key that lives elsewhere never does."""
     if not isinstance(one, LocalEvmKey | LocalSolanaKey) or not isinstance(
         other, LocalEvmKey | LocalSolanaKey
     ):

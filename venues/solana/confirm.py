@@ -70,7 +70,7 @@ class Confirmer:
         self._clock = clock
 
     async def height_limit(self) -> int:
-        """An upper bound for the last block height at which a transaction built up to now can land.
+        """Return an upper bound for the last block height at which a transaction built up to now can land.
 
         Of two nodes the one that is further ahead says it: the other may lag behind the builder's. Raises `Retryable`.
         """
@@ -87,7 +87,7 @@ class Confirmer:
         return max(heights) + FOREIGN_BLOCKHASH_MARGIN
 
     async def result_of(self, signature: str, lvbh_max: int, *, is_exit: bool = False) -> SignatureResult:
-        """What became of a signature. Never raises for transport reasons: not knowing is an answer.
+        """Return what became of a signature. Never raises for transport reasons: not knowing is an answer.
 
         A landing that either node saw counts. It is dead when both say so; a way out (`is_exit`) also when one does
         that is `ALONE_AFTER_BLOCKS` beyond, for then the other is of no use.
@@ -217,11 +217,11 @@ class Confirmer:
         return result
 
     async def send(self, raw: bytes) -> Outcome[str]:
-        """First send, with preflight at the commitment that everything else uses."""
+        """Send the first time, with preflight at the commitment that everything else uses."""
         return await self._hand_over(raw, skip_preflight=False)
 
     async def resend(self, raw: bytes) -> Outcome[str]:
-        """The same bytes again; no preflight, and the node is not to rebroadcast on its own."""
+        """Send the same bytes again; no preflight, and the node is not to rebroadcast on its own."""
         return await self._hand_over(raw, skip_preflight=True, max_retries=0)
 
     async def _hand_over(self, raw: bytes, **options: Any) -> Outcome[str]:

@@ -19,7 +19,7 @@ PROBE_EVERY_MS = 10_000
 
 
 def unreached(error: Exception) -> bool:
-    """Whether this is no answer of the node: it is away, over its limits, or does not let us in any more."""
+    """Return whether this is no answer of the node: it is away, over its limits, or does not let us in any more."""
     return isinstance(error, Retryable | TimeoutError) or (isinstance(error, RpcError) and error.is_shut_out)
 
 
@@ -45,11 +45,13 @@ class FailoverRpc(SolanaRpc):
             await node.close()
 
     async def call(self, method: str, params: list[Any]) -> Any:
-        """Raises `Retryable` where neither can be reached, `RpcError` for a refusal and where both shut us out."""
+        """Call the first node that can be reached. Raises `Retryable` where neither can be reached, `RpcError` for a
+        refusal and where both shut us out.
+        """
         return await self._either(lambda node: node.call(method, params))
 
     async def get_transaction(self, signature: str, commitment: str = "confirmed") -> dict[str, Any] | None:
-        """As one node shows it: one that does not know a transaction may lag behind the other."""
+        """Return the transaction as one node shows it: one that does not know a transaction may lag behind the other."""
         found = await super().get_transaction(signature, commitment)
         if found is None:
             for node in self.nodes:
@@ -59,8 +61,8 @@ class FailoverRpc(SolanaRpc):
     async def probe(
         self, node: SolanaRpc, reading: Callable[[], Awaitable[T]], timeout_s: float = PROBE_TIMEOUT_S
     ) -> T | None:
-        """One node's own answer, within `timeout_s` of the wall. None: it cannot be reached, or could not a moment ago while
-        the other can. Raises `RpcError`, which is an answer.
+        """Return one node's own answer, within `timeout_s` of the wall. None: it cannot be reached, or could not a
+        moment ago while the other can. Raises `RpcError`, which is an answer.
         """
         failed_ms = self._failed_ms.get(node)
         other_is_there = any(one not in self._failed_ms for one in self.nodes if one is not node)

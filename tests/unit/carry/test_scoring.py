@@ -56,8 +56,8 @@ def test_net_carry_is_on_the_equity_of_the_long_leg() -> None:
 
 
 def test_total_apr_of_staked_sol_is_on_the_capital_of_both_legs() -> None:
-    """Adding funding and net carry as they come would give 25 + 23 = 48 %. It is 49 %: funding acts on the notional and both parts are spread over the capital of *two* legs, (3 ×
-    25 + 23) / 2.
+    """Adding funding and net carry as they come would give 25 + 23 = 48 %. It is 49 %: funding acts on the notional
+    and both parts are spread over the capital of *two* legs, (3 × 25 + 23) / 2.
     """
     carry = net_carry_apr(3, D("0.05"), D("0.08"), staking_apr=D("0.08"))
     assert carry == D("0.23")

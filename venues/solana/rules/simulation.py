@@ -46,7 +46,7 @@ class Simulated:
 async def simulate(
     rpc: SolanaRpc, verdict: Verdict, expectation: Expectation, view: ChainView, rules: Rules
 ) -> Simulated | Refused | NotSimulated:
-    """Every transaction of an approved build on our own node, unsigned. Never raises for what a node may answer.
+    """Run every transaction of an approved build on our own node, unsigned. Never raises for what a node may answer.
 
     A later transaction that fails because it needs the ones before it has no simulation of its own: static rules stand.
     """
@@ -99,7 +99,9 @@ def check_after(
     view: ChainView,
     rules: Rules,
 ) -> None:
-    """The state after one transaction. Raises `Violation`, or KeyError and the like for an answer of another shape."""
+    """Check the state after one transaction. Raises `Violation`, or KeyError and the like for an answer of another
+    shape.
+    """
     shown = value["accounts"]
     if len(shown) != len(asked):
         raise KeyError("accounts")

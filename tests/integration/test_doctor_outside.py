@@ -29,10 +29,10 @@ def server(version: str, healthy: bool = True) -> Starlette:
     async def health(request: object) -> Response:
         return JSONResponse(True, status_code=200 if healthy else 503)
 
-    async def version(request: object) -> Response:
+    async def answer_version(request: object) -> Response:
         return JSONResponse(version)
 
-    return Starlette(routes=[Route("/api/health", health), Route("/api/admin/version", version)])
+    return Starlette(routes=[Route("/api/health", health), Route("/api/admin/version", answer_version)])
 
 
 async def test_a_prefect_server_of_the_pinned_version_and_others() -> None:

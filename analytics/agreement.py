@@ -50,7 +50,7 @@ def compare(
     venue: Iterable[Row],
     key: Callable[[Row], Key],
     name: Callable[[Row], str],
-    told: Callable[[Row], str],
+    describe: Callable[[Row], str],
     usd: Callable[[Row], Decimal | None],
     same: Callable[[Row, Row], bool],
 ) -> list[Difference]:
@@ -74,7 +74,7 @@ def compare(
                     subject=subject,
                     kind=DifferenceKind.MISSING_IN_BOOKS,
                     key=name(row),
-                    venue=told(row),
+                    venue=describe(row),
                     amount_usd=usd(row),
                 )
             )
@@ -85,8 +85,8 @@ def compare(
                     subject=subject,
                     kind=DifferenceKind.DIFFERENT,
                     key=name(row),
-                    books=told(mine),
-                    venue=told(row),
+                    books=describe(mine),
+                    venue=describe(row),
                     amount_usd=None if before is None or after is None else after - before,
                 )
             )
@@ -98,7 +98,7 @@ def compare(
                     subject=subject,
                     kind=DifferenceKind.MISSING_AT_VENUE,
                     key=name(row),
-                    books=told(row),
+                    books=describe(row),
                     amount_usd=None if lost is None else -lost,
                 )
             )
@@ -114,7 +114,9 @@ def compare_fills(books: Iterable[Fill], venue: Iterable[Fill]) -> list[Differen
         venue,
         key=lambda row: (row.venue, row.fill_id),
         name=lambda row: f"{row.venue} {row.fill_id}",
-        told=lambda row: f"{row.side} {row.qty:f} {row.asset} at {row.price_usd:f}, fee {row.fee_usd:f} USD",
+        describe=lambda row: (
+            f"{row.side} {row.qty:f} {row.asset} at {row.price_usd:f}, fee {row.fee_usd:f} USD"
+        ),
         usd=lambda row: row.qty * row.price_usd * (-1 if row.side == "buy" else 1) - row.fee_usd,
         same=lambda a, b: (
             (a.asset, a.side, a.qty, a.price_usd, a.fee_usd)
@@ -124,7 +126,7 @@ def compare_fills(books: Iterable[Fill], venue: Iterable[Fill]) -> list[Differen
 
 
 def agreement_line(differences: Sequence[Difference], rows: int) -> str:
-    """One line: how many rows were compared and how many differ."""
+    """Return one line: how many rows were compared and how many differ."""
     if not differences:
         return f"{rows} rows compared with the venues' ledgers, all equal"
     kinds = [kind for kind in DifferenceKind if any(found.kind is kind for found in differences)]

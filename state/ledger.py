@@ -22,7 +22,7 @@ class Ledger(Database):
     def record_fills(
         self,
         fills: Iterable[Fill],
-        owner: Owner = Owner(),  # noqa: B008 (an immutable value)
+        owner: Owner = Owner(),
         *,
         reversal_of: str | None = None,
         fence: AnyFence = None,

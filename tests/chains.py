@@ -50,7 +50,7 @@ class Bench:
         tables: Sequence[AddressLookupTableAccount] = (),
         also: Sequence[Keypair] = (),
     ) -> VersionedTransaction:
-        """A v0 transaction of the wallet, on the newest blockhash unless told otherwise."""
+        """A v0 transaction of the wallet, on the newest blockhash unless given another."""
         blockhash = blockhash or self.chain.latest_blockhash()[0]
         message = MessageV0.try_compile(self.wallet.pubkey(), list(instructions), list(tables), blockhash)
         return VersionedTransaction(message, [self.wallet, *also])

@@ -1,4 +1,4 @@
-"""Steps on the road of an intent, for tests that need one somewhere on it."""
+"""The states of an intent in order, for tests that need one somewhere on it."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ class TwinClock:
         self._mono_ns = now
 
     def anchor(self) -> dict[str, float | int | bool]:
-        """What a client needs to compute the world's time by itself (`mono_ns` is machine-wide on one host)."""
+        """Return what a client needs to compute the world's time by itself (`mono_ns` is machine-wide on one host)."""
         self._rebase()
         return {
             "world_ms": self._world_ms,

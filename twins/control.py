@@ -25,7 +25,9 @@ def control_app(
     catch_up: Callable[[], None],
     stop: Callable[[], None],
 ) -> Starlette:
-    """Routes under /control. `venues` maps a twin's name to its `control(op, body)`; `catch_up` brings all to now."""
+    """Return routes under /control. `venues` maps a twin's name to its `control(op, body)`; `catch_up` brings all to
+    now.
+    """
 
     async def clock(request: Request) -> Response:
         if request.method == "POST":

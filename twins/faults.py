@@ -1,4 +1,4 @@
-"""Fault plans: what a twin is told to do wrong, on which call, and how often; plus the journal of every call it got.
+"""Fault plans: what a twin is set to do wrong, on which call, and how often; plus the journal of every call it got.
 
 Transport faults are applied by `FaultMiddleware` around any ASGI app; business faults (partial fill, refusal, stale
 data, halts) are asked for by the twin itself with `FaultPlan.take`.
@@ -61,7 +61,7 @@ class FaultPlan:
         self.faults.clear()
 
     def take(self, venue: str, kind: str, call: str = "") -> Fault | None:
-        """The planned fault of this kind for this call, if its turn has come; counts it."""
+        """Return the planned fault of this kind for this call, if its turn has come; counts it."""
         return self._take(venue, call, lambda found: found.kind == kind)
 
     def take_transport(self, venue: str, call: str) -> Fault | None:

@@ -25,7 +25,7 @@ def _server(app: Any) -> tuple[uvicorn.Server, socket.socket, str]:
 
 @asynccontextmanager
 async def served(app: Any) -> AsyncIterator[str]:
-    """The app on a random loopback port of this event loop; yields its base URL."""
+    """Serve the app on a random loopback port of this event loop and yield its base URL."""
     server, listening, url = _server(app)
     server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
     task = asyncio.create_task(server._serve([listening]))
@@ -40,7 +40,7 @@ async def served(app: Any) -> AsyncIterator[str]:
 
 @contextmanager
 def served_in_thread(app: Any) -> Iterator[str]:
-    """The app on a random loopback port in its own thread, for synchronous clients such as the official SDK."""
+    """Serve the app on a random loopback port in its own thread, for synchronous clients such as the official SDK."""
     server, listening, url = _server(app)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
     thread.start()

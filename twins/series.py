@@ -28,13 +28,13 @@ MAX_CARRY_HOURS = 6
 
 
 def funding_rate_hourly(premium: float) -> float:
-    """The venue's hourly rate from the hour's average premium index (Hyperliquid docs, trading/funding)."""
+    """Return the venue's hourly rate from the hour's average premium index (Hyperliquid docs, trading/funding)."""
     eight_hours = premium + max(-0.0005, min(0.0005, 0.0001 - premium))
     return max(-0.04, min(0.04, eight_hours / 8))
 
 
 def simple_apr(apy: float) -> float:
-    """The simple yearly rate whose hourly compounding gives `apy`."""
+    """Return the simple yearly rate whose hourly compounding gives `apy`."""
     return HOURS_PER_YEAR * (math.pow(1 + apy, 1 / HOURS_PER_YEAR) - 1)
 
 
@@ -48,7 +48,7 @@ class Candle:
     close: float
 
     def at(self, fraction: float) -> float:
-        """The price after `fraction` of the hour, along open, the nearer extreme, the other extreme, close."""
+        """Return the price after `fraction` of the hour, along open, the nearer extreme, the other extreme, close."""
         first, second = (self.low, self.high) if self.close >= self.open else (self.high, self.low)
         points = (self.open, first, second, self.close)
         leg = min(2, int(fraction * 3))
@@ -144,7 +144,9 @@ class RecordedSeries:
         return [row for row in rows if start_ms <= row[0] <= end_ms]
 
     def rates(self, protocol: int, token: str, t_ms: int) -> LendingRates:
-        """jitoSOL is offered where its protocol's USDC market was recorded; it earns no lending rate of its own."""
+        """Return the recorded rates. jitoSOL is offered where its protocol's USDC market was recorded; it earns no
+        lending rate of its own.
+        """
         missing = LendingRates(0.0, 0.0, available=False)
         recorded = self._lending.get((protocol, "USDC" if token == "jitoSOL" else token))
         if recorded is None:
@@ -223,7 +225,7 @@ class ModelSeries:
         return rows
 
     def rates(self, protocol: int, token: str, t_ms: int) -> LendingRates:
-        """Each protocol has its own level and a slow daily swing; Drift is not offered."""
+        """Return the model's rates: each protocol has its own level and a slow daily swing; Drift is not offered."""
         if protocol == 3:
             return LendingRates(0.0, 0.0, available=False)
         swing = 0.004 * math.sin(2 * math.pi * (t_ms / HOUR_MS % 24) / 24 + protocol)

@@ -49,7 +49,7 @@ class TwinOptions:
 
 
 def make_world(options: TwinOptions) -> World:
-    """The world of these options. ValueError names what is missing or out of range."""
+    """Return the world of these options. ValueError names what is missing or out of range."""
     series: RecordedSeries | ModelSeries
     if options.data is not None:
         try:
@@ -112,7 +112,7 @@ class RunningTwins:
     last_request: Callable[[], float]
 
     def announcement(self) -> dict[str, Any]:
-        """URLs and funded test keys, as one JSON object."""
+        """Return URLs and funded test keys, as one JSON object."""
         hyperliquid = self.urls["hyperliquid"]
         return {
             "ready": True,
@@ -143,7 +143,7 @@ class BuiltTwins:
 
 
 def build_twins(options: TwinOptions, world: World | None = None) -> BuiltTwins:
-    """All twins of one world with funded accounts, each wrapped in the fault middleware."""
+    """Return all twins of one world with funded accounts, each wrapped in the fault middleware."""
     world = world or make_world(options)
     faults = FaultPlan()
     chain = SolanaChain(world, faults)
@@ -181,7 +181,7 @@ def build_twins(options: TwinOptions, world: World | None = None) -> BuiltTwins:
 async def serving(
     built: BuiltTwins, around: Callable[[str, App], App] | None = None
 ) -> AsyncIterator[RunningTwins]:
-    """Each twin on its own random loopback port. `around` may wrap an app, named by its venue, once more."""
+    """Serve each twin on its own random loopback port. `around` may wrap an app, named by its venue, once more."""
     last = time.monotonic()
 
     def touched(app: App) -> App:
@@ -213,7 +213,7 @@ async def serving(
 
 @asynccontextmanager
 async def running_twins(options: TwinOptions, world: World | None = None) -> AsyncIterator[RunningTwins]:
-    """All twins of one world, built and served."""
+    """Build and serve all twins of one world."""
     async with serving(build_twins(options, world)) as running:
         yield running
 

@@ -32,21 +32,21 @@ class Series(Protocol):
     def sol_price(self, t_ms: int) -> float: ...
 
     def premium(self, t_ms: int) -> float:
-        """Average premium index of the hour that contains `t_ms` (8 h-formula input, a fraction)."""
+        """Return the average premium index of the hour that contains `t_ms` (8 h-formula input, a fraction)."""
         ...
 
     def funding_history(self, start_ms: int, end_ms: int) -> list[tuple[int, float, float]]:
-        """Settled hours in [start, end]: (settlement time ms, hourly rate, premium)."""
+        """Return settled hours in [start, end]: (settlement time ms, hourly rate, premium)."""
         ...
 
     def rates(self, protocol: int, token: str, t_ms: int) -> LendingRates:
-        """Rates of `token` ("SOL", "USDC" or an LST symbol) at protocol 0 Marginfi, 1 Kamino, 2 Solend, 3 Drift."""
+        """Return rates of `token` ("SOL", "USDC" or an LST symbol) at protocol 0 Marginfi, 1 Kamino, 2 Solend, 3 Drift."""
         ...
 
     def staking_apy(self, lst: str, t_ms: int) -> float: ...
 
     def redemption_rate(self, lst: str, t_ms: int) -> float:
-        """SOL per LST token; steps up with staking rewards."""
+        """Return SOL per LST token; steps up with staking rewards."""
         ...
 
 
@@ -74,7 +74,7 @@ class World:
         return self.clock.now_ms()
 
     def sol_price(self, t_ms: int | None = None) -> float:
-        """Oracle price of SOL in USD."""
+        """Return the oracle price of SOL in USD."""
         if self.overrides.sol_price is not None:
             return self.overrides.sol_price
         return (
@@ -96,13 +96,13 @@ class World:
         return self.series.staking_apy(lst, self.now_ms() if t_ms is None else t_ms)
 
     def redemption_rate(self, symbol: str, t_ms: int | None = None) -> float:
-        """SOL per token; 1.0 for SOL itself."""
+        """Return SOL per token; 1.0 for SOL itself."""
         if symbol == "SOL":
             return 1.0
         return self.series.redemption_rate(symbol, self.now_ms() if t_ms is None else t_ms)
 
     def token_price(self, symbol: str, t_ms: int | None = None) -> float:
-        """Market price in USD of SOL, an LST or USDC."""
+        """Return the market price in USD of SOL, an LST or USDC."""
         if symbol == "USDC":
             return 1.0
         peg = self.overrides.lst_peg.get(symbol, 1.0)

@@ -1,4 +1,4 @@
-"""What a venue of perpetuals answers, in terms that hold for each of them: account, context of a market, funding, executions."""
+"""What any venue of perpetuals answers: account, market, settled funding, executions, other movements of money."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@
 | `find` | every venue | nothing for reasons of transport | the same; Rejected carries the proof that the attempt is dead |
 | `resend` | every venue | nothing for reasons of transport | the same; Unknown where the bytes are gone or must not go twice |
 | `legs` | a venue that holds legs | Retryable, VenueRefused | everything that the account holds there, ours or not |
-| `capabilities` | a venue that holds legs | – | what can be done with a leg: asked before a decision, never found out by an error |
+| `capabilities` | a venue that holds legs | – | what can be done with a leg; asked before a decision |
 | `account` … `check_agent` | a venue of perpetuals | Retryable, VenueRefused, OperatorError | see `PerpVenue` |
 
 `Working` is optional: a venue whose every answer is final never gives it. `tests/conformance/test_venue_protocol.py` runs
@@ -57,7 +57,7 @@ class LegVenue(OrderVenue, Protocol):
     capabilities: Capabilities
 
     async def legs(self) -> list[LegView]:
-        """Every leg that this account holds on the venue now, ours or not."""
+        """Return every leg that this account holds on the venue now, ours or not."""
         ...
 
 

@@ -34,7 +34,7 @@ def compare_funding(books: Iterable[FundingPayment], venue: Iterable[FundingPaym
         venue,
         key=lambda row: (row.account.lower(), row.coin, row.hour_ms),
         name=lambda row: f"{row.coin} {datetime.fromtimestamp(row.hour_ms / 1000, tz=UTC):%Y-%m-%d %H:%M}",
-        told=lambda row: f"{row.usdc:f} USD on {row.position_size:f} at {row.funding_rate_hourly:f}",
+        describe=lambda row: f"{row.usdc:f} USD on {row.position_size:f} at {row.funding_rate_hourly:f}",
         usd=lambda row: row.usdc,
         same=lambda a, b: (
             (a.usdc, a.position_size, a.funding_rate_hourly)
@@ -70,7 +70,7 @@ def compare_legs(
         shown,
         key=lambda row: (row.venue, row.ref),
         name=lambda row: f"{row.venue} {row.ref}",
-        told=lambda row: f"{row.side} {row.qty:f}",
+        describe=lambda row: f"{row.side} {row.qty:f}",
         usd=lambda row: None,
         same=same,
     )

@@ -170,9 +170,9 @@ class Attribution(Frozen):
         return self._apr(self.carry_usd)
 
     def as_strings(self) -> dict[str, str]:
-        """Items, totals and residuals as plain decimal strings with six digits (USD; `_apr` as fractions)."""
-        told: dict[str, Decimal | None] = {name: self.items[name] for name in ITEMS}
-        told |= {
+        """Return items, totals and residuals as plain decimal strings with six digits (USD; `_apr` as fractions)."""
+        values: dict[str, Decimal | None] = {name: self.items[name] for name in ITEMS}
+        values |= {
             "net_usd": self.net_usd,
             "earned_usd": self.earned_usd,
             "paid_usd": self.paid_usd,
@@ -187,11 +187,11 @@ class Attribution(Frozen):
             "net_apr": self.net_apr,
             "carry_apr": self.carry_apr,
         }
-        return {name: plain(value) for name, value in told.items() if value is not None}
+        return {name: plain(value) for name, value in values.items() if value is not None}
 
 
 def plain(value: Decimal) -> str:
-    """Six digits after the point, no exponent, no negative zero."""
+    """Return the number with six digits after the point, no exponent, no negative zero."""
     with localcontext() as context:
         context.prec = WORKING_DIGITS
         rounded = value.quantize(MICRO)
@@ -212,7 +212,7 @@ def attribute(
     other_gas: Sequence[GasCost] = (),
     margin_seized_usd: Decimal = ZERO,
 ) -> Attribution:
-    """Attributes one position over its life (or until now) and compares with what the venues hold.
+    """Attribute the result of one position over its life (or until now) and compare it with what the venues hold.
 
     `capital_usd` is what the position tied up on both venues; `ended_ms` its close, or now. Marks are
     needed only while a leg is open. Raises nothing: whatever does not fit shows in `residual_*` and

@@ -56,7 +56,7 @@ def _values(frame: pd.DataFrame, **columns: pd.Series) -> alt.Data:
 
 
 def life_chart(snapshots: Sequence[LifeSnapshot], events: Sequence[LifeEvent], title: str) -> Any:
-    """Three panels over one time axis (UTC): funding, distance to liquidation of both legs, equity.
+    """Return three panels over one time axis (UTC): funding, distance to liquidation of both legs, equity.
 
     Raises ValueError when there is nothing to draw.
     """
@@ -144,7 +144,7 @@ def _cut_tails(values: pd.Series) -> tuple[pd.Series, str]:
     low, high = float(known.quantile(0.01)), float(known.quantile(0.99))
     room = 2 * max(high - low, 5.0)
     cut = values.clip(lower=low - room, upper=high + room)
-    told = [
+    cut_values = [
         f"{name} {value:,.0f} % lies outside"
         for name, value, hidden in (
             ("lowest", float(known.min()), float(known.min()) < low - room),
@@ -152,7 +152,7 @@ def _cut_tails(values: pd.Series) -> tuple[pd.Series, str]:
         )
         if hidden
     ]
-    return cut, "; " + ", ".join(told) if told else ""
+    return cut, "; " + ", ".join(cut_values) if cut_values else ""
 
 
 def _funding_panel(frame: pd.DataFrame, x: Any) -> Any:
@@ -231,7 +231,7 @@ def _equity_panel(frame: pd.DataFrame, x: Any) -> Any:
 
 
 def attribution_chart(found: Attribution, title: str) -> Any:
-    """A waterfall from zero to the net result in USD; the two price legs, which cancel, are one bar."""
+    """Return a waterfall from zero to the net result in USD; the two price legs, which cancel, are one bar."""
     steps: list[tuple[str, float]] = []
     for name in ITEMS:
         if name == "price_short":
@@ -279,7 +279,7 @@ def attribution_chart(found: Attribution, title: str) -> Any:
 
 
 def save_chart(chart: Any, path_stem: Path) -> list[Path]:
-    """Writes `<stem>.png`, `.svg` and a self-contained `.html`; needs neither browser nor network."""
+    """Write `<stem>.png`, `.svg` and a self-contained `.html`; needs neither browser nor network."""
     spec = chart.to_dict()
     spec.pop("$schema", None)
     path_stem.parent.mkdir(parents=True, exist_ok=True)
@@ -296,13 +296,14 @@ def save_life_chart(
     path_stem: Path,
     title: str = "Life of the position",
 ) -> list[Path]:
-    """Draws and writes the life of a position; at most 1,500 points, extremes kept. Takes 1 to 3 s of CPU: call it
-    off the event loop."""
+    """Draw and write the life of a position; at most 1,500 points, extremes kept. Takes 1 to 3 s of CPU: call it off
+    the event loop.
+    """
     return save_chart(life_chart(snapshots, events, title), path_stem)
 
 
 def save_attribution_chart(
     found: Attribution, path_stem: Path, title: str = "Where the money came from and went"
 ) -> list[Path]:
-    """Draws and writes the waterfall of an attribution."""
+    """Draw and write the waterfall of an attribution."""
     return save_chart(attribution_chart(found, title), path_stem)

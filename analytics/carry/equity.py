@@ -29,12 +29,12 @@ class Drawdown(Frozen):
 
 
 def equity_curve(snapshots: Sequence[LifeSnapshot]) -> pd.Series:
-    """Known equity in USD over UTC time; moments without a value are left out, not filled."""
+    """Return the known equity in USD over UTC time; moments without a value are left out, not filled."""
     return life_frame(snapshots)["equity_usd"].dropna()
 
 
 def max_drawdown(equity: pd.Series) -> Drawdown | None:
-    """Largest fall from a running peak in USD; None for fewer than two values."""
+    """Return the largest fall from a running peak in USD; None for fewer than two values."""
     if len(equity) < 2:
         return None
     values = equity.to_numpy(dtype=float)
@@ -54,7 +54,8 @@ def max_drawdown(equity: pd.Series) -> Drawdown | None:
 
 
 def realised_funding_apr(payments: Sequence[FundingPayment]) -> float | None:
-    """Simple yearly rate that the short really received on its notional; None without payments on a position.
+    """Return the simple yearly rate that the short really received on its notional; None without payments on a
+    position.
 
     Each hour's notional is what the venue's own payment rule implies, |usdc / rate| (usdc =
     −szi·oracle·rate); so the mean is weighted by notional. Hours at a rate of zero count with the notional

@@ -37,8 +37,8 @@ class FundingRegime:
 
 
 def hourly_series(time_ms: pd.Series, rate_hourly: pd.Series) -> pd.Series:
-    """Rates by the hour they settled. Stamps lie milliseconds to minutes after the hour, so they are
-    floored to it.
+    """Return rates by the hour they settled. Stamps lie milliseconds to minutes after the hour, so they are floored to
+    it.
 
     The same hour twice with the same rate is kept once. Raises ValueError when it comes with two rates.
     """
@@ -55,7 +55,7 @@ def hourly_series(time_ms: pd.Series, rate_hourly: pd.Series) -> pd.Series:
 
 
 def missing_hours(series: pd.Series) -> pd.DatetimeIndex:
-    """Hours between the first and the last row that have none."""
+    """Return hours between the first and the last row that have none."""
     if series.empty:
         return pd.DatetimeIndex([], tz="UTC")
     return pd.date_range(series.index[0], series.index[-1], freq="h").difference(
@@ -66,10 +66,10 @@ def missing_hours(series: pd.Series) -> pd.DatetimeIndex:
 def volatility_annual(
     series: pd.Series, at: pd.Timestamp | None = None, lookback_hours: int = 168, min_hours: int = 24
 ) -> float | None:
-    """Hourly standard deviation × 8760 over the hours in (at − lookback, at]; None with fewer than
+    """Return the hourly standard deviation × 8760 over the hours in (at − lookback, at]; None with fewer than
     `min_hours` rows.
 
-    Scaled by 8760 like the rate itself (not by its root), so that it compares with a yearly rate (deviation
+    Scaled by 8760 like the rate itself (not by its root), so that it compares with a yearly rate (docs/deviations.md, row
     5). `at` defaults to the last row. Rows after `at` are never looked at.
     """
     if series.empty:
@@ -82,15 +82,15 @@ def volatility_annual(
 
 
 def rolling_volatility_annual(series: pd.Series, lookback_hours: int = 168, min_hours: int = 24) -> pd.Series:
-    """`volatility_annual` at every row; NaN where the window holds too few rows."""
+    """Return `volatility_annual` at every row; NaN where the window holds too few rows."""
     return series.rolling(lookback_hours * HOUR, min_periods=min_hours).std(ddof=1) * HOURS_PER_YEAR
 
 
 def volatility_quantile(
     history: pd.Series, volatility: float, lookback_hours: int = 168, min_hours: int = 24
 ) -> float | None:
-    """Share of the history's rolling volatilities at or below this one: 0.97 = calmer 97 % of the time.
-    None without history.
+    """Return the share of the history's rolling volatilities at or below this one: 0.97 = calmer 97 % of the time. None
+    without history.
     """
     rolling = rolling_volatility_annual(history, lookback_hours, min_hours).dropna()
     if rolling.empty:
@@ -99,12 +99,12 @@ def volatility_quantile(
 
 
 def share_positive(series: pd.Series) -> float | None:
-    """Share of recorded hours in which the short received; None when nothing is recorded."""
+    """Return the share of recorded hours in which the short received; None when nothing is recorded."""
     return None if series.empty else float((series > 0).mean())
 
 
 def negative_runs(series: pd.Series) -> pd.Series:
-    """Length in hours of each unbroken stretch of negative rates, indexed by its first hour. A gap ends a
+    """Return the length in hours of each unbroken stretch of negative rates, indexed by its first hour. A gap ends a
     stretch.
     """
     if series.empty:
@@ -119,7 +119,7 @@ def negative_runs(series: pd.Series) -> pd.Series:
 
 
 def same_sign_next_hour(series: pd.Series) -> float:
-    """Share of pairs of adjacent hours with the same sign; NaN without any pair."""
+    """Return the share of pairs of adjacent hours with the same sign; NaN without any pair."""
     sign = np.sign(series.to_numpy(dtype=float))
     adjacent = (series.index[1:] - series.index[:-1]) == HOUR
     pairs = sign[1:][adjacent] == sign[:-1][adjacent]
@@ -127,7 +127,7 @@ def same_sign_next_hour(series: pd.Series) -> float:
 
 
 def regime(series: pd.Series) -> FundingRegime:
-    """Summary of a stretch. Raises ValueError when it holds no rows."""
+    """Return the summary of a stretch. Raises ValueError when it holds no rows."""
     if series.empty:
         raise ValueError("no funding rows: there is no regime to describe")
     runs = negative_runs(series)

@@ -29,7 +29,7 @@ class Label:
 
 
 def place(events: Sequence[LifeEvent], start_ms: int, end_ms: int, width_px: int) -> tuple[list[Label], int]:
-    """Labels in at most `MAX_ROWS` rows, and how many events had to stay without one.
+    """Return labels in at most `MAX_ROWS` rows, and how many events had to stay without one.
 
     Lines run down from a label, so a label keeps off the lines of the rows above it as well. Where events are
     dense, those of one kind that lie near each other share a label with their count.

@@ -78,7 +78,7 @@ class LongEvent(Frozen):
     """One landed transaction of the long leg, or what its lender seized, and the market at that moment.
 
     `token_price_usd` is the reference before the swap. `redemption_rate` is SOL per token, 1 for SOL.
-    `dex_fee_usd` is the part of the swap's shortfall known to be the pool's fee (0 when not told separately).
+    `dex_fee_usd` is the part of the swap's shortfall known to be the pool's fee (0 when not known separately).
     """
 
     ref: str
@@ -106,7 +106,7 @@ class LongMark(Frozen):
 class ShortFill(Frozen):
     """One fill of the short leg with the mid price on which its order was decided, and the index price of SOL then.
 
-    Without an index price the mid stands in, and no basis is told apart from the price.
+    Without an index price the mid stands in, and no basis is distinguished from the price.
     """
 
     fill: Fill
@@ -225,8 +225,7 @@ def _gap(start: _Point, end: _Point, where: str) -> list[str]:
 
 
 def split_long(events: Sequence[LongEvent], marks: Sequence[LongMark] = ()) -> LongSplit:
-    """Items of the long leg (USD, income positive) and its value now; identity in the docstring of the
-    module.
+    """Return items of the long leg (USD, income positive) and its value now; identity in the docstring of the module.
 
     `marks` may be any observations during the life; they make the split finer and never change its sum over
     a closed leg. The last one values a leg that is still open; without one it stays at the value after its
@@ -280,7 +279,7 @@ def split_short(
     mark_price_usd: Decimal | None = None,
     margin_seized_usd: Decimal = ZERO,
 ) -> ShortSplit:
-    """Items of the short leg (USD, income positive): funding, price, slippage, venue fees, and what a backstop
+    """Return items of the short leg (USD, income positive): funding, price, slippage, venue fees, and what a backstop
     liquidation took of the margin beyond its fills (`margin_seized_usd`).
 
     `mark_price_usd` values what is still open. A closed leg needs none; whatever the fills then leave open
@@ -289,7 +288,7 @@ def split_short(
     items = dict.fromkeys(SHORT_ITEMS, ZERO)
     checks: list[str] = []
     size = closed_pnl = traded = ZERO
-    told = bool(fills)
+    all_realised = bool(fills)
     with localcontext() as context:
         context.prec = WORKING_DIGITS
         for row in fills:
@@ -302,7 +301,7 @@ def split_short(
             items["basis"] -= signed * (row.reference_price_usd - index)
             items["slippage_short"] -= signed * (fill.price_usd - row.reference_price_usd)
             items["fees_hyperliquid"] -= fill.fee_usd
-            told = told and fill.closed_pnl_usd is not None
+            all_realised = all_realised and fill.closed_pnl_usd is not None
             closed_pnl += fill.closed_pnl_usd or ZERO
         if size != 0 and mark_price_usd is not None:
             items["price_short"] += size * mark_price_usd
@@ -310,7 +309,7 @@ def split_short(
         items["liquidation"] = -margin_seized_usd
     if size != 0 and mark_price_usd is None:
         checks.append(f"the fills in the books leave {size:f} open on a leg that should be flat")
-    if size == 0 and told and abs(closed_pnl - traded) > Decimal("0.01"):
+    if size == 0 and all_realised and abs(closed_pnl - traded) > Decimal("0.01"):
         checks.append(f"the venue realised {closed_pnl:f} USD on the fills, the books make it {traded:f}")
     fill_ids = Counter(row.fill.fill_id for row in fills)
     checks += [f"fill {fill_id} is in the books twice" for fill_id, count in fill_ids.items() if count > 1]
@@ -322,7 +321,7 @@ def split_short(
 
 
 def split_gas(events: Sequence[LongEvent], others: Sequence[GasCost] = ()) -> GasSplit:
-    """Gas and tips of every transaction, each at the SOL price of its own moment (USD, negative)."""
+    """Return gas and tips of every transaction, each at the SOL price of its own moment (USD, negative)."""
     items = dict.fromkeys(GAS_ITEMS, ZERO)
     lamports = 0
     with localcontext() as context:

@@ -42,8 +42,7 @@ COLUMNS = tuple(name for name in LifeSnapshot.model_fields if name != "at_ms")
 
 
 def life_frame(snapshots: Sequence[LifeSnapshot]) -> pd.DataFrame:
-    """Snapshots as float columns over a UTC time index, in order; of two at one moment the later given
-    wins."""
+    """Return snapshots as float columns over a UTC time index, in order; of two at one moment the later given wins."""
     frame = pd.DataFrame(
         [[snapshot.at_ms, *(getattr(snapshot, name) for name in COLUMNS)] for snapshot in snapshots],
         columns=["at_ms", *COLUMNS],
@@ -55,8 +54,7 @@ def life_frame(snapshots: Sequence[LifeSnapshot]) -> pd.DataFrame:
 
 
 def thin(frame: pd.DataFrame, limit: int = 1500) -> pd.DataFrame:
-    """At most `limit` rows of `frame`, keeping the first, the last and every stretch's extremes of each
-    column.
+    """Return at most `limit` rows of `frame`, keeping the first, the last and every stretch's extremes of each column.
 
     Evenly spaced picking would lose the one spike that matters; so each of the equal stretches of rows
     keeps the rows where a column is smallest or largest.

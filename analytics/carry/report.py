@@ -63,7 +63,7 @@ class Report(Frozen):
 
 
 def trades_of(long_events: Sequence[LongEvent], short_fills: Sequence[ShortFill], asset: str) -> list[Trade]:
-    """Swaps of the long leg (of `asset`) and fills of the short leg as one list in order of time."""
+    """Return swaps of the long leg (of `asset`) and fills of the short leg as one list in order of time."""
     trades = []
     for event in long_events:
         change = event.change
@@ -93,7 +93,7 @@ def moment(at_ms: int) -> str:
 
 
 def result_sentence(report: Report) -> str:
-    """The result in one sentence. A yearly rate is told only for a day and more; below, it says nothing."""
+    """Return the result in one sentence. A yearly rate is given only from one day on: below that it means nothing."""
     found = report.attribution
     verb = "Earned" if found.net_usd >= 0 else "Lost"
     so_far = " so far" if found.is_open else ""
@@ -108,7 +108,7 @@ def result_sentence(report: Report) -> str:
 
 
 def agreement_lines(report: Report) -> list[str]:
-    """First whether books and venues agree, then where they do not: place by place, row by row."""
+    """Return first whether books and venues agree, then where they do not: place by place, row by row."""
     found = report.attribution
     residual = f"{abs(found.residual_usd):.2f}"
     if report.agrees:
@@ -146,8 +146,8 @@ def _fact_rows(report: Report) -> list[tuple[str, str]]:
         rows.append(("largest drawdown", f"{fall.usd:,.2f} USD ({fall.fraction * 100:.2f} % of equity)"))
     if report.naked is not None:
         bare = report.naked
-        told = f"{bare.total_seconds:,.0f} s, longest {bare.longest_seconds:,.0f} s at a time"
-        rows.append(("one leg uncovered", told))
+        text = f"{bare.total_seconds:,.0f} s, longest {bare.longest_seconds:,.0f} s at a time"
+        rows.append(("one leg uncovered", text))
     return rows + list(report.facts.items())
 
 
@@ -164,7 +164,7 @@ def _money_rows(found: Attribution) -> list[tuple[str, str, str, bool]]:
 
 
 def render_rich(report: Report) -> RenderableType:
-    """The report for a terminal of 80 columns and more."""
+    """Return the report for a terminal of 80 columns and more."""
     facts = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     facts.add_column(style="dim", no_wrap=True)
     facts.add_column()
@@ -225,7 +225,7 @@ def _row(*cells: str) -> str:
 
 
 def render_markdown(report: Report) -> str:
-    """The report as markdown with tables, for an artifact."""
+    """Return the report as markdown with tables, for an artifact."""
     lines = [f"# {report.title}", "", f"**{result_sentence(report)}**", ""]
     first, *rest = agreement_lines(report)
     lines += [f"**{first}**", *([""] if rest else []), *rest, ""]
@@ -244,7 +244,7 @@ def render_markdown(report: Report) -> str:
 
 
 def as_dict(report: Report) -> dict[str, Any]:
-    """The report as JSON-able values; money as decimal strings."""
+    """Return the report as JSON-able values; money as decimal strings."""
     body = report.model_dump(mode="json", exclude={"attribution", "trades"})
     found = report.attribution
     body["result"] = result_sentence(report)

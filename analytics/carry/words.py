@@ -34,7 +34,7 @@ ITEM_MEANINGS: dict[str, str] = {
     "lst_basis": "LST premium or discount to redemption",
     "fees_hyperliquid": "trading fees of the short",
     "fees_asgard": "protocol fees of the margin position",
-    "fees_dex": "pool fees of the swaps, where told apart",
+    "fees_dex": "pool fees of the swaps, where known separately",
     "slippage_long": "swaps against the price before the swap",
     "slippage_short": "fills against the mid at the decision",
     "liquidation": "collateral and margin seized beyond their debt",
@@ -60,7 +60,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
 
 
 def signed_usd(value: Decimal) -> str:
-    """USD with its sign and two digits; four where two would hide a small amount."""
+    """Return USD with its sign and two digits; four where two would hide a small amount."""
     digits = 4 if 0 < abs(value) < Decimal("0.005") else 2
     text = f"{value:+,.{digits}f}"
     return text if text.strip("+-0.,") else f"{0:.2f}"

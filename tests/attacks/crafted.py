@@ -21,7 +21,9 @@ def meta(key: Pubkey, signer: bool = False, writable: bool = True) -> AccountMet
 
 
 def pay(s: Scene, lamports: int, to: Pubkey | None = None) -> Instruction:
-    return transfer(TransferParams(from_pubkey=s.wallet, to_pubkey=to or s.thief.pubkey(), lamports=lamports))
+    return transfer(
+        TransferParams(from_pubkey=s.wallet, to_pubkey=to or s.attacker.pubkey(), lamports=lamports)
+    )
 
 
 def token_ix(data: bytes, *accounts: AccountMeta) -> Instruction:
@@ -33,7 +35,7 @@ def own(s: Scene, mint: Pubkey = USDC_MINT) -> Pubkey:
 
 
 def theirs(s: Scene, mint: Pubkey = USDC_MINT) -> Pubkey:
-    return get_associated_token_address(s.thief.pubkey(), mint)
+    return get_associated_token_address(s.attacker.pubkey(), mint)
 
 
 async def refused(s: Scene, build: str | list[str], rule: str, **order: object) -> Refused:

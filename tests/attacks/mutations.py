@@ -16,7 +16,7 @@ from solders.system_program import ID as SYSTEM
 from solders.token.associated import get_associated_token_address
 from solders.transaction import VersionedTransaction
 
-from tests.attacks.programs import Obedient
+from tests.attacks.programs import Permissive
 from tests.attacks.scene import Scene
 from twins.asgard.venue import (
     FEE_OWNER,
@@ -106,7 +106,7 @@ class Parts:
 
 
 class Mutator:
-    """Bends one thing at a time, or a few. `foreign` are addresses that a thief would like to see in our transaction."""
+    """Bends one thing at a time, or a few. `foreign` are addresses that an attacker would like to see in our transaction."""
 
     def __init__(self, rng: random.Random, foreign: list[Pubkey], others: list[bytes]) -> None:
         self._rng = rng
@@ -247,14 +247,14 @@ class Mutator:
         parts.header = (bent[0], bent[1], bent[2])
 
     def _inject(self, parts: Parts) -> None:
-        """One more instruction of a program that is there already, over accounts that are or that a thief adds."""
+        """One more instruction of a program that is there already, over accounts that are or that an attacker adds."""
         rng = self._rng
         if rng.random() < 0.6:
-            thief = rng.choice(self._foreign)
-            if thief not in parts.keys:
+            attacker = rng.choice(self._foreign)
+            if attacker not in parts.keys:
                 # A writable account without signature, behind the signers: every index behind it moves by one.
                 where = parts.header[0]
-                parts.keys.insert(where, thief)
+                parts.keys.insert(where, attacker)
                 parts.steps = [
                     (program + (program >= where), data, bytes(one + (one >= where) for one in accounts))
                     for program, data, accounts in parts.steps
@@ -263,11 +263,11 @@ class Mutator:
             data = rng.choice(
                 (
                     b"\x02\0\0\0" + rng.choice((1, 10**6, 10**9)).to_bytes(8, "little"),
-                    b"\x01\0\0\0" + bytes(thief),
+                    b"\x01\0\0\0" + bytes(attacker),
                     b"\x03" + (10**9).to_bytes(8, "little"),
-                    b"\x06\x02\x01" + bytes(thief),
+                    b"\x06\x02\x01" + bytes(attacker),
                     b"\x09",
-                    b"\xff\x02\x23\x06\x02\x01" + bytes(thief),
+                    b"\xff\x02\x23\x06\x02\x01" + bytes(attacker),
                 )
             )
         else:
@@ -282,7 +282,7 @@ class Auditor:
     """Plays an approved build through on programs that obey anybody, and says what we would have lost."""
 
     scene: Scene
-    world: Obedient
+    world: Permissive
     price: Decimal = Decimal(200)
     executed: int = 0
     """Transactions that ran to their end: only these can prove anything."""
@@ -364,15 +364,15 @@ def _token(account: object) -> tuple[Pubkey, Pubkey, int, bool, bool] | None:
 
 
 def foreign_keys(scene: Scene) -> list[Pubkey]:
-    """What a thief would put into our transaction."""
-    thief = scene.thief.pubkey()
-    atas = [get_associated_token_address(thief, token.mint) for token in TOKENS]
+    """What an attacker would put into our transaction."""
+    attacker = scene.attacker.pubkey()
+    atas = [get_associated_token_address(attacker, token.mint) for token in TOKENS]
     ours = [get_associated_token_address(scene.wallet, token.mint) for token in TOKENS]
-    table = scene.chain.create_lookup_table([thief, *atas] * 10)
+    table = scene.chain.create_lookup_table([attacker, *atas] * 10)
     programs = [one.program for one in LIVE_PROTOCOLS]
     return [
-        thief,
-        thief,
+        attacker,
+        attacker,
         *atas,
         *ours,
         table,

@@ -1,4 +1,4 @@
-"""Lenders and router as obedient programs: they do to whomever the accounts name what the instruction says.
+"""Lenders and router as permissive programs: they do to whomever the accounts name what the instruction says.
 
 The twin's own lenders run only what its own builder made. A hostile builder's transactions need programs that obey anybody:
 more willing than the real ones, which check vaults and health besides. Nothing here is shared with the validator.
@@ -65,7 +65,7 @@ def _verbs(protocol: Protocol) -> dict[bytes, Verb]:
 
 
 @dataclass
-class Obedient:
+class Permissive:
     """Positions by address: whoever one names as its owner may take out what is in it. `moves` is the run at hand."""
 
     chain: SolanaChain

@@ -1,4 +1,4 @@
-"""A funded wallet, a thief, the twins in this process, and both roads: past the validator, and through it."""
+"""A funded wallet, an attacker, the twins in this process, and both ways: past the validator, and through it."""
 
 from __future__ import annotations
 
@@ -56,14 +56,14 @@ class Scene:
     rpc: SolanaRpc
     venue: AsgardVenue
     key: Keypair
-    thief: Keypair
+    attacker: Keypair
     rules: Rules = field(default_factory=Rules)
 
     @property
     def wallet(self) -> Pubkey:
         return self.key.pubkey()
 
-    # The road past the validator
+    # The way past the validator
 
     def compile(
         self,
@@ -104,7 +104,7 @@ class Scene:
         assert landed.err is None, (landed.err, landed.logs)
         return landed
 
-    # The road through the validator
+    # The way through the validator
 
     async def view(self, build: Sequence[str]) -> ChainView:
         try:
@@ -114,7 +114,7 @@ class Scene:
         return await read_view(self.rpc, transactions, [], sizes_wanted(transactions))
 
     async def judge(self, build: Sequence[str], expectation: Expectation | None = None) -> Verdict | Refused:
-        """The verdict as it stands now, under an opening unless told otherwise."""
+        """The verdict as it stands now, under an opening unless given another."""
         wanted = expectation or await self.opening()
         return judge(build, wanted, await self.view(build), self.rules)
 
@@ -178,12 +178,12 @@ async def scene() -> AsyncIterator[Scene]:
     world, faults = flat_world(), FaultPlan()
     chain = SolanaChain(world, faults)
     node, twin = SolanaTwin(chain), AsgardTwin(world, chain, faults, api_keys={"key"})
-    key, thief = Keypair.from_seed(b"w" * 32), Keypair.from_seed(b"t" * 32)
+    key, attacker = Keypair.from_seed(b"w" * 32), Keypair.from_seed(b"t" * 32)
     chain.airdrop(key.pubkey(), START_LAMPORTS)
-    chain.airdrop(thief.pubkey(), SOL)
+    chain.airdrop(attacker.pubkey(), SOL)
     chain.set_token_balance(key.pubkey(), USDC_MINT, START_USDC)
     for token in TOKENS:
-        chain.set_token_balance(thief.pubkey(), token.mint, 0)
+        chain.set_token_balance(attacker.pubkey(), token.mint, 0)
     clock = StepClock(world)
     rpc = SolanaRpc("http://node", clock, transport=ASGITransport(app=node.app))
     client = AsgardClient(
@@ -195,5 +195,5 @@ async def scene() -> AsyncIterator[Scene]:
 
     venue = AsgardVenue(client, rpc, SolanaSigner(key), clock, sol_price=price)
     await clock.sleep(20)
-    yield Scene(world, chain, twin, clock, rpc, venue, key, thief)
+    yield Scene(world, chain, twin, clock, rpc, venue, key, attacker)
     await venue.close()

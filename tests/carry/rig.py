@@ -157,12 +157,12 @@ class Rig(TwinsRig):
         async with open_desk(load_settings(self.config)) as desk:
             yield desk
 
-    async def enter(self, **wish: Any) -> EnterResult:
-        return await enter_position(self.desk, EnterRequest(**wish))
+    async def enter(self, **request: Any) -> EnterResult:
+        return await enter_position(self.desk, EnterRequest(**request))
 
-    async def entered(self, **wish: Any) -> str:
+    async def entered(self, **request: Any) -> str:
         """An open position; its id."""
-        result = await self.enter(**wish)
+        result = await self.enter(**request)
         assert result.status == "OPEN", result
         assert result.position_id is not None
         return result.position_id

@@ -121,16 +121,16 @@ def test_refusals_leave_everything_as_it_was(venue: Venue) -> None:
     assert error(sdk.order("SOL", False, 1, 200.123, GTC)) == "Price must be divisible by tick size. asset=5"
     assert error(sdk.order("SOL", False, 0.04, 201.0, GTC)) == "Order must have minimum value of $10. asset=5"
     assert error(sdk.order("SOL", False, 5000, 201.0, GTC)) == "Insufficient margin to place order. asset=5"
-    stranger = Account.create()
-    refused = Exchange(stranger, venue.url).order("SOL", False, 1, 210.0, GTC)
-    text = f"User or API Wallet {stranger.address.lower()} does not exist."
+    other = Account.create()
+    refused = Exchange(other, venue.url).order("SOL", False, 1, 210.0, GTC)
+    text = f"User or API Wallet {other.address.lower()} does not exist."
     assert refused == {"status": "err", "response": text}
-    poor = Exchange(stranger, venue.url).withdraw_from_bridge(5.0, stranger.address)
-    text = f"Must deposit before performing actions. User: {stranger.address.lower()}"
+    poor = Exchange(other, venue.url).withdraw_from_bridge(5.0, other.address)
+    text = f"Must deposit before performing actions. User: {other.address.lower()}"
     assert poor == {"status": "err", "response": text}
-    gate = "Cannot set scheduled cancel time until enough volume traded. Required: $1000000. Traded: $0."
+    refusal = "Cannot set scheduled cancel time until enough volume traded. Required: $1000000. Traded: $0."
     scheduled = sdk.schedule_cancel(venue.world.now_ms() + 10_000)
-    assert scheduled == {"status": "err", "response": gate}
+    assert scheduled == {"status": "err", "response": refusal}
     assert sdk.create_sub_account("one")["status"] == "err"
     assert {**venue.state(), "time": 0} == {**before, "time": 0}
     with pytest.raises(ClientError) as raised:

@@ -154,7 +154,7 @@ def world_price(world: World) -> PriceSource:
 
 @asynccontextmanager
 async def bench(
-    *, api_key: str | None = "key", patience_s: float = 20.0, fee_cap: int = 10_000_000
+    *, api_key: str | None = "key", wait_s: float = 20.0, fee_cap: int = 10_000_000
 ) -> AsyncIterator[Bench]:
     world, faults = flat_world(), FaultPlan()
     chain = SolanaChain(world, faults)
@@ -173,7 +173,7 @@ async def bench(
             clock,
             sol_price=world_price(world),
             rules=Rules(fee_cap_lamports=fee_cap),
-            patience_s=patience_s,
+            wait_s=wait_s,
         )
         await clock.sleep(20)  # balances just put there become visible at every commitment
         yield Bench(world, chain, twin, faults, clock, venue, keypair.pubkey())

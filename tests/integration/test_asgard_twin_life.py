@@ -179,19 +179,19 @@ async def test_lst_price_follows_redemption_and_peg() -> None:
         assert executed == pytest.approx(Decimal("245"), rel=Decimal("0.001"))
 
 
-async def test_interest_has_the_closed_form_whenever_it_is_looked_at() -> None:
+async def test_interest_has_the_closed_form_whenever_it_is_read() -> None:
     hours = 100
     async with (
         bench(lend_apr=0.04, borrow_apr=0.08) as watched,
         bench(lend_apr=0.04, borrow_apr=0.08) as left,
     ):
         results = []
-        for b, looks in ((watched, 37), (left, 1)):
+        for b, readings in ((watched, 37), (left, 1)):
             record = await b.open()
             pda = record["positionPda"]
             start_ms = b.truth(pda)["position_accounting"][0]["time_ms"]
-            for look in range(1, looks + 1):
-                b.world.clock.advance_to(start_ms + hours * 3_600_000 * look / looks)
+            for reading in range(1, readings + 1):
+                b.world.clock.advance_to(start_ms + hours * 3_600_000 * reading / readings)
                 b.twin.catch_up()
             truth = b.truth(pda)
             ledger_ms = b.twin.control("ledger", {})["now_ms"]

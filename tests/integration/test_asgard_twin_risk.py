@@ -66,7 +66,7 @@ async def test_liquidation_at_zero_health_with_penalty() -> None:
         assert b.usdc() == 10_000 + sum(Decimal(step["wallet_usdc_delta"]) for step in steps)
 
 
-async def test_a_dip_nobody_looked_at_liquidates_all_the_same() -> None:
+async def test_a_dip_nobody_read_liquidates_all_the_same() -> None:
     async with bench() as b:
         pda = (await b.open())["positionPda"]
         b.twin.catch_up()

@@ -134,8 +134,8 @@ async def test_a_broken_submit_still_opens_exactly_once(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["drop_answer", "drop_request", "http_500", "http_500_after", "garbage"])
-async def test_both_roads_broken_is_unknown_until_the_same_bytes_land(kind: str) -> None:
-    async with bench(patience_s=1) as b:
+async def test_both_ways_broken_is_unknown_until_the_same_bytes_land(kind: str) -> None:
+    async with bench(wait_s=1) as b:
         b.fault("asgard", "drop_request", SUBMIT)
         b.fault("solana", kind, "rpc:sendTransaction")
         intent = b.intent(await b.open_order())
@@ -152,7 +152,7 @@ async def test_both_roads_broken_is_unknown_until_the_same_bytes_land(kind: str)
 
 
 async def test_refused_and_lost_it_is_rejected_only_with_the_proof() -> None:
-    async with bench(patience_s=2) as b:
+    async with bench(wait_s=2) as b:
         b.fault("asgard", "submit_lost", SUBMIT, times=-1)
         b.chain.control("drop_next", {"n": 1_000})
         intent = b.intent(await b.open_order())
@@ -236,7 +236,7 @@ async def test_two_transactions_with_a_co_signer() -> None:
 
 
 async def test_set_up_landed_and_the_rest_died_is_a_rejection_and_a_new_attempt_works() -> None:
-    async with bench(patience_s=3) as b:
+    async with bench(wait_s=3) as b:
         b.twin.control("tx_count", {"n": 2})
         b.fault("asgard", "drop_request", SUBMIT)
         b.fault("solana", "drop_transaction", "rpc:sendTransaction", after=1, times=-1)

@@ -30,10 +30,10 @@ def server(version: str, healthy: bool = True) -> Starlette:
     async def health(request: object) -> Response:
         return JSONResponse(True, status_code=200 if healthy else 503)
 
-    async def told(request: object) -> Response:
+    async def answer_version(request: object) -> Response:
         return JSONResponse(version)
 
-    return Starlette(routes=[Route("/api/health", health), Route("/api/admin/version", told)])
+    return Starlette(routes=[Route("/api/health", health), Route("/api/admin/version", answer_version)])
 
 
 async def test_a_prefect_server_of_the_pinned_version_and_others() -> None:
@@ -109,8 +109,8 @@ async def test_a_provider_that_refuses_us_is_no_provider(
     async with served(Starlette(routes=[Route("/", answer, methods=["POST"])])) as url:
         asked = Settings()
         asked = asked.model_copy(update={"solana": asked.solana.model_copy(update={name: url})})
-        look = hosts.solana if name == "rpc_url" else hosts.second_solana
-        found = await look(Patient(settings=asked, clock=SystemClock()))
+        check = hosts.solana if name == "rpc_url" else hosts.second_solana
+        found = await check(Patient(settings=asked, clock=SystemClock()))
     assert found.health is health and said in found.detail, found
     assert health is Health.OK or f"solana.{name}" in found.advice
 
@@ -128,7 +128,7 @@ async def test_a_provider_that_refuses_us_is_no_provider(
 async def test_budgets_are_held_against_the_fastest_watch(
     breach_s: int, asgard: float, hyperliquid: float, health: Health
 ) -> None:
-    """In danger a look comes every `breach_poll_interval_s`: two requests to Asgard, a weight of 22 on Hyperliquid."""
+    """In danger a tick comes every `breach_poll_interval_s`: two requests to Asgard, a weight of 22 on Hyperliquid."""
     asked = Settings()
     changes = {
         "strategy": asked.strategy.model_copy(update={"breach_poll_interval_s": breach_s}),

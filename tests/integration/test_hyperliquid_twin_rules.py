@@ -207,8 +207,8 @@ def test_isolated_margin_moves_with_the_position() -> None:
 
 def test_small_accounts_cannot_schedule_cancels_and_transfers_are_bounded() -> None:
     desk = Desk("1000")
-    gate = "Cannot set scheduled cancel time until enough volume traded. Required: $1000000. Traded: $0."
-    assert desk.act({"type": "scheduleCancel", "time": 1}) == {"status": "err", "response": gate}
+    refusal = "Cannot set scheduled cancel time until enough volume traded. Required: $1000000. Traded: $0."
+    assert desk.act({"type": "scheduleCancel", "time": 1}) == {"status": "err", "response": refusal}
     desk.order(False, "40", "199")  # 8,000 USD at 20x: the 10 % rule binds, not the initial margin
     state = desk.mine("clearinghouseState")
     equity, notional = (Decimal(state["marginSummary"][key]) for key in ("accountValue", "totalNtlPos"))

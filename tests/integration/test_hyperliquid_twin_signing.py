@@ -103,9 +103,9 @@ def test_garbage_signature_is_a_bad_request() -> None:
 
 def test_unknown_wallet_and_foreign_network_name_the_recovered_address() -> None:
     desk = Desk()
-    stranger = wallet(77)
-    answer = desk.act({"type": "noop"}, stranger)
-    text = f"User or API Wallet {stranger.address.lower()} does not exist."
+    other = wallet(77)
+    answer = desk.act({"type": "noop"}, other)
+    text = f"User or API Wallet {other.address.lower()} does not exist."
     assert answer == {"status": "err", "response": text}
     body = desk.body({"type": "noop"})
     body["signature"] = sdk.sign_l1_action(desk.wallet, {"type": "noop"}, None, body["nonce"], None, True)

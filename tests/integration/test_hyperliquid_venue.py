@@ -200,7 +200,7 @@ async def test_the_venue_refuses_a_payload_after_its_expiry(rig: Rig) -> None:
     assert await rig.position() == 0
 
 
-async def test_an_expired_order_is_told_from_another_order_that_moved_the_position(rig: Rig) -> None:
+async def test_an_expired_order_is_distinguished_from_another_order_that_moved_the_position(rig: Rig) -> None:
     lost = rig.intent(size="7")
     signed = await rig.signed(lost)
     rig.fault("drop_request")
@@ -236,7 +236,7 @@ async def test_a_filled_answer_whose_fills_lag_is_unknown_until_they_are_listed(
 
 
 @pytest.mark.parametrize("call", ["info:orderStatus", "info:userFillsByTime", "info:clearinghouseState"])
-async def test_a_look_up_that_cannot_read_is_unknown(rig: Rig, call: str) -> None:
+async def test_a_lookup_that_cannot_read_is_unknown(rig: Rig, call: str) -> None:
     intent = rig.intent()
     signed = await rig.signed(intent)
     rig.fault("no_liquidity")
@@ -304,14 +304,14 @@ async def test_a_floor_of_the_strategy_is_respected(rig: Rig) -> None:
 
 
 async def test_a_wallet_that_the_venue_does_not_know_is_rejected(rig: Rig) -> None:
-    stranger = rig.venue_for(key="0x" + "77" * 32)
+    other = rig.venue_for(key="0x" + "77" * 32)
     intent = rig.intent()
-    outcome = await stranger.send(intent, await stranger.sign(intent, await stranger.build(intent)))
+    outcome = await other.send(intent, await other.sign(intent, await other.build(intent)))
     assert isinstance(outcome, Rejected) and "does not exist" in outcome.reason
     assert rig.calls(ORDER_CALL) == 1 and await rig.position() == 0
 
 
-async def test_an_expired_close_is_told_from_an_auto_deleveraging(rig: Rig) -> None:
+async def test_an_expired_close_is_distinguished_from_an_auto_deleveraging(rig: Rig) -> None:
     """The venue bought back a part meanwhile: a fill on our side, without a cloid, that is not ours."""
     await rig.done(rig.intent())
     close = rig.intent(is_buy=True, reduce_only=True)
@@ -352,7 +352,7 @@ async def test_the_order_after_a_stale_position_read_is_still_accounted_for(rig:
     assert isinstance(await rig.venue.find(lost, lagging), Rejected)
 
 
-async def test_a_halted_venue_leaves_the_fate_unknown_until_it_runs_again(rig: Rig) -> None:
+async def test_a_halted_venue_leaves_the_outcome_unknown_until_it_runs_again(rig: Rig) -> None:
     intent = rig.intent()
     signed = await rig.signed(intent)
     rig.twin.control("halt", {"mode": "502"})

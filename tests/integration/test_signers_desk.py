@@ -26,7 +26,7 @@ from venues.signers import keystore
 
 PASSPHRASE = "a passphrase of some length"
 CHEAP = 2**14
-WISH = {"size_usd": "5000", "leverage": "3"}
+REQUEST = {"size_usd": "5000", "leverage": "3"}
 
 
 @pytest.fixture(autouse=True)
@@ -96,7 +96,7 @@ def settings_with(rig: Rig, section: str, **values: Any) -> Settings:
 
 async def trade(rig: Rig, desk: CarryDesk) -> None:
     """In, and out again; the venues' own books say so."""
-    entered = await enter_position(desk, EnterRequest(**WISH))
+    entered = await enter_position(desk, EnterRequest(**REQUEST))
     assert entered.status == "OPEN" and entered.position_id, entered
     rig.assert_hedged()
     left = await exit_position(desk, ExitRequest(position_id=entered.position_id, reason="a test"))
@@ -128,7 +128,7 @@ async def test_a_payload_of_kms_is_sent_again_as_it_was_stored(rig: Rig, kms: Km
     async with open_desk(load_settings(rig.config)) as desk:
         rig.fault("hyperliquid", "drop_request", "exchange:order", times=2)
         before = rig.calls("hyperliquid", "exchange:order")
-        entered = await enter_position(desk, EnterRequest(**WISH))
+        entered = await enter_position(desk, EnterRequest(**REQUEST))
         assert entered.status == "OPEN", entered
         assert rig.calls("hyperliquid", "exchange:order") - before == 3 and len(rig.sells()) == 1
         assert kms.signs("desk") == 2, "leverage and one sell"
@@ -146,7 +146,7 @@ async def test_a_kms_that_refuses_the_short_leaves_nothing_naked(rig: Rig, kms: 
             return real(what, asked)
 
         kms.answer = answer  # type: ignore[method-assign]
-        entered = await enter_position(desk, EnterRequest(**WISH))
+        entered = await enter_position(desk, EnterRequest(**REQUEST))
     assert entered.status in ("FAILED", "CLOSED") and rig.flat and rig.opened_longs() == 1
     assert not rig.filled_orders() and len(signed) > 2
     opened, *_, closed = rig.executions()
@@ -157,7 +157,7 @@ async def test_a_kms_that_refuses_one_leg_of_an_exit_keeps_the_other_from_waitin
     rig: Rig, kms: KmsEmulation
 ) -> None:
     async with open_desk(load_settings(rig.config)) as desk:
-        entered = await enter_position(desk, EnterRequest(**WISH))
+        entered = await enter_position(desk, EnterRequest(**REQUEST))
         kms.disabled.add("wallet")
         left = await exit_position(desk, ExitRequest(position_id=entered.position_id))
         assert left.status == "CLOSING" and any("DisabledException" in reason for reason in left.reasons)
@@ -217,9 +217,9 @@ async def test_the_accounts_own_key_is_refused_unless_the_settings_accept_it(
     keys = await open_keys(settings_with(rig, "signers", allow_master_key=True))
     assert keys.account == rig.address == keys.hyperliquid.address
     assert any("could withdraw" in warning for warning in keys.warnings)
-    unidentified = settings_with(rig, "hyperliquid", account_address="")
+    unknown = settings_with(rig, "hyperliquid", account_address="")
     with pytest.raises(OperatorError, match="could withdraw everything"):
-        await open_keys(unidentified)
+        await open_keys(unknown)
 
 
 async def test_one_secret_for_both_chains_is_refused(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -166,7 +166,7 @@ def test_a_refusal_says_who_must_act(
         kms.refuse_next = []
 
 
-def test_a_short_throttle_is_ridden_out(kms: KmsEmulation) -> None:
+def test_a_short_throttle_is_retried(kms: KmsEmulation) -> None:
     key = KmsEvmKey(client(kms), "desk")
     kms.refuse_next = [Refusal("ThrottlingException", "once")]
     assert recovers(key, bytes(32))

@@ -101,8 +101,8 @@ async def test_send_confirm_and_replay_once() -> None:
     async with bench() as b:
         tx, to, limit = await b.transfer()
         assert await b.confirmer.send(bytes(tx)) == Confirmed(str(tx.signatures[0]))
-        [fate] = await b.confirmer.settle([payload(tx)], limit, already_sent=True)
-        assert isinstance(fate, Landed) and fate.err is None
+        [result] = await b.confirmer.settle([payload(tx)], limit, already_sent=True)
+        assert isinstance(result, Landed) and result.err is None
         await b.confirmer.resend(bytes(tx))
         await b.clock.sleep(5)
         assert await b.rpc.get_balance(str(to)) == 1_000_000
@@ -118,8 +118,8 @@ async def test_a_broken_send_is_unknown_and_the_same_bytes_still_land_once(kind:
         tx, to, limit = await b.transfer()
         b.faults.add(Fault("solana", kind, call="rpc:sendTransaction"))
         assert isinstance(await b.confirmer.send(bytes(tx)), Unknown)
-        [fate] = await b.confirmer.settle([payload(tx)], limit, preflight=False)
-        assert isinstance(fate, Landed) and fate.err is None
+        [result] = await b.confirmer.settle([payload(tx)], limit, preflight=False)
+        assert isinstance(result, Landed) and result.err is None
         await b.clock.sleep(60)
         assert await b.rpc.get_balance(str(to)) == 1_000_000
 
@@ -130,8 +130,8 @@ async def test_a_transaction_that_never_lands_is_dead_only_after_the_proof() -> 
         b.chain.control("drop_next", {"n": 1})
         assert isinstance(await b.confirmer.send(bytes(tx)), Confirmed)
         signature = str(tx.signatures[0])
-        while not isinstance(fate := await b.confirmer.fate(signature, limit), Dead):
-            assert isinstance(fate, Unknown)
+        while not isinstance(result := await b.confirmer.result_of(signature, limit), Dead):
+            assert isinstance(result, Unknown)
             assert b.chain.height("finalized") <= limit
             await b.clock.sleep(1)
         assert b.chain.height("finalized") > limit
@@ -144,12 +144,12 @@ async def test_a_dropped_transaction_lands_by_resending_and_a_late_one_is_waited
     async with bench() as b:
         tx, to, limit = await b.transfer()
         b.chain.control("drop_next", {"n": 1})
-        [fate] = await b.confirmer.settle([payload(tx)], limit)
-        assert isinstance(fate, Landed) and await b.rpc.get_balance(str(to)) == 1_000_000
+        [result] = await b.confirmer.settle([payload(tx)], limit)
+        assert isinstance(result, Landed) and await b.rpc.get_balance(str(to)) == 1_000_000
         tx, to, limit = await b.transfer()
         b.chain.control("land_late", {"blocks": 30, "n": 100})
-        [fate] = await b.confirmer.settle([payload(tx)], limit)
-        assert isinstance(fate, Landed)
+        [result] = await b.confirmer.settle([payload(tx)], limit)
+        assert isinstance(result, Landed)
         await b.clock.sleep(60)
         assert await b.rpc.get_balance(str(to)) == 1_000_000
 
@@ -158,11 +158,11 @@ async def test_a_halted_chain_is_unknown_for_as_long_as_it_stands() -> None:
     async with bench() as b:
         tx, _, limit = await b.transfer()
         b.chain.control("halt", {})
-        [fate] = await b.confirmer.settle([payload(tx)], limit, patience_s=60)
-        assert isinstance(fate, Unknown)
+        [result] = await b.confirmer.settle([payload(tx)], limit, wait_s=60)
+        assert isinstance(result, Unknown)
         b.chain.control("resume", {})
-        [fate] = await b.confirmer.settle([payload(tx)], limit, preflight=False)
-        assert isinstance(fate, Landed) and fate.err is None
+        [result] = await b.confirmer.settle([payload(tx)], limit, preflight=False)
+        assert isinstance(result, Landed) and result.err is None
 
 
 async def test_a_lagging_node_proves_nothing() -> None:
@@ -172,17 +172,17 @@ async def test_a_lagging_node_proves_nothing() -> None:
         await b.confirmer.send(bytes(tx))
         b.chain.control("lag", {"slots": 200})
         await b.clock.sleep(55)
-        assert isinstance(await b.confirmer.fate(str(tx.signatures[0]), limit), Unknown)
+        assert isinstance(await b.confirmer.result_of(str(tx.signatures[0]), limit), Unknown)
         b.chain.control("lag", {"slots": 0})
-        assert isinstance(await b.confirmer.fate(str(tx.signatures[0]), limit), Landed)
+        assert isinstance(await b.confirmer.result_of(str(tx.signatures[0]), limit), Landed)
 
 
 async def test_landed_and_failed_is_final_and_not_a_confirmation() -> None:
     async with bench() as b:
         tx, _, limit = await b.transfer(lamports=50 * SOL_LAMPORTS)
         assert isinstance(await b.confirmer.send(bytes(tx)), Unknown)  # preflight sees it
-        [fate] = await b.confirmer.settle([payload(tx)], limit, preflight=False)
-        assert isinstance(fate, Landed) and fate.err is not None
+        [result] = await b.confirmer.settle([payload(tx)], limit, preflight=False)
+        assert isinstance(result, Landed) and result.err is not None
 
 
 async def test_a_tampered_signature_is_refused_for_good() -> None:
@@ -190,8 +190,8 @@ async def test_a_tampered_signature_is_refused_for_good() -> None:
         tx, _, limit = await b.transfer()
         bad = VersionedTransaction.populate(tx.message, [Signature.new_unique()])
         assert isinstance(await b.confirmer.send(bytes(bad)), Rejected)
-        [fate] = await b.confirmer.settle([payload(bad)], limit)
-        assert isinstance(fate, Dead) and b.landed() == 0
+        [result] = await b.confirmer.settle([payload(bad)], limit)
+        assert isinstance(result, Dead) and b.landed() == 0
 
 
 async def test_the_second_transaction_waits_for_the_first() -> None:
@@ -199,9 +199,9 @@ async def test_the_second_transaction_waits_for_the_first() -> None:
         first, _, limit = await b.transfer()
         second, to, _ = await b.transfer()
         b.chain.control("land_late", {"blocks": 20})
-        fates = await b.confirmer.settle([payload(first), payload(second)], limit)
-        assert [isinstance(fate, Landed) for fate in fates] == [True, True]
-        slots = [fate.slot for fate in fates if isinstance(fate, Landed)]
+        results = await b.confirmer.settle([payload(first), payload(second)], limit)
+        assert [isinstance(result, Landed) for result in results] == [True, True]
+        slots = [result.slot for result in results if isinstance(result, Landed)]
         assert slots[0] < slots[1] and await b.rpc.get_balance(str(to)) == 1_000_000
 
 

@@ -24,7 +24,7 @@ S = IntentState
 databases, url, store = database_fixtures()
 
 
-def test_the_whole_road_writes_receipt_attempt_fills_fees_leg_and_log_together(store: Store) -> None:
+def test_the_whole_life_writes_receipt_attempt_fills_fees_leg_and_log_together(store: Store) -> None:
     planned = store.plan_intent(spec(), deadline_ms=99)
     assert (planned.state, planned.deadline_ms, planned.spec) == (S.IDLE, 99, spec())
     advance(store, "i1", S.SUBMITTED)

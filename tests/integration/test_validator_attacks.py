@@ -29,17 +29,17 @@ from twins.solana import tokens
 from twins.solana.callers import spending_elf
 
 
-async def test_lamports_straight_to_the_thief() -> None:
+async def test_lamports_straight_to_the_attacker() -> None:
     async with scene() as s:
         hostile = s.compile([pay(s, 3 * SOL)])
         verdict = await refused(s, hostile, "transfer-destination")
-        assert str(s.thief.pubkey()) in verdict.reason
+        assert str(s.attacker.pubkey()) in verdict.reason
         s.land(hostile)
-        assert s.lamports() < 2 * SOL and s.lamports(s.thief.pubkey()) == 4 * SOL
+        assert s.lamports() < 2 * SOL and s.lamports(s.attacker.pubkey()) == 4 * SOL
 
 
 @pytest.mark.parametrize("checked", [False, True])
-async def test_tokens_straight_to_the_thief(checked: bool) -> None:
+async def test_tokens_straight_to_the_attacker(checked: bool) -> None:
     async with scene() as s:
         amount = struct.pack("<Q", START_USDC)
         if checked:
@@ -56,7 +56,7 @@ async def test_tokens_straight_to_the_thief(checked: bool) -> None:
             )
         await refused(s, hostile, "transfer-destination")
         s.land(hostile)
-        assert s.usdc() == 0 and s.usdc(s.thief.pubkey()) == START_USDC
+        assert s.usdc() == 0 and s.usdc(s.attacker.pubkey()) == START_USDC
 
 
 async def test_assign_takes_the_wallet_itself() -> None:
@@ -85,25 +85,25 @@ async def test_allocate_makes_the_wallet_useless() -> None:
 
 async def test_set_authority_moves_no_amount_and_takes_everything() -> None:
     async with scene() as s:
-        data = b"\x06\x02\x01" + bytes(s.thief.pubkey())
+        data = b"\x06\x02\x01" + bytes(s.attacker.pubkey())
         hostile = s.compile([token_ix(data, meta(own(s)), meta(s.wallet, True, False))])
         await refused(s, hostile, "token")
         s.land(hostile)
         account = s.chain.account(own(s))
         assert account is not None
         state = tokens.read_token(account)
-        assert (state.owner, state.amount) == (s.thief.pubkey(), START_USDC)
+        assert (state.owner, state.amount) == (s.attacker.pubkey(), START_USDC)
 
 
 async def test_a_batch_hides_a_set_authority() -> None:
     async with scene() as s:
-        data = b"\xff\x02\x23\x06\x02\x01" + bytes(s.thief.pubkey())
+        data = b"\xff\x02\x23\x06\x02\x01" + bytes(s.attacker.pubkey())
         hostile = s.compile([token_ix(data, meta(own(s)), meta(s.wallet, True, False))])
         verdict = await refused(s, hostile, "token")
         assert "Batch" in verdict.reason
         s.land(hostile)
         account = s.chain.account(own(s))
-        assert account is not None and tokens.read_token(account).owner == s.thief.pubkey()
+        assert account is not None and tokens.read_token(account).owner == s.attacker.pubkey()
 
 
 async def test_an_approval_is_used_later() -> None:
@@ -112,7 +112,7 @@ async def test_an_approval_is_used_later() -> None:
         hostile = s.compile(
             [
                 token_ix(
-                    data, meta(own(s)), meta(s.thief.pubkey(), writable=False), meta(s.wallet, True, False)
+                    data, meta(own(s)), meta(s.attacker.pubkey(), writable=False), meta(s.wallet, True, False)
                 )
             ]
         )
@@ -122,11 +122,11 @@ async def test_an_approval_is_used_later() -> None:
             b"\x03" + struct.pack("<Q", START_USDC),
             meta(own(s)),
             meta(theirs(s)),
-            meta(s.thief.pubkey(), True, False),
+            meta(s.attacker.pubkey(), True, False),
         )
-        by_thief = s.compile([pull], payer=s.thief.pubkey(), signers=[s.thief])
-        s.send(VersionedTransaction.from_bytes(base64.b64decode(by_thief)))
-        assert s.usdc() == 0 and s.usdc(s.thief.pubkey()) == START_USDC
+        by_attacker = s.compile([pull], payer=s.attacker.pubkey(), signers=[s.attacker])
+        s.send(VersionedTransaction.from_bytes(base64.b64decode(by_attacker)))
+        assert s.usdc() == 0 and s.usdc(s.attacker.pubkey()) == START_USDC
 
 
 async def test_closing_our_account_in_somebody_elses_favour() -> None:
@@ -142,12 +142,12 @@ async def test_closing_our_account_in_somebody_elses_favour() -> None:
         )
         await s.clock.sleep(20)
         close = token_ix(
-            b"\x09", meta(own(s, WSOL_MINT)), meta(s.thief.pubkey()), meta(s.wallet, True, False)
+            b"\x09", meta(own(s, WSOL_MINT)), meta(s.attacker.pubkey()), meta(s.wallet, True, False)
         )
         hostile = s.compile([close])
         await refused(s, hostile, "close-destination")
         s.land(hostile)
-        assert s.lamports(s.thief.pubkey()) > 3 * SOL
+        assert s.lamports(s.attacker.pubkey()) > 3 * SOL
 
 
 async def test_a_token_account_for_somebody_else_at_our_expense() -> None:
@@ -181,21 +181,21 @@ async def test_lamports_in_a_new_account_of_somebody_else() -> None:
         assert s.lamports(fresh.pubkey()) == 2 * SOL
 
 
-async def test_a_new_token_account_that_is_initialized_for_the_thief() -> None:
+async def test_a_new_token_account_that_is_initialized_for_the_attacker() -> None:
     async with scene() as s:
         fresh = Keypair()
         rent = s.chain.svm.minimum_balance_for_rent_exemption(165)
         made, _ = ix.temporary_wsol(s.wallet, fresh.pubkey(), rent)
-        for_thief = token_ix(
-            b"\x12" + bytes(s.thief.pubkey()), meta(fresh.pubkey()), meta(WSOL_MINT, writable=False)
+        for_attacker = token_ix(
+            b"\x12" + bytes(s.attacker.pubkey()), meta(fresh.pubkey()), meta(WSOL_MINT, writable=False)
         )
-        hostile = s.compile([made[0], for_thief], signers=[fresh])
+        hostile = s.compile([made[0], for_attacker], signers=[fresh])
         await refused(s, hostile, "token-owner")
         unfinished = s.compile([made[0]], signers=[fresh])
         await refused(s, unfinished, "new-account")
         s.land(hostile)
         account = s.chain.account(fresh.pubkey())
-        assert account is not None and tokens.read_token(account).owner == s.thief.pubkey()
+        assert account is not None and tokens.read_token(account).owner == s.attacker.pubkey()
 
 
 async def test_an_unknown_program_spends_with_our_signature() -> None:
@@ -203,12 +203,12 @@ async def test_an_unknown_program_spends_with_our_signature() -> None:
     async with scene() as s:
         program = Pubkey.new_unique()
         s.chain.svm.add_program(program, spending_elf(1_500_000_000))
-        accounts = [meta(s.wallet, True), meta(s.thief.pubkey()), meta(SYSTEM_PROGRAM, writable=False)]
+        accounts = [meta(s.wallet, True), meta(s.attacker.pubkey()), meta(SYSTEM_PROGRAM, writable=False)]
         hostile = s.compile([Instruction(program, b"harmless", accounts)])
         verdict = await refused(s, hostile, "program")
         assert str(program) in verdict.reason
         landed = s.land(hostile)
-        assert s.lamports(s.thief.pubkey()) == SOL + 1_500_000_000
+        assert s.lamports(s.attacker.pubkey()) == SOL + 1_500_000_000
         assert any(landed.inner_instructions)
 
 

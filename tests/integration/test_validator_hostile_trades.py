@@ -19,7 +19,7 @@ from solders.transaction import VersionedTransaction
 from evenkeel.legs import CARRY, IntentKind, LegSide
 from evenkeel.types import Confirmed, IntentSpec, VenueName
 from tests.attacks.crafted import meta, own, pay, refused, theirs, token_ix, u32, with_account
-from tests.attacks.programs import Obedient, obligation
+from tests.attacks.programs import Permissive, obligation
 from tests.attacks.scene import SOL, START_USDC, scene
 from twins.asgard import instructions as ix
 from twins.asgard.lenders import LENDERS
@@ -39,30 +39,30 @@ from venues.solana.transactions import UnsafeBuild
 TOKEN_2022 = Pubkey.from_string("TokenzQdBNbLqP5VEhdkAS6EPFLC1PHnBqCXEpPxuEb")
 
 
-async def test_the_deposit_is_credited_to_the_thief() -> None:
+async def test_the_deposit_is_credited_to_the_attacker() -> None:
     async with scene() as s:
-        world = Obedient(s.chain)
+        world = Permissive(s.chain)
         world.install()
         lender = LENDERS[KAMINO.id]
-        pda = lender.pda(s.thief.pubkey(), WSOL, 7)
-        s.chain.set_account(pda, obligation(s.thief.pubkey()))
-        world.owners[pda] = s.thief.pubkey()
+        pda = lender.pda(s.attacker.pubkey(), WSOL, 7)
+        s.chain.set_account(pda, obligation(s.attacker.pubkey()))
+        world.owners[pda] = s.attacker.pubkey()
         s.chain.set_token_balance(s.wallet, WSOL_MINT, 10 * SOL)
         deposit = lender.deposit(ix.Party(s.wallet, pda, 7), WSOL, 10 * SOL)
         hostile = s.compile([deposit])
         verdict = await refused(s, hostile, "authority")
-        assert str(s.thief.pubkey()) in verdict.reason
+        assert str(s.attacker.pubkey()) in verdict.reason
         s.land(hostile)
-        take = lender.withdraw(ix.Party(s.thief.pubkey(), pda, 7), WSOL, 10 * SOL)
-        by_thief = s.compile([take], payer=s.thief.pubkey(), signers=[s.thief])
-        s.send(VersionedTransaction.from_bytes(base64.b64decode(by_thief)))
-        assert s.chain.token_balance(s.thief.pubkey(), WSOL_MINT) == 10 * SOL
+        take = lender.withdraw(ix.Party(s.attacker.pubkey(), pda, 7), WSOL, 10 * SOL)
+        by_attacker = s.compile([take], payer=s.attacker.pubkey(), signers=[s.attacker])
+        s.send(VersionedTransaction.from_bytes(base64.b64decode(by_attacker)))
+        assert s.chain.token_balance(s.attacker.pubkey(), WSOL_MINT) == 10 * SOL
 
 
 @pytest.mark.parametrize("slot", [3, 4])
-async def test_the_output_of_the_swap_goes_to_the_thief(slot: int) -> None:
+async def test_the_output_of_the_swap_goes_to_the_attacker(slot: int) -> None:
     async with scene() as s:
-        Obedient(s.chain).install()
+        Permissive(s.chain).install()
         honest = ix.route(JUPITER, s.wallet, USDC, WSOL, 6_000 * 10**6, 29 * SOL, 50, 0)
         hostile = s.compile(
             [ix.create_ata(s.wallet, WSOL_MINT), with_account(honest, slot, theirs(s, WSOL_MINT))]
@@ -70,14 +70,14 @@ async def test_the_output_of_the_swap_goes_to_the_thief(slot: int) -> None:
         await refused(s, hostile, "token-owner")
         s.land(hostile)
         assert s.usdc() == START_USDC - 6_000 * 10**6
-        assert s.chain.token_balance(s.thief.pubkey(), WSOL_MINT) > 28 * SOL
+        assert s.chain.token_balance(s.attacker.pubkey(), WSOL_MINT) > 28 * SOL
 
 
 async def test_an_address_derived_from_us_that_is_no_longer_ours() -> None:
     """The associated address proves nothing once its owner was changed: the chain is asked."""
     async with scene() as s:
         s.land(s.compile([ix.create_ata(s.wallet, WSOL_MINT)]))
-        data = b"\x06\x02\x01" + bytes(s.thief.pubkey())
+        data = b"\x06\x02\x01" + bytes(s.attacker.pubkey())
         s.land(s.compile([token_ix(data, meta(own(s)), meta(s.wallet, True, False))]))
         await s.clock.sleep(20)
         [build] = await s.build(await s.open_order())
@@ -96,7 +96,7 @@ async def test_an_address_derived_from_us_that_is_no_longer_ours() -> None:
 )
 async def test_a_swap_that_gives_the_money_away(quoted: int, slippage: int, fee: int, rule: str) -> None:
     async with scene() as s:
-        Obedient(s.chain).install()
+        Permissive(s.chain).install()
         s.chain.set_token_balance(s.wallet, WSOL_MINT, 0)
         route = ix.route(JUPITER, s.wallet, USDC, WSOL, 2_000 * 10**6, quoted // 3, slippage, fee)
         hostile = s.compile([route])
@@ -165,7 +165,7 @@ async def test_the_second_transaction_is_the_malicious_one() -> None:
         await refused(s, [honest, honest], "duplicate")
         for one in (honest, hostile):
             s.land(one)
-        assert s.lamports(s.thief.pubkey()) == 4 * SOL
+        assert s.lamports(s.attacker.pubkey()) == 4 * SOL
 
 
 async def test_a_durable_nonce_is_held_and_used_when_it_suits() -> None:
@@ -173,15 +173,17 @@ async def test_a_durable_nonce_is_held_and_used_when_it_suits() -> None:
         nonce = Keypair()
         rent = s.chain.svm.minimum_balance_for_rent_exemption(80)
         data = u32(0) + struct.pack("<QQ", rent, 80) + bytes(SYSTEM_PROGRAM)
-        make = Instruction(SYSTEM_PROGRAM, data, [meta(s.thief.pubkey(), True), meta(nonce.pubkey(), True)])
+        make = Instruction(
+            SYSTEM_PROGRAM, data, [meta(s.attacker.pubkey(), True), meta(nonce.pubkey(), True)]
+        )
         recent = Pubkey.from_string("SysvarRecentB1ockHashes11111111111111111111")
         rents = Pubkey.from_string("SysvarRent111111111111111111111111111111111")
         start = Instruction(
             SYSTEM_PROGRAM,
-            u32(6) + bytes(s.thief.pubkey()),
+            u32(6) + bytes(s.attacker.pubkey()),
             [meta(nonce.pubkey()), meta(recent, writable=False), meta(rents, writable=False)],
         )
-        prepared = s.compile([make, start], payer=s.thief.pubkey(), signers=[s.thief, nonce])
+        prepared = s.compile([make, start], payer=s.attacker.pubkey(), signers=[s.attacker, nonce])
         s.send(VersionedTransaction.from_bytes(base64.b64decode(prepared)))
         account = s.chain.account(nonce.pubkey())
         assert account is not None
@@ -189,9 +191,9 @@ async def test_a_durable_nonce_is_held_and_used_when_it_suits() -> None:
         advance = Instruction(
             SYSTEM_PROGRAM,
             u32(4),
-            [meta(nonce.pubkey()), meta(recent, writable=False), meta(s.thief.pubkey(), True, False)],
+            [meta(nonce.pubkey()), meta(recent, writable=False), meta(s.attacker.pubkey(), True, False)],
         )
-        hostile = s.compile([advance, pay(s, 1_000, TIP_ACCOUNTS[0])], blockhash=stored, signers=[s.thief])
+        hostile = s.compile([advance, pay(s, 1_000, TIP_ACCOUNTS[0])], blockhash=stored, signers=[s.attacker])
         await refused(s, hostile, "durable-nonce")
         held = s.sign_blindly(hostile)
         await s.clock.sleep(3_600)  # long after any blockhash has died
@@ -211,7 +213,7 @@ async def test_legacy_and_version_one() -> None:
             Message.new_with_blockhash([pay(s, 3 * SOL)], s.wallet, blockhash), [s.key]
         )
         s.send(signed)
-        assert s.lamports(s.thief.pubkey()) == 4 * SOL
+        assert s.lamports(s.attacker.pubkey()) == 4 * SOL
         raw = bytearray(base64.b64decode(s.compile([pay(s, 1, TIP_ACCOUNTS[0])])))
         raw[65] = 0x81  # the version byte behind one signature
         verdict = await s.judge([base64.b64encode(bytes(raw)).decode()])
@@ -300,7 +302,7 @@ async def test_a_hostile_server_gets_no_signature_from_the_venue() -> None:
         server.hostile = []
         assert await s.venue.build(intent(await s.open_order()))
         assert len(s.chain.control("ledger", {})["transactions"]) == before
-        assert s.lamports(s.thief.pubkey()) == SOL
+        assert s.lamports(s.attacker.pubkey()) == SOL
 
 
 async def test_what_is_signed_is_what_was_judged_whatever_the_blob_says_later() -> None:
@@ -315,4 +317,4 @@ async def test_what_is_signed_is_what_was_judged_whatever_the_blob_says_later() 
         ]
         assert messages == judged
         outcome = await s.venue.send(wanted, signed)
-        assert isinstance(outcome, Confirmed) and s.lamports(s.thief.pubkey()) == SOL
+        assert isinstance(outcome, Confirmed) and s.lamports(s.attacker.pubkey()) == SOL

@@ -14,7 +14,7 @@ from solders.instruction import AccountMeta, Instruction
 from solders.token.associated import get_associated_token_address
 
 from tests.attacks.mutations import Auditor, Build, LiveAccounts, Mutator, decoded, foreign_keys
-from tests.attacks.programs import Obedient
+from tests.attacks.programs import Permissive
 from tests.attacks.scene import SOL, Scene, scene
 from twins.asgard import instructions as ix
 from twins.asgard.lenders import LENDERS
@@ -46,10 +46,10 @@ HOW_MANY = int(os.environ.get("EVENKEEL_MUTATIONS", "2000"))
 SEED = int(os.environ.get("EVENKEEL_SEED", "20261120"))
 
 
-async def corpus(s: Scene) -> tuple[list[tuple[str, Build, Expectation]], Obedient]:
+async def corpus(s: Scene) -> tuple[list[tuple[str, Build, Expectation]], Permissive]:
     """Honest builds of every kind, each approved as it stands, with the positions that they are about."""
     found: list[tuple[str, Build, Expectation]] = []
-    world = Obedient(s.chain)
+    world = Permissive(s.chain)
     s.chain.set_token_balance(s.wallet, WSOL_MINT, 0)
 
     async def add(name: str, order: AsgardOrder) -> None:
@@ -93,7 +93,7 @@ async def test_bent_builds_are_judged_and_none_that_moves_value_out_is_approved(
         auditor = Auditor(s, world)
         for name, build, expectation in found:
             assert auditor.harm(build, expectation) is None, name
-        assert auditor.executed >= len(found), "the honest builds do not all run on obedient programs"
+        assert auditor.executed >= len(found), "the honest builds do not all run on permissive programs"
         rng = random.Random(SEED)
         mutator = Mutator(rng, foreign_keys(s), [build[0] for _, build, _ in found])
         accounts = LiveAccounts(s.chain)
@@ -126,18 +126,18 @@ async def test_the_auditor_sees_every_kind_of_loss() -> None:
     """What it would let pass, the test above could not find."""
     async with scene() as s:
         s.chain.set_token_balance(s.wallet, WSOL_MINT, 10 * SOL)
-        world = Obedient(s.chain)
+        world = Permissive(s.chain)
         world.install()
         auditor = Auditor(s, world)
-        thief = s.thief.pubkey()
-        own, theirs = (get_associated_token_address(one, USDC_MINT) for one in (s.wallet, thief))
+        attacker = s.attacker.pubkey()
+        own, theirs = (get_associated_token_address(one, USDC_MINT) for one in (s.wallet, attacker))
         lender = LENDERS[KAMINO.id]
-        pda = lender.pda(thief, TWIN_SOL, 7)
-        world.owners[pda] = thief
+        pda = lender.pda(attacker, TWIN_SOL, 7)
+        world.owners[pda] = attacker
         signer = AccountMeta(s.wallet, True, False)
         mine = AccountMeta(own, False, True)
         losses = [
-            ix.lamport_transfer(s.wallet, thief, 1),
+            ix.lamport_transfer(s.wallet, attacker, 1),
             ix.lamport_transfer(s.wallet, TIP_ACCOUNTS[0], SOL),
             Instruction(
                 SYSTEM_PROGRAM, b"\x01\0\0\0" + bytes(TOKEN_PROGRAM), [AccountMeta(s.wallet, True, True)]
@@ -147,11 +147,11 @@ async def test_the_auditor_sees_every_kind_of_loss() -> None:
                 b"\x03" + bytes([1]) + bytes(7),
                 [mine, AccountMeta(theirs, False, True), signer],
             ),
-            Instruction(TOKEN_PROGRAM, b"\x06\x02\x01" + bytes(thief), [mine, signer]),
+            Instruction(TOKEN_PROGRAM, b"\x06\x02\x01" + bytes(attacker), [mine, signer]),
             Instruction(
                 TOKEN_PROGRAM,
                 b"\x04" + bytes([1]) + bytes(7),
-                [mine, AccountMeta(thief, False, False), signer],
+                [mine, AccountMeta(attacker, False, False), signer],
             ),
             lender.deposit(ix.Party(s.wallet, pda, 7), TWIN_SOL, SOL),
             ix.route(JUPITER, s.wallet, USDC, TWIN_SOL, 5_000 * 10**6, 20 * SOL, 50, 0),

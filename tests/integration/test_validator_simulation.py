@@ -81,15 +81,15 @@ def usdc(s: Scene) -> Pubkey:
 
 
 def account_given_away(value: dict[str, Any], asked: list[Pubkey], s: Scene) -> None:
-    _data(_of(value, asked, usdc(s)), 32, bytes(s.thief.pubkey()))
+    _data(_of(value, asked, usdc(s)), 32, bytes(s.attacker.pubkey()))
 
 
 def account_delegated(value: dict[str, Any], asked: list[Pubkey], s: Scene) -> None:
-    _data(_of(value, asked, usdc(s)), 72, b"\x01\0\0\0" + bytes(s.thief.pubkey()))
+    _data(_of(value, asked, usdc(s)), 72, b"\x01\0\0\0" + bytes(s.attacker.pubkey()))
 
 
 def account_closable(value: dict[str, Any], asked: list[Pubkey], s: Scene) -> None:
-    _data(_of(value, asked, usdc(s)), 129, b"\x01\0\0\0" + bytes(s.thief.pubkey()))
+    _data(_of(value, asked, usdc(s)), 129, b"\x01\0\0\0" + bytes(s.attacker.pubkey()))
 
 
 def account_frozen(value: dict[str, Any], asked: list[Pubkey], s: Scene) -> None:
@@ -100,21 +100,21 @@ def more_usdc_spent(value: dict[str, Any], asked: list[Pubkey], s: Scene) -> Non
     _data(_of(value, asked, usdc(s)), 64, (17_999 * 10**6).to_bytes(8, "little"))
 
 
-def position_of_the_thief(value: dict[str, Any], asked: list[Pubkey], s: Scene) -> None:
-    theirs = obligation(s.thief.pubkey())
+def position_of_the_attacker(value: dict[str, Any], asked: list[Pubkey], s: Scene) -> None:
+    theirs = obligation(s.attacker.pubkey())
     for place, shown in enumerate(value["accounts"]):
         if shown and shown["owner"] == str(theirs.owner):
             value["accounts"][place] = copy.deepcopy(shown)
-            _data(value["accounts"][place], 64, bytes(s.thief.pubkey()))
+            _data(value["accounts"][place], 64, bytes(s.attacker.pubkey()))
 
 
 def tables_resolved_otherwise(value: dict[str, Any], asked: list[Pubkey], s: Scene) -> None:
-    value["loadedAddresses"]["writable"].append(str(s.thief.pubkey()))
+    value["loadedAddresses"]["writable"].append(str(s.attacker.pubkey()))
 
 
-def a_stranger_called(value: dict[str, Any], asked: list[Pubkey], s: Scene) -> None:
+def an_unknown_program_called(value: dict[str, Any], asked: list[Pubkey], s: Scene) -> None:
     value["innerInstructions"] = [
-        {"index": 3, "instructions": [{"programId": str(s.thief.pubkey()), "accounts": [], "data": ""}]}
+        {"index": 3, "instructions": [{"programId": str(s.attacker.pubkey()), "accounts": [], "data": ""}]}
     ]
 
 
@@ -129,9 +129,9 @@ def a_stranger_called(value: dict[str, Any], asked: list[Pubkey], s: Scene) -> N
         (account_closable, "simulation"),
         (account_frozen, "simulation"),
         (more_usdc_spent, "simulation"),
-        (position_of_the_thief, "authority"),
+        (position_of_the_attacker, "authority"),
         (tables_resolved_otherwise, "lookup-table"),
-        (a_stranger_called, "program"),
+        (an_unknown_program_called, "program"),
     ],
 )
 async def test_each_rule_about_what_would_be_left_behind(bend: Bend, rule: str) -> None:

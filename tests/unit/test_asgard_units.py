@@ -111,7 +111,7 @@ def record(**changes: object) -> PositionRecord:
     )
 
 
-def test_quantities_are_whole_tokens_by_the_databases_witness() -> None:
+def test_quantities_are_whole_tokens_as_the_database_has_them() -> None:
     check_quantity_unit(live(), record())
     with pytest.raises(UnitChanged, match="whole tokens"):
         check_quantity_unit(live(tokens=15_000_000_000), record())

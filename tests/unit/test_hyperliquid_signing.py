@@ -23,7 +23,7 @@ from venues.hyperliquid.signing import (
     is_mainnet_url,
     normal_address,
 )
-from venues.hyperliquid.validator import HyperliquidValidator, Look, Rules, Wish
+from venues.hyperliquid.validator import HyperliquidValidator, Reading, Request, Rules
 from venues.signers.local import LocalEvmKey
 
 KEY = "0x0123456789012345678901234567890123456789012345678901234567890123"
@@ -196,8 +196,8 @@ def test_the_body_is_recovered_to_the_signer_and_names_the_expiry() -> None:
         nonce=NONCE,
         expires_after=NONCE + 1,
         now_ms=NONCE,
-        wish=Wish(IntentKind.OPEN, False, Decimal("1.5"), False),
-        look=Look("SOL", 5, 2, Decimal(150), Decimal(150), Decimal(0), NONCE),
+        request=Request(IntentKind.OPEN, False, Decimal("1.5"), False),
+        reading=Reading("SOL", 5, 2, Decimal(150), Decimal(150), Decimal(0), NONCE),
     )
     assert isinstance(approved, Approved)
     body = json.loads(signer.signed_body(approved))

@@ -17,7 +17,7 @@ from evenkeel.legs import IntentKind
 from venues.hyperliquid import approval
 from venues.hyperliquid.approval import Approved, Refused
 from venues.hyperliquid.signing import HyperliquidSigner
-from venues.hyperliquid.validator import HyperliquidValidator, Look, Rules, Wish
+from venues.hyperliquid.validator import HyperliquidValidator, Reading, Request, Rules
 
 NOW = 1_700_000_000_000
 ACCOUNT = "0x" + "aa" * 20
@@ -26,10 +26,10 @@ CLOID = "0x" + "07" * 16
 SIGNER = HyperliquidSigner.from_hex("22" * 32)
 RULES = Rules(False, ACCOUNT)
 VALIDATOR = HyperliquidValidator(RULES)
-LOOK = Look("SOL", 5, 2, Decimal("150.10"), Decimal("150"), Decimal(0), NOW - 1_000)
-SHORT = replace(LOOK, szi=Decimal(-40))
-SELL = Wish(IntentKind.OPEN, False, Decimal("10"), False)
-COVER = Wish(IntentKind.CLOSE, True, Decimal("40"), True)
+READING = Reading("SOL", 5, 2, Decimal("150.10"), Decimal("150"), Decimal(0), NOW - 1_000)
+SHORT = replace(READING, szi=Decimal(-40))
+SELL = Request(IntentKind.OPEN, False, Decimal("10"), False)
+COVER = Request(IntentKind.CLOSE, True, Decimal("40"), True)
 
 
 def order(**changes: Any) -> dict[str, Any]:
@@ -50,10 +50,10 @@ def cover(**changes: Any) -> dict[str, Any]:
 
 
 def judge(
-    action: dict[str, Any], wish: Wish = SELL, look: Look = LOOK, **envelope: Any
+    action: dict[str, Any], request: Request = SELL, reading: Reading = READING, **envelope: Any
 ) -> Approved | Refused:
     given: dict[str, Any] = {"nonce": NOW, "expires_after": NOW + 10_000, "now_ms": NOW, **envelope}
-    return VALIDATOR.judge_order(action, wish=wish, look=look, **given)
+    return VALIDATOR.judge_order(action, request=request, reading=reading, **given)
 
 
 def judge_setting(action: dict[str, Any], **envelope: Any) -> Approved | Refused:
@@ -130,27 +130,27 @@ REFUSED_ORDERS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("price", order(p="NaN"), {}),
     ("price", order(p="149.90"), {}),
     ("slippage cap", order(p="149.34"), {}),
-    ("slippage cap", cover(p="151.61"), {"wish": COVER, "look": SHORT}),
+    ("slippage cap", cover(p="151.61"), {"request": COVER, "reading": SHORT}),
     (
         "reference price",
         order(p="152"),
-        {"look": replace(LOOK, mid_px=Decimal("152.5"), fair_px=Decimal("156"))},
+        {"reading": replace(READING, mid_px=Decimal("152.5"), fair_px=Decimal("156"))},
     ),
-    ("reference price", cover(), {"wish": COVER, "look": replace(SHORT, fair_px=Decimal("136"))}),
-    ("price", order(), {"look": replace(LOOK, fair_px=Decimal(0))}),
+    ("reference price", cover(), {"request": COVER, "reading": replace(SHORT, fair_px=Decimal("136"))}),
+    ("price", order(), {"reading": replace(READING, fair_px=Decimal(0))}),
     ("side", order(b=True, r=True), {}),
     ("reduce-only", order(r=True), {}),
-    ("reduce-only", cover(r=False), {"wish": COVER, "look": SHORT}),
-    ("reduce-only", order(b=True), {"wish": replace(SELL, is_buy=True)}),
-    ("reduce-only", order(r=True), {"wish": replace(SELL, reduce_only=True)}),
-    ("reduce-only", order(), {"wish": replace(SELL, kind=IntentKind.CLOSE)}),
-    ("reduce-only", cover(), {"wish": COVER}),
-    ("reduce-only", cover(), {"wish": COVER, "look": replace(LOOK, szi=Decimal(3))}),
-    ("shorts only", order(), {"look": replace(LOOK, szi=Decimal("0.01"))}),
-    ("notional cap", order(s="3700"), {"wish": replace(SELL, size=Decimal(5000))}),
-    ("short cap", order(), {"look": replace(LOOK, szi=Decimal(-14_650))}),
-    ("fresh look", order(), {"look": replace(LOOK, seen_ms=NOW - 10_001)}),
-    ("fresh look", order(), {"look": replace(LOOK, seen_ms=NOW + 1)}),
+    ("reduce-only", cover(r=False), {"request": COVER, "reading": SHORT}),
+    ("reduce-only", order(b=True), {"request": replace(SELL, is_buy=True)}),
+    ("reduce-only", order(r=True), {"request": replace(SELL, reduce_only=True)}),
+    ("reduce-only", order(), {"request": replace(SELL, kind=IntentKind.CLOSE)}),
+    ("reduce-only", cover(), {"request": COVER}),
+    ("reduce-only", cover(), {"request": COVER, "reading": replace(READING, szi=Decimal(3))}),
+    ("shorts only", order(), {"reading": replace(READING, szi=Decimal("0.01"))}),
+    ("notional cap", order(s="3700"), {"request": replace(SELL, size=Decimal(5000))}),
+    ("short cap", order(), {"reading": replace(READING, szi=Decimal(-14_650))}),
+    ("fresh reading", order(), {"reading": replace(READING, seen_ms=NOW - 10_001)}),
+    ("fresh reading", order(), {"reading": replace(READING, seen_ms=NOW + 1)}),
     ("expiry", order(), {"expires_after": None}),
     ("expiry", order(), {"expires_after": NOW}),
     ("expiry", order(), {"expires_after": NOW + 60_001}),
@@ -171,8 +171,8 @@ def test_a_refused_order_names_the_rule(rule: str, action: dict[str, Any], given
         SIGNER.sign(verdict)  # type: ignore[arg-type]
 
 
-def test_only_what_a_fresh_look_can_mend_may_be_tried_again() -> None:
-    stale = judge(order(), look=replace(LOOK, seen_ms=NOW - 60_000))
+def test_only_what_a_fresh_reading_can_mend_may_be_tried_again() -> None:
+    stale = judge(order(), reading=replace(READING, seen_ms=NOW - 60_000))
     wrong = judge(order(s="11"))
     assert isinstance(stale, Refused) and stale.again
     assert isinstance(wrong, Refused) and not wrong.again
@@ -238,8 +238,8 @@ FUNDED = HyperliquidValidator(
     ],
 )
 def test_a_refused_transfer_names_the_rule(rule: str, changes: dict[str, Any], given: dict[str, Any]) -> None:
-    told: dict[str, Any] = {"nonce": NOW, "now_ms": NOW, "signer": ACCOUNT, **given}
-    verdict = FUNDED.judge_transfer(withdrawal(**changes), **told)
+    envelope: dict[str, Any] = {"nonce": NOW, "now_ms": NOW, "signer": ACCOUNT, **given}
+    verdict = FUNDED.judge_transfer(withdrawal(**changes), **envelope)
     assert isinstance(verdict, Refused) and verdict.rule == rule, verdict
 
 
@@ -268,7 +268,7 @@ def test_a_transfer_to_a_listed_address_is_signed_for_its_network_alone(kind: st
 def test_an_order_is_signed_for_the_network_of_the_settings_alone(mainnet: bool) -> None:
     validator = HyperliquidValidator(replace(RULES, is_mainnet=mainnet))
     verdict = validator.judge_order(
-        order(), nonce=NOW, expires_after=NOW + 1_000, now_ms=NOW, wish=SELL, look=LOOK
+        order(), nonce=NOW, expires_after=NOW + 1_000, now_ms=NOW, request=SELL, reading=READING
     )
     assert isinstance(verdict, Approved)
     signature = SIGNER.sign(verdict)
@@ -350,7 +350,7 @@ def test_nothing_else_is_signed(thing: Any) -> None:
 
 
 def test_raw_signing_is_called_by_the_two_signers_alone() -> None:
-    """The road around the validator would be a call of a key's own method from somewhere else."""
+    """The way around the validator would be a call of a key's own method from somewhere else."""
     root = Path(__file__).resolve().parents[2]
     callers = {
         str(path.relative_to(root))

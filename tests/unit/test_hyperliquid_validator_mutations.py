@@ -15,8 +15,8 @@ from tests.unit.test_hyperliquid_validator import (
     ACCOUNT,
     COVER,
     FUNDED,
-    LOOK,
     NOW,
+    READING,
     SAFE,
     SELL,
     SHORT,
@@ -30,7 +30,7 @@ from tests.unit.test_hyperliquid_validator import (
 )
 from venues.hyperliquid.approval import Approved, Refused
 from venues.hyperliquid.rounding import round_price, wire
-from venues.hyperliquid.validator import Look, Wish
+from venues.hyperliquid.validator import Reading, Request
 
 ODD: list[Any] = [
     None, True, False, 0, 1, -1, 5, 6, 2**64, 1.5, float("nan"), float("inf"), "", "0", "1", "-1", "1e9", "NaN", "Infinity",
@@ -95,11 +95,11 @@ def price(low: str, high: str) -> st.SearchStrategy[Decimal]:
 
 
 @st.composite
-def looks(draw: st.DrawFn) -> Look:
-    base = draw(st.sampled_from([LOOK, SHORT]))
+def readings(draw: st.DrawFn) -> Reading:
+    base = draw(st.sampled_from([READING, SHORT]))
     if draw(st.integers(0, 3)):
         return base
-    return Look(
+    return Reading(
         coin=draw(st.sampled_from(["SOL", "BTC"])),
         asset=draw(st.sampled_from([5, 0])),
         sz_decimals=draw(st.integers(0, 4)),
@@ -110,12 +110,12 @@ def looks(draw: st.DrawFn) -> Look:
     )
 
 
-WISHES = [
+REQUESTS = [
     SELL,
     COVER,
-    Wish(IntentKind.RESIZE, False, Decimal(500), False),
-    Wish(IntentKind.RESIZE, True, Decimal(500), True),
-    Wish(IntentKind.OPEN, True, Decimal(500), False),
+    Request(IntentKind.RESIZE, False, Decimal(500), False),
+    Request(IntentKind.RESIZE, True, Decimal(500), True),
+    Request(IntentKind.OPEN, True, Decimal(500), False),
 ]
 ENVELOPES = (
     st.just({})
@@ -135,7 +135,7 @@ def whole(value: Any) -> bool:
     return type(value) is int
 
 
-def held_to_the_bounds(verdict: Approved | Refused, wish: Wish, look: Look) -> None:
+def held_to_the_bounds(verdict: Approved | Refused, request: Request, reading: Reading) -> None:
     """The bounds once more, written down anew and read from the text that would be signed."""
     event(verdict.rule if isinstance(verdict, Refused) else "approved")
     if isinstance(verdict, Refused):
@@ -146,29 +146,31 @@ def held_to_the_bounds(verdict: Approved | Refused, wish: Wish, look: Look) -> N
     assert signed["grouping"] == "na"
     (one,) = signed["orders"]
     assert list(one) == ["a", "b", "p", "s", "r", "t", "c"]
-    assert one["a"] == 5 and look.coin == "SOL" and one["t"] == {"limit": {"tif": "Ioc"}}
+    assert one["a"] == 5 and reading.coin == "SOL" and one["t"] == {"limit": {"tif": "Ioc"}}
     size, limit = Decimal(one["s"]), Decimal(one["p"])
-    assert 0 < size <= wish.size and one["b"] is wish.is_buy and one["r"] is wish.reduce_only
+    assert 0 < size <= request.size and one["b"] is request.is_buy and one["r"] is request.reduce_only
     assert one["r"] or not one["b"], "buys only ever reduce"
-    assert one["r"] or wish.kind != IntentKind.CLOSE
-    bps = Decimal(50 if wish.kind == IntentKind.OPEN else 100) / 10_000
+    assert one["r"] or request.kind != IntentKind.CLOSE
+    bps = Decimal(50 if request.kind == IntentKind.OPEN else 100) / 10_000
     gap = Decimal("0.10") if one["r"] else Decimal("0.02")
     if one["b"]:
-        assert limit <= look.mid_px * (1 + bps) and limit <= look.fair_px * (1 + gap) and look.szi < 0
+        assert (
+            limit <= reading.mid_px * (1 + bps) and limit <= reading.fair_px * (1 + gap) and reading.szi < 0
+        )
     else:
-        assert limit >= look.mid_px * (1 - bps) and limit >= look.fair_px * (1 - gap)
+        assert limit >= reading.mid_px * (1 - bps) and limit >= reading.fair_px * (1 - gap)
     if not one["r"]:
-        worth = size * max(limit, look.mid_px, look.fair_px)
-        assert worth <= 550_000 and look.szi <= 0
-        assert worth + abs(look.szi) * look.mid_px <= 2_200_000
+        worth = size * max(limit, reading.mid_px, reading.fair_px)
+        assert worth <= 550_000 and reading.szi <= 0
+        assert worth + abs(reading.szi) * reading.mid_px <= 2_200_000
     assert whole(verdict.nonce) and whole(verdict.expires_after)
     assert verdict.expires_after is not None and NOW < verdict.expires_after <= NOW + 60_000
-    assert 0 <= NOW - look.seen_ms <= 10_000 and verdict.is_mainnet is False and not verdict.is_transfer
+    assert 0 <= NOW - reading.seen_ms <= 10_000 and verdict.is_mainnet is False and not verdict.is_transfer
 
 
 @settings(max_examples=1500, deadline=None)
 @given(
-    st.sampled_from(range(len(WISHES))),
+    st.sampled_from(range(len(REQUESTS))),
     st.decimals("0.01", "12000", places=2),
     st.decimals("-0.15", "0.15", places=4),
     st.decimals("-0.15", "0.15", places=4),
@@ -177,23 +179,23 @@ def held_to_the_bounds(verdict: Approved | Refused, wish: Wish, look: Look) -> N
 def test_no_size_or_price_is_approved_outside_of_the_bounds(
     which: int, size: Decimal, off_mid: Decimal, off_fair: Decimal, szi: Decimal
 ) -> None:
-    wish = WISHES[which]
-    wish = Wish(wish.kind, wish.is_buy, size, wish.reduce_only)
+    request = REQUESTS[which]
+    request = Request(request.kind, request.is_buy, size, request.reduce_only)
     limit = round_price(Decimal(150) * (1 + off_mid / 10), 2, up=False)
-    look = Look("SOL", 5, 2, Decimal(150), round(150 * (1 + off_fair), 2), szi, NOW)
-    action = order(b=wish.is_buy, r=wish.reduce_only, s=wire(size), p=wire(limit))
-    held_to_the_bounds(judge(action, wish, look), wish, look)
+    reading = Reading("SOL", 5, 2, Decimal(150), round(150 * (1 + off_fair), 2), szi, NOW)
+    action = order(b=request.is_buy, r=request.reduce_only, s=wire(size), p=wire(limit))
+    held_to_the_bounds(judge(action, request, reading), request, reading)
 
 
 @settings(max_examples=1500, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(mutated([order(), order(), cover()]), st.sampled_from([SELL, *WISHES]), looks(), ENVELOPES)
+@given(mutated([order(), order(), cover()]), st.sampled_from([SELL, *REQUESTS]), readings(), ENVELOPES)
 def test_no_changed_order_is_approved_outside_of_the_bounds(
-    action: dict[str, Any], wish: Wish, look: Look, envelope: dict[str, Any]
+    action: dict[str, Any], request: Request, reading: Reading, envelope: dict[str, Any]
 ) -> None:
-    told: dict[str, Any] = {"nonce": NOW, "expires_after": NOW + 10_000, "now_ms": NOW, **envelope}
-    verdict = VALIDATOR.judge_order(action, wish=wish, look=look, **told)
-    assert isinstance(verdict, Refused) or told.get("vault_address") is None
-    held_to_the_bounds(verdict, wish, look)
+    given_envelope: dict[str, Any] = {"nonce": NOW, "expires_after": NOW + 10_000, "now_ms": NOW, **envelope}
+    verdict = VALIDATOR.judge_order(action, request=request, reading=reading, **given_envelope)
+    assert isinstance(verdict, Refused) or given_envelope.get("vault_address") is None
+    held_to_the_bounds(verdict, request, reading)
 
 
 @settings(max_examples=500, deadline=None)

@@ -96,7 +96,7 @@ def test_limits_are_set_where_they_help_and_nowhere_else(deployment: dict[str, A
     assert limit["collision_strategy"] in (("CANCEL_NEW",) if scheduled else ("CANCEL_NEW", "ENQUEUE"))
 
 
-def test_every_flow_is_deployed_once_and_schedules_are_told_apart() -> None:
+def test_every_flow_is_deployed_once_and_schedules_are_distinct() -> None:
     defined = set()
     for path in (ROOT / "flows").rglob("*.py"):
         for node in ast.parse(path.read_text()).body:

@@ -134,17 +134,17 @@ def test_the_runbook_explains_every_alert_and_every_rule() -> None:
 
 def test_a_kind_is_found_however_it_is_written() -> None:
     names = {
-        "TOLD": "by a constant",
+        "KIND": "by a constant",
         "TABLE": {"x": "by a table"},
         "Kind": StrEnum("Kind", {"ONE": "by an enum"}),
     }
     source = """
 def raise_them(store, side, late, found):
     store.alert("plain", 1, "")
-    store.alert(TOLD, 1, "")
+    store.alert(KIND, 1, "")
     store.alert(Kind.ONE, 1, "")
     store.alert(Kind.ONE.value, 1, "")
-    store.alert(f"{side} {TOLD}", 1, "")
+    store.alert(f"{side} {KIND}", 1, "")
     kind = "one" if late else "other"
     store.alert(kind, 1, "")
     other = TABLE.get(found.subject)

@@ -48,16 +48,16 @@ def nothing_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         monkeypatch.delenv(name)
 
 
-def insist(text: str) -> None:
+def assert_no_secret(text: str) -> None:
     assert not [part for part in PARTS if part in text], text
 
 
 def whole(error: BaseException) -> str:
     """The error with everything that is chained to it, suppressed or not."""
-    told = "".join(traceback.format_exception_only(error))
+    text = "".join(traceback.format_exception_only(error))
     for other in (error.__cause__, error.__context__):
-        told += whole(other) if other is not None else ""
-    return told
+        text += whole(other) if other is not None else ""
+    return text
 
 
 @pytest.mark.parametrize("place", WRONG)
@@ -66,14 +66,14 @@ def test_no_key_in_a_refused_setting(tmp_path: Path, place: str, capsys: pytest.
     path.write_text(WRONG[place])
     with pytest.raises(OperatorError) as refused:
         load_settings(path)
-    insist(whole(refused.value))
+    assert_no_secret(whole(refused.value))
     assert "\n" not in str(refused.value)
 
-    told = CliRunner().invoke(cli.app, ["--config", str(path), "doctor", "--json"])
-    assert json.loads(told.output)["ok"] is False and told.exit_code == 1
-    insist(told.output)
+    text = CliRunner().invoke(cli.app, ["--config", str(path), "doctor", "--json"])
+    assert json.loads(text.output)["ok"] is False and text.exit_code == 1
+    assert_no_secret(text.output)
     assert command(["--config", str(path), "status"]) == 2
-    insist("".join(capsys.readouterr()))
+    assert_no_secret("".join(capsys.readouterr()))
 
 
 def command(arguments: list[str]) -> int:
@@ -91,7 +91,7 @@ def test_no_key_in_a_refused_variable(monkeypatch: pytest.MonkeyPatch, variable:
     monkeypatch.setenv(f"EVENKEEL_{variable}", value)
     with pytest.raises(OperatorError) as refused:
         load_settings()
-    insist(whole(refused.value))
+    assert_no_secret(whole(refused.value))
 
 
 @pytest.mark.parametrize("value", [HEX, BASE58, NUMBERS, WORDS])
@@ -102,10 +102,10 @@ def test_no_key_where_the_name_of_its_file_belongs(tmp_path: Path, value: str) -
         settings = load_settings(path)
         with pytest.raises(OperatorError, match="cannot be read") as refused:
             evm_key(settings) if section == "hyperliquid" else solana_key(settings)
-        insist(str(refused.value))
+        assert_no_secret(str(refused.value))
 
 
-def test_what_is_wrong_with_it_is_told(tmp_path: Path) -> None:
+def test_what_is_wrong_with_it_is_text(tmp_path: Path) -> None:
     path = tmp_path / "wrong.toml"
     path.write_text(WRONG["a list of public keys"])
     with pytest.raises(OperatorError, match=rf"safety\.banks.*{len(BASE58)} characters, not shown.*32 to 44"):
@@ -119,4 +119,4 @@ def test_what_is_wrong_with_it_is_told(tmp_path: Path) -> None:
 def test_an_address_that_is_a_key_is_not_repeated(value: str) -> None:
     with pytest.raises(OperatorError, match=f"{len(value)} characters") as refused:
         normal_address(value)
-    insist(str(refused.value))
+    assert_no_secret(str(refused.value))

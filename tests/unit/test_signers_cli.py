@@ -36,8 +36,8 @@ def test_new_keys_are_used_by_the_settings_that_name_them(monkeypatch: pytest.Mo
         assert stat.S_IMODE(Path(f"{chain}.json").stat().st_mode) == 0o600
         monkeypatch.setenv(f"EVENKEEL_SIGNERS__{chain.upper()}__KEYSTORE_FILE", f"{chain}.json")
     monkeypatch.setenv("EVENKEEL_HYPERLIQUID__ACCOUNT_ADDRESS", "0x" + "ab" * 20)
-    told = json.loads(RUN.invoke(app, ["keys", "show", "--json"], catch_exceptions=False).stdout)
-    assert told == {**shown, "hyperliquid_account": "0x" + "ab" * 20, "warnings": []}
+    answer = json.loads(RUN.invoke(app, ["keys", "show", "--json"], catch_exceptions=False).stdout)
+    assert answer == {**shown, "hyperliquid_account": "0x" + "ab" * 20, "warnings": []}
 
 
 @pytest.mark.parametrize("chain", ["hyperliquid", "solana"])

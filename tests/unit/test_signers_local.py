@@ -175,10 +175,10 @@ def test_a_short_passphrase_is_refused() -> None:
 def refused(opening: Callable[[], Any], says: str) -> None:
     with pytest.raises(OperatorError, match=says) as caught:
         opening()
-    told = "".join(traceback.format_exception(caught.value, chain=True).__iter__())
+    text = "".join(traceback.format_exception(caught.value, chain=True).__iter__())
     assert "\n" not in str(caught.value)
     assert not any(secret in str(caught.value) for secret in SECRETS)
-    assert not any(secret in told for secret in [EVM_SECRET, str(PAIR), SEED.hex()])
+    assert not any(secret in text for secret in [EVM_SECRET, str(PAIR), SEED.hex()])
 
 
 def test_signs_what_pure_python_signs() -> None:

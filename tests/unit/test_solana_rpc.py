@@ -72,7 +72,7 @@ async def test_codes_that_pass_with_time_are_retryable_even_without_data(code: i
     assert len(calls) == 3
 
 
-async def test_a_read_succeeds_after_a_hiccup_and_other_codes_are_refusals() -> None:
+async def test_a_read_succeeds_after_an_error_and_other_codes_are_refusals() -> None:
     answers: list[Any] = [httpx.Response(503), httpx.Response(200, text="<html>"), 77]
     assert await node(lambda method, params: answers.pop(0)).get_block_height() == 77
     with pytest.raises(RpcError, match="no such method") as caught:
@@ -149,35 +149,37 @@ def status(level: str = "confirmed", err: Any = None) -> dict[str, Any]:
     return {"slot": 990, "confirmations": 1, "err": err, "confirmationStatus": level}
 
 
-async def fate(chain: Chain, second: Chain | None = None) -> Any:
+async def result(chain: Chain, second: Chain | None = None) -> Any:
     clock = TickClock()
     rpc = node(chain) if second is None else FailoverRpc(node(chain), node(second), clock)
-    return await Confirmer(rpc, clock).fate("5ig", 500)
+    return await Confirmer(rpc, clock).result_of("5ig", 500)
 
 
 async def test_landed_with_and_without_error() -> None:
-    assert await fate(Chain(600, [status()])) == Landed(None, 990, "confirmed")
-    failed = await fate(Chain(600, [status(err={"InstructionError": [0, {"Custom": 1}]})]))
+    assert await result(Chain(600, [status()])) == Landed(None, 990, "confirmed")
+    failed = await result(Chain(600, [status(err={"InstructionError": [0, {"Custom": 1}]})]))
     assert isinstance(failed, Landed) and failed.err is not None
 
 
 async def test_merely_processed_is_unknown_even_when_it_failed() -> None:
-    assert isinstance(await fate(Chain(400, [status("processed", err="AccountInUse")])), Unknown)
+    assert isinstance(await result(Chain(400, [status("processed", err="AccountInUse")])), Unknown)
 
 
 async def test_dead_needs_every_proof() -> None:
-    assert isinstance(await fate(Chain(501, [None])), Dead)
-    assert isinstance(await fate(Chain(500, [None])), Unknown)  # it can still land at that very height
-    assert isinstance(await fate(Chain(501, [None], slot=1_000, status_slot=999)), Unknown)  # node behind
-    assert await fate(Chain(501, [None, status()])) == Landed(None, 990, "confirmed")  # seen the second time
-    assert isinstance(await fate(Chain(501, [None]), Chain(480, [None])), Unknown)  # second opinion
-    assert isinstance(await fate(Chain(501, [None]), Chain(501, [status()])), Landed)
-    assert isinstance(await fate(Chain(501, [None]), Chain(501, [None])), Dead)
+    assert isinstance(await result(Chain(501, [None])), Dead)
+    assert isinstance(await result(Chain(500, [None])), Unknown)  # it can still land at that very height
+    assert isinstance(await result(Chain(501, [None], slot=1_000, status_slot=999)), Unknown)  # node behind
+    assert await result(Chain(501, [None, status()])) == Landed(
+        None, 990, "confirmed"
+    )  # seen the second time
+    assert isinstance(await result(Chain(501, [None]), Chain(480, [None])), Unknown)  # second opinion
+    assert isinstance(await result(Chain(501, [None]), Chain(501, [status()])), Landed)
+    assert isinstance(await result(Chain(501, [None]), Chain(501, [None])), Dead)
 
 
 async def test_the_proof_asks_with_history_after_the_height_at_finalized() -> None:
     chain = Chain(501, [None])
-    await fate(chain)
+    await result(chain)
     methods = [method for method, _ in chain.calls]
     assert methods == ["getSignatureStatuses", "getEpochInfo", "getSignatureStatuses"]
     assert chain.calls[1][1] == [{"commitment": "finalized"}]
@@ -186,7 +188,7 @@ async def test_the_proof_asks_with_history_after_the_height_at_finalized() -> No
 
 async def test_a_node_that_does_not_answer_proves_nothing() -> None:
     confirmer = Confirmer(node(lambda method, params: httpx.Response(503)), TickClock())
-    assert isinstance(await confirmer.fate("5ig", 1), Unknown)
+    assert isinstance(await confirmer.result_of("5ig", 1), Unknown)
 
 
 def mint_account(decimals: int, owner: str = TOKEN_PROGRAM, size: int = MINT_BYTES) -> AccountInfo:

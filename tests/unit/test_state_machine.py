@@ -24,7 +24,7 @@ from state.machine import (
 S = IntentState
 
 
-def test_a_walk_is_allowed_exactly_along_the_road_of_the_design() -> None:
+def test_a_walk_is_allowed_exactly_along_the_documented_states() -> None:
     forward = set(pairwise(FORWARD))
     rebuild = {(state, S.BUILDING) for state in (S.BUILT, S.SIGNING, S.SIGNED, S.SUBMITTING, S.SUBMITTED)}
     failed = {(state, S.FAILED) for state in S if not state.is_final}

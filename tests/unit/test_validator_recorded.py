@@ -66,7 +66,7 @@ def _account(file: Path) -> AccountInfo:
     ("name", "program", "at"),
     [("kamino_usdc_obligation.json", KAMINO, 64), ("marginfi_account_sample_1.json", MARGINFI, 40)],
 )
-def test_recorded_positions_name_their_owner_where_we_look(name: str, program: Pubkey, at: int) -> None:
+def test_recorded_positions_name_their_owner_where_we_read(name: str, program: Pubkey, at: int) -> None:
     account = _account(data_file("accounts", name))
     owner = Pubkey.from_bytes(account.data[at : at + 32])
     market = Pubkey.from_bytes(account.data[(at - 32) : at])

@@ -41,7 +41,7 @@ from venues.solana.view import ChainView
 
 KEY = Keypair.from_seed(bytes(range(32)))
 WALLET = KEY.pubkey()
-STRANGER = Keypair.from_seed(b"s" * 32).pubkey()
+OTHER_WALLET = Keypair.from_seed(b"s" * 32).pubkey()
 BANK = Pubkey.find_program_address([b"bank"], KAMINO)[0]
 RENT = 1_855_569
 
@@ -60,13 +60,13 @@ def token_account(
 
 OWN_USDC = get_associated_token_address(WALLET, USDC_MINT)
 OWN_WSOL = get_associated_token_address(WALLET, WSOL_MINT)
-THEIR_USDC = get_associated_token_address(STRANGER, USDC_MINT)
+THEIR_USDC = get_associated_token_address(OTHER_WALLET, USDC_MINT)
 CHAIN: dict[Pubkey, AccountInfo | None] = {
     WALLET: AccountInfo(str(SYSTEM), 5 * 10**9, b""),
-    STRANGER: AccountInfo(str(SYSTEM), 10**9, b""),
+    OTHER_WALLET: AccountInfo(str(SYSTEM), 10**9, b""),
     OWN_USDC: token_account(WALLET, USDC_MINT),
     OWN_WSOL: token_account(WALLET, WSOL_MINT),
-    THEIR_USDC: token_account(STRANGER, USDC_MINT),
+    THEIR_USDC: token_account(OTHER_WALLET, USDC_MINT),
     USDC_MINT: AccountInfo(str(TOKEN), 1, bytes(82)),
     WSOL_MINT: AccountInfo(str(TOKEN), 1, bytes(82)),
 }
@@ -161,7 +161,7 @@ def test_every_tag_of_the_token_program(tag: int) -> None:
         12: (amount + b"\x06", (w(OWN_USDC), r(USDC_MINT), w(OWN_USDC), ME)),
         17: (b"", (w(OWN_WSOL),)),
     }
-    rest, accounts = shapes.get(tag, (amount, (w(OWN_USDC), r(STRANGER), ME)))
+    rest, accounts = shapes.get(tag, (amount, (w(OWN_USDC), r(OTHER_WALLET), ME)))
     found = rule_of(token(bytes([tag]) + rest, *accounts))
     assert found == ("approved" if tag in shapes else "token"), tag
 
@@ -172,7 +172,7 @@ def test_every_tag_of_the_system_program(tag: int) -> None:
         (4, 5, 6, 7, 12), "durable-nonce"
     )
     data = struct.pack("<Q", 1_000) + bytes(40)
-    found = rule_of(system(tag, data, w(WALLET, True), w(STRANGER)))
+    found = rule_of(system(tag, data, w(WALLET, True), w(OTHER_WALLET)))
     assert found == refused.get(tag, "new-account" if tag in (0, 3) else "system"), tag
 
 
@@ -186,23 +186,23 @@ def test_transfers_of_lamports() -> None:
     assert rule_of(pay(tip, 1_000_001)) == "tip-cap"
     assert rule_of(pay(tip, 500_000), pay(tip, 500_001)) == "tip-cap"
     assert rule_of(pay(tip, 3_000_000), wanted=expectation(tip_lamports=3_000_000)) == "approved"
-    assert rule_of(pay(STRANGER, 1)) == "transfer-destination"
+    assert rule_of(pay(OTHER_WALLET, 1)) == "transfer-destination"
     assert rule_of(pay(OWN_WSOL, 1)) == "wrap"
     assert rule_of(pay(OWN_WSOL, 7), wanted=expectation(wrap_lamports=7)) == "approved"
     assert rule_of(pay(OWN_USDC, 1)) == "transfer-destination"
 
 
 def test_withdrawals_go_to_the_one_address_of_the_settings() -> None:
-    to_stranger = system(2, struct.pack("<Q", 500), w(WALLET, True), w(STRANGER))
+    to_other_wallet = system(2, struct.pack("<Q", 500), w(WALLET, True), w(OTHER_WALLET))
     usdc = token(b"\x03" + struct.pack("<Q", 70), w(OWN_USDC), w(THEIR_USDC), ME)
     asked = expectation(Operation.WITHDRAW, withdraw_lamports=500, withdraw_usdc=70)
-    allowed = Rules(withdrawal=STRANGER)
-    assert rule_of(to_stranger, usdc, wanted=asked, rules=allowed) == "approved"
-    assert rule_of(to_stranger, wanted=asked) == "transfer-destination"
+    allowed = Rules(withdrawal=OTHER_WALLET)
+    assert rule_of(to_other_wallet, usdc, wanted=asked, rules=allowed) == "approved"
+    assert rule_of(to_other_wallet, wanted=asked) == "transfer-destination"
     assert rule_of(usdc, wanted=asked, rules=Rules(withdrawal=WALLET)) == "transfer-destination"
-    assert rule_of(to_stranger, to_stranger, wanted=asked, rules=allowed) == "withdraw"
+    assert rule_of(to_other_wallet, to_other_wallet, wanted=asked, rules=allowed) == "withdraw"
     assert rule_of(usdc, usdc, wanted=asked, rules=allowed) == "withdraw"
-    assert rule_of(to_stranger, wanted=expectation(), rules=allowed) == "transfer-destination"
+    assert rule_of(to_other_wallet, wanted=expectation(), rules=allowed) == "transfer-destination"
     assert rule_of(usdc, wanted=expectation(), rules=allowed) == "transfer-destination"
 
 
@@ -214,9 +214,9 @@ def test_withdrawals_go_to_the_one_address_of_the_settings() -> None:
         (WALLET, OWN_WSOL, WALLET, WSOL_MINT, b"\x01", "approved"),
         (WALLET, OWN_USDC, WALLET, USDC_MINT, b"\x02", "ata"),
         (WALLET, OWN_USDC, WALLET, USDC_MINT, b"\x01\x00", "ata"),
-        (WALLET, THEIR_USDC, STRANGER, USDC_MINT, b"\x01", "ata"),
+        (WALLET, THEIR_USDC, OTHER_WALLET, USDC_MINT, b"\x01", "ata"),
         (WALLET, THEIR_USDC, WALLET, USDC_MINT, b"\x01", "ata"),
-        (WALLET, OWN_USDC, WALLET, STRANGER, b"\x01", "mint"),
+        (WALLET, OWN_USDC, WALLET, OTHER_WALLET, b"\x01", "mint"),
     ],
 )
 def test_associated_accounts(
@@ -248,19 +248,19 @@ def test_every_discriminator_of_a_lender_that_is_not_listed_is_refused(program: 
 
 @pytest.mark.parametrize("program", [KAMINO, MARGINFI, SAVE])
 def test_every_form_of_a_lender_fails_closed_on_foreign_accounts(program: Pubkey) -> None:
-    """Right discriminator, right length, strangers in every place: never approved, for no operation."""
+    """Right discriminator, right length, somebody else in every place: never approved, for no operation."""
     for op in Operation:
         for head, form in FORMS[program].items():
             size = 1 if program == SAVE else 8
             data = head + bytes(min(form.lengths) - size)
-            accounts = [w(STRANGER)] * 14
+            accounts = [w(OTHER_WALLET)] * 14
             found = rule_of(Instruction(program, data, accounts), wanted=expectation(op, lender=program))
             assert found not in ("approved", "not-understood"), (op, form.name)
 
 
 def test_programs_that_are_not_listed() -> None:
     for program in (
-        STRANGER,
+        OTHER_WALLET,
         DFLOW,
         LOOKUP_TABLE_PROGRAM,
         Pubkey.from_string("Stake11111111111111111111111111111111111111"),
@@ -268,29 +268,29 @@ def test_programs_that_are_not_listed() -> None:
         assert rule_of(Instruction(program, b"\x01", [w(WALLET, True)])) == "program"
     assert rule_of(Instruction(MEMO, b"note", [])) == "approved"
     hidden = AccountInfo("BPFLoaderUpgradeab1e11111111111111111111111", 1, b"", executable=True)
-    assert rule_of(Instruction(MEMO, b"note", [r(STRANGER)]), chain={STRANGER: hidden}) == "program"
-    allowed = Rules(cpi_programs=frozenset({STRANGER}))
+    assert rule_of(Instruction(MEMO, b"note", [r(OTHER_WALLET)]), chain={OTHER_WALLET: hidden}) == "program"
+    allowed = Rules(cpi_programs=frozenset({OTHER_WALLET}))
     assert (
-        rule_of(Instruction(MEMO, b"note", [r(STRANGER)]), chain={STRANGER: hidden}, rules=allowed)
+        rule_of(Instruction(MEMO, b"note", [r(OTHER_WALLET)]), chain={OTHER_WALLET: hidden}, rules=allowed)
         == "approved"
     )
 
 
-def test_nothing_of_a_stranger_is_written_to() -> None:
-    assert rule_of(Instruction(MEMO, b"note", [w(STRANGER)])) == "stranger"
-    assert rule_of(Instruction(MEMO, b"note", [w(THEIR_USDC)])) == "stranger"
-    assert rule_of(Instruction(MEMO, b"note", [r(STRANGER), r(THEIR_USDC)])) == "approved"
+def test_nothing_of_another_wallet_is_written_to() -> None:
+    assert rule_of(Instruction(MEMO, b"note", [w(OTHER_WALLET)])) == "foreign"
+    assert rule_of(Instruction(MEMO, b"note", [w(THEIR_USDC)])) == "foreign"
+    assert rule_of(Instruction(MEMO, b"note", [r(OTHER_WALLET), r(THEIR_USDC)])) == "approved"
 
 
 def test_a_delegate_or_a_close_authority_keeps_us_from_entering_only() -> None:
     sync = token(b"\x11", w(OWN_WSOL))
     for changed in (
-        token_account(WALLET, WSOL_MINT, delegate=STRANGER),
-        token_account(WALLET, WSOL_MINT, close=STRANGER),
+        token_account(WALLET, WSOL_MINT, delegate=OTHER_WALLET),
+        token_account(WALLET, WSOL_MINT, close=OTHER_WALLET),
     ):
         assert rule_of(sync, chain={OWN_WSOL: changed}) == "token-owner"
         assert rule_of(sync, chain={OWN_WSOL: changed}, wanted=expectation(Operation.CLOSE)) == "approved"
-    foreign = token_account(STRANGER, WSOL_MINT)
+    foreign = token_account(OTHER_WALLET, WSOL_MINT)
     assert rule_of(sync, chain={OWN_WSOL: foreign}, wanted=expectation(Operation.CLOSE)) == "token-owner"
 
 
@@ -320,7 +320,7 @@ def test_an_obligation_of_save_is_derived_from_our_wallet() -> None:
 
     save = expectation(lender=SAVE)
     assert rule_of(make("one"), wanted=save) == "approved"
-    assert rule_of(make("one", base=STRANGER), wanted=save) == "new-account"
+    assert rule_of(make("one", base=OTHER_WALLET), wanted=save) == "new-account"
     assert rule_of(make("one", size=1299), wanted=save) == "new-account"
     assert rule_of(make("one", lamports=2 * 10**9), wanted=save) == "rent"
     assert rule_of(make("one")) == "new-account"  # an opening at Kamino
@@ -352,11 +352,11 @@ def test_an_obligation_of_save_is_derived_from_our_wallet() -> None:
 def test_lookup_tables_that_cannot_be_used(account: AccountInfo | None, what: str) -> None:
     from solders.address_lookup_table_account import AddressLookupTableAccount
 
-    table = AddressLookupTableAccount(STRANGER, [Pubkey.new_unique(), THEIR_USDC])
+    table = AddressLookupTableAccount(OTHER_WALLET, [Pubkey.new_unique(), THEIR_USDC])
     memo = Instruction(MEMO, b"note", [r(THEIR_USDC)])
     message = MessageV0.try_compile(WALLET, [memo], [table], Hash.default())
     tx = VersionedTransaction.populate(message, [Signature.default()])
-    verdict = judge([bytes(tx)], expectation(), ChainView(Chain(CHAIN | {STRANGER: account})))
+    verdict = judge([bytes(tx)], expectation(), ChainView(Chain(CHAIN | {OTHER_WALLET: account})))
     assert isinstance(verdict, Refused) and verdict.rule == "lookup-table" and what in verdict.reason
     unread = judge([bytes(tx)], expectation(), ChainView(CHAIN))
     assert isinstance(unread, Refused)

@@ -81,7 +81,7 @@ class AsgardTwin:
         self.app = self._app()
 
     def call_name(self, method: str, path: str, body: bytes) -> str:
-        """The name of a call in fault plans, e.g. "POST /create-position"."""
+        """Return the name of a call in fault plans, e.g. "POST /create-position"."""
         return f"{method} {path.removeprefix(BASE_PATH) or '/'}"
 
     def catch_up(self) -> None:
@@ -94,7 +94,7 @@ class AsgardTwin:
         self._submissions.catch_up()
 
     def control(self, op: str, body: dict[str, Any]) -> dict[str, Any]:
-        """Operator's commands, see `operator.Operator`. ValueError for an unknown one."""
+        """Run an operator's command, see `operator.Operator`. ValueError for an unknown one."""
         self.catch_up()
         return self._operator.run(op, body)
 

@@ -60,7 +60,7 @@ def assemble(
     blockhash: Hash,
     token_account_rent: int,
 ) -> Assembled:
-    """The plan's transactions, registered with the emulated programs. `account_index` numbers the position
+    """Return the plan's transactions, registered with the emulated programs. `account_index` numbers the position
     account.
     """
     lender = LENDERS[plan.market.protocol.id]

@@ -26,7 +26,7 @@ HOURLY_DEBT_GROWTH_BOUND = Decimal("1.001")
 
 
 def decimal(value: float) -> Decimal:
-    """A market float as the decimal it prints as."""
+    """Return a market float as the decimal it prints as."""
     return Decimal(repr(float(value)))
 
 
@@ -104,7 +104,7 @@ class LendingBook:
         return found
 
     def exact(self, holding: Holding, at_ms: int) -> tuple[Decimal, Decimal]:
-        """Collateral and debt with interest to `at_ms`, unrounded."""
+        """Return collateral and debt with interest to `at_ms`, unrounded."""
         lend = self.index(holding.market.protocol, holding.market.token_a.symbol, at_ms).lend
         borrow = self.index(holding.market.protocol, "USDC", at_ms).borrow
         return (
@@ -113,7 +113,7 @@ class LendingBook:
         )
 
     def amounts(self, holding: Holding, at_ms: int) -> Amounts:
-        """What a settlement at `at_ms` would write; changes nothing."""
+        """Return what a settlement at `at_ms` would write; changes nothing."""
         exact_tokens, exact_debt = self.exact(holding, at_ms)
         tokens = floor(exact_tokens, holding.market.token_a)
         debt = ceil(exact_debt, USDC)
@@ -131,18 +131,18 @@ class LendingBook:
         holding.debt_interest_usd += settled.debt_interest_usd
 
     def oracle_price(self, market: Market, at_ms: int) -> Decimal:
-        """What the protocol values one token A at, in USD (Kamino prices LSTs by their stake rate)."""
+        """Return what the protocol values one token A at, in USD (Kamino prices LSTs by their stake rate)."""
         symbol = market.token_a.symbol
         if market.protocol.stake_rate_oracle:
             return decimal(self._world.sol_price(at_ms)) * decimal(self._world.redemption_rate(symbol, at_ms))
         return decimal(self._world.token_price(symbol, at_ms))
 
     def market_price(self, market: Market, at_ms: int) -> Decimal:
-        """What one token A trades at, in USD."""
+        """Return what one token A trades at, in USD."""
         return decimal(self._world.token_price(market.token_a.symbol, at_ms))
 
     def health(self, market: Market, tokens: Decimal, debt_usd: Decimal, at_ms: int) -> Decimal:
-        """Percent: 100 x (1 - LTV / liquidation threshold), fact sheet 6.1; 0 is liquidation."""
+        """Return the health in percent: 100 x (1 - LTV / liquidation threshold); 0 is liquidation."""
         if debt_usd <= 0:
             return Decimal(100)
         assets = tokens * self.oracle_price(market, at_ms)
@@ -191,7 +191,7 @@ class LendingBook:
         return debt > 0 and debt >= tokens * price * holding.market.risk.threshold
 
     def liquidate(self, holding: Holding, at_ms: int) -> LiquidationEvent:
-        """One round: a fifth of the debt (all of it when small) is repaid for collateral plus the penalty."""
+        """Liquidate one round: a fifth of the debt (all of it when small) is repaid for collateral plus the penalty."""
         settled = self.amounts(holding, at_ms)
         price = self.oracle_price(holding.market, at_ms)
         token = holding.market.token_a
@@ -201,7 +201,7 @@ class LendingBook:
         seized = min(settled.tokens, ceil(repaid * (1 + penalty) / price, token))
         tokens, debt = settled.tokens - seized, settled.debt_usd - repaid
         if tokens <= 0:
-            # Nothing is left to seize: the lenders bear what remains, the position is gone.
+            # Nothing is left to be seized: the lenders bear what remains, the position is gone.
             debt = Decimal(0)
         self.write(holding, at_ms, tokens, debt, settled)
         holding.live = tokens > 0

@@ -42,7 +42,7 @@ class Build:
 
 
 def network_fee_lamports(assembled: Assembled) -> int:
-    """Base fee of every signature and the priority fee of every limit."""
+    """Return the base fee of every signature and the priority fee of every limit."""
     signatures = sum(
         transaction.message.header.num_required_signatures for transaction in assembled.transactions
     )
@@ -61,7 +61,7 @@ def described(
     update_type: int | None,
     percentage: int | None,
 ) -> Build:
-    """The answer for a build that is not a submit: amounts before and after, fees, rates and transactions."""
+    """Return the answer for a build that is not a submit: amounts before and after, fees, rates and transactions."""
     swap = preview.swap
     before, after = preview.settled, (preview.tokens_after, preview.debt_after)
     margins = text(before.tokens * oracle - before.debt_usd, 6), text(after[0] * oracle - after[1], 6)

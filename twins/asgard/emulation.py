@@ -53,7 +53,7 @@ class Step:
 
 
 def fingerprint(instructions: Iterable[Instruction]) -> bytes:
-    """Names a list of instructions by program, accounts and data."""
+    """Return a name for a list of instructions by program, accounts and data."""
     digest = hashlib.sha256()
     for instruction in instructions:
         digest.update(bytes(instruction.program_id))
@@ -94,7 +94,7 @@ class Emulation:
         self._steps[fingerprint(instructions)] = step
 
     def run(self, call: EmulatedCall) -> EmulatedEffect:
-        """Handler of every emulated program: nothing but a log line, except at the driver."""
+        """Run an emulated program: nothing but a log line, except at the driver."""
         step = self._steps.get(fingerprint(call.instructions))
         if step is None:
             raise ProgramError(UNKNOWN_INSTRUCTIONS, "Error: these instructions were never built here")
@@ -145,7 +145,7 @@ class Emulation:
 
 
 def position_account(plan: Plan, tokens: int, debt: int) -> Account:
-    """The position's account as its program keeps it: discriminator, market and owner at their true offsets.
+    """Return the position's account as its program keeps it: discriminator, market and owner at their true offsets.
 
     Then, in the twin's own layout: token A bank, deposited base units, USDC bank, owed base units, as of the
     owner's last transaction.

@@ -40,7 +40,7 @@ TOKEN_ACCOUNT_BYTES = 165
 
 
 def anchor(name: str) -> bytes:
-    """Anchor's instruction discriminator."""
+    """Return Anchor's instruction discriminator."""
     return hashlib.sha256(f"global:{name}".encode()).digest()[:8]
 
 
@@ -61,12 +61,12 @@ def signer(key: Pubkey) -> list[AccountMeta]:
 
 
 def vault(protocol: Protocol, token: Token) -> Pubkey:
-    """The reserve's liquidity supply."""
+    """Return the reserve's liquidity supply."""
     return get_associated_token_address(protocol.authority, token.mint)
 
 
 def lookup_addresses(protocol: Protocol) -> list[Pubkey]:
-    """Everything that a build at this protocol names besides programs, signers, the wallet's accounts and its
+    """Return everything that a build at this protocol names besides programs, signers, the wallet's accounts and its
     PDA.
     """
     keys = [
@@ -89,7 +89,7 @@ def lookup_addresses(protocol: Protocol) -> list[Pubkey]:
 
 
 def collateral_supply(protocol: Protocol, token: Token) -> Pubkey:
-    """Where the reserve keeps deposited collateral tokens."""
+    """Return where the reserve keeps deposited collateral tokens."""
     return derive(protocol.program, "csupply", protocol.market, token.mint)
 
 
@@ -101,7 +101,7 @@ def compute_budget(limit: int, micro_lamports: int) -> list[Instruction]:
 
 
 def create_ata(wallet: Pubkey, mint: Pubkey) -> Instruction:
-    """CreateIdempotent of the wallet's own token account."""
+    """Return CreateIdempotent of the wallet's own token account."""
     accounts = signer(wallet) + writable(get_associated_token_address(wallet, mint))
     return Instruction(ATA_PROGRAM, b"\x01", accounts + readonly(wallet, mint, SYSTEM_PROGRAM, TOKEN_PROGRAM))
 
@@ -117,7 +117,7 @@ def sync_native(account: Pubkey) -> Instruction:
 def temporary_wsol(
     wallet: Pubkey, fresh: Pubkey, rent_lamports: int
 ) -> tuple[list[Instruction], Instruction]:
-    """A wSOL account under a key made for this transaction: how to make it, and how to close it again."""
+    """Return a wSOL account under a key made for this transaction: how to make it, and how to close it again."""
     made = create_account(
         CreateAccountParams(
             from_pubkey=wallet,
@@ -148,7 +148,7 @@ def route(
     slippage_bps: int,
     platform_fee_bps: int,
 ) -> Instruction:
-    """Jupiter v6 `route`: a plan of one step, amounts in base units, Asgard's fee as platform fee in USDC.
+    """Return Jupiter v6 `route`: a plan of one step, amounts in base units, Asgard's fee as platform fee in USDC.
 
     The DFlow router is given the same layout, its own being unpublished.
     """

@@ -30,7 +30,7 @@ class RateLimit:
         self._buckets: dict[str, _Bucket] = {}
 
     def check(self, request: Request) -> None:
-        """ApiError 401 for a key that is not known, 429 over the limit."""
+        """Raise ApiError 401 for a key that is not known, 429 over the limit."""
         key = request.headers.get("x-api-key")
         if key is not None and self._api_keys is not None and key not in self._api_keys:
             raise ApiError(401, "Unauthorized", "X-API-Key is not valid")

@@ -49,12 +49,12 @@ class Listings:
         return Rates(expm1(found.lend_apr), expm1(found.borrow_apr), found.available)
 
     def capacity(self, protocol: Protocol, symbol: str, kind: str) -> str:
-        """Room for `kind` "deposit" or "borrow", in whole tokens, as a string."""
+        """Return the room for `kind` "deposit" or "borrow", in whole tokens, as a string."""
         default = CAPACITIES[symbol][kind == "borrow"]
         return self._capacities.get((protocol.id, symbol, kind), default)
 
     def set_capacity(self, protocol: int, symbol: str, amount: str, kind: str | None = None) -> None:
-        """`kind` defaults to what a long needs: borrow for USDC, deposit for token A."""
+        """Set the capacity; `kind` defaults to what a long needs: borrow for USDC, deposit for token A."""
         self._capacities[(protocol, symbol, kind or ("borrow" if symbol == "USDC" else "deposit"))] = amount
 
     def set_active(self, protocol: int, symbol: str, on: bool) -> None:
@@ -71,7 +71,7 @@ class Listings:
         )
 
     def markets(self) -> dict[str, Any]:
-        """The answer of `/markets`."""
+        """Return the answer of `/markets`."""
         strategies = {f"{token.symbol}/USDC": self._strategy(token) for token in TOKENS_A}
         return {"strategies": strategies, "totalStrategies": len(strategies)}
 
@@ -113,7 +113,7 @@ class Listings:
         }
 
     def tokens(self) -> dict[str, Any]:
-        """The answer of `/token-metadata`."""
+        """Return the answer of `/token-metadata`."""
         rows = [self._token(token) for token in TOKENS]
         return {"tokens": rows, "stats": {"total": len(rows)}}
 

@@ -49,7 +49,7 @@ class Operator:
         }
 
     def run(self, op: str, body: dict[str, Any]) -> dict[str, Any]:
-        """ValueError for an unknown command or a bad argument."""
+        """Run one command. ValueError for an unknown command or a bad argument."""
         if op not in self._commands:
             raise ValueError(f"asgard has no command {op!r}; it has {sorted(self._commands)}")
         return self._commands[op](body)

@@ -87,7 +87,7 @@ class Settlement:
     market_price: Decimal
 
     def token_deltas(self) -> list[tuple[Pubkey, Pubkey, int]]:
-        """Every change of a token account, base units; per mint they sum to zero."""
+        """Return every change of a token account, base units; per mint they sum to zero."""
         token, wallet, lender = (
             self.plan.market.token_a,
             self.plan.wallet,
@@ -175,8 +175,8 @@ def settle(book: LendingBook, plan: Plan, now_ms: int, worse_bps: Decimal = ZERO
     usdc_out = swap.received if swap and not swap.buys_token else ZERO
     usdc_in = swap.paid + swap.protocol_fee_usd if swap and swap.buys_token else ZERO
     bought = swap.received if swap and swap.buys_token else ZERO
-    wished = usdc_out if plan.repay_proceeds else plan.repay
-    repaid = settled.debt_usd if wished is None else min(wished, settled.debt_usd)
+    requested = usdc_out if plan.repay_proceeds else plan.repay
+    repaid = settled.debt_usd if requested is None else min(requested, settled.debt_usd)
     tokens_after = settled.tokens + plan.wallet_tokens + bought - withdrawn
     debt_after = settled.debt_usd + plan.borrow - repaid
     if tokens_after < 0:
@@ -224,13 +224,13 @@ def commit(book: LendingBook, result: Settlement, execution: Execution, now_ms: 
 
 
 def leverage(tokens: Decimal, debt_usd: Decimal, price: Decimal) -> Decimal:
-    """Gross assets / equity; 0 where no equity is left."""
+    """Return gross assets / equity; 0 where no equity is left."""
     equity = tokens * price - debt_usd
     return tokens * price / equity if equity > 0 else ZERO
 
 
 def buy_to_reach(tokens: Decimal, debt: Decimal, price: Decimal, cost: Decimal, target: Decimal) -> Decimal:
-    """USDC to borrow and spend so that assets / equity = target, `cost` being the share lost on the way.
+    """Return USDC to borrow and spend so that assets / equity = target, `cost` being the share lost on the way.
 
     A + x(1 - c) = T (A + x(1 - c) - D - x), solved for x.
     """
@@ -240,7 +240,7 @@ def buy_to_reach(tokens: Decimal, debt: Decimal, price: Decimal, cost: Decimal, 
 
 
 def sell_to_reach(tokens: Decimal, debt: Decimal, price: Decimal, cost: Decimal, target: Decimal) -> Decimal:
-    """Share of the tokens to sell so that assets / equity = target: A - y = T (A - D - y c), solved for y /
+    """Return the share of the tokens to sell so that assets / equity = target: A - y = T (A - D - y c), solved for y /
     A.
     """
     assets = tokens * price

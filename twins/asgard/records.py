@@ -66,7 +66,7 @@ def iso(ms: int) -> str:
 
 
 def text(value: Decimal, places: int = 9) -> str:
-    """A plain decimal string, never in exponent form."""
+    """Return a plain decimal string, never in exponent form."""
     return format(value.quantize(Decimal(1).scaleb(-places)), "f")
 
 
@@ -112,7 +112,7 @@ class Execution:
     def metadata(
         self, market: Market, extra_gas_lamports: int = 0, extra_tip_lamports: int = 0
     ) -> dict[str, Any]:
-        """The `onChainExecutedMetadata` of the module docstring."""
+        """Return the `onChainExecutedMetadata` of the module docstring."""
         bought = self.token_bought > 0
         token_base = int((self.token_bought + self.token_sold).scaleb(market.token_a.decimals))
         usdc_base = int((self.swap_usdc_in + self.swap_usdc_out).scaleb(6))
@@ -172,7 +172,7 @@ class PositionRow:
     current: dict[str, str] | None = None
 
     def record(self, now_ms: int, delay_ms: int) -> dict[str, Any]:
-        """The public record at a world time; executed blobs show `delay_ms` after landing."""
+        """Return the public record at a world time; executed blobs show `delay_ms` after landing."""
         entry_known = now_ms >= self.opened.execution.time_ms + delay_ms
         exit_known = self.closed is not None and now_ms >= self.closed.execution.time_ms + delay_ms
         current = self.current or {}

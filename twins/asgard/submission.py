@@ -77,7 +77,7 @@ class Submissions:
         self._builds[_digest(build.assembled.messages)] = build
 
     async def create_or_close(self, kind: str, call: str, body: Any) -> dict[str, Any]:
-        """`kind` is "open" or "close"; the body is the build's own object with `signedTxs` replaced."""
+        """Take a submit. `kind` is "open" or "close"; the body is the build's own object with `signedTxs` replaced."""
         if not isinstance(body, dict):
             raise refuse("ValidationError", "body: a JSON object is needed")
         build, transactions = self._recognise(body.get("signedTxs"))

@@ -44,7 +44,7 @@ class Swap:
 
 
 def slippage_bps(notional_usd: Decimal) -> Decimal:
-    """1 bp for a small swap, rising to 3 bp for one that is large against the pools (DEPTH_USD)."""
+    """Return 1 bp for a small swap, rising to 3 bp for one that is large against the pools (DEPTH_USD)."""
     return MIN_SLIPPAGE_BPS + DEPTH_SLIPPAGE_BPS * notional_usd / (notional_usd + DEPTH_USD)
 
 

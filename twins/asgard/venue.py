@@ -47,7 +47,7 @@ DEX_FEE_BPS = Decimal(2)
 
 @cache
 def derive(program: Pubkey, *seeds: str | bytes | Pubkey) -> Pubkey:
-    """A program derived address; the twin's own stand-ins for markets, reserves and vaults come from it."""
+    """Return a program derived address; the twin's own stand-ins for markets, reserves and vaults come from it."""
     parts = [seed.encode() if isinstance(seed, str) else bytes(seed) for seed in seeds]
     return Pubkey.find_program_address(parts, program)[0]
 
@@ -203,7 +203,7 @@ class Market:
 
 
 def market_of_banks(protocol: Protocol, bank_a: str, bank_b: str) -> Market | None:
-    """The market whose token A and USDC banks these are."""
+    """Return the market whose token A and USDC banks these are."""
     for token in TOKENS_A:
         if bank_a == str(protocol.bank(token)) and bank_b == str(protocol.bank(USDC)):
             return Market(protocol, token)

@@ -24,7 +24,7 @@ class Views:
         self._database = database
 
     def rows(self, wallet: str, which: str, delay_ms: int) -> list[dict[str, Any]]:
-        """Records of a wallet; `which` is "all" (with liquidation events), "open" or "closed"."""
+        """Return records of a wallet; `which` is "all" (with liquidation events), "open" or "closed"."""
         rows = [row for row in self._database.positions if row.owner == wallet]
         if which != "all":
             rows = [row for row in rows if (row.closed is not None) == (which == "closed")]
@@ -47,7 +47,7 @@ class Views:
         return [event.public() for event in self._book.events if event.pda == pda]
 
     def refreshed(self, body: RefreshBody) -> dict[str, Any]:
-        """The live view, straight from the lending protocols; what is not there is left out."""
+        """Return the live view, straight from the lending protocols; what is not there is left out."""
         positions: dict[str, Any] = {}
         for item in body.positionPDAs:
             if item.protocol not in PROTOCOLS:
@@ -77,9 +77,7 @@ class Views:
         }
 
     def ledger(self, delay_ms: int) -> dict[str, Any]:
-        """Everything there is, for tests: chain truth, rows, events, and each landed transaction's
-        accounting.
-        """
+        """Return everything there is, for tests: chain truth, rows, events, and each landed transaction's accounting."""
         now_ms = self._world.now_ms()
         return {
             "now_ms": now_ms,

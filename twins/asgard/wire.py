@@ -25,7 +25,7 @@ class ApiError(Exception):
 
 
 def refuse(name: str, message: str, **details: Any) -> ApiError:
-    """A logical refusal, HTTP 422."""
+    """Return a logical refusal, HTTP 422."""
     return ApiError(422, name, message, details)
 
 
@@ -127,7 +127,7 @@ class UpdateSubmitBody(WalletBody):
 
 
 def parse(model: type[B], body: Any) -> B:
-    """The body as this model; ApiError 422 names the first field that is wrong."""
+    """Return the body as this model; ApiError 422 names the first field that is wrong."""
     try:
         return model.model_validate(body)
     except ValidationError as error:
@@ -137,7 +137,7 @@ def parse(model: type[B], body: Any) -> B:
 
 
 def live_protocol(number: int) -> Protocol:
-    """A protocol one can trade at; ApiError 422 for Drift and unknown numbers."""
+    """Return a protocol one can trade at; ApiError 422 for Drift and unknown numbers."""
     protocol = PROTOCOLS.get(number)
     if protocol not in LIVE_PROTOCOLS or protocol is None:
         raise refuse("ProtocolNotSupported", f"lending protocol {number} is not active", protocol=number)

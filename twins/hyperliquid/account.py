@@ -44,7 +44,7 @@ class Position:
 
 @dataclass
 class Order:
-    """One order and its fate. `hidden_until_ms` models a venue whose index lags behind its matching."""
+    """One order and what became of it. `hidden_until_ms` models a venue whose index lags behind its matching."""
 
     oid: int
     coin: str
@@ -76,7 +76,7 @@ class Order:
         return "B" if self.is_buy else "A"
 
     def frontend(self) -> dict[str, Any]:
-        """The shape of `frontendOpenOrders`, `historicalOrders` and `orderStatus`."""
+        """Return the shape of `frontendOpenOrders`, `historicalOrders` and `orderStatus`."""
         condition, kind = "N/A", "Limit"
         if self.trigger_px is not None:
             condition = f"Price {'above' if self.trigger_above else 'below'} {num(self.trigger_px)}"
@@ -102,7 +102,7 @@ class Order:
         }
 
     def basic(self) -> dict[str, Any]:
-        """The shape of `openOrders` and `orderUpdates`: a trigger order looks like a plain limit here."""
+        """Return the shape of `openOrders` and `orderUpdates`: a trigger order looks like a plain limit here."""
         row: dict[str, Any] = {
             "coin": self.coin,
             "side": self.side,
@@ -144,7 +144,7 @@ class FillEffect:
 
 
 def direction_of(start: Decimal, signed_size: Decimal) -> str:
-    """The venue's `dir` of a fill that moves a position from `start` by `signed_size`."""
+    """Return the venue's `dir` of a fill that moves a position from `start` by `signed_size`."""
     end = start + signed_size
     if start == 0 or (start > 0) == (signed_size > 0):
         return "Open Long" if signed_size > 0 else "Open Short"
@@ -187,9 +187,7 @@ class Account:
     snapshots: deque[Snapshot] = field(default_factory=lambda: deque(maxlen=SNAPSHOTS))
 
     def leverage_of(self, coin: str) -> Leverage:
-        """The setting for the next opening; 20x cross (at most the coin's own maximum) until it
-        is changed.
-        """
+        """Return the setting for the next opening; 20x cross (at most the coin's own maximum) until it is changed."""
         return self.leverage.get(coin) or Leverage(True, min(20, BY_NAME[coin].max_leverage))
 
     def szi(self, coin: str) -> Decimal:
@@ -280,7 +278,7 @@ class Account:
             self.raw_usd += amount
 
     def receive_funding(self, coin: str, amount: Decimal) -> None:
-        """`amount` > 0 is income; the position's counters run the other way (positive = paid)."""
+        """Book a funding payment. `amount` > 0 is income; the position's counters run the other way (positive = paid)."""
         self._pay(coin, amount)
         position = self.positions[coin]
         position.funding_since_open -= amount
@@ -293,7 +291,7 @@ class Account:
         self.snapshots.append(Snapshot(t_ms, self.raw_usd, self.spot_usdc, positions))
 
     def snapshot_at(self, t_ms: int) -> Snapshot:
-        """State as of `t_ms`: the last remembered one that is not later (nothing held before the first)."""
+        """Return the state as of `t_ms`: the last remembered one that is not later (nothing held before the first)."""
         for snapshot in reversed(self.snapshots):
             if snapshot.t_ms <= t_ms:
                 return snapshot

@@ -68,7 +68,7 @@ class HyperliquidTwin:
         return self.engine.catch_up()
 
     def control(self, op: str, body: dict[str, Any]) -> dict[str, Any]:
-        """Operator's calls: fund, approve_agent, set_abstraction, liquidate, adl, halt, resume, post_only,
+        """Run an operator's call: fund, approve_agent, set_abstraction, liquidate, adl, halt, resume, post_only,
         ledger.
 
         Raises ValueError for an unknown operation or a body that makes no sense.
@@ -79,8 +79,8 @@ class HyperliquidTwin:
 
     @staticmethod
     def call_name(method: str, path: str, body: bytes) -> str:
-        """Name of a call in plans and journals: "info:clearinghouseState", "exchange:order",
-        else "GET /path".
+        """Return the name of a call in plans and journals: "info:clearinghouseState", "exchange:order", else "GET
+        /path".
         """
         try:
             parsed = json.loads(body) if body else None

@@ -41,7 +41,7 @@ USER_SIGNED_NONCE = {"usdSend": "time", "spotSend": "time", "withdraw3": "time"}
 
 
 def recover(body: dict[str, Any], is_mainnet: bool = False) -> str:
-    """Address (lower case) that signed the body of `/exchange`. Any other text or network recovers another
+    """Return the address (lower case) that signed the body of `/exchange`. Any other text or network recovers another
     address.
 
     Raises BadRequest where signature or action cannot be decoded at all.
@@ -98,9 +98,7 @@ class Nonces:
 
 
 def owner_of_l1(engine: Engine, signer: str) -> str:
-    """The account that an L1 action acts for: the signer's own, or its master's where it is a
-    living agent.
-    """
+    """Return the account that an L1 action acts for: the signer's own, or its master's where it is a living agent."""
     master = engine.masters.get(signer)
     if master is not None:
         agent = engine.accounts[master].agents.get(signer)
@@ -126,7 +124,7 @@ def register_agent(
     engine: Engine, master: str, agent: str, name: str | None, valid_until_ms: int | None = None
 ) -> None:
     """Approve an agent; without a name, or with a name in use, it replaces the earlier one. 90 days unless
-    told.
+    given.
 
     A name may end in ` valid_until <ms>` (at most 180 days ahead). A retired agent address is never taken
     again here.

@@ -43,8 +43,8 @@ class Books:
         self._taken: dict[str, _Taken] = {}
 
     def levels(self, coin: str, is_buy: bool, t_ms: int) -> list[Level]:
-        """What a buyer (asks, upwards) or a seller (bids, downwards) can still take now; empty
-        levels keep their slot.
+        """Return what a buyer (asks, upwards) or a seller (bids, downwards) can still take now; empty levels keep their
+        slot.
         """
         asset = BY_NAME[coin]
         if asset.delisted:
@@ -83,13 +83,13 @@ class Books:
         return got
 
     def best(self, coin: str, t_ms: int) -> tuple[Level | None, Level | None]:
-        """Best bid and best ask that still hold size."""
+        """Return the best bid and best ask that still hold size."""
         bids = [level for level in self.levels(coin, False, t_ms) if level.sz > 0]
         asks = [level for level in self.levels(coin, True, t_ms) if level.sz > 0]
         return (bids[0] if bids else None, asks[0] if asks else None)
 
     def snapshot(self, coin: str, t_ms: int, sig_figs: int | None = None) -> dict[str, Any]:
-        """Body of `l2Book`: at most 20 levels a side, optionally merged to 2-5 significant figures."""
+        """Return the body of `l2Book`: at most 20 levels a side, optionally merged to 2-5 significant figures."""
         sides = []
         for is_buy in (False, True):
             rounding = ROUND_CEILING if is_buy else ROUND_FLOOR

@@ -60,17 +60,17 @@ class Engine:
         return self._oid
 
     def hash(self, *parts: object) -> str:
-        """A transaction hash: unique, and the same in every run of the same story."""
+        """Return a transaction hash: unique, and the same in every run of the same story."""
         self._counter += 1
         text = ":".join(str(part) for part in (self._counter, *parts))
         return "0x" + hashlib.sha256(text.encode()).hexdigest()
 
     def account(self, address: str) -> Account:
-        """The account, created at its first deposit."""
+        """Return the account, created at its first deposit."""
         return self.accounts.setdefault(address, Account(address))
 
     def read(self, address: str) -> Account:
-        """The account as a reader sees it: an unknown address (or an agent) is empty, and stays unknown."""
+        """Return the account as a reader sees it: an unknown address (or an agent) is empty, and stays unknown."""
         return self.accounts.get(address) or Account(address)
 
     # --- time
@@ -220,7 +220,7 @@ class Engine:
             self.set_status(account, order, status)
 
     def shrink_reduce_only(self, account: Account, coin: str) -> None:
-        """A resting reduce-only order follows the position down and dies with it."""
+        """Make resting reduce-only orders smaller: each follows the position down and dies with it."""
         held = account.szi(coin)
         for order in [one for one in account.open_orders.values() if _follows(one, coin)]:
             if held == 0 or (held > 0) == order.is_buy:

@@ -18,8 +18,8 @@ from twins.hyperliquid.transfers import USER_ACTIONS, free_usd
 
 Action = dict[str, Any]
 Answer = dict[str, Any]
-SCHEDULE_GATE_USD = Decimal(1_000_000)
-SUB_ACCOUNT_GATE_USD = Decimal(100_000)
+SCHEDULE_MIN_VOLUME_USD = Decimal(1_000_000)
+SUB_ACCOUNT_MIN_VOLUME_USD = Decimal(100_000)
 SCHEDULE_MIN_AHEAD_MS = 5_000
 SCHEDULE_MAX_PER_DAY = 10
 DAY_MS = 86_400_000
@@ -57,8 +57,8 @@ class Exchange:
         }
 
     def handle(self, body: Any) -> Answer:
-        """The JSON answer of one request. Raises BadRequest (HTTP 422) where the body is not
-        one of the known shapes.
+        """Return the JSON answer of one request. Raises BadRequest (HTTP 422) where the body is not one of the known
+        shapes.
         """
         action = self._shape(body)
         try:
@@ -211,10 +211,10 @@ class Exchange:
         time_ms = action.get("time")
         if time_ms is not None and type(time_ms) is not int:
             raise BadRequest
-        if account.cum_volume_usd < SCHEDULE_GATE_USD:
+        if account.cum_volume_usd < SCHEDULE_MIN_VOLUME_USD:
             raise ActionRefused(
                 "Cannot set scheduled cancel time until enough volume traded. "
-                f"Required: ${SCHEDULE_GATE_USD}. Traded: ${num(account.cum_volume_usd).removesuffix('.0')}."
+                f"Required: ${SCHEDULE_MIN_VOLUME_USD}. Traded: ${num(account.cum_volume_usd).removesuffix('.0')}."
             )
         now = self.engine.now_ms
         today = sum(1 for at in account.cancel_triggers if at // DAY_MS == now // DAY_MS)
@@ -240,10 +240,10 @@ class Exchange:
         """
         if not isinstance(action.get("name"), str):
             raise BadRequest
-        if account.cum_volume_usd < SUB_ACCOUNT_GATE_USD:
+        if account.cum_volume_usd < SUB_ACCOUNT_MIN_VOLUME_USD:
             raise ActionRefused(
                 "Cannot create sub-accounts until enough volume traded. "
-                f"Required: ${SUB_ACCOUNT_GATE_USD}. Traded: ${num(account.cum_volume_usd)}."
+                f"Required: ${SUB_ACCOUNT_MIN_VOLUME_USD}. Traded: ${num(account.cum_volume_usd)}."
             )
         raise ActionRefused("Too many sub-accounts.")
 

@@ -13,7 +13,7 @@ CAP_HOURLY = Decimal("0.04")
 
 
 def hourly_rate(premium: Decimal) -> Decimal:
-    """Rate per hour from the hour's average premium index: clamp((P + clamp(I - P, +-0.0005)) / 8, +-4 %).
+    """Return the rate per hour from the hour's average premium index: clamp((P + clamp(I - P, +-0.0005)) / 8, +-4 %).
 
     Positive: longs pay shorts. Printed to 10 decimals, as the venue prints it.
     """
@@ -23,15 +23,13 @@ def hourly_rate(premium: Decimal) -> Decimal:
 
 
 def payment_usd(szi: Decimal, oracle_px: Decimal, rate_hourly: Decimal) -> Decimal:
-    """What the account receives for the hour (negative: pays): -szi x oracle price x rate, to the
-    micro-dollar.
-    """
+    """Return what the account receives for the hour (negative: pays): -szi x oracle price x rate, to the micro-dollar."""
     return usd(-szi * oracle_px * rate_hourly)
 
 
 def settled_at_ms(hour_ms: int) -> int:
-    """Settlement stamp of the hour that ends at `hour_ms`: some milliseconds after it, as recorded
-    stamps are.
+    """Return the settlement stamp of the hour that ends at `hour_ms`: some milliseconds after it, as recorded stamps
+    are.
     """
     return hour_ms + 11 + hour_ms // HOUR_MS * 37 % 80
 

@@ -42,7 +42,7 @@ INTERVAL_MS = {
 
 
 def range_of(request: Request, now_ms: int) -> tuple[int, int]:
-    """Both ends inclusive; `endTime` may be absent or null."""
+    """Return the requested range, both ends inclusive; `endTime` may be absent or null."""
     start, end = request.get("startTime"), request.get("endTime")
     if type(start) is not int or start < 0 or (end is not None and type(end) is not int):
         raise BadRequest
@@ -54,7 +54,7 @@ def within(rows: Iterable[dict[str, Any]], start: int, end: int, limit: int) -> 
 
 
 def aggregate(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """One row per (time, order): sizes, fees and gains added, the price averaged by size."""
+    """Return one row per (time, order): sizes, fees and gains added, the price averaged by size."""
     merged: dict[tuple[int, int], dict[str, Any]] = {}
     for row in rows:
         key = (row["time"], row["oid"])
@@ -125,20 +125,20 @@ class Histories:
         return [order.frontend() for order in self._visible(self._account(request).open_orders.values())]
 
     def historical_orders(self, request: Request, t_ms: int) -> Any:
-        """Newest first."""
+        """Return the orders, newest first."""
         return [
             {"order": order.frontend(), "status": order.status, "statusTimestamp": order.status_ms}
             for order in reversed(self._visible(self._account(request).order_records))
         ]
 
     def user_fills(self, request: Request, t_ms: int) -> Any:
-        """The 2,000 most recent, newest first."""
+        """Return the 2,000 most recent, newest first."""
         rows = self.engine.visible_fills(self._account(request))[-FILL_ROWS:]
         rows = aggregate(rows) if request.get("aggregateByTime") else rows
         return rows[::-1]
 
     def user_fills_by_time(self, request: Request, t_ms: int) -> Any:
-        """Oldest first, 2,000 a page, of the 10,000 most recent."""
+        """Return fills, oldest first, 2,000 a page, of the 10,000 most recent."""
         start, end = range_of(request, self.engine.now_ms)
         rows = self.engine.visible_fills(self._account(request))[-FILLS_KEPT:]
         rows = within(rows, start, end, FILL_ROWS)
@@ -157,7 +157,7 @@ class Histories:
         return [row for row in reversed(self.engine.trades) if row["coin"] == coin][:10]
 
     def funding_history(self, request: Request, t_ms: int) -> Any:
-        """Hours settled here, and before the twin's start those of the world's own record, 500 a page."""
+        """Return hours settled here, and before the twin's start those of the world's own record, 500 a page."""
         coin, engine = request.get("coin"), self.engine
         if not isinstance(coin, str):
             raise BadRequest
@@ -190,8 +190,8 @@ class Histories:
         return [row for row in found if row[0] >= start]
 
     def candles(self, request: Request, t_ms: int) -> Any:
-        """Mids of the world's price path, sampled five times a candle; the world has no trades
-        of others (volume 0).
+        """Return the mids of the world's price path, sampled five times a candle; the world has no trades of others
+        (volume 0).
         """
         inner = request.get("req")
         if not isinstance(inner, dict) or inner.get("interval") not in INTERVAL_MS:
@@ -212,7 +212,7 @@ class Histories:
         return rows
 
     def portfolio(self, request: Request, t_ms: int) -> Any:
-        """Equity and gain over the usual windows; gain is equity less what came in and went out."""
+        """Return the equity and gain over the usual windows; gain is equity less what came in and went out."""
         account, now = self._account(request), self.engine.now_ms
         windows = {"day": DAY_MS, "week": 7 * DAY_MS, "month": 30 * DAY_MS, "allTime": now}
         bodies = []
@@ -259,7 +259,7 @@ class Histories:
 
 
 def net_flow(delta: dict[str, Any], address: str, with_spot: bool) -> Decimal:
-    """What a ledger row adds to the perp balance (with_spot: to perp and spot together), in USD."""
+    """Return what a ledger row adds to the perp balance (with_spot: to perp and spot together), in USD."""
     kind = delta["type"]
     if kind == "deposit":
         return Decimal(delta["usdc"])

@@ -29,7 +29,7 @@ def user_of(request: Request) -> str:
 
 
 def coin_of(request: Request) -> str | None:
-    """A listed coin, None for an unknown name; BadRequest where it is no string."""
+    """Return a listed coin, None for an unknown name; BadRequest where it is no string."""
     coin = request.get("coin")
     if not isinstance(coin, str):
         raise BadRequest
@@ -143,8 +143,8 @@ class Info:
         return self.clearinghouse(user_of(request), t_ms)
 
     def clearinghouse(self, user: str, t_ms: int) -> dict[str, Any]:
-        """State now, or as it was at an earlier `t_ms` (stale answers): money, positions and
-        marks of that time.
+        """Return the state now, or as it was at an earlier `t_ms` (stale answers): money, positions and marks of that
+        time.
         """
         engine = self.engine
         account, marks = engine.read(user), engine.market.marks(t_ms)
@@ -163,7 +163,7 @@ class Info:
         return {"balances": [row] if account.address in self.engine.accounts else []}
 
     def active_asset(self, user: str, coin: str | None, t_ms: int) -> dict[str, Any]:
-        """Leverage setting and what may still be traded, [buy, sell]: closing the other side comes on top."""
+        """Return the leverage setting and what may still be traded, [buy, sell]: closing the other side comes on top."""
         if coin is None or BY_NAME[coin].delisted:
             raise BadRequest
         engine = self.engine

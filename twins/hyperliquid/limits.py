@@ -29,7 +29,7 @@ CANCELS = frozenset({"cancel", "cancelByCloid"})
 
 
 def info_weight(kind: str) -> int:
-    """Weight before the answer; the types of `PER_ROW` weigh 1 more for that many rows."""
+    """Return the weight before the answer; the types of `PER_ROW` weigh 1 more for that many rows."""
     return 2 if kind in LIGHT else 60 if kind == "userRole" else 20
 
 
@@ -38,7 +38,7 @@ def row_weight(kind: str, answer: Any) -> int:
 
 
 def items_of(action: dict[str, Any]) -> int:
-    """How many orders, cancels or changes an action carries."""
+    """Return how many orders, cancels or changes an action carries."""
     for key in ("orders", "cancels", "modifies"):
         if isinstance(action.get(key), list):
             return max(1, len(action[key]))
@@ -58,7 +58,7 @@ class IpWeight:
         self._sum: dict[str, int] = {}
 
     def spend(self, ip: str, weight: int, now_ms: int) -> bool:
-        """Whether the request fits into the running minute; a refused one costs nothing."""
+        """Return whether the request fits into the running minute; a refused one costs nothing."""
         self._forget(ip, now_ms)
         if self._sum.get(ip, 0) + weight > self.per_minute:
             return False

@@ -80,8 +80,8 @@ def _safe(account: Account, marks: Marks) -> bool:
 
 
 def market(engine: Engine, account: Account, position: Position, marks: Marks, fraction: Decimal) -> None:
-    """Market order into the book at the taker fee (no clearance fee on top). What the book does not take stays for
-    the next sample.
+    """Send a market order into the book at the taker fee (no clearance fee on top). What the book does not take stays
+    for the next sample.
     """
     coin, is_buy = position.coin, position.szi < 0
     size = abs(position.szi)
@@ -94,7 +94,7 @@ def market(engine: Engine, account: Account, position: Position, marks: Marks, f
 
 
 def backstop(engine: Engine, account: Account, held: list[Position], marks: Marks) -> None:
-    """The backstop vault takes the positions at mark and the margin that is left (all of the cross
+    """Hand over to the backstop vault: it takes the positions at mark and the margin that is left (all of the cross
     account's).
     """
     for order in list(account.open_orders.values()):

@@ -41,7 +41,7 @@ def notional(position: Position, marks: Marks) -> Decimal:
 
 
 def margin_used(position: Position, marks: Marks) -> Decimal:
-    """Initial margin of a cross position; own margin including the unrealised gain of an isolated one."""
+    """Return the initial margin of a cross position; own margin including the unrealised gain of an isolated one."""
     if position.raw_usd is None:
         return usd(notional(position, marks) / position.leverage.value)
     return position.raw_usd + position.szi * marks[position.coin]
@@ -71,7 +71,7 @@ def cross_maintenance(positions: dict[str, Position], marks: Marks) -> Decimal:
 
 
 def order_margin(account: Account, positions: dict[str, Position], orders: list[Order]) -> Decimal:
-    """Initial margin of the resting orders that would increase exposure."""
+    """Return the initial margin of the resting orders that would increase exposure."""
     total = ZERO
     for order in orders:
         if order.reduce_only or order.trigger_px is not None:
@@ -83,7 +83,7 @@ def order_margin(account: Account, positions: dict[str, Position], orders: list[
 
 
 def withdrawable(account: Account, cross: Summary, reserved: Decimal) -> Decimal:
-    """max(0, AV - max(initial margin with orders, 10 % of notional))."""
+    """Return max(0, AV - max(initial margin with orders, 10 % of notional))."""
     return max(
         ZERO, cross.account_value - max(cross.margin_used + reserved, TRANSFER_FRACTION * cross.notional)
     )
@@ -92,7 +92,7 @@ def withdrawable(account: Account, cross: Summary, reserved: Decimal) -> Decimal
 def liquidation_px(
     position: Position, marks: Marks, cross_value: Decimal, cross_requirement: Decimal
 ) -> Decimal | None:
-    """Of one position in its account: cross margin is that of the whole account."""
+    """Return the liquidation price of one position in its account: cross margin is that of the whole account."""
     asset, mark = BY_NAME[position.coin], marks[position.coin]
     if position.is_cross:
         available = cross_value - cross_requirement
@@ -104,7 +104,7 @@ def liquidation_px(
 
 
 def liquidation_price(mark: Decimal, szi: Decimal, available: Decimal, rate: Decimal) -> Decimal | None:
-    """mark - side x margin available / |szi| / (1 - l x side), in USD; None where it is not positive."""
+    """Return mark - side x margin available / |szi| / (1 - l x side), in USD; None where it is not positive."""
     side = 1 if szi > 0 else -1
     px = mark - side * available / abs(szi) / (1 - rate * side)
     return px.quantize(LIQUIDATION_STEP) if px > 0 else None
@@ -113,8 +113,8 @@ def liquidation_price(mark: Decimal, szi: Decimal, available: Decimal, rate: Dec
 def position_wire(
     account: Account, position: Position, marks: Marks, cross_value: Decimal, requirement: Decimal
 ) -> dict[str, Any]:
-    """One element of `assetPositions`. entryPx is cut (not rounded) to the coin's price decimals,
-    as recorded ones are.
+    """Return one element of `assetPositions`. entryPx is cut (not rounded) to the coin's price decimals, as recorded
+    ones are.
     """
     asset, value = BY_NAME[position.coin], notional(position, marks)
     side = 1 if position.szi > 0 else -1
@@ -190,8 +190,8 @@ def clearinghouse_state(
     marks: Marks,
     t_ms: int,
 ) -> dict[str, Any]:
-    """Body of `clearinghouseState`. In the pooled modes the free cash is missing here, as the
-    venue's own answer is.
+    """Return the body of `clearinghouseState`. In the pooled modes the free cash is missing here, as the venue's own
+    answer is.
     """
     state = state_of(account, raw_usd, positions, orders, marks)
     value, requirement = state.cross.account_value, state.requirement

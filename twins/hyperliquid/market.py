@@ -103,9 +103,7 @@ class Market:
         return Quote(oracle, premium, bid, ask, mark, impact_bid, impact_ask)
 
     def context(self, asset: Asset, t_ms: int) -> dict[str, Any]:
-        """The asset context of `metaAndAssetCtxs` and `activeAssetCtx`. `funding` is the
-        running rate per hour.
-        """
+        """Return the asset context of `metaAndAssetCtxs` and `activeAssetCtx`. `funding` is the running rate per hour."""
         interest, volume = self.open_interest[asset.name], self.day_volume[asset.name]
         shared: dict[str, Any] = {"openInterest": num(interest)}
         if asset.delisted:

@@ -45,8 +45,8 @@ MARGIN_TABLES: dict[int, tuple[str, tuple[tuple[Decimal, int], ...]]] = {
 
 
 def tiers(asset: Asset) -> tuple[tuple[Decimal, int], ...]:
-    """(lower bound of notional in USD, max leverage) per tier. A table id below 50 is one tier with
-    that leverage.
+    """Return (lower bound of notional in USD, max leverage) per tier. A table id below 50 is one tier with that
+    leverage.
     """
     if asset.margin_table_id in MARGIN_TABLES:
         return MARGIN_TABLES[asset.margin_table_id][1]
@@ -54,7 +54,7 @@ def tiers(asset: Asset) -> tuple[tuple[Decimal, int], ...]:
 
 
 def maintenance(asset: Asset, notional_usd: Decimal) -> Decimal:
-    """Maintenance margin in USD: notional x 1/(2 x max leverage of the tier) - deduction (docs:
+    """Return the maintenance margin in USD: notional x 1/(2 x max leverage of the tier) - deduction (docs:
     trading/margin-tiers).
     """
     rate = deduction = Decimal(0)
@@ -80,7 +80,7 @@ def max_leverage_at(asset: Asset, notional_usd: Decimal) -> int:
 
 
 def meta() -> dict[str, Any]:
-    """Body of `{"type": "meta"}`."""
+    """Return the body of `{"type": "meta"}`."""
     universe = []
     for asset in UNIVERSE:
         row: dict[str, Any] = {
@@ -100,9 +100,7 @@ def meta() -> dict[str, Any]:
 
 
 def spot_meta() -> dict[str, Any]:
-    """Body of `{"type": "spotMeta"}`: the quote token, and no spot market (the twin trades
-    perpetuals only).
-    """
+    """Return the body of `{"type": "spotMeta"}`: the quote token, and no spot market (the twin trades perpetuals only)."""
     usdc = {
         "name": "USDC",
         "szDecimals": 8,

@@ -12,7 +12,7 @@ ZERO = Decimal(0)
 
 
 def num(value: Decimal) -> str:
-    """Plain notation, no trailing zeros, at least one decimal: "136.0", "0.0000125", never "1E-5"
+    """Return the number in plain notation, no trailing zeros, at least one decimal: "136.0", "0.0000125", never "1E-5"
     or "-0.0".
     """
     text = f"{value:f}"
@@ -23,18 +23,18 @@ def num(value: Decimal) -> str:
 
 
 def usd(value: Decimal) -> Decimal:
-    """To the ledger's micro-dollar."""
+    """Return the amount rounded to the ledger's micro-dollar."""
     return value.quantize(USD_STEP, ROUND_HALF_EVEN)
 
 
 def from_float(value: float, step: Decimal = RATE_STEP) -> Decimal:
-    """A float of the market model as the Decimal that it prints as, to `step`."""
+    """Return a float of the market model as the Decimal that it prints as, to `step`."""
     return Decimal(repr(value)).quantize(step, ROUND_HALF_EVEN)
 
 
 def tick(px: Decimal, sz_decimals: int, figures: int = 5) -> Decimal:
-    """Price step at `px`: 5 significant figures, at most 6 - szDecimals decimals, whole dollars
-    always allowed.
+    """Return the price step at `px`: 5 significant figures, at most 6 - szDecimals decimals, whole dollars always
+    allowed.
     """
     exponent = min(0, max(px.adjusted() - figures + 1, sz_decimals - MAX_PRICE_DECIMALS))
     return Decimal(1).scaleb(exponent)
@@ -46,8 +46,8 @@ def to_tick(px: Decimal, sz_decimals: int, rounding: str = ROUND_HALF_EVEN, figu
 
 
 def on_tick(px: Decimal, sz_decimals: int) -> bool:
-    """Whether the venue accepts this price (integers always; else 5 significant figures and 6 -
-    szDecimals decimals).
+    """Return whether the venue accepts this price (integers always; else 5 significant figures and 6 - szDecimals
+    decimals).
     """
     if px == px.to_integral_value():
         return True
@@ -65,7 +65,7 @@ def to_lot(size: Decimal, sz_decimals: int) -> Decimal:
 
 
 def lower_address(value: object) -> str | None:
-    """The address in lower case, or None where it is not one."""
+    """Return the address in lower case, or None where it is not one."""
     if not isinstance(value, str) or len(value) != 42 or not value.lower().startswith("0x"):
         return None
     try:

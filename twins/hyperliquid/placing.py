@@ -23,8 +23,8 @@ NO_MATCH = "Order could not immediately match against any resting orders."
 
 
 def parse(engine: Engine, wire: Any) -> tuple[Asset | None, Order]:
-    """The order of one wire; BadRequest where its JSON types are wrong. The asset is None where no
-    such slot exists.
+    """Return the order of one wire; BadRequest where its JSON types are wrong. The asset is None where no such slot
+    exists.
     """
     try:
         asset_id, is_buy, reduce_only = wire["a"], wire["b"], wire["r"]
@@ -70,7 +70,9 @@ def _is_cloid(value: object) -> bool:
 def place(
     engine: Engine, account: Account, wire: Any, asset_order: tuple[Asset | None, Order], call: str
 ) -> Any:
-    """One element of `statuses`. A refused order is kept in the history under its own status."""
+    """Place one order and return its element of `statuses`. A refused order is kept in the history under its own
+    status.
+    """
     asset, order = asset_order
     hidden = engine.faults.take(VENUE, "hidden_order", call)
     if hidden is not None:
@@ -90,7 +92,7 @@ def place(
 def place_group(
     engine: Engine, account: Account, wires: list[Any], parsed: list[tuple[Asset | None, Order]], call: str
 ) -> list[Any]:
-    """`normalTpsl`: the first order with its take-profit and stop-loss, which sleep until it has filled."""
+    """Place a `normalTpsl` group: the first order with its take-profit and stop-loss, which sleep until it has filled."""
     parent = parsed[0][1]
     rows = [place(engine, account, wires[0], parsed[0], call)]
     for wire, (asset, child) in zip(wires[1:], parsed[1:], strict=True):
@@ -180,7 +182,7 @@ def _execute(engine: Engine, account: Account, asset: Asset, order: Order, call:
         account.open_orders[order.oid] = order
     if filled == 0 and not rests:
         raise OrderRefused(NO_MATCH, "iocCancelRejected")
-    # A partly filled IOC ends as `canceled` with its remainder: only the fills tell how much was done.
+    # A partly filled IOC ends as `canceled` with its remainder: only the fills say how much was done.
     engine.set_status(account, order, "open" if rests else "filled" if order.sz == 0 else "canceled")
     if filled == 0:
         return {"resting": reference}
@@ -221,7 +223,7 @@ def _refuse_crossing(engine: Engine, asset: Asset, order: Order) -> None:
 
 
 def find_open(account: Account, reference: object) -> Order | None:
-    """An open order by oid, or by cloid (the newest where a cloid was used twice)."""
+    """Return an open order by oid, or by cloid (the newest where a cloid was used twice)."""
     if isinstance(reference, str):
         matching = [one for one in account.open_orders.values() if one.cloid == reference.lower()]
         return matching[-1] if matching else None

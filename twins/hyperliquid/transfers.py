@@ -24,7 +24,7 @@ USDC = ("USDC", f"USDC:{USDC_TOKEN_ID}")
 
 
 def amount_of(action: Action) -> Decimal:
-    """The `amount` of an action in USD; BadRequest where it is no positive number of at most 6 decimals."""
+    """Return the `amount` of an action in USD; BadRequest where it is no positive number of at most 6 decimals."""
     try:
         amount = Decimal(action["amount"])
     except (KeyError, TypeError, InvalidOperation) as error:
@@ -47,13 +47,13 @@ def address_of(action: Action, key: str) -> str:
 
 
 def free_usd(engine: Engine, account: Account) -> Decimal:
-    """What may leave the perp account now."""
+    """Return what may leave the perp account now."""
     orders = list(account.open_orders.values())
     return state_of(account, account.raw_usd, account.positions, orders, engine.marks()).withdrawable
 
 
 def withdraw(engine: Engine, account: Account, action: Action) -> None:
-    """The whole amount leaves at once; the fee is part of it, and the row shows the two apart."""
+    """Withdraw: the whole amount leaves at once; the fee is part of it, and the row shows the two apart."""
     amount = amount_of(action)
     address_of(action, "destination")
     if amount <= WITHDRAWAL_FEE_USD or amount > free_usd(engine, account):
@@ -91,7 +91,7 @@ def _send_perp(engine: Engine, account: Account, amount: Decimal, destination: s
 
 
 def class_transfer(engine: Engine, account: Account, action: Action) -> None:
-    """Between the perp and the spot balance of one account."""
+    """Move USDC between the perp and the spot balance of one account."""
     amount, to_perp = amount_of(action), action.get("toPerp")
     if type(to_perp) is not bool:
         raise BadRequest
@@ -130,7 +130,7 @@ def spot_send(engine: Engine, account: Account, action: Action) -> None:
 
 
 def send_asset(engine: Engine, account: Account, action: Action) -> None:
-    """USDC between the perp ("") and spot ("spot") balances of this or another account."""
+    """Move USDC between the perp ("") and spot ("spot") balances of this or another account."""
     source, target = action.get("sourceDex"), action.get("destinationDex")
     if action.get("token") not in USDC or source not in ("", "spot") or target not in ("", "spot"):
         raise ActionRefused("Insufficient balance for token transfer")

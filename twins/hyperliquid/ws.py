@@ -63,7 +63,7 @@ class Sockets:
         self._wake = asyncio.Event()
 
     def changed(self) -> None:
-        """An action was executed: push at once instead of at the next beat."""
+        """Push at once after an action instead of at the next interval."""
         if self._open:
             self._wake.set()
 

@@ -31,7 +31,7 @@ class ChainAccounts(ABC):
         """Produce the blocks due by world time."""
 
     def account(self, key: Pubkey, commitment: str = "processed") -> Account | None:
-        """The account as a reader at this commitment sees it."""
+        """Return the account as a reader at this commitment sees it."""
         self.catch_up()
         return self.history.at(key, self.blocks.slot(commitment), self.svm.get_account(key))
 

@@ -17,7 +17,7 @@ def encode(data: bytes) -> str:
 
 
 def decode(text: str) -> bytes:
-    """Raises ValueError naming the first character that is not of the alphabet."""
+    """Return the bytes of a base58 text. Raises ValueError naming the first character that is not of the alphabet."""
     number = 0
     for at, letter in enumerate(text):
         if letter not in _VALUE:

@@ -61,17 +61,17 @@ class Blocks:
         return self._anchor_height + (ms - self._anchor_ms) // self.block_ms
 
     def target(self, now_ms: int) -> int:
-        """The height the chain should have at this time."""
+        """Return the height the chain should have at this time."""
         if self.halted:
             return self.tip
         return max(self.tip, self._height_at(now_ms))
 
     def time_of(self, height: int) -> int:
-        """World milliseconds at which a block was or will be produced (an estimate before the last halt)."""
+        """Return world milliseconds at which a block was or will be produced (an estimate before the last halt)."""
         return self._anchor_ms + (height - self._anchor_height) * self.block_ms
 
     def produce(self, height: int, now_ms: int) -> None:
-        """Blocks up to `height`. Of a long jump only the last few hundred exist, the rest is counted."""
+        """Produce blocks up to `height`. Of a long jump only the last few hundred exist, the rest is counted."""
         if height <= self.tip:
             return
         for made in range(max(self.tip + 1, height - _WINDOW + 1), height + 1):
@@ -98,7 +98,7 @@ class Blocks:
         self._anchor(now_ms, self.tip)
 
     def add(self, blocks: int, now_ms: int) -> None:
-        """That many blocks at once, as if they had been produced in no time."""
+        """Add that many blocks at once, as if they had been produced in no time."""
         self.produce(self.tip + blocks, now_ms)
         self._anchor(now_ms, self.tip)
 
@@ -113,21 +113,21 @@ class Blocks:
 
     @staticmethod
     def height_of_slot(slot: int) -> int | None:
-        """The height of the block in this slot, None where the slot was skipped."""
+        """Return the height of the block in this slot, None where the slot was skipped."""
         since = slot - _FIRST_SLOT
         made = since - since // (_BLOCKS_PER_SKIP + 1)
         height = _FIRST_HEIGHT + made
         return height if Blocks.slot_of(height) == slot else None
 
     def height(self, commitment: str = "processed") -> int:
-        """Height of the newest block this node shows at a commitment."""
+        """Return the height of the newest block this node shows at a commitment."""
         return self.tip - self.lag_blocks - _BEHIND[commitment]
 
     def slot(self, commitment: str = "processed") -> int:
         return self.slot_of(self.height(commitment))
 
     def blockhash(self, commitment: str = "processed") -> tuple[Hash, int]:
-        """(blockhash, lastValidBlockHeight) of the newest block at a commitment."""
+        """Return (blockhash, lastValidBlockHeight) of the newest block at a commitment."""
         height = self.height(commitment)
         return self._hash_at[height], height + BLOCKHASH_AGE
 
@@ -135,7 +135,7 @@ class Blocks:
         return self._hash_at.get(height)
 
     def accepts(self, blockhash: Hash, height: int) -> bool:
-        """Is the blockhash known at `height` and at most 150 blocks old there?"""
+        """Return whether the blockhash is known at `height` and at most 150 blocks old there."""
         own = self._height_of.get(blockhash)
         return own is not None and 0 <= height - own <= BLOCKHASH_AGE
 

@@ -64,7 +64,7 @@ def _program(lamports: int) -> tuple[bytes, int]:
 
 
 def spending_elf(lamports: int) -> bytes:
-    """An executable whose every call sends `lamports` (below 2**31) from its first account to its second."""
+    """Return an executable whose every call sends `lamports` (below 2**31) from its first account to its second."""
     if not 0 < lamports < 2**31:
         raise ValueError(f"lamports must be within 1..{2**31 - 1}, got {lamports}")
     text, call_at = _program(lamports)

@@ -119,12 +119,12 @@ class SolanaChain(ChainAccounts):
         return self.blocks.height(commitment)
 
     def latest_blockhash(self, commitment: str = "processed") -> tuple[Hash, int]:
-        """(blockhash, lastValidBlockHeight)."""
+        """Return (blockhash, lastValidBlockHeight)."""
         self.catch_up()
         return self.blocks.blockhash(commitment)
 
     def require_slot(self, commitment: str, min_context_slot: int | None) -> int:
-        """The slot that an answer at this commitment stands for; -32016 if it is below `min_context_slot`."""
+        """Return the slot that an answer at this commitment stands for; -32016 if it is below `min_context_slot`."""
         slot = self.slot(commitment)
         if min_context_slot is not None and slot < min_context_slot:
             message = "Minimum context slot has not been reached"
@@ -268,7 +268,7 @@ class SolanaChain(ChainAccounts):
             commit(landed)
 
     def token_rows(self, done: Execution) -> tuple[tuple[TokenBalance, ...], tuple[TokenBalance, ...]]:
-        """The token accounts of a transaction, before and after it."""
+        """Return the token accounts of a transaction, before and after it."""
 
         def rows(accounts: dict[Pubkey, Account | None]) -> tuple[TokenBalance, ...]:
             def lookup(key: Pubkey) -> Account | None:
@@ -287,7 +287,7 @@ class SolanaChain(ChainAccounts):
         self._programs.emulate(program_id, handler)
 
     def control(self, op: str, body: dict[str, Any]) -> dict[str, Any]:
-        """Operator's commands; see `controls.Controls`. Raises ValueError for an unknown one."""
+        """Run an operator's command; see `controls.Controls`. Raises ValueError for an unknown one."""
         with self.lock:
             self.catch_up()
             return self._controls.run(op, body)

@@ -83,14 +83,14 @@ def instruction_error(index: int, custom: int) -> TransactionErr:
 
 
 def failed_index(err: TransactionErr | None) -> int | None:
-    """The index of the instruction that failed, None where no instruction did."""
+    """Return the index of the instruction that failed, None where no instruction did."""
     if isinstance(err, dict) and "InstructionError" in err:
         return int(err["InstructionError"][0])
     return None
 
 
 def worded(err: TransactionErr) -> str:
-    """The validator's sentence for a transaction error."""
+    """Return the validator's sentence for a transaction error."""
     if isinstance(err, str):
         return _TRANSACTION.get(err, err)
     kind, detail = next(iter(err.items()))

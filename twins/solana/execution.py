@@ -48,7 +48,7 @@ class Execution:
     failing_program: tuple[Pubkey, int] | None = None
 
     def changed(self) -> Accounts:
-        """The accounts that this transaction changed, as they were before."""
+        """Return the accounts that this transaction changed, as they were before."""
         return {key: was for key, was in self.before.items() if self.after.get(key) != was}
 
 
@@ -62,7 +62,7 @@ class Executor:
     def dry_run(
         self, tx: VersionedTransaction, now_ms: int, nonce: bool = False, forced: ProgramError | None = None
     ) -> Execution:
-        """What `run` would do, without doing it. Signatures are not looked at.
+        """Return what `run` would do, without doing it. Signatures are not looked at.
 
         `nonce`: it is valid by its durable nonce. `forced`: the first emulated instruction fails with this.
         """
@@ -225,7 +225,7 @@ class Executor:
         return any(self._programs.handler(program) is not None for program in programs)
 
     def nonce_of(self, tx: VersionedTransaction) -> Pubkey | None:
-        """The nonce account, if the transaction starts by advancing one that stores its blockhash."""
+        """Return the nonce account, if the transaction starts by advancing one that stores its blockhash."""
         if not tx.uses_durable_nonce():
             return None
         key = tx.message.account_keys[tx.message.instructions[0].accounts[0]]

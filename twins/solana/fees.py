@@ -17,7 +17,7 @@ _UNITS_OTHER = 200_000
 
 
 def fee_of(message: Message | MessageV0 | MessageV1) -> int:
-    """5,000 lamports a signature plus ceil(price x limit / 1e6); the limit defaults as in SIMD-0170."""
+    """Return 5,000 lamports a signature plus ceil(price x limit / 1e6); the limit defaults as in SIMD-0170."""
     price = 0
     limit: int | None = None
     default = 0
@@ -34,7 +34,8 @@ def fee_of(message: Message | MessageV0 | MessageV1) -> int:
 
 
 def recent_fees(chain: SolanaChain, accounts: list[Pubkey]) -> list[dict[str, int]]:
-    """Per cached block, oldest first: max(the block's lowest price, highest lowest price over `accounts`).
+    """Return the fee per cached block, oldest first: max(the block's lowest price, highest lowest price over
+    `accounts`).
 
     Prices are micro-lamports per compute unit; the block's lowest is the congestion set by the operator,
     spread a little from slot to slot, and 0 without one.

@@ -21,7 +21,7 @@ class Unresolvable(Exception):
 
 
 def resolve_keys(svm: LiteSVM, tx: VersionedTransaction) -> ResolvedKeys:
-    """Static keys, each table's writable entries, each table's read-only ones; raises `Unresolvable`."""
+    """Return static keys, each table's writable entries, each table's read-only ones; raises `Unresolvable`."""
     message = tx.message
     static = tuple(message.account_keys)
     writable: list[Pubkey] = []
@@ -63,7 +63,7 @@ def instructions_of(tx: VersionedTransaction, keys: ResolvedKeys) -> tuple[Instr
 
 
 def price_micro_lamports(instructions: Sequence[Instruction]) -> int:
-    """The compute unit price that the transaction asks to pay."""
+    """Return the compute unit price that the transaction asks to pay."""
     for instruction in instructions:
         data = bytes(instruction.data)
         if instruction.program_id == _COMPUTE_BUDGET and data[:1] == b"\x03":

@@ -72,7 +72,7 @@ class LandedTransaction:
         return self.transaction.message  # type: ignore[return-value]
 
     def token_change(self, owner: Pubkey, mint: Pubkey) -> int:
-        """Change of `owner`'s balance of `mint`, base units, over the accounts this transaction names."""
+        """Return the change of `owner`'s balance of `mint`, base units, over the accounts this transaction names."""
 
         def total(rows: tuple[TokenBalance, ...]) -> int:
             return sum(row.amount for row in rows if row.owner == owner and row.mint == mint)
@@ -98,7 +98,7 @@ class Ledger:
         return self.by_signature.get(signature)
 
     def landed(self, tx: VersionedTransaction) -> LandedTransaction | None:
-        """The landed transaction with this message; a node's status cache does not look at signatures either."""
+        """Return the landed transaction with this message; a node's status cache does not look at signatures either."""
         return self._by_message.get(bytes(tx.message))
 
     def newest_first(self, address: Pubkey) -> Iterator[LandedTransaction]:
@@ -106,7 +106,7 @@ class Ledger:
             yield self.by_signature[signature]
 
     def since(self, slot: int) -> Iterator[LandedTransaction]:
-        """Transactions landed at or after `slot`, newest first."""
+        """Return transactions landed at or after `slot`, newest first."""
         for landed in reversed(self.by_signature.values()):
             if landed.slot < slot:
                 return
@@ -125,11 +125,11 @@ class AccountHistory:
         self._before.setdefault(key, deque(maxlen=self._KEEP)).append((slot, before))
 
     def forget(self, key: Pubkey) -> None:
-        """The account was set from outside the chain: every reader sees it as it is now."""
+        """Forget what the account was, because it was set from outside the chain: every reader sees it as it is now."""
         self._before.pop(key, None)
 
     def at(self, key: Pubkey, slot: int, now: Account | None) -> Account | None:
-        """The account as a reader at `slot` sees it; `now` is its present state."""
+        """Return the account as a reader at `slot` sees it; `now` is its present state."""
         for changed_slot, before in self._before.get(key, ()):
             if changed_slot > slot:
                 return before

@@ -34,7 +34,7 @@ class Mempool:
         self.late_blocks: list[int] = []
 
     def lands_now(self, raw: bytes, tx: VersionedTransaction, max_retries: int | None) -> bool:
-        """True: in the present block. False: later by `due`, or never."""
+        """Return True where it lands: in the present block. False: later by `due`, or never."""
         if self.drops_left > 0:
             self.drops_left -= 1
             return False
@@ -53,7 +53,7 @@ class Mempool:
         return False
 
     def due(self, height: int) -> Waiting | None:
-        """The next one that is due in a block up to `height`; it no longer waits."""
+        """Return the next one that is due in a block up to `height`; it no longer waits."""
         if self._waiting and self._waiting[0].height <= height:
             return self._waiting.pop(0)
         return None

@@ -87,12 +87,12 @@ def _elf(text: bytes) -> bytes:
 
 
 def noop_elf() -> bytes:
-    """`mov64 r0, 0; exit`: succeeds on any accounts and data."""
+    """Return the ELF of `mov64 r0, 0; exit`: succeeds on any accounts and data."""
     return _elf(bytes.fromhex("b700000000000000") + _EXIT)
 
 
 def failing_elf(code: int) -> bytes:
-    """`lddw r0, code; exit`: fails with Custom(`code`). Custom(0) has its own return value, 1 << 32."""
+    """Return the ELF of `lddw r0, code; exit`: fails with Custom(`code`). Custom(0) has its own return value, 1 << 32."""
     value = code if code else 1 << 32
     low, high = value & 0xFFFFFFFF, value >> 32
     return _elf(struct.pack("<BBhI", 0x18, 0, 0, low) + struct.pack("<BBhI", 0, 0, 0, high) + _EXIT)
@@ -120,7 +120,9 @@ class Programs:
         return self._handlers.get(program_id)
 
     def make_fail(self, program_id: Pubkey, code: int) -> None:
-        """Until `restore` it fails by itself, so that the SVM charges the fee and keeps the history."""
+        """Make a program fail until `restore`: it fails by itself, so that the SVM charges the fee and keeps the
+        history.
+        """
         self._svm.add_program(program_id, failing_elf(code))
 
     def restore(self, program_id: Pubkey) -> None:

@@ -61,7 +61,7 @@ class SolanaTwin:
         )
 
     def call_name(self, method: str, path: str, body: bytes) -> str:
-        """ "rpc:sendTransaction"; a batch names all its methods, joined by commas."""
+        """Return "rpc:sendTransaction"; a batch names all its methods, joined by commas."""
         try:
             calls = json.loads(body)
         except ValueError:

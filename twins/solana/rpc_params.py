@@ -112,7 +112,7 @@ def at_least_confirmed(config: dict[str, Any]) -> str:
 
 
 def transaction_bytes(encoded: str, encoding: str) -> bytes:
-    """The raw transaction; refuses other encodings, too many characters and broken text."""
+    """Return the raw transaction; refuses other encodings, too many characters and broken text."""
     if encoding == "base64":
         if len(encoded) > wire.MAX_BASE64_CHARS:
             raise wire.too_large(len(encoded), "base64", wire.MAX_BASE64_CHARS)

@@ -32,7 +32,7 @@ class Reads:
         self._genesis = str(chain.svm.latest_blockhash())
 
     def at(self, config: dict[str, Any]) -> tuple[str, int]:
-        """(commitment, context slot) of a call."""
+        """Return (commitment, context slot) of a call."""
         commitment = p.commitment(config)
         return commitment, self._chain.require_slot(commitment, config.get("minContextSlot"))
 
@@ -49,11 +49,11 @@ class Reads:
         return {"feature-set": _FEATURE_SET, "solana-core": API_VERSION}
 
     def get_genesis_hash(self, params: Params) -> str:
-        """Its own, so that nobody takes this chain for mainnet."""
+        """Return a hash of its own, so that nobody takes this chain for mainnet."""
         return self._genesis
 
     def get_ag_genesis_cert(self, params: Params) -> None:
-        """Null: not migrated to Alpenglow."""
+        """Return null: not migrated to Alpenglow."""
 
     def get_slot(self, params: Params) -> int:
         return self.at(params.config(0))[1]
@@ -105,7 +105,7 @@ class Reads:
         return [slot for slot in range(start, end + 1) if Blocks.height_of_slot(slot) is not None]
 
     def get_recent_performance_samples(self, params: Params) -> list[dict[str, int]]:
-        """Newest first, one a minute. Other people's transactions are a constant number a slot."""
+        """Return samples, newest first, one a minute. Other people's transactions are a constant number a slot."""
         given = params.optional(0)
         limit = 720 if given is None else params.integer(0)
         if limit > 720:

@@ -23,7 +23,7 @@ _BASE58_ACCOUNT_BYTES = 128
 
 
 def token_amount(amount: int, decimals: int) -> dict[str, Any]:
-    """`uiTokenAmount`; `uiAmount` is null for zero, as nodes that read it from their archive answer."""
+    """Return `uiTokenAmount`; `uiAmount` is null for zero, as nodes that read it from their archive answer."""
     whole = Decimal(amount).scaleb(-decimals)
     text = f"{whole:f}"
     if "." in text:
@@ -39,7 +39,7 @@ def token_amount(amount: int, decimals: int) -> dict[str, Any]:
 def account(
     found: Account | None, encoding: str | None, lookup: tokens.Lookup, cut: dict[str, int] | None = None
 ) -> dict[str, Any] | None:
-    """An account as `getAccountInfo` shows it. `cut` is its `dataSlice`."""
+    """Return an account as `getAccountInfo` shows it. `cut` is its `dataSlice`."""
     if found is None or found.lamports == 0:
         return None
     data = bytes(found.data)
@@ -145,7 +145,7 @@ def compiled(program_index: int, accounts: Sequence[int], data: bytes, height: i
 def partly_decoded(
     keys: Sequence[Pubkey], program_index: int, accounts: Sequence[int], data: bytes, height: int | None
 ) -> dict[str, Any]:
-    """An instruction as the node shows one that it has no parser for."""
+    """Return an instruction as the node shows one that it has no parser for."""
     return {
         "programId": str(keys[program_index]),
         "accounts": [str(keys[at]) for at in accounts],
@@ -180,7 +180,7 @@ def simulation(
     replacement: dict[str, Any] | None,
     token_rows: tuple[Sequence[TokenBalance], Sequence[TokenBalance]],
 ) -> dict[str, Any]:
-    """`value` of simulateTransaction. What never reached execution has neither fee nor balances."""
+    """Return `value` of simulateTransaction. What never reached execution has neither fee nor balances."""
     every = done.keys.all
     ran = done.processed
     before, after = token_rows
@@ -207,7 +207,7 @@ def status(err: Any) -> dict[str, Any]:
 
 
 def landed_transaction(landed: LandedTransaction, encoding: str, max_version: int | None) -> dict[str, Any]:
-    """`getTransaction`; -32015 if the client did not say that it can read this version."""
+    """Return `getTransaction`; -32015 if the client did not say that it can read this version."""
     tx = landed.transaction
     legacy = not hasattr(tx.message, "address_table_lookups")
     if not legacy and max_version is None:

@@ -85,7 +85,7 @@ class Transactions:
         return sum(len(lookup.writable_indexes) + len(lookup.readonly_indexes) for lookup in lookups)
 
     def get_fee_for_message(self, params: Params) -> dict[str, Any]:
-        """Null once the message's blockhash is too old."""
+        """Return the fee; null once the message's blockhash is too old."""
         text, config = params.text(0), params.config(1)
         try:
             message = from_bytes_versioned(base64.b64decode(text, validate=True))
@@ -105,7 +105,9 @@ class Transactions:
         return fees.recent_fees(self._chain, accounts)
 
     def get_signature_statuses(self, params: Params) -> dict[str, Any]:
-        """Without a search of the history only recent slots are looked at; null means not found there."""
+        """Return the statuses. Without a search of the history only recent slots are looked at; null means not found
+        there.
+        """
         given, config = params.required(0), params.config(1)
         if not isinstance(given, list) or len(given) > _MAX_STATUSES:
             raise p.invalid(f"Too many inputs provided; max {_MAX_STATUSES}")
@@ -152,7 +154,7 @@ class Transactions:
         return shapes.landed_transaction(landed, encoding, config.get("maxSupportedTransactionVersion"))
 
     def get_signatures_for_address(self, params: Params) -> list[dict[str, Any]]:
-        """Newest first, strictly older than `before` and newer than `until`."""
+        """Return signatures, newest first, strictly older than `before` and newer than `until`."""
         address, config = params.pubkey(0), params.config(1)
         limit = config.get("limit") or _MAX_SIGNATURES
         if not 0 < limit <= _MAX_SIGNATURES:
@@ -183,7 +185,7 @@ class Transactions:
         return rows
 
     def request_airdrop(self, params: Params) -> str:
-        """A transfer from the faucet; its compute price makes each one different."""
+        """Send a transfer from the faucet; its compute price makes each one different."""
         receiver, lamports = params.pubkey(0), params.integer(1)
         chain = self._chain
         self._airdrops += 1

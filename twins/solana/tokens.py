@@ -26,7 +26,7 @@ Lookup = Callable[[Pubkey], Account | None]
 
 
 def ata(owner: Pubkey, mint: Pubkey) -> Pubkey:
-    """The associated token account of the classic Token program."""
+    """Return the associated token account of the classic Token program."""
     return get_associated_token_address(owner, mint)
 
 
@@ -55,7 +55,7 @@ def mint_account(svm: LiteSVM, decimals: int) -> Account:
 
 
 def with_amount(svm: LiteSVM, present: Account | None, owner: Pubkey, mint: Pubkey, amount: int) -> Account:
-    """The token account holding `amount`, made if missing; a wSOL account holds it in lamports too."""
+    """Return the token account holding `amount`, made if missing; a wSOL account holds it in lamports too."""
     rent = svm.minimum_balance_for_rent_exemption(TOKEN_ACCOUNT_BYTES)
     native = mint == NATIVE_MINT
     if present is not None and is_token_account(present):
@@ -74,7 +74,7 @@ def with_amount(svm: LiteSVM, present: Account | None, owner: Pubkey, mint: Pubk
 
 
 def token_balances(keys: Sequence[Pubkey], lookup: Lookup) -> tuple[TokenBalance, ...]:
-    """The token accounts among `keys`, as `preTokenBalances` and `postTokenBalances` list them."""
+    """Return the token accounts among `keys`, as `preTokenBalances` and `postTokenBalances` list them."""
     rows = []
     for index, key in enumerate(keys):
         account = lookup(key)
@@ -91,7 +91,7 @@ def token_balances(keys: Sequence[Pubkey], lookup: Lookup) -> tuple[TokenBalance
 
 
 def lookup_table_account(svm: LiteSVM, addresses: Sequence[Pubkey]) -> Account:
-    """A frozen lookup table that was extended long ago, so that every entry is active.
+    """Return a frozen lookup table that was extended long ago, so that every entry is active.
 
     The program's layout: u32 kind 1, u64 deactivation slot (all ones: never), u64 last extended slot,
     u8 start index, optional authority (1 + 32), u16 padding, then the addresses.

@@ -27,7 +27,7 @@ def too_large(size: int, encoding: str, encoded_limit: int) -> RpcError:
 
 
 def decode(raw: bytes) -> VersionedTransaction:
-    """A sanitized legacy or v0 transaction; raises `RpcError` -32602 in the node's words."""
+    """Return a sanitized legacy or v0 transaction; raises `RpcError` -32602 in the node's words."""
     if len(raw) > MAX_TRANSACTION_BYTES:
         message = f"decoded {_TYPE} too large: {len(raw)} bytes (max: {MAX_TRANSACTION_BYTES} bytes)"
         raise RpcError(INVALID_PARAMS, message)
@@ -46,7 +46,7 @@ def decode(raw: bytes) -> VersionedTransaction:
 
 
 def with_blockhash(tx: VersionedTransaction, blockhash: Hash) -> VersionedTransaction:
-    """The same transaction on another blockhash; its signatures no longer fit."""
+    """Return the same transaction on another blockhash; its signatures no longer fit."""
     old = tx.message
     if isinstance(old, MessageV0):
         message: Message | MessageV0 = MessageV0(
@@ -66,12 +66,12 @@ def with_blockhash(tx: VersionedTransaction, blockhash: Hash) -> VersionedTransa
 
 
 def not_run(tx: VersionedTransaction, err: TransactionErr | None) -> Execution:
-    """A transaction that is not run on the SVM."""
+    """Return a transaction that is not run on the SVM."""
     return Execution(err, False, 0, (), 0, ResolvedKeys(tuple(tx.message.account_keys)), {}, {}, {})
 
 
 def preflight_data(execution: Execution) -> dict[str, Any]:
-    """`data` of a preflight failure."""
+    """Return `data` of a preflight failure."""
     return {
         "err": execution.err,
         "logs": list(execution.logs),

@@ -31,7 +31,7 @@ from venues.solana.transactions import UnsafeBuild
 from venues.solana.view import Violation
 
 PriceSource: TypeAlias = Callable[[], Awaitable[Decimal]]
-EXIT_PATIENCE_S = 1.5
+EXIT_TIMEOUT_S = 1.5
 """Wall seconds that an exit waits for what is not required of it: a price, a simulation."""
 Recall: TypeAlias = Callable[[str], tuple[int, Decimal] | None]
 """The last price of an asset that somebody wrote down: when (ms) and USD per token; None where there is none."""
@@ -72,13 +72,15 @@ class Approver:
         """Where a price is to be had that this process has not seen itself."""
 
     def heed(self, asset: str, price_usd: Decimal, at_ms: int) -> None:
-        """A fair price as somebody else has just read it: what an exit is held against once the source falls silent."""
+        """Note a fair price as somebody else has just read it: what an exit is held against once the source falls
+        silent.
+        """
         if price_usd > 0 and at_ms >= self._seen.get(asset, (0, price_usd))[0]:
             self._seen[asset] = (at_ms, price_usd)
 
     @asynccontextmanager
     async def pricing(self, order: AsgardOrder) -> AsyncIterator[asyncio.Task[FairPrice | None]]:
-        """The fair price, asked for while the build is being made."""
+        """Yield the fair price, asked for while the build is being made."""
         task = asyncio.create_task(self._fair_price(order))
         try:
             yield task
@@ -98,7 +100,7 @@ class Approver:
         if not is_exit(order):
             return FairPrice(await self._asked(order.asset))
         try:
-            async with asyncio.timeout(EXIT_PATIENCE_S):
+            async with asyncio.timeout(EXIT_TIMEOUT_S):
                 return FairPrice(await self._asked(order.asset))
         except (EvenkeelError, TimeoutError):
             return self._last_known(order.asset)
@@ -131,7 +133,9 @@ class Approver:
         before: LivePosition | None,
         price: FairPrice | None,
     ) -> tuple[Verdict, dict[str, Any]]:
-        """The verdict, and what it rests on, for the note. Raises `UnsafeBuild` or `Retryable`; nothing is signed then."""
+        """Return the verdict, and what it rests on, for the note. Raises `UnsafeBuild` or `Retryable`; nothing is
+        signed then.
+        """
         fair, age_ms = (price.usd, price.age_ms) if price is not None else (None, 0)
         expectation = expectation_of(order, self._wallet, strategies, before, fair, age_ms)
         try:
@@ -143,7 +147,7 @@ class Approver:
         verdict = judged(order, blob, expectation, view, self._rules)
         found: Simulated | Refused | NotSimulated
         try:
-            async with asyncio.timeout(EXIT_PATIENCE_S if is_exit(order) else None):
+            async with asyncio.timeout(EXIT_TIMEOUT_S if is_exit(order) else None):
                 found = await simulate(self._rpc, verdict, expectation, view, self._rules)
         except TimeoutError:
             found = NotSimulated("the node was too slow for an exit", transient=True)

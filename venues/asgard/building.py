@@ -59,7 +59,7 @@ class SignedBuild:
 def judged(
     order: AsgardOrder, blob: BuildBlob, expectation: Expectation, view: ChainView, rules: Rules
 ) -> Verdict:
-    """The verdict on *all* transactions, before any is signed. Raises `UnsafeBuild` naming the rule."""
+    """Return the verdict on *all* transactions, before any is signed. Raises `UnsafeBuild` naming the rule."""
     verdict = judge(blob.encoded, expectation, view, rules)
     if isinstance(verdict, Refused):
         raise UnsafeBuild.of(verdict)
@@ -73,7 +73,7 @@ def judged(
 
 
 def expected_amounts(order: AsgardOrder) -> dict[str, str]:
-    """What the order asks for, for people and for the stored note."""
+    """Return what the order asks for, for people and for the stored note."""
     fields = order.model_dump(mode="json", exclude={"token_a_bank", "token_b_bank"})
     return {key: str(value) for key, value in fields.items()}
 
@@ -115,7 +115,7 @@ def _before(live: LivePosition | None) -> dict[str, str] | None:
 
 
 def submit_body(build: AsgardBuild, encoded: list[str], wallet: str) -> dict[str, Any] | None:
-    """The blob handed back with signed transactions; for a resize the documented update body around it."""
+    """Return the blob handed back with signed transactions; for a resize the documented update body around it."""
     if isinstance(build.order, OpenLong | CloseLong):
         return build.blob.with_signed(encoded)
     if build.record is None:

@@ -55,7 +55,7 @@ class BuildBlob:
         return list(self._body["signedTxs"])
 
     def hint(self, *names: str) -> Any:
-        """An undocumented field under any of these names, or None. Never the only source of anything."""
+        """Return an undocumented field under any of these names, or None. Never the only source of anything."""
         return next((self._body[name] for name in names if self._body.get(name) is not None), None)
 
     def with_signed(self, encoded: list[str]) -> dict[str, Any]:
@@ -126,7 +126,7 @@ class AsgardClient:
         raise AssertionError("unreachable")
 
     async def markets(self) -> list[Strategy]:
-        """Every strategy on offer. A strategy that does not parse raises `VenueRefused` naming the field."""
+        """Return every strategy on offer. A strategy that does not parse raises `VenueRefused` naming the field."""
         answer = await self._read("GET", "/markets")
         try:
             return [Strategy.model_validate(one) for one in answer["strategies"].values()]
@@ -141,14 +141,14 @@ class AsgardClient:
             raise VenueRefused("asgard", f"/token-metadata is not as documented: {_brief(error)}") from None
 
     async def positions(self, wallet: str, which: str = "open") -> list[PositionRecord]:
-        """Database rows of a wallet; `which` is open, closed or all."""
+        """Return database rows of a wallet; `which` is open, closed or all."""
         path = "/positions" if which == "all" else f"/positions/{which}"
         answer = await self._read("POST", path, {"walletPubkey": wallet})
         rows = answer.get("positions") if isinstance(answer, dict) else answer
         return [_record(one) for one in rows or []]
 
     async def position(self, pda: str) -> PositionRecord | None:
-        """The database row of a position, or None where there is none."""
+        """Return the database row of a position, or None where there is none."""
         try:
             answer = await self._read("POST", "/positions/by-pda", None, pda=pda)
         except VenueRefused as error:
@@ -158,7 +158,7 @@ class AsgardClient:
         return _record(answer) if isinstance(answer, dict) and answer else None
 
     async def refresh(self, positions: list[tuple[int, str]]) -> dict[str, LivePosition]:
-        """The live view of (protocol, PDA) pairs; a PDA that is not on chain is simply absent."""
+        """Return the live view of (protocol, PDA) pairs; a PDA that is not on chain is simply absent."""
         if not positions:
             return {}
         body = {"positionPDAs": [{"protocol": protocol, "positionPDA": pda} for protocol, pda in positions]}
@@ -172,7 +172,7 @@ class AsgardClient:
             ) from None
 
     async def seizures(self, pda: str) -> tuple[list[Seizure], int]:
-        """Liquidation events of a position from the list of all, and how many there could not be read."""
+        """Return liquidation events of a position from the list of all, and how many there could not be read."""
         answer = await self._read("POST", "/all-liquidation-events", {})
         rows = answer.get("events") if isinstance(answer, dict) else answer
         found, unread = read_seizures(rows)
@@ -187,7 +187,7 @@ class AsgardClient:
             raise Retryable(f"asgard {self.host} answered {path} unparsably") from None
 
     async def simulate(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
-        """A dry run of a build (`…-simulate`). Raises `VenueRefused` with the venue's reason."""
+        """Make a dry run of a build (`…-simulate`). Raises `VenueRefused` with the venue's reason."""
         answer = await self._read("POST", path, body)
         return answer if isinstance(answer, dict) else {}
 

@@ -66,7 +66,7 @@ class Effect:
 
 
 def token_deltas(meta: dict[str, Any]) -> dict[tuple[str, str], int]:
-    """(owner, mint) -> change in base units, from `preTokenBalances` and `postTokenBalances`."""
+    """Return (owner, mint) -> change in base units, from `preTokenBalances` and `postTokenBalances`."""
     deltas: dict[tuple[str, str], int] = defaultdict(int)
     for sign, rows in ((-1, meta.get("preTokenBalances")), (1, meta.get("postTokenBalances"))):
         for row in rows or []:
@@ -75,7 +75,7 @@ def token_deltas(meta: dict[str, Any]) -> dict[tuple[str, str], int]:
 
 
 def read_effect(op: str, asset: Token, wallet: str, transaction: dict[str, Any]) -> Effect:
-    """One landed transaction (`getTransaction`, encoding json) as movements of the position.
+    """Return one landed transaction (`getTransaction`, encoding json) as movements of the position.
 
     The lending vault is the owner, other than our wallet, whose holding of the asset moves the way the
     operation moves it; the pool on the other side of the swap moves against it. A repayment moves no asset:
@@ -130,7 +130,7 @@ def _lamports_delta(meta: dict[str, Any], keys: list[Any], wallet: str) -> int:
 
 
 def total(effects: Iterable[Effect]) -> Effect:
-    """The effect of a whole build."""
+    """Return the effect of a whole build."""
     every = list(effects)
     times = [one.time_ms for one in every if one.time_ms is not None]
     return Effect(
@@ -162,13 +162,13 @@ class Swap:
 
 
 def executed_metadata(market_metadata: dict[str, Any] | None) -> dict[str, Any] | None:
-    """`onChainExecutedMetadata`, or None while it has not arrived (up to a minute after landing)."""
+    """Return `onChainExecutedMetadata`, or None while it has not arrived (up to a minute after landing)."""
     found = (market_metadata or {}).get("onChainExecutedMetadata")
     return found if isinstance(found, dict) and found else None
 
 
 def read_swap(executed: dict[str, Any], asset: Token, oracle_usd: Decimal | None) -> Swap | None:
-    """The swap in executed metadata, None where there was none.
+    """Return the swap in executed metadata, None where there was none.
 
     The documented `outputAmount / inputAmount` is tokens per USDC on a buy, the inverse of a price: the mints
     decide which is which. Amounts are base units, which the vendor does not say: a price far from the oracle

@@ -29,7 +29,7 @@ BORROW_SLACK = Decimal("0.02")
 
 
 def source_of(order: AsgardOrder, strategies: Sequence[Strategy]) -> LiquiditySource | None:
-    """The market of this order: its asset against USDC at its protocol, selected by mints, never by name."""
+    """Return the market of this order: its asset against USDC at its protocol, selected by mints, never by name."""
     mint = token(order.asset).mint
     for strategy in strategies:
         if strategy.token_a_mint != mint or strategy.token_b_mint != USDC.mint:
@@ -41,7 +41,7 @@ def source_of(order: AsgardOrder, strategies: Sequence[Strategy]) -> LiquiditySo
 
 
 def outlay_usdc(order: AsgardOrder) -> Decimal:
-    """USDC that must be in the wallet before the order, in whole tokens."""
+    """Return USDC that must be in the wallet before the order, in whole tokens."""
     if isinstance(order, OpenLong | AddCollateral):
         return order.collateral_usdc
     return order.repay_usdc if isinstance(order, RepayDebt) else Decimal(0)
@@ -79,7 +79,9 @@ def expectation_of(
     price_usd: Decimal | None,
     price_age_ms: int = 0,
 ) -> Expectation:
-    """Raises `VenueRefused` where no market of the order is known, or an opening names other banks than its market has."""
+    """Return what a build of this order may do. Raises `VenueRefused` where no market of the order is known, or an
+    opening names other banks than its market has.
+    """
     source = source_of(order, strategies)
     if source is None:
         raise VenueRefused(

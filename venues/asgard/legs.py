@@ -19,7 +19,7 @@ QUANTITY_TOLERANCE = Decimal("0.5")
 
 
 def asset_of(live: LivePosition) -> Token | None:
-    """The long asset held, None for an empty position. Raises `VenueRefused` for one that is not our kind of
+    """Return the long asset held, None for an empty position. Raises `VenueRefused` for one that is not our kind of
     leg.
     """
     collateral, debt = live.collateral(), live.debt()
@@ -36,8 +36,7 @@ def asset_of(live: LivePosition) -> Token | None:
 
 
 def check_quantity_unit(live: LivePosition, record: PositionRecord) -> None:
-    """`assetsQt` is taken as whole tokens, which the vendor does not state: compared with the database's UI
-    amount.
+    """Check that `assetsQt` is in whole tokens, which the vendor does not state, against the database's UI amount.
 
     Raises `UnitChanged` where they are orders of magnitude apart.
     """
@@ -62,7 +61,8 @@ def leg_view(
     record: PositionRecord | None,
     now_ms: int,
 ) -> LegView | None:
-    """None for an empty position. Prices in USD per token; debt counts 1 USD per USDC.
+    """Return the leg as the venue shows it, None for an empty position. Prices in USD per token; debt counts 1 USD per
+    USDC.
 
     Liquidation distance is `healthFactor / 100`, the fall of the market that liquidates (volatile assets fall
     together), and its unit is checked against our own loan-to-value. Raises `UnitChanged` or `VenueRefused`.
@@ -105,7 +105,7 @@ def leg_view(
 
 
 def entry_price_usd(record: PositionRecord, held: Token) -> Decimal | None:
-    """The executed price of the opening swap, once its metadata is there and readable; else the builder's
+    """Return the executed price of the opening swap, once its metadata is there and readable; else the builder's
     estimate.
     """
     executed = executed_metadata(record.entry_metadata)

@@ -1,8 +1,8 @@
 """The tokens we trade through Asgard, their mints and decimals, and where an LST's redemption value is kept
 on chain.
 
-Two of the source text's mints are wrong, and one of those still decodes to a valid key (docs/deviations.md,
-8): the table is therefore compared with the chain and with `/token-metadata` before it is trusted.
+Mints have been published wrongly, once as another valid key (docs/deviations.md, row 8): the table is therefore
+compared with the chain and with `/token-metadata` before it is trusted.
 """
 
 from __future__ import annotations
@@ -61,5 +61,5 @@ BY_MINT = {token.mint: token for token in TOKENS.values()}
 
 
 def token(symbol: str) -> Token:
-    """The token of this symbol. Raises `KeyError` for one we do not know."""
+    """Return the token of this symbol. Raises `KeyError` for one we do not know."""
     return TOKENS[symbol]

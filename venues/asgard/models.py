@@ -181,7 +181,7 @@ class Seizure(Wire):
 
 
 def read_seizures(rows: Any) -> tuple[list[Seizure], int]:
-    """Events in order of time, and how many could not be read."""
+    """Return events in order of time, and how many could not be read."""
     found, unread = [], 0
     for row in rows if isinstance(rows, list) else []:
         try:
@@ -204,8 +204,8 @@ class LivePosition(Wire):
 
     @classmethod
     def parse(cls, pda: str, wire: dict[str, Any]) -> LivePosition:
-        """`balances` on the wire is a list of single-key objects. Raises `UnitChanged` for a health outside
-        0..100.
+        """Return the position of one answer. `balances` on the wire is a list of single-key objects. Raises
+        `UnitChanged` for a health outside 0..100.
         """
         summary = wire["summary"]
         health = Decimal(str(summary["healthFactor"]))
@@ -227,7 +227,7 @@ class LivePosition(Wire):
         )
 
     def collateral(self) -> Balance | None:
-        """The one bank with assets; None when empty. Raises `VenueRefused` for more than one."""
+        """Return the one bank with assets; None when empty. Raises `VenueRefused` for more than one."""
         return self._only([one for one in self.balances.values() if one.assets > 0], "collaterals")
 
     def debt(self) -> Balance | None:
@@ -240,10 +240,10 @@ class LivePosition(Wire):
 
 
 def check_health_unit(pda: str, health_pct: Decimal, ltv: Decimal, max_ltv: Decimal | None) -> None:
-    """Health is 100 x (1 - LTV/LT), so it implies a liquidation threshold LT, which must lie between the
-    highest LTV that may be opened and 1 (reference/solana-asgard.md 6.1). A fraction in place of a
-    percentage implies LT = LTV and is caught here. Skipped close to liquidation, where both readings
-    agree. Raises `UnitChanged`.
+    """Check that the health is a percentage. Health is 100 x (1 - LTV/LT), so it implies a liquidation threshold LT,
+    which must lie between the highest LTV that may be opened and 1 (docs/rules.md, "The health factor"). A fraction in
+    place of a percentage implies LT = LTV and is caught here. Skipped close to liquidation, where both readings agree.
+    Raises `UnitChanged`.
     """
     if health_pct <= 1 and max_ltv is not None and ltv < max_ltv * Decimal("0.97"):
         raise UnitChanged(

@@ -1,4 +1,4 @@
-"""What can be asked of Asgard, as stored in `IntentSpec.order` and told apart by `op`."""
+"""What can be asked of Asgard, as stored in `IntentSpec.order` and distinguished by `op`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ DEPOSIT_DEBT_TOKEN = 1
 
 
 class _Order(Frozen):
-    """`slippage_bps` is a wish that the builder may ignore; the caps on what we sign are ours."""
+    """`slippage_bps` is a request that the builder may ignore; the caps on what we sign are ours."""
 
     build_path: ClassVar[str]
     submit_path: ClassVar[str] = "/submit-position-update-tx"
@@ -172,9 +172,7 @@ _ADAPTER: TypeAdapter[AsgardOrder] = TypeAdapter(Annotated[AsgardOrder, Field(di
 
 
 def parse_order(order: dict[str, Any]) -> AsgardOrder:
-    """The order of an intent. Raises pydantic's `ValidationError`, or `KeyError` for an asset we do not
-    know.
-    """
+    """Return the order of an intent. Raises pydantic's `ValidationError`, or `KeyError` for an asset we do not know."""
     parsed = _ADAPTER.validate_python(order)
     token(parsed.asset)
     return parsed

@@ -24,16 +24,16 @@ from venues.asgard.effects import (
 )
 from venues.asgard.mints import token
 from venues.asgard.models import PositionRecord
-from venues.solana.confirm import Dead, Fate, Landed
+from venues.solana.confirm import Dead, Landed, SignatureResult
 from venues.solana.rpc import SolanaRpc
 
-METADATA_PATIENCE_S = 60.0
+METADATA_WAIT_S = 60.0
 """The vendor's own figure for how long executed metadata may be missing."""
-READ_PATIENCE_S = 10.0
+READ_WAIT_S = 10.0
 
 
 class Receipts:
-    """Turns the fates of a build's signatures into one outcome with a receipt."""
+    """Turns the results of a build's signatures into one outcome with a receipt."""
 
     def __init__(self, client: AsgardClient, rpc: SolanaRpc, clock: Clock, wallet: str) -> None:
         self._client = client
@@ -41,28 +41,28 @@ class Receipts:
         self._clock = clock
         self._wallet = wallet
 
-    async def conclude(self, key: dict[str, Any], fates: Sequence[Fate]) -> Outcome[Receipt]:
-        """One outcome for a whole build; `key` is what `sign` stored.
+    async def conclude(self, key: dict[str, Any], results: Sequence[SignatureResult]) -> Outcome[Receipt]:
+        """Return one outcome for a whole build; `key` is what `sign` stored.
 
         Nothing is said while any signature is open. Then what *landed* decides: where it moved the position,
         that is a confirmation, however many others died. Where it only set up accounts (of two transactions
         the first landed, the second died), the attempt is rejected: the position is as before, and a new
         attempt finds the accounts in place.
         """
-        for fate in fates:
-            if isinstance(fate, Unknown):
-                return fate
+        for result in results:
+            if isinstance(result, Unknown):
+                return result
         landed = [
-            (signature, fate)
-            for signature, fate in zip(key["signatures"], fates, strict=True)
-            if isinstance(fate, Landed) and fate.err is None
+            (signature, result)
+            for signature, result in zip(key["signatures"], results, strict=True)
+            if isinstance(result, Landed) and result.err is None
         ]
         refusal = "; ".join(
-            fate.evidence
-            if isinstance(fate, Dead)
-            else f"{signature} landed in slot {fate.slot} and failed: {fate.err}"
-            for signature, fate in zip(key["signatures"], fates, strict=True)
-            if isinstance(fate, Dead) or (isinstance(fate, Landed) and fate.err is not None)
+            result.evidence
+            if isinstance(result, Dead)
+            else f"{signature} landed in slot {result.slot} and failed: {result.err}"
+            for signature, result in zip(key["signatures"], results, strict=True)
+            if isinstance(result, Dead) or (isinstance(result, Landed) and result.err is not None)
         )
         if not landed:
             return Rejected(refusal)
@@ -80,7 +80,7 @@ class Receipts:
 
     async def _effect(self, key: dict[str, Any], signature: str) -> Effect:
         """The transaction may be confirmed a little before the node can show it."""
-        until = self._clock.now_ms() + int(READ_PATIENCE_S * 1000)
+        until = self._clock.now_ms() + int(READ_WAIT_S * 1000)
         for attempt in itertools.count():
             found = await self._rpc.get_transaction(signature)
             if found is not None:
@@ -154,7 +154,7 @@ class Receipts:
         """A route over several pools hides the protocol's fee: wait for the executed metadata, at most a
         minute.
         """
-        until = self._clock.now_ms() + int(METADATA_PATIENCE_S * 1000)
+        until = self._clock.now_ms() + int(METADATA_WAIT_S * 1000)
         while True:
             fee = _metadata_fee(record, signature)
             if fee is not None:

@@ -29,7 +29,7 @@ class RedemptionSource(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class StakePool:
-    """Borsh fields of an SPL stake pool account (reference/solana-asgard.md 7)."""
+    """Borsh fields of an SPL stake pool account (https://github.com/solana-program/stake-pool, `program/src/state.rs`)."""
 
     pool_mint: bytes
     total_lamports: int
@@ -43,7 +43,9 @@ class StakePool:
 
 
 def parse_stake_pool(data: bytes) -> StakePool | None:
-    """None where the bytes are too short, not a stake pool (account type 1), or the pool is empty."""
+    """Return the pool's fields, None where the bytes are too short, not a stake pool (account type 1), or the pool is
+    empty.
+    """
     if len(data) < _LAST_UPDATE_EPOCH_AT + 8 or data[0] != 1:
         return None
 
@@ -60,9 +62,7 @@ def parse_stake_pool(data: bytes) -> StakePool | None:
 
 
 def infinity_rate(pool: AccountInfo, supply: int) -> Decimal | None:
-    """SOL per INF: `total_sol_value` (first u64 of PoolState) over the mint's supply. INF is no SPL stake
-    pool.
-    """
+    """Return SOL per INF: `total_sol_value` (first u64 of PoolState) over the mint's supply. INF is no SPL stake pool."""
     if len(pool.data) < 8 or supply <= 0:
         return None
     return Decimal(int.from_bytes(pool.data[:8], "little")) / Decimal(supply)
@@ -75,8 +75,8 @@ class OnChainRedemption:
         self._rpc = rpc
 
     async def redemption_rate(self, asset: str) -> Decimal | None:
-        """SOL per token; 1 for SOL. Raises `Retryable` when the node does not answer, `KeyError` for an
-        unknown asset.
+        """Return SOL per token; 1 for SOL. Raises `Retryable` when the node does not answer, `KeyError` for an unknown
+        asset.
         """
         known = token(asset)
         if known.pool is None:

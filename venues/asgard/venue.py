@@ -1,4 +1,4 @@
-"""Asgard as a venue for the long leg: build, check, sign, send by two roads, and prove what became of it."""
+"""Asgard as a venue for the long leg: build, check, sign, send by two ways, and prove what became of it."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class AsgardVenue:
         second_rpc: SolanaRpc | None = None,
         redemption: RedemptionSource | None = None,
         rules: Rules | None = None,
-        patience_s: float = 20.0,
+        wait_s: float = 20.0,
     ) -> None:
         """`sol_price`: USD per SOL from a source that is not Asgard; every swap is held against it before we sign.
         `second_rpc`: another provider's node, which answers where `rpc` cannot be reached.
@@ -72,16 +72,16 @@ class AsgardVenue:
         self._approver = Approver(
             self.rpc, signer.pubkey, clock, rules or Rules(), sol_price, self.redemption_rate
         )
-        self._patience_s = patience_s
+        self._wait_s = wait_s
         self._confirmer = Confirmer(self.rpc, clock)
         self._receipts = Receipts(client, self.rpc, clock, self.wallet)
         self._markets: tuple[int, list[Strategy]] | None = None
         self.strange: dict[str, str] = {}
-        """Positions of this wallet that the last look found and could not make sense of: PDA and why."""
+        """Positions of this wallet that the last reading found and could not make sense of: PDA and why."""
 
     @staticmethod
     def capabilities_for(protocol: int) -> Capabilities:
-        """Kamino positions can be resized, all others only opened and closed."""
+        """Return what a protocol can do: Kamino positions can be resized, all others only opened and closed."""
         can = protocol in RESIZABLE
         return Capabilities(can_resize=can, can_add_margin=can)
 
@@ -92,9 +92,7 @@ class AsgardVenue:
     # --- doing a thing exactly once ---
 
     async def build(self, intent: IntentSpec) -> Built:
-        """Unsigned transactions, all judged. Raises `Retryable`, `VenueRefused` (`UnsafeBuild` among
-        them).
-        """
+        """Return unsigned transactions, all judged. Raises `Retryable`, `VenueRefused` (`UnsafeBuild` among them)."""
         order = self._checked_order(intent)
         before = record = None
         if not isinstance(order, OpenLong):
@@ -127,8 +125,8 @@ class AsgardVenue:
         return Built(build, note)
 
     async def sign(self, intent: IntentSpec, built: Built) -> Signed:
-        """Signatures are the key. Raises `Retryable` for a build that has grown too old, which then is
-        discarded.
+        """Return the signed bytes; their signatures are the key. Raises `Retryable` for a build that has grown too old,
+        which then is discarded.
         """
         if not isinstance(built.payload, AsgardBuild):
             raise Bug(f"intent {intent.intent_id}: {type(built.payload).__name__} is not an Asgard build")
@@ -142,11 +140,11 @@ class AsgardVenue:
         """Submit to Asgard (so that its row exists), send the same bytes ourselves unless that clearly
         worked, wait.
 
-        Both roads carry the same signature, so at most one of them takes effect.
+        Both ways carry the same signature, so at most one of them takes effect.
         """
         wire = signed.wire
         if not isinstance(wire, SignedBuild):
-            return Unknown("the signed bytes are no longer known; only a look-up can tell")
+            return Unknown("the signed bytes are no longer known; only a look-up can find out")
         accepted = False
         if wire.body is not None:
             try:
@@ -156,10 +154,10 @@ class AsgardVenue:
         return await self._follow(signed, wire, already_sent=accepted, preflight=True)
 
     async def resend(self, intent: IntentSpec, signed: Signed) -> Outcome[Receipt]:
-        """The same bytes to our node again; Unknown where only the key is left."""
+        """Send the same bytes to our node again; Unknown where only the key is left."""
         wire = signed.wire
         if not isinstance(wire, SignedBuild):
-            return Unknown("the signed bytes are no longer known; only a look-up can tell")
+            return Unknown("the signed bytes are no longer known; only a look-up can find out")
         return await self._follow(signed, wire, already_sent=False, preflight=False)
 
     async def _follow(
@@ -170,29 +168,27 @@ class AsgardVenue:
             for signature, raw in zip(signed.key["signatures"], wire.raws, strict=True)
         ]
         try:
-            fates = await self._confirmer.settle(
+            results = await self._confirmer.settle(
                 payloads,
                 int(signed.key["lvbh_max"]),
-                patience_s=self._patience_s,
+                wait_s=self._wait_s,
                 already_sent=already_sent,
                 preflight=preflight,
                 is_exit=signed.key["op"] in EXITS,
             )
         except Retryable as error:  # the clock itself may be out of reach
             return Unknown(str(error))
-        return await self._receipts.conclude(signed.key, fates)
+        return await self._receipts.conclude(signed.key, results)
 
     async def find(self, intent: IntentSpec, signed: Signed) -> Outcome[Receipt]:
-        """What became of an attempt, from its signatures alone. Rejected carries the proof that it is
-        dead.
-        """
+        """Return what became of an attempt, from its signatures alone. Rejected carries the proof that it is dead."""
         limit = int(signed.key["lvbh_max"])
         is_exit = signed.key["op"] in EXITS
-        fates = [
-            await self._confirmer.fate(signature, limit, is_exit=is_exit)
+        results = [
+            await self._confirmer.result_of(signature, limit, is_exit=is_exit)
             for signature in signed.key["signatures"]
         ]
-        return await self._receipts.conclude(signed.key, fates)
+        return await self._receipts.conclude(signed.key, results)
 
     def _checked_order(self, intent: IntentSpec) -> AsgardOrder:
         order = parse_order(intent.order)
@@ -215,11 +211,11 @@ class AsgardVenue:
         only_known: bool = False,
         prices: dict[str, Decimal] | None = None,
     ) -> list[LegView]:
-        """Every position of our wallet that holds something: those with a row, and `known_pdas`.
+        """Return every position of our wallet that holds something: those with a row, and `known_pdas`.
 
         `known_pdas` are (protocol, PDA) pairs from our own books: a position can exist on chain without a
         row. With `only_known` nobody else's are asked for, and with `prices` (USD per token) none are read:
-        a fast look must fit into the venue's one request a second.
+        a fast tick must fit into the venue's one request a second.
 
         Raises `Retryable`, `VenueRefused` or `UnitChanged`: a leg that cannot be read is never left out
         in silence. One that is not ours and of no kind that we trade is named in `strange` instead.
@@ -268,7 +264,7 @@ class AsgardVenue:
         return held
 
     async def live(self, protocol: int, pda: str) -> LivePosition | None:
-        """Balances and liquidation events of one position as the chain has them; None where it is not there."""
+        """Return balances and liquidation events of one position as the chain has them; None where it is not there."""
         return (await self.client.refresh([(protocol, pda)])).get(pda)
 
     async def _sol_per_token(self, asset: str, prices: dict[str, Decimal]) -> Decimal:
@@ -286,7 +282,7 @@ class AsgardVenue:
         return await self.client.position(pda)
 
     async def markets(self, max_age_ms: int = 0) -> list[Strategy]:
-        """Strategies with their liquidity sources; a reading younger than `max_age_ms` is used again."""
+        """Return strategies with their liquidity sources; a reading younger than `max_age_ms` is used again."""
         now = self._clock.now_ms()
         if self._markets is None or now - self._markets[0] >= max_age_ms:
             self._markets = (now, await self.client.markets())
@@ -297,7 +293,7 @@ class AsgardVenue:
         return self._markets[1] if self._markets is not None else await self.markets()
 
     async def token_prices(self) -> dict[str, Decimal]:
-        """USD per token by our symbols, selected by mint; a token without a price is left out."""
+        """Return USD per token by our symbols, selected by mint; a token without a price is left out."""
         prices: dict[str, Decimal] = {}
         for info in await self.client.token_metadata():
             known = BY_MINT.get(info.mint)
@@ -311,15 +307,15 @@ class AsgardVenue:
         return prices
 
     def heed_price(self, asset: str, price_usd: Decimal, at_ms: int) -> None:
-        """The asset's fair price as just read elsewhere, which bounds an exit should its source fall silent."""
+        """Note the asset's fair price as just read elsewhere, which bounds an exit should its source fall silent."""
         self._approver.heed(asset, price_usd, at_ms)
 
     def recall_prices(self, recall: Recall) -> None:
-        """Where the last price is to be had that an earlier process has seen."""
+        """Set where the last price can be had that an earlier process has seen."""
         self._approver.recall = recall
 
     async def redemption_rate(self, asset: str) -> Decimal | None:
-        """SOL per token (1 for SOL). None = unknown, which counts as a breach, never as calm."""
+        """Return SOL per token (1 for SOL). None = unknown, which counts as a breach, never as calm."""
         return await self.redemption.redemption_rate(asset)
 
     async def wallet_balances(self) -> WalletBalances:
@@ -329,7 +325,7 @@ class AsgardVenue:
         )
 
     async def can_build(self, order: AsgardOrder) -> str | None:
-        """Dry run for the preflight: None when Asgard could build it now, else the reason. Raises
+        """Make a dry run for the preflight: return None when Asgard could build it now, else the reason. Raises
         `Retryable`.
 
         Open and close have simulate endpoints; a resize has none, so there an unsigned build is asked for and

@@ -32,8 +32,7 @@ class HyperliquidAccount:
         self.market = market or MarketData(client, clock)
 
     async def account_mode(self) -> str:
-        """The abstraction mode. OperatorError unless it is one in which the margin numbers are the
-        account."""
+        """Return the abstraction mode. OperatorError unless it is one in which the margin numbers are the account."""
         mode = await self.client.user_abstraction(self.address)
         if mode not in _PLAIN_MODES:
             raise OperatorError(
@@ -44,8 +43,9 @@ class HyperliquidAccount:
         return mode
 
     async def check_agent(self, signer_address: str) -> None:
-        """OperatorError unless the signer is the account itself or an agent that it approved and that has
-        not expired."""
+        """Raise OperatorError unless the signer is the account itself or an agent that it approved and that has not
+        expired.
+        """
         signer = normal_address(signer_address)
         if signer == self.address:
             return
@@ -63,7 +63,7 @@ class HyperliquidAccount:
         )
 
     async def account(self) -> AccountSummary:
-        """The account's margin now."""
+        """Return the account's margin now."""
         state = await self.client.clearinghouse_state(self.address)
         cross = state.cross_margin_summary
         ntl = cross.total_ntl_pos
@@ -80,8 +80,9 @@ class HyperliquidAccount:
         )
 
     async def legs(self) -> list[LegView]:
-        """Every perpetual position of the account, ours or not. Equity of a cross position is the whole
-        cross account: keep a carry short alone in its account."""
+        """Return every perpetual position of the account, ours or not. Equity of a cross position is the whole cross
+        account: keep a carry short alone in its account.
+        """
         state = await self.client.clearinghouse_state(self.address)
         observed = state.time or self.clock.now_ms()
         return [
@@ -91,12 +92,13 @@ class HyperliquidAccount:
         ]
 
     async def fills(self, since_ms: int, until_ms: int | None = None) -> list[Fill]:
-        """Fills on listed perpetuals in [since, until], oldest first, whoever placed the order (also
-        liquidations)."""
+        """Return fills on listed perpetuals in [since, until], oldest first, whoever placed the order (also
+        liquidations).
+        """
         return [one.fill for one in await self.executions(since_ms, until_ms)]
 
     async def executions(self, since_ms: int, until_ms: int | None = None) -> list[Execution]:
-        """The same fills with what tells those of orders from those that the venue made by itself."""
+        """Return the same fills with what distinguishes those of orders from those that the venue made by itself."""
         perps = await self.market.coins()
         rows = await self.client.user_fills_by_time(self.address, since_ms, until_ms)
         return [
@@ -108,12 +110,12 @@ class HyperliquidAccount:
         ]
 
     async def funding_payments(self, since_ms: int, until_ms: int | None = None) -> list[FundingPayment]:
-        """Hourly settlements on every coin in [since, until], oldest first; `usdc` > 0 was received."""
+        """Return the hourly settlements on every coin in [since, until], oldest first; `usdc` > 0 was received."""
         rows = await self.client.user_funding(self.address, since_ms, until_ms)
         return [to_payment(self.address, row) for row in rows if row.delta.type == "funding"]
 
     async def non_funding_ledger(self, since_ms: int, until_ms: int | None = None) -> list[LedgerUpdate]:
-        """Deposits, withdrawals and transfers in [since, until], oldest first."""
+        """Return deposits, withdrawals and transfers in [since, until], oldest first."""
         rows = await self.client.non_funding_ledger(self.address, since_ms, until_ms)
         return [
             LedgerUpdate(
@@ -128,8 +130,9 @@ class HyperliquidAccount:
 
 
 def to_payment(account: str, row: m.WireUserFunding) -> FundingPayment:
-    """`usdc = -szi * oracle * rate`: a short (szi < 0) receives while the rate is positive. Keyed by the
-    full hour, because settlements are stamped some milliseconds, rarely minutes, after it."""
+    """Return the payment of a wire row. `usdc = -szi * oracle * rate`: a short (szi < 0) receives while the rate is
+    positive. Keyed by the full hour, because settlements are stamped some milliseconds, rarely minutes, after it.
+    """
     return FundingPayment(
         venue=VenueName.HYPERLIQUID,
         account=account,

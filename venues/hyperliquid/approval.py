@@ -18,7 +18,7 @@ _handed_out = False
 
 
 def take_token() -> object:
-    """The right to approve, given to the first that asks: the validator. Raises `Bug` afterwards."""
+    """Return the right to approve, given to the first that asks: the validator. Raises `Bug` afterwards."""
     global _handed_out
     if _handed_out:
         raise Bug("only the validator approves actions, and it has taken its token already")
@@ -101,7 +101,7 @@ class Approved:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A verdict against an action: the rule by name, and what broke it. `again`: a fresh look may pass."""
+    """A verdict against an action: the rule by name, and what broke it. `again`: a fresh reading may pass."""
 
     rule: str
     reason: str

@@ -37,15 +37,14 @@ _ROWS_PER_WEIGHT = 20
 
 
 def info_weight(kind: str) -> float:
-    """IP weight of an `/info` request before its rows are counted (docs, "Rate limits and user limits")."""
+    """Return the IP weight of an `/info` request before its rows are counted (docs, "Rate limits and user limits")."""
     if kind in _WEIGHT_2:
         return 2
     return 60 if kind == "userRole" else 20
 
 
 def default_budget(clock: Clock) -> RateBudget:
-    """At most 1140 of the 1200 weight units a minute that one IP address has: 300 saved up and 840
-    refilled."""
+    """Return at most 1140 of the 1200 weight units a minute that one IP address has: 300 saved up and 840 refilled."""
     return RateBudget(clock, per_minute=840, burst=300)
 
 
@@ -102,7 +101,7 @@ class HyperliquidClient:
         return await self._info({"type": "clearinghouseState", "user": user}, m.WireClearinghouseState)
 
     async def order_status(self, user: str, oid: int | str) -> m.WireOrderStatus:
-        """By oid or cloid. `user` is the account, never an agent."""
+        """Return the status of an order by oid or cloid. `user` is the account, never an agent."""
         return await self._info({"type": "orderStatus", "user": user, "oid": oid}, m.WireOrderStatus)
 
     async def user_abstraction(self, user: str) -> str:
@@ -114,14 +113,14 @@ class HyperliquidClient:
     async def user_fills_by_time(
         self, user: str, start_ms: int, end_ms: int | None = None
     ) -> list[m.WireFill]:
-        """Every fill in [start, end], oldest first. The venue keeps the latest 10,000."""
+        """Return every fill in [start, end], oldest first. The venue keeps the latest 10,000."""
         request = {"type": "userFillsByTime", "user": user}
         return await self._pages(request, m.WireFill, FILLS_PAGE, lambda row: row.fill_id, start_ms, end_ms)
 
     async def user_funding(
         self, user: str, start_ms: int, end_ms: int | None = None
     ) -> list[m.WireUserFunding]:
-        """Every funding payment in [start, end] on every coin, oldest first."""
+        """Return every funding payment in [start, end] on every coin, oldest first."""
         request = {"type": "userFunding", "user": user}
         return await self._pages(
             request, m.WireUserFunding, FUNDING_PAGE, lambda row: (row.time, row.delta.coin), start_ms, end_ms
@@ -130,7 +129,7 @@ class HyperliquidClient:
     async def funding_history(
         self, coin: str, start_ms: int, end_ms: int | None = None
     ) -> list[m.WireFundingRate]:
-        """Every settled rate in [start, end], oldest first."""
+        """Return every settled rate in [start, end], oldest first."""
         request = {"type": "fundingHistory", "coin": coin}
         return await self._pages(
             request, m.WireFundingRate, FUNDING_PAGE, lambda row: row.time, start_ms, end_ms
@@ -139,7 +138,7 @@ class HyperliquidClient:
     async def non_funding_ledger(
         self, user: str, start_ms: int, end_ms: int | None = None
     ) -> list[m.WireLedgerUpdate]:
-        """Deposits, withdrawals and transfers in [start, end], oldest first."""
+        """Return deposits, withdrawals and transfers in [start, end], oldest first."""
         request = {"type": "userNonFundingLedgerUpdates", "user": user}
         return await self._pages(
             request,

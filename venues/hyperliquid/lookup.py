@@ -14,7 +14,7 @@ from venues.hyperliquid.orders import OrderKey, receipt_of
 
 _FILL_ATTEMPTS = 5
 _FILL_PAUSE_S = 0.2
-_LOOK_BACK_MS = 60_000
+_LOOKBACK_MS = 60_000
 _ORDINARY = ("", "Open Long", "Close Long", "Open Short", "Close Short", "Long > Short", "Short > Long")
 """How a fill of an order reads; liquidation and auto-deleveraging name themselves otherwise."""
 
@@ -33,7 +33,7 @@ class OrderLookup:
         self._grace_ms = grace_ms
 
     async def await_fills(self, key: OrderKey, answer: m.OrderFilled) -> Outcome[Receipt]:
-        """The receipt of an order that the venue answered as filled; fees come from the fills alone."""
+        """Return the receipt of an order that the venue answered as filled; fees come from the fills alone."""
         try:
             for attempt in range(_FILL_ATTEMPTS):
                 rows = self._own(key, await self._fills(key), answer.oid)
@@ -132,7 +132,7 @@ class OrderLookup:
 
     async def _fills(self, key: OrderKey, until_ms: int | None = None) -> list[m.WireFill]:
         """The coin's fills from a minute before the order was built until `until_ms` or now, oldest first."""
-        since_ms = key.position_time_ms - _LOOK_BACK_MS
+        since_ms = key.position_time_ms - _LOOKBACK_MS
         rows = await self._client.user_fills_by_time(key.account, since_ms, until_ms)
         return [row for row in rows if row.coin == key.coin]
 
@@ -149,7 +149,7 @@ class OrderLookup:
         """The list of fills is complete: it leads from a known position to the present one.
 
         The known position is the one read before the order, or, where that read lagged behind a fill of an
-        earlier order, the start that the oldest fill of the look-back itself names.
+        earlier order, the start that the oldest fill of the lookback itself names.
         """
         now = state.szi(key.coin)
         later = sum((row.signed_sz for row in fills if row.time > key.position_time_ms), Decimal(0))

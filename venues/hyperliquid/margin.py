@@ -25,7 +25,7 @@ class MarginTier:
 
 
 def build_tiers(bands: Sequence[tuple[Decimal, int]]) -> tuple[MarginTier, ...]:
-    """Tiers from (lower bound in USD, maximum leverage) pairs.
+    """Return tiers from (lower bound in USD, maximum leverage) pairs.
 
     `deduction(n) = deduction(n-1) + lower_bound(n) * (rate(n) - rate(n-1))` keeps maintenance continuous at
     the bounds.
@@ -44,8 +44,7 @@ def build_tiers(bands: Sequence[tuple[Decimal, int]]) -> tuple[MarginTier, ...]:
 
 
 def tier_at(notional_usd: Decimal, tiers: Sequence[MarginTier]) -> MarginTier:
-    """The tier that a position of this notional falls into; a bound itself still belongs to the tier
-    below."""
+    """Return the tier that a position of this notional falls into; a bound itself still belongs to the tier below."""
     found = tiers[0]
     for tier in tiers[1:]:
         if notional_usd > tier.lower_bound_usd:
@@ -54,7 +53,7 @@ def tier_at(notional_usd: Decimal, tiers: Sequence[MarginTier]) -> MarginTier:
 
 
 def maintenance_margin_usd(notional_usd: Decimal, tiers: Sequence[MarginTier]) -> Decimal:
-    """`notional * rate - deduction` of the position's tier."""
+    """Return `notional * rate - deduction` of the position's tier."""
     tier = tier_at(notional_usd, tiers)
     return notional_usd * tier.maintenance_rate - tier.deduction_usd
 
@@ -62,7 +61,7 @@ def maintenance_margin_usd(notional_usd: Decimal, tiers: Sequence[MarginTier]) -
 def liquidation_price(
     *, size: Decimal, mark_px: Decimal, margin_available_usd: Decimal, maintenance_rate: Decimal
 ) -> Decimal | None:
-    """`mark - side * margin_available / |size| / (1 - l * side)`; None where no positive price liquidates.
+    """Return `mark - side * margin_available / |size| / (1 - l * side)`; None where no positive price liquidates.
 
     `size` is signed (negative is short). `margin_available_usd` is account value less the whole maintenance
     requirement when cross; isolated margin including unrealised PnL less this position's maintenance when
@@ -76,25 +75,27 @@ def liquidation_price(
 
 
 def liquidation_distance(*, is_short: bool, mark_px: Decimal, liquidation_px: Decimal) -> Decimal:
-    """The adverse move of `mark_px`, as a fraction, that reaches `liquidation_px`; negative when it is
-    already past."""
+    """Return the adverse move of `mark_px`, as a fraction, that reaches `liquidation_px`; negative when it is already
+    past.
+    """
     gap = liquidation_px - mark_px if is_short else mark_px - liquidation_px
     return gap / mark_px
 
 
 def margin_fraction(account_value_usd: Decimal, notional_usd: Decimal) -> Decimal | None:
-    """Account value over notional; None without a position."""
+    """Return the account value over notional; None without a position."""
     return account_value_usd / notional_usd if notional_usd else None
 
 
 def health(account_value_usd: Decimal, maintenance_usd: Decimal) -> Decimal | None:
-    """Account value over maintenance: liquidation at 1, taken over by the backstop at 2/3; None without a
-    position."""
+    """Return the account value over maintenance: liquidation at 1, taken over by the backstop at 2/3; None without a
+    position.
+    """
     return account_value_usd / maintenance_usd if maintenance_usd else None
 
 
 def withdrawable_usd(
     account_value_usd: Decimal, initial_margin_used_usd: Decimal, notional_usd: Decimal
 ) -> Decimal:
-    """`max(0, AV - max(initial margin, 10 % of notional))`."""
+    """Return `max(0, AV - max(initial margin, 10 % of notional))`."""
     return max(Decimal(0), account_value_usd - max(initial_margin_used_usd, _WITHDRAWAL_FLOOR * notional_usd))

@@ -63,8 +63,9 @@ class MarketData:
         self._assets_at_ms = 0
 
     async def asset(self, coin: str) -> AssetSpec:
-        """The asset's number, precision and tiers, cached for hours. OperatorError for a coin the venue
-        does not list."""
+        """Return the asset's number, precision and tiers, cached for hours. OperatorError for a coin the venue does not
+        list.
+        """
         fresh = 0 <= self._clock.now_ms() - self._assets_at_ms < _META_LIFE_MS
         if not fresh or coin not in self._assets:
             self._assets = _assets(await self._client.meta())
@@ -77,14 +78,14 @@ class MarketData:
         return found
 
     async def coins(self) -> frozenset[str]:
-        """Every listed perpetual."""
+        """Return every listed perpetual."""
         if not self._assets:
             self._assets = _assets(await self._client.meta())
             self._assets_at_ms = self._clock.now_ms()
         return frozenset(self._assets)
 
     async def context(self, coin: str) -> PerpContext:
-        """Prices, premium and the funding rate of the hour in progress."""
+        """Return prices, premium and the funding rate of the hour in progress."""
         meta, contexts = await self._client.meta_and_asset_ctxs()
         for wire_asset, ctx in zip(meta.universe, contexts, strict=False):
             if wire_asset.name == coin and not wire_asset.is_delisted:
@@ -107,7 +108,7 @@ class MarketData:
         )
 
     async def book(self, coin: str) -> Book:
-        """Up to 20 levels a side. Retryable while one side is empty: there is no price then."""
+        """Return up to 20 levels a side. Retryable while one side is empty: there is no price then."""
         wire = await self._client.l2_book(coin)
         bids, asks = (tuple(BookLevel(px=row.px, size=row.sz) for row in side) for side in wire.levels)
         if not bids or not asks:
@@ -117,8 +118,9 @@ class MarketData:
     async def funding_history(
         self, coin: str, *, start_ms: int | None = None, end_ms: int | None = None, hours: int = 168
     ) -> list[FundingHour]:
-        """Settled hours in [start, end], oldest first; the last `hours` when no start is given. Hours may
-        be missing."""
+        """Return settled hours in [start, end], oldest first; the last `hours` when no start is given. Hours may be
+        missing.
+        """
         if start_ms is None:
             start_ms = (self._clock.now_ms() if end_ms is None else end_ms) - hours * HOUR_MS
         rows = await self._client.funding_history(coin, start_ms, end_ms)

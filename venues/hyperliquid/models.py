@@ -177,7 +177,8 @@ class WireFill(Wire):
         return self.sz if self.side == "B" else -self.sz
 
     def forced_on(self, account: str) -> str:
-        """By what the venue itself traded for `account`: "liquidation", "backstop", "auto-deleveraging", or "" for an order.
+        """Return why the venue itself traded for `account`: "liquidation", "backstop", "auto-deleveraging", or "" for
+        an order.
 
         Whoever trades against a liquidation gets the field `liquidation` too; it names the one liquidated.
         """
@@ -289,7 +290,7 @@ OrderAnswer = OrderFilled | OrderResting | OrderRefused | OrderWaiting
 
 
 def order_answers(answer: dict[str, Any]) -> list[OrderAnswer]:
-    """One answer per order of an `ok` body of type "order"; ValueError when the body has another shape."""
+    """Return one answer per order of an `ok` body of type "order"; ValueError when the body has another shape."""
     try:
         statuses = answer["response"]["data"]["statuses"]
     except (KeyError, TypeError) as error:

@@ -1,4 +1,4 @@
-"""An order from the wish to the wire: limit price, checks, cloid, the stored key, and the fills it made."""
+"""An order from the request to the wire: limit price, checks, cloid, the stored key, and the fills it made."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class OrderKey(Frozen):
 
 
 def limit_price(order: PerpOrder, book: Book, asset: AssetSpec) -> Decimal:
-    """The IOC limit (USD): the tighter of the slippage bound around the mid and the strategy's own limit."""
+    """Return the IOC limit (USD): the tighter of the slippage bound around the mid and the strategy's own limit."""
     price = slippage_limit(
         book.mid_px, is_buy=order.is_buy, slippage_bps=order.slippage_bps, sz_decimals=asset.sz_decimals
     )
@@ -70,7 +70,7 @@ def limit_price(order: PerpOrder, book: Book, asset: AssetSpec) -> Decimal:
 
 
 def checked_size(order: PerpOrder, price: Decimal, szi: Decimal, asset: AssetSpec) -> Decimal:
-    """The size that may be sent, in coins. VenueRefused with the venue's reasons where it would say no."""
+    """Return the size that may be sent, in coins. VenueRefused with the venue's reasons where it would say no."""
     size = round_size(order.size, asset.sz_decimals)
     if size <= 0:
         lot = Decimal(1).scaleb(-asset.sz_decimals)
@@ -94,7 +94,7 @@ def checked_size(order: PerpOrder, price: Decimal, szi: Decimal, asset: AssetSpe
 def order_action(
     asset: AssetSpec, order: PerpOrder, price: Decimal, size: Decimal, cloid: str
 ) -> dict[str, Any]:
-    """The action to be signed. The order of the keys is part of what is hashed."""
+    """Return the action to be signed. The order of the keys is part of what is hashed."""
     return {
         "type": "order",
         "orders": [
@@ -117,14 +117,12 @@ def leverage_action(asset: AssetSpec, leverage: int, is_cross: bool) -> dict[str
 
 
 def cloid_of(intent_id: str, nonce: int) -> str:
-    """The client order id of one attempt: 128 bits in lower-case hex, the same whenever it is computed
-    again."""
+    """Return the client order id of one attempt: 128 bits in lower-case hex, the same whenever it is computed again."""
     return "0x" + hashlib.sha256(f"{intent_id}:{nonce}".encode()).hexdigest()[:32]
 
 
 def to_fill(row: m.WireFill) -> Fill:
-    """A wire fill as the books want it. A fee in another token is a Bug here: perpetuals are charged in
-    USDC."""
+    """Return a wire fill as the books want it. A fee in another token is a Bug here: perpetuals are charged in USDC."""
     if row.fee_token != FEE_TOKEN and row.fee != 0:
         raise Bug(f"Hyperliquid fill {row.fill_id} has its fee in {row.fee_token}, expected {FEE_TOKEN}")
     return Fill(
@@ -142,7 +140,7 @@ def to_fill(row: m.WireFill) -> Fill:
 
 
 def receipt_of(key: OrderKey, rows: Sequence[m.WireFill]) -> Receipt:
-    """What the order did, from its fills (at least one)."""
+    """Return what the order did, from its fills (at least one)."""
     done = sum((row.sz for row in rows), Decimal(0))
     average = sum((row.sz * row.px for row in rows), Decimal(0)) / done
     return Receipt(

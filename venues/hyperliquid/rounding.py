@@ -15,8 +15,7 @@ BPS = Decimal(10_000)
 
 
 def price_tick(price: Decimal, sz_decimals: int) -> Decimal:
-    """The step between valid prices near `price` (USD). Never above 1: whole prices are valid at any
-    length."""
+    """Return the step between valid prices near `price` (USD). Never above 1: whole prices are valid at any length."""
     if price <= 0:
         raise ValueError(f"price must be above 0, got {price}")
     by_figures = price.adjusted() - (_SIGNIFICANT_FIGURES - 1)
@@ -25,8 +24,9 @@ def price_tick(price: Decimal, sz_decimals: int) -> Decimal:
 
 
 def round_price(price: Decimal, sz_decimals: int, *, up: bool) -> Decimal:
-    """The nearest valid price at or above (`up`) or at or below `price`. ValueError when nothing above 0 is
-    left."""
+    """Return the nearest valid price at or above (`up`) or at or below `price`. ValueError when nothing above 0 is
+    left.
+    """
     tick = price_tick(price, sz_decimals)
     rounded = (price / tick).to_integral_value(ROUND_CEILING if up else ROUND_FLOOR) * tick
     if rounded <= 0:
@@ -35,13 +35,14 @@ def round_price(price: Decimal, sz_decimals: int, *, up: bool) -> Decimal:
 
 
 def is_valid_price(price: Decimal, sz_decimals: int) -> bool:
-    """True when the venue would not refuse the price for its tick."""
+    """Return True when the venue would not refuse the price for its tick."""
     return price > 0 and price % price_tick(price, sz_decimals) == 0
 
 
 def slippage_limit(reference: Decimal, *, is_buy: bool, slippage_bps: Decimal, sz_decimals: int) -> Decimal:
-    """The worst valid limit price within `slippage_bps` of `reference`: rounded towards the reference, so
-    that a buy never pays more and a sell never takes less than the bound."""
+    """Return the worst valid limit price within `slippage_bps` of `reference`: rounded towards the reference, so that a
+    buy never pays more and a sell never takes less than the bound.
+    """
     if slippage_bps < 0 or slippage_bps >= BPS:
         raise ValueError(f"slippage must be in [0, 10000) bps, got {slippage_bps}")
     signed = slippage_bps if is_buy else -slippage_bps
@@ -49,13 +50,13 @@ def slippage_limit(reference: Decimal, *, is_buy: bool, slippage_bps: Decimal, s
 
 
 def round_size(size: Decimal, sz_decimals: int) -> Decimal:
-    """The largest valid size at or below `size` (coins). Down always: never more than was asked for."""
+    """Return the largest valid size at or below `size` (coins). Down always: never more than was asked for."""
     lot = Decimal(1).scaleb(-sz_decimals)
     return (size / lot).to_integral_value(ROUND_FLOOR) * lot
 
 
 def wire(value: Decimal) -> str:
-    """The number as signed: plain digits, no exponent, no trailing zeros. ValueError beyond 8 decimals.
+    """Return the number as signed: plain digits, no exponent, no trailing zeros. ValueError beyond 8 decimals.
 
     The server hashes the canonical form; a trailing zero would change the signer that it recovers.
     """

@@ -18,13 +18,14 @@ _ADDRESS_FORM = re.compile(r"0x[0-9a-fA-F]{40}")
 
 
 def is_mainnet_url(base_url: str) -> bool:
-    """True for the real mainnet only. Everything else (testnet, a twin) is signed as testnet, so that a
-    payload made for a twin can never execute on mainnet."""
+    """Return True for the real mainnet only. Everything else (testnet, a twin) is signed as testnet, so that a payload
+    made for a twin can never execute on mainnet.
+    """
     return base_url.rstrip("/") == MAINNET_URL
 
 
 def normal_address(address: str) -> str:
-    """The address in lower case, as the venue hashes and answers it; OperatorError when it is not one."""
+    """Return the address in lower case, as the venue hashes and answers it; OperatorError when it is not one."""
     if not _ADDRESS_FORM.fullmatch(address):
         raise OperatorError(
             f"Hyperliquid account address must be 0x and 40 hex digits, got {shown(address)}. Check settings."
@@ -49,7 +50,7 @@ class NonceSource:
 
     @classmethod
     def shared(cls, base_url: str, address: str, clock: Clock) -> NonceSource:
-        """The source of this signer at this venue, created at first use."""
+        """Return the source of this signer at this venue, created at first use."""
         key = (base_url.rstrip("/"), address.lower())
         with cls._all_lock:
             if key not in cls._all:
@@ -57,7 +58,7 @@ class NonceSource:
             return cls._all[key]
 
     def next(self) -> int:
-        """A nonce in milliseconds that this source never gave before."""
+        """Return a nonce in milliseconds that this source never gave before."""
         with self._lock:
             self._last = max(self._last + 1, self._clock.now_ms())
             return self._last
@@ -73,7 +74,7 @@ class HyperliquidSigner(Hidden):
 
     @classmethod
     def from_hex(cls, secret: str) -> HyperliquidSigner:
-        """A signer from 64 hex digits, with or without 0x. OperatorError in one line, without the key."""
+        """Return a signer from 64 hex digits, with or without 0x. OperatorError in one line, without the key."""
         return cls(LocalEvmKey.from_hex(secret))
 
     @property
@@ -87,7 +88,7 @@ class HyperliquidSigner(Hidden):
         return self._key.is_remote
 
     def sign(self, approved: Approved) -> dict[str, Any]:
-        """`{"r", "s", "v"}` as the venue's own client writes them.
+        """Return `{"r", "s", "v"}` as the venue's own client writes them.
 
         Raises Bug for anything but an intact approval; Retryable or OperatorError from a remote key.
         """
@@ -108,8 +109,9 @@ class HyperliquidSigner(Hidden):
         return {"r": hex(r), "s": hex(s), "v": v}
 
     def signed_body(self, approved: Approved) -> str:
-        """The whole request body of `/exchange` as text. Text, because a retry must send identical bytes
-        and a JSON column of a database may reorder keys."""
+        """Return the whole request body of `/exchange` as text. Text, because a retry must send identical bytes and a
+        JSON column of a database may reorder keys.
+        """
         signature = self.sign(approved)
         body = {
             "action": approved.action,

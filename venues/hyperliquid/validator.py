@@ -25,7 +25,7 @@ _ADDRESS = re.compile(r"0x[0-9a-f]{40}")
 _NUMBER = re.compile(r"(0|[1-9]\d{0,14})(\.\d{0,7}[1-9])?")
 """As the venue writes numbers before it hashes them: no sign, no exponent, no trailing zero."""
 SIGNATURE_CHAIN_ID = "0x66eee"
-"""What the venue's own client signs transfers with; `hyperliquidChain` tells the networks apart."""
+"""What the venue's own client signs transfers with; `hyperliquidChain` distinguishes the networks."""
 MOVES_FUNDS = ("withdraw3", "usdSend")
 
 
@@ -44,13 +44,13 @@ class Rules:
     exit_gap: Decimal = Decimal("0.10")
     max_leverage: int = 4
     max_life_ms: int = 60_000
-    max_look_age_ms: int = 10_000
+    max_reading_age_ms: int = 10_000
     withdrawal_addresses: frozenset[str] = frozenset()
     max_withdrawal_usd: Decimal = Decimal(0)
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class Request:
     """What the intent asked for: the most that an order of it may do."""
 
     kind: IntentKind
@@ -60,7 +60,7 @@ class Wish:
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class Reading:
     """What the venue showed when the order was built.
 
     `fair_px` is a price that the book alone cannot move: the oracle's for an opening; for a reduction the mark, which
@@ -100,11 +100,11 @@ class HyperliquidValidator:
         nonce: int,
         expires_after: int | None,
         now_ms: int,
-        wish: Wish,
-        look: Look,
+        request: Request,
+        reading: Reading,
         vault_address: str | None = None,
     ) -> Approved | Refused:
-        """One IOC within what was wished, priced within bounds, small enough, and only ever towards or out of a short."""
+        """Judge one IOC: within what was requested, within bounds of price and size, only towards or out of a short."""
 
         def rules() -> str:
             self._envelope(action, ("order",), nonce, expires_after, now_ms, vault_address)
@@ -112,12 +112,9 @@ class HyperliquidValidator:
             _keys(action, ("type", "orders", "grouping"))
             _need(action["grouping"] == "na", "grouping", f"grouping is {action['grouping']!r}, only 'na' is")
             orders = action["orders"]
-            _need(
-                isinstance(orders, list) and len(orders) == 1,
-                "one order",
-                "it does not hold exactly one order",
-            )
-            return self._order(orders[0], wish, look, now_ms)
+            is_one = isinstance(orders, list) and len(orders) == 1
+            _need(is_one, "one order", "it does not hold exactly one order")
+            return self._order(orders[0], request, reading, now_ms)
 
         return self._verdict(rules, action, nonce, expires_after)
 
@@ -131,7 +128,7 @@ class HyperliquidValidator:
         assets: Mapping[int, str],
         vault_address: str | None = None,
     ) -> Approved | Refused:
-        """Leverage, cancels and noop: what risks nothing but our own orders. `assets` are coins by their number."""
+        """Judge leverage, cancels and noop: what risks nothing but our own orders. `assets` are coins by their number."""
 
         def rules() -> str:
             kinds = ("updateLeverage", "cancel", "cancelByCloid", "noop")
@@ -165,8 +162,9 @@ class HyperliquidValidator:
     def judge_transfer(
         self, action: Mapping[str, Any], *, nonce: int, now_ms: int, signer: str
     ) -> Approved | Refused:
-        """A withdrawal or a transfer of USDC: by the account's own key, to a listed address, at most so much. The trading
-        host holds no such key, and the list is empty unless the settings fill it."""
+        """Judge a withdrawal or a transfer of USDC: by the account's own key, to a listed address, at most so much. The
+        trading host holds no such key, and the list is empty unless the settings fill it.
+        """
 
         def rules() -> str:
             kind = action.get("type")
@@ -300,10 +298,10 @@ class HyperliquidValidator:
         _need(whole, "leverage", f"leverage {leverage!r} is not a whole number from 1 to {most}")
         return f"leverage {leverage} of {coin}"
 
-    def _order(self, order: Any, wish: Wish, look: Look, now_ms: int) -> str:
+    def _order(self, order: Any, request: Request, reading: Reading, now_ms: int) -> str:
         rules = self.rules
         _keys(order, ("a", "b", "p", "s", "r", "t", "c"))
-        self._asset(order["a"], {look.asset: look.coin})
+        self._asset(order["a"], {reading.asset: reading.coin})
         _need(
             order["t"] == _IOC,
             "immediate or cancel",
@@ -316,54 +314,59 @@ class HyperliquidValidator:
         )
         size, price = _number(order["s"], "size"), _number(order["p"], "price")
         _need(size > 0, "size", "its size is 0")
-        _need(size % Decimal(1).scaleb(-look.sz_decimals) == 0, "size", f"{size} is no multiple of the lot")
         _need(
-            size <= wish.size, "size", f"{size} {look.coin} is more than the {wish.size} that were asked for"
+            size % Decimal(1).scaleb(-reading.sz_decimals) == 0, "size", f"{size} is no multiple of the lot"
         )
         _need(
-            is_buy == wish.is_buy, "side", f"it {'buys' if is_buy else 'sells'}, asked for was the other side"
+            size <= request.size,
+            "size",
+            f"{size} {reading.coin} is more than the {request.size} that were asked for",
         )
-        leaves = wish.kind == IntentKind.CLOSE or wish.reduce_only or is_buy
+        does = "buys" if is_buy else "sells"
+        _need(is_buy == request.is_buy, "side", f"it {does}, asked for was the other side")
+        leaves = request.kind == IntentKind.CLOSE or request.reduce_only or is_buy
         _need(reduces or not leaves, "reduce-only", "it leaves a position without being reduce-only")
-        _need(reduces == wish.reduce_only, "reduce-only", "it is reduce-only, which was not asked for")
-        _need(wish.kind != IntentKind.OPEN or not reduces, "reduce-only", "an opening cannot be reduce-only")
-        age = now_ms - look.seen_ms
-        _need(0 <= age <= rules.max_look_age_ms, "fresh look", f"its prices are {age} ms old", again=True)
+        _need(reduces == request.reduce_only, "reduce-only", "it is reduce-only, which was not asked for")
+        opens = request.kind == IntentKind.OPEN
+        _need(not (opens and reduces), "reduce-only", "an opening cannot be reduce-only")
+        age = now_ms - reading.seen_ms
+        fresh = 0 <= age <= rules.max_reading_age_ms
+        _need(fresh, "fresh reading", f"its prices are {age} ms old", again=True)
         if reduces:
-            opposite = look.szi < 0 if is_buy else look.szi > 0
-            _need(opposite, "reduce-only", f"the position is {look.szi}: nothing to reduce on that side")
+            opposite = reading.szi < 0 if is_buy else reading.szi > 0
+            _need(opposite, "reduce-only", f"the position is {reading.szi}: nothing to reduce on that side")
         else:
             _need(
-                look.szi <= 0, "shorts only", f"the account is long {look.szi} {look.coin}, which is not ours"
+                reading.szi <= 0,
+                "shorts only",
+                f"the account is long {reading.szi} {reading.coin}, which is not ours",
             )
-        self._price(price, is_buy, wish.kind, reduces, look)
-        worth = size * max(price, look.mid_px, look.fair_px)
+        self._price(price, is_buy, request.kind, reduces, reading)
+        worth = size * max(price, reading.mid_px, reading.fair_px)
         if not reduces:  # what leaves the position is bounded by the position
             _need(
                 worth <= rules.max_order_usd,
                 "notional cap",
                 f"{worth:.2f} USD is above {rules.max_order_usd} USD",
             )
-            held = worth + abs(look.szi) * max(look.mid_px, look.fair_px)
+            held = worth + abs(reading.szi) * max(reading.mid_px, reading.fair_px)
             _need(
                 held <= rules.max_short_usd,
                 "short cap",
                 f"{held:.2f} USD would be above {rules.max_short_usd} USD",
             )
         side = ("buy" if is_buy else "sell") + (" reduce-only" if reduces else "")
-        return (
-            f"{side} {size} {look.coin} at {price}, mid {look.mid_px}, fair {look.fair_px}, {worth:.0f} USD"
-        )
+        return f"{side} {size} {reading.coin} at {price}, mid {reading.mid_px}, fair {reading.fair_px}, {worth:.0f} USD"
 
-    def _price(self, price: Decimal, is_buy: bool, kind: IntentKind, reduces: bool, look: Look) -> None:
+    def _price(self, price: Decimal, is_buy: bool, kind: IntentKind, reduces: bool, reading: Reading) -> None:
         rules = self.rules
-        _need(look.mid_px > 0 and look.fair_px > 0, "price", "there is no price to judge it by")
-        _need(is_valid_price(price, look.sz_decimals), "price", f"{price} is not on a tick")
+        _need(reading.mid_px > 0 and reading.fair_px > 0, "price", "there is no price to judge it by")
+        _need(is_valid_price(price, reading.sz_decimals), "price", f"{price} is not on a tick")
         bps = rules.entry_slippage_bps if kind == IntentKind.OPEN else rules.exit_slippage_bps
         gap = rules.exit_gap if reduces else rules.entry_gap
         for rule, reference, share in (
-            ("slippage cap", look.mid_px, bps / BPS),
-            ("reference price", look.fair_px, gap),
+            ("slippage cap", reading.mid_px, bps / BPS),
+            ("reference price", reading.fair_px, gap),
         ):
             worst = reference * (1 + share if is_buy else 1 - share)
             within = price <= worst if is_buy else price >= worst

@@ -38,7 +38,7 @@ from venues.hyperliquid.orders import (
     order_action,
 )
 from venues.hyperliquid.signing import HyperliquidSigner, NonceSource, is_mainnet_url
-from venues.hyperliquid.validator import HyperliquidValidator, Look, Rules, Wish
+from venues.hyperliquid.validator import HyperliquidValidator, Reading, Request, Rules
 
 _LEVERAGE_ATTEMPTS = 4
 _LEVERAGE_PAUSE_S = 0.5
@@ -97,8 +97,9 @@ class HyperliquidVenue(HyperliquidAccount):
     # --- the leg protocol ---------------------------------------------------------------------------------
 
     async def build(self, intent: IntentSpec) -> Built:
-        """Position, book, limit price and checks. `note` says what the price was judged by: the book's mid, and a
-        price that the book alone cannot move (of the oracle; to get out, the mark that comes with the position).
+        """Return the order to be signed, from position, book, limit price and checks. `note` says what the price was
+        judged by: the book's mid, and a price that the book alone cannot move (of the oracle; to get out, the mark that
+        comes with the position).
 
         Raises Retryable (venue unreachable, one side of the book empty), VenueRefused (size, minimum,
         nothing to reduce), OperatorError (unknown coin).
@@ -149,8 +150,9 @@ class HyperliquidVenue(HyperliquidAccount):
             return Book(coin=coin, bids=level, asks=level, time_ms=self.clock.now_ms())
 
     async def sign(self, intent: IntentSpec, built: Built) -> Signed:
-        """A fresh nonce, a cloid that follows from it, an expiry; the key holds the exact bytes to be
-        sent."""
+        """Return the signed order with a fresh nonce, a cloid that follows from it, an expiry; the key holds the exact
+        bytes to be sent.
+        """
         await self.clock.refresh()
         nonce = self._nonces.next()
         now = self.clock.now_ms()
@@ -163,8 +165,8 @@ class HyperliquidVenue(HyperliquidAccount):
             nonce=nonce,
             expires_after=expires_after,
             now_ms=now,
-            wish=_wish_of(intent),
-            look=_look_of(note),
+            request=_request_of(intent),
+            reading=_reading_of(note),
         )
         key = OrderKey(
             account=self.address,
@@ -266,14 +268,14 @@ class HyperliquidVenue(HyperliquidAccount):
         return self._signer.address
 
     async def check_agent(self, signer_address: str | None = None) -> None:
-        """OperatorError unless our signer (or the given address) may act for the account now."""
+        """Raise OperatorError unless our signer (or the given address) may act for the account now."""
         await super().check_agent(signer_address or self._signer.address)
 
     # --- answers ------------------------------------------------------------------------------------------
 
     async def _signed_body(self, verdict: Approved | Refused) -> str:
         """The bytes to be sent for an approved action. Raises VenueRefused that names the rule, or Retryable where a
-        fresh look may pass. A key that lives elsewhere is asked in a thread: leases go on being renewed meanwhile.
+        fresh reading may pass. A key that lives elsewhere is asked in a thread: leases go on being renewed meanwhile.
         """
         if isinstance(verdict, Refused):
             if verdict.again:
@@ -307,13 +309,13 @@ def _is_definite(reason: str) -> bool:
     return _DUPLICATE_NONCE not in text and text.startswith(_DEFINITE_REFUSALS)
 
 
-def _wish_of(intent: IntentSpec) -> Wish:
+def _request_of(intent: IntentSpec) -> Request:
     order = _order_of(intent)
-    return Wish(IntentKind(intent.kind), order.is_buy, order.size, order.reduce_only)
+    return Request(IntentKind(intent.kind), order.is_buy, order.size, order.reduce_only)
 
 
-def _look_of(note: dict[str, Any]) -> Look:
-    return Look(
+def _reading_of(note: dict[str, Any]) -> Reading:
+    return Reading(
         coin=note["coin"],
         asset=note["asset"],
         sz_decimals=note["sz_decimals"],

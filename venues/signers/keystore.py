@@ -30,7 +30,7 @@ _WRONG = "it does not open with this passphrase, or it was changed"
 
 
 def encrypt_evm(secret_hex: str, passphrase: str, *, work: int = SCRYPT_N) -> str:
-    """The Ethereum keystore of a secret key (64 hex digits), as every Ethereum client reads it."""
+    """Return the Ethereum keystore of a secret key (64 hex digits), as every Ethereum client reads it."""
     from eth_account import Account
 
     key = LocalEvmKey.from_hex(secret_hex)
@@ -39,7 +39,7 @@ def encrypt_evm(secret_hex: str, passphrase: str, *, work: int = SCRYPT_N) -> st
 
 
 def open_evm(text: str, passphrase: str) -> LocalEvmKey:
-    """The key in an Ethereum keystore. OperatorError, without passphrase or key, when it does not open."""
+    """Return the key in an Ethereum keystore. OperatorError, without passphrase or key, when it does not open."""
     from eth_account import Account
 
     problem, secret = "", b""
@@ -60,7 +60,7 @@ def open_evm(text: str, passphrase: str) -> LocalEvmKey:
 
 
 def encrypt_solana(secret_text: str, passphrase: str, *, work: int = SCRYPT_N) -> str:
-    """The encrypted file of a Solana secret key, given in either usual form."""
+    """Return the encrypted file of a Solana secret key, given in either usual form."""
     address = str(LocalSolanaKey.from_text(secret_text).pubkey)
     cleaned = secret_text.strip()
     if cleaned.startswith("["):
@@ -84,7 +84,7 @@ def encrypt_solana(secret_text: str, passphrase: str, *, work: int = SCRYPT_N) -
 
 
 def open_solana(text: str, passphrase: str) -> LocalSolanaKey:
-    """The key in an encrypted Solana file. OperatorError, without passphrase or key, when it does not open."""
+    """Return the key in an encrypted Solana file. OperatorError, without passphrase or key, when it does not open."""
     problem, seed, address = "", b"", ""
     try:
         content = json.loads(text)

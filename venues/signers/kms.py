@@ -37,7 +37,7 @@ _PASSES = (
 
 
 def kms_client(region: str, endpoint_url: str = "", timeout_s: float = 5.0) -> Any:
-    """A boto3 client with short patience. Credentials come from the environment, as boto3 finds them.
+    """Return a boto3 client with short timeouts. Credentials come from the environment, as boto3 finds them.
 
     Raises OperatorError where boto3 is missing or knows neither region nor credentials.
     """
@@ -144,7 +144,7 @@ class KmsEvmKey(_KmsKey):
         self.address = "0x" + keccak(self._public)[-20:].hex()
 
     def sign_digest(self, digest: bytes) -> EvmSignature:
-        """DIGEST signing; the answer is brought to low s, and its v found by recovery.
+        """Return the signature of a digest; the answer is brought to low s, and its v found by recovery.
 
         A signature that does not recover to our address is Retryable: it is never used.
         """
@@ -184,7 +184,8 @@ class KmsSolanaKey(_KmsKey):
         self.pubkey = Pubkey.from_bytes(der[len(ED25519_SPKI_PREFIX) :])
 
     def sign_message(self, message: bytes) -> Signature:
-        """RAW signing: the prehashed variant (ED25519_PH_SHA_512) would not verify on Solana.
+        """Return the signature of the raw message: the prehashed variant (ED25519_PH_SHA_512) would not verify on
+        Solana.
 
         A signature that does not verify is Retryable: it is never used.
         """
@@ -202,7 +203,7 @@ class KmsSolanaKey(_KmsKey):
 
 
 def public_of_spki(der: bytes, key_id: str) -> bytes:
-    """The 64 bytes (x, y) of a secp256k1 public key in DER SubjectPublicKeyInfo. Raises OperatorError."""
+    """Return the 64 bytes (x, y) of a secp256k1 public key in DER SubjectPublicKeyInfo. Raises OperatorError."""
     try:
         public = load_der_public_key(der)
     except Exception:  # cryptography raises several unrelated classes for DER that is none

@@ -20,7 +20,7 @@ from venues.signers.protocol import EvmSignature, Hidden
 _EVM_FORM = re.compile(r"(0x)?[0-9a-fA-F]{64}")
 _SOLANA_FORMS = "expected a JSON array of 64 integers (the CLI's key file) or base58 text (a wallet's export)"
 _SALT = secrets.token_bytes(32)
-"""Of this process: marks tell whether two keys share a secret, and nothing to anybody else."""
+"""Of this process: marks show whether two keys share a secret, and mean nothing outside it."""
 
 
 def _mark(secret: bytes) -> bytes:
@@ -41,7 +41,7 @@ class LocalEvmKey(Hidden):
 
     @classmethod
     def from_hex(cls, secret: str) -> LocalEvmKey:
-        """From 64 hex digits, with or without 0x. OperatorError in one line, without the key."""
+        """Return the key from 64 hex digits, with or without 0x. OperatorError in one line, without the key."""
         text = secret.strip()
         if not _EVM_FORM.fullmatch(text):
             raise OperatorError(
@@ -82,7 +82,7 @@ class LocalSolanaKey(Hidden):
 
     @classmethod
     def from_text(cls, text: str) -> LocalSolanaKey:
-        """From either usual form. OperatorError in one line, which never repeats the text."""
+        """Return the key from either usual form. OperatorError in one line, which never repeats the text."""
         cleaned = text.strip()
         problem = ""
         keypair: Keypair | None = None
@@ -114,7 +114,7 @@ class LocalSolanaKey(Hidden):
 
 
 def same_secret(one: object, other: object) -> bool:
-    """Whether two keys in memory come from the same 32 secret bytes. A key that lives elsewhere never does."""
+    """Return whether two keys in memory come from the same 32 secret bytes. A key that lives elsewhere never does."""
     if not isinstance(one, LocalEvmKey | LocalSolanaKey) or not isinstance(
         other, LocalEvmKey | LocalSolanaKey
     ):

@@ -46,7 +46,7 @@ class SolanaSigning(Protocol):
     def pubkey(self) -> Pubkey: ...
 
     def sign_message(self, message: bytes) -> Signature:
-        """The RFC 8032 signature of exactly these bytes. Raises Retryable or OperatorError as above."""
+        """Return the RFC 8032 signature of exactly these bytes. Raises Retryable or OperatorError as above."""
         ...
 
 
@@ -56,7 +56,7 @@ class Hidden:
     __slots__ = ()
 
     def public_name(self) -> str:
-        """What may be shown of it."""
+        """Return what may be shown of it."""
         raise OperatorError("a key without a public name")
 
     def __repr__(self) -> str:

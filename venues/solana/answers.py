@@ -32,7 +32,9 @@ class SignatureStatus:
 
     @classmethod
     def of(cls, wire: dict[str, Any]) -> SignatureStatus:
-        """Old nodes leave `confirmationStatus` out; `confirmations: null` then means rooted."""
+        """Return the status of one row. Old nodes leave `confirmationStatus` out; `confirmations: null` then means
+        rooted.
+        """
         level = wire.get("confirmationStatus")
         if level is None:
             level = "finalized" if wire.get("confirmations") is None else "processed"

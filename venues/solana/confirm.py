@@ -1,7 +1,7 @@
 """Following a signature to its end: landed, dead by proof, or still unknown; the same bytes are resent
 meanwhile.
 
-The rule of reference/solana-asgard.md 3.3. A replacement before the proof could execute twice, because it
+The rule of docs/exactly-once.md, "Keys and proofs". A replacement before the proof could execute twice, because it
 would have another signature and the chain's duplicate filter knows nothing of ours.
 """
 
@@ -26,7 +26,7 @@ some three to four minutes, in which the other was away or stood still. Should t
 already fails, and a shrinking that landed shows as a smaller leg before the next is planned: it costs a fee, or an alarm. To
 wait for ever would leave the leg naked. An opening waits for both, however long that takes.
 """
-WITNESS_PATIENCE_S = 10.0
+NODE_TIMEOUT_S = 10.0
 """Wall seconds for all that one of two nodes is asked about a signature: up to three readings, one after the other."""
 FOREIGN_BLOCKHASH_MARGIN = 32
 """Blocks by which our node may lag behind the one whose blockhash the builder used."""
@@ -51,7 +51,7 @@ class Dead:
     beyond: int = 0
 
 
-Fate: TypeAlias = Landed | Dead | Unknown
+SignatureResult: TypeAlias = Landed | Dead | Unknown
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,14 +63,14 @@ class Payload:
 
 
 class Confirmer:
-    """Sends, resends, polls and proves, against one node, or two: a `FailoverRpc`, each of whose nodes is a witness."""
+    """Sends, resends, polls and proves, against one node, or two: a `FailoverRpc`, each of whose nodes is asked by itself."""
 
     def __init__(self, rpc: SolanaRpc, clock: Clock) -> None:
         self.rpc = rpc
         self._clock = clock
 
     async def height_limit(self) -> int:
-        """An upper bound for the last block height at which a transaction built up to now can land.
+        """Return an upper bound for the last block height at which a transaction built up to now can land.
 
         Of two nodes the one that is further ahead says it: the other may lag behind the builder's. Raises `Retryable`.
         """
@@ -86,25 +86,25 @@ class Confirmer:
             heights = [(await self.rpc.get_latest_blockhash("processed")).last_valid_block_height]
         return max(heights) + FOREIGN_BLOCKHASH_MARGIN
 
-    async def fate(self, signature: str, lvbh_max: int, *, is_exit: bool = False) -> Fate:
-        """What became of a signature. Never raises for transport reasons: not knowing is an answer.
+    async def result_of(self, signature: str, lvbh_max: int, *, is_exit: bool = False) -> SignatureResult:
+        """Return what became of a signature. Never raises for transport reasons: not knowing is an answer.
 
         A landing that either node saw counts. It is dead when both say so; a way out (`is_exit`) also when one does
         that is `ALONE_AFTER_BLOCKS` beyond, for then the other is of no use.
         """
         if not isinstance(self.rpc, FailoverRpc):
-            return await self._fate_at(self.rpc, signature, lvbh_max)
+            return await self._result_at(self.rpc, signature, lvbh_max)
         dead: list[Dead] = []
         unknown: list[Unknown] = []
         # One after the other: a question given up half-way would be noted as a failure of a healthy node.
         for node in self.rpc.nodes:
-            fate = await self._witness(self.rpc, node, signature, lvbh_max)
-            if isinstance(fate, Landed):
-                return fate
-            if isinstance(fate, Dead):
-                dead.append(fate)
+            result = await self._result_at_node(self.rpc, node, signature, lvbh_max)
+            if isinstance(result, Landed):
+                return result
+            if isinstance(result, Dead):
+                dead.append(result)
             else:
-                unknown.append(fate)
+                unknown.append(result)
         if not unknown:
             return Dead("; ".join(one.evidence for one in dead), min(one.beyond for one in dead))
         if is_exit and dead and dead[0].beyond > ALONE_AFTER_BLOCKS:
@@ -112,25 +112,27 @@ class Confirmer:
             return Dead(alone, dead[0].beyond)
         return unknown[0]
 
-    async def _witness(self, pair: FailoverRpc, node: SolanaRpc, signature: str, lvbh_max: int) -> Fate:
+    async def _result_at_node(
+        self, pair: FailoverRpc, node: SolanaRpc, signature: str, lvbh_max: int
+    ) -> SignatureResult:
         try:
             asked = partial(self._asked, node, signature, lvbh_max)
-            found = await pair.probe(node, asked, WITNESS_PATIENCE_S)
+            found = await pair.probe(node, asked, NODE_TIMEOUT_S)
         except RpcError as error:
             return Unknown(f"status of {signature}: {error}")
         return found or Unknown(f"status of {signature}: {node.host} cannot be reached")
 
-    async def _fate_at(self, rpc: SolanaRpc, signature: str, lvbh_max: int) -> Fate:
+    async def _result_at(self, rpc: SolanaRpc, signature: str, lvbh_max: int) -> SignatureResult:
         try:
             return await self._asked(rpc, signature, lvbh_max)
         except (Retryable, RpcError) as error:
             return Unknown(f"status of {signature}: {error}")
 
-    async def _asked(self, rpc: SolanaRpc, signature: str, lvbh_max: int) -> Fate:
+    async def _asked(self, rpc: SolanaRpc, signature: str, lvbh_max: int) -> SignatureResult:
         """What one node knows and proves. Raises `Retryable` or `RpcError`."""
         landed = (await rpc.get_signature_statuses([signature], history=True)).found[0]
         if landed is not None:
-            return _as_fate(signature, landed)
+            return _as_result(signature, landed)
         tip = await rpc.get_epoch_info("finalized")
         if tip.block_height <= lvbh_max:
             return Unknown(
@@ -138,7 +140,7 @@ class Confirmer:
             )
         after = await rpc.get_signature_statuses([signature], history=True)
         if after.found[0] is not None:
-            return _as_fate(signature, after.found[0])
+            return _as_result(signature, after.found[0])
         if after.context_slot < tip.absolute_slot:
             return Unknown(
                 f"{signature}: {rpc.host} answered at slot {after.context_slot}, behind {tip.absolute_slot}"
@@ -154,40 +156,40 @@ class Confirmer:
         payloads: Sequence[Payload],
         lvbh_max: int,
         *,
-        patience_s: float = 20.0,
+        wait_s: float = 20.0,
         poll_s: float = 1.0,
         resend_s: float = 2.0,
         already_sent: bool = False,
         preflight: bool = True,
         is_exit: bool = False,
-    ) -> list[Fate]:
-        """Follow transactions, in order, until each landed or died; Unknown once `patience_s` has passed.
+    ) -> list[SignatureResult]:
+        """Follow transactions, in order, until each landed or died; Unknown once `wait_s` has passed.
 
         A later transaction of a build is sent by us only after the earlier ones landed without error: it may
         need the accounts they create, and out of order it would land and fail. With `already_sent` somebody
         else has handed them over and we join in after `resend_s`; otherwise our first send is at once.
         """
-        deadline_ms = self._clock.now_ms() + int(patience_s * 1000)
-        fates: list[Fate] = [Unknown(f"{one.signature} not asked for yet") for one in payloads]
+        deadline_ms = self._clock.now_ms() + int(wait_s * 1000)
+        results: list[SignatureResult] = [Unknown(f"{one.signature} not asked for yet") for one in payloads]
         sent_ms: dict[int, int] = {}
         if already_sent:
             sent_ms = dict.fromkeys(range(len(payloads)), self._clock.now_ms())
         while True:
             for index, payload in enumerate(payloads):
-                if isinstance(fates[index], Unknown):
-                    fates[index] = await self._step(
+                if isinstance(results[index], Unknown):
+                    results[index] = await self._step(
                         index,
                         payload,
                         lvbh_max,
                         sent_ms,
                         resend_s,
                         preflight,
-                        _open_road(fates, index),
+                        _earlier_ones_landed(results, index),
                         is_exit,
                     )
             now = self._clock.now_ms()
-            if all(not isinstance(fate, Unknown) for fate in fates) or now >= deadline_ms:
-                return fates
+            if all(not isinstance(result, Unknown) for result in results) or now >= deadline_ms:
+                return results
             await self._clock.sleep(poll_s)
 
     async def _step(
@@ -200,7 +202,7 @@ class Confirmer:
         preflight: bool,
         may_send: bool,
         is_exit: bool,
-    ) -> Fate:
+    ) -> SignatureResult:
         now = self._clock.now_ms()
         first = index not in sent_ms
         due = first or now - sent_ms[index] >= resend_s * 1000
@@ -209,17 +211,17 @@ class Confirmer:
             sent_ms[index] = now
             answer = await (self.send if first and preflight else self.resend)(payload.raw)
             refused = answer if isinstance(answer, Rejected) else None
-        fate = await self.fate(payload.signature, lvbh_max, is_exit=is_exit)
-        if refused is not None and isinstance(fate, Unknown):
+        result = await self.result_of(payload.signature, lvbh_max, is_exit=is_exit)
+        if refused is not None and isinstance(result, Unknown):
             return Dead(refused.reason)
-        return fate
+        return result
 
     async def send(self, raw: bytes) -> Outcome[str]:
-        """First send, with preflight at the commitment that everything else uses."""
+        """Send the first time, with preflight at the commitment that everything else uses."""
         return await self._hand_over(raw, skip_preflight=False)
 
     async def resend(self, raw: bytes) -> Outcome[str]:
-        """The same bytes again; no preflight, and the node is not to rebroadcast on its own."""
+        """Send the same bytes again; no preflight, and the node is not to rebroadcast on its own."""
         return await self._hand_over(raw, skip_preflight=True, max_retries=0)
 
     async def _hand_over(self, raw: bytes, **options: Any) -> Outcome[str]:
@@ -237,11 +239,11 @@ class Confirmer:
         return answers[0] if answers else Unknown(f"neither of {self.rpc.host} answered sendTransaction")
 
 
-def _as_fate(signature: str, status: Any) -> Fate:
+def _as_result(signature: str, status: Any) -> SignatureResult:
     if status.settled:
         return Landed(status.err, status.slot, status.confirmation)
     return Unknown(f"{signature} is only {status.confirmation} at slot {status.slot}")
 
 
-def _open_road(fates: Sequence[Fate], index: int) -> bool:
-    return all(isinstance(fate, Landed) and fate.err is None for fate in fates[:index])
+def _earlier_ones_landed(results: Sequence[SignatureResult], index: int) -> bool:
+    return all(isinstance(result, Landed) and result.err is None for result in results[:index])

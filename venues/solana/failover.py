@@ -12,14 +12,14 @@ from evenkeel.errors import Retryable
 from venues.solana.rpc import RpcError, SolanaRpc
 
 T = TypeVar("T")
-PROBE_PATIENCE_S = 3.0
+PROBE_TIMEOUT_S = 3.0
 """Wall seconds for a node that is asked beside the other: what is urgent must not wait for a dead one."""
 PROBE_EVERY_MS = 10_000
 """A node that could not be reached is asked again by `probe` so often, and by others only after the other node."""
 
 
 def unreached(error: Exception) -> bool:
-    """Whether this is no answer of the node: it is away, over its limits, or does not let us in any more."""
+    """Return whether this is no answer of the node: it is away, over its limits, or does not let us in any more."""
     return isinstance(error, Retryable | TimeoutError) or (isinstance(error, RpcError) and error.is_shut_out)
 
 
@@ -27,7 +27,7 @@ class FailoverRpc(SolanaRpc):
     """A call goes to the first node, and where that one cannot be reached to the second. A refusal is an answer.
 
     A node that could not be reached comes second until it has answered again, so that one that hangs costs its time-out
-    once. What must be said by each node for itself (a height, the fate of a signature) is asked of `nodes` by `probe`.
+    once. What must be said by each node for itself (a height, what became of a signature) is asked of `nodes` by `probe`.
     """
 
     def __init__(self, first: SolanaRpc, second: SolanaRpc, clock: Clock) -> None:
@@ -45,11 +45,13 @@ class FailoverRpc(SolanaRpc):
             await node.close()
 
     async def call(self, method: str, params: list[Any]) -> Any:
-        """Raises `Retryable` where neither can be reached, `RpcError` for a refusal and where both shut us out."""
+        """Call the first node that can be reached. Raises `Retryable` where neither can be reached, `RpcError` for a
+        refusal and where both shut us out.
+        """
         return await self._either(lambda node: node.call(method, params))
 
     async def get_transaction(self, signature: str, commitment: str = "confirmed") -> dict[str, Any] | None:
-        """As one node shows it: one that does not know a transaction may lag behind the other."""
+        """Return the transaction as one node shows it: one that does not know a transaction may lag behind the other."""
         found = await super().get_transaction(signature, commitment)
         if found is None:
             for node in self.nodes:
@@ -57,17 +59,17 @@ class FailoverRpc(SolanaRpc):
         return found
 
     async def probe(
-        self, node: SolanaRpc, reading: Callable[[], Awaitable[T]], patience_s: float = PROBE_PATIENCE_S
+        self, node: SolanaRpc, reading: Callable[[], Awaitable[T]], timeout_s: float = PROBE_TIMEOUT_S
     ) -> T | None:
-        """One node's own answer, within `patience_s` of the wall. None: it cannot be reached, or could not a moment ago while
-        the other can. Raises `RpcError`, which is an answer.
+        """Return one node's own answer, within `timeout_s` of the wall. None: it cannot be reached, or could not a
+        moment ago while the other can. Raises `RpcError`, which is an answer.
         """
         failed_ms = self._failed_ms.get(node)
         other_is_there = any(one not in self._failed_ms for one in self.nodes if one is not node)
         if failed_ms is not None and other_is_there and self._clock.now_ms() - failed_ms < PROBE_EVERY_MS:
             return None
         try:
-            async with asyncio.timeout(patience_s):
+            async with asyncio.timeout(timeout_s):
                 return self._reached(node, await reading())
         except (Retryable, RpcError, TimeoutError) as error:
             if not unreached(error):

@@ -1,8 +1,7 @@
-"""Priority fees by the percentiles of carry-spec 5.1.2, capped in lamports per transaction, and the
-fee-market check.
+"""Priority fees by percentiles of what landed recently, capped in lamports per transaction, and the fee-market check.
 
-The source text caps the price at 10,000 micro-lamports "~0.001 SOL for 200k CU"; that product is 0.000002 SOL
-(docs/deviations.md, 11). Prices mean nothing without the unit limit, so every cap here is in lamports.
+Prices per unit mean nothing without the unit limit, so every cap here is in lamports (docs/rules.md, "Fees on Solana";
+docs/deviations.md, row 11).
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from venues.solana.rpc import SolanaRpc
 
 BASE_FEE_LAMPORTS = 5_000
 CALM_LAMPORTS = 1_000_000
-"""What the source text meant by 0.001 SOL: a market above it for 30 s is no market to enter in."""
+"""0.001 SOL: a market above it for 30 s is no market to enter in."""
 
 
 class Urgency(StrEnum):
@@ -55,9 +54,7 @@ class FeeBid:
 
 
 def percentile(values: Sequence[int], rank: int) -> int:
-    """Nearest-rank percentile: the smallest value with at least `rank` percent of all values at or below
-    it.
-    """
+    """Return the nearest-rank percentile: the smallest value with at least `rank` percent of all values at or below it."""
     if not values:
         return 0
     ordered = sorted(values)
@@ -65,12 +62,12 @@ def percentile(values: Sequence[int], rank: int) -> int:
 
 
 def priority_fee_lamports(micro_lamports: int, unit_limit: int) -> int:
-    """ceil(price x limit / 1e6): the *limit* is charged, used or not, landed or failed."""
+    """Return ceil(price x limit / 1e6): the *limit* is charged, used or not, landed or failed."""
     return -(-micro_lamports * unit_limit // 1_000_000)
 
 
 def bid(recent_micro_lamports: Sequence[int], unit_limit: int, urgency: Urgency = Urgency.NORMAL) -> FeeBid:
-    """The bid for one transaction, from recent prices in micro-lamports per unit."""
+    """Return the bid for one transaction, from recent prices in micro-lamports per unit."""
     rule = RULES[urgency]
     wanted = ceil(percentile(recent_micro_lamports, rule.percentile) * (100 + rule.premium_pct) / 100)
     highest = rule.cap_lamports * 1_000_000 // unit_limit
@@ -81,7 +78,7 @@ def bid(recent_micro_lamports: Sequence[int], unit_limit: int, urgency: Urgency 
 async def quote(
     rpc: SolanaRpc, writable: list[str], unit_limit: int, urgency: Urgency = Urgency.NORMAL
 ) -> FeeBid:
-    """The bid for a transaction that locks these *writable* accounts (those from lookup tables included)."""
+    """Return the bid for a transaction that locks these *writable* accounts (those from lookup tables included)."""
     recent = await rpc.get_recent_prioritization_fees(writable)
     return bid([one.micro_lamports for one in recent], unit_limit, urgency)
 
@@ -112,7 +109,7 @@ def judge_market(
     limit_lamports: int = CALM_LAMPORTS,
     window_ms: int = 30_000,
 ) -> FeeCheck:
-    """Pure part of the fee-market check. `readings` are in order of time; none at all counts as not ok."""
+    """Return the verdict of the fee-market check. `readings` are in order of time; none at all counts as not ok."""
     if not readings:
         return FeeCheck(False, 0, limit_lamports, 0)
     above_since: int | None = None
@@ -127,6 +124,6 @@ def judge_market(
 
 
 async def read_market(rpc: SolanaRpc, writable: list[str], now_ms: int) -> FeeReading:
-    """One reading for `judge_market`: the median of the cached blocks."""
+    """Return one reading for `judge_market`: the median of the cached blocks."""
     recent = await rpc.get_recent_prioritization_fees(writable)
     return FeeReading(now_ms, percentile([one.micro_lamports for one in recent], 50))

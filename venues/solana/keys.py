@@ -34,7 +34,7 @@ class SolanaSigner:
         return self._key.is_remote
 
     def sign(self, approved: Approved) -> Signature:
-        """The signature of exactly the bytes that were judged.
+        """Return the signature of exactly the bytes that were judged.
 
         Raises `Bug` for anything but an intact approval for this very wallet; `Retryable` or `OperatorError` from a remote
         key.

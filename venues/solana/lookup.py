@@ -20,18 +20,20 @@ TABLE_RULE = "lookup-table"
 
 
 def lookups_of(tx: VersionedTransaction) -> list[MessageAddressTableLookup]:
-    """None but a v0 message has any."""
+    """Return the table look-ups of a message; only a v0 message has any."""
     return list(tx.message.address_table_lookups) if isinstance(tx.message, MessageV0) else []
 
 
 def tables_of(transactions: Sequence[VersionedTransaction]) -> list[Pubkey]:
-    """The lookup tables that these transactions name, each once."""
+    """Return the lookup tables that these transactions name, each once."""
     found = (lookup.account_key for tx in transactions for lookup in lookups_of(tx))
     return list(dict.fromkeys(found))
 
 
 def table_addresses(key: Pubkey, account: AccountInfo | None) -> list[Pubkey]:
-    """The entries of a usable table. Raises `Violation` for one that is absent, foreign, deactivated or unreadable."""
+    """Return the entries of a usable table. Raises `Violation` for one that is absent, foreign, deactivated or
+    unreadable.
+    """
     if account is None:
         raise Violation(TABLE_RULE, f"lookup table {key} does not exist")
     if account.owner != str(LOOKUP_TABLE_PROGRAM):
@@ -49,7 +51,7 @@ def table_addresses(key: Pubkey, account: AccountInfo | None) -> list[Pubkey]:
 
 
 def resolve(tx: VersionedTransaction, view: ChainView) -> Keys:
-    """Static keys, then each table's writable entries, then each table's read-only ones. Raises `Violation`."""
+    """Return static keys, then each table's writable entries, then each table's read-only ones. Raises `Violation`."""
     message = tx.message
     static = tuple(message.account_keys)
     loaded: dict[bool, list[Pubkey]] = {True: [], False: []}
@@ -81,7 +83,8 @@ async def read_view(
     extra: Sequence[Pubkey],
     sizes: Sequence[int],
 ) -> ChainView:
-    """Everything that a verdict on these transactions looks at. `extra`: further accounts; `sizes`: rents wanted.
+    """Return everything that a verdict on these transactions looks at. `extra`: further accounts; `sizes`: rents
+    wanted.
 
     Raises `Retryable` or `RpcError`: a chain that cannot be read approves nothing. A table that cannot be used is left
     for the verdict to refuse.

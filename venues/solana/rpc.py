@@ -2,7 +2,7 @@
 
 Our own and not `solana.rpc.AsyncClient`, because that one answers an unknown error code with a bare int,
 panics past `except Exception` on errors without data, and reports a landed but failed transaction as
-confirmed (reference/solana-asgard.md 8.2).
+confirmed (seen in solana 0.41).
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ class SolanaRpc:
         await self._http.aclose()
 
     async def call(self, method: str, params: list[Any]) -> Any:
-        """One request, not retried. Raises `Retryable` or `RpcError`."""
+        """Make one request, not retried. Raises `Retryable` or `RpcError`."""
         if self._budget is not None:
             await self._budget.spend()
         body = {"jsonrpc": "2.0", "id": next(self._ids), "method": method, "params": params}
@@ -142,7 +142,7 @@ class SolanaRpc:
         return parsed["result"]
 
     async def read(self, method: str, params: list[Any]) -> Any:
-        """A call without effect, tried a few times. Raises `Retryable` or `RpcError`."""
+        """Make a call without effect, tried a few times. Raises `Retryable` or `RpcError`."""
         for attempt in itertools.count(1):
             try:
                 return await self.call(method, params)
@@ -160,7 +160,7 @@ class SolanaRpc:
 
         Rejected only where these bytes can never execute anywhere: a signature that does not verify, or a
         payload that is too large. A failed preflight is Unknown: the same bytes may already be on their way
-        by another road.
+        by another way.
         """
         config: dict[str, Any] = {
             "encoding": "base64",
@@ -199,7 +199,7 @@ class SolanaRpc:
 
     @_typed
     async def get_epoch_info(self, commitment: str = "finalized") -> EpochInfo:
-        """Slot and block height of one and the same bank, unlike `getSlot` followed by `getBlockHeight`."""
+        """Return the slot and block height of one and the same bank, unlike `getSlot` followed by `getBlockHeight`."""
         answer = await self.read("getEpochInfo", [{"commitment": commitment}])
         return EpochInfo(int(answer["epoch"]), int(answer["absoluteSlot"]), int(answer["blockHeight"]))
 
@@ -215,7 +215,7 @@ class SolanaRpc:
 
     @_typed
     async def get_transaction(self, signature: str, commitment: str = "confirmed") -> dict[str, Any] | None:
-        """The landed transaction with its metadata (`meta.err`, `meta.fee`, token balances), or None."""
+        """Return the landed transaction with its metadata (`meta.err`, `meta.fee`, token balances), or None."""
         config = {
             "encoding": "json",
             "commitment": commitment,
@@ -226,7 +226,7 @@ class SolanaRpc:
 
     @_typed
     async def get_balance(self, pubkey: str, commitment: str = "confirmed") -> int:
-        """Lamports of an account."""
+        """Return lamports of an account."""
         return int((await self.read("getBalance", [pubkey, {"commitment": commitment}]))["value"])
 
     @_typed
@@ -245,16 +245,14 @@ class SolanaRpc:
     async def get_token_accounts(
         self, owner: str, mint: str, commitment: str = "confirmed"
     ) -> list[tuple[str, AccountInfo]]:
-        """(address, account) of every token account of this owner and mint."""
+        """Return (address, account) of every token account of this owner and mint."""
         config = {"encoding": "base64", "commitment": commitment}
         answer = await self.read("getTokenAccountsByOwner", [owner, {"mint": mint}, config])
         return [(one["pubkey"], self._account(one["account"])) for one in answer["value"]]
 
     @_typed
     async def get_recent_prioritization_fees(self, writable: list[str]) -> list[PrioritizationFee]:
-        """Per cached block the lowest fee that landed while locking these accounts, in micro-lamports per
-        unit.
-        """
+        """Return per cached block the lowest fee that landed while locking these accounts, in micro-lamports per unit."""
         answer = await self.read("getRecentPrioritizationFees", [writable[:128]])
         return [PrioritizationFee(int(one["slot"]), int(one["prioritizationFee"])) for one in answer]
 
@@ -268,7 +266,7 @@ class SolanaRpc:
 
     @_typed
     async def get_minimum_balance_for_rent_exemption(self, size_bytes: int) -> int:
-        """Lamports; asked every time, since rent is being lowered in steps."""
+        """Return the lamports; asked every time, since rent is being lowered in steps."""
         return int(await self.read("getMinimumBalanceForRentExemption", [size_bytes]))
 
     def _account(self, one: dict[str, Any]) -> AccountInfo:

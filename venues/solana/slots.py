@@ -10,7 +10,7 @@ from venues.solana.answers import PerformanceSample
 
 
 def slot_time_ms(samples: Sequence[PerformanceSample]) -> float | None:
-    """Mean milliseconds a slot over all samples (`samplePeriodSecs / numSlots`); None when nothing was
+    """Return the mean milliseconds a slot over all samples (`samplePeriodSecs / numSlots`); None when nothing was
     produced.
     """
     slots = sum(sample.num_slots for sample in samples)

@@ -15,29 +15,29 @@ LAMPORTS_PER_SOL = 1_000_000_000
 
 
 def amount_of(account: AccountInfo) -> int:
-    """Base units in a token account (u64 LE at offset 64 of the SPL layout)."""
+    """Return the base units in a token account (u64 LE at offset 64 of the SPL layout)."""
     return int.from_bytes(account.data[64:72], "little")
 
 
 def to_tokens(base_units: int, decimals: int) -> Decimal:
-    """Base units as whole tokens, exactly."""
+    """Return base units as whole tokens, exactly."""
     return Decimal(base_units).scaleb(-decimals)
 
 
 def to_base_units(tokens: Decimal, decimals: int) -> int:
-    """Whole tokens as base units, rounded down: we never promise what we do not have."""
+    """Return whole tokens as base units, rounded down: we never promise what we do not have."""
     return int(tokens.scaleb(decimals))
 
 
 async def token_balance(rpc: SolanaRpc, owner: str, mint: str, commitment: str = "confirmed") -> int:
-    """Base units over every account of `owner` for `mint`; 0 where there is none."""
+    """Return the base units over every account of `owner` for `mint`; 0 where there is none."""
     accounts = await rpc.get_token_accounts(owner, mint, commitment)
     return sum(amount_of(account) for _, account in accounts if account.owner == TOKEN_PROGRAM)
 
 
 def mint_problem(symbol: str, mint: str, decimals: int, account: AccountInfo | None) -> str | None:
-    """What is wrong with a mint account, or None. A mistyped mint still decodes to a valid key: only the
-    chain tells.
+    """Return what is wrong with a mint account, or None. A mistyped mint still decodes to a valid key: only the chain
+    shows it.
     """
     if account is None:
         return f"mint {mint} of {symbol} does not exist on this chain"
@@ -51,8 +51,8 @@ def mint_problem(symbol: str, mint: str, decimals: int, account: AccountInfo | N
 
 
 async def check_mints(rpc: SolanaRpc, expected: dict[str, tuple[str, int]]) -> None:
-    """`expected` is {symbol: (mint, decimals)}. Raises `OperatorError` naming every mint that is not what we
-    think.
+    """Check mints against the chain. `expected` is {symbol: (mint, decimals)}. Raises `OperatorError` naming every mint
+    that is not what we think.
     """
     accounts = await rpc.get_multiple_accounts([mint for mint, _ in expected.values()])
     problems = [
@@ -65,7 +65,7 @@ async def check_mints(rpc: SolanaRpc, expected: dict[str, tuple[str, int]]) -> N
 
 
 async def mint_supply(rpc: SolanaRpc, mint: str) -> int | None:
-    """Base units in existence (u64 LE at offset 36 of the mint), or None where the mint is absent."""
+    """Return the base units in existence (u64 LE at offset 36 of the mint), or None where the mint is absent."""
     account = await rpc.get_account(mint)
     if account is None or account.owner != TOKEN_PROGRAM or len(account.data) < MINT_BYTES:
         return None

@@ -1,4 +1,4 @@
-"""From approved messages to signed transactions: the only road to a Solana signature."""
+"""From approved messages to signed transactions: the only way to a Solana signature."""
 
 from __future__ import annotations
 
@@ -22,7 +22,9 @@ class UnsafeBuild(VenueRefused):
 
 
 def sign_approved(approved: Approved, signer: SolanaSigner) -> VersionedTransaction:
-    """The transaction with our signature in slot 0 and all others kept. Raises `UnsafeBuild` if it then does not verify."""
+    """Return the transaction with our signature in slot 0 and all others kept. Raises `UnsafeBuild` if it then does not
+    verify.
+    """
     signed = approved.with_signature(signer.sign(approved))
     if not all(signed.verify_with_results()):
         raise UnsafeBuild("it does not verify after signing", "signature")

@@ -27,7 +27,7 @@ class ChainView:
     rents: Mapping[int, int] = field(default_factory=dict)
 
     def account(self, key: Pubkey) -> AccountInfo | None:
-        """Raises `Violation` for one that was never looked for: not knowing is not absence."""
+        """Return the account. Raises `Violation` for one that was never looked for: not knowing is not absence."""
         if key not in self.accounts:
             raise Violation("chain-view", f"account {key} was not read from the chain")
         return self.accounts[key]

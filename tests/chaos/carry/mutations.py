@@ -24,7 +24,7 @@ from tasks.carry.entering import entry
 from tests.chaos.carry.business import CARRY
 from tests.chaos.harness import Harness, Result
 from venues.hyperliquid.lookup import OrderLookup
-from venues.solana.confirm import Confirmer, Dead, Fate
+from venues.solana.confirm import Confirmer, Dead, SignatureResult
 from venues.solana.rpc import SolanaRpc
 
 FIRST_ORDER = "enter / hyperliquid exchange:order#1"
@@ -63,13 +63,13 @@ def order_dead_before_its_expiry() -> None:
 
 def transaction_dead_before_its_height() -> None:
     """A transaction that the node does not show is called dead at the first look, and another one is built."""
-    whole = Confirmer._fate_at
+    whole = Confirmer._result_at
 
-    async def at_the_first_look(self: Confirmer, rpc: SolanaRpc, signature: str, lvbh_max: int) -> Fate:
+    async def hasty(self: Confirmer, rpc: SolanaRpc, signature: str, lvbh_max: int) -> SignatureResult:
         found = (await rpc.get_signature_statuses([signature], history=True)).found[0]
         return await whole(self, rpc, signature, lvbh_max) if found is not None else Dead("not seen")
 
-    Confirmer._fate_at = at_the_first_look  # type: ignore[method-assign]
+    Confirmer._result_at = hasty  # type: ignore[method-assign]
 
 
 def short_sized_from_the_plan() -> None:

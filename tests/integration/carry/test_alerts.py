@@ -89,10 +89,10 @@ async def test_a_person_acknowledges_what_is_news(tmp_path: Path) -> None:
         ]
         assert "@" in moves[0].note and "seen on the venue" in moves[0].note and moves[0].at_ms > 0
         _, new = store.alert("leg vanished", Severity.CRITICAL, "again", subject="P")
-        assert new, "what happens anew is told anew"
+        assert new, "what happens anew is raised anew"
 
 
 async def test_ack_without_any_open_alert_says_so(tmp_path: Path) -> None:
     async with story_rig(tmp_path) as rig:
-        told = command(rig, "ack", "leg vanished")
-        assert told.returncode == 2 and "none is open" in told.stderr, told.stderr
+        ran = command(rig, "ack", "leg vanished")
+        assert ran.returncode == 2 and "none is open" in ran.stderr, ran.stderr

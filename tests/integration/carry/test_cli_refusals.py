@@ -139,11 +139,11 @@ async def test_keys_that_cannot_sign(line: Line) -> None:
 
 
 async def test_a_key_that_may_not_act_for_the_account(line: Line) -> None:
-    stranger = "0x" + bytes(Account.create().key).hex()
-    await line.refused(r"agent", *ENTER, EVENKEEL_HYPERLIQUID_KEY=stranger)
+    other = "0x" + bytes(Account.create().key).hex()
+    await line.refused(r"agent", *ENTER, EVENKEEL_HYPERLIQUID_KEY=other)
     assert (await line.run(*ENTER, config=line.rig.config)).code == 0
     for command in ("exit", "rebalance", "monitor", "recover"):
-        await line.refused(r"agent", command, EVENKEEL_HYPERLIQUID_KEY=stranger)
+        await line.refused(r"agent", command, EVENKEEL_HYPERLIQUID_KEY=other)
     other = str(Keypair())
     for command in ("exit", "rebalance", "monitor"):
         ended = await line.refused(r"wallet", command, EVENKEEL_SOLANA_KEY=other)
@@ -178,7 +178,7 @@ async def test_venues_that_do_not_answer(line: Line) -> None:
     assert "pass-word" not in ended.err
 
 
-async def test_wishes_that_could_never_be_entered(line: Line) -> None:
+async def test_requests_that_could_never_be_entered(line: Line) -> None:
     cases = [
         (("--asset", "DOGE"), r"asset 'DOGE' is unknown; allowed are SOL"),
         (("--leverage", "5"), r"leverage 5.*1 to 4"),

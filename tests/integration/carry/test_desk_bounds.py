@@ -28,10 +28,10 @@ async def test_an_attempt_is_dead_only_when_the_second_provider_agrees(tmp_path:
     async with story_rig(tmp_path) as rig:
         path = with_setting(rig, "solana", 'second_rpc_url = "http://127.0.0.1:9"')
         async with open_desk(load_settings(path)) as desk:
-            fate = await desk.long._confirmer.fate("1" * 64, lvbh_max=0)
-        alone = await rig.desk.long._confirmer.fate("1" * 64, lvbh_max=0)
+            result = await desk.long._confirmer.result_of("1" * 64, lvbh_max=0)
+        alone = await rig.desk.long._confirmer.result_of("1" * 64, lvbh_max=0)
 
-        assert isinstance(alone, Dead) and isinstance(fate, Unknown)
+        assert isinstance(alone, Dead) and isinstance(result, Unknown)
 
 
 async def test_the_fee_cap_bounds_an_opening_and_the_emergency_cap_a_way_out(tmp_path: Path) -> None:

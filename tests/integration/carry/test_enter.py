@@ -77,7 +77,7 @@ async def test_a_broken_call_that_moves_money_never_doubles(
 
 
 async def test_servers_in_trouble_everywhere_once(tmp_path: Path) -> None:
-    """An error page after the deed on one road, a limit on the next, a failure on the third."""
+    """An error page after the order was executed, a limit at the next call, a failure at the third."""
     async with story_rig(tmp_path) as rig:
         faults = [
             rig.fault("hyperliquid", "http_500_after", ORDER),
@@ -132,7 +132,7 @@ async def test_shorts_that_fail_slowly_unwind_in_time(tmp_path: Path) -> None:
 
 
 async def test_a_short_that_was_filled_while_its_venue_went_dark(tmp_path: Path) -> None:
-    """Nobody can tell, so the long is closed in time; when the venue is back its short is found and closed."""
+    """Nobody knows, so the long is closed in time; when the venue is back its short is found and closed."""
     async with story_rig(tmp_path) as rig:
         rig.fault("hyperliquid", "drop_answer", ORDER)
         dark = lambda: rig.control("hyperliquid", "halt", mode="502")
@@ -229,14 +229,14 @@ async def test_leverage_whose_answer_is_lost_is_set_again(tmp_path: Path) -> Non
         rig.assert_hedged()
 
 
-@pytest.mark.parametrize(("times", "told"), [(8, "OPEN"), (-1, "OPENING")])
-async def test_a_hiccup_after_both_legs_costs_nothing(tmp_path: Path, times: int, told: str) -> None:
-    """Prices that cannot be read while validating: both legs stay, at worst recovery finishes the telling."""
+@pytest.mark.parametrize(("times", "status"), [(8, "OPEN"), (-1, "OPENING")])
+async def test_an_error_after_both_legs_costs_nothing(tmp_path: Path, times: int, status: str) -> None:
+    """Prices that cannot be read while validating: both legs stay, at worst recovery finishes it."""
     async with story_rig(tmp_path) as rig:
         blind = lambda: rig.fault("asgard", "http_500", "GET /token-metadata", times=times)
         with hooked(rig.desk.short, "send", after=blind):
             result = await rig.enter(**SOL_ON_KAMINO)
-        assert result.status == told, result
+        assert result.status == status, result
         rig.heal()
         rig.assert_clean(await rig.recovered())
         rig.assert_hedged()

@@ -1,4 +1,4 @@
-"""Between the legs nothing may end an entry with the long left alone: not a busy ledger, not a venue that cannot tell."""
+"""Between the legs nothing may end an entry with the long left alone: not a busy ledger, not a venue that does not know."""
 
 from __future__ import annotations
 
@@ -103,8 +103,10 @@ async def test_a_ledger_that_stays_busy_is_taken_up_and_nothing_is_opened_twice(
         assert rig.opened_longs() == 1
 
 
-async def test_a_venue_that_cannot_tell_for_a_while_is_waited_for_by_the_entry_itself(tmp_path: Path) -> None:
-    """The opening's answer is lost and the node falls silent for longer than one order's patience."""
+async def test_a_venue_that_does_not_know_for_a_while_is_waited_for_by_the_entry_itself(
+    tmp_path: Path,
+) -> None:
+    """The opening's answer is lost and the node falls silent for longer than one order is waited for."""
     async with story_rig(tmp_path) as rig:
         rig.fault("asgard", "drop_answer", OPEN_SUBMIT)
         silent = rig.fault("solana", "drop_request", "rpc:getSignatureStatuses", times=120)

@@ -1,4 +1,4 @@
-"""A wish that no venue can serve is refused in one line before any of them is asked."""
+"""A request that no venue can serve is refused in one line before any of them is asked."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ SOL_ON_KAMINO: dict[str, Any] = {"asset": "SOL", "protocol": 1}
 
 
 @contextmanager
-def thieving_builder(rig: Rig, share: str) -> Iterator[None]:
+def hostile_builder(rig: Rig, share: str) -> Iterator[None]:
     """Asgard's builder quotes sales at this share of their worth: enough for the debt, the rest is somebody else's."""
     builder = rig.twins.asgard._builder
     real = builder._sell
@@ -64,12 +64,12 @@ def closing(desk: CarryDesk, position_id: str, step: int = 90) -> IntentSpec:
     )
 
 
-async def test_a_thieving_builder_gets_nothing_in_an_outage_and_an_honest_one_closes(tmp_path: Path) -> None:
+async def test_a_hostile_builder_gets_nothing_in_an_outage_and_an_honest_one_closes(tmp_path: Path) -> None:
     async with story_rig(tmp_path) as rig:
         position_id = await rig.entered(**SOL_ON_KAMINO)
         rig.control("hyperliquid", "halt", mode="502")
         rig.later(300)
-        with thieving_builder(rig, "0.75"):
+        with hostile_builder(rig, "0.75"):
             robbed = await exit_position(rig.desk, ExitRequest(position_id=position_id, emergency=True))
         assert robbed.status == "CLOSING" and rig.holdings() and len(rig.executions()) == 1
         assert any("rule price" in one for one in robbed.reasons), robbed
@@ -91,7 +91,7 @@ async def test_a_process_that_starts_in_the_outage_goes_by_the_ledgers_price(
         rig.later(1_800)
         async with rig.another_desk() as desk:
             await desk.clock.refresh()
-            with thieving_builder(rig, "0.6"), pytest.raises(UnsafeBuild, match="rule price"):
+            with hostile_builder(rig, "0.6"), pytest.raises(UnsafeBuild, match="rule price"):
                 await desk.long.build(closing(desk, position_id))
             built = await desk.long.build(closing(desk, position_id))
         checks = built.note["checks"]
@@ -100,8 +100,8 @@ async def test_a_process_that_starts_in_the_outage_goes_by_the_ledgers_price(
         assert checks["price_age_s"] >= 1_800
 
 
-async def test_every_look_of_the_watch_is_remembered(tmp_path: Path) -> None:
-    """The price of the last look bounds the exit that an outage leads to, not that of the last build."""
+async def test_every_tick_of_the_watch_is_remembered(tmp_path: Path) -> None:
+    """The price of the last tick bounds the exit that an outage leads to, not that of the last build."""
     async with story_rig(tmp_path) as rig:
         position_id = await rig.entered(**SOL_ON_KAMINO)
         async with rig.another_desk() as desk:
@@ -142,7 +142,7 @@ async def test_the_last_resort_goes_by_what_can_be_read_of_the_ledger(tmp_path: 
     async with story_rig(tmp_path) as rig:
         await rig.entered(**SOL_ON_KAMINO)
         rig.control("hyperliquid", "halt", mode="502")
-        with thieving_builder(rig, "0.75"):
+        with hostile_builder(rig, "0.75"):
             robbed = await _last_resort(rig.desk.settings, 6.0, tmp_path / "keys.jsonl")
         assert not robbed["flat"] and rig.holdings()
         assert any("rule price" in one for one in robbed["left"]), robbed

@@ -148,15 +148,15 @@ async def test_without_a_ledger_the_venues_are_asked_and_a_file_keeps_the_keys(t
             assert refused.returncode == 2 and "--without-ledger" in refused.stderr, refused.stderr
             assert not rig.flat
             journal = tmp_path / "keys.jsonl"
-            wish = ("flatten", "--all", "--yes", "--without-ledger", "--journal", str(journal))
-            ran = command(rig, *wish, folder=tmp_path)
+            arguments = ("flatten", "--all", "--yes", "--without-ledger", "--journal", str(journal))
+            ran = command(rig, *arguments, folder=tmp_path)
             assert ran.returncode == 0, ran.stderr
             assert rig.flat and "PREFECT MODULES 0" in ran.stderr
             rows = KeyFile(journal).rows()
             assert [row["what"] for row in rows].count("signed") == 2
             assert journal.stat().st_mode & 0o077 == 0
             before = rig.fingerprint()
-            assert command(rig, *wish, folder=tmp_path).returncode == 0
+            assert command(rig, *arguments, folder=tmp_path).returncode == 0
             assert rig.fingerprint() == before, "a second run finds nothing to do"
 
         done = await flatten_everything(rig.desk, "the ledger is back")
@@ -164,7 +164,7 @@ async def test_without_a_ledger_the_venues_are_asked_and_a_file_keeps_the_keys(t
         assert rig.fingerprint() == before, "only the books were left to close"
 
 
-async def test_a_ledger_that_is_gone_is_told_with_the_way_out(tmp_path: Path) -> None:
+async def test_a_ledger_that_is_gone_is_reported_with_the_way_out(tmp_path: Path) -> None:
     async with story_rig(tmp_path) as rig:
         await rig.entered(**SOL_ON_KAMINO)
         bad = tmp_path / "bad.toml"

@@ -91,9 +91,7 @@ async def test_a_key_that_is_disabled_in_the_middle_stops_its_own_leg_alone(
     assert not done.left and rig.flat, done
 
 
-async def test_a_position_that_is_refused_does_not_keep_the_next_from_being_closed(
-    rig: Rig, tmp_path: Path
-) -> None:
+async def test_a_position_that_is_refused_does_not_keep_the_next_open(rig: Rig, tmp_path: Path) -> None:
     other = await another_long(rig, await rig.entered(**SOL_ON_KAMINO))
     settings, journal = load_settings(rig.config), KeyFile(tmp_path / "keys.jsonl")
     async with open_venues(settings, rig.desk.clock) as venues:
@@ -153,8 +151,8 @@ async def test_a_sol_long_on_the_account_is_named_and_not_touched(rig: Rig, tmp_
     before = rig.fingerprint()
     ran = command(rig, *FLATTEN, "--without-ledger", folder=tmp_path)
     assert ran.returncode == 1 and rig.fingerprint() == before, ran.stderr
-    told = json.loads(ran.stdout)
-    assert not told["flat"] and "3" in told["left"][0] and "by hand" in told["left"][0], told
+    answer = json.loads(ran.stdout)
+    assert not answer["flat"] and "3" in answer["left"][0] and "by hand" in answer["left"][0], answer
 
 
 # --- a key that does not open -------------------------------------------------------------------------------
@@ -167,21 +165,21 @@ async def test_a_key_that_does_not_open_leaves_its_own_leg_alone(
 ) -> None:
     position_id = await rig.entered(**SOL_ON_KAMINO)
     kms.disabled.add(KEY_OF[leg])
-    wish = (*FLATTEN, "--without-ledger") if without_ledger else FLATTEN
-    ran = command(rig, *wish, folder=tmp_path)
+    arguments = (*FLATTEN, "--without-ledger") if without_ledger else FLATTEN
+    ran = command(rig, *arguments, folder=tmp_path)
     assert not held(rig, OTHER[leg]) and held(rig, leg), ran.stderr
     assert ran.returncode == 1 and "DisabledException" in ran.stderr, ran.stderr
     assert "ledger cannot be used" not in ran.stderr and not json.loads(ran.stdout)["flat"]
     assert len(ran.stderr.strip().splitlines()) == 2, "one line, and the count of this test"
 
     kms.disabled.clear()
-    ran = command(rig, *wish, folder=tmp_path)
+    ran = command(rig, *arguments, folder=tmp_path)
     assert ran.returncode == 0 and rig.flat, ran.stderr
     if not without_ledger:
         assert rig.status(position_id) is PositionStatus.CLOSED
 
 
-async def test_a_kms_that_is_away_is_not_told_as_a_fault_of_the_ledger(
+async def test_a_kms_that_is_away_is_not_reported_as_a_fault_of_the_ledger(
     rig: Rig, kms: KmsEmulation, tmp_path: Path
 ) -> None:
     await rig.entered(**SOL_ON_KAMINO)
@@ -222,13 +220,13 @@ async def test_what_is_not_ours_makes_it_not_flat_and_is_named(rig: Rig, tmp_pat
 
     rig.trade_by_hand("SOL", "-2")
     ran = command(rig, *FLATTEN, folder=tmp_path)
-    told = json.loads(ran.stdout)
-    assert ran.returncode == 1 and not told["flat"] and len(told["left"]) == 2, told
+    answer = json.loads(ran.stdout)
+    assert ran.returncode == 1 and not answer["flat"] and len(answer["left"]) == 2, answer
     assert foreign in ran.stderr and "SOL" in ran.stderr
     assert rig.short_qty() == 2 and rig.holdings(), "never touched"
 
 
-async def test_a_bug_of_one_position_is_told_and_the_next_try_closes_it(rig: Rig) -> None:
+async def test_a_bug_of_one_position_is_reported_and_the_next_try_closes_it(rig: Rig) -> None:
     position_id = await rig.entered(**SOL_ON_KAMINO)
     with always(rig.desk.short, "build", Bug("it does not hold")):
         done = await flatten_everything(rig.desk, "a test", within_s=5)

@@ -14,7 +14,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from app.prefect_server import free_port
 from evenkeel.legs import CARRY, PositionStatus
-from flows import handover as successors
+from flows import handover
 from flows.carry.monitor import MonitorRequest, MonitorResult, watch_position
 from flows.carry.report import ReportRequest, account_for
 from flows.carry.watched import POSITIONS
@@ -195,29 +195,31 @@ async def test_an_order_whose_answer_is_lost_while_leaving(tmp_path: Path) -> No
         assert len(rig.filled_orders()) == 2
 
 
-async def test_a_watch_that_finds_no_successor_goes_on(
+async def test_a_watch_that_finds_no_next_run_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Prefect does not answer: a person is told at once, and the run of a deployment watches beyond its day, hour by hour."""
+    """Prefect does not answer: an alert is raised at once, and the run of a deployment watches beyond its day, hour by hour."""
     gone = SimpleNamespace(id=uuid4(), deployment_id=uuid4())
-    monkeypatch.setattr(successors, "own_run", lambda: gone)
-    monkeypatch.setattr(successors, "PATIENCE_S", 0.2)
+    monkeypatch.setattr(handover, "own_run", lambda: gone)
+    monkeypatch.setattr(handover, "PATIENCE_S", 0.2)
     asked: list[str] = []
 
-    async def ask(deployment: Any, wish: dict[str, Any], key: str, after_s: float = 0.0) -> successors.Asked:
+    async def ask(
+        deployment: Any, parameters: dict[str, Any], key: str, after_s: float = 0.0
+    ) -> handover.Asked:
         asked.append(key)
-        return await real(deployment, wish, key, after_s)
+        return await real(deployment, parameters, key, after_s)
 
-    real = successors.ask
-    monkeypatch.setattr(successors, "ask", ask)
+    real = handover.ask
+    monkeypatch.setattr(handover, "ask", ask)
     nobody = {PREFECT_API_URL: f"http://127.0.0.1:{free_port()}/api"}
     async with story_rig(tmp_path, strategy={"poll_interval_s": 1800}) as rig:
         position_id = await rig.entered(**SOL_ON_KAMINO)
         began_ms, store = rig.world.now_ms(), rig.desk.store
         with temporary_settings(nobody):
-            await successors.watch_from_here(POSITIONS, store, [position_id, "of another ledger"], "entered")
+            await handover.watch_from_here(POSITIONS, store, [position_id, "of another ledger"], "entered")
             assert [one.subject for one in store.alerts(open_only=True)] == [position_id]
-            async with successors.Succession(POSITIONS, rig.desk.clock, {"position_id": None}) as succession:
+            async with handover.Succession(POSITIONS, rig.desk.clock, {"position_id": None}) as succession:
                 request = MonitorRequest(position_id=position_id)
                 watch = asyncio.create_task(watch_position(rig.desk, request, succession.watches))
                 async with asyncio.timeout(60):
@@ -227,7 +229,7 @@ async def test_a_watch_that_finds_no_successor_goes_on(
                 result = await watch
         assert result.status == "CLOSED" and rig.flat
         assert asked[0] == f"{position_id}-entered" and set(asked[1:]) == {asked[1]}, (
-            "one successor, asked for again"
+            "one next run, asked for again"
         )
         assert rig.world.now_ms() - began_ms > 26 * 3_600_000
         assert not [one for one in store.alerts(open_only=True) if one.kind == NOT_WATCHED]

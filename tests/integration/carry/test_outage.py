@@ -46,7 +46,7 @@ async def test_with_hyperliquid_dark_the_long_is_closed_without_waiting(tmp_path
     async with story_rig(tmp_path, limits=limits) as rig:
         position_id = await rig.entered(**SOL_ON_KAMINO)
         http = rig.desk.short.client._http
-        patience, http.timeout = http.timeout, 0.05  # of the wall: a silent venue costs no world time
+        timeout_s, http.timeout = http.timeout, 0.05  # of the wall: a silent venue costs no world time
         rig.control("hyperliquid", "halt", mode=mode)
         dark = await watched(rig, position_id, 60)
         assert dark.status == "CLOSING" and not rig.holdings() and rig.short_qty() > 0, dark
@@ -54,7 +54,7 @@ async def test_with_hyperliquid_dark_the_long_is_closed_without_waiting(tmp_path
         assert waited_ms < 40_000, "the close lands in about 20 s; the short is tried after it"
 
         rig.control("hyperliquid", "resume")
-        http.timeout = patience
+        http.timeout = timeout_s
         light = await watched(rig, position_id, 120)
         assert light.status == "CLOSED" and rig.flat, light
         assert len([row for row in rig.filled_orders() if row["side"] == "B"]) == 1
@@ -63,7 +63,7 @@ async def test_with_hyperliquid_dark_the_long_is_closed_without_waiting(tmp_path
 async def test_with_solana_standing_still_the_short_is_closed_and_the_long_when_it_moves(
     tmp_path: Path,
 ) -> None:
-    """Asgard answers all the while; only the height of the chain tells."""
+    """Asgard answers all the while; only the height of the chain shows it."""
     async with story_rig(tmp_path, limits={"outage_exit_after_s": "20"}) as rig:
         position_id = await rig.entered(**SOL_ON_KAMINO)
         rig.control("solana", "halt")

@@ -167,8 +167,8 @@ async def test_what_trips_a_breaker_refuses_the_entry_shows_in_status_and_lets_o
         assert rig.fingerprint() == before
         rows = {one["name"]: one for one in (await status(load_settings(rig.config)))["breakers"]}
         assert rows[breaker]["tripped"] and rows[breaker]["advice"] and rows[breaker]["since"], rows[breaker]
-        told = " ".join(refused.reasons)
-        assert breaker in told or breaker.replace("_", " ") in told, told
+        text = " ".join(refused.reasons)
+        assert breaker in text or breaker.replace("_", " ") in text, text
 
 
 async def test_the_half_hour_after_a_deviation_is_kept_by_every_process(tmp_path: Path) -> None:

@@ -30,8 +30,7 @@ from prefect.settings import (
 
 from evenkeel.errors import OperatorError
 from evenkeel.legs import CARRY, PositionStatus
-from flows import handover as successors
-from flows import serve
+from flows import handover, serve
 from flows.carry.enter import EnterRequest, enter
 from flows.carry.exit import ExitRequest, exit_, exit_position
 from flows.carry.monitor import MonitorRequest, monitor, watch_position
@@ -122,7 +121,7 @@ def _results(home: Path, run: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _assert_secret_nowhere(rig: Rig, server: Server, home: Path) -> None:
-    """Neither in what the API tells nor in any byte that Prefect has written."""
+    """Neither in what the API answers nor in any byte that Prefect has written."""
     keys = rig.twins.keys
     secrets = {
         "agent key": keys["hyperliquid"]["agent_private_key"].removeprefix("0x"),
@@ -130,12 +129,12 @@ def _assert_secret_nowhere(rig: Rig, server: Server, home: Path) -> None:
         "wallet key": keys["solana"]["private_key"],
         "API key": keys["asgard"]["api_key"],
     }
-    told = json.dumps([server.ask(path) for path in ("flow_runs", "task_runs", "logs", "artifacts")])
+    answered = json.dumps([server.ask(path) for path in ("flow_runs", "task_runs", "logs", "artifacts")])
     files = [path for path in home.rglob("*") if path.is_file()]
     assert any(path.name == "prefect.db" for path in files)
     for name, secret in secrets.items():
         assert len(secret) >= 16
-        assert secret not in told, f"the {name} is in an API record"
+        assert secret not in answered, f"the {name} is in an API record"
         for path in files:
             assert secret.encode() not in path.read_bytes(), f"the {name} is in {path.name}"
 
@@ -159,12 +158,12 @@ async def test_each_collection_of_a_long_watch_reads_the_market_anew(
 async def test_an_entry_and_a_start_of_the_host_ask_for_a_watch(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One run for each live position and occasion; while nobody hosts it, a person is told until somebody looks."""
+    """One run for each live position and occasion; while nobody hosts it, an alert stays open until somebody looks."""
     async with story_rig(tmp_path) as rig:
         use(rig, monkeypatch)
         await asyncio.to_thread(lambda: serve.deployment().apply())
         with monkeypatch.context() as deployed:
-            deployed.setattr(successors, "own_run", lambda: object())
+            deployed.setattr(handover, "own_run", lambda: object())
             entered = await enter(EnterRequest(asset="SOL", size_usd="2000"))
         position_id = entered.position_id
         assert position_id is not None
@@ -185,7 +184,7 @@ async def test_an_entry_and_a_start_of_the_host_ask_for_a_watch(
                 server.forget(run["id"])
 
 
-async def test_a_failed_watch_gets_a_successor_while_the_position_lives(
+async def test_a_failed_watch_is_followed_by_another_while_the_position_lives(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with story_rig(tmp_path) as rig:
@@ -220,7 +219,7 @@ async def _run_and_fail(server: Server, request: dict[str, Any]) -> None:
 async def test_the_watch_goes_on_from_run_to_run_until_the_position_has_ended(
     server: Server, tmp_path: Path
 ) -> None:
-    """A start of the host resumes it, a day's end hands it over, a crash brings a successor, and cancelling does not."""
+    """A start of the host resumes it, a day's end hands it over, a crash brings another run, and cancelling does not."""
     async with story_rig(tmp_path, strategy={"poll_interval_s": 3600}) as rig:  # a day in a second or two
         position_id = await rig.entered(size_usd="2000")
         day = {"position_id": position_id, "interval_s": None}

@@ -1,4 +1,4 @@
-"""A Prefect server that is out of order before a story begins: the story is told without it, and told as it was."""
+"""A Prefect server that is out of order before a story begins: the story runs without it, and is reported as it was."""
 
 from __future__ import annotations
 

@@ -84,10 +84,10 @@ async def test_a_trade_by_hand_against_our_short_is_hedged_again(tmp_path: Path)
 
 
 @pytest.mark.parametrize("whose", ["nobody's", "an ended position's"])
-async def test_a_fill_that_collecting_finds_first_is_told_once_and_stays_news(
+async def test_a_fill_that_collecting_finds_first_is_alerted_once_and_stays_news(
     tmp_path: Path, whose: str
 ) -> None:
-    """Collecting books it, so that no later comparison could miss it any more: who books must tell."""
+    """Collecting books it, so that no later comparison could miss it any more: who books must alert."""
     async with story_rig(tmp_path) as rig:
         ended = await rig.entered(**SOL_ON_KAMINO)
         await exit_position(rig.desk, ExitRequest(position_id=ended))
@@ -102,16 +102,16 @@ async def test_a_fill_that_collecting_finds_first_is_told_once_and_stays_news(
         kind, cloid = ("foreign fill", None) if whose == "nobody's" else ("late fill", str(opening))
         rig.trade_by_hand("SOL", "-1", cloid)
         assert (await collect_everything(rig.desk)).fills == 1
-        [told] = [row for row in rig.desk.store.alerts(open_only=True) if row.kind == kind]
-        assert (ended in told.text) is (kind == "late fill"), told
-        assert told.severity is (Severity.CRITICAL if kind == "late fill" else Severity.WARNING)
+        [alert] = [row for row in rig.desk.store.alerts(open_only=True) if row.kind == kind]
+        assert (ended in alert.text) is (kind == "late fill"), alert
+        assert alert.severity is (Severity.CRITICAL if kind == "late fill" else Severity.WARNING)
         owners = {row.fill_id: row.subject for row in rig.desk.store.fills()}
-        assert owners[told.subject.removeprefix("hyperliquid ")] == (ended if cloid else None)
+        assert owners[alert.subject.removeprefix("hyperliquid ")] == (ended if cloid else None)
         rig.later(60)
         await collect_everything(rig.desk)
         await reconcile_everything(rig.desk)
         again = [row for row in rig.desk.store.alerts(open_only=True) if row.kind == kind]
-        assert [(row.id, row.times) for row in again] == [(told.id, 1)], "told once, and news for a person"
+        assert [(row.id, row.times) for row in again] == [(alert.id, 1)], "raised once, and news for a person"
 
 
 async def test_a_payment_and_a_fill_lost_from_the_books_come_back(tmp_path: Path) -> None:
@@ -178,7 +178,7 @@ async def test_a_venue_out_of_reach_is_named_and_its_checkpoint_stays(tmp_path: 
 
 @pytest.mark.parametrize("what", ["part of the short", "short", "part of the long"])
 async def test_taken_while_the_monitor_sleeps(tmp_path: Path, what: str) -> None:
-    """Between two looks of a calm watch: the other leg follows within one fast tick, not at the next look."""
+    """Between two ticks of a calm watch: the other leg follows within one fast tick, not at the next slow one."""
     async with story_rig(tmp_path) as rig:
         position_id = await rig.entered(**SOL_ON_KAMINO)
         [held] = rig.holdings()
@@ -197,11 +197,11 @@ async def test_taken_while_the_monitor_sleeps(tmp_path: Path, what: str) -> None
         until_ms = rig.desk.clock.now_ms() + 120_000
         asleep = [0]
 
-        def dozing(seconds: float) -> bool:
+        def waits_between_ticks(seconds: float) -> bool:
             asleep[0] += seconds == 2.0
             return seconds == 2.0 and asleep[0] == 4
 
-        with hooked(rig.desk.clock, "sleep", before=take, when=dozing):
+        with hooked(rig.desk.clock, "sleep", before=take, when=waits_between_ticks):
             request = MonitorRequest(position_id=position_id, until_ms=until_ms)
             result = await watch_position(rig.desk, request)
         assert taken and len(result.actions) == 1, result

@@ -148,7 +148,7 @@ async def test_taken_while_closing(tmp_path: Path, what: str) -> None:
         await assert_books_equal_venues(rig, position_id)
 
 
-async def test_seized_between_our_look_and_the_landing_of_the_close(tmp_path: Path) -> None:
+async def test_seized_between_our_reading_and_the_landing_of_the_close(tmp_path: Path) -> None:
     async with story_rig(tmp_path) as rig:
         position_id = await rig.entered(**SOL_ON_KAMINO)
         held = pda(rig)
@@ -162,7 +162,7 @@ async def test_seized_between_our_look_and_the_landing_of_the_close(tmp_path: Pa
 
 
 def shrink_in_silence(rig: Rig, what: str) -> None:
-    """The lender's books change, and no event tells of it."""
+    """The lender's books change, and no event shows it."""
     book = rig.twins.asgard.book
 
     def shrink() -> None:
@@ -183,13 +183,13 @@ def shrink_in_silence(rig: Rig, what: str) -> None:
 async def test_a_shrink_that_nothing_explains_is_acted_on_once_and_stays_alarmed(
     tmp_path: Path, what: str
 ) -> None:
-    """Interest moves the amounts between two looks: what is known stays known, what is lost after it is not."""
+    """Interest moves the amounts between two ticks: what is known stays known, what is lost after it is not."""
     async with story_rig(tmp_path) as rig:
         position_id = await rig.entered(**SOL_ON_KAMINO)
         shrink_in_silence(rig, what)
         first = [one for one in (await reconcile_everything(rig.desk)).open if one.subject == "long"]
         assert Handling.ACT in {one.handling for one in first}, first
-        [told] = [row for row in rig.desk.store.alerts() if row.kind == "leg reduced"]
+        [alert] = [row for row in rig.desk.store.alerts() if row.kind == "leg reduced"]
         leg = rig.desk.store.carry.leg(position_id, LegSide.LONG)
 
         for _ in range(3):
@@ -199,10 +199,10 @@ async def test_a_shrink_that_nothing_explains_is_acted_on_once_and_stays_alarmed
                 again = await reconcile_everything(rig.desk)
             handled = {one.handling for one in again.open if one.subject == "long"}
             assert handled == {Handling.ALARM}, again
-            assert slept[0] == 0, "no second look at what is known"
+            assert slept[0] == 0, "no second reading of what is known"
         assert rig.desk.store.carry.leg(position_id, LegSide.LONG) == leg
         [row] = [row for row in rig.desk.store.alerts() if row.kind == "leg reduced"]
-        assert row.times == told.times, "a person was told once"
+        assert row.times == alert.times, "one alert, raised once"
         assert "books differ" in {row.kind for row in rig.desk.store.alerts(open_only=True)}
 
         shrink_in_silence(rig, what)

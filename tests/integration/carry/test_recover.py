@@ -14,7 +14,7 @@ from evenkeel.errors import LostRace
 from evenkeel.legs import IntentKind, LegSide, PositionStatus
 from evenkeel.settings.settings import load_settings
 from evenkeel.types import IntentState
-from flows import handover as successors
+from flows import handover
 from flows.carry.enter import EnterRequest, complete_entry, enter_position
 from flows.carry.exit import ExitRequest, exit_position
 from flows.carry.recover import recover, recover_everything
@@ -155,7 +155,7 @@ async def test_dying_again_and_again(tmp_path: Path) -> None:
 
 
 async def test_two_desks_race_for_one_position(tmp_path: Path) -> None:
-    """One of them finishes the entry, the other is told so; the venues see one of each leg."""
+    """One of them finishes the entry, the other learns of it; the venues see one of each leg."""
     async with story_rig(tmp_path) as rig, rig.another_desk() as other:
         ready = await clearing.get_ready(rig.desk)
         assert isinstance(ready, clearing.Ready), ready
@@ -199,7 +199,7 @@ async def test_entering_is_refused_while_something_is_unfinished(tmp_path: Path)
         assert rig.fingerprint() == before
 
 
-async def test_a_leg_that_is_not_ours_is_told_and_left_alone(tmp_path: Path) -> None:
+async def test_a_leg_that_is_not_ours_is_reported_and_left_alone(tmp_path: Path) -> None:
     async with story_rig(tmp_path) as rig:
         await rig.entered(**SOL_ON_KAMINO)
         rig.trade_by_hand("SOL", "-5")
@@ -240,18 +240,20 @@ async def test_an_entry_that_recovery_finishes_in_a_worker_is_watched(
     """Whoever entered is dead, so nobody else would ask for its monitor."""
     asked: list[str] = []
 
-    async def ask(deployment: Any, wish: dict[str, Any], key: str, after_s: float = 0.0) -> successors.Asked:
-        asked.append(wish["position_id"])
-        return successors.Asked(None, "Prefect is not there")
+    async def ask(
+        deployment: Any, parameters: dict[str, Any], key: str, after_s: float = 0.0
+    ) -> handover.Asked:
+        asked.append(parameters["position_id"])
+        return handover.Asked(None, "Prefect is not there")
 
-    monkeypatch.setattr(successors, "ask", ask)
+    monkeypatch.setattr(handover, "ask", ask)
     async with story_rig(tmp_path) as rig:
         monkeypatch.setenv("EVENKEEL_CONFIG", str(rig.config))
         with _dies_at(rig, LegSide.LONG, IntentKind.OPEN, "store", "confirm", "after"):
             assert await killed(rig.enter(**SOL_ON_KAMINO))
         (position,) = rig.desk.store.carry.positions()
         with monkeypatch.context() as deployed:
-            deployed.setattr(successors, "own_run", lambda: object())
+            deployed.setattr(handover, "own_run", lambda: object())
             assert (await recover.fn()).positions == {position.position_id: "OPEN"}
         assert asked == [position.position_id]
         await recover.fn()  # at the command line, and with nothing taken up

@@ -1,4 +1,4 @@
-"""Looking for an entry: every offer is told with its reason, and none passes while the short would pay."""
+"""Looking for an entry: every offer is listed with its reason, and none passes while the short would pay."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ async def test_nothing_passes_while_the_short_would_pay(tmp_path: Path) -> None:
         assert all("funding" in row["why"] for row in found.rows)
 
 
-async def test_one_asset_is_told_alone_and_a_wrong_one_is_refused(tmp_path: Path) -> None:
+async def test_one_asset_is_scanned_alone_and_a_wrong_one_is_refused(tmp_path: Path) -> None:
     async with story_rig(tmp_path) as rig:
         found = await scan_markets(rig.desk, ScanRequest(asset="INF", leverage="2"))
         assert {row["asset"] for row in found.rows} == {"INF"}

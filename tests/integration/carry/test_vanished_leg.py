@@ -44,13 +44,13 @@ async def test_a_long_that_is_out_of_sight_for_a_moment_is_closed_and_not_forgot
     async with story_rig(tmp_path) as rig:
         position_id = await rig.entered(**SOL_ON_KAMINO)
         [leg] = [one for one in rig.desk.store.carry.open_legs() if one.side is LegSide.LONG]
-        looks: list[int] = []
+        readings: list[int] = []
         real = rig.desk.long.client.refresh
 
         async def blind(positions: list[tuple[int, str]]) -> dict[str, object]:
-            """Asgard's reading server is behind for the first two looks."""
-            looks.append(1)
-            return {} if len(looks) <= 2 else await real(positions)  # type: ignore[return-value]
+            """Asgard's reading server is behind for the first two readings."""
+            readings.append(1)
+            return {} if len(readings) <= 2 else await real(positions)  # type: ignore[return-value]
 
         rig.desk.long.client.refresh = blind  # type: ignore[method-assign, assignment]
         result = await exit_position(rig.desk, ExitRequest(position_id=position_id))

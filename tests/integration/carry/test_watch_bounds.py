@@ -23,7 +23,7 @@ async def watched(rig: Rig, position_id: str | None, seconds: float) -> str:
 
 
 async def test_a_leg_that_resists_an_exit_is_tried_until_it_is_gone(tmp_path: Path) -> None:
-    """Hyperliquid takes no order for longer than one exit has patience: the long is gone, the short naked."""
+    """Hyperliquid takes no order for longer than one exit tries: the long is gone, the short naked."""
     async with story_rig(tmp_path, strategy={"exit_short_window_s": 10}) as rig:
         position_id = await rig.entered(**SOL_ON_KAMINO)
         rig.fault("hyperliquid", "drop_request", ORDER, times=-1)
@@ -92,7 +92,7 @@ class _after:
         return await self._context.__aexit__(*error)
 
 
-async def test_a_drift_that_no_order_can_mend_is_told_to_a_person(tmp_path: Path) -> None:
+async def test_a_drift_that_no_order_can_mend_raises_an_alert(tmp_path: Path) -> None:
     """The rebalancing rules may answer with an alarm too; it is kept like every other, and ends when it is over."""
     async with story_rig(tmp_path) as rig:
         position_id = await rig.entered(asset="SOL", protocol=1, size_usd="1007")
@@ -101,8 +101,8 @@ async def test_a_drift_that_no_order_can_mend_is_told_to_a_person(tmp_path: Path
         watcher, store = Watcher(rig.desk, position_id), rig.desk.store
 
         await watcher.look()
-        [told] = [row for row in store.alerts(open_only=True) if row.kind == "delta_drift"]
-        assert told.severity is Severity.WARNING and "least order" in told.text
+        [alert] = [row for row in store.alerts(open_only=True) if row.kind == "delta_drift"]
+        assert alert.severity is Severity.WARNING and "least order" in alert.text
 
         rig.market(sol_price=320.0)  # 0.05 SOL are an order now
         await watcher.look()
@@ -110,7 +110,7 @@ async def test_a_drift_that_no_order_can_mend_is_told_to_a_person(tmp_path: Path
 
 
 async def test_an_entry_that_waits_for_a_venue_is_alarmed_and_watched_to_its_end(tmp_path: Path) -> None:
-    """The opening's answer is lost and the node then falls silent: the entry gives up asking, a person is told, and the
+    """The opening's answer is lost and the node then falls silent: the entry gives up asking, an alert is raised, and the
     monitor, started without a name, takes it up.
     """
     async with story_rig(tmp_path) as rig:
@@ -118,8 +118,8 @@ async def test_an_entry_that_waits_for_a_venue_is_alarmed_and_watched_to_its_end
         silent = rig.fault("solana", "drop_request", "rpc:getSignatureStatuses", times=-1)
         result = await rig.enter(**SOL_ON_KAMINO)
         assert result.status == "OPENING" and silent.hits
-        [told] = [row for row in rig.desk.store.alerts(open_only=True) if row.kind == "entry unresolved"]
-        assert told.severity is Severity.CRITICAL
+        [alert] = [row for row in rig.desk.store.alerts(open_only=True) if row.kind == "entry unresolved"]
+        assert alert.severity is Severity.CRITICAL
 
         rig.heal()
         await watched(rig, None, 120)

@@ -103,9 +103,9 @@ async def test_an_alarm_that_cannot_be_noted_does_not_hold_up_the_other_leg(tmp_
         def busy() -> None:
             raise Retryable("database cannot be written now: locked")
 
-        with hooked(rig.desk.store, "alert", before=busy) as told:
+        with hooked(rig.desk.store, "alert", before=busy) as alerts:
             left = await exit_position(rig.desk, ExitRequest(position_id=position_id))
-        assert told[0] and left.status == "CLOSING" and not rig.holdings() and rig.short_qty() > 0
+        assert alerts[0] and left.status == "CLOSING" and not rig.holdings() and rig.short_qty() > 0
         rig.control("hyperliquid", "resume")
         assert (await rig.recovered()).clean
         assert rig.flat and rig.status(position_id) is PositionStatus.CLOSED

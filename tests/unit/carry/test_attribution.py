@@ -266,10 +266,10 @@ def test_a_position_that_never_held_anything_costs_its_gas_only() -> None:
 
 
 def test_strings_are_plain_decimals() -> None:
-    told = attributed(*whole_life()).as_strings()
-    assert set(ITEMS) < set(told)
-    assert told["residual_usd"] == "0.000000"
-    assert all("E" not in value and not value.startswith("-0.000000") for value in told.values())
+    values = attributed(*whole_life()).as_strings()
+    assert set(ITEMS) < set(values)
+    assert values["residual_usd"] == "0.000000"
+    assert all("E" not in value and not value.startswith("-0.000000") for value in values.values())
     assert plain(D("-0.0000001")) == "0.000000"
     assert plain(D("1e3")) == "1000.000000"
 

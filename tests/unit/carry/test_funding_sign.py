@@ -78,7 +78,7 @@ def test_what_was_paid_gives_the_prices_of_those_days() -> None:
 @pytest.mark.skipif(not SHARED.is_dir(), reason=f"no recorded data at {SHARED} (set EVENKEEL_DATA)")
 def test_the_shared_recording_of_the_first_day_says_the_same() -> None:
     path = SHARED / "hyperliquid-api" / "info" / "user_funding_history_with_end_time.json"
-    told = next(
+    answered = next(
         row["response"] for row in json.loads(path.read_text()) if row["request"]["type"] == "userFunding"
     )
-    assert [row["delta"] for row in told] == [row["delta"] for row in rows()[: len(told)]]
+    assert [row["delta"] for row in answered] == [row["delta"] for row in rows()[: len(answered)]]

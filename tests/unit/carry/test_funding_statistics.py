@@ -84,7 +84,7 @@ def test_the_window_is_a_window_of_time_and_needs_enough_rows() -> None:
     assert volatility_annual(dense[:0]) is None
 
 
-def test_nothing_after_the_asked_time_is_looked_at() -> None:
+def test_nothing_after_the_asked_time_counts() -> None:
     calm = [1e-5 * (1 + hour % 2) for hour in range(48)]
     wild = series([*calm, *[0.01, -0.01] * 24])
     assert volatility_annual(wild, at=wild.index[47]) == volatility_annual(series(calm))

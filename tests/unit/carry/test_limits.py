@@ -1,4 +1,4 @@
-"""Settings and limits: defaults of the specification, and every dangerous value refused with a line that
+"""Settings and limits: the defaults, and every dangerous value refused with a line that
 says why.
 """
 

@@ -157,7 +157,7 @@ def test_when_resizing_is_not_possible_it_is_an_exit(changes: dict[str, Any], ki
     assert isinstance(decision, kind) and word in decision.reason, decision
 
 
-def test_near_liquidation_at_target_leverage_is_told_and_not_resized() -> None:
+def test_near_liquidation_at_target_leverage_alerts_and_is_not_resized() -> None:
     odd = book(long_distance=D("0.05"), long_entry_distance=D("0.167"))
     decision = margin_rule(odd, CARRY).answer
     assert isinstance(decision, Alert) and "resizing cannot help" in decision.reason

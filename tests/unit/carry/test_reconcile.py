@@ -1,4 +1,4 @@
-"""Which fills explain a short, which seizures a long, and when the answer is that nobody can tell."""
+"""Which fills explain a short, which seizures a long, and when the answer is that nobody knows."""
 
 from __future__ import annotations
 

@@ -70,14 +70,14 @@ def test_every_item_has_a_name_a_meaning_and_one_group() -> None:
 
 
 def test_text_holds_every_item_with_its_sign_and_fits_the_width() -> None:
-    told = report()
+    shown_report = report()
     for width in (80, 100):
-        text = render_text(told, width)
+        text = render_text(shown_report, width)
         assert max(map(len, text.splitlines())) <= width
         money = text[text.index("Earned and paid") :].splitlines()
         for name in ITEMS:
             line = next(line for line in money if line.strip().startswith(ITEM_NAMES[name]))
-            assert signed_usd(told.attribution.items[name]) in line
+            assert signed_usd(shown_report.attribution.items[name]) in line
         assert "Books and venues agree: residual 0.00 USD." in text
         assert "7 rows compared with the venues' ledgers, all equal." in text
         assert "31 s, longest 20 s" in text
@@ -91,19 +91,19 @@ def test_groups_sum_to_the_net_result_as_shown() -> None:
 
 
 def test_result_in_one_sentence() -> None:
-    told = report()
-    net = told.attribution.net_usd
-    assert result_sentence(told).startswith(
+    shown_report = report()
+    net = shown_report.attribution.net_usd
+    assert result_sentence(shown_report).startswith(
         f"Earned {net:,.2f} USD net on 5,000.00 USD of capital in 100.0 hours"
     )
-    assert f"{net / 5000 * D('87.6') * 100:+.1f} % a year" in result_sentence(told)
-    loss = told.attribution.model_copy(
-        update={"items": {**told.attribution.items, "gas": -net - D("3.21")}, "holding_hours": D(2)}
+    assert f"{net / 5000 * D('87.6') * 100:+.1f} % a year" in result_sentence(shown_report)
+    loss = shown_report.attribution.model_copy(
+        update={"items": {**shown_report.attribution.items, "gas": -net - D("3.21")}, "holding_hours": D(2)}
     )
     sentence = result_sentence(report(attribution=loss))
     assert sentence.startswith("Lost ")
     assert "a year" not in sentence
-    still = told.attribution.model_copy(update={"is_open": True})
+    still = shown_report.attribution.model_copy(update={"is_open": True})
     assert result_sentence(report(attribution=still)).startswith("Earned so far ")
 
 
@@ -126,9 +126,9 @@ def test_agreement_needs_rows_and_books_too_not_the_residual_alone() -> None:
 
 def test_long_lists_are_cut_for_people_and_whole_for_programs() -> None:
     missing = compare_funding([], [payment(hour, "1") for hour in range(50)])
-    told = report(differences=missing)
-    assert agreement_lines(told)[-1] == "- and 30 more"
-    assert len(as_dict(told)["differences"]) == 50
+    shown_report = report(differences=missing)
+    assert agreement_lines(shown_report)[-1] == "- and 30 more"
+    assert len(as_dict(shown_report)["differences"]) == 50
 
 
 def test_markdown_tables_keep_their_columns() -> None:

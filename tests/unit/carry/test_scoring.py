@@ -1,4 +1,4 @@
-"""Opportunity scoring: the specification's worked figures, the sign of funding, and every reason to
+"""Opportunity scoring: worked figures, the sign of funding, and every reason to
 refuse.
 """
 
@@ -50,15 +50,14 @@ def failed(opportunity: Opportunity) -> set[str]:
     return {check.name for check in opportunity.checks if not check.ok}
 
 
-def test_section_1_net_carry_examples() -> None:
+def test_net_carry_is_on_the_equity_of_the_long_leg() -> None:
     assert net_carry_apr(3, D("0.05"), D("0.08")) == D("-0.01")
     assert net_carry_apr(3, D("0.06"), D("0.05")) == D("0.08")
 
 
-def test_section_4_1_lst_example() -> None:
-    """Slip of the text: "Total APY = |funding_rate| + net_carry_apy" would be 25 + 23 = 48 %. Its own sums
-    give 49 %: funding acts on the notional and both parts are spread over the capital of *two* legs, (3 ×
-    25 + 23) / 2.
+def test_total_apr_of_staked_sol_is_on_the_capital_of_both_legs() -> None:
+    """Adding funding and net carry as they come would give 25 + 23 = 48 %. It is 49 %: funding acts on the notional
+    and both parts are spread over the capital of *two* legs, (3 × 25 + 23) / 2.
     """
     carry = net_carry_apr(3, D("0.05"), D("0.08"), staking_apr=D("0.08"))
     assert carry == D("0.23")
@@ -66,10 +65,9 @@ def test_section_4_1_lst_example() -> None:
     assert D("0.25") + carry == D("0.48")
 
 
-def test_section_9_1_example_and_its_slips() -> None:
-    """Slips of the text: funding of −25 % would be *paid* by the short; Hyperliquid has no Arbitrum gas;
-    the slippage of 0.5 % + 1 % is 2,250 USD on one leg of 150,000, so 4,500 on both, which lowers 34.3 % to
-    32.1 %; and 25 % a year of funding was not reached in any month of 2025.
+def test_the_yearly_result_of_an_example_with_costs_of_one_leg_and_of_both() -> None:
+    """Slippage of 0.5 % + 1 % is 2,250 USD on one leg of 150,000, so 4,500 on both, which lowers 34.3 % to
+    32.1 %. Funding of 25 % a year was not reached in any month of 2025.
     """
     per_leg, position, borrowed = D(50_000), D(150_000), D(100_000)
     assert position == per_leg * 3 and borrowed == position - per_leg
@@ -87,7 +85,7 @@ def test_section_9_1_example_and_its_slips() -> None:
     assert (net_both / 100_000).quantize(D("0.001")) == D("0.321")
 
 
-def test_text_funding_of_minus_25_percent_is_refused() -> None:
+def test_funding_of_minus_25_percent_is_refused() -> None:
     found = evaluate(
         candidate(funding_now_hourly=D("-0.25") / 8760, funding_predicted_hourly=D("-0.25") / 8760), SETTINGS
     )
@@ -149,7 +147,7 @@ def test_limits_themselves_pass() -> None:
 
 
 def test_positive_total_alone_is_not_enough() -> None:
-    """Deviation 17: total APR is above zero, yet 30 days of it do not pay the round trip."""
+    """docs/deviations.md, row 17: total APR is above zero, yet 30 days of it do not pay the round trip."""
     found = evaluate(candidate(borrow_apr=D("0.20")), SETTINGS)
     assert found.total_apr is not None and found.total_apr > 0
     assert failed(found) == {"pays the round trip"}

@@ -1,4 +1,4 @@
-"""Sizing: the rule of the specification, every cap, and a short that levels what the long really got."""
+"""Sizing: the rule, every cap, and a short that levels what the long really got."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def sized(solana: int | str, hyperliquid: int | str, **more: object) -> SizeDeci
     return size_position(solana_usdc=D(solana), hyperliquid_usdc=D(hyperliquid), **values)  # type: ignore[arg-type]
 
 
-def test_the_rule_of_section_9_2() -> None:
+def test_a_tenth_of_the_smaller_balance_halved_and_levered() -> None:
     size = sized(100_000, 60_000).size
     assert size is not None
     assert (size.deployment_usd, size.per_leg_usd, size.position_usd) == (6_000, 3_000, 9_000)

@@ -13,7 +13,9 @@ from venues.solana.view import Keys, Violation
 
 
 def check_signers(tx: VersionedTransaction, wallet: Pubkey) -> None:
-    """We pay the fee and fill the first slot; every other signature is there already and verifies. Raises `Violation`."""
+    """Check that we pay the fee and fill the first slot; every other signature is there already and verifies. Raises
+    `Violation`.
+    """
     message = tx.message
     static = message.account_keys
     if not static or static[0] != wallet:
@@ -34,7 +36,7 @@ def check_signers(tx: VersionedTransaction, wallet: Pubkey) -> None:
 
 
 def check_extra_signers(keys: Keys, draft: Draft) -> None:
-    """After the instructions: each other signer is an account that this very transaction makes."""
+    """Check, after the instructions, that each other signer is an account that this very transaction makes."""
     for signer in keys.every:
         if signer not in keys.signers or signer == draft.wallet:
             continue
@@ -43,14 +45,16 @@ def check_extra_signers(keys: Keys, draft: Draft) -> None:
 
 
 def check_made(draft: Draft) -> None:
-    """A token account that is made is also initialized, or anybody could take it over afterwards."""
+    """Check that a token account that is made is also initialized, or anybody could take it over afterwards."""
     for account, program in draft.made.items():
         if program == TOKEN and account not in draft.temporary:
             raise Violation("new-account", f"{account} is made but not initialized for our wallet")
 
 
 def check_programs(keys: Keys, draft: Draft) -> None:
-    """Our signature flows into every program that a called program calls: none may be reachable that is not known."""
+    """Check what our signature reaches. It flows into every program that a called program calls: none may be reachable
+    that is not known.
+    """
     reachable = draft.rules.reachable
     for account in keys.every:
         if account == TOKEN_2022:
@@ -62,7 +66,9 @@ def check_programs(keys: Keys, draft: Draft) -> None:
 
 
 def check_writable(keys: Keys, draft: Draft) -> None:
-    """Nothing that a person other than us holds the key of may be written to, tips and pinned accounts aside."""
+    """Check that nothing that a person other than us holds the key of may be written to, tips and pinned accounts
+    aside.
+    """
     for account in keys.writable:
         if account == draft.wallet or account in draft.made or account in JITO_TIP_ACCOUNTS:
             continue
@@ -71,7 +77,7 @@ def check_writable(keys: Keys, draft: Draft) -> None:
         info = draft.view.account(account)
         if info is None or info.owner == str(SYSTEM):
             if account.is_on_curve() and account not in (draft.position, _withdrawal(draft)):
-                raise Violation("stranger", f"the build may write to {account}, which is somebody's wallet")
+                raise Violation("foreign", f"the build may write to {account}, which is somebody's wallet")
             continue
         state = token_state(info)
         if (
@@ -79,7 +85,7 @@ def check_writable(keys: Keys, draft: Draft) -> None:
             and state.owner not in (draft.wallet, _withdrawal(draft))
             and state.owner.is_on_curve()
         ):
-            raise Violation("stranger", f"the build may write to {account}, a token account of {state.owner}")
+            raise Violation("foreign", f"the build may write to {account}, a token account of {state.owner}")
 
 
 def _withdrawal(draft: Draft) -> Pubkey | None:

@@ -13,7 +13,7 @@ SLACK = Decimal("0.001")
 
 
 def check_amounts(draft: Draft) -> None:
-    """Raises `Violation` naming the sum that is too large."""
+    """Check the sums over all transactions. Raises `Violation` naming the sum that is too large."""
     expectation = draft.expectation
     bought_with = sum(swap.amount_in for swap in draft.swaps if swap.buys_asset)
     sold = sum(swap.amount_in for swap in draft.swaps if not swap.buys_asset)

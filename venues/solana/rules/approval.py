@@ -21,7 +21,7 @@ _handed_out = False
 
 
 def take_token() -> object:
-    """The right to approve, given to the first that asks: the validator. Raises `Bug` afterwards."""
+    """Return the right to approve, given to the first that asks: the validator. Raises `Bug` afterwards."""
     global _handed_out
     if _handed_out:
         raise Bug("only the validator approves transactions, and it has taken its token already")
@@ -62,7 +62,7 @@ class Approved:
         return bytes(self._transaction)
 
     def with_signature(self, signature: Signature) -> VersionedTransaction:
-        """The transaction with ours in slot 0 and every other signature kept."""
+        """Return the transaction with ours in slot 0 and every other signature kept."""
         signatures = [signature, *self._transaction.signatures[1:]]
         return VersionedTransaction.populate(self._transaction.message, signatures)
 

@@ -67,7 +67,7 @@ OPEN = frozenset({Operation.OPEN})
 
 
 def anchor(name: str) -> bytes:
-    """Anchor's instruction discriminator: the first 8 bytes of SHA-256 of `global:<name>`."""
+    """Return Anchor's instruction discriminator: the first 8 bytes of SHA-256 of `global:<name>`."""
     return hashlib.sha256(f"global:{name}".encode()).digest()[:8]
 
 

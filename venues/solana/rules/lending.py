@@ -22,7 +22,7 @@ BALANCES_AT = {KAMINO: 96, MARGINFI: 72, SAVE: 74}
 
 
 def check_lender(step: Step, draft: Draft) -> None:
-    """One instruction of a lender against the table of its program. Raises `Violation`."""
+    """Check one instruction of a lender against the table of its program. Raises `Violation`."""
     expectation = draft.expectation
     head = step.data[:1] if step.program == SAVE else step.data[:8]
     form = FORMS[step.program].get(head)
@@ -115,7 +115,7 @@ def _bind_position(draft: Draft, found: Pubkey, where: str, *, makes: bool) -> N
 def check_position(
     lender: Pubkey, wallet: Pubkey, market: Pubkey | None, address: Pubkey, info: AccountInfo
 ) -> None:
-    """A position account belongs to the lender, names our wallet as its owner and the market asked for."""
+    """Check that a position account belongs to the lender, names our wallet as its owner and the market asked for."""
     if info.owner != str(lender):
         raise Violation("position", f"position {address} belongs to program {info.owner}, not to {lender}")
     at, where = AUTHORITY_AT[lender], MARKET_AT[lender]

@@ -73,7 +73,7 @@ def _arguments(data: bytes) -> tuple[int, int, int, int]:
 
 
 def check_router(step: Step, draft: Draft) -> None:
-    """One route of Jupiter. Raises `Violation`; the sums of all routes are judged at the end."""
+    """Check one route of Jupiter. Raises `Violation`; the sums of all routes are judged at the end."""
     head = step.data[:8]
     if head == ROUTE:
         token, wallet, source, destination, fee = (step.account(slot) for slot in (0, 1, 2, 3, 6))
@@ -134,7 +134,7 @@ def _check_fee_account(draft: Draft, fee: Pubkey, mints: tuple[Pubkey, Pubkey]) 
 
 
 def tolerance_of(expectation: Expectation, rules: Rules) -> Decimal:
-    """How far below the fair price a swap may end, as a fraction; wider on the way out, wider still for an LST.
+    """Return how far below the fair price a swap may end, as a fraction; wider on the way out, wider still for an LST.
 
     A way out whose price source is silent goes by the last price known, the more loosely the older it is, up to a bound.
     """
@@ -147,8 +147,8 @@ def tolerance_of(expectation: Expectation, rules: Rules) -> Decimal:
 
 
 def check_price(draft: Draft) -> None:
-    """Every swap's least output against the independent price. An exit for which none was ever known goes by
-    the slippage cap alone.
+    """Check every swap's least output against the independent price. An exit for which none was ever known goes by the
+    slippage cap alone.
     """
     price = draft.expectation.price_usd
     if not draft.swaps or (price is None and draft.expectation.is_exit):

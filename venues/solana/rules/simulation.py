@@ -1,6 +1,6 @@
 """The second line behind the static rules: what a build would leave behind, as our own node plays it through.
 
-Never the only line: a program can tell a simulation from the real thing. Post-state rules of reference/solana-asgard.md 5.5.
+Never the only line: a program can notice that it is simulated. What must hold afterwards: docs/rules.md, "What may be signed".
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Simulated:
 async def simulate(
     rpc: SolanaRpc, verdict: Verdict, expectation: Expectation, view: ChainView, rules: Rules
 ) -> Simulated | Refused | NotSimulated:
-    """Every transaction of an approved build on our own node, unsigned. Never raises for what a node may answer.
+    """Run every transaction of an approved build on our own node, unsigned. Never raises for what a node may answer.
 
     A later transaction that fails because it needs the ones before it has no simulation of its own: static rules stand.
     """
@@ -99,7 +99,9 @@ def check_after(
     view: ChainView,
     rules: Rules,
 ) -> None:
-    """The state after one transaction. Raises `Violation`, or KeyError and the like for an answer of another shape."""
+    """Check the state after one transaction. Raises `Violation`, or KeyError and the like for an answer of another
+    shape.
+    """
     shown = value["accounts"]
     if len(shown) != len(asked):
         raise KeyError("accounts")
@@ -172,7 +174,7 @@ def _check_tokens(
 
 
 def _floor(mint: Pubkey, expectation: Expectation, rules: Rules) -> int | None:
-    """Least change of the wallet's holding. None: no bound, for the debt of a sale whose price nobody can tell.
+    """Least change of the wallet's holding. None: no bound, for the debt of a sale whose price nobody knows.
 
     A position that owes more than it fetches is closed with USDC of the wallet: that must not keep us from leaving.
     """
@@ -198,7 +200,7 @@ def _as_before(was: TokenState, now: TokenState) -> bool:
 
 
 def _check_loaded(loaded: Any, keys: Keys) -> None:
-    """Old nodes do not tell; those that do must have resolved the tables as we did."""
+    """Old nodes leave this out; those that give it must have resolved the tables as we did."""
     if not isinstance(loaded, dict):
         return
     theirs = (tuple(loaded["writable"]), tuple(loaded["readonly"]))

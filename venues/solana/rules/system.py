@@ -54,7 +54,7 @@ _REFUSED = {
 
 
 def check_system(step: Step, draft: Draft) -> None:
-    """The System program, by tag. Raises `Violation`."""
+    """Check an instruction of the System program, by tag. Raises `Violation`."""
     if len(step.data) < 4:
         raise Violation("system", f"instruction {step.index} of the System program has no tag")
     tag = int.from_bytes(step.data[:4], "little")
@@ -155,7 +155,7 @@ def _create_with_seed(step: Step, draft: Draft) -> None:
 
 
 def check_budget(step: Step, draft: Draft) -> None:
-    """Compute Budget: each of the four at most once, in its exact shape; the cost is summed at the end."""
+    """Check the Compute Budget: each of the four at most once, in its exact shape; the cost is summed at the end."""
     lengths = {1: 5, 2: 5, 3: 9, 4: 5}
     tag = step.data[0] if step.data else -1
     if tag not in lengths or len(step.data) != lengths[tag]:
@@ -168,7 +168,7 @@ def check_budget(step: Step, draft: Draft) -> None:
 
 
 def add_fee(draft: Draft, signatures: int, steps: list[Step]) -> None:
-    """The fee of the transaction at hand, added to the build's. Raises `Violation` above the cap."""
+    """Add the fee of the transaction at hand to the build's. Raises `Violation` above the cap."""
     default = sum(BUILTIN_UNITS if one.program in (SYSTEM, COMPUTE_BUDGET) else OTHER_UNITS for one in steps)
     units = min(draft.budget_tags.get(2, default), MAX_UNITS)
     draft.fee_lamports += BASE_FEE_LAMPORTS * signatures

@@ -47,14 +47,14 @@ class TokenState:
 
 
 def token_state(account: AccountInfo | None) -> TokenState | None:
-    """None for what is no classic token account."""
+    """Return the state of a token account, None for what is no classic token account."""
     if account is None or account.owner != str(TOKEN) or len(account.data) != TOKEN_ACCOUNT_BYTES:
         return None
     return TokenState(account.data)
 
 
 def token_problem(state: TokenState, wallet: Pubkey) -> str | None:
-    """Why an account is not simply the wallet's: owner, delegate, close authority, state."""
+    """Return why an account is not simply the wallet's: owner, delegate, close authority, state."""
     if state.owner != wallet:
         return f"belongs to {state.owner}"
     if state.delegate is not None:
@@ -65,7 +65,7 @@ def token_problem(state: TokenState, wallet: Pubkey) -> str | None:
 
 
 def own_mint(draft: Draft, account: Pubkey) -> Pubkey:
-    """The mint of an account of ours. Raises `Violation` unless the *chain* says that the wallet owns it.
+    """Return the mint of an account of ours. Raises `Violation` unless the *chain* says that the wallet owns it.
 
     An absent account passes only at the wallet's derived address: whoever creates it there creates it for the wallet.
     """
@@ -90,7 +90,7 @@ def own_mint(draft: Draft, account: Pubkey) -> Pubkey:
 
 
 def check_token(step: Step, draft: Draft) -> None:
-    """The Token program, by tag. Raises `Violation`."""
+    """Check an instruction of the Token program, by tag. Raises `Violation`."""
     tag = step.data[0] if step.data else -1
     if tag in _REFUSED:
         raise Violation(RULE, f"instruction {step.index} is {_REFUSED[tag]} ({tag}) of the Token program")
@@ -141,7 +141,8 @@ def _transfer(step: Step, draft: Draft, *, checked: bool) -> None:
         received = own_mint(draft, destination)
     except Violation as problem:
         raise Violation(
-            "transfer-destination", f"{amount} base units of {mint} would go to a stranger: {problem.reason}"
+            "transfer-destination",
+            f"{amount} base units of {mint} would go to somebody else: {problem.reason}",
         ) from None
     if received != mint:
         raise Violation("mint", f"a transfer of {mint} into an account of {received}")
@@ -162,7 +163,7 @@ def _initialize(step: Step, draft: Draft, tag: int) -> None:
 
 
 def check_ata(step: Step, draft: Draft) -> None:
-    """The Associated Token program: only the wallet's own account of a mint of this order."""
+    """Check an instruction of the Associated Token program: only the wallet's own account of a mint of this order."""
     if step.data not in (b"", b"\x00", b"\x01"):
         raise Violation("ata", f"instruction {step.index} of the associated-token program is not Create")
     if len(step.accounts) not in (6, 7):

@@ -1,7 +1,8 @@
 """The verdict between build and sign: every transaction of a build against every rule, before any of them is approved.
 
-Static rules alone must suffice, because a program can tell a simulation from the real thing; `simulation` is a second
-line behind them. Rules of reference/solana-asgard.md 5; each refusal names its rule. Pure: the chain comes as a `ChainView`.
+Static rules alone must suffice, because a program can notice that it is simulated; `simulation` is a second
+line behind them. The rules: docs/rules.md, "What may be signed"; each refusal names its rule. Pure: the
+chain comes as a `ChainView`.
 """
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ class Verdict:
 
 
 def decode(encoded: str | bytes) -> VersionedTransaction:
-    """Base64 text, or bytes, to a v0 transaction whose every byte is accounted for. Raises `Violation`."""
+    """Return the v0 transaction of base64 text, or bytes, whose every byte is accounted for. Raises `Violation`."""
     if isinstance(encoded, str):
         try:
             raw = base64.b64decode(encoded, validate=True)
@@ -102,7 +103,7 @@ def decode(encoded: str | bytes) -> VersionedTransaction:
 def judge(
     build: Sequence[str | bytes], expectation: Expectation, view: ChainView, rules: Rules | None = None
 ) -> Verdict | Refused:
-    """All transactions of a build, or none. Never raises: what we fail to understand is refused like the rest."""
+    """Judge all transactions of a build, or none. Never raises: what we fail to understand is refused like the rest."""
     try:
         return _judged(build, expectation, view, rules or Rules())
     except Violation as broken:
@@ -197,7 +198,7 @@ _CHECKS: dict[Pubkey, Callable[[Step, Draft], None]] = {
 
 
 def sizes_wanted(build: Sequence[VersionedTransaction]) -> list[int]:
-    """Account sizes whose rent a verdict will ask for: those that System creates in these transactions."""
+    """Return the account sizes whose rent a verdict will ask for: those that System creates in these transactions."""
     wanted: dict[int, None] = {}
     for tx in build:
         keys = tx.message.account_keys

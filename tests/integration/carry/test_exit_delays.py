@@ -55,8 +55,8 @@ async def test_a_ledger_that_is_busy_after_a_late_send_contradicts_nothing(
             with hooked(desk.store, "fail_unsent", before=lock.release):
                 try:
                     await exit_position(rig.desk, ExitRequest(position_id=position_id))
-                except Retryable as hiccup:
-                    assert "database" in str(hiccup)
+                except Retryable as error:
+                    assert "database" in str(error)
         finally:
             release()
         assert lock.taken
@@ -77,8 +77,8 @@ async def test_a_contradiction_at_one_leg_does_not_hold_up_the_other(tmp_path: P
             with hooked(desk.short, "legs", before=contradicts) as asked:
                 done = await close_out(desk, position_id, "test", Urgency.EMERGENCY, fence, together=together)
         assert asked[0] > 1 and done.status == "CLOSED" and rig.flat, done
-        told = {row.kind: row.text for row in desk.store.alerts(open_only=False)}
-        assert "make no sense" in told["short leg resists closing"]
+        alerts = {row.kind: row.text for row in desk.store.alerts(open_only=False)}
+        assert "make no sense" in alerts["short leg resists closing"]
 
 
 async def test_a_seizure_that_cannot_be_read_up_does_not_hold_up_the_closing(tmp_path: Path) -> None:
@@ -98,8 +98,8 @@ async def test_a_seizure_that_cannot_be_read_up_does_not_hold_up_the_closing(tmp
             one for one in rig.desk.store.intents_of(CARRY, position_id) if one.kind == IntentKind.CLOSE
         ]
         assert len(closes) == 2
-        told = {row.kind for row in rig.desk.store.alerts(open_only=False)}
-        assert "long leg resists closing" not in told, "it went at the first try"
+        alerts = {row.kind for row in rig.desk.store.alerts(open_only=False)}
+        assert "long leg resists closing" not in alerts, "it went at the first try"
         rig.assert_clean(await rig.recovered())
         assert rig.flat and rig.status(position_id) is PositionStatus.CLOSED
 
@@ -129,8 +129,8 @@ async def test_a_busy_ledger_does_not_end_the_watch(tmp_path: Path, monkeypatch:
         assert rig.desk.store.carry.snapshots(position_id), "it wrote again once it could"
 
 
-async def test_a_resize_that_cannot_be_told_of_does_not_blind_the_watch(tmp_path: Path) -> None:
-    """The order of a resize is lost in an outage; the next look comes in seconds, and the outage still closes the long."""
+async def test_a_resize_whose_outcome_is_unknown_does_not_blind_the_watch(tmp_path: Path) -> None:
+    """The order of a resize is lost in an outage; the next tick comes in seconds, and the outage still closes the long."""
     async with story_rig(tmp_path, limits={"outage_exit_after_s": "20"}) as rig:
         position_id = await rig.entered(**SOL_ON_KAMINO)
         rig.market(sol_price=180.0)
@@ -151,13 +151,13 @@ async def test_a_resize_that_cannot_be_told_of_does_not_blind_the_watch(tmp_path
             if (one.part, one.kind) == (LegSide.LONG, "close")
         ]
         assert closed, watched
-        assert closed[0].created_ms - began_ms < 150_000, "not a look every 90 s and more"
+        assert closed[0].created_ms - began_ms < 150_000, "not a tick every 90 s and more"
         rig.control("hyperliquid", "resume")
         rig.assert_clean(await rig.recovered())
 
 
 async def test_a_row_that_contradicts_the_books_does_not_end_the_watch(tmp_path: Path) -> None:
-    """The short was partly auto-deleveraged, and its booking meets a contradiction: told, and looked at again."""
+    """The short was partly auto-deleveraged, and its booking meets a contradiction: alerted, and tried again."""
     async with story_rig(tmp_path) as rig:
         position_id = await rig.entered(**SOL_ON_KAMINO)
         rig.control("hyperliquid", "adl", address=rig.address, coin="SOL", fraction="0.001")
@@ -220,7 +220,7 @@ async def test_a_second_attempt_that_succeeds_at_once_is_no_lost_answer(tmp_path
         assert second.evidence == "", "nothing was lost of this one"
 
 
-async def test_one_look_of_a_command_is_no_watch(tmp_path: Path) -> None:
+async def test_one_tick_of_a_command_is_no_watch(tmp_path: Path) -> None:
     """`evenkeel rebalance` looks once and goes: the alert that nobody watches stays open for a monitor to close."""
     async with story_rig(tmp_path) as rig:
         position_id = await rig.entered(**SOL_ON_KAMINO)

@@ -18,7 +18,7 @@ SLOW_S = 1.2
 FROZEN = ("getEpochInfo", "getBlockHeight", "getSlot", "getLatestBlockhash")
 
 
-class Gate:
+class NodeProxy:
     """`mode`: open, shut (503), revoked (401), slow (answers after `SLOW_S`), blind (knows no signature and no transaction)
     or frozen (its height stands still, and it knows nothing that came later).
     """
@@ -77,9 +77,9 @@ class Gate:
 
 
 @asynccontextmanager
-async def gate(upstream: str) -> AsyncIterator[Gate]:
-    """A gate to this node on a port of its own."""
-    one = Gate(upstream)
+async def node_proxy(upstream: str) -> AsyncIterator[NodeProxy]:
+    """A node_proxy to this node on a port of its own."""
+    one = NodeProxy(upstream)
     async with served(one) as url:
         one.url = url
         yield one

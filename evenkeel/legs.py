@@ -8,7 +8,7 @@ from enum import StrEnum
 from evenkeel.types import Frozen, Receipt
 
 CARRY = "carry"
-"""The name of the carry trade: the business of its intents, fills, fees and breaches; their subject is a position, their part a leg."""
+"""The carry trade as a business: its intents, fills, fees and breaches have a position as subject and a leg as part."""
 
 
 class LegSide(StrEnum):

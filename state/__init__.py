@@ -42,7 +42,8 @@ Intents (IDLE → BUILDING → BUILT → SIGNING → SIGNED → SUBMITTING → S
     attempts_of(intent_id) · live_attempt(intent_id) -> Attempt | None
 
 Leases
-    acquire(name, owner, ttl_ms) -> Fence | None · renew(fence, ttl_ms) · release(fence) · lease(name)
+    acquire(name, owner, ttl_ms, seen=None) -> Fence | None · renew(fence, ttl_ms) · release(fence)
+    lease(name) · leases() · database_ms()                        their time is the database's own
     take_over(name, owner, ttl_ms, dead: Fence)                   when the holder is known to be dead
 
 Books (collecting twice adds nothing; a changed figure raises Bug and never overwrites)

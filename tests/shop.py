@@ -30,7 +30,7 @@ from state.fills import Owner, store_fills
 from state.models import Intent
 from state.store import Store
 from tasks.booking import Prepared
-from tasks.carry.desk import CarryDesk
+from tasks.desk import Desk
 
 SHOP, BAZAAR = "shop", "bazaar"
 ASK_AFTER_S, VALID_MS = 60.0, 30_000
@@ -202,7 +202,7 @@ def add_symbols(store: Store, *symbols: str) -> None:
             insert_new(db, SYMBOLS, {"symbol": symbol, "ended": False})
 
 
-def new_desk(store: Store, exchange: Exchange) -> CarryDesk:
+def new_desk(store: Store, exchange: Exchange) -> Desk:
     """One process of the shop: what its adapter remembers is gone with it."""
     return Desk(Settings(), exchange.clock, store, {BAZAAR: Bazaar(exchange)}, {SHOP: ShopBooks()})
 

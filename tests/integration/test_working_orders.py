@@ -1,11 +1,9 @@
-"""Orders that their venue works on, driven by `carry_out`: asked when due, sent once, booked as they fill, killed anywhere."""
+"""Orders that their venue works on, driven by `carry_out`: asked when due, sent once, booked as they fill."""
 
 from __future__ import annotations
 
-import asyncio
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 
@@ -13,7 +11,7 @@ import pytest
 
 from evenkeel.errors import Bug, OperatorError
 from evenkeel.types import IntentSpec, IntentState, Outcome, Receipt, Rejected, Signed
-from state.models import AttemptOutcome, Fence
+from state.models import AttemptOutcome
 from state.store import Store
 from tasks.desk import Desk
 from tasks.intents import ASK_WORKING_AGAIN_S, Done, Ending, NotDone, StillUnknown, StillWorking, carry_out
@@ -25,9 +23,8 @@ from tests.shop import (
     VALID_MS,
     Bazaar,
     Exchange,
-    ShopBooking,
-    add_symbols,
     buy,
+    check_books,
     done_of,
     new_desk,
     open_shop,
@@ -63,11 +60,6 @@ def desk(shop: Store, exchange: Exchange) -> Desk:
     return new_desk(shop, exchange)
 
 
-def clock_of(store: Store) -> ManualClock:
-    assert isinstance(store.clock, ManualClock)
-    return store.clock
-
-
 async def go(desk: Desk, intent_id: str = "b1", **how: Any) -> Ending:
     return await carry_out(desk, intent_id, None, **how)
 
@@ -77,16 +69,6 @@ def live(desk: Desk, intent_id: str = "b1") -> tuple[IntentState, AttemptOutcome
     attempt, row = desk.store.live_attempt(intent_id), desk.store.intent(intent_id)
     assert attempt is not None
     return row.state, attempt.outcome, row.ask_ms
-
-
-def check_books(store: Store, exchange: Exchange, plan: IntentSpec = PLAN) -> None:
-    """The books say what the exchange executed, no more and no less."""
-    executed = [(order["id"], one["id"], one["qty"]) for order in exchange.orders for one in order["fills"]]
-    rows = store.fills_of(SHOP, plan.subject)
-    assert [(row.fill_id, str(row.qty)) for row in rows] == [one[1:] for one in executed]
-    assert {(row.intent_id, row.account) for row in rows} <= {(plan.intent_id, "me")}
-    assert [fee.amount_usd for fee in store.fees(SHOP, plan.subject)] == [Decimal("0.01")] * len(rows)
-    assert Decimal(done_of(store, plan.intent_id) or 0) == sum((row.qty for row in rows), Decimal(0))
 
 
 # --- the three ways in which a venue says so -----------------------------------------------------------------
@@ -153,7 +135,7 @@ async def test_what_fills_meanwhile_is_booked_as_it_fills_and_the_rest_with_its_
     ending = await go(desk)
     assert isinstance(ending, StillWorking) and ending.so_far is not None
     assert (ending.so_far.done_qty, ending.so_far.detail) == (Decimal(1), {"final": False})
-    check_books(desk.store, exchange)
+    check_books(desk.store, exchange, PLAN)
     assert done_of(desk.store, "b1") == "1"
     # Between two answers it is the ledger that says how far it has come.
     assert await go(desk) == ending
@@ -162,7 +144,7 @@ async def test_what_fills_meanwhile_is_booked_as_it_fills_and_the_rest_with_its_
     assert isinstance(done, Done)
     assert (done.receipt.done_qty, done.receipt.detail) == (Decimal(3), {"final": True})
     assert await go(desk) == done
-    check_books(desk.store, exchange)
+    check_books(desk.store, exchange, PLAN)
     assert done_of(desk.store, "b1") == "3"
     assert (len(exchange.received), desk.store.unfinished_intents(SHOP)) == (1, [])
     assert [a.outcome for a in desk.store.attempts_of("b1")] == [AttemptOutcome.CONFIRMED]
@@ -186,7 +168,7 @@ async def test_no_answer_keeps_it_working_and_nothing_is_sent_again(
     exchange.silent = False
     clock.ms += int(HOUR_S * 1000)
     assert isinstance(await go(desk), Done)
-    check_books(desk.store, exchange)
+    check_books(desk.store, exchange, PLAN)
     assert (desk.store.attempts_of("b1")[0].sends, len(exchange.received)) == (1, 1)
 
 
@@ -210,7 +192,7 @@ async def test_another_process_asks_by_the_stored_key_when_it_is_due(
     assert await go(later) == first and exchange.asked == 0
     clock.ms += int(HOUR_S * 1000)
     assert isinstance(await go(later), Done)
-    check_books(store, exchange)
+    check_books(store, exchange, PLAN)
     store.close()
     assert (exchange.asked, len(exchange.received)) == (1, 1)
 
@@ -255,7 +237,7 @@ async def test_one_that_is_canceled_half_way_is_done_as_far_as_it_came(
     clock.ms += 600_000
     done = await go(desk)
     assert isinstance(done, Done) and done.receipt.done_qty == 1
-    check_books(desk.store, exchange)
+    check_books(desk.store, exchange, PLAN)
 
 
 class Forgetful(Bazaar):
@@ -306,143 +288,3 @@ async def test_a_desk_that_cannot_book_or_ask_sends_nothing_and_changes_nothing(
         await go(desk)
     assert (desk.store.intent("b1"), desk.store.transitions()) == before
     assert exchange.received == []
-
-
-# --- killed at each call -------------------------------------------------------------------------------------
-
-
-class Killed(BaseException):
-    """The process died here: nothing of ours may catch it."""
-
-
-VENUE_CALLS = ("build", "sign", "send", "resend", "find")
-STORE_CALLS = (
-    "plan_intent",
-    "record_ready",
-    "mark_submitted",
-    "mark_resending",
-    "record_unknown",
-    "record_working",
-    "confirm",
-    "attempt_dead",
-)
-
-
-@contextmanager
-def dying(desk: Desk, moment: int) -> Iterator[list[str]]:
-    """Kill the process at the `moment`-th of all moments: right before and right after each call, and in the transaction
-    that books. Yields the moments that were reached.
-    """
-    reached: list[str] = []
-    owners: list[tuple[Any, str]] = [(desk.venues[BAZAAR], name) for name in VENUE_CALLS]
-    owners += [(desk.store, name) for name in STORE_CALLS]
-    owners += [(desk.bookkeepers[SHOP], "prepare"), (ShopBooking, "write")]
-
-    def at(what: str) -> None:
-        reached.append(what)
-        if len(reached) == moment:
-            raise Killed(what)
-
-    def wrapped(name: str, real: Callable[..., Any]) -> Callable[..., Any]:
-        async def waiting(*args: Any, **kwargs: Any) -> Any:
-            at(f"before {name}")
-            result = await real(*args, **kwargs)
-            at(f"after {name}")
-            return result
-
-        def plain(*args: Any, **kwargs: Any) -> Any:
-            at(f"before {name}")
-            result = real(*args, **kwargs)
-            at(f"after {name}")
-            return result
-
-        return waiting if asyncio.iscoroutinefunction(real) else plain
-
-    with pytest.MonkeyPatch.context() as patch:
-        for owner, name in owners:
-            patch.setattr(owner, name, wrapped(name, getattr(owner, name)))
-        yield reached
-
-
-async def life(
-    store: Store, exchange: Exchange, clock: ManualClock, plan: IntentSpec, moment: int
-) -> tuple[Ending | None, list[str]]:
-    """One process: it takes the lease, plans, and looks every half hour, until the order ends or it is killed."""
-    desk = new_desk(store, exchange)
-    fence = store.acquire(plan.subject, f"life {clock.ms}", 1000)
-    assert fence is not None
-    with dying(desk, moment) as reached:
-        try:
-            return await _work(desk, plan, fence, clock), reached
-        except Killed:
-            clock.ms += 1000
-            return None, reached
-
-
-async def _work(desk: Desk, plan: IntentSpec, fence: Fence, clock: ManualClock) -> Ending:
-    desk.store.plan_intent(plan, fence=fence)
-    while True:
-        ending = await carry_out(desk, plan.intent_id, fence, attempts=100)
-        if isinstance(ending, Done | NotDone):
-            return ending
-        clock.ms += 1_800_000
-
-
-LOSSES = {
-    "nothing is lost": [],
-    "the answer is lost": ["answer"],
-    "the request is lost": ["request", "answer"],
-}
-
-
-@pytest.mark.parametrize("lost", LOSSES)
-async def test_killed_at_each_call_it_is_sent_once_and_booked_once(shop: Store, lost: str) -> None:
-    seen: set[str] = set()
-    moment, ended = 0, False
-    while not ended:
-        moment += 1
-        clock = clock_of(shop)
-        exchange = Exchange(clock, [(HOUR_S / 2, "1"), (HOUR_S, "2")], losses=list(LOSSES[lost]))
-        plan = _new_plan(shop, moment)
-        ending, reached = await life(shop, exchange, clock, plan, moment)
-        seen |= set(reached)
-        ended = ending is not None
-        if ending is None:
-            ending, _ = await life(shop, exchange, clock, plan, 0)
-        _check_end(shop, exchange, plan, ending, f"killed {reached[-1]} ({moment})")
-    assert {"before write", "after write", "after record_working", "before find", "after confirm"} <= seen
-    assert moment > 34
-
-
-async def test_killed_again_and_again_it_still_ends_once(shop: Store) -> None:
-    clock = clock_of(shop)
-    for every in range(2, 20):
-        exchange = Exchange(clock, [(HOUR_S / 2, "1"), (HOUR_S, "2")], losses=["answer"])
-        plan = _new_plan(shop, every)
-        ending: Ending | None = None
-        for turn in range(16):
-            ending, _ = await life(shop, exchange, clock, plan, 0 if turn == 15 else every)
-            if ending is not None:
-                break
-            clock.ms += 300_000
-        _check_end(shop, exchange, plan, ending, f"killed at every {every}th call")
-
-
-def _new_plan(shop: Store, n: int) -> IntentSpec:
-    """A subject of its own, so that many stories fit in one ledger."""
-    plan = buy(f"b{n}", f"S{n}")
-    add_symbols(shop, plan.subject)
-    return plan
-
-
-def _check_end(store: Store, exchange: Exchange, plan: IntentSpec, ending: Ending | None, where: str) -> None:
-    assert isinstance(ending, Done), (where, ending)
-    assert len(exchange.orders) == 1, where
-    assert len(set(exchange.received)) == 1, where
-    check_books(store, exchange, plan)
-    assert done_of(store, plan.intent_id) == "3", where
-    row = store.intent(plan.intent_id)
-    assert row.state is S.CONFIRMED
-    alive = [a for a in store.attempts_of(plan.intent_id) if a.outcome is not AttemptOutcome.REJECTED]
-    assert [(a.n, a.outcome) for a in alive] == [(row.attempts, AttemptOutcome.CONFIRMED)], where
-    assert alive[0].key["id"] == exchange.orders[0]["id"], where

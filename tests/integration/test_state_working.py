@@ -107,6 +107,15 @@ def test_an_answer_that_leaves_it_out_or_is_older_undoes_nothing(store: Store) -
     assert store.carry.legs("p1") == []
 
 
+def test_the_last_word_cannot_be_less_than_what_is_booked(store: Store) -> None:
+    store.plan_intent(spec())
+    advance(store, "i1", S.SUBMITTED)
+    work(store, "1.0", 2)
+    with pytest.raises(Bug, match=r"cannot be confirmed with 0.5 done: 1.0 is booked"):
+        store.confirm("i1", so_far("0.5", 1))
+    assert store.intent("i1").state is S.SUBMITTED
+
+
 def test_what_cannot_be_booked_leaves_everything_as_it_was(store: Store) -> None:
     store.plan_intent(spec())
     advance(store, "i1", S.SUBMITTING)

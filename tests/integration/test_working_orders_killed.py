@@ -12,7 +12,7 @@ import pytest
 from evenkeel.types import IntentSpec, IntentState
 from state.models import AttemptOutcome, Fence
 from state.store import Store
-from tasks.desk import Desk
+from tasks.carry.desk import CarryDesk
 from tasks.intents import Done, Ending, NotDone, carry_out
 from tests.databases import ManualClock, database_fixtures
 from tests.shop import (
@@ -63,7 +63,7 @@ STORE_CALLS = (
 
 
 @contextmanager
-def dying(desk: Desk, moment: int) -> Iterator[list[str]]:
+def dying(desk: CarryDesk, moment: int) -> Iterator[list[str]]:
     """Kill the process at the `moment`-th of all moments: right before and right after each call, and in the transaction
     that books. Yields the moments that were reached.
     """
@@ -113,7 +113,7 @@ async def life(
             return None, reached
 
 
-async def _work(desk: Desk, plan: IntentSpec, fence: Fence, clock: ManualClock) -> Ending:
+async def _work(desk: CarryDesk, plan: IntentSpec, fence: Fence, clock: ManualClock) -> Ending:
     desk.store.plan_intent(plan, fence=fence)
     while True:
         ending = await carry_out(desk, plan.intent_id, fence, attempts=100)

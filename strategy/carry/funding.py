@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-HOURS_PER_YEAR = 8760
+from evenkeel.units import HOURS_PER_YEAR
+
 INTEREST_8H = Decimal("0.0001")
 INTEREST_CLAMP = Decimal("0.0005")
 HOURLY_CAP = Decimal("0.04")

@@ -8,10 +8,11 @@ from evenkeel.clock import Clock
 from evenkeel.errors import OperatorError
 from evenkeel.legs import FundingPayment, LegSide, LegView
 from evenkeel.types import Fill, VenueName
+from evenkeel.units import HOUR_MS
 from venues.hyperliquid import models as m
 from venues.hyperliquid.client import HyperliquidClient
 from venues.hyperliquid.margin import liquidation_distance
-from venues.hyperliquid.market import HOUR_MS, MarketData
+from venues.hyperliquid.market import MarketData
 from venues.hyperliquid.orders import to_fill
 from venues.hyperliquid.signing import normal_address
 from venues.perp import AccountSummary, Execution, LedgerUpdate

@@ -7,12 +7,12 @@ from decimal import Decimal
 from evenkeel.clock import Clock
 from evenkeel.errors import OperatorError, Retryable
 from evenkeel.types import Frozen
+from evenkeel.units import HOUR_MS
 from venues.hyperliquid import models as m
 from venues.hyperliquid.client import HyperliquidClient
 from venues.hyperliquid.margin import MarginTier, build_tiers
 from venues.perp import FundingHour, PerpContext
 
-HOUR_MS = 3_600_000
 _META_LIFE_MS = 6 * HOUR_MS
 _FIRST_PUBLISHED_TABLE = 50
 

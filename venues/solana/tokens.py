@@ -11,7 +11,6 @@ from venues.solana.rpc import SolanaRpc
 TOKEN_PROGRAM = "TokenkegQfeZyiNwAJbNbGKPFXCWuBvf9Ss623VQ5DA"
 MINT_BYTES = 82
 TOKEN_ACCOUNT_BYTES = 165
-LAMPORTS_PER_SOL = 1_000_000_000
 
 
 def amount_of(account: AccountInfo) -> int:

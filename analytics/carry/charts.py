@@ -294,16 +294,13 @@ def save_life_chart(
     snapshots: Sequence[LifeSnapshot],
     events: Sequence[LifeEvent],
     path_stem: Path,
-    title: str = "Life of the position",
 ) -> list[Path]:
     """Draw and write the life of a position; at most 1,500 points, extremes kept. Takes 1 to 3 s of CPU: call it off
     the event loop.
     """
-    return save_chart(life_chart(snapshots, events, title), path_stem)
+    return save_chart(life_chart(snapshots, events, "Life of the position"), path_stem)
 
 
-def save_attribution_chart(
-    found: Attribution, path_stem: Path, title: str = "Where the money came from and went"
-) -> list[Path]:
+def save_attribution_chart(found: Attribution, path_stem: Path) -> list[Path]:
     """Draw and write the waterfall of an attribution."""
-    return save_chart(attribution_chart(found, title), path_stem)
+    return save_chart(attribution_chart(found, "Where the money came from and went"), path_stem)

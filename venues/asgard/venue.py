@@ -57,7 +57,6 @@ class AsgardVenue:
         *,
         sol_price: PriceSource,
         second_rpc: SolanaRpc | None = None,
-        redemption: RedemptionSource | None = None,
         rules: Rules | None = None,
         wait_s: float = 20.0,
     ) -> None:
@@ -66,7 +65,7 @@ class AsgardVenue:
         """
         self.client = client
         self.rpc = rpc if second_rpc is None else FailoverRpc(rpc, second_rpc, clock)
-        self.redemption: RedemptionSource = redemption or OnChainRedemption(self.rpc)
+        self.redemption: RedemptionSource = OnChainRedemption(self.rpc)
         self.wallet = str(signer.pubkey)
         self._signer = signer
         self._clock = clock

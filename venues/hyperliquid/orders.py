@@ -113,8 +113,8 @@ def order_action(
     }
 
 
-def leverage_action(asset: AssetSpec, leverage: int, is_cross: bool) -> dict[str, Any]:
-    return {"type": "updateLeverage", "asset": asset.index, "isCross": is_cross, "leverage": leverage}
+def leverage_action(asset: AssetSpec, leverage: int) -> dict[str, Any]:
+    return {"type": "updateLeverage", "asset": asset.index, "isCross": True, "leverage": leverage}
 
 
 def cloid_of(intent_id: str, nonce: int) -> str:

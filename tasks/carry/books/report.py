@@ -136,10 +136,6 @@ def life_snapshots(snapshots: list[PositionSnapshot]) -> list[LifeSnapshot]:
     """What the picture of a position's life shows, from what the monitor saw."""
     shown = []
     for one in snapshots:
-        rate = Decimal(one.detail.get("redemption_rate", "1"))
-        tokens = one.detail.get("tokens")
-        long_sol = Decimal(tokens) * rate if tokens is not None else None
-        short_sol = None if long_sol is None or one.delta_sol is None else one.delta_sol - long_sol
         shown.append(
             LifeSnapshot(
                 at_ms=one.at_ms,
@@ -147,8 +143,6 @@ def life_snapshots(snapshots: list[PositionSnapshot]) -> list[LifeSnapshot]:
                 long_distance=_float(one.long_liquidation_distance),
                 short_distance=_float(one.short_liquidation_distance),
                 equity_usd=_float(one.equity_usd),
-                long_exposure_sol=_float(long_sol),
-                short_exposure_sol=_float(short_sol),
             )
         )
     return shown

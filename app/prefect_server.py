@@ -14,6 +14,7 @@ from pathlib import Path
 from evenkeel.errors import OperatorError
 
 # Why each: reference/prefect.md section 9. Batch 50 cuts the server's work per task run by three to four times.
+START_TIMEOUT_S = 90.0
 SERVER_SETTINGS = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "DO_NOT_TRACK": "1",
@@ -42,7 +43,7 @@ def free_port() -> int:
 
 
 @contextmanager
-def prefect_server(home: Path, *, start_timeout_s: float = 90.0) -> Iterator[str]:
+def prefect_server(home: Path) -> Iterator[str]:
     """A server with its own home and database on a random loopback port; yields the API URL; stopped at the end.
 
     It is started under `app.guard`, so that it cannot outlive a killed parent.
@@ -77,7 +78,7 @@ def prefect_server(home: Path, *, start_timeout_s: float = 90.0) -> Iterator[str
     with log_path.open("wb") as log:
         process = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
     try:
-        _await_health(process, api_url, log_path, start_timeout_s)
+        _await_health(process, api_url, log_path, START_TIMEOUT_S)
         yield api_url
     finally:
         process.terminate()

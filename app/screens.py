@@ -8,12 +8,14 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from evenkeel.units import HOURS_PER_YEAR
+
 out = Console()
 
 
 def show_scan(result: dict[str, Any]) -> None:
     """Ranked offers as a table, under the funding rate of now."""
-    now = Decimal(result["funding_now_hourly"]) * 876_000
+    now = Decimal(result["funding_now_hourly"]) * HOURS_PER_YEAR * 100
     out.print(f"SOL-PERP funding {now:.2f} % a year now; positive pays the short")
     if (volatility := result["funding_volatility_annual"]) is not None:
         rank = result["funding_volatility_rank"]

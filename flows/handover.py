@@ -25,6 +25,7 @@ from prefect.states import Scheduled
 
 from evenkeel.clock import Clock
 from evenkeel.errors import OperatorError, Retryable
+from evenkeel.units import DAY_MS, HOUR_MS
 from flows.running import ledger_for_run
 from state.store import Store
 
@@ -35,8 +36,6 @@ BEGIN_S = 120.0
 """Wall seconds in which a run that was asked for must have begun: hosts look for new ones every ten seconds."""
 AGAIN_S = 60.0
 """Wall seconds after which a failed watch is taken up: whatever ends it at once must not become a tight loop."""
-HOUR_MS = 3_600_000
-DAY_MS = 24 * HOUR_MS
 
 
 @dataclass(frozen=True)

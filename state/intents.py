@@ -106,11 +106,9 @@ class Intents(Database):
         query = select(INTENTS).where(INTENTS.c.business == business, INTENTS.c.subject == subject)
         return self._rows(Intent, query.order_by(INTENTS.c.created_ms, INTENTS.c.step))
 
-    def intent_counts(self, business: str | None = None) -> dict[str, int]:
-        """How many intents are in each state that occurs, of one business or of all."""
+    def intent_counts(self) -> dict[str, int]:
+        """How many intents are in each state that occurs."""
         query = select(INTENTS.c.state, func.count()).group_by(INTENTS.c.state)
-        if business is not None:
-            query = query.where(INTENTS.c.business == business)
         with self._read() as db:
             rows = db.execute(query).all()
         return {str(state): int(count) for state, count in rows}
@@ -163,10 +161,10 @@ class Intents(Database):
             self._touch_attempt(db, row, sends=sent.sends + 1)
             return sent.model_copy(update={"sends": sent.sends + 1})
 
-    def mark_submitted(self, intent_id: str, note: str = "", fence: AnyFence = None) -> Intent:
+    def mark_submitted(self, intent_id: str, fence: AnyFence = None) -> Intent:
         """SUBMITTING→SUBMITTED: the venue has it, or may have it."""
         with self._write(fence) as db:
-            return self._move(db, intent_id, _S.SUBMITTING, _S.SUBMITTED, note, fence)
+            return self._move(db, intent_id, _S.SUBMITTING, _S.SUBMITTED, "", fence)
 
     def record_unknown(self, intent_id: str, reason: str, fence: AnyFence = None) -> Attempt:
         """Note on the live attempt that its outcome is unknown and why; the state stays.

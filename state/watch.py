@@ -67,13 +67,11 @@ class Watch(Database):
         with self._write() as db:
             return db.execute(update(ALERTS).where(*same).values(acked_ms=self.clock.now_ms())).rowcount == 1
 
-    def alerts(self, open_only: bool = False, since_ms: int | None = None) -> list[Alert]:
+    def alerts(self, open_only: bool = False) -> list[Alert]:
         """Alerts in the order in which they were raised."""
         query = select(ALERTS).order_by(ALERTS.c.at_ms, ALERTS.c.id)
         if open_only:
             query = query.where(ALERTS.c.acked_ms.is_(None))
-        if since_ms is not None:
-            query = query.where(ALERTS.c.last_ms >= since_ms)
         return self._rows(Alert, query)
 
     def pause(self, scope: str, reason: str, until_ms: int | None = None, note: str = "") -> Pause:
@@ -121,14 +119,12 @@ class Watch(Database):
                 )
             return ended
 
-    def active_pauses(self, scope: str | None = None) -> list[Pause]:
-        """Pauses that hold now; with a scope, also those of `all`."""
+    def active_pauses(self) -> list[Pause]:
+        """Pauses that hold now, oldest first."""
         now = self.clock.now_ms()
         query = select(PAUSES).where(
             PAUSES.c.resumed_ms.is_(None), or_(PAUSES.c.until_ms.is_(None), PAUSES.c.until_ms > now)
         )
-        if scope is not None:
-            query = query.where(PAUSES.c.scope.in_([scope, PAUSE_ALL]))
         return self._rows(Pause, query.order_by(PAUSES.c.since_ms, PAUSES.c.id))
 
     def breach_start(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from decimal import Decimal
 
+from evenkeel.units import HOURS_PER_YEAR
+
 
 def pct(fraction: Decimal, digits: int = 2) -> str:
     """0.0123 → `1.23 %`."""
@@ -17,4 +19,4 @@ def usd(amount: Decimal) -> str:
 
 def hourly(rate: Decimal) -> str:
     """An hourly rate with its simple yearly equivalent: 0.0000125 → `0.00125 %/h (10.95 % a year)`."""
-    return f"{rate * 100:.5f} %/h ({rate * 8760 * 100:.2f} % a year)"
+    return f"{rate * 100:.5f} %/h ({rate * HOURS_PER_YEAR * 100:.2f} % a year)"

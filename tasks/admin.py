@@ -13,6 +13,7 @@ import socket
 from evenkeel.errors import OperatorError, Retryable
 from evenkeel.settings.settings import Settings
 from evenkeel.types import VenueName
+from evenkeel.units import HOUR_MS
 from state.store import Store
 from state.watch_models import Alert, Pause, Severity
 
@@ -57,7 +58,7 @@ def pause(
         raise OperatorError("a pause needs a reason: whoever finds it must know why; give --reason")
     if hours is not None and not 0 < hours <= 24 * 365:
         raise OperatorError(f"--hours {hours} must be above 0 and at most a year")
-    until_ms = None if hours is None else store.clock.now_ms() + int(hours * 3_600_000)
+    until_ms = None if hours is None else store.clock.now_ms() + int(hours * HOUR_MS)
     return store.pause(scope, reason.strip(), until_ms, note=f"{_who()}: {reason.strip()}")
 
 

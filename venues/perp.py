@@ -10,8 +10,7 @@ from evenkeel.types import Fill, Frozen
 
 class PerpContext(Frozen):
     """The market now. `funding_hourly` is the running estimate for the hour in progress, positive = the
-    short receives. `premium` is the present sample of the 8 h-formula input (a fraction). Prices in USD,
-    volumes in USD and coins."""
+    short receives. `premium` is the present sample of the 8 h-formula input (a fraction). Prices in USD."""
 
     coin: str
     funding_hourly: Decimal
@@ -19,10 +18,6 @@ class PerpContext(Frozen):
     mark_px: Decimal
     oracle_px: Decimal
     mid_px: Decimal | None
-    impact_bid_px: Decimal | None
-    impact_ask_px: Decimal | None
-    open_interest_coins: Decimal | None
-    day_volume_usd: Decimal | None
     observed_ms: int
 
 
@@ -37,20 +32,13 @@ class FundingHour(Frozen):
 
 
 class AccountSummary(Frozen):
-    """The perpetuals account in USD. `free_margin_usd` opens positions; `withdrawable_usd` may leave the
-    account.
-
-    `margin_fraction` is cross account value over cross notional, None without a position.
-    """
+    """The perpetuals account in USD. `free_margin_usd` opens positions."""
 
     account: str
     account_value_usd: Decimal
-    withdrawable_usd: Decimal
     free_margin_usd: Decimal
-    margin_used_usd: Decimal
     total_notional_usd: Decimal
     maintenance_usd: Decimal | None
-    margin_fraction: Decimal | None
     observed_ms: int
 
 

@@ -68,10 +68,8 @@ class PerpMarket(Protocol):
         """Prices, premium and the running funding rate now. Raises Retryable, OperatorError for an unknown coin."""
         ...
 
-    async def funding_history(
-        self, coin: str, *, start_ms: int | None = None, end_ms: int | None = None, hours: int = 168
-    ) -> list[FundingHour]:
-        """Settled hours in [start, end], oldest first; the last `hours` when no start is given. Hours may be missing."""
+    async def funding_history(self, coin: str, *, hours: int) -> list[FundingHour]:
+        """The settled hours among the last `hours`, oldest first. Hours may be missing."""
         ...
 
 
@@ -99,7 +97,7 @@ class PerpVenue(LegVenue, Protocol):
         """How the account keeps its margin; raises OperatorError for a mode whose figures cannot be read."""
         ...
 
-    async def set_leverage(self, coin: str, leverage: int, is_cross: bool = True) -> None:
+    async def set_leverage(self, coin: str, leverage: int) -> None:
         """Set the leverage that later opens use. Twice is the same as once."""
         ...
 

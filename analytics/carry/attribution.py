@@ -16,7 +16,6 @@ from decimal import Decimal, localcontext
 from pydantic import Field
 
 from analytics.carry.legs import (
-    LAMPORTS_PER_SOL,
     WORKING_DIGITS,
     ZERO,
     GasCost,
@@ -30,9 +29,8 @@ from analytics.carry.legs import (
 from analytics.carry.words import GROUPS
 from evenkeel.legs import FundingPayment
 from evenkeel.types import Frozen
+from evenkeel.units import HOUR_MS, HOURS_PER_YEAR, LAMPORTS_PER_SOL
 
-HOURS_PER_YEAR = Decimal(8760)
-MS_PER_HOUR = Decimal(3_600_000)
 CENT = Decimal("0.01")
 MICRO = Decimal("0.000001")
 
@@ -239,7 +237,7 @@ def attribute(
             residual_solana_usd=solana - sum(long.items.values(), ZERO),
             residual_gas_usd=gas_gap,
             capital_usd=capital_usd,
-            holding_hours=Decimal(ended_ms - opened_ms) / MS_PER_HOUR,
+            holding_hours=Decimal(ended_ms - opened_ms) / HOUR_MS,
             is_open=long.equity_usd != 0 or short.open_qty != 0,
             checks=long.checks + short.checks,
         )

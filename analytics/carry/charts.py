@@ -20,11 +20,11 @@ from analytics.carry.attribution import ITEMS, Attribution
 from analytics.carry.labels import Label, place
 from analytics.carry.life import LifeEvent, LifeSnapshot, life_frame, thin
 from analytics.carry.words import ITEM_NAMES, signed_usd
+from evenkeel.units import DAY_MS, HOURS_PER_YEAR
 
 BLUE, VERMILION, GREEN, INK, GREY = "#0072B2", "#D55E00", "#009E73", "#222222", "#8A8A8A"
 WIDTH = 900
 MAX_POINTS = 1500
-HOURS_PER_YEAR = 8760
 LABEL_ROW_PX = 17
 CONFIG = {
     "background": "white",
@@ -66,7 +66,7 @@ def life_chart(snapshots: Sequence[LifeSnapshot], events: Sequence[LifeEvent], t
     times = [int(frame["at_ms"].iloc[0]), int(frame["at_ms"].iloc[-1]), *(event.at_ms for event in events)]
     start_ms, end_ms = min(times), max(max(times), min(times) + 1)
     scale = alt.Scale(type="utc", domain=[start_ms, end_ms], nice=False)
-    days = (end_ms - start_ms) / 86_400_000
+    days = (end_ms - start_ms) / DAY_MS
     pattern = "%d %b" if days > 5 else "%d %b %H:%M" if days > 1 else "%H:%M"
     first, last = (datetime.fromtimestamp(ms / 1000, tz=UTC) for ms in (start_ms, end_ms))
     caption = f"time (UTC), {first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M}"
@@ -294,16 +294,13 @@ def save_life_chart(
     snapshots: Sequence[LifeSnapshot],
     events: Sequence[LifeEvent],
     path_stem: Path,
-    title: str = "Life of the position",
 ) -> list[Path]:
     """Draw and write the life of a position; at most 1,500 points, extremes kept. Takes 1 to 3 s of CPU: call it off
     the event loop.
     """
-    return save_chart(life_chart(snapshots, events, title), path_stem)
+    return save_chart(life_chart(snapshots, events, "Life of the position"), path_stem)
 
 
-def save_attribution_chart(
-    found: Attribution, path_stem: Path, title: str = "Where the money came from and went"
-) -> list[Path]:
+def save_attribution_chart(found: Attribution, path_stem: Path) -> list[Path]:
     """Draw and write the waterfall of an attribution."""
-    return save_chart(attribution_chart(found, title), path_stem)
+    return save_chart(attribution_chart(found, "Where the money came from and went"), path_stem)

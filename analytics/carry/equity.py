@@ -11,9 +11,7 @@ import pandas as pd
 from analytics.carry.life import LifeSnapshot, life_frame
 from evenkeel.legs import FundingPayment
 from evenkeel.types import Frozen
-
-HOURS_PER_YEAR = 8760
-MS_PER_HOUR = 3_600_000
+from evenkeel.units import HOURS_PER_YEAR
 
 
 class Drawdown(Frozen):

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-HOURS_PER_YEAR = 8760
+from evenkeel.units import HOURS_PER_YEAR
+
 FLOOR_HOURLY = 0.0000125
 """The rate in the formula's dead zone: interest 0.0001 per 8 h, divided by 8."""
 HOUR = pd.Timedelta(hours=1)

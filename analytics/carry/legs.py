@@ -45,10 +45,10 @@ from pydantic import Field
 
 from evenkeel.legs import FundingPayment, LendingChange
 from evenkeel.types import Fill, Frozen
+from evenkeel.units import LAMPORTS_PER_SOL
 
 ZERO = Decimal(0)
 TWO = Decimal(2)
-LAMPORTS_PER_SOL = Decimal(1_000_000_000)
 WORKING_DIGITS = 60
 """Digits kept while computing, so that products of three prices and amounts are not rounded."""
 

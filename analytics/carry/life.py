@@ -16,8 +16,7 @@ class LifeSnapshot(Frozen):
     """One observation. None means not known, or not held, at that moment; it is never drawn as zero.
 
     `funding_rate_hourly` > 0 pays the short. Distances are the adverse price move, as a fraction, that
-    liquidates the leg. `equity_usd` is what both venues hold for the position. Exposures are signed SOL
-    (short negative).
+    liquidates the leg. `equity_usd` is what both venues hold for the position.
     """
 
     at_ms: int
@@ -25,8 +24,6 @@ class LifeSnapshot(Frozen):
     long_distance: float | None = None
     short_distance: float | None = None
     equity_usd: float | None = None
-    long_exposure_sol: float | None = None
-    short_exposure_sol: float | None = None
 
 
 class LifeEvent(Frozen):

@@ -18,6 +18,7 @@ from app.demo import stage
 from app.prefect_server import prefect_server, use_prefect
 from evenkeel.clock import as_datetime
 from evenkeel.errors import OperatorError
+from evenkeel.units import HOUR_MS, HOURS_PER_YEAR
 
 STRATEGY = {
     # Half an hour between looks keeps ten simulated days short; while a danger runs it is still 2 s.
@@ -172,7 +173,7 @@ async def _progress(desk: Any, position_id: str, console: Console) -> None:
     shown = ""
     while True:
         await asyncio.sleep(0.5)
-        seen = desk.store.carry.snapshots(position_id, since_ms=desk.clock.now_ms() - 2 * 3_600_000)
+        seen = desk.store.carry.snapshots(position_id, since_ms=desk.clock.now_ms() - 2 * HOUR_MS)
         if not seen or _when(seen[-1].at_ms)[:10] == shown:
             continue
         last = seen[-1]
@@ -181,7 +182,7 @@ async def _progress(desk: Any, position_id: str, console: Console) -> None:
             "unknown" if value is None else f"{float(value):.1%}"
             for value in (last.long_liquidation_distance, last.short_liquidation_distance)
         ]
-        funding = float(last.funding_rate_hourly or 0) * 8760
+        funding = float(last.funding_rate_hourly or 0) * HOURS_PER_YEAR
         console.print(
             f"{_when(last.at_ms)}  SOL {float(last.short_price_usd or 0):.2f}  funding {funding:+.1%} a year  "
             f"room to liquidation: long {rooms[0]}, short {rooms[1]}"

@@ -8,12 +8,12 @@ from app.doctor.frame import Patient, Verdict, check, fail, ok, warn
 from evenkeel.clock import as_datetime
 from evenkeel.errors import OperatorError
 from evenkeel.types import VenueName
+from evenkeel.units import DAY_MS, LAMPORTS_PER_SOL
 from tasks.carry.mark import UNDERLYING
 from venues.asgard.mints import TOKENS
 from venues.solana.rules.token import token_state
 
 GROUP = "accounts"
-DAY_MS = 86_400_000
 AGENT_WARNING_DAYS = 14
 MARGIN_WARNING = Decimal("0.5")
 """Share of the account value that the maintenance margin may take."""
@@ -89,7 +89,7 @@ def _enough(patient: Patient, have: Decimal, what: str, how: str) -> Verdict:
 @check(GROUP, "SOL for fees")
 async def gas(patient: Patient) -> Verdict:
     wallet, limit = await patient.venues.long.wallet_balances(), patient.settings.limits.min_gas_lamports
-    detail = f"{wallet.sol:.4f} SOL in the wallet, {Decimal(limit) / 10**9:.4f} are kept for fees and rent"
+    detail = f"{wallet.sol:.4f} SOL in the wallet, {Decimal(limit) / LAMPORTS_PER_SOL:.4f} are kept for fees and rent"
     advice = f"send SOL to {patient.venues.long.wallet}"
     if wallet.sol_lamports < CLOSING_LAMPORTS:
         return fail(detail, f"{advice}: not even a closing could be paid for")

@@ -9,6 +9,7 @@ from pydantic import Field
 from evenkeel.settings.safety import Safety
 from evenkeel.settings.section import Section
 from evenkeel.settings.venues import Asgard
+from evenkeel.units import BPS
 from strategy.carry.limits import RiskLimits, StrategySettings
 
 __all__ = ["RiskLimits", "Staking", "StrategySettings", "check_caps"]
@@ -39,7 +40,7 @@ def check_caps(limits: RiskLimits, safety: Safety, asgard: Asgard) -> None:
                 f"safety.{cap} {given} must be at least {needed:f}, {_CAP_ROOM} times limits.{limit}"
             )
     widest, tip = limits.max_slippage_last_bps, asgard.emergency_tip_lamports
-    if widest >= safety.exit_gap * 10_000:
+    if widest >= safety.exit_gap * BPS:
         raise ValueError(
             f"limits.max_slippage_last_bps {widest} must be below safety.exit_gap {safety.exit_gap} (10000 "
             "times that in bps), or the last tries of an exit would not be signed"

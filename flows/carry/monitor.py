@@ -16,10 +16,11 @@ from evenkeel.clock import as_datetime
 from evenkeel.errors import Bug, LostRace, OperatorError, Retryable, VenueRefused
 from evenkeel.legs import PositionStatus
 from evenkeel.types import Frozen
+from evenkeel.units import DAY_MS, HOUR_MS, HOURS_PER_YEAR
 from flows.carry.rebalance import resize
 from flows.carry.recover import recover_position
 from flows.carry.watched import POSITIONS
-from flows.handover import DAY_MS, HOUR_MS, Succession, go_on
+from flows.handover import Succession, go_on
 from flows.running import desk_for_run
 from state.watch_models import Severity
 from strategy.carry.decisions import Exit, Resize
@@ -254,7 +255,7 @@ def _line(position_id: str, seen: Seen, reasons: tuple[str, ...]) -> str:
         if seen.short and seen.short.liquidation_distance
         else "unknown"
     )
-    funding = f"{seen.context.funding_hourly * 8760:.1%} a year" if seen.context else "unknown"
+    funding = f"{seen.context.funding_hourly * HOURS_PER_YEAR:.1%} a year" if seen.context else "unknown"
     told = f"; {'; '.join(reasons)}" if reasons else ""
     return f"{position_id}: funding {funding}, room to liquidation long {long}, short {short}{told}"
 

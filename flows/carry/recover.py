@@ -8,10 +8,11 @@ from pydantic import Field
 from evenkeel.errors import EvenkeelError, LostRace
 from evenkeel.legs import CARRY, LegSide, PositionStatus
 from evenkeel.types import Frozen
+from evenkeel.units import DAY_MS
 from flows.carry.enter import complete_entry
 from flows.carry.reconcile import reconcile_and_act
 from flows.carry.watched import POSITIONS
-from flows.handover import DAY_MS, watch_from_here
+from flows.handover import watch_from_here
 from flows.running import desk_for_run
 from strategy.carry.reconcile import Finding
 from strategy.decisions import Urgency

@@ -16,7 +16,7 @@ from state.carry.models import (
     PositionSnapshotTable,
 )
 from state.carry.receipts import LENDING
-from state.database import AnyFence, Database, fetch_one, insert_new, table_of, values_of
+from state.database import Database, fetch_one, insert_new, table_of, values_of
 from state.ledger import window
 
 FUNDING = table_of(FundingTable)
@@ -31,16 +31,14 @@ class CarryLedger(Database):
         query = select(LENDING).where(LENDING.c.position_id == position_id)
         return self._rows(LendingRow, query.order_by(LENDING.c.at_ms, LENDING.c.id))
 
-    def record_funding(
-        self, payments: Iterable[FundingPayment], position_id: str | None = None, fence: AnyFence = None
-    ) -> int:
+    def record_funding(self, payments: Iterable[FundingPayment], position_id: str | None = None) -> int:
         """Store settlements and return how many were new.
 
         A known key with other figures keeps the first and raises Bug, but only after the others are stored,
         so that one bad row does not stop the collection.
         """
         new, changed = 0, []
-        with self._write(fence) as db:
+        with self._write() as db:
             for payment in payments:
                 row = FundingRow(**payment.model_dump(), position_id=position_id)
                 if insert_new(db, FUNDING, values_of(row)):
@@ -90,9 +88,7 @@ class CarryLedger(Database):
         """Store a moment of a position's life; the first of a (position, time) stands."""
         return self._insert_all(SNAPSHOTS, [snapshot]) == 1
 
-    def snapshots(
-        self, position_id: str, since_ms: int | None = None, until_ms: int | None = None
-    ) -> list[PositionSnapshot]:
-        """The life of a position with since ≤ time < until, in order of time."""
+    def snapshots(self, position_id: str, since_ms: int | None = None) -> list[PositionSnapshot]:
+        """The life of a position with since ≤ time, in order of time."""
         query = select(SNAPSHOTS).where(SNAPSHOTS.c.position_id == position_id).order_by(SNAPSHOTS.c.at_ms)
-        return self._rows(PositionSnapshot, window(query, SNAPSHOTS.c.at_ms, since_ms, until_ms))
+        return self._rows(PositionSnapshot, window(query, SNAPSHOTS.c.at_ms, since_ms, None))

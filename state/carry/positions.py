@@ -113,15 +113,11 @@ class Positions(Database):
         with self._read() as db:
             return fetch_one(db, Position, select(POSITIONS).where(POSITIONS.c.position_id == position_id))
 
-    def positions(
-        self, statuses: Iterable[PositionStatus] | None = None, asset: str | None = None
-    ) -> list[Position]:
-        """Positions, oldest first; of the given statuses and asset only."""
+    def positions(self, statuses: Iterable[PositionStatus] | None = None) -> list[Position]:
+        """Positions, oldest first; of the given statuses only."""
         query = select(POSITIONS).order_by(POSITIONS.c.created_ms, POSITIONS.c.position_id)
         if statuses is not None:
             query = query.where(POSITIONS.c.status.in_(list(statuses)))
-        if asset is not None:
-            query = query.where(POSITIONS.c.asset == asset)
         return self._rows(Position, query)
 
     def move_position(

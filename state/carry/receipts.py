@@ -10,6 +10,7 @@ from sqlalchemy import Connection
 
 from evenkeel.errors import Bug
 from evenkeel.legs import IntentKind, LegReceipt
+from evenkeel.units import LAMPORTS_PER_SOL
 from state.carry.models import Leg, LendingRow, LendingTable
 from state.carry.positions import store_leg
 from state.database import AnyFence, insert_new, table_of, values_of
@@ -18,7 +19,6 @@ from state.ledger_models import Fee
 from state.models import Intent
 
 LENDING = table_of(LendingTable)
-LAMPORTS_PER_SOL = Decimal(1_000_000_000)
 
 
 @dataclass(frozen=True)

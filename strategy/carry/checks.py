@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 
+from evenkeel.units import BPS
 from strategy.carry.limits import PROTOCOL_NAMES, CarryLimits, RiskLimits
 from strategy.carry.readings import EntryReadings
 from strategy.carry.rules.price_deviation import price_deviation
@@ -22,7 +23,7 @@ def check_balances(readings: EntryReadings, limits: CarryLimits) -> Judged[Check
     if r.foreign_sol is not None:
         reason = f"Hyperliquid already holds {r.foreign_sol} SOL that is not ours: close or move it first"
         return Judged(Check(name=name, ok=False, reason=reason))
-    needed = r.size.per_leg_usd + r.size.position_usd * risk.balance_headroom_bps / 10_000
+    needed = r.size.per_leg_usd + r.size.position_usd * risk.balance_headroom_bps / BPS
     faults = []
     for where, held in (("Solana", r.solana_usdc), ("Hyperliquid", r.hyperliquid_free_usdc)):
         if held is None:

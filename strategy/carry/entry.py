@@ -98,14 +98,7 @@ class TopUp(Frozen):
     reason: str
 
 
-def top_up(
-    long_sol: Decimal,
-    short_qty: Decimal,
-    price_usd: Decimal,
-    limits: RiskLimits,
-    lot: Decimal = SOL_LOT,
-    min_order_usd: Decimal = MIN_ORDER_USD,
-) -> TopUp:
+def top_up(long_sol: Decimal, short_qty: Decimal, price_usd: Decimal, limits: RiskLimits) -> TopUp:
     """Remainder of a partly filled short. `long_sol` is what the long *really* holds, in SOL.
 
     A residual of at most 0.1 % of the long, or less than half a lot, is done; one worth less than the
@@ -120,15 +113,15 @@ def top_up(
         f"({pct(share, 3)}, tolerance {pct(tolerance, 3)})"
     )
     nothing = Decimal(0)
-    if share <= tolerance or abs(residual) * 2 < lot:
+    if share <= tolerance or abs(residual) * 2 < SOL_LOT:
         return TopUp(step=TopUpStep.DONE, order_qty=nothing, alert=False, reason=what)
     if residual < 0:
         return TopUp(
             step=TopUpStep.ACCEPT, order_qty=nothing, alert=True, reason=f"{what}: the short is too large"
         )
-    quantity = round_half_up(residual, lot)
-    if quantity * price_usd < min_order_usd:
-        reason = f"{what}: {usd(quantity * price_usd)} is below the least order {usd(min_order_usd)}"
+    quantity = round_half_up(residual)
+    if quantity * price_usd < MIN_ORDER_USD:
+        reason = f"{what}: {usd(quantity * price_usd)} is below the least order {usd(MIN_ORDER_USD)}"
         return TopUp(step=TopUpStep.ACCEPT, order_qty=nothing, alert=True, reason=reason)
     return TopUp(
         step=TopUpStep.ORDER, order_qty=quantity, alert=False, reason=f"{what}: order {quantity} SOL"

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-HOURS_PER_YEAR = 8760
+from evenkeel.units import HOURS_PER_YEAR
+
 INTEREST_8H = Decimal("0.0001")
 INTEREST_CLAMP = Decimal("0.0005")
 HOURLY_CAP = Decimal("0.04")
-FLOOR_HOURLY = INTEREST_8H / 8
-"""0.0000125: the rate anywhere in the dead zone, premium from -0.04 % to +0.06 %."""
 
 
 def _clamp(value: Decimal, bound: Decimal) -> Decimal:

@@ -12,6 +12,7 @@ from typing import Self
 from pydantic import Field, field_validator, model_validator
 
 from evenkeel.types import Frozen
+from evenkeel.units import BPS
 from strategy.limits import HealthLimits
 
 D = Decimal
@@ -188,7 +189,7 @@ class CostModel(Frozen):
             + self.short_taker_fee_bps
             + self.short_slippage_bps
         )
-        return position_usd * bps / 10_000 + self.gas_usd / 2
+        return position_usd * bps / BPS + self.gas_usd / 2
 
     def closing_usd(self, position_usd: Decimal) -> Decimal:
         """Expected cost in USD of closing both legs."""
@@ -198,14 +199,14 @@ class CostModel(Frozen):
             + self.short_taker_fee_bps
             + self.short_slippage_bps
         )
-        return position_usd * bps / 10_000 + self.gas_usd / 2
+        return position_usd * bps / BPS + self.gas_usd / 2
 
     def round_trip_usd(self, position_usd: Decimal) -> Decimal:
         return self.opening_usd(position_usd) + self.closing_usd(position_usd)
 
     def short_order_usd(self, notional_usd: Decimal) -> Decimal:
         """Expected cost in USD of one perp order of this notional."""
-        return notional_usd * (self.short_taker_fee_bps + self.short_slippage_bps) / 10_000
+        return notional_usd * (self.short_taker_fee_bps + self.short_slippage_bps) / BPS
 
 
 class StrategySettings(Frozen):

@@ -11,16 +11,14 @@ from decimal import Decimal
 from enum import StrEnum
 
 from evenkeel.types import Fill, Frozen
-from strategy.carry.funding import HOURS_PER_YEAR
+from evenkeel.units import HOUR_MS, HOURS_PER_YEAR, SECOND_MS
 
 ZERO = Decimal(0)
-HOUR_MS = Decimal(3_600_000)
 ROUNDING = Decimal("0.9999999")
 """A lender rounds what it shows of a deposit by a few base units."""
 DUST_USD = Decimal("0.00001")
 MAX_INTEREST_APR = Decimal(2)
 """Interest beyond 200 % a year is not believed: something else moved the amount."""
-SECOND_MS = 1_000
 """A transaction is stamped with the whole second of its block: a seizure is stamped likewise, and goes first in a tie."""
 BLOCK_TIME_MS = 2 * SECOND_MS
 """An event may seem later by so much than the transaction that followed it."""
@@ -273,7 +271,7 @@ def from_balances(since: Holding, now: Holding, at_ms: int, ref: str) -> Seized:
 
 def interest_finding(booked: Decimal, shown: Decimal, over_ms: int) -> str | None:
     """Why an amount cannot be `booked` plus interest of at most MAX_INTEREST_APR over that time; None: it can."""
-    hours = max(0, over_ms) / HOUR_MS
+    hours = Decimal(max(0, over_ms)) / HOUR_MS
     most = booked * (1 + MAX_INTEREST_APR * hours / HOURS_PER_YEAR) + DUST_USD
     if booked * ROUNDING - DUST_USD <= shown <= most:
         return None

@@ -13,7 +13,8 @@ from typing import Self
 from pydantic import Field, model_validator
 
 from evenkeel.types import Frozen
-from strategy.carry.funding import HOURS_PER_YEAR, annual
+from evenkeel.units import BPS, HOURS_PER_YEAR
+from strategy.carry.funding import annual
 from strategy.carry.limits import PROTOCOL_NAMES, StrategySettings
 from strategy.decisions import Check
 from strategy.wording import hourly, pct, usd
@@ -153,7 +154,7 @@ def evaluate(candidate: Candidate, settings: StrategySettings) -> Opportunity:
         funding_apr=None if funding is None else annual(funding),
         net_carry_apr=carry_apr,
         total_apr=whole_apr,
-        round_trip_cost_bps=cost_usd / c.position_usd * 10_000,
+        round_trip_cost_bps=cost_usd / c.position_usd * BPS,
         expected_carry_usd=expected_usd,
         break_even_hours=cost_usd / per_hour if per_hour is not None and per_hour > 0 else None,
         checks=checks,

@@ -152,14 +152,14 @@ def _at_most(name: str, value: Decimal, limit: Decimal, what: str) -> Check:
     return Check(name=name, ok=value <= limit, reason=f"{name} {usd(value)} against {usd(limit)}, {what}")
 
 
-def round_half_up(quantity: Decimal, lot: Decimal = SOL_LOT) -> Decimal:
+def round_half_up(quantity: Decimal) -> Decimal:
     """To the nearest lot, halves away from zero: rounding down would leave the short small every time."""
-    return (quantity / lot).quantize(Decimal(1), ROUND_HALF_UP) * lot
+    return (quantity / SOL_LOT).quantize(Decimal(1), ROUND_HALF_UP) * SOL_LOT
 
 
-def round_down(quantity: Decimal, lot: Decimal = SOL_LOT) -> Decimal:
+def round_down(quantity: Decimal) -> Decimal:
     """To the lot below (towards zero), for orders that only reduce."""
-    return (quantity / lot).quantize(Decimal(1), ROUND_DOWN) * lot
+    return (quantity / SOL_LOT).quantize(Decimal(1), ROUND_DOWN) * SOL_LOT
 
 
 def exposure_sol(tokens: Decimal, redemption_rate: Decimal) -> Decimal:
@@ -171,6 +171,6 @@ def exposure_sol(tokens: Decimal, redemption_rate: Decimal) -> Decimal:
     return tokens * redemption_rate
 
 
-def short_qty_for(tokens: Decimal, redemption_rate: Decimal, lot: Decimal = SOL_LOT) -> Decimal:
+def short_qty_for(tokens: Decimal, redemption_rate: Decimal) -> Decimal:
     """Short (SOL, positive) that levels a long of really held tokens, to the nearest lot."""
-    return round_half_up(exposure_sol(tokens, redemption_rate), lot)
+    return round_half_up(exposure_sol(tokens, redemption_rate))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from evenkeel.errors import Retryable, VenueRefused
 from evenkeel.types import Frozen
+from evenkeel.units import DAY_MS, HOUR_MS, YEAR_MS
 from state.ledger_models import PriceSnapshot, RateSnapshot
 from strategy.carry.funding import apr_from_apy, hourly_rate_from_premium
 from tasks.carry.desk import CarryDesk
@@ -20,9 +21,6 @@ from venues.perp import FundingHour, PerpContext
 if TYPE_CHECKING:
     import pandas as pd
 
-HOUR_MS = 3_600_000
-DAY_MS = 24 * HOUR_MS
-YEAR_MS = 8760 * HOUR_MS
 RANKED_HOURS = 90 * 24
 """Of funding, against which the volatility of now is ranked: five pages of the venue's list."""
 MIN_STAKING_SPAN_MS = 10 * DAY_MS

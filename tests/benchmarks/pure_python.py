@@ -6,6 +6,7 @@ from eth_keys.backends import NativeECCBackend
 from eth_keys.datatypes import PrivateKey
 
 from venues.hyperliquid.signing import HyperliquidSigner
+from venues.signers.local import LocalEvmKey
 from venues.signers.protocol import EvmSignature
 
 
@@ -32,4 +33,4 @@ class PurePythonKey:
 def both(secret_hex: str) -> tuple[HyperliquidSigner, HyperliquidSigner]:
     """The same key as the product signs with it, and in pure Python."""
     slow = PurePythonKey(bytes.fromhex(secret_hex.strip().removeprefix("0x")))
-    return HyperliquidSigner.from_hex(secret_hex), HyperliquidSigner(slow)
+    return HyperliquidSigner(LocalEvmKey.from_hex(secret_hex)), HyperliquidSigner(slow)

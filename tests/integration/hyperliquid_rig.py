@@ -22,6 +22,7 @@ from venues.hyperliquid.orders import PerpOrder
 from venues.hyperliquid.signing import HyperliquidSigner
 from venues.hyperliquid.venue import HyperliquidVenue
 from venues.ratebudget import RateBudget
+from venues.signers.local import LocalEvmKey
 
 MASTER_KEY = "0x" + "11" * 32
 AGENT_KEY = "0x" + "22" * 32
@@ -107,7 +108,11 @@ class Rig:
     ) -> HyperliquidVenue:
         """Another process: nothing shared but the settings."""
         return HyperliquidVenue(
-            self.client, HyperliquidSigner.from_hex(key), address or self.address, self.clock, **options
+            self.client,
+            HyperliquidSigner(LocalEvmKey.from_hex(key)),
+            address or self.address,
+            self.clock,
+            **options,
         )
 
 
@@ -127,5 +132,5 @@ async def hyperliquid_rig(
     async with served(app) as url:
         budget = RateBudget(clock, per_minute=1_000_000)
         async with HyperliquidClient(url, clock, timeout_s=timeout_s, budget=budget) as client:
-            venue = HyperliquidVenue(client, HyperliquidSigner.from_hex(key), address, clock)
+            venue = HyperliquidVenue(client, HyperliquidSigner(LocalEvmKey.from_hex(key)), address, clock)
             yield Rig(world, twin, plan, url, clock, client, venue, address)

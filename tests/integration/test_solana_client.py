@@ -27,7 +27,7 @@ from twins.solana.rpc import SolanaTwin
 from twins.world import World
 from venues.asgard.mints import TOKENS, USDC
 from venues.solana.confirm import Confirmer, Dead, Landed, Payload
-from venues.solana.fees import Urgency, quote
+from venues.solana.fees import quote
 from venues.solana.rpc import RpcError, SolanaRpc
 from venues.solana.slots import slot_time_ms
 from venues.solana.tokens import check_mints, token_balance
@@ -227,7 +227,7 @@ async def test_priority_fees_follow_congestion_and_the_node_says_when_it_is_ill(
         calm = await quote(b.rpc, [str(b.wallet)], 200_000)
         b.chain.control("congestion", {"micro_lamports": 900_000})
         await b.clock.sleep(60)
-        busy = await quote(b.rpc, [str(b.wallet)], 200_000, Urgency.HIGH)
+        busy = await quote(b.rpc, [str(b.wallet)], 200_000)
         assert busy.micro_lamports > calm.micro_lamports
         assert busy.fee_lamports <= 10_000_000
         assert await b.rpc.call("getHealth", []) == "ok"

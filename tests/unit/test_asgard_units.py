@@ -138,11 +138,10 @@ def source(**changes: object) -> LiquiditySource:
 
 def test_capacities_are_strings_and_rates_fractions() -> None:
     kamino = source()
-    assert kamino.token_b_max_borrow_capacity == D("365619.18") and kamino.usable and kamino.can_resize
+    assert kamino.token_b_max_borrow_capacity == D("365619.18") and kamino.can_resize
     assert kamino.max_ltv is not None and abs(kamino.max_ltv - D("0.7396")) < D("0.0001")
     with pytest.raises(ValidationError, match="credible"):
         source(tokenBBorrowingApyRate=6.5)
-    assert not source(lendingProtocol=3).usable
 
 
 def test_only_kamino_can_be_resized() -> None:

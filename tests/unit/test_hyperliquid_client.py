@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from decimal import Decimal
 from typing import Any
 
 import httpx
@@ -72,7 +71,7 @@ def answers(*responses: httpx.Response | Exception) -> Peer:
         httpx.Response(429, text="slow down"),
         httpx.Response(502, text="<html>"),
         httpx.Response(200, text="<html>"),
-        httpx.Response(200, json={"not": "mids"} | {"x": []}),
+        httpx.Response(200, json={"not": "a mode"}),
         httpx.ConnectError("refused"),
         httpx.ReadTimeout("late"),
         httpx.RemoteProtocolError("closed"),
@@ -80,15 +79,15 @@ def answers(*responses: httpx.Response | Exception) -> Peer:
     ids=str,
 )
 async def test_a_read_is_retried_and_then_succeeds(trouble: httpx.Response | Exception) -> None:
-    desk = Desk(answers(trouble, httpx.Response(200, json={"SOL": "200.5"})))
-    assert await desk.client.all_mids() == {"SOL": Decimal("200.5")}
+    desk = Desk(answers(trouble, httpx.Response(200, json="default")))
+    assert await desk.client.user_abstraction(USER) == "default"
     assert len(desk.asked) == 2 and len(desk.clock.slept) == 1
 
 
 async def test_a_read_gives_up_after_a_few_attempts() -> None:
     desk = Desk(lambda _: httpx.Response(500))
-    with pytest.raises(Retryable, match=r"allMids at http://venue\.test: HTTP 500"):
-        await desk.client.all_mids()
+    with pytest.raises(Retryable, match=r"userAbstraction at http://venue\.test: HTTP 500"):
+        await desk.client.user_abstraction(USER)
     assert len(desk.asked) == 4 and sum(desk.clock.slept) < 10
 
 
@@ -96,7 +95,7 @@ async def test_a_refused_read_is_not_retried() -> None:
     text = "Failed to deserialize the JSON body into the target type"
     desk = Desk(lambda _: httpx.Response(422, text=text))
     with pytest.raises(VenueRefused, match="422 Failed to deserialize"):
-        await desk.client.all_mids()
+        await desk.client.user_abstraction(USER)
     assert len(desk.asked) == 1
 
 

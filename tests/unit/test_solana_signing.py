@@ -22,6 +22,7 @@ from solders.system_program import TransferParams, transfer
 from solders.transaction import VersionedTransaction
 
 from evenkeel.errors import Bug, OperatorError
+from venues.signers.local import LocalSolanaKey
 from venues.solana.answers import AccountInfo
 from venues.solana.keys import SolanaSigner
 from venues.solana.rules import approval
@@ -111,7 +112,7 @@ def test_the_type_of_what_is_signed_is_the_approval_alone() -> None:
     hints = typing.get_type_hints(SolanaSigner.sign)
     assert hints["approved"] is Approved
     public = [name for name in dir(SolanaSigner) if not name.startswith("_")]
-    assert public == ["from_secret", "is_remote", "pubkey", "sign"]
+    assert public == ["is_remote", "pubkey", "sign"]
     assert not hasattr(SolanaSigner(KEY), "__dict__")
 
 
@@ -243,8 +244,8 @@ def test_the_key_never_shows() -> None:
 
 def test_both_usual_key_forms_are_read() -> None:
     numbers = json.dumps(list(bytes(KEY)))
-    assert SolanaSigner.from_secret(numbers).pubkey == WALLET
-    assert SolanaSigner.from_secret(f"  {KEY}\n").pubkey == WALLET
+    assert LocalSolanaKey.from_text(numbers).pubkey == WALLET
+    assert LocalSolanaKey.from_text(f"  {KEY}\n").pubkey == WALLET
 
 
 @pytest.mark.parametrize(
@@ -262,7 +263,7 @@ def test_both_usual_key_forms_are_read() -> None:
 )
 def test_an_unusable_key_is_one_line_that_does_not_repeat_it(text: str) -> None:
     with pytest.raises(OperatorError) as caught:
-        SolanaSigner.from_secret(text)
+        LocalSolanaKey.from_text(text)
     said = str(caught.value)
     assert "\n" not in said and (len(text) < 6 or text not in said)
     assert caught.value.__cause__ is None and caught.value.__context__ is None

@@ -27,6 +27,7 @@ from venues.asgard.models import (
 from venues.ratebudget import RateBudget
 
 MAX_TRANSACTIONS = 4
+READ_ATTEMPTS = 3
 
 
 class BuildBlob:
@@ -76,13 +77,11 @@ class AsgardClient:
         api_key: str | None = None,
         budget: RateBudget | None = None,
         timeout_s: float = 15.0,
-        attempts: int = 3,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self._url = url.rstrip("/")
         self.host = urlsplit(url).hostname or "?"
         self._clock = clock
-        self._attempts = attempts
         self._budget = budget or RateBudget(clock, per_minute=600 if api_key else 60, burst=1)
         headers = {"X-API-Key": api_key} if api_key else {}
         self._http = httpx.AsyncClient(
@@ -117,10 +116,10 @@ class AsgardClient:
                 text = await self._once(method, path, body, **query)
                 return json.loads(text, parse_float=Decimal)
             except ValueError:
-                if attempt >= self._attempts:
+                if attempt >= READ_ATTEMPTS:
                     raise Retryable(f"asgard {self.host} answered {path} unparsably") from None
             except Retryable:
-                if attempt >= self._attempts:
+                if attempt >= READ_ATTEMPTS:
                     raise
             await self._clock.sleep(0.5 * 2 ** (attempt - 1))
         raise AssertionError("unreachable")
@@ -140,10 +139,9 @@ class AsgardClient:
         except (ValidationError, KeyError, TypeError) as error:
             raise VenueRefused("asgard", f"/token-metadata is not as documented: {_brief(error)}") from None
 
-    async def positions(self, wallet: str, which: str = "open") -> list[PositionRecord]:
-        """Return database rows of a wallet; `which` is open, closed or all."""
-        path = "/positions" if which == "all" else f"/positions/{which}"
-        answer = await self._read("POST", path, {"walletPubkey": wallet})
+    async def positions(self, wallet: str) -> list[PositionRecord]:
+        """Return the database rows of a wallet's open positions."""
+        answer = await self._read("POST", "/positions/open", {"walletPubkey": wallet})
         rows = answer.get("positions") if isinstance(answer, dict) else answer
         return [_record(one) for one in rows or []]
 

@@ -72,11 +72,6 @@ class LiquiditySource(Wire):
         return self.lending_protocol in RESIZABLE
 
     @property
-    def usable(self) -> bool:
-        """Active as the venue says, and not the frozen Drift whatever the venue says."""
-        return self.is_active and self.lending_protocol != Protocol.DRIFT
-
-    @property
     def max_ltv(self) -> Decimal | None:
         """Highest loan-to-value at opening, `1 - 1/longMaxLeverage`."""
         return 1 - 1 / self.long_max_leverage if self.long_max_leverage > 1 else None

@@ -11,6 +11,7 @@ from evenkeel.clock import Clock
 from evenkeel.errors import Bug, Retryable, VenueRefused
 from evenkeel.legs import Capabilities, LegView
 from evenkeel.types import Built, Confirmed, IntentSpec, Outcome, Receipt, Signed, Unknown, VenueName
+from evenkeel.units import LAMPORTS_PER_SOL
 from venues.asgard.approving import Approver, PriceSource, Recall
 from venues.asgard.building import AsgardBuild, SignedBuild, expected_amounts, signed_build
 from venues.asgard.client import AsgardClient
@@ -26,7 +27,7 @@ from venues.solana.failover import FailoverRpc
 from venues.solana.keys import SolanaSigner
 from venues.solana.rpc import SolanaRpc
 from venues.solana.rules.common import EXITS, Rules
-from venues.solana.tokens import LAMPORTS_PER_SOL, check_mints, to_tokens, token_balance
+from venues.solana.tokens import check_mints, to_tokens, token_balance
 
 MARKETS_TTL_MS = 300_000
 
@@ -56,7 +57,6 @@ class AsgardVenue:
         *,
         sol_price: PriceSource,
         second_rpc: SolanaRpc | None = None,
-        redemption: RedemptionSource | None = None,
         rules: Rules | None = None,
         wait_s: float = 20.0,
     ) -> None:
@@ -65,7 +65,7 @@ class AsgardVenue:
         """
         self.client = client
         self.rpc = rpc if second_rpc is None else FailoverRpc(rpc, second_rpc, clock)
-        self.redemption: RedemptionSource = redemption or OnChainRedemption(self.rpc)
+        self.redemption: RedemptionSource = OnChainRedemption(self.rpc)
         self.wallet = str(signer.pubkey)
         self._signer = signer
         self._clock = clock

@@ -8,10 +8,11 @@ from evenkeel.clock import Clock
 from evenkeel.errors import OperatorError
 from evenkeel.legs import FundingPayment, LegSide, LegView
 from evenkeel.types import Fill, VenueName
+from evenkeel.units import HOUR_MS
 from venues.hyperliquid import models as m
 from venues.hyperliquid.client import HyperliquidClient
 from venues.hyperliquid.margin import liquidation_distance
-from venues.hyperliquid.market import HOUR_MS, MarketData
+from venues.hyperliquid.market import MarketData
 from venues.hyperliquid.orders import to_fill
 from venues.hyperliquid.signing import normal_address
 from venues.perp import AccountSummary, Execution, LedgerUpdate
@@ -23,13 +24,11 @@ _LEAST_EQUITY_USD = Decimal("0.01")
 class HyperliquidAccount:
     """Reads of one account. `address` is the account that holds the positions, never an agent."""
 
-    def __init__(
-        self, client: HyperliquidClient, address: str, clock: Clock, market: MarketData | None = None
-    ) -> None:
+    def __init__(self, client: HyperliquidClient, address: str, clock: Clock) -> None:
         self.client = client
         self.address = normal_address(address)
         self.clock = clock
-        self.market = market or MarketData(client, clock)
+        self.market = MarketData(client, clock)
 
     async def account_mode(self) -> str:
         """Return the abstraction mode. OperatorError unless it is one in which the margin numbers are the account."""
@@ -66,16 +65,12 @@ class HyperliquidAccount:
         """Return the account's margin now."""
         state = await self.client.clearinghouse_state(self.address)
         cross = state.cross_margin_summary
-        ntl = cross.total_ntl_pos
         return AccountSummary(
             account=self.address,
             account_value_usd=state.margin_summary.account_value,
-            withdrawable_usd=state.withdrawable,
             free_margin_usd=max(Decimal(0), cross.account_value - cross.total_margin_used),
-            margin_used_usd=state.margin_summary.total_margin_used,
             total_notional_usd=state.margin_summary.total_ntl_pos,
             maintenance_usd=state.cross_maintenance_margin_used,
-            margin_fraction=cross.account_value / ntl if ntl else None,
             observed_ms=state.time or self.clock.now_ms(),
         )
 

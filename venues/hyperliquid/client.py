@@ -31,7 +31,7 @@ T = TypeVar("T")
 RowT = TypeVar("RowT", m.WireFill, m.WireUserFunding, m.WireFundingRate, m.WireLedgerUpdate)
 
 _WEIGHT_2 = frozenset(
-    {"l2Book", "allMids", "clearinghouseState", "orderStatus", "spotClearinghouseState", "exchangeStatus"}
+    {"l2Book", "clearinghouseState", "orderStatus", "spotClearinghouseState", "exchangeStatus"}
 )
 _ROWS_PER_WEIGHT = 20
 
@@ -93,9 +93,6 @@ class HyperliquidClient:
 
     async def l2_book(self, coin: str) -> m.WireBook:
         return await self._info({"type": "l2Book", "coin": coin}, m.WireBook)
-
-    async def all_mids(self) -> dict[str, Decimal]:
-        return await self._info({"type": "allMids"}, dict[str, Decimal])
 
     async def clearinghouse_state(self, user: str) -> m.WireClearinghouseState:
         return await self._info({"type": "clearinghouseState", "user": user}, m.WireClearinghouseState)

@@ -1,4 +1,4 @@
-"""What the market shows: assets and their tiers, prices, the book, funding, fees."""
+"""What the market shows: assets, prices, the book, funding."""
 
 from __future__ import annotations
 
@@ -7,24 +7,21 @@ from decimal import Decimal
 from evenkeel.clock import Clock
 from evenkeel.errors import OperatorError, Retryable
 from evenkeel.types import Frozen
+from evenkeel.units import HOUR_MS
 from venues.hyperliquid import models as m
 from venues.hyperliquid.client import HyperliquidClient
-from venues.hyperliquid.margin import MarginTier, build_tiers
 from venues.perp import FundingHour, PerpContext
 
-HOUR_MS = 3_600_000
 _META_LIFE_MS = 6 * HOUR_MS
-_FIRST_PUBLISHED_TABLE = 50
 
 
 class AssetSpec(Frozen):
-    """`index` is the asset number used in orders; `tiers` the margin tiers of this network."""
+    """`index` is the asset number used in orders."""
 
     coin: str
     index: int
     sz_decimals: int
     max_leverage: int
-    tiers: tuple[MarginTier, ...]
 
 
 class BookLevel(Frozen):
@@ -89,7 +86,6 @@ class MarketData:
         meta, contexts = await self._client.meta_and_asset_ctxs()
         for wire_asset, ctx in zip(meta.universe, contexts, strict=False):
             if wire_asset.name == coin and not wire_asset.is_delisted:
-                impact = ctx.impact_pxs if ctx.impact_pxs and len(ctx.impact_pxs) == 2 else [None, None]
                 return PerpContext(
                     coin=coin,
                     funding_hourly=ctx.funding,
@@ -97,10 +93,6 @@ class MarketData:
                     mark_px=ctx.mark_px,
                     oracle_px=ctx.oracle_px,
                     mid_px=ctx.mid_px,
-                    impact_bid_px=impact[0],
-                    impact_ask_px=impact[1],
-                    open_interest_coins=ctx.open_interest,
-                    day_volume_usd=ctx.day_ntl_vlm,
                     observed_ms=self._clock.now_ms(),
                 )
         raise OperatorError(
@@ -115,15 +107,9 @@ class MarketData:
             raise Retryable(f"the Hyperliquid book of {coin} has no {'bids' if not bids else 'asks'} now")
         return Book(coin=coin, bids=bids, asks=asks, time_ms=wire.time)
 
-    async def funding_history(
-        self, coin: str, *, start_ms: int | None = None, end_ms: int | None = None, hours: int = 168
-    ) -> list[FundingHour]:
-        """Return settled hours in [start, end], oldest first; the last `hours` when no start is given. Hours may be
-        missing.
-        """
-        if start_ms is None:
-            start_ms = (self._clock.now_ms() if end_ms is None else end_ms) - hours * HOUR_MS
-        rows = await self._client.funding_history(coin, start_ms, end_ms)
+    async def funding_history(self, coin: str, *, hours: int) -> list[FundingHour]:
+        """Return the settled hours among the last `hours`, oldest first. Hours may be missing."""
+        rows = await self._client.funding_history(coin, self._clock.now_ms() - hours * HOUR_MS)
         return [
             FundingHour(
                 coin=row.coin,
@@ -138,7 +124,6 @@ class MarketData:
 
 def _assets(meta: m.WireMeta) -> dict[str, AssetSpec]:
     """Numbered before delisted assets are left out: they keep their slot in the numbering."""
-    tables = dict(meta.margin_tables)
     found: dict[str, AssetSpec] = {}
     for index, asset in enumerate(meta.universe):
         if asset.is_delisted:
@@ -148,15 +133,5 @@ def _assets(meta: m.WireMeta) -> dict[str, AssetSpec]:
             index=index,
             sz_decimals=asset.sz_decimals,
             max_leverage=asset.max_leverage,
-            tiers=_tiers(asset, tables),
         )
     return found
-
-
-def _tiers(asset: m.WireAsset, tables: dict[int, m.WireMarginTable]) -> tuple[MarginTier, ...]:
-    """Table ids below 50 are not published: one tier whose maximum leverage is the id."""
-    table_id = asset.margin_table_id
-    if table_id is not None and table_id in tables:
-        return build_tiers([(tier.lower_bound, tier.max_leverage) for tier in tables[table_id].margin_tiers])
-    single = table_id if table_id is not None and table_id < _FIRST_PUBLISHED_TABLE else asset.max_leverage
-    return build_tiers([(Decimal(0), single)])

@@ -6,7 +6,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
 
 
@@ -23,26 +23,14 @@ class WireAsset(Wire):
     name: str
     sz_decimals: int
     max_leverage: int
-    margin_table_id: int | None = None
     is_delisted: bool | None = None
     only_isolated: bool | None = None
-
-
-class WireMarginTier(Wire):
-    lower_bound: Decimal
-    max_leverage: int
-
-
-class WireMarginTable(Wire):
-    description: str = ""
-    margin_tiers: list[WireMarginTier]
 
 
 class WireMeta(Wire):
     """`meta`. The position in `universe` is the asset index; delisted assets keep theirs."""
 
     universe: list[WireAsset]
-    margin_tables: list[tuple[int, WireMarginTable]] = Field(default_factory=list)
 
 
 class WireAssetCtx(Wire):
@@ -54,10 +42,6 @@ class WireAssetCtx(Wire):
     oracle_px: Decimal
     mark_px: Decimal
     mid_px: Decimal | None = None
-    impact_pxs: list[Decimal] | None = None
-    open_interest: Decimal | None = None
-    prev_day_px: Decimal | None = None
-    day_ntl_vlm: Decimal | None = None
 
 
 class WireLevel(Wire):
@@ -138,7 +122,6 @@ class WireClearinghouseState(Wire):
     margin_summary: WireMarginSummary
     cross_margin_summary: WireMarginSummary
     cross_maintenance_margin_used: Decimal | None = None
-    withdrawable: Decimal
     time: int | None = None
 
     def position(self, coin: str) -> WirePosition | None:

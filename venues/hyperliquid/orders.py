@@ -11,6 +11,7 @@ from pydantic import Field
 
 from evenkeel.errors import Bug, VenueRefused
 from evenkeel.types import Fill, Frozen, Receipt, VenueName
+from evenkeel.units import BPS
 from venues.hyperliquid import models as m
 from venues.hyperliquid.client import VENUE
 from venues.hyperliquid.market import AssetSpec, Book
@@ -31,7 +32,7 @@ class PerpOrder(Frozen):
     is_buy: bool
     size: Decimal = Field(gt=0)
     reduce_only: bool = False
-    slippage_bps: Decimal = Field(ge=0, lt=10_000)
+    slippage_bps: Decimal = Field(ge=0, lt=BPS)
     limit_px: Decimal | None = Field(default=None, gt=0)
 
 
@@ -112,8 +113,8 @@ def order_action(
     }
 
 
-def leverage_action(asset: AssetSpec, leverage: int, is_cross: bool) -> dict[str, Any]:
-    return {"type": "updateLeverage", "asset": asset.index, "isCross": is_cross, "leverage": leverage}
+def leverage_action(asset: AssetSpec, leverage: int) -> dict[str, Any]:
+    return {"type": "updateLeverage", "asset": asset.index, "isCross": True, "leverage": leverage}
 
 
 def cloid_of(intent_id: str, nonce: int) -> str:

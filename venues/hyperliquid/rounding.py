@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 
+from evenkeel.units import BPS
+
 _SIGNIFICANT_FIGURES = 5
 _MAX_PRICE_DECIMALS = 6
 _WIRE_DECIMALS = 8
-BPS = Decimal(10_000)
 
 
 def price_tick(price: Decimal, sz_decimals: int) -> Decimal:

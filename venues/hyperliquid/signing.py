@@ -10,7 +10,6 @@ from typing import Any
 from evenkeel.clock import Clock
 from evenkeel.errors import Bug, OperatorError, shown
 from venues.hyperliquid.approval import Approved
-from venues.signers.local import LocalEvmKey
 from venues.signers.protocol import EvmSigner, Hidden
 
 MAINNET_URL = "https://api.hyperliquid.xyz"
@@ -71,11 +70,6 @@ class HyperliquidSigner(Hidden):
 
     def __init__(self, key: EvmSigner) -> None:
         self._key = key
-
-    @classmethod
-    def from_hex(cls, secret: str) -> HyperliquidSigner:
-        """Return a signer from 64 hex digits, with or without 0x. OperatorError in one line, without the key."""
-        return cls(LocalEvmKey.from_hex(secret))
 
     @property
     def address(self) -> str:

@@ -14,11 +14,11 @@ from decimal import Decimal
 from typing import Any
 
 from evenkeel.legs import IntentKind
+from evenkeel.units import BPS, DAY_MS
 from venues.hyperliquid.approval import Approved, Refused, take_token
-from venues.hyperliquid.rounding import BPS, is_valid_price
+from venues.hyperliquid.rounding import is_valid_price
 
 _TOKEN = take_token()
-_DAY_MS = 86_400_000
 _IOC = {"limit": {"tif": "Ioc"}}
 _CLOID = re.compile(r"0x[0-9a-f]{32}")
 _ADDRESS = re.compile(r"0x[0-9a-f]{40}")
@@ -273,7 +273,7 @@ class HyperliquidValidator:
 
     def _nonce(self, nonce: int, now_ms: int) -> None:
         """The venue's window: two days back, one day ahead."""
-        good = type(nonce) is int and now_ms - 2 * _DAY_MS < nonce < now_ms + _DAY_MS
+        good = type(nonce) is int and now_ms - 2 * DAY_MS < nonce < now_ms + DAY_MS
         _need(good, "nonce", f"{nonce!r} is outside of the venue's window around {now_ms}")
 
     def _asset(self, asset: Any, assets: Mapping[int, str]) -> str:

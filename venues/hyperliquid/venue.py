@@ -27,7 +27,7 @@ from venues.hyperliquid.account import HyperliquidAccount
 from venues.hyperliquid.approval import Approved, Refused
 from venues.hyperliquid.client import VENUE, HyperliquidClient
 from venues.hyperliquid.lookup import OrderLookup
-from venues.hyperliquid.market import Book, BookLevel, MarketData
+from venues.hyperliquid.market import Book, BookLevel
 from venues.hyperliquid.orders import (
     OrderKey,
     PerpOrder,
@@ -40,6 +40,8 @@ from venues.hyperliquid.orders import (
 from venues.hyperliquid.signing import HyperliquidSigner, NonceSource, is_mainnet_url
 from venues.hyperliquid.validator import HyperliquidValidator, Reading, Request, Rules
 
+_GRACE_MS = 5_000
+"""What must pass on the venue's clock after an order's expiry before an unseen one counts as dead."""
 _LEVERAGE_ATTEMPTS = 4
 _LEVERAGE_PAUSE_S = 0.5
 _DUPLICATE_NONCE = "duplicate nonce"
@@ -63,10 +65,9 @@ the order's expiry ends it."""
 
 
 class HyperliquidVenue(HyperliquidAccount):
-    """`venues.protocol.LegVenue`. The signer is the account's own key or an approved agent; every question
-    to the venue names the account. An order dies by itself `expires_after_ms` after signing; `grace_ms`
-    more must pass on the venue's clock before an unseen order counts as dead. Every action passes the validator
-    before it is signed; without one given, the strictest bounds hold."""
+    """`venues.protocol.LegVenue`. The signer is the account's own key or an approved agent; every question to the venue
+    names the account. An order dies by itself `expires_after_ms` after signing. Every action passes the validator before
+    it is signed; without one given, the strictest bounds hold."""
 
     name = VenueName.HYPERLIQUID
     capabilities = Capabilities(can_resize=True)
@@ -79,11 +80,9 @@ class HyperliquidVenue(HyperliquidAccount):
         clock: Clock,
         *,
         expires_after_ms: int = 10_000,
-        grace_ms: int = 5_000,
-        market: MarketData | None = None,
         validator: HyperliquidValidator | None = None,
     ) -> None:
-        super().__init__(client, account_address, clock, market)
+        super().__init__(client, account_address, clock)
         self._signer = signer
         self._nonces = NonceSource.shared(client.base_url, signer.address, clock)
         is_mainnet = is_mainnet_url(client.base_url)
@@ -92,7 +91,7 @@ class HyperliquidVenue(HyperliquidAccount):
         if (rules.is_mainnet, rules.account) != (is_mainnet, self.address):
             raise Bug("the validator judges for another network or account than the venue trades on")
         self._expires_after_ms = expires_after_ms
-        self._lookup = OrderLookup(client, clock, grace_ms)
+        self._lookup = OrderLookup(client, clock, _GRACE_MS)
 
     # --- the leg protocol ---------------------------------------------------------------------------------
 
@@ -218,7 +217,7 @@ class HyperliquidVenue(HyperliquidAccount):
 
     # --- leverage and agent -------------------------------------------------------------------------------
 
-    async def set_leverage(self, coin: str, leverage: int, is_cross: bool = True) -> None:
+    async def set_leverage(self, coin: str, leverage: int) -> None:
         """Set the leverage that later opens use; a position already held keeps its margin.
 
         Setting it twice is the same as once, so an answer that got lost is simply asked for again. Raises
@@ -234,7 +233,7 @@ class HyperliquidVenue(HyperliquidAccount):
                 f"leverage of {coin} on Hyperliquid must be a whole number from 1 to {asset.max_leverage}, "
                 f"got {leverage}"
             )
-        action = leverage_action(asset, leverage, is_cross)
+        action = leverage_action(asset, leverage)
         reason = ""
         for attempt in range(_LEVERAGE_ATTEMPTS):
             if attempt:

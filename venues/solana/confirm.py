@@ -26,6 +26,8 @@ some three to four minutes, in which the other was away or stood still. Should t
 already fails, and a shrinking that landed shows as a smaller leg before the next is planned: it costs a fee, or an alarm. To
 wait for ever would leave the leg naked. An opening waits for both, however long that takes.
 """
+POLL_S = 1.0
+RESEND_S = 2.0
 NODE_TIMEOUT_S = 10.0
 """Wall seconds for all that one of two nodes is asked about a signature: up to three readings, one after the other."""
 FOREIGN_BLOCKHASH_MARGIN = 32
@@ -157,8 +159,6 @@ class Confirmer:
         lvbh_max: int,
         *,
         wait_s: float = 20.0,
-        poll_s: float = 1.0,
-        resend_s: float = 2.0,
         already_sent: bool = False,
         preflight: bool = True,
         is_exit: bool = False,
@@ -167,7 +167,7 @@ class Confirmer:
 
         A later transaction of a build is sent by us only after the earlier ones landed without error: it may
         need the accounts they create, and out of order it would land and fail. With `already_sent` somebody
-        else has handed them over and we join in after `resend_s`; otherwise our first send is at once.
+        else has handed them over and we join in after RESEND_S seconds; otherwise our first send is at once.
         """
         deadline_ms = self._clock.now_ms() + int(wait_s * 1000)
         results: list[SignatureResult] = [Unknown(f"{one.signature} not asked for yet") for one in payloads]
@@ -182,7 +182,6 @@ class Confirmer:
                         payload,
                         lvbh_max,
                         sent_ms,
-                        resend_s,
                         preflight,
                         _earlier_ones_landed(results, index),
                         is_exit,
@@ -190,7 +189,7 @@ class Confirmer:
             now = self._clock.now_ms()
             if all(not isinstance(result, Unknown) for result in results) or now >= deadline_ms:
                 return results
-            await self._clock.sleep(poll_s)
+            await self._clock.sleep(POLL_S)
 
     async def _step(
         self,
@@ -198,14 +197,13 @@ class Confirmer:
         payload: Payload,
         lvbh_max: int,
         sent_ms: dict[int, int],
-        resend_s: float,
         preflight: bool,
         may_send: bool,
         is_exit: bool,
     ) -> SignatureResult:
         now = self._clock.now_ms()
         first = index not in sent_ms
-        due = first or now - sent_ms[index] >= resend_s * 1000
+        due = first or now - sent_ms[index] >= RESEND_S * 1000
         refused: Rejected | None = None
         if payload.raw is not None and may_send and due:
             sent_ms[index] = now

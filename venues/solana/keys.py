@@ -23,11 +23,6 @@ class SolanaSigner:
         self._key: SolanaSigning = LocalSolanaKey(key) if isinstance(key, Keypair) else key
         self.pubkey: Pubkey = self._key.pubkey
 
-    @classmethod
-    def from_secret(cls, text: str) -> SolanaSigner:
-        """Read a secret key in either usual form. Raises `OperatorError`, which never repeats the text."""
-        return cls(LocalSolanaKey.from_text(text))
-
     @property
     def is_remote(self) -> bool:
         """Signing waits for a network: call it off the event loop."""

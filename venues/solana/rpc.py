@@ -31,6 +31,9 @@ from venues.solana.answers import (
     Statuses,
 )
 
+READ_ATTEMPTS = 3
+COMMITMENT = "confirmed"
+"""At which balances and accounts are read."""
 MAX_SUPPORTED_VERSION = 1  # reading a v1 transaction with 0 fails the whole call (-32015)
 RETRYABLE_CODES = frozenset({429, -32429, -32603, -32004, -32005, -32007, -32014, -32016})
 SHUT_OUT_STATUS = frozenset({401, 402, 403, 404, 407, 410})
@@ -91,14 +94,12 @@ class SolanaRpc:
         *,
         budget: RateBudget | None = None,
         timeout_s: float = 10.0,
-        attempts: int = 3,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self._url = url
         self.host = urlsplit(url).hostname or "?"
         self._clock = clock
         self._budget = budget
-        self._attempts = attempts
         self._ids = itertools.count(1)
         self._http = httpx.AsyncClient(timeout=timeout_s, trust_env=False, transport=transport)
 
@@ -147,7 +148,7 @@ class SolanaRpc:
             try:
                 return await self.call(method, params)
             except Retryable:
-                if attempt >= self._attempts:
+                if attempt >= READ_ATTEMPTS:
                     raise
                 await self._clock.sleep(0.25 * 2 ** (attempt - 1))
         raise AssertionError("unreachable")
@@ -225,28 +226,24 @@ class SolanaRpc:
         return found if isinstance(found, dict) else None
 
     @_typed
-    async def get_balance(self, pubkey: str, commitment: str = "confirmed") -> int:
+    async def get_balance(self, pubkey: str) -> int:
         """Return lamports of an account."""
-        return int((await self.read("getBalance", [pubkey, {"commitment": commitment}]))["value"])
+        return int((await self.read("getBalance", [pubkey, {"commitment": COMMITMENT}]))["value"])
 
     @_typed
-    async def get_multiple_accounts(
-        self, pubkeys: list[str], commitment: str = "confirmed"
-    ) -> list[AccountInfo | None]:
-        config = {"encoding": "base64", "commitment": commitment}
+    async def get_multiple_accounts(self, pubkeys: list[str]) -> list[AccountInfo | None]:
+        config = {"encoding": "base64", "commitment": COMMITMENT}
         answer = await self.read("getMultipleAccounts", [pubkeys, config])
         return [None if one is None else self._account(one) for one in answer["value"]]
 
     @_typed
-    async def get_account(self, pubkey: str, commitment: str = "confirmed") -> AccountInfo | None:
-        return (await self.get_multiple_accounts([pubkey], commitment))[0]
+    async def get_account(self, pubkey: str) -> AccountInfo | None:
+        return (await self.get_multiple_accounts([pubkey]))[0]
 
     @_typed
-    async def get_token_accounts(
-        self, owner: str, mint: str, commitment: str = "confirmed"
-    ) -> list[tuple[str, AccountInfo]]:
+    async def get_token_accounts(self, owner: str, mint: str) -> list[tuple[str, AccountInfo]]:
         """Return (address, account) of every token account of this owner and mint."""
-        config = {"encoding": "base64", "commitment": commitment}
+        config = {"encoding": "base64", "commitment": COMMITMENT}
         answer = await self.read("getTokenAccountsByOwner", [owner, {"mint": mint}, config])
         return [(one["pubkey"], self._account(one["account"])) for one in answer["value"]]
 

@@ -10,8 +10,6 @@ from venues.solana.rpc import SolanaRpc
 
 TOKEN_PROGRAM = "TokenkegQfeZyiNwAJbNbGKPFXCWuBvf9Ss623VQ5DA"
 MINT_BYTES = 82
-TOKEN_ACCOUNT_BYTES = 165
-LAMPORTS_PER_SOL = 1_000_000_000
 
 
 def amount_of(account: AccountInfo) -> int:
@@ -29,9 +27,9 @@ def to_base_units(tokens: Decimal, decimals: int) -> int:
     return int(tokens.scaleb(decimals))
 
 
-async def token_balance(rpc: SolanaRpc, owner: str, mint: str, commitment: str = "confirmed") -> int:
+async def token_balance(rpc: SolanaRpc, owner: str, mint: str) -> int:
     """Return the base units over every account of `owner` for `mint`; 0 where there is none."""
-    accounts = await rpc.get_token_accounts(owner, mint, commitment)
+    accounts = await rpc.get_token_accounts(owner, mint)
     return sum(amount_of(account) for _, account in accounts if account.owner == TOKEN_PROGRAM)
 
 

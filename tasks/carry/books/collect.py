@@ -5,6 +5,7 @@ from __future__ import annotations
 from evenkeel.errors import Bug
 from evenkeel.legs import CARRY, FundingPayment, LegSide, PositionStatus
 from evenkeel.types import Fill, Frozen
+from evenkeel.units import HOUR_MS
 from state.carry.models import Position
 from state.fills import Owner
 from state.models import Intent
@@ -15,7 +16,7 @@ from tasks.carry.mark import LIVE, UNDERLYING
 from tasks.carry.market import read_market
 from tasks.step import step
 
-OVERLAP_MS = 2 * 3_600_000
+OVERLAP_MS = 2 * HOUR_MS
 """Asked for again each time, so that a settlement stamped late or shown late is not missed."""
 
 FOREIGN_FILL, LATE_FILL = "foreign fill", "late fill"

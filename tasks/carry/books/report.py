@@ -15,6 +15,7 @@ from analytics.carry.report import Report, trades_of
 from evenkeel.errors import OperatorError
 from evenkeel.legs import CARRY, FundingPayment, IntentKind, LegReceipt, LegSide, LendingChange
 from evenkeel.types import Fill, IntentState, VenueName
+from evenkeel.units import HOUR_MS
 from state.carry.liquidation_models import Liquidation
 from state.carry.models import Position, PositionSnapshot
 from state.models import Intent
@@ -23,7 +24,7 @@ from tasks.carry.desk import CarryDesk
 from tasks.carry.mark import Mark
 from tasks.step import step
 
-LATE_STAMP_MS = 2 * 3_600_000
+LATE_STAMP_MS = 2 * HOUR_MS
 """A settlement may be stamped minutes after its hour: whose it is goes by the hour."""
 
 KINDS = {IntentKind.OPEN: "open", IntentKind.CLOSE: "close", IntentKind.RESIZE: "resize"}
@@ -135,10 +136,6 @@ def life_snapshots(snapshots: list[PositionSnapshot]) -> list[LifeSnapshot]:
     """What the picture of a position's life shows, from what the monitor saw."""
     shown = []
     for one in snapshots:
-        rate = Decimal(one.detail.get("redemption_rate", "1"))
-        tokens = one.detail.get("tokens")
-        long_sol = Decimal(tokens) * rate if tokens is not None else None
-        short_sol = None if long_sol is None or one.delta_sol is None else one.delta_sol - long_sol
         shown.append(
             LifeSnapshot(
                 at_ms=one.at_ms,
@@ -146,8 +143,6 @@ def life_snapshots(snapshots: list[PositionSnapshot]) -> list[LifeSnapshot]:
                 long_distance=_float(one.long_liquidation_distance),
                 short_distance=_float(one.short_liquidation_distance),
                 equity_usd=_float(one.equity_usd),
-                long_exposure_sol=_float(long_sol),
-                short_exposure_sol=_float(short_sol),
             )
         )
     return shown
@@ -259,7 +254,7 @@ def _marks(desk: CarryDesk, position: Position) -> list[LongMark]:
     """One look an hour is enough to split interest from price."""
     marks, last = [], 0
     for one in desk.store.carry.snapshots(position.position_id):
-        if "tokens" not in one.detail or one.short_price_usd is None or one.at_ms - last < 3_600_000:
+        if "tokens" not in one.detail or one.short_price_usd is None or one.at_ms - last < HOUR_MS:
             continue
         last = one.at_ms
         rate = Decimal(one.detail["redemption_rate"])

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from evenkeel.errors import OperatorError, Retryable, VenueRefused
 from evenkeel.legs import CARRY, LegSide, LegView
 from evenkeel.types import Frozen, VenueName
+from evenkeel.units import HOUR_MS
 from state.carry.models import Leg, Position, PositionSnapshot
 from state.watch import PAUSE_ALL
 from state.watch_models import Severity
@@ -168,7 +169,7 @@ class Watcher:
         short_qty = min(seen.short.qty, leg.qty) if leg is not None and leg.is_open else seen.short.qty
         drift = seen.long.exposure_sol - short_qty
         if self._last_ms is not None:
-            hours = Decimal(seen.at_ms - self._last_ms) / 3_600_000
+            hours = Decimal(seen.at_ms - self._last_ms) / HOUR_MS
             self._drift_cost_usd += hours * drift_cost_usd_per_hour(drift, price, seen.context.funding_hourly)
         entry = position.facts.get("entry_distance", {})
         return Book(

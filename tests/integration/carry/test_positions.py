@@ -78,12 +78,11 @@ def test_a_position_keeps_every_digit_and_its_life_is_logged(store: Store) -> No
     ]
 
 
-def test_positions_are_found_by_status_and_asset(store: Store) -> None:
+def test_positions_are_found_by_status(store: Store) -> None:
     store.carry.create_position("p2", asset="jitoSOL", leverage=Decimal(2))
     store.carry.move_position("p2", P.OPENING, P.OPEN)
     assert [p.position_id for p in store.carry.positions()] == ["p1", "p2"]
     assert [p.position_id for p in store.carry.positions([P.OPEN, P.CLOSING])] == ["p2"]
-    assert [p.position_id for p in store.carry.positions(asset="SOL")] == ["p1"]
     assert store.carry.positions([]) == []
     assert store.carry.find_position("p9") is None
     with pytest.raises(Bug, match="not stored"):
@@ -190,7 +189,6 @@ FENCED: dict[str, Callable[[Store, Fence], object]] = {
     "set_facts": lambda s, f: s.carry.set_facts("p1", {"a": 1}, fence=f),
     "put_leg": lambda s, f: s.carry.put_leg(short_leg("2"), fence=f),
     "close_leg": lambda s, f: s.carry.close_leg("p1", LegSide.SHORT, fence=f),
-    "record_funding": lambda s, f: s.carry.record_funding([PAYMENT], "p1", fence=f),
     "record_liquidations": lambda s, f: s.carry.record_liquidations([], short_leg("2"), "taken", fence=f),
     "plan_intent": lambda s, f: s.plan_intent(spec("i7", step=7), fence=f),
     "plan_intent anew": lambda s, f: s.plan_intent(spec("IDLE", size="9"), fence=f),

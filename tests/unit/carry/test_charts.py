@@ -48,14 +48,14 @@ EVENTS = [
 
 
 def test_life_chart_is_written_as_png_svg_and_self_contained_html(tmp_path: Path) -> None:
-    png, svg, html = save_life_chart(snapshots(), EVENTS, tmp_path / "deep" / "life", "Life of position p-1")
+    png, svg, html = save_life_chart(snapshots(), EVENTS, tmp_path / "deep" / "life")
     data = png.read_bytes()
     assert data[:8] == b"\x89PNG\r\n\x1a\n"
     width, height = struct.unpack(">II", data[16:24])
     assert width > 2 * WIDTH and height > 1000
     words = "".join(ElementTree.fromstring(svg.read_text()).itertext())
     for expected in (
-        "Life of position p-1",
+        "Life of the position",
         "Funding rate",
         "Distance to liquidation",
         "Equity",

@@ -14,7 +14,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from strategy.carry.funding import (
-    FLOOR_HOURLY,
     HOURLY_CAP,
     annual,
     apr_from_apy,
@@ -82,7 +81,7 @@ def test_published_table_of_premium_and_rate(premium: str, rate: str) -> None:
 
 
 def test_the_floor_is_10_95_percent_a_year_not_a_third_of_it_a_day() -> None:
-    assert annual(FLOOR_HOURLY) == D("0.1095")
+    assert annual(hourly_rate_from_premium(D(0))) == D("0.1095")
 
 
 @given(st.decimals("-1", "1", places=10), st.decimals("-1", "1", places=10))

@@ -12,12 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from strategy.carry.funding import FLOOR_HOURLY, hourly_rate_from_premium
+from strategy.carry.funding import hourly_rate_from_premium
 from strategy.carry.limits import CostModel, StrategySettings
 from strategy.carry.scoring import Candidate, Opportunity, evaluate, net_carry_apr, rank, total_apr
 from tests.unit.carry.test_funding_formula import recorded_sol
 
 D = Decimal
+FLOOR_HOURLY = hourly_rate_from_premium(D(0))
 SETTINGS = StrategySettings()
 FREE = CostModel(
     long_open_fee_bps=D(0),

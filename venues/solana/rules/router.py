@@ -10,6 +10,7 @@ from decimal import Decimal
 
 from solders.pubkey import Pubkey
 
+from evenkeel.units import BPS, HOUR_MS
 from venues.solana.rules.common import (
     BUYING,
     JUPITER,
@@ -27,8 +28,6 @@ from venues.solana.rules.token import own_mint, token_state
 from venues.solana.view import Violation
 
 RULE = "router"
-BPS = 10_000
-HOUR_MS = 3_600_000
 _ONE_BYTE = (8, 12, 15, 16, 17, 18, 21, 23, 24, 27, 28, 39)
 STEP_SIZES = {variant: 0 for variant in range(42)} | {variant: 1 for variant in _ONE_BYTE}
 STEP_SIZES |= {29: 16, 33: 4, 41: 4, 43: 10, 44: 5, 45: 5, 46: 0}

@@ -12,7 +12,6 @@ from sqlalchemy import Boolean, Column, Connection, MetaData, Table, Text, selec
 
 from evenkeel.clock import Clock
 from evenkeel.errors import Bug, LostRace
-from evenkeel.legs import CARRY
 from evenkeel.settings.settings import Settings
 from evenkeel.types import (
     Built,
@@ -224,8 +223,8 @@ def done_of(store: Store, intent_id: str) -> str | None:
 def check_books(store: Store, exchange: Exchange, plan: IntentSpec) -> None:
     """The books say what the exchange executed, no more and no less."""
     executed = [(order["id"], one["id"], one["qty"]) for order in exchange.orders for one in order["fills"]]
-    rows = store.fills_of(CARRY, SHOP, plan.subject)
+    rows = store.fills_of(SHOP, plan.subject)
     assert [(row.fill_id, str(row.qty)) for row in rows] == [one[1:] for one in executed]
     assert {(row.intent_id, row.account) for row in rows} <= {(plan.intent_id, "me")}
-    assert [fee.amount_usd for fee in store.fees(CARRY, SHOP, plan.subject)] == [Decimal("0.01")] * len(rows)
+    assert [fee.amount_usd for fee in store.fees(SHOP, plan.subject)] == [Decimal("0.01")] * len(rows)
     assert Decimal(done_of(store, plan.intent_id) or 0) == sum((row.qty for row in rows), Decimal(0))

@@ -228,6 +228,10 @@ class Intents(Database):
             row = _load(db, intent_id, lock=True)
             if row.state is _S.CONFIRMED and row.result == result:
                 return row
+            if row.so_far is not None and receipt.done_qty < Decimal(row.so_far["done_qty"]):
+                raise Bug(
+                    f"intent {intent_id} cannot be confirmed with {receipt.done_qty} done: {row.so_far['done_qty']} is booked"
+                )
             for from_state, to_state in path_to_confirmed(row.state):
                 log_move(db, "intent", intent_id, from_state, to_state, note=evidence, at_ms=now, fence=fence)
             _cas(db, intent_id, row.state, _S.CONFIRMED, now, result=result)

@@ -54,9 +54,8 @@ def upgrade(url_text: str) -> str:
             Path(str(url.database)).parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise OperatorError(f"database {shown(url)} cannot be created: {error}") from error
-    engine = make_engine(
-        url, foreign_keys=False
-    )  # a table that is rebuilt is dropped while others refer to it
+    # A table that is rebuilt is dropped while others refer to it.
+    engine = make_engine(url, foreign_keys=False)
     try:
         with reachable(url), engine.connect() as connection:
             done = _is_done(connection, url)

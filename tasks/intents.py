@@ -65,7 +65,8 @@ async def carry_out(
     passed in the unknown. One that is being worked on is asked when it is due, and not before.
 
     `attempts` bounds how many signed payloads may be tried, one after another, each only after its predecessor is proved
-    dead. Raises LostRace when another worker has the subject.
+    dead. Raises LostRace when another worker has the subject; Bug or OperatorError where this desk does not serve the
+    business or the venue of the intent, which then stays as it is.
     """
     deadline_ms = desk.clock.now_ms() + int(patience_s * 1000)
     live: Signed | None = None
@@ -76,6 +77,9 @@ async def carry_out(
             return Done(_stored(desk, intent, intent.result))
         if intent.state is IntentState.FAILED:
             return NotDone(intent.failure or "no reason was recorded")
+        # Another business's desk must neither send what it cannot book, nor give up what it cannot send.
+        desk.bookkeeper(intent.business)
+        desk.venue(intent.venue)
         if not intent.state.may_be_on_the_wire:
             try:
                 live, outcome = await _new_attempt(desk, intent, fence)

@@ -7,10 +7,11 @@ import os
 import socket
 import uuid
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
+from threading import Lock
 
 from evenkeel.errors import LostRace, OperatorError, Retryable
 from state.models import Fence, Lease
@@ -22,6 +23,9 @@ RENEW_EVERY_S = 1.0
 _LIFE = uuid.uuid4().hex[:8]
 """Tells this program's life from an earlier one that had the same process number, as in a restarted container."""
 _PROC = Path("/proc")
+_taking = Lock()
+_in_use: set[Fence] = set()
+"""What some part of this process holds now. Another lease in its name is one that a busy ledger kept it from giving back."""
 
 
 class HolderState(Enum):
@@ -38,7 +42,6 @@ class OwnLeases:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._unreleased: dict[str, Fence] = {}
 
     @asynccontextmanager
     async def alone(self, name: str, what: str, *, from_living: bool = False) -> AsyncIterator[Fence]:
@@ -48,7 +51,9 @@ class OwnLeases:
         the database's clock and its holder is not seen alive here. With `from_living` it is taken from any holder, whose next
         write its fence then refuses: for the kill switch. Raises LostRace, with `what` and its holder, while another holds it.
         """
-        fence = self._taken_back(name) or self._taken(name, from_living=from_living)
+        with _taking:
+            if (fence := self._taken(name, from_living=from_living)) is not None:
+                _in_use.add(fence)
         if fence is None:
             raise LostRace(self._held_by(name, what))
         renewing = asyncio.create_task(self._renew(fence))
@@ -56,32 +61,24 @@ class OwnLeases:
             yield fence
         finally:
             renewing.cancel()
-            try:
+            _in_use.discard(fence)
+            with suppress(Retryable):  # busy: then whoever of this process comes next takes it back
                 self._store.release(fence)
-            except Retryable:  # it must not stand in our own way when we come back
-                self._unreleased[name] = fence
 
     def held_elsewhere(self, name: str) -> bool:
         """Whether somebody holds the lease now: who is alive on this machine, or cannot be judged and has time left."""
         lease = self._store.lease(name)
         if lease is None or not lease.owner:
             return False
-        state = state_of_holder(lease.owner)
+        state = _state_of(lease)
         return state is HolderState.ALIVE or (state is HolderState.UNKNOWN and not self._has_expired(lease))
-
-    def _taken_back(self, name: str) -> Fence | None:
-        """A lease of ours that a busy ledger kept us from giving back; None where it has moved on."""
-        mine = self._unreleased.get(name)
-        fence = None if mine is None else self._store.take_over(name, own_name(), LEASE_MS, mine)
-        self._unreleased.pop(name, None)
-        return fence
 
     def _taken(self, name: str, *, from_living: bool) -> Fence | None:
         """The lease, where its holder as seen now lets us take it; None also where it moved on since we looked."""
         lease = self._store.lease(name)
         seen = Fence(name, lease.token if lease else 0)
         if lease is not None and lease.owner:
-            state = state_of_holder(lease.owner)
+            state = _state_of(lease)
             if from_living or state is HolderState.GONE:
                 return self._store.take_over(name, own_name(), LEASE_MS, seen)
             if state is HolderState.ALIVE:
@@ -93,7 +90,7 @@ class OwnLeases:
         if lease is None or not lease.owner:
             return f"{what} was being handled by another process just now: try again"
         holder = described(lease.owner)
-        if self._has_expired(lease) and state_of_holder(lease.owner) is HolderState.ALIVE:
+        if self._has_expired(lease) and _state_of(lease) is HolderState.ALIVE:
             return (
                 f"{what} is being handled by {holder}, which is alive and has not renewed its lease for "
                 f"{(self._store.database_ms() - lease.expires_ms + LEASE_MS) // 1000} s: stop that process, or run "
@@ -114,6 +111,13 @@ class OwnLeases:
                 continue
             except (LostRace, OperatorError):  # whatever is written next with this fence says so
                 return
+
+
+def _state_of(lease: Lease) -> HolderState:
+    """The state of a lease's holder; one that this process holds and no part of it uses is as good as given back."""
+    if lease.owner == own_name() and (lease.name, lease.token) not in _in_use:
+        return HolderState.GONE
+    return state_of_holder(lease.owner or "")
 
 
 @dataclass(frozen=True)

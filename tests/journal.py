@@ -72,7 +72,7 @@ def short_leg(qty: str = "1.5") -> Leg:
 
 def booking(of: LegReceipt, leg: Leg | None = None, sol_price_usd: Decimal | None = None) -> LegBooking:
     """The rows of a receipt, as carry's bookkeeper would hand them over."""
-    return LegBooking(of, leg, sol_price_usd)
+    return LegBooking(of, leg, sol_price_usd, account="")
 
 
 def advance(store: Store, intent_id: str, to: IntentState) -> Intent:

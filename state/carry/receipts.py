@@ -31,8 +31,8 @@ class LegBooking:
 
     receipt: LegReceipt
     leg: Leg | None
-    sol_price_usd: Decimal | None = None
-    account: str = ""
+    sol_price_usd: Decimal | None
+    account: str
     chain: str = ""
 
     def write(self, db: Connection, intent: Intent, *, at_ms: int, fence: AnyFence) -> None:

@@ -1,4 +1,4 @@
-"""A secp256k1 key that signs in pure Python, which is what eth_keys does where libsecp256k1 is not installed."""
+"""A secp256k1 key that signs in pure Python, as eth_account does where libsecp256k1 is not installed."""
 
 from __future__ import annotations
 
@@ -10,17 +10,22 @@ from venues.signers.protocol import EvmSignature
 
 
 class PurePythonKey:
-    """`venues.signers.protocol.EvmSigner` over eth_keys' native backend."""
+    """`venues.signers.protocol.EvmSigner` over eth_keys' native backend. Like eth_account it makes the key, and with it the
+    public half, anew for every signature.
+    """
 
     is_remote = False
 
     def __init__(self, secret: bytes) -> None:
-        self._key = PrivateKey(secret, backend=NativeECCBackend())
-        self.address = self._key.public_key.to_address()
+        self._secret = secret
+        self.address = self._key().public_key.to_address()
+
+    def _key(self) -> PrivateKey:
+        return PrivateKey(self._secret, backend=NativeECCBackend())
 
     def sign_digest(self, digest: bytes) -> EvmSignature:
         """Deterministic (RFC 6979), low s."""
-        v, r, s = self._key.sign_msg_hash(digest).vrs
+        v, r, s = self._key().sign_msg_hash(digest).vrs
         return EvmSignature(r, s, v + 27)
 
 

@@ -163,13 +163,16 @@ async def test_what_is_worked_on_is_asked_when_it_is_due_and_never_sent_again(tm
 
 
 async def test_it_lives_beside_a_carry_position(tmp_path: Path) -> None:
-    """One ledger, one clock, two businesses: neither sees, waits for or stops the other's orders."""
+    """One ledger, one clock, two businesses: neither sees, waits for or stops the other's orders; nor does a pause of a
+    venue that only the other one uses.
+    """
     async with story_rig(tmp_path) as rig:
         url = rig.desk.settings.database.url
         exchange = Exchange(rig.desk.clock.now_ms, lose_answers=1)
         desk = desk_of(rig.desk.settings, rig.desk.clock, url, exchange)
         (working,) = await go_on(desk)
         assert isinstance(working, StillWorking)
+        desk.store.pause(EXCHANGE, "under repair")
         entered = await rig.enter()
         assert entered.status == "OPEN", entered
         rig.assert_hedged()

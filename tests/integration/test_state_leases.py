@@ -149,6 +149,17 @@ async def test_a_holder_of_the_first_release_is_waited_for(store: Store, pid: in
     assert (await take(store)).token == 2
 
 
+async def test_what_this_process_could_not_give_back_is_in_nobodys_way(store: Store) -> None:
+    """A busy ledger refused the release: nothing of this process uses the lease any more, and any part of it takes it."""
+    held = store.acquire("p", own_name(), LONG)
+    assert held is not None and not OwnLeases(store).held_elsewhere("p")
+    async with OwnLeases(store).alone("p", "p") as fence:
+        assert fence.token == held.token + 1
+        assert OwnLeases(store).held_elsewhere("p")
+        with pytest.raises(LostRace):
+            await take(store)
+
+
 async def test_where_the_system_does_not_tell_a_lease_is_waited_for(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

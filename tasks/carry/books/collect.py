@@ -84,7 +84,8 @@ async def book_fills(desk: CarryDesk, since_ms: int) -> BookedFills:
     listed = [one for one in await desk.short.executions(since_ms) if one.fill.asset == UNDERLYING]
     fills = tuple(one.fill for one in listed)
     forced = {one.fill.fill_id for one in listed if one.forced}
-    known = {row.fill_id for row in desk.store.fills(since_ms)}
+    here = (desk.short.name, desk.short.address)
+    known = {row.fill_id for row in desk.store.fills(since_ms) if (row.venue, row.account or here[1]) == here}
     missing = [fill for fill in fills if fill.fill_id not in known]
     if not missing:
         return BookedFills(listed=fills, new=0)

@@ -268,7 +268,7 @@ async def test_one_that_was_never_accepted_is_unknown_until_it_is_no_longer_vali
     """Beside working stands unknown as ever: patience is spent, the same bytes go again, death needs its proof."""
     exchange.losses = ["request"] * 100
     began = clock.ms
-    assert isinstance(await go(desk, patience_s=10), StillUnknown)
+    assert isinstance(await go(desk, wait_s=10), StillUnknown)
     assert clock.ms - began >= 10_000 and exchange.received == []
     assert live(desk)[:2] == (S.SUBMITTED, AttemptOutcome.UNKNOWN)
     clock.ms = began + VALID_MS + 1

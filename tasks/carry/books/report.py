@@ -256,7 +256,7 @@ async def attribute_position(
 
 
 def _marks(desk: CarryDesk, position: Position) -> list[LongMark]:
-    """One look an hour is enough to split interest from price."""
+    """One tick an hour is enough to split interest from price."""
     marks, last = [], 0
     for one in desk.store.carry.snapshots(position.position_id):
         if "tokens" not in one.detail or one.short_price_usd is None or one.at_ms - last < 3_600_000:
@@ -301,7 +301,7 @@ async def compare_ledgers(desk: CarryDesk, position: Position) -> tuple[list[Dif
         for row in desk.store.fills_of(CARRY, position.position_id)
         if row.venue == VenueName.HYPERLIQUID
     ]
-    strangers = {row.fill_id for row in desk.store.fills(start, end + 1) if row.subject is None}
+    foreign = {row.fill_id for row in desk.store.fills(start, end + 1) if row.subject is None}
     funding: list[FundingPayment] = [
         row
         for row in await desk.short.funding_payments(start, late_ms)
@@ -310,7 +310,7 @@ async def compare_ledgers(desk: CarryDesk, position: Position) -> tuple[list[Dif
     fills: list[Fill] = [
         row
         for row in await desk.short.fills(start, end)
-        if row.asset == position.underlying and row.fill_id not in strangers
+        if row.asset == position.underlying and row.fill_id not in foreign
     ]
     differences = compare_funding(booked_funding, funding) + compare_fills(booked_fills, fills)
     return differences, len(funding) + len(fills)

@@ -12,6 +12,7 @@ from decimal import Decimal
 from sqlalchemy import Connection
 
 from evenkeel.clock import Clock
+from evenkeel.errors import VenueRefused
 from evenkeel.types import (
     Built,
     Confirmed,
@@ -62,10 +63,7 @@ class Exchange:
         if client_id not in self.orders:
             return None
         qty, at_ms = self.orders[client_id]
-        halves = (
-            (f"{client_id}/1", qty / 2, at_ms + HOUR_MS // 2),
-            (f"{client_id}/2", qty / 2, at_ms + HOUR_MS),
-        )
+        halves = [(f"{client_id}/{n}", qty / 2, at_ms + n * HOUR_MS // 2) for n in (1, 2)]
         return [row for row in halves if row[2] <= self.now_ms()]
 
 
@@ -79,6 +77,8 @@ class LotVenue:
         self._clock = clock
 
     async def build(self, intent: IntentSpec) -> Built:
+        if Decimal(intent.order["qty"]) <= 0:
+            raise VenueRefused(EXCHANGE, f"{intent.order['qty']} lots cannot be bought")
         return Built(payload=intent.order, note={"price": str(PRICE)})
 
     async def sign(self, intent: IntentSpec, built: Built) -> Signed:
@@ -95,32 +95,30 @@ class LotVenue:
             )
         except TimeoutError as lost:
             return Unknown(str(lost))
-        return Rejected(said) if said == "expired" else self._as_shown(intent, signed)
+        return Rejected(said) if said == "expired" else await self.find(intent, signed)
 
     async def resend(self, intent: IntentSpec, signed: Signed) -> Outcome[Receipt]:
-        return await self.send(intent, signed) if signed.wire is not None else Unknown("the bytes are gone")
+        if signed.wire is None:
+            return Unknown("the bytes are gone")
+        said = await self.send(intent, signed)
+        # What refuses a copy says nothing of the first.
+        return await self.find(intent, signed) if isinstance(said, Rejected) else said
 
     async def find(self, intent: IntentSpec, signed: Signed) -> Outcome[Receipt]:
-        return self._as_shown(intent, signed)
-
-    def _as_shown(self, intent: IntentSpec, signed: Signed) -> Outcome[Receipt]:
-        rows = self.exchange.fills(signed.key["client_id"])
+        client_id, now_ms = signed.key["client_id"], self._clock.now_ms()
+        try:
+            rows = self.exchange.fills(client_id)
+        except TimeoutError as lost:
+            return Unknown(str(lost))
         if rows is None:
-            late = self._clock.now_ms() > signed.key["expires_ms"]
+            late = now_ms > signed.key["expires_ms"]
             return Rejected("expired, and never seen") if late else Unknown("not known yet")
         done = sum((qty for _, qty, _ in rows), Decimal(0))
-        fills = [
-            Fill(
-                fill_id=name, venue=EXCHANGE, asset=PAPER, side="buy", qty=qty, price_usd=PRICE, time_ms=at_ms
-            )
-            for name, qty, at_ms in rows
-        ]
+        same = {"venue": EXCHANGE, "asset": PAPER, "side": "buy", "price_usd": PRICE}
+        fills = [Fill(fill_id=name, qty=qty, time_ms=at_ms, **same) for name, qty, at_ms in rows]
+        settled_ms = rows[-1][2] if rows else now_ms
         receipt = Receipt(
-            ref=signed.key["client_id"],
-            done_qty=done,
-            avg_price_usd=PRICE,
-            fills=fills,
-            settled_ms=rows[-1][2] if rows else self._clock.now_ms(),
+            ref=client_id, done_qty=done, avg_price_usd=PRICE, fills=fills, settled_ms=settled_ms
         )
         if done == Decimal(intent.order["qty"]):
             return Confirmed(receipt)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -18,7 +18,7 @@ from evenkeel.types import IntentSpec, Outcome, Receipt, VenueName
 from tests.integration.test_solana_client import StepClock
 from tests.worlds import flat_world
 from twins.asgard.app import AsgardTwin
-from twins.faults import Fault, FaultMiddleware, FaultPlan
+from twins.faults import App, Fault, FaultMiddleware, FaultPlan
 from twins.http import served
 from twins.solana.chain import SolanaChain
 from twins.solana.rpc import SolanaTwin
@@ -47,6 +47,9 @@ class Bench:
     clock: StepClock
     venue: AsgardVenue
     wallet: Pubkey
+    keypair: Keypair
+    restarted: Callable[[], AsgardVenue]
+    """Another process: nothing shared but the settings."""
     _steps: itertools.count = field(default_factory=lambda: itertools.count(1))
 
     async def open_order(self, asset: str = "SOL", protocol: int = 1, **changes: Any) -> OpenLong:
@@ -154,8 +157,13 @@ def world_price(world: World) -> PriceSource:
 
 @asynccontextmanager
 async def bench(
-    *, api_key: str | None = "key", wait_s: float = 20.0, fee_cap: int = 10_000_000
+    *,
+    api_key: str | None = "key",
+    wait_s: float = 20.0,
+    fee_cap: int = 10_000_000,
+    around: Callable[[App], App] = lambda app: app,
 ) -> AsyncIterator[Bench]:
+    """`around` may stand before both servers."""
     world, faults = flat_world(), FaultPlan()
     chain = SolanaChain(world, faults)
     node, twin = SolanaTwin(chain), AsgardTwin(world, chain, faults, api_keys={"key"})
@@ -164,17 +172,26 @@ async def bench(
     chain.set_token_balance(keypair.pubkey(), Pubkey.from_string(USDC.mint), START_USDC * 10**6)
     wrapped_node = FaultMiddleware(node.app, faults, "solana", node.call_name, world.now_ms)
     wrapped_twin = FaultMiddleware(twin.app, faults, "asgard", twin.call_name, world.now_ms)
-    async with served(wrapped_node) as rpc_url, served(wrapped_twin) as asgard_url:
+    async with served(around(wrapped_node)) as rpc_url, served(around(wrapped_twin)) as asgard_url:
         clock = StepClock(world)
-        venue = AsgardVenue(
-            AsgardClient(f"{asgard_url}/margin-trading", clock, api_key=api_key, timeout_s=10),
-            SolanaRpc(rpc_url, clock, timeout_s=10),
-            SolanaSigner(keypair),
-            clock,
-            sol_price=world_price(world),
-            rules=Rules(fee_cap_lamports=fee_cap),
-            wait_s=wait_s,
-        )
+        made: list[AsgardVenue] = []
+
+        def make() -> AsgardVenue:
+            made.append(
+                AsgardVenue(
+                    AsgardClient(f"{asgard_url}/margin-trading", clock, api_key=api_key, timeout_s=10),
+                    SolanaRpc(rpc_url, clock, timeout_s=10),
+                    SolanaSigner(keypair),
+                    clock,
+                    sol_price=world_price(world),
+                    rules=Rules(fee_cap_lamports=fee_cap),
+                    wait_s=wait_s,
+                )
+            )
+            return made[-1]
+
+        venue = make()
         await clock.sleep(20)  # balances just put there become visible at every commitment
-        yield Bench(world, chain, twin, faults, clock, venue, keypair.pubkey())
-        await venue.close()
+        yield Bench(world, chain, twin, faults, clock, venue, keypair.pubkey(), keypair, make)
+        for one in made:
+            await one.close()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -13,7 +13,7 @@ from eth_account import Account
 from evenkeel.legs import CARRY, IntentKind, LegSide
 from evenkeel.types import Confirmed, IntentSpec, Receipt, Signed, VenueName
 from tests.worlds import flat_world
-from twins.faults import Fault, FaultMiddleware, FaultPlan
+from twins.faults import App, Fault, FaultMiddleware, FaultPlan
 from twins.http import served
 from twins.hyperliquid.app import HyperliquidTwin
 from twins.world import World
@@ -118,9 +118,14 @@ class Rig:
 
 @asynccontextmanager
 async def hyperliquid_rig(
-    *, usdc: str = "100000", key: str = MASTER_KEY, timeout_s: float = 10, **market: float
+    *,
+    usdc: str = "100000",
+    key: str = MASTER_KEY,
+    timeout_s: float = 10,
+    around: Callable[[App], App] = lambda app: app,
+    **market: float,
 ) -> AsyncIterator[Rig]:
-    """The twin with one funded account (the master), traded by `key`."""
+    """The twin with one funded account (the master), traded by `key`. `around` may stand before its server."""
     world = flat_world(**market)
     plan = FaultPlan()
     twin = HyperliquidTwin(world, plan)
@@ -129,7 +134,7 @@ async def hyperliquid_rig(
     twin.ip_weight_per_minute = 1_000_000
     clock = SteppedClock(world)
     app = FaultMiddleware(twin.app, plan, "hyperliquid", twin.call_name, world.now_ms)
-    async with served(app) as url:
+    async with served(around(app)) as url:
         budget = RateBudget(clock, per_minute=1_000_000)
         async with HyperliquidClient(url, clock, timeout_s=timeout_s, budget=budget) as client:
             venue = HyperliquidVenue(client, HyperliquidSigner(LocalEvmKey.from_hex(key)), address, clock)

@@ -25,8 +25,8 @@ from tests.interruptions import Killed
 from tests.second_business import EXCHANGE, HOUR_MS, LOTS, Exchange, LotBooks, LotKeeper, LotVenue
 
 ROOT = Path(second_business.__file__).parents[1]
-COMPOSERS = {"state.store"}
-"""Who joins the businesses may import them all."""
+COMPOSERS = {"state.store", "evenkeel.settings.settings"}
+"""Who joins the businesses may import them all: their tables, and their sections of the settings."""
 BUY = IntentSpec(
     intent_id="lots-1",
     business=LOTS,

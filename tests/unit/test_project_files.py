@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import re
 import shutil
@@ -37,13 +38,22 @@ PUBLISHED_VECTORS = {
 """Signatures, and the one key, that the venue's own SDK publishes as its test vectors."""
 
 
-def tracked() -> list[Path]:
-    """Every file in git that is text."""
+PACKED = {".png", ".gz"}
+"""Suffixes of files that are not text."""
+OF_A_LEDGER = {"a 32 byte hexadecimal key", "a 64 byte base58 key"}
+"""What looks like a hash or a signature, of which a ledger is full."""
+
+
+def tracked(suffixes: set[str] | None = None) -> list[Path]:
+    """Every file in git that is text; with `suffixes` those that end so."""
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=False)
     if listed.returncode != 0:
         pytest.skip("not a git checkout: there is no list of files to look through")
     names = [name for name in listed.stdout.decode().split("\0") if name]
-    return [ROOT / name for name in names if Path(name).suffix != ".png" and (ROOT / name).is_file()]
+    there = [ROOT / name for name in names if (ROOT / name).is_file()]
+    if suffixes is not None:
+        return [path for path in there if path.suffix in suffixes]
+    return [path for path in there if path.suffix not in PACKED]
 
 
 @pytest.mark.parametrize("what", FORBIDDEN)
@@ -61,6 +71,15 @@ def test_no_file_in_git_names(what: str) -> None:
             for hit in pattern.finditer(text)
         ]
     assert not found, f"{what} in {', '.join(found)}"
+
+
+@pytest.mark.parametrize("what", sorted(FORBIDDEN.keys() - OF_A_LEDGER))
+def test_no_packed_file_in_git_names(what: str) -> None:
+    packed = tracked({".gz"})
+    assert packed
+    for path in packed:
+        text = gzip.decompress(path.read_bytes()).decode("latin-1")
+        assert not (hit := re.search(FORBIDDEN[what], text, re.MULTILINE)), f"{what} in {path.name}: {hit}"
 
 
 @pytest.mark.parametrize(

@@ -160,4 +160,4 @@ def _funding() -> None:
 def _accounts(facts: Any) -> dict[str, str]:
     """Both databases give JSON in a raw statement as they like: as text or already read."""
     found = json.loads(facts) if isinstance(facts, str) else facts
-    return dict((found or {}).get("accounts", {}))
+    return dict((found or {}).get("accounts") or {})

@@ -56,7 +56,7 @@ def compare(
 ) -> list[Difference]:
     """Every row that only one side has, that differs, or that stands twice in the books.
 
-    `key` says which rows belong together; `name`, `told` and `usd` (income in USD, None where the row is no money) are for
+    `key` says which rows belong together; `name`, `describe` and `usd` (income in USD, None where the row is no money) are for
     the person who reads the difference; `same` compares two rows of one key.
     """
     ours: dict[Key, Row] = {}

@@ -161,7 +161,7 @@ class NextRun:
         return begun
 
     async def _follow(self, mine: FlowRun, subject: str) -> bool:
-        """The successor of this subject's day: should two runs watch it, they end in one. A day's run that is over, or is
+        """The next run of this subject's day: should two runs watch it, they end in one. A day's run that is over, or is
         this very one, is not the next.
         """
         assert mine.deployment_id is not None

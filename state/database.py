@@ -14,8 +14,8 @@ from sqlalchemy.exc import OperationalError, StatementError
 from evenkeel.clock import Clock
 from evenkeel.errors import Bug, EvenkeelError, LostRace, OperatorError, Retryable
 from state.engine import first_line, writing
-from state.guard import is_refusal
 from state.models import Fence, LeaseTable, Row, Transition, TransitionTable
+from state.version_triggers import is_refusal
 
 R = TypeVar("R", bound=Row)
 AnyFence = Fence | tuple[str, int] | None

@@ -61,7 +61,7 @@ def _use_wal(cursor: Any) -> None:
 
 
 def make_engine(url: URL, *, foreign_keys: bool = True) -> Engine:
-    """An engine with durable, serial writes whose connections say which schema they are written for (`state.guard`).
+    """An engine with durable, serial writes whose connections say which schema they are written for (`state.version_triggers`).
 
     Without `foreign_keys` SQLite does not check references: only for an upgrade. Does not connect yet.
     """
@@ -94,7 +94,7 @@ def make_engine(url: URL, *, foreign_keys: bool = True) -> Engine:
 
 
 def _postgres_session(url: URL) -> dict[str, Any]:
-    """What a session is told when it begins; what the operator wrote into the URL stands."""
+    """What a session is given when it begins; what the operator wrote into the URL stands."""
     given = url.query.get("options", "")
     options = f"{given if isinstance(given, str) else ' '.join(given)} -c evenkeel.schema={head_revision()}"
     session: dict[str, Any] = {"connect_timeout": 10, "options": options.strip()}

@@ -15,7 +15,7 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import SQLAlchemyError
 
 from evenkeel.errors import OperatorError
-from state import guard
+from state import version_triggers
 from state.engine import (
     current_revision,
     first_line,
@@ -28,7 +28,7 @@ from state.engine import (
 )
 
 MIGRATIONS = Path(__file__).parent / "migrations"
-LOCK_PATIENCE_S = 5
+LOCK_TIMEOUT_S = 5
 """How long an upgrade waits for a lock of a PostgreSQL server, while it holds others that everybody waits for."""
 _LOOK_EVERY_S = 0.5
 _TURNS = 0x65766B6C  # one number shared by all who upgrade, so that two of them take turns
@@ -98,17 +98,17 @@ def _is_done(connection: Connection, url: URL) -> bool:
 def _migrate(connection: Connection, url: URL) -> None:
     if _is_done(connection, url):  # by one whom we waited for
         return
-    guard.remove(connection)
+    version_triggers.remove(connection)
     config = _config()
     config.attributes["connection"] = connection
     command.upgrade(config, head_revision())
-    guard.install(connection, head_revision())
+    version_triggers.install(connection, head_revision())
     if connection.dialect.name == "sqlite":
         _check_references(connection, url)
 
 
 def _check_references(connection: Connection, url: URL) -> None:
-    """Raise OperatorError where a row names a row that is not there: SQLite did not look while it migrated."""
+    """Raise OperatorError where a row names a row that is not there: SQLite did not check while it migrated."""
     broken = connection.exec_driver_sql("PRAGMA foreign_key_check").all()
     if broken:
         table, row, parent, _ = broken[0]
@@ -129,7 +129,7 @@ def _nothing_changed(url: URL) -> Iterator[list[str]]:
         why = first_line(error)
         if getattr(orig, "sqlstate", None) == _LOCK_NOT_AVAILABLE:
             why = (
-                f"after {LOCK_PATIENCE_S} s a lock is still held by {' and '.join(blockers) or 'an unknown session'}; stop "
+                f"after {LOCK_TIMEOUT_S} s a lock is still held by {' and '.join(blockers) or 'an unknown session'}; stop "
                 "that program (or end its session with pg_terminate_backend) and run `evenkeel db upgrade` again"
             )
         raise OperatorError(
@@ -139,7 +139,7 @@ def _nothing_changed(url: URL) -> Iterator[list[str]]:
 
 def _lock_everything(connection: Connection) -> None:
     """Take turns with others who upgrade, and keep everybody else out: at once, before anything is done in vain."""
-    connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{LOCK_PATIENCE_S}s'")
+    connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT_S}s'")
     connection.execute(text("SELECT pg_advisory_xact_lock(:n)"), {"n": _TURNS})
     if tables := ", ".join(f'"{name}"' for name in sorted(inspect(connection).get_table_names())):
         connection.exec_driver_sql(f"LOCK TABLE {tables} IN ACCESS EXCLUSIVE MODE")
@@ -147,11 +147,11 @@ def _lock_everything(connection: Connection) -> None:
 
 @contextmanager
 def _watched(engine: Engine, connection: Connection, blockers: list[str]) -> Iterator[None]:
-    """Note who keeps `connection` waiting. Only while it waits does the server tell, so another connection asks meanwhile."""
+    """Note who keeps `connection` waiting. Only while it waits does the server say so: another connection asks."""
     pid = connection.execute(text("SELECT pg_backend_pid()")).scalar_one()
     over = Event()
 
-    def look() -> None:
+    def ask() -> None:
         try:
             with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as other:
                 while not over.wait(_LOOK_EVERY_S):
@@ -160,7 +160,7 @@ def _watched(engine: Engine, connection: Connection, blockers: list[str]) -> Ite
         except SQLAlchemyError as error:
             blockers[:] = [f"a session that could not be read up ({first_line(error)})"]
 
-    watching = Thread(target=look, daemon=True)
+    watching = Thread(target=ask, daemon=True)
     watching.start()
     try:
         yield
@@ -172,13 +172,13 @@ def _watched(engine: Engine, connection: Connection, blockers: list[str]) -> Ite
 def _named(
     pid: int, name: str | None, user: str | None, address: str | None, state: str | None, since: str | None
 ) -> str:
-    """A session in the words of an operator; what the server does not tell us about others is left out."""
+    """A session in the words of an operator; what the server does not show us of others is left out."""
     if pid == 0:
         return "a prepared transaction (see pg_prepared_xacts)"
-    told = [
+    known = [
         f"user {user}" if user else "",
         f"from {address}" if address else "from this server's own socket" if user else "",
         f"{state} since {since} UTC" if state else "",
     ]
-    about = ", ".join(one for one in told if one)
+    about = ", ".join(one for one in known if one)
     return f"process {pid} {name or 'without a name'}" + (f" ({about})" if about else "")

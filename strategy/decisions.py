@@ -32,7 +32,7 @@ class Urgency(StrEnum):
 
 
 class Answer(Protocol):
-    """What every answer of a rule tells: whose it is, and why, with the value and the limit."""
+    """What every answer of a rule says: whose it is, and why, with the value and the limit."""
 
     @property
     def rule(self) -> str: ...

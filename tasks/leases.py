@@ -29,12 +29,12 @@ _in_use: set[Fence] = set()
 
 
 class HolderState(Enum):
-    """What this process can tell about the holder of a lease."""
+    """What this process knows of the holder of a lease."""
 
     ALIVE = "alive"
     GONE = "gone"
     UNKNOWN = "unknown"
-    """It runs elsewhere, or this system does not tell: only the end of its time frees the lease."""
+    """It runs elsewhere, or this system does not say: only the end of its time frees the lease."""
 
 
 class OwnLeases:
@@ -145,7 +145,7 @@ class _Owner:
 
 
 def own_name() -> str:
-    """Who we are in leases: host, process and life; where this system tells, also its boot, its namespace of process numbers
+    """Who we are in leases: host, process and life; where this system has them, also its boot, its namespace of process numbers
     and when the process started, so that another process there can judge whether we still live.
 
     Asked for each time, because a forked worker is another process with the same memory.
@@ -191,7 +191,7 @@ def _own() -> _Owner:
     try:
         boot = (_PROC / "sys/kernel/random/boot_id").read_text().strip()
         namespace = (_PROC / "self/ns/pid").readlink().name
-        # A /proc of other numbers than ours, mounted before this namespace was made, tells of other processes.
+        # A /proc of other numbers than ours, mounted before this namespace was made, shows other processes.
         shows_ours = (_PROC / "self").readlink().name == str(pid)
     except OSError:  # no such file system here
         return _Owner(host, pid, _LIFE)

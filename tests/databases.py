@@ -167,7 +167,7 @@ class Databases:
 def database_fixtures(*kinds: str) -> tuple[Any, Any, Any]:
     """Fixtures for a test module: `databases, url, store = database_fixtures()`.
 
-    Each test gets a fresh database of each kind (of every kind unless told): its URL, and a store on it that knows the
+    Each test gets a fresh database of each kind (of every kind unless given): its URL, and a store on it that knows the
     position "p1".
     """
 

@@ -76,7 +76,7 @@ def booking(of: LegReceipt, leg: Leg | None = None, sol_price_usd: Decimal | Non
 
 
 def advance(store: Store, intent_id: str, to: IntentState) -> Intent:
-    """Walk from IDLE (or a rebuild) along the road to `to`."""
+    """Walk from IDLE (or a rebuild) through the states to `to`."""
     if to in (S.BUILDING, S.BUILT, S.SIGNING, S.SIGNED):
         return left_by_an_older_version(store, intent_id, to)
     here = FORWARD.index(store.intent(intent_id).state)
@@ -95,8 +95,8 @@ def left_by_an_older_version(store: Store, intent_id: str, state: IntentState) -
         row = fetch_one(db, Intent, select(INTENTS).where(INTENTS.c.intent_id == intent_id))
         assert row is not None
         values: dict[str, Any] = {"state": state}
-        road = FORWARD[FORWARD.index(row.state) : FORWARD.index(state) + 1]
-        for from_state, to_state in pairwise(road):
+        path = FORWARD[FORWARD.index(row.state) : FORWARD.index(state) + 1]
+        for from_state, to_state in pairwise(path):
             log_move(db, "intent", intent_id, from_state, to_state, note="", at_ms=1, fence=None)
             if to_state is S.SIGNED:
                 values["attempts"] = row.attempts + 1

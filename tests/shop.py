@@ -67,7 +67,7 @@ class Exchange:
             raise ConnectionError("reset before it was answered")
         return self.state_of(order["id"])
 
-    def look_up(self, client_id: str) -> dict[str, Any] | None:
+    def query(self, client_id: str) -> dict[str, Any] | None:
         self.asked += 1
         if self.silent:
             raise ConnectionError("no answer")
@@ -118,7 +118,7 @@ class Bazaar:
 
     async def find(self, intent: IntentSpec, signed: Signed) -> Outcome[Receipt]:
         try:
-            found = self._exchange.look_up(signed.key["id"])
+            found = self._exchange.query(signed.key["id"])
         except ConnectionError as lost:
             return Unknown(str(lost))
         if found is not None:

@@ -85,7 +85,7 @@ class TwinsRig:
 
 
 _stopping: list[threading.Thread] = []
-"""Threads of twins that were told to stop."""
+"""Threads of twins that were asked to stop."""
 
 
 @contextmanager

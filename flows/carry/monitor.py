@@ -58,7 +58,7 @@ class MonitorResult(Frozen):
 
     position_id: str
     status: str
-    looks: int
+    ticks: int
     actions: tuple[str, ...]
 
 
@@ -87,7 +87,7 @@ async def watch_position(
             await desk.clock.sleep(danger_s)
     status = desk.store.carry.position(position_id).status
     return MonitorResult(
-        position_id=position_id, status=status, looks=watch.looks, actions=tuple(watch.actions)
+        position_id=position_id, status=status, ticks=watch.ticks, actions=tuple(watch.actions)
     )
 
 
@@ -99,7 +99,7 @@ class _Watch:
     position_id: str
     calm_s: float
     danger_s: float
-    looks: int = 0
+    ticks: int = 0
     actions: list[str] = field(default_factory=list)
     collected_hour: int = -1
     reconciled: bool = False
@@ -121,7 +121,7 @@ class _Watch:
         judged = await self.watcher.decide()
         seen, found, closely = judged.seen, judged.combined, judged.closely
         decision = found.decision
-        self.looks += 1
+        self.ticks += 1
         if isinstance(decision, Exit):  # an emergency acts first and reports while it acts
             await self._act(decision)
             _late(judged.remember)

@@ -17,13 +17,13 @@ class EntryBudget(Frozen):
 
     long_attempts: int = 2
     """Signed payloads for the long, the second only after the first is proved dead."""
-    long_patience_s: float = 90.0
+    long_wait_s: float = 90.0
     """For which the venue is asked what became of the long's opening, before recovery must go on."""
     short_attempts: int
     """Finished orders of the short that did not fill it; then the long is unwound."""
     short_interval_s: int
     """Between two of them."""
-    short_patience_s: float = 20.0
+    short_wait_s: float = 20.0
     """For the outcome of one of them: an order is dead 15 s after it was signed, if the venue can be asked, and while the
     long is naked nobody waits longer.
     """
@@ -33,7 +33,7 @@ class EntryBudget(Frozen):
     """The last part of it, kept for closing: no order of the short begins there."""
     ledger_interval_s: float = 1.0
     """Between two tries to hedge while the ledger is busy or a venue has no answer; they end with `hedge_within_s`."""
-    reading_patience_s: float = 60.0
+    reading_wait_s: float = 60.0
     reading_interval_s: float = 2.0
     """For a figure that must be known before both legs are called open: nothing is lost by waiting then."""
     resume_interval_s: float = 2.0

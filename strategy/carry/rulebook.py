@@ -1,4 +1,4 @@
-"""Every rule of the carry trade, listed once: what is not here is not asked. A test insists that the runbook explains each.
+"""Every rule of the carry trade, listed once: what is not here is not asked. A test checks that the runbook explains each.
 
 All are `rule(readings, limits) -> Judged`. Among decisions of one rank the first listed wins.
 """

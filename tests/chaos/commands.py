@@ -1,4 +1,4 @@
-"""Commands as real processes against twins behind a gate, which reports when a request has arrived and when it was applied."""
+"""Commands as real processes against twins behind a proxy, which reports when a request has arrived and when it was applied."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Moment:
 
 
 @dataclass
-class Gate:
+class RequestProxy:
     """Stands before all twins. Counts calls by name; at its moment it holds the call for ever and sets `reached`."""
 
     moment: Moment | None = None
@@ -181,13 +181,13 @@ def _child(arguments: list[str], out: str, err: str, folder: str, environment: d
 
 @dataclass
 class CommandRig:
-    """Twins behind a gate, settings on disk, an empty ledger."""
+    """Twins behind a proxy, settings on disk, an empty ledger."""
 
     folder: Path
     config: Path
     settings: Settings
     twins: RunningTwins
-    gate: Gate
+    proxy: RequestProxy
     _made: int = 0
 
     def start(self, *arguments: str) -> Command:
@@ -201,17 +201,17 @@ class CommandRig:
 
     async def kill_at(self, moment: Moment, *arguments: str) -> Ended:
         """Run a command until this moment, then SIGKILL. The moment must come."""
-        self.gate.watch_for(moment)
+        self.proxy.watch_for(moment)
         command = self.start(*arguments)
         ended = asyncio.create_task(command.end())
-        reached = asyncio.create_task(self.gate.reached.wait())
+        reached = asyncio.create_task(self.proxy.reached.wait())
         await asyncio.wait({ended, reached}, return_when=asyncio.FIRST_COMPLETED)
         if ended.done():
             reached.cancel()
             raise AssertionError(f"{moment} never came; the command ended by itself: {ended.result()}")
         command.kill()
         found = await ended
-        self.gate.open()
+        self.proxy.open()
         assert found.code == -signal.SIGKILL, found
         return found
 
@@ -228,7 +228,7 @@ async def command_rig(kind: type[RigType], folder: Path, strategy: dict[str, Any
     """A rig of this class on a fresh market, with funded accounts and an empty ledger."""
     async with AsyncExitStack() as stack:
         twins = await stack.enter_async_context(running_twins(TwinOptions(stepped=True), world=flat_world()))
-        gate = Gate()
+        proxy = RequestProxy()
         names = {
             "hyperliquid": twins.hyperliquid.call_name,
             "asgard": twins.asgard.call_name,
@@ -236,13 +236,13 @@ async def command_rig(kind: type[RigType], folder: Path, strategy: dict[str, Any
         }
         direct = dict(twins.urls)
         for venue in VENUES:
-            app = gate.before(direct[venue], venue, names[venue])
+            app = proxy.before(direct[venue], venue, names[venue])
             twins.urls[venue] = await stack.enter_async_context(served(app))
         config = environment.write_settings(folder, twins.announcement(), strategy, "")
         settings = load_settings(config)
         Store.upgrade(settings.database.url)
-        yield kind(folder, config, settings, twins, gate)
-        gate.open()
+        yield kind(folder, config, settings, twins, proxy)
+        proxy.open()
 
 
 def _rpc_name(method: str, path: str, body: bytes) -> str:

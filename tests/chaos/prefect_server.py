@@ -20,7 +20,7 @@ class Server:
     def __init__(self, home: Path) -> None:
         self._home = home
         self._port = free_port()
-        self._guard: subprocess.Popen[bytes] | None = None
+        self._parent: subprocess.Popen[bytes] | None = None
         self.api_url = f"http://127.0.0.1:{self._port}/api"
 
     def start(self, *, wait: bool = True) -> None:
@@ -36,7 +36,7 @@ class Server:
         command += [sys.executable, "-m", "prefect", "server", "start"]
         command += ["--host", "127.0.0.1", "--port", str(self._port)]
         with (self._home / "server.log").open("ab") as log:
-            self._guard = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
+            self._parent = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
         deadline = time.monotonic() + START_S
         while wait and not prefect_answers(self.api_url):
             assert time.monotonic() < deadline, f"Prefect does not start: {self._home / 'server.log'}"
@@ -44,13 +44,13 @@ class Server:
 
     def kill(self) -> None:
         """SIGKILL for the server and its whole group; nothing where none runs."""
-        if self._guard is None:
+        if self._parent is None:
             return
-        children = Path(f"/proc/{self._guard.pid}/task/{self._guard.pid}/children")
+        children = Path(f"/proc/{self._parent.pid}/task/{self._parent.pid}/children")
         for pid in children.read_text().split() if children.exists() else []:
             try:
                 os.killpg(int(pid), signal.SIGKILL)
             except ProcessLookupError:
                 continue
-        self._guard.wait(timeout=20)
-        self._guard = None
+        self._parent.wait(timeout=20)
+        self._parent = None

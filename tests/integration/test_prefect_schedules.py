@@ -65,7 +65,7 @@ async def prefect(server: Server, folder: Path, *words: str) -> None:
 
 
 def faults(server: Server) -> list[str]:
-    """Lines of the server's log that tell of a failure."""
+    """Lines of the server's log that speak of a failure."""
     lines = (server.home / "server.log").read_text(errors="replace").splitlines()
     return [line for line in lines if any(word in line for word in BROKEN)]
 

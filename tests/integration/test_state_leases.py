@@ -160,7 +160,7 @@ async def test_what_this_process_could_not_give_back_is_in_nobodys_way(store: St
             await take(store)
 
 
-async def test_where_the_system_does_not_tell_a_lease_is_waited_for(
+async def test_where_the_system_does_not_say_a_lease_is_waited_for(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with another_process() as (_, owner):

@@ -20,9 +20,9 @@ from evenkeel.types import IntentState
 from state import engine, upgrade
 from state.engine import head_revision, make_engine, parse_url, writing
 from state.fills import Owner
-from state.guard import guarded_tables
 from state.models import Fence
 from state.store import Store
+from state.version_triggers import guarded_tables
 from state.watch_models import Severity
 from tests.databases import ManualClock, by_hand, database_fixtures, spec
 from tests.journal import advance, booking, receipt
@@ -146,7 +146,7 @@ WRITES: dict[str, Callable[[Store], object]] = {
     "move": lambda s: s.restart_unsent("i1"),
     "alert": lambda s: s.alert("other", Severity.WARNING, "text"),
     "alert again": lambda s: s.alert("kind", Severity.WARNING, "text"),
-    "beat": lambda s: s.record_heartbeat("monitor"),
+    "record_heartbeat": lambda s: s.record_heartbeat("monitor"),
     "acquire": lambda s: s.acquire("free", "w", 1000),
     "renew": lambda s: s.renew(Fence("p1", 1), 1000),
     "release": lambda s: s.release(Fence("p1", 1)),
@@ -225,7 +225,7 @@ def test_who_holds_a_lock_is_named(
 ) -> None:
     if url.startswith("sqlite"):
         return  # it does not know who has the file
-    monkeypatch.setattr(upgrade, "LOCK_PATIENCE_S", 2)
+    monkeypatch.setattr(upgrade, "LOCK_TIMEOUT_S", 2)
     before = contents(url)
     with store._write() as connection:
         connection.execute(text("UPDATE leases SET token = token"))

@@ -74,7 +74,7 @@ def live(desk: Desk, intent_id: str = "b1") -> tuple[IntentState, AttemptOutcome
 # --- the three ways in which a venue says so -----------------------------------------------------------------
 
 
-async def test_an_order_that_the_venue_accepts_is_working_at_once_and_no_patience_is_spent(
+async def test_an_order_that_the_venue_accepts_is_working_at_once_and_nobody_waits(
     desk: Desk, exchange: Exchange, clock: ManualClock
 ) -> None:
     began = clock.ms
@@ -265,7 +265,7 @@ async def test_a_venue_that_denies_what_it_has_done_is_not_believed(
 async def test_one_that_was_never_accepted_is_unknown_until_it_is_no_longer_valid(
     desk: Desk, exchange: Exchange, clock: ManualClock
 ) -> None:
-    """Beside working stands unknown as ever: patience is spent, the same bytes go again, death needs its proof."""
+    """Beside working stands unknown as ever: it is waited for, the same bytes go again, death needs its proof."""
     exchange.losses = ["request"] * 100
     began = clock.ms
     assert isinstance(await go(desk, wait_s=10), StillUnknown)

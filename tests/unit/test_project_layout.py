@@ -43,7 +43,7 @@ def businesses() -> set[str]:
 
 
 def shared_modules(layer: str) -> Iterator[Path]:
-    """What a layer holds outside its businesses' folders; the history of the tables tells of all of them."""
+    """What a layer holds outside its businesses' folders; the history of the tables holds all of them."""
     for path in modules(ROOT / layer):
         inside = path.relative_to(ROOT / layer).parts[0]
         if inside not in BUSINESSES and inside != "migrations":

@@ -130,7 +130,7 @@ async def open_long(
     )
     budget = budget_of(desk)
     ending = await carry_out(
-        desk, intent.intent_id, fence, attempts=budget.long_attempts, wait_s=budget.long_patience_s
+        desk, intent.intent_id, fence, attempts=budget.long_attempts, wait_s=budget.long_wait_s
     )
     if isinstance(ending, Unsettled):
         return LongOpening(held=False, unknown=True, reason=ending.reason)
@@ -141,7 +141,7 @@ async def open_long(
 
 async def _resume_long(desk: CarryDesk, position: Position, fence: Fence) -> LongOpening:
     reason = "interrupted before anything was sent"
-    wait_s = budget_of(desk).long_patience_s
+    wait_s = budget_of(desk).long_wait_s
     for ending in await finish_started(desk, position.position_id, LegSide.LONG, fence, wait_s=wait_s):
         if isinstance(ending, Unsettled):
             return LongOpening(held=False, unknown=True, reason=ending.reason)
@@ -159,7 +159,7 @@ async def hedge(desk: CarryDesk, position: Position, fence: Fence) -> Hedge:
     budget = budget_of(desk)
     while True:
         for ending in await finish_started(
-            desk, position.position_id, LegSide.SHORT, fence, wait_s=budget.short_patience_s
+            desk, position.position_id, LegSide.SHORT, fence, wait_s=budget.short_wait_s
         ):
             if isinstance(ending, Unsettled):
                 return Hedge(complete=False, reason=ending.reason)
@@ -199,7 +199,7 @@ async def hedge(desk: CarryDesk, position: Position, fence: Fence) -> Hedge:
             qty, is_buy=False, reduce_only=False, slippage_bps=desk.settings.limits.max_slippage_entry_bps
         )
         intent = plan(desk, position.position_id, LegSide.SHORT, IntentKind.OPEN, order, fence)
-        ending = await carry_out(desk, intent.intent_id, fence, wait_s=budget.short_patience_s)
+        ending = await carry_out(desk, intent.intent_id, fence, wait_s=budget.short_wait_s)
         if isinstance(ending, Unsettled):
             return Hedge(complete=False, reason=ending.reason)
 
@@ -257,9 +257,7 @@ async def validate(desk: CarryDesk, position: Position) -> Validation:
 async def _known(desk: CarryDesk, read: Callable[[], Awaitable[T]]) -> T:
     """A figure that must be known before the position is called open; both legs are held, so that waiting costs nothing."""
     budget = budget_of(desk)
-    return await retried(
-        desk.clock, read, within_s=budget.reading_patience_s, every_s=budget.reading_interval_s
-    )
+    return await retried(desk.clock, read, within_s=budget.reading_wait_s, every_s=budget.reading_interval_s)
 
 
 def _sol_price(leg: Leg | None, rate: Decimal) -> Decimal | None:

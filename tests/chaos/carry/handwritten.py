@@ -226,7 +226,7 @@ def _races(rows: _List) -> None:
         rows.add("recover", what, "two at once", race(RECOVER, RECOVER), begin)
     for story, point in (("enter", ORDER), ("exit", CLOSING), ("rebalance", RESIZING)):
         script = two_take_over(point, "kill after it was applied", STEPS[story], RECOVER)
-        rows.add(story, "two heirs", "of a call that was applied", script)
+        rows.add(story, "two take over", "of a call that was applied", script)
 
 
 def _slow(rows: _List) -> None:

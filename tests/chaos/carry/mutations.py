@@ -65,11 +65,11 @@ def transaction_dead_before_its_height() -> None:
     """A transaction that the node does not show is called dead at the first tick, and another one is built."""
     whole = Confirmer._result_at
 
-    async def hasty(self: Confirmer, rpc: SolanaRpc, signature: str, lvbh_max: int) -> SignatureResult:
+    async def too_early(self: Confirmer, rpc: SolanaRpc, signature: str, lvbh_max: int) -> SignatureResult:
         found = (await rpc.get_signature_statuses([signature], history=True)).found[0]
         return await whole(self, rpc, signature, lvbh_max) if found is not None else Dead("not seen")
 
-    Confirmer._result_at = hasty  # type: ignore[method-assign]
+    Confirmer._result_at = too_early  # type: ignore[method-assign]
 
 
 def short_sized_from_the_plan() -> None:

@@ -1,6 +1,6 @@
 """SIGKILL at the moments that matter: whatever dies, `evenkeel recover` leaves no unowned leg and no double open.
 
-Each moment is an outside call of an undisturbed trade, held by the gate when it arrived or when it was applied and not
+Each moment is an outside call of an undisturbed trade, held by the proxy when it arrived or when it was applied and not
 yet answered. `test_every_writing_call_has_its_moments` records an undisturbed trade, so that a new call cannot be forgotten.
 Each test run takes the moments after a call was applied and a few others, since `make chaos` kills at every call;
 `EVENKEEL_KILLS=whole` takes them all.
@@ -162,11 +162,11 @@ async def test_every_writing_call_has_its_moments(tmp_path: Path) -> None:
     }
     async with carry_rig(tmp_path) as rig:
         for arguments in (ENTER, ["rebalance", "--json"], ["exit", "--json"]):
-            rig.gate.watch_for(None)
+            rig.proxy.watch_for(None)
             done = await rig.run(*arguments)
             assert done.code == 0, (done.out, done.err)
-            writing = {call for call in rig.gate.calls if not any(mark in call for mark in READS)}
-            assert writing, rig.gate.calls
+            writing = {call for call in rig.proxy.calls if not any(mark in call for mark in READS)}
+            assert writing, rig.proxy.calls
             wanted = {(call, when) for call in writing for when in ("arrived", "applied")}
             assert wanted <= known[arguments[0]], wanted - known[arguments[0]]
             rig.twins.world.overrides.sol_price = 180.0

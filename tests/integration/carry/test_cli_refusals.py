@@ -42,7 +42,7 @@ class Line:
     async def refused(self, says: str, *arguments: str, **more: Any) -> Ended:
         """The command is refused in one line that matches `says`, and nothing has happened."""
         before = self.rows()
-        self.rig.gate.watch_for(None)
+        self.rig.proxy.watch_for(None)
         more.setdefault("config", self.rig.config)
         ended = await self.run(*arguments, **more)
         assert ended.code in (1, 2), ended
@@ -51,7 +51,7 @@ class Line:
         assert lines[0].startswith("evenkeel: "), ended.err
         assert re.search(says, lines[0]), lines[0]
         assert "Traceback" not in ended.err + ended.out
-        assert [call for call in self.rig.gate.calls if WRITES.search(call)] == []
+        assert [call for call in self.rig.proxy.calls if WRITES.search(call)] == []
         assert self.rows() == before
         return ended
 

@@ -125,7 +125,7 @@ async def test_a_busy_ledger_does_not_end_the_watch(tmp_path: Path, monkeypatch:
             )
         finally:
             release()
-        assert watched.status == "OPEN" and watched.looks >= 3, watched
+        assert watched.status == "OPEN" and watched.ticks >= 3, watched
         assert rig.desk.store.carry.snapshots(position_id), "it wrote again once it could"
 
 
@@ -175,7 +175,7 @@ async def test_a_row_that_contradicts_the_books_does_not_end_the_watch(tmp_path:
         watched = await watch_position(
             rig.desk, MonitorRequest(position_id=position_id, until_ms=rig.desk.clock.now_ms() + 120_000)
         )
-        assert asked > 2 and watched.looks >= 2, watched
+        assert asked > 2 and watched.ticks >= 2, watched
         assert "books contradicted" in {row.kind for row in rig.desk.store.alerts(open_only=False)}
 
 

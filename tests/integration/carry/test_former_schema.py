@@ -266,7 +266,7 @@ def test_fees_alerts_pauses_legs_and_liquidations_keep_what_they_say(kind: str, 
         raised, new = store.alert("another", Severity.INFO, "text")
         assert new and raised.id == 8, "rows are numbered on from where they were"
         assert [str(one.native_amount) for one in store.fees(CARRY, "p1")] == ["9007199254740993", "0"]
-        assert store.active_pauses("entries")[0].breaker == "outage"
+        assert store.active_pauses()[0].breaker == "outage"
         (held,) = store.carry.open_legs()
         assert (held.side, held.status) == (LegSide.SHORT, LegStatus.OPEN)
         assert len(store.carry.liquidations("p1")) == 1

@@ -43,7 +43,7 @@ async def test_a_calm_day_changes_nothing_and_books_every_hour(tmp_path: Path) -
         result = await watched(rig, position_id, 12 * 3600)
 
         assert result.status == "OPEN" and not result.actions, result
-        assert result.looks >= 20
+        assert result.ticks >= 20
         await collect_everything(rig.desk)
         rows = rig.account()["fundings"]
         booked = rig.desk.store.carry.funding_payments(position_id=position_id)
@@ -66,7 +66,7 @@ async def test_danger_must_last_before_it_closes(tmp_path: Path) -> None:
         near = 200.0 * float((1 - entry) / (1 - entry / 5))
         rig.market(sol_price=near)
         dip = await watched(rig, position_id, 10)
-        assert dip.status == "OPEN" and dip.looks >= 2, dip
+        assert dip.status == "OPEN" and dip.ticks >= 2, dip
         rig.market(sol_price=200.0)
         assert (await watched(rig, position_id, 40)).status == "OPEN"
         assert not rig.desk.store.running_breaches(CARRY, position_id)
@@ -103,7 +103,7 @@ async def test_a_depeg_closes_at_once(tmp_path: Path) -> None:
         assert "lst_peg" in {one.kind for one in rig.desk.store.alerts(open_only=True)}
         rig.market(lst_peg={"jitoSOL": 0.975})
         result = await watched(rig, position_id, 60)
-        assert result.looks == 1 and result.status == "CLOSED" and rig.flat, result
+        assert result.ticks == 1 and result.status == "CLOSED" and rig.flat, result
         assert reason(rig, position_id).startswith("lst_peg")
 
 
@@ -114,7 +114,7 @@ async def test_a_short_that_vanished_closes_the_long(tmp_path: Path, how: str) -
         rig.control("hyperliquid", how, address=rig.address, coin="SOL")
         assert rig.short_qty() == 0
         result = await watched(rig, position_id, 120)
-        assert result.looks == 1 and result.status == "CLOSED" and rig.flat, result
+        assert result.ticks == 1 and result.status == "CLOSED" and rig.flat, result
         assert reason(rig, position_id).startswith("missing_leg")
         assert "leg vanished" in {one.kind for one in rig.desk.store.alerts()}
         report, _ = await account_for(rig.desk, ReportRequest(position_id=position_id))

@@ -164,7 +164,7 @@ def test_the_store_reads_the_position_as_it_was_left(ledger: Ledger, summary: di
     assert position.long_account == then["facts"]["accounts"]["solana"]
     assert position.short_account == then["facts"]["accounts"]["hyperliquid"]
     assert position.underlying == "SOL"
-    assert store.intent_counts(CARRY) == summary["intents"]
+    assert store.intent_counts() == summary["intents"]
     assert store.unfinished_intents(CARRY) == [] and store.carry.open_legs() == []
     assert {one.account for one in store.carry.funding_payments(position_id=position_id)} == {
         position.short_account

@@ -146,7 +146,7 @@ def test_a_token_off_its_peg_refuses_itself_alone(price: str, tripped: bool) -> 
     assert not state(lst_peg_breaker("SOL")).tripped
 
 
-def test_stale_readings_are_told_apart_from_missing_ones() -> None:
+def test_stale_readings_are_distinguished_from_missing_ones() -> None:
     assert not state(stale_data_breaker, observed_ms={"the price": NOW - 90_000}).tripped
     found = state(stale_data_breaker, observed_ms={"the price": NOW - 90_001, "the account": None})
     assert_explains(found)

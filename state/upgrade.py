@@ -30,7 +30,7 @@ from state.engine import (
 MIGRATIONS = Path(__file__).parent / "migrations"
 LOCK_TIMEOUT_S = 5
 """How long an upgrade waits for a lock of a PostgreSQL server, while it holds others that everybody waits for."""
-_LOOK_EVERY_S = 0.5
+_ASK_EVERY_S = 0.5
 _TURNS = 0x65766B6C  # one number shared by all who upgrade, so that two of them take turns
 _LOCK_NOT_AVAILABLE = "55P03"
 _WHO_BLOCKS = """
@@ -92,7 +92,7 @@ def _is_done(connection: Connection, url: URL) -> bool:
     """Whether nothing is left to do: then nobody is made to wait for a lock."""
     current = current_revision(connection)
     refuse_newer(url, current)
-    return current == head_revision() and guard.is_installed(connection, head_revision())
+    return current == head_revision() and version_triggers.is_installed(connection, head_revision())
 
 
 def _migrate(connection: Connection, url: URL) -> None:
@@ -154,7 +154,7 @@ def _watched(engine: Engine, connection: Connection, blockers: list[str]) -> Ite
     def ask() -> None:
         try:
             with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as other:
-                while not over.wait(_LOOK_EVERY_S):
+                while not over.wait(_ASK_EVERY_S):
                     if rows := other.execute(text(_WHO_BLOCKS), {"pid": pid}).all():
                         blockers[:] = [_named(*row) for row in rows]
         except SQLAlchemyError as error:

@@ -110,7 +110,7 @@ def test_a_table_with_rows_that_others_refer_to_is_rebuilt(url: str, store: Stor
         pytest.raises(IntegrityError, match=r"violates foreign key|FOREIGN KEY"),
         writing(found) as connection,
     ):
-        connection.execute(text("DELETE FROM positions"))
+        connection.execute(text("DELETE FROM intents"))
     found.dispose()
 
 

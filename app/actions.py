@@ -23,6 +23,7 @@ with unswept():
     from tasks.carry.books.recovery import Comparison, compare_legs
     from tasks.carry.desk import CarryDesk, check_keys, open_desk
     from tasks.carry.mark import LIVE
+    from tasks.carry.positions import position_meant
     from tasks.desk import LedgerFault, make_clock
 
 if TYPE_CHECKING:
@@ -51,16 +52,6 @@ async def _tell(
         if result is None:
             result = await story(desk)
     return dump(result)
-
-
-def _insist_on(settings: Settings, position_id: str | None) -> None:
-    """Raise OperatorError where a position was named that the ledger does not have."""
-    store = Store.open(settings.database.url, make_clock(settings))
-    try:
-        if position_id is not None and store.carry.find_position(position_id) is None:
-            raise OperatorError(f"no position is named {position_id!r}; `evenkeel positions` lists them")
-    finally:
-        store.close()
 
 
 def dump(result: Frozen) -> dict[str, Any]:
@@ -127,7 +118,8 @@ async def monitor(
     from flows.carry import monitor as flow
 
     request = flow.MonitorRequest(position_id=position, interval_s=interval_s)
-    _insist_on(settings, position)
+    with _ledger(settings) as store:  # no run is begun, and handed over, for a position that is not there
+        position_meant(store, position, LIVE)
     return await _tell(
         settings,
         "monitor",
@@ -301,11 +293,8 @@ def _legs(store: Store, position: Position) -> list[dict[str, Any]]:
 
 def positions(settings: Settings) -> list[dict[str, Any]]:
     """Every position of the ledger; no venue is asked."""
-    store = Store.open(settings.database.url, make_clock(settings))
-    try:
+    with _ledger(settings) as store:
         return [_row(one) for one in store.carry.positions()]
-    finally:
-        store.close()
 
 
 def _row(one: Position) -> dict[str, Any]:

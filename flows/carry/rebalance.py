@@ -5,7 +5,6 @@ from __future__ import annotations
 from prefect import flow
 from pydantic import BaseModel, Field
 
-from evenkeel.errors import OperatorError
 from evenkeel.legs import PositionStatus
 from evenkeel.types import Frozen
 from flows.running import desk_for_run
@@ -16,6 +15,7 @@ from tasks.carry.books.reconcile import reconcile_everything
 from tasks.carry.closing.close_out import close_out
 from tasks.carry.closing.rebalancing import note_rebalance, resize_both
 from tasks.carry.desk import CarryDesk, open_desk
+from tasks.carry.positions import position_meant
 from tasks.carry.watching import guards
 from tasks.carry.watching.look import Watcher
 
@@ -36,11 +36,9 @@ class RebalanceResult(Frozen):
 
 async def rebalance_position(desk: CarryDesk, request: RebalanceRequest) -> RebalanceResult:
     """Look once, and do what the rules ask for: nothing, a resize of both legs, or an exit."""
-    position_id = request.position_id or only_open(desk)
-    if desk.store.carry.find_position(position_id) is None:
-        raise OperatorError(f"no position is named {position_id!r}; `evenkeel positions` lists them")
+    position = position_meant(desk.store, request.position_id, [PositionStatus.OPEN])
     await reconcile_everything(desk)
-    return await look_and_act(desk, position_id)
+    return await look_and_act(desk, position.position_id)
 
 
 async def look_and_act(desk: CarryDesk, position_id: str) -> RebalanceResult:
@@ -76,15 +74,6 @@ async def resize(desk: CarryDesk, position_id: str, decision: Resize, fence: Fen
         return RebalanceResult(position_id=position_id, action="interrupted", reason=done.reason)
     await note_rebalance(desk, position, done, fence)
     return RebalanceResult(position_id=position_id, action="resized", reason=done.reason)
-
-
-def only_open(desk: CarryDesk) -> str:
-    """The one open position. Raises OperatorError when there is none, or more than one to choose from."""
-    found = desk.store.carry.positions([PositionStatus.OPEN])
-    if len(found) != 1:
-        names = ", ".join(position.position_id for position in found) or "none"
-        raise OperatorError(f"{len(found)} positions are open ({names}): name the one you mean")
-    return found[0].position_id
 
 
 @flow(name="rebalance", flow_run_name="rebalance-{request.position_id}")

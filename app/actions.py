@@ -6,7 +6,10 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from app.loading import unswept
 from evenkeel.legs import CARRY
@@ -29,6 +32,7 @@ with unswept():
 if TYPE_CHECKING:
     from analytics.carry.report import Report
 
+Q = TypeVar("Q", bound=BaseModel)
 AsFlow = Callable[[Settings, str, Callable[[], Coroutine[Any, Any, Any]]], Awaitable[Any]]
 """Runs a flow where Prefect answers, and gives None where its story did not begin."""
 
@@ -54,6 +58,20 @@ async def _tell(
     return dump(result)
 
 
+def _request(kind: type[Q], **fields: Any) -> Q:
+    """Return the request of a flow. Raises OperatorError, in one line, for fields that it cannot take."""
+    try:
+        return kind(**fields)
+    except ValidationError as wrong:
+        raise OperatorError("; ".join(_wording(one) for one in wrong.errors())) from None
+
+
+def _wording(one: ErrorDetails) -> str:
+    """What we say ourselves of a field, else what pydantic says."""
+    ours = one.get("ctx", {}).get("error")
+    return str(ours) if ours else f"{'.'.join(map(str, one['loc']))} {one['input']!r}: {one['msg']}"
+
+
 def dump(result: Frozen) -> dict[str, Any]:
     """JSON-able fields of a result."""
     return result.model_dump(mode="json")
@@ -65,7 +83,7 @@ async def scan(
     """Rank what could be entered."""
     from flows.carry import scan as flow
 
-    request = flow.ScanRequest(asset=asset, leverage=leverage, size_usd=size)
+    request = _request(flow.ScanRequest, asset=asset, leverage=leverage, size_usd=size)
     return await _tell(
         settings, "scan", as_flow, lambda: flow.scan(request), lambda desk: flow.scan_markets(desk, request)
     )
@@ -74,11 +92,11 @@ async def scan(
 async def enter(settings: Settings, wish: dict[str, Any], as_flow: AsFlow) -> dict[str, Any]:
     """Open one position. What could never be entered is refused before anything is stored."""
     from flows.carry import enter as flow
-    from tasks.carry.entering.choose import Wish, check_wish
+    from tasks.carry.entering.choose import check_wish
 
-    request = flow.EnterRequest(**wish)
+    request = _request(flow.EnterRequest, **wish)
     async with open_desk(settings) as desk:
-        check_wish(desk, Wish(**{name: value for name, value in wish.items() if name != "dry_run"}))
+        check_wish(desk, flow.wish_of(request))
     return await _tell(
         settings,
         "enter",

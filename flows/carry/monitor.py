@@ -45,7 +45,7 @@ class MonitorRequest(BaseModel):
 
     position_id: str | None = Field(default=None, description="empty: the one that is open")
     interval_s: float | None = Field(
-        default=None, description="seconds between looks; empty: strategy.poll_interval_s"
+        default=None, gt=0, description="seconds between looks; empty: strategy.poll_interval_s"
     )
     until_ms: int | None = Field(
         default=None,

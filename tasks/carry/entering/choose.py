@@ -15,7 +15,6 @@ from tasks.carry.mark import LIVE
 from tasks.carry.market import MarketView, Offer
 from tasks.step import step
 from venues.asgard import orders as asgard
-from venues.asgard.mints import LONG_ASSETS
 
 SCAN_SIZE_USD = Decimal(10_000)
 """Notional used to score costs where no size can be afforded or was asked for."""
@@ -26,7 +25,7 @@ class Wish(Frozen):
 
     asset: str | None = None
     protocol: int | None = None
-    leverage: Decimal | None = None
+    leverage: int | None = None
     size_usd: Decimal | None = None
 
 
@@ -75,23 +74,19 @@ class Declined(Frozen):
 def check_wish(desk: CarryDesk, wish: Wish) -> None:
     """Refuse what could never be entered, before any venue is asked. Raises OperatorError in one line."""
     limits = desk.settings.limits
-    if wish.asset is not None and wish.asset not in LONG_ASSETS:
-        raise OperatorError(f"asset {wish.asset!r} is unknown; allowed are {', '.join(LONG_ASSETS)}")
     if wish.asset is not None and wish.asset not in limits.allowed_long_assets:
         raise OperatorError(
             f"asset {wish.asset} is not among limits.allowed_long_assets ({', '.join(limits.allowed_long_assets)})"
         )
-    if wish.protocol is not None and wish.protocol not in (0, 1, 2, 3):
-        raise OperatorError(
-            f"protocol {wish.protocol} is unknown; 0 is Marginfi, 1 Kamino, 2 Solend, 3 Drift"
-        )
     leverage = check_leverage(_leverage(desk, wish), limits)
     if not leverage.ok:
-        raise OperatorError(f"{leverage.reason}; choose a whole number with --leverage or strategy.leverage")
+        raise OperatorError(
+            f"{leverage.reason}; change leverage, or strategy.leverage where it is left empty"
+        )
     if _leverage(desk, wish) == 1:
         raise OperatorError(
-            "leverage 1 borrows nothing, and Asgard opens margin positions only: choose 2 or more with --leverage or "
-            "strategy.leverage"
+            "leverage 1 borrows nothing, and Asgard opens margin positions only: choose 2 or more as leverage, or as "
+            "strategy.leverage where it is left empty"
         )
     if wish.size_usd is not None and wish.size_usd < limits.min_position_usd:
         raise OperatorError(
@@ -104,13 +99,13 @@ def check_wish(desk: CarryDesk, wish: Wish) -> None:
         )
 
 
-def _leverage(desk: CarryDesk, wish: Wish) -> Decimal:
-    return Decimal(desk.settings.strategy.leverage) if wish.leverage is None else wish.leverage
+def _leverage(desk: CarryDesk, wish: Wish) -> int:
+    return desk.settings.strategy.leverage if wish.leverage is None else wish.leverage
 
 
 def rank_offers(desk: CarryDesk, market: MarketView, wish: Wish) -> list[Opportunity]:
     """Every offer scored, best first; each says why it passes or fails."""
-    leverage = int(_leverage(desk, wish))
+    leverage = _leverage(desk, wish)
     candidates = [
         Candidate(
             asset=offer.asset,

@@ -14,22 +14,20 @@ from tasks.carry.positions import position_meant
 from tests.databases import database_fixtures
 
 databases, url, store = database_fixtures()
+"""The store holds one position, p1, whose entry goes on."""
 
 
 def test_the_only_one_is_meant_where_none_is_named(store: Store) -> None:
-    with pytest.raises(OperatorError, match=r"^no position is stored; `evenkeel enter` opens one"):
-        position_meant(store, None, newest=True)
-    with pytest.raises(OperatorError, match=r"^no position is OPEN; "):
-        position_meant(store, None, [P.OPEN])
-    store.carry.create_position("p1", asset="SOL", leverage=Decimal(3))
-    with pytest.raises(OperatorError, match=r"^no position is OPEN or CLOSING; "):
-        position_meant(store, "", [P.OPEN, P.CLOSING])
-    assert position_meant(store, None, LIVE).position_id == "p1"
+    for nobody in (None, ""):
+        assert position_meant(store, nobody, LIVE).position_id == "p1"
+        with pytest.raises(
+            OperatorError, match=r"^no position is OPEN or CLOSING; `evenkeel enter` opens one"
+        ):
+            position_meant(store, nobody, [P.OPEN, P.CLOSING])
 
 
 def test_of_several_one_is_to_be_named_or_the_newest_is_taken(store: Store) -> None:
-    for name in ("p1", "p2"):
-        store.carry.create_position(name, asset="SOL", leverage=Decimal(3))
+    store.carry.create_position("p2", asset="SOL", leverage=Decimal(3))
     with pytest.raises(
         OperatorError, match=r"^2 positions are OPENING or OPEN \(p1, p2\): name the one you mean"
     ):
@@ -38,7 +36,6 @@ def test_of_several_one_is_to_be_named_or_the_newest_is_taken(store: Store) -> N
 
 
 def test_a_name_is_taken_whatever_the_status_and_an_unknown_one_is_refused(store: Store) -> None:
-    store.carry.create_position("p1", asset="SOL", leverage=Decimal(3))
     assert position_meant(store, "p1", [P.OPEN]).status is P.OPENING
     with pytest.raises(OperatorError, match=r"^no position is named 'p9'; `evenkeel positions` lists them"):
         position_meant(store, "p9", LIVE)

@@ -58,7 +58,7 @@ class MonitorResult(Frozen):
     """How the watch ended: `status` is the position's, CLOSED or FAILED, or else another run or person goes on with it."""
 
     position_id: str
-    status: str
+    status: PositionStatus
     looks: int
     actions: tuple[str, ...]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
+
 from prefect import flow
 from pydantic import BaseModel, Field
 
@@ -26,11 +28,23 @@ class RebalanceRequest(BaseModel):
     position_id: str | None = Field(default=None, description="empty: the one that is open")
 
 
+class Action(StrEnum):
+    """What was done: nothing, both legs resized or left halfway, or what an exit made of the position."""
+
+    HELD = "held"
+    RESIZED = "resized"
+    INTERRUPTED = "interrupted"
+    CLOSING = "closing"
+    UNWINDING = "unwinding"
+    CLOSED = "closed"
+    FAILED = "failed"
+
+
 class RebalanceResult(Frozen):
-    """`action` is held, resized or closed; `reason` says why."""
+    """What was done and why."""
 
     position_id: str
-    action: str
+    action: Action
     reason: str
 
 
@@ -54,26 +68,28 @@ async def look_and_act(desk: CarryDesk, position_id: str) -> RebalanceResult:
                 desk, position_id, decision.reason, decision.urgency, fence, decision.first_leg
             )
             return RebalanceResult(
-                position_id=position_id, action=closed.status.lower(), reason=decision.reason
+                position_id=position_id, action=Action(closed.status.lower()), reason=decision.reason
             )
     reason = decision.reason if isinstance(decision, Hold) else "; ".join(found.reasons)
-    return RebalanceResult(position_id=position_id, action="held", reason=reason)
+    return RebalanceResult(position_id=position_id, action=Action.HELD, reason=reason)
 
 
 async def resize(desk: CarryDesk, position_id: str, decision: Resize, fence: Fence) -> RebalanceResult:
     """Resize both legs as planned; what could not be done is decided again from what the venues then hold."""
     position = desk.store.carry.position(position_id)
     if position.status is not PositionStatus.OPEN:  # decided before we were its only writer
-        return RebalanceResult(position_id=position_id, action="held", reason=f"it is {position.status} now")
+        return RebalanceResult(
+            position_id=position_id, action=Action.HELD, reason=f"it is {position.status} now"
+        )
     plan, paused = decision.plan, guards.refuse_growth(desk)
     if paused is not None and plan.long_operation is None and plan.short_change_qty > 0:
-        return RebalanceResult(position_id=position_id, action="held", reason=paused)
+        return RebalanceResult(position_id=position_id, action=Action.HELD, reason=paused)
     why = f"{decision.rule}: {decision.reason}"
     done = await resize_both(desk, position, plan, why, fence, may_grow=paused is None)
     if not done.complete:
-        return RebalanceResult(position_id=position_id, action="interrupted", reason=done.reason)
+        return RebalanceResult(position_id=position_id, action=Action.INTERRUPTED, reason=done.reason)
     await note_rebalance(desk, position, done, fence)
-    return RebalanceResult(position_id=position_id, action="resized", reason=done.reason)
+    return RebalanceResult(position_id=position_id, action=Action.RESIZED, reason=done.reason)
 
 
 @flow(name="rebalance", flow_run_name="rebalance-{request.position_id}")

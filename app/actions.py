@@ -1,4 +1,4 @@
-"""What each command does: a desk is opened, a story is told, and the answer comes back as plain JSON-able values."""
+"""What each command does: a desk is opened, a story is run, and the answer comes back as plain JSON-able values."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ TRADING = ("rebalance", "monitor")
 """Commands that act on a position; an entry checks its keys among its six checks."""
 
 
-async def _tell(
+async def _run_story(
     settings: Settings,
     name: str,
     as_flow: AsFlow,
@@ -84,20 +84,20 @@ async def scan(
     from flows.carry import scan as flow
 
     request = _request(flow.ScanRequest, asset=asset, leverage=leverage, size_usd=size)
-    return await _tell(
+    return await _run_story(
         settings, "scan", as_flow, lambda: flow.scan(request), lambda desk: flow.scan_markets(desk, request)
     )
 
 
-async def enter(settings: Settings, wish: dict[str, Any], as_flow: AsFlow) -> dict[str, Any]:
+async def enter(settings: Settings, requested: dict[str, Any], as_flow: AsFlow) -> dict[str, Any]:
     """Open one position. What could never be entered is refused before anything is stored."""
     from flows.carry import enter as flow
-    from tasks.carry.entering.choose import check_wish
+    from tasks.carry.entering.choose import check_requested_entry
 
-    request = _request(flow.EnterRequest, **wish)
+    request = _request(flow.EnterRequest, **requested)
     async with open_desk(settings) as desk:
-        check_wish(desk, flow.wish_of(request))
-    return await _tell(
+        check_requested_entry(desk, flow.wish_of(request))
+    return await _run_story(
         settings,
         "enter",
         as_flow,
@@ -106,13 +106,13 @@ async def enter(settings: Settings, wish: dict[str, Any], as_flow: AsFlow) -> di
     )
 
 
-async def exit_(settings: Settings, wish: dict[str, Any]) -> dict[str, Any]:
+async def exit_(settings: Settings, requested: dict[str, Any]) -> dict[str, Any]:
     """Close one position. Never through Prefect: a way out waits for nobody. The ledger and `evenkeel status` show it."""
     from flows.carry import exit as flow
 
     async with open_desk(settings) as desk:
         await check_keys(desk)
-        return dump(await flow.exit_position(desk, flow.ExitRequest(**wish)))
+        return dump(await flow.exit_position(desk, flow.ExitRequest(**requested)))
 
 
 async def rebalance(settings: Settings, position: str | None, as_flow: AsFlow) -> dict[str, Any]:
@@ -120,7 +120,7 @@ async def rebalance(settings: Settings, position: str | None, as_flow: AsFlow) -
     from flows.carry import rebalance as flow
 
     request = flow.RebalanceRequest(position_id=position)
-    return await _tell(
+    return await _run_story(
         settings,
         "rebalance",
         as_flow,
@@ -138,7 +138,7 @@ async def monitor(
     request = flow.MonitorRequest(position_id=position, interval_s=interval_s)
     with _ledger(settings) as store:  # no run is begun, and handed over, for a position that is not there
         position_meant(store, position, LIVE)
-    return await _tell(
+    return await _run_story(
         settings,
         "monitor",
         as_flow,
@@ -152,7 +152,7 @@ async def collect(settings: Settings, as_flow: AsFlow) -> dict[str, Any]:
     from flows.carry import collect as flow
     from tasks.carry.books.collect import collect_everything
 
-    return await _tell(settings, "collect", as_flow, lambda: flow.collect(), collect_everything)
+    return await _run_story(settings, "collect", as_flow, lambda: flow.collect(), collect_everything)
 
 
 async def reconcile(settings: Settings, as_flow: AsFlow) -> dict[str, Any]:
@@ -264,11 +264,11 @@ async def _last_resort(settings: Settings, within_s: float, journal: Path) -> di
     from tasks.carry.closing.last_resort import KeyFile, close_without_ledger
 
     done = await close_without_ledger(settings, make_clock(settings), KeyFile(journal), within_s)
-    told = (
+    notes = (
         *done.notes,
         f"keys are in {journal}; entries are not paused; once the ledger is back, `evenkeel flatten --all` closes the books",
     )
-    return {"flat": not done.left, "positions": {}, "left": list(done.left), "notes": list(told)}
+    return {"flat": not done.left, "positions": {}, "left": list(done.left), "notes": list(notes)}
 
 
 def _comparison(found: Comparison) -> dict[str, Any]:
@@ -279,7 +279,7 @@ def _comparison(found: Comparison) -> dict[str, Any]:
 async def status(settings: Settings) -> dict[str, Any]:
     """Live positions, unfinished intents, and our legs against the venues'."""
     with unswept():
-        from tasks.carry.watching import guards
+        from tasks.carry.watching import breakers
 
     async with open_desk(settings) as desk:
         comparison = await compare_legs(desk)
@@ -293,7 +293,7 @@ async def status(settings: Settings) -> dict[str, Any]:
             ],
             "alerts": [_alert_row(one) for one in store.alerts(open_only=True)],
             "pauses": [_pause_row(one) for one in store.active_pauses()],
-            "breakers": [_breaker_row(one) for one in await guards.breaker_states(desk)],
+            "breakers": [_breaker_row(one) for one in await breakers.breaker_states(desk)],
         } | _comparison(comparison)
 
 

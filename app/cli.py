@@ -202,8 +202,14 @@ def enter(
     from app import actions
 
     _decimal("--leverage", leverage), _decimal("--size", size)
-    wish = {"asset": asset, "protocol": protocol, "leverage": leverage, "size_usd": size, "dry_run": dry_run}
-    result = _run(actions.enter(_settings(), wish, as_flow))
+    requested = {
+        "asset": asset,
+        "protocol": protocol,
+        "leverage": leverage,
+        "size_usd": size,
+        "dry_run": dry_run,
+    }
+    result = _run(actions.enter(_settings(), requested, as_flow))
     planned = dry_run and any(reason.startswith("dry run:") for reason in result["reasons"])
     opened = result["status"] == "OPEN" or planned
     _emit(as_json, result, lambda: show_result("entry", result) if opened else None)
@@ -223,8 +229,8 @@ def exit_(
     """Close a position, short first. Never through Prefect. Exit code 1 while a leg still resists."""
     from app import actions
 
-    wish = {"position_id": position, "reason": reason, "emergency": emergency}
-    result = _run(actions.exit_(_settings(), wish))
+    requested = {"position_id": position, "reason": reason, "emergency": emergency}
+    result = _run(actions.exit_(_settings(), requested))
     _emit(as_json, result, lambda: show_result("exit", result))
     if result["status"] not in ("CLOSED", "FAILED"):
         _fail(f"{result['position_id']} is still {result['status']}; run `evenkeel recover` to go on", 1)
@@ -247,7 +253,7 @@ def rebalance(position: PositionArgument = None, as_json: JsonFlag = False) -> N
 def monitor(
     position: PositionArgument = None,
     interval: Annotated[
-        float | None, typer.Option(help="Seconds between looks; empty: the settings.")
+        float | None, typer.Option(help="Seconds between ticks; empty: the settings.")
     ] = None,
     as_json: JsonFlag = False,
 ) -> None:
@@ -356,8 +362,8 @@ def main() -> None:
             _fail(f"busy: {error}")
         if isinstance(error, EvenkeelError) and not isinstance(error, Bug):
             _fail(str(error))
-        told = f"{error}" if isinstance(error, Bug) else type(error).__name__
-        _fail(f"a bug: {told}; run it again with EVENKEEL_DEBUG=1 to see where", 3)
+        text = f"{error}" if isinstance(error, Bug) else type(error).__name__
+        _fail(f"a bug: {text}; run it again with EVENKEEL_DEBUG=1 to see where", 3)
 
 
 def _fail(text: str, code: int = 2) -> NoReturn:

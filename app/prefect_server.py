@@ -13,7 +13,7 @@ from pathlib import Path
 
 from evenkeel.errors import OperatorError
 
-# Why each: reference/prefect.md section 9. Batch 50 cuts the server's work per task run by three to four times.
+# Batch 50 cuts the server's work per task run by three to four times.
 START_TIMEOUT_S = 90.0
 SERVER_SETTINGS = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
@@ -46,7 +46,7 @@ def free_port() -> int:
 def prefect_server(home: Path) -> Iterator[str]:
     """A server with its own home and database on a random loopback port; yields the API URL; stopped at the end.
 
-    It is started under `app.guard`, so that it cannot outlive a killed parent.
+    It is started under `app.with_parent`, so that it cannot outlive a killed parent.
     """
     home.mkdir(parents=True, exist_ok=True)
     port = free_port()
@@ -62,7 +62,7 @@ def prefect_server(home: Path) -> Iterator[str]:
             "PREFECT_API_URL": api_url,
         }
     )
-    command = [sys.executable, "-m", "app.guard", str(os.getpid())]
+    command = [sys.executable, "-m", "app.with_parent", str(os.getpid())]
     command += [
         sys.executable,
         "-m",
@@ -125,8 +125,8 @@ def point_prefect_at(api_url: str) -> None:
     """
     if api_url:
         os.environ["PREFECT_API_URL"] = api_url
-    impatient = {"PREFECT_CLIENT_MAX_RETRIES": "1", "PREFECT_API_REQUEST_TIMEOUT": "10"}
-    for key, value in (CLIENT_SETTINGS | impatient).items():
+    short_waits = {"PREFECT_CLIENT_MAX_RETRIES": "1", "PREFECT_API_REQUEST_TIMEOUT": "10"}
+    for key, value in (CLIENT_SETTINGS | short_waits).items():
         if key not in os.environ:
             os.environ[key] = value
             assumed.add(key)

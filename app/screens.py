@@ -62,10 +62,10 @@ def show_breakers(rows: list[dict[str, Any]]) -> None:
     for one in rows:
         if one["tripped"]:
             until = f" until {one['until']}" if one["until"] else ""
-            told = (
+            text = (
                 f"breaker {one['name']} tripped since {one['since']}{until}: {one['reason']}; {one['advice']}"
             )
-            out.print(told, style="yellow", markup=False)
+            out.print(text, style="yellow", markup=False)
     out.print(f"breakers closed: {', '.join(one['name'] for one in rows if not one['tripped']) or 'none'}")
 
 

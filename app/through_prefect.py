@@ -1,7 +1,7 @@
-"""Tell a story as a Prefect flow where a server answers, so that it is seen there; it never depends on that server.
+"""Run a story as a Prefect flow where a server answers, so that it is seen there; it never depends on that server.
 
-A flow that has not begun its story within seconds, or fails before it, is given up, and the story is told without it.
-What has begun is never told a second time.
+A flow that has not begun its story within seconds, or fails before it, is given up, and the story is run without it.
+What has begun is never run a second time.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 R = TypeVar("R")
 BEGIN_S = 10.0
-"""What a server gets to take note of a run before the story is told without it; it takes one or two on a slow host."""
+"""What a server gets to take note of a run before the story is run without it; it takes one or two on a slow host."""
 err = Console(stderr=True)
 gone = False
 """Set when Prefect failed under a command: its client would then wait at exit, seconds for each unsent event."""
@@ -34,7 +34,7 @@ def note(text: str) -> None:
 
 
 async def as_flow(settings: Settings, name: str, call: Callable[[], Coroutine[Any, Any, R]]) -> R | None:
-    """Run as a Prefect flow where a server answers; None where the story has not begun, and is then to be told bare.
+    """Run as a Prefect flow where a server answers; None where the story has not begun, and is then to be run bare.
 
     Raises what the story raises, and OperatorError where Prefect failed after the story had begun.
     """

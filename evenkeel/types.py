@@ -41,7 +41,7 @@ class IntentState(StrEnum):
 
     @property
     def may_be_on_the_wire(self) -> bool:
-        """True when a payload may have left the process, so that only the venue can tell what happened."""
+        """True when a payload may have left the process, so that only the venue knows what happened."""
         return self in (IntentState.SUBMITTING, IntentState.SUBMITTED)
 
 

@@ -30,7 +30,7 @@ from flows.running import ledger_for_run
 from state.store import Store
 
 log = logging.getLogger("evenkeel.monitor")
-PATIENCE_S = 20.0
+TIMEOUT_S = 20.0
 """Wall seconds for one question to Prefect."""
 BEGIN_S = 120.0
 """Wall seconds in which a run that was asked for must have begun: hosts look for new ones every ten seconds."""
@@ -52,7 +52,7 @@ class Watch:
     """Subjects that have not ended, oldest first. Raises Retryable while the ledger is busy."""
 
     alarm: Callable[[Store, str, str], None]
-    """Raise the alert that a subject may be watched by nobody, and why; the first look of a monitor closes it."""
+    """Raise the alert that a subject may be watched by nobody, and why; the first tick of a monitor closes it."""
 
 
 class Asked(NamedTuple):
@@ -62,19 +62,19 @@ class Asked(NamedTuple):
     fault: str = ""
 
 
-async def ask(deployment: UUID | str, wish: dict[str, Any], key: str, after_s: float = 0.0) -> Asked:
+async def ask(deployment: UUID | str, parameters: dict[str, Any], key: str, after_s: float = 0.0) -> Asked:
     """A monitor run for a request (as JSON), `after_s` wall seconds from now; the same run again for the
-    same key. Takes `PATIENCE_S` at most and raises nothing: what Prefect does must never end a watch.
+    same key. Takes `TIMEOUT_S` at most and raises nothing: what Prefect does must never end a watch.
     """
     try:
-        async with asyncio.timeout(PATIENCE_S), get_client() as client:
+        async with asyncio.timeout(TIMEOUT_S), get_client() as client:
             if isinstance(deployment, str):
                 found = await client.read_deployment_by_name(deployment)
             else:
                 found = await client.read_deployment(deployment)
             run = await client.create_flow_run_from_deployment(
                 found.id,
-                parameters={"request": wish},
+                parameters={"request": parameters},
                 state=Scheduled(scheduled_time=datetime.now(UTC) + timedelta(seconds=after_s)),
                 idempotency_key=f"monitor-{key}",
             )
@@ -92,7 +92,7 @@ async def have_watched(
     watch: Watch, store: Store, subjects: Iterable[str], occasion: str, *, by_us: bool = False
 ) -> bool:
     """Ask for a monitor of each subject, once an occasion. Where none can be had, or nobody hosts it (`by_us`: we are
-    about to), the ledger gets an alert, which the first look of a monitor closes. False where Prefect did not answer.
+    about to), the ledger gets an alert, which the first tick of a monitor closes. False where Prefect did not answer.
     """
     had = True
     for subject in subjects:
@@ -112,8 +112,8 @@ async def watch_from_here(watch: Watch, store: Store, subjects: Iterable[str], o
     try:
         wanted = watch.live(store)
         await have_watched(watch, store, [one for one in subjects if one in wanted], occasion)
-    except Retryable as hiccup:
-        log.warning("no monitor was asked for: %s", hiccup)
+    except Retryable as error:
+        log.warning("no monitor was asked for: %s", error)
 
 
 def own_run() -> FlowRun | None:
@@ -123,8 +123,8 @@ def own_run() -> FlowRun | None:
     return run if run is not None and run.deployment_id is not None else None
 
 
-class Succession:
-    """What a monitor run does about its successor at the end of its day. Leaving the context drops an open question."""
+class NextRun:
+    """What a monitor run does about the next run at the end of its day. Leaving the context drops an open question."""
 
     def __init__(self, watch: Watch, clock: Clock, request: dict[str, Any]) -> None:
         self._watch = watch
@@ -162,14 +162,14 @@ class Succession:
 
     async def _follow(self, mine: FlowRun, subject: str) -> bool:
         """The successor of this subject's day: should two runs watch it, they end in one. A day's run that is over, or is
-        this very one, is no successor.
+        this very one, is not the next.
         """
         assert mine.deployment_id is not None
-        wish = self._request | {self._watch.parameter: subject, "until_ms": None}
+        parameters = self._request | {self._watch.parameter: subject, "until_ms": None}
         day = f"{subject}-after-{self._clock.now_ms() // DAY_MS}"
-        run = (await ask(mine.deployment_id, wish, day)).run
+        run = (await ask(mine.deployment_id, parameters, day)).run
         if run is not None and (run.id == mine.id or _is_over(run)):
-            run = (await ask(mine.deployment_id, wish, f"{day}-{mine.id}")).run
+            run = (await ask(mine.deployment_id, parameters, f"{day}-{mine.id}")).run
         return run is not None and await _begins(run)
 
 
@@ -197,25 +197,27 @@ async def go_on(watch: Watch, flow_run: FlowRun, state: Any) -> None:
     """
     if flow_run.deployment_id is None or await _was_cancelled(flow_run):
         return
-    wish = dict(flow_run.parameters.get("request") or {})
-    named, minute = wish.get(watch.parameter), int(time.time() // 60)
+    parameters = dict(flow_run.parameters.get("request") or {})
+    named, minute = parameters.get(watch.parameter), int(time.time() // 60)
     try:
         with ledger_for_run() as store:
             wanted = [one for one in watch.live(store) if named in (None, one)]
             for subject in wanted:
                 key = f"{subject}-again-{minute}"
-                asked = await ask(flow_run.deployment_id, wish | {watch.parameter: subject}, key, AGAIN_S)
+                asked = await ask(
+                    flow_run.deployment_id, parameters | {watch.parameter: subject}, key, AGAIN_S
+                )
                 then = asked.fault or f"the next one starts in {AGAIN_S:.0f} s"
                 _alarm(watch, store, subject, f"its monitor ended {state.name}; {then}")
     except (OperatorError, Retryable) as fault:
         log.warning("the ledger cannot say what is live, so %s is watched again: %s", named, fault)
-        await ask(flow_run.deployment_id, wish, f"{named}-again-{minute}", AGAIN_S)
+        await ask(flow_run.deployment_id, parameters, f"{named}-again-{minute}", AGAIN_S)
 
 
 async def _was_cancelled(run: FlowRun) -> bool:
     """Cancelling is the operator's stop button, even where the process died before it could say so."""
     try:
-        async with asyncio.timeout(PATIENCE_S), get_client() as client:
+        async with asyncio.timeout(TIMEOUT_S), get_client() as client:
             states = await client.read_flow_run_states(run.id)
     except Exception:
         return False
@@ -227,5 +229,5 @@ async def _was_cancelled(run: FlowRun) -> bool:
 def _alarm(watch: Watch, store: Store, subject: str, why: str) -> None:
     try:
         watch.alarm(store, subject, why)
-    except Retryable as hiccup:
-        log.warning("%s is not watched (%s), and the ledger could not be told: %s", subject, why, hiccup)
+    except Retryable as error:
+        log.warning("%s is not watched (%s), and the ledger could not note it: %s", subject, why, error)

@@ -20,7 +20,7 @@ D = TypeVar("D", bound=Desk)
 
 class Beginning:
     """Between a command and the flow that it started. `begun` is set right before the story's first line; a story that was
-    `withdrawn` before that never begins, because the command tells it by itself.
+    `withdrawn` before that never begins, because the command runs it by itself.
     """
 
     def __init__(self) -> None:
@@ -42,7 +42,7 @@ async def desk_for_run(open_desk: Callable[[Settings], AbstractAsyncContextManag
     async with open_desk(_settings()) as desk:
         if (story := beginning.get()) is not None:
             if story.withdrawn:
-                raise LostRace("the command that started this run tells its story without Prefect")
+                raise LostRace("the command that started this run runs its story without Prefect")
             story.begun.set()
         yield desk
 

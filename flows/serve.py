@@ -37,16 +37,16 @@ def resume_watches() -> None:
     """Ask for a monitor of every live position, once a start of this process; again until ledger and Prefect answer. No
     ledger yet is waited for too: after a boot its database may come up later than we do.
     """
-    start, told = f"start-{uuid4().hex[:12]}", ""
+    start, logged = f"start-{uuid4().hex[:12]}", ""
     while True:
         try:
             with ledger_for_run() as store:
                 if asyncio.run(have_watched(POSITIONS, store, POSITIONS.live(store), start, by_us=True)):
                     return
         except (OperatorError, Retryable) as fault:
-            if str(fault) != told:
-                told = str(fault)
-                log.warning("no watch can be resumed yet: %s", told)
+            if str(fault) != logged:
+                logged = str(fault)
+                log.warning("no watch can be resumed yet: %s", logged)
         time.sleep(RETRY_S)
 
 

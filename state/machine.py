@@ -19,7 +19,7 @@ FORWARD: Final[tuple[IntentState, ...]] = (
     _I.SUBMITTED,
     _I.CONFIRMED,
 )
-"""The whole road of an intent that goes well."""
+"""All states of an intent that goes well."""
 
 UNSENT: Final[frozenset[IntentState]] = frozenset({_I.BUILT, _I.SIGNING, _I.SIGNED})
 """A rebuild from here needs no word of the venue: SUBMITTING is committed before anything leaves us."""

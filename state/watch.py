@@ -42,7 +42,7 @@ class Watch(Database):
         """Raise an alert; (row, True) when it is new.
 
         While (kind, subject) is not acknowledged it only counts up, with the latest text and higher severity,
-        so that a person is told once.
+        so that a person is alerted once.
         """
         now = self.clock.now_ms()
         fresh = Alert(kind=kind, subject=subject, severity=severity, text=text, at_ms=now, last_ms=now)
@@ -59,7 +59,7 @@ class Watch(Database):
                 row = fetch_one(db, Alert, select(ALERTS).where(*same))
             return None if row is None else (row, new)
 
-        return _until_it_stands(once, f"alert {kind} {subject} was acknowledged while it was raised")
+        return _until_it_is_written(once, f"alert {kind} {subject} was acknowledged while it was raised")
 
     def ack_alert(self, kind: str, subject: str = "") -> bool:
         """Close the open alert, by a person or because the condition is over; False when none was open."""
@@ -81,8 +81,8 @@ class Watch(Database):
         is over; pausing then starts a new one. A reason in a breaker's words is marked, so that no breaker takes the
         pause for its own and lifts it.
         """
-        told = f"by hand: {reason}" if reason.startswith(TRIPPED_BY) else reason
-        return self._pause(scope, told, until_ms, note)
+        reason_text = f"by hand: {reason}" if reason.startswith(TRIPPED_BY) else reason
+        return self._pause(scope, reason_text, until_ms, note)
 
     def trip(self, scope: str, breaker: str, until_ms: int | None = None) -> Pause:
         """The pause that a breaker remembers itself by; `Pause.breaker` gives its name back."""
@@ -103,7 +103,7 @@ class Watch(Database):
                     db.execute(update(PAUSES).where(*same).values(until_ms=until_ms))
                 return fetch_one(db, Pause, select(PAUSES).where(*same))
 
-        return _until_it_stands(once, f"pause of {scope} for {reason} was resumed while it was set")
+        return _until_it_is_written(once, f"pause of {scope} for {reason} was resumed while it was set")
 
     def resume(self, scope: str, reason: str | None = None, note: str = "") -> int:
         """End the running pauses of a scope, for one reason or all; returns how many were ended. Noted in the audit log."""
@@ -140,7 +140,7 @@ class Watch(Database):
                 running = _running(business, subject, kind, part)
                 return fetch_one(db, Breach, select(BREACHES).where(*running))
 
-        return _until_it_stands(once, f"breach {kind} of {subject} was cleared while it began")
+        return _until_it_is_written(once, f"breach {kind} of {subject} was cleared while it began")
 
     def breach_fire(
         self, business: str, subject: str, kind: str, part: str = "", fence: AnyFence = None
@@ -175,7 +175,7 @@ class Watch(Database):
         query = select(BREACHES).where(BREACHES.c.business == business, BREACHES.c.subject == subject)
         return self._rows(Breach, query.order_by(BREACHES.c.since_ms, BREACHES.c.id))
 
-    def beat(self, name: str, detail: dict[str, Any] | None = None) -> None:
+    def record_heartbeat(self, name: str, detail: dict[str, Any] | None = None) -> None:
         """Say that a long-running part lives."""
         values = {"at_ms": self.clock.now_ms(), "detail": plain_json(detail or {})}
         with self._write() as db:
@@ -200,7 +200,7 @@ class Watch(Database):
                 db.execute(update(CHECKPOINTS).where(*here).values(**values))
 
 
-def _until_it_stands(once: Callable[[], R | None], lost: str) -> R:
+def _until_it_is_written(once: Callable[[], R | None], lost: str) -> R:
     """PostgreSQL lets another worker end a row between our finding it open and our writing to it. The next try begins a
     new one; who loses that race as well may call again.
     """

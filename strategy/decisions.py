@@ -94,7 +94,7 @@ class Hold(Frozen):
 
 
 class Alert(Frozen):
-    """Tell a person; what is held stays as it is."""
+    """Alert a person; what is held stays as it is."""
 
     kind: Literal["alert"] = "alert"
     rule: str

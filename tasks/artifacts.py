@@ -12,7 +12,7 @@ from typing import Any
 from tasks.step import in_flow_run
 
 log = logging.getLogger("evenkeel.artifacts")
-PATIENCE_S = 5.0
+TIMEOUT_S = 5.0
 """With the server down an artifact call would block for over a minute."""
 
 
@@ -40,6 +40,6 @@ async def show_picture(key: str, picture: Path, description: str) -> None:
 
 async def _bounded(call: Awaitable[Any]) -> None:
     try:
-        await asyncio.wait_for(call, PATIENCE_S)
+        await asyncio.wait_for(call, TIMEOUT_S)
     except Exception as error:  # reporting must never break what it reports on
         log.warning("artifact could not be shown: %r", error)

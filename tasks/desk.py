@@ -62,9 +62,11 @@ class Desk:
                 f"nobody at this desk books for {business!r}; it serves {sorted(self.bookkeepers)}"
             ) from None
 
-    def alone(self, name: str, what: str, *, from_living: bool = False) -> AbstractAsyncContextManager[Fence]:
+    def exclusive(
+        self, name: str, what: str, *, from_living: bool = False
+    ) -> AbstractAsyncContextManager[Fence]:
         """Hold a lease by its name. Raises LostRace, naming `what` is busy, while another process holds it."""
-        return self.leases.alone(name, what, from_living=from_living)
+        return self.leases.exclusive(name, what, from_living=from_living)
 
     def held_elsewhere(self, name: str) -> bool:
         """Whether another worker holds this lease now."""

@@ -1,4 +1,4 @@
-"""Bring one intent to its end: the only road by which anything reaches a venue that holds money.
+"""Bring one intent to its end: the only way by which anything reaches a venue that holds money.
 
 The rule (docs/exactly-once.md): an attempt whose outcome is unknown is never replaced by a new attempt until the venue
 has proved the old one dead. A retry, a restarted flow, a killed process and a second worker all call `carry_out`.
@@ -16,7 +16,7 @@ from state.models import Attempt, AttemptOutcome, Fence, Intent
 from tasks.desk import Desk
 
 log = logging.getLogger("evenkeel.intents")
-LOOK_EVERY_S = 1.0
+ASK_EVERY_S = 1.0
 RESEND_EVERY_S = 2.0
 ASK_WORKING_AGAIN_S = 30.0
 """After a venue that works on an order gave no answer about it."""
@@ -40,7 +40,7 @@ class NotDone:
 
 @dataclass(frozen=True)
 class StillUnknown:
-    """The venue cannot tell yet. The intent stays as it is; only recovery may touch it."""
+    """The venue does not know yet. The intent stays as it is; only recovery may touch it."""
 
     reason: str
 
@@ -59,15 +59,15 @@ Ending: TypeAlias = Done | NotDone | Unsettled
 
 
 async def carry_out(
-    desk: Desk, intent_id: str, fence: Fence | None, *, attempts: int = 1, patience_s: float = 90.0
+    desk: Desk, intent_id: str, fence: Fence | None, *, attempts: int = 1, wait_s: float = 90.0
 ) -> Ending:
-    """Resume or start the intent and drive it until it is final, until its venue works on it, or until `patience_s` has
+    """Resume or start the intent and drive it until it is final, until its venue works on it, or until `wait_s` has
     passed in the unknown. One that is being worked on is asked when it is due, and not before.
 
     `attempts` bounds how many signed payloads may be tried, one after another, each only after its predecessor is proved
     dead. Raises LostRace when another worker has the subject.
     """
-    deadline_ms = desk.clock.now_ms() + int(patience_s * 1000)
+    deadline_ms = desk.clock.now_ms() + int(wait_s * 1000)
     live: Signed | None = None
     doubted = False
     while True:
@@ -84,13 +84,13 @@ async def carry_out(
                 # A key that may not sign is a refusal too: its caller must not wait for it with half of its work done.
                 desk.store.fail_unsent(intent_id, str(refusal), fence=fence)
                 continue
-            except Retryable as hiccup:
+            except Retryable as error:
                 if desk.clock.now_ms() < deadline_ms:
-                    await desk.clock.sleep(LOOK_EVERY_S)
+                    await desk.clock.sleep(ASK_EVERY_S)
                     continue
                 if desk.store.intent(intent_id).state.may_be_on_the_wire:
-                    return StillUnknown(str(hiccup))  # the ledger failed, not the sending
-                desk.store.fail_unsent(intent_id, str(hiccup), fence=fence)
+                    return StillUnknown(str(error))  # the ledger failed, not the sending
+                desk.store.fail_unsent(intent_id, str(error), fence=fence)
                 continue
         else:
             attempt = desk.store.live_attempt(intent_id)
@@ -190,7 +190,7 @@ async def _ask(
             if isinstance(resent, Confirmed | Working):
                 return resent
             resend_at_ms = now_ms + int(RESEND_EVERY_S * 1000)
-        await desk.clock.sleep(LOOK_EVERY_S)
+        await desk.clock.sleep(ASK_EVERY_S)
 
 
 async def _book(desk: Desk, intent: Intent, receipt: Receipt, evidence: str, fence: Fence | None) -> Receipt:

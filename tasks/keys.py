@@ -31,7 +31,7 @@ _CAP_ROOM = Decimal("1.1")
 class Keys:
     """Both signers, and the Hyperliquid account that they trade. `warnings` are for the operator to read.
 
-    Of `open_keys_to_close` alone: `unopened` says why a venue's orders cannot be signed; `unidentified` are those of them of
+    Of `open_keys_to_close` alone: `without_key` says why a venue's orders cannot be signed; `unidentified` are those of them of
     whom not even the account is known, so that nothing may be read there either.
     """
 
@@ -39,7 +39,7 @@ class Keys:
     solana: SolanaSigner
     account: str
     warnings: tuple[str, ...]
-    unopened: Mapping[str, str] = field(default_factory=dict)
+    without_key: Mapping[str, str] = field(default_factory=dict)
     unidentified: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -50,7 +50,7 @@ async def open_keys(settings: Settings) -> Keys:
     Retryable (KMS does not answer).
     """
     evm, ed25519 = await asyncio.to_thread(lambda: (evm_key(settings), solana_key(settings)))
-    _insist_on_two_secrets(evm, ed25519)
+    _require_two_secrets(evm, ed25519)
     account, warnings = _account(settings, evm)
     return Keys(HyperliquidSigner(evm), SolanaSigner(ed25519), account, (*_warnings(settings), *warnings))
 
@@ -59,14 +59,14 @@ async def open_keys_to_close(settings: Settings, known: Mapping[str, str]) -> Ke
     """For the kill switch: each key by itself, so that one that cannot be opened keeps only its own venue from
     being closed out.
 
-    `known`: our accounts by venue as the ledger has them, to look by where a key tells none.
+    `known`: our accounts by venue as the ledger has them, to look by where a key has none.
     Raises OperatorError only for one secret on both chains.
     """
     (evm, no_short), (ed25519, no_long) = await asyncio.gather(
         asyncio.to_thread(_tried, lambda: evm_key(settings)),
         asyncio.to_thread(_tried, lambda: solana_key(settings)),
     )
-    _insist_on_two_secrets(evm, ed25519)
+    _require_two_secrets(evm, ed25519)
     account = settings.hyperliquid.account_address or (
         evm.address if evm else known.get(VenueName.HYPERLIQUID, "")
     )
@@ -76,7 +76,7 @@ async def open_keys_to_close(settings: Settings, known: Mapping[str, str]) -> Ke
     if ed25519 is not None:
         no_long = _tried(lambda: signing_rules(settings))[1]
     faults: dict[str, str | None] = {VenueName.HYPERLIQUID: no_short, VenueName.ASGARD: no_long}
-    unopened = {venue: why for venue, why in faults.items() if why is not None}
+    without_key = {venue: why for venue, why in faults.items() if why is not None}
     addresses: dict[str, str] = {VenueName.HYPERLIQUID: account, VenueName.ASGARD: wallet}
     return Keys(
         HyperliquidSigner(evm if evm is not None and no_short is None else NoEvmKey(no_short or "")),
@@ -85,8 +85,8 @@ async def open_keys_to_close(settings: Settings, known: Mapping[str, str]) -> Ke
         ),
         normal_address(account) if account else NOBODY,
         tuple(_warnings(settings)),
-        unopened,
-        {venue: why for venue, why in unopened.items() if not addresses[venue]},
+        without_key,
+        {venue: why for venue, why in without_key.items() if not addresses[venue]},
     )
 
 
@@ -98,7 +98,7 @@ def _tried(opening: Callable[[], T]) -> tuple[T | None, str | None]:
         return None, str(fault)
 
 
-def _insist_on_two_secrets(evm: object, ed25519: object) -> None:
+def _require_two_secrets(evm: object, ed25519: object) -> None:
     if same_secret(evm, ed25519):
         raise OperatorError(
             "the Hyperliquid and the Solana key are made of the same secret: whoever learns one has both. "

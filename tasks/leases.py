@@ -20,7 +20,7 @@ LEASE_MS = 30_000
 """How long a lease stands whose holder cannot be judged from here; renewed every second, so that a living one keeps it."""
 RENEW_EVERY_S = 1.0
 _LIFE = uuid.uuid4().hex[:8]
-"""Tells this program's life from an earlier one that had the same process number, as in a restarted container."""
+"""Distinguishes this program's life from an earlier one that had the same process number, as in a restarted container."""
 _PROC = Path("/proc")
 
 
@@ -41,7 +41,7 @@ class OwnLeases:
         self._unreleased: dict[str, Fence] = {}
 
     @asynccontextmanager
-    async def alone(self, name: str, what: str, *, from_living: bool = False) -> AsyncIterator[Fence]:
+    async def exclusive(self, name: str, what: str, *, from_living: bool = False) -> AsyncIterator[Fence]:
         """Hold the lease `name`, renewed by wall time, and give it back at the end. Yields the fence for every write.
 
         A lease is taken when it is free, when its holder is a process of this machine that is gone, or when it has expired by

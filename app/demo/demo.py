@@ -14,14 +14,14 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from app.demo import stage
+from app.demo import environment
 from app.prefect_server import prefect_server, use_prefect
 from evenkeel.clock import as_datetime
 from evenkeel.errors import OperatorError
 from evenkeel.units import HOUR_MS, HOURS_PER_YEAR
 
 STRATEGY = {
-    # Half an hour between looks keeps ten simulated days short; while a danger runs it is still 2 s.
+    # Half an hour between ticks keeps ten simulated days short; while a danger runs it is still 2 s.
     "poll_interval_s": 1800,
     "deployment_pct": "0.5",
 }
@@ -38,7 +38,7 @@ def run_demo(
     started = time.monotonic()
     if data is not None and not data.is_dir():
         raise OperatorError(f"--data {data} is not a folder; give the folder of recorded series, or none")
-    stage.clear(out_dir)
+    environment.clear(out_dir)
     source = f"recorded series in {data}" if data else f"the seeded model (seed {seed})"
     console.rule("[bold]evenkeel demo")
     console.print(f"market: {source}; venues: local twins; money: test money")
@@ -47,10 +47,10 @@ def run_demo(
         options += ["--data", str(data), "--start", RECORDED_START]
     with ExitStack() as stack:
         with ThreadPoolExecutor(max_workers=2) as both:
-            waiting = both.submit(stack.enter_context, stage.twins_process(options))
+            waiting = both.submit(stack.enter_context, environment.twins_process(options))
             server = both.submit(stack.enter_context, prefect_server(out_dir / "prefect"))
             twins, api_url = waiting.result(), server.result()
-        settings = stage.write_settings(out_dir, twins, STRATEGY, api_url)
+        settings = environment.write_settings(out_dir, twins, STRATEGY, api_url)
         os.environ["EVENKEEL_CONFIG"] = str(settings.resolve())
         use_prefect(api_url, out_dir / "prefect")
         console.print(f"Prefect UI: {api_url.removesuffix('/api')}   settings: {settings}")
@@ -60,12 +60,12 @@ def run_demo(
         console.print(f"summary: {out_dir / 'summary.json'}   wall time {summary['wall_seconds']} s")
         if keep_ui:
             _wait_for_the_operator(console, api_url)
-    _insist(summary)
+    _require_results(summary)
     return summary
 
 
 async def _story(twins: dict[str, Any], out_dir: Path, console: Console) -> dict[str, Any]:
-    """Scan, enter, watch, account. The flows are the product's own; only the faults are staged."""
+    """Scan, enter, watch, account. The flows are the product's own; only the faults are planned."""
     from evenkeel.settings.settings import load_settings
     from flows.carry.report import ReportRequest, account_for
     from flows.carry.report import report as report_flow
@@ -74,7 +74,7 @@ async def _story(twins: dict[str, Any], out_dir: Path, console: Console) -> dict
 
     settings = load_settings()
     Store.upgrade(settings.database.url)
-    control = stage.Control(twins["control"]["url"])
+    control = environment.Control(twins["control"]["url"])
     async with open_desk(settings) as desk:
         await _scan_until_worth_it(desk, console)
         position_id = await _enter(control, console)
@@ -86,7 +86,7 @@ async def _story(twins: dict[str, Any], out_dir: Path, console: Console) -> dict
         payments = desk.store.carry.funding_payments(position_id=position_id)
         duplicates = int(report.facts["duplicates prevented"])
         rebalances = len(desk.store.carry.position(position_id).facts.get("rebalances", []))
-    _tell(report, out_dir, console)
+    _print_report(report, out_dir, console)
     return {
         "position": {"id": position_id, "status": report.status, "exit_reason": report.exit_reason},
         "venues_flat": flat,
@@ -137,7 +137,7 @@ async def _scan_until_worth_it(desk: Any, console: Console) -> None:
     raise OperatorError(f"no offer passed in {MAX_SCANS} hours of scanning; nothing was entered")
 
 
-async def _enter(control: stage.Control, console: Console) -> str:
+async def _enter(control: environment.Control, console: Console) -> str:
     """Enter while the book gives only 60 % of what the first short order asks for."""
     from flows.carry.enter import EnterRequest, enter
 
@@ -151,18 +151,18 @@ async def _enter(control: stage.Control, console: Console) -> str:
     return entered.position_id
 
 
-async def _watch(desk: Any, control: stage.Control, position_id: str, console: Console) -> None:
+async def _watch(desk: Any, control: environment.Control, position_id: str, console: Console) -> None:
     """The monitor runs until it has closed the position; the next order's answer is lost after it was applied."""
     from flows.carry.monitor import MonitorRequest, monitor
 
     console.rule("watch")
     control.fault("hyperliquid", "drop_answer", "exchange:order")
     until = desk.clock.now_ms() + int(MAX_HOURS * HOUR_S * 1000)
-    told = asyncio.create_task(_progress(desk, position_id, console))
+    progress = asyncio.create_task(_progress(desk, position_id, console))
     try:
         result = await monitor(MonitorRequest(position_id=position_id, until_ms=until))
     finally:
-        told.cancel()
+        progress.cancel()
     for action in result.actions:
         console.print(f"monitor: {action}")
     console.print(f"{result.looks} looks; the position is {result.status}")
@@ -189,7 +189,7 @@ async def _progress(desk: Any, position_id: str, console: Console) -> None:
         )
 
 
-def _tell(report: Any, out_dir: Path, console: Console) -> None:
+def _print_report(report: Any, out_dir: Path, console: Console) -> None:
     from analytics.carry.report import render_rich
 
     console.rule("account")
@@ -206,7 +206,7 @@ def _wait_for_the_operator(console: Console, api_url: str) -> None:
         console.print("stopping")
 
 
-def _insist(summary: dict[str, Any]) -> None:
+def _require_results(summary: dict[str, Any]) -> None:
     """A demo that did not end as promised must not look like one that did."""
     unfinished = {k: n for k, n in summary["intents"].items() if k not in ("CONFIRMED", "FAILED")}
     wrong = [

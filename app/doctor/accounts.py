@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from app.doctor.frame import Patient, Verdict, check, fail, ok, warn
+from app.doctor.frame import Installation, Verdict, check, fail, ok, warn
 from evenkeel.clock import as_datetime
 from evenkeel.errors import OperatorError
 from evenkeel.types import VenueName
@@ -22,29 +22,29 @@ CLOSING_LAMPORTS = 5_000_000
 
 
 @check(GROUP, "keys")
-async def keys(patient: Patient) -> Verdict:
+async def keys(installation: Installation) -> Verdict:
     """Both keys open, apart from each other, the agent's and not the account's own, and read by nobody else."""
-    if (why := patient.problems.get("venues")) is not None:
+    if (why := installation.problems.get("venues")) is not None:
         return fail(why, "mend what the line says, then run `evenkeel doctor` again")
-    warnings = patient.venues.warnings
+    warnings = installation.venues.warnings
     if warnings:
-        return warn("; ".join(warnings), "make it so that a thief of this host could not withdraw")
-    venues = patient.venues
+        return warn("; ".join(warnings), "make it so that an attacker on this host could not withdraw")
+    venues = installation.venues
     return ok(f"Hyperliquid account {venues.short.address}, Solana wallet {venues.long.wallet}")
 
 
 @check(GROUP, "account mode")
-async def mode(patient: Patient) -> Verdict:
+async def mode(installation: Installation) -> Verdict:
     """In any other mode the perpetuals balance is not the account, and margin is read wrongly."""
     try:
-        return ok(f"mode {await patient.venues.short.account_mode()}")
+        return ok(f"mode {await installation.venues.short.account_mode()}")
     except OperatorError as wrong:
         return fail(str(wrong), "set the mode with the account's own key; no agent can")
 
 
 @check(GROUP, "agent")
-async def agent(patient: Patient) -> Verdict:
-    short = patient.venues.short
+async def agent(installation: Installation) -> Verdict:
+    short = installation.venues.short
     try:
         await short.check_agent()
     except OperatorError as wrong:
@@ -54,7 +54,7 @@ async def agent(patient: Patient) -> Verdict:
         return warn("the account's own key trades", "approve an agent: its key can trade and cannot withdraw")
     for one in await short.client.extra_agents(short.address):
         if one.address.lower() == ours and one.valid_until is not None:
-            left = (one.valid_until - patient.clock.now_ms()) / DAY_MS
+            left = (one.valid_until - installation.clock.now_ms()) / DAY_MS
             detail = f"agent {ours} is valid until {as_datetime(one.valid_until):%Y-%m-%d} ({left:.0f} days)"
             if left < AGENT_WARNING_DAYS:
                 return warn(detail, "approve it anew before it expires: an exit needs it too")
@@ -63,23 +63,23 @@ async def agent(patient: Patient) -> Verdict:
 
 
 @check(GROUP, "USDC on Hyperliquid")
-async def margin_money(patient: Patient) -> Verdict:
-    account = await patient.venues.short.account()
-    return _enough(patient, account.free_margin_usd, "free margin on Hyperliquid", "deposit USDC there")
+async def margin_money(installation: Installation) -> Verdict:
+    account = await installation.venues.short.account()
+    return _enough(installation, account.free_margin_usd, "free margin on Hyperliquid", "deposit USDC there")
 
 
 @check(GROUP, "USDC in the wallet")
-async def wallet_money(patient: Patient) -> Verdict:
-    wallet = await patient.venues.long.wallet_balances()
-    address = patient.venues.long.wallet
-    return _enough(patient, wallet.usdc, "USDC in the Solana wallet", f"send USDC to {address}")
+async def wallet_money(installation: Installation) -> Verdict:
+    wallet = await installation.venues.long.wallet_balances()
+    address = installation.venues.long.wallet
+    return _enough(installation, wallet.usdc, "USDC in the Solana wallet", f"send USDC to {address}")
 
 
-def _enough(patient: Patient, have: Decimal, what: str, how: str) -> Verdict:
+def _enough(installation: Installation, have: Decimal, what: str, how: str) -> Verdict:
     """Enough for the collateral of the smallest position that may be opened."""
-    settings = patient.settings
+    settings = installation.settings
     least = settings.limits.min_position_usd / settings.strategy.leverage
-    live = patient.ledger is not None and bool(patient.ledger.carry.open_legs())
+    live = installation.ledger is not None and bool(installation.ledger.carry.open_legs())
     detail = f"{have:.2f} USD {what}; the smallest position needs {least:.2f}"
     if have >= least:
         return ok(detail)
@@ -87,18 +87,21 @@ def _enough(patient: Patient, have: Decimal, what: str, how: str) -> Verdict:
 
 
 @check(GROUP, "SOL for fees")
-async def gas(patient: Patient) -> Verdict:
-    wallet, limit = await patient.venues.long.wallet_balances(), patient.settings.limits.min_gas_lamports
+async def gas(installation: Installation) -> Verdict:
+    wallet, limit = (
+        await installation.venues.long.wallet_balances(),
+        installation.settings.limits.min_gas_lamports,
+    )
     detail = f"{wallet.sol:.4f} SOL in the wallet, {Decimal(limit) / LAMPORTS_PER_SOL:.4f} are kept for fees and rent"
-    advice = f"send SOL to {patient.venues.long.wallet}"
+    advice = f"send SOL to {installation.venues.long.wallet}"
     if wallet.sol_lamports < CLOSING_LAMPORTS:
         return fail(detail, f"{advice}: not even a closing could be paid for")
     return ok(detail) if wallet.sol_lamports >= limit else fail(detail, f"{advice}: entries are refused")
 
 
 @check(GROUP, "margin on Hyperliquid")
-async def margin(patient: Patient) -> Verdict:
-    account = await patient.venues.short.account()
+async def margin(installation: Installation) -> Verdict:
+    account = await installation.venues.short.account()
     if not account.total_notional_usd or account.maintenance_usd is None:
         return ok("no position needs margin")
     share = account.maintenance_usd / max(account.account_value_usd, Decimal("0.01"))
@@ -109,32 +112,32 @@ async def margin(patient: Patient) -> Verdict:
 
 
 @check(GROUP, "foreign positions")
-async def foreign(patient: Patient) -> Verdict:
+async def foreign(installation: Installation) -> Verdict:
     """Positions on our accounts that the books do not have. They are never touched, but share margin and wallet."""
-    venues = patient.venues
-    legs = patient.ledger.carry.open_legs() if patient.ledger is not None else []
+    venues = installation.venues
+    legs = installation.ledger.carry.open_legs() if installation.ledger is not None else []
     mine = {(leg.venue, leg.ref) for leg in legs}
     known = [(int(leg.protocol or 0), leg.ref) for leg in legs if leg.venue == VenueName.ASGARD]
     views = [*await venues.short.legs(), *await venues.long.legs(known_pdas=known)]
-    strangers = [view for view in views if (view.venue, view.ref) not in mine]
-    told = [f"{one.venue} {one.side.value} {one.qty:f} {one.asset}" for one in strangers]
-    told += [f"asgard {pda}: {why}" for pda, why in venues.long.strange.items()]
-    if not told:
+    foreign = [view for view in views if (view.venue, view.ref) not in mine]
+    answer = [f"{one.venue} {one.side.value} {one.qty:f} {one.asset}" for one in foreign]
+    answer += [f"asgard {pda}: {why}" for pda, why in venues.long.not_understood.items()]
+    if not answer:
         return ok("the accounts hold what the books hold")
     advice = (
         "use accounts that serve evenkeel alone; close or move these by hand, evenkeel never touches them"
     )
-    if any(one.ref == UNDERLYING for one in strangers):
+    if any(one.ref == UNDERLYING for one in foreign):
         return fail(
-            f"not in the books: {', '.join(told)}", f"{advice}. One account nets SOL: no entry is possible"
+            f"not in the books: {', '.join(answer)}", f"{advice}. One account nets SOL: no entry is possible"
         )
-    return warn(f"not in the books: {', '.join(told)}", advice)
+    return warn(f"not in the books: {', '.join(answer)}", advice)
 
 
 @check(GROUP, "token approvals")
-async def approvals(patient: Patient) -> Verdict:
+async def approvals(installation: Installation) -> Verdict:
     """Nobody else may spend from, or close, a token account of the wallet."""
-    long = patient.venues.long
+    long = installation.venues.long
     delegated, closable, count = list[str](), list[str](), 0
     for token in TOKENS.values():
         for address, account in await long.rpc.get_token_accounts(long.wallet, token.mint):
@@ -159,10 +162,10 @@ async def approvals(patient: Patient) -> Verdict:
 
 
 @check(GROUP, "positions belong to these accounts")
-async def owners(patient: Patient) -> Verdict:
+async def owners(installation: Installation) -> Verdict:
     """The keys are those of the accounts that the live positions were opened with."""
-    short, long = patient.venues.short, patient.venues.long
-    live = [one for one in patient.store.carry.positions() if one.closed_ms is None]
+    short, long = installation.venues.short, installation.venues.long
+    live = [one for one in installation.store.carry.positions() if one.closed_ms is None]
     for position in live:
         for venue, theirs, ours in (
             (short.name, position.short_account, short.address),

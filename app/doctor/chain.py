@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from app.doctor.frame import Patient, Verdict, check, fail, ok, warn
+from app.doctor.frame import Installation, Verdict, check, fail, ok, warn
 from evenkeel.errors import OperatorError, VenueRefused
 from strategy.carry.limits import PROTOCOL_NAMES
 from venues.asgard.mints import TOKENS
@@ -23,27 +23,27 @@ LENDERS = {0: rules.MARGINFI, 1: rules.KAMINO, 2: rules.SAVE}
 
 
 @check(GROUP, "slots advance")
-async def slots(patient: Patient) -> Verdict:
-    """A halted cluster still answers and calls itself healthy; only its slots tell."""
-    rpc = patient.venues.long.rpc
+async def slots(installation: Installation) -> Verdict:
+    """A halted cluster still answers and calls itself healthy; only its slots show it."""
+    rpc = installation.venues.long.rpc
     before = await rpc.get_slot("confirmed")
-    await patient.clock.sleep(WATCHED_S)
+    await installation.clock.sleep(WATCHED_S)
     made = await rpc.get_slot("confirmed") - before
     if made <= 0:
         return fail(
             f"no slot was confirmed in {WATCHED_S:g} s, the last is {before}",
-            "the chain or this node stands still: do not enter; look at status.solana.com, or set solana.rpc_url to another",
+            "the chain or this node stands still: do not enter; run at status.solana.com, or set solana.rpc_url to another",
         )
     return ok(f"{made} slots in {WATCHED_S:g} s")
 
 
 @check(GROUP, "slot time")
-async def slot_time(patient: Patient) -> Verdict:
+async def slot_time(installation: Installation) -> Verdict:
     """Measured by the node over its last minutes: how long a blockhash lives follows from it."""
-    samples = await patient.venues.long.rpc.get_recent_performance_samples(5)
+    samples = await installation.venues.long.rpc.get_recent_performance_samples(5)
     slot_ms = slot_time_ms(samples)
     if slot_ms is None:
-        return warn("the node tells no performance samples", "set solana.rpc_url to a node that keeps them")
+        return warn("the node gives no performance samples", "set solana.rpc_url to a node that keeps them")
     seconds = slot_ms / 1000
     detail = f"{slot_ms:.0f} ms a slot: a transaction lives for about {150 * seconds:.0f} s"
     if seconds > STALLED_SLOT_S:
@@ -54,9 +54,9 @@ async def slot_time(patient: Patient) -> Verdict:
 
 
 @check(GROUP, "fee market")
-async def fee_market(patient: Patient) -> Verdict:
-    limits = patient.settings.limits
-    found = await quote(patient.venues.long.rpc, [patient.venues.long.wallet], OPENING_UNITS)
+async def fee_market(installation: Installation) -> Verdict:
+    limits = installation.settings.limits
+    found = await quote(installation.venues.long.rpc, [installation.venues.long.wallet], OPENING_UNITS)
     detail = f"an opening bids {found.fee_lamports} lamports, the cap is {limits.max_fee_lamports}"
     if found.capped or found.fee_lamports > limits.max_fee_lamports:
         return warn(detail, "wait until fees have calmed down: entries are refused, exits may pay more")
@@ -64,9 +64,9 @@ async def fee_market(patient: Patient) -> Verdict:
 
 
 @check(GROUP, "mints")
-async def mints(patient: Patient) -> Verdict:
+async def mints(installation: Installation) -> Verdict:
     """Owner and decimals on chain, and the decimals that Asgard states."""
-    long = patient.venues.long
+    long = installation.venues.long
     try:
         await long.check_mints()
         prices = await long.token_prices()
@@ -75,7 +75,7 @@ async def mints(patient: Patient) -> Verdict:
             str(wrong),
             "do not trade: check solana.rpc_url; a token's address or decimals are not what we know",
         )
-    missing = [symbol for symbol in patient.settings.limits.allowed_long_assets if symbol not in prices]
+    missing = [symbol for symbol in installation.settings.limits.allowed_long_assets if symbol not in prices]
     if missing:
         return warn(
             f"Asgard has no price for {', '.join(missing)}",
@@ -85,13 +85,13 @@ async def mints(patient: Patient) -> Verdict:
 
 
 @check(GROUP, "programs")
-async def programs(patient: Patient) -> Verdict:
+async def programs(installation: Installation) -> Verdict:
     """The programs that we sign for are executable accounts of this chain."""
-    disabled = patient.settings.strategy.disabled_protocols
+    disabled = installation.settings.strategy.disabled_protocols
     wanted = PROGRAMS | {
         PROTOCOL_NAMES[number]: program for number, program in LENDERS.items() if number not in disabled
     }
-    accounts = await patient.venues.long.rpc.get_multiple_accounts([str(one) for one in wanted.values()])
+    accounts = await installation.venues.long.rpc.get_multiple_accounts([str(one) for one in wanted.values()])
     missing = [
         f"{name} ({program})"
         for (name, program), account in zip(wanted.items(), accounts, strict=True)
@@ -106,12 +106,12 @@ async def programs(patient: Patient) -> Verdict:
 
 
 @check(GROUP, "redemption rates")
-async def redemption(patient: Patient) -> Verdict:
+async def redemption(installation: Installation) -> Verdict:
     """What an LST is worth in SOL is read from its pool: without it neither exposure nor peg can be judged."""
     rates: dict[str, Decimal] = {}
     unknown = []
-    for symbol in patient.settings.limits.allowed_long_assets:
-        rate = await patient.venues.long.redemption_rate(symbol)
+    for symbol in installation.settings.limits.allowed_long_assets:
+        rate = await installation.venues.long.redemption_rate(symbol)
         if rate is None or rate <= 0:
             unknown.append(symbol)
         else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from app.doctor.frame import Patient, Verdict, check, fail, ok, warn
+from app.doctor.frame import Installation, Verdict, check, fail, ok, warn
 from tasks.carry.mark import UNDERLYING
 
 GROUP = "clock"
@@ -13,9 +13,9 @@ BLOCK_BEHIND_MS = 30_000
 
 
 @check(GROUP, "against Hyperliquid")
-async def hyperliquid(patient: Patient) -> Verdict:
+async def hyperliquid(installation: Installation) -> Verdict:
     """The moment of an order book must lie between our asking and its arrival."""
-    clock, client = patient.clock, patient.venues.short.client
+    clock, client = installation.clock, installation.venues.short.client
     await clock.refresh()
     asked_ms = clock.now_ms()
     book = await client.l2_book(UNDERLYING)
@@ -32,13 +32,13 @@ async def hyperliquid(patient: Patient) -> Verdict:
 
 
 @check(GROUP, "against Solana")
-async def solana(patient: Patient) -> Verdict:
-    """The stamp of the newest confirmed block. A halted chain looks like a clock that is ahead: the slots tell which."""
-    clock, rpc = patient.clock, patient.venues.long.rpc
+async def solana(installation: Installation) -> Verdict:
+    """The stamp of the newest confirmed block. A halted chain ticks like a clock that is ahead: the slots show which."""
+    clock, rpc = installation.clock, installation.venues.long.rpc
     slot = await rpc.get_slot("confirmed")
     stamp = await rpc.read("getBlockTime", [slot])
     if stamp is None:
-        return warn(f"slot {slot} has no time stamp", "look again in a minute")
+        return warn(f"slot {slot} has no time stamp", "run again in a minute")
     await clock.refresh()
     behind_ms = clock.now_ms() - int(stamp) * 1000
     if behind_ms < -FAIL_MS:

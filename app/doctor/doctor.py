@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import app.doctor  # noqa: F401  (makes every check known)
-from app.doctor.frame import CHECKS, Check, Health, Missing, Patient, Verdict, fail
+from app.doctor.frame import CHECKS, Check, Health, Installation, Missing, Verdict, fail
 from evenkeel.clock import Clock, SystemClock
 from evenkeel.errors import EvenkeelError
 from evenkeel.settings.settings import Settings
@@ -19,7 +19,7 @@ from tasks.desk import make_clock
 
 TIMEOUT_S = 30.0
 """Of one check, in wall time."""
-AGAIN = "mend what is told above first"
+AGAIN = "mend what is said above first"
 
 
 class Line(Frozen):
@@ -72,12 +72,12 @@ async def examine(
 ) -> Examination:
     """Open what can be opened and run every check at once."""
     settings_line = Line(group="settings", name="readable", verdict=Verdict(health=Health.OK, detail="valid"))
-    async with _patient(settings, clock) as patient:
+    async with _installation(settings, clock) as installation:
         lines = [settings_line]
-        if (why := patient.problems.get("clock")) is not None:
+        if (why := installation.problems.get("clock")) is not None:
             verdict = fail(why, "start the twins, or take clock.world_url out of the settings")
             lines.append(Line(group="clock", name="world", verdict=verdict))
-        verdicts = await asyncio.gather(*(_look(one, patient, timeout_s) for one in CHECKS))
+        verdicts = await asyncio.gather(*(_run(one, installation, timeout_s) for one in CHECKS))
     lines += [
         Line(group=one.group, name=one.name, verdict=verdict)
         for one, verdict in zip(CHECKS, verdicts, strict=True)
@@ -85,10 +85,10 @@ async def examine(
     return Examination(lines=tuple(lines))
 
 
-async def _look(one: Check, patient: Patient, timeout_s: float) -> Verdict:
+async def _run(one: Check, installation: Installation, timeout_s: float) -> Verdict:
     """A check that breaks reports itself as failed and never ends the examination."""
     try:
-        return await asyncio.wait_for(one.look(patient), timeout_s)
+        return await asyncio.wait_for(one.run(installation), timeout_s)
     except Missing as what:
         return fail(f"not checked: {what}", AGAIN)
     except TimeoutError:
@@ -104,7 +104,7 @@ async def _look(one: Check, patient: Patient, timeout_s: float) -> Verdict:
 
 
 @asynccontextmanager
-async def _patient(settings: Settings, clock: Clock | None) -> AsyncIterator[Patient]:
+async def _installation(settings: Settings, clock: Clock | None) -> AsyncIterator[Installation]:
     problems: dict[str, str] = {}
     if clock is None:
         try:
@@ -113,14 +113,14 @@ async def _patient(settings: Settings, clock: Clock | None) -> AsyncIterator[Pat
             problems["clock"] = str(problem)
             clock = SystemClock()
     async with AsyncExitStack() as opened:
-        patient = Patient(settings=settings, clock=clock, problems=problems)
+        installation = Installation(settings=settings, clock=clock, problems=problems)
         try:
-            patient.opened = await opened.enter_async_context(open_venues(settings, clock))
+            installation.opened = await opened.enter_async_context(open_venues(settings, clock))
         except EvenkeelError as problem:
             problems["venues"] = str(problem)
         try:
-            patient.ledger = await asyncio.to_thread(Store.open, settings.database.url, clock)
-            opened.callback(patient.ledger.close)
+            installation.ledger = await asyncio.to_thread(Store.open, settings.database.url, clock)
+            opened.callback(installation.ledger.close)
         except EvenkeelError as problem:
             problems["ledger"] = str(problem)
-        yield patient
+        yield installation

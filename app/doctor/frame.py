@@ -1,4 +1,4 @@
-"""What a check is: a function that looks at one thing and says how it is and what to do. None of them sends anything."""
+"""What a check is: a function that ticks at one thing and says how it is and what to do. None of them sends anything."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Missing(Exception):
 
 
 @dataclass
-class Patient:
+class Installation:
     """What is looked at. What could not be opened is None, and `problems` says why."""
 
     settings: Settings
@@ -66,26 +66,26 @@ class Patient:
         return self.ledger
 
 
-Look = Callable[[Patient], Awaitable[Verdict]]
+CheckFunction = Callable[[Installation], Awaitable[Verdict]]
 
 
 @dataclass(frozen=True)
 class Check:
-    """A named look. `group` is the heading it stands under."""
+    """A named run. `group` is the heading it stands under."""
 
     group: str
     name: str
-    look: Look
+    run: CheckFunction
 
 
 CHECKS: list[Check] = []
 
 
-def check(group: str, name: str) -> Callable[[Look], Look]:
+def check(group: str, name: str) -> Callable[[CheckFunction], CheckFunction]:
     """Make a coroutine function known as a check."""
 
-    def known(look: Look) -> Look:
-        CHECKS.append(Check(group=group, name=name, look=look))
-        return look
+    def known(run: CheckFunction) -> CheckFunction:
+        CHECKS.append(Check(group=group, name=name, run=run))
+        return run
 
     return known

@@ -8,13 +8,13 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from app.doctor.frame import Patient, Verdict, check, fail, ok, warn
+from app.doctor.frame import Installation, Verdict, check, fail, ok, warn
 
 GROUP = "hosts"
 SLOW_MS = 1_000
-ASGARD_REQUESTS_PER_LOOK = 2
+ASGARD_REQUESTS_PER_TICK = 2
 """The lending position and the prices; lending rates are asked for every few minutes."""
-HYPERLIQUID_WEIGHT_PER_LOOK = 22
+HYPERLIQUID_WEIGHT_PER_TICK = 22
 """The market (20) and the account (2)."""
 KEYLESS_PER_MINUTE = 60
 NO_SIGNATURE = "1" * 64
@@ -63,11 +63,11 @@ def _refusal(host: str, setting: str, answer: httpx.Response, *, rpc: bool) -> V
     if status != 200:
         return fail(f"{host} answers HTTP {status}", f"check the path in {setting}: the service is not there")
     try:
-        told = answer.json()
+        answer = answer.json()
     except ValueError:
         return fail(f"{host} answers something else than JSON", f"check {setting}: another service is there")
-    if rpc and (not isinstance(told, dict) or "result" not in told):
-        why = told.get("error", told) if isinstance(told, dict) else told
+    if rpc and (not isinstance(answer, dict) or "result" not in answer):
+        why = answer.get("error", answer) if isinstance(answer, dict) else answer
         return fail(
             f"{host} cannot do what we ask: {str(why)[:200]}", f"set {setting} to a provider that can"
         )
@@ -75,20 +75,20 @@ def _refusal(host: str, setting: str, answer: httpx.Response, *, rpc: bool) -> V
 
 
 @check(GROUP, "hyperliquid answers")
-async def hyperliquid(patient: Patient) -> Verdict:
-    url = patient.settings.hyperliquid.url
+async def hyperliquid(installation: Installation) -> Verdict:
+    url = installation.settings.hyperliquid.url
     return await _ask(f"{url}/info", "hyperliquid.url", "POST", {"type": "allMids"})
 
 
 @check(GROUP, "solana answers")
-async def solana(patient: Patient) -> Verdict:
+async def solana(installation: Installation) -> Verdict:
     body = {"jsonrpc": "2.0", "id": 1, "method": "getVersion", "params": []}
-    return await _ask(patient.settings.solana.rpc_url, "solana.rpc_url", "POST", body)
+    return await _ask(installation.settings.solana.rpc_url, "solana.rpc_url", "POST", body)
 
 
 @check(GROUP, "second solana provider")
-async def second_solana(patient: Patient) -> Verdict:
-    url = patient.settings.solana.second_rpc_url
+async def second_solana(installation: Installation) -> Verdict:
+    url = installation.settings.solana.second_rpc_url
     if not url:
         return warn(
             "only one Solana provider is set",
@@ -100,18 +100,18 @@ async def second_solana(patient: Patient) -> Verdict:
 
 
 @check(GROUP, "asgard answers")
-async def asgard(patient: Patient) -> Verdict:
-    key = patient.settings.secret("asgard")
+async def asgard(installation: Installation) -> Verdict:
+    key = installation.settings.secret("asgard")
     headers = {"X-API-Key": key.get_secret_value()} if key else None
     return await _ask(
-        f"{patient.settings.asgard.url}/token-metadata", "asgard.url", "GET", None, headers=headers
+        f"{installation.settings.asgard.url}/token-metadata", "asgard.url", "GET", None, headers=headers
     )
 
 
 @check(GROUP, "asgard key")
-async def asgard_key(patient: Patient) -> Verdict:
+async def asgard_key(installation: Installation) -> Verdict:
     """A key that is refused answers 401 or 403; without one the service allows a request a second."""
-    settings = patient.settings
+    settings = installation.settings
     key = settings.secret("asgard")
     if key is None:
         if settings.asgard.requests_per_minute > KEYLESS_PER_MINUTE:
@@ -140,24 +140,24 @@ async def asgard_key(patient: Patient) -> Verdict:
 
 
 @check(GROUP, "rate budgets")
-async def budgets(patient: Patient) -> Verdict:
-    """What a watch asks for a minute when it looks fastest, against the budgets that the settings give it."""
-    settings = patient.settings
+async def budgets(installation: Installation) -> Verdict:
+    """What a watch asks for a minute when it ticks fastest, against the budgets that the settings give it."""
+    settings = installation.settings
     fastest = "strategy.breach_poll_interval_s"
     every_s = min(settings.strategy.poll_interval_s, settings.strategy.breach_poll_interval_s)
-    looks = 60 / every_s
-    needed = looks * ASGARD_REQUESTS_PER_LOOK
+    ticks = 60 / every_s
+    needed = ticks * ASGARD_REQUESTS_PER_TICK
     given = settings.asgard.requests_per_minute
     if given < needed:
         return fail(
-            f"a watch that looks every {every_s} s asks Asgard {needed:.0f} times a minute, "
+            f"a watch that ticks every {every_s} s asks Asgard {needed:.0f} times a minute, "
             f"asgard.requests_per_minute allows {given:g}",
             f"raise asgard.requests_per_minute (with an API key), or {fastest}",
         )
-    weight = looks * HYPERLIQUID_WEIGHT_PER_LOOK
+    weight = ticks * HYPERLIQUID_WEIGHT_PER_TICK
     if settings.hyperliquid.weight_per_minute < weight:
         return fail(
-            f"a watch that looks every {every_s} s needs a weight of {weight:.0f} a minute on Hyperliquid, "
+            f"a watch that ticks every {every_s} s needs a weight of {weight:.0f} a minute on Hyperliquid, "
             f"hyperliquid.weight_per_minute allows {settings.hyperliquid.weight_per_minute:g}",
             f"raise hyperliquid.weight_per_minute (at most 1200), or {fastest}",
         )

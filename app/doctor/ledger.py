@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from sqlalchemy import text
 
-from app.doctor.frame import Patient, Verdict, check, fail, ok, warn
+from app.doctor.frame import Installation, Verdict, check, fail, ok, warn
 from evenkeel.legs import CARRY
 from state.engine import head_revision, make_engine, parse_url
 from state.watch_models import Severity
@@ -21,7 +21,7 @@ from tasks.leases import HolderState, described, state_of_holder
 
 T = TypeVar("T")
 GROUP = "ledger"
-LOCK_PATIENCE_S = 2.0
+LOCK_TIMEOUT_S = 2.0
 WARN_FREE_BYTES, FAIL_FREE_BYTES = 2 * 10**9, 200 * 10**6
 
 
@@ -31,37 +31,37 @@ async def _apart(work: Callable[[], T]) -> T:
 
 
 @check(GROUP, "schema")
-async def schema(patient: Patient) -> Verdict:
-    if (why := patient.problems.get("ledger")) is not None:
+async def schema(installation: Installation) -> Verdict:
+    if (why := installation.problems.get("ledger")) is not None:
         advice = (
             "run `evenkeel db upgrade`" if "db upgrade" in why else "check database.url and who else uses it"
         )
         return fail(why, advice)
-    assert patient.ledger is not None
+    assert installation.ledger is not None
     return ok(f"schema {head_revision()}")
 
 
 @check(GROUP, "writable")
-async def writable(patient: Patient) -> Verdict:
+async def writable(installation: Installation) -> Verdict:
     """A writer's transaction is begun and given up. Nothing is written."""
-    url = parse_url(patient.settings.database.url)
+    url = parse_url(installation.settings.database.url)
     if url.drivername.startswith("sqlite"):
         path = Path(str(url.database))
         if not path.is_file():
             return fail(f"{path} does not exist", "run `evenkeel db upgrade`")
         return await _apart(lambda: _try_sqlite(path))
-    return await _apart(lambda: _try_postgres(patient.settings.database.url))
+    return await _apart(lambda: _try_postgres(installation.settings.database.url))
 
 
 def _try_sqlite(path: Path) -> Verdict:
-    connection = sqlite3.connect(path, timeout=LOCK_PATIENCE_S, isolation_level=None)
+    connection = sqlite3.connect(path, timeout=LOCK_TIMEOUT_S, isolation_level=None)
     try:
         connection.execute("BEGIN IMMEDIATE")
         connection.execute("ROLLBACK")
         mode = connection.execute("PRAGMA journal_mode").fetchone()[0]
     except sqlite3.Error as error:
         advice = (
-            "another process holds it for long: stop that process, or look for a backup tool that locks it"
+            "another process holds it for long: stop that process, or run for a backup tool that locks it"
             if "locked" in str(error)
             else "check the rights and the file system of the folder"
         )
@@ -95,8 +95,8 @@ def _try_postgres(url_text: str) -> Verdict:
 
 
 @check(GROUP, "disk space")
-async def space(patient: Patient) -> Verdict:
-    url = parse_url(patient.settings.database.url)
+async def space(installation: Installation) -> Verdict:
+    url = parse_url(installation.settings.database.url)
     folder = Path(str(url.database)).resolve().parent if url.drivername.startswith("sqlite") else Path.cwd()
     while not folder.exists():
         folder = folder.parent
@@ -110,12 +110,12 @@ async def space(patient: Patient) -> Verdict:
 
 
 @check(GROUP, "leases")
-async def leases(patient: Patient) -> Verdict:
+async def leases(installation: Installation) -> Verdict:
     """A lease of a dead process is taken over at once on its own machine, and elsewhere after it has run out. One that ran out
     while its holder is alive here belongs to a process that hangs.
     """
-    held = [(one, str(one.owner)) for one in await _apart(patient.store.leases) if one.owner]
-    now_ms = await _apart(patient.store.database_ms)
+    held = [(one, str(one.owner)) for one in await _apart(installation.store.leases) if one.owner]
+    now_ms = await _apart(installation.store.database_ms)
     states = {one.name: state_of_holder(owner) for one, owner in held}
     running = {one.name for one, _ in held if one.expires_ms > now_ms}
     dead = [name for name in running if states[name] is HolderState.GONE]
@@ -138,11 +138,11 @@ async def leases(patient: Patient) -> Verdict:
 
 
 @check(GROUP, "unfinished work")
-async def unfinished(patient: Patient) -> Verdict:
+async def unfinished(installation: Installation) -> Verdict:
     def read() -> tuple[list[str], list[str]]:
-        intents = [one.intent_id for one in patient.store.unfinished_intents(CARRY)]
+        intents = [one.intent_id for one in installation.store.unfinished_intents(CARRY)]
         return intents, [
-            f"{one.position_id} is {one.status}" for one in interrupted_positions(_desk(patient))
+            f"{one.position_id} is {one.status}" for one in interrupted_positions(_desk(installation))
         ]
 
     intents, positions = await _apart(read)
@@ -155,12 +155,12 @@ async def unfinished(patient: Patient) -> Verdict:
 
 
 @check(GROUP, "legs are owned")
-async def owned(patient: Patient) -> Verdict:
+async def owned(installation: Installation) -> Verdict:
     """Our rows against what both venues hold now."""
-    found = await compare_legs(_desk(patient))
+    found = await compare_legs(_desk(installation))
     if found.unreadable:
-        told = "; ".join(f"{venue}: {why}" for venue, why in found.unreadable.items())
-        return fail(f"cannot be compared: {told}", "see the checks of that venue")
+        answer = "; ".join(f"{venue}: {why}" for venue, why in found.unreadable.items())
+        return fail(f"cannot be compared: {answer}", "see the checks of that venue")
     if found.unowned:
         return fail(
             "; ".join(str(one) for one in found.unowned),
@@ -169,14 +169,14 @@ async def owned(patient: Patient) -> Verdict:
     return ok("books and venues hold the same legs")
 
 
-def _desk(patient: Patient) -> CarryDesk:
-    venues = patient.venues
-    return CarryDesk(patient.settings, patient.clock, patient.store, venues.long, venues.short)
+def _desk(installation: Installation) -> CarryDesk:
+    venues = installation.venues
+    return CarryDesk(installation.settings, installation.clock, installation.store, venues.long, venues.short)
 
 
 @check(GROUP, "pauses")
-async def pauses(patient: Patient) -> Verdict:
-    found = await _apart(patient.store.active_pauses)
+async def pauses(installation: Installation) -> Verdict:
+    found = await _apart(installation.store.active_pauses)
     if found:
         return warn(
             "; ".join(f"{one.scope}: {one.reason}" for one in found),
@@ -186,8 +186,8 @@ async def pauses(patient: Patient) -> Verdict:
 
 
 @check(GROUP, "alerts")
-async def alerts(patient: Patient) -> Verdict:
-    found = [one for one in await _apart(lambda: patient.store.alerts(open_only=True))]
+async def alerts(installation: Installation) -> Verdict:
+    found = [one for one in await _apart(lambda: installation.store.alerts(open_only=True))]
     critical = [one for one in found if one.severity is Severity.CRITICAL]
     if critical:
         return warn(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import httpx
 
-from app.doctor.frame import Patient, Verdict, check, fail, ok, warn
+from app.doctor.frame import Installation, Verdict, check, fail, ok, warn
 from app.prefect_server import assumed
 
 GROUP = "prefect"
@@ -33,18 +33,18 @@ def _profile() -> dict[str, str]:
     """The settings of Prefect's active profile, as `prefect config set` writes them; nothing where there is none."""
     home = Path(os.environ.get("PREFECT_HOME", "~/.prefect")).expanduser()
     try:
-        told = tomllib.loads(
+        answer = tomllib.loads(
             Path(os.environ.get("PREFECT_PROFILES_PATH", home / "profiles.toml")).expanduser().read_text()
         )
-        active = os.environ.get("PREFECT_PROFILE") or told.get("active", "")
-        return dict(told.get("profiles", {}).get(active, {}))
+        active = os.environ.get("PREFECT_PROFILE") or answer.get("active", "")
+        return dict(answer.get("profiles", {}).get(active, {}))
     except (OSError, ValueError):
         return {}
 
 
 @check(GROUP, "server")
-async def server(patient: Patient) -> Verdict:
-    url = patient.settings.prefect.api_url or os.environ.get("PREFECT_API_URL", "")
+async def server(installation: Installation) -> Verdict:
+    url = installation.settings.prefect.api_url or os.environ.get("PREFECT_API_URL", "")
     if not url:
         return warn(
             "no Prefect server is set: flows run bare, without schedules and without the UI",
@@ -60,7 +60,7 @@ async def server(patient: Patient) -> Verdict:
             "start the Prefect server; exits and `evenkeel flatten --all` work without it, schedules do not",
         )
     if not healthy:
-        return fail(f"{url} is not healthy", "look at the server's log")
+        return fail(f"{url} is not healthy", "run at the server's log")
     pin = pinned()
     if pin is not None and theirs != pin:
         return fail(
@@ -71,7 +71,7 @@ async def server(patient: Patient) -> Verdict:
 
 
 @check(GROUP, "client")
-async def client(patient: Patient) -> Verdict:
+async def client(installation: Installation) -> Verdict:
     """The installed version, and that a flow without a server fails instead of starting one of its own. What counts is
     what other processes of this user find, not what this command set for itself.
     """

@@ -49,6 +49,6 @@ class Asgard(Section):
     timeout_s: float = Field(default=15.0, gt=0, le=120)
     requests_per_minute: float = Field(default=60.0, gt=0)
     jito_tip_lamports: int = Field(default=0, ge=0, le=10_000_000)
-    """Of an ordinary transaction. Asgard chooses the priority fee: a tip is all that we can offer for haste."""
+    """Of an ordinary transaction. Asgard chooses the priority fee: a tip is all that we can offer for speed."""
     emergency_tip_lamports: int = Field(default=400_000, ge=0, le=10_000_000)
     """Least tip of an emergency or of a close tried again; doubled with every try, up to `safety.tip_cap_lamports`."""

@@ -29,7 +29,7 @@ from tasks.carry.closing.rebalancing import level_short
 from tasks.carry.desk import CarryDesk, open_desk
 from tasks.carry.entering import choose as choosing
 from tasks.carry.entering import clearing, entry
-from tasks.carry.watching import guards
+from tasks.carry.watching import breakers
 
 log = logging.getLogger("evenkeel.enter")
 NEW_ENTRY = "a new entry"
@@ -77,16 +77,16 @@ class EnterResult(Frozen):
 
 async def enter_position(desk: CarryDesk, request: EnterRequest) -> EnterResult:
     """The whole entry. Nothing is sent before every check has passed; nothing is left half-open at the end."""
-    wish = wish_of(request)
-    choosing.check_wish(desk, wish)
+    requested = wish_of(request)
+    choosing.check_requested_entry(desk, requested)
 
     ready = await clearing.get_ready(desk)
     if isinstance(ready, choosing.Declined):
         return _refused(*ready.reasons)
 
     try:
-        async with desk.alone("entry", NEW_ENTRY) as only_one:
-            cleared = await clearing.clear(desk, ready, wish)
+        async with desk.exclusive("entry", NEW_ENTRY) as only_one:
+            cleared = await clearing.clear(desk, ready, requested)
             if isinstance(cleared, choosing.Declined):
                 return _refused(*cleared.reasons)
             if request.dry_run:
@@ -101,8 +101,8 @@ async def enter_position(desk: CarryDesk, request: EnterRequest) -> EnterResult:
 
 
 async def _see_through(desk: CarryDesk, position_id: str) -> EnterResult:
-    """The entry taken up again and again while a venue or the ledger cannot tell: no naked leg is left to somebody else
-    before its time is long up. A person is told meanwhile, and whoever recovers goes on after us.
+    """The entry taken up again and again while a venue or the ledger does not know: no naked leg is left to somebody else
+    before its time is long up. An alert is open meanwhile, and whoever recovers goes on after us.
     """
     budget = entry.budget_of(desk)
     deadline_ms = desk.clock.now_ms() + budget.whole_s * 1000
@@ -113,9 +113,9 @@ async def _see_through(desk: CarryDesk, position_id: str) -> EnterResult:
             result = await _take_up(desk, position_id, resumed=resumed)
         except LostRace as busy:
             return result.model_copy(update={"reasons": (*result.reasons, str(busy))})
-        except Retryable as hiccup:
-            log.warning("%s is not finished: %s", position_id, hiccup)
-            result = result.model_copy(update={"reasons": (str(hiccup),)})
+        except Retryable as error:
+            log.warning("%s is not finished: %s", position_id, error)
+            result = result.model_copy(update={"reasons": (str(error),)})
         if result.status not in HALFWAY or desk.clock.now_ms() >= deadline_ms:
             return result
         resumed = True
@@ -141,7 +141,7 @@ async def complete_entry(desk: CarryDesk, position_id: str, *, resumed: bool = F
     """From the written plan to an open position: the long first, then a short that matches what the long really got.
 
     Safe to call again after any crash (`resumed`, which opens no long that was not sent yet). Ends OPEN, or unwound, or
-    with nothing ever held; OPENING only while a venue cannot tell, and then recovery takes it up.
+    with nothing ever held; OPENING only while a venue does not know, and then recovery takes it up.
     """
     async with desk.sole_writer(position_id) as fence:
         position = desk.store.carry.position(position_id)
@@ -154,7 +154,7 @@ async def complete_entry(desk: CarryDesk, position_id: str, *, resumed: bool = F
             await entry.abandon(desk, position, unready, fence)
             return EnterResult(status=EntryStatus.FAILED, position_id=position_id, reasons=(unready,))
 
-        if not resumed and (paused := guards.halted(desk)):  # since the entry was decided
+        if not resumed and (paused := breakers.halted(desk)):  # since the entry was decided
             await entry.abandon(desk, position, paused[0], fence)
             return EnterResult(status=EntryStatus.FAILED, position_id=position_id, reasons=paused)
         long = await entry.open_long(desk, position, fence, resumed=resumed)
@@ -177,14 +177,14 @@ async def complete_entry(desk: CarryDesk, position_id: str, *, resumed: bool = F
             elif validation.verdict is Verdict.UNWIND:
                 return await _unwind(desk, position_id, validation.reason, fence)
             await entry.remember_entry_distances(desk, position, fence)
-        except Retryable as hiccup:  # both legs are held: nothing is lost by finishing later
-            return _left_open(desk, position_id, str(hiccup))
+        except Retryable as error:  # both legs are held: nothing is lost by finishing later
+            return _left_open(desk, position_id, str(error))
         await entry.mark_open(desk, position, validation.reason, fence)
         return EnterResult(status=EntryStatus.OPEN, position_id=position_id, reasons=(validation.reason,))
 
 
 async def _hedged(desk: CarryDesk, position: Position, fence: Fence) -> entry.Hedge:
-    """The short, tried on through hiccups of the ledger; when its time is up the answer is to unwind, never an error that
+    """The short, tried on through errors of the ledger; when its time is up the answer is to unwind, never an error that
     would leave the long alone.
     """
     budget = entry.budget_of(desk)
@@ -192,15 +192,15 @@ async def _hedged(desk: CarryDesk, position: Position, fence: Fence) -> entry.He
     while True:
         try:
             return await entry.hedge(desk, position, fence)
-        except Retryable as hiccup:
+        except Retryable as error:
             if desk.clock.now_ms() >= deadline_ms:
-                return entry.Hedge(complete=False, reason=str(hiccup))
-            log.warning("%s is not hedged yet: %s", position.position_id, hiccup)
+                return entry.Hedge(complete=False, reason=str(error))
+            log.warning("%s is not hedged yet: %s", position.position_id, error)
         await desk.clock.sleep(budget.ledger_interval_s)
 
 
 def _left_open(desk: CarryDesk, position_id: str, why: str) -> EnterResult:
-    """The entry waits for a venue, and a person is told: recovery and the monitor go on with it."""
+    """The entry waits for a venue, and an alert is raised: recovery and the monitor go on with it."""
     entry.alarm_unresolved(desk, position_id, why)
     return EnterResult(status=EntryStatus.OPENING, position_id=position_id, reasons=(why,))
 
@@ -214,9 +214,9 @@ async def _unwind(desk: CarryDesk, position_id: str, why: str, fence: Fence) -> 
     )
 
 
-def wish_of(request: EnterRequest) -> choosing.Wish:
+def wish_of(request: EnterRequest) -> choosing.RequestedEntry:
     """Return what was asked for, as the strategy takes it."""
-    return choosing.Wish(
+    return choosing.RequestedEntry(
         asset=request.asset,
         protocol=None if request.protocol is None else request.protocol.number,
         leverage=request.leverage,

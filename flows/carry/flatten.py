@@ -26,7 +26,7 @@ YIELD_S = 5.0
 """What another worker that holds a position gets to let go of it; then it is taken over, and its fence stops it."""
 
 
-LOOKS = 3
+READINGS = 3
 """At the venues, where they do not agree with the books at the end: one of their servers may lag."""
 
 
@@ -49,8 +49,8 @@ async def flatten(settings: Settings, reason: str, within_s: float = WITHIN_S) -
         async with open_desk_to_close(settings) as desk:
             deadline_ms = deadline_ms or desk.clock.now_ms() + int(within_s * 1000)
             left_s = max((deadline_ms - desk.clock.now_ms()) / 1000, 0.0)
-            done = await flatten_everything(desk, reason, min(left_s, PASS_S) if desk.unopened else left_s)
-            if done.flat or not desk.unopened or desk.clock.now_ms() >= deadline_ms:
+            done = await flatten_everything(desk, reason, min(left_s, PASS_S) if desk.without_key else left_s)
+            if done.flat or not desk.without_key or desk.clock.now_ms() >= deadline_ms:
                 return done
             await desk.clock.sleep(REOPEN_S)
 
@@ -70,27 +70,27 @@ async def flatten_everything(desk: CarryDesk, reason: str, within_s: float = WIT
     ends: dict[str, str] = {}
     while True:
         waiting = [one for one in found if ends.get(one) not in ENDED]
-        told = await asyncio.gather(*(_close(desk, one, reason) for one in waiting))
-        ends |= dict(zip(waiting, told, strict=True))
+        ended = await asyncio.gather(*(_close(desk, one, reason) for one in waiting))
+        ends |= dict(zip(waiting, ended, strict=True))
         if all(ends.get(one) in ENDED for one in found) or desk.clock.now_ms() >= deadline_ms:
             break
         await desk.clock.sleep(2.0)
     left = [f"{one}: {ends[one]}" for one in found if ends[one] not in ENDED]
-    left += [f"{venue} has no key: {why}" for venue, why in desk.unopened.items() if left]
+    left += [f"{venue} has no key: {why}" for venue, why in desk.without_key.items() if left]
     held, notes = await _held(desk)
     return Flattened(flat=not left and not held, positions=ends, left=(*left, *held), notes=notes)
 
 
 async def _held(desk: CarryDesk) -> tuple[list[str], tuple[str, ...]]:
     """What the venues show on our accounts after all, or why they cannot be asked; and where only the books have more."""
-    for look in range(LOOKS):
+    for reading in range(READINGS):
         try:
             compared: Comparison = await compare_legs(desk)
         except EvenkeelError as fault:
             return [f"books and venues could not be compared: {fault}"], ()
         if not compared.unowned:
             break
-        if look + 1 < LOOKS:
+        if reading + 1 < READINGS:
             await desk.clock.sleep(2.0)
     held = [f"{venue} cannot be asked what it holds: {why}" for venue, why in compared.unreadable.items()]
     held += [
@@ -98,7 +98,9 @@ async def _held(desk: CarryDesk) -> tuple[list[str], tuple[str, ...]]:
         for one in compared.unowned
         if one.venue
     ]
-    held += [f"asgard {pda}: {why}: not touched, close it by hand" for pda, why in desk.long.strange.items()]
+    held += [
+        f"asgard {pda}: {why}: not touched, close it by hand" for pda, why in desk.long.not_understood.items()
+    ]
     notes = [
         f"{one.key}: the venue holds nothing, our books {one.books}"
         for one in compared.unowned
@@ -117,9 +119,9 @@ async def _close(desk: CarryDesk, position_id: str, reason: str) -> str:
         if done.status not in ENDED:
             return f"{done.status}: {'; '.join(done.reasons)}"
         return done.status
-    except (LostRace, Retryable, VenueRefused, OperatorError) as hiccup:
-        log.warning("%s: %s", position_id, hiccup)
-        return f"not closed yet: {hiccup}"
+    except (LostRace, Retryable, VenueRefused, OperatorError) as error:
+        log.warning("%s: %s", position_id, error)
+        return f"not closed yet: {error}"
     except Exception as bug:
         # Of one position: the others are closed all the same, and so is it at the next try.
         log.warning("%s: a bug: %r", position_id, bug)

@@ -1,4 +1,4 @@
-"""Watch an open position until it is closed: look every 30 s, every 2 s while a danger runs, act at once, report after."""
+"""Watch an open position until it is closed: tick every 30 s, every 2 s while a danger runs, act at once, report after."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ from evenkeel.units import DAY_MS, HOUR_MS, HOURS_PER_YEAR
 from flows.carry.rebalance import resize
 from flows.carry.recover import recover_position
 from flows.carry.watched import POSITIONS
-from flows.handover import Succession, go_on
+from flows.handover import NextRun, go_on
 from flows.running import desk_for_run
 from state.watch_models import Severity
 from strategy.carry.decisions import Exit, Resize
 from tasks.carry.books.collect import collect_everything
-from tasks.carry.books.external_short import absorb_both
+from tasks.carry.books.external_short import book_changes_of_both
 from tasks.carry.books.reconcile import reconcile_everything
 from tasks.carry.books.recovery import interrupted_positions
 from tasks.carry.closing.close_out import ENDED, close_out
 from tasks.carry.desk import CarryDesk, open_desk
 from tasks.carry.mark import LIVE
 from tasks.carry.positions import position_meant
-from tasks.carry.watching import guards
-from tasks.carry.watching.look import Seen, Watcher
-from tasks.carry.watching.probe import differs, doze
+from tasks.carry.watching import breakers
+from tasks.carry.watching.probe import differs, wait_for_tick
+from tasks.carry.watching.watcher import Seen, Watcher
 
 log = logging.getLogger("evenkeel.monitor")
 UNDONE = "not done yet"
@@ -45,7 +45,7 @@ class MonitorRequest(BaseModel):
 
     position_id: str | None = Field(default=None, description="empty: the one that is open")
     interval_s: float | None = Field(
-        default=None, gt=0, description="seconds between looks; empty: strategy.poll_interval_s"
+        default=None, gt=0, description="seconds between ticks; empty: strategy.poll_interval_s"
     )
     until_ms: int | None = Field(
         default=None,
@@ -70,7 +70,7 @@ def _by_nobody(position_id: str) -> bool:
 async def watch_position(
     desk: CarryDesk, request: MonitorRequest, watched_by_next: Callable[[str], bool] = _by_nobody
 ) -> MonitorResult:
-    """Look, decide, act; a look is a plain coroutine, and nothing on this path waits for Prefect.
+    """Look, decide, act; a tick is a plain coroutine, and nothing on this path waits for Prefect.
 
     Goes on until the position has ended, or `until_ms`; from the end of a day on, until `watched_by_next` says yes.
     """
@@ -83,8 +83,8 @@ async def watch_position(
         try:
             if await watch.tick() in ENDED:
                 break
-        except (Retryable, VenueRefused) as hiccup:  # the ledger's as well: a watch does not end over one
-            log.warning("%s could not be looked at: %s", position_id, hiccup)
+        except (Retryable, VenueRefused) as error:  # the ledger's as well: a watch does not end over one
+            log.warning("%s could not be looked at: %s", position_id, error)
             await desk.clock.sleep(danger_s)
     status = desk.store.carry.position(position_id).status
     return MonitorResult(
@@ -94,7 +94,7 @@ async def watch_position(
 
 @dataclass
 class _Watch:
-    """What one watch remembers from look to look. `calm_s` and `danger_s`: seconds between looks."""
+    """What one watch remembers from tick to tick. `calm_s` and `danger_s`: seconds between ticks."""
 
     desk: CarryDesk
     position_id: str
@@ -109,7 +109,7 @@ class _Watch:
         self.watcher = Watcher(self.desk, self.position_id, is_monitor=True)
 
     async def tick(self) -> PositionStatus:
-        """Take up what is unfinished, look, decide, act, then write down and wait for the next look."""
+        """Take up what is unfinished, look, decide, act, then write down and wait for the next tick."""
         desk, position_id = self.desk, self.position_id
         await desk.clock.refresh()
         await _finish_interrupted(desk, self.danger_s)
@@ -131,8 +131,8 @@ class _Watch:
             if isinstance(decision, Resize):
                 closely = (await self._act(decision)).startswith(UNDONE) or closely
             elif differs(desk, position_id, seen):  # too little to act on, but the books follow
-                closely = not await _absorb(desk, position_id) or closely
-        _late(partial(guards.note_look, desk, seen))
+                closely = not await _book_changes(desk, position_id) or closely
+        _late(partial(breakers.note_tick, desk, seen))
 
         if not self.reconciled and not closely:  # once, at the start; a danger comes first
             await _reconcile(desk)
@@ -145,7 +145,7 @@ class _Watch:
         if closely or isinstance(decision, Exit):
             await desk.clock.sleep(self.danger_s)
         else:
-            await doze(desk, position_id, self.calm_s, self.danger_s)
+            await wait_for_tick(desk, position_id, self.calm_s, self.danger_s)
         return status
 
     async def _act(self, decision: Exit | Resize) -> str:
@@ -169,8 +169,8 @@ async def _acted(desk: CarryDesk, watcher: Watcher, decision: Exit | Resize) -> 
             return f"rebalance ({decision.rule}): {resized.action}"
     except LostRace as busy:
         return f"left alone: {busy}"
-    except (Retryable, VenueRefused) as hiccup:
-        return f"{UNDONE}: {hiccup}"
+    except (Retryable, VenueRefused) as error:
+        return f"{UNDONE}: {error}"
     except Bug as contradiction:
         _contradicted(desk, contradiction)
         return f"{UNDONE}: {contradiction}"
@@ -180,19 +180,19 @@ async def _reconcile(desk: CarryDesk) -> None:
     """What happened while nobody watched: booked, explained or alarmed."""
     try:
         await reconcile_everything(desk)
-    except Retryable as hiccup:
-        log.warning("reconciling is put off: %s", hiccup)
+    except Retryable as error:
+        log.warning("reconciling is put off: %s", error)
     except Bug as contradiction:
         _contradicted(desk, contradiction)
 
 
-async def _absorb(desk: CarryDesk, position_id: str) -> bool:
+async def _book_changes(desk: CarryDesk, position_id: str) -> bool:
     """The books follow what a venue took; False where that could not be proved yet."""
     try:
         async with desk.sole_writer(position_id) as fence:
-            await absorb_both(desk, desk.store.carry.position(position_id), fence)
-    except (LostRace, Retryable, VenueRefused) as hiccup:
-        log.warning("%s differs from its books: %s", position_id, hiccup)
+            await book_changes_of_both(desk, desk.store.carry.position(position_id), fence)
+    except (LostRace, Retryable, VenueRefused) as error:
+        log.warning("%s differs from its books: %s", position_id, error)
         return False
     except Bug as contradiction:
         _contradicted(desk, contradiction)
@@ -200,13 +200,13 @@ async def _absorb(desk: CarryDesk, position_id: str) -> bool:
     return True
 
 
-async def _finish_interrupted(desk: CarryDesk, patience_s: float) -> None:
-    """Before anything else: whatever an earlier look, run or process left in the middle. A resize that its venue cannot
-    tell of is asked about for `patience_s` only: its position must be looked at meanwhile.
+async def _finish_interrupted(desk: CarryDesk, wait_s: float) -> None:
+    """Before anything else: whatever an earlier tick, run or process left in the middle. A resize whose venue does not
+    know its outcome is asked about for `wait_s` only: its position must be looked at meanwhile.
     """
     for position in interrupted_positions(desk):
         try:
-            await recover_position(desk, position.position_id, patience_s=patience_s)
+            await recover_position(desk, position.position_id, wait_s=wait_s)
         except (LostRace, Retryable, VenueRefused, OperatorError) as busy:
             log.warning("%s stays interrupted: %s", position.position_id, busy)
         except Bug as contradiction:
@@ -214,19 +214,19 @@ async def _finish_interrupted(desk: CarryDesk, patience_s: float) -> None:
 
 
 def _late(write: Callable[[], None]) -> None:
-    """What is written down once the acting is over; a busy ledger is told by the next look."""
+    """What is written down once the acting is over; a busy ledger is written by the next tick."""
     try:
         write()
-    except Retryable as hiccup:
-        log.warning("not noted: %s", hiccup)
+    except Retryable as error:
+        log.warning("not noted: %s", error)
 
 
 async def _collect(desk: CarryDesk) -> None:
     """Books may wait; the watch goes on whatever they say."""
     try:
         await collect_everything(desk)
-    except (Retryable, VenueRefused) as hiccup:
-        log.warning("collecting is put off: %s", hiccup)
+    except (Retryable, VenueRefused) as error:
+        log.warning("collecting is put off: %s", error)
     except Bug as contradiction:
         _contradicted(desk, contradiction)
 
@@ -247,8 +247,8 @@ def _line(position_id: str, seen: Seen, reasons: tuple[str, ...]) -> str:
         else "unknown"
     )
     funding = f"{seen.context.funding_hourly * HOURS_PER_YEAR:.1%} a year" if seen.context else "unknown"
-    told = f"; {'; '.join(reasons)}" if reasons else ""
-    return f"{position_id}: funding {funding}, room to liquidation long {long}, short {short}{told}"
+    reasons_text = f"; {'; '.join(reasons)}" if reasons else ""
+    return f"{position_id}: funding {funding}, room to liquidation long {long}, short {short}{reasons_text}"
 
 
 async def _watch_on(flow: Any, flow_run: FlowRun, state: Any) -> None:
@@ -265,5 +265,5 @@ async def _watch_on(flow: Any, flow_run: FlowRun, state: Any) -> None:
 async def monitor(request: MonitorRequest) -> MonitorResult:
     """One long run that watches a position; served, it hands over to a fresh run once a day."""
     asked = request.model_dump(mode="json")
-    async with desk_for_run(open_desk) as desk, Succession(POSITIONS, desk.clock, asked) as succession:
-        return await watch_position(desk, request, succession.watches)
+    async with desk_for_run(open_desk) as desk, NextRun(POSITIONS, desk.clock, asked) as next_run:
+        return await watch_position(desk, request, next_run.watches)

@@ -18,8 +18,8 @@ from tasks.carry.closing.close_out import close_out
 from tasks.carry.closing.rebalancing import note_rebalance, resize_both
 from tasks.carry.desk import CarryDesk, open_desk
 from tasks.carry.positions import position_meant
-from tasks.carry.watching import guards
-from tasks.carry.watching.look import Watcher
+from tasks.carry.watching import breakers
+from tasks.carry.watching.watcher import Watcher
 
 
 class RebalanceRequest(BaseModel):
@@ -52,12 +52,12 @@ async def rebalance_position(desk: CarryDesk, request: RebalanceRequest) -> Reba
     """Look once, and do what the rules ask for: nothing, a resize of both legs, or an exit."""
     position = position_meant(desk.store, request.position_id, [PositionStatus.OPEN])
     await reconcile_everything(desk)
-    return await look_and_act(desk, position.position_id)
+    return await tick_once(desk, position.position_id)
 
 
-async def look_and_act(desk: CarryDesk, position_id: str) -> RebalanceResult:
-    """One look at a position whose books have been compared with its venues."""
-    _, found, _ = await Watcher(desk, position_id).look()
+async def tick_once(desk: CarryDesk, position_id: str) -> RebalanceResult:
+    """One tick at a position whose books have been compared with its venues."""
+    _, found, _ = await Watcher(desk, position_id).tick()
     decision = found.decision
     if isinstance(decision, Resize):
         async with desk.sole_writer(position_id) as fence:
@@ -81,7 +81,7 @@ async def resize(desk: CarryDesk, position_id: str, decision: Resize, fence: Fen
         return RebalanceResult(
             position_id=position_id, action=Action.HELD, reason=f"it is {position.status} now"
         )
-    plan, paused = decision.plan, guards.refuse_growth(desk)
+    plan, paused = decision.plan, breakers.refuse_growth(desk)
     if paused is not None and plan.long_operation is None and plan.short_change_qty > 0:
         return RebalanceResult(position_id=position_id, action=Action.HELD, reason=paused)
     why = f"{decision.rule}: {decision.reason}"

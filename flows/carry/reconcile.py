@@ -7,7 +7,7 @@ from prefect import flow
 from evenkeel.errors import LostRace, OperatorError, Retryable, VenueRefused
 from evenkeel.legs import PositionStatus
 from evenkeel.types import Frozen
-from flows.carry.rebalance import look_and_act
+from flows.carry.rebalance import tick_once
 from flows.running import desk_for_run
 from tasks.artifacts import show_table
 from tasks.carry.books.reconcile import Reconciled, reconcile_everything
@@ -38,10 +38,10 @@ async def reconcile_and_act(desk: CarryDesk) -> ReconcileResult:
         if desk.store.carry.position(position_id).status is not PositionStatus.OPEN:
             continue  # its closing goes on by itself
         try:
-            done = await look_and_act(desk, position_id)
+            done = await tick_once(desk, position_id)
             actions[position_id] = f"{done.action}: {done.reason}"
-        except (LostRace, Retryable, VenueRefused, OperatorError) as hiccup:
-            actions[position_id] = f"not done yet: {hiccup}"
+        except (LostRace, Retryable, VenueRefused, OperatorError) as error:
+            actions[position_id] = f"not done yet: {error}"
     return ReconcileResult(found=found, actions=actions)
 
 

@@ -51,8 +51,8 @@ async def recover_everything(desk: CarryDesk) -> RecoverResult:
             positions[position.position_id] = await recover_position(desk, position.position_id)
         except LostRace as busy:
             positions[position.position_id] = f"left alone: {busy}"
-        except EvenkeelError as hiccup:  # even a bug: the others are taken up all the same
-            positions[position.position_id] = f"not finished: {hiccup}"
+        except EvenkeelError as error:  # even a bug: the others are taken up all the same
+            positions[position.position_id] = f"not finished: {error}"
     reconciled = await reconcile_and_act(desk)
     comparison = await compare_legs(desk)
     return RecoverResult(
@@ -65,10 +65,10 @@ async def recover_everything(desk: CarryDesk) -> RecoverResult:
     )
 
 
-async def recover_position(desk: CarryDesk, position_id: str, *, patience_s: float = 90.0) -> PositionStatus:
+async def recover_position(desk: CarryDesk, position_id: str, *, wait_s: float = 90.0) -> PositionStatus:
     """An entry goes on or is unwound, a closing goes on, a resize is finished; the answer is the status afterwards.
 
-    `patience_s` bounds how long the venue of a resize is asked, leg by leg.
+    `wait_s` bounds how long the venue of a resize is asked, leg by leg.
     """
     position = desk.store.carry.position(position_id)
     if position.status is PositionStatus.OPENING:
@@ -79,7 +79,7 @@ async def recover_position(desk: CarryDesk, position_id: str, *, patience_s: flo
         )  # it may have moved on before we became its only writer
         if position.status is PositionStatus.OPEN:
             for side in (LegSide.SHORT, LegSide.LONG):
-                await finish_started(desk, position_id, side, fence, patience_s=patience_s)
+                await finish_started(desk, position_id, side, fence, wait_s=wait_s)
             return desk.store.carry.position(position_id).status
         why = position.close_reason or "closing was interrupted"
         return (await close_out(desk, position_id, why, Urgency.EMERGENCY, fence)).status

@@ -11,7 +11,7 @@ from flows.running import desk_for_run
 from strategy.carry.scoring import Opportunity
 from tasks.artifacts import show_table
 from tasks.carry.desk import CarryDesk, open_desk
-from tasks.carry.entering.choose import Wish, check_wish, rank_offers
+from tasks.carry.entering.choose import RequestedEntry, check_requested_entry, rank_offers
 from tasks.carry.market import read_market, volatility_rank
 
 
@@ -34,7 +34,7 @@ class ScanResult(Frozen):
     funding_now_hourly: str
     funding_predicted_hourly: str | None
     funding_volatility_annual: str | None
-    """Hourly standard deviation × 8760 (deviation 5), of the hours that are scored."""
+    """Hourly standard deviation × 8760 (docs/deviations.md, row 5), of the hours that are scored."""
     funding_volatility_rank: str | None
     """Share of the last 90 days that was as calm, or calmer."""
     passed: int
@@ -43,10 +43,10 @@ class ScanResult(Frozen):
 
 async def scan_markets(desk: CarryDesk, request: ScanRequest) -> ScanResult:
     """Read both venues, keep what was seen, score every offer."""
-    wish = Wish(asset=request.asset, leverage=request.leverage, size_usd=request.size_usd)
-    check_wish(desk, wish)
+    requested = RequestedEntry(asset=request.asset, leverage=request.leverage, size_usd=request.size_usd)
+    check_requested_entry(desk, requested)
     market = await read_market(desk)
-    ranked = rank_offers(desk, market, wish)
+    ranked = rank_offers(desk, market, requested)
     volatility = market.funding_volatility_annual
     rank = await volatility_rank(desk, volatility)
     return ScanResult(

@@ -18,7 +18,7 @@ class Memory(Frozen):
 class BreakerState(Frozen):
     """What one breaker says now. A tripped breaker refuses entries (`scope` says which), and never an exit.
 
-    `until_ms` is None while only the end of the condition closes it. `keep`: the trip outlives this look, and the ledger
+    `until_ms` is None while only the end of the condition closes it. `keep`: the trip outlives this tick, and the ledger
     remembers it for every process.
     """
 

@@ -62,7 +62,7 @@ def check_price_consensus(readings: EntryReadings, limits: CarryLimits) -> Judge
 
 @rule("funding")
 def check_funding(readings: EntryReadings, limits: CarryLimits) -> Judged[Check]:
-    """The short is paid now *and* by the prediction (deviation 1)."""
+    """The short is paid now *and* by the prediction (docs/deviations.md, row 1)."""
     return Judged(judge_funding(readings.funding_now_hourly, readings.funding_predicted_hourly))
 
 
@@ -104,7 +104,7 @@ def check_fee_market(readings: EntryReadings, limits: CarryLimits) -> Judged[Che
 
 
 def judge_fee(priority_fee_lamports: int | None, limits: RiskLimits, paused: bool = False) -> Check:
-    """In lamports for the whole transaction (deviation 11); `paused`: a spike is remembered."""
+    """In lamports for the whole transaction (docs/deviations.md, row 11); `paused`: a spike is remembered."""
     limit = limits.resume_fee_lamports if paused else limits.max_fee_lamports
     if priority_fee_lamports is None:
         return Check(name="fee market", ok=False, reason="Solana priority fee is missing")

@@ -1,7 +1,7 @@
 """Decisions between the first leg and the finished entry: naked stop, retries, top-up, fill and delta
 validation.
 
-Between the legs the book is naked *long*, so danger is a *fall* (deviation 7).
+Between the legs the book is naked *long*, so danger is a *fall* (docs/deviations.md, row 7).
 """
 
 from __future__ import annotations

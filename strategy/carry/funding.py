@@ -1,8 +1,7 @@
 """Hyperliquid's funding rate from the premium, and what a rate means over a year.
 
-Sign: a positive rate is paid by the long to the short, so it is *income to our short* (deviation 1). Never
-take `abs()`. Source: https://hyperliquid.gitbook.io/hyperliquid-docs/trading/funding, and deviations 2 and
-3.
+Sign: a positive rate is paid by the long to the short, so it is *income to our short* (docs/deviations.md, row 1). Never
+take `abs()`. Source: https://hyperliquid.gitbook.io/hyperliquid-docs/trading/funding, and docs/deviations.md, rows 2 and 3.
 """
 
 from __future__ import annotations

@@ -61,7 +61,7 @@ class RiskLimits(HealthLimits):
     """First bound of an order that closes or shrinks a leg in no hurry."""
     max_slippage_unwind_bps: int = Field(default=200, gt=0, le=1000)
     """First bound of an emergency: the unwind after the naked stop, a danger, `--emergency`, what recovery goes on with.
-    10 bps would leave the leg open in the very market that set it off (deviation 28). Also the widest of an
+    10 bps would leave the leg open in the very market that set it off (docs/deviations.md, row 28). Also the widest of an
     ordinary exit.
     """
     max_slippage_last_bps: int = Field(default=500, gt=0, le=1000)
@@ -217,19 +217,18 @@ class StrategySettings(Frozen):
     funding_lookback_hours: int = Field(default=168, ge=24)
     min_funding_history_hours: int = Field(default=24, ge=2)
     max_volatility_annual: Decimal = Field(default=D("0.30"), gt=0)
-    """Hourly standard deviation × 8760 (deviation 5)."""
+    """Hourly standard deviation × 8760 (docs/deviations.md, row 5)."""
     expected_hold_hours: int = Field(default=720, gt=0)
-    """Time over which the carry must pay the round trip (deviation 17)."""
+    """Time over which the carry must pay the round trip (docs/deviations.md, row 17)."""
     exit_horizon_hours: int = Field(default=24, gt=0)
-    """Expected loss over this time must exceed the closing cost before a negative carry closes (deviation
-    4).
+    """Expected loss over this time must exceed the closing cost before a negative carry closes (docs/deviations.md, row 4).
     """
     min_total_apr: Decimal = Field(default=D(0), ge=0)
     capacity_margin: Decimal = Field(default=D("1.2"), ge=1)
     protocol_preference: tuple[int, ...] = (0, 1, 2, 3)
     """Tie-break among equal carries: Marginfi, Kamino, Solend, Drift."""
     disabled_protocols: tuple[int, ...] = (3,)
-    """Drift was exploited and frozen in 2026 (deviation 14)."""
+    """Drift was exploited and frozen in 2026 (docs/deviations.md, row 14)."""
     costs: CostModel = CostModel()
 
     entry_attempts: int = Field(default=15, ge=1)

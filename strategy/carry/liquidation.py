@@ -1,8 +1,8 @@
-"""One number for the danger of either leg: the adverse price move, as a fraction of the present price, that
-liquidates it.
+"""One number for the danger of either leg: the adverse price move, as a fraction of the present price, that liquidates
+it.
 
-The venues say it of what is held; here are the limits that follow from the distance at entry (deviation 9). Zero or less
-means that the leg can be liquidated now.
+The venues say it of what is held; here are the limits that follow from the distance at entry (docs/deviations.md, row
+9). Zero or less means that the leg can be liquidated now.
 """
 
 from __future__ import annotations

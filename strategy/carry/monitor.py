@@ -27,7 +27,7 @@ class Tick:
     it stays fired.
     """
     watch_closely: bool
-    """Poll at the faster pace (deviation 6): a breach runs, or a venue has begun to fail."""
+    """Poll at the faster pace (docs/deviations.md, row 6): a breach runs, or a venue has begun to fail."""
 
 
 def judge(readings: WatchReadings, limits: CarryLimits) -> Tick:

@@ -1,4 +1,4 @@
-"""What the rules of the carry trade judge: one frozen value for a look of the watch, for an entry, and for the breakers.
+"""What the rules of the carry trade judge: one frozen value for a tick of the watch, for an entry, and for the breakers.
 
 None is "could not be read", which no rule takes for calm. Rates are fractions, prices USD of one SOL unless named
 otherwise.
@@ -28,7 +28,7 @@ class LegReading(Frozen):
 
 
 class WatchReadings(Frozen):
-    """Everything that one look at a position judges."""
+    """Everything that one tick at a position judges."""
 
     now_ms: int
     asset: str

@@ -105,7 +105,7 @@ def explain_short(
     `booked` are the ids of fills in its books, `own_refs` the client ids of orders that we ever signed for it, `shown_szi`
     the signed position that the venue shows now. Proof is that every booked fill is listed, and that the list leads from
     where its first fill started to what is shown. A fill that is not ours belongs to the position where it shrinks its
-    short (one account nets, and it is our hedge that got smaller), unless it takes back what the same stranger added.
+    short (one account nets, and it is our hedge that got smaller), unless it takes back what the same foreign orders added.
     """
     rows = sorted(listed, key=lambda one: one.fill.time_ms)
     missing = set(booked) - {one.fill.fill_id for one in rows}
@@ -117,7 +117,7 @@ def explain_short(
     ends_at = base + sum((_signed(one.fill) for one in rows), ZERO)
     if ends_at != shown_szi:
         return _unproved(f"the fills lead to {ends_at}, the position shown is {shown_szi}")
-    net, stranger = ZERO, base
+    net, foreign_net = ZERO, base
     ours: list[ListedFill] = []
     foreign: list[ListedFill] = []
     for one in rows:
@@ -126,16 +126,18 @@ def explain_short(
             net -= change
             continue
         own = (one.fill.order_ref or "") in own_refs
-        takes_back = not one.forced and stranger < 0 and change > 0 and stranger + change <= 0
+        takes_back = not one.forced and foreign_net < 0 and change > 0 and foreign_net + change <= 0
         if own or (change > 0 and net > 0 and not takes_back):
             ours.append(one)
             net -= change
             if net < 0 and not own:  # it took more than was ours
-                stranger, net = stranger - net, ZERO
+                foreign_net, net = foreign_net - net, ZERO
         else:
             foreign.append(one)
-            stranger += change
-    return ShortExplained(qty=max(net, ZERO), ours=tuple(ours), foreign=tuple(foreign), foreign_szi=stranger)
+            foreign_net += change
+    return ShortExplained(
+        qty=max(net, ZERO), ours=tuple(ours), foreign=tuple(foreign), foreign_szi=foreign_net
+    )
 
 
 def _signed(fill: Fill) -> Decimal:
@@ -203,7 +205,7 @@ def explain_long(changes: Sequence[BookedChange], now: Holding, seizures: Sequen
     """Put seizures that are not booked yet where the books have a fall that no transaction of ours explains.
 
     The amounts after a seizure are those of the next thing known (the transaction that followed, or what is shown now),
-    so that interest up to there lies before it. Debt that is forgiven when nothing is left to seize counts as repaid.
+    so that interest up to there lies before it. Debt that is forgiven when nothing is left to be seized counts as repaid.
     """
     waiting = sorted(seizures, key=lambda one: one.at_ms)
     placed: list[Placed] = []

@@ -1,7 +1,7 @@
 """Scores every (asset, protocol) candidate for the carry trade and says of each why it passes or fails.
 
 Yearly figures are simple rates (APR) as fractions; income is positive. The sign of funding is kept:
-positive pays our short (deviation 1). Where a formula is not the one asked for: deviations 1, 2, 5, 14 and 17.
+positive pays our short (docs/deviations.md, row 1). Where a formula is not the one asked for: deviations 1, 2, 5, 14 and 17.
 """
 
 from __future__ import annotations
@@ -179,7 +179,7 @@ def rank(candidates: Iterable[Candidate], settings: StrategySettings) -> list[Op
 
 
 def positive_funding(name: str, rate_hourly: Decimal | None) -> Check:
-    """The short must be paid: the rate must be above zero (deviation 1)."""
+    """The short must be paid: the rate must be above zero (docs/deviations.md, row 1)."""
     if rate_hourly is None:
         return Check(name=name, ok=False, reason=f"{name} is missing")
     if rate_hourly > 0:

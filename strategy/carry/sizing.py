@@ -1,7 +1,7 @@
 """How large a position is: capital per leg, notional per leg, and the short that matches what the long
 really got.
 
-Spec 9.2 with the caps of 8.1. Words: *deployment* is the capital of both legs together, *per leg* half of
+docs/rules.md, "Sizing". Words: *deployment* is the capital of both legs together, *per leg* half of
 it, and *position size* the notional of one leg (per leg × leverage). The minimum of 1,000 USD and the cap
 of 500,000 USD apply to the position size, so at 3x the least deployment is 666.67 USD.
 """

@@ -28,7 +28,7 @@ from venues.solana.rules.common import Rules
 
 @dataclass(frozen=True)
 class Venues:
-    """Both venues with our keys. `warnings` are what is to be said against those keys; `unopened` and `unidentified`, of the
+    """Both venues with our keys. `warnings` are what is to be said against those keys; `without_key` and `unidentified`, of the
     kill switch alone, are the venues without theirs (`tasks.keys.Keys`).
     """
 
@@ -36,7 +36,7 @@ class Venues:
     short: HyperliquidVenue
     health: CallLog
     warnings: tuple[str, ...]
-    unopened: Mapping[str, str] = field(default_factory=dict)
+    without_key: Mapping[str, str] = field(default_factory=dict)
     unidentified: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -108,9 +108,9 @@ async def open_venues(
             clock,
             sol_price=sol_price_of(short),
             second_rpc=second_rpc,
-            rules=Rules() if VenueName.ASGARD in keys.unopened else signing_rules(settings),
+            rules=Rules() if VenueName.ASGARD in keys.without_key else signing_rules(settings),
         )
-        yield Venues(long, short, health, keys.warnings, keys.unopened, keys.unidentified)
+        yield Venues(long, short, health, keys.warnings, keys.without_key, keys.unidentified)
 
 
 def _solana_rpc(settings: Settings, url: str, clock: Clock, health: CallLog, name: str) -> SolanaRpc:

@@ -37,7 +37,7 @@ def lease_of(position_id: str) -> str:
 
 
 class CarryDesk(Desk):
-    """The long leg's venue, the short leg's, and what a process remembers of both between two looks."""
+    """The long leg's venue, the short leg's, and what a process remembers of both between two ticks."""
 
     def __init__(
         self, settings: Settings, clock: Clock, store: Store, long: AsgardVenue, short: PerpVenue
@@ -46,8 +46,8 @@ class CarryDesk(Desk):
         super().__init__(settings, clock, store, {long.name: long, short.name: short}, {CARRY: self.books})
         self.long = long
         self.short = short
-        long.recall_prices(stored_price_of(store))
-        self.unopened: Mapping[str, str] = {}
+        long.use_stored_prices(stored_price_of(store))
+        self.without_key: Mapping[str, str] = {}
         """Venues whose key could not be opened, and why: of the kill switch's desk alone."""
         self.unidentified: Mapping[str, str] = {}
         """Those of them of which not even our account is known: what is read there is not ours."""
@@ -72,7 +72,7 @@ class CarryDesk(Desk):
         """
         if (position := self.store.carry.find_position(position_id)) is not None:
             self.check_accounts(position)
-        async with self.alone(lease_of(position_id), position_id, from_living=from_living) as fence:
+        async with self.exclusive(lease_of(position_id), position_id, from_living=from_living) as fence:
             yield fence
 
     def written_elsewhere(self, position_id: str) -> bool:
@@ -125,7 +125,7 @@ async def open_desk(settings: Settings) -> AsyncIterator[CarryDesk]:
 
 @asynccontextmanager
 async def open_desk_to_close(settings: Settings) -> AsyncIterator[CarryDesk]:
-    """The kill switch's desk: one key that opens is enough (`CarryDesk.unopened`). Raises LedgerFault where the ledger
+    """The kill switch's desk: one key that opens is enough (`CarryDesk.without_key`). Raises LedgerFault where the ledger
     cannot be used.
     """
     clock = make_clock(settings)
@@ -150,9 +150,9 @@ async def open_desk_to_close(settings: Settings) -> AsyncIterator[CarryDesk]:
             } | known
         async with open_venues(settings, clock, known) as venues:
             desk = CarryDesk(settings, clock, store, venues.long, venues.short)
-            desk.health, desk.unopened, desk.unidentified = (
+            desk.health, desk.without_key, desk.unidentified = (
                 venues.health,
-                venues.unopened,
+                venues.without_key,
                 venues.unidentified,
             )
             yield desk

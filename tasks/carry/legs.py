@@ -13,8 +13,8 @@ from state.models import Fence, Intent
 from state.watch_models import Severity
 from strategy.carry.decisions import Deleverage, LongOperation
 from strategy.decisions import Urgency
-from tasks.carry.books.external_long import absorb_long, holding_of
-from tasks.carry.books.external_short import absorb_short, held_short
+from tasks.carry.books.external_long import book_long_changes, holding_of
+from tasks.carry.books.external_short import book_short_changes, held_short
 from tasks.carry.desk import CarryDesk
 from tasks.carry.mark import UNDERLYING
 from tasks.intents import Ending, NotDone, Unsettled, carry_out
@@ -65,7 +65,7 @@ def plan_step(
 
 
 async def finish_started(
-    desk: CarryDesk, position_id: str, leg: LegSide, fence: Fence | None, patience_s: float = 30.0
+    desk: CarryDesk, position_id: str, leg: LegSide, fence: Fence | None, wait_s: float = 30.0
 ) -> list[Ending]:
     """Resume every intent of this leg that may have reached its venue; drop the ones that never left.
 
@@ -76,7 +76,7 @@ async def finish_started(
         if intent.part != leg:
             continue
         if intent.state.may_be_on_the_wire:
-            endings.append(await carry_out(desk, intent.intent_id, fence, patience_s=patience_s))
+            endings.append(await carry_out(desk, intent.intent_id, fence, wait_s=wait_s))
         else:
             desk.store.fail_unsent(intent.intent_id, "interrupted before anything was sent", fence=fence)
             endings.append(NotDone("interrupted before anything was sent"))
@@ -103,9 +103,7 @@ async def close_short(
     settings = desk.settings.strategy
     started_ms, last = desk.clock.now_ms(), "nothing was tried"
     for attempt in range(settings.exit_attempts):
-        for ending in await finish_started(
-            desk, position.position_id, LegSide.SHORT, fence, patience_s=within_s
-        ):
+        for ending in await finish_started(desk, position.position_id, LegSide.SHORT, fence, wait_s=within_s):
             if isinstance(ending, Unsettled):
                 return ending
         leg = desk.store.carry.leg(position.position_id, LegSide.SHORT)
@@ -116,8 +114,8 @@ async def close_short(
             leg = await _short_as_shown(desk, position, leg, held, fence)
             if not leg.is_open or held is None:
                 return NotDone("the short was gone already")
-        except Retryable as hiccup:
-            last = str(hiccup)
+        except Retryable as error:
+            last = str(error)
         else:
             order = perp_order(
                 min(leg.qty, held.qty),
@@ -128,7 +126,7 @@ async def close_short(
                 ),
             )
             intent = plan(desk, position.position_id, LegSide.SHORT, IntentKind.CLOSE, order, fence)
-            ending = await carry_out(desk, intent.intent_id, fence, patience_s=within_s)
+            ending = await carry_out(desk, intent.intent_id, fence, wait_s=within_s)
             if isinstance(ending, Unsettled):
                 return ending
             after = desk.store.carry.leg(position.position_id, LegSide.SHORT)
@@ -156,7 +154,7 @@ async def close_long(desk: CarryDesk, position: Position, fence: Fence | None, u
     emergency = urgency is Urgency.EMERGENCY
     last: Ending = NotDone("nothing was tried")
     for _ in range(2):
-        for ending in await finish_started(desk, position.position_id, LegSide.LONG, fence, patience_s=60):
+        for ending in await finish_started(desk, position.position_id, LegSide.LONG, fence, wait_s=60):
             if isinstance(ending, Unsettled):
                 return ending
         leg = desk.store.carry.leg(position.position_id, LegSide.LONG)
@@ -233,9 +231,9 @@ async def _short_as_shown(
     order can only reduce; one that is not shown is not ended. Raises Retryable.
     """
     try:
-        return (await absorb_short(desk, position, held, fence)).leg or leg
+        return (await book_short_changes(desk, position, held, fence)).leg or leg
     except UNBOOKED as problem:
-        _told(desk, position, problem)
+        _alert_contradiction(desk, position, problem)
         if held is None or held.side is not LegSide.SHORT:
             raise
         return leg
@@ -244,15 +242,15 @@ async def _short_as_shown(
 async def _long_as_shown(desk: CarryDesk, position: Position, leg: Leg, fence: Fence | None) -> Leg:
     """The books follow the chain first. What cannot be booked now does not hold up the closing of what is still there."""
     try:
-        return (await absorb_long(desk, position, fence, patient=True)).leg or leg
+        return (await book_long_changes(desk, position, fence, wait_until_sure=True)).leg or leg
     except UNBOOKED as problem:
-        _told(desk, position, problem)
+        _alert_contradiction(desk, position, problem)
         if holding_of(await desk.long.live(int(leg.protocol or 0), leg.ref)).tokens == 0:
             raise
         return leg
 
 
-def _told(desk: CarryDesk, position: Position, problem: Exception) -> None:
+def _alert_contradiction(desk: CarryDesk, position: Position, problem: Exception) -> None:
     """Rows that contradict the books are for a person; the closing goes on."""
     if isinstance(problem, Bug):
         text = f"while closing: {problem}"

@@ -95,14 +95,15 @@ async def read_market(desk: CarryDesk) -> MarketView:
         redemption_rates=rates,
     )
     for asset, rate in rates.items():
-        desk.long.heed_price(asset, context.oracle_px * rate, context.observed_ms)
+        desk.long.note_price(asset, context.oracle_px * rate, context.observed_ms)
     keep_market(desk, view)
     return view
 
 
 @step("put the volatility in context", retries=1, tags=("read",))
 async def volatility_rank(desk: CarryDesk, volatility: Decimal | None) -> Decimal | None:
-    """Share of the last months in which the funding was as calm as now, or calmer (deviation 5); None: cannot be told.
+    """Share of the last months in which the funding was as calm as now, or calmer (docs/deviations.md, row 5); None: it
+    is not known.
 
     For a person to weigh: no decision waits for it, so that a venue that does not answer is none of its concern.
     """

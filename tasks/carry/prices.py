@@ -11,11 +11,11 @@ from evenkeel.errors import EvenkeelError
 from evenkeel.settings.settings import Settings
 from state.store import Store
 from tasks.carry.mark import UNDERLYING
-from venues.asgard.approving import PriceSource, Recall
+from venues.asgard.approving import PriceSource, StoredPrice
 from venues.asgard.mints import LONG_ASSETS, TOKENS
 from venues.hyperliquid.venue import HyperliquidVenue
 
-LEDGER_PATIENCE_S = 1.0
+LEDGER_TIMEOUT_S = 1.0
 """Wall seconds that the last resort gives a ledger that may well be gone."""
 
 
@@ -28,10 +28,10 @@ def sol_price_of(venue: HyperliquidVenue) -> PriceSource:
     return price
 
 
-def stored_price_of(store: Store) -> Recall:
+def stored_price_of(store: Store) -> StoredPrice:
     """USD per token as the ledger knew it last: Hyperliquid's oracle price of SOL times the pool's redemption rate."""
 
-    def recall(asset: str) -> tuple[int, Decimal] | None:
+    def stored_price(asset: str) -> tuple[int, Decimal] | None:
         sol = store.last_price("hyperliquid", UNDERLYING, "oracle")
         if sol is None:
             return None
@@ -40,10 +40,10 @@ def stored_price_of(store: Store) -> Recall:
             rate.price_usd if rate else 1
         )  # a staked token is never worth less
 
-    return recall
+    return stored_price
 
 
-async def prices_without_ledger(settings: Settings, clock: Clock) -> Recall:
+async def prices_without_ledger(settings: Settings, clock: Clock) -> StoredPrice:
     """The same for the last resort: whatever can still be read of the ledger within a moment. Never raises, never waits on."""
     found: dict[str, tuple[int, Decimal]] = {}
 
@@ -62,5 +62,5 @@ async def prices_without_ledger(settings: Settings, clock: Clock) -> Recall:
         target=read, daemon=True
     )  # nobody waits for one that hangs, not even the end of the process
     reader.start()
-    await asyncio.to_thread(reader.join, LEDGER_PATIENCE_S)
+    await asyncio.to_thread(reader.join, LEDGER_TIMEOUT_S)
     return found.get

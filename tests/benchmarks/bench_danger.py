@@ -1,6 +1,6 @@
 """The danger path: from a breach that fires to the first signed exit order leaving, in time of our own.
 
-The real monitor looks, decides and acts; at the order's POST the process stops short, the position is put back to OPEN, and
+The real monitor ticks, decides and acts; at the order's POST the process stops short, the position is put back to OPEN, and
 it begins again. What the venues and the twins' clock take is timed apart and taken off. Beside it stands the same exit as a
 bare function: the same steps with nothing of the monitor around them; the same exit signed in pure Python; and the floor,
 the two commits and the one signature that exactly-once asks of any order.
@@ -23,7 +23,7 @@ from flows.carry.monitor import MonitorRequest, watch_position
 from strategy.decisions import Urgency
 from tasks.carry.closing.close_out import close_out
 from tasks.carry.legs import perp_order, plan_step
-from tasks.carry.watching import look as watch
+from tasks.carry.watching import watcher as watch
 from tests.benchmarks.pure_python import both
 from tests.benchmarks.rows import Row, at_most, at_most_times
 from tests.benchmarks.stopwatch import Stopwatch

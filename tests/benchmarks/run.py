@@ -39,16 +39,16 @@ from evenkeel.legs import CARRY, IntentKind, LegSide
 from evenkeel.settings.settings import Settings
 from evenkeel.types import IntentState
 from tasks.carry.legs import resize_short
-from tasks.carry.watching.look import Watcher
+from tasks.carry.watching.watcher import Watcher
 from tests.benchmarks import bench_commands, bench_danger, bench_recovery, bench_signing, bench_validator
 from tests.benchmarks.rows import Row, at_most
 from tests.carry.rig import ORDER, Rig, story_rig
 
 OUT = Path("out/bench")
 LOST = 200
-LOOKS = 50
+TICKS = 50
 TASK_CALLS = 100
-LOOK_IN_TASK_CALLS = 20
+TICK_IN_TASK_CALLS = 20
 TURN_SOL = Decimal("0.5")
 
 
@@ -104,10 +104,10 @@ async def journal(rig: Rig) -> list[Row]:
     ]
 
 
-async def looks(rig: Rig) -> tuple[list[Row], float]:
-    """What a look costs in requests at both paces, and in processor time of our own (seconds, calm pace).
+async def ticks(rig: Rig) -> tuple[list[Row], float]:
+    """What a tick costs in requests at both paces, and in processor time of our own (seconds, calm pace).
 
-    The bars are the default budgets of the settings: a look that asks for more is slowed down by its own rate limit.
+    The bars are the default budgets of the settings: a tick that asks for more is slowed down by its own rate limit.
     """
     defaults = Settings()
     budgets = {"asgard": defaults.asgard.requests_per_minute, "solana": defaults.solana.requests_per_minute}
@@ -117,26 +117,26 @@ async def looks(rig: Rig) -> tuple[list[Row], float]:
         ("danger", defaults.strategy.breach_poll_interval_s),
         ("calm", defaults.strategy.poll_interval_s),
     ):
-        seen, spent = await _look_repeatedly(rig, float(every_s))
+        seen, spent = await _tick_repeatedly(rig, float(every_s))
         for venue, count in sorted(seen.items()):
-            name = f"requests per look, {pace} pace, {venue}"
+            name = f"requests per tick, {pace} pace, {venue}"
             if venue in budgets:
-                rows.append(at_most(name, count / LOOKS, "requests", budgets[venue] * every_s / 60))
+                rows.append(at_most(name, count / TICKS, "requests", budgets[venue] * every_s / 60))
             else:
-                rows.append(Row(name, round(count / LOOKS, 3), "requests"))
-    return rows, spent / LOOKS
+                rows.append(Row(name, round(count / TICKS, 3), "requests"))
+    return rows, spent / TICKS
 
 
-async def _look_repeatedly(rig: Rig, every_s: float) -> tuple[Counter[str], float]:
-    """Calls by venue and our processor time (seconds) over all looks."""
+async def _tick_repeatedly(rig: Rig, every_s: float) -> tuple[Counter[str], float]:
+    """Calls by venue and our processor time (seconds) over all ticks."""
     watcher = Watcher(rig.desk, rig.desk.store.carry.positions()[-1].position_id)
-    await watcher.look()
+    await watcher.tick()
     rig.on_twins(rig.twins.faults.calls.clear)
     spent = 0.0
-    for _ in range(LOOKS):
+    for _ in range(TICKS):
         await rig.desk.clock.sleep(every_s)
         began = time.thread_time()
-        await watcher.look()
+        await watcher.tick()
         spent += time.thread_time() - began
     return Counter(rig.on_twins(lambda: [row["venue"] for row in rig.twins.faults.calls])), spent
 
@@ -163,14 +163,14 @@ async def measure(home: Path) -> list[Row]:
     async with story_rig(home, strategy={"poll_interval_s": 30}) as rig:
         rows = await lost_answers(rig)
         rows += await journal(rig)
-        found, look_s = await looks(rig)
+        found, tick_s = await ticks(rig)
         rows += found
     task_s = await empty_task_call()
-    ours, theirs, ratio = round(look_s * 1000, 3), round(task_s * 1000, 3), round(look_s / task_s, 2)
-    bar, peer = f"at most {LOOK_IN_TASK_CALLS} times its peer", "an empty Prefect task call"
+    ours, theirs, ratio = round(tick_s * 1000, 3), round(task_s * 1000, 3), round(tick_s / task_s, 2)
+    bar, peer = f"at most {TICK_IN_TASK_CALLS} times its peer", "an empty Prefect task call"
     return [
         *rows,
-        Row("processor time of a look", ours, "ms", bar, ratio <= LOOK_IN_TASK_CALLS, peer, theirs, ratio),
+        Row("processor time of a tick", ours, "ms", bar, ratio <= TICK_IN_TASK_CALLS, peer, theirs, ratio),
     ]
 
 

@@ -1,4 +1,4 @@
-"""Tells time of our own from the time that others take."""
+"""Separates time of our own from the time that others take."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from solders.pubkey import Pubkey
 
-from app.demo.stage import write_settings
+from app.demo.environment import write_settings
 from evenkeel.legs import CARRY, IntentKind, LegSide, PositionStatus
 from evenkeel.settings.settings import load_settings
 from evenkeel.types import IntentState

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 import httpx
 
-from app.demo import stage
+from app.demo import environment
 from evenkeel.settings.settings import Settings, load_settings
 from state.store import Store
 from tests.worlds import flat_world
@@ -238,7 +238,7 @@ async def command_rig(kind: type[RigType], folder: Path, strategy: dict[str, Any
         for venue in VENUES:
             app = gate.before(direct[venue], venue, names[venue])
             twins.urls[venue] = await stack.enter_async_context(served(app))
-        config = stage.write_settings(folder, twins.announcement(), strategy, "")
+        config = environment.write_settings(folder, twins.announcement(), strategy, "")
         settings = load_settings(config)
         Store.upgrade(settings.database.url)
         yield kind(folder, config, settings, twins, gate)

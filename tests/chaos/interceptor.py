@@ -248,7 +248,7 @@ CALL_FAULTS: dict[str, Callable[[Interceptor, OutsideCall], Awaitable[None]]] = 
     "request lost": Interceptor.drop_request,
     "answer lost": Interceptor.drop_answer,
     "30 s late": Interceptor.delay,
-    "late, after a look": Interceptor.late,
+    "late, after a tick": Interceptor.late,
     "429": Interceptor.http_429,
     "500 before": Interceptor.http_500,
     "500 after": Interceptor.http_500_after,
@@ -256,11 +256,11 @@ CALL_FAULTS: dict[str, Callable[[Interceptor, OutsideCall], Awaitable[None]]] = 
     "refused": Interceptor.refuse,
     "partial fill": Interceptor.partial,
 }
-READ_FAULTS = tuple(one for one in CALL_FAULTS if one not in (NO_FAULT, "late, after a look", "partial fill"))
-WRITE_FAULTS = (*READ_FAULTS, "late, after a look")
+READ_FAULTS = tuple(one for one in CALL_FAULTS if one not in (NO_FAULT, "late, after a tick", "partial fill"))
+WRITE_FAULTS = (*READ_FAULTS, "late, after a tick")
 ORDER_FAULTS = (*WRITE_FAULTS, "partial fill")
 KILLS = ("kill when it arrives", "kill after it was applied")
-NEEDS_SHORT_TIMEOUT = ("30 s late", "late, after a look")
+NEEDS_SHORT_TIMEOUT = ("30 s late", "late, after a tick")
 
 
 async def _whole(receive: Receive) -> bytes:

@@ -15,7 +15,7 @@ START_S = 120.0
 
 
 class Server:
-    """Not running until started. It cannot outlive this process (`app.guard` sees to that)."""
+    """Not running until started. It cannot outlive this process (`app.with_parent` sees to that)."""
 
     def __init__(self, home: Path) -> None:
         self._home = home
@@ -32,7 +32,7 @@ class Server:
             "PREFECT_UI_API_URL": self.api_url,
             "PREFECT_API_URL": self.api_url,
         }
-        command = [sys.executable, "-m", "app.guard", str(os.getpid())]
+        command = [sys.executable, "-m", "app.with_parent", str(os.getpid())]
         command += [sys.executable, "-m", "prefect", "server", "start"]
         command += ["--host", "127.0.0.1", "--port", str(self._port)]
         with (self._home / "server.log").open("ab") as log:

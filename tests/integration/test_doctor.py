@@ -13,7 +13,7 @@ from solders.pubkey import Pubkey
 from solders.token.state import TokenAccount
 
 from app.doctor.doctor import Examination, Line, examine
-from app.doctor.frame import CHECKS, Check, Health, Patient, Verdict
+from app.doctor.frame import CHECKS, Check, Health, Installation, Verdict
 from evenkeel.clock import Clock
 from evenkeel.settings.settings import Settings, load_settings
 from tasks.leases import own_name
@@ -156,7 +156,7 @@ def crowded(rig: Rig) -> None:
 
 
 def paused(rig: Rig) -> None:
-    rig.desk.store.pause("entries", "a look at the books")
+    rig.desk.store.pause("entries", "a tick at the books")
 
 
 def alarmed(rig: Rig) -> None:
@@ -216,7 +216,7 @@ def unowned(rig: Rig) -> None:
         (halted, ("solana", "slots advance"), "fail", "no slot", "do not enter"),
         (halted, ("clock", "against Solana"), "fail", "old", "stands still"),
         (crowded, ("solana", "fee market"), "warn", "lamports", "wait"),
-        (paused, ("ledger", "pauses"), "warn", "a look at the books", "resume"),
+        (paused, ("ledger", "pauses"), "warn", "a tick at the books", "resume"),
         (alarmed, ("ledger", "alerts"), "warn", "leg vanished", "status"),
         (dead_lease, ("ledger", "leases"), "warn", "position:P", "recover"),
         (
@@ -342,10 +342,10 @@ async def test_the_accounts_own_key_is_weighed(tmp_path: Path, monkeypatch: pyte
 async def test_a_check_that_breaks_or_hangs_is_a_failed_check(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def broken(patient: Patient) -> Verdict:
+    async def broken(installation: Installation) -> Verdict:
         raise ZeroDivisionError("of the check")
 
-    async def hanging(patient: Patient) -> Verdict:
+    async def hanging(installation: Installation) -> Verdict:
         import asyncio
 
         await asyncio.Event().wait()

@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from app.doctor import hosts, prefect
-from app.doctor.frame import Health, Patient
+from app.doctor.frame import Health, Installation
 from evenkeel.clock import SystemClock
 from evenkeel.settings.host import PrefectSettings
 from evenkeel.settings.settings import Settings
@@ -21,9 +21,9 @@ from tests.chaos.carry.command_rig import carry_rig
 from twins.http import served
 
 
-def patient(url: str) -> Patient:
+def installation(url: str) -> Installation:
     settings = Settings().model_copy(update={"prefect": PrefectSettings(api_url=url)})
-    return Patient(settings=settings, clock=SystemClock())
+    return Installation(settings=settings, clock=SystemClock())
 
 
 def server(version: str, healthy: bool = True) -> Starlette:
@@ -40,22 +40,22 @@ async def test_a_prefect_server_of_the_pinned_version_and_others() -> None:
     pin = prefect.pinned()
     assert pin is not None
     async with served(server(pin)) as url:
-        assert (await prefect.server(patient(f"{url}/api"))).health is Health.OK
+        assert (await prefect.server(installation(f"{url}/api"))).health is Health.OK
     async with served(server("2.0.0")) as url:
-        other = await prefect.server(patient(f"{url}/api"))
+        other = await prefect.server(installation(f"{url}/api"))
         assert other.health is Health.FAIL and pin in other.advice
     async with served(server(pin, healthy=False)) as url:
-        assert (await prefect.server(patient(f"{url}/api"))).health is Health.FAIL
-    gone = await prefect.server(patient("http://127.0.0.1:9/api"))
+        assert (await prefect.server(installation(f"{url}/api"))).health is Health.FAIL
+    gone = await prefect.server(installation("http://127.0.0.1:9/api"))
     assert gone.health is Health.FAIL and "flatten" in gone.advice
 
 
 async def test_an_ephemeral_server_is_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(prefect.EPHEMERAL, "true")
-    found = await prefect.client(patient(""))
+    found = await prefect.client(installation(""))
     assert found.health is Health.WARN and prefect.EPHEMERAL in found.advice
     monkeypatch.setenv(prefect.EPHEMERAL, "false")
-    assert (await prefect.client(patient(""))).health is Health.OK
+    assert (await prefect.client(installation(""))).health is Health.OK
 
 
 @pytest.mark.parametrize("profile", [None, "true", "false"])
@@ -110,7 +110,7 @@ async def test_a_provider_that_refuses_us_is_no_provider(
         asked = Settings()
         asked = asked.model_copy(update={"solana": asked.solana.model_copy(update={name: url})})
         check = hosts.solana if name == "rpc_url" else hosts.second_solana
-        found = await check(Patient(settings=asked, clock=SystemClock()))
+        found = await check(Installation(settings=asked, clock=SystemClock()))
     assert found.health is health and said in found.detail, found
     assert health is Health.OK or f"solana.{name}" in found.advice
 
@@ -135,7 +135,7 @@ async def test_budgets_are_held_against_the_fastest_watch(
         "asgard": asked.asgard.model_copy(update={"requests_per_minute": asgard}),
         "hyperliquid": asked.hyperliquid.model_copy(update={"weight_per_minute": hyperliquid}),
     }
-    found = await hosts.budgets(Patient(settings=asked.model_copy(update=changes), clock=SystemClock()))
+    found = await hosts.budgets(Installation(settings=asked.model_copy(update=changes), clock=SystemClock()))
     assert found.health is health, found
     assert health is Health.OK or "breach_poll_interval_s" in found.advice
 

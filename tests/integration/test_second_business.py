@@ -53,7 +53,7 @@ def desk_of(settings: Settings, clock: Clock, url: str, exchange: Exchange) -> D
 
 
 async def go_on(desk: Desk) -> list[object]:
-    """What every start of a process and every look does: plan (again), and take up what is unfinished."""
+    """What every start of a process and every tick does: plan (again), and take up what is unfinished."""
     desk.store.plan_intent(BUY)
     return [
         await carry_out(desk, one.intent_id, None, attempts=3) for one in desk.store.unfinished_intents(LOTS)

@@ -35,7 +35,7 @@ def changed(owner: str, **parts: str) -> str:
 
 
 async def take(store: Store, *, from_living: bool = False) -> Fence:
-    async with OwnLeases(store).alone("p", "p", from_living=from_living) as fence:
+    async with OwnLeases(store).exclusive("p", "p", from_living=from_living) as fence:
         return fence
 
 
@@ -178,7 +178,7 @@ from tasks.leases import OwnLeases, own_name
 async def main():
     store = Store.open(sys.argv[1], SystemClock())
     try:
-        async with OwnLeases(store).alone("p", "p"):
+        async with OwnLeases(store).exclusive("p", "p"):
             print("TAKEN", own_name())
     except LostRace as lost:
         print("REFUSED", own_name(), lost)
@@ -201,7 +201,7 @@ async def test_two_containers_under_one_host_name_take_no_lease_from_each_other(
 ) -> None:
     """Neither finds the other's number among its own processes. The second sees a /proc that is not its own, too."""
     launcher = _launcher(*(["--mount-proc"] if own_proc else []))
-    async with OwnLeases(store).alone("p", "p"):
+    async with OwnLeases(store).exclusive("p", "p"):
         tried = await asyncio.to_thread(
             subprocess.run,
             [*launcher, sys.executable, "-c", TRY, url],
@@ -226,13 +226,13 @@ async def test_a_lease_is_renewed_while_the_work_lasts_and_given_back_after_it(
 ) -> None:
     monkeypatch.setattr(leases, "RENEW_EVERY_S", 0.02)
     own = OwnLeases(store)
-    async with own.alone("p", "p") as fence:
+    async with own.exclusive("p", "p") as fence:
         store.renew(fence, EXPIRED)
         async with asyncio.timeout(20):
             while (lease := store.lease("p")) is None or lease.expires_ms <= store.database_ms():
                 await asyncio.sleep(0.01)
         with pytest.raises(LostRace, match=f"process {os.getpid()} on "):
-            async with own.alone("p", "p"):
+            async with own.exclusive("p", "p"):
                 pass
     lease = store.lease("p")
     assert lease is not None and lease.owner is None
@@ -245,10 +245,10 @@ async def test_a_process_that_is_older_than_the_ledger_says_so_when_it_writes(
     monkeypatch.setattr(leases, "RENEW_EVERY_S", 0.02)
     before = asyncio.all_tasks()
     with pytest.raises(OperatorError, match="restart it"):
-        async with OwnLeases(store).alone("p", "p") as fence:
+        async with OwnLeases(store).exclusive("p", "p") as fence:
             [renewing] = asyncio.all_tasks() - before
             with next_program(tmp_path, "    pass\n"):
                 Store.upgrade(url)
             await asyncio.wait_for(renewing, 20)
-            store.beat("monitor")
+            store.record_heartbeat("monitor")
     assert fence.token == 1

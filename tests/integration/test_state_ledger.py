@@ -281,7 +281,7 @@ def test_a_breach_belongs_to_one_business_subject_and_part(store: Store) -> None
 
 
 def test_heartbeats_keep_the_latest(store: Store) -> None:
-    store.beat("monitor", {"positions": 1})
+    store.record_heartbeat("monitor", {"positions": 1})
     clock_of(store).ms += 7
-    store.beat("monitor")
+    store.record_heartbeat("monitor")
     assert [(h.name, h.at_ms, h.detail) for h in store.heartbeats()] == [("monitor", clock_of(store).ms, {})]

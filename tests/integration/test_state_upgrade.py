@@ -84,7 +84,7 @@ def fill_ledger(store: Store) -> None:
     store.confirm("i0", receipt("r1"), booking=booking(receipt("r1")))
     store.alert("kind", Severity.WARNING, "text")
     store.breach_start(CARRY, "p1", "kind")
-    store.beat("monitor")
+    store.record_heartbeat("monitor")
     store.acquire("p1", "w", 1000)
 
 
@@ -126,7 +126,7 @@ def test_a_failed_upgrade_leaves_everything_as_it_was(
     if expected is OperatorError:
         assert "nothing in it changed" in str(failed.value) and "\n" not in str(failed.value)
     assert contents(url) == before
-    store.beat("monitor")
+    store.record_heartbeat("monitor")
     Store.open(url, ManualClock()).close()
 
 
@@ -146,7 +146,7 @@ WRITES: dict[str, Callable[[Store], object]] = {
     "move": lambda s: s.restart_unsent("i1"),
     "alert": lambda s: s.alert("other", Severity.WARNING, "text"),
     "alert again": lambda s: s.alert("kind", Severity.WARNING, "text"),
-    "beat": lambda s: s.beat("monitor"),
+    "beat": lambda s: s.record_heartbeat("monitor"),
     "acquire": lambda s: s.acquire("free", "w", 1000),
     "renew": lambda s: s.renew(Fence("p1", 1), 1000),
     "release": lambda s: s.release(Fence("p1", 1)),
@@ -172,7 +172,7 @@ def test_a_process_of_the_older_version_is_refused_its_next_write(
             write(store)
         assert "\n" not in str(refused.value), name
     assert contents(url) == before
-    new.beat("monitor")
+    new.record_heartbeat("monitor")
     new.close()
 
 
@@ -253,7 +253,7 @@ def test_a_url_keeps_what_the_operator_wrote_into_it(url: str) -> None:
 
 def test_a_person_may_mend_a_row_by_hand(url: str, store: Store) -> None:
     """With the word that the runbook names."""
-    store.beat("monitor")
+    store.record_heartbeat("monitor")
     if url.startswith("sqlite"):
         with by_hand(Path(url.removeprefix("sqlite:///"))) as ledger:
             assert ledger.execute("DELETE FROM heartbeats").rowcount == 1

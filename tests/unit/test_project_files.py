@@ -135,11 +135,11 @@ def test_the_import_rule_holds_and_finds_what_breaks_it(tmp_path: Path) -> None:
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     for module, line in (
         ("strategy/carry/entry.py", "import state.store"),
-        ("tasks/carry/watching/look.py", "import prefect"),
+        ("tasks/carry/watching/watcher.py", "import prefect"),
         ("flows/running.py", "import tasks.carry.mark"),
         ("tasks/step.py", "import strategy.carry"),
-        ("tasks/hedging/hedge.py", "import tasks.carry.watching.look"),
-        ("tasks/research/study.py", "import tasks.carry.watching.look"),
+        ("tasks/hedging/hedge.py", "import tasks.carry.watching.watcher"),
+        ("tasks/research/study.py", "import tasks.carry.watching.watcher"),
     ):
         if not (tmp_path / module).exists():
             (tmp_path / module).parent.mkdir()
@@ -152,10 +152,10 @@ def test_the_import_rule_holds_and_finds_what_breaks_it(tmp_path: Path) -> None:
     )
     assert broken.returncode == 1
     assert "strategy.carry.entry -> state.store" in broken.stdout
-    assert "tasks.carry.watching.look -> prefect" in broken.stdout
+    assert "tasks.carry.watching.watcher -> prefect" in broken.stdout
     assert "flows.running -> tasks.carry.mark" in broken.stdout
     assert "tasks.step -> strategy.carry" in broken.stdout
-    assert "tasks.hedging.hedge -> tasks.carry.watching.look" in broken.stdout
+    assert "tasks.hedging.hedge -> tasks.carry.watching.watcher" in broken.stdout
     assert "tasks.research.study -> tasks.carry" not in broken.stdout, "research may import carry"
 
 

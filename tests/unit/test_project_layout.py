@@ -104,13 +104,13 @@ def test_no_folder_is_empty() -> None:
 
 
 def test_each_business_has_folders_of_one_name() -> None:
-    strange = [
+    not_understood = [
         str(path.relative_to(ROOT))
         for layer in LAYERS
         for path in subfolders(ROOT / layer)
         if path.name not in BUSINESSES and str(path.relative_to(ROOT)) not in SHARED
     ]
-    assert not strange, f"neither a business nor shared: {strange}"
+    assert not not_understood, f"neither a business nor shared: {not_understood}"
     missing = [f"{layer}/carry" for layer in LAYERS if not (ROOT / layer / "carry").is_dir()]
     assert not missing, missing
     assert {path.name for path in subfolders(ROOT / "tasks" / "carry")} == ROOMS

@@ -33,7 +33,7 @@ from venues.solana.view import Violation
 PriceSource: TypeAlias = Callable[[], Awaitable[Decimal]]
 EXIT_TIMEOUT_S = 1.5
 """Wall seconds that an exit waits for what is not required of it: a price, a simulation."""
-Recall: TypeAlias = Callable[[str], tuple[int, Decimal] | None]
+StoredPrice: TypeAlias = Callable[[str], tuple[int, Decimal] | None]
 """The last price of an asset that somebody wrote down: when (ms) and USD per token; None where there is none."""
 
 
@@ -68,10 +68,10 @@ class Approver:
         self._sol_price = sol_price
         self._redemption_rate = redemption_rate
         self._seen: dict[str, tuple[int, Decimal]] = {}
-        self.recall: Recall = lambda asset: None
+        self.stored_price: StoredPrice = lambda asset: None
         """Where a price is to be had that this process has not seen itself."""
 
-    def heed(self, asset: str, price_usd: Decimal, at_ms: int) -> None:
+    def note_price(self, asset: str, price_usd: Decimal, at_ms: int) -> None:
         """Note a fair price as somebody else has just read it: what an exit is held against once the source falls
         silent.
         """
@@ -107,7 +107,7 @@ class Approver:
 
     def _last_known(self, asset: str) -> FairPrice | None:
         try:
-            stored = self.recall(asset)
+            stored = self.stored_price(asset)
         except EvenkeelError:  # a ledger that cannot be read does not hold up an exit
             stored = None
         known = [one for one in (self._seen.get(asset), stored) if one is not None]
@@ -122,7 +122,7 @@ class Approver:
             raise Retryable(
                 f"no redemption rate of {asset} is to be had, so that no swap of it can be judged"
             )
-        self.heed(asset, sol * rate, self._clock.now_ms())
+        self.note_price(asset, sol * rate, self._clock.now_ms())
         return sol * rate
 
     async def approve(

@@ -12,7 +12,7 @@ from evenkeel.errors import Bug, Retryable, VenueRefused
 from evenkeel.legs import Capabilities, LegView
 from evenkeel.types import Built, Confirmed, IntentSpec, Outcome, Receipt, Signed, Unknown, VenueName
 from evenkeel.units import LAMPORTS_PER_SOL
-from venues.asgard.approving import Approver, PriceSource, Recall
+from venues.asgard.approving import Approver, PriceSource, StoredPrice
 from venues.asgard.building import AsgardBuild, SignedBuild, expected_amounts, signed_build
 from venues.asgard.client import AsgardClient
 from venues.asgard.expecting import outlay_usdc
@@ -76,7 +76,7 @@ class AsgardVenue:
         self._confirmer = Confirmer(self.rpc, clock)
         self._receipts = Receipts(client, self.rpc, clock, self.wallet)
         self._markets: tuple[int, list[Strategy]] | None = None
-        self.strange: dict[str, str] = {}
+        self.not_understood: dict[str, str] = {}
         """Positions of this wallet that the last reading found and could not make sense of: PDA and why."""
 
     @staticmethod
@@ -218,7 +218,7 @@ class AsgardVenue:
         a fast tick must fit into the venue's one request a second.
 
         Raises `Retryable`, `VenueRefused` or `UnitChanged`: a leg that cannot be read is never left out
-        in silence. One that is not ours and of no kind that we trade is named in `strange` instead.
+        in silence. One that is not ours and of no kind that we trade is named in `not_understood` instead.
         """
         rows = {} if only_known else {row.pda: row for row in await self.client.positions(self.wallet)}
         ours = {pda: protocol for protocol, pda in known_pdas}
@@ -251,7 +251,7 @@ class AsgardVenue:
         self, live: dict[str, LivePosition], ours: Iterable[str]
     ) -> dict[str, tuple[LivePosition, Token]]:
         """Positions that hold something we trade, with its token; somebody else's of another kind must not blind us."""
-        self.strange = {}
+        self.not_understood = {}
         held = {}
         for pda, one in live.items():
             try:
@@ -260,7 +260,7 @@ class AsgardVenue:
             except VenueRefused as odd:
                 if pda in ours:
                     raise
-                self.strange[pda] = odd.reason
+                self.not_understood[pda] = odd.reason
         return held
 
     async def live(self, protocol: int, pda: str) -> LivePosition | None:
@@ -306,13 +306,13 @@ class AsgardVenue:
             prices[known.symbol] = info.price
         return prices
 
-    def heed_price(self, asset: str, price_usd: Decimal, at_ms: int) -> None:
+    def note_price(self, asset: str, price_usd: Decimal, at_ms: int) -> None:
         """Note the asset's fair price as just read elsewhere, which bounds an exit should its source fall silent."""
-        self._approver.heed(asset, price_usd, at_ms)
+        self._approver.note_price(asset, price_usd, at_ms)
 
-    def recall_prices(self, recall: Recall) -> None:
+    def use_stored_prices(self, stored_price: StoredPrice) -> None:
         """Set where the last price can be had that an earlier process has seen."""
-        self._approver.recall = recall
+        self._approver.stored_price = stored_price
 
     async def redemption_rate(self, asset: str) -> Decimal | None:
         """Return SOL per token (1 for SOL). None = unknown, which counts as a breach, never as calm."""

@@ -16,7 +16,7 @@ NAME = "carry"
 @rule(NAME)
 def carry_rule(readings: WatchReadings, limits: CarryLimits) -> Judged[Decision]:
     """Exit when the carry is negative *and* the loss over the horizon exceeds the cost of closing
-    (deviation 4).
+    (docs/deviations.md, row 4).
 
     Judged by the *better* of current and predicted funding: both must be bad before a round trip is thrown
     away, as both had to be good before it was paid for. With one of them missing the other is used; with

@@ -59,16 +59,16 @@ async def book_funding(desk: CarryDesk, since_ms: int) -> tuple[list[FundingPaym
 
 
 class BookedFills(Frozen):
-    """What the venue lists, how many rows had to be brought in, and which of them a person was told of."""
+    """What the venue lists, how many rows had to be brought in, and which of them raised an alert."""
 
     listed: tuple[Fill, ...]
     new: int
-    told: tuple[Finding, ...] = ()
+    alerted: tuple[Finding, ...] = ()
 
 
 @step("collect fills", retries=3, tags=("collect",))
 async def collect_fills(desk: CarryDesk) -> int:
-    """Hyperliquid's fills since the oldest live position; ours are known already, others are a liquidation or a stranger."""
+    """Hyperliquid's fills since the oldest live position; ours are known already, others are a liquidation or foreign."""
     live = desk.store.carry.positions(LIVE)
     if not live:
         return 0
@@ -79,8 +79,8 @@ async def book_fills(desk: CarryDesk, since_ms: int) -> BookedFills:
     """Book what is missing since then: with its owner where an order of ours explains it, else as nobody's.
 
     What the venue took from the short of a live position, and orders that are still followed, are left to those who
-    change the leg with them: here they get no owner yet. A fill of a position that has ended, and one of a stranger, is
-    told before it is booked: once it is known, nobody would come upon it again.
+    change the leg with them: here they get no owner yet. A fill of a position that has ended, and one that is foreign, is
+    alerted before it is booked: once it is known, nobody would come upon it again.
     """
     listed = [one for one in await desk.short.executions(since_ms) if one.fill.asset == UNDERLYING]
     fills = tuple(one.fill for one in listed)
@@ -91,28 +91,28 @@ async def book_fills(desk: CarryDesk, since_ms: int) -> BookedFills:
         return BookedFills(listed=fills, new=0)
     orders = _orders(desk)
     held = {position.position_id for position in desk.store.carry.positions(LIVE)}
-    told: list[Finding] = []
+    alerted: list[Finding] = []
     new = 0
     for fill in missing:
         intent = orders.get(fill.order_ref or "")
         if intent is not None and intent.subject not in held:
-            told.append(_tell(desk, _late(fill, intent.subject)))
+            alerted.append(_alerted(desk, _late(fill, intent.subject)))
             new += desk.store.record_fills([fill], Owner.of(intent, desk.short.address))
             continue
         if intent is None and fill.fill_id not in forced:
-            told.append(_tell(desk, _stranger(fill)))
+            alerted.append(_alerted(desk, _foreign(fill)))
         new += desk.store.record_fills([fill], Owner(account=desk.short.address))
-    return BookedFills(listed=fills, new=new, told=tuple(told))
+    return BookedFills(listed=fills, new=new, alerted=tuple(alerted))
 
 
-def _tell(desk: CarryDesk, found: Finding) -> Finding:
+def _alerted(desk: CarryDesk, found: Finding) -> Finding:
     """Raise the alert that is named like the finding's subject. It stays open: it is news for a person."""
     severity = Severity.CRITICAL if found.critical else Severity.WARNING
     desk.store.alert(found.subject, severity, found.text, subject=f"{found.venue} {found.key}")
     return found
 
 
-def _stranger(fill: Fill) -> Finding:
+def _foreign(fill: Fill) -> Finding:
     text = f"{fill.side} {fill.qty:f} {fill.asset} at {fill.price_usd:f} ({fill.fill_id}) is no order of ours"
     return Finding(
         subject=FOREIGN_FILL, venue=fill.venue, key=fill.fill_id, handling=Handling.ALARM, text=text

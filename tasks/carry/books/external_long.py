@@ -28,12 +28,12 @@ GONE_FOR_MS = 10_000
 """A lending position must stay out of sight for so long before it counts as gone."""
 BEHIND_MS = 60_000
 """By how much what Asgard shows may be behind the chain."""
-SECOND_LOOK_S = 2.0
+SECOND_READING_S = 2.0
 BELIEVED = "believed"
 """In the leg's detail: what was shown when a loss that nothing explains was taken into the books."""
 
 
-class Absorbed(Frozen):
+class ChangeBooked(Frozen):
     """The leg as the books now have it, and what had to be brought in (None: nothing had happened)."""
 
     leg: Leg | None
@@ -59,24 +59,25 @@ def to_act_on(subject: str, venue: str, key: str, text: str, position_id: str) -
     )
 
 
-async def absorb_long(
-    desk: CarryDesk, position: Position, fence: Fence | None, *, patient: bool = False
-) -> Absorbed:
+async def book_long_changes(
+    desk: CarryDesk, position: Position, fence: Fence | None, *, wait_until_sure: bool = False
+) -> ChangeBooked:
     """Make the books' long what the chain shows, on the proof of liquidation events.
 
-    Raises Retryable while a position that seems gone may only be out of sight; with `patient` it waits until that is sure.
+    Raises Retryable while a position that seems gone may only be out of sight; with `wait_until_sure` it waits until
+    that is sure.
     """
     leg = desk.store.carry.leg(position.position_id, LegSide.LONG)
     if leg is None or on_the_wire(desk, position, LegSide.LONG):
-        return Absorbed(leg=leg)
+        return ChangeBooked(leg=leg)
     changes = booked_changes(desk, position.position_id)
     if not changes:
-        return Absorbed(leg=leg)
+        return ChangeBooked(leg=leg)
     live = await desk.long.live(int(leg.protocol or 0), leg.ref)
     now = holding_of(live)
     found = explain_long(changes, now, ())
     if not found.unexplained:
-        return Absorbed(leg=leg)
+        return ChangeBooked(leg=leg)
     seizures, unread = await _events(desk, leg, live)
     found = explain_long(changes, now, seizures)
     if found.unexplained and unread:  # something was taken, by an event whose words we do not know
@@ -85,14 +86,14 @@ async def absorb_long(
     if not found.unexplained:
         return await _long_seized(desk, position, leg, found.placed, now, fence)
     if not leg.is_open or _is_known(leg, changes[-1], now, desk.clock.now_ms()):
-        return Absorbed(leg=leg, finding=_unexplained(position, leg, found.unexplained))
-    if now.tokens == 0 and not patient:
+        return ChangeBooked(leg=leg, finding=_unexplained(position, leg, found.unexplained))
+    if now.tokens == 0 and not wait_until_sure:
         raise Retryable(f"Asgard does not show the long of {position.position_id}: {found.unexplained}")
     return await _long_unexplained(desk, position, leg, now, found.unexplained, fence)
 
 
 def _is_known(leg: Leg, changed: BookedChange, now: Holding, now_ms: int) -> bool:
-    """The gap has been believed and told already, and since then, or since our last change after it, only interest came."""
+    """The gap has been believed and alerted already, and since then, or since our last change after it, only interest came."""
     seen = leg.detail.get(BELIEVED)
     if seen is None:
         return False
@@ -152,7 +153,7 @@ async def _long_seized(
     placed: tuple[Placed, ...],
     now: Holding,
     fence: Fence | None,
-) -> Absorbed:
+) -> ChangeBooked:
     rate = await desk.long.redemption_rate(position.asset)
     if rate is None:
         raise Retryable(
@@ -172,7 +173,7 @@ async def _long_seized(
     desk.store.carry.record_liquidations(rows, left, text, fence=fence)
     kind = "leg liquidated" if left.is_open or not leg.is_open else "leg vanished"
     desk.store.alert(kind, Severity.CRITICAL, text, subject=name)
-    return Absorbed(leg=left, finding=to_act_on("long", "asgard", leg.ref, text, name))
+    return ChangeBooked(leg=left, finding=to_act_on("long", "asgard", leg.ref, text, name))
 
 
 def _row(position: Position, one: Placed, price: Decimal, rate: Decimal) -> Liquidation:
@@ -192,18 +193,20 @@ def _row(position: Position, one: Placed, price: Decimal, rate: Decimal) -> Liqu
 
 async def _long_unexplained(
     desk: CarryDesk, position: Position, leg: Leg, now: Holding, why: str, fence: Fence | None
-) -> Absorbed:
+) -> ChangeBooked:
     """No event explains it. One that is gone ends when it has shown nothing for a while and long after our last change
     (Asgard reads the chain through servers of its own, which may be behind); one that is smaller is believed when a
-    second look says the same, and is then known. Either way a person is told, and the account keeps the gap open.
+    second reading says the same, and is then known. Either way an alert is raised, and the account keeps the gap open.
     """
     if now.tokens == 0:
-        await _insist_that_it_is_gone(desk, position, leg)
+        await _require_that_it_is_gone(desk, position, leg)
         text = f"the long leg of {position.position_id} is gone from asgard without an order of ours: {why}"
         desk.store.alert("leg vanished", Severity.CRITICAL, text, subject=position.position_id)
         left = desk.store.carry.close_leg(position.position_id, LegSide.LONG, note=text, fence=fence)
-        return Absorbed(leg=left, finding=to_act_on("long", "asgard", leg.ref, text, position.position_id))
-    await desk.clock.sleep(SECOND_LOOK_S)
+        return ChangeBooked(
+            leg=left, finding=to_act_on("long", "asgard", leg.ref, text, position.position_id)
+        )
+    await desk.clock.sleep(SECOND_READING_S)
     again = holding_of(await desk.long.live(int(leg.protocol or 0), leg.ref))
     if again.has_lost(now) or now.has_lost(again):
         raise Retryable(f"Asgard shows the long of {position.position_id} differently each time: {why}")
@@ -216,7 +219,7 @@ async def _long_unexplained(
     }
     smaller = leg.model_copy(update={"qty": now.tokens, "detail": leg.detail | {BELIEVED: believed}})
     left = desk.store.carry.put_leg(smaller, fence=fence)
-    return Absorbed(leg=left, finding=to_act_on("long", "asgard", leg.ref, text, position.position_id))
+    return ChangeBooked(leg=left, finding=to_act_on("long", "asgard", leg.ref, text, position.position_id))
 
 
 def _unexplained(position: Position, leg: Leg, why: str) -> Finding:
@@ -231,7 +234,7 @@ def _unexplained(position: Position, leg: Leg, why: str) -> Finding:
     )
 
 
-async def _insist_that_it_is_gone(desk: CarryDesk, position: Position, leg: Leg) -> None:
+async def _require_that_it_is_gone(desk: CarryDesk, position: Position, leg: Leg) -> None:
     """Raises Retryable as soon as the position is seen after all."""
     changed_ms = max((row.at_ms for row in desk.store.carry.lending_changes(position.position_id)), default=0)
     sure_ms = max(desk.clock.now_ms() + GONE_FOR_MS, changed_ms + BEHIND_MS)

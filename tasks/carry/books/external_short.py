@@ -22,7 +22,7 @@ from strategy.carry.reconcile import (
     ShortExplained,
     explain_short,
 )
-from tasks.carry.books.external_long import Absorbed, absorb_long, on_the_wire, to_act_on
+from tasks.carry.books.external_long import ChangeBooked, book_long_changes, on_the_wire, to_act_on
 from tasks.carry.desk import CarryDesk
 from tasks.carry.mark import UNDERLYING
 
@@ -44,9 +44,9 @@ async def held_long(desk: CarryDesk, leg: Leg) -> LegView | None:
 # --- the short -----------------------------------------------------------------------------------------------
 
 
-async def absorb_short(
+async def book_short_changes(
     desk: CarryDesk, position: Position, held: LegView | None, fence: Fence | None
-) -> Absorbed:
+) -> ChangeBooked:
     """Make the books' short what the venue shows (`held`), on the proof of its own list of fills.
 
     Raises Retryable while the list does not lead to the position shown: one of the two answers is old.
@@ -54,7 +54,7 @@ async def absorb_short(
     leg = desk.store.carry.leg(position.position_id, LegSide.SHORT)
     szi = held.exposure_sol if held is not None else Decimal(0)
     if leg is None or not leg.is_open or -szi == leg.qty or on_the_wire(desk, position, LegSide.SHORT):
-        return Absorbed(leg=leg)
+        return ChangeBooked(leg=leg)
     found = await explain_with_fills(desk, position, szi)
     if found.unproved:
         return _take_at_its_word(desk, position, leg, -szi, found.unproved, fence)
@@ -66,7 +66,7 @@ async def absorb_short(
     if found.backstopped:
         await _book_seized_margin(desk, position, found.ours, fence)
     if found.qty == leg.qty:
-        return Absorbed(leg=leg)
+        return ChangeBooked(leg=leg)
     return _short_changed(desk, position, leg, found.qty, found.causes, fence)
 
 
@@ -95,7 +95,7 @@ def own_refs(desk: CarryDesk, position_id: str) -> set[str]:
 
 def _short_changed(
     desk: CarryDesk, position: Position, leg: Leg, qty: Decimal, causes: str, fence: Fence | None
-) -> Absorbed:
+) -> ChangeBooked:
     name = position.position_id
     if qty == 0:
         text = f"the short leg of {name} is gone from hyperliquid without an order of ours: {causes}"
@@ -105,12 +105,12 @@ def _short_changed(
         text = f"the short leg of {name} went from {leg.qty} to {qty} SOL without an order of ours: {causes}"
         desk.store.alert("leg reduced", Severity.CRITICAL, text, subject=name)
         left = desk.store.carry.put_leg(leg.model_copy(update={"qty": qty}), fence=fence)
-    return Absorbed(leg=left, finding=to_act_on("short", "hyperliquid", position.underlying, text, name))
+    return ChangeBooked(leg=left, finding=to_act_on("short", "hyperliquid", position.underlying, text, name))
 
 
 def _take_at_its_word(
     desk: CarryDesk, position: Position, leg: Leg, shown: Decimal, why: str, fence: Fence | None
-) -> Absorbed:
+) -> ChangeBooked:
     """Without proof nothing ends. A short that is shown too small for longer than a breach may last is hedged by what is
     shown: to be naked on the word of a lagging list would be worse than to trade back what it held after all.
     """
@@ -145,17 +145,17 @@ async def _book_seized_margin(
         desk.store.record_fee(fee, fence=fence)
 
 
-async def absorb_both(desk: CarryDesk, position: Position, fence: Fence | None) -> list[Finding]:
-    """Both legs; what one venue does not tell now must not hold up the other. Raises Retryable, VenueRefused at the end."""
+async def book_changes_of_both(desk: CarryDesk, position: Position, fence: Fence | None) -> list[Finding]:
+    """Both legs; what one venue does not say now must not hold up the other. Raises Retryable, VenueRefused at the end."""
     found: list[Finding] = []
     problems: list[Retryable | VenueRefused] = []
     try:
-        short = await absorb_short(desk, position, await held_short(desk), fence)
+        short = await book_short_changes(desk, position, await held_short(desk), fence)
         found += [short.finding] if short.finding else []
     except (Retryable, VenueRefused) as problem:
         problems.append(problem)
     try:
-        long = await absorb_long(desk, position, fence)
+        long = await book_long_changes(desk, position, fence)
         found += [long.finding] if long.finding else []
     except (Retryable, VenueRefused) as problem:
         problems.append(problem)

@@ -15,7 +15,7 @@ from state.watch_models import Severity
 from strategy.carry.reconcile import Finding, Handling, Holding, Standing, interest_finding
 from tasks.carry.books.collect import OVERLAP_MS, book_fills, book_funding
 from tasks.carry.books.external_long import booked_changes
-from tasks.carry.books.external_short import absorb_both
+from tasks.carry.books.external_short import book_changes_of_both
 from tasks.carry.desk import CarryDesk
 from tasks.carry.mark import LIVE, UNDERLYING
 from tasks.step import step
@@ -31,7 +31,7 @@ ALARMS = {
     "short": "books differ",
     "long": "books differ",
 }
-"""Kind of the alert by what a finding is about: it stays open for as long as that is found. Other findings have been told
+"""Kind of the alert by what a finding is about: it stays open for as long as that is found. Other findings have raised theirs
 where they were booked."""
 
 
@@ -89,8 +89,8 @@ async def reconcile_everything(desk: CarryDesk) -> Reconciled:
         rows += report.rows
         findings += report.findings
         desk.store.move_checkpoint(f"reconcile:{venue}", started_ms, {"rows": report.rows})
-    told = _tell(desk, findings, unreadable)
-    return Reconciled(rows=rows, findings=tuple(told), unreadable=unreadable)
+    alerted = _raise_alerts(desk, findings, unreadable)
+    return Reconciled(rows=rows, findings=tuple(alerted), unreadable=unreadable)
 
 
 async def unsettled_books(desk: CarryDesk) -> tuple[str, ...]:
@@ -103,7 +103,7 @@ async def _legs_of(desk: CarryDesk, position: Position, unreadable: dict[str, st
     """The books of both legs follow their venues; a position that somebody else is writing is left to them."""
     try:
         async with desk.sole_writer(position.position_id) as fence:
-            return await absorb_both(desk, desk.store.carry.position(position.position_id), fence)
+            return await book_changes_of_both(desk, desk.store.carry.position(position.position_id), fence)
     except LostRace:
         return []
     except (Retryable, VenueRefused, OperatorError) as problem:
@@ -132,7 +132,7 @@ async def _hyperliquid(desk: CarryDesk) -> _Report:
     if start_ms is None:
         return _Report(rows=0, findings=tuple(findings))
     booked = await book_fills(desk, start_ms)
-    findings += booked.told
+    findings += booked.alerted
     differences = compare_fills(_settled_rows(desk, start_ms, booked.listed), booked.listed)
     rows = len(booked.listed)
     try:
@@ -285,7 +285,7 @@ async def _asgard(desk: CarryDesk) -> _Report:
                 critical=True,
             )
         )
-    for ref, why in desk.long.strange.items():
+    for ref, why in desk.long.not_understood.items():
         text = f"the wallet holds a lending position {ref} that is not ours: {why}"
         findings.append(
             Finding(subject="foreign position", venue=ASGARD, key=ref, handling=Handling.ALARM, text=text)
@@ -324,10 +324,10 @@ def _interest(desk: CarryDesk, leg: Leg, view: LegView) -> list[Finding]:
     return found
 
 
-# --- telling -------------------------------------------------------------------------------------------------
+# --- alerts --------------------------------------------------------------------------------------------------
 
 
-def _tell(desk: CarryDesk, findings: list[Finding], unreadable: dict[str, str]) -> list[Finding]:
+def _raise_alerts(desk: CarryDesk, findings: list[Finding], unreadable: dict[str, str]) -> list[Finding]:
     """Alarms are raised once and closed when they are over."""
     alarmed: set[tuple[str, str]] = set()
     for one in findings:

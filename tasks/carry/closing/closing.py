@@ -13,7 +13,7 @@ from state.models import Fence
 from state.watch_models import Severity
 from strategy.decisions import Urgency
 from tasks.carry.books.collect import collect_everything
-from tasks.carry.books.external_long import absorb_long
+from tasks.carry.books.external_long import book_long_changes
 from tasks.carry.desk import CarryDesk
 from tasks.carry.legs import close_long, close_short
 from tasks.carry.watching.alerts import RESISTS, end_watch
@@ -52,7 +52,9 @@ async def start_closing(desk: CarryDesk, position_id: str, why: str, fence: Fenc
 
 @step("close the short leg", tags=("wire",))
 async def close_short_leg(desk: CarryDesk, position: Position, urgency: Urgency, fence: Fence) -> LegClosing:
-    """Up to five tries within 60 s; after that the long is closed anyway, and this is tried again (spec 5.2)."""
+    """Up to five tries within 60 s; after that the long is closed anyway, and this is tried again (docs/rules.md,
+    "Closing").
+    """
     window_s = _short_window_s(desk, position)
     ending = await _ended(close_short(desk, position, fence, urgency, within_s=window_s))
     return _judge(desk, position, LegSide.SHORT, ending)
@@ -92,9 +94,9 @@ def _judge(desk: CarryDesk, position: Position, side: LegSide, ending: object) -
     reason = ending.reason if isinstance(ending, NotDone | Unsettled) else "only part of it is closed"
     try:
         desk.store.alert(f"{side} {RESISTS}", Severity.CRITICAL, reason, subject=position.position_id)
-    except Retryable as hiccup:  # telling must not keep the other leg from being closed
+    except Retryable as error:  # an alert must not keep the other leg from being closed
         log.warning(
-            "%s: the %s leg resists closing (%s), not noted: %s", position.position_id, side, reason, hiccup
+            "%s: the %s leg resists closing (%s), not noted: %s", position.position_id, side, reason, error
         )
     return LegClosing(flat=False, reason=reason)
 
@@ -119,12 +121,13 @@ def unfinished(desk: CarryDesk, position_id: str) -> bool:
 async def settle(desk: CarryDesk, position: Position, fence: Fence) -> Position:
     """Both legs are flat by the books, and both venues say so too: note what they hold now, and end the position.
 
-    A position that never held anything ends FAILED; one that did ends CLOSED. Margin stays on its venue (deviation 21).
+    A position that never held anything ends FAILED; one that did ends CLOSED. Margin stays on its venue
+    (docs/deviations.md, row 21).
     """
-    await _insist_on_flat_venues(desk, position)
-    await absorb_long(
+    await _alert_unless_venues_are_flat(desk, position)
+    await book_long_changes(
         desk, position, fence
-    )  # a seizure that came between our last look and the landing of the close
+    )  # a seizure that came between our last tick and the landing of the close
     wallet, account = await desk.long.wallet_balances(), await desk.short.account()
     after = {
         "hyperliquid_usd": account.account_value_usd,
@@ -141,8 +144,8 @@ async def settle(desk: CarryDesk, position: Position, fence: Fence) -> Position:
     )
 
 
-async def _insist_on_flat_venues(desk: CarryDesk, position: Position) -> None:
-    """A person is told at once where a venue still holds what our books call closed; the position ends all the same,
+async def _alert_unless_venues_are_flat(desk: CarryDesk, position: Position) -> None:
+    """An alert is raised at once where a venue still holds what our books call closed; the position ends all the same,
     because its books are complete and what is left belongs to nobody's order.
     """
     pdas = {

@@ -35,7 +35,7 @@ PASS_S = 20.0
 """With a key that cannot be opened: for so long what the other one holds is closed, before both are opened anew."""
 REOPEN_S = 5.0
 EARLIER_MS = 600_000
-"""What a run of the last ten minutes signed is told of once more: nothing older can still land."""
+"""What a run of the last ten minutes signed is reported once more: nothing older can still land."""
 
 
 class NoJournal(OperatorError):
@@ -89,7 +89,7 @@ class KeyFile:
 async def close_without_ledger(
     settings: Settings, clock: Clock, journal: KeyFile, within_s: float
 ) -> Emptied:
-    """`empty_accounts` with the keys that can be opened; one that cannot is tried again and again, and told at the end.
+    """`empty_accounts` with the keys that can be opened; one that cannot is tried again and again, and reported at the end.
 
     Raises NoJournal where the key file cannot be written.
     """
@@ -97,13 +97,13 @@ async def close_without_ledger(
     tries: dict[LegSide, int] = {}
     while True:
         async with open_venues(settings, clock, {}) as venues:
-            venues.long.recall_prices(await prices_without_ledger(settings, clock))
+            venues.long.use_stored_prices(await prices_without_ledger(settings, clock))
             await clock.refresh()
             deadline_ms = deadline_ms or clock.now_ms() + int(within_s * 1000)
             left_s = max((deadline_ms - clock.now_ms()) / 1000, 0.0)
-            pass_s = min(left_s, PASS_S) if venues.unopened else left_s
+            pass_s = min(left_s, PASS_S) if venues.without_key else left_s
             done = await empty_accounts(settings, venues, clock, journal, pass_s, tries)
-            if not done.left or not venues.unopened or clock.now_ms() >= deadline_ms:
+            if not done.left or not venues.without_key or clock.now_ms() >= deadline_ms:
                 return done
             await clock.sleep(REOPEN_S)
 
@@ -118,7 +118,7 @@ async def empty_accounts(
 ) -> Emptied:
     """Buy back the SOL short and close every lending position of our wallet, both at once, until the venues show none.
 
-    No fault of one leg stops another; each is told in `left`. `tries` counts what was sent in vain, over several passes: each
+    No fault of one leg stops another; each is named in `left`. `tries` counts what was sent in vain, over several passes: each
     further try offers more. Raises NoJournal where the key file cannot be written.
     """
     await clock.refresh()
@@ -135,7 +135,7 @@ async def empty_accounts(
     if run.stopped is not None:
         raise run.stopped
     left = [text for end in (*ends, *run.foreign.values()) for text in end]
-    notes = [await run.fate(row) for row in earlier]
+    notes = [await run.outcome_of(row) for row in earlier]
     return Emptied(left=tuple(left), notes=(*notes, *run.notes))
 
 
@@ -161,7 +161,7 @@ class _Run:
         self._run_id = f"flatten-{clock.now_ms()}"
         self.notes: list[str] = []
         self.foreign: dict[str, list[str]] = {}
-        """What our accounts hold that is not of a kind that we trade: told, and never touched."""
+        """What our accounts hold that is not of a kind that we trade: named, and never touched."""
         self.stopped: NoJournal | None = None
 
     async def until_flat(self, venue: VenueName, once: Callable[[], Awaitable[list[str]]]) -> list[str]:
@@ -174,7 +174,7 @@ class _Run:
             except NoJournal as fault:
                 self.stopped, left = fault, [str(fault)]
             except Exception as fault:
-                left = [f"{venue}: {_told(fault)}"]
+                left = [f"{venue}: {_words_of(fault)}"]
             if not left or self.stopped is not None or self._clock.now_ms() >= self._deadline_ms:
                 return left
             await self._clock.sleep(AGAIN_S)
@@ -217,7 +217,7 @@ class _Run:
         held = await self._venues.long.legs(self._known_pdas())
         self.foreign[VenueName.ASGARD] = [
             f"lending position {pda}: {why}: not touched, close it by hand"
-            for pda, why in self._venues.long.strange.items()
+            for pda, why in self._venues.long.not_understood.items()
         ]
         return held
 
@@ -228,7 +228,7 @@ class _Run:
         except NoJournal:
             raise
         except Exception as fault:
-            return f": {_told(fault)}"
+            return f": {_words_of(fault)}"
         return ""
 
     def _close_order(self, leg: LegView) -> dict[str, Any]:
@@ -280,12 +280,12 @@ class _Run:
         self._journal.append(what=type(outcome).__name__.lower(), text=text, **said)
         self._say(f"{name} {spec.intent_id}: {text}")
 
-    async def fate(self, row: dict[str, Any]) -> str:
+    async def outcome_of(self, row: dict[str, Any]) -> str:
         """What became of something that an earlier run signed, for the person who reads it."""
         try:
             found = await self._found(row)
         except Exception as fault:
-            return f"earlier {row.get('intent_id')}: cannot be asked about now ({_told(fault)})"
+            return f"earlier {row.get('intent_id')}: cannot be asked about now ({_words_of(fault)})"
         return f"earlier {row['intent_id']}: {'done' if isinstance(found, Confirmed) else found.reason}"
 
     async def _found(self, row: dict[str, Any]) -> Outcome[Receipt]:
@@ -308,7 +308,7 @@ class _Run:
             self.notes.append(text)
 
 
-def _told(fault: Exception) -> str:
+def _words_of(fault: Exception) -> str:
     """A fault in words; what is no error of ours, or a bug, is called one."""
     if isinstance(fault, EvenkeelError) and not isinstance(fault, Bug):
         return str(fault)

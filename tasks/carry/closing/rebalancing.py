@@ -13,7 +13,7 @@ from state.watch_models import Severity
 from strategy.carry.decisions import ResizePlan
 from strategy.carry.entry import MIN_ORDER_USD
 from strategy.carry.sizing import short_qty_for
-from tasks.carry.books.external_short import absorb_both, held_long, held_short
+from tasks.carry.books.external_short import book_changes_of_both, held_long, held_short
 from tasks.carry.desk import CarryDesk
 from tasks.carry.legs import finish_started, resize_long, resize_short
 from tasks.intents import Done, Ending, NotDone, Unsettled
@@ -21,7 +21,7 @@ from tasks.step import step
 
 
 class Levelled(Frozen):
-    """What a rebalance did. `complete` is False when a step did not happen; the next look decides again."""
+    """What a rebalance did. `complete` is False when a step did not happen; the next tick decides again."""
 
     complete: bool
     reason: str
@@ -36,17 +36,17 @@ async def resize_both(
     """The leg in danger first; the other follows; at the end the short is trued up to the tokens really left, but never
     made larger without `may_grow`.
 
-    A crash in between leaves resumable intents and a measurable drift, which the next look mends by the same rules.
+    A crash in between leaves resumable intents and a measurable drift, which the next tick mends by the same rules.
     """
     # The plan knows nothing of an order that may still take effect, or has only just done so.
     for side in LegSide:
-        for ending in await finish_started(desk, position.position_id, side, fence, patience_s=2.0):
+        for ending in await finish_started(desk, position.position_id, side, fence, wait_s=2.0):
             if isinstance(ending, Unsettled):
                 return Levelled(complete=False, reason=ending.reason)
             if isinstance(ending, Done):
-                reason = "an earlier order has only now been found done: the next look plans anew"
+                reason = "an earlier order has only now been found done: the next tick plans anew"
                 return Levelled(complete=False, reason=reason)
-    await absorb_both(desk, position, fence)
+    await book_changes_of_both(desk, position, fence)
     if plan.first_leg is LegSide.SHORT and plan.weak_leg is LegSide.SHORT and plan.short_change_qty < 0:
         stopped = _stopped(await resize_short(desk, position, plan.short_change_qty, fence))
         if stopped is not None:
@@ -110,7 +110,7 @@ def _stopped(ending: Ending) -> Levelled | None:
 
 @step("note the rebalance", tags=("ledger",))
 async def note_rebalance(desk: CarryDesk, position: Position, done: Levelled, fence: Fence) -> None:
-    """Keep what was done with the position; the alert told a person once and is closed again."""
+    """Keep what was done with the position; the alert was raised once and is closed again."""
     known = list(desk.store.carry.position(position.position_id).facts.get("rebalances", []))
     known.append(
         {

@@ -20,7 +20,7 @@ SCAN_SIZE_USD = Decimal(10_000)
 """Notional used to score costs where no size can be afforded or was asked for."""
 
 
-class Wish(Frozen):
+class RequestedEntry(Frozen):
     """What the operator asked for; None leaves the choice to the strategy. `size_usd` is the notional of one leg."""
 
     asset: str | None = None
@@ -71,47 +71,47 @@ class Declined(Frozen):
     reasons: tuple[str, ...]
 
 
-def check_wish(desk: CarryDesk, wish: Wish) -> None:
+def check_requested_entry(desk: CarryDesk, requested: RequestedEntry) -> None:
     """Refuse what could never be entered, before any venue is asked. Raises OperatorError in one line."""
     limits = desk.settings.limits
-    if wish.asset is not None and wish.asset not in limits.allowed_long_assets:
+    if requested.asset is not None and requested.asset not in limits.allowed_long_assets:
         raise OperatorError(
-            f"asset {wish.asset} is not among limits.allowed_long_assets ({', '.join(limits.allowed_long_assets)})"
+            f"asset {requested.asset} is not among limits.allowed_long_assets ({', '.join(limits.allowed_long_assets)})"
         )
-    leverage = check_leverage(_leverage(desk, wish), limits)
+    leverage = check_leverage(_leverage(desk, requested), limits)
     if not leverage.ok:
         raise OperatorError(
             f"{leverage.reason}; change leverage, or strategy.leverage where it is left empty"
         )
-    if _leverage(desk, wish) == 1:
+    if _leverage(desk, requested) == 1:
         raise OperatorError(
             "leverage 1 borrows nothing, and Asgard opens margin positions only: choose 2 or more as leverage, or as "
             "strategy.leverage where it is left empty"
         )
-    if wish.size_usd is not None and wish.size_usd < limits.min_position_usd:
+    if requested.size_usd is not None and requested.size_usd < limits.min_position_usd:
         raise OperatorError(
-            f"size {wish.size_usd} USD is under the minimum {limits.min_position_usd} USD (notional of one leg); "
+            f"size {requested.size_usd} USD is under the minimum {limits.min_position_usd} USD (notional of one leg); "
             "ask for more or lower limits.min_position_usd"
         )
-    if wish.size_usd is not None and wish.size_usd > limits.max_position_usd:
+    if requested.size_usd is not None and requested.size_usd > limits.max_position_usd:
         raise OperatorError(
-            f"size {wish.size_usd} USD is above limits.max_position_usd {limits.max_position_usd} USD"
+            f"size {requested.size_usd} USD is above limits.max_position_usd {limits.max_position_usd} USD"
         )
 
 
-def _leverage(desk: CarryDesk, wish: Wish) -> int:
-    return desk.settings.strategy.leverage if wish.leverage is None else wish.leverage
+def _leverage(desk: CarryDesk, requested: RequestedEntry) -> int:
+    return desk.settings.strategy.leverage if requested.leverage is None else requested.leverage
 
 
-def rank_offers(desk: CarryDesk, market: MarketView, wish: Wish) -> list[Opportunity]:
+def rank_offers(desk: CarryDesk, market: MarketView, requested: RequestedEntry) -> list[Opportunity]:
     """Every offer scored, best first; each says why it passes or fails."""
-    leverage = _leverage(desk, wish)
+    leverage = _leverage(desk, requested)
     candidates = [
         Candidate(
             asset=offer.asset,
             protocol=offer.protocol,
             leverage=leverage,
-            position_usd=wish.size_usd or SCAN_SIZE_USD,
+            position_usd=requested.size_usd or SCAN_SIZE_USD,
             lend_apr=offer.lend_apr,
             borrow_apr=offer.borrow_apr,
             staking_apr=offer.staking_apr,
@@ -123,15 +123,15 @@ def rank_offers(desk: CarryDesk, market: MarketView, wish: Wish) -> list[Opportu
             market_active=offer.active,
         )
         for offer in market.offers
-        if wish.asset in (None, offer.asset) and wish.protocol in (None, offer.protocol)
+        if requested.asset in (None, offer.asset) and requested.protocol in (None, offer.protocol)
     ]
     return rank(candidates, desk.settings.strategy)
 
 
 @step("choose what to enter", tags=("decide",))
-async def choose(desk: CarryDesk, market: MarketView, wish: Wish) -> EntryPlan | Declined:
+async def choose(desk: CarryDesk, market: MarketView, requested: RequestedEntry) -> EntryPlan | Declined:
     """The best offer that passes, sized from the free balances; or every reason why there is none."""
-    ranked = rank_offers(desk, market, wish)
+    ranked = rank_offers(desk, market, requested)
     passing = [one for one in ranked if one.passed]
     if not passing:
         if not ranked:
@@ -162,7 +162,7 @@ async def choose(desk: CarryDesk, market: MarketView, wish: Wish) -> EntryPlan |
         desk.settings.strategy,
         desk.settings.limits,
         [OpenExposure(asset=one.asset, position_usd=one.size_usd or Decimal(0)) for one in live],
-        wish.size_usd,
+        requested.size_usd,
     )
     if sized.size is None:
         return Declined(reasons=sized.reasons)

@@ -13,10 +13,10 @@ from evenkeel.legs import CARRY
 from strategy.decisions import Check
 from tasks.carry.books.reconcile import unsettled_books
 from tasks.carry.desk import CarryDesk
-from tasks.carry.entering.choose import Declined, EntryPlan, Wish, choose
+from tasks.carry.entering.choose import Declined, EntryPlan, RequestedEntry, choose
 from tasks.carry.entering.preflight import run_preflight
 from tasks.carry.market import read_market
-from tasks.carry.watching import guards
+from tasks.carry.watching import breakers
 
 _TOKEN = object()
 """The right to clear, known to this module alone."""
@@ -68,14 +68,14 @@ async def get_ready(desk: CarryDesk) -> Ready | Declined:
     """Ask what may refuse any entry before its markets are read: unfinished work, pauses and remembered trips, books."""
     if (unfinished := _unfinished(desk)) is not None:
         return Declined(reasons=(unfinished,))
-    if paused := await guards.refuse_entry(desk):
+    if paused := await breakers.refuse_entry(desk):
         return Declined(reasons=paused)
     if unsettled := await unsettled_books(desk):
         return Declined(reasons=unsettled)
     return Ready(_TOKEN)
 
 
-async def clear(desk: CarryDesk, ready: Ready, wish: Wish) -> Cleared | Declined:
+async def clear(desk: CarryDesk, ready: Ready, requested: RequestedEntry) -> Cleared | Declined:
     """Read the markets, judge the breakers, choose within the limits, and make the pre-flight checks. Nothing is sent.
 
     Raises Retryable or VenueRefused where a market cannot be read, Bug where `ready` was not made by `get_ready`.
@@ -83,9 +83,9 @@ async def clear(desk: CarryDesk, ready: Ready, wish: Wish) -> Cleared | Declined
     if not isinstance(ready, Ready):
         raise Bug("an entry is cleared only when it is ready")
     market = await read_market(desk)
-    if tripped := await guards.refuse_market(desk, market):
+    if tripped := await breakers.refuse_market(desk, market):
         return Declined(reasons=tripped)
-    plan = await choose(desk, market, wish)
+    plan = await choose(desk, market, requested)
     if isinstance(plan, Declined):
         return plan
     preflight = await run_preflight(desk, plan)

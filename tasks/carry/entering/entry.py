@@ -31,7 +31,7 @@ from tasks.carry.limits import limits_of
 from tasks.carry.mark import UNDERLYING, underlying_of
 from tasks.carry.watching.alerts import RESIDUAL, UNRESOLVED, end_watch
 from tasks.intents import NotDone, Unsettled, carry_out
-from tasks.step import patiently, step
+from tasks.step import retried, step
 
 T = TypeVar("T")
 
@@ -130,7 +130,7 @@ async def open_long(
     )
     budget = budget_of(desk)
     ending = await carry_out(
-        desk, intent.intent_id, fence, attempts=budget.long_attempts, patience_s=budget.long_patience_s
+        desk, intent.intent_id, fence, attempts=budget.long_attempts, wait_s=budget.long_patience_s
     )
     if isinstance(ending, Unsettled):
         return LongOpening(held=False, unknown=True, reason=ending.reason)
@@ -141,10 +141,8 @@ async def open_long(
 
 async def _resume_long(desk: CarryDesk, position: Position, fence: Fence) -> LongOpening:
     reason = "interrupted before anything was sent"
-    patience_s = budget_of(desk).long_patience_s
-    for ending in await finish_started(
-        desk, position.position_id, LegSide.LONG, fence, patience_s=patience_s
-    ):
+    wait_s = budget_of(desk).long_patience_s
+    for ending in await finish_started(desk, position.position_id, LegSide.LONG, fence, wait_s=wait_s):
         if isinstance(ending, Unsettled):
             return LongOpening(held=False, unknown=True, reason=ending.reason)
         if isinstance(ending, NotDone):
@@ -156,12 +154,12 @@ async def _resume_long(desk: CarryDesk, position: Position, fence: Fence) -> Lon
 @step("hedge with the short leg", tags=("wire",))
 async def hedge(desk: CarryDesk, position: Position, fence: Fence) -> Hedge:
     """Short what the long *really* got: up to 15 tries 2 s apart, topped up after partial fills, the stop watched
-    before each of them. A missing price counts as the stop (deviation 7).
+    before each of them. A missing price counts as the stop (docs/deviations.md, row 7).
     """
     budget = budget_of(desk)
     while True:
         for ending in await finish_started(
-            desk, position.position_id, LegSide.SHORT, fence, patience_s=budget.short_patience_s
+            desk, position.position_id, LegSide.SHORT, fence, wait_s=budget.short_patience_s
         ):
             if isinstance(ending, Unsettled):
                 return Hedge(complete=False, reason=ending.reason)
@@ -201,7 +199,7 @@ async def hedge(desk: CarryDesk, position: Position, fence: Fence) -> Hedge:
             qty, is_buy=False, reduce_only=False, slippage_bps=desk.settings.limits.max_slippage_entry_bps
         )
         intent = plan(desk, position.position_id, LegSide.SHORT, IntentKind.OPEN, order, fence)
-        ending = await carry_out(desk, intent.intent_id, fence, patience_s=budget.short_patience_s)
+        ending = await carry_out(desk, intent.intent_id, fence, wait_s=budget.short_patience_s)
         if isinstance(ending, Unsettled):
             return Hedge(complete=False, reason=ending.reason)
 
@@ -259,7 +257,7 @@ async def validate(desk: CarryDesk, position: Position) -> Validation:
 async def _known(desk: CarryDesk, read: Callable[[], Awaitable[T]]) -> T:
     """A figure that must be known before the position is called open; both legs are held, so that waiting costs nothing."""
     budget = budget_of(desk)
-    return await patiently(
+    return await retried(
         desk.clock, read, within_s=budget.reading_patience_s, every_s=budget.reading_interval_s
     )
 
@@ -286,7 +284,7 @@ async def remember_entry_distances(desk: CarryDesk, position: Position, fence: F
 
 
 def alarm_unresolved(desk: CarryDesk, position_id: str, why: str) -> None:
-    """Tell a person once; the alert ends with the entry."""
+    """Alert a person once; the alert ends with the entry."""
     text = f"{position_id} may hold a leg and is not open yet: {why}; `evenkeel recover` or `evenkeel monitor` goes on"
     desk.store.alert(UNRESOLVED, Severity.CRITICAL, text, subject=position_id)
 

@@ -18,7 +18,7 @@ from tasks.carry.legs import perp_order
 from tasks.carry.limits import limits_of
 from tasks.carry.mark import UNDERLYING
 from tasks.carry.market import read_market
-from tasks.carry.watching import guards
+from tasks.carry.watching import breakers
 from tasks.step import step
 from venues.asgard.venue import WalletBalances
 from venues.hyperliquid.account import AccountSummary
@@ -67,8 +67,8 @@ async def read_balances(
 @step("read the fee market", tags=("preflight",))
 async def read_fee_market(desk: CarryDesk) -> tuple[int | None, bool]:
     """What a Solana transaction must pay now, and whether a spike was remembered; a new one trips the breaker."""
-    fee, spike = await guards.read_fee(desk), guards.fee_spike_stands(desk)
-    guards.settle(desk, [guards.fee_state(desk, fee)])
+    fee, spike = await breakers.read_fee(desk), breakers.fee_spike_stands(desk)
+    breakers.settle(desk, [breakers.fee_state(desk, fee)])
     return fee, spike
 
 

@@ -10,9 +10,9 @@ from strategy.carry.rulebook import REBALANCE_RULES, WATCH_RULES
 from tasks.carry.desk import CarryDesk
 
 WATCHED_RULES = frozenset(rule.name for rule in WATCH_RULES)
-"""Rules that are judged on every look, so that silence means that their alert is over."""
+"""Rules that are judged on every tick, so that silence means that their alert is over."""
 REBALANCING_RULES = frozenset(rule.name for rule in REBALANCE_RULES)
-"""Rules that are judged on every look that saw both legs."""
+"""Rules that are judged on every tick that saw both legs."""
 UNRESOLVED = "entry unresolved"
 """The alert of an entry that is neither open nor given up."""
 RESISTS = "leg resists closing"
@@ -22,17 +22,17 @@ RESIDUAL = "short residual"
 NOT_WATCHED = "not watched"
 """The alert of a live position that may have no monitor."""
 OF_THE_LIVING = WATCHED_RULES | REBALANCING_RULES | {UNRESOLVED, RESIDUAL, NOT_WATCHED, "rebalance"}
-"""Alerts that say how a position stands; others tell what has happened, and are closed by a person."""
+"""Alerts that say how a position stands; others say what has happened, and are closed by a person."""
 
 
 def alarm_unwatched(store: Store, position_id: str, why: str) -> None:
-    """Tell a person; the next look at the position closes the alert, and so does its end."""
+    """Alert a person; the next tick at the position closes the alert, and so does its end."""
     text = f"{position_id} may be watched by nobody: {why}; keep `evenkeel monitor {position_id}` running until it is"
     store.alert(NOT_WATCHED, Severity.CRITICAL, text, subject=position_id)
 
 
 def end_watch(desk: CarryDesk, position_id: str, fence: Fence | None = None) -> None:
-    """The position ends: no breach of it runs any more, and what was told of its state is over. News stays open.
+    """The position ends: no breach of it runs any more, and what was said of its state is over. News stays open.
 
     The breach that it ends for has fired: an exit acts first and notes later.
     """

@@ -10,18 +10,18 @@ from tasks.carry.desk import CarryDesk
 from venues.solana.failover import FailoverRpc
 from venues.solana.rpc import SolanaRpc
 
-PATIENCE_S = 3.0
-"""Wall seconds for one node: a look must not wait for a dead one."""
+TIMEOUT_S = 3.0
+"""Wall seconds for one node: a tick must not wait for a dead one."""
 
 
-class Pulse:
-    """Asked once a look. A chain whose height stands still is out, however promptly its nodes answer."""
+class ChainLiveness:
+    """Asked once a tick. A chain whose height stands still is out, however promptly its nodes answer."""
 
     def __init__(self) -> None:
         self._grew: dict[SolanaRpc, tuple[int, int]] = {}
         """By node its last height, and when that was first seen."""
 
-    async def beats(self, desk: CarryDesk) -> bool:
+    async def is_alive(self, desk: CarryDesk) -> bool:
         """False when no node answers, or no node's height has grown for `outage_window_s`.
 
         Both nodes are asked, so that the one that is gone is noticed while the other carries on, and its return too.
@@ -33,7 +33,7 @@ class Pulse:
     async def _grows(self, desk: CarryDesk, rpc: SolanaRpc, node: SolanaRpc) -> bool:
         asking = partial(node.get_block_height, "processed")
         try:
-            async with asyncio.timeout(PATIENCE_S):
+            async with asyncio.timeout(TIMEOUT_S):
                 height = await (rpc.probe(node, asking) if isinstance(rpc, FailoverRpc) else asking())
         except (Retryable, VenueRefused, TimeoutError):
             height = None

@@ -1,4 +1,4 @@
-"""Between two looks: is a leg being taken? Sizes alone are read, on both venues, and a difference ends the wait."""
+"""Between two ticks: is a leg being taken? Sizes alone are read, on both venues, and a difference ends the wait."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from strategy.carry.reconcile import ROUNDING
 from tasks.carry.books.external_long import holding_of
 from tasks.carry.books.external_short import held_short
 from tasks.carry.desk import CarryDesk
-from tasks.carry.watching.look import Seen
+from tasks.carry.watching.watcher import Seen
 
 LONGEST_PROBED_S = 60.0
 
@@ -29,8 +29,8 @@ def differs(desk: CarryDesk, position_id: str, seen: Seen) -> bool:
     return seen.long_read and long is not None and long.is_open and shown_long < long.qty * ROUNDING
 
 
-async def doze(desk: CarryDesk, position_id: str, seconds: float, probe_s: float) -> None:
-    """Wait for the next look, but not while a leg is being taken: every `probe_s` its size is read on both venues.
+async def wait_for_tick(desk: CarryDesk, position_id: str, seconds: float, probe_s: float) -> None:
+    """Wait for the next tick, but not while a leg is being taken: every `probe_s` its size is read on both venues.
 
     Liquidation and auto-deleveraging come in the moments in which half a minute matters. Who looks less often than once a
     minute has asked for that pace, and is not woken.
@@ -45,7 +45,7 @@ async def doze(desk: CarryDesk, position_id: str, seconds: float, probe_s: float
 
 
 async def _as_booked(desk: CarryDesk, position_id: str) -> bool:
-    """Both legs are there, as large as in the books; what cannot be read is for the next look, at once."""
+    """Both legs are there, as large as in the books; what cannot be read is for the next tick, at once."""
     long, short = (
         desk.store.carry.leg(position_id, LegSide.LONG),
         desk.store.carry.leg(position_id, LegSide.SHORT),

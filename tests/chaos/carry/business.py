@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from app.demo import stage
+from app.demo import environment
 from evenkeel.settings.settings import load_settings
 from state.store import Store
 from tests.chaos.business import Business
@@ -27,7 +27,7 @@ RECOVERY: tuple[Step, ...] = (
     ("recover", {}),
     ("status", {}),
 )
-"""What a new process does after every scenario: take up what is unfinished, look once at what is open, and hours
+"""What a new process does after every scenario: take up what is unfinished, tick once over what is open, and hours
 later, when funding is due, once more."""
 
 
@@ -36,7 +36,7 @@ def _build_twins() -> BuiltTwins:
 
 
 def _write_settings(folder: Path, announcement: dict[str, Any]) -> Path:
-    return stage.write_settings(folder, announcement, STRATEGY, "")
+    return environment.write_settings(folder, announcement, STRATEGY, "")
 
 
 async def recover_and_check(bed: Testbed) -> Findings:

@@ -57,12 +57,12 @@ def commit_after_the_wire() -> None:
 
 
 def order_dead_before_its_expiry() -> None:
-    """An order that the venue does not show is called dead at the first look."""
+    """An order that the venue does not show is called dead at the first tick."""
     OrderLookup._expired = lambda self, key, state: True  # type: ignore[method-assign]
 
 
 def transaction_dead_before_its_height() -> None:
-    """A transaction that the node does not show is called dead at the first look, and another one is built."""
+    """A transaction that the node does not show is called dead at the first tick, and another one is built."""
     whole = Confirmer._result_at
 
     async def hasty(self: Confirmer, rpc: SolanaRpc, signature: str, lvbh_max: int) -> SignatureResult:
@@ -116,7 +116,7 @@ class Mutation:
 MUTATIONS = (
     Mutation(resend_with_a_new_key, f"{FIRST_ORDER} / answer lost", "double open"),
     Mutation(commit_after_the_wire, f"{FIRST_ORDER} / kill after it was applied", "double open"),
-    Mutation(order_dead_before_its_expiry, f"{FIRST_ORDER} / late, after a look", "double open"),
+    Mutation(order_dead_before_its_expiry, f"{FIRST_ORDER} / late, after a tick", "double open"),
     Mutation(transaction_dead_before_its_height, "enter / twice by 60 blocks / lands late", "double open"),
     Mutation(short_sized_from_the_plan, "enter / by 40 bps / worse price", "double open"),
     Mutation(keys_in_the_log, f"{FIRST_ORDER} / 429", "key shown"),

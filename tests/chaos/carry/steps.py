@@ -59,7 +59,7 @@ async def _rest(settings: Settings, seconds: float) -> dict[str, Any]:
 
 
 async def _level(settings: Settings) -> dict[str, Any]:
-    """One look at every position that is open, acted upon, as the monitor would."""
+    """One tick at every position that is open, acted upon, as the monitor would."""
     async with open_desk(settings) as desk:
         held = [one.position_id for one in desk.store.carry.positions([PositionStatus.OPEN])]
     return {one: await actions.rebalance(settings, one, _bare) for one in held}

@@ -20,18 +20,18 @@ import pytest
 
 from evenkeel.settings.settings import load_settings
 
-PATIENCE_S = 100.0
+TIMEOUT_S = 100.0
 
 
 def wait_for(what: str, happened: Callable[[], Any], process: subprocess.Popen[bytes] | None = None) -> Any:
     """Poll for a condition; the pause only saves the processor."""
-    deadline = time.monotonic() + PATIENCE_S
+    deadline = time.monotonic() + TIMEOUT_S
     while time.monotonic() < deadline:
         if found := happened():
             return found
         assert process is None or process.poll() is None, f"the demo ended before {what}"
         threading.Event().wait(0.05)
-    raise AssertionError(f"{what} did not happen within {PATIENCE_S:.0f} s")
+    raise AssertionError(f"{what} did not happen within {TIMEOUT_S:.0f} s")
 
 
 def gone(url: str) -> bool:

@@ -118,7 +118,7 @@ async def test_killed_while_leaving(tmp_path: Path, moment: Moment, then: str) -
 
 @pytest.mark.parametrize(("moment", "then"), moments(REBALANCING))
 async def test_killed_while_rebalancing(tmp_path: Path, moment: Moment, then: str) -> None:
-    """Recovery finishes what was started; the next look levels what is left, by the same rules."""
+    """Recovery finishes what was started; the next tick levels what is left, by the same rules."""
     async with carry_rig(tmp_path) as rig:
         await entered(rig)
         rig.twins.world.overrides.sol_price = 180.0

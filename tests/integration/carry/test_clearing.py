@@ -12,12 +12,12 @@ import pytest
 
 from evenkeel.errors import Bug
 from tasks.carry.entering import entry
-from tasks.carry.entering.choose import Declined, Wish
+from tasks.carry.entering.choose import Declined, RequestedEntry
 from tasks.carry.entering.clearing import Cleared, Ready, clear, get_ready
 from tests.carry.rig import story_rig
 
 ROOT = Path(__file__).resolve().parents[3]
-SOL_ON_KAMINO = Wish(asset="SOL", protocol=1)
+SOL_ON_KAMINO = RequestedEntry(asset="SOL", protocol=1)
 
 
 def test_a_clearance_made_by_hand_is_refused() -> None:
@@ -59,7 +59,7 @@ async def test_what_refuses_an_entry_says_why_in_a_type_of_its_own(tmp_path: Pat
         rig.desk.store.resume("entries", "for a test")
         ready = await get_ready(rig.desk)
         assert isinstance(ready, Ready)
-        declined = await clear(rig.desk, ready, Wish(asset="SOL", protocol=3))
+        declined = await clear(rig.desk, ready, RequestedEntry(asset="SOL", protocol=3))
         assert isinstance(declined, Declined) and declined.reasons
 
 

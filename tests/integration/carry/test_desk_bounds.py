@@ -72,6 +72,6 @@ async def test_a_busy_database_does_not_end_the_renewal_of_a_lease(tmp_path: Pat
             real(*args)  # type: ignore[arg-type]
 
         rig.desk.store.renew = busy  # type: ignore[method-assign, assignment]
-        async with rig.desk.alone("test", "a test"):
+        async with rig.desk.exclusive("test", "a test"):
             await asyncio.wait_for(asked.wait(), timeout=10)
         assert len(calls) >= 2

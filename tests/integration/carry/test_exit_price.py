@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tasks.carry.watching.tick import Watcher
 
 from app.actions import _last_resort
 from evenkeel.errors import EvenkeelError, Retryable
@@ -19,7 +20,6 @@ from evenkeel.types import IntentSpec, VenueName
 from flows.carry.exit import ExitRequest, exit_position
 from tasks.carry.desk import CarryDesk
 from tasks.carry.prices import prices_without_ledger
-from tasks.carry.watching.look import Watcher
 from tests.carry.rig import Rig, story_rig
 from venues.asgard.orders import CloseLong, OpenLong
 from venues.solana.rules.common import Expectation, Operation, Rules, key
@@ -107,7 +107,7 @@ async def test_every_tick_of_the_watch_is_remembered(tmp_path: Path) -> None:
         async with rig.another_desk() as desk:
             rig.market(sol_price=190.0)
             await desk.clock.refresh()
-            await Watcher(desk, position_id).look()
+            await Watcher(desk, position_id).tick()
             rig.control("hyperliquid", "halt", mode="502")
             rig.later(200)
             await desk.clock.refresh()
@@ -154,8 +154,8 @@ async def test_the_last_resort_works_without_a_ledger(tmp_path: Path) -> None:
     async with story_rig(tmp_path) as rig:
         settings = rig.desk.settings
         gone = settings.model_copy(update={"database": Database(url=f"sqlite:///{tmp_path}/gone/none.db")})
-        recall = await prices_without_ledger(gone, rig.desk.clock)
-        assert recall("SOL") is None
+        stored_price = await prices_without_ledger(gone, rig.desk.clock)
+        assert stored_price("SOL") is None
 
 
 async def test_a_ledger_that_cannot_be_read_does_not_hold_up_an_exit(tmp_path: Path) -> None:
@@ -166,7 +166,7 @@ async def test_a_ledger_that_cannot_be_read_does_not_hold_up_an_exit(tmp_path: P
         def locked(asset: str) -> tuple[int, Decimal] | None:
             raise EvenkeelError("database is locked")
 
-        rig.desk.long.recall_prices(locked)
+        rig.desk.long.use_stored_prices(locked)
         built = await rig.desk.long.build(closing(rig.desk, position_id))
         assert built.note["checks"]["price_usd"] is not None
 

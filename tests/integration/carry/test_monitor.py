@@ -172,7 +172,7 @@ async def test_an_outage_that_lasts_closes_the_leg_that_can_be_reached(tmp_path:
 
 
 async def test_a_watch_finishes_what_an_earlier_run_left(tmp_path: Path) -> None:
-    """An exit that could not end is taken up by the next look, not forgotten."""
+    """An exit that could not end is taken up by the next tick, not forgotten."""
     async with story_rig(tmp_path) as rig:
         position_id = await rig.entered(**SOL_ON_KAMINO)
         rig.fault("asgard", "reject", "POST /close-position", times=-1)
@@ -201,7 +201,7 @@ async def test_a_watch_that_finds_no_next_run_goes_on(
     """Prefect does not answer: an alert is raised at once, and the run of a deployment watches beyond its day, hour by hour."""
     gone = SimpleNamespace(id=uuid4(), deployment_id=uuid4())
     monkeypatch.setattr(handover, "own_run", lambda: gone)
-    monkeypatch.setattr(handover, "PATIENCE_S", 0.2)
+    monkeypatch.setattr(handover, "TIMEOUT_S", 0.2)
     asked: list[str] = []
 
     async def ask(
@@ -219,9 +219,9 @@ async def test_a_watch_that_finds_no_next_run_goes_on(
         with temporary_settings(nobody):
             await handover.watch_from_here(POSITIONS, store, [position_id, "of another ledger"], "entered")
             assert [one.subject for one in store.alerts(open_only=True)] == [position_id]
-            async with handover.Succession(POSITIONS, rig.desk.clock, {"position_id": None}) as succession:
+            async with handover.NextRun(POSITIONS, rig.desk.clock, {"position_id": None}) as next_run:
                 request = MonitorRequest(position_id=position_id)
-                watch = asyncio.create_task(watch_position(rig.desk, request, succession.watches))
+                watch = asyncio.create_task(watch_position(rig.desk, request, next_run.watches))
                 async with asyncio.timeout(60):
                     while len(asked) < 4:
                         await asyncio.sleep(0.05)

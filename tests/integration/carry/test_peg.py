@@ -1,4 +1,4 @@
-"""A token of staked SOL that is off its peg is not entered: the watch would close it on its first look."""
+"""A token of staked SOL that is off its peg is not entered: the watch would close it on its first tick."""
 
 from __future__ import annotations
 

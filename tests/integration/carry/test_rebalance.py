@@ -135,7 +135,7 @@ async def test_a_broken_resize_happens_once(tmp_path: Path, venue: str, kind: st
 @pytest.mark.parametrize("leg", [LegSide.LONG, LegSide.SHORT])
 @pytest.mark.parametrize("moment", ["before", "after"])
 async def test_dying_in_the_middle_of_a_resize(tmp_path: Path, leg: LegSide, moment: str) -> None:
-    """A new desk follows what was sent, and the next look mends what is left by the same rules."""
+    """A new desk follows what was sent, and the next tick mends what is left by the same rules."""
     async with story_rig(tmp_path) as rig:
         position_id = await rig.entered(**SOL_ON_KAMINO)
         rig.market(sol_price=178.0)

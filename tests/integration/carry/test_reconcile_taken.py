@@ -12,7 +12,7 @@ from flows.carry.exit import ExitRequest, exit_position
 from flows.carry.monitor import MonitorRequest, MonitorResult, watch_position
 from flows.carry.report import ReportRequest, account_for
 from strategy.carry.reconcile import Handling
-from tasks.carry.books.external_long import SECOND_LOOK_S
+from tasks.carry.books.external_long import SECOND_READING_S
 from tasks.carry.books.reconcile import reconcile_everything
 from tasks.carry.books.recovery import compare_legs
 from tests.carry.rig import Rig, story_rig
@@ -90,7 +90,7 @@ async def test_a_long_taken_whole_in_a_crash_is_followed_by_the_short(tmp_path: 
         position_id = await rig.entered(**SOL_ON_KAMINO)
         rig.market(sol_price=80.0)
         rig.later(1)
-        assert not rig.holdings(), "nothing is left to seize"
+        assert not rig.holdings(), "nothing is left to force"
         result = await watched(rig, position_id, 120)
         assert result.status == "CLOSED" and rig.flat, result
         items = await assert_books_equal_venues(rig, position_id)
@@ -195,7 +195,7 @@ async def test_a_shrink_that_nothing_explains_is_acted_on_once_and_stays_alarmed
         for _ in range(3):
             rig.later(3600)
             await rig.desk.clock.refresh()
-            with hooked(rig.desk.clock, "sleep", when=lambda seconds: seconds == SECOND_LOOK_S) as slept:
+            with hooked(rig.desk.clock, "sleep", when=lambda seconds: seconds == SECOND_READING_S) as slept:
                 again = await reconcile_everything(rig.desk)
             handled = {one.handling for one in again.open if one.subject == "long"}
             assert handled == {Handling.ALARM}, again

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from app.demo.stage import write_settings
+from app.demo.environment import write_settings
 from evenkeel.errors import LostRace
 from evenkeel.legs import IntentKind, LegSide, PositionStatus
 from evenkeel.settings.settings import load_settings
@@ -159,7 +159,7 @@ async def test_two_desks_race_for_one_position(tmp_path: Path) -> None:
     async with story_rig(tmp_path) as rig, rig.another_desk() as other:
         ready = await clearing.get_ready(rig.desk)
         assert isinstance(ready, clearing.Ready), ready
-        cleared = await clearing.clear(rig.desk, ready, choosing.Wish(asset="SOL", protocol=1))
+        cleared = await clearing.clear(rig.desk, ready, choosing.RequestedEntry(asset="SOL", protocol=1))
         assert isinstance(cleared, clearing.Cleared), cleared
         position = await entry.write_down(rig.desk, cleared)
         answers = await asyncio.gather(

@@ -17,7 +17,7 @@ from flows.carry.exit import ExitRequest, exit_position
 from flows.carry.recover import recover_everything
 from tasks.carry.desk import open_desk
 from tasks.carry.hosts import SOLANA, SOLANA_SECOND
-from tasks.carry.watching.liveness import Pulse
+from tasks.carry.watching.liveness import ChainLiveness
 from tests.carry.rig import Rig, story_rig
 from tests.integration.test_solana_client import Bench, bench, payload
 from tests.node_proxy import NodeProxy, node_proxy
@@ -48,11 +48,11 @@ async def two_nodes(folder: Path, *, proxied: str) -> AsyncIterator[tuple[Rig, N
 
 @pytest.mark.parametrize("mode", ["shut", "revoked"])
 async def test_with_the_first_node_gone_both_legs_are_closed_by_the_second(tmp_path: Path, mode: str) -> None:
-    """Pulse says that the chain lives, and so it does: nothing may depend on the first node then."""
+    """ChainLiveness says that the chain lives, and so it does: nothing may depend on the first node then."""
     async with two_nodes(tmp_path, proxied="first") as (rig, first):
         await rig.entered(**SOL_ON_KAMINO)
         first.mode = mode
-        assert await Pulse().beats(rig.desk)
+        assert await ChainLiveness().is_alive(rig.desk)
         result = await exit_position(
             rig.desk, ExitRequest(position_id=rig.desk.store.carry.positions()[0].position_id)
         )
@@ -65,14 +65,14 @@ async def test_each_node_has_its_own_run_of_failures(tmp_path: Path) -> None:
     """What the second answers is no success of the first; the first is asked on, so that its return is seen."""
     async with two_nodes(tmp_path, proxied="first") as (rig, first):
         first.mode = "shut"
-        pulse = Pulse()
+        chain = ChainLiveness()
         for _ in range(2):
-            assert await pulse.beats(rig.desk)
+            assert await chain.is_alive(rig.desk)
             await rig.desk.clock.sleep(12)
         rows = rig.desk.health.in_a_row(60)
         assert rows[SOLANA] >= 3 and rows[SOLANA_SECOND] == 0
         first.mode = "open"
-        assert await pulse.beats(rig.desk)
+        assert await chain.is_alive(rig.desk)
         assert rig.desk.health.in_a_row(60)[SOLANA] == 0
         asked = first.calls["getBalance"]
         await rig.desk.long.rpc.get_balance(rig.desk.long.wallet)
@@ -83,7 +83,7 @@ async def test_an_absent_second_node_is_noticed_while_the_first_answers(tmp_path
     """It must agree before an opening is dead, so that its absence trips the breaker of entries."""
     async with two_nodes(tmp_path, proxied="second") as (rig, second):
         second.mode = "shut"
-        assert await Pulse().beats(rig.desk)
+        assert await ChainLiveness().is_alive(rig.desk)
         assert rig.desk.health.in_a_row(15)[SOLANA_SECOND] >= 3
         refused = await enter_position(rig.desk, EnterRequest(**SOL_ON_KAMINO))
         assert refused.status == "refused" and any(SOLANA_SECOND in one for one in refused.reasons), refused
@@ -92,28 +92,28 @@ async def test_an_absent_second_node_is_noticed_while_the_first_answers(tmp_path
 async def test_a_node_that_has_shut_us_out_is_alarmed_too(tmp_path: Path) -> None:
     async with two_nodes(tmp_path, proxied="second") as (rig, second):
         second.mode = "revoked"
-        pulse = Pulse()
+        chain = ChainLiveness()
         for _ in range(4):
-            assert await pulse.beats(rig.desk)
+            assert await chain.is_alive(rig.desk)
             await rig.desk.clock.sleep(12)
         refused = await enter_position(rig.desk, EnterRequest(**SOL_ON_KAMINO))
         assert refused.status == "refused" and any(SOLANA_SECOND in one for one in refused.reasons), refused
 
 
 @pytest.mark.parametrize("proxied", ["first", "second"])
-async def test_a_pulse_beats_while_either_height_grows(tmp_path: Path, proxied: str) -> None:
+async def test_the_chain_is_alive_while_either_height_grows(tmp_path: Path, proxied: str) -> None:
     async with two_nodes(tmp_path, proxied=proxied) as (rig, one):
-        pulse = Pulse()
-        assert await pulse.beats(rig.desk)
+        chain = ChainLiveness()
+        assert await chain.is_alive(rig.desk)
         one.mode = "frozen"
         for _ in range(4):
             await rig.desk.clock.sleep(12)
-            assert await pulse.beats(rig.desk)
+            assert await chain.is_alive(rig.desk)
         rig.control("solana", "halt")
         await rig.desk.clock.sleep(12)
-        await pulse.beats(rig.desk)
+        await chain.is_alive(rig.desk)
         await rig.desk.clock.sleep(30)
-        assert not await pulse.beats(rig.desk)
+        assert not await chain.is_alive(rig.desk)
 
 
 @pytest.mark.parametrize("mode", ["revoked", "frozen"])

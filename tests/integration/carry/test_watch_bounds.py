@@ -10,7 +10,7 @@ from flows.carry.exit import ExitRequest, exit_position
 from flows.carry.monitor import MonitorRequest, watch_position
 from flows.carry.recover import recover_everything
 from state.watch_models import Severity
-from tasks.carry.watching.look import Watcher
+from tasks.carry.watching.watcher import Watcher
 from tests.carry.rig import OPEN_SUBMIT, ORDER, Rig, story_rig
 
 SOL_ON_KAMINO = {"asset": "SOL", "protocol": 1}
@@ -100,12 +100,12 @@ async def test_a_drift_that_no_order_can_mend_raises_an_alert(tmp_path: Path) ->
         assert Decimal("0.03") <= rig.long_sol() - rig.short_qty() <= Decimal("0.055")  # about 10 USD
         watcher, store = Watcher(rig.desk, position_id), rig.desk.store
 
-        await watcher.look()
+        await watcher.tick()
         [alert] = [row for row in store.alerts(open_only=True) if row.kind == "delta_drift"]
         assert alert.severity is Severity.WARNING and "least order" in alert.text
 
         rig.market(sol_price=320.0)  # 0.05 SOL are an order now
-        await watcher.look()
+        await watcher.tick()
         assert not [row for row in store.alerts(open_only=True) if row.kind == "delta_drift"]
 
 

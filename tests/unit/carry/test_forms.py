@@ -18,7 +18,7 @@ from flows.carry.forms import LendingProtocol, LongAsset
 from flows.carry.monitor import monitor
 from flows.carry.scan import ScanRequest
 from strategy.carry.limits import PROTOCOL_NAMES
-from tasks.carry.entering.choose import Wish
+from tasks.carry.entering.choose import RequestedEntry
 from venues.asgard.mints import LONG_ASSETS
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -89,7 +89,9 @@ def test_the_names_are_those_that_the_venue_and_the_strategy_know() -> None:
 @pytest.mark.parametrize("given", ["kamino", "Kamino", "1", 1, LendingProtocol.KAMINO])
 def test_a_protocol_is_taken_by_its_name_and_by_its_number(given: Any) -> None:
     request = EnterRequest(asset="jitoSOL", protocol=given, leverage="3", size_usd="2500.5")
-    assert wish_of(request) == Wish(asset="jitoSOL", protocol=1, leverage=3, size_usd=Decimal("2500.5"))
+    assert wish_of(request) == RequestedEntry(
+        asset="jitoSOL", protocol=1, leverage=3, size_usd=Decimal("2500.5")
+    )
 
 
 def test_what_was_filled_in_survives_the_run_that_keeps_it() -> None:

@@ -1,4 +1,4 @@
-"""A resize of both legs that was interrupted half-way is finished by the next look, never left as a naked difference."""
+"""A resize of both legs that was interrupted half-way is finished by the next tick, never left as a naked difference."""
 
 from __future__ import annotations
 

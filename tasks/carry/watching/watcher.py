@@ -1,4 +1,4 @@
-"""One look at a position: read both legs and the market, judge them, remember what lasts. Plain coroutines, no Prefect."""
+"""One tick at a position: read both legs and the market, judge them, remember what lasts. Plain coroutines, no Prefect."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ from tasks.carry.desk import CarryDesk
 from tasks.carry.limits import limits_of
 from tasks.carry.market import staking_apr
 from tasks.carry.watching.alerts import NOT_WATCHED, REBALANCING_RULES, WATCHED_RULES, end_watch
-from tasks.carry.watching.liveness import Pulse
+from tasks.carry.watching.liveness import ChainLiveness
 from venues.asgard.mints import TOKENS, USDC
 from venues.hyperliquid.market import PerpContext
 
 T = TypeVar("T")
 MONITORED = frozenset({NOT_WATCHED})
-PATIENCE_S = 10.0
-"""Wall seconds that a look waits for one reading: a venue that hangs must not blind us to the other leg."""
+TIMEOUT_S = 10.0
+"""Wall seconds that a tick waits for one reading: a venue that hangs must not blind us to the other leg."""
 RATES_TTL_MS = 300_000
 """Lending rates move slowly: a few minutes old is fresh enough for the carry, and spares the venue's request budget."""
 
 
 class Seen(Frozen):
-    """What one look could read; None is "could not be read", which never counts as calm."""
+    """What one tick could read; None is "could not be read", which never counts as calm."""
 
     at_ms: int
     context: PerpContext | None
@@ -63,7 +63,7 @@ class Seen(Frozen):
 
 @dataclass(frozen=True)
 class Decided:
-    """What one look decided. `closely`: look again soon. `remember` writes snapshot, breaches and alerts down."""
+    """What one tick decided. `closely`: tick again soon. `remember` writes snapshot, breaches and alerts down."""
 
     seen: Seen
     combined: Combined[Decision]
@@ -77,15 +77,15 @@ class Watcher:
     def __init__(self, desk: CarryDesk, position_id: str, *, is_monitor: bool = False) -> None:
         self._desk = desk
         self._is_monitor = is_monitor
-        """Whether more looks will follow: one look is no watch."""
+        """Whether more ticks will follow: one tick is no watch."""
         self.position_id = position_id
         self._failures: dict[VenueName, int] = {}
         self._drift_cost_usd = Decimal(0)
         self._last_ms: int | None = None
-        self._pulse = Pulse()
+        self._chain = ChainLiveness()
 
-    async def look(self) -> tuple[Seen, Combined[Decision], bool]:
-        """Read, judge and remember. The bool says whether to look again soon."""
+    async def tick(self) -> tuple[Seen, Combined[Decision], bool]:
+        """Read, judge and remember. The bool says whether to tick again soon."""
         found = await self.decide()
         found.remember()
         return found.seen, found.combined, found.closely
@@ -93,10 +93,12 @@ class Watcher:
     async def decide(self) -> Decided:
         """Read and judge. `remember` of the answer writes it down, which an emergency does only once it has acted."""
         position = self._desk.store.carry.position(self.position_id)
-        seen, chain_lives = await asyncio.gather(look_at(self._desk, position), self._pulse.beats(self._desk))
-        if seen.misses_a_leg:  # so does an old answer: what counts is a second look
+        seen, chain_lives = await asyncio.gather(
+            read_position(self._desk, position), self._chain.is_alive(self._desk)
+        )
+        if seen.misses_a_leg:  # so does an old answer: what counts is a second tick
             await self._desk.clock.sleep(float(self._desk.settings.strategy.breach_poll_interval_s))
-            seen = await look_at(self._desk, position)
+            seen = await read_position(self._desk, position)
         self._count_failures(seen, chain_lives)
         limits = limits_of(self._desk)
         tick = judge(self._readings(position, seen), limits)
@@ -122,15 +124,15 @@ class Watcher:
         return Decided(seen, combined, tick.watch_closely, remember)
 
     def _count_failures(self, seen: Seen, chain_lives: bool) -> None:
-        """By venue, failures in a row: looks that could not read it, or single calls, whichever are more. The
+        """By venue, failures in a row: ticks that could not read it, or single calls, whichever are more. The
         long cannot be closed without its chain, whatever Asgard answers.
         """
         window_s = self._desk.settings.limits.outage_window_s
         calls = self._desk.health.in_a_row(window_s)
         for venue in (VenueName(self._desk.long.name), VenueName(self._desk.short.name)):
             failed = venue in seen.failed or (venue == VenueName.ASGARD and not chain_lives)
-            looks = self._failures.get(venue, 0) + 1 if failed else 0
-            self._failures[venue] = max(looks, calls.get(venue, 0)) if failed else 0
+            failed_ticks = self._failures.get(venue, 0) + 1 if failed else 0
+            self._failures[venue] = max(failed_ticks, calls.get(venue, 0)) if failed else 0
 
     def _readings(self, position: Position, seen: Seen) -> WatchReadings:
         entry = position.facts.get("entry_distance", {})
@@ -212,7 +214,7 @@ class Watcher:
             else:
                 store.breach_clear(CARRY, position.position_id, kind, part)
         store.carry.record_snapshot(_snapshot(position, seen, book))
-        store.beat("monitor", {"position_id": position.position_id})
+        store.record_heartbeat("monitor", {"position_id": position.position_id})
 
     def _alert(self, position: Position, speaking: list[Alert], judged: frozenset[str]) -> None:
         """Raise what is new or has become critical, close what is over; what merely goes on is not written again."""
@@ -247,7 +249,7 @@ def _predicted(context: PerpContext | None) -> Decimal | None:
     return hourly_rate_from_premium(context.premium)
 
 
-async def look_at(desk: CarryDesk, position: Position) -> Seen:
+async def read_position(desk: CarryDesk, position: Position) -> Seen:
     """Both venues side by side; each that fails is named and leaves its figures empty."""
     long_leg = desk.store.carry.leg(position.position_id, LegSide.LONG)
     failed: set[VenueName] = set()
@@ -259,7 +261,7 @@ async def look_at(desk: CarryDesk, position: Position) -> Seen:
         _try(desk.long.redemption_rate(position.asset), VenueName.ASGARD, failed),
     )
     if context is not None and redemption is not None:
-        desk.long.heed_price(position.asset, context.oracle_px * redemption, context.observed_ms)
+        desk.long.note_price(position.asset, context.oracle_px * redemption, context.observed_ms)
     ref = long_leg.ref if long_leg else None
     return Seen(
         at_ms=desk.clock.now_ms(),
@@ -281,7 +283,7 @@ async def look_at(desk: CarryDesk, position: Position) -> Seen:
 async def _long_side(
     desk: CarryDesk, leg: Leg | None, failed: set[VenueName]
 ) -> tuple[list[LegView] | None, dict[str, Decimal] | None]:
-    """Our lending position and Asgard's prices in two requests, so that a look every 2 s fits the venue's limit."""
+    """Our lending position and Asgard's prices in two requests, so that a tick every 2 s fits the venue's limit."""
     prices = await _try(desk.long.token_prices(), VenueName.ASGARD, failed)
     if prices is None:
         return None, None
@@ -305,7 +307,7 @@ async def _rates(desk: CarryDesk, position: Position) -> tuple[Decimal, Decimal]
 
 async def _try(reading: Awaitable[T], venue: VenueName, failed: set[VenueName]) -> T | None:
     try:
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(TIMEOUT_S):
             return await reading
     except (Retryable, VenueRefused, OperatorError, TimeoutError):
         failed.add(venue)

@@ -24,7 +24,7 @@ from strategy.rules import judge_all
 from tasks.carry.desk import CarryDesk
 from tasks.carry.mark import UNDERLYING
 from tasks.carry.market import MarketView, redemption_rates
-from tasks.carry.watching.look import Seen
+from tasks.carry.watching.watcher import Seen
 from tasks.step import step
 from venues.asgard.mints import TOKENS
 from venues.hyperliquid.market import PerpContext
@@ -40,7 +40,7 @@ _LIVE = (PositionStatus.OPENING, PositionStatus.OPEN, PositionStatus.CLOSING, Po
 
 
 @dataclass(frozen=True)
-class Looked:
+class MarketReadings:
     """What the breakers judge; None is "could not be read"."""
 
     context: PerpContext | None
@@ -59,7 +59,7 @@ class Looked:
 @step("ask pauses and breakers", tags=("guard",))
 async def refuse_entry(desk: CarryDesk) -> tuple[str, ...]:
     """Why nothing may be entered now, from the ledger and from how the venues answered lately; empty: nothing is known
-    against it. A fee spike that the ledger remembers is looked at again, because only a calm market ends it.
+    against it. A fee spike that the ledger remembers is read again, because only a calm market ends it.
     """
     settle(desk, _judged(desk, CALL_BREAKERS))
     if FEE_MARKET in _memories(desk):
@@ -70,20 +70,22 @@ async def refuse_entry(desk: CarryDesk) -> tuple[str, ...]:
 def halted(desk: CarryDesk) -> tuple[str, ...]:
     """Every pause that forbids an entry, with its reason: of entries, of everything, or of a venue that both legs need."""
     return tuple(
-        _told(desk, one) for one in desk.store.active_pauses() if one.scope in (ENTRIES, ALL, *desk.venues)
+        _pause_words(desk, one)
+        for one in desk.store.active_pauses()
+        if one.scope in (ENTRIES, ALL, *desk.venues)
     )
 
 
 def refuse_growth(desk: CarryDesk) -> str | None:
     """Why no leg may be made larger now: a pause of everything. Making legs smaller is never refused."""
     found = [one for one in desk.store.active_pauses() if one.scope == ALL]
-    return _told(desk, found[0]) if found else None
+    return _pause_words(desk, found[0]) if found else None
 
 
 @step("judge the circuit breakers", tags=("guard",))
 async def refuse_market(desk: CarryDesk, market: MarketView) -> tuple[str, ...]:
     """Judge every breaker on the market just read; what trips is remembered. An asset off its peg refuses only itself."""
-    states = judge(desk, await _look(desk, market, with_fee=False))
+    states = judge(desk, await _read_all(desk, market, with_fee=False))
     settle(desk, states)
     return tuple(
         f"{one.name}: {one.reason}"
@@ -94,11 +96,11 @@ async def refuse_market(desk: CarryDesk, market: MarketView) -> tuple[str, ...]:
 
 async def breaker_states(desk: CarryDesk) -> list[BreakerState]:
     """Every breaker as it stands now, read afresh; nothing is stored. For `evenkeel status`."""
-    return judge(desk, await _look(desk, None, with_fee=True))
+    return judge(desk, await _read_all(desk, None, with_fee=True))
 
 
-def note_look(desk: CarryDesk, seen: Seen) -> None:
-    """What a look of the monitor means for entries; called after it has acted."""
+def note_tick(desk: CarryDesk, seen: Seen) -> None:
+    """What a tick of the monitor means for entries; called after it has acted."""
     states = _judged(desk, CALL_BREAKERS)
     short_px = seen.context.mark_px if seen.context else None
     if seen.sol_price_usd and short_px:  # what could not be seen is no news of a deviation
@@ -107,9 +109,9 @@ def note_look(desk: CarryDesk, seen: Seen) -> None:
     settle(desk, states)
 
 
-def judge(desk: CarryDesk, looked: Looked) -> list[BreakerState]:
+def judge(desk: CarryDesk, market_now: MarketReadings) -> list[BreakerState]:
     """All breakers on one set of readings, in the order of their list."""
-    context = looked.context
+    context = market_now.context
     positions = desk.store.carry.positions(_LIVE)
     return _judged(
         desk,
@@ -126,16 +128,16 @@ def judge(desk: CarryDesk, looked: Looked) -> list[BreakerState]:
         funding_predicted_hourly=hourly_rate_from_premium(context.premium)
         if context and context.premium is not None
         else None,
-        long_venue_price_usd=looked.sol_price_usd,
+        long_venue_price_usd=market_now.sol_price_usd,
         short_venue_price_usd=context.mark_px if context else None,
-        token_prices_usd=looked.token_prices or {},
-        redemption_rates=looked.redemption_rates,
-        priority_fee_lamports=looked.fee_lamports,
-        mode_asked=looked.mode_asked,
-        mode_fault=looked.mode_fault,
+        token_prices_usd=market_now.token_prices or {},
+        redemption_rates=market_now.redemption_rates,
+        priority_fee_lamports=market_now.fee_lamports,
+        mode_asked=market_now.mode_asked,
+        mode_fault=market_now.mode_fault,
         observed_ms={
             "the price on Hyperliquid": context.observed_ms if context else None,
-            "the account on Hyperliquid": looked.account_ms,
+            "the account on Hyperliquid": market_now.account_ms,
         },
     )
 
@@ -174,16 +176,16 @@ async def read_fee(desk: CarryDesk) -> int | None:
 def settle(desk: CarryDesk, states: list[BreakerState]) -> None:
     """Remember what has tripped, for every process and for `evenkeel status`; forget what is over."""
     store, memories = desk.store, _memories(desk)
-    told = {row.subject for row in store.alerts(open_only=True) if row.kind == TRIPPED}
+    alerted = {row.subject for row in store.alerts(open_only=True) if row.kind == TRIPPED}
     for one in states:
         if one.tripped and one.keep:
             store.trip(one.scope, one.name, one.until_ms)
-            if one.name not in told:
+            if one.name not in alerted:
                 store.alert(TRIPPED, Severity.WARNING, f"{one.reason}; {one.advice}", subject=one.name)
         elif not one.tripped:
             if one.name in memories:
                 store.resume(one.scope, TRIPPED_BY + one.name, note=f"closed: {one.reason}")
-            if one.name in told:
+            if one.name in alerted:
                 store.ack_alert(TRIPPED, subject=one.name)
 
 
@@ -196,7 +198,7 @@ def _memories(desk: CarryDesk) -> dict[str, Memory]:
     }
 
 
-def _told(desk: CarryDesk, one: Pause) -> str:
+def _pause_words(desk: CarryDesk, one: Pause) -> str:
     """A pause in words; what tripped a breaker is in its alert."""
     reason = one.reason
     if (name := one.breaker) is not None:
@@ -212,7 +214,7 @@ def _told(desk: CarryDesk, one: Pause) -> str:
     return f"{what} paused: {reason}{until}"
 
 
-async def _look(desk: CarryDesk, market: MarketView | None, *, with_fee: bool) -> Looked:
+async def _read_all(desk: CarryDesk, market: MarketView | None, *, with_fee: bool) -> MarketReadings:
     mode, account, fee = await asyncio.gather(
         _mode(desk), _read(desk.short.account()), read_fee(desk) if with_fee else _given(None)
     )
@@ -226,7 +228,7 @@ async def _look(desk: CarryDesk, market: MarketView | None, *, with_fee: bool) -
             _read(desk.long.token_prices()),
             _read(redemption_rates(desk)),
         )
-    return Looked(
+    return MarketReadings(
         context=context,
         token_prices=prices,
         redemption_rates=rates or {},

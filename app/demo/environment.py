@@ -1,4 +1,4 @@
-"""The stage of the demo: twins and Prefect as processes of their own, test keys in files, settings in a TOML."""
+"""The environment of the demo: twins and Prefect as processes of their own, test keys in files, settings in a TOML."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Run a command and end it when the process that asked for it is gone: `python -m app.guard PID COMMAND…`."""
+"""Run a command and end it when the process that asked for it is gone: `python -m app.with_parent PID COMMAND…`."""
 
 from __future__ import annotations
 

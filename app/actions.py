@@ -6,7 +6,10 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from app.loading import unswept
 from evenkeel.legs import CARRY
@@ -23,11 +26,13 @@ with unswept():
     from tasks.carry.books.recovery import Comparison, compare_legs
     from tasks.carry.desk import CarryDesk, check_keys, open_desk
     from tasks.carry.mark import LIVE
+    from tasks.carry.positions import position_meant
     from tasks.desk import LedgerFault, make_clock
 
 if TYPE_CHECKING:
     from analytics.carry.report import Report
 
+Q = TypeVar("Q", bound=BaseModel)
 AsFlow = Callable[[Settings, str, Callable[[], Coroutine[Any, Any, Any]]], Awaitable[Any]]
 """Runs a flow where Prefect answers, and gives None where its story did not begin."""
 
@@ -53,14 +58,18 @@ async def _run_story(
     return dump(result)
 
 
-def _require_position(settings: Settings, position_id: str | None) -> None:
-    """Raise OperatorError where a position was named that the ledger does not have."""
-    store = Store.open(settings.database.url, make_clock(settings))
+def _request(kind: type[Q], **fields: Any) -> Q:
+    """Return the request of a flow. Raises OperatorError, in one line, for fields that it cannot take."""
     try:
-        if position_id is not None and store.carry.find_position(position_id) is None:
-            raise OperatorError(f"no position is named {position_id!r}; `evenkeel positions` lists them")
-    finally:
-        store.close()
+        return kind(**fields)
+    except ValidationError as wrong:
+        raise OperatorError("; ".join(_wording(one) for one in wrong.errors())) from None
+
+
+def _wording(one: ErrorDetails) -> str:
+    """What we say ourselves of a field, else what pydantic says."""
+    ours = one.get("ctx", {}).get("error")
+    return str(ours) if ours else f"{'.'.join(map(str, one['loc']))} {one['input']!r}: {one['msg']}"
 
 
 def dump(result: Frozen) -> dict[str, Any]:
@@ -74,7 +83,7 @@ async def scan(
     """Rank what could be entered."""
     from flows.carry import scan as flow
 
-    request = flow.ScanRequest(asset=asset, leverage=leverage, size_usd=size)
+    request = _request(flow.ScanRequest, asset=asset, leverage=leverage, size_usd=size)
     return await _run_story(
         settings, "scan", as_flow, lambda: flow.scan(request), lambda desk: flow.scan_markets(desk, request)
     )
@@ -83,13 +92,11 @@ async def scan(
 async def enter(settings: Settings, requested: dict[str, Any], as_flow: AsFlow) -> dict[str, Any]:
     """Open one position. What could never be entered is refused before anything is stored."""
     from flows.carry import enter as flow
-    from tasks.carry.entering.choose import RequestedEntry, check_requested_entry
+    from tasks.carry.entering.choose import check_requested_entry
 
-    request = flow.EnterRequest(**requested)
+    request = _request(flow.EnterRequest, **requested)
     async with open_desk(settings) as desk:
-        check_requested_entry(
-            desk, RequestedEntry(**{name: value for name, value in requested.items() if name != "dry_run"})
-        )
+        check_requested_entry(desk, flow.requested_entry_of(request))
     return await _run_story(
         settings,
         "enter",
@@ -129,7 +136,8 @@ async def monitor(
     from flows.carry import monitor as flow
 
     request = flow.MonitorRequest(position_id=position, interval_s=interval_s)
-    _require_position(settings, position)
+    with _ledger(settings) as store:  # no run is begun, and handed over, for a position that is not there
+        position_meant(store, position, LIVE)
     return await _run_story(
         settings,
         "monitor",
@@ -303,11 +311,8 @@ def _legs(store: Store, position: Position) -> list[dict[str, Any]]:
 
 def positions(settings: Settings) -> list[dict[str, Any]]:
     """Every position of the ledger; no venue is asked."""
-    store = Store.open(settings.database.url, make_clock(settings))
-    try:
+    with _ledger(settings) as store:
         return [_row(one) for one in store.carry.positions()]
-    finally:
-        store.close()
 
 
 def _row(one: Position) -> dict[str, Any]:

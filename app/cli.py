@@ -191,7 +191,7 @@ def scan(
 def enter(
     asset: Annotated[str | None, typer.Option(help="SOL, jitoSOL, jupSOL or INF; empty: the best.")] = None,
     protocol: Annotated[
-        int | None, typer.Option(help="0 Marginfi, 1 Kamino, 2 Solend; empty: the best.")
+        str | None, typer.Option(help="kamino, marginfi or solend, or its number; empty: the best.")
     ] = None,
     leverage: Annotated[str | None, typer.Option(help="Whole number from 2 to 4.")] = None,
     size: Annotated[str | None, typer.Option(help="Notional of one leg in USD, at least 1,000.")] = None,

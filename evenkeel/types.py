@@ -90,6 +90,15 @@ class Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class Forced(StrEnum):
+    """Why a venue traded a position by itself."""
+
+    LIQUIDATION = "liquidation"
+    BACKSTOP = "backstop"
+    """The venue took the position, and the margin behind it with it."""
+    AUTO_DELEVERAGING = "auto-deleveraging"
+
+
 class Fill(Frozen):
     """One execution as the venue recorded it.
 

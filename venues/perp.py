@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any
 
-from evenkeel.types import Fill, Frozen
+from evenkeel.types import Fill, Forced, Frozen
 
 
 class PerpContext(Frozen):
@@ -59,5 +59,5 @@ class Execution(Frozen):
 
     fill: Fill
     start_position: Decimal
-    forced: str
-    """"liquidation", "backstop" (which also takes the margin), "auto-deleveraging", or "" for an order's own fill."""
+    forced: Forced | None
+    """None for an order's own fill."""

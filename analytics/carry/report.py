@@ -20,6 +20,7 @@ from analytics.carry.equity import Drawdown, Naked
 from analytics.carry.legs import LongEvent, ShortFill
 from analytics.carry.life import LifeEvent
 from analytics.carry.words import GROUPS, ITEM_MEANINGS, ITEM_NAMES, signed_usd
+from evenkeel.legs import PositionStatus
 from evenkeel.types import Frozen
 
 SHOWN = 20
@@ -42,7 +43,7 @@ class Report(Frozen):
 
     position_id: str
     title: str
-    status: str
+    status: PositionStatus
     opened_ms: int
     ended_ms: int
     attribution: Attribution

@@ -15,12 +15,14 @@ from pydantic import BaseModel, Field
 from evenkeel.errors import LostRace, Retryable
 from evenkeel.legs import PositionStatus
 from evenkeel.types import Frozen
+from flows.carry.forms import AssetField, LeverageField, ProtocolField, UsdField
 from flows.carry.watched import POSITIONS
 from flows.handover import watch_from_here
 from flows.running import desk_for_run
 from state.carry.models import Position
 from state.models import Fence
 from strategy.carry.entry import Verdict
+from strategy.carry.limits import PROTOCOL_NAMES
 from strategy.decisions import Urgency
 from tasks.carry.closing.close_out import close_out
 from tasks.carry.closing.rebalancing import level_short
@@ -52,14 +54,16 @@ HALFWAY = (EntryStatus.OPENING, EntryStatus.UNWINDING)
 class EnterRequest(BaseModel):
     """What to enter. Everything left empty is the strategy's choice."""
 
-    asset: str | None = Field(default=None, description="SOL, jitoSOL, jupSOL or INF; empty: the best now")
-    protocol: int | None = Field(
-        default=None, description="0 Marginfi, 1 Kamino, 2 Solend; empty: the best now"
+    asset: AssetField | None = Field(default=None, description="what the long leg holds; empty: the best now")
+    protocol: ProtocolField | None = Field(
+        default=None, description="who lends to the long leg; empty: the best now"
     )
-    leverage: str | None = Field(
-        default=None, description="whole number from 2 to 4; empty: strategy.leverage"
+    leverage: LeverageField | None = Field(
+        default=None, description="of both legs, a whole number; empty: strategy.leverage"
     )
-    size_usd: str | None = Field(default=None, description="notional of one leg in USD; empty: by deployment")
+    size_usd: UsdField | None = Field(
+        default=None, description="notional of one leg in USD; empty: by strategy.deployment_pct"
+    )
     dry_run: bool = Field(default=False, description="decide and check, but send nothing")
 
 
@@ -73,7 +77,7 @@ class EnterResult(Frozen):
 
 async def enter_position(desk: CarryDesk, request: EnterRequest) -> EnterResult:
     """The whole entry. Nothing is sent before every check has passed; nothing is left half-open at the end."""
-    requested = _requested_entry(request)
+    requested = requested_entry_of(request)
     choosing.check_requested_entry(desk, requested)
 
     ready = await clearing.get_ready(desk)
@@ -87,7 +91,8 @@ async def enter_position(desk: CarryDesk, request: EnterRequest) -> EnterResult:
                 return _refused(*cleared.reasons)
             if request.dry_run:
                 plan = cleared.plan
-                return _refused(f"dry run: would enter {plan.asset}, {plan.size.position_usd} USD a leg")
+                where = f"{plan.asset} on {PROTOCOL_NAMES[plan.protocol]}"
+                return _refused(f"dry run: would enter {where}, {plan.size.position_usd} USD a leg")
 
             position = await entry.write_down(desk, cleared, only_one)
     except LostRace as busy:
@@ -209,8 +214,14 @@ async def _unwind(desk: CarryDesk, position_id: str, why: str, fence: Fence) -> 
     )
 
 
-def _requested_entry(request: EnterRequest) -> choosing.RequestedEntry:
-    return choosing.RequestedEntry(**request.model_dump(exclude={"dry_run"}))
+def requested_entry_of(request: EnterRequest) -> choosing.RequestedEntry:
+    """Return what was asked for, as the strategy takes it."""
+    return choosing.RequestedEntry(
+        asset=request.asset,
+        protocol=None if request.protocol is None else request.protocol.number,
+        leverage=request.leverage,
+        size_usd=request.size_usd,
+    )
 
 
 def _refused(*reasons: str) -> EnterResult:

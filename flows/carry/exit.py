@@ -5,12 +5,15 @@ from __future__ import annotations
 from prefect import flow
 from pydantic import BaseModel, Field
 
-from evenkeel.errors import OperatorError
 from evenkeel.legs import PositionStatus
 from flows.running import desk_for_run
 from strategy.decisions import Urgency
 from tasks.carry.closing.close_out import ENDED, ExitResult, close_out
 from tasks.carry.desk import CarryDesk, open_desk
+from tasks.carry.positions import position_meant
+
+HELD = (PositionStatus.OPEN, PositionStatus.CLOSING, PositionStatus.UNWINDING)
+"""An entry that still goes on is closed by itself, or by its name."""
 
 
 class ExitRequest(BaseModel):
@@ -25,23 +28,14 @@ class ExitRequest(BaseModel):
 
 async def exit_position(desk: CarryDesk, request: ExitRequest) -> ExitResult:
     """Close one position, as its only writer."""
-    position_id = request.position_id or _only_open(desk)
-    position = desk.store.carry.find_position(position_id)
-    if position is None:
-        raise OperatorError(f"no position is named {position_id!r}; `evenkeel positions` lists them")
+    position = position_meant(desk.store, request.position_id, HELD)
     if position.status in ENDED:
-        return ExitResult(status=position.status, position_id=position_id, reasons=("it has ended already",))
+        return ExitResult(
+            status=position.status, position_id=position.position_id, reasons=("it has ended already",)
+        )
     urgency = Urgency.EMERGENCY if request.emergency else Urgency.NORMAL
-    async with desk.sole_writer(position_id) as fence:
-        return await close_out(desk, position_id, request.reason, urgency, fence)
-
-
-def _only_open(desk: CarryDesk) -> str:
-    live = desk.store.carry.positions([PositionStatus.OPEN, PositionStatus.CLOSING, PositionStatus.UNWINDING])
-    if len(live) != 1:
-        names = ", ".join(position.position_id for position in live) or "none"
-        raise OperatorError(f"{len(live)} positions are open ({names}): name the one to close")
-    return live[0].position_id
+    async with desk.sole_writer(position.position_id) as fence:
+        return await close_out(desk, position.position_id, request.reason, urgency, fence)
 
 
 @flow(name="exit", flow_run_name="exit-{request.position_id}")

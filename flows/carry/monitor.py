@@ -31,6 +31,7 @@ from tasks.carry.books.recovery import interrupted_positions
 from tasks.carry.closing.close_out import ENDED, close_out
 from tasks.carry.desk import CarryDesk, open_desk
 from tasks.carry.mark import LIVE
+from tasks.carry.positions import position_meant
 from tasks.carry.watching import breakers
 from tasks.carry.watching.probe import differs, wait_for_tick
 from tasks.carry.watching.watcher import Seen, Watcher
@@ -44,7 +45,7 @@ class MonitorRequest(BaseModel):
 
     position_id: str | None = Field(default=None, description="empty: the one that is open")
     interval_s: float | None = Field(
-        default=None, description="seconds between ticks; empty: strategy.poll_interval_s"
+        default=None, gt=0, description="seconds between ticks; empty: strategy.poll_interval_s"
     )
     until_ms: int | None = Field(
         default=None,
@@ -57,7 +58,7 @@ class MonitorResult(Frozen):
     """How the watch ended: `status` is the position's, CLOSED or FAILED, or else another run or person goes on with it."""
 
     position_id: str
-    status: str
+    status: PositionStatus
     ticks: int
     actions: tuple[str, ...]
 
@@ -73,7 +74,7 @@ async def watch_position(
 
     Goes on until the position has ended, or `until_ms`; from the end of a day on, until `watched_by_next` says yes.
     """
-    position_id = request.position_id or _only_live(desk)
+    position_id = position_meant(desk.store, request.position_id, LIVE).position_id
     calm_s = request.interval_s or float(desk.settings.strategy.poll_interval_s)
     danger_s = float(desk.settings.strategy.breach_poll_interval_s)
     ends_ms = request.until_ms or desk.clock.now_ms() + DAY_MS
@@ -153,16 +154,6 @@ class _Watch:
         self.actions.append(done)
         log.warning("%s %s: %s", as_datetime(self.desk.clock.now_ms()).isoformat(), self.position_id, done)
         return done
-
-
-def _only_live(desk: CarryDesk) -> str:
-    """The one position that has not ended: one that is half-way needs a watch more than any other."""
-    found = [position.position_id for position in desk.store.carry.positions(LIVE)]
-    if len(found) != 1:
-        raise OperatorError(
-            f"{len(found)} positions are live ({', '.join(found) or 'none'}): name the one you mean"
-        )
-    return found[0]
 
 
 async def _acted(desk: CarryDesk, watcher: Watcher, decision: Exit | Resize) -> str:

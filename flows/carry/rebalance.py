@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
+
 from prefect import flow
 from pydantic import BaseModel, Field
 
-from evenkeel.errors import OperatorError
 from evenkeel.legs import PositionStatus
 from evenkeel.types import Frozen
 from flows.running import desk_for_run
@@ -16,6 +17,7 @@ from tasks.carry.books.reconcile import reconcile_everything
 from tasks.carry.closing.close_out import close_out
 from tasks.carry.closing.rebalancing import note_rebalance, resize_both
 from tasks.carry.desk import CarryDesk, open_desk
+from tasks.carry.positions import position_meant
 from tasks.carry.watching import breakers
 from tasks.carry.watching.watcher import Watcher
 
@@ -26,21 +28,31 @@ class RebalanceRequest(BaseModel):
     position_id: str | None = Field(default=None, description="empty: the one that is open")
 
 
+class Action(StrEnum):
+    """What was done: nothing, both legs resized or left halfway, or what an exit made of the position."""
+
+    HELD = "held"
+    RESIZED = "resized"
+    INTERRUPTED = "interrupted"
+    CLOSING = "closing"
+    UNWINDING = "unwinding"
+    CLOSED = "closed"
+    FAILED = "failed"
+
+
 class RebalanceResult(Frozen):
-    """`action` is held, resized or closed; `reason` says why."""
+    """What was done and why."""
 
     position_id: str
-    action: str
+    action: Action
     reason: str
 
 
 async def rebalance_position(desk: CarryDesk, request: RebalanceRequest) -> RebalanceResult:
     """Look once, and do what the rules ask for: nothing, a resize of both legs, or an exit."""
-    position_id = request.position_id or only_open(desk)
-    if desk.store.carry.find_position(position_id) is None:
-        raise OperatorError(f"no position is named {position_id!r}; `evenkeel positions` lists them")
+    position = position_meant(desk.store, request.position_id, [PositionStatus.OPEN])
     await reconcile_everything(desk)
-    return await tick_once(desk, position_id)
+    return await tick_once(desk, position.position_id)
 
 
 async def tick_once(desk: CarryDesk, position_id: str) -> RebalanceResult:
@@ -56,35 +68,28 @@ async def tick_once(desk: CarryDesk, position_id: str) -> RebalanceResult:
                 desk, position_id, decision.reason, decision.urgency, fence, decision.first_leg
             )
             return RebalanceResult(
-                position_id=position_id, action=closed.status.lower(), reason=decision.reason
+                position_id=position_id, action=Action(closed.status.lower()), reason=decision.reason
             )
     reason = decision.reason if isinstance(decision, Hold) else "; ".join(found.reasons)
-    return RebalanceResult(position_id=position_id, action="held", reason=reason)
+    return RebalanceResult(position_id=position_id, action=Action.HELD, reason=reason)
 
 
 async def resize(desk: CarryDesk, position_id: str, decision: Resize, fence: Fence) -> RebalanceResult:
     """Resize both legs as planned; what could not be done is decided again from what the venues then hold."""
     position = desk.store.carry.position(position_id)
     if position.status is not PositionStatus.OPEN:  # decided before we were its only writer
-        return RebalanceResult(position_id=position_id, action="held", reason=f"it is {position.status} now")
+        return RebalanceResult(
+            position_id=position_id, action=Action.HELD, reason=f"it is {position.status} now"
+        )
     plan, paused = decision.plan, breakers.refuse_growth(desk)
     if paused is not None and plan.long_operation is None and plan.short_change_qty > 0:
-        return RebalanceResult(position_id=position_id, action="held", reason=paused)
+        return RebalanceResult(position_id=position_id, action=Action.HELD, reason=paused)
     why = f"{decision.rule}: {decision.reason}"
     done = await resize_both(desk, position, plan, why, fence, may_grow=paused is None)
     if not done.complete:
-        return RebalanceResult(position_id=position_id, action="interrupted", reason=done.reason)
+        return RebalanceResult(position_id=position_id, action=Action.INTERRUPTED, reason=done.reason)
     await note_rebalance(desk, position, done, fence)
-    return RebalanceResult(position_id=position_id, action="resized", reason=done.reason)
-
-
-def only_open(desk: CarryDesk) -> str:
-    """The one open position. Raises OperatorError when there is none, or more than one to choose from."""
-    found = desk.store.carry.positions([PositionStatus.OPEN])
-    if len(found) != 1:
-        names = ", ".join(position.position_id for position in found) or "none"
-        raise OperatorError(f"{len(found)} positions are open ({names}): name the one you mean")
-    return found[0].position_id
+    return RebalanceResult(position_id=position_id, action=Action.RESIZED, reason=done.reason)
 
 
 @flow(name="rebalance", flow_run_name="rebalance-{request.position_id}")

@@ -65,14 +65,14 @@ async def recover_everything(desk: CarryDesk) -> RecoverResult:
     )
 
 
-async def recover_position(desk: CarryDesk, position_id: str, *, wait_s: float = 90.0) -> str:
+async def recover_position(desk: CarryDesk, position_id: str, *, wait_s: float = 90.0) -> PositionStatus:
     """An entry goes on or is unwound, a closing goes on, a resize is finished; the answer is the status afterwards.
 
     `wait_s` bounds how long the venue of a resize is asked, leg by leg.
     """
     position = desk.store.carry.position(position_id)
     if position.status is PositionStatus.OPENING:
-        return (await complete_entry(desk, position_id, resumed=True)).status
+        return PositionStatus((await complete_entry(desk, position_id, resumed=True)).status)
     async with desk.sole_writer(position_id) as fence:
         position = desk.store.carry.position(
             position_id

@@ -10,13 +10,13 @@ from pydantic import BaseModel, Field
 
 from analytics.carry.charts import save_attribution_chart, save_life_chart
 from analytics.carry.report import Report, as_dict, render_markdown
-from evenkeel.errors import OperatorError
 from flows.running import desk_for_run
-from state.carry.models import Position
 from tasks.artifacts import show_markdown, show_picture
 from tasks.carry.books.collect import collect_everything
-from tasks.carry.books.report import life_snapshots, report_on
+from tasks.carry.books.report import life_snapshots, report_from
+from tasks.carry.books.report_reading import read_booked, read_held, read_listed
 from tasks.carry.desk import CarryDesk, open_desk
+from tasks.carry.positions import position_meant
 
 
 class ReportRequest(BaseModel):
@@ -28,30 +28,20 @@ class ReportRequest(BaseModel):
 
 async def account_for(desk: CarryDesk, request: ReportRequest) -> tuple[Report, list[Path]]:
     """Collect what is missing, then report; pictures only where a folder is given."""
-    position = _position(desk, request.position_id)
+    position = position_meant(desk.store, request.position_id, newest=True)
     await collect_everything(desk, with_market=False)
-    report = await report_on(desk, position)
+    booked = read_booked(desk, position)
+    held = await read_held(desk, position)
+    report = report_from(booked, held, await read_listed(desk, position.created_ms, booked.ended_ms))
     pictures: list[Path] = []
     if request.out_dir:
         folder = Path(request.out_dir)
         folder.mkdir(parents=True, exist_ok=True)
-        seen = life_snapshots(desk.store.carry.snapshots(position.position_id))
+        seen = life_snapshots(booked.snapshots)
         if seen:
             pictures += save_life_chart(seen, report.events, folder / "life")
         pictures += save_attribution_chart(report.attribution, folder / "attribution")
     return report, pictures
-
-
-def _position(desk: CarryDesk, position_id: str | None) -> Position:
-    if position_id is not None:
-        found = desk.store.carry.find_position(position_id)
-        if found is None:
-            raise OperatorError(f"no position is named {position_id!r}; `evenkeel positions` lists them")
-        return found
-    known = desk.store.carry.positions()
-    if not known:
-        raise OperatorError("there is no position to report on; `evenkeel enter` opens one")
-    return known[-1]
 
 
 @flow(name="report", flow_run_name="report-{request.position_id}")

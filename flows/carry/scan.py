@@ -6,6 +6,7 @@ from prefect import flow
 from pydantic import BaseModel, Field
 
 from evenkeel.types import Frozen
+from flows.carry.forms import AssetField, LeverageField, UsdField
 from flows.running import desk_for_run
 from strategy.carry.scoring import Opportunity
 from tasks.artifacts import show_table
@@ -17,11 +18,13 @@ from tasks.carry.market import read_market, volatility_rank
 class ScanRequest(BaseModel):
     """What to rank."""
 
-    asset: str | None = Field(default=None, description="SOL, jitoSOL, jupSOL or INF; empty: all")
-    leverage: str | None = Field(
-        default=None, description="whole number from 2 to 4; empty: strategy.leverage"
+    asset: AssetField | None = Field(default=None, description="what the long leg holds; empty: all")
+    leverage: LeverageField | None = Field(
+        default=None, description="of both legs, a whole number; empty: strategy.leverage"
     )
-    size_usd: str | None = Field(default=None, description="notional of one leg that costs are scored for")
+    size_usd: UsdField | None = Field(
+        default=None, description="notional of one leg in USD that costs are scored for; empty: 10,000"
+    )
 
 
 class ScanResult(Frozen):
@@ -40,7 +43,7 @@ class ScanResult(Frozen):
 
 async def scan_markets(desk: CarryDesk, request: ScanRequest) -> ScanResult:
     """Read both venues, keep what was seen, score every offer."""
-    requested = RequestedEntry(**request.model_dump())
+    requested = RequestedEntry(asset=request.asset, leverage=request.leverage, size_usd=request.size_usd)
     check_requested_entry(desk, requested)
     market = await read_market(desk)
     ranked = rank_offers(desk, market, requested)

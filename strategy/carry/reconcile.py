@@ -10,7 +10,7 @@ from collections.abc import Collection, Sequence
 from decimal import Decimal
 from enum import StrEnum
 
-from evenkeel.types import Fill, Frozen
+from evenkeel.types import Fill, Forced, Frozen
 from evenkeel.units import HOUR_MS, HOURS_PER_YEAR, SECOND_MS
 
 ZERO = Decimal(0)
@@ -59,11 +59,11 @@ class Finding(Frozen):
 
 
 class ListedFill(Frozen):
-    """A fill as the venue lists it. `start_position` is signed; `forced` says why the venue traded, "" for an order's."""
+    """A fill as the venue lists it. `start_position` is signed; `forced` says why the venue traded, None for an order's."""
 
     fill: Fill
     start_position: Decimal
-    forced: str = ""
+    forced: Forced | None = None
 
 
 class ShortExplained(Frozen):
@@ -88,11 +88,11 @@ class ShortExplained(Frozen):
     @property
     def backstopped(self) -> bool:
         """The venue's backstop took the position, and the margin behind it with it."""
-        return any(one.forced == "backstop" for one in self.ours)
+        return any(one.forced is Forced.BACKSTOP for one in self.ours)
 
 
 def _cause(one: ListedFill) -> str:
-    if one.forced == "backstop":
+    if one.forced is Forced.BACKSTOP:
         return "liquidation by the backstop"
     return one.forced or "a fill without an order of ours"
 

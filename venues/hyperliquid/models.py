@@ -9,6 +9,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
 
+from evenkeel.types import Forced
+
 
 class Wire(BaseModel):
     """Camel case outside, snake case inside; unknown keys are ignored."""
@@ -159,19 +161,18 @@ class WireFill(Wire):
     def signed_sz(self) -> Decimal:
         return self.sz if self.side == "B" else -self.sz
 
-    def forced_on(self, account: str) -> str:
-        """Return why the venue itself traded for `account`: "liquidation", "backstop", "auto-deleveraging", or "" for
-        an order.
+    def forced_on(self, account: str) -> Forced | None:
+        """Return why the venue itself traded for `account`; None where an order of the account did.
 
         Whoever trades against a liquidation gets the field `liquidation` too; it names the one liquidated.
         """
         if self.liquidation is not None:
             if str(self.liquidation.get("liquidatedUser", "")).lower() != account.lower():
-                return ""
-            return "backstop" if self.liquidation.get("method") == "backstop" else "liquidation"
+                return None
+            return Forced.BACKSTOP if self.liquidation.get("method") == "backstop" else Forced.LIQUIDATION
         if self.dir.startswith("Liquidated"):
-            return "liquidation"
-        return "auto-deleveraging" if self.dir == "Auto-Deleveraging" else ""
+            return Forced.LIQUIDATION
+        return Forced.AUTO_DELEVERAGING if self.dir == "Auto-Deleveraging" else None
 
     @property
     def fill_id(self) -> str:

@@ -10,6 +10,7 @@ from decimal import Decimal
 
 from evenkeel.errors import Retryable, VenueRefused
 from evenkeel.legs import CARRY, LegSide, LegView
+from evenkeel.types import Forced
 from state.carry.models import Leg, Position
 from state.fills import Owner
 from state.ledger_models import Fee
@@ -129,7 +130,7 @@ async def _book_seized_margin(
     desk: CarryDesk, position: Position, ours: tuple[ListedFill, ...], fence: Fence | None
 ) -> None:
     """A backstop takes the margin that is left with the position: a loss beyond the fills, from the account's ledger."""
-    taken_ms = [one.fill.time_ms for one in ours if one.forced == "backstop"]
+    taken_ms = [one.fill.time_ms for one in ours if one.forced is Forced.BACKSTOP]
     for row in await desk.short.non_funding_ledger(min(taken_ms) - 1000):
         if row.kind != "liquidation":
             continue

@@ -22,7 +22,7 @@ ENDED = (PositionStatus.CLOSED, PositionStatus.FAILED)
 class ExitResult(Frozen):
     """`status` is CLOSED when both legs are flat; CLOSING or UNWINDING when a leg resists and must be tried again."""
 
-    status: str
+    status: PositionStatus
     position_id: str
     reasons: tuple[str, ...] = ()
 

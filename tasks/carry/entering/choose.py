@@ -15,7 +15,6 @@ from tasks.carry.mark import LIVE
 from tasks.carry.market import MarketView, Offer
 from tasks.step import step
 from venues.asgard import orders as asgard
-from venues.asgard.mints import LONG_ASSETS
 
 SCAN_SIZE_USD = Decimal(10_000)
 """Notional used to score costs where no size can be afforded or was asked for."""
@@ -26,7 +25,7 @@ class RequestedEntry(Frozen):
 
     asset: str | None = None
     protocol: int | None = None
-    leverage: Decimal | None = None
+    leverage: int | None = None
     size_usd: Decimal | None = None
 
 
@@ -75,23 +74,19 @@ class Declined(Frozen):
 def check_requested_entry(desk: CarryDesk, requested: RequestedEntry) -> None:
     """Refuse what could never be entered, before any venue is asked. Raises OperatorError in one line."""
     limits = desk.settings.limits
-    if requested.asset is not None and requested.asset not in LONG_ASSETS:
-        raise OperatorError(f"asset {requested.asset!r} is unknown; allowed are {', '.join(LONG_ASSETS)}")
     if requested.asset is not None and requested.asset not in limits.allowed_long_assets:
         raise OperatorError(
             f"asset {requested.asset} is not among limits.allowed_long_assets ({', '.join(limits.allowed_long_assets)})"
         )
-    if requested.protocol is not None and requested.protocol not in (0, 1, 2, 3):
-        raise OperatorError(
-            f"protocol {requested.protocol} is unknown; 0 is Marginfi, 1 Kamino, 2 Solend, 3 Drift"
-        )
     leverage = check_leverage(_leverage(desk, requested), limits)
     if not leverage.ok:
-        raise OperatorError(f"{leverage.reason}; choose a whole number with --leverage or strategy.leverage")
+        raise OperatorError(
+            f"{leverage.reason}; change leverage, or strategy.leverage where it is left empty"
+        )
     if _leverage(desk, requested) == 1:
         raise OperatorError(
-            "leverage 1 borrows nothing, and Asgard opens margin positions only: choose 2 or more with --leverage or "
-            "strategy.leverage"
+            "leverage 1 borrows nothing, and Asgard opens margin positions only: choose 2 or more as leverage, or as "
+            "strategy.leverage where it is left empty"
         )
     if requested.size_usd is not None and requested.size_usd < limits.min_position_usd:
         raise OperatorError(
@@ -104,13 +99,13 @@ def check_requested_entry(desk: CarryDesk, requested: RequestedEntry) -> None:
         )
 
 
-def _leverage(desk: CarryDesk, requested: RequestedEntry) -> Decimal:
-    return Decimal(desk.settings.strategy.leverage) if requested.leverage is None else requested.leverage
+def _leverage(desk: CarryDesk, requested: RequestedEntry) -> int:
+    return desk.settings.strategy.leverage if requested.leverage is None else requested.leverage
 
 
 def rank_offers(desk: CarryDesk, market: MarketView, requested: RequestedEntry) -> list[Opportunity]:
     """Every offer scored, best first; each says why it passes or fails."""
-    leverage = int(_leverage(desk, requested))
+    leverage = _leverage(desk, requested)
     candidates = [
         Candidate(
             asset=offer.asset,

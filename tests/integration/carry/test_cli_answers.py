@@ -26,8 +26,9 @@ async def rig(tmp_path: Path) -> AsyncIterator[CarryRig]:
 async def test_every_command_answers_in_json(rig: CarryRig) -> None:
     scanned = await rig.run("scan", "--json")
     assert scanned.json()["rows"]
-    planned = await rig.run("enter", "--dry-run", "--json")
+    planned = await rig.run("enter", "--dry-run", "--asset", "SOL", "--protocol", "kamino", "--json")
     assert (planned.code, planned.json()["status"]) == (0, "refused")
+    assert planned.json()["reasons"][0].startswith("dry run: would enter SOL on Kamino, ")
     refused = await rig.run("enter", "--asset", "SOL", "--protocol", "3", "--json")
     assert (refused.code, refused.json()["status"]) == (1, "refused")
     empty = await rig.run("status", "--json")

@@ -193,7 +193,8 @@ async def test_requests_that_could_never_be_entered(line: Line) -> None:
         (("--size", "nan"), r"size 'nan' is not a number"),
         (("--size", "Infinity"), r"size 'Infinity' is not a number"),
         (("--size", "600000"), r"size 600000 USD is above limits\.max_position_usd 500000"),
-        (("--protocol", "9"), r"protocol 9 is unknown"),
+        (("--protocol", "9"), r"protocol 9 is unknown; allowed are kamino, marginfi, solend, drift"),
+        (("--protocol", "drift"), r"Drift|disabled"),
         (("--protocol", "3"), r"Drift|protocol 3|disabled"),
     ]
     for arguments, says in cases:

@@ -102,7 +102,7 @@ async def test_leaving_what_is_not_there(tmp_path: Path) -> None:
         before = rig.fingerprint()
         with pytest.raises(OperatorError, match="nothing-1"):
             await exit_position(rig.desk, ExitRequest(position_id="nothing-1"))
-        with pytest.raises(OperatorError, match="0 positions are open"):
+        with pytest.raises(OperatorError, match="no position is OPEN or CLOSING or UNWINDING"):
             await exit_position(rig.desk, ExitRequest())
         assert rig.fingerprint() == before
 

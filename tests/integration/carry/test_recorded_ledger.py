@@ -17,15 +17,16 @@ from state.engine import head_revision
 from state.fills import Owner
 from state.store import Store
 from tasks.carry.books.report import (
-    _marks,
     life_events,
     life_snapshots,
     long_events,
+    long_marks,
     lost_answers,
     margin_seized_usd,
     naked,
     short_fills,
 )
+from tasks.carry.books.report_reading import Booked, read_booked
 from tasks.carry.desk import CarryDesk
 from tests.databases import KINDS, ManualClock
 from tests.former_schema import SUMMARY, Rows, broken_references, recorded_ledger, rows_of, upgraded
@@ -55,9 +56,10 @@ class Ledger(NamedTuple):
     position_id: str
 
     @property
-    def desk(self) -> CarryDesk:
-        """What the functions of the report read of a desk where they ask no venue: the ledger."""
-        return cast(CarryDesk, SimpleNamespace(store=self.store))
+    def booked(self) -> Booked:
+        """What the report reads of the ledger; of the desk it takes only the ledger and the time."""
+        desk = cast(CarryDesk, SimpleNamespace(store=self.store, clock=self.store.clock))
+        return read_booked(desk, self.store.carry.position(self.position_id))
 
     def of(self, table: str) -> list[dict[str, Any]]:
         """Rows of a table before the upgrade that belong to the position."""
@@ -177,7 +179,7 @@ def test_the_store_reads_the_position_as_it_was_left(ledger: Ledger, summary: di
 def test_the_report_of_the_position_is_the_one_that_was_recorded(
     ledger: Ledger, summary: dict[str, Any]
 ) -> None:
-    store, desk = ledger.store, ledger.desk
+    store, of_report = ledger.store, ledger.booked
     position = store.carry.position(ledger.position_id)
     found = attribution_of(ledger)
     recorded = summary["attribution"]
@@ -200,22 +202,22 @@ def test_the_report_of_the_position_is_the_one_that_was_recorded(
     assert position.status == summary["position"]["status"]
     assert len(store.carry.funding_payments(position_id=position.position_id)) == summary["funding_payments"]
     assert len(position.facts["rebalances"]) == summary["rebalances"]
-    assert len(lost_answers(desk, position.position_id)) == summary["duplicates_prevented"]
+    assert len(lost_answers(of_report)) == summary["duplicates_prevented"]
     fills = [row for row in store.fills_of(CARRY, position.position_id) if row.venue == VenueName.HYPERLIQUID]
     assert len(fills) + summary["funding_payments"] == summary["rows_compared"]
-    kinds = [event.kind for event in life_events(desk, position)]
+    kinds = [event.kind for event in life_events(of_report)]
     assert sorted(kinds) == ["enter", "exit", "lost answer", "rebalance", "rebalance"]
     assert len(life_snapshots(store.carry.snapshots(position.position_id))) == 411
-    assert 0 < naked(desk, position.position_id).longest_seconds < 120
+    assert 0 < naked(of_report).longest_seconds < 120
 
 
 def attribution_of(ledger: Ledger) -> Attribution:
     """As the report makes it, without what it asks the venues: no lamports beside those that are booked."""
     position = ledger.store.carry.position(ledger.position_id)
-    before, after = position.facts["before"], position.facts["after"]
+    before, after, of_report = position.facts["before"], position.facts["after"], ledger.booked
     return attribute(
-        long_events=long_events(ledger.desk, position.position_id),
-        short_fills=short_fills(ledger.desk, position.position_id),
+        long_events=long_events(of_report),
+        short_fills=short_fills(of_report),
         funding=ledger.store.carry.funding_payments(position_id=position.position_id),
         venue=VenueChange(
             hyperliquid_before_usd=Decimal(before["hyperliquid_usd"]),
@@ -228,8 +230,8 @@ def attribution_of(ledger: Ledger) -> Attribution:
         capital_usd=Decimal(position.facts["capital_usd"]),
         opened_ms=position.opened_ms or 0,
         ended_ms=position.closed_ms or 0,
-        long_marks=_marks(ledger.desk, position),
-        margin_seized_usd=margin_seized_usd(ledger.desk, position.position_id),
+        long_marks=long_marks(of_report.snapshots),
+        margin_seized_usd=margin_seized_usd(of_report),
     )
 
 

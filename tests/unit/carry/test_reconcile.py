@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evenkeel.types import Fill, VenueName
+from evenkeel.types import Fill, Forced, VenueName
 from strategy.carry.reconcile import (
     BookedChange,
     Holding,
@@ -44,7 +44,9 @@ class Account:
             order_ref=ref,
             time_ms=len(self.listed),
         )
-        self.listed.append(ListedFill(fill=fill, start_position=self.szi, forced=forced))
+        self.listed.append(
+            ListedFill(fill=fill, start_position=self.szi, forced=Forced(forced) if forced else None)
+        )
         self.szi += qty
         return fill.fill_id
 

@@ -1,0 +1,41 @@
+"""Which position is meant: the one that is named, or the only one that it can be."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from evenkeel.errors import OperatorError
+from evenkeel.legs import PositionStatus
+from state.carry.models import Position
+from state.store import Store
+
+
+def position_meant(
+    store: Store,
+    position_id: str | None,
+    among: Sequence[PositionStatus] = tuple(PositionStatus),
+    *,
+    newest: bool = False,
+) -> Position:
+    """Return the position of this name whatever its status, or without one the only position whose status is `among` those
+    given; of several the `newest` where that is asked for.
+
+    Raises OperatorError where there is no such position, or more than one to choose from.
+    """
+    if position_id:
+        named = store.carry.find_position(position_id)
+        if named is None:
+            raise OperatorError(f"no position is named {position_id!r}; `evenkeel positions` lists them")
+        return named
+    found = store.carry.positions(among)
+    if not found:
+        which = "stored" if set(among) == set(PositionStatus) else " or ".join(among)
+        raise OperatorError(
+            f"no position is {which}; `evenkeel enter` opens one, `evenkeel positions` lists all"
+        )
+    if len(found) > 1 and not newest:
+        names = ", ".join(position.position_id for position in found)
+        raise OperatorError(
+            f"{len(found)} positions are {' or '.join(among)} ({names}): name the one you mean"
+        )
+    return found[-1]

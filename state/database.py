@@ -60,9 +60,9 @@ class Database:
                 check_fence(connection, fence)
             yield connection
 
-    def _rows(self, row_type: type[R], query: Select[Any]) -> list[R]:
+    def _rows(self, row_type: type[R], query: Select[Any], **keys: Any) -> list[R]:
         with self._read() as connection:
-            return fetch(connection, row_type, query)
+            return fetch(connection, row_type, query, **keys)
 
     def transitions(self, entity: str | None = None, entity_id: str | None = None) -> list[Transition]:
         """The audit log in order; `entity` is "intent", "pause", "alert" or what a business names."""
@@ -107,12 +107,12 @@ def token_of(fence: AnyFence) -> int | None:
     return None if fence is None else fence[1]
 
 
-def fetch(connection: Connection, row_type: type[R], query: Select[Any]) -> list[R]:
-    """All rows of a query as frozen values."""
-    return [row_type.model_validate(dict(row)) for row in connection.execute(query).mappings()]
+def fetch(connection: Connection, row_type: type[R], query: Select[Any], **keys: Any) -> list[R]:
+    """All rows of a query as frozen values. `keys` are the parameters of a query that was made beforehand."""
+    return [row_type.model_validate(dict(row)) for row in connection.execute(query, keys).mappings()]
 
 
-def fetch_one(connection: Connection, row_type: type[R], query: Select[Any], **keys: str) -> R | None:
+def fetch_one(connection: Connection, row_type: type[R], query: Select[Any], **keys: Any) -> R | None:
     """The first row of a query, if any. `keys` are the parameters of a query that was made beforehand and finds one row."""
     row = connection.execute(query if keys else query.limit(1), keys).mappings().first()
     return None if row is None else row_type.model_validate(dict(row))

@@ -25,6 +25,23 @@ _BY_ID_LOCKED = _BY_ID.with_for_update()
 _ALIVE = select(ATTEMPTS).where(
     ATTEMPTS.c.intent_id == bindparam("intent_id"), ATTEMPTS.c.outcome != AttemptOutcome.REJECTED
 )
+_OF = (
+    select(INTENTS)
+    .where(INTENTS.c.business == bindparam("business"), INTENTS.c.subject == bindparam("subject"))
+    .order_by(INTENTS.c.created_ms, INTENTS.c.step)
+)
+_UNFINISHED = (
+    select(INTENTS)
+    .where(
+        INTENTS.c.business == bindparam("business"),
+        INTENTS.c.state != IntentState.CONFIRMED,
+        INTENTS.c.state != IntentState.FAILED,
+    )
+    .order_by(INTENTS.c.created_ms, INTENTS.c.step)
+)
+_UNFINISHED_OF = _UNFINISHED.where(INTENTS.c.subject == bindparam("subject"))
+_STEP = ("business", "subject", "part", "kind", "step")
+_OF_STEP = select(INTENTS).where(*(INTENTS.c[name] == bindparam(name) for name in _STEP))
 _CAS = update(INTENTS).where(
     INTENTS.c.intent_id == bindparam("its_id"), INTENTS.c.state == bindparam("its_state")
 )
@@ -34,7 +51,6 @@ _TOUCH = update(ATTEMPTS).where(
     ATTEMPTS.c.n == bindparam("its_n"),
     ATTEMPTS.c.outcome != AttemptOutcome.REJECTED,
 )
-_FINAL = (IntentState.CONFIRMED, IntentState.FAILED)
 _S = IntentState
 
 
@@ -92,19 +108,13 @@ class Intents(Database):
 
     def unfinished_intents(self, business: str, subject: str | None = None) -> list[Intent]:
         """Intents of a business that are neither CONFIRMED nor FAILED, oldest first; of one subject only, if given."""
-        query = (
-            select(INTENTS)
-            .where(INTENTS.c.business == business, INTENTS.c.state.not_in(_FINAL))
-            .order_by(INTENTS.c.created_ms, INTENTS.c.step)
-        )
-        if subject is not None:
-            query = query.where(INTENTS.c.subject == subject)
-        return self._rows(Intent, query)
+        if subject is None:
+            return self._rows(Intent, _UNFINISHED, business=business)
+        return self._rows(Intent, _UNFINISHED_OF, business=business, subject=subject)
 
     def intents_of(self, business: str, subject: str) -> list[Intent]:
         """Every intent of a subject, oldest first."""
-        query = select(INTENTS).where(INTENTS.c.business == business, INTENTS.c.subject == subject)
-        return self._rows(Intent, query.order_by(INTENTS.c.created_ms, INTENTS.c.step))
+        return self._rows(Intent, _OF, business=business, subject=subject)
 
     def intent_counts(self) -> dict[str, int]:
         """How many intents are in each state that occurs."""
@@ -335,10 +345,7 @@ def _done(row: Intent) -> Decimal:
 
 
 def _of_step(db: Connection, spec: IntentSpec) -> Intent | None:
-    key = ("business", "subject", "part", "kind", "step")
-    return fetch_one(
-        db, Intent, select(INTENTS).where(*(INTENTS.c[name] == getattr(spec, name) for name in key))
-    )
+    return fetch_one(db, Intent, _OF_STEP, **{name: getattr(spec, name) for name in _STEP})
 
 
 def _on_the_wire(db: Connection, intent_id: str) -> Intent:

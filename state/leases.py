@@ -12,6 +12,7 @@ from sqlalchemy import (
     BigInteger,
     ColumnElement,
     Connection,
+    bindparam,
     literal,
     literal_column,
     or_,
@@ -23,6 +24,8 @@ from sqlalchemy import (
 from evenkeel.errors import LostRace
 from state.database import LEASES, Database, fetch_one, insert_new
 from state.models import Fence, Lease
+
+_BY_NAME = select(LEASES).where(LEASES.c.name == bindparam("name"))
 
 
 class Leases(Database):
@@ -61,7 +64,7 @@ class Leases(Database):
     def lease(self, name: str) -> Lease | None:
         """Who holds it until when, in the database's time."""
         with self._read() as db:
-            return fetch_one(db, Lease, select(LEASES).where(LEASES.c.name == name))
+            return fetch_one(db, Lease, _BY_NAME, name=name)
 
     def leases(self) -> list[Lease]:
         """Every lease that was ever taken, held or not."""
@@ -83,8 +86,10 @@ def _now_ms(db: Connection) -> ColumnElement[int]:
 
 
 def _take(db: Connection, name: str, owner: str, ttl_ms: int, condition: Any) -> Fence | None:
-    insert_new(db, LEASES, {"name": name, "owner": None, "token": 0, "expires_ms": 0})
     values = {"owner": owner, "token": LEASES.c.token + 1, "expires_ms": _now_ms(db) + ttl_ms}
-    taken = update(LEASES).where(LEASES.c.name == name, condition).values(**values)
-    token = db.execute(taken.returning(LEASES.c.token)).scalar_one_or_none()
+    take = update(LEASES).where(LEASES.c.name == name, condition).values(**values).returning(LEASES.c.token)
+    token = db.execute(take).scalar_one_or_none()
+    if token is None:  # nobody ever held it, or it is held
+        insert_new(db, LEASES, {"name": name, "owner": None, "token": 0, "expires_ms": 0})
+        token = db.execute(take).scalar_one_or_none()
     return None if token is None else Fence(name, int(token))

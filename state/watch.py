@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from sqlalchemy import or_, select, update
+from sqlalchemy import bindparam, or_, select, update
 
 from evenkeel.errors import Retryable
 from state.columns import plain_json
@@ -31,6 +31,13 @@ BREACHES = table_of(BreachTable)
 HEARTBEATS = table_of(HeartbeatTable)
 CHECKPOINTS = table_of(CheckpointTable)
 PAUSE_ALL = "all"
+_ACTIVE = (
+    select(PAUSES)
+    .where(
+        PAUSES.c.resumed_ms.is_(None), or_(PAUSES.c.until_ms.is_(None), PAUSES.c.until_ms > bindparam("now"))
+    )
+    .order_by(PAUSES.c.since_ms, PAUSES.c.id)
+)
 TRIES = 2
 R = TypeVar("R")
 
@@ -121,11 +128,7 @@ class Watch(Database):
 
     def active_pauses(self) -> list[Pause]:
         """Pauses that hold now, oldest first."""
-        now = self.clock.now_ms()
-        query = select(PAUSES).where(
-            PAUSES.c.resumed_ms.is_(None), or_(PAUSES.c.until_ms.is_(None), PAUSES.c.until_ms > now)
-        )
-        return self._rows(Pause, query.order_by(PAUSES.c.since_ms, PAUSES.c.id))
+        return self._rows(Pause, _ACTIVE, now=self.clock.now_ms())
 
     def breach_start(
         self, business: str, subject: str, kind: str, part: str = "", fence: AnyFence = None

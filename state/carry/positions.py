@@ -36,11 +36,14 @@ _STATUS_LOCKED = (
     .where(POSITIONS.c.position_id == bindparam("position_id"))
     .with_for_update(read=True)
 )
+_MOVE = update(POSITIONS).where(
+    POSITIONS.c.position_id == bindparam("its_id"), POSITIONS.c.status == bindparam("its_status")
+)
+"""The new values are given when it is executed, here and below."""
 _LEG = select(LEGS).where(LEGS.c.position_id == bindparam("position_id"), LEGS.c.side == bindparam("side"))
 _CHANGE_LEG = update(LEGS).where(
     LEGS.c.position_id == bindparam("its_position"), LEGS.c.side == bindparam("its_side")
 )
-"""The new values are given when it is executed."""
 _MOVABLE = frozenset(Position.model_fields) - {
     "position_id", "asset", "underlying", "status", "facts", "fence", "created_ms", "updated_ms",
 }  # fmt: skip
@@ -111,7 +114,7 @@ class Positions(Database):
     def find_position(self, position_id: str) -> Position | None:
         """The position, or None."""
         with self._read() as db:
-            return fetch_one(db, Position, select(POSITIONS).where(POSITIONS.c.position_id == position_id))
+            return fetch_one(db, Position, _BY_ID, position_id=position_id)
 
     def positions(self, statuses: Iterable[PositionStatus] | None = None) -> list[Position]:
         """Positions, oldest first; of the given statuses only."""
@@ -145,8 +148,8 @@ class Positions(Database):
         if never_holds_a_leg(to):
             values.setdefault("closed_ms", now)
         with self._write(fence) as db:
-            here = (POSITIONS.c.position_id == position_id, POSITIONS.c.status == from_)
-            if db.execute(update(POSITIONS).where(*here).values(**values)).rowcount != 1:
+            here = {"its_id": position_id, "its_status": from_}
+            if db.execute(_MOVE, {**here, **values}).rowcount != 1:
                 raise LostRace(f"position {position_id} is not in {from_} any more: another worker moved it")
             if never_holds_a_leg(to):
                 _refuse_if_held(db, position_id, to)

@@ -117,15 +117,18 @@ async def close_short(
         except Retryable as error:
             last = str(error)
         else:
+            step, tries = _closings(desk, position, LegSide.SHORT)
             order = perp_order(
                 min(leg.qty, held.qty),
                 is_buy=True,
                 reduce_only=True,
                 slippage_bps=desk.settings.limits.exit_slippage_bps(
-                    _tries(desk, position, LegSide.SHORT), emergency=urgency is Urgency.EMERGENCY
+                    tries, emergency=urgency is Urgency.EMERGENCY
                 ),
             )
-            intent = plan(desk, position.position_id, LegSide.SHORT, IntentKind.CLOSE, order, fence)
+            intent = plan_step(
+                desk, position.position_id, LegSide.SHORT, IntentKind.CLOSE, step, order, fence
+            )
             ending = await carry_out(desk, intent.intent_id, fence, wait_s=within_s)
             if isinstance(ending, Unsettled):
                 return ending
@@ -163,7 +166,7 @@ async def close_long(desk: CarryDesk, position: Position, fence: Fence | None, u
         leg = await _long_as_shown(desk, position, leg, fence)
         if not leg.is_open:
             return NotDone("the long was gone already")
-        tries = _tries(desk, position, LegSide.LONG)
+        step, tries = _closings(desk, position, LegSide.LONG)
         order = asgard.CloseLong(
             asset=leg.asset,
             protocol=int(leg.protocol or 0),
@@ -171,11 +174,12 @@ async def close_long(desk: CarryDesk, position: Position, fence: Fence | None, u
             slippage_bps=desk.settings.limits.exit_slippage_bps(tries, emergency=emergency),
             jito_tip_lamports=desk.settings.exit_tip_lamports(tries, emergency=emergency),
         )
-        intent = plan(
+        intent = plan_step(
             desk,
             position.position_id,
             LegSide.LONG,
             IntentKind.CLOSE,
+            step,
             order.model_dump(mode="json"),
             fence,
         )
@@ -257,10 +261,11 @@ def _alert_contradiction(desk: CarryDesk, position: Position, problem: Exception
         desk.store.alert("books contradicted", Severity.CRITICAL, text, subject=position.position_id)
 
 
-def _tries(desk: CarryDesk, position: Position, side: LegSide) -> int:
-    """How often a closing of this leg has been sent already. One that never left says nothing against its bound."""
-    return sum(
-        one.attempts > 0
+def _closings(desk: CarryDesk, position: Position, side: LegSide) -> tuple[int, int]:
+    """How often a closing of this leg has been planned, and sent. One that never left says nothing against its bound."""
+    closings = [
+        one
         for one in desk.store.intents_of(CARRY, position.position_id)
         if (one.part, one.kind) == (side, IntentKind.CLOSE)
-    )
+    ]
+    return len(closings), sum(one.attempts > 0 for one in closings)

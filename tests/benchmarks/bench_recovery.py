@@ -7,7 +7,6 @@ a bare loop that makes the same bookings through the store, on a copy of the led
 
 from __future__ import annotations
 
-import gc
 import sqlite3
 import tempfile
 import time
@@ -26,7 +25,7 @@ from state.store import Store
 from tasks.carry.desk import CarryDesk
 from tasks.carry.legs import perp_order, plan
 from tests.benchmarks.rows import Row, at_most, at_most_times
-from tests.benchmarks.stopwatch import Stopwatch
+from tests.benchmarks.stopwatch import Stopwatch, heap_left_alone
 from tests.carry.rig import Rig, story_rig
 
 INTENTS = 1000
@@ -117,17 +116,6 @@ def again_s(desk: CarryDesk, copy: Path, bookings: list[tuple[tuple[Any, ...], d
         spent = time.perf_counter() - began
         assert not store.unfinished_intents(CARRY)
     return spent
-
-
-@contextmanager
-def heap_left_alone() -> Iterator[None]:
-    """The twins live in this process; sweeping their heap is no work of ours."""
-    gc.collect()
-    gc.freeze()
-    try:
-        yield
-    finally:
-        gc.unfreeze()
 
 
 async def rows(count: int = INTENTS) -> list[Row]:

@@ -63,8 +63,10 @@ async def close_short_leg(desk: CarryDesk, position: Position, urgency: Urgency,
 def _short_window_s(desk: CarryDesk, position: Position) -> float:
     """A minute; less where the long was never hedged, so that it is closed before its naked time is up."""
     window_s = float(desk.settings.strategy.exit_short_window_s)
+    if position.status is not PositionStatus.UNWINDING:
+        return window_s
     long_leg = desk.store.carry.leg(position.position_id, LegSide.LONG)
-    if position.status is not PositionStatus.UNWINDING or long_leg is None or not long_leg.is_open:
+    if long_leg is None or not long_leg.is_open:
         return window_s
     naked_s = (desk.clock.now_ms() - long_leg.opened_ms) / 1000
     left_s = desk.settings.limits.max_naked_s - CLOSING_LONG_S - naked_s

@@ -96,7 +96,7 @@ async def enter(settings: Settings, requested: dict[str, Any], as_flow: AsFlow) 
 
     request = _request(flow.EnterRequest, **requested)
     async with open_desk(settings) as desk:
-        check_requested_entry(desk, flow.wish_of(request))
+        check_requested_entry(desk, flow.requested_entry(request))
     return await _run_story(
         settings,
         "enter",

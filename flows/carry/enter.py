@@ -77,7 +77,7 @@ class EnterResult(Frozen):
 
 async def enter_position(desk: CarryDesk, request: EnterRequest) -> EnterResult:
     """The whole entry. Nothing is sent before every check has passed; nothing is left half-open at the end."""
-    requested = wish_of(request)
+    requested = requested_entry(request)
     choosing.check_requested_entry(desk, requested)
 
     ready = await clearing.get_ready(desk)
@@ -214,7 +214,7 @@ async def _unwind(desk: CarryDesk, position_id: str, why: str, fence: Fence) -> 
     )
 
 
-def wish_of(request: EnterRequest) -> choosing.RequestedEntry:
+def requested_entry(request: EnterRequest) -> choosing.RequestedEntry:
     """Return what was asked for, as the strategy takes it."""
     return choosing.RequestedEntry(
         asset=request.asset,

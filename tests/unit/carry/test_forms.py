@@ -13,7 +13,7 @@ from prefect import Flow
 from prefect.utilities.callables import parameter_schema
 from pydantic import ValidationError
 
-from flows.carry.enter import EnterRequest, wish_of
+from flows.carry.enter import EnterRequest, requested_entry
 from flows.carry.forms import LendingProtocol, LongAsset
 from flows.carry.monitor import monitor
 from flows.carry.scan import ScanRequest
@@ -89,7 +89,7 @@ def test_the_names_are_those_that_the_venue_and_the_strategy_know() -> None:
 @pytest.mark.parametrize("given", ["kamino", "Kamino", "1", 1, LendingProtocol.KAMINO])
 def test_a_protocol_is_taken_by_its_name_and_by_its_number(given: Any) -> None:
     request = EnterRequest(asset="jitoSOL", protocol=given, leverage="3", size_usd="2500.5")
-    assert wish_of(request) == RequestedEntry(
+    assert requested_entry(request) == RequestedEntry(
         asset="jitoSOL", protocol=1, leverage=3, size_usd=Decimal("2500.5")
     )
 

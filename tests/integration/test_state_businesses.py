@@ -98,7 +98,7 @@ def test_rows_of_a_business_that_contradict_each_other_change_nothing(store: Sto
         done_of(store, "b1"),
     )
     with pytest.raises(Bug, match="had more done before"):
-        store.confirm("b1", less, booking=ShopBooking(less))
+        store.confirm("b1", some, booking=ShopBooking(less))
     assert before == (
         store.intent("b1"),
         store.attempts_of("b1"),

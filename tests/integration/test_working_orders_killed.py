@@ -12,7 +12,7 @@ import pytest
 from evenkeel.types import IntentSpec, IntentState
 from state.models import AttemptOutcome, Fence
 from state.store import Store
-from tasks.carry.desk import CarryDesk
+from tasks.desk import Desk
 from tasks.intents import Done, Ending, NotDone, carry_out
 from tests.databases import ManualClock, database_fixtures
 from tests.shop import (
@@ -61,9 +61,11 @@ STORE_CALLS = (
     "attempt_dead",
 )
 
+LEASE_MS = 600_000
+
 
 @contextmanager
-def dying(desk: CarryDesk, moment: int) -> Iterator[list[str]]:
+def dying(desk: Desk, moment: int) -> Iterator[list[str]]:
     """Kill the process at the `moment`-th of all moments: right before and right after each call, and in the transaction
     that books. Yields the moments that were reached.
     """
@@ -103,7 +105,13 @@ async def life(
 ) -> tuple[Ending | None, list[str]]:
     """One process: it takes the lease, plans, and looks every half hour, until the order ends or it is killed."""
     desk = new_desk(store, exchange)
-    fence = store.acquire(plan.subject, f"life {clock.ms}", 1000)
+    name, owner = plan.subject, f"life {clock.ms}"
+    held = store.lease(name)  # by an earlier life, which is known to be over
+    fence = (
+        store.acquire(name, owner, LEASE_MS)
+        if held is None or not held.owner
+        else store.take_over(name, owner, LEASE_MS, Fence(name, held.token))
+    )
     assert fence is not None
     with dying(desk, moment) as reached:
         try:
@@ -113,7 +121,7 @@ async def life(
             return None, reached
 
 
-async def _work(desk: CarryDesk, plan: IntentSpec, fence: Fence, clock: ManualClock) -> Ending:
+async def _work(desk: Desk, plan: IntentSpec, fence: Fence, clock: ManualClock) -> Ending:
     desk.store.plan_intent(plan, fence=fence)
     while True:
         ending = await carry_out(desk, plan.intent_id, fence, attempts=100)

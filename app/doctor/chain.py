@@ -32,7 +32,7 @@ async def slots(installation: Installation) -> Verdict:
     if made <= 0:
         return fail(
             f"no slot was confirmed in {WATCHED_S:g} s, the last is {before}",
-            "the chain or this node stands still: do not enter; run at status.solana.com, or set solana.rpc_url to another",
+            "the chain or this node stands still: do not enter; look at status.solana.com, or set solana.rpc_url to another",
         )
     return ok(f"{made} slots in {WATCHED_S:g} s")
 

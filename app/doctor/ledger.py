@@ -61,7 +61,7 @@ def _try_sqlite(path: Path) -> Verdict:
         mode = connection.execute("PRAGMA journal_mode").fetchone()[0]
     except sqlite3.Error as error:
         advice = (
-            "another process holds it for long: stop that process, or run for a backup tool that locks it"
+            "another process holds it for long: stop that process, or look for a backup tool that locks it"
             if "locked" in str(error)
             else "check the rights and the file system of the folder"
         )

@@ -60,7 +60,7 @@ async def server(installation: Installation) -> Verdict:
             "start the Prefect server; exits and `evenkeel flatten --all` work without it, schedules do not",
         )
     if not healthy:
-        return fail(f"{url} is not healthy", "run at the server's log")
+        return fail(f"{url} is not healthy", "look at the server's log")
     pin = pinned()
     if pin is not None and theirs != pin:
         return fail(

@@ -56,7 +56,7 @@ async def rebalance_position(desk: CarryDesk, request: RebalanceRequest) -> Reba
 
 
 async def tick_once(desk: CarryDesk, position_id: str) -> RebalanceResult:
-    """One tick at a position whose books have been compared with its venues."""
+    """One tick of a position whose books have been compared with its venues."""
     _, found, _ = await Watcher(desk, position_id).tick()
     decision = found.decision
     if isinstance(decision, Resize):

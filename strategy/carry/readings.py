@@ -28,7 +28,7 @@ class LegReading(Frozen):
 
 
 class WatchReadings(Frozen):
-    """Everything that one tick at a position judges."""
+    """Everything that one tick of a position judges."""
 
     now_ms: int
     asset: str

@@ -54,7 +54,7 @@ WATCH_RULES: tuple[WatchRule, ...] = (
     lst_peg_rule,
     carry_rule,
 )
-"""Asked at every tick at a position: whether to close it."""
+"""Asked at every tick of a position: whether to close it."""
 
 REBALANCE_RULES: tuple[RebalanceRule, ...] = (margin_rule, drift_rule)
 """Asked at every tick that saw both legs: whether to change their sizes. The first that does not hold decides: margin

@@ -26,7 +26,7 @@ OF_THE_LIVING = WATCHED_RULES | REBALANCING_RULES | {UNRESOLVED, RESIDUAL, NOT_W
 
 
 def alarm_unwatched(store: Store, position_id: str, why: str) -> None:
-    """Alert a person; the next tick at the position closes the alert, and so does its end."""
+    """Alert a person; the next tick of the position closes the alert, and so does its end."""
     text = f"{position_id} may be watched by nobody: {why}; keep `evenkeel monitor {position_id}` running until it is"
     store.alert(NOT_WATCHED, Severity.CRITICAL, text, subject=position_id)
 

@@ -1,4 +1,4 @@
-"""One tick at a position: read both legs and the market, judge them, remember what lasts. Plain coroutines, no Prefect."""
+"""One tick of a position: read both legs and the market, judge them, remember what lasts. Plain coroutines, no Prefect."""
 
 from __future__ import annotations
 

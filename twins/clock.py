@@ -1,4 +1,4 @@
-"""World time: it flows at a factor of the wall clock, and can be stepped forward."""
+"""World time: it flows at a factor of the wall clock, and can be stepped forward; the host's clock may be wrong."""
 
 from __future__ import annotations
 
@@ -6,7 +6,11 @@ import time
 
 
 class TwinClock:
-    """Milliseconds UTC of the world. `speed` world seconds pass per wall second; time never runs backwards."""
+    """Milliseconds UTC of the world. `speed` world seconds pass per wall second; time never runs backwards.
+
+    Venues live by the world's time. `host_ahead_ms` is by how much the clock of the host that trades is ahead of it
+    (negative: behind).
+    """
 
     def __init__(self, start_ms: int, speed: float = 1.0, stepped: bool = False) -> None:
         if speed <= 0:
@@ -15,6 +19,7 @@ class TwinClock:
         self._mono_ns = time.monotonic_ns()
         self.speed = speed
         self.stepped = stepped
+        self.host_ahead_ms = 0.0
 
     def now_ms(self) -> int:
         return int(self._world_ms + (time.monotonic_ns() - self._mono_ns) / 1e6 * self.speed)
@@ -36,10 +41,11 @@ class TwinClock:
         self._mono_ns = now
 
     def anchor(self) -> dict[str, float | int | bool]:
-        """Return what a client needs to compute the world's time by itself (`mono_ns` is machine-wide on one host)."""
+        """Return what a client needs to compute its host's time by itself (`mono_ns` is machine-wide on one host)."""
         self._rebase()
         return {
-            "world_ms": self._world_ms,
+            "world_ms": self._world_ms + self.host_ahead_ms,
+            "host_ahead_ms": self.host_ahead_ms,
             "mono_ns": self._mono_ns,
             "speed": self.speed,
             "stepped": self.stepped,

@@ -36,19 +36,24 @@ def control_app(
                 world.clock.set_speed(float(body["speed"]))
             if "stepped" in body:
                 world.clock.stepped = bool(body["stepped"])
+            if "host_ahead_s" in body:
+                world.clock.host_ahead_ms = 1000 * float(body["host_ahead_s"])
         return JSONResponse(world.clock.anchor())
 
     async def advance(request: Request) -> Response:
         body = await request.json()
-        until = body["until_ms"] if "until_ms" in body else world.now_ms() + 1000 * float(body["seconds"])
-        world.clock.advance_to(min(float(until), world.series.end_ms))
+        if "until_ms" in body:
+            until = float(body["until_ms"]) - world.clock.host_ahead_ms  # a client's time is the host's
+        else:
+            until = world.now_ms() + 1000 * float(body["seconds"])
+        world.clock.advance_to(min(until, world.series.end_ms))
         return JSONResponse(world.clock.anchor())
 
     async def fault_plan(request: Request) -> Response:
         if request.method == "POST":
             try:
                 faults.add(Fault(**await request.json()))
-            except TypeError as error:
+            except (TypeError, ValueError) as error:
                 return JSONResponse({"error": f"not a fault plan: {error}"}, status_code=422)
         elif request.method == "DELETE":
             faults.clear()

@@ -1,17 +1,21 @@
 """Fault plans: what a twin is set to do wrong, on which call, and how often; plus the journal of every call it got.
 
-Transport faults are applied by `FaultMiddleware` around any ASGI app; business faults (partial fill, refusal, stale
-data, halts) are asked for by the twin itself with `FaultPlan.take`.
+Transport faults and changed answers are applied by `FaultMiddleware` around any ASGI app; business faults (partial fill,
+refusal, stale data, halts) are asked for by the twin itself with `FaultPlan.take`.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 from collections import deque
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import asdict, dataclass, field
+from email.utils import formatdate
 from typing import Any
+
+from twins import answers
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -22,8 +26,27 @@ CallName = Callable[[str, str, bytes], str]
 """(HTTP method, path, body) -> the name a call has in plans and in the journal, e.g. "exchange:order"."""
 
 TRANSPORT_FAULTS = frozenset(
-    {"drop_request", "drop_answer", "delay", "http_429", "http_500", "http_500_after", "garbage"}
+    {
+        "drop_request",
+        "drop_answer",
+        "delay",
+        "http_429",
+        "http_500",
+        "http_500_after",
+        "garbage",
+        "one_endpoint",
+    }
 )
+ANSWER_FAULTS = frozenset({"field", "odd_row"})
+"""They change what a call answers; several may apply to one answer, and none counts where there was nothing to change."""
+ENDPOINT_DOWN = {
+    "500": (500, b'{"error": "internal server error"}'),
+    "502": (502, b"<html><h1>502 Bad Gateway</h1></html>"),
+    "503": (503, b"no server is available to handle this request"),
+    "404": (404, b"Not Found"),
+}
+"""How `one_endpoint` is down (`how`, by default 500); also `drop`, `hang` (for `seconds` of wall time), `rpc_error`."""
+RPC_DOWN = (-32603, "Internal error")
 
 
 @dataclass
@@ -42,6 +65,10 @@ class Fault:
     delay_s: float = 0.0
     args: dict[str, Any] = field(default_factory=dict)
     hits: int = 0
+
+    def __post_init__(self) -> None:
+        if self.kind in ANSWER_FAULTS or self.kind == "one_endpoint":
+            answers.check(self.kind, self.args, self.call)
 
     def matches(self, venue: str, call: str) -> bool:
         return self.venue in (venue, "*") and re.fullmatch(self.call, call) is not None
@@ -80,6 +107,26 @@ class FaultPlan:
             return fault
         return None
 
+    def changes(self, venue: str, call: str) -> bool:
+        """Whether an answer to this call has to be read, because a planned fault may change it."""
+        return any(
+            one.kind in ANSWER_FAULTS and one.times and one.matches(venue, call) for one in self.faults
+        )
+
+    def change(self, venue: str, call: str, body: Any) -> list[str]:
+        """Change an answer by every fault whose turn has come; return the kinds that found something to change."""
+        struck = []
+        for fault in self.faults:
+            if fault.kind not in ANSWER_FAULTS or not fault.times or not fault.matches(venue, call):
+                continue
+            if fault.after > 0:
+                fault.after -= 1
+            elif answers.altered(body, fault.kind, fault.args, call):
+                fault.times -= fault.times > 0
+                fault.hits += 1
+                struck.append(fault.kind)
+        return struck
+
     def describe(self) -> list[dict[str, Any]]:
         return [asdict(fault) for fault in self.faults]
 
@@ -87,7 +134,8 @@ class FaultPlan:
 class FaultMiddleware:
     """Wraps a twin's ASGI app: journals each HTTP call and applies the transport fault planned for it.
 
-    A dropped request or answer closes the connection without a byte, as a dying proxy would.
+    A dropped request or answer closes the connection without a byte, as a dying proxy would. Every answer carries the
+    venue's own time as its `Date`.
     """
 
     def __init__(
@@ -114,11 +162,16 @@ class FaultMiddleware:
         name = self._call_name(scope["method"], scope["path"], body)
         fault = self._plan.take_transport(self._venue, name)
         kind = fault.kind if fault else ""
-        self._plan.calls.append({"venue": self._venue, "call": name, "at_ms": self._now_ms(), "fault": kind})
+        entry = {"venue": self._venue, "call": name, "at_ms": self._now_ms(), "fault": kind}
+        self._plan.calls.append(entry)
         if fault and fault.delay_s:
             await asyncio.sleep(fault.delay_s)
         if kind == "drop_request":
             await _hang_up(send)
+            return
+        connection, send = send, self._dated(send)
+        if fault and kind == "one_endpoint":
+            await _endpoint_down(connection, send, fault, body)
             return
         if kind == "http_429":
             await _answer(send, 429, b"rate limited")
@@ -139,14 +192,83 @@ class FaultMiddleware:
         if kind in ("drop_answer", "http_500_after", "garbage"):
             await self._app(scope, replay, _swallow)
             if kind == "drop_answer":
-                await _hang_up(send)
+                await _hang_up(connection)
                 return
             if kind == "garbage":
                 await _answer(send, 200, b"<html>\x00 not what you asked for")
             else:
                 await _answer(send, 502, b"<html><h1>502 Bad Gateway</h1></html>")
             return
+        if self._plan.changes(self._venue, name):
+            changing = _Changing(send, lambda answer: self._plan.change(self._venue, name, answer))
+            await self._app(scope, replay, changing)
+            entry["fault"] = "+".join(changing.struck) or kind
+            return
         await self._app(scope, replay, send)
+
+    def _dated(self, send: Send) -> Send:
+        async def dated(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                date = formatdate(self._now_ms() // 1000, usegmt=True).encode()
+                message = {**message, "headers": [*message.get("headers", ()), (b"date", date)]}
+            await send(message)
+
+        return dated
+
+
+class _Changing:
+    """Holds an answer back until it is whole, changes it if it is JSON, and sends it on."""
+
+    def __init__(self, send: Send, change: Callable[[Any], list[str]]) -> None:
+        self._send = send
+        self._change = change
+        self._start: Message = {}
+        self._body = b""
+        self.struck: list[str] = []
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self._start = message
+            return
+        self._body += message.get("body", b"")
+        if message.get("more_body"):
+            return
+        try:
+            answer = json.loads(self._body)
+        except ValueError:
+            answer = None
+        if answer is not None:
+            self.struck = self._change(answer)
+        if self.struck:
+            self._body = answers.encoded(answer)
+        headers = [pair for pair in self._start.get("headers", ()) if pair[0].lower() != b"content-length"]
+        headers.append((b"content-length", str(len(self._body)).encode()))
+        await self._send({**self._start, "headers": headers})
+        await self._send({"type": "http.response.body", "body": self._body})
+
+
+async def _endpoint_down(connection: Send, send: Send, fault: Fault, request: bytes) -> None:
+    """Answer as an endpoint that is down alone: the others of the venue go on."""
+    how = str(fault.args.get("how", "500"))
+    if how == "hang":
+        await asyncio.sleep(float(fault.args.get("seconds", 60)))
+    if how in ("hang", "drop"):
+        await _hang_up(connection)
+    elif how == "rpc_error":
+        try:
+            asked = json.loads(request)
+        except ValueError:
+            asked = None
+        code, text = fault.args.get("code", RPC_DOWN[0]), fault.args.get("message", RPC_DOWN[1])
+        error = {"code": code, "message": text}
+        calls = asked if isinstance(asked, list) else [asked]
+        rows = [
+            {"jsonrpc": "2.0", "error": error, "id": one.get("id") if isinstance(one, dict) else None}
+            for one in calls
+        ]
+        await _answer(send, 200, answers.encoded(rows if isinstance(asked, list) else rows[0]))
+    else:
+        await _answer(send, *ENDPOINT_DOWN[how])
 
 
 async def _hang_up(send: Send) -> None:

@@ -18,7 +18,12 @@ def _server(app: Any) -> tuple[uvicorn.Server, socket.socket, str]:
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listening.bind(("127.0.0.1", 0))
     config = uvicorn.Config(
-        app, log_level="error", lifespan="off", access_log=False, timeout_graceful_shutdown=1
+        app,
+        log_level="error",
+        lifespan="off",
+        access_log=False,
+        timeout_graceful_shutdown=1,
+        date_header=False,  # a twin's answers carry its own time
     )
     return uvicorn.Server(config), listening, f"http://127.0.0.1:{listening.getsockname()[1]}"
 

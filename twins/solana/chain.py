@@ -31,9 +31,9 @@ from twins.solana.errors import (
     worded,
 )
 from twins.solana.execution import Execution, Executor
-from twins.solana.keys import instructions_of, price_micro_lamports
+from twins.solana.keys import Unresolvable, instructions_of, price_micro_lamports, resolve_keys
 from twins.solana.ledger import AccountHistory, LandedTransaction, Ledger, TokenBalance
-from twins.solana.mempool import SEND, VENUE, Mempool
+from twins.solana.mempool import SEND, VENUE, Congestion, Mempool
 from twins.solana.programs import EmulatedCall, EmulatedEffect, ProgramError, Programs
 from twins.world import World
 
@@ -89,6 +89,7 @@ class SolanaChain(ChainAccounts):
         self.lock = threading.RLock()
         self.blocks = Blocks(self.svm, world.now_ms(), block_ms)
         self.congestion_micro_lamports = 0
+        self.congested: dict[Pubkey, Congestion] = {}
         self.mempool = Mempool(faults, self.blocks)
         self.faucet = Keypair()
         self._programs = Programs(self.svm)
@@ -229,6 +230,9 @@ class SolanaChain(ChainAccounts):
         nonce = self._validity(tx, height)
         if nonce is None:
             return
+        if self._outbid(tx):
+            self.mempool.wait(height + 1, raw, tx)
+            return
         now_ms = min(self.world.now_ms(), self.blocks.time_of(height))
         forced = None
         if self._executor.touches_emulated(tx):
@@ -266,6 +270,18 @@ class SolanaChain(ChainAccounts):
         self.ledger.add(landed)
         for commit in done.on_commit:
             commit(landed)
+
+    def _outbid(self, tx: VersionedTransaction) -> bool:
+        """Whether an account that it writes to is taken by others who pay more."""
+        if not any(one.binding for one in self.congested.values()):
+            return False
+        try:
+            keys = resolve_keys(self.svm, tx)
+        except Unresolvable:
+            return False
+        paid = price_micro_lamports(instructions_of(tx, keys))
+        taken = (self.congested.get(key) for key in keys.writable)
+        return any(one is not None and one.binding and one.micro_lamports > paid for one in taken)
 
     def token_rows(self, done: Execution) -> tuple[tuple[TokenBalance, ...], tuple[TokenBalance, ...]]:
         """Return the token accounts of a transaction, before and after it."""

@@ -10,6 +10,7 @@ from solders.pubkey import Pubkey
 
 from twins.solana.blocks import BLOCKHASH_AGE, MAX_LAG_SLOTS
 from twins.solana.ledger import TokenBalance
+from twins.solana.mempool import Congestion
 
 if TYPE_CHECKING:
     from twins.solana.chain import SolanaChain
@@ -78,7 +79,18 @@ class Controls:
         self._chain.blocks.lag_blocks = slots
 
     def _congestion(self, body: dict[str, Any]) -> None:
-        self._chain.congestion_micro_lamports = int(body["micro_lamports"])
+        """Set what others pay per compute unit: for every block, or to write to `account` (0: nobody is there).
+
+        With `binding`, a transaction that writes to the account and pays less waits, and may expire meanwhile.
+        """
+        price = int(body["micro_lamports"])
+        if "account" not in body:
+            self._chain.congestion_micro_lamports = price
+            return
+        account = Pubkey.from_string(body["account"])
+        self._chain.congested.pop(account, None)
+        if price:
+            self._chain.congested[account] = Congestion(price, bool(body.get("binding")))
 
     def _ledger(self) -> list[dict[str, Any]]:
         return [

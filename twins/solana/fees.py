@@ -37,9 +37,10 @@ def recent_fees(chain: SolanaChain, accounts: list[Pubkey]) -> list[dict[str, in
     """Return the fee per cached block, oldest first: max(the block's lowest price, highest lowest price over
     `accounts`).
 
-    Prices are micro-lamports per compute unit; the block's lowest is the congestion set by the operator,
-    spread a little from slot to slot, and 0 without one.
+    Prices are micro-lamports per compute unit. The block's lowest is the congestion set by the operator, an account's
+    the one set for it, both spread a little from slot to slot, and 0 without one.
     """
+    held = [chain.congested[account].micro_lamports for account in accounts if account in chain.congested]
     newest = chain.blocks.height()
     oldest_slot = chain.blocks.slot_of(newest - CACHED_BLOCKS + 1)
     lowest: dict[tuple[int, Pubkey], int] = {}
@@ -50,7 +51,7 @@ def recent_fees(chain: SolanaChain, accounts: list[Pubkey]) -> list[dict[str, in
     rows = []
     for height in range(newest - CACHED_BLOCKS + 1, newest + 1):
         slot = chain.blocks.slot_of(height)
-        price = chain.congestion_micro_lamports * (80 + slot * 7919 % 41) // 100
+        price = max([chain.congestion_micro_lamports, *held]) * (80 + slot * 7919 % 41) // 100
         paid = [lowest.get((slot, account), 0) for account in accounts]
         rows.append({"slot": slot, "prioritizationFee": max([price, *paid])})
     return rows

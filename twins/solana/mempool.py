@@ -23,6 +23,14 @@ class Waiting:
     transaction: VersionedTransaction
 
 
+@dataclass(frozen=True)
+class Congestion:
+    """What others pay to write to one account. `binding`: what pays less waits for it, and may expire while it does."""
+
+    micro_lamports: int
+    binding: bool
+
+
 class Mempool:
     """Decides when an accepted transaction reaches a leader. `drops_left` of the next ones never do."""
 
@@ -43,13 +51,13 @@ class Mempool:
         late = self._faults.take(VENUE, "land_late", SEND)
         if late or self.late_blocks:
             blocks = int(late.args.get("blocks", _LATE_BLOCKS)) if late else self.late_blocks.pop(0)
-            self._wait(Waiting(self._blocks.tip + max(1, blocks), raw, tx))
+            self.wait(self._blocks.tip + max(1, blocks), raw, tx)
             return False
         if not self._blocks.halted:
             return True
         if max_retries != 0:
             # A node repeats it to the leaders until it expires, so it lands when blocks come again.
-            self._wait(Waiting(self._blocks.tip + 1, raw, tx))
+            self.wait(self._blocks.tip + 1, raw, tx)
         return False
 
     def due(self, height: int) -> Waiting | None:
@@ -58,6 +66,6 @@ class Mempool:
             return self._waiting.pop(0)
         return None
 
-    def _wait(self, waiting: Waiting) -> None:
-        self._waiting.append(waiting)
+    def wait(self, height: int, raw: bytes, tx: VersionedTransaction) -> None:
+        self._waiting.append(Waiting(height, raw, tx))
         self._waiting.sort(key=lambda other: other.height)

@@ -87,7 +87,7 @@ Outcome: TypeAlias = Answer[T] | Working[T]
 class Frozen(BaseModel):
     """A value: immutable, no unknown fields, Decimals kept exact through JSON."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
 
 class Forced(StrEnum):

@@ -19,7 +19,7 @@ from state.columns import BigId, ExactDecimal, Json, Word
 class Row(SQLModel):
     """A plain value read from the database: immutable, detached, safe to keep."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")  # type: ignore[assignment]
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)  # type: ignore[assignment]
 
 
 def money(**kwargs: Any) -> Any:

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, field_validator
 class Section(BaseModel):
     """One table of the TOML file. Raises ValidationError for a name it does not know."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     @field_validator(
         "url", "rpc_url", "second_rpc_url", "world_url", "api_url", "kms_endpoint_url", check_fields=False

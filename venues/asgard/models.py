@@ -36,7 +36,7 @@ class UnitChanged(VenueRefused):
 
 
 class Wire(BaseModel):
-    model_config = ConfigDict(extra="ignore", frozen=True, populate_by_name=True)
+    model_config = ConfigDict(extra="ignore", frozen=True, populate_by_name=True, defer_build=True)
 
 
 class LiquiditySource(Wire):

@@ -15,7 +15,9 @@ from evenkeel.types import Forced
 class Wire(BaseModel):
     """Camel case outside, snake case inside; unknown keys are ignored."""
 
-    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="ignore", frozen=True, defer_build=True)
+    model_config = ConfigDict(
+        alias_generator=to_camel, populate_by_name=True, extra="ignore", frozen=True, defer_build=True
+    )
 
 
 # --- market -----------------------------------------------------------------------------------------------

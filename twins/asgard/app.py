@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from decimal import Decimal
 from typing import Any
 
 from starlette.applications import Starlette
@@ -16,13 +17,14 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route
 
 from twins.asgard.book import LendingBook
-from twins.asgard.builder import Builder, Settings
+from twins.asgard.builder import Builder, Leftover, Settings
 from twins.asgard.describe import Build
-from twins.asgard.emulation import Emulation
+from twins.asgard.emulation import Emulation, vault_balance
 from twins.asgard.limits import RateLimit
 from twins.asgard.markets import Listings
 from twins.asgard.operator import Operator
 from twins.asgard.records import Database
+from twins.asgard.reserves import Reserves
 from twins.asgard.submission import VENUE, Submissions
 from twins.asgard.views import Views
 from twins.asgard.wire import (
@@ -38,7 +40,7 @@ from twins.asgard.wire import (
     WalletBody,
     parse,
 )
-from twins.faults import FaultPlan
+from twins.faults import Fault, FaultPlan
 from twins.solana.chain import SolanaChain
 from twins.world import World
 
@@ -66,7 +68,8 @@ class AsgardTwin:
         self._world = world
         self._chain = chain
         self._faults = faults
-        self.book = LendingBook(world)
+        self.reserves = Reserves(lambda protocol, token: vault_balance(chain, protocol, token))
+        self.book = LendingBook(world, self.reserves)
         self._emulation = Emulation(chain, self.book)
         self._database = Database()
         self._listings = Listings(world)
@@ -76,7 +79,14 @@ class AsgardTwin:
         self._limits = RateLimit(world, api_keys, keyed_per_s)
         self._settings = Settings()
         self._operator = Operator(
-            self.book, self._listings, self._limits, self._settings, self._submissions, self._views, world
+            self.book,
+            self._listings,
+            self._limits,
+            self._settings,
+            self._submissions,
+            self._views,
+            world,
+            chain,
         )
         self.app = self._app()
 
@@ -205,10 +215,18 @@ class AsgardTwin:
             self._settings,
             stale_blockhash=self._faults.take(VENUE, "stale_blockhash", call) is not None,
             empty=self._faults.take(VENUE, "empty_txs", call) is not None,
+            leftover=_leftover(self._faults.take(VENUE, "leftover", call)),
+            hollow=self._faults.take(VENUE, "hollow", call) is not None,
         )
         build = make(body, settings)
         self._submissions.remember(build)
         return build
+
+
+def _leftover(fault: Fault | None) -> Leftover | None:
+    if fault is None:
+        return None
+    return Leftover(Decimal(str(fault.args.get("fraction", "0.1"))), fault.args.get("where") == "wallet")
 
 
 def _as_async(answer: Answer) -> AsyncAnswer:

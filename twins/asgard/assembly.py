@@ -19,7 +19,7 @@ from twins.asgard.emulation import Emulation, Step
 from twins.asgard.lenders import LENDERS
 from twins.asgard.plans import Plan, Route
 from twins.asgard.swap import ceil
-from twins.asgard.venue import MARGINFI, ROUTERS, SOL, TIP_ACCOUNTS, USDC, Token
+from twins.asgard.venue import MARGINFI, MEMO_PROGRAM, ROUTERS, SOL, TIP_ACCOUNTS, USDC, Token
 
 UNIT_LIMIT = 600_000
 UNIT_PRICE_MICRO_LAMPORTS = 100_000
@@ -63,6 +63,8 @@ def assemble(
     """Return the plan's transactions, registered with the emulated programs. `account_index` numbers the position
     account.
     """
+    if plan.hollow:
+        return _hollow(plan, blockhash)
     lender = LENDERS[plan.market.protocol.id]
     token = plan.market.token_a
     party = ix.Party(plan.wallet, Pubkey.from_string(plan.pda), account_index)
@@ -117,6 +119,14 @@ def assemble(
         done.messages.append(raw)
         done.tips.append(step.tip_lamports)
     return done
+
+
+def _hollow(plan: Plan, blockhash: Hash) -> Assembled:
+    """A transaction that lands and does nothing that the plan is for: one memo."""
+    memo = Instruction(MEMO_PROGRAM, plan.kind.encode(), [])
+    message = MessageV0.try_compile(plan.wallet, [memo], [], blockhash)
+    raw = to_bytes_versioned(message)
+    return Assembled([_partly_signed(message, raw, [])], [raw], [0])
 
 
 def _position_steps(plan: Plan, party: ix.Party, style: Style) -> tuple[list[Instruction], int, int]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 
 from twins.asgard.records import Execution, LiquidationEvent
+from twins.asgard.reserves import Reserves
 from twins.asgard.swap import ceil, floor
 from twins.asgard.venue import LIVE_PROTOCOLS, USDC, Market, Protocol
 from twins.world import HOUR_MS, World
@@ -87,8 +88,9 @@ class Amounts:
 class LendingBook:
     """All positions at all protocols. `catch_up` must be called with non-decreasing times."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, reserves: Reserves) -> None:
         self._world = world
+        self.reserves = reserves
         self.holdings: dict[str, Holding] = {}
         self.events: list[LiquidationEvent] = []
         self._checked_ms = world.now_ms()

@@ -65,13 +65,27 @@ from twins.world import World
 ZERO = Decimal(0)
 
 
+@dataclass(frozen=True)
+class Leftover:
+    """A share of the collateral that a close leaves: in the lender, or in the wallet unsold."""
+
+    fraction: Decimal
+    in_wallet: bool = False
+
+
 @dataclass
 class Settings:
-    """What an operator can change about builds."""
+    """What an operator can change about builds.
+
+    `unchecked`: they are made although the lender would refuse them now. `leftover` and `hollow` are of one build.
+    """
 
     style: Style = field(default_factory=Style)
+    unchecked: bool = False
     stale_blockhash: bool = False
     empty: bool = False
+    leftover: Leftover | None = None
+    hollow: bool = False
 
 
 class Builder:
@@ -92,7 +106,7 @@ class Builder:
     def create(self, body: TradeBody, settings: Settings) -> Build:
         protocol = live_protocol(body.protocol)
         market = market_of_banks(protocol, body.tokenABank, body.tokenBBank)
-        if market is None:
+        if market is None or not self._listings.is_listed(market):
             raise refuse("MarketNotFound", f"no market with banks {body.tokenABank}, {body.tokenBBank}")
         if body.direction != LONG:
             raise refuse(
@@ -147,7 +161,18 @@ class Builder:
                 plan = replace(plan, route=self._sell(market, qty, body.slippageBps, price))
         else:
             raise refuse("CollateralTypeNotSupported", f"collateralType {body.collateralType}: use 0 or 1")
+        if settings.leftover is not None:
+            plan = self._leaving(plan, settings.leftover, now, body.slippageBps, price)
         return self._finish(plan, body, settings)
+
+    def _leaving(self, plan: Plan, left: Leftover, now: Amounts, slippage: int, price: Decimal) -> Plan:
+        """A close that pays all of the debt and leaves a part of the collateral."""
+        rest = floor(now.tokens * (1 - left.fraction), plan.market.token_a)
+        if plan.route is not None and plan.route.qty > rest:
+            plan = replace(plan, route=self._sell(plan.market, rest, slippage, price))
+        if left.in_wallet:
+            return replace(plan, sell_all=False)
+        return replace(plan, withdraw=rest)
 
     def partial_close(self, body: PartialCloseBody, settings: Settings) -> Build:
         market, now, price = self._position(body, body.positionPDA, resizing=True)
@@ -302,9 +327,10 @@ class Builder:
     ) -> Build:
         now_ms = self._world.now_ms()
         try:
-            preview = settle(self._book, plan, now_ms)
+            preview = settle(self._book, plan, now_ms, unchecked=settings.unchecked)
         except ProgramError as error:
             raise refuse("TransactionWouldFail", error.log, customProgramError=error.code) from error
+        plan = replace(plan, hollow=settings.hollow)
         style = settings.style
         if isinstance(body, RoutedBody):
             if body.swapPlatform not in ROUTERS:

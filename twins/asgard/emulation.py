@@ -12,7 +12,7 @@ from solders.instruction import Instruction
 from solders.pubkey import Pubkey
 
 from twins.asgard.book import LendingBook
-from twins.asgard.instructions import lookup_addresses
+from twins.asgard.instructions import lookup_addresses, vault
 from twins.asgard.plans import NO_POSITION, UNKNOWN_INSTRUCTIONS, Plan, commit, settle
 from twins.asgard.venue import (
     FEE_OWNER,
@@ -26,7 +26,9 @@ from twins.asgard.venue import (
     USDC_MINT,
     Market,
     Protocol,
+    Token,
 )
+from twins.solana import tokens
 from twins.solana.chain import SolanaChain
 from twins.solana.ledger import LandedTransaction
 from twins.solana.programs import EmulatedCall, EmulatedEffect, ProgramError
@@ -142,6 +144,13 @@ class Emulation:
             on_commit=landed,
             logs=[f"Asgard {plan.kind} {plan.pda}"],
         )
+
+
+def vault_balance(chain: SolanaChain, protocol: Protocol, token: Token) -> Decimal:
+    """Return what lies in a reserve's vault, in whole tokens."""
+    account = chain.svm.get_account(vault(protocol, token))
+    held = tokens.read_token(account).amount if account and tokens.is_token_account(account) else 0
+    return Decimal(held).scaleb(-token.decimals)
 
 
 def position_account(plan: Plan, tokens: int, debt: int) -> Account:

@@ -43,6 +43,8 @@ class Listings:
         self._world = world
         self._capacities: dict[tuple[int, str, str], str] = {}
         self._inactive: set[tuple[int, str]] = set()
+        self._dropped: set[tuple[int | None, str]] = set()
+        """(protocol, symbol), or (None, symbol) where the whole strategy is gone."""
 
     def rates(self, protocol: Protocol, symbol: str, at_ms: int) -> Rates:
         found = self._world.rates(protocol.id, symbol, at_ms)
@@ -60,6 +62,14 @@ class Listings:
     def set_active(self, protocol: int, symbol: str, on: bool) -> None:
         (self._inactive.discard if on else self._inactive.add)((protocol, symbol))
 
+    def set_listed(self, protocol: int | None, symbol: str, on: bool) -> None:
+        """Drop a market from the list, or every market of a symbol and its token; what is open there stays open."""
+        (self._dropped.discard if on else self._dropped.add)((protocol, symbol))
+
+    def is_listed(self, market: Market) -> bool:
+        symbol = market.token_a.symbol
+        return not self._dropped & {(None, symbol), (market.protocol.id, symbol)}
+
     def is_active(self, market: Market, at_ms: int) -> bool:
         if (
             market.protocol not in LIVE_PROTOCOLS
@@ -72,7 +82,8 @@ class Listings:
 
     def markets(self) -> dict[str, Any]:
         """Return the answer of `/markets`."""
-        strategies = {f"{token.symbol}/USDC": self._strategy(token) for token in TOKENS_A}
+        listed = [token for token in TOKENS_A if (None, token.symbol) not in self._dropped]
+        strategies = {f"{token.symbol}/USDC": self._strategy(token) for token in listed}
         return {"strategies": strategies, "totalStrategies": len(strategies)}
 
     def _strategy(self, token: Token) -> dict[str, Any]:
@@ -83,7 +94,11 @@ class Listings:
             "tokenBMint": str(USDC.mint),
             "market": ["MARGIN"],
             "tag": ["TRADING"],
-            "liquiditySources": [self._source(Market(protocol, token)) for protocol in PROTOCOLS.values()],
+            "liquiditySources": [
+                self._source(market)
+                for market in (Market(protocol, token) for protocol in PROTOCOLS.values())
+                if self.is_listed(market)
+            ],
         }
 
     def _source(self, market: Market) -> dict[str, Any]:
@@ -114,12 +129,12 @@ class Listings:
 
     def tokens(self) -> dict[str, Any]:
         """Return the answer of `/token-metadata`."""
-        rows = [self._token(token) for token in TOKENS]
+        rows = [self._token(token) for token in TOKENS if (None, token.symbol) not in self._dropped]
         return {"tokens": rows, "stats": {"total": len(rows)}}
 
     def token(self, mint: str) -> dict[str, Any]:
         for token in TOKENS:
-            if str(token.mint) == mint:
+            if str(token.mint) == mint and (None, token.symbol) not in self._dropped:
                 return self._token(token)
         raise refuse("TokenNotFound", f"no token with mint {mint}")
 

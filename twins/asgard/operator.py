@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from decimal import Decimal
 from typing import Any
 
 from twins.asgard.book import LendingBook
 from twins.asgard.builder import Settings
+from twins.asgard.instructions import vault
 from twins.asgard.limits import RateLimit
 from twins.asgard.markets import Listings
 from twins.asgard.submission import Submissions
+from twins.asgard.venue import LIVE_PROTOCOLS, PROTOCOLS, TOKENS
 from twins.asgard.views import Views
+from twins.solana.chain import SolanaChain
 from twins.world import World
 
 
@@ -27,6 +31,7 @@ class Operator:
         submissions: Submissions,
         views: Views,
         world: World,
+        chain: SolanaChain,
     ) -> None:
         self._book = book
         self._listings = listings
@@ -35,12 +40,17 @@ class Operator:
         self._submissions = submissions
         self._views = views
         self._world = world
+        self._chain = chain
         self.plain_errors = False
         self._commands: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
             "ledger": lambda body: self._views.ledger(self._submissions.mode.metadata_delay_ms),
             "liquidate": self._liquidate,
             "set_capacity": self._set_capacity,
             "set_active": self._set_active,
+            "set_listed": self._set_listed,
+            "set_liquidity": self._set_liquidity,
+            "pause": self._pause,
+            "builds": self._builds,
             "metadata_delay": self._metadata_delay,
             "tx_count": self._tx_count,
             "cosigner": self._cosigner,
@@ -75,6 +85,32 @@ class Operator:
     def _set_active(self, body: dict[str, Any]) -> dict[str, Any]:
         """{protocol, symbol, on}"""
         self._listings.set_active(int(body["protocol"]), str(body["symbol"]), bool(body["on"]))
+        return {}
+
+    def _set_listed(self, body: dict[str, Any]) -> dict[str, Any]:
+        """{symbol, protocol?, on}: drop a market from the lists; without a protocol, the token and all its markets"""
+        protocol = None if body.get("protocol") is None else int(body["protocol"])
+        self._listings.set_listed(protocol, str(body["symbol"]), bool(body["on"]))
+        return {}
+
+    def _set_liquidity(self, body: dict[str, Any]) -> dict[str, Any]:
+        """{protocol, symbol, amount}: whole tokens in the reserve's vault; what is lent on is not there to be withdrawn"""
+        protocol, symbol = int(body["protocol"]), str(body["symbol"])
+        token = next((one for one in TOKENS if one.symbol == symbol), None)
+        if token is None or PROTOCOLS.get(protocol) not in LIVE_PROTOCOLS:
+            raise ValueError(f"no reserve of {symbol} at protocol {protocol}")
+        amount = int(Decimal(str(body["amount"])).scaleb(token.decimals))
+        self._chain.set_token_balance(PROTOCOLS[protocol].authority, token.mint, amount)
+        return {"vault": str(vault(PROTOCOLS[protocol], token))}
+
+    def _pause(self, body: dict[str, Any]) -> dict[str, Any]:
+        """{protocol, symbol?, operations?, on?}: the lender refuses them, by default deposit, withdraw, borrow and repay"""
+        self._book.reserves.pause(body)
+        return {"paused": self._book.reserves.describe()}
+
+    def _builds(self, body: dict[str, Any]) -> dict[str, Any]:
+        """{unchecked}: whether builds are made that the lender refuses; they fail in simulation and on chain"""
+        self._settings.unchecked = bool(body["unchecked"])
         return {}
 
     def _metadata_delay(self, body: dict[str, Any]) -> dict[str, Any]:

@@ -46,7 +46,7 @@ class Plan:
 
     `repay` and `withdraw` None means all of it; `repay_proceeds` repays whatever the sale delivers
     (deleverage); `sell_all` sells all that was withdrawn, interest of the last seconds included. `debt_now`
-    is the debt at the time of the build.
+    is the debt at the time of the build. `hollow`: its transaction does nothing of it.
     """
 
     kind: str
@@ -61,6 +61,7 @@ class Plan:
     withdraw: Decimal | None = ZERO
     sell_all: bool = False
     debt_now: Decimal = ZERO
+    hollow: bool = False
 
     @property
     def opens(self) -> bool:
@@ -147,11 +148,14 @@ def swapped(route: Route, qty: Decimal, market: Market, price: Decimal, worse_bp
     return sell(qty, market.token_a, price, worse_bps)
 
 
-def settle(book: LendingBook, plan: Plan, now_ms: int, worse_bps: Decimal = ZERO) -> Settlement:
+def settle(
+    book: LendingBook, plan: Plan, now_ms: int, worse_bps: Decimal = ZERO, unchecked: bool = False
+) -> Settlement:
     """Work the plan out at `now_ms` without changing anything.
 
     Raises `ProgramError`: the position is not there, belongs to another wallet, exists already, would be left
-    with too much debt, or the swap delivers less than the slippage bound allows (6001).
+    with too much debt, the swap delivers less than the slippage bound allows (6001), or the lender's reserve is
+    paused or has not enough. `unchecked` asks neither for the reserve nor for the debt.
     """
     holding = book.holdings.get(plan.pda)
     live = holding is not None and holding.live
@@ -193,7 +197,11 @@ def settle(book: LendingBook, plan: Plan, now_ms: int, worse_bps: Decimal = ZERO
         wallet_token=withdrawn - sold - plan.wallet_tokens,
         market_price=price,
     )
-    _check_debt(book, result, now_ms)
+    if not unchecked:
+        deposited = plan.wallet_tokens + bought
+        amounts = {"withdraw": withdrawn, "deposit": deposited, "borrow": plan.borrow, "repay": repaid}
+        book.reserves.check(plan.market, amounts)
+        _check_debt(book, result, now_ms)
     return result
 
 

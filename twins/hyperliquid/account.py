@@ -163,6 +163,9 @@ class Account:
     raw_usd: Decimal = ZERO
     spot_usdc: Decimal = ZERO
     abstraction: str = "default"
+    dex_abstraction: bool | None = None
+    mode_moves_usd: Decimal = ZERO
+    """What switching the mode has moved from spot to perpetuals."""
     positions: dict[str, Position] = field(default_factory=dict)
     leverage: dict[str, Leverage] = field(default_factory=dict)
     open_orders: dict[int, Order] = field(default_factory=dict)

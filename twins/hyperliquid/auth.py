@@ -35,6 +35,7 @@ USER_SIGNED: dict[str, tuple[list[dict[str, str]], str]] = {
     "sendAsset": (sdk.SEND_ASSET_SIGN_TYPES, "SendAsset"),
     "approveAgent": (AGENT_SIGN_TYPES, "ApproveAgent"),
     "approveBuilderFee": (BUILDER_SIGN_TYPES, "ApproveBuilderFee"),
+    "userDexAbstraction": (sdk.USER_DEX_ABSTRACTION_SIGN_TYPES, "UserDexAbstraction"),
     "userSetAbstraction": (sdk.USER_SET_ABSTRACTION_SIGN_TYPES, "UserSetAbstraction"),
 }
 USER_SIGNED_NONCE = {"usdSend": "time", "spotSend": "time", "withdraw3": "time"}

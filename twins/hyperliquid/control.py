@@ -12,8 +12,8 @@ from twins.hyperliquid.auth import register_agent
 from twins.hyperliquid.engine import Engine
 from twins.hyperliquid.history import net_flow
 from twins.hyperliquid.margin import cross_summary, whole_summary
+from twins.hyperliquid.modes import MODES, set_mode
 from twins.hyperliquid.numbers import ZERO, lower_address, num
-from twins.hyperliquid.transfers import MODES
 
 Body = dict[str, Any]
 
@@ -84,7 +84,7 @@ class Control:
         account, mode = self._account(body), body.get("mode")
         if mode not in (*MODES, "default"):
             raise ValueError(f"mode must be one of default, {', '.join(MODES)}, got {mode!r}")
-        account.abstraction = str(mode)
+        set_mode(self.engine, account, str(mode))
         return {"address": account.address, "mode": mode}
 
     def _liquidate(self, body: Body) -> dict[str, Any]:
@@ -159,7 +159,7 @@ class Control:
             "equity_usd": num(whole.account_value + account.spot_usdc),
             "cash_usd": num(whole.raw_usd),
             "cash_parts_usd": {
-                "flows": num(flows),
+                "flows": num(flows + account.mode_moves_usd),
                 "net_bought": num(-bought),
                 "fees": num(-fees),
                 "funding": num(funding),

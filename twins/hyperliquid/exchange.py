@@ -13,6 +13,7 @@ from twins.hyperliquid.errors import ActionRefused, BadRequest
 from twins.hyperliquid.limits import AddressBudget
 from twins.hyperliquid.margin import margin_used, notional
 from twins.hyperliquid.meta import UNIVERSE, Asset
+from twins.hyperliquid.modes import require_apart
 from twins.hyperliquid.numbers import lower_address, num
 from twins.hyperliquid.transfers import USER_ACTIONS, free_usd
 
@@ -54,6 +55,7 @@ class Exchange:
             "subAccountSpotTransfer": self._foreign("subAccountUser"),
             "vaultTransfer": self._foreign("vaultAddress"),
             "agentSetAbstraction": self._agent_set_abstraction,
+            "agentEnableDexAbstraction": self._agent_enable_dex_abstraction,
         }
 
     def handle(self, body: Any) -> Answer:
@@ -258,6 +260,12 @@ class Exchange:
             raise ActionRefused(f"Vault not registered: {address}")
 
         return refuse
+
+    @staticmethod
+    def _agent_enable_dex_abstraction(account: Account, _action: Action) -> Answer:
+        require_apart(account)
+        account.dex_abstraction = True
+        return DEFAULT
 
     @staticmethod
     def _agent_set_abstraction(_account: Account, _action: Action) -> Answer:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
-from twins.hyperliquid import history, meta
+from twins.hyperliquid import history, meta, modes
 from twins.hyperliquid.account import Account
 from twins.hyperliquid.engine import Engine
 from twins.hyperliquid.errors import BadRequest
@@ -58,7 +58,7 @@ class Info:
             "spotClearinghouseState": self._spot_state,
             "activeAssetData": lambda request, t: self.active_asset(user_of(request), coin_of(request), t),
             "userAbstraction": lambda request, t: engine.read(user_of(request)).abstraction,
-            "userDexAbstraction": lambda request, t: self._of_user(request, None),
+            "userDexAbstraction": lambda request, t: engine.read(user_of(request)).dex_abstraction,
             "userRateLimit": self._rate_limit,
             "userFees": self._fees,
             "userRole": self._role,
@@ -156,11 +156,9 @@ class Info:
 
     def _spot_state(self, request: Request, t_ms: int) -> Any:
         account = self.engine.read(user_of(request))
-        orders = list(account.open_orders.values())
-        state = state_of(account, account.raw_usd, account.positions, orders, self.engine.marks())
-        total = account.spot_usdc + state.pooled
-        row = {"coin": "USDC", "token": 0, "hold": "0.0", "total": num(total), "entryNtl": "0.0"}
-        return {"balances": [row] if account.address in self.engine.accounts else []}
+        if account.address not in self.engine.accounts:
+            return {"balances": []}
+        return modes.spot_state(account, self.engine.marks())
 
     def active_asset(self, user: str, coin: str | None, t_ms: int) -> dict[str, Any]:
         """Return the leverage setting and what may still be traded, [buy, sell]: closing the other side comes on top."""

@@ -14,12 +14,19 @@ from twins.hyperliquid.engine import Engine
 from twins.hyperliquid.errors import ActionRefused, BadRequest
 from twins.hyperliquid.margin import state_of
 from twins.hyperliquid.meta import USDC_TOKEN_ID
+from twins.hyperliquid.modes import (
+    SPOT_ONLY_WHEN_POOLED,
+    is_pooled,
+    move,
+    require_apart,
+    set_abstraction,
+    set_dex_abstraction,
+)
 from twins.hyperliquid.numbers import ZERO, lower_address, num, usd
 
 Action = dict[str, Any]
 WITHDRAWAL_FEE_USD = Decimal(1)
 ACTIVATION_FEE_USD = Decimal(1)
-MODES = ("disabled", "unifiedAccount", "portfolioMargin")
 USDC = ("USDC", f"USDC:{USDC_TOKEN_ID}")
 
 
@@ -69,6 +76,7 @@ def withdraw(engine: Engine, account: Account, action: Action) -> None:
 
 
 def usd_send(engine: Engine, account: Account, action: Action) -> None:
+    require_apart(account)
     _send_perp(engine, account, amount_of(action), address_of(action, "destination"))
 
 
@@ -92,6 +100,7 @@ def _send_perp(engine: Engine, account: Account, amount: Decimal, destination: s
 
 def class_transfer(engine: Engine, account: Account, action: Action) -> None:
     """Move USDC between the perp and the spot balance of one account."""
+    require_apart(account)
     amount, to_perp = amount_of(action), action.get("toPerp")
     if type(to_perp) is not bool:
         raise BadRequest
@@ -104,15 +113,26 @@ def class_transfer(engine: Engine, account: Account, action: Action) -> None:
 
 
 def spot_send(engine: Engine, account: Account, action: Action) -> None:
+    require_apart(account)
+    _send_spot(engine, account, action)
+
+
+def _send_spot(engine: Engine, account: Account, action: Action) -> None:
+    """Send spot USDC. What a pooled account sends comes out of its pool, and what it is sent goes into it."""
     amount, destination = amount_of(action), address_of(action, "destination")
     if action.get("token") not in USDC:
         raise ActionRefused("Insufficient balance for token transfer")
     fee = ZERO if destination in engine.accounts else ACTIVATION_FEE_USD
-    if destination == account.address or amount + fee > account.spot_usdc:
+    available = free_usd(engine, account) if is_pooled(account) else account.spot_usdc
+    if destination == account.address or amount + fee > available:
         raise ActionRefused("Insufficient balance for token transfer")
+    if is_pooled(account):
+        move(account, -amount - fee)
     account.spot_usdc -= amount + fee
     receiver = engine.account(destination)
     receiver.spot_usdc += amount
+    if is_pooled(receiver):
+        move(receiver, amount)
     delta = {
         "type": "spotTransfer",
         "token": "USDC",
@@ -134,12 +154,14 @@ def send_asset(engine: Engine, account: Account, action: Action) -> None:
     source, target = action.get("sourceDex"), action.get("destinationDex")
     if action.get("token") not in USDC or source not in ("", "spot") or target not in ("", "spot"):
         raise ActionRefused("Insufficient balance for token transfer")
+    if source == "":
+        require_apart(account, SPOT_ONLY_WHEN_POOLED)
     destination = address_of(action, "destination")
     if destination != account.address:
         if source != target:
             raise ActionRefused("Insufficient balance for token transfer")
         timed = {**action, "time": action["nonce"]}
-        (usd_send if source == "" else spot_send)(engine, account, timed)
+        (usd_send if source == "" else _send_spot)(engine, account, timed)
     elif source != target:
         class_transfer(engine, account, {**action, "toPerp": target == ""})
 
@@ -158,13 +180,6 @@ def approve_builder(engine: Engine, account: Account, action: Action) -> None:
     account.builder_fees[address_of(action, "builder")] = rate
 
 
-def set_abstraction(engine: Engine, account: Account, action: Action) -> None:
-    mode = action.get("abstraction")
-    if address_of(action, "user") != account.address or mode not in MODES:
-        raise ActionRefused("Abstraction transition not allowed")
-    account.abstraction = mode
-
-
 USER_ACTIONS: dict[str, Callable[[Engine, Account, Action], None]] = {
     "withdraw3": withdraw,
     "usdSend": usd_send,
@@ -174,4 +189,5 @@ USER_ACTIONS: dict[str, Callable[[Engine, Account, Action], None]] = {
     "approveAgent": approve_agent,
     "approveBuilderFee": approve_builder,
     "userSetAbstraction": set_abstraction,
+    "userDexAbstraction": set_dex_abstraction,
 }

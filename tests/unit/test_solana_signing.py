@@ -39,7 +39,7 @@ OTHER = Keypair.from_seed(bytes(32))
 TIP = min(JITO_TIP_ACCOUNTS, key=str)
 ANY = Pubkey.from_string("So11111111111111111111111111111111111111112")
 EXPECTATION = Expectation(
-    op=Operation.CLOSE,
+    op=Operation.REPAY_DEBT,
     wallet=WALLET,
     lender=KAMINO,
     market=None,

@@ -78,6 +78,8 @@ class Emulation:
         """Position accounts that exist on chain: owner and market, by PDA."""
         self.worse_bps: dict[str, Decimal] = {}
         """By signature: how much worse than the market its swap executes."""
+        self.without_effect: set[str] = set()
+        """Signatures that land without error and do nothing."""
         for token in TOKENS:
             chain.ensure_mint(token.mint, token.decimals)
             stock = (POOL_USDC if token.mint == USDC_MINT else POOL_TOKENS) * 10**token.decimals
@@ -120,6 +122,8 @@ class Emulation:
 
     def _settled(self, step: Step, call: EmulatedCall) -> EmulatedEffect:
         plan = step.plan
+        if str(call.signature) in self.without_effect:
+            return EmulatedEffect(logs=["Instruction: ok"])
         if plan.opens and not step.creates_account and plan.pda not in self.initialised:
             raise ProgramError(NO_POSITION, f"Error: position account {plan.pda} is not initialised")
         worse_bps = self.worse_bps.get(str(call.signature), Decimal(0))
@@ -156,8 +160,8 @@ def vault_balance(chain: SolanaChain, protocol: Protocol, token: Token) -> Decim
 def position_account(plan: Plan, tokens: int, debt: int) -> Account:
     """Return the position's account as its program keeps it: discriminator, market and owner at their true offsets.
 
-    Then, in the twin's own layout: token A bank, deposited base units, USDC bank, owed base units, as of the
-    owner's last transaction.
+    What it holds and owes stands where the program has it too, as of the owner's last transaction; one collateral token or
+    share is one base unit here.
     """
     protocol: Protocol = plan.market.protocol
     market, owner = bytes(protocol.market), bytes(plan.wallet)
@@ -170,9 +174,22 @@ def position_account(plan: Plan, tokens: int, debt: int) -> Account:
     else:
         data = b"\x01" + bytes(9) + market + owner
         size = 1300
-    data += bytes(protocol.bank(plan.market.token_a)) + tokens.to_bytes(8, "little")
-    data += bytes(protocol.bank(TOKENS[-1])) + debt.to_bytes(8, "little")
-    return Account(POSITION_ACCOUNT_LAMPORTS, data.ljust(size, b"\0"), protocol.program)
+    content = bytearray(data.ljust(size, b"\0"))
+    asset_bank, usdc_bank = bytes(protocol.bank(plan.market.token_a)), bytes(protocol.bank(TOKENS[-1]))
+    if protocol is KAMINO:
+        places = {96: asset_bank, 128: tokens.to_bytes(8, "little")} if tokens else {}
+        places |= {1208: usdc_bank, 1296: (debt << 60).to_bytes(16, "little")} if debt else {}
+    elif protocol is MARGINFI:
+        places = {72: b"\1" + asset_bank, 112: (tokens << 48).to_bytes(16, "little")} if tokens else {}
+        places |= {176: b"\1" + usdc_bank, 232: (debt << 48).to_bytes(16, "little")} if debt else {}
+    else:
+        places = {202: bytes([tokens > 0, debt > 0])}
+        places |= {204: asset_bank, 236: tokens.to_bytes(8, "little")} if tokens else {}
+        at = 292 if tokens else 204
+        places |= {at: usdc_bank, at + 48: (debt * 10**18).to_bytes(16, "little")} if debt else {}
+    for at, found in places.items():
+        content[at : at + len(found)] = found
+    return Account(POSITION_ACCOUNT_LAMPORTS, bytes(content), protocol.program)
 
 
 def account_discriminator(name: str) -> bytes:

@@ -134,7 +134,8 @@ class Submissions:
         """Write the rows of builds that landed after their submit had given up waiting."""
         for waiting in list(self._waiting):
             landed = [self._landed(signature) for signature in waiting.signatures]
-            if any(one is False for one in landed):
+            idle = waiting.signatures[-1] in self._emulation.without_effect
+            if any(one is False for one in landed) or (idle and all(landed)):
                 self._waiting.remove(waiting)
             elif all(landed):
                 self._waiting.remove(waiting)
@@ -184,6 +185,8 @@ class Submissions:
         worse = self._faults.take(VENUE, "bad_price", call)
         if worse is not None:
             self._emulation.worse_bps[signatures[-1]] = decimal(float(worse.args.get("bps", 50)))
+        if self._faults.take(VENUE, "no_effect", call) is not None:
+            self._emulation.without_effect.update(signatures)
         breaks = self._faults.take(VENUE, "slippage_fail", call) is not None
         unrecorded = self._faults.take(VENUE, "submit_no_row", call)
         waiting = _Waiting(build, signatures, position_id)
@@ -197,6 +200,8 @@ class Submissions:
                 if unrecorded is None:
                     self._waiting.append(waiting)
                 raise ApiError(500, "ConfirmationTimeout", f"{signature} was sent but is not confirmed yet")
+        if signatures[-1] in self._emulation.without_effect:
+            raise ApiError(500, "DatabaseError", "could not record the position")
         if unrecorded is not None:
             if int(unrecorded.args.get("status", 500)) >= 500:
                 raise ApiError(500, "DatabaseError", "could not record the position")

@@ -19,6 +19,7 @@ from venues.asgard.effects import BUYING, read_effect
 from venues.asgard.expecting import expectation_of
 from venues.asgard.mints import token
 from venues.asgard.models import LivePosition, Strategy
+from venues.asgard.no_effect import digest
 from venues.asgard.orders import AsgardOrder, CloseLong, Deleverage, PartialClose, RepayDebt
 from venues.solana.lookup import read_view
 from venues.solana.rpc import SolanaRpc
@@ -143,6 +144,8 @@ class Approver:
         except Violation as broken:
             raise UnsafeBuild.of(Refused(broken.rule, broken.reason)) from None
         extra = [expectation.asset_bank, expectation.usdc_bank]
+        if expectation.position is not None:
+            extra.append(expectation.position)
         view = await read_view(self._rpc, transactions, extra, sizes_wanted(transactions))
         verdict = judged(order, blob, expectation, view, self._rules)
         found: Simulated | Refused | NotSimulated
@@ -163,6 +166,8 @@ class Approver:
             raise UnsafeBuild(f"rule simulation: nothing is opened unseen: {found.reason}", "simulation")
         simulated = "passed" if isinstance(found, Simulated) else found.reason
         checks: dict[str, Any] = {"simulation": simulated, "price_usd": None if fair is None else str(fair)}
+        if (position := expectation.position or verdict.position) is not None:
+            checks["position_digest"] = digest(view.account(position))
         return verdict, checks | ({"price_age_s": age_ms // 1000} if age_ms else {})
 
     def _check_prices(self, order: AsgardOrder, expectation: Expectation, found: Simulated) -> None:

@@ -37,6 +37,8 @@ class AsgardBuild:
     position_pda: str | None
     before: LivePosition | None
     record: PositionRecord | None
+    position_digest: str | None = None
+    """Of the position's account as it stood before (`venues.asgard.no_effect.digest`)."""
 
     def __repr__(self) -> str:
         return f"AsgardBuild({self.order.op}, {len(self.verdict.approved)} transactions, {self.blob!r})"
@@ -99,6 +101,7 @@ def signed_build(build: AsgardBuild, signer: SolanaSigner, now_ms: int, wallet: 
         "built_at_ms": build.built_at_ms,
         "tip_lamports": build.verdict.tip_lamports,
         "before": _before(build.before),
+        "position_digest": build.position_digest,
     }
     encoded = [base64.b64encode(raw).decode() for raw in raws]
     return Signed(key, SignedBuild(raws, order.submit_path, submit_body(build, encoded, wallet)))

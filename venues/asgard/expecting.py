@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from decimal import ROUND_CEILING, Decimal
 
 from solders.pubkey import Pubkey
 
 from evenkeel.errors import VenueRefused
+from evenkeel.units import HOUR_MS
 from venues.asgard.mints import USDC, token
 from venues.asgard.models import LiquiditySource, LivePosition, Protocol, Strategy
 from venues.asgard.orders import (
@@ -26,6 +28,10 @@ from venues.solana.tokens import to_base_units
 PROGRAMS = {int(Protocol.MARGINFI): MARGINFI, int(Protocol.KAMINO): KAMINO, int(Protocol.SOLEND): SAVE}
 BORROW_SLACK = Decimal("0.02")
 """Rounding of the leverage and movement of the price between our figures and the builder's."""
+DELEVERAGE_COST = Decimal("0.04")
+"""Most that selling may cost of what is sold, for the bound of what a deleverage sells."""
+STALE_SLACK_HOURLY = Decimal("0.12")
+"""By how much an hour of our price's age widens the slack of a deleverage: as a swap's tolerance (docs/rules.md)."""
 
 
 def source_of(order: AsgardOrder, strategies: Sequence[Strategy]) -> LiquiditySource | None:
@@ -71,6 +77,45 @@ def _most_sold(order: AsgardOrder, before: LivePosition | None) -> Decimal:
     return collateral.assets if isinstance(order, CloseLong | Deleverage) else Decimal(0)
 
 
+@dataclass(frozen=True, slots=True)
+class WayOut:
+    """What a reducing order implies of a position that stands: what may be withdrawn of it at most, what is repaid at least."""
+
+    held: Decimal = Decimal(0)
+    owed_usd: Decimal = Decimal(0)
+    share: Decimal = Decimal(1)
+    least_repaid_usd: Decimal = Decimal(0)
+
+
+def way_out_of(
+    order: AsgardOrder, before: LivePosition | None, price_usd: Decimal | None, price_age_ms: int
+) -> WayOut:
+    """Return what the order implies. A deleverage to T sells `y = (A - T E) / (1 - T c)` of assets A with equity E at a cost of
+    c, and repays `y (1 - c)`: at least `A - T E`. Both have slack for the builder's prices, more of it where ours is old.
+    """
+    collateral, debt = (before.collateral(), before.debt()) if before is not None else (None, None)
+    if collateral is None:
+        return WayOut()
+    owed = debt.liabs if debt else Decimal(0)
+    found = WayOut(collateral.assets, owed)
+    if isinstance(order, CloseLong):
+        return replace(found, least_repaid_usd=owed)
+    if isinstance(order, PartialClose):
+        share = Decimal(order.close_percentage) / 100
+        return replace(found, share=share, least_repaid_usd=owed * share)
+    if not isinstance(order, Deleverage) or price_usd is None:
+        return found
+    assets, target = collateral.assets * price_usd, order.target_leverage
+    wanted = assets - target * (assets - owed)
+    slack = min(BORROW_SLACK + STALE_SLACK_HOURLY * price_age_ms / HOUR_MS, Decimal(1)) * assets
+    most = wanted / (1 - target * DELEVERAGE_COST) + slack
+    return replace(
+        found,
+        share=min(Decimal(1), max(Decimal(0), most / assets)),
+        least_repaid_usd=min(owed, max(Decimal(0), wanted - slack)),
+    )
+
+
 def expectation_of(
     order: AsgardOrder,
     wallet: Pubkey,
@@ -102,6 +147,7 @@ def expectation_of(
         if one.lending_protocol in PROGRAMS
     }
     sold = _most_sold(order, before).scaleb(asset.decimals).to_integral_value(ROUND_CEILING)
+    out = way_out_of(order, before, price_usd, price_age_ms)
     return Expectation(
         op=Operation(order.op),
         wallet=wallet,
@@ -115,6 +161,10 @@ def expectation_of(
         usdc_outlay=to_base_units(outlay_usdc(order), USDC.decimals),
         max_borrow=to_base_units(_most_borrowed(order, before, price_usd), USDC.decimals),
         max_asset_in=int(sold),
+        held_asset=int(out.held.scaleb(asset.decimals)),
+        owed_usdc=int(out.owed_usd.scaleb(USDC.decimals)),
+        withdraw_share=out.share,
+        least_repaid=int(out.least_repaid_usd.scaleb(USDC.decimals)),
         slippage_bps=getattr(order, "slippage_bps", 0),
         tip_lamports=order.jito_tip_lamports,
         price_usd=price_usd,

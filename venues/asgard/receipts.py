@@ -24,6 +24,7 @@ from venues.asgard.effects import (
 )
 from venues.asgard.mints import token
 from venues.asgard.models import PositionRecord
+from venues.asgard.no_effect import proof_of_no_effect
 from venues.solana.confirm import Dead, Landed, SignatureResult
 from venues.solana.rpc import SolanaRpc
 
@@ -47,7 +48,7 @@ class Receipts:
         Nothing is said while any signature is open. Then what *landed* decides: where it moved the position,
         that is a confirmation, however many others died. Where it only set up accounts (of two transactions
         the first landed, the second died), the attempt is rejected: the position is as before, and a new
-        attempt finds the accounts in place.
+        attempt finds the accounts in place. So is one that landed, is final and left the position as it was.
         """
         for result in results:
             if isinstance(result, Unknown):
@@ -72,7 +73,7 @@ class Receipts:
             if not effect.moved and refusal:
                 return Rejected(f"only account set-up landed ({landed[0][0]}); {refusal}")
             if not effect.moved:
-                return Unknown(f"{landed[-1][0]} landed, but no movement of the position can be read from it")
+                return await proof_of_no_effect(self._rpc, key, landed)
             signature = next(one for (one, _), found in zip(landed, effects, strict=True) if found.moved)
             return Confirmed(await self._receipt(key, signature, effect, refusal))
         except (Retryable, VenueRefused) as error:

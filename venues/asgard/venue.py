@@ -111,7 +111,8 @@ class AsgardVenue:
             verdict, checks = await self._approver.approve(order, blob, strategies, before, await price)
         found = str(verdict.position) if verdict.position else blob.hint("positionPDA", "positionPda")
         pda = (str(found) if found else None) if isinstance(order, OpenLong) else order.position_pda
-        build = AsgardBuild(order, blob, verdict, lvbh_max, built_at_ms, pda, before, record)
+        stood = checks.pop("position_digest", None)
+        build = AsgardBuild(order, blob, verdict, lvbh_max, built_at_ms, pda, before, record, stood)
         note = {
             "position_pda": pda,
             "lvbh_max": lvbh_max,

@@ -241,6 +241,16 @@ class SolanaRpc:
         return (await self.get_multiple_accounts([pubkey]))[0]
 
     @_typed
+    async def get_account_at(
+        self, pubkey: str, min_slot: int, commitment: str = "finalized"
+    ) -> tuple[int, AccountInfo | None]:
+        """Return the slot of the answer, and the account as it stood there. A node that has not come to `min_slot` refuses."""
+        config = {"encoding": "base64", "commitment": commitment, "minContextSlot": min_slot}
+        answer = await self.read("getAccountInfo", [pubkey, config])
+        found = answer["value"]
+        return int(answer["context"]["slot"]), None if found is None else self._account(found)
+
+    @_typed
     async def get_token_accounts(self, owner: str, mint: str) -> list[tuple[str, AccountInfo]]:
         """Return (address, account) of every token account of this owner and mint."""
         config = {"encoding": "base64", "commitment": COMMITMENT}

@@ -105,6 +105,7 @@ class Expectation:
 
     `price_age_ms` is how old that price is (only a way out may go by an old one).
     `position` is None for an opening. `max_asset_in` bounds what a sale may sell, `max_borrow` what may be owed more.
+    Of a position that stands: `held_asset` and `owed_usdc` now, the share of it that may be withdrawn, the least to be repaid.
     """
 
     op: Operation
@@ -119,6 +120,10 @@ class Expectation:
     usdc_outlay: int = 0
     max_borrow: int = 0
     max_asset_in: int = 0
+    held_asset: int = 0
+    owed_usdc: int = 0
+    withdraw_share: Decimal = Decimal(1)
+    least_repaid: int = 0
     slippage_bps: int = 50
     tip_lamports: int = 0
     wrap_lamports: int = 0
@@ -195,8 +200,11 @@ class Draft:
     position_made: bool = False
     swaps: list[Swap] = field(default_factory=list)
     deposited: int = 0
+    withdrawn: int = 0
+    withdraws_all: bool = False
     borrowed: int = 0
     repaid: int = 0
+    repays_all: bool = False
     fee_lamports: int = 0
     tip_lamports: int = 0
     rent_lamports: int = 0

@@ -9,7 +9,8 @@ from solders.pubkey import Pubkey
 
 from venues.solana.answers import AccountInfo
 from venues.solana.rules.common import KAMINO, MARGINFI, SAVE, USDC_MINT, Draft, Flash, Operation, Step
-from venues.solana.rules.forms import FORMS, Does, Form, Slot
+from venues.solana.rules.forms import ALL, FORMS, Does, Form, Slot
+from venues.solana.rules.holdings import holdings_of
 from venues.solana.rules.token import own_mint
 from venues.solana.view import Violation
 
@@ -17,8 +18,6 @@ _FLASHES = (Does.FLASH_BORROW, Does.FLASH_REPAY)
 AUTHORITY_AT = {KAMINO: 64, MARGINFI: 40, SAVE: 42}
 """Where a position account states its owner (klend Obligation, MarginfiAccount, Solend Obligation)."""
 MARKET_AT = {KAMINO: 32, MARGINFI: 8, SAVE: 10}
-BALANCES_AT = {KAMINO: 96, MARGINFI: 72, SAVE: 74}
-"""From here on a position account that holds and owes nothing is all zero."""
 
 
 def check_lender(step: Step, draft: Draft) -> None:
@@ -102,7 +101,8 @@ def _bind_position(draft: Draft, found: Pubkey, where: str, *, makes: bool) -> N
         info = draft.view.account(found)
         if info is not None:
             check_position(expectation.lender, draft.wallet, expectation.market, found, info)
-            if expectation.op is Operation.OPEN and any(info.data[BALANCES_AT[expectation.lender] :]):
+            held = holdings_of(expectation.lender, info)
+            if expectation.op is Operation.OPEN and (held is None or not held.is_empty):
                 raise Violation("position", f"{where} is {found}, a position that holds something already")
             draft.position_made = True
         draft.position = found
@@ -131,10 +131,14 @@ def _account_for(step: Step, draft: Draft, form: Form) -> None:
     offset = 1 if step.program == SAVE else 8
     if form.does is Does.DEPOSIT:
         draft.deposited += step.u64(offset)
+    elif form.does is Does.WITHDRAW:
+        draft.withdrawn += step.u64(offset)
+        draft.withdraws_all |= _is_all(step, offset)
     elif form.does is Does.BORROW:
         draft.borrowed += step.u64(offset)
     elif form.does is Does.REPAY:
         draft.repaid += step.u64(offset)
+        draft.repays_all |= _is_all(step, offset)
     elif form.does is Does.FLASH_BORROW:
         bank = step.account(3 if step.program == KAMINO else 2)
         draft.flashes.append(Flash(step.program, bank, step.u64(offset), step.index))
@@ -146,3 +150,10 @@ def _account_for(step: Step, draft: Draft, form: Form) -> None:
                 "flash-loan", f"instruction {step.index} repays {repaid.amount} that was not borrowed so"
             )
         draft.flashes.remove(repaid)
+
+
+def _is_all(step: Step, offset: int) -> bool:
+    """Everything, however much it is when it lands: a flag of Marginfi's, the largest amount elsewhere."""
+    if step.program == MARGINFI:
+        return step.data[offset + 8 : offset + 10] == b"\x01\x01"
+    return step.u64(offset) == ALL

@@ -18,7 +18,16 @@ from venues.solana.answers import AccountInfo
 from venues.solana.rpc import RpcError, SolanaRpc
 from venues.solana.rules.amounts import SLACK
 from venues.solana.rules.approval import Refused
-from venues.solana.rules.common import SELLING, SYSTEM, USDC_MINT, WSOL_MINT, Expectation, Rules
+from venues.solana.rules.common import (
+    SELLING,
+    SYSTEM,
+    USDC_MINT,
+    WSOL_MINT,
+    Expectation,
+    Operation,
+    Rules,
+)
+from venues.solana.rules.holdings import holdings_of
 from venues.solana.rules.lending import check_position
 from venues.solana.rules.router import tolerance_of
 from venues.solana.rules.token import TokenState, token_problem, token_state
@@ -112,8 +121,29 @@ def check_after(
     _check_loaded(value.get("loadedAddresses"), keys)
     _check_inner(value.get("innerInstructions"), keys, rules)
     position = verdict.position
-    if position is not None and (state := after.get(position)) is not None:
+    if position is None or position not in after:
+        return
+    if (state := after[position]) is not None:
         check_position(expectation.lender, wallet, expectation.market, position, state)
+    if expectation.op in SELLING and keys is verdict.keys[-1]:
+        _check_left(expectation, view.account(position), state)
+
+
+def _check_left(expectation: Expectation, before: AccountInfo | None, after: AccountInfo | None) -> None:
+    """A close leaves nothing; a smaller way out leaves what it does not withdraw."""
+    held, left = (holdings_of(expectation.lender, one) for one in (before, after))
+    if held is None or left is None:
+        raise Violation(RULE, "the position would not be readable as one of its lender's")
+    closes = expectation.op is Operation.CLOSE
+    share = 0 if closes else 1 - expectation.withdraw_share
+    if left.deposited < held.deposited * (share - SLACK):
+        raise Violation(
+            RULE, f"{left.deposited} of {held.deposited} would be left of the deposit, {share:.4f} is implied"
+        )
+    if closes and (left.deposited > held.deposited * SLACK or left.owed > held.owed * SLACK):
+        raise Violation(
+            RULE, f"the position would not be empty: {left.deposited} of {held.deposited} left in the lender"
+        )
 
 
 def _account(one: dict[str, Any] | None) -> AccountInfo | None:

@@ -18,6 +18,7 @@ from twins.asgard import instructions as ix
 from twins.asgard.emulation import Emulation, Step
 from twins.asgard.lenders import LENDERS
 from twins.asgard.plans import Plan, Route
+from twins.asgard.routing import PLAIN_ROUTE, RouteStyle, routed
 from twins.asgard.swap import ceil
 from twins.asgard.venue import MARGINFI, MEMO_PROGRAM, ROUTERS, SOL, TIP_ACCOUNTS, USDC, Token
 
@@ -36,6 +37,7 @@ class Style:
     transactions: int = 1
     cosigner: bool = False
     router: Pubkey = ROUTERS["jupiter"]
+    route: RouteStyle = PLAIN_ROUTE
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,8 @@ def assemble(
     token = plan.market.token_a
     party = ix.Party(plan.wallet, Pubkey.from_string(plan.pda), account_index)
     setup = [ix.create_ata(plan.wallet, USDC.mint), ix.create_ata(plan.wallet, token.mint)]
+    if plan.route is not None and not style.route.shared:
+        setup += [ix.create_ata(plan.wallet, one.mint) for one in style.route.between(token, USDC)]
     init = lender.init(party, token) if plan.opens else []
     batches: list[tuple[list[Instruction], Step]] = []
     signers: list[Keypair] = []
@@ -169,13 +173,14 @@ def _position_steps(plan: Plan, party: ix.Party, style: Style) -> tuple[list[Ins
 def _route(plan: Plan, route: Route, style: Style) -> Instruction:
     token = plan.market.token_a
     source, destination = (USDC, token) if route.buys_token else (token, USDC)
-    return ix.route(
+    amounts = base(route.qty, source), base(route.quoted_out, destination)
+    return routed(
+        style.route,
         style.router,
         plan.wallet,
         source,
         destination,
-        base(route.qty, source),
-        base(route.quoted_out, destination),
+        amounts[::-1] if route.exact_out else amounts,
         route.slippage_bps,
         route.fee_bps,
     )

@@ -309,6 +309,17 @@ class Builder:
         draft = Route(False, qty, ZERO, slippage)
         return replace(draft, quoted_out=swapped(draft, qty, market, price, ZERO).received)
 
+    def _exact_out(self, plan: Plan, now_ms: int) -> Route:
+        """The route for an exact amount out: as much as may cost all that there is to give, at the slippage bound."""
+        route, market = plan.route, plan.market
+        assert route is not None
+        given = USDC if route.buys_token else market.token_a
+        qty = floor(route.qty * BPS / (BPS + route.slippage_bps), given)
+        price = self._book.market_price(market, now_ms)
+        if route.buys_token:
+            return replace(self._buy(market, qty, route.slippage_bps, price, route.fee_bps), exact_out=True)
+        return replace(self._sell(market, qty, route.slippage_bps, price), exact_out=True)
+
     def _fresh_account(self, wallet: Pubkey, market: Market) -> tuple[int, str]:
         """The next position account of this wallet that no build has been given yet."""
         key = (market.protocol.id, str(wallet))
@@ -326,6 +337,8 @@ class Builder:
         percentage: int | None = None,
     ) -> Build:
         now_ms = self._world.now_ms()
+        if settings.style.route.exact_out and plan.route is not None:
+            plan = replace(plan, route=self._exact_out(plan, now_ms), sell_all=False)
         try:
             preview = settle(self._book, plan, now_ms, unchecked=settings.unchecked)
         except ProgramError as error:

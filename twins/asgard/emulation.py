@@ -12,7 +12,7 @@ from solders.instruction import Instruction
 from solders.pubkey import Pubkey
 
 from twins.asgard.book import LendingBook
-from twins.asgard.instructions import lookup_addresses, vault
+from twins.asgard.instructions import SHARED_AUTHORITY, lookup_addresses, vault
 from twins.asgard.plans import NO_POSITION, UNKNOWN_INSTRUCTIONS, Plan, commit, settle
 from twins.asgard.venue import (
     FEE_OWNER,
@@ -85,6 +85,7 @@ class Emulation:
             stock = (POOL_USDC if token.mint == USDC_MINT else POOL_TOKENS) * 10**token.decimals
             for owner in (POOL_OWNER, *(protocol.authority for protocol in LIVE_PROTOCOLS)):
                 chain.set_token_balance(owner, token.mint, stock)
+            chain.set_token_balance(SHARED_AUTHORITY, token.mint, 0)
         chain.set_token_balance(FEE_OWNER, USDC_MINT, 0)
         for account in TIP_ACCOUNTS:
             chain.airdrop(account, TIP_ACCOUNT_LAMPORTS)

@@ -85,6 +85,7 @@ def lookup_addresses(protocol: Protocol) -> list[Pubkey]:
             get_associated_token_address(POOL_OWNER, token.mint),
         ]
     keys += [POOL_OWNER, get_associated_token_address(FEE_OWNER, USDC_MINT), EVENT_AUTHORITY, JUPITER]
+    keys += [SHARED_AUTHORITY, *(shared_account(token) for token in (*TOKENS_A, USDC))]
     return list(dict.fromkeys(keys))
 
 
@@ -135,7 +136,13 @@ def temporary_wsol(
 # Router
 
 EVENT_AUTHORITY = derive(JUPITER, "__event_authority")
+SHARED_AUTHORITY = derive(JUPITER, "authority", b"\0")
+"""Owner of the token accounts that shared-account routes pass through."""
 ROUTE_WHIRLPOOL = 17
+
+
+def shared_account(token: Token) -> Pubkey:
+    return get_associated_token_address(SHARED_AUTHORITY, token.mint)
 
 
 def route(
@@ -150,7 +157,8 @@ def route(
 ) -> Instruction:
     """Return Jupiter v6 `route`: a plan of one step, amounts in base units, Asgard's fee as platform fee in USDC.
 
-    The DFlow router is given the same layout, its own being unpublished.
+    It is the form that builds come in unless an operator asks for another (`routing`). The DFlow router is given the
+    same layout, its own being unpublished.
     """
     a_to_b = source.symbol != "USDC"
     step = struct.pack("<IBBBBB", 1, ROUTE_WHIRLPOOL, a_to_b, 100, 0, 1)

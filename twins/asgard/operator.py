@@ -12,6 +12,7 @@ from twins.asgard.builder import Settings
 from twins.asgard.instructions import vault
 from twins.asgard.limits import RateLimit
 from twins.asgard.markets import Listings
+from twins.asgard.routing import style_of
 from twins.asgard.submission import Submissions
 from twins.asgard.venue import LIVE_PROTOCOLS, PROTOCOLS, TOKENS
 from twins.asgard.views import Views
@@ -51,6 +52,7 @@ class Operator:
             "set_liquidity": self._set_liquidity,
             "pause": self._pause,
             "builds": self._builds,
+            "routes": self._routes,
             "metadata_delay": self._metadata_delay,
             "tx_count": self._tx_count,
             "cosigner": self._cosigner,
@@ -112,6 +114,12 @@ class Operator:
         """{unchecked}: whether builds are made that the lender refuses; they fail in simulation and on chain"""
         self._settings.unchecked = bool(body["unchecked"])
         return {}
+
+    def _routes(self, body: dict[str, Any]) -> dict[str, Any]:
+        """{form?, exchanges?, shared_id?, raw?: {kind, arguments (hex)}, programs?}: how routes are written from now on"""
+        style = style_of(body, self._settings.style.route)
+        self._settings.style = replace(self._settings.style, route=style)
+        return {"form": style.form, "exchanges": list(style.exchanges)}
 
     def _metadata_delay(self, body: dict[str, Any]) -> dict[str, Any]:
         """{seconds}: 0 to 60"""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from solders.pubkey import Pubkey
 
 from twins.asgard.book import Amounts, Holding, LendingBook
 from twins.asgard.records import Execution
-from twins.asgard.swap import BPS, Swap, buy, floor, sell
+from twins.asgard.swap import BPS, Swap, buy, ceil, floor, sell
 from twins.asgard.venue import FEE_OWNER, POOL_OWNER, USDC, USDC_MINT, Market
 from twins.solana.programs import ProgramError
 
@@ -34,10 +34,16 @@ class Route:
     quoted_out: Decimal
     slippage_bps: int
     fee_bps: int = 0
+    exact_out: bool = False
+    """Delivers `quoted_out` exactly, for at most `qty` and the slippage bound."""
 
     @property
     def least_out(self) -> Decimal:
-        return self.quoted_out * (BPS - self.slippage_bps) / BPS
+        return self.quoted_out if self.exact_out else self.quoted_out * (BPS - self.slippage_bps) / BPS
+
+    @property
+    def most_in(self) -> Decimal:
+        return self.qty * (BPS + self.slippage_bps) / BPS
 
 
 @dataclass(frozen=True)
@@ -148,6 +154,20 @@ def swapped(route: Route, qty: Decimal, market: Market, price: Decimal, worse_bp
     return sell(qty, market.token_a, price, worse_bps)
 
 
+def _exactly(route: Route, market: Market, price: Decimal, worse_bps: Decimal) -> Swap:
+    """Deliver what was quoted, for what it costs now. ProgramError 6001 where that is above the bound."""
+    token_in, token_out = (USDC, market.token_a) if route.buys_token else (market.token_a, USDC)
+    qty = route.qty
+    for _ in range(4):
+        now = swapped(route, qty, market, price, worse_bps)
+        if now.received >= route.quoted_out:
+            break
+        qty = ceil(qty * route.quoted_out / now.received, token_in) + token_in.unit
+    if qty > route.most_in or now.received < route.quoted_out:
+        raise ProgramError(SLIPPAGE_EXCEEDED, "Error: SlippageToleranceExceeded")
+    return replace(now, received=floor(route.quoted_out, token_out))
+
+
 def settle(
     book: LendingBook, plan: Plan, now_ms: int, worse_bps: Decimal = ZERO, unchecked: bool = False
 ) -> Settlement:
@@ -170,9 +190,11 @@ def settle(
     withdrawn = settled.tokens if plan.withdraw is None else plan.withdraw
     swap = None
     if plan.route is not None:
-        swap = swapped(
-            plan.route, withdrawn if plan.sell_all else plan.route.qty, plan.market, price, worse_bps
-        )
+        if plan.route.exact_out:
+            swap = _exactly(plan.route, plan.market, price, worse_bps)
+        else:
+            qty = withdrawn if plan.sell_all else plan.route.qty
+            swap = swapped(plan.route, qty, plan.market, price, worse_bps)
         if swap.received < plan.route.least_out:
             raise ProgramError(SLIPPAGE_EXCEEDED, "Error: SlippageToleranceExceeded")
     sold = swap.paid if swap and not swap.buys_token else ZERO

@@ -17,6 +17,7 @@ help:
 	@echo 'make lint                        ruff, format, types, and the rule by which imports run one way'
 	@echo 'make bench                       the figures we promise, measured; out/bench/summary.json'
 	@echo 'make chaos [ONLY=text]           every outside call of every story, killed, lost, late and refused; out/chaos/summary.json'
+	@echo 'make chaos SEEDS=n [SEED=k]      n whole lives drawn by seed, a schedule of faults each; a failure is shrunk; out/chaos/seeded.json'
 	@echo 'make setup                       only build .venv (PYTHON=python3.12 chooses the interpreter; 3.11 or newer)'
 	@echo 'make clean                       remove .venv, out/ and every cache'
 
@@ -47,7 +48,7 @@ bench: $(STAMP)
 	$(BIN)/python -m tests.benchmarks.run
 
 chaos: $(STAMP)
-	$(BIN)/python -m tests.chaos --jobs $(WORKERS) $(if $(ONLY),--only "$(ONLY)")
+	$(BIN)/python -m tests.chaos --jobs $(WORKERS) $(if $(ONLY),--only "$(ONLY)") $(if $(SEEDS),--seeds $(SEEDS)) $(if $(SEED),--seed $(SEED))
 
 clean:
 	rm -rf $(VENV) out build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -10,10 +10,12 @@ class TwinClock:
 
     Venues live by the world's time. `host_ahead_ms` is by how much the clock of the host that trades is ahead of it
     (negative: behind).
+
+    A stepped clock of speed 0 carries no wall time: it moves only when it is stepped, whatever else the machine does.
     """
 
     def __init__(self, start_ms: int, speed: float = 1.0, stepped: bool = False) -> None:
-        if speed <= 0:
+        if speed < 0 or (speed == 0 and not stepped):
             raise ValueError(f"speed must be above 0, got {speed}")
         self._world_ms = float(start_ms)
         self._mono_ns = time.monotonic_ns()

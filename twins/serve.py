@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import secrets
 import signal
 import time
 from collections.abc import AsyncIterator, Callable
@@ -15,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from eth_account import Account
-from solders.keypair import Keypair
 
 from twins.asgard import AsgardTwin
 from twins.clock import TwinClock
@@ -23,6 +21,7 @@ from twins.control import control_app
 from twins.faults import App, FaultMiddleware, FaultPlan
 from twins.http import served
 from twins.hyperliquid import HyperliquidTwin
+from twins.keys import KeySource
 from twins.lst_accounts import LstAccounts
 from twins.series import ModelSeries, RecordedSeries
 from twins.solana import SolanaChain, SolanaTwin
@@ -46,6 +45,8 @@ class TwinOptions:
     stepped: bool = False
     usdc_per_venue: Decimal = Decimal(50_000)
     sol: Decimal = Decimal(5)
+    key_seed: int | None = None
+    """With it, every start has the same keys."""
 
 
 def make_world(options: TwinOptions) -> World:
@@ -73,7 +74,9 @@ def _funded_accounts(
     options: TwinOptions, hyperliquid: HyperliquidTwin, chain: SolanaChain
 ) -> dict[str, Any]:
     """Fresh keys with money behind them. Test keys of a local twin: worth nothing anywhere else."""
-    master, agent, wallet = Account.create(), Account.create(), Keypair()
+    keys = chain.keys
+    master, agent = Account.from_key(keys.secret()), Account.from_key(keys.secret())
+    wallet = keys.keypair()
     hyperliquid.control("fund", {"address": master.address, "usdc": str(options.usdc_per_venue)})
     hyperliquid.control("approve_agent", {"master": master.address, "agent": agent.address, "name": "trader"})
     chain.airdrop(wallet.pubkey(), int(options.sol * 10**9))
@@ -146,10 +149,10 @@ def build_twins(options: TwinOptions, world: World | None = None) -> BuiltTwins:
     """Return all twins of one world with funded accounts, each wrapped in the fault middleware."""
     world = world or make_world(options)
     faults = FaultPlan()
-    chain = SolanaChain(world, faults)
+    chain = SolanaChain(world, faults, keys=KeySource(options.key_seed))
     solana = SolanaTwin(chain)
     hyperliquid = HyperliquidTwin(world, faults)
-    api_key = "twin-" + secrets.token_hex(12)
+    api_key = "twin-" + chain.keys.secret().hex()[:24]
     asgard = AsgardTwin(world, chain, faults, api_keys={api_key})
     stopping = asyncio.Event()
 

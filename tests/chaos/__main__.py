@@ -22,6 +22,7 @@ from tests.chaos.carry.business import CARRY
 from tests.chaos.findings import KINDS
 from tests.chaos.harness import Harness, Result
 from tests.chaos.scenarios import Scenario, sample
+from tests.chaos.seeded import command as seeded
 
 BUSINESSES: tuple[Business, ...] = (CARRY,)
 OUT = Path("out/chaos")
@@ -36,6 +37,8 @@ def main(arguments: list[str]) -> int:
     """0 when every scenario kept every invariant and the validators withstood their mutations."""
     asked = _parsed(arguments)
     console = Console()
+    if seeded.is_asked(asked):
+        return seeded.run_seeded(BUSINESSES, asked, console)
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="evenkeel-chaos-", ignore_cleanup_errors=True) as home:
         harnesses = [Harness(one, Path(home) / one.name) for one in BUSINESSES]
@@ -105,8 +108,9 @@ def _parsed(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--sample", type=int, default=0, help="so many scenarios of each business, one of each fault first"
     )
-    parser.add_argument("--seed", type=int, default=1, help="which sample")
+    parser.add_argument("--seed", type=int, default=1, help="which sample; with --seeds, the first of them")
     parser.add_argument("--jobs", type=int, default=2, help="scenarios at a time")
+    seeded.add_arguments(parser)
     return parser.parse_args(arguments)
 
 

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from tests.chaos.findings import Findings
-from tests.chaos.process import StepFunction
+from tests.chaos.process import Hook, StepFunction
 from tests.chaos.scenarios import CallKinds, Scenario, Story
+from tests.chaos.seeded.kinds import SeededLives
 from tests.chaos.testbed import Preparation, Testbed
 from twins.serve import BuiltTwins
 
@@ -29,7 +30,13 @@ class Business:
     """What a process of the product may be asked to do."""
     calls: CallKinds
     build_twins: Callable[[], BuiltTwins]
+    build_standing_twins: Callable[[int], BuiltTwins]
+    """The same on a clock that carries no wall time, with the keys of a seed."""
     write_settings: Callable[[Path, dict[str, Any]], Path]
     """Takes a folder and the twins' announcement; returns the settings file written there."""
+    mutations: Callable[[], Mapping[str, Hook]]
+    """Planted defects by name, each to be put into every process of the product."""
+    lives: SeededLives
+    """The seeded mode: whole lives of positions."""
     recover_and_check: Callable[[Testbed], Awaitable[Findings]]
     """A new process recovers; then the books are held against the venues' ledgers."""

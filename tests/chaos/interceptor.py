@@ -96,6 +96,22 @@ class _HeldRequest:
             self.long_enough.set()
 
 
+def refusal(venue: str, name: str, body: bytes) -> tuple[int, bytes, bytes] | None:
+    """Return status, body and content type by which a venue refuses this call; None where its twin has words of its own."""
+    if venue == "solana":
+        words = {"code": -32002, "message": "Transaction simulation failed: Blockhash not found"}
+        if name != "rpc:sendTransaction":
+            words = {"code": -32602, "message": "Invalid params: refused"}
+        error = {"jsonrpc": "2.0", "error": words, "id": json.loads(body)["id"]}
+        return 200, json.dumps(error).encode(), b"application/json"
+    if venue != "hyperliquid" or name == "exchange:order":
+        return None
+    if name.startswith("exchange:"):
+        answer = {"status": "err", "response": "Must deposit before performing actions."}
+        return 200, json.dumps(answer).encode(), b"application/json"
+    return 422, b"Failed to deserialize the JSON body into the target type", b"text/html"
+
+
 @dataclass
 class Interceptor:
     """Counts every call by name and applies a fault to the one that it is armed for."""
@@ -216,23 +232,12 @@ class Interceptor:
 
     async def refuse(self, call: OutsideCall) -> None:
         """The venue refuses, in its own words, and does nothing."""
-        venue, name = call.point.venue, call.point.name
-        if venue == "solana":
-            refusal = {"code": -32002, "message": "Transaction simulation failed: Blockhash not found"}
-            if name != "rpc:sendTransaction":
-                refusal = {"code": -32602, "message": "Invalid params: refused"}
-            request = json.loads(call.body)
-            error = {"jsonrpc": "2.0", "error": refusal, "id": request["id"]}
-            await call.answer(200, json.dumps(error).encode(), b"application/json")
-        elif venue == "hyperliquid" and name != "exchange:order":
-            if name.startswith("exchange:"):
-                error = {"status": "err", "response": "Must deposit before performing actions."}
-                await call.answer(200, json.dumps(error).encode(), b"application/json")
-            else:
-                await call.answer(422, b"Failed to deserialize the JSON body into the target type")
-        else:
-            self.faults.add(Fault(venue, "reject", ".*"))
-            await self.no_fault(call)
+        words = refusal(call.point.venue, call.point.name, call.body)
+        if words is not None:
+            await call.answer(*words)
+            return
+        self.faults.add(Fault(call.point.venue, "reject", ".*"))
+        await self.no_fault(call)
 
     async def partial(self, call: OutsideCall) -> None:
         """An order fills a little more than half."""

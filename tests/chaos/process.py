@@ -57,7 +57,7 @@ class Ended:
 
 class ProductProcess:
     """One running process of the product. `functions` are what its steps may name; `prepare` is called inside it, before
-    its first step.
+    its first step. Of the files that are open here it keeps only `keep`.
     """
 
     def __init__(
@@ -69,11 +69,12 @@ class ProductProcess:
         config: Path,
         environment: dict[str, str] | None = None,
         prepare: Hook | None = None,
+        keep: int = 2,
     ) -> None:
         self._out, self._err = folder / f"{name}.out", folder / f"{name}.err"
         self.pid = os.fork()
         if self.pid == 0:
-            _live(self._out, self._err, folder, config, steps, functions, environment or {}, prepare)
+            _live(self._out, self._err, folder, config, steps, functions, environment or {}, prepare, keep)
         self._done = False
 
     def kill(self) -> None:
@@ -106,13 +107,17 @@ class ProductProcess:
         finally:
             loop.remove_reader(watched)
             os.close(watched)
-        _, status = os.waitpid(self.pid, 0)  # noqa: ASYNC222 (it has ended)
+        return self.ended(f"the process did not end within {limit_s:.0f} s" if overdue else "")
+
+    def ended(self, overdue: str = "") -> Ended:
+        """Wait, without an event loop, for the end of a process that has no reason to live on. `overdue`: why it was killed."""
+        _, status = os.waitpid(self.pid, 0)
         self._done = True
         answers = _answers(self._out.read_text() if self._out.exists() else "")
         err = self._err.read_text() if self._err.exists() else ""
         code = os.waitstatus_to_exitcode(status)
         if overdue:
-            return Ended(124, answers, err + f"\nthe process did not end within {limit_s:.0f} s")
+            return Ended(124, answers, f"{err}\n{overdue}")
         return Ended(code, answers, err)
 
 
@@ -156,12 +161,15 @@ def _live(
     functions: Mapping[str, StepFunction],
     environment: dict[str, str],
     prepare: Hook | None,
+    keep: int,
 ) -> None:
-    """In the new process: nothing of the old one is used but its code. Never returns."""
+    """In the new process: nothing of the old one is used but its code, and the file `keep`. Never returns."""
     code = 70
     try:
         ctypes.CDLL(None).prctl(_SIGKILL_ON_PARENT_DEATH, signal.SIGKILL)
-        os.closerange(3, 1024)  # sockets of the twins would stay open in here, and hang-ups would go unseen
+        # Sockets of the twins would stay open in here, and hang-ups would go unseen.
+        os.closerange(3, max(3, keep))
+        os.closerange(max(2, keep) + 1, 1024)
         for number, path in ((1, out), (2, err)):
             os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
         sys.stdout = os.fdopen(1, "w", buffering=1, closefd=False)

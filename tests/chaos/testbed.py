@@ -37,8 +37,39 @@ class Snapshot:
     at_ms: int
 
 
+class TwinsAccess:
+    """The world behind the twins, as events move it. `outages`: while who was out of reach, which excuses time alone."""
+
+    def __init__(self, twins: RunningTwins) -> None:
+        self.twins = twins
+        self.outages: list[Outage] = []
+
+    @property
+    def now_ms(self) -> int:
+        return self.twins.world.now_ms()
+
+    def later(self, seconds: float) -> None:
+        """World time passes, and the venues settle what it brings."""
+        self.twins.world.clock.advance_to(self.now_ms + seconds * 1000)
+        self.settle()
+
+    def settle(self) -> None:
+        self.twins.asgard.catch_up()
+        self.twins.hyperliquid.catch_up()
+
+    def market(self, **overrides: Any) -> None:
+        """Move the market from now on; what has passed is settled by the market as it was."""
+        self.settle()
+        for name, value in overrides.items():
+            assert hasattr(self.twins.world.overrides, name)
+            setattr(self.twins.world.overrides, name, value)
+
+    def fault(self, venue: str, kind: str, call: str = ".*", times: int = -1, **args: Any) -> None:
+        self.twins.faults.add(Fault(venue, kind, call, times=times, args=args))
+
+
 @dataclass
-class Testbed:
+class Testbed(TwinsAccess):
     """The twins, the interceptor, the settings and the processes of one scenario."""
 
     business: Business
@@ -83,31 +114,6 @@ class Testbed:
     async def run(self, *steps: Step, timeout_s: str = LONG_TIMEOUT, prepare: Hook | None = None) -> Ended:
         """Start such a process and wait for its end."""
         return await self.start(*steps, timeout_s=timeout_s, prepare=prepare).end()
-
-    # --- the world ---
-
-    @property
-    def now_ms(self) -> int:
-        return self.twins.world.now_ms()
-
-    def later(self, seconds: float) -> None:
-        """World time passes, and the venues settle what it brings."""
-        self.twins.world.clock.advance_to(self.now_ms + seconds * 1000)
-        self.settle()
-
-    def settle(self) -> None:
-        self.twins.asgard.catch_up()
-        self.twins.hyperliquid.catch_up()
-
-    def market(self, **overrides: Any) -> None:
-        """Move the market from now on; what has passed is settled by the market as it was."""
-        self.settle()
-        for name, value in overrides.items():
-            assert hasattr(self.twins.world.overrides, name)
-            setattr(self.twins.world.overrides, name, value)
-
-    def fault(self, venue: str, kind: str, call: str = ".*", times: int = -1, **args: Any) -> None:
-        self.twins.faults.add(Fault(venue, kind, call, times=times, args=args))
 
     def heal(self) -> None:
         """No fault and no halt from here on."""

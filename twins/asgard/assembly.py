@@ -85,7 +85,7 @@ def assemble(
         body += [*setup, *init]
     tail: list[Instruction] = []
     if style.cosigner:
-        fresh = Keypair()
+        fresh = emulation.keys.keypair()
         signers.append(fresh)
         made, closed = ix.temporary_wsol(plan.wallet, fresh.pubkey(), token_account_rent)
         body += made

@@ -73,6 +73,7 @@ class Emulation:
 
     def __init__(self, chain: SolanaChain, book: LendingBook) -> None:
         self._book = book
+        self.keys = chain.keys
         self._steps: dict[bytes, Step] = {}
         self.initialised: dict[str, tuple[str, Market]] = {}
         """Position accounts that exist on chain: owner and market, by PDA."""

@@ -9,7 +9,6 @@ from typing import Any
 
 from solders.account import Account
 from solders.hash import Hash
-from solders.keypair import Keypair
 from solders.litesvm import LiteSVM
 from solders.pubkey import Pubkey
 from solders.rent import Rent
@@ -17,6 +16,7 @@ from solders.signature import Signature
 from solders.transaction import VersionedTransaction
 
 from twins.faults import FaultPlan
+from twins.keys import KeySource
 from twins.solana import tokens, wire
 from twins.solana.accounts import ChainAccounts
 from twins.solana.blocks import BLOCKHASH_AGE, Blocks
@@ -77,7 +77,9 @@ class SolanaChain(ChainAccounts):
     Readers at `confirmed` and `finalized` see accounts as they were that many blocks ago.
     """
 
-    def __init__(self, world: World, faults: FaultPlan, block_ms: int = 250) -> None:
+    def __init__(
+        self, world: World, faults: FaultPlan, block_ms: int = 250, keys: KeySource | None = None
+    ) -> None:
         self.world = world
         self.faults = faults
         self.svm = LiteSVM()
@@ -91,7 +93,8 @@ class SolanaChain(ChainAccounts):
         self.congestion_micro_lamports = 0
         self.congested: dict[Pubkey, Congestion] = {}
         self.mempool = Mempool(faults, self.blocks)
-        self.faucet = Keypair()
+        self.keys = keys or KeySource()
+        self.faucet = self.keys.keypair()
         self._programs = Programs(self.svm)
         self._executor = Executor(self.svm, self._programs)
         self._controls = Controls(self)

@@ -11,10 +11,11 @@ from state.store import Store
 from tests.chaos.business import Business
 from tests.chaos.carry.handwritten import handwritten
 from tests.chaos.carry.invariants import VenueLedgers, check
+from tests.chaos.carry.lives import CARRY_LIVES
 from tests.chaos.carry.steps import STEPS
 from tests.chaos.carry.stories import CALLS, SNAPSHOTS, STORIES
 from tests.chaos.findings import Findings, check_secrets
-from tests.chaos.process import Step
+from tests.chaos.process import Hook, Step
 from tests.chaos.testbed import Testbed
 from tests.worlds import flat_world
 from twins.serve import BuiltTwins, TwinOptions, build_twins
@@ -33,6 +34,10 @@ later, when funding is due, once more."""
 
 def _build_twins() -> BuiltTwins:
     return build_twins(TwinOptions(stepped=True), flat_world())
+
+
+def _build_standing_twins(key_seed: int) -> BuiltTwins:
+    return build_twins(TwinOptions(stepped=True, key_seed=key_seed), flat_world(speed=0.0))
 
 
 def _write_settings(folder: Path, announcement: dict[str, Any]) -> Path:
@@ -68,6 +73,12 @@ def _findings(bed: Testbed) -> Findings:
     return found
 
 
+def _mutations() -> dict[str, Hook]:
+    from tests.chaos.carry.mutations import MUTATIONS  # it plays scenarios of this business
+
+    return {one.breaking.__name__: one.breaking for one in MUTATIONS}
+
+
 CARRY = Business(
     name="carry",
     stories=STORIES,
@@ -76,6 +87,9 @@ CARRY = Business(
     steps=STEPS,
     calls=CALLS,
     build_twins=_build_twins,
+    build_standing_twins=_build_standing_twins,
     write_settings=_write_settings,
+    mutations=_mutations,
+    lives=CARRY_LIVES,
     recover_and_check=recover_and_check,
 )

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 from tests.chaos.events import Event, out_of_reach
-from tests.chaos.testbed import Testbed
+from tests.chaos.testbed import Testbed, TwinsAccess
 
 
-def account_of(bed: Testbed) -> dict[str, str]:
+def account_of(bed: TwinsAccess) -> dict[str, str]:
     """The short's account and coin, as the Hyperliquid twin's control commands name them."""
     return {"address": bed.twins.keys["hyperliquid"]["account_address"], "coin": "SOL"}
 

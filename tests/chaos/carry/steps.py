@@ -9,7 +9,9 @@ from app import actions
 from evenkeel.legs import PositionStatus
 from evenkeel.settings.settings import Settings
 from flows.carry.monitor import MonitorRequest, watch_position
+from flows.carry.recover import recover_everything
 from tasks.carry.desk import open_desk
+from tasks.carry.mark import LIVE
 from tasks.desk import make_clock
 from tests.chaos.process import StepFunction
 
@@ -52,6 +54,17 @@ async def _watch(settings: Settings, seconds: float, interval_s: float = 30.0) -
     return actions.dump(result)
 
 
+async def _tend(settings: Settings, seconds: float) -> dict[str, Any]:
+    """What a supervised process does for so long, of world time: take up what is unfinished, then watch what is open."""
+    async with open_desk(settings) as desk:
+        until_ms = desk.clock.now_ms() + int(seconds * 1000)
+        found = actions.dump(await recover_everything(desk))
+        while desk.store.carry.positions(LIVE) and desk.clock.now_ms() < until_ms:
+            await watch_position(desk, MonitorRequest(interval_s=30.0, until_ms=until_ms))
+        held = {one.position_id: one.status for one in desk.store.carry.positions(LIVE)}
+    return {"idle": not held, "recovered": found["positions"], "held": held}
+
+
 async def _rest(settings: Settings, seconds: float) -> dict[str, Any]:
     """World time passes."""
     await make_clock(settings).sleep(seconds)
@@ -77,6 +90,7 @@ STEPS: dict[str, StepFunction] = {
     "status": _status,
     "flatten": _flatten,
     "watch": _watch,
+    "tend": _tend,
     "rest": _rest,
     "level": _level,
     "collect": _collect,

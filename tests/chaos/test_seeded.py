@@ -21,7 +21,9 @@ def life_of(*chapters: tuple[str, float, list[Planned]]) -> Life:
 JUMP = Planned("price jumps", {"factor": 0.9, "call": "hyperliquid exchange:order", "nth": 7})
 LAG = Planned("node lags", {"slots": 30, "at": 90})
 LOST = Planned("answer lost", {"call": "asgard POST /markets", "nth": 3})
-WHOLE = life_of(("enter", 0.0, [LOST]), ("watch", 3.0, [JUMP, LAG]), ("collect", 8.0, []), ("exit", 5.0, [LAG, LOST]))
+WHOLE = life_of(
+    ("enter", 0.0, [LOST]), ("watch", 3.0, [JUMP, LAG]), ("collect", 8.0, []), ("exit", 5.0, [LAG, LOST])
+)
 
 
 def test_a_life_is_one_argument_and_comes_back_from_it() -> None:
@@ -45,7 +47,9 @@ def test_a_failure_is_shrunk_to_what_it_needs() -> None:
         return Played([("naked", "for long")]) if found else None
 
     found = shrunk(WHOLE, Played([("naked", "for long")]), fails, CARRY_LIVES, 100)
-    assert found.life == life_of(("watch", 1.0, [Planned(JUMP.kind, {"factor": 0.9, "at": 0})]), ("exit", 1.0, []))
+    assert found.life == life_of(
+        ("watch", 1.0, [Planned(JUMP.kind, {"factor": 0.9, "at": 0})]), ("exit", 1.0, [])
+    )
     assert found.tried < 30
 
 

@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tests.chaos.findings import Outage
-from tests.chaos.interceptor import LATE_CALLS, LATE_WORLD_S, refusal
+from tests.chaos.interceptor import LATE_CALLS
 from tests.chaos.process import Ended, Hook, ProductProcess, Step, misbehaved
+from tests.chaos.seeded.calls import replied
 from tests.chaos.seeded.lives import Chapter, Life
 from tests.chaos.seeded.virtual import OwnTime, VirtualLoop, adopt
-from tests.chaos.seeded.wire import HUNG_UP, LIMIT_S, SILENT, Pipe, Reply, Request, applied, call_through
+from tests.chaos.seeded.wire import LIMIT_S, Pipe, Reply, Request, applied, call_through
 from tests.chaos.testbed import TwinsAccess, _rpc_name
-from twins.faults import Fault
 from twins.serve import BuiltTwins, RunningTwins
 
 if TYPE_CHECKING:
@@ -243,6 +243,19 @@ class Playing(TwinsAccess):
         """From now on the venue of this part does not answer for so long: such time alone is nobody's fault."""
         self.outages.append(Outage(part, self.now_ms, self.now_ms + int(lasts_s * 1000)))
 
+    def kill_process(self) -> None:
+        """SIGKILL for the process that runs."""
+        assert self._process is not None
+        self._process.kill()
+
+    def hold_back(self, apply: Callable[[], Awaitable[Any]]) -> None:
+        """Let a request get through only when other calls have been answered: two questions about what became of it."""
+        self._held_back.append((self.played.calls + LATE_CALLS, apply))
+
+    async def apply(self, venue: str, request: Request) -> Reply:
+        """Let a twin do its work; returns what it answers."""
+        return await applied(self._built.apps[venue], request)
+
     # --- processes ------------------------------------------------------------------------------------------------
 
     def run(self, *steps: Step) -> Ended:
@@ -334,7 +347,7 @@ class Playing(TwinsAccess):
             if one.event is not None:
                 one.event()
         fault = struck[-1].fault if struck else ""
-        reply = self._loop.run_until_complete(self._faulty(fault, venue, name, request))
+        reply = self._loop.run_until_complete(replied(self, fault, venue, name, request))
         digest = hashlib.sha256(request.body).hexdigest()[:16]
         if reply is None:
             self._note(f"{name} {digest} {fault}: killed")
@@ -352,63 +365,6 @@ class Playing(TwinsAccess):
         return Reply(
             reply.status, reply.headers, reply.body, self.now_ms, reply.after_ms or LATENCY_MS, self.skew_ms
         )
-
-    async def _faulty(self, fault: str, venue: str, name: str, request: Request) -> Reply | None:
-        async def apply() -> Reply:
-            return await applied(self._built.apps[venue], request)
-
-        async def answered() -> Reply:
-            """By a twin that may keep silent; then its caller gives up."""
-            try:
-                async with asyncio.timeout(request.timeout_s):
-                    return await apply()
-            except TimeoutError:
-                return Reply(SILENT)
-
-        silence = Reply(SILENT, after_ms=int(request.timeout_s * 1000))
-        match fault:
-            case "":
-                return await answered()
-            case "kill when it arrives" | "kill after it was applied":
-                if fault.endswith("applied"):
-                    await apply()
-                assert self._process is not None
-                self._process.kill()
-                return None
-            case "request lost":
-                return Reply(HUNG_UP)
-            case "answer lost":
-                await apply()
-                return Reply(HUNG_UP)
-            case "30 s late":
-                self.at(LATE_WORLD_S, apply)
-                return silence
-            case "late, after a tick":
-                self._held_back.append((self.played.calls + LATE_CALLS, apply))
-                return silence
-            case "429":
-                return Reply(429, body=b"rate limited")
-            case "500 before":
-                return Reply(500, body=b'{"error": "internal server error"}')
-            case "500 after":
-                await apply()
-                return Reply(502, body=b"<html><h1>502 Bad Gateway</h1></html>")
-            case "garbage":
-                await apply()
-                return Reply(200, body=b"<html>\x00 not what you asked for")
-            case "refused":
-                words = refusal(venue, name.partition(" ")[2], request.body)
-                if words is None:
-                    self.twins.faults.add(Fault(venue, "reject", ".*"))
-                    return await answered()
-                status, body, kind = words
-                return Reply(status, [(b"content-type", kind)], body)
-            case "partial fill":
-                self.twins.faults.add(
-                    Fault("hyperliquid", "partial_fill", "exchange:order", args={"fraction": "0.6"})
-                )
-                return await answered()
-        raise ValueError(f"no fault of a call is named {fault!r}")
 
 
 async def _awaited(doing: Awaitable[Any]) -> Any:

@@ -160,5 +160,7 @@ async def applied(app: App, request: Request) -> Reply:
         return Reply(HUNG_UP)
     start = next(one for one in exchange.sent if one["type"] == "http.response.start")
     body = b"".join(one.get("body", b"") for one in exchange.sent if one["type"] == "http.response.body")
-    kept = [pair for pair in start["headers"] if pair[0].lower() in (b"content-type", b"retry-after")]
+    kept = [
+        pair for pair in start["headers"] if pair[0].lower() in (b"content-type", b"retry-after", b"date")
+    ]
     return Reply(int(start["status"]), [(bytes(n), bytes(v)) for n, v in kept], body)

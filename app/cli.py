@@ -123,7 +123,9 @@ def twins_serve(
         Path | None, typer.Option(help="Folder of recorded series; empty: the seeded model.")
     ] = None,
     speed: Annotated[float, typer.Option(help="World seconds per wall second.")] = 1.0,
-    start: Annotated[str | None, typer.Option(help="World start, e.g. 2025-09-26T06:00 (UTC).")] = None,
+    start: Annotated[
+        str | None, typer.Option(help="World start: now, or e.g. 2025-09-26T06:00 (UTC).")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the model.")] = 7,
     stepped: Annotated[bool, typer.Option(help="Let clients move the clock instead of waiting.")] = False,
     usdc: Annotated[str, typer.Option(help="USDC put on each venue.")] = "50000",
@@ -131,9 +133,7 @@ def twins_serve(
     idle_exit_s: Annotated[float | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """Serve the twins on loopback; prints one JSON line with URLs and funded test keys, then runs until stopped."""
-    from datetime import UTC, datetime
-
-    from twins.serve import TwinOptions, serve_until_stopped
+    from twins.serve import TwinOptions, serve_until_stopped, start_ms_of
 
     funds = _decimal("--usdc", usdc)
     assert funds is not None
@@ -141,13 +141,10 @@ def twins_serve(
         raise OperatorError(f"--usdc {usdc} must be above 0")
     if speed <= 0:
         raise OperatorError(f"--speed {speed} must be above 0; 1 is real time, 60 a minute a second")
-    start_ms = None
-    if start is not None:
-        try:
-            moment = datetime.fromisoformat(start)
-        except ValueError:
-            raise OperatorError(f"--start {start!r} is not a time; write it like 2025-09-26T06:00") from None
-        start_ms = int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
+    try:
+        start_ms = start_ms_of(start)
+    except ValueError as error:
+        raise OperatorError(str(error)) from error
     options = TwinOptions(
         data=data, seed=seed, start_ms=start_ms, speed=speed, stepped=stepped, usdc_per_venue=funds
     )

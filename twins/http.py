@@ -11,12 +11,34 @@ from typing import Any
 
 import uvicorn
 
+PAIR_TRIES = 50
 
-def _server(app: Any) -> tuple[uvicorn.Server, socket.socket, str]:
+
+def _listening(port: int = 0) -> socket.socket:
     # The protocol must be named: asyncio turns Nagle's delay off (40 ms a request) only for sockets that say TCP.
     listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listening.bind(("127.0.0.1", 0))
+    try:
+        listening.bind(("127.0.0.1", port))
+    except (OSError, OverflowError):
+        listening.close()
+        raise
+    return listening
+
+
+def _listening_pair() -> list[socket.socket]:
+    """Return two neighbours: a port and the next one."""
+    for _ in range(PAIR_TRIES):
+        first = _listening()
+        try:
+            return [first, _listening(first.getsockname()[1] + 1)]
+        except (OSError, OverflowError):
+            first.close()
+    raise OSError(f"no two free ports beside each other in {PAIR_TRIES} tries")
+
+
+def _server(app: Any, pair: bool = False) -> tuple[uvicorn.Server, list[socket.socket], str]:
+    listening = _listening_pair() if pair else [_listening()]
     config = uvicorn.Config(
         app,
         log_level="error",
@@ -25,15 +47,18 @@ def _server(app: Any) -> tuple[uvicorn.Server, socket.socket, str]:
         timeout_graceful_shutdown=1,
         date_header=False,  # a twin's answers carry its own time
     )
-    return uvicorn.Server(config), listening, f"http://127.0.0.1:{listening.getsockname()[1]}"
+    return uvicorn.Server(config), listening, f"http://127.0.0.1:{listening[0].getsockname()[1]}"
 
 
 @asynccontextmanager
-async def served(app: Any) -> AsyncIterator[str]:
-    """Serve the app on a random loopback port of this event loop and yield its base URL."""
-    server, listening, url = _server(app)
+async def served(app: Any, pair: bool = False) -> AsyncIterator[str]:
+    """Serve the app on a random loopback port of this event loop and yield its base URL.
+
+    With `pair`, on the next port as well: clients of Solana look for the websocket there.
+    """
+    server, listening, url = _server(app, pair)
     server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
-    task = asyncio.create_task(server._serve([listening]))
+    task = asyncio.create_task(server._serve(listening))
     while not server.started:
         await asyncio.sleep(0.005)
     try:
@@ -44,10 +69,10 @@ async def served(app: Any) -> AsyncIterator[str]:
 
 
 @contextmanager
-def served_in_thread(app: Any) -> Iterator[str]:
+def served_in_thread(app: Any, pair: bool = False) -> Iterator[str]:
     """Serve the app on a random loopback port in its own thread, for synchronous clients such as the official SDK."""
-    server, listening, url = _server(app)
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
+    server, listening, url = _server(app, pair)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": listening}, daemon=True)
     thread.start()
     while not server.started:
         threading.Event().wait(0.005)

@@ -1,15 +1,22 @@
-"""Start the world and its twins on loopback, with funded accounts; used by `evenkeel twins serve`, the demo and tests."""
+"""Start the world and its twins on loopback, with funded accounts; used by `evenkeel twins serve`, the demo and tests.
+
+`python -m twins.serve` is the same command without evenkeel.
+"""
 
 from __future__ import annotations
 
+import argparse
 import asyncio
+import json
 import os
 import signal
+import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from decimal import Decimal
+from datetime import UTC, datetime
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +54,19 @@ class TwinOptions:
     sol: Decimal = Decimal(5)
     key_seed: int | None = None
     """With it, every start has the same keys."""
+
+
+def start_ms_of(text: str | None) -> int | None:
+    """Return the start that a person writes: a time (UTC unless it says otherwise), `now`, or None for the default."""
+    if text is None:
+        return None
+    if text == "now":
+        return time.time_ns() // 1_000_000
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise ValueError(f"--start {text!r} is not a time; write it like 2025-09-26T06:00, or now") from None
+    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
 
 
 def make_world(options: TwinOptions) -> World:
@@ -100,6 +120,12 @@ def _funded_accounts(
     }
 
 
+def socket_url(node_url: str) -> str:
+    """Return where a node's websocket listens: on the port after its HTTP port, as clients of Solana expect."""
+    host, _, port = node_url.removeprefix("http://").rpartition(":")
+    return f"ws://{host}:{int(port) + 1}"
+
+
 @dataclass
 class RunningTwins:
     """Everything that runs, for tests in the same process, and the line that `twins serve` prints."""
@@ -121,7 +147,7 @@ class RunningTwins:
             "ready": True,
             "pid": os.getpid(),
             "hyperliquid": {"url": hyperliquid, "ws_url": hyperliquid.replace("http://", "ws://") + "/ws"},
-            "solana": {"url": self.urls["solana"]},
+            "solana": {"url": self.urls["solana"], "ws_url": socket_url(self.urls["solana"])},
             "asgard": {"url": self.urls["asgard"] + "/margin-trading"},
             "control": {"url": self.urls["control"]},
             "keys": self.keys,
@@ -200,7 +226,8 @@ async def serving(
         urls = {}
         for name, app in built.apps.items():
             inner = touched(app)
-            urls[name] = await stack.enter_async_context(served(around(name, inner) if around else inner))
+            outer = around(name, inner) if around else inner
+            urls[name] = await stack.enter_async_context(served(outer, pair=name == "solana"))
         yield RunningTwins(
             built.world,
             built.faults,
@@ -249,3 +276,49 @@ async def serve_until_stopped(
                     and time.monotonic() - twins.last_request() > idle_exit_s
                 ):
                     break
+
+
+def _options(arguments: argparse.Namespace) -> TwinOptions:
+    """Return the options of a command line. ValueError says in one line what is wrong."""
+    try:
+        usdc = Decimal(arguments.usdc)
+    except InvalidOperation:
+        raise ValueError(f"--usdc {arguments.usdc!r} is not a number") from None
+    if not usdc.is_finite() or usdc <= 0:
+        raise ValueError(f"--usdc {arguments.usdc} must be above 0")
+    if arguments.speed <= 0:
+        raise ValueError(f"--speed {arguments.speed} must be above 0; 1 is real time, 60 a minute a second")
+    return TwinOptions(
+        data=arguments.data,
+        seed=arguments.seed,
+        start_ms=start_ms_of(arguments.start),
+        speed=arguments.speed,
+        stepped=arguments.stepped,
+        usdc_per_venue=usdc,
+    )
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Serve the twins until stopped; return the exit code, 2 where the command line makes no sense."""
+    parser = argparse.ArgumentParser(prog="python -m twins.serve", description="Serve the twins on loopback.")
+    parser.add_argument("--data", type=Path, help="folder of recorded series; without it the seeded model")
+    parser.add_argument("--start", help="start of the world: now, or a time such as 2025-09-26T06:00 (UTC)")
+    parser.add_argument("--speed", type=float, default=1.0, help="world seconds per wall second")
+    parser.add_argument("--stepped", action="store_true", help="clients move the clock instead of waiting")
+    parser.add_argument("--seed", type=int, default=7, help="seed of the model")
+    parser.add_argument("--usdc", default="50000", help="USDC put on each venue")
+
+    def announce(line: dict[str, Any]) -> None:
+        sys.stdout.write(json.dumps(line) + "\n")
+        sys.stdout.flush()
+
+    try:
+        asyncio.run(serve_until_stopped(_options(parser.parse_args(argv)), announce))
+    except ValueError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -38,6 +38,8 @@ class Blocks:
         self.tip = _FIRST_HEIGHT
         self._height_of: dict[Hash, int] = {svm.latest_blockhash(): self.tip}
         self._hash_at: dict[int, Hash] = {self.tip: svm.latest_blockhash()}
+        self._kept: set[int] = set()
+        self._archive: dict[int, Hash] = {}
         self._anchor_ms = now_ms
         self._anchor_height = self.tip + _WINDOW
         self.produce(self._anchor_height, now_ms)
@@ -82,13 +84,20 @@ class Blocks:
         self.tip = height
         if len(self._hash_at) > 4 * _WINDOW:
             for old in [made for made in self._hash_at if made <= height - 2 * _WINDOW]:
-                self._height_of.pop(self._hash_at.pop(old), None)
+                blockhash = self._hash_at.pop(old)
+                self._height_of.pop(blockhash, None)
+                if old in self._kept:
+                    self._archive[old] = blockhash
         slot = self.slot_of(height)
         self._svm.warp_to_slot(slot)
         epoch, slots_in = divmod(slot, SLOTS_PER_EPOCH)
         seconds = now_ms // 1000
         epoch_start = seconds - slots_in * self.block_ms // 1000
         self._svm.set_clock(Clock(slot, epoch_start, epoch, epoch + 1, seconds))
+
+    def keep(self, height: int) -> None:
+        """Keep a block, and the one before it, for as long as the node runs."""
+        self._kept |= {height - 1, height}
 
     def halt(self) -> None:
         self.halted = True
@@ -132,7 +141,13 @@ class Blocks:
         return self._hash_at[height], height + BLOCKHASH_AGE
 
     def blockhash_at(self, height: int) -> Hash | None:
-        return self._hash_at.get(height)
+        """Return the hash of a block that the node still has."""
+        return self._hash_at.get(height) or self._archive.get(height)
+
+    @property
+    def oldest_slot(self) -> int:
+        """The slot from which on the node has every block."""
+        return self.slot_of(min(self._hash_at) + 1)
 
     def accepts(self, blockhash: Hash, height: int) -> bool:
         """Return whether the blockhash is known at `height` and at most 150 blocks old there."""

@@ -91,6 +91,7 @@ class SolanaChain(ChainAccounts):
         self.lock = threading.RLock()
         self.blocks = Blocks(self.svm, world.now_ms(), block_ms)
         self.congestion_micro_lamports = 0
+        self.socket_mode = "normal"
         self.congested: dict[Pubkey, Congestion] = {}
         self.mempool = Mempool(faults, self.blocks)
         self.keys = keys or KeySource()
@@ -245,6 +246,7 @@ class SolanaChain(ChainAccounts):
         if not done.processed:
             return
         slot = self.blocks.slot_of(height)
+        self.blocks.keep(height)
         for key, before in done.changed().items():
             self.history.changed(slot, key, before)
         every = done.keys.all

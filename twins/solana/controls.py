@@ -15,6 +15,7 @@ from twins.solana.mempool import Congestion
 if TYPE_CHECKING:
     from twins.solana.chain import SolanaChain
 
+SOCKET_MODES = ("normal", "silent", "closed")
 _LAMPORTS_PER_SOL = 1_000_000_000
 
 
@@ -33,6 +34,7 @@ class Controls:
             "land_late": self._land_late,
             "lag": self._lag,
             "congestion": self._congestion,
+            "sockets": self._sockets,
         }
 
     def run(self, op: str, body: dict[str, Any]) -> dict[str, Any]:
@@ -91,6 +93,12 @@ class Controls:
         self._chain.congested.pop(account, None)
         if price:
             self._chain.congested[account] = Congestion(price, bool(body.get("binding")))
+
+    def _sockets(self, body: dict[str, Any]) -> None:
+        """The websocket: `mode` normal, silent (connected, no notification) or closed."""
+        if body.get("mode") not in SOCKET_MODES:
+            raise ValueError(f"mode is one of {', '.join(SOCKET_MODES)}, got {body.get('mode')!r}")
+        self._chain.socket_mode = body["mode"]
 
     def _ledger(self) -> list[dict[str, Any]]:
         return [

@@ -7,10 +7,12 @@ from typing import Any
 TransactionErr = str | dict[str, Any]
 """A transaction error in its JSON form: "BlockhashNotFound" or {"InstructionError": [0, {"Custom": 1}]}."""
 
+BLOCK_CLEANED_UP = -32001
 PREFLIGHT_FAILURE = -32002
 SIGNATURE_VERIFICATION_FAILURE = -32003
 BLOCK_NOT_AVAILABLE = -32004
 NODE_UNHEALTHY = -32005
+SLOT_SKIPPED = -32009
 UNSUPPORTED_TRANSACTION_VERSION = -32015
 MIN_CONTEXT_SLOT_NOT_REACHED = -32016
 INVALID_REQUEST = -32600

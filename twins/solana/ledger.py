@@ -87,10 +87,12 @@ class Ledger:
     by_signature: dict[Signature, LandedTransaction] = field(default_factory=dict)
     by_address: dict[Pubkey, list[Signature]] = field(default_factory=dict)
     _by_message: dict[bytes, LandedTransaction] = field(default_factory=dict)
+    _by_slot: dict[int, list[Signature]] = field(default_factory=dict)
 
     def add(self, landed: LandedTransaction) -> None:
         self.by_signature[landed.signature] = landed
         self._by_message[bytes(landed.message)] = landed
+        self._by_slot.setdefault(landed.slot, []).append(landed.signature)
         for key in landed.keys.all:
             self.by_address.setdefault(key, []).append(landed.signature)
 
@@ -104,6 +106,10 @@ class Ledger:
     def newest_first(self, address: Pubkey) -> Iterator[LandedTransaction]:
         for signature in reversed(self.by_address.get(address, [])):
             yield self.by_signature[signature]
+
+    def in_slot(self, slot: int) -> list[LandedTransaction]:
+        """Return a block's transactions in their order."""
+        return [self.by_signature[signature] for signature in self._by_slot.get(slot, ())]
 
     def since(self, slot: int) -> Iterator[LandedTransaction]:
         """Return transactions landed at or after `slot`, newest first."""

@@ -1,4 +1,4 @@
-"""The JSON-RPC node over HTTP: dispatch, batches and error objects."""
+"""The JSON-RPC node over HTTP and its websocket: dispatch, batches and error objects."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from typing import Any
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
-from starlette.routing import Route
+from starlette.routing import Route, WebSocketRoute
 
 from twins.solana.chain import SolanaChain
 from twins.solana.errors import INVALID_REQUEST, METHOD_NOT_FOUND, PARSE_ERROR, RpcError
 from twins.solana.rpc_params import Params
 from twins.solana.rpc_reads import Reads
 from twins.solana.rpc_transactions import Transactions
+from twins.solana.sockets import Sockets
 
 Method = Callable[[Params], Any]
 
@@ -31,11 +32,13 @@ class SolanaTwin:
             "getAccountInfo": reads.get_account_info,
             "getAgGenesisCert": reads.get_ag_genesis_cert,
             "getBalance": reads.get_balance,
+            "getBlock": sends.get_block,
             "getBlockHeight": reads.get_block_height,
             "getBlockTime": reads.get_block_time,
             "getBlocks": reads.get_blocks,
             "getEpochInfo": reads.get_epoch_info,
             "getFeeForMessage": sends.get_fee_for_message,
+            "getFirstAvailableBlock": reads.get_first_available_block,
             "getGenesisHash": reads.get_genesis_hash,
             "getHealth": reads.get_health,
             "getLatestBlockhash": reads.get_latest_blockhash,
@@ -56,8 +59,13 @@ class SolanaTwin:
             "sendTransaction": sends.send_transaction,
             "simulateTransaction": sends.simulate_transaction,
         }
+        self.sockets = Sockets(chain, reads, sends)
         self.app = Starlette(
-            routes=[Route("/", self._rpc, methods=["POST"]), Route("/health", self._health, methods=["GET"])]
+            routes=[
+                Route("/", self._rpc, methods=["POST"]),
+                Route("/health", self._health, methods=["GET"]),
+                WebSocketRoute("/", self.sockets.endpoint),
+            ]
         )
 
     def call_name(self, method: str, path: str, body: bytes) -> str:

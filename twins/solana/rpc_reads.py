@@ -12,12 +12,11 @@ from twins.solana import rpc_shapes as shapes
 from twins.solana import tokens
 from twins.solana.blocks import MINUTE_MS, SLOTS_PER_EPOCH, Blocks
 from twins.solana.chain import SolanaChain
-from twins.solana.errors import BLOCK_NOT_AVAILABLE, RpcError
+from twins.solana.errors import BLOCK_NOT_AVAILABLE, SLOT_SKIPPED, RpcError
 from twins.solana.rpc_params import Params
 
 API_VERSION = "4.2.0"
 _FEATURE_SET = 3_604_001_754
-_SLOT_SKIPPED = -32009
 _MAX_ACCOUNTS = 100
 _MAX_BLOCK_RANGE = 500_000
 _TRANSACTIONS_PER_SLOT = 900
@@ -91,8 +90,12 @@ class Reads:
             raise RpcError(BLOCK_NOT_AVAILABLE, f"Block not available for slot {slot}")
         height = Blocks.height_of_slot(slot)
         if height is None:
-            raise RpcError(_SLOT_SKIPPED, f"Slot {slot} was skipped, or missing in long-term storage")
+            raise RpcError(SLOT_SKIPPED, f"Slot {slot} was skipped, or missing in long-term storage")
         return self._chain.blocks.time_of(height) // 1000
+
+    def get_first_available_block(self, params: Params) -> int:
+        self._chain.catch_up()
+        return self._chain.blocks.oldest_slot
 
     def get_blocks(self, params: Params) -> list[int]:
         start = params.integer(0)
@@ -138,15 +141,15 @@ class Reads:
     def get_account_info(self, params: Params) -> dict[str, Any]:
         key, config = params.pubkey(0), params.config(1)
         commitment, slot = self.at(config)
-        return self.in_context(slot, self._shown(key, commitment, config))
+        return self.in_context(slot, self.shown(key, commitment, config))
 
     def get_multiple_accounts(self, params: Params) -> dict[str, Any]:
         keys, config = p.pubkeys(params.required(0), _MAX_ACCOUNTS), params.config(1)
         commitment, slot = self.at(config)
         config = {"encoding": "base64", **config}
-        return self.in_context(slot, [self._shown(key, commitment, config) for key in keys])
+        return self.in_context(slot, [self.shown(key, commitment, config) for key in keys])
 
-    def _shown(self, key: Pubkey, commitment: str, config: dict[str, Any]) -> dict[str, Any] | None:
+    def shown(self, key: Pubkey, commitment: str, config: dict[str, Any]) -> dict[str, Any] | None:
         found = self._chain.account(key, commitment)
         return shapes.account(
             found, config.get("encoding"), self._chain.svm.get_account, config.get("dataSlice")
@@ -201,5 +204,5 @@ class Reads:
                     continue
                 token = tokens.read_token(found)
                 if token.owner == owner and mint in (None, token.mint):
-                    rows.append({"pubkey": str(key), "account": self._shown(key, commitment, config)})
+                    rows.append({"pubkey": str(key), "account": self.shown(key, commitment, config)})
         return self.in_context(slot, sorted(rows, key=lambda row: str(row["pubkey"])))

@@ -208,6 +208,18 @@ def status(err: Any) -> dict[str, Any]:
 
 def landed_transaction(landed: LandedTransaction, encoding: str, max_version: int | None) -> dict[str, Any]:
     """Return `getTransaction`; -32015 if the client did not say that it can read this version."""
+    where = {
+        "blockTime": landed.time_ms // 1000,
+        "slot": landed.slot,
+        "transactionIndex": landed.position_in_block,
+    }
+    return where | transaction_with_meta(landed, encoding, max_version)
+
+
+def transaction_with_meta(
+    landed: LandedTransaction, encoding: str, max_version: int | None, accounts_only: bool = False
+) -> dict[str, Any]:
+    """Return a transaction as a block lists it."""
     tx = landed.transaction
     legacy = not hasattr(tx.message, "address_table_lookups")
     if not legacy and max_version is None:
@@ -234,16 +246,40 @@ def landed_transaction(landed: LandedTransaction, encoding: str, max_version: in
         meta["loadedAddresses"] = loaded_addresses(landed.keys)
     if landed.return_data is not None:
         meta["returnData"] = return_data(landed.return_data)
-    answer = {
-        "blockTime": landed.time_ms // 1000,
-        "meta": meta,
-        "slot": landed.slot,
-        "transaction": _encoded(tx, landed, encoding),
-        "transactionIndex": landed.position_in_block,
-    }
+    if accounts_only:
+        names = (
+            "err",
+            "fee",
+            "preBalances",
+            "postBalances",
+            "preTokenBalances",
+            "postTokenBalances",
+            "status",
+        )
+        shown: Any = {
+            "accountKeys": _account_keys(landed),
+            "signatures": [str(signature) for signature in tx.signatures],
+        }
+        answer: dict[str, Any] = {"meta": {name: meta[name] for name in names}, "transaction": shown}
+    else:
+        answer = {"meta": meta, "transaction": _encoded(tx, landed, encoding)}
     if max_version is not None:
         answer["version"] = "legacy" if legacy else 0
     return answer
+
+
+def _account_keys(landed: LandedTransaction) -> list[dict[str, Any]]:
+    keys = landed.keys
+    signers = set(keys.static[: keys.signers])
+    return [
+        {
+            "pubkey": str(key),
+            "signer": key in signers,
+            "source": "transaction" if at < len(keys.static) else "lookupTable",
+            "writable": key in keys.writable,
+        }
+        for at, key in enumerate(keys.all)
+    ]
 
 
 def _encoded(tx: VersionedTransaction, landed: LandedTransaction, encoding: str) -> Any:
@@ -258,16 +294,7 @@ def _encoded(tx: VersionedTransaction, landed: LandedTransaction, encoding: str)
     steps = [(step.program_id_index, list(step.accounts), bytes(step.data)) for step in message.instructions]
     shown: dict[str, Any] = {"recentBlockhash": str(message.recent_blockhash)}
     if encoding == "jsonParsed":
-        signers = set(keys.static[: keys.signers])
-        shown["accountKeys"] = [
-            {
-                "pubkey": str(key),
-                "signer": key in signers,
-                "source": "transaction" if at < len(keys.static) else "lookupTable",
-                "writable": key in keys.writable,
-            }
-            for at, key in enumerate(keys.all)
-        ]
+        shown["accountKeys"] = _account_keys(landed)
         shown["instructions"] = [partly_decoded(keys.all, *step, 1) for step in steps]
     else:
         header = message.header

@@ -14,8 +14,9 @@ from solders.transaction import VersionedTransaction
 from twins.solana import fees, wire
 from twins.solana import rpc_params as p
 from twins.solana import rpc_shapes as shapes
-from twins.solana.blocks import COMMITMENTS
+from twins.solana.blocks import COMMITMENTS, Blocks
 from twins.solana.chain import SolanaChain
+from twins.solana.errors import BLOCK_CLEANED_UP, BLOCK_NOT_AVAILABLE, SLOT_SKIPPED, RpcError
 from twins.solana.ledger import LandedTransaction
 from twins.solana.rpc_params import Params
 from twins.solana.rpc_reads import Reads
@@ -123,7 +124,7 @@ class Transactions:
                 rows.append(self._status(landed))
         return self._reads.in_context(slot, rows)
 
-    def _reached(self, landed: LandedTransaction) -> str:
+    def reached(self, landed: LandedTransaction) -> str:
         blocks = self._chain.blocks
         reached = "processed"
         for commitment in COMMITMENTS:
@@ -132,7 +133,7 @@ class Transactions:
         return reached
 
     def _status(self, landed: LandedTransaction) -> dict[str, Any]:
-        reached = self._reached(landed)
+        reached = self.reached(landed)
         on_top = self._chain.blocks.height("processed") - landed.height
         return {
             "confirmationStatus": reached,
@@ -152,6 +153,48 @@ class Transactions:
             return None
         encoding = config.get("encoding") or "json"
         return shapes.landed_transaction(landed, encoding, config.get("maxSupportedTransactionVersion"))
+
+    def get_block(self, params: Params) -> dict[str, Any]:
+        """Return a block with what landed in it here; nobody else's transactions and no rewards are in it.
+
+        -32004 where it does not exist yet at the commitment, -32009 where the slot was skipped, -32001 where the node
+        has thrown it away.
+        """
+        slot = params.integer(0)
+        given = params.optional(1)
+        config: dict[str, Any] = {"encoding": given} if isinstance(given, str) else params.config(1)
+        blocks = self._chain.blocks
+        if slot > self._chain.slot(p.at_least_confirmed(config)):
+            raise RpcError(BLOCK_NOT_AVAILABLE, f"Block not available for slot {slot}")
+        height = Blocks.height_of_slot(slot)
+        if height is None:
+            raise RpcError(SLOT_SKIPPED, f"Slot {slot} was skipped, or missing in long-term storage")
+        own, parent = blocks.blockhash_at(height), blocks.blockhash_at(height - 1)
+        if own is None or parent is None:
+            first = f"First available block: {blocks.oldest_slot}"
+            raise RpcError(BLOCK_CLEANED_UP, f"Block {slot} cleaned up, does not exist on node. {first}")
+        block: dict[str, Any] = {
+            "blockHeight": height,
+            "blockTime": blocks.time_of(height) // 1000,
+            "blockhash": str(own),
+            "parentSlot": Blocks.slot_of(height - 1),
+            "previousBlockhash": str(parent),
+        }
+        details = config.get("transactionDetails") or "full"
+        if details not in ("full", "accounts", "signatures", "none"):
+            names = "`full`, `signatures`, `none`, `accounts`"
+            raise p.invalid(f"Invalid params: unknown variant `{details}`, expected one of {names}.")
+        landed = self._chain.ledger.in_slot(slot)
+        if details == "signatures":
+            block["signatures"] = [str(one.signature) for one in landed]
+        elif details != "none":
+            encoding, version = config.get("encoding") or "json", config.get("maxSupportedTransactionVersion")
+            short = details == "accounts"
+            rows = [shapes.transaction_with_meta(one, encoding, version, short) for one in landed]
+            block["transactions"] = rows
+        if config.get("rewards", True):
+            block["rewards"] = []
+        return block
 
     def get_signatures_for_address(self, params: Params) -> list[dict[str, Any]]:
         """Return signatures, newest first, strictly older than `before` and newer than `until`."""
@@ -175,7 +218,7 @@ class Transactions:
             rows.append(
                 {
                     "blockTime": landed.time_ms // 1000,
-                    "confirmationStatus": self._reached(landed),
+                    "confirmationStatus": self.reached(landed),
                     "err": landed.err,
                     "memo": None,
                     "signature": str(landed.signature),

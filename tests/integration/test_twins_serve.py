@@ -1,0 +1,66 @@
+"""`python -m twins.serve`: a world that starts now, and options that make no sense."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+from websockets.sync.client import connect
+
+from twins.serve import main, start_ms_of
+
+
+def test_a_world_that_starts_now_keeps_the_wall_clocks_time() -> None:
+    before = time.time()
+    command = [sys.executable, "-m", "twins.serve", "--start", "now"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as running:
+        assert running.stdout is not None
+        line = json.loads(running.stdout.readline())
+        try:
+            assert before <= line["world"]["now_ms"] / 1000 + 0.01 <= time.time() + 0.01
+            anchor = httpx.get(f"{line['control']['url']}/control/clock", trust_env=False).json()
+            assert anchor["world_ms"] / 1000 == pytest.approx(time.time(), abs=5)
+            node, socket = urlsplit(line["solana"]["url"]), urlsplit(line["solana"]["ws_url"])
+            assert (node.port or 0) + 1 == socket.port
+            with connect(line["solana"]["ws_url"], proxy=None) as on:
+                on.send(json.dumps({"jsonrpc": "2.0", "id": 1, "method": "slotSubscribe"}))
+                assert json.loads(on.recv(timeout=20))["id"] == 1
+                assert json.loads(on.recv(timeout=20))["method"] == "slotNotification", (
+                    "blocks come by themselves"
+                )
+        finally:
+            httpx.post(f"{line['control']['url']}/control/stop", trust_env=False)
+        assert running.wait(timeout=30) == 0
+
+
+def test_a_start_is_a_time_or_now() -> None:
+    assert start_ms_of(None) is None
+    assert start_ms_of("2025-09-26T06:00") == 1_758_866_400_000
+    assert start_ms_of("2025-09-26T08:00+02:00") == 1_758_866_400_000
+    now = start_ms_of("now")
+    assert now is not None and now / 1000 == pytest.approx(datetime.now(UTC).timestamp(), abs=30)
+    with pytest.raises(ValueError, match="is not a time"):
+        start_ms_of("yesterday")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--start", "yesterday"], "is not a time"),
+        (["--speed", "0"], "must be above 0"),
+        (["--usdc", "much"], "is not a number"),
+        (["--usdc", "-5"], "must be above 0"),
+    ],
+)
+def test_a_bad_option_is_one_line(
+    arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == 2
+    shown = capsys.readouterr()
+    assert shown.err.count("\n") == 1 and words in shown.err and shown.out == ""

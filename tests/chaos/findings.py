@@ -8,7 +8,16 @@ from typing import Any
 
 from solders.keypair import Keypair
 
-KINDS = ("double open", "unowned leg", "lost record", "naked", "unfinished", "key shown", "other")
+KINDS = (
+    "double open",
+    "unowned leg",
+    "lost record",
+    "naked",
+    "needless exit",
+    "unfinished",
+    "key shown",
+    "other",
+)
 
 
 @dataclass(frozen=True)

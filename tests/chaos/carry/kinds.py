@@ -5,96 +5,18 @@ from __future__ import annotations
 import random
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
+from tests.chaos.carry.drawing import PART, always, event_kind, nth_of, simpler, some_call
 from tests.chaos.carry.events import account_of, control
 from tests.chaos.carry.stories import CALLS
+from tests.chaos.carry.venue_kinds import VENUE_KINDS
 from tests.chaos.findings import Outage
 from tests.chaos.interceptor import CALL_FAULTS, NO_FAULT, ORDER_FAULTS, READ_FAULTS, WRITE_FAULTS
 from tests.chaos.seeded.kinds import Kind
 from tests.chaos.seeded.lives import Params
 from tests.chaos.seeded.playing import Playing
-
-Drawing = Callable[[random.Random], Params]
-Event = Callable[[Playing, Params], None]
-PART = {"hyperliquid": "short", "asgard": "long", "solana": "long"}
-LEAVING = ("exit", "flatten")
-LONGEST_S = 400.0
-
-
-def _always(params: Params) -> bool:
-    return True
-
-
-# --- when it happens ----------------------------------------------------------------------------------------
-
-
-def _some_call(chance: random.Random, calls: Counter[str]) -> str | None:
-    """A call of the chapter: what can change something three times out of five."""
-    every = sorted(calls)
-    changing = [one for one in every if CALLS.writes(one) or CALLS.builds(one)]
-    if changing and chance.random() < 0.6:
-        return chance.choice(changing)
-    return chance.choice(every) if every else None
-
-
-def _nth(chance: random.Random, count: int) -> int:
-    return 1 if count == 1 or chance.random() < 0.5 else chance.randint(1, min(count, 40))
-
-
-def _when(chance: random.Random, calls: Counter[str]) -> Params:
-    """Right before a call, or so many seconds after the chapter began."""
-    call = _some_call(chance, calls)
-    if call is None or chance.random() < 0.4:
-        return {"at": chance.choice((0, 0, 5, 20, 45, 90))}
-    return {"call": call, "nth": _nth(chance, calls[call])}
-
-
-def _place(playing: Playing, params: Params, event: Callable[[], None]) -> None:
-    if "call" in params:
-        playing.on_call(re.escape(params["call"]), "", params["nth"], event=event)
-    elif params["at"] == 0:
-        event()
-    else:
-        playing.at(params["at"], event)
-
-
-def _simpler(params: Params) -> Iterable[Params]:
-    if params.get("nth", 1) > 1:
-        yield params | {"nth": 1}
-    if "call" in params and "nth" in params and len(params) > 2:
-        yield {name: value for name, value in params.items() if name not in ("call", "nth")} | {"at": 0}
-    if params.get("at", 0) > 0:
-        yield params | {"at": 0}
-    if params.get("lasts_s", 0) > 30:
-        yield params | {"lasts_s": round(params["lasts_s"] / 2)}
-    if params.get("times", 1) > 1:
-        yield params | {"times": 1}
-
-
-def _event(
-    name: str,
-    event: Event,
-    draw: Drawing = lambda chance: {},
-    chapters: tuple[str, ...] = (),
-    weight: int = 1,
-    is_reason: Callable[[Params], bool] = lambda params: False,
-    after_s: Callable[[Params], float] = lambda params: params.get("lasts_s", 0.0),
-) -> Kind:
-    """A kind that happens at one moment of its chapter."""
-
-    def drawn(chance: random.Random, calls: Counter[str]) -> Params:
-        return draw(chance) | _when(chance, calls)
-
-    def begin(playing: Playing, params: Params) -> None:
-        _place(playing, params, lambda: event(playing, params))
-
-    def lasts_s(params: Params) -> float:
-        return float(params.get("at", 0)) + after_s(params)
-
-    return Kind(name, drawn, begin, chapters, weight, lasts_s, _simpler, is_reason)
-
 
 # --- one call gone wrong ------------------------------------------------------------------------------------
 
@@ -105,13 +27,13 @@ def _of_a_call(fault: str) -> Kind:
             wanted = [one for one in sorted(calls) if fault in _faults_of(one)]
             call = chance.choice(wanted) if wanted else None
         else:
-            call = _some_call(chance, calls)
-        return None if call is None else {"call": call, "nth": _nth(chance, calls[call])}
+            call = some_call(chance, calls)
+        return None if call is None else {"call": call, "nth": nth_of(chance, calls[call])}
 
     def begin(playing: Playing, params: Params) -> None:
         playing.on_call(re.escape(params["call"]), fault, params["nth"])
 
-    return Kind(fault, draw, begin, weight=3 if fault.startswith("kill") else 2, simpler=_simpler)
+    return Kind(fault, draw, begin, weight=3 if fault.startswith("kill") else 2, simpler=simpler)
 
 
 def _faults_of(call: str) -> tuple[str, ...]:
@@ -138,7 +60,7 @@ def _lasting(name: str, fault: str, concerns: Callable[[str], bool], weight: int
         if fault == "500 before" and (CALLS.writes(call) or CALLS.builds(call)):
             playing.outage(PART[call.partition(" ")[0]], params["lasts_s"])
 
-    return Kind(name, draw, begin, (), weight, lambda params: float(params["lasts_s"]), _simpler)
+    return Kind(name, draw, begin, (), weight, lambda params: float(params["lasts_s"]), simpler)
 
 
 def _out(playing: Playing, params: Params) -> None:
@@ -184,7 +106,7 @@ def _set(
         args = {name: params[name] for name in choices if name != "times"}
         playing.fault(venue, kind, call, times=params["times"], **args)
 
-    return _event(name, event, draw, weight=weight)
+    return event_kind(name, event, draw, weight=weight)
 
 
 def _hidden(playing: Playing, params: Params) -> None:
@@ -259,10 +181,6 @@ def _is_far(params: Params) -> bool:
     return bool(abs(params["factor"] - 1) > 0.009)
 
 
-def _is_long(params: Params) -> bool:
-    return bool(params["lasts_s"] >= 100)
-
-
 def _reads(call: str) -> bool:
     return not CALLS.writes(call) and not CALLS.builds(call)
 
@@ -273,12 +191,13 @@ def _changes(call: str) -> bool:
 
 SEND = "rpc:sendTransaction"
 KINDS: tuple[Kind, ...] = (
+    *VENUE_KINDS,
     *(_of_a_call(fault) for fault in CALL_FAULTS if fault != NO_FAULT),
     _lasting("endpoint down", "500 before", lambda call: True, weight=3),
     _lasting("endpoint answers rubbish", "garbage", _reads, weight=2),
     _lasting("refused for good", "refused", _changes, weight=3),
-    _event("out of reach", _out, _out_params, weight=4, is_reason=_is_long),
-    _event(
+    event_kind("out of reach", _out, _out_params, weight=4),
+    event_kind(
         "rate limited",
         _rate_limited,
         lambda chance: {"venue": chance.choice(tuple(PART)), "lasts_s": chance.choice((10, 30, 90))},
@@ -302,24 +221,24 @@ KINDS: tuple[Kind, ...] = (
         age_s=(10, 20, 60),
         times=(1, 3, 10),
     ),
-    _event("order hidden", _hidden, lambda chance: {"lasts_s": chance.choice((8, 40))}),
-    _event(
+    event_kind("order hidden", _hidden, lambda chance: {"lasts_s": chance.choice((8, 40))}),
+    event_kind(
         "blockhash expired",
         lambda playing, params: control(playing.twins.chain.control, "expire_blockhash", {}),
     ),
-    _event(
+    event_kind(
         "node lags",
         lambda playing, params: control(playing.twins.chain.control, "lag", {"slots": params["slots"]}),
         lambda chance: {"slots": chance.choice((10, 30))},
     ),
-    _event(
+    event_kind(
         "price jumps",
         _price_jump,
         lambda chance: {"factor": chance.choice((0.8, 0.9, 0.97, 0.995, 1.005, 1.03, 1.1, 1.2))},
         weight=3,
         is_reason=_is_far,
     ),
-    _event(
+    event_kind(
         "price path",
         _price_path,
         lambda chance: {
@@ -329,34 +248,34 @@ KINDS: tuple[Kind, ...] = (
         },
         ("watch",),
         weight=3,
-        is_reason=_always,
+        is_reason=always,
     ),
-    _event(
+    event_kind(
         "funding turns",
         _funding,
         lambda chance: {"premium": chance.choice((-0.004, -0.001, 0.002))},
         weight=2,
-        is_reason=_always,
+        is_reason=always,
     ),
-    _event(
-        "borrowing dear", _borrowing, lambda chance: {"apr": chance.choice((0.3, 1.5))}, is_reason=_always
+    event_kind(
+        "borrowing dear", _borrowing, lambda chance: {"apr": chance.choice((0.3, 1.5))}, is_reason=always
     ),
-    _event(
+    event_kind(
         "deleveraged by the venue",
         _deleveraged,
         lambda chance: {"fraction": chance.choice(("1", "0.5", "0.05"))},
         weight=2,
-        is_reason=_always,
+        is_reason=always,
     ),
-    _event("short liquidated", _short_liquidated, is_reason=_always),
-    _event(
+    event_kind("short liquidated", _short_liquidated, is_reason=always),
+    event_kind(
         "long liquidated",
         _long_liquidated,
         lambda chance: {"full": chance.choice((True, False))},
-        is_reason=_always,
+        is_reason=always,
     ),
-    _event("machine suspended", _suspended, lambda chance: {"lasts_s": chance.choice((20, 60))}),
-    _event(
+    event_kind("machine suspended", _suspended, lambda chance: {"lasts_s": chance.choice((20, 60))}),
+    event_kind(
         "host clock wrong",
         _skewed,
         lambda chance: {"seconds": chance.choice((-90, -12, -3, 3, 12, 90))},

@@ -33,7 +33,7 @@ COMMANDS: dict[str, tuple[Step, ...]] = {
     "flatten": (FLATTEN,),
 }
 MIDDLE = ("watch", "watch", "watch", "rebalance", "collect", "recover")
-ENDS = ("exit", "exit", "exit", "flatten")
+ENDS = ("exit", "flatten")
 HOURS = (1.0, 2.0, 3.0, 5.0, 8.0)
 UNTIMED = {"leases", "heartbeats", "alembic_version"}
 """Tables that name the process which wrote them."""
@@ -48,7 +48,7 @@ def draw_life(chance: random.Random, calls: Calls) -> Life:
     whats = [
         "enter",
         *(chance.choice(MIDDLE) for _ in range(chance.choice((1, 1, 2, 3)))),
-        chance.choice(ENDS),
+        "exit" if chance.random() < 0.75 else "flatten",
     ]
     faults: list[list[Planned]] = [[] for _ in whats]
     for _ in range(chance.choice((2, 2, 3, 3, 4, 5))):
@@ -79,6 +79,11 @@ def _store(playing: Playing) -> Store:
 def is_anything_open(playing: Playing) -> bool:
     with closing(_store(playing)) as store:
         return bool(store.carry.positions(LIVE) or store.unfinished_intents(CARRY))
+
+
+def held(playing: Playing) -> list[str]:
+    with closing(_store(playing)) as store:
+        return [one.position_id for one in store.carry.positions([PositionStatus.OPEN])]
 
 
 def before(playing: Playing, what: str) -> tuple[Step, ...]:
@@ -162,6 +167,8 @@ CARRY_LIVES = SeededLives(
     tend=tend,
     draw_life=draw_life,
     is_anything_open=is_anything_open,
+    held=held,
+    leaving=ENDS,
     before=before,
     after=after,
     check=check_life,

@@ -56,6 +56,10 @@ class SeededLives:
     draw_life: Callable[[random.Random, Calls], Life]
     is_anything_open: Callable[[Playing], bool]
     """Whether the ledger shows a position, or an intent, that somebody must look after."""
+    held: Callable[[Playing], list[str]]
+    """Positions that are open and whole."""
+    leaving: tuple[str, ...]
+    """Commands that are meant to end what is held."""
     before: Callable[[Playing, str], tuple[Step, ...]]
     """Undisturbed steps that bring a chapter's command to where it has something to do."""
     after: Callable[[Playing, Life], None]

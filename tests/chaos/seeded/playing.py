@@ -9,7 +9,7 @@ import re
 import socket
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,7 @@ from tests.chaos.process import Ended, Hook, ProductProcess, Step, misbehaved
 from tests.chaos.seeded.calls import replied
 from tests.chaos.seeded.lives import Chapter, Life
 from tests.chaos.seeded.virtual import OwnTime, VirtualLoop, adopt
-from tests.chaos.seeded.wire import LIMIT_S, Pipe, Reply, Request, applied, call_through
+from tests.chaos.seeded.wire import LIMIT_S, Pipe, Reply, Request, announced, applied, call_through
 from tests.chaos.testbed import TwinsAccess, _rpc_name
 from twins.serve import BuiltTwins, RunningTwins
 
@@ -84,6 +84,7 @@ class _CallFault:
     seen: int = 0
     hits: int = 0
     event: Callable[[], None] | None = None
+    change: Callable[[bytes], bytes] | None = None
 
     def strikes(self, name: str, now_ms: int) -> bool:
         if re.fullmatch(self.pattern, name) is None or (
@@ -134,6 +135,8 @@ class Playing(TwinsAccess):
         self.played = Played()
         self.environment = dict(lives.environment)
         self.skew_ms = 0
+        self.has_reason = False
+        """Whether something has happened for which a position may be closed."""
         self.began_ms = self.now_ms
         """When the chapter began."""
         self.answers: list[dict[str, Any]] = []
@@ -172,6 +175,8 @@ class Playing(TwinsAccess):
         kinds = [(self.lives.kind(fault.kind), fault.params) for fault in chapter.faults]
         for kind, params in kinds:
             kind.begin(self, params)
+        self.has_reason |= any(kind.is_reason_to_leave(params) for kind, params in kinds)
+        held = [] if chapter.what in self.lives.leaving or self.has_reason else self.lives.held(self)
         self.answers = []
         if command := self.lives.commands[chapter.what]:
             done = self.run(*command)
@@ -184,6 +189,10 @@ class Playing(TwinsAccess):
         )
         self.played.recorded.setdefault(chapter.what, dict(self._seen))
         self.end_faults()
+        for one in held:
+            if one not in self.lives.held(self):
+                text = f"{one} was closed in the chapter {chapter.what!r}, in which nothing endangered it"
+                self.played.problems.append(("needless exit", text))
 
     def tend_until(self, until_ms: int) -> None:
         """The supervised process, started again whenever it ends, until then."""
@@ -227,17 +236,23 @@ class Playing(TwinsAccess):
         nth: int = 0,
         lasts_s: float | None = None,
         event: Callable[[], None] | None = None,
+        change: Callable[[bytes], bytes] | None = None,
     ) -> None:
         """Apply a fault to the `nth` call ("venue call", a regular expression) of this chapter, or with 0 to each one for
-        so many seconds. `event` is called right before.
+        so many seconds. `event` is called right before; `change` makes another answer of the twin's.
         """
         until_ms = None if lasts_s is None else self.now_ms + int(lasts_s * 1000)
-        self._call_faults.append(_CallFault(pattern, fault, nth, until_ms, event=event))
+        self._call_faults.append(_CallFault(pattern, fault, nth, until_ms, event=event, change=change))
 
     def at(self, after_s: float, event: Callable[[], Awaitable[Any] | None]) -> None:
         """Do something so many seconds after now, of world time."""
         self._entered += 1
         heapq.heappush(self._agenda, (self.now_ms + int(after_s * 1000), self._entered, event))
+
+    def end_fault(self, venue: str, kind: str, call: str) -> None:
+        """A fault that a twin was set to is over."""
+        plan = self.twins.faults
+        plan.faults = [one for one in plan.faults if (one.venue, one.kind, one.call) != (venue, kind, call)]
 
     def outage(self, part: str, lasts_s: float) -> None:
         """From now on the venue of this part does not answer for so long: such time alone is nobody's fault."""
@@ -261,14 +276,17 @@ class Playing(TwinsAccess):
     def run(self, *steps: Step) -> Ended:
         """One process of the product, from its start to its end, whatever that is."""
         ours, theirs = socket.socketpair()
+        pipe_of_child = Pipe(theirs)
         ours.settimeout(LIMIT_S)
         began_ms, fd = self.now_ms, theirs.fileno()
 
+        own = OwnTime(began_ms)  # the process's own once it is forked
+        functions = self.business.steps
+
         def prepare() -> None:
-            own = OwnTime(began_ms)
             own.skew_ms = self.skew_ms
             adopt(own)
-            call_through(Pipe(socket.socket(fileno=fd)), own)
+            call_through(pipe_of_child, own)
             if self._mutate is not None:
                 self._mutate()
 
@@ -278,13 +296,13 @@ class Playing(TwinsAccess):
             self.folder,
             name,
             list(steps),
-            self.business.steps,
+            {step: announced(function, pipe_of_child, own) for step, function in functions.items()},
             self.config,
             self.environment,
             prepare,
             keep=fd,
         )
-        theirs.close()
+        pipe_of_child.close()
         pipe = Pipe(ours)
         self._process = process
         killed, why = False, ""
@@ -296,6 +314,10 @@ class Playing(TwinsAccess):
                 break
             if request is None:
                 break
+            if isinstance(request, int):  # a step is done, at this time
+                self._happen(request)
+                self.twins.world.clock.advance_to(request)
+                continue
             reply = self._handled(request)
             if reply is None:
                 killed = True
@@ -352,6 +374,9 @@ class Playing(TwinsAccess):
         if reply is None:
             self._note(f"{name} {digest} {fault}: killed")
             return None
+        for one in struck:
+            if one.change is not None and reply.status == 200 and not fault:
+                reply = replace(reply, body=one.change(reply.body))
         self._note(f"{name} {digest} {fault}: {reply.status} {hashlib.sha256(reply.body).hexdigest()[:16]}")
         if struck and fault:
             return self._sent(reply)

@@ -9,11 +9,13 @@ import asyncio
 import pickle
 import socket
 from dataclasses import dataclass, field
+from functools import wraps
 from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
 
+from tests.chaos.process import StepFunction
 from tests.chaos.seeded.virtual import OwnTime
 from twins.faults import App, Message
 
@@ -112,6 +114,19 @@ def call_through(pipe: Pipe, at: OwnTime) -> None:
         return httpx.Response(reply.status, headers=reply.headers, content=reply.body)
 
     httpx.AsyncHTTPTransport.handle_async_request = handle  # type: ignore[method-assign]
+
+
+def announced(step: StepFunction, pipe: Pipe, at: OwnTime) -> StepFunction:
+    """The same step, which sends the time of its end."""
+
+    @wraps(step)
+    async def run(*args: Any, **arguments: Any) -> dict[str, Any]:
+        try:
+            return await step(*args, **arguments)
+        finally:
+            pipe.send(at.ms)
+
+    return run
 
 
 class _Exchange:

@@ -40,11 +40,16 @@ async def desk_for_run(open_desk: Callable[[Settings], AbstractAsyncContextManag
     Raises LostRace where the command that started the run has given it up.
     """
     async with open_desk(_settings()) as desk:
-        if (story := beginning.get()) is not None:
-            if story.withdrawn:
-                raise LostRace("the command that started this run runs its story without Prefect")
-            story.begun.set()
+        _begin()
         yield desk
+
+
+@contextmanager
+def settings_for_run() -> Iterator[Settings]:
+    """This host's settings, for a story that needs neither ledger nor venue. Raises LostRace like `desk_for_run`."""
+    settings = _settings()
+    _begin()
+    yield settings
 
 
 @contextmanager
@@ -56,6 +61,13 @@ def ledger_for_run() -> Iterator[Store]:
         yield store
     finally:
         store.close()
+
+
+def _begin() -> None:
+    if (story := beginning.get()) is not None:
+        if story.withdrawn:
+            raise LostRace("the command that started this run runs its story without Prefect")
+        story.begun.set()
 
 
 def _settings() -> Settings:

@@ -40,7 +40,14 @@ from evenkeel.settings.settings import Settings
 from evenkeel.types import IntentState
 from tasks.carry.legs import resize_short
 from tasks.carry.watching.watcher import Watcher
-from tests.benchmarks import bench_commands, bench_danger, bench_recovery, bench_signing, bench_validator
+from tests.benchmarks import (
+    bench_backtest,
+    bench_commands,
+    bench_danger,
+    bench_recovery,
+    bench_signing,
+    bench_validator,
+)
 from tests.benchmarks.rows import Row, at_most
 from tests.carry.rig import ORDER, Rig, story_rig
 
@@ -193,7 +200,14 @@ def main() -> int:
                 rows = asyncio.run(measure(home))
     rows += [
         row
-        for bench in (bench_commands, bench_danger, bench_recovery, bench_signing, bench_validator)
+        for bench in (
+            bench_backtest,
+            bench_commands,
+            bench_danger,
+            bench_recovery,
+            bench_signing,
+            bench_validator,
+        )
         for row in asyncio.run(bench.rows())
     ]
     table = Table("name", "value", "unit", "bar", "ok", "peer", "its value", "ratio", title="evenkeel bench")

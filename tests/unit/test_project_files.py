@@ -161,7 +161,7 @@ def test_the_import_rule_holds_and_finds_what_breaks_it(tmp_path: Path) -> None:
         ("tasks/research/study.py", "import tasks.carry.watching.watcher"),
     ):
         if not (tmp_path / module).exists():
-            (tmp_path / module).parent.mkdir()
+            (tmp_path / module).parent.mkdir(exist_ok=True)
             (tmp_path / module).with_name("__init__.py").touch()
         with (tmp_path / module).open("a") as file:
             file.write(f"\n\n{line}\n")

@@ -1,0 +1,109 @@
+"""The commands that ask what the rules would have earned: they read series, and touch neither venue nor position."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.table import Table
+
+from app.screens import out
+from evenkeel.errors import OperatorError
+
+if TYPE_CHECKING:
+    from app.cli_checks import AsFlow, Emit
+    from evenkeel.settings.settings import Settings
+
+JsonFlag = Annotated[bool, typer.Option("--json", help="Answer as JSON on standard output.")]
+SHARES = {"net_apr", "max_drawdown", "time_in_market", "mean_notional_share"}
+WORDS = {
+    "net_usd": "net USD",
+    "net_apr": "net a year",
+    "max_drawdown": "largest drawdown",
+    "time_in_market": "time in market",
+    "mean_notional_share": "mean notional of target",
+    "entries": "entries",
+    "exits": "exits",
+    "resizes": "resizes",
+    "transfers": "transfers",
+    "liquidations": "liquidations",
+}
+
+
+def add_to(app: typer.Typer, settings: Callable[[], Settings], emit: Emit, as_flow: AsFlow) -> None:
+    """Put the commands on the command line."""
+
+    @app.command()
+    def backtest(
+        data: Annotated[Path, typer.Option(help="Folder of recorded series.", envvar="EVENKEEL_DATA")],
+        since: Annotated[
+            str | None, typer.Option("--from", help="First hour, e.g. 2025-01-01 (UTC); empty: all.")
+        ] = None,
+        until: Annotated[str | None, typer.Option("--to", help="End, e.g. 2025-11-15 (UTC).")] = None,
+        asset: Annotated[str, typer.Option(help="SOL or jitoSOL.")] = "SOL",
+        leverage: Annotated[
+            int | None, typer.Option(help="Whole number from 1 to 4; empty: strategy.leverage.")
+        ] = None,
+        out_dir: Annotated[
+            Path | None, typer.Option("--out", help="Folder for hours.csv and trades.csv.")
+        ] = None,
+        as_json: JsonFlag = False,
+    ) -> None:
+        """What the rules would have earned over recorded markets, beside a position that is always held."""
+        requested = {
+            "data": str(data),
+            "since": since,
+            "until": until,
+            "asset": asset,
+            "leverage": leverage,
+            "out_dir": None if out_dir is None else str(out_dir),
+        }
+        body = asyncio.run(_backtest(settings(), requested, as_flow))
+        emit(as_json, body, lambda: show_backtest(body))
+
+
+async def _backtest(settings: Settings, requested: dict[str, Any], as_flow: AsFlow) -> dict[str, Any]:
+    from pydantic import ValidationError
+
+    from flows.research import backtest as flow
+
+    try:
+        request = flow.BacktestRequest(**requested)
+    except ValidationError as wrong:
+        lines = (f"{'.'.join(map(str, one['loc']))} {one['input']!r}: {one['msg']}" for one in wrong.errors())
+        raise OperatorError("; ".join(lines)) from None
+    found = await as_flow(settings, "backtest", lambda: flow.backtest(request))
+    result: dict[str, Any] = await flow.backtest_market(settings, request) if found is None else found
+    return result
+
+
+def show_backtest(body: dict[str, Any]) -> None:
+    """The three runs side by side, where the money came from, what the rules did, and what was assumed."""
+    title = f"{body['asset']} {body['leverage']}x, {body['from']} to {body['to']}"
+    table = Table("", "the rules", "always in", "at twice the cost", title=title)
+    runs = (body, body["baseline"], body["twice_the_cost"])
+    for name, words in WORDS.items():
+        table.add_row(words, *(_shown(name, one[name]) for one in runs))
+    out.print(table)
+    earned = ", ".join(f"{name} {usd:,.2f}" for name, usd in body["attribution_usd"].items() if usd)
+    out.print(f"USD by source: {earned or 'none'}", markup=False)
+    for rule, row in body["rules"].items():
+        out.print(
+            f"{rule}: acted {row['acted']:.0f} times for {row['cost_usd']:,.2f} USD, spoke in {row['alerts']:.0f} ticks",
+            markup=False,
+        )
+    if body["gap_hours"]:
+        out.print(f"{body['gap_hours']} hours have no price: nothing was decided in them")
+    for note in body["notes"]:
+        out.print(f"note: {note}", markup=False)
+    for path in body["files"]:
+        out.print(f"written: {path}", markup=False)
+
+
+def _shown(name: str, value: Any) -> str:
+    if name in SHARES:
+        return f"{value:.2%}"
+    return f"{value:,.2f}" if isinstance(value, float) else str(value)

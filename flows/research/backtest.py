@@ -1,0 +1,76 @@
+"""What the rules of the carry trade would have earned over a span of a market, beside a position that is always held."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from prefect import flow
+from pydantic import BaseModel, Field
+
+from evenkeel.errors import OperatorError
+from evenkeel.settings.settings import Settings
+from flows.carry.forms import LongAsset
+from flows.running import settings_for_run
+from tasks.artifacts import show_table
+from tasks.research.backtest import backtest as run_backtest
+from tasks.research.recorded import read_recorded
+
+
+class BacktestRequest(BaseModel):
+    """Which market, and which part of it."""
+
+    data: str = Field(description="folder of recorded series")
+    since: str | None = Field(default=None, description="first hour, like 2025-01-01T00:00 (UTC); empty: all")
+    until: str | None = Field(default=None, description="end, like 2025-11-15 (UTC); empty: all")
+    asset: LongAsset = Field(default=LongAsset.SOL, description="what the long leg holds")
+    leverage: int | None = Field(default=None, description="of both legs; empty: strategy.leverage")
+    out_dir: str | None = Field(default=None, description="folder for hours.csv and trades.csv; empty: none")
+
+
+async def backtest_market(settings: Settings, request: BacktestRequest) -> dict[str, Any]:
+    """Read the market, run the rules over it, and write what was asked for."""
+    since_ms, until_ms = _time("from", request.since), _time("to", request.until)
+
+    def work() -> dict[str, Any]:
+        market = read_recorded(Path(request.data), request.asset.value, settings.staking)
+        found = run_backtest(market, settings, request.leverage, since_ms, until_ms)
+        files = found.write(Path(request.out_dir)) if request.out_dir else []
+        return found.as_dict() | {"files": [str(path) for path in files]}
+
+    return await asyncio.to_thread(work)
+
+
+def _time(name: str, text: str | None) -> int | None:
+    if text is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise OperatorError(
+            f"{name} {text!r} is not a time; write it like 2025-01-01 or 2025-01-01T06:00"
+        ) from None
+    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
+
+
+@flow(name="backtest", flow_run_name="backtest-{request.asset.value}")
+async def backtest(request: BacktestRequest) -> dict[str, Any]:
+    """The result as JSON, with a table artifact."""
+    with settings_for_run() as settings:
+        result = await backtest_market(settings, request)
+    rows = [{"run": "the rules", **_row(result)}]
+    rows += [
+        {"run": name, **_row(result[key])}
+        for name, key in (("always in", "baseline"), ("at twice the cost", "twice_the_cost"))
+    ]
+    await show_table(
+        "backtest", rows, f"{result['asset']} {result['leverage']}x, {result['from']} to {result['to']}"
+    )
+    return result
+
+
+def _row(found: dict[str, Any]) -> dict[str, Any]:
+    names = ("net_apr", "max_drawdown", "entries", "liquidations", "mean_notional_share", "transfers")
+    return {name: found[name] for name in names}

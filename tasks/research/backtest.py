@@ -1,0 +1,154 @@
+"""A back-test as it is asked for: the product's settings over a span of a market, beside always-in and at twice the cost."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import asdict, dataclass, replace
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from analytics.research.market import Market
+from analytics.research.results import Run, by_rule, summarise
+from evenkeel.clock import as_datetime
+from evenkeel.errors import OperatorError
+from evenkeel.settings.settings import Settings
+from evenkeel.units import HOUR_MS
+from strategy.carry.limits import CarryLimits
+from strategy.carry.sizing import check_leverage
+from tasks.research.simulation import Assumptions, Simulation
+
+CENT = 2
+RATE = 6
+
+
+@dataclass(frozen=True)
+class Backtest:
+    """One market, one span, and the runs over it."""
+
+    market: Market
+    leverage: int
+    first: int
+    last: int
+    """Hours of the market: from `first` up to, and without, `last`."""
+    run: Run
+    always_in: Run
+    twice_the_cost: Run
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-able. Rates and shares are fractions, `net_apr` a simple yearly rate on the capital of both legs."""
+        return {
+            "asset": self.market.asset,
+            "leverage": self.leverage,
+            "from": _stamp(self.market.start_ms(self.first)),
+            "to": _stamp(self.market.start_ms(self.last)),
+            "capital_usd": self.run.capital_usd,
+            **figures(self.run),
+            "baseline": figures(self.always_in),
+            "twice_the_cost": figures(self.twice_the_cost),
+            "attribution_usd": {name: round(usd, CENT) for name, usd in self.run.items.items()},
+            "rules": {
+                name: {what: round(value, CENT) for what, value in row.items()}
+                for name, row in by_rule(self.run).items()
+            },
+            "gap_hours": self.run.gap_hours,
+            "notes": list(self.market.notes),
+        }
+
+    def write(self, folder: Path) -> list[Path]:
+        """Write every hour's equity and notional, and every trade, as CSV."""
+        folder.mkdir(parents=True, exist_ok=True)
+        hours, trades = folder / "hours.csv", folder / "trades.csv"
+        with hours.open("w", newline="") as file:
+            rows = csv.writer(file)
+            rows.writerow(["time_utc", "equity_usd", "notional_usd", "target_usd", "always_in_equity_usd"])
+            for place, equity in enumerate(self.run.equity):
+                rows.writerow(
+                    [
+                        _stamp(self.run.first_ms + (place + 1) * HOUR_MS),
+                        round(equity, CENT),
+                        round(self.run.notional[place], CENT),
+                        round(self.run.target[place], CENT),
+                        round(self.always_in.equity[place], CENT),
+                    ]
+                )
+        with trades.open("w", newline="") as file:
+            rows = csv.writer(file)
+            rows.writerow(["time_utc", "kind", "rule", "notional_usd", "cost_usd", "reason"])
+            for one in self.run.trades:
+                rows.writerow(
+                    [
+                        _stamp(one.at_ms),
+                        one.kind,
+                        one.rule,
+                        round(one.notional_usd, CENT),
+                        round(one.cost_usd, CENT),
+                        one.reason,
+                    ]
+                )
+        return [hours, trades]
+
+
+def figures(run: Run) -> dict[str, Any]:
+    """The sums of one run, rounded to what they are worth."""
+    found = asdict(summarise(run))
+    return {
+        name: round(value, CENT if name.endswith("_usd") else RATE) if isinstance(value, float) else value
+        for name, value in found.items()
+    }
+
+
+def backtest(
+    market: Market,
+    settings: Settings,
+    leverage: int | None = None,
+    since_ms: int | None = None,
+    until_ms: int | None = None,
+    assumed: Assumptions | None = None,
+) -> Backtest:
+    """Run the product's rules over a span of a market. Raises OperatorError where leverage or span cannot be."""
+    limits = limits_at(settings, leverage)
+    first, last = span_of(market, since_ms, until_ms)
+    base = assumed or Assumptions()
+
+    def run(assumptions: Assumptions) -> Run:
+        return Simulation(market, limits, assumptions, first, last).run()
+
+    return Backtest(
+        market=market,
+        leverage=limits.strategy.leverage,
+        first=first,
+        last=last,
+        run=run(base),
+        always_in=run(replace(base, always_in=True)),
+        twice_the_cost=run(replace(base, cost_factor=base.cost_factor * 2)),
+    )
+
+
+def limits_at(settings: Settings, leverage: int | None) -> CarryLimits:
+    """The limits of these settings at another leverage. Raises OperatorError where it is out of bounds."""
+    strategy = settings.strategy
+    if leverage is not None:
+        check = check_leverage(Decimal(leverage), settings.limits)
+        if not check.ok:
+            raise OperatorError(check.reason)
+        strategy = strategy.model_copy(update={"leverage": leverage})
+    return CarryLimits(risk=settings.limits, strategy=strategy)
+
+
+def span_of(market: Market, since_ms: int | None, until_ms: int | None) -> tuple[int, int]:
+    """Hours of the span; what is left empty is the whole market. Raises OperatorError where it holds none."""
+    first = 0 if since_ms is None else max(0, market.hour_at(since_ms))
+    last = len(market) if until_ms is None else min(len(market), market.hour_at(until_ms))
+    if first >= last:
+        begin, end = _stamp(market.first_ms), _stamp(market.start_ms(len(market)))
+        raise OperatorError(f"the span holds no hour of the series, which run from {begin} to {end}")
+    if market.open[first] != market.open[first]:
+        raise OperatorError(
+            f"no price was recorded at {_stamp(market.start_ms(first))}: begin at an hour that has one"
+        )
+    return first, last
+
+
+def _stamp(at_ms: int) -> str:
+    return f"{as_datetime(at_ms):%Y-%m-%dT%H:%M}"

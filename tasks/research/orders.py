@@ -1,0 +1,113 @@
+"""What a decision does to a simulated account: the orders of an entry, an exit and a resize, with what they cost."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from analytics.research.account import Account
+from analytics.research.frictions import Frictions
+from analytics.research.liquidations import lender_distance, short_distance
+from analytics.research.market import Venues
+from strategy.carry.decisions import Deleverage, PartialClose, ResizePlan
+from strategy.carry.entry import MIN_ORDER_USD
+from strategy.carry.limits import CostModel
+from strategy.carry.sizing import PositionSize, short_qty_for
+from tasks.research.readings import Entered, exact
+
+LEAST_ORDER_USD = float(MIN_ORDER_USD)
+
+
+def frictions_of(costs: CostModel, factor: float, transfer_usd: float) -> Frictions:
+    """The product's cost model, as a back-test spends it."""
+    return Frictions(
+        long_open_fee_bps=float(costs.long_open_fee_bps),
+        long_close_fee_bps=float(costs.long_close_fee_bps),
+        short_fee_bps=float(costs.short_taker_fee_bps),
+        long_slippage_bps=float(costs.long_slippage_bps),
+        short_slippage_bps=float(costs.short_slippage_bps),
+        gas_usd=float(costs.gas_usd) / 2,
+        transfer_usd=transfer_usd,
+        factor=factor,
+    )
+
+
+class Broker:
+    """Trades an account at the prices of the moment. `hour_range` is the range of the hour so far, high over low."""
+
+    def __init__(self, account: Account, frictions: Frictions, venues: Venues) -> None:
+        self.account = account
+        self.hour_range = 0.0
+        self._f = frictions
+        self._venues = venues
+
+    def open(self, size: PositionSize) -> Entered:
+        """Buy the long with its part of the wallet, then sell what it got."""
+        account = self.account
+        self._trade_long(float(size.position_usd), from_wallet_usd=float(size.per_leg_usd))
+        self._level_short()
+        self._pay_gas()
+        return Entered(
+            leverage=size.leverage,
+            long_distance=lender_distance(account, self._venues.lender),
+            short_distance=short_distance(account, self._venues.maintenance),
+        )
+
+    def close(self) -> None:
+        """Buy back the short, sell the long, repay the debt."""
+        account = self.account
+        self._trade_short(-account.short_qty)
+        fee_bps = self._f.long_fee_bps(grows=False)
+        slippage = self._f.slippage_bps(self._f.long_slippage_bps, account.long_usd, self.hour_range)
+        account.empty_long(fee_bps=fee_bps, slippage_bps=slippage)
+        self._pay_gas()
+
+    def resize(self, plan: ResizePlan) -> None:
+        """The long as planned, then the short to what the long really holds."""
+        account, operation = self.account, plan.long_operation
+        if isinstance(operation, PartialClose):
+            share = operation.close_percent / 100
+            repaid = account.debt_usd * share
+            before = account.debt_usd
+            self._trade_long(-account.long_usd * share)
+            freed = repaid - (before - account.debt_usd)
+            account.debt_usd -= freed
+            account.wallet_usd -= freed  # what was sold and not owed: below zero it is money gained
+        elif isinstance(operation, Deleverage):
+            # Selling x of collateral to repay leaves the equity as it is, less what the sale costs.
+            sold = account.long_usd - operation.target_leverage * account.long_equity_usd
+            self._trade_long(-max(0.0, sold))
+        self._level_short()
+        self._pay_gas()
+
+    def _level_short(self) -> None:
+        account = self.account
+        target = short_qty_for(exact(account.tokens), exact(account.redemption))
+        change = float(target) - account.short_qty
+        if abs(change) * account.mark_usd >= LEAST_ORDER_USD:
+            self._trade_short(change)
+            account.short_qty = float(max(target, Decimal(0)))
+
+    def _trade_long(self, usd: float, from_wallet_usd: float = 0.0) -> None:
+        self.account.swap_long(
+            usd,
+            fee_bps=self._f.long_fee_bps(grows=usd > 0),
+            slippage_bps=self._f.slippage_bps(self._f.long_slippage_bps, abs(usd), self.hour_range),
+            from_wallet_usd=from_wallet_usd,
+        )
+
+    def _trade_short(self, change_qty: float) -> None:
+        usd = abs(change_qty) * self.account.mark_usd
+        self.account.trade_short(
+            change_qty,
+            fee_bps=self._f.perp_fee_bps(),
+            slippage_bps=self._f.slippage_bps(self._f.short_slippage_bps, usd, self.hour_range),
+        )
+
+    def _pay_gas(self) -> None:
+        self.account.spend("gas", self._f.gas_usd * self._f.factor)
+
+    def perp_costs(self) -> dict[str, float]:
+        """Fee and slippage of an order that a venue sends for us, in bps."""
+        account, f = self.account, self._f
+        slippage = f.slippage_bps(f.short_slippage_bps, account.short_usd, self.hour_range)
+        return {"fee_bps": f.perp_fee_bps(), "slippage_bps": slippage}

@@ -1,0 +1,154 @@
+"""What the rules are given in a back-test: the same values that a tick, a scan and an entry read from the venues."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+
+from analytics.research.account import Account
+from analytics.research.liquidations import lender_distance, short_distance
+from analytics.research.market import Venues
+from strategy.carry.readings import EntryReadings, LegReading, WatchReadings
+from strategy.carry.rebalance import Book
+from strategy.carry.scoring import Candidate
+from strategy.carry.sizing import PositionSize
+
+FEE_LAMPORTS = 100_000
+GAS_LAMPORTS = 10**9
+"""A calm fee market and a wallet with SOL: neither was recorded."""
+
+
+def exact(value: float) -> Decimal:
+    """A float as the number that it shows."""
+    return Decimal(repr(value))
+
+
+def known(value: float) -> Decimal | None:
+    """None where it was not recorded."""
+    return None if value != value else exact(value)
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What can be known of the market at a moment: the last hour that is over."""
+
+    funding_hourly: float
+    predicted_hourly: float
+    volatility_annual: float
+    lend_apr: float
+    borrow_apr: float
+    staking_apr: float
+    capacity_usd: float
+
+
+@dataclass(frozen=True, slots=True)
+class Entered:
+    """A position as it was opened."""
+
+    leverage: int
+    long_distance: float | None
+    short_distance: float | None
+
+
+def candidate_of(asset: str, venues: Venues, seen: Known, leverage: int, position_usd: Decimal) -> Candidate:
+    """The offer of the market as a scan scores it."""
+    return Candidate(
+        asset=asset,
+        protocol=venues.protocol,
+        leverage=leverage,
+        position_usd=position_usd,
+        lend_apr=known(seen.lend_apr),
+        borrow_apr=known(seen.borrow_apr),
+        staking_apr=known(seen.staking_apr),
+        funding_now_hourly=known(seen.funding_hourly),
+        funding_predicted_hourly=known(seen.predicted_hourly),
+        funding_volatility_annual=known(seen.volatility_annual),
+        borrow_capacity_usd=known(seen.capacity_usd),
+        market_max_leverage=exact(venues.max_leverage),
+    )
+
+
+def entry_readings(account: Account, venues: Venues, seen: Known, size: PositionSize) -> EntryReadings:
+    """What the six checks of an entry judge. Wallets hold SOL for gas, fees are calm, and both legs simulate cleanly."""
+    return EntryReadings(
+        size=size,
+        protocol=venues.protocol,
+        solana_usdc=exact(account.wallet_usd),
+        solana_gas_lamports=GAS_LAMPORTS,
+        hyperliquid_free_usdc=exact(account.margin_usd),
+        asgard_sol_price_usd=exact(account.oracle_usd),
+        hyperliquid_mark_usd=exact(account.mark_usd),
+        funding_now_hourly=known(seen.funding_hourly),
+        funding_predicted_hourly=known(seen.predicted_hourly),
+        borrow_capacity_usd=known(seen.capacity_usd),
+        market_max_leverage=exact(venues.max_leverage),
+        priority_fee_lamports=FEE_LAMPORTS,
+    )
+
+
+def watch_readings(
+    account: Account,
+    asset: str,
+    venues: Venues,
+    entered: Entered,
+    seen: Known,
+    now_ms: int,
+    breaches: dict[str, int],
+) -> WatchReadings:
+    """What a tick of the watch judges. Neither venue ever fails to answer, and a token trades at its redemption value."""
+    oracle = exact(account.oracle_usd)
+    redemption = exact(account.redemption)
+    return WatchReadings(
+        now_ms=now_ms,
+        asset=asset,
+        position_usd=exact(account.long_usd),
+        debt_usd=exact(account.debt_usd),
+        long=_leg(account.tokens, lender_distance(account, venues.lender), entered.long_distance, now_ms),
+        short=_leg(
+            account.short_qty,
+            short_distance(account, venues.maintenance),
+            entered.short_distance,
+            now_ms,
+        ),
+        funding_now_hourly=known(seen.funding_hourly),
+        funding_predicted_hourly=known(seen.predicted_hourly),
+        lend_apr=known(seen.lend_apr),
+        borrow_apr=known(seen.borrow_apr),
+        staking_apr=known(seen.staking_apr),
+        long_venue_price_usd=oracle,
+        short_venue_price_usd=exact(account.mark_usd),
+        lst_price_usd=oracle * redemption,
+        redemption_rate=redemption,
+        breaches=breaches,
+    )
+
+
+def _leg(qty: float, distance: float | None, at_entry: float | None, now_ms: int) -> LegReading:
+    """A leg without debt cannot be liquidated: its distance is the whole price."""
+    return LegReading(
+        qty=exact(qty),
+        liquidation_distance=exact(1.0 if distance is None else distance),
+        entry_liquidation_distance=exact(1.0 if at_entry is None else at_entry),
+        observed_ms=now_ms,
+    )
+
+
+def book_of(account: Account, venues: Venues, entered: Entered, seen: Known, drift_cost_usd: float) -> Book:
+    """Both legs as the rules of rebalancing see them."""
+    long, short = lender_distance(account, venues.lender), short_distance(account, venues.maintenance)
+    funding = [rate for rate in (seen.funding_hourly, seen.predicted_hourly) if rate == rate]
+    return Book(
+        long_sol=exact(account.long_sol),
+        long_debt_usd=exact(account.debt_usd),
+        short_qty=exact(account.short_qty),
+        short_equity_usd=exact(account.margin_usd),
+        price_usd=exact(account.oracle_usd),
+        target_leverage=entered.leverage,
+        long_can_resize=venues.can_resize,
+        long_distance=None if long is None else exact(long),
+        long_entry_distance=None if entered.long_distance is None else exact(entered.long_distance),
+        short_distance=None if short is None else exact(short),
+        short_entry_distance=None if entered.short_distance is None else exact(entered.short_distance),
+        drift_cost_usd=exact(drift_cost_usd),
+        funding_hourly=exact(max(funding)) if funding else None,
+    )

@@ -1,0 +1,293 @@
+"""Hour by hour through a market: the rules of the product decide on what was known, and a simulated account does it.
+
+An hour is walked along its candle's path; a rule that the path could bring to act is asked on the way. At the hour's end
+funding is paid for what is held, then the watch, or the entry, decides. What is decided then earns from the next hour on.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+
+from analytics.research.account import Account
+from analytics.research.liquidations import (
+    lender_distance,
+    liquidate_long,
+    liquidate_short,
+    short_distance,
+)
+from analytics.research.market import Market, trailing_volatility
+from analytics.research.path import hour_path
+from analytics.research.results import Run, Trade
+from evenkeel.units import HOUR_MS
+from strategy.carry.decisions import Decision, Exit, Resize
+from strategy.carry.limits import CarryLimits
+from strategy.carry.liquidation import rebalance_distance
+from strategy.carry.monitor import judge, plan_rebalance
+from strategy.carry.preflight import judge_entry
+from strategy.carry.rebalance import drift_cost_usd_per_hour
+from strategy.carry.scoring import rank
+from strategy.carry.sizing import PositionSize, size_position
+from strategy.decisions import Hold, combine
+from tasks.research.orders import Broker, frictions_of
+from tasks.research.readings import (
+    Entered,
+    Known,
+    book_of,
+    candidate_of,
+    entry_readings,
+    exact,
+    watch_readings,
+)
+
+NEAR = 1.05
+"""A leg counts as near a trigger of its distance or leverage from this factor on, and then the rules are asked in the hour."""
+SCORED_USD = Decimal(10_000)
+CARRY_RULE = "carry"
+
+
+@dataclass(frozen=True, slots=True)
+class Assumptions:
+    """What a back-test takes for granted. USD; rates are fractions."""
+
+    capital_usd: float = 100_000.0
+    """Of both legs and what lies beside them."""
+    cost_factor: float = 1.0
+    transfer_usd: float = 3.0
+    always_in: bool = False
+    """The baseline: enters at once, and never leaves for the sake of carry."""
+
+
+class Simulation:
+    """One position after the other on one market."""
+
+    def __init__(
+        self, market: Market, limits: CarryLimits, assumed: Assumptions, first: int, last: int
+    ) -> None:
+        """From hour `first` up to, and without, `last`; what lies before is history."""
+        self._market, self._limits, self._assumed = market, limits, assumed
+        self._first, self._last = first, last
+        self._rows = {
+            name: getattr(market, name).tolist()
+            for name in ("open", "high", "low", "close", "premium", "funding", "redemption")
+        }
+        self._known = _knowledge(market, limits)
+        half = assumed.capital_usd / 2
+        price = self._rows["open"][first]
+        self._account = Account(wallet_usd=half, margin_usd=half, oracle_usd=price, mark_usd=price)
+        frictions = frictions_of(limits.strategy.costs, assumed.cost_factor, assumed.transfer_usd)
+        self._broker = Broker(self._account, frictions, market.venues)
+        self._entered: Entered | None = None
+        self._breaches: dict[str, int] = {}
+        self._drift_cost_usd = 0.0
+        self._run = Run(first_ms=market.start_ms(first), capital_usd=assumed.capital_usd)
+
+    def run(self) -> Run:
+        """Walk all hours."""
+        for hour in range(self._first, self._last):
+            self._hour(hour)
+            self._note()
+        self._run.items = dict(self._account.items)
+        return self._run
+
+    # --- an hour ---------------------------------------------------------------------------------------------------
+
+    def _hour(self, hour: int) -> None:
+        account, rows = self._account, self._rows
+        is_gap = rows["close"][hour] != rows["close"][hour]
+        if is_gap:
+            self._run.gap_hours += 1
+            self._accrue(hour, 1.0)
+        elif self._entered is not None:
+            self._walk(hour)
+        else:
+            self._mark(hour, rows["close"][hour])
+        account.stake(rows["redemption"][hour])
+        funding = rows["funding"][hour]
+        if funding == funding:
+            account.settle_funding(funding)
+        if is_gap:
+            return
+        high, low = rows["high"][hour], rows["low"][hour]
+        self._broker.hour_range = high / low - 1
+        end_ms = self._market.start_ms(hour + 1)
+        if self._entered is None:
+            self._enter(hour, end_ms)
+        else:
+            self._watch(hour, end_ms)
+
+    def _walk(self, hour: int) -> None:
+        """Along the price path: venues liquidate, and rules that the price can bring to act are asked."""
+        rows, since = self._rows, 0.0
+        seen_high = seen_low = rows["open"][hour]
+        for fraction, price in hour_path(*(rows[name][hour] for name in ("open", "high", "low", "close"))):
+            self._accrue(hour, fraction - since)
+            since = fraction
+            self._mark(hour, price)
+            seen_high, seen_low = max(seen_high, price), min(seen_low, price)
+            if self._entered is None:
+                continue
+            if self._is_near():
+                self._broker.hour_range = seen_high / seen_low - 1
+                at_ms = self._market.start_ms(hour) + int(fraction * HOUR_MS)
+                self._liquidate(at_ms)
+                if fraction < 1:
+                    self._watch(hour - 1, at_ms)
+
+    def _mark(self, hour: int, price: float) -> None:
+        premium = self._rows["premium"][hour]
+        self._account.mark(price / (1 + (premium if premium == premium else 0.0)), price)
+
+    def _accrue(self, hour: int, hours: float) -> None:
+        seen = self._known[hour]
+        lend, borrow = seen.lend_apr, seen.borrow_apr
+        self._account.accrue(lend if lend == lend else 0.0, borrow if borrow == borrow else 0.0, hours)
+
+    def _is_near(self) -> bool:
+        """Whether a rule that looks at distances or leverage could speak: spares the others, which see no price."""
+        account, entered, risk = self._account, self._entered, self._limits.risk
+        if entered is None:
+            return False
+        venues = self._market.venues
+        most = float(risk.rebalance_leverage_trigger) * entered.leverage / NEAR
+        for now, at_entry, notional, equity in (
+            (
+                lender_distance(account, venues.lender),
+                entered.long_distance,
+                account.long_usd,
+                account.long_equity_usd,
+            ),
+            (
+                short_distance(account, venues.maintenance),
+                entered.short_distance,
+                account.short_usd,
+                account.margin_usd,
+            ),
+        ):
+            limit = 0.0 if at_entry is None else NEAR * float(rebalance_distance(exact(at_entry), risk))
+            if notional >= most * equity or (now is not None and now < limit):
+                return True
+        return False
+
+    def _liquidate(self, at_ms: int) -> None:
+        account, venues = self._account, self._market.venues
+        before = account.items["liquidation"]
+        taken = liquidate_long(account, venues.lender)
+        taken = liquidate_short(account, venues.maintenance, **self._broker.perp_costs()) or taken
+        if taken:
+            self._trade(
+                at_ms, "liquidation", "venue", before - account.items["liquidation"], "a venue closed a leg"
+            )
+
+    # --- decisions -------------------------------------------------------------------------------------------------
+
+    def _watch(self, known: int, at_ms: int) -> None:
+        """A tick of the monitor; while a breach runs it looks again once the breach has lasted."""
+        if self._tick(known, at_ms) and self._entered is not None:
+            self._tick(known, at_ms + self._limits.risk.breach_duration_s * 1000)
+
+    def _tick(self, known: int, at_ms: int) -> bool:
+        """Judge and act. True where a breach runs and nothing was done."""
+        account, entered, market = self._account, self._entered, self._market
+        assert entered is not None
+        seen = self._known[known]
+        readings = watch_readings(account, market.asset, market.venues, entered, seen, at_ms, self._breaches)
+        tick = judge(readings, self._limits)
+        decisions = [
+            one for one in tick.decisions if not (self._assumed.always_in and one.rule == CARRY_RULE)
+        ]
+        if account.tokens > 0 and account.short_qty > 0:
+            self._add_drift(seen)
+            book = book_of(account, market.venues, entered, seen, self._drift_cost_usd)
+            decisions.append(plan_rebalance(book, self._limits))
+        self._breaches = tick.breaches
+        return self._act(combine(decisions).decision, at_ms) and bool(tick.breaches)
+
+    def _add_drift(self, seen: Known) -> None:
+        account = self._account
+        if seen.funding_hourly == seen.funding_hourly:
+            drift = exact(account.long_sol - account.short_qty)
+            self._drift_cost_usd += float(
+                drift_cost_usd_per_hour(drift, exact(account.oracle_usd), exact(seen.funding_hourly))
+            )
+
+    def _act(self, decision: Decision, at_ms: int) -> bool:
+        """Carry it out. True where nothing was done."""
+        before = self._costs()
+        if isinstance(decision, Exit):
+            self._broker.close()
+            self._entered, self._breaches = None, {}
+            self._trade(at_ms, "exit", decision.rule, self._costs() - before, decision.reason)
+        elif isinstance(decision, Resize):
+            self._broker.resize(decision.plan)
+            self._drift_cost_usd = 0.0
+            self._trade(at_ms, "resize", decision.rule, self._costs() - before, decision.reason)
+        else:
+            if not isinstance(decision, Hold):
+                self._run.alerts[decision.rule] = self._run.alerts.get(decision.rule, 0) + 1
+            return True
+        return False
+
+    def _enter(self, hour: int, at_ms: int) -> None:
+        """Score, size and check as an entry does; the baseline only sizes."""
+        account, limits, market, seen = self._account, self._limits, self._market, self._known[hour]
+        if not self._assumed.always_in:
+            offer = candidate_of(market.asset, market.venues, seen, limits.strategy.leverage, SCORED_USD)
+            if not rank([offer], limits.strategy)[0].passed:
+                return
+        size = self._size()
+        if size is None:
+            return
+        checks = entry_readings(account, market.venues, seen, size)
+        if not self._assumed.always_in and not judge_entry(checks, limits).ok:
+            return
+        before = self._costs()
+        self._entered = self._broker.open(size)
+        self._drift_cost_usd = 0.0
+        self._trade(at_ms, "entry", "entry", self._costs() - before, f"{size.leverage}x")
+
+    def _size(self) -> PositionSize | None:
+        """The product's sizing of what each side can hold, with the headroom that an entry's check of balances asks for.
+
+        The product deploys a share of its wallets; a back-test's capital is that share.
+        """
+        settings, risk = self._limits.strategy, self._limits.risk
+        side = min(exact(self._account.wallet_usd), exact(self._account.margin_usd))
+        room = 1 + settings.leverage * Decimal(risk.balance_headroom_bps) / 10_000
+        share = min(settings.deployment_pct, risk.max_deployment_pct)
+        wallet = 2 * side / room / share
+        return size_position(self._market.asset, wallet, wallet, settings.leverage, settings, risk).size
+
+    # --- what is kept ----------------------------------------------------------------------------------------------
+
+    def _costs(self) -> float:
+        items = self._account.items
+        return -(items["fees"] + items["slippage"] + items["gas"] + items["transfers"])
+
+    def _trade(self, at_ms: int, kind: str, rule: str, cost_usd: float, reason: str) -> None:
+        trade = Trade(at_ms, kind, rule, self._account.long_usd, cost_usd, reason)
+        self._run.trades.append(trade)
+
+    def _note(self) -> None:
+        account, run = self._account, self._run
+        run.equity.append(account.equity_usd)
+        run.notional.append(account.long_usd)
+        run.target.append(self._limits.strategy.leverage * account.equity_usd / 2)
+
+
+def _knowledge(market: Market, limits: CarryLimits) -> list[Known]:
+    """Of each hour, what is known when it is over."""
+    settings = limits.strategy
+    volatility = trailing_volatility(
+        market.funding, settings.funding_lookback_hours, settings.min_funding_history_hours
+    )
+    columns = (
+        market.funding,
+        market.funding,
+        volatility,
+        market.lend_apr,
+        market.borrow_apr,
+        market.staking_apr,
+        market.capacity_usd,
+    )
+    return [Known(*row) for row in zip(*(column.tolist() for column in columns), strict=True)]

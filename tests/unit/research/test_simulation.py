@@ -1,0 +1,116 @@
+"""The back-test decides on what was known, earns from the next hour on, and accounts for every cent."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import pytest
+
+from analytics.research.market import Market
+from analytics.research.results import Run, by_rule, summarise
+from evenkeel.errors import OperatorError
+from evenkeel.settings.settings import Settings
+from evenkeel.units import HOUR_MS
+from strategy.carry.limits import CarryLimits, StrategySettings
+from tasks.research.backtest import backtest, limits_at, span_of
+from tasks.research.simulation import Assumptions, Simulation
+from tests.research.markets import FIRST_MS, calm, priced, stormy
+
+
+def run(market: Market, leverage: int = 3, first: int = 0, **assumed: object) -> Run:
+    limits = CarryLimits(strategy=StrategySettings(leverage=leverage))
+    return Simulation(market, limits, Assumptions(**assumed), first, len(market)).run()  # type: ignore[arg-type]
+
+
+def test_an_entry_waits_for_history_and_earns_from_the_next_hour_on() -> None:
+    found = run(calm(40))
+    [entry] = [one for one in found.trades if one.kind == "entry"]
+    assert entry.at_ms == FIRST_MS + 24 * HOUR_MS
+    assert found.equity[22] == 100_000
+    assert found.equity[23] == pytest.approx(100_000 - entry.cost_usd)
+    assert found.items["funding"] == pytest.approx(16 * 0.0000125 * found.notional[-1], rel=0.001)
+
+
+def test_what_is_earned_in_a_calm_year_is_the_arithmetic() -> None:
+    found = summarise(run(calm(800), always_in=True))
+    notional = 3 * 100_000 / 2 / 1.03
+    yearly = notional * (0.1095 + 0.05) - notional * 2 / 3 * 0.06
+    cost = notional * (15 + 1.75 + 4.5 + 1.25) / 10_000 + 1
+    assert found.net_usd == pytest.approx(yearly * 799 / 8760 - cost, rel=0.01)
+    assert (found.entries, found.exits, found.liquidations) == (1, 0, 0)
+
+
+@pytest.mark.parametrize("leverage", [1, 2, 3])
+def test_items_sum_to_what_was_earned(leverage: int) -> None:
+    found = run(stormy(400, 5), leverage, always_in=True)
+    assert sum(found.items.values()) == pytest.approx(found.equity[-1] - 100_000, abs=0.005)
+    assert {one.kind for one in found.trades} > {"entry"}
+
+
+def test_a_run_on_a_series_cut_at_any_hour_is_the_beginning_of_the_whole_run() -> None:
+    market = stormy(110, 11, 0.02)
+    whole = run(market)
+    assert {one.kind for one in whole.trades} >= {"entry", "exit", "resize"}
+    chance = random.Random(1)
+    for _ in range(50):
+        hours = chance.randint(30, 109)
+        part = run(market.cut(hours))
+        end_ms = FIRST_MS + hours * HOUR_MS
+        assert part.equity == whole.equity[:hours]
+        assert part.trades == [one for one in whole.trades if one.at_ms <= end_ms]
+
+
+def test_a_fall_inside_the_hour_is_met_by_the_rules_before_the_lender() -> None:
+    """The price falls by 14 % and is back within the hour: at its end nothing would be seen of it."""
+    low, prices = np.full(40, 200.0), np.full(40, 200.0)
+    low[30] = 172.0
+    found = run(calm(40, open=prices, high=prices, low=low, close=prices))
+    [resize] = [one for one in found.trades if one.kind == "resize"]
+    assert resize.rule == "leg_margin"
+    assert FIRST_MS + 30 * HOUR_MS < resize.at_ms < FIRST_MS + 31 * HOUR_MS
+    assert not [one for one in found.trades if one.kind == "liquidation"]
+
+
+def test_no_hour_without_a_price_decides_anything() -> None:
+    market = calm(60)
+    for name in ("open", "high", "low", "close"):
+        getattr(market, name)[20:40] = np.nan
+    found = run(market)
+    assert found.gap_hours == 20
+    assert [one.at_ms for one in found.trades] == [FIRST_MS + 41 * HOUR_MS]
+
+
+def test_negative_carry_exits_and_the_baseline_stays() -> None:
+    funding = np.full(120, 0.0000125)
+    funding[60:] = -0.0002
+    market = calm(120, funding=funding)
+    assert [one.kind for one in run(market).trades] == ["entry", "exit"]
+    held = run(market, always_in=True)
+    assert [one.kind for one in held.trades] == ["entry"]
+    assert by_rule(run(market))["carry"]["acted"] == 1
+
+
+def test_costs_are_doubled_and_the_drawdown_is_from_the_highest() -> None:
+    market = priced(np.linspace(200, 210, 100))
+    once, twice = run(market, always_in=True), run(market, always_in=True, cost_factor=2.0)
+    paid = once.items["fees"] + once.items["slippage"]
+    assert twice.items["fees"] + twice.items["slippage"] == pytest.approx(2 * paid, rel=0.01)
+    assert summarise(twice).max_drawdown > summarise(once).max_drawdown > 0
+
+
+def test_a_span_or_leverage_that_cannot_be_is_refused() -> None:
+    market = calm(48)
+    assert span_of(market, FIRST_MS + HOUR_MS, FIRST_MS + 5 * HOUR_MS) == (1, 5)
+    with pytest.raises(OperatorError, match="holds no hour"):
+        span_of(market, FIRST_MS + 100 * HOUR_MS, None)
+    with pytest.raises(OperatorError, match="outside 1 to 4"):
+        limits_at(Settings(), 5)
+
+
+def test_the_answer_has_what_a_program_reads() -> None:
+    body = backtest(stormy(80, 3), Settings(), 2).as_dict()
+    named = {"net_apr", "entries", "liquidations", "mean_notional_share", "transfers"}
+    assert named <= set(body)
+    assert named <= set(body["baseline"])
+    assert sum(body["attribution_usd"].values()) == pytest.approx(body["net_usd"], abs=0.05)

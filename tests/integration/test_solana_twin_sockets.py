@@ -85,6 +85,10 @@ async def test_a_signature_is_notified_once_at_its_commitment() -> None:
         ] == "Invalid subscription id."
         again = (await on.ask("signatureSubscribe", str(tx.signatures[0])))["result"]
         assert again > number and (await on.next())["params"]["subscription"] == again
+        # What has left the status cache is asked for in vain, as clients report of real nodes.
+        on.at.pass_blocks(400)
+        await on.ask("signatureSubscribe", str(tx.signatures[0]))
+        await on.quiet()
 
 
 async def test_a_failed_transaction_is_notified_with_its_error_and_receipt_first_where_asked() -> None:
@@ -152,6 +156,9 @@ async def test_a_node_may_fall_silent_or_close_its_sockets() -> None:
         await on.ask("slotSubscribe")
         on.at.pass_blocks(3)
         await on.quiet()
+        on.at.chain.control("sockets", {"mode": "unsupported"})
+        refused = (await on.ask("signatureSubscribe", "1" * 64))["error"]
+        assert refused == {"code": -32601, "message": "Method 'signatureSubscribe' not found"}
         on.at.chain.control("sockets", {"mode": "normal"})
         assert (await on.next())["method"] == "slotNotification"
         on.at.chain.control("sockets", {"mode": "closed"})

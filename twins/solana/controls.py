@@ -15,7 +15,7 @@ from twins.solana.mempool import Congestion
 if TYPE_CHECKING:
     from twins.solana.chain import SolanaChain
 
-SOCKET_MODES = ("normal", "silent", "closed")
+SOCKET_MODES = ("normal", "silent", "closed", "unsupported")
 _LAMPORTS_PER_SOL = 1_000_000_000
 
 
@@ -95,7 +95,7 @@ class Controls:
             self._chain.congested[account] = Congestion(price, bool(body.get("binding")))
 
     def _sockets(self, body: dict[str, Any]) -> None:
-        """The websocket: `mode` normal, silent (connected, no notification) or closed."""
+        """The websocket: `mode` normal, silent (connected, no notification), closed, or unsupported (no subscriptions)."""
         if body.get("mode") not in SOCKET_MODES:
             raise ValueError(f"mode is one of {', '.join(SOCKET_MODES)}, got {body.get('mode')!r}")
         self._chain.socket_mode = body["mode"]

@@ -1,8 +1,8 @@
 """The node's websocket: subscriptions to signatures, accounts and slots, and their notifications.
 
-A signature is notified once, when it has reached the commitment that was asked for, also where it had before; then its
-subscription is over. An account is notified when it changes, a slot when it is there. Nothing is repeated after a
-connection is lost, and a node that lags notifies late.
+A signature is notified once, when it has reached the commitment that was asked for, also where it had before and its
+status is still at hand; then its subscription is over. An account is notified when it changes, a slot when it is there.
+Nothing is repeated after a connection is lost, and a node that lags notifies late.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from twins.solana.chain import SolanaChain
 from twins.solana.errors import INVALID_REQUEST, METHOD_NOT_FOUND, PARSE_ERROR, RpcError
 from twins.solana.rpc_params import Params
 from twins.solana.rpc_reads import Reads
-from twins.solana.rpc_transactions import Transactions
+from twins.solana.rpc_transactions import STATUS_CACHE_SLOTS, Transactions
 
 PUSH_S = 0.05
 SLOTS_AT_ONCE = 20
@@ -48,7 +48,7 @@ class Sockets:
     """All open sockets of the node. The pusher runs only while there is one.
 
     The chain's `socket_mode`: "normal"; "silent", where connections stay and nothing is notified; "closed", where they
-    end and no new one is accepted.
+    end and no new one is accepted; "unsupported", where there are no subscriptions, as with some providers.
     """
 
     def __init__(self, chain: SolanaChain, reads: Reads, sends: Transactions) -> None:
@@ -101,12 +101,12 @@ class Sockets:
             if method.endswith("Unsubscribe"):
                 answer: Any = self._unsubscribed(client, method, params)
                 new = None
-            elif method in self._subscribe:
+            elif method in self._subscribe and self._chain.socket_mode != "unsupported":
                 with self._chain.lock:
                     new = self._subscribe[method](params)
                 answer = new.number
             else:
-                raise RpcError(METHOD_NOT_FOUND, "Method not found")
+                raise RpcError(METHOD_NOT_FOUND, f"Method '{method}' not found")
         except RpcError as error:
             await self._refuse(client, number, error)
             return
@@ -142,8 +142,9 @@ class Sockets:
             nonlocal received
             landed = self._chain.ledger.get(signature)
             slot = self._chain.blocks.slot()
-            if landed is None or landed.slot > slot:
-                return []
+            oldest = self._chain.blocks.slot("finalized") - STATUS_CACHE_SLOTS
+            if landed is None or not oldest <= landed.slot <= slot:
+                return []  # what has left the status cache is never notified
             rows: list[Any] = []
             if wants_receipt and not received:
                 received = True

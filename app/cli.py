@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 
 import typer
 
-from app import cli_checks, cli_research, cli_safety
+from app import cli_checks, cli_research, cli_routes, cli_safety
 from app.keys import keys_app
 from app.prefect_server import point_prefect_at
 from app.screens import (
@@ -338,6 +338,7 @@ def _fail_if_unreadable(result: dict[str, Any]) -> None:
 
 
 cli_safety.add_to(app, _settings, _emit, lambda text, code=2: _fail(text, code))
+cli_routes.add_to(app, _settings, _emit)
 cli_checks.add_to(app, _settings, _emit, lambda text, code=2: _fail(text, code), as_flow)
 cli_research.add_to(app, _settings, _emit, as_flow)
 

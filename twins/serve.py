@@ -23,6 +23,7 @@ from typing import Any
 from eth_account import Account
 
 from twins.asgard import AsgardTwin
+from twins.asgard.venue import FEE_ACCOUNT
 from twins.clock import TwinClock
 from twins.control import control_app
 from twins.faults import App, FaultMiddleware, FaultPlan
@@ -148,7 +149,7 @@ class RunningTwins:
             "pid": os.getpid(),
             "hyperliquid": {"url": hyperliquid, "ws_url": hyperliquid.replace("http://", "ws://") + "/ws"},
             "solana": {"url": self.urls["solana"], "ws_url": socket_url(self.urls["solana"])},
-            "asgard": {"url": self.urls["asgard"] + "/margin-trading"},
+            "asgard": {"url": self.urls["asgard"] + "/margin-trading", "fee_account": str(FEE_ACCOUNT)},
             "control": {"url": self.urls["control"]},
             "keys": self.keys,
             "world": {"source": self.world.series.source, "now_ms": self.world.now_ms()}

@@ -103,6 +103,7 @@ def write_settings(
             "api_key_file": str(keys["asgard"].resolve()),
             "requests_per_minute": 600,
         },
+        "safety": {"fee_accounts": [announcement["asgard"]["fee_account"]]},
         "strategy": strategy,
     }
     lines = ["# Written by `evenkeel demo`: local twins, test money. Not for real venues."]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from decimal import Decimal
+from pathlib import Path
 
 from pydantic import Field, field_validator
 
@@ -28,17 +29,16 @@ class Safety(Section):
 
     withdrawal_solana: str = ""
     """The one Solana address that may ever be sent money to; empty: none."""
-    allowed_programs: tuple[str, ...] = (
-        "whirLbMiicVdio4qvUfM5KAg6Ct8VwpYzGff3uctyCc",  # Orca Whirlpool
-        "LBUZKhRxPF3XUpBCjp4YzTKgLccjZhTSDM9YuVaPwxo",  # Meteora DLMM
-        "675kPX9MHTjS2zt1qfr1NYHuzeLXfQM9H24wFSUt1Mp8",  # Raydium AMM v4
-        "CAMMCzo5YL8w4VFF8KVHrK22GGUsp5VTaW7grrKgrWqK",  # Raydium CLMM
-    )
-    """Solana programs that an approved program may call, besides those built in: the pools of swap routes."""
+    routes_file: Path = Path("evenkeel-routes.json")
+    """Where `evenkeel routes add` keeps exchanges and accounts beyond the program's dated table; a file that is not there adds
+    nothing.
+    """
+    allowed_programs: tuple[str, ...] = ()
+    """Solana programs that an approved program may call, besides those built in and those of the route table."""
     banks: tuple[str, ...] = ()
     """Reserves and banks that may be deposited to and borrowed from; empty: those that Asgard's list names."""
     fee_accounts: tuple[str, ...] = ()
-    """Token accounts that may receive the router's platform fee; empty: any, within `router_fee_cap_bps`."""
+    """Token accounts that may receive the router's platform fee, within `router_fee_cap_bps`; empty: nobody."""
     router_fee_cap_bps: int = Field(default=50, ge=0, le=255)
     tip_cap_lamports: int = Field(default=1_000_000, ge=0)
     rent_cap_lamports: int = Field(default=60_000_000, ge=0)

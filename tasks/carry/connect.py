@@ -17,7 +17,7 @@ from tasks.carry.hosts import ASGARD, HYPERLIQUID, SOLANA, SOLANA_SECOND
 from tasks.carry.prices import sol_price_of
 from tasks.health import CallLog, CountedTransport
 from tasks.keys import hyperliquid_validator, open_keys, open_keys_to_close
-from tasks.solana_rules import signing_rules
+from tasks.solana_rules import rules_as_they_stand
 from venues.asgard.client import AsgardClient
 from venues.asgard.venue import AsgardVenue
 from venues.hyperliquid.client import HyperliquidClient
@@ -108,7 +108,7 @@ async def open_venues(
             clock,
             sol_price=sol_price_of(short),
             second_rpc=second_rpc,
-            rules=Rules() if VenueName.ASGARD in keys.without_key else signing_rules(settings),
+            rules=Rules() if VenueName.ASGARD in keys.without_key else rules_as_they_stand(settings),
         )
         yield Venues(long, short, health, keys.warnings, keys.without_key, keys.unidentified)
 

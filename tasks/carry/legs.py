@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from decimal import Decimal
 from typing import Any
 
@@ -22,6 +23,8 @@ from venues.asgard import orders as asgard
 from venues.hyperliquid import digests as _digests  # noqa: F401  (loaded now, not with the first order)
 from venues.hyperliquid.orders import PerpOrder
 
+ROUTE = "route not understood"
+"""The alert of a way out that was signed through an exchange that is in no table of ours."""
 UNBOOKED = (Retryable, VenueRefused, Bug)
 """What may keep a venue's own doing from being booked just now."""
 
@@ -184,9 +187,21 @@ async def close_long(desk: CarryDesk, position: Position, fence: Fence | None, u
             fence,
         )
         last = await carry_out(desk, intent.intent_id, fence)
+        alert_route(desk, position.position_id, intent.intent_id)
         if not isinstance(last, NotDone):
             return last
     return last
+
+
+def alert_route(desk: CarryDesk, position_id: str, intent_id: str) -> None:
+    """Raise an alert for what of a way out was signed without being understood, once it has been sent."""
+    note = desk.store.intent(intent_id).note or {}
+    checks = note.get("checks")
+    warnings = checks.get("warnings") if isinstance(checks, dict) else None
+    if warnings:
+        text = f"{intent_id} was signed with {'; '.join(str(one) for one in warnings)}; its simulation passed"
+        with suppress(Retryable):  # a ledger that is busy does not hold up what follows the close
+            desk.store.alert(ROUTE, Severity.WARNING, text, subject=position_id)
 
 
 async def resize_long(
@@ -211,7 +226,9 @@ async def resize_long(
     intent = plan(
         desk, position.position_id, LegSide.LONG, IntentKind.RESIZE, order.model_dump(mode="json"), fence
     )
-    return await carry_out(desk, intent.intent_id, fence, attempts=2)
+    ending = await carry_out(desk, intent.intent_id, fence, attempts=2)
+    alert_route(desk, position.position_id, intent.intent_id)
+    return ending
 
 
 async def resize_short(

@@ -17,12 +17,13 @@ from solders.keypair import Keypair
 from solders.message import MessageV0, to_bytes_versioned
 from solders.pubkey import Pubkey
 from solders.signature import Signature
+from solders.token.associated import get_associated_token_address
 from solders.transaction import VersionedTransaction
 
 from tests.integration.test_solana_client import StepClock
 from tests.worlds import flat_world
 from twins.asgard.app import AsgardTwin
-from twins.asgard.venue import PROTOCOLS, TOKENS, TOKENS_A, USDC, USDC_MINT
+from twins.asgard.venue import FEE_OWNER, PROTOCOLS, TOKENS, TOKENS_A, USDC, USDC_MINT
 from twins.faults import FaultPlan
 from twins.solana.chain import SolanaChain
 from twins.solana.ledger import LandedTransaction
@@ -43,6 +44,7 @@ from venues.solana.view import ChainView, Violation
 SOL = 10**9
 START_LAMPORTS, START_USDC = 5 * SOL, 20_000 * 10**6
 PRICE = Decimal(200)
+ASGARD_FEES = get_associated_token_address(FEE_OWNER, USDC_MINT)
 
 
 @dataclass
@@ -57,7 +59,7 @@ class Scene:
     venue: AsgardVenue
     key: Keypair
     attacker: Keypair
-    rules: Rules = field(default_factory=Rules)
+    rules: Rules = field(default_factory=lambda: Rules(fee_accounts=frozenset({ASGARD_FEES})))
 
     @property
     def wallet(self) -> Pubkey:
@@ -193,7 +195,8 @@ async def scene() -> AsyncIterator[Scene]:
     async def price() -> Decimal:
         return Decimal(str(world.sol_price()))
 
-    venue = AsgardVenue(client, rpc, SolanaSigner(key), clock, sol_price=price)
+    rules = Rules(fee_accounts=frozenset({ASGARD_FEES}))
+    venue = AsgardVenue(client, rpc, SolanaSigner(key), clock, sol_price=price, rules=rules)
     await clock.sleep(20)
     yield Scene(world, chain, twin, clock, rpc, venue, key, attacker)
     await venue.close()

@@ -12,12 +12,14 @@ from typing import Any
 from solders.account import Account
 from solders.keypair import Keypair
 from solders.pubkey import Pubkey
+from solders.token.associated import get_associated_token_address
 
 from evenkeel.legs import CARRY, IntentKind, LegSide
 from evenkeel.types import IntentSpec, Outcome, Receipt, VenueName
 from tests.integration.test_solana_client import StepClock
 from tests.worlds import flat_world
 from twins.asgard.app import AsgardTwin
+from twins.asgard.venue import FEE_OWNER
 from twins.faults import App, Fault, FaultMiddleware, FaultPlan
 from twins.http import served
 from twins.solana.chain import SolanaChain
@@ -34,6 +36,7 @@ from venues.solana.rpc import SolanaRpc
 from venues.solana.rules.common import Rules
 
 START_USDC = 20_000
+ASGARD_FEES = get_associated_token_address(FEE_OWNER, Pubkey.from_string(USDC.mint))
 
 
 @dataclass
@@ -184,7 +187,7 @@ async def bench(
                     SolanaSigner(keypair),
                     clock,
                     sol_price=world_price(world),
-                    rules=Rules(fee_cap_lamports=fee_cap),
+                    rules=Rules(fee_cap_lamports=fee_cap, fee_accounts=frozenset({ASGARD_FEES})),
                     wait_s=wait_s,
                 )
             )

@@ -261,7 +261,6 @@ def test_every_form_of_a_lender_fails_closed_on_foreign_accounts(program: Pubkey
 def test_programs_that_are_not_listed() -> None:
     for program in (
         OTHER_WALLET,
-        DFLOW,
         LOOKUP_TABLE_PROGRAM,
         Pubkey.from_string("Stake11111111111111111111111111111111111111"),
     ):

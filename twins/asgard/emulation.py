@@ -12,7 +12,7 @@ from solders.instruction import Instruction
 from solders.pubkey import Pubkey
 
 from twins.asgard.book import LendingBook
-from twins.asgard.instructions import SHARED_AUTHORITY, lookup_addresses, vault
+from twins.asgard.instructions import SHARED_AUTHORITY, collateral_supply, lookup_addresses, vault
 from twins.asgard.plans import NO_POSITION, UNKNOWN_INSTRUCTIONS, Plan, commit, settle
 from twins.asgard.venue import (
     FEE_OWNER,
@@ -37,6 +37,7 @@ POOL_TOKENS = 10_000_000
 POOL_USDC = 10_000_000_000
 TIP_ACCOUNT_LAMPORTS = 1_000_000_000
 """They exist on chain, or a small tip could not be paid."""
+MARKET_ACCOUNT_LAMPORTS = 10_000_000
 POSITION_ACCOUNT_LAMPORTS = 30_000_000
 """Rent of a position account. It is not charged to the wallet."""
 
@@ -88,8 +89,12 @@ class Emulation:
                 chain.set_token_balance(owner, token.mint, stock)
             chain.set_token_balance(SHARED_AUTHORITY, token.mint, 0)
         chain.set_token_balance(FEE_OWNER, USDC_MINT, 0)
-        for account in TIP_ACCOUNTS:
+        for account in (*TIP_ACCOUNTS, POOL_OWNER, *(protocol.authority for protocol in LIVE_PROTOCOLS)):
             chain.airdrop(account, TIP_ACCOUNT_LAMPORTS)
+        for protocol in LIVE_PROTOCOLS:
+            for address in _market_accounts(protocol):
+                if chain.account(address) is None:
+                    chain.set_account(address, Account(MARKET_ACCOUNT_LAMPORTS, bytes(8), protocol.program))
         self.tables = {
             protocol.id: chain.create_lookup_table(lookup_addresses(protocol)) for protocol in LIVE_PROTOCOLS
         }
@@ -157,6 +162,15 @@ def vault_balance(chain: SolanaChain, protocol: Protocol, token: Token) -> Decim
     account = chain.svm.get_account(vault(protocol, token))
     held = tokens.read_token(account).amount if account and tokens.is_token_account(account) else 0
     return Decimal(held).scaleb(-token.decimals)
+
+
+def _market_accounts(protocol: Protocol) -> list[Pubkey]:
+    """What a lender's instructions name and read: it stands on chain, whatever is in it."""
+    found = [protocol.market]
+    for token in TOKENS:
+        found += [protocol.bank(token), protocol.oracle(token), protocol.collateral_mint(token)]
+        found += [collateral_supply(protocol, token)]
+    return found
 
 
 def position_account(plan: Plan, tokens: int, debt: int) -> Account:

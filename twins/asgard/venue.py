@@ -9,6 +9,7 @@ from decimal import Decimal
 from functools import cache
 
 from solders.pubkey import Pubkey
+from solders.token.associated import get_associated_token_address
 
 LONG = 0
 COLLATERAL_TOKEN_A = 0
@@ -55,6 +56,8 @@ def derive(program: Pubkey, *seeds: str | bytes | Pubkey) -> Pubkey:
 
 FEE_OWNER = derive(JUPITER, "asgard-fees")
 POOL_OWNER = derive(JUPITER, "pool-authority")
+FEE_ACCOUNT = get_associated_token_address(FEE_OWNER, USDC_MINT)
+"""Asgard's own, which its platform fee is paid into."""
 
 
 @dataclass(frozen=True)

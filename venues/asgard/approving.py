@@ -34,6 +34,8 @@ from venues.solana.view import Violation
 PriceSource: TypeAlias = Callable[[], Awaitable[Decimal]]
 EXIT_TIMEOUT_S = 1.5
 """Wall seconds that an exit waits for what is not required of it: a price, a simulation."""
+SEEN_TIMEOUT_S = 6.0
+"""The same where a simulation is required, because the route holds something that is not understood."""
 StoredPrice: TypeAlias = Callable[[str], tuple[int, Decimal] | None]
 """The last price of an asset that somebody wrote down: when (ms) and USD per token; None where there is none."""
 
@@ -44,6 +46,11 @@ class FairPrice:
 
     usd: Decimal
     age_ms: int = 0
+
+
+def _must_be_seen(order: AsgardOrder, verdict: Verdict) -> bool:
+    """Whether the simulation must pass: for what is opened, and for a way out with something that is not understood."""
+    return not is_exit(order) or bool(verdict.warnings)
 
 
 def is_exit(order: AsgardOrder) -> bool:
@@ -58,19 +65,24 @@ class Approver:
         rpc: SolanaRpc,
         wallet: Pubkey,
         clock: Clock,
-        rules: Rules,
+        rules: Rules | Callable[[], Rules],
         sol_price: PriceSource,
         redemption_rate: Callable[[str], Awaitable[Decimal | None]],
     ) -> None:
         self._rpc = rpc
         self._wallet = wallet
         self._clock = clock
-        self._rules = rules
+        self._given_rules = rules
         self._sol_price = sol_price
         self._redemption_rate = redemption_rate
         self._seen: dict[str, tuple[int, Decimal]] = {}
         self.stored_price: StoredPrice = lambda asset: None
         """Where a price is to be had that this process has not seen itself."""
+
+    @property
+    def _rules(self) -> Rules:
+        """The limits as they stand now."""
+        return self._given_rules if isinstance(self._given_rules, Rules) else self._given_rules()
 
     def note_price(self, asset: str, price_usd: Decimal, at_ms: int) -> None:
         """Note a fair price as somebody else has just read it: what an exit is held against once the source falls
@@ -147,27 +159,31 @@ class Approver:
         if expectation.position is not None:
             extra.append(expectation.position)
         view = await read_view(self._rpc, transactions, extra, sizes_wanted(transactions))
-        verdict = judged(order, blob, expectation, view, self._rules)
+        rules = self._rules
+        verdict = judged(order, blob, expectation, view, rules)
+        must_pass = _must_be_seen(order, verdict)
+        wait_s = None if not is_exit(order) else SEEN_TIMEOUT_S if must_pass else EXIT_TIMEOUT_S
         found: Simulated | Refused | NotSimulated
         try:
-            async with asyncio.timeout(EXIT_TIMEOUT_S if is_exit(order) else None):
-                found = await simulate(self._rpc, verdict, expectation, view, self._rules)
+            async with asyncio.timeout(wait_s):
+                found = await simulate(self._rpc, verdict, expectation, view, rules)
         except TimeoutError:
             found = NotSimulated("the node was too slow for an exit", transient=True)
         if isinstance(found, Simulated):
             self._check_prices(order, expectation, found)
         elif isinstance(found, Refused):
             raise UnsafeBuild.of(found)
-        elif not is_exit(order):
+        elif must_pass:
+            why = f"{'; '.join(verdict.warnings) or 'nothing is opened unseen'}: {found.reason}"
             if found.transient:
-                raise Retryable(
-                    f"the build cannot be simulated, and nothing is opened unseen: {found.reason}"
-                )
-            raise UnsafeBuild(f"rule simulation: nothing is opened unseen: {found.reason}", "simulation")
+                raise Retryable(f"the build cannot be simulated: {why}")
+            raise UnsafeBuild(f"rule simulation: {why}", "simulation")
         simulated = "passed" if isinstance(found, Simulated) else found.reason
         checks: dict[str, Any] = {"simulation": simulated, "price_usd": None if fair is None else str(fair)}
         if (position := expectation.position or verdict.position) is not None:
             checks["position_digest"] = digest(view.account(position))
+        if verdict.warnings:
+            checks["warnings"] = list(verdict.warnings)
         return verdict, checks | ({"price_age_s": age_ms // 1000} if age_ms else {})
 
     def _check_prices(self, order: AsgardOrder, expectation: Expectation, found: Simulated) -> None:

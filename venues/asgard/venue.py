@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -57,11 +57,11 @@ class AsgardVenue:
         *,
         sol_price: PriceSource,
         second_rpc: SolanaRpc | None = None,
-        rules: Rules | None = None,
+        rules: Rules | Callable[[], Rules] | None = None,
         wait_s: float = 20.0,
     ) -> None:
         """`sol_price`: USD per SOL from a source that is not Asgard; every swap is held against it before we sign.
-        `second_rpc`: another provider's node, which answers where `rpc` cannot be reached.
+        `second_rpc`: another provider's node, which answers where `rpc` cannot be reached. `rules` may change while we run.
         """
         self.client = client
         self.rpc = rpc if second_rpc is None else FailoverRpc(rpc, second_rpc, clock)

@@ -52,6 +52,16 @@ async def test_a_close_that_is_only_a_memo_is_not_signed_and_the_next_one_closes
         rig.assert_clean(await rig.recovered())
 
 
+async def test_a_close_through_a_step_that_nobody_published_closes_and_says_so(tmp_path: Path) -> None:
+    async with story_rig(tmp_path) as rig:
+        position_id = await rig.entered(**SOL_ON_KAMINO)
+        rig.control("asgard", "routes", raw={"kind": 220, "arguments": "01"})
+        done = await flatten_everything(rig.desk, "a test")
+        assert rig.flat, done
+        [alert] = [one for one in rig.desk.store.alerts() if one.kind == "route not understood"]
+        assert "exchange kind 220" in alert.text and alert.subject == position_id
+
+
 async def test_a_close_that_lands_and_does_nothing_is_followed_by_one_that_closes(tmp_path: Path) -> None:
     async with story_rig(tmp_path) as rig:
         await rig.entered(**SOL_ON_KAMINO)

@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from solders.pubkey import Pubkey
 from solders.signature import Signature
 from solders.transaction import VersionedTransaction
 
-from venues.solana.rules.common import DFLOW, SYSTEM, TOKEN, TOKEN_2022, Draft, Operation
+from venues.solana.rules.common import (
+    ROUTERS,
+    SELLING,
+    SYSTEM,
+    TOKEN,
+    TOKEN_2022,
+    Draft,
+    Operation,
+    Step,
+)
 from venues.solana.rules.system import JITO_TIP_ACCOUNTS
 from venues.solana.rules.token import token_state
 from venues.solana.view import Keys, Violation
+
+_TOKEN_2022_TEXT = str(TOKEN_2022)
 
 
 def check_signers(tx: VersionedTransaction, wallet: Pubkey) -> None:
@@ -51,18 +64,35 @@ def check_made(draft: Draft) -> None:
             raise Violation("new-account", f"{account} is made but not initialized for our wallet")
 
 
-def check_programs(keys: Keys, draft: Draft) -> None:
+def check_programs(keys: Keys, steps: Sequence[Step], draft: Draft) -> None:
     """Check what our signature reaches. It flows into every program that a called program calls: none may be reachable
-    that is not known.
+    that is not known, but for what a router calls on the way out, which is noted.
+
+    Exchanges name Token-2022 beside the classic program; it can do nothing with classic accounts, and no account of its own
+    may be written to.
     """
     reachable = draft.rules.reachable
     for account in keys.every:
-        if account == TOKEN_2022:
-            raise Violation("token-2022", "Token-2022 is within reach; our mints are classic SPL tokens")
         info = draft.view.account(account)
-        if info is not None and info.executable and account not in reachable:
-            name = "the DFlow router" if account == DFLOW else str(account)
-            raise Violation("program", f"program {name} could be called and is not on the allowlist")
+        if info is None:
+            continue
+        if info.owner == _TOKEN_2022_TEXT and account in keys.writable:
+            raise Violation(
+                "token-2022", f"{account} of Token-2022 is written to; our mints are classic SPL tokens"
+            )
+        if not info.executable or account in reachable:
+            continue
+        by_routers = all(step.program in ROUTERS for step in steps if account in step.accounts)
+        if account == TOKEN_2022:
+            if not by_routers:
+                raise Violation("token-2022", "Token-2022 is within reach; our mints are classic SPL tokens")
+        elif draft.expectation.op in SELLING and by_routers:
+            draft.unknown_programs.add(account)
+            draft.warnings.append(
+                f"a route that may call program {account}, which is not in the table of exchanges"
+            )
+        else:
+            raise Violation("program", f"program {account} could be called and is not on the allowlist")
 
 
 def check_writable(keys: Keys, draft: Draft) -> None:

@@ -6,7 +6,7 @@ from decimal import Decimal
 
 from venues.solana.rules.common import BUYING, MARGINFI, SELLING, Draft, Operation
 from venues.solana.rules.holdings import holdings_of
-from venues.solana.rules.router import tolerance_of
+from venues.solana.rules.router import settle_amounts, tolerance_of
 from venues.solana.view import Violation
 
 SLACK = Decimal("0.001")
@@ -19,8 +19,9 @@ CONTENTS = "contents"
 def check_amounts(draft: Draft) -> None:
     """Check the sums over all transactions. Raises `Violation` naming the sum that is too large or too small."""
     expectation = draft.expectation
-    bought_with = sum(swap.amount_in for swap in draft.swaps if swap.buys_asset)
-    sold = sum(swap.amount_in for swap in draft.swaps if not swap.buys_asset)
+    settle_amounts(draft)
+    bought_with = sum(swap.paid_at_most for swap in draft.swaps if swap.buys_asset)
+    sold = sum(swap.paid for swap in draft.swaps if not swap.buys_asset)
     if expectation.op in BUYING:
         _at_most("borrow", "borrows", draft.borrowed, expectation.max_borrow)
         _at_most("spend", "spends USDC of", bought_with, expectation.usdc_outlay + draft.borrowed)
@@ -56,7 +57,8 @@ def _check_way_out(draft: Draft, sold: int) -> None:
         )
     if expectation.op is Operation.CLOSE and withdrawn < 1 - SLACK:
         raise Violation(CONTENTS, f"a close that withdraws {withdrawn:.4f} of the position")
-    _at_least("sells", sold, int(expectation.held_asset * withdrawn))
+    sold_at_most = sum(swap.paid_at_most for swap in draft.swaps)
+    _at_least("sells", sold_at_most, int(expectation.held_asset * withdrawn))
     if draft.repays_all:
         return
     _at_least("repays", draft.repaid, expectation.least_repaid)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from solders.pubkey import Pubkey
 
+from venues.solana.routes.table import RouteTable, dated_table
 from venues.solana.view import Violation
 
 if TYPE_CHECKING:
@@ -31,22 +32,25 @@ KAMINO = key("KLend2g3cP87fffoy8q1mQqGKjrxjC8boSyAYavgmjD")
 SAVE = key("So1endDq2YkqhipRh3WViPa8hdiSpxWy6z3Z6tMCpAo")
 JUPITER = key("JUP6LkbZbjS1jKKwapdHNy74zcZ3tLUZoi5QNyVTaV4")
 DFLOW = key("DF1ow4tspfHX9JwWJsAb9epbkA8hmpSEAtxXy1V27QBH")
+WHIRLPOOL = key("whirLbMiicVdio4qvUfM5KAg6Ct8VwpYzGff3uctyCc")
+FARMS = key("FarmsPZpWu9i7Kky8tPN37rs2TpmMrAZrC7S7vJa91Hr")
 WSOL_MINT = key("So11111111111111111111111111111111111111112")
 USDC_MINT = key("EPjFWdd5AufqSSqeM2qN1xzybapC8G4wEGGkZwyTDt1v")
 LENDERS = frozenset({MARGINFI, KAMINO, SAVE})
+ROUTERS = frozenset({JUPITER, DFLOW})
 CPI_PROGRAMS = frozenset(
-    {SYSTEM, TOKEN, ATA, MEMO, COMPUTE_BUDGET, MARGINFI, KAMINO, SAVE, JUPITER}
+    {SYSTEM, TOKEN, ATA, MEMO, COMPUTE_BUDGET, MARGINFI, KAMINO, SAVE, JUPITER, DFLOW}
 ) | frozenset(
     key(one)
     for one in (
-        "FarmsPZpWu9i7Kky8tPN37rs2TpmMrAZrC7S7vJa91Hr",  # Kamino's farms, which its reserves call
+        str(FARMS),  # Kamino's farms, which its reserves call
         "SPoo1Ku8WFXoNDMHPsrGSTSG1Y47rzgn41SLUNakuHy",  # SPL stake pool
         "SP12tWFxD9oJsVWNavTTBZvMbA6gkAmxtVgxdqvyvhY",  # Sanctum's stake pools
         "SPMBzsVUuoHA4Jm6KunbsotaahvVikZs1JyTW6iJvbn",
         "5ocnV1qiCgaQR8Jb8xWnVbApfaygJ8tNoZfgPwsgx9kx",  # Infinity
     )
 )
-"""What may be reached by a call from an approved program; pools of a route are added by settings."""
+"""What may be reached by a call from an approved program, besides the exchanges of the route table and of settings."""
 
 
 class Operation(StrEnum):
@@ -89,14 +93,20 @@ class Rules:
     """Most that age can widen it to: a way out may never give away half of what was last known."""
     cpi_programs: frozenset[Pubkey] = frozenset()
     fee_accounts: frozenset[Pubkey] = frozenset()
-    """Token accounts that may receive the router's platform fee; empty = any, within the fee cap."""
+    """Token accounts that may receive the router's platform fee, within the fee cap; empty = nobody."""
+    routes: RouteTable = field(default_factory=dated_table)
+    """Exchanges that a route may pass through, and how the routers describe them."""
     banks: frozenset[Pubkey] = frozenset()
     """Reserves and banks that may be used; empty = those that the order names."""
     withdrawal: Pubkey | None = None
 
     @property
     def reachable(self) -> frozenset[Pubkey]:
-        return CPI_PROGRAMS | self.cpi_programs
+        return CPI_PROGRAMS | self.cpi_programs | self.routes.programs.keys()
+
+    @property
+    def fee_receivers(self) -> frozenset[Pubkey]:
+        return self.fee_accounts | self.routes.fee_accounts.keys()
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,12 +180,23 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Swap:
-    """A route of the router: what goes in, and the least that the program lets come out."""
+    """A route of a router: what goes in as quoted and at most, and the least that the program lets come out. What goes in is
+    None until it is known of a swap that does not say it.
+    """
 
     buys_asset: bool
-    amount_in: int
+    amount_in: int | None
+    most_in: int | None
     quoted_out: int
     least_out: int
+
+    @property
+    def paid(self) -> int:
+        return self.amount_in or 0
+
+    @property
+    def paid_at_most(self) -> int:
+        return self.most_in or 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,6 +233,11 @@ class Draft:
     sent_lamports: int = 0
     sent_usdc: int = 0
     fee_receivers: set[Pubkey] = field(default_factory=set)
+    warnings: list[str] = field(default_factory=list)
+    """What of a way out is not understood: the operator hears of it, and its simulation must pass."""
+    unknown_programs: set[Pubkey] = field(default_factory=set)
+    between: set[Pubkey] = field(default_factory=set)
+    """Mints of tokens that a route passes through."""
     # of the transaction at hand
     made: dict[Pubkey, Pubkey] = field(default_factory=dict)
     """Accounts created by System in this transaction, and their owning program."""

@@ -5,7 +5,6 @@ Account orders follow the published interfaces of klend, marginfi v2 and Solend.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -13,6 +12,7 @@ from typing import TypeAlias
 
 from solders.pubkey import Pubkey
 
+from venues.solana.anchors import anchor
 from venues.solana.rules.common import BUYING, EXITS, KAMINO, MARGINFI, SAVE, SELLING, Operation
 
 ALL = 2**64 - 1
@@ -64,11 +64,6 @@ W, P, M = Slot.WALLET, Slot.POSITION, Slot.MARKET
 ANY = BUYING | EXITS
 FLASH = BUYING | SELLING
 OPEN = frozenset({Operation.OPEN})
-
-
-def anchor(name: str) -> bytes:
-    """Return Anchor's instruction discriminator: the first 8 bytes of SHA-256 of `global:<name>`."""
-    return hashlib.sha256(f"global:{name}".encode()).digest()[:8]
 
 
 def _anchor_forms(*forms: tuple[str, frozenset[Operation], tuple[int, ...], dict[int, Slot], Does]) -> Forms:

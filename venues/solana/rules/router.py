@@ -1,7 +1,7 @@
-"""Jupiter's router: it swaps between our own accounts, at a price that it cannot undercut, for a bounded fee.
+"""Routers: they swap between our own accounts, at a price that they cannot undercut, for a bounded fee.
 
-The data are read from the front: Anchor ignores what follows the arguments, so a forged quote at the end would deceive a
-reader of the tail. The sizes of route steps are those of the program's published `Swap` type; an unknown one is refused.
+On the way in every step of a route must be understood. On the way out it need not be: the amounts stand at fixed places, and
+where a step that is not understood stands before them, every way in which the program could read them must be within bounds.
 """
 
 from __future__ import annotations
@@ -11,10 +11,15 @@ from decimal import Decimal
 from solders.pubkey import Pubkey
 
 from evenkeel.units import BPS, HOUR_MS
+from venues.solana.routes.calls import DFLOW_FORMS, JUPITER_FORMS, Amounts, Form, read_call
+from venues.solana.routes.layouts import Unreadable
 from venues.solana.rules.common import (
+    ATA,
     BUYING,
+    DFLOW,
     JUPITER,
     SELLING,
+    SYSTEM,
     TOKEN,
     USDC_MINT,
     Draft,
@@ -23,113 +28,142 @@ from venues.solana.rules.common import (
     Step,
     Swap,
 )
-from venues.solana.rules.forms import anchor
 from venues.solana.rules.token import own_mint, token_state
 from venues.solana.view import Violation
 
 RULE = "router"
-_ONE_BYTE = (8, 12, 15, 16, 17, 18, 21, 23, 24, 27, 28, 39)
-STEP_SIZES = {variant: 0 for variant in range(42)} | {variant: 1 for variant in _ONE_BYTE}
-STEP_SIZES |= {29: 16, 33: 4, 41: 4, 43: 10, 44: 5, 45: 5, 46: 0}
-"""Bytes of arguments behind the variant's own byte (Clone, 42, is published in two forms and therefore unknown)."""
-MAX_STEPS = 8
-ROUTE = anchor("route")
-SHARED_ROUTE = anchor("shared_accounts_route")
-
-
-class _Cursor:
-    def __init__(self, data: bytes) -> None:
-        self._data, self._at = data, 0
-
-    def take(self, size: int) -> int:
-        if self._at + size > len(self._data):
-            raise Violation(RULE, "the route's data end too early")
-        value = int.from_bytes(self._data[self._at : self._at + size], "little")
-        self._at += size
-        return value
-
-    @property
-    def at_end(self) -> bool:
-        return self._at == len(self._data)
-
-
-def _arguments(data: bytes) -> tuple[int, int, int, int]:
-    """(in, quoted out, slippage bps, platform fee bps)."""
-    cursor = _Cursor(data)
-    steps = cursor.take(4)
-    if not 1 <= steps <= MAX_STEPS:
-        raise Violation(RULE, f"a route of {steps} steps")
-    for _ in range(steps):
-        variant = cursor.take(1)
-        if variant not in STEP_SIZES:
-            raise Violation(RULE, f"a route through exchange kind {variant}, whose layout is not known here")
-        cursor.take(STEP_SIZES[variant])
-        cursor.take(3)  # percent, input index, output index
-    found = cursor.take(8), cursor.take(8), cursor.take(2), cursor.take(1)
-    if not cursor.at_end:
-        raise Violation(RULE, "the route's data go on behind its arguments")
-    return found
+FORMS = {JUPITER: JUPITER_FORMS, DFLOW: DFLOW_FORMS}
 
 
 def check_router(step: Step, draft: Draft) -> None:
-    """Check one route of Jupiter. Raises `Violation`; the sums of all routes are judged at the end."""
+    """Check one route of Jupiter or DFlow. Raises `Violation`; the sums of all routes are judged at the end."""
+    expectation = draft.expectation
+    if expectation.op not in BUYING | SELLING:
+        raise Violation("operation", f"a swap is no part of {expectation.op}")
     head = step.data[:8]
-    if head == ROUTE:
-        token, wallet, source, destination, fee = (step.account(slot) for slot in (0, 1, 2, 3, 6))
-        target, mint, arguments = step.account(4), step.account(5), _arguments(step.data[8:])
-    elif head == SHARED_ROUTE:
-        token, wallet, source, destination, fee = (step.account(slot) for slot in (0, 2, 3, 6, 9))
-        target, mint, arguments = JUPITER, step.account(8), _arguments(step.data[9:])
-    else:
+    form = FORMS[step.program].get(head)
+    if form is None:
         raise Violation(
             "discriminator", f"instruction {step.index}: {head.hex()} of the router is not allowed"
         )
-    if token != TOKEN or wallet != draft.wallet:
-        raise Violation("authority", f"a route by {wallet} under token program {token}")
+    mints = _check_accounts(step, draft, form)
+    try:
+        call = read_call(form, step.data, draft.rules.routes)
+    except Unreadable as odd:
+        raise Violation(RULE, f"a route cannot be read: {odd}") from None
+    if call.not_understood is not None:
+        _note(draft, f"a route through {call.not_understood}")
+    amounts = call.amounts
+    asked = min(expectation.slippage_bps, draft.rules.slippage_cap_bps)
+    if amounts.slippage_bps > asked:
+        raise Violation("slippage", f"a route with slippage of {amounts.slippage_bps} bps, asked for {asked}")
+    if amounts.fee_bps > draft.rules.router_fee_cap_bps:
+        cap = draft.rules.router_fee_cap_bps
+        raise Violation("router-fee", f"a platform fee of {amounts.fee_bps} bps, the cap is {cap}")
+    if amounts.fee_bps:
+        _check_fee_account(step, draft, form, mints)
+    for other in call.readings[1:]:
+        if not _is_harmless(other, draft, _spendable(step, draft, form)):
+            raise Violation(
+                RULE, f"behind {call.not_understood} a route's amounts can be read in more than one way"
+            )
+    draft.swaps.append(_swap(amounts, buys_asset=mints[1] == expectation.asset_mint))
+
+
+def _note(draft: Draft, what: str) -> None:
+    """What is not understood is refused on the way in, and a warning on the way out."""
+    if not draft.expectation.is_exit:
+        raise Violation(RULE, f"{what}: nothing is opened through what is not understood")
+    draft.warnings.append(what)
+
+
+def _check_accounts(step: Step, draft: Draft, form: Form) -> tuple[Pubkey, Pubkey]:
+    """What is sold and what is bought, both in accounts of ours. Raises `Violation`."""
+    slots, expectation = form.slots, draft.expectation
+    wallet = step.account(slots.authority)
+    programs = [step.account(slot) for slot in slots.token_programs]
+    if wallet != draft.wallet or any(one != TOKEN for one in programs):
+        raise Violation("authority", f"a route by {wallet} under token program {programs[0]}")
+    buys, sells = (USDC_MINT, expectation.asset_mint), (expectation.asset_mint, USDC_MINT)
+    wanted = buys if expectation.op in BUYING else sells
+    if form.router == "dflow":
+        if (step.account(1), step.account(2)) != (ATA, SYSTEM):
+            raise Violation("accounts", f"instruction {step.index} is no swap of DFlow's shape")
+        if slots.destination is None:
+            _note(draft, "a swap of DFlow that names no destination")
+            return wanted
+        if slots.owner is not None and step.account(slots.owner) != draft.wallet:
+            raise Violation("authority", f"a route pays out for {step.account(slots.owner)}")
+    assert slots.destination is not None and slots.mint is not None
+    destination = step.account(slots.destination)
+    target = JUPITER if slots.target is None else step.account(slots.target)
     if target != JUPITER:
         own_mint(draft, target)  # an account that the output goes to instead
         if target != destination:
             raise Violation("token-owner", f"a route pays into {target} besides {destination}")
-    sold, bought = own_mint(draft, source), own_mint(draft, destination)
-    if bought != mint:
-        raise Violation("mint", f"a route names output mint {mint}, its destination holds {bought}")
-    _judge(step, draft, (sold, bought), arguments, fee)
+    bought = own_mint(draft, destination)
+    sold = wanted[0] if slots.source is None else own_mint(draft, step.account(slots.source))
+    for slot, mint, what in ((slots.mint, bought, "output"), (slots.source_mint, sold, "input")):
+        if slot is not None and step.account(slot) != mint:
+            raise Violation(
+                "mint", f"a route names {what} mint {step.account(slot)}, its account holds {mint}"
+            )
+    if (sold, bought) != wanted:
+        raise Violation("mint", f"a route from {sold} to {bought} is no part of {expectation.op}")
+    return sold, bought
 
 
-def _judge(
-    step: Step, draft: Draft, mints: tuple[Pubkey, Pubkey], arguments: tuple[int, int, int, int], fee: Pubkey
-) -> None:
-    expectation, rules = draft.expectation, draft.rules
-    amount_in, quoted, slippage_bps, fee_bps = arguments
-    buys, sells = (USDC_MINT, expectation.asset_mint), (expectation.asset_mint, USDC_MINT)
-    if (expectation.op in BUYING and mints != buys) or (expectation.op in SELLING and mints != sells):
-        raise Violation("mint", f"a route from {mints[0]} to {mints[1]} is no part of {expectation.op}")
-    if expectation.op not in BUYING | SELLING:
-        raise Violation("operation", f"a swap is no part of {expectation.op}")
-    asked = min(expectation.slippage_bps, rules.slippage_cap_bps)
-    if slippage_bps > asked:
-        raise Violation("slippage", f"a route with slippage of {slippage_bps} bps, asked for {asked}")
-    if fee_bps > rules.router_fee_cap_bps:
+def _check_fee_account(step: Step, draft: Draft, form: Form, mints: tuple[Pubkey, Pubkey]) -> None:
+    """The fee goes to an account that was pinned; nobody is pinned by default. Raises `Violation`."""
+    pinned = draft.rules.fee_receivers
+    if form.slots.fee is not None:
+        receivers = [step.account(form.slots.fee)]
+    else:  # it stands among the remaining accounts, in a place that nobody has published
+        receivers = [one for one in step.accounts if one in pinned]
+    if not receivers or receivers[0] not in pinned:
+        shown = receivers[0] if receivers else "an account that is not named"
         raise Violation(
-            "router-fee", f"a platform fee of {fee_bps} bps, the cap is {rules.router_fee_cap_bps}"
+            "router-fee",
+            f"a platform fee goes to {shown}, which is not among the pinned fee accounts; if it is the venue's, "
+            "pin it with `evenkeel routes add fee-account`",
         )
-    if fee != JUPITER and fee_bps:
-        _check_fee_account(draft, fee, mints)
-    least = quoted * (BPS - slippage_bps) * (BPS - fee_bps) // BPS**2
-    draft.swaps.append(Swap(mints == buys, amount_in, quoted, least))
-
-
-def _check_fee_account(draft: Draft, fee: Pubkey, mints: tuple[Pubkey, Pubkey]) -> None:
-    if draft.rules.fee_accounts and fee not in draft.rules.fee_accounts:
-        raise Violation(
-            "router-fee", f"the platform fee goes to {fee}, which is not among the pinned fee accounts"
-        )
-    state = token_state(draft.view.account(fee))
+    state = token_state(draft.view.account(receivers[0]))
     if state is None or state.mint not in mints:
         raise Violation(
-            "router-fee", f"the platform fee goes to {fee}, which is no account of the swapped tokens"
+            "router-fee", f"a platform fee goes to {receivers[0]}, which is no account of the swapped tokens"
         )
-    draft.fee_receivers.add(fee)
+    draft.fee_receivers.add(receivers[0])
+
+
+def _swap(amounts: Amounts, *, buys_asset: bool) -> Swap:
+    paid, quoted, slippage, fee = amounts.amount_in, amounts.quoted_out, amounts.slippage_bps, amounts.fee_bps
+    if amounts.exact_out:
+        most = -(-(paid or 0) * (BPS + slippage) // BPS)
+        return Swap(buys_asset, paid, most, quoted, quoted * (BPS - fee) // BPS)
+    return Swap(buys_asset, paid, paid, quoted, quoted * (BPS - slippage) * (BPS - fee) // BPS**2)
+
+
+def _spendable(step: Step, draft: Draft, form: Form) -> int:
+    """Most of the sold token that can be in our account when the route runs."""
+    source = form.slots.source
+    state = None if source is None else token_state(draft.view.account(step.account(source)))
+    return (state.amount if state else 0) + 2 * draft.expectation.max_asset_in
+
+
+def _is_harmless(amounts: Amounts, draft: Draft, spendable: int) -> bool:
+    """Whether the program would refuse these amounts, or give away no more by them than an order may."""
+    expectation, price = draft.expectation, draft.expectation.price_usd
+    paid = amounts.amount_in
+    if max(amounts.slippage_bps, amounts.fee_bps) > BPS or (
+        paid is not None and not amounts.exact_out and not 0 < paid <= spendable
+    ):
+        return True
+    if price is None or expectation.op not in SELLING:
+        return False
+    swap = _swap(amounts, buys_asset=False)
+    most = min(swap.most_in if swap.most_in is not None else spendable, spendable)
+    fair = most * price.scaleb(6 - expectation.asset_decimals)
+    return swap.least_out >= fair * (1 - tolerance_of(expectation, draft.rules))
 
 
 def tolerance_of(expectation: Expectation, rules: Rules) -> Decimal:
@@ -145,22 +179,35 @@ def tolerance_of(expectation: Expectation, rules: Rules) -> Decimal:
     return min(aged, max(fresh, rules.stale_tolerance_cap))
 
 
+def settle_amounts(draft: Draft) -> None:
+    """Put what is paid into swaps that do not say it: all that there is to swap. Raises `Violation` for more than one."""
+    silent = [number for number, swap in enumerate(draft.swaps) if swap.amount_in is None]
+    if not silent:
+        return
+    if len(draft.swaps) > 1:
+        raise Violation(RULE, "a swap beside others that does not say how much it sells")
+    expectation, swap = draft.expectation, draft.swaps[0]
+    whole = expectation.usdc_outlay + draft.borrowed if swap.buys_asset else expectation.max_asset_in
+    draft.swaps[0] = Swap(swap.buys_asset, whole, whole, swap.quoted_out, swap.least_out)
+
+
 def check_price(draft: Draft) -> None:
     """Check every swap's least output against the independent price. An exit for which none was ever known goes by the
     slippage cap alone.
     """
-    price = draft.expectation.price_usd
-    if not draft.swaps or (price is None and draft.expectation.is_exit):
+    expectation, price = draft.expectation, draft.expectation.price_usd
+    if not draft.swaps or (price is None and expectation.is_exit):
         return
     if price is None or price <= 0:
         raise Violation("price", "no independent price to compare the swap with")
-    floor = 1 - tolerance_of(draft.expectation, draft.rules)
-    usdc_per_unit = price.scaleb(6 - draft.expectation.asset_decimals)
+    floor = 1 - tolerance_of(expectation, draft.rules)
+    usdc_per_unit = price.scaleb(6 - expectation.asset_decimals)
     for swap in draft.swaps:
-        fair = swap.amount_in / usdc_per_unit if swap.buys_asset else swap.amount_in * usdc_per_unit
+        paid = swap.paid_at_most
+        fair = paid / usdc_per_unit if swap.buys_asset else paid * usdc_per_unit
         if swap.least_out < fair * floor:
             raise Violation(
                 "price",
-                f"a swap of {swap.amount_in} may give as little as {swap.least_out}, "
+                f"a swap of {paid} may give as little as {swap.least_out}, "
                 f"{Decimal(swap.least_out) / fair:.4f} of its fair worth; the floor is {floor:.4f}",
             )

@@ -21,6 +21,7 @@ from venues.solana.rules.approval import Refused
 from venues.solana.rules.common import (
     SELLING,
     SYSTEM,
+    TOKEN_2022,
     USDC_MINT,
     WSOL_MINT,
     Expectation,
@@ -119,7 +120,7 @@ def check_after(
     _check_wallet(view.account(wallet), after[wallet], verdict, expectation, rules)
     _check_tokens(after, expectation, view, rules)
     _check_loaded(value.get("loadedAddresses"), keys)
-    _check_inner(value.get("innerInstructions"), keys, rules)
+    _check_inner(value.get("innerInstructions"), keys, rules, verdict.unknown_programs)
     position = verdict.position
     if position is None or position not in after:
         return
@@ -239,9 +240,9 @@ def _check_loaded(loaded: Any, keys: Keys) -> None:
         raise Violation("lookup-table", "the node resolves the lookup tables to other addresses than we do")
 
 
-def _check_inner(inner: Any, keys: Keys, rules: Rules) -> None:
-    """With our signature anywhere in the call tree, only known programs may be called."""
-    reachable = {str(key) for key in rules.reachable}
+def _check_inner(inner: Any, keys: Keys, rules: Rules, unknown: frozenset[Pubkey]) -> None:
+    """With our signature anywhere in the call tree, only known programs may be called, and those noted on the way out."""
+    reachable = {str(key) for key in (*rules.reachable, *unknown, TOKEN_2022)}
     for group in inner or []:
         for one in group["instructions"]:
             program = keys.every[int(one["programIdIndex"])] if "programIdIndex" in one else one["programId"]

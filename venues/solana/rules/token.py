@@ -10,6 +10,9 @@ from venues.solana.rules.common import ATA, SYSTEM, TOKEN, USDC_MINT, WSOL_MINT,
 from venues.solana.view import Violation
 
 TOKEN_ACCOUNT_BYTES = 165
+MINT_BYTES = 82
+MOST_BETWEEN = 4
+"""Tokens that a route may pass through; each costs the rent of an account, which stays ours."""
 RULE = "token"
 OWNER_RULE = "token-owner"
 _REFUSED = {
@@ -162,6 +165,16 @@ def _initialize(step: Step, draft: Draft, tag: int) -> None:
     draft.temporary[account] = mint
 
 
+def _between(draft: Draft, mint: Pubkey) -> None:
+    """A route of several exchanges passes through other tokens, in accounts of ours. Raises `Violation` for no such token."""
+    info = draft.view.account(mint)
+    if info is None or info.owner != str(TOKEN) or len(info.data) != MINT_BYTES:
+        raise Violation("mint", f"a token account of mint {mint} is made, which is not of this order")
+    draft.between.add(mint)
+    if len(draft.between) > MOST_BETWEEN:
+        raise Violation("mint", f"token accounts of {len(draft.between)} other mints are made")
+
+
 def check_ata(step: Step, draft: Draft) -> None:
     """Check an instruction of the Associated Token program: only the wallet's own account of a mint of this order."""
     if step.data not in (b"", b"\x00", b"\x01"):
@@ -172,7 +185,7 @@ def check_ata(step: Step, draft: Draft) -> None:
     if payer != draft.wallet or owner != draft.wallet:
         raise Violation("ata", f"a token account is made for {owner} at the expense of {payer}")
     if mint not in draft.expectation.mints:
-        raise Violation("mint", f"a token account of mint {mint} is made, which is not of this order")
+        _between(draft, mint)
     if program != TOKEN or system != SYSTEM:
         raise Violation("ata", f"a token account under program {program}; our mints are classic SPL tokens")
     if account != get_associated_token_address(draft.wallet, mint):

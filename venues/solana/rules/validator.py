@@ -29,10 +29,9 @@ from venues.solana.rules.approval import Approved, Refused, take_token
 from venues.solana.rules.common import (
     ATA,
     COMPUTE_BUDGET,
-    DFLOW,
-    JUPITER,
     LENDERS,
     MEMO,
+    ROUTERS,
     SYSTEM,
     TOKEN,
     TOKEN_2022,
@@ -42,6 +41,7 @@ from venues.solana.rules.common import (
     Rules,
     Step,
 )
+from venues.solana.rules.derived import check_absent
 from venues.solana.rules.lending import check_lender
 from venues.solana.rules.router import check_price, check_router
 from venues.solana.rules.system import SAVE_OBLIGATION_BYTES, add_fee, check_budget, check_system
@@ -65,6 +65,9 @@ class Verdict:
     tip_lamports: int
     rent_lamports: int
     keys: tuple[Keys, ...]
+    warnings: tuple[str, ...] = ()
+    """What of a way out is not understood: its simulation must pass, and the operator hears of it."""
+    unknown_programs: frozenset[Pubkey] = frozenset()
 
 
 def decode(encoded: str | bytes) -> VersionedTransaction:
@@ -130,7 +133,14 @@ def _judged(build: Sequence[str | bytes], expectation: Expectation, view: ChainV
         for tx, message in zip(transactions, messages, strict=True)
     )
     return Verdict(
-        approved, draft.position, draft.fee_lamports, draft.tip_lamports, draft.rent_lamports, keys
+        approved,
+        draft.position,
+        draft.fee_lamports,
+        draft.tip_lamports,
+        draft.rent_lamports,
+        keys,
+        tuple(dict.fromkeys(draft.warnings)),
+        frozenset(draft.unknown_programs),
     )
 
 
@@ -145,7 +155,8 @@ def _check_transaction(tx: VersionedTransaction, draft: Draft) -> Keys:
         _CHECKS.get(step.program, _unknown_program)(step, draft)
     check_extra_signers(keys, draft)
     check_made(draft)
-    check_programs(keys, draft)
+    check_programs(keys, steps, draft)
+    check_absent(keys, draft)
     check_writable(keys, draft)
     if draft.flashes:
         raise Violation(
@@ -172,8 +183,6 @@ def _step(index: int, compiled: object, keys: Keys) -> Step:
 
 
 def _unknown_program(step: Step, draft: Draft) -> None:
-    if step.program == DFLOW:
-        raise Violation("program", "the DFlow router's instructions are not published, so none is allowed")
     if step.program == TOKEN_2022:
         raise Violation("token-2022", "Token-2022 is called; our mints are classic SPL tokens")
     raise Violation(
@@ -192,7 +201,7 @@ _CHECKS: dict[Pubkey, Callable[[Step, Draft], None]] = {
     TOKEN: check_token,
     ATA: check_ata,
     MEMO: _memo,
-    JUPITER: check_router,
+    **dict.fromkeys(ROUTERS, check_router),
     **dict.fromkeys(LENDERS, check_lender),
 }
 

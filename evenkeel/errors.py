@@ -51,7 +51,7 @@ def shown(value: object) -> str:
 
 
 def shown_path(path: object) -> str:
-    """A file's path, unless it has the tick of a key that was put where the name of its file belongs."""
+    """A file's path, unless it has the look of a key that was put where the name of its file belongs."""
     text = str(path)
     keylike = re.search(r"[0-9A-Za-z]{40}", text) or text.startswith("[") or len(text.split()) > 10
     return f"({len(text)} characters that look like a key, not like a path)" if keylike else text

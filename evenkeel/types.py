@@ -54,9 +54,14 @@ class Confirmed(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """It did not happen and can no longer happen. `reason` is the venue's wording or the proof that it is dead."""
+    """It did not happen and can no longer happen. `reason` is the venue's wording or the proof that it is dead.
+
+    `seen` says that the venue showed the order itself and its end (cancelled, expired). Without it an order that the venue
+    has accepted before (Working) is not dead: a node that lags behind does not know it yet.
+    """
 
     reason: str
+    seen: bool = False
 
 
 @dataclass(frozen=True, slots=True)

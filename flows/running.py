@@ -7,10 +7,13 @@ import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from contextvars import ContextVar
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
 
-from evenkeel.errors import LostRace
+from prefect.runtime import flow_run
+
+from evenkeel.errors import LostRace, OperatorError
 from evenkeel.settings.settings import Settings, load_settings
 from state.store import Store
 from tasks.desk import Desk, make_clock
@@ -32,14 +35,33 @@ beginning: ContextVar[Beginning | None] = ContextVar("beginning", default=None)
 """Of the command that started this run; None in a worker, where nobody waits for it."""
 
 
+def refuse_late(scheduled: datetime | None, now: datetime, limit_s: int) -> None:
+    """Raise OperatorError for a run that begins more than `limit_s` seconds after the time it was asked for.
+
+    A worker that was away begins whatever waited for it, days later too; a trade was asked for in the market of its moment.
+    """
+    if scheduled is None or (late := (now - scheduled).total_seconds()) <= limit_s:
+        return
+    raise OperatorError(
+        f"this run was asked for {int(late)} s ago ({scheduled:%Y-%m-%d %H:%M:%S} UTC) and may begin at most {limit_s} s late "
+        "(prefect.late_run_s): nothing was done; start it again if it is still wanted"
+    )
+
+
 @asynccontextmanager
-async def desk_for_run(open_desk: Callable[[Settings], AbstractAsyncContextManager[D]]) -> AsyncIterator[D]:
+async def desk_for_run(
+    open_desk: Callable[[Settings], AbstractAsyncContextManager[D]], *, trades: bool = False
+) -> AsyncIterator[D]:
     """The desk that a business opens (`open_desk`) with this host's settings (`EVENKEEL_CONFIG`, else `evenkeel.toml`),
     closed at the end of the run.
 
-    Raises LostRace where the command that started the run has given it up.
+    Raises LostRace where the command that started the run has given it up, and OperatorError where a run that `trades`
+    because somebody asked for it begins too late.
     """
-    async with open_desk(_settings()) as desk:
+    settings = _settings()
+    if trades:
+        refuse_late(flow_run.scheduled_start_time, datetime.now(UTC), settings.prefect.late_run_s)
+    async with open_desk(settings) as desk:
         _begin()
         yield desk
 

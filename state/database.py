@@ -9,11 +9,11 @@ from importlib import import_module
 from typing import Any, TypeVar, cast
 
 from sqlalchemy import Connection, Engine, Executable, Select, Table, bindparam, select
-from sqlalchemy.exc import OperationalError, StatementError
+from sqlalchemy.exc import OperationalError, ProgrammingError, StatementError
 
 from evenkeel.clock import Clock
 from evenkeel.errors import Bug, EvenkeelError, LostRace, OperatorError, Retryable
-from state.engine import first_line, writing
+from state.engine import first_line, refuse_other_schema, writing
 from state.models import Fence, LeaseTable, Row, Transition, TransitionTable
 from state.version_triggers import is_refusal
 
@@ -49,13 +49,13 @@ class Database:
 
     @contextmanager
     def _read(self) -> Iterator[Connection]:
-        with _errors_of_ours("read"), self._engine.connect() as connection, connection.begin():
+        with _errors_of_ours("read", self._engine), self._engine.connect() as connection, connection.begin():
             yield connection
 
     @contextmanager
     def _write(self, fence: AnyFence = None) -> Iterator[Connection]:
         """One transaction. With a fence it fails, changing nothing, once the lease has moved on."""
-        with _errors_of_ours("written"), writing(self._engine) as connection:
+        with _errors_of_ours("written", self._engine), writing(self._engine) as connection:
             if fence is not None:
                 check_fence(connection, fence)
             yield connection
@@ -80,13 +80,19 @@ class Database:
 
 
 @contextmanager
-def _errors_of_ours(doing: str) -> Iterator[None]:
-    """Say who must act: retry what the database could not do now; what it refuses is a bug of ours."""
+def _errors_of_ours(doing: str, engine: Engine) -> Iterator[None]:
+    """Say who must act: retry what the database could not do now; what it refuses is a bug of ours. What it does not
+    understand may be neither: an upgrade renames columns under a process that still runs.
+    """
     try:
         yield
     except OperationalError as error:
+        if "no such " in first_line(error):
+            refuse_other_schema(engine)
         raise Retryable(f"database cannot be {doing} now: {first_line(error)}") from error
     except StatementError as error:
+        if isinstance(error, ProgrammingError):
+            refuse_other_schema(engine)
         if isinstance(error.orig, EvenkeelError):  # raised by a column type while the statement was prepared
             raise error.orig from None
         if is_refusal(error):

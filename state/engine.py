@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError, OperationalError
+from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError, OperationalError, SQLAlchemyError
 
 from evenkeel.errors import OperatorError
 
@@ -122,6 +122,20 @@ def current_revision(connection: Connection) -> str | None:
     if not inspect(connection).has_table(VERSION_TABLE):
         return None
     return connection.execute(text(f"SELECT version_num FROM {VERSION_TABLE}")).scalar_one_or_none()
+
+
+def refuse_other_schema(engine: Engine) -> None:
+    """Raise OperatorError where the database was brought to another schema since this process opened it."""
+    try:
+        with engine.connect() as connection:
+            current = current_revision(connection)
+    except SQLAlchemyError:  # then whatever failed before says so
+        return
+    if current != head_revision():
+        raise OperatorError(
+            f"the ledger is at schema {current or 'none'} and this process is written for schema {head_revision()}: "
+            "restart it with the program that upgraded the ledger"
+        )
 
 
 @contextmanager

@@ -8,11 +8,13 @@ from typing import NamedTuple
 from sqlalchemy import Connection, bindparam, select, update
 
 from evenkeel.errors import Bug
-from evenkeel.types import Fill, VenueName
+from evenkeel.types import Fill
 from state.database import fetch_one, insert_new, table_of, values_of
 from state.ledger_models import Fee, FeeTable, FillRow, FillTable
 from state.models import Intent
 
+FEE_KINDS = {"hyperliquid": "hl_taker"}
+"""How a trading fee is called in rows, where it is not called by its venue."""
 FILLS = table_of(FillTable)
 FEES = table_of(FeeTable)
 _KNOWN = select(FILLS).where(
@@ -115,7 +117,7 @@ def store_fee(db: Connection, fee: Fee) -> bool:
 def _store_fill_fee(db: Connection, fill: Fill, owner: Owner) -> None:
     if not fill.fee_usd:
         return
-    kind = "hl_taker" if fill.venue == VenueName.HYPERLIQUID else f"{fill.venue}_trade"
+    kind = FEE_KINDS.get(fill.venue, f"{fill.venue}_trade")
     fee = Fee(
         kind=kind,
         fee_key=_fee_key(fill, owner.account),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from evenkeel.errors import OperatorError
 from state import version_triggers
 from state.engine import (
+    VERSION_TABLE,
     current_revision,
     first_line,
     head_revision,
@@ -32,7 +34,8 @@ LOCK_TIMEOUT_S = 5
 """How long an upgrade waits for a lock of a PostgreSQL server, while it holds others that everybody waits for."""
 _ASK_EVERY_S = 0.5
 _TURNS = 0x65766B6C  # one number shared by all who upgrade, so that two of them take turns
-_LOCK_NOT_AVAILABLE = "55P03"
+_NOT_IN_TIME = ("55P03", "57014")
+"""Of PostgreSQL: lock not available, statement cancelled."""
 _WHO_BLOCKS = """
 SELECT blocker.pid, seen.application_name, seen.usename, host(seen.client_addr), seen.state,
        to_char(seen.state_change AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS')
@@ -98,6 +101,8 @@ def _is_done(connection: Connection, url: URL) -> bool:
 def _migrate(connection: Connection, url: URL) -> None:
     if _is_done(connection, url):  # by one whom we waited for
         return
+    if connection.dialect.name == "sqlite":
+        _refuse_objects_of_others(connection, url)
     version_triggers.remove(connection)
     config = _config()
     config.attributes["connection"] = connection
@@ -105,6 +110,41 @@ def _migrate(connection: Connection, url: URL) -> None:
     version_triggers.install(connection, head_revision())
     if connection.dialect.name == "sqlite":
         _check_references(connection, url)
+
+
+def _refuse_objects_of_others(connection: Connection, url: URL) -> None:
+    """Raise OperatorError where somebody made views, triggers or indexes of their own: SQLite refuses to rebuild a table that
+    a view reads, and drops what stands on it in silence. PostgreSQL changes tables in place.
+    """
+    current = current_revision(connection)
+    if current is None:
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        engine = make_engine(parse_url(f"sqlite:///{folder}/reference.db"))
+        with writing(engine) as reference:
+            config = _config()
+            config.attributes["connection"] = reference
+            command.upgrade(config, current)
+            ours = _objects(reference)
+        engine.dispose()
+    tables = {table for _, _, table in ours}
+    others = [
+        f"{kind} {name}"
+        for kind, name, table in sorted(_objects(connection) - ours)
+        if kind == "view" or table in tables or name.startswith("_alembic_tmp_")
+    ]
+    if others:
+        raise OperatorError(
+            f"database {shown(url)} was not upgraded, and nothing in it changed: it holds {', '.join(others)}, which the "
+            "upgrade would break or lose; keep its definition (.schema in sqlite3), drop it, upgrade, and make it again"
+        )
+
+
+def _objects(connection: Connection) -> set[tuple[str, str, str]]:
+    """Kind, name and table of all that stands in an SQLite file by somebody's statement, without the triggers of versions."""
+    query = "SELECT type, name, tbl_name FROM sqlite_master WHERE sql IS NOT NULL AND name NOT LIKE :prefix || '%'"
+    found = connection.execute(text(query), {"prefix": version_triggers.PREFIX})
+    return {(kind, name, table) for kind, name, table in found}
 
 
 def _check_references(connection: Connection, url: URL) -> None:
@@ -127,7 +167,7 @@ def _nothing_changed(url: URL) -> Iterator[list[str]]:
     except SQLAlchemyError as error:
         orig = getattr(error, "orig", None)
         why = first_line(error)
-        if getattr(orig, "sqlstate", None) == _LOCK_NOT_AVAILABLE:
+        if getattr(orig, "sqlstate", None) in _NOT_IN_TIME:
             why = (
                 f"after {LOCK_TIMEOUT_S} s a lock is still held by {' and '.join(blockers) or 'an unknown session'}; stop "
                 "that program (or end its session with pg_terminate_backend) and run `evenkeel db upgrade` again"
@@ -141,8 +181,12 @@ def _lock_everything(connection: Connection) -> None:
     """Take turns with others who upgrade, and keep everybody else out: at once, before anything is done in vain."""
     connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT_S}s'")
     connection.execute(text("SELECT pg_advisory_xact_lock(:n)"), {"n": _TURNS})
-    if tables := ", ".join(f'"{name}"' for name in sorted(inspect(connection).get_table_names())):
+    ours = {*version_triggers.guarded_tables(connection), VERSION_TABLE}
+    if tables := ", ".join(f'"{name}"' for name in sorted(ours & set(inspect(connection).get_table_names()))):
+        # lock_timeout counts for each table anew, and those that are locked already keep everybody waiting.
+        connection.exec_driver_sql(f"SET LOCAL statement_timeout = '{LOCK_TIMEOUT_S}s'")
         connection.exec_driver_sql(f"LOCK TABLE {tables} IN ACCESS EXCLUSIVE MODE")
+        connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
 
 
 @contextmanager
@@ -158,7 +202,7 @@ def _watched(engine: Engine, connection: Connection, blockers: list[str]) -> Ite
                     if rows := other.execute(text(_WHO_BLOCKS), {"pid": pid}).all():
                         blockers[:] = [_named(*row) for row in rows]
         except SQLAlchemyError as error:
-            blockers[:] = [f"a session that could not be read up ({first_line(error)})"]
+            blockers[:] = [f"a session that could not be looked up ({first_line(error)})"]
 
     watching = Thread(target=ask, daemon=True)
     watching.start()

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from sqlalchemy import Connection, inspect, text
 from sqlalchemy.exc import StatementError
+from sqlmodel import SQLModel
 
-from state.engine import VERSION_TABLE
-
-_PREFIX = "evenkeel_schema_"
+PREFIX = "evenkeel_schema_"
 _FUNCTION = "evenkeel_refuse_other_schema"
 _SQLSTATE = "EK001"
 _REMEDY = "restart it with the program that upgraded the ledger"
@@ -31,7 +30,7 @@ def install(connection: Connection, version: str) -> None:
     for table in guarded_tables(connection):
         if connection.dialect.name == "postgresql":
             connection.exec_driver_sql(
-                f'CREATE TRIGGER {_PREFIX}{version} BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON "{table}" '
+                f'CREATE TRIGGER {PREFIX}{version} BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON "{table}" '
                 f"FOR EACH STATEMENT WHEN (current_setting('evenkeel.schema', true) IS DISTINCT FROM '{version}') "
                 f"EXECUTE FUNCTION {_FUNCTION}()"
             )
@@ -39,7 +38,7 @@ def install(connection: Connection, version: str) -> None:
         says = f"the ledger is at schema {version} and this process is written for another: {_REMEDY}"
         for verb in _VERBS:
             connection.exec_driver_sql(
-                f'CREATE TRIGGER "{_PREFIX}{version}_{verb}_{table}" BEFORE {verb.upper()} ON "{table}" '
+                f'CREATE TRIGGER "{PREFIX}{version}_{verb}_{table}" BEFORE {verb.upper()} ON "{table}" '
                 f"WHEN evenkeel_schema() IS NOT '{version}' BEGIN SELECT RAISE(ABORT, '{says}'); END"
             )
 
@@ -55,15 +54,17 @@ def is_installed(connection: Connection, version: str) -> bool:
     """Whether every table refuses the writes of other versions than `version`."""
     tables = guarded_tables(connection)
     if connection.dialect.name == "postgresql":
-        wanted = {(f"{_PREFIX}{version}", table) for table in tables}
+        wanted = {(f"{PREFIX}{version}", table) for table in tables}
     else:
-        wanted = {(f"{_PREFIX}{version}_{verb}_{table}", table) for table in tables for verb in _VERBS}
+        wanted = {(f"{PREFIX}{version}_{verb}_{table}", table) for table in tables for verb in _VERBS}
     return set(_triggers(connection)) == wanted
 
 
 def guarded_tables(connection: Connection) -> list[str]:
-    """Every table but the one in which a migration notes the version."""
-    return sorted(set(inspect(connection).get_table_names()) - {VERSION_TABLE})
+    """Every table of this program's schema. What else lies in the database is another's (a backup's, an operator's notes)."""
+    import state.store  # noqa: F401  (its imports fill the metadata; it imports this module itself)
+
+    return sorted(set(inspect(connection).get_table_names()) & set(SQLModel.metadata.tables))
 
 
 def is_refusal(error: StatementError) -> bool:
@@ -79,4 +80,4 @@ def _triggers(connection: Connection) -> list[tuple[str, str]]:
         if connection.dialect.name == "postgresql"
         else "SELECT name, tbl_name FROM sqlite_master WHERE type = 'trigger' AND name LIKE :prefix || '%'"
     )
-    return [(name, table) for name, table in connection.execute(text(query), {"prefix": _PREFIX})]
+    return [(name, table) for name, table in connection.execute(text(query), {"prefix": PREFIX})]

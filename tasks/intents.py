@@ -100,7 +100,9 @@ async def carry_out(
             attempt = desk.store.live_attempt(intent_id)
             if attempt is None:
                 raise Bug(f"intent {intent_id} is {intent.state} without an attempt to ask about")
-            if attempt.outcome is AttemptOutcome.WORKING and desk.clock.now_ms() < (intent.ask_ms or 0):
+            # A clock that was set back since says nothing about when to ask: then it is asked now.
+            waits = intent.updated_ms <= desk.clock.now_ms() < (intent.ask_ms or 0)
+            if attempt.outcome is AttemptOutcome.WORKING and waits:
                 return _working(desk, intent, attempt)
             doubted = attempt.outcome is AttemptOutcome.UNKNOWN
             outcome = await _ask(desk, intent, attempt, live, deadline_ms, fence)
@@ -174,7 +176,7 @@ async def _ask(
     """Ask the venue by key until it knows; put the same bytes on the wire again where that is possible.
 
     A refusal of the *resent* bytes proves nothing about the first copy: only `find` can declare an attempt dead. One that
-    the venue has accepted is asked once and never sent again.
+    the venue has accepted is asked once and never sent again; it is dead only where the venue shows the order and its end.
     """
     venue, spec = desk.venue(intent.venue), intent.spec
     # Bytes of an earlier attempt must not stand for this one.
@@ -184,8 +186,9 @@ async def _ask(
     while True:
         found = await venue.find(spec, signed)
         now_ms = desk.clock.now_ms()
-        if accepted and isinstance(found, Unknown):  # it was accepted: no answer now does not change that
-            return Working(f"no answer about it: {found.reason}", ASK_WORKING_AGAIN_S)
+        if accepted and (isinstance(found, Unknown) or (isinstance(found, Rejected) and not found.seen)):
+            # It was accepted: neither no answer nor a node that does not know it changes that.
+            return Working(f"accepted before, not shown now: {found.reason}", ASK_WORKING_AGAIN_S)
         if not isinstance(found, Unknown) or now_ms >= deadline_ms:
             return found
         if now_ms >= resend_at_ms:

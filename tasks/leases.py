@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import time
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -42,20 +43,29 @@ class OwnLeases:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self._sighted: dict[str, tuple[int, int, float]] = {}
+        """Of each lease whose holder cannot be judged: token, expiry, and since when, by our own time, it was seen so."""
 
     @asynccontextmanager
     async def exclusive(self, name: str, what: str, *, from_living: bool = False) -> AsyncIterator[Fence]:
         """Hold the lease `name`, renewed by wall time, and give it back at the end. Yields the fence for every write.
 
-        A lease is taken when it is free, when its holder is a process of this machine that is gone, or when it has expired by
-        the database's clock and its holder is not seen alive here. With `from_living` it is taken from any holder, whose next
-        write its fence then refuses: for the kill switch. Raises LostRace, with `what` and its holder, while another holds it.
+        A lease is taken when it is free, and when its holder is a process of this machine that is gone. A holder that cannot be
+        judged from here loses it once nothing has renewed it before our eyes: for three renewals where it has expired by the
+        database's clock, for LEASE_MS where it has not (either clock may have been set). With `from_living` it is taken from
+        any holder, whose next write its fence then refuses: for the kill switch. Raises LostRace, with `what` and its holder,
+        while another holds it.
         """
-        with _taking:
-            if (fence := self._taken(name, from_living=from_living)) is not None:
-                _in_use.add(fence)
-        if fence is None:
-            raise LostRace(self._held_by(name, what))
+        proof_s = 0.0
+        while True:
+            with _taking:
+                if (fence := self._taken(name, from_living=from_living)) is not None:
+                    _in_use.add(fence)
+            if fence is not None:
+                break
+            if proof_s or not (proof_s := self._until_proof_s(name)):
+                raise LostRace(self._held_by(name, what))
+            await asyncio.sleep(proof_s)
         renewing = asyncio.create_task(self._renew(fence))
         try:
             yield fence
@@ -83,7 +93,27 @@ class OwnLeases:
                 return self._store.take_over(name, own_name(), LEASE_MS, seen)
             if state is HolderState.ALIVE:
                 return None
+            needed_s = 3 * RENEW_EVERY_S if self._has_expired(lease) else LEASE_MS / 1000
+            if self._unrenewed_s(lease) < needed_s:
+                return None
+            return self._store.take_over(name, own_name(), LEASE_MS, seen)
         return self._store.acquire(name, own_name(), LEASE_MS, seen=seen.token)
+
+    def _unrenewed_s(self, lease: Lease) -> float:
+        """For how long this process has seen the lease as it is now."""
+        now_s = time.monotonic()
+        token, expires_ms, since_s = self._sighted.get(lease.name, (0, 0, now_s))
+        if (token, expires_ms) != (lease.token, lease.expires_ms):
+            since_s = now_s
+        self._sighted[lease.name] = lease.token, lease.expires_ms, since_s
+        return now_s - since_s
+
+    def _until_proof_s(self, name: str) -> float:
+        """How long to wait for the proof that an expired lease is not renewed; 0 where it is held."""
+        lease = self._store.lease(name)
+        if lease is None or not lease.owner or _state_of(lease) is not HolderState.UNKNOWN:
+            return 0.0
+        return max(3 * RENEW_EVERY_S - self._unrenewed_s(lease), 0.001) if self._has_expired(lease) else 0.0
 
     def _held_by(self, name: str, what: str) -> str:
         lease = self._store.lease(name)
@@ -145,8 +175,8 @@ class _Owner:
 
 
 def own_name() -> str:
-    """Who we are in leases: host, process and life; where this system has them, also its boot, its namespace of process numbers
-    and when the process started, so that another process there can judge whether we still live.
+    """Who we are in leases: host, process and life; where this system has them, also its boot, its namespaces of process
+    numbers and of times, and when the process started, so that another process there can judge whether we still live.
 
     Asked for each time, because a forked worker is another process with the same memory.
     """
@@ -190,14 +220,18 @@ def _own() -> _Owner:
     found = _stat(pid)
     try:
         boot = (_PROC / "sys/kernel/random/boot_id").read_text().strip()
-        namespace = (_PROC / "self/ns/pid").readlink().name
+        # A process's start is told in the time of whoever asks, which a namespace of times may shift.
+        namespace = "-".join(
+            "".join(filter(str.isdigit, (_PROC / "self/ns" / kind).readlink().name))
+            for kind in ("pid", "time")
+        )
         # A /proc of other numbers than ours, mounted before this namespace was made, shows other processes.
         shows_ours = (_PROC / "self").readlink().name == str(pid)
     except OSError:  # no such file system here
         return _Owner(host, pid, _LIFE)
     if found is None or not boot or not shows_ours:
         return _Owner(host, pid, _LIFE)
-    return _Owner(host, pid, _LIFE, boot, "".join(filter(str.isdigit, namespace)), found[1])
+    return _Owner(host, pid, _LIFE, boot, namespace, found[1])
 
 
 def _stat(pid: int) -> tuple[bool, str] | None:

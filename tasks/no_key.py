@@ -21,7 +21,7 @@ class NoEvmKey(Hidden):
         self._why = why
 
     def sign_digest(self, digest: bytes) -> NoReturn:
-        """Raises OperatorError: a error too, because this key will not be there a moment later."""
+        """Raises OperatorError: an error too, because this key will not be there a moment later."""
         raise OperatorError(self._why)
 
     def public_name(self) -> str:

@@ -64,7 +64,7 @@ def step(
 async def retried(
     clock: Clock, read: Callable[[], Awaitable[R]], *, within_s: float = 60.0, every_s: float = 2.0
 ) -> R:
-    """Read again and again while the venue has a error; after `within_s` its last `Retryable` is raised.
+    """Read again and again while the venue has an error; after `within_s` its last `Retryable` is raised.
 
     For what must be known before a story goes on and where nothing is lost by waiting; never while half of a trade is done.
     """

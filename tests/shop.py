@@ -49,6 +49,8 @@ class Exchange:
     losses: list[str] = field(default_factory=list)
     """What becomes of the next calls that place: "request" or "answer" is lost, "" for neither."""
     silent: bool = False
+    lags: bool = False
+    """Its answers come from a node that does not know the orders yet."""
     received: list[str] = field(default_factory=list)
     asked: int = 0
     _orders: dict[str, tuple[dict[str, Any], int]] = field(default_factory=dict)
@@ -71,7 +73,7 @@ class Exchange:
         self.asked += 1
         if self.silent:
             raise ConnectionError("no answer")
-        return self.state_of(client_id) if client_id in self._orders else None
+        return self.state_of(client_id) if client_id in self._orders and not self.lags else None
 
     def state_of(self, client_id: str) -> dict[str, Any]:
         order, since_ms = self._orders[client_id]
@@ -149,7 +151,7 @@ def _outcome(order: dict[str, Any]) -> Outcome[Receipt]:
     receipt = Receipt(ref=order["id"], done_qty=done, avg_price_usd=None, fills=fills, settled_ms=settled_ms)
     if order["status"] == "accepted":
         return Working(f"accepted, {done} of {order['qty']} done", ASK_AFTER_S, receipt)
-    return Confirmed(receipt) if done else Rejected("canceled with nothing done")
+    return Confirmed(receipt) if done else Rejected("canceled with nothing done", seen=True)
 
 
 @dataclass

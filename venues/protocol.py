@@ -30,8 +30,9 @@ class OrderVenue(Protocol):
 
     * `build` and `sign` may raise `Retryable` or `VenueRefused`; nothing has happened then.
     * `send` and `resend` never raise for transport reasons: they answer Confirmed, Rejected, Unknown or Working.
-    * `find` answers Confirmed with the receipt, Rejected with the proof that the attempt is dead, Working while it is
-      accepted and not final, or Unknown. It accepts a `Signed` whose `wire` is None (after a restart, only the stored key
+    * `find` answers Confirmed with the receipt, Rejected with the proof that the attempt is dead (`seen` where the venue
+      shows the order and its end: nothing less ends one that was Working), Working while it is accepted and not final, or
+      Unknown. It accepts a `Signed` whose `wire` is None (after a restart, only the stored key
       is left).
     * `resend` puts the *same bytes* on the wire again; Unknown where they are no longer known. It is never called for an
       attempt that the venue has said it is working on.

@@ -165,7 +165,7 @@ async def _watch(desk: Any, control: environment.Control, position_id: str, cons
         progress.cancel()
     for action in result.actions:
         console.print(f"monitor: {action}")
-    console.print(f"{result.ticks} looks; the position is {result.status}")
+    console.print(f"{result.ticks} ticks; the position is {result.status}")
 
 
 async def _progress(desk: Any, position_id: str, console: Console) -> None:

@@ -1,4 +1,4 @@
-"""What `evenkeel doctor` ticks at, one function a check. Importing this package makes all of them known."""
+"""What `evenkeel doctor` looks at, one function a check. Importing this package makes all of them known."""
 
 from app.doctor import accounts, chain, clocks, hosts, ledger, prefect
 

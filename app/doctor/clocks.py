@@ -33,7 +33,7 @@ async def hyperliquid(installation: Installation) -> Verdict:
 
 @check(GROUP, "against Solana")
 async def solana(installation: Installation) -> Verdict:
-    """The stamp of the newest confirmed block. A halted chain ticks like a clock that is ahead: the slots show which."""
+    """The stamp of the newest confirmed block. A halted chain looks like a clock that is ahead: the slots show which."""
     clock, rpc = installation.clock, installation.venues.long.rpc
     slot = await rpc.get_slot("confirmed")
     stamp = await rpc.read("getBlockTime", [slot])

@@ -1,4 +1,4 @@
-"""What a check is: a function that ticks at one thing and says how it is and what to do. None of them sends anything."""
+"""What a check is: a function that looks at one thing and says how it is and what to do. None of them sends anything."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ CheckFunction = Callable[[Installation], Awaitable[Verdict]]
 
 @dataclass(frozen=True)
 class Check:
-    """A named run. `group` is the heading it stands under."""
+    """A named function. `group` is the heading it stands under."""
 
     group: str
     name: str

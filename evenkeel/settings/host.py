@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from pydantic import field_validator
+from pydantic import Field, field_validator
 
 from evenkeel.settings.section import Section
 
@@ -32,6 +32,8 @@ class PrefectSettings(Section):
     """The Prefect API; empty means `PREFECT_API_URL`, and without either the flows run bare."""
 
     api_url: str = ""
+    late_run_s: int = Field(default=300, ge=10)
+    """Most seconds after the time it was asked for that a run which trades (enter, exit, rebalance) may begin."""
 
 
 class Admin(Section):

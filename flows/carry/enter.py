@@ -10,13 +10,14 @@ import logging
 from enum import StrEnum
 
 from prefect import flow
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from evenkeel.errors import LostRace, Retryable
 from evenkeel.legs import PositionStatus
 from evenkeel.types import Frozen
 from flows.carry.forms import AssetField, LeverageField, ProtocolField, UsdField
 from flows.carry.watched import POSITIONS
+from flows.forms import Form
 from flows.handover import watch_from_here
 from flows.running import desk_for_run
 from state.carry.models import Position
@@ -51,7 +52,7 @@ class EntryStatus(StrEnum):
 HALFWAY = (EntryStatus.OPENING, EntryStatus.UNWINDING)
 
 
-class EnterRequest(BaseModel):
+class EnterRequest(Form):
     """What to enter. Everything left empty is the strategy's choice."""
 
     asset: AssetField | None = Field(default=None, description="what the long leg holds; empty: the best now")
@@ -231,7 +232,7 @@ def _refused(*reasons: str) -> EnterResult:
 @flow(name="enter", flow_run_name="enter-{request.asset}-{request.size_usd}")
 async def enter(request: EnterRequest) -> EnterResult:
     """Open one position. Refusals are answers, not failures: nothing was sent."""
-    async with desk_for_run(open_desk) as desk:
+    async with desk_for_run(open_desk, trades=True) as desk:
         result = await enter_position(desk, request)
         await watch_from_here(POSITIONS, desk.store, [result.position_id or ""], "entered")
         return result

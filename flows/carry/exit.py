@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from prefect import flow
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from evenkeel.legs import PositionStatus
+from flows.forms import Form
 from flows.running import desk_for_run
 from strategy.decisions import Urgency
 from tasks.carry.closing.close_out import ENDED, ExitResult, close_out
@@ -16,7 +17,7 @@ HELD = (PositionStatus.OPEN, PositionStatus.CLOSING, PositionStatus.UNWINDING)
 """An entry that still goes on is closed by itself, or by its name."""
 
 
-class ExitRequest(BaseModel):
+class ExitRequest(Form):
     """Which position to close, and why."""
 
     position_id: str | None = Field(default=None, description="empty: the one that is open")
@@ -41,5 +42,5 @@ async def exit_position(desk: CarryDesk, request: ExitRequest) -> ExitResult:
 @flow(name="exit", flow_run_name="exit-{request.position_id}")
 async def exit_(request: ExitRequest) -> ExitResult:
     """Close a position, short first."""
-    async with desk_for_run(open_desk) as desk:
+    async with desk_for_run(open_desk, trades=True) as desk:
         return await exit_position(desk, request)

@@ -10,7 +10,7 @@ from typing import Any
 
 from prefect import flow
 from prefect.client.schemas.objects import FlowRun
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from evenkeel.clock import as_datetime
 from evenkeel.errors import Bug, LostRace, OperatorError, Retryable, VenueRefused
@@ -20,6 +20,7 @@ from evenkeel.units import DAY_MS, HOUR_MS, HOURS_PER_YEAR
 from flows.carry.rebalance import resize
 from flows.carry.recover import recover_position
 from flows.carry.watched import POSITIONS
+from flows.forms import Form
 from flows.handover import NextRun, go_on
 from flows.running import desk_for_run
 from state.watch_models import Severity
@@ -40,7 +41,7 @@ log = logging.getLogger("evenkeel.monitor")
 UNDONE = "not done yet"
 
 
-class MonitorRequest(BaseModel):
+class MonitorRequest(Form):
     """What to watch, and how closely."""
 
     position_id: str | None = Field(default=None, description="empty: the one that is open")
@@ -214,7 +215,7 @@ async def _finish_interrupted(desk: CarryDesk, wait_s: float) -> None:
 
 
 def _late(write: Callable[[], None]) -> None:
-    """What is written down once the acting is over; a busy ledger is written by the next tick."""
+    """What is written down once the acting is over; a busy ledger is written at the next tick."""
     try:
         write()
     except Retryable as error:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from enum import StrEnum
 
 from prefect import flow
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from evenkeel.legs import PositionStatus
 from evenkeel.types import Frozen
+from flows.forms import Form
 from flows.running import desk_for_run
 from state.models import Fence
 from strategy.carry.decisions import Exit, Resize
@@ -22,7 +23,7 @@ from tasks.carry.watching import breakers
 from tasks.carry.watching.watcher import Watcher
 
 
-class RebalanceRequest(BaseModel):
+class RebalanceRequest(Form):
     """Which position to look at."""
 
     position_id: str | None = Field(default=None, description="empty: the one that is open")
@@ -95,5 +96,5 @@ async def resize(desk: CarryDesk, position_id: str, decision: Resize, fence: Fen
 @flow(name="rebalance", flow_run_name="rebalance-{request.position_id}")
 async def rebalance(request: RebalanceRequest) -> RebalanceResult:
     """Bring both legs level again."""
-    async with desk_for_run(open_desk) as desk:
+    async with desk_for_run(open_desk, trades=True) as desk:
         return await rebalance_position(desk, request)

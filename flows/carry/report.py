@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from prefect import flow
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from analytics.carry.charts import save_attribution_chart, save_life_chart
 from analytics.carry.report import Report, as_dict, render_markdown
+from flows.forms import Form
 from flows.running import desk_for_run
 from tasks.artifacts import show_markdown, show_picture
 from tasks.carry.books.collect import collect_everything
@@ -19,7 +20,7 @@ from tasks.carry.desk import CarryDesk, open_desk
 from tasks.carry.positions import position_meant
 
 
-class ReportRequest(BaseModel):
+class ReportRequest(Form):
     """Which position to account for, and where its pictures go."""
 
     position_id: str | None = Field(default=None, description="empty: the latest")

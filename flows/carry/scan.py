@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from prefect import flow
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from evenkeel.types import Frozen
 from flows.carry.forms import AssetField, LeverageField, UsdField
+from flows.forms import Form
 from flows.running import desk_for_run
 from strategy.carry.scoring import Opportunity
 from tasks.artifacts import show_table
@@ -15,7 +16,7 @@ from tasks.carry.entering.choose import RequestedEntry, check_requested_entry, r
 from tasks.carry.market import read_market, volatility_rank
 
 
-class ScanRequest(BaseModel):
+class ScanRequest(Form):
     """What to rank."""
 
     asset: AssetField | None = Field(default=None, description="what the long leg holds; empty: all")

@@ -156,7 +156,7 @@ def crowded(rig: Rig) -> None:
 
 
 def paused(rig: Rig) -> None:
-    rig.desk.store.pause("entries", "a tick at the books")
+    rig.desk.store.pause("entries", "a look at the books")
 
 
 def alarmed(rig: Rig) -> None:
@@ -216,7 +216,7 @@ def unowned(rig: Rig) -> None:
         (halted, ("solana", "slots advance"), "fail", "no slot", "do not enter"),
         (halted, ("clock", "against Solana"), "fail", "old", "stands still"),
         (crowded, ("solana", "fee market"), "warn", "lamports", "wait"),
-        (paused, ("ledger", "pauses"), "warn", "a tick at the books", "resume"),
+        (paused, ("ledger", "pauses"), "warn", "a look at the books", "resume"),
         (alarmed, ("ledger", "alerts"), "warn", "leg vanished", "status"),
         (dead_lease, ("ledger", "leases"), "warn", "position:P", "recover"),
         (

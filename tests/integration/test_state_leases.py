@@ -22,6 +22,13 @@ from tests.upgrades import next_program
 
 databases, url, store = database_fixtures()
 
+
+@pytest.fixture(autouse=True)
+def _short_renewals(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The proof that a lease is not renewed takes three of them."""
+    monkeypatch.setattr(leases, "RENEW_EVERY_S", 0.02)
+
+
 EXPIRED, LONG = -1, 600_000
 DEAD_PID = 2**22 + 1  # above every number that Linux gives
 GONE, ALIVE, UNKNOWN = HolderState.GONE, HolderState.ALIVE, HolderState.UNKNOWN
@@ -232,10 +239,45 @@ async def test_two_containers_under_one_host_name_take_no_lease_from_each_other(
             await take(store)
 
 
+async def test_a_clock_that_jumps_ahead_takes_no_lease_that_is_renewed(store: Store) -> None:
+    """By the clock it has expired for as long as the holder takes to renew it; the holder lives where we cannot look."""
+    held = store.acquire("p", changed(own_name(), pid=str(DEAD_PID), namespace="1"), EXPIRED)
+    assert held is not None
+
+    async def renew() -> None:
+        while True:
+            store.renew(held, EXPIRED)
+            await asyncio.sleep(0.005)
+
+    renewing = asyncio.create_task(renew())
+    try:
+        with pytest.raises(LostRace):
+            await take(store)
+    finally:
+        renewing.cancel()
+    assert (await take(store)).token == 2
+
+
+async def test_a_clock_that_was_set_back_holds_up_nobody_for_longer_than_a_lease(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leases, "LEASE_MS", 50)
+    assert store.acquire("p", changed(own_name(), pid=str(DEAD_PID), namespace="1"), 3_600_000)
+    own, refused = OwnLeases(store), 0
+    async with asyncio.timeout(20):
+        while True:
+            try:
+                async with own.exclusive("p", "p") as fence:
+                    break
+            except LostRace:
+                refused += 1
+                await asyncio.sleep(0.01)
+    assert refused and fence.token == 2
+
+
 async def test_a_lease_is_renewed_while_the_work_lasts_and_given_back_after_it(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(leases, "RENEW_EVERY_S", 0.02)
     own = OwnLeases(store)
     async with own.exclusive("p", "p") as fence:
         store.renew(fence, EXPIRED)
@@ -253,7 +295,6 @@ async def test_a_process_that_is_older_than_the_ledger_says_so_when_it_writes(
     url: str, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The renewal ends at the refusal, and what is written next raises it."""
-    monkeypatch.setattr(leases, "RENEW_EVERY_S", 0.02)
     before = asyncio.all_tasks()
     with pytest.raises(OperatorError, match="restart it"):
         async with OwnLeases(store).exclusive("p", "p") as fence:

@@ -220,6 +220,66 @@ def test_what_is_done_already_waits_for_nobody(url: str, store: Store) -> None:
         assert time.monotonic() - began < 4
 
 
+RENAMED = """
+    with op.batch_alter_table("heartbeats") as table:
+        table.alter_column("at_ms", new_column_name="seen_ms", existing_type=sa.BigInteger())
+"""
+
+
+def test_a_process_of_the_older_version_that_only_reads_is_told_so(
+    url: str, store: Store, tmp_path: Path
+) -> None:
+    """A column that it asks for has another name now: no retry helps."""
+    fill_ledger(store)
+    with next_program(tmp_path, RENAMED):
+        Store.upgrade(url)
+    with pytest.raises(OperatorError, match=f"schema {NEXT}.*restart it with the program that upgraded"):
+        store.heartbeats()
+
+
+def test_tables_of_others_are_left_alone(url: str, store: Store, tmp_path: Path) -> None:
+    """A tool that copies the file keeps its own table in it; an operator keeps notes on the server."""
+    with connecting(url) as plain:
+        with plain.begin() as connection:
+            connection.execute(text("CREATE TABLE _litestream_seq (id INTEGER PRIMARY KEY, seq INTEGER)"))
+        with next_program(tmp_path, REBUILD):
+            Store.upgrade(url)
+            with store._engine.connect() as connection:
+                assert upgrade._is_done(connection, parse_url(url))
+        with plain.begin() as connection:
+            connection.execute(text("INSERT INTO _litestream_seq VALUES (1, 1)"))
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "statement"),
+    [
+        ("view", "open_ones", "CREATE VIEW open_ones AS SELECT * FROM positions WHERE closed_ms IS NULL"),
+        ("index", "ix_mine", "CREATE INDEX ix_mine ON positions (lower(asset))"),
+        ("trigger", "noted", "CREATE TRIGGER noted AFTER INSERT ON positions BEGIN SELECT 1; END"),
+    ],
+)
+def test_what_an_operator_made_on_our_tables_is_named_before_it_is_lost(
+    url: str, store: Store, tmp_path: Path, kind: str, name: str, statement: str
+) -> None:
+    if url.startswith("postgresql"):
+        return  # it changes tables in place
+    with connecting(url) as plain, plain.begin() as connection:
+        connection.execute(text(statement))
+    before = contents(url)
+    with (
+        next_program(tmp_path, REBUILD),
+        pytest.raises(
+            OperatorError, match=f"it holds {kind} {name}, .* drop it, upgrade, and make it again"
+        ) as refused,
+    ):
+        Store.upgrade(url)
+    assert "\n" not in str(refused.value) and contents(url) == before
+    with connecting(url) as plain, plain.begin() as connection:
+        connection.execute(text(f"DROP {kind} {name}"))
+    with next_program(tmp_path, REBUILD):
+        assert Store.upgrade(url) == NEXT
+
+
 def test_who_holds_a_lock_is_named(
     url: str, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -162,7 +162,7 @@ async def test_no_answer_keeps_it_working_and_nothing_is_sent_again(
         began = clock.ms
         ending = await go(desk)
         assert isinstance(ending, StillWorking) and isinstance(known, StillWorking)
-        assert ending.reason == "no answer about it: no answer" and ending.so_far == known.so_far
+        assert ending.reason == "accepted before, not shown now: no answer" and ending.so_far == known.so_far
         assert (clock.ms, exchange.asked, len(exchange.received)) == (began, 1 + turn, 1)
         assert live(desk) == (S.SUBMITTED, AttemptOutcome.WORKING, began + int(ASK_WORKING_AGAIN_S * 1000))
     exchange.silent = False
@@ -170,6 +170,34 @@ async def test_no_answer_keeps_it_working_and_nothing_is_sent_again(
     assert isinstance(await go(desk), Done)
     check_books(desk.store, exchange, PLAN)
     assert (desk.store.attempts_of("b1")[0].sends, len(exchange.received)) == (1, 1)
+
+
+@pytest.mark.parametrize("attempts", [1, 2])
+async def test_a_node_that_does_not_know_an_accepted_order_ends_nothing(
+    desk: Desk, exchange: Exchange, clock: ManualClock, attempts: int
+) -> None:
+    """Its validity has passed, so that one that was never accepted would be dead, and another would be sent."""
+    await go(desk, attempts=attempts)
+    exchange.lags = True
+    clock.ms += 2 * VALID_MS + int(ASK_AFTER_S * 1000)
+    ending = await go(desk, attempts=attempts)
+    assert isinstance(ending, StillWorking) and "not shown now" in ending.reason
+    assert live(desk)[:2] == (S.SUBMITTED, AttemptOutcome.WORKING)
+    exchange.lags = False
+    clock.ms += int(HOUR_S * 1000)
+    assert isinstance(await go(desk, attempts=attempts), Done)
+    assert len(exchange.received) == 1
+    check_books(desk.store, exchange, PLAN)
+
+
+async def test_a_clock_that_was_set_back_does_not_put_off_the_question(
+    desk: Desk, exchange: Exchange, clock: ManualClock
+) -> None:
+    clock.ms += 86_400_000
+    await go(desk)
+    clock.ms -= 86_400_000
+    await go(desk)
+    assert exchange.asked == 1
 
 
 async def test_it_holds_up_nobody(desk: Desk, exchange: Exchange, clock: ManualClock) -> None:
@@ -244,7 +272,7 @@ class Forgetful(Bazaar):
     """An adapter that denies what the exchange has done."""
 
     async def find(self, intent: IntentSpec, signed: Signed) -> Outcome[Receipt]:
-        return Rejected("never heard of it")
+        return Rejected("never heard of it", seen=True)
 
 
 async def test_a_venue_that_denies_what_it_has_done_is_not_believed(

@@ -87,7 +87,9 @@ class OrderLookup:
                 if own:
                     return Confirmed(receipt_of(key, own))
                 if record.status != "filled":
-                    return Rejected(f"{record.status}: nothing was filled (oid {record.order.oid})")
+                    return Rejected(
+                        f"{record.status}: nothing was filled (oid {record.order.oid})", seen=True
+                    )
             await self._clock.sleep(_FILL_PAUSE_S * 2**attempt)
         return Unknown(f"order {key.cloid} is {record.status}; its fills do not explain the position yet")
 

@@ -9,7 +9,7 @@ import signal
 import sys
 from asyncio.subprocess import DEVNULL, PIPE
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from prefect.settings import (
     PREFECT_SERVER_ALLOW_EPHEMERAL_MODE,
     temporary_settings,
 )
+from prefect.states import Scheduled
 
 from evenkeel.errors import OperatorError
 from evenkeel.legs import CARRY, PositionStatus
@@ -69,6 +70,27 @@ def server(home: Path) -> Iterator[Server]:
 def use(rig: Rig, patch: pytest.MonkeyPatch) -> None:
     """What a worker's environment says: which settings this host trades by."""
     patch.setenv("EVENKEEL_CONFIG", str(rig.config))
+
+
+async def test_a_run_that_a_worker_begins_days_late_trades_nothing(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker that was away takes up everything that waited for it, however old."""
+    async with story_rig(tmp_path) as rig:
+        use(rig, monkeypatch)
+        position_id = await rig.entered(asset="SOL")
+        async with get_client() as client:
+            old = Scheduled(scheduled_time=datetime.now(UTC) - timedelta(days=2))
+            for flow, request in ((exit_, ExitRequest()), (enter, EnterRequest())):
+                run = await client.create_flow_run(
+                    flow, parameters={"request": request.model_dump()}, state=old
+                )
+                with pytest.raises(
+                    OperatorError, match=r"asked for 1728\d\d s ago .* nothing was done; start it again"
+                ):
+                    await run_flow(flow, run, {"request": request}, return_type="result")
+        assert rig.status(position_id) is PositionStatus.OPEN
+        rig.assert_hedged()
 
 
 async def test_the_trade_is_seen_in_prefect_and_its_secrets_are_not(

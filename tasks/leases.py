@@ -220,7 +220,7 @@ def _own() -> _Owner:
     found = _stat(pid)
     try:
         boot = (_PROC / "sys/kernel/random/boot_id").read_text().strip()
-        # A process's start is told in the time of whoever asks, which a namespace of times may shift.
+        # A process's start is given in the time of whoever asks, which a namespace of times may shift.
         namespace = "-".join(
             "".join(filter(str.isdigit, (_PROC / "self/ns" / kind).readlink().name))
             for kind in ("pid", "time")

@@ -8,18 +8,19 @@ from pathlib import Path
 from typing import Any
 
 from prefect import flow
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from evenkeel.errors import OperatorError
 from evenkeel.settings.settings import Settings
 from flows.carry.forms import LongAsset
+from flows.forms import Form
 from flows.running import settings_for_run
 from tasks.artifacts import show_table
 from tasks.research.backtest import backtest as run_backtest
 from tasks.research.recorded import read_recorded
 
 
-class BacktestRequest(BaseModel):
+class BacktestRequest(Form):
     """Which market, and which part of it."""
 
     data: str = Field(description="folder of recorded series")

@@ -226,7 +226,7 @@ RENAMED = """
 """
 
 
-def test_a_process_of_the_older_version_that_only_reads_is_told_so(
+def test_a_process_of_the_older_version_that_only_reads_gets_that_answer(
     url: str, store: Store, tmp_path: Path
 ) -> None:
     """A column that it asks for has another name now: no retry helps."""

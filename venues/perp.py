@@ -42,6 +42,14 @@ class AccountSummary(Frozen):
     observed_ms: int
 
 
+class AgentKey(Frozen):
+    """The key that signs for the account. `until_ms`: end of its approval; None where it has none, as the account's own."""
+
+    address: str
+    approved: bool
+    until_ms: int | None = None
+
+
 class LedgerUpdate(Frozen):
     """Money that moved for another reason than trading or funding. `delta` is the venue's own record: its
     fields, and whether an amount came or went, depend on `kind` (deposit, withdraw, accountClassTransfer,

@@ -22,7 +22,15 @@ from typing import Protocol
 
 from evenkeel.legs import Capabilities, FundingPayment, LegView
 from evenkeel.types import Built, Fill, IntentSpec, Outcome, Receipt, Signed
-from venues.perp import AccountSummary, Execution, FundingHour, LedgerUpdate, PerpContext
+from venues.perp import (
+    AccountSummary,
+    AgentKey,
+    Execution,
+    FundingHour,
+    LedgerUpdate,
+    PerpContext,
+)
+from venues.timing import VenueTime
 
 
 class OrderVenue(Protocol):
@@ -120,4 +128,17 @@ class PerpVenue(LegVenue, Protocol):
 
     async def check_agent(self, signer_address: str | None = None) -> None:
         """Raise OperatorError unless our signer (or the given address) may act for the account now."""
+        ...
+
+    async def agent_key(self, signer_address: str | None = None) -> AgentKey:
+        """Whether our signer (or the given address) is approved, and until when."""
+        ...
+
+    async def mode(self, max_age_ms: int = 0) -> str:
+        """The account's mode, whatever it is; a reading younger than `max_age_ms` will do."""
+        ...
+
+    @property
+    def time(self) -> VenueTime:
+        """The venue's clock, by the stamps of its answers."""
         ...

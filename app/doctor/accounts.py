@@ -5,20 +5,15 @@ from __future__ import annotations
 from decimal import Decimal
 
 from app.doctor.frame import Installation, Verdict, check, fail, ok, warn
-from evenkeel.clock import as_datetime
 from evenkeel.errors import OperatorError
 from evenkeel.types import VenueName
-from evenkeel.units import DAY_MS, LAMPORTS_PER_SOL
 from tasks.carry.mark import UNDERLYING
 from venues.asgard.mints import TOKENS
 from venues.solana.rules.token import token_state
 
 GROUP = "accounts"
-AGENT_WARNING_DAYS = 14
 MARGIN_WARNING = Decimal("0.5")
 """Share of the account value that the maintenance margin may take."""
-CLOSING_LAMPORTS = 5_000_000
-"""Below this not even the close of a position can be paid for."""
 
 
 @check(GROUP, "keys")
@@ -33,15 +28,6 @@ async def keys(installation: Installation) -> Verdict:
     return ok(f"Hyperliquid account {venues.short.address}, Solana wallet {venues.long.wallet}")
 
 
-@check(GROUP, "account mode")
-async def mode(installation: Installation) -> Verdict:
-    """In any other mode the perpetuals balance is not the account, and margin is read wrongly."""
-    try:
-        return ok(f"mode {await installation.venues.short.account_mode()}")
-    except OperatorError as wrong:
-        return fail(str(wrong), "set the mode with the account's own key; no agent can")
-
-
 @check(GROUP, "agent")
 async def agent(installation: Installation) -> Verdict:
     short = installation.venues.short
@@ -52,13 +38,6 @@ async def agent(installation: Installation) -> Verdict:
     ours = short.signer_address
     if ours == short.address:
         return warn("the account's own key trades", "approve an agent: its key can trade and cannot withdraw")
-    for one in await short.client.extra_agents(short.address):
-        if one.address.lower() == ours and one.valid_until is not None:
-            left = (one.valid_until - installation.clock.now_ms()) / DAY_MS
-            detail = f"agent {ours} is valid until {as_datetime(one.valid_until):%Y-%m-%d} ({left:.0f} days)"
-            if left < AGENT_WARNING_DAYS:
-                return warn(detail, "approve it anew before it expires: an exit needs it too")
-            return ok(detail)
     return ok(f"agent {ours} is approved")
 
 
@@ -84,19 +63,6 @@ def _enough(installation: Installation, have: Decimal, what: str, how: str) -> V
     if have >= least:
         return ok(detail)
     return warn(detail, f"{how} before the next entry") if live else fail(detail, how)
-
-
-@check(GROUP, "SOL for fees")
-async def gas(installation: Installation) -> Verdict:
-    wallet, limit = (
-        await installation.venues.long.wallet_balances(),
-        installation.settings.limits.min_gas_lamports,
-    )
-    detail = f"{wallet.sol:.4f} SOL in the wallet, {Decimal(limit) / LAMPORTS_PER_SOL:.4f} are kept for fees and rent"
-    advice = f"send SOL to {installation.venues.long.wallet}"
-    if wallet.sol_lamports < CLOSING_LAMPORTS:
-        return fail(detail, f"{advice}: not even a closing could be paid for")
-    return ok(detail) if wallet.sol_lamports >= limit else fail(detail, f"{advice}: entries are refused")
 
 
 @check(GROUP, "margin on Hyperliquid")

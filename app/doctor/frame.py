@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any, TypeVar
 
 from evenkeel.clock import Clock
 from evenkeel.settings.settings import Settings
 from evenkeel.types import Frozen
 from state.store import Store
 from tasks.carry.connect import Venues
+
+T = TypeVar("T")
 
 
 class Health(StrEnum):
@@ -52,6 +56,15 @@ class Installation:
     opened: Venues | None = None
     ledger: Store | None = None
     problems: dict[str, str] = field(default_factory=dict)
+    read_once: dict[str, asyncio.Task[Any]] = field(default_factory=dict)
+    """Readings that several checks share, by name."""
+
+    async def once(self, name: str, read: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Take a reading once, whichever check asks for it first."""
+        if name not in self.read_once:
+            self.read_once[name] = asyncio.create_task(read())
+        found: T = await asyncio.shield(self.read_once[name])
+        return found
 
     @property
     def venues(self) -> Venues:

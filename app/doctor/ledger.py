@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -22,7 +21,6 @@ from tasks.leases import HolderState, described, state_of_holder
 T = TypeVar("T")
 GROUP = "ledger"
 LOCK_TIMEOUT_S = 2.0
-WARN_FREE_BYTES, FAIL_FREE_BYTES = 2 * 10**9, 200 * 10**6
 
 
 async def _apart(work: Callable[[], T]) -> T:
@@ -92,21 +90,6 @@ def _try_postgres(url_text: str) -> Verdict:
             "set synchronous_commit = on for this database",
         )
     return ok("writable, commits are durable")
-
-
-@check(GROUP, "disk space")
-async def space(installation: Installation) -> Verdict:
-    url = parse_url(installation.settings.database.url)
-    folder = Path(str(url.database)).resolve().parent if url.drivername.startswith("sqlite") else Path.cwd()
-    while not folder.exists():
-        folder = folder.parent
-    free = shutil.disk_usage(folder).free
-    detail = f"{free / 10**9:.1f} GB free in {folder}"
-    if free < FAIL_FREE_BYTES:
-        return fail(
-            detail, "free some space: nothing can be stored before it is sent, so nothing can be sent"
-        )
-    return warn(detail, "free some space") if free < WARN_FREE_BYTES else ok(detail)
 
 
 @check(GROUP, "leases")

@@ -34,6 +34,7 @@ from tasks.carry.desk import CarryDesk, open_desk
 from tasks.carry.mark import LIVE
 from tasks.carry.positions import position_meant
 from tasks.carry.watching import breakers
+from tasks.carry.watching.needs import Needs, Subject
 from tasks.carry.watching.probe import differs, wait_for_tick
 from tasks.carry.watching.watcher import Seen, Watcher
 
@@ -108,6 +109,8 @@ class _Watch:
 
     def __post_init__(self) -> None:
         self.watcher = Watcher(self.desk, self.position_id, is_monitor=True)
+        position = self.desk.store.carry.position(self.position_id)
+        self.needs = Needs(self.desk, Subject(position.asset, position.protocol or 0))
 
     async def tick(self) -> PositionStatus:
         """Take up what is unfinished, look, decide, act, then write down and wait for the next tick."""
@@ -135,6 +138,8 @@ class _Watch:
                 closely = not await _book_changes(desk, position_id) or closely
         _late(partial(breakers.note_tick, desk, seen))
 
+        if not isinstance(decision, Exit):
+            await self._watch_needs(seen)
         if not self.reconciled and not closely:  # once, at the start; a danger comes first
             await _reconcile(desk)
             self.reconciled = True
@@ -148,6 +153,21 @@ class _Watch:
         else:
             await wait_for_tick(desk, position_id, self.calm_s, self.danger_s)
         return status
+
+    async def _watch_needs(self, seen: Seen) -> None:
+        """What the exit will need, once the tick has acted: it raises alerts, and nothing is closed for it."""
+        desk = self.desk
+        position = desk.store.carry.position(self.position_id)
+        if position.status is not PositionStatus.OPEN:
+            return
+        self.needs.follow(position, seen.long.qty if seen.long else None)
+        await self.needs.read(frozenset(seen.failed), seen.context, all_at_once=False)
+
+        def write() -> None:
+            self.needs.keep_facts(desk.store)
+            self.needs.note(desk.store, self.needs.judge())
+
+        _late(write)
 
     async def _act(self, decision: Exit | Resize) -> str:
         """Do what was decided, in this process, at once; the answer says what came of it."""

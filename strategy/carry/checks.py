@@ -6,6 +6,7 @@ from decimal import Decimal
 
 from evenkeel.units import BPS
 from strategy.carry.limits import PROTOCOL_NAMES, CarryLimits, RiskLimits
+from strategy.carry.needs.listed import judge_needs
 from strategy.carry.readings import EntryReadings
 from strategy.carry.rules.price_deviation import price_deviation
 from strategy.carry.scoring import borrow_capacity, positive_funding
@@ -114,6 +115,18 @@ def judge_fee(priority_fee_lamports: int | None, limits: RiskLimits, paused: boo
         reason=f"Solana priority fee {priority_fee_lamports} lamports a transaction against at most {limit}"
         f"{' to resume after a pause' if paused else ''}",
     )
+
+
+@rule("exit needs")
+def check_exit_needs(readings: EntryReadings, limits: CarryLimits) -> Judged[Check]:
+    """What the exit will need is there, and lasts: none is entered that could not be left."""
+    name = "exit needs"
+    if readings.needs is None:
+        return Judged(Check(name=name, ok=False, reason="what an exit needs was not read"))
+    states = judge_needs(readings.needs, limits)
+    faults = [f"{one.reason} ({one.name}): {one.advice}" for one in states if one.refuses_entry]
+    reason = "; ".join(faults) or "what an exit needs is there"
+    return Judged(Check(name=name, ok=not faults, reason=reason))
 
 
 @rule("simulation")

@@ -103,6 +103,16 @@ class RiskLimits(HealthLimits):
     resume_fee_lamports: int = Field(default=5_000_000, gt=0)
     min_gas_lamports: int = Field(default=50_000_000, ge=0)
     """SOL kept for fees and account rent before an entry (0.05 SOL)."""
+    agent_warning_hours: int = Field(default=168, ge=0)
+    """Hours before the agent's key ends at which a person is warned."""
+    agent_critical_hours: int = Field(default=24, ge=0)
+    """Hours before that at which a person is warned again, critically."""
+    clock_warning_ms: int = Field(default=2_000, gt=0)
+    """How far this host's clock may differ from a venue's before a person is warned."""
+    clock_entry_ms: int = Field(default=5_000, gt=0)
+    """The same before entries are refused. Exits are signed by the venue's time."""
+    min_free_bytes: int = Field(default=200_000_000, ge=0)
+    """Free space that is kept where the ledger is; ten times its write-ahead log where that is more."""
     balance_headroom_bps: int = Field(default=100, ge=0)
     """Free funds asked for on each venue beyond the leg's capital, in bps of the leg's notional: fees and
     slippage.

@@ -57,6 +57,40 @@ class WatchReadings(Frozen):
         return self.long if side is LegSide.LONG else self.short
 
 
+class NeedReadings(Frozen):
+    """Everything that the needs of an exit judge (`strategy.carry.needs`). None is "could not be read", and an unread need
+    neither raises an alert nor ends one.
+    """
+
+    now_ms: int
+    asset: str = ""
+    agent_address: str = ""
+    agent_approved: bool | None = None
+    agent_until_ms: int | None = None
+    """End of the signer's approval; None where it has none."""
+    clock_ahead_ms: dict[str, int] = Field(default_factory=dict)
+    """By venue, how far this host's clock is ahead of the venue's; below zero it is behind."""
+    wallet: str = ""
+    wallet_lamports: int | None = None
+    position_tokens: Decimal | None = None
+    """Tokens of the long; None where no position is held."""
+    lender_tokens: Decimal | None = None
+    """What the lender can pay out of them."""
+    lender_covered: bool = False
+    """Whether the lender has once shown enough."""
+    perp_delisted: bool | None = None
+    perp_halted: bool | None = None
+    lending_active: bool | None = None
+    account_mode: str | None = None
+    account_mode_readable: bool = True
+    account_mode_at_entry: str | None = None
+    free_bytes: int | None = None
+    wal_bytes: int | None = None
+    close_tried: bool = False
+    close_refused: str | None = None
+    """Why a close that was built and judged as a trial would not be signed."""
+
+
 class EntryReadings(Frozen):
     """Everything that the checks of an entry judge, read afresh once the plan was made."""
 
@@ -83,6 +117,8 @@ class EntryReadings(Frozen):
     long_ran: bool = True
     short_ran: bool = True
     """Whether the leg was simulated at all."""
+    needs: NeedReadings | None = None
+    """What the exit of this position will need."""
 
 
 class BreakerReadings(HealthReadings):

@@ -17,6 +17,7 @@ from strategy.carry.breakers.lst_peg import lst_peg_breaker
 from strategy.carry.breakers.price_deviation import price_deviation_breaker
 from strategy.carry.checks import (
     check_balances,
+    check_exit_needs,
     check_fee_market,
     check_funding,
     check_price_consensus,
@@ -67,6 +68,7 @@ ENTRY_CHECKS: tuple[EntryCheck, ...] = (
     check_funding,
     check_protocol_capacity,
     check_fee_market,
+    check_exit_needs,
     check_simulation,
 )
 """Made before an entry is written down: all must pass."""

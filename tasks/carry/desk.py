@@ -20,6 +20,7 @@ from tasks.carry.prices import stored_price_of
 from tasks.desk import Desk, LedgerFault, make_clock
 from venues.asgard.venue import AsgardVenue
 from venues.protocol import LegVenue, PerpVenue
+from venues.timing import VenueTime
 
 
 class Accounts(NamedTuple):
@@ -51,6 +52,8 @@ class CarryDesk(Desk):
         """Venues whose key could not be opened, and why: of the kill switch's desk alone."""
         self.unidentified: Mapping[str, str] = {}
         """Those of them of which not even our account is known: what is read there is not ours."""
+        self.chain_time = VenueTime(clock)
+        """Solana's clock, by the stamps of its blocks."""
         self.staking_seen: dict[str, tuple[int, Decimal | None]] = {}
         """Measured staking yield by asset and the day it was measured on: read from the ledger once a day."""
 

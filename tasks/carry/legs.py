@@ -18,6 +18,7 @@ from tasks.carry.books.external_long import book_long_changes, holding_of
 from tasks.carry.books.external_short import book_short_changes, held_short
 from tasks.carry.desk import CarryDesk
 from tasks.carry.mark import UNDERLYING
+from tasks.carry.tips import affordable_tip
 from tasks.intents import Ending, NotDone, Unsettled, carry_out
 from venues.asgard import orders as asgard
 from venues.hyperliquid import digests as _digests  # noqa: F401  (loaded now, not with the first order)
@@ -175,7 +176,9 @@ async def close_long(desk: CarryDesk, position: Position, fence: Fence | None, u
             protocol=int(leg.protocol or 0),
             position_pda=leg.ref,
             slippage_bps=desk.settings.limits.exit_slippage_bps(tries, emergency=emergency),
-            jito_tip_lamports=desk.settings.exit_tip_lamports(tries, emergency=emergency),
+            jito_tip_lamports=await affordable_tip(
+                desk.long, desk.settings.exit_tip_lamports(tries, emergency=emergency)
+            ),
         )
         intent = plan_step(
             desk,
@@ -216,7 +219,7 @@ async def resize_long(
         "protocol": int(leg.protocol or 0),
         "position_pda": leg.ref,
         "slippage_bps": desk.settings.limits.max_slippage_exit_bps,
-        "jito_tip_lamports": desk.settings.asgard.jito_tip_lamports,
+        "jito_tip_lamports": await affordable_tip(desk.long, desk.settings.asgard.jito_tip_lamports),
     }
     order: asgard.Deleverage | asgard.PartialClose
     if isinstance(operation, Deleverage):

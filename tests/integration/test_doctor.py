@@ -77,7 +77,7 @@ async def test_fresh_twins_are_healthy_and_nothing_is_sent(
 
 
 def wrong_mode(rig: Rig) -> None:
-    rig.control("hyperliquid", "set_abstraction", address=rig.address, mode="unifiedAccount")
+    rig.control("hyperliquid", "set_abstraction", address=rig.address, mode="portfolioMargin")
 
 
 def expired_agent(rig: Rig) -> None:
@@ -204,10 +204,11 @@ def unowned(rig: Rig) -> None:
 @pytest.mark.parametrize(
     ("provoke", "where", "health", "said", "advice"),
     [
-        (wrong_mode, ("accounts", "account mode"), "fail", "unifiedAccount", "own key"),
+        (wrong_mode, ("exit needs", "account_mode"), "fail", "portfolioMargin", "own key"),
         (expired_agent, ("accounts", "agent"), "fail", "nor a living named agent", "approve an agent"),
-        (expiring_agent, ("accounts", "agent"), "warn", "3 days", "approve it anew"),
-        (no_gas, ("accounts", "SOL for fees"), "fail", "0.0010 SOL", "send SOL"),
+        (expired_agent, ("exit needs", "agent_key"), "fail", "not approved", "own key"),
+        (expiring_agent, ("exit needs", "agent_key"), "warn", "3 days", "approve the agent anew"),
+        (no_gas, ("exit needs", "fee_money"), "fail", "0.0010 SOL", "send SOL"),
         (no_usdc, ("accounts", "USDC in the wallet"), "fail", "10.00 USD", "send USDC"),
         (drained, ("accounts", "USDC on Hyperliquid"), "fail", "20.00 USD", "deposit USDC"),
         (delegate, ("accounts", "token approvals"), "fail", "has a delegate", "spl-token revoke"),

@@ -152,9 +152,9 @@ async def test_the_command_answers_with_its_exit_code(tmp_path: Path) -> None:
         ill = await rig.run("doctor", "--json")
         assert ill.code == 1
         wrong = {one["name"]: one["advice"] for one in ill.json()["checks"] if one["status"] == "fail"}
-        assert "account mode" in wrong and all(wrong.values()), wrong
+        assert "account_mode" in wrong and all(wrong.values()), wrong
         shown = await rig.run("doctor")
-        assert shown.code == 1 and "account mode" in shown.out and "→" in shown.out
+        assert shown.code == 1 and "account_mode" in shown.out and "→" in shown.out
 
         agreed = await rig.run("reconcile", "--json")
         assert agreed.code == 0 and agreed.json()["agrees"] is True, agreed

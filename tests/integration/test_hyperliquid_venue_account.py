@@ -60,9 +60,11 @@ async def test_an_expired_or_unknown_agent_needs_the_operator(rig: Rig) -> None:
 
 @pytest.mark.parametrize(
     ("mode", "fine"),
-    [("default", True), ("disabled", True), ("unifiedAccount", False), ("portfolioMargin", False)],
+    [("default", True), ("disabled", True), ("unifiedAccount", True), ("portfolioMargin", False)],
 )
-async def test_only_a_plain_account_is_traded(rig: Rig, mode: str, fine: bool) -> None:
+async def test_only_an_account_whose_equity_can_be_read_whole_is_traded(
+    rig: Rig, mode: str, fine: bool
+) -> None:
     rig.twin.control("set_abstraction", {"address": rig.address, "mode": mode})
     if fine:
         assert await rig.venue.account_mode() == mode

@@ -25,6 +25,7 @@ from venues.asgard.models import (
     read_seizures,
 )
 from venues.ratebudget import RateBudget
+from venues.timing import VenueTime
 
 MAX_TRANSACTIONS = 4
 READ_ATTEMPTS = 3
@@ -82,6 +83,8 @@ class AsgardClient:
         self._url = url.rstrip("/")
         self.host = urlsplit(url).hostname or "?"
         self._clock = clock
+        self.time = VenueTime(clock)
+        """The service's clock, by the date of its answers."""
         self._budget = budget or RateBudget(clock, per_minute=600 if api_key else 60, burst=1)
         headers = {"X-API-Key": api_key} if api_key else {}
         self._http = httpx.AsyncClient(
@@ -97,10 +100,12 @@ class AsgardClient:
     async def _once(self, method: str, path: str, body: dict[str, Any] | None, **query: str) -> str:
         """One request. Raises `Retryable` (unreachable, 429, 5xx) or `VenueRefused` (any other 4xx)."""
         await self._budget.spend()
+        asked_ms = self._clock.now_ms()
         try:
             answer = await self._http.request(method, self._url + path, json=body, params=query or None)
         except httpx.HTTPError as error:
             raise Retryable(f"asgard {self.host} did not answer {path}: {type(error).__name__}") from None
+        await self.time.note_date(asked_ms, answer.headers.get("date"))
         if answer.status_code == 429 or answer.status_code >= 500:
             raise Retryable(
                 f"asgard {self.host} answered {path} with HTTP {answer.status_code}: {_wording(answer)}"

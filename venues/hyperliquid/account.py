@@ -11,13 +11,15 @@ from evenkeel.types import Fill, VenueName
 from evenkeel.units import HOUR_MS
 from venues.hyperliquid import models as m
 from venues.hyperliquid.client import HyperliquidClient
+from venues.hyperliquid.equity import READABLE_MODES, Equity
 from venues.hyperliquid.margin import liquidation_distance
 from venues.hyperliquid.market import MarketData
 from venues.hyperliquid.orders import to_fill
 from venues.hyperliquid.signing import normal_address
-from venues.perp import AccountSummary, Execution, LedgerUpdate
+from venues.perp import AccountSummary, AgentKey, Execution, LedgerUpdate
+from venues.timing import VenueTime
 
-_PLAIN_MODES = ("default", "disabled")
+MODE_TTL_MS = 60_000
 _LEAST_EQUITY_USD = Decimal("0.01")
 
 
@@ -29,17 +31,42 @@ class HyperliquidAccount:
         self.address = normal_address(address)
         self.clock = clock
         self.market = MarketData(client, clock)
+        self._equity = Equity(client, self.address, clock)
+
+    @property
+    def time(self) -> VenueTime:
+        """The venue's clock, by the stamps of its answers."""
+        return self.client.time
+
+    @property
+    def contradiction(self) -> str | None:
+        """Why the account value of the last reading was not believed; None where it was."""
+        return self._equity.contradiction
+
+    async def mode(self, max_age_ms: int = 0) -> str:
+        """Return the account's mode, whatever it is; a reading younger than `max_age_ms` will do."""
+        return await self._equity.mode(max_age_ms)
 
     async def account_mode(self) -> str:
-        """Return the abstraction mode. OperatorError unless it is one in which the margin numbers are the account."""
-        mode = await self.client.user_abstraction(self.address)
-        if mode not in _PLAIN_MODES:
+        """Return the abstraction mode. OperatorError unless it is one in which the equity can be read whole."""
+        mode = await self.mode()
+        if mode not in READABLE_MODES:
             raise OperatorError(
-                f"Hyperliquid account {self.address} is in mode {mode!r}; its perpetuals balance cannot "
-                "be read. Sign userSetAbstraction('disabled') with the master key, no agent can, then move "
-                "USDC from spot to perpetuals with usdClassTransfer."
+                f"Hyperliquid account {self.address} is in mode {mode!r}; its equity cannot be read whole. Sign "
+                "userSetAbstraction('disabled') or ('unifiedAccount') with the master key, no agent can; with "
+                "'disabled', then move USDC from spot to perpetuals with usdClassTransfer."
             )
         return mode
+
+    async def agent_key(self, signer_address: str) -> AgentKey:
+        """Return whether the signer is the account itself or an agent of it, and until when it is approved."""
+        signer = normal_address(signer_address)
+        if signer == self.address:
+            return AgentKey(address=signer, approved=True)
+        for agent in await self.client.extra_agents(self.address):
+            if agent.address.lower() == signer:
+                return AgentKey(address=signer, approved=True, until_ms=agent.valid_until)
+        return AgentKey(address=signer, approved=False)
 
     async def check_agent(self, signer_address: str) -> None:
         """Raise OperatorError unless the signer is the account itself or an agent that it approved and that has not
@@ -63,12 +90,14 @@ class HyperliquidAccount:
 
     async def account(self) -> AccountSummary:
         """Return the account's margin now."""
+        await self.mode(MODE_TTL_MS)
         state = await self.client.clearinghouse_state(self.address)
-        cross = state.cross_margin_summary
+        cross, value = state.cross_margin_summary, await self._equity.of(state)
+        isolated = state.margin_summary.account_value - cross.account_value
         return AccountSummary(
             account=self.address,
-            account_value_usd=state.margin_summary.account_value,
-            free_margin_usd=max(Decimal(0), cross.account_value - cross.total_margin_used),
+            account_value_usd=value + isolated,
+            free_margin_usd=max(Decimal(0), value - cross.total_margin_used),
             total_notional_usd=state.margin_summary.total_ntl_pos,
             maintenance_usd=state.cross_maintenance_margin_used,
             observed_ms=state.time or self.clock.now_ms(),
@@ -80,11 +109,8 @@ class HyperliquidAccount:
         """
         state = await self.client.clearinghouse_state(self.address)
         observed = state.time or self.clock.now_ms()
-        return [
-            _leg(row.position, state.cross_margin_summary.account_value, observed)
-            for row in state.asset_positions
-            if row.position.szi != 0
-        ]
+        value = await self._equity.of(state) if state.asset_positions else Decimal(0)
+        return [_leg(row.position, value, observed) for row in state.asset_positions if row.position.szi != 0]
 
     async def fills(self, since_ms: int, until_ms: int | None = None) -> list[Fill]:
         """Return fills on listed perpetuals in [since, until], oldest first, whoever placed the order (also

@@ -17,6 +17,7 @@ from evenkeel.errors import EvenkeelError, Retryable, VenueRefused
 from evenkeel.types import Answer, Confirmed, Rejected, Unknown
 from venues.hyperliquid import models as m
 from venues.ratebudget import RateBudget
+from venues.timing import VenueTime
 
 VENUE = "hyperliquid"
 FUNDING_PAGE = 500
@@ -34,6 +35,8 @@ _WEIGHT_2 = frozenset(
     {"l2Book", "clearinghouseState", "orderStatus", "spotClearinghouseState", "exchangeStatus"}
 )
 _ROWS_PER_WEIGHT = 20
+_STAMPED = frozenset({"l2Book", "clearinghouseState"})
+"""Answers that say at which time of the venue they were made."""
 
 
 def info_weight(kind: str) -> float:
@@ -66,6 +69,8 @@ class HyperliquidClient:
     ) -> None:
         self.base_url = base_url.rstrip("/")
         self._clock = clock
+        self.time = VenueTime(clock)
+        """The venue's clock, by what it stamps its answers with."""
         self._budget = budget or default_budget(clock)
         self._own_http = http is None
         self._http = http or httpx.AsyncClient(timeout=timeout_s, trust_env=False)
@@ -96,6 +101,9 @@ class HyperliquidClient:
 
     async def clearinghouse_state(self, user: str) -> m.WireClearinghouseState:
         return await self._info({"type": "clearinghouseState", "user": user}, m.WireClearinghouseState)
+
+    async def spot_clearinghouse_state(self, user: str) -> m.WireSpotState:
+        return await self._info({"type": "spotClearinghouseState", "user": user}, m.WireSpotState)
 
     async def order_status(self, user: str, oid: int | str) -> m.WireOrderStatus:
         """Return the status of an order by oid or cloid. `user` is the account, never an agent."""
@@ -194,6 +202,7 @@ class HyperliquidClient:
     async def _info_once(self, request: dict[str, Any], shape: Any) -> Any:
         kind = request["type"]
         await self._budget.spend(info_weight(kind))
+        asked_ms = self._clock.now_ms()
         try:
             answer = await self._http.post(f"{self.base_url}/info", json=request)
         except (httpx.HTTPError, httpx.StreamError, OSError) as error:
@@ -209,6 +218,9 @@ class HyperliquidClient:
             result = TypeAdapter(shape).validate_python(parsed)
         except (ValueError, ValidationError) as error:
             raise Retryable(f"hyperliquid {kind} at {self.base_url}: the answer cannot be read") from error
+        await self.time.note_date(asked_ms, answer.headers.get("date"))
+        if kind in _STAMPED and isinstance(stamp := parsed.get("time"), int):
+            await self.time.note(asked_ms, stamp)
         if kind not in _WEIGHT_2 and isinstance(parsed, list):
             await self._budget.spend(len(parsed) // _ROWS_PER_WEIGHT)
         return result

@@ -139,6 +139,22 @@ class WireClearinghouseState(Wire):
         return held.szi if held else Decimal(0)
 
 
+class WireSpotBalance(Wire):
+    coin: str
+    total: Decimal
+    hold: Decimal = Decimal(0)
+
+
+class WireSpotState(Wire):
+    """`spotClearinghouseState`. In a unified account its USDC is the collateral of the perpetuals too."""
+
+    balances: list[WireSpotBalance] = []
+
+    @property
+    def usdc(self) -> Decimal:
+        return sum((row.total for row in self.balances if row.coin == "USDC"), Decimal(0))
+
+
 class WireFill(Wire):
     """`fee` > 0 is a cost; `closedPnl` is gross of fees. Unique by (time, coin, tid)."""
 

@@ -56,10 +56,10 @@ class NonceSource:
                 cls._all[key] = cls(clock)
             return cls._all[key]
 
-    def next(self) -> int:
-        """Return a nonce in milliseconds that this source never gave before."""
+    def next(self, at_ms: int | None = None) -> int:
+        """Return a nonce in milliseconds that this source never gave before; `at_ms` is the venue's time, where it is known."""
         with self._lock:
-            self._last = max(self._last + 1, self._clock.now_ms())
+            self._last = max(self._last + 1, self._clock.now_ms() if at_ms is None else at_ms)
             return self._last
 
 

@@ -39,6 +39,7 @@ from venues.hyperliquid.orders import (
 )
 from venues.hyperliquid.signing import HyperliquidSigner, NonceSource, is_mainnet_url
 from venues.hyperliquid.validator import HyperliquidValidator, Reading, Request, Rules
+from venues.perp import AgentKey
 
 _GRACE_MS = 5_000
 """What must pass on the venue's clock after an order's expiry before an unseen one counts as dead."""
@@ -82,7 +83,7 @@ class HyperliquidVenue(HyperliquidAccount):
         expires_after_ms: int = 10_000,
         validator: HyperliquidValidator | None = None,
     ) -> None:
-        super().__init__(client, account_address, clock)
+        super().__init__(client, account_address, client.time)
         self._signer = signer
         self._nonces = NonceSource.shared(client.base_url, signer.address, clock)
         is_mainnet = is_mainnet_url(client.base_url)
@@ -153,7 +154,7 @@ class HyperliquidVenue(HyperliquidAccount):
         bytes to be sent.
         """
         await self.clock.refresh()
-        nonce = self._nonces.next()
+        nonce = self._nonces.next(self.clock.now_ms())
         now = self.clock.now_ms()
         cloid = cloid_of(intent.intent_id, nonce)
         action = _with_cloid(built.payload, cloid)
@@ -239,7 +240,7 @@ class HyperliquidVenue(HyperliquidAccount):
             if attempt:
                 await self.clock.sleep(_LEVERAGE_PAUSE_S * 2**attempt)
             await self.clock.refresh()
-            nonce = self._nonces.next()
+            nonce = self._nonces.next(self.clock.now_ms())
             expires_after = self.clock.now_ms() + self._expires_after_ms
             verdict = self._validator.judge_setting(
                 action,
@@ -269,6 +270,10 @@ class HyperliquidVenue(HyperliquidAccount):
     async def check_agent(self, signer_address: str | None = None) -> None:
         """Raise OperatorError unless our signer (or the given address) may act for the account now."""
         await super().check_agent(signer_address or self._signer.address)
+
+    async def agent_key(self, signer_address: str | None = None) -> AgentKey:
+        """Return whether our signer (or the given address) is approved, and until when."""
+        return await super().agent_key(signer_address or self._signer.address)
 
     # --- answers ------------------------------------------------------------------------------------------
 

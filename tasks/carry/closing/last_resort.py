@@ -24,6 +24,7 @@ from evenkeel.types import Confirmed, Frozen, IntentSpec, Outcome, Receipt, Sign
 from tasks.carry.connect import Venues, open_venues
 from tasks.carry.mark import UNDERLYING
 from tasks.carry.prices import prices_without_ledger
+from tasks.carry.tips import affordable_tip
 from venues.asgard.orders import CloseLong
 from venues.hyperliquid import digests as _digests  # noqa: F401  (loaded now, not with the first order)
 from venues.hyperliquid.orders import PerpOrder
@@ -207,7 +208,7 @@ class _Run:
         """Every lending position that the lender lists for our wallet; each closed in full, whatever became of the others."""
         why = {}
         for leg in await self._longs():
-            why[leg.ref] = await self._tried(self._venues.long, LegSide.LONG, self._close_order(leg))
+            why[leg.ref] = await self._tried(self._venues.long, LegSide.LONG, await self._close_order(leg))
         return [
             f"{leg.qty} {leg.asset} in lending position {leg.ref}{why.get(leg.ref, '')}"
             for leg in await self._longs()
@@ -231,13 +232,15 @@ class _Run:
             return f": {_words_of(fault)}"
         return ""
 
-    def _close_order(self, leg: LegView) -> dict[str, Any]:
+    async def _close_order(self, leg: LegView) -> dict[str, Any]:
         order = CloseLong(
             asset=leg.asset,
             protocol=int(leg.protocol or 0),
             position_pda=leg.ref,
             slippage_bps=self._bound_bps(LegSide.LONG),
-            jito_tip_lamports=self._settings.exit_tip_lamports(self._tries[LegSide.LONG], emergency=True),
+            jito_tip_lamports=await affordable_tip(
+                self._venues.long, self._settings.exit_tip_lamports(self._tries[LegSide.LONG], emergency=True)
+            ),
         )
         return order.model_dump(mode="json")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from decimal import Decimal
 from typing import Any, TypeVar
 
@@ -30,6 +31,7 @@ from tasks.carry.legs import finish_started, perp_order, plan, plan_step
 from tasks.carry.limits import limits_of
 from tasks.carry.mark import UNDERLYING, underlying_of
 from tasks.carry.watching.alerts import RESIDUAL, UNRESOLVED, end_watch
+from tasks.carry.watching.needs import MODE_AT_ENTRY, MODE_TTL_MS
 from tasks.intents import NotDone, Unsettled, carry_out
 from tasks.step import retried, step
 
@@ -266,7 +268,7 @@ def _sol_price(leg: Leg | None, rate: Decimal) -> Decimal | None:
 
 @step("remember the distances at entry", tags=("ledger",))
 async def remember_entry_distances(desk: CarryDesk, position: Position, fence: Fence) -> None:
-    """Liquidation distances of both legs as they start: what later danger is measured against."""
+    """Liquidation distances of both legs as they start, and the account's mode: what later readings are held against."""
     long_leg = desk.store.carry.leg(position.position_id, LegSide.LONG)
     assert long_leg is not None
     known = [(int(long_leg.protocol or 0), long_leg.ref)]
@@ -278,7 +280,10 @@ async def remember_entry_distances(desk: CarryDesk, position: Position, fence: F
         )
         for side, views, ref in (("long", longs, long_leg.ref), ("short", shorts, position.underlying))
     }
-    desk.store.carry.set_facts(position.position_id, {"entry_distance": distances}, fence=fence)
+    facts: dict[str, Any] = {"entry_distance": distances}
+    with suppress(Retryable, VenueRefused):  # else the watch keeps the mode that it first sees
+        facts[MODE_AT_ENTRY] = await desk.short.mode(MODE_TTL_MS)
+    desk.store.carry.set_facts(position.position_id, facts, fence=fence)
 
 
 def alarm_unresolved(desk: CarryDesk, position_id: str, why: str) -> None:

@@ -19,6 +19,7 @@ from tasks.carry.limits import limits_of
 from tasks.carry.mark import UNDERLYING
 from tasks.carry.market import read_market
 from tasks.carry.watching import breakers
+from tasks.carry.watching.needs import read_needs
 from tasks.step import step
 from venues.asgard.venue import WalletBalances
 from venues.hyperliquid.account import AccountSummary
@@ -28,8 +29,12 @@ T = TypeVar("T")
 
 async def run_preflight(desk: CarryDesk, plan: EntryPlan) -> Preflight:
     """Every check at once, against the markets as they are now and not as they were when the plan was made."""
-    market, (wallet, account, shorts), (fee, spike), (long_error, short_error) = await asyncio.gather(
-        _read(read_market(desk)), read_balances(desk), read_fee_market(desk), simulate(desk, plan)
+    market, (wallet, account, shorts), (fee, spike), (long_error, short_error), needs = await asyncio.gather(
+        _read(read_market(desk)),
+        read_balances(desk),
+        read_fee_market(desk),
+        simulate(desk, plan),
+        read_needs(desk, plan.asset, plan.protocol, plan.market.perp),
     )
     offer = market.offer(plan.asset, plan.protocol) if market else None
     usable = offer if offer is not None and offer.active else None
@@ -50,6 +55,7 @@ async def run_preflight(desk: CarryDesk, plan: EntryPlan) -> Preflight:
         fee_spike=spike,
         long_error=long_error,
         short_error=short_error,
+        needs=needs.readings(),
     )
     return judge_entry(readings, limits_of(desk))
 

@@ -6,6 +6,7 @@ from evenkeel.legs import CARRY
 from state.models import Fence
 from state.store import Store
 from state.watch_models import Severity
+from strategy.carry.needs.listed import NEEDS
 from strategy.carry.rulebook import REBALANCE_RULES, WATCH_RULES
 from tasks.carry.desk import CarryDesk
 
@@ -13,6 +14,8 @@ WATCHED_RULES = frozenset(rule.name for rule in WATCH_RULES)
 """Rules that are judged on every tick, so that silence means that their alert is over."""
 REBALANCING_RULES = frozenset(rule.name for rule in REBALANCE_RULES)
 """Rules that are judged on every tick that saw both legs."""
+NEED_NAMES = frozenset(need.name for need in NEEDS)
+"""What an exit needs: read at a pace of its own while the position is open."""
 UNRESOLVED = "entry unresolved"
 """The alert of an entry that is neither open nor given up."""
 RESISTS = "leg resists closing"
@@ -21,7 +24,9 @@ RESIDUAL = "short residual"
 """The alert of a short that lacks a part too small for an order."""
 NOT_WATCHED = "not watched"
 """The alert of a live position that may have no monitor."""
-OF_THE_LIVING = WATCHED_RULES | REBALANCING_RULES | {UNRESOLVED, RESIDUAL, NOT_WATCHED, "rebalance"}
+OF_THE_LIVING = (
+    WATCHED_RULES | REBALANCING_RULES | NEED_NAMES | {UNRESOLVED, RESIDUAL, NOT_WATCHED, "rebalance"}
+)
 """Alerts that say how a position stands; others say what has happened, and are closed by a person."""
 
 

@@ -153,8 +153,8 @@ async def test_a_key_that_may_not_act_for_the_account(line: Line) -> None:
 
 async def test_an_account_whose_margin_is_shared(line: Line) -> None:
     account = line.rig.twins.keys["hyperliquid"]["account_address"]
-    line.rig.twins.hyperliquid.control("set_abstraction", {"address": account, "mode": "unifiedAccount"})
-    await line.refused(r"unifiedAccount", *ENTER)
+    line.rig.twins.hyperliquid.control("set_abstraction", {"address": account, "mode": "portfolioMargin"})
+    await line.refused(r"portfolioMargin", *ENTER)
 
 
 async def test_venues_that_do_not_answer(line: Line) -> None:

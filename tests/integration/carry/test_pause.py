@@ -135,7 +135,7 @@ def _congest(rig: Rig) -> None:
 
 
 def _share_margin(rig: Rig) -> None:
-    rig.control("hyperliquid", "set_abstraction", address=rig.address, mode="unifiedAccount")
+    rig.control("hyperliquid", "set_abstraction", address=rig.address, mode="portfolioMargin")
 
 
 def _funding_turns(rig: Rig) -> None:

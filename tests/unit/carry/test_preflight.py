@@ -1,4 +1,4 @@
-"""Preflight: each of the six checks passes, fails at its limit, and fails when its figure is missing."""
+"""Preflight: each of the seven checks passes, fails at its limit, and fails when its figure is missing."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from strategy.carry import checks
 from strategy.carry.limits import CarryLimits
 from strategy.carry.preflight import judge_entry, summarise
-from strategy.carry.readings import EntryReadings
+from strategy.carry.readings import EntryReadings, NeedReadings
 from strategy.carry.rulebook import ENTRY_CHECKS
 from strategy.carry.sizing import PositionSize
 from strategy.decisions import Check
@@ -21,6 +21,13 @@ SIZE = PositionSize(
     deployment_usd=D(6000), per_leg_usd=D(3000), position_usd=D(9000), leverage=3, borrow_usd=D(6000)
 )
 RATE = D("0.0000125")
+NEEDS_MET = NeedReadings(
+    now_ms=0,
+    agent_approved=True,
+    clock_ahead_ms={"Hyperliquid": 0},
+    wallet_lamports=50_000_000,
+    account_mode="default",
+)
 
 
 def readings(**changes: Any) -> EntryReadings:
@@ -38,6 +45,7 @@ def readings(**changes: Any) -> EntryReadings:
         "borrow_capacity_usd": D(7200),
         "market_max_leverage": D("3.84"),
         "priority_fee_lamports": 10_000_000,
+        "needs": NEEDS_MET,
     }
     return EntryReadings(**(values | changes))
 
@@ -83,7 +91,7 @@ def test_all_six_pass_together_in_any_order() -> None:
 
 
 def test_a_check_that_was_not_made_fails() -> None:
-    short = summarise(GOOD[:5])
+    short = summarise(GOOD[:6])
     assert not short.ok and short.reasons == ("simulation: was not judged",)
     assert not summarise([]).ok
 

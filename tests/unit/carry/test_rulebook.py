@@ -12,6 +12,7 @@ import pytest
 
 from evenkeel.types import VenueName
 from strategy.carry.limits import STAKED_ASSETS, CarryLimits, RiskLimits
+from strategy.carry.needs.listed import NEEDS
 from strategy.carry.readings import BreakerReadings, EntryReadings, LegReading, WatchReadings
 from strategy.carry.rebalance import Book
 from strategy.carry.rulebook import (
@@ -120,6 +121,7 @@ def test_nothing_is_listed_twice() -> None:
         [rule.name for rule in WATCH_RULES] + [rule.name for rule in REBALANCE_RULES],
         [check.name for check in ENTRY_CHECKS],
         [breaker.name for breaker in BREAKERS],
+        [need.name for need in NEEDS],
     ):
         assert len(set(rules)) == len(rules)
     assert set(CALL_BREAKERS) <= set(HEALTH_BREAKERS) <= set(BREAKERS)
@@ -141,6 +143,7 @@ def first_column(heading: str) -> set[str]:
     ("heading", "rules"),
     [
         ("Alerts of the watch", (*WATCH_RULES, *REBALANCE_RULES)),
+        ("What an exit needs", NEEDS),
         ("Pauses and breakers", BREAKERS),
         ("An entry is refused by its checks", ENTRY_CHECKS),
     ],

@@ -1,0 +1,110 @@
+"""What the cross account is worth: by its margin, or, in a unified account, by the spot USDC that backs it; never by one
+reading that another contradicts.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from evenkeel.clock import Clock
+from evenkeel.errors import Retryable, VenueRefused
+from venues.hyperliquid import models as m
+from venues.hyperliquid.client import HyperliquidClient
+from venues.hyperliquid.margin import implied_equity, maintenance_rate
+
+PLAIN_MODES = ("default", "disabled")
+POOLED_MODES = ("unifiedAccount", "portfolioMargin")
+READABLE_MODES = (*PLAIN_MODES, "unifiedAccount")
+"""Modes in which the equity can be read whole. In `portfolioMargin` other tokens count as well, by figures that we lack."""
+TOLERANCE = Decimal("0.05")
+"""Share by which an account value may differ from what its own liquidation price speaks of."""
+RECENT_MS = 1_000
+LEDGER_MS = 3_600_000
+"""How far back a movement of money may lie that explains a value."""
+
+
+class Equity:
+    """Reads of one account's worth."""
+
+    def __init__(self, client: HyperliquidClient, address: str, clock: Clock) -> None:
+        self._client = client
+        self._address = address
+        self._clock = clock
+        self._mode: tuple[int, str] | None = None
+        self.contradiction: str | None = None
+        """Why the account value of the last reading was not believed; None where it was."""
+
+    async def mode(self, max_age_ms: int = 0) -> str:
+        """Return the account's mode; a reading younger than `max_age_ms` will do. Raises Retryable, VenueRefused."""
+        now = self._clock.now_ms()
+        if self._mode is None or now - self._mode[0] >= max_age_ms:
+            self._mode = (now, await self._client.user_abstraction(self._address))
+        return self._mode[1]
+
+    async def of(self, state: m.WireClearinghouseState) -> Decimal:
+        """Return the cross account's equity in USD. Raises Retryable, VenueRefused.
+
+        In a pooled mode that is the spot USDC behind it (a lower bound where other tokens count too). A value that the
+        venue's own liquidation price contradicts is believed only where the mode, or a movement of money, explains it;
+        else the one that the liquidation price speaks of counts.
+        """
+        stated, self.contradiction = state.cross_margin_summary.account_value, None
+        implied = _implied(state)
+        contradicted = implied is not None and abs(stated - implied) > TOLERANCE * abs(implied) + 1
+        known = self._mode[1] if self._mode else ""
+        if contradicted != (
+            known in POOLED_MODES
+        ):  # switched since it was last asked for, one way or the other
+            known = await self.mode(RECENT_MS)
+        if known in POOLED_MODES:
+            spot = await self._client.spot_clearinghouse_state(self._address)
+            return _pooled(state, spot.usdc, implied)
+        if implied is None or not contradicted or await self._moved(implied - stated):
+            return stated
+        self.contradiction = (
+            f"Hyperliquid states an account value of {stated:.2f} USD, while its own liquidation price speaks of "
+            f"{implied:.2f}, and no movement of money explains the difference"
+        )
+        return implied
+
+    async def _moved(self, gone_usd: Decimal) -> bool:
+        """Whether money left the account (or came, below zero) that explains a difference. What cannot be asked does not."""
+        try:
+            rows = await self._client.non_funding_ledger(self._address, self._clock.now_ms() - LEDGER_MS)
+        except (Retryable, VenueRefused):
+            return False
+        moved = sum(
+            (abs(Decimal(str(row.delta["usdc"]))) for row in rows if row.delta.get("usdc") is not None),
+            Decimal(0),
+        )
+        return moved >= abs(gone_usd) * (1 - TOLERANCE)
+
+
+def _pooled(state: m.WireClearinghouseState, total_usd: Decimal, implied: Decimal | None) -> Decimal:
+    """The cross equity behind a spot total. The venue does not say whether the total holds what is unrealised: of both
+    readings the one counts that the liquidation price speaks of, and without one the smaller.
+    """
+    held = [row.position for row in state.asset_positions]
+    isolated = sum((one.margin_used for one in held if one.leverage.type == "isolated"), Decimal(0))
+    whole = total_usd - isolated
+    both = (whole, whole + sum((one.unrealized_pnl for one in held), Decimal(0)))
+    return min(both) if implied is None else min(both, key=lambda one: abs(one - implied))
+
+
+def _implied(state: m.WireClearinghouseState) -> Decimal | None:
+    """The equity that the first liquidation price of a cross position speaks of; None where there is none."""
+    required = state.cross_maintenance_margin_used
+    for row in state.asset_positions:
+        held = row.position
+        if held.szi == 0 or held.liquidation_px is None or required is None or held.leverage.type != "cross":
+            continue
+        rate, _ = maintenance_rate(held.max_leverage, held.position_value)
+        return implied_equity(
+            is_short=held.szi < 0,
+            mark_px=held.mark_px,
+            liquidation_px=held.liquidation_px,
+            qty=abs(held.szi),
+            rate=rate,
+            required_usd=required,
+        )
+    return None

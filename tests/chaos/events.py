@@ -19,7 +19,7 @@ from tests.chaos.process import Ended, Misbehaved, ProductProcess, Step, misbeha
 from tests.chaos.scenarios import Script
 from tests.chaos.testbed import LONG_TIMEOUT, Testbed
 
-Event = Callable[[Testbed], Awaitable[None] | None]
+Event = Callable[[Any], Awaitable[None] | None]
 
 
 def answer_of(done: Ended) -> str:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import zlib
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
+from tests.chaos.answers import changed
 from twins.faults import App, Fault, FaultPlan, Message, Receive, Scope, Send, _hang_up
 from twins.world import World
 
@@ -112,6 +114,9 @@ def refusal(venue: str, name: str, body: bytes) -> tuple[int, bytes, bytes] | No
     return 422, b"Failed to deserialize the JSON body into the target type", b"text/html"
 
 
+CallFault = Callable[["Interceptor", OutsideCall], Awaitable[None]]
+
+
 @dataclass
 class Interceptor:
     """Counts every call by name and applies a fault to the one that it is armed for."""
@@ -129,6 +134,8 @@ class Interceptor:
     _fault: str = ""
     _event: Callable[[], Awaitable[None] | None] | None = None
     _seen: Counter[str] = field(default_factory=Counter)
+    _for_good: dict[str, CallFault] = field(default_factory=dict)
+    """By name of a call, what each one meets from now on."""
     _late: list[_HeldRequest] = field(default_factory=list)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
@@ -138,6 +145,7 @@ class Interceptor:
         """Forget what was counted; apply `fault` to `point` when it comes. `event`: called right before the fault."""
         self._point, self._fault, self._event, self.reached = point, fault, event, 0
         self.calls, self._seen = [], Counter()
+        self._for_good = {}
 
     async def let_through(self) -> None:
         """Let every request that is still held back get through now."""
@@ -166,7 +174,10 @@ class Interceptor:
                 self.reached += 1
                 if self._event is not None and (doing := self._event()) is not None:
                     await doing
-                await CALL_FAULTS[self._fault](self, call)
+                await (CALL_FAULTS | SPECIAL_FAULTS)[self._fault](self, call)
+                return
+            if name in self._for_good:
+                await self._for_good[name](self, call)
                 return
             await call.pass_on(await call.apply())
             for waiting in self._late:
@@ -239,6 +250,58 @@ class Interceptor:
         self.faults.add(Fault(call.point.venue, "reject", ".*"))
         await self.no_fault(call)
 
+    async def _from_here(self, call: OutsideCall, fault: CallFault) -> None:
+        self._for_good[call.point.call] = fault
+        await fault(self, call)
+
+    async def refuse_for_good(self, call: OutsideCall) -> None:
+        """The venue refuses this call and every later one of its name."""
+        await self._from_here(call, Interceptor.refuse)
+
+    async def down_for_good(self, call: OutsideCall) -> None:
+        """This endpoint alone does not work any more."""
+        await self._from_here(call, Interceptor.http_500)
+
+    async def garble_for_good(self, call: OutsideCall) -> None:
+        """Nothing that this endpoint answers from now on can be understood."""
+        await self._from_here(call, Interceptor.garbage)
+
+    async def spoil_for_good(self, call: OutsideCall) -> None:
+        """One field of the answer is null from now on: which one depends on the story's call."""
+        number = zlib.crc32(str(call.point).encode())
+
+        async def spoil(self: Interceptor, call: OutsideCall) -> None:
+            start, *rest = await call.apply()
+            body = changed(b"".join(one.get("body", b"") for one in rest), number, "null")
+            kept = [pair for pair in start["headers"] if pair[0].lower() != b"content-length"]
+            length = (b"content-length", str(len(body)).encode())
+            await call.pass_on(
+                [{**start, "headers": [*kept, length]}, {"type": rest[-1]["type"], "body": body}]
+            )
+
+        await self._from_here(call, spoil)
+
+    async def odd_row(self, call: OutsideCall) -> None:
+        """The answer has a row more, which nobody expects; so has every later one."""
+        self.faults.add(Fault(call.point.venue, "odd_row", call.point.name, times=-1))
+        await self.no_fault(call)
+
+    async def _by_the_twin(self, call: OutsideCall, kind: str) -> None:
+        self.faults.add(Fault(call.point.venue, kind, call.point.name))
+        await self.no_fault(call)
+
+    async def no_effect(self, call: OutsideCall) -> None:
+        """What is submitted lands, and nothing changes."""
+        await self._by_the_twin(call, "no_effect")
+
+    async def leftover(self, call: OutsideCall) -> None:
+        """The close leaves a tenth of the collateral."""
+        await self._by_the_twin(call, "leftover")
+
+    async def hollow(self, call: OutsideCall) -> None:
+        """The build contains nothing of what it is for."""
+        await self._by_the_twin(call, "hollow")
+
     async def partial(self, call: OutsideCall) -> None:
         """An order fills a little more than half."""
         self.faults.add(Fault("hyperliquid", "partial_fill", "exchange:order", args={"fraction": "0.6"}))
@@ -246,7 +309,7 @@ class Interceptor:
 
 
 NO_FAULT = "none"
-CALL_FAULTS: dict[str, Callable[[Interceptor, OutsideCall], Awaitable[None]]] = {
+CALL_FAULTS: dict[str, CallFault] = {
     NO_FAULT: Interceptor.no_fault,
     "kill when it arrives": Interceptor.kill_arrived,
     "kill after it was applied": Interceptor.kill_applied,
@@ -261,6 +324,17 @@ CALL_FAULTS: dict[str, Callable[[Interceptor, OutsideCall], Awaitable[None]]] = 
     "refused": Interceptor.refuse,
     "partial fill": Interceptor.partial,
 }
+SPECIAL_FAULTS: dict[str, CallFault] = {
+    "refused for good": Interceptor.refuse_for_good,
+    "endpoint down": Interceptor.down_for_good,
+    "never understood": Interceptor.garble_for_good,
+    "field null": Interceptor.spoil_for_good,
+    "odd row": Interceptor.odd_row,
+    "lands without effect": Interceptor.no_effect,
+    "something is left": Interceptor.leftover,
+    "hollow build": Interceptor.hollow,
+}
+"""Each concerns some calls only: a business says which (`CallKinds.special`)."""
 READ_FAULTS = tuple(one for one in CALL_FAULTS if one not in (NO_FAULT, "late, after a tick", "partial fill"))
 WRITE_FAULTS = (*READ_FAULTS, "late, after a tick")
 ORDER_FAULTS = (*WRITE_FAULTS, "partial fill")

@@ -12,6 +12,7 @@ from tests.chaos.interceptor import (
     NEEDS_SHORT_TIMEOUT,
     ORDER_FAULTS,
     READ_FAULTS,
+    SPECIAL_FAULTS,
     WRITE_FAULTS,
     Point,
 )
@@ -32,6 +33,8 @@ class CallKinds:
     """Asks a venue to make what is sent next: every occurrence meets the faults of a read."""
     orders: tuple[str, ...] = ()
     """Whole names ("venue call") of those among the writing calls that may be filled in part."""
+    special: Callable[[str], tuple[str, ...]] = lambda call: ()
+    """Faults that concern this call alone, beside those of its kind."""
 
     def writes(self, call: str) -> bool:
         return call.partition(" ")[2].startswith(self.writing)
@@ -95,7 +98,8 @@ def scenarios_of(story: Story, recorded: list[Point], kinds: CallKinds) -> list[
     for call in dict.fromkeys(point.call for point in recorded):
         if story.only and story.only not in call:
             continue
-        for nth, faults in _occurrences(call, counts[call], kinds, story.sparse):
+        special = _special(call, counts[call], kinds, story.sparse)
+        for nth, faults in [*_occurrences(call, counts[call], kinds, story.sparse), *special]:
             found += [
                 Scenario(
                     story.name,
@@ -131,14 +135,26 @@ def _occurrences(
     return found
 
 
+def _special(
+    call: str, count: int, kinds: CallKinds, sparse: int | None
+) -> list[tuple[int, tuple[str, ...]]]:
+    """What concerns this call alone: at each occurrence where it can change something, else at the first; two stories that
+    make the same calls share these faults as well.
+    """
+    faults = kinds.special(call)
+    if kinds.writes(call) or kinds.builds(call):
+        return [(nth, faults) for nth in range(1, count + 1)]
+    return [(1, faults if sparse is None else faults[sparse::2])]
+
+
 def sample(scenarios: list[Scenario], size: int, seed: int) -> list[Scenario]:
-    """`size` of them: one of each fault first, then whatever comes; the same seed gives the same ones."""
+    """`size` of them: first one of each fault that any call may meet, then whatever comes; the same seed gives the same."""
     shuffler = random.Random(seed)
     pool = [one for one in scenarios if not one.slow]
     shuffler.shuffle(pool)
     writing_first = sorted(pool, key=lambda one: not one.writes)
     first: dict[str, Scenario] = {}
-    for one in writing_first:
+    for one in (one for one in writing_first if one.fault not in SPECIAL_FAULTS):
         first.setdefault(one.fault if one.point else "handwritten", one)
     rest = [one for one in pool if one not in first.values()]
     return [*first.values(), *rest][:size]

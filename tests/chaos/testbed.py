@@ -43,6 +43,8 @@ class TwinsAccess:
     def __init__(self, twins: RunningTwins) -> None:
         self.twins = twins
         self.outages: list[Outage] = []
+        self.restore: list[Callable[[], None]] = []
+        """What ends with everything else that is healed."""
 
     @property
     def now_ms(self) -> int:
@@ -79,6 +81,7 @@ class Testbed(TwinsAccess):
     interceptor: Interceptor
     mutate: Hook | None = None
     outages: list[Outage] = field(default_factory=list)
+    restore: list[Callable[[], None]] = field(default_factory=list)
     environment: dict[str, str] = field(default_factory=dict)
     busy: asyncio.Future[None] | None = None
     """Something that goes on beside the story, to be awaited before the outcome is checked."""
@@ -122,6 +125,8 @@ class Testbed(TwinsAccess):
         self.interceptor.each_call = lambda: None
         self.twins.hyperliquid.control("resume", {})
         self.twins.chain.control("resume", {})
+        while self.restore:
+            self.restore.pop()()
 
 
 @asynccontextmanager

@@ -7,6 +7,11 @@ from typing import Any
 
 from tests.chaos.events import Event, out_of_reach
 from tests.chaos.testbed import Testbed, TwinsAccess
+from twins.asgard.venue import PROTOCOLS, SOL
+
+HOUR_MS = 3_600_000
+KAMINO = 1
+"""The lender of these positions."""
 
 
 def account_of(bed: TwinsAccess) -> dict[str, str]:
@@ -69,3 +74,68 @@ def short_liquidated(bed: Testbed) -> None:
 
 def long_liquidated(full: bool) -> Event:
     return lambda bed: control(bed.twins.asgard.control, "liquidate", {"pda": live_pda(bed), "full": full})
+
+
+# --- what is there and cannot be moved, until the bed is healed --------------------------------------------------
+
+
+def reserve_left(amount: str) -> Event:
+    """The lender's reserve of SOL has lent out all but so much."""
+
+    def event(bed: TwinsAccess) -> None:
+        asgard = bed.twins.asgard
+        before = asgard.book.reserves.liquidity(PROTOCOLS[KAMINO], SOL)
+        _restored(
+            bed,
+            "set_liquidity",
+            {"symbol": "SOL", "amount": amount},
+            {"symbol": "SOL", "amount": str(before)},
+        )
+
+    return event
+
+
+def paused(*operations: str) -> Event:
+    """The lender refuses these operations, by default all."""
+    body = {"operations": list(operations)} if operations else {}
+    return lambda bed: _restored(bed, "pause", body, body | {"on": False})
+
+
+def unlisted(bed: TwinsAccess) -> None:
+    """The market is on no list any more."""
+    _restored(bed, "set_listed", {"symbol": "SOL", "on": False}, {"symbol": "SOL", "on": True})
+
+
+def _restored(bed: TwinsAccess, op: str, now: dict[str, Any], then: dict[str, Any]) -> None:
+    asgard = bed.twins.asgard.control
+    asgard(op, {"protocol": KAMINO} | now)
+    bed.restore.append(lambda: control(asgard, op, {"protocol": KAMINO} | then))
+
+
+def approve_key(bed: TwinsAccess, hours: float) -> None:
+    """The account's owner approves our key for so long from now."""
+    keys = bed.twins.keys["hyperliquid"]
+    body = {"master": keys["account_address"], "agent": keys["agent_address"], "name": "trader"}
+    bed.twins.hyperliquid.control(
+        "approve_agent", body | {"valid_until_ms": bed.now_ms + int(hours * HOUR_MS)}
+    )
+
+
+def key_ends(hours: float) -> Event:
+    """Our key on Hyperliquid ends so many hours from now."""
+
+    def event(bed: TwinsAccess) -> None:
+        approve_key(bed, hours)
+        bed.restore.append(lambda: approve_key(bed, 90 * 24.0))
+
+    return event
+
+
+def mode_switched(mode: str) -> Event:
+    """The account's owner switches its mode. Nobody switches it back."""
+
+    def event(bed: TwinsAccess) -> None:
+        body = {"address": account_of(bed)["address"], "mode": mode}
+        control(bed.twins.hyperliquid.control, "set_abstraction", body)
+
+    return event

@@ -8,15 +8,21 @@ from tests.chaos.carry.events import (
     deleveraged,
     hidden,
     hyperliquid_halted,
+    key_ends,
     long_liquidated,
+    mode_switched,
+    paused,
     price,
+    reserve_left,
     short_liquidated,
     solana_halted,
+    unlisted,
 )
 from tests.chaos.carry.stories import (
     CLOSING,
     ENTER,
     EXIT,
+    FLATTEN,
     LANDED,
     LEVERAGE,
     OPENING,
@@ -245,9 +251,33 @@ def _slow(rows: _List) -> None:
             )
 
 
+def _cannot_be_moved(rows: _List) -> None:
+    """Venues answer, and what an exit needs is not there."""
+    conditions: dict[str, dict[str, Event]] = {
+        "reserve empty": {"to the last token": reserve_left("0"), "but for 5 SOL": reserve_left("5")},
+        "lender paused": {"withdrawals": paused("withdraw"), "all of it": paused()},
+        "market not listed": {"": unlisted},
+        "key ends": {"": key_ends(0.0), "in 36 hours": key_ends(36.0)},
+        "account mode switched": {"to unified": mode_switched("unifiedAccount")},
+    }
+    for what, ways in conditions.items():
+        for how, event in ways.items():
+            rows.at("enter", what, f"{how} when the long lands".strip(), LANDED, event)
+            rows.first("exit", what, f"{how} at first".strip(), event)
+            rows.at("exit", what, f"{how} at the order".strip(), ORDER, event)
+            rows.at("rebalance", what, f"{how} at the submit".strip(), RESIZING, event)
+            rows.first("recover", what, f"{how} at once".strip(), event, "half left")
+            rows.first("watch", what, f"{how} watched".strip(), event)
+            rows.add("flatten", what, f"{how} at first".strip(), first(event, FLATTEN), "entered")
+    for seconds in (-12, 12, -6):
+        for story, point in (("enter", ORDER), ("exit", ORDER), ("exit", CLOSING)):
+            script = clock_jumps(point, seconds, STEPS[story])
+            rows.add(story, "clock jump", f"by {seconds} s at {point.name.rpartition('/')[2]}", script)
+
+
 def handwritten() -> list[Scenario]:
     """Return all of them."""
     rows = _List()
-    for write in (_halts, _chain, _book, _market, _legs_taken, _hosts, _races, _slow):
+    for write in (_halts, _chain, _book, _market, _legs_taken, _cannot_be_moved, _hosts, _races, _slow):
         write(rows)
     return rows.rows

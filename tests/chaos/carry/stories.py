@@ -6,6 +6,7 @@ from tests.chaos.interceptor import Point
 from tests.chaos.process import Step
 from tests.chaos.scenarios import CallKinds, Story
 from tests.chaos.testbed import Preparation, Testbed, killed_at
+from twins.odd_rows import ODD_ROWS
 
 ENTER: Step = ("enter", {"asset": "SOL", "protocol": 1})
 EXIT: Step = ("exit", {})
@@ -19,12 +20,28 @@ LEVERAGE = Point("hyperliquid exchange:updateLeverage", 1)
 OPENING = Point("asgard POST /submit-create-position-tx", 1)
 CLOSING = Point("asgard POST /submit-close-position-tx", 1)
 RESIZING = Point("asgard POST /submit-position-update-tx", 1)
+WRITING = ("exchange:", "POST /submit-", "rpc:sendTransaction")
+BUILDING = ("POST /create-position", "POST /close-position", "POST /position/")
 LANDED = Point("solana rpc:getTransaction", 1)
 
+
+def special(call: str) -> tuple[str, ...]:
+    """The faults that concern this call alone."""
+    name = call.partition(" ")[2]
+    found = [] if name not in ODD_ROWS else ["odd row"]
+    if name.startswith(WRITING):
+        return (*found, "refused for good", *(("lands without effect",) if "/submit-" in name else ()))
+    if name.startswith(BUILDING):
+        left = ("something is left",) if name == "POST /close-position" else ()
+        return (*found, "refused for good", "hollow build", *left)
+    return ("endpoint down", *found, "never understood", "field null")
+
+
 CALLS = CallKinds(
-    writing=("exchange:", "POST /submit-", "rpc:sendTransaction"),
-    building=("POST /create-position", "POST /close-position", "POST /position/"),
+    writing=WRITING,
+    building=BUILDING,
     orders=(ORDER.call,),
+    special=special,
 )
 
 STORIES = (

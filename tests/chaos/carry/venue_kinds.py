@@ -10,17 +10,14 @@ from typing import Any
 
 from tests.chaos.answers import VALUES, changed
 from tests.chaos.carry.drawing import LEAVING, event_kind, simpler
-from tests.chaos.carry.events import account_of, control
+from tests.chaos.carry.events import KAMINO, control, key_ends, mode_switched, paused, reserve_left, unlisted
+from tests.chaos.events import Event
 from tests.chaos.seeded.kinds import Kind
 from tests.chaos.seeded.lives import Params
 from tests.chaos.seeded.playing import Playing
-from twins.asgard.venue import PROTOCOLS, SOL
 from twins.odd_rows import ODD_ROWS
 
 STRETCHES = (20, 60, 150, 400)
-DAY_S = 86_400
-KAMINO = 1
-"""The lender of these lives."""
 SUBMITS = r"POST /submit-.*"
 
 
@@ -65,49 +62,42 @@ def _lasts_s(params: Params) -> float:
 # --- what exists and cannot be moved -----------------------------------------------------------------------
 
 
-def _restored(playing: Playing, params: Params, op: str, now: Params, then: Params) -> None:
-    """A command to Asgard's lenders, and after a while the one that undoes it."""
-    asgard = playing.twins.asgard.control
-    asgard(op, {"protocol": KAMINO} | now)
-    playing.at(params["lasts_s"], lambda: control(asgard, op, {"protocol": KAMINO} | then))
+def _for_a_while(event: Event) -> Callable[[Playing, Params], None]:
+    """The event, and after a while what ends it."""
+
+    def begin(playing: Playing, params: Params) -> None:
+        before = len(playing.restore)
+        event(playing)
+        ends, playing.restore = playing.restore[before:], playing.restore[:before]
+        for end in ends:
+            playing.at(params["lasts_s"], end)
+
+    return begin
 
 
 def _reserve(playing: Playing, params: Params) -> None:
-    """The reserve has lent almost everything out; then it is filled again."""
-    liquidity = playing.twins.asgard.book.reserves.liquidity(PROTOCOLS[KAMINO], SOL)
-    now = {"symbol": "SOL", "amount": params["left"]}
-    _restored(playing, params, "set_liquidity", now, now | {"amount": str(liquidity)})
+    _for_a_while(reserve_left(params["left"]))(playing, params)
 
 
 def _paused(playing: Playing, params: Params) -> None:
-    operations = {"operations": [params["operation"]]} if params["operation"] != "all" else {}
-    _restored(playing, params, "pause", operations, operations | {"on": False})
+    operations = () if params["operation"] == "all" else (params["operation"],)
+    _for_a_while(paused(*operations))(playing, params)
 
 
-def _unlisted(playing: Playing, params: Params) -> None:
-    _restored(playing, params, "set_listed", {"symbol": "SOL", "on": False}, {"symbol": "SOL", "on": True})
-
-
-def _full(playing: Playing, params: Params) -> None:
-    _restored(playing, params, "set_active", {"symbol": "SOL", "on": False}, {"symbol": "SOL", "on": True})
-
-
-def _key(playing: Playing, days: float) -> None:
-    keys = playing.twins.keys["hyperliquid"]
-    body = {"master": keys["account_address"], "agent": keys["agent_address"], "name": "trader"}
-    body["valid_until_ms"] = playing.now_ms + int(days * DAY_S * 1000)
-    playing.twins.hyperliquid.control("approve_agent", body)
+def _not_active(playing: Playing, params: Params) -> None:
+    asgard = playing.twins.asgard.control
+    market = {"protocol": KAMINO, "symbol": "SOL"}
+    asgard("set_active", market | {"on": False})
+    playing.at(params["lasts_s"], lambda: control(asgard, "set_active", market | {"on": True}))
 
 
 def _key_ends(playing: Playing, params: Params) -> None:
     """Our key on Hyperliquid ends; after a while its owner approves it anew."""
-    _key(playing, params["days"])
-    playing.at(params["lasts_s"], lambda: _key(playing, 90))
+    _for_a_while(key_ends(params["hours"]))(playing, params)
 
 
 def _mode(playing: Playing, params: Params) -> None:
-    address = account_of(playing)["address"]
-    playing.twins.hyperliquid.control("set_abstraction", {"address": address, "mode": params["mode"]})
+    mode_switched(params["mode"])(playing)
 
 
 def _asgard_does(kind: str, call: str, **choices: tuple[Any, ...]) -> Callable[[Playing, Params], None]:
@@ -137,12 +127,12 @@ VENUE_KINDS: tuple[Kind, ...] = (
         lambda chance: _stretch(chance, operation=chance.choice(("withdraw", "repay", "borrow", "all"))),
         weight=3,
     ),
-    event_kind("market not listed", _unlisted, _stretch),
-    event_kind("market not active", _full, _stretch),
+    event_kind("market not listed", _for_a_while(unlisted), _stretch),
+    event_kind("market not active", _not_active, _stretch),
     event_kind(
         "key ends",
         _key_ends,
-        lambda chance: _stretch(chance, days=chance.choice((0.0, 0.001, 0.5, 1.5))),
+        lambda chance: _stretch(chance, hours=chance.choice((0.0, 0.02, 12.0, 36.0))),
         weight=2,
     ),
     event_kind(

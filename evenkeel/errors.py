@@ -1,5 +1,7 @@
 """One error tree, sorted by who must act: nobody yet, the strategy, the operator, or a developer.
 
+A reading ends in one of three ways: read, failed (`Retryable`, `VenueRefused`), or answered and not understood.
+
 An *unknown* outcome is not an error (see `evenkeel.types.Unknown`): it is a fact to be resolved by asking the venue.
 """
 
@@ -23,6 +25,17 @@ class VenueRefused(EvenkeelError):
         self.reason = reason
 
 
+class NotUnderstood(EvenkeelError):
+    """The venue answered, and what it said cannot be made sense of. Nothing happened and nothing was learnt: it is alerted
+    by name and asked again. It is no outage, and no reason to close anything.
+    """
+
+    def __init__(self, venue: str, reason: str) -> None:
+        super().__init__(f"{venue} answered what cannot be understood: {reason}")
+        self.venue = venue
+        self.reason = reason
+
+
 class OperatorError(EvenkeelError):
     """Only a person can mend it: settings, keys, funds, account mode, schema version."""
 
@@ -33,6 +46,12 @@ class LostRace(EvenkeelError):
 
 class Bug(EvenkeelError):
     """An invariant of our own does not hold. Never retried, always reported."""
+
+
+UNREAD = (Retryable, VenueRefused, NotUnderstood)
+"""How a reading ends that gave nothing."""
+NOT_NOW = (Retryable, NotUnderstood)
+"""What the same call, made again later, may mend."""
 
 
 SHOWN_CHARACTERS = 12

@@ -14,6 +14,7 @@ from tasks.booking import Bookkeeper
 from tasks.health import CallLog
 from tasks.leases import OwnLeases
 from venues.protocol import OrderVenue
+from venues.reading import Oddities
 
 
 class LedgerFault(OperatorError):
@@ -42,6 +43,8 @@ class Desk:
         self.leases = OwnLeases(store)
         self.health = CallLog(clock)
         """How the venues' servers have answered lately."""
+        self.oddities = Oddities()
+        """What of the venues' last answers could not be read."""
 
     def venue(self, name: str) -> OrderVenue:
         """The adapter of a venue by its name. Raises OperatorError for one that this desk has not opened."""

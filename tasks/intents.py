@@ -10,7 +10,7 @@ import logging
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
-from evenkeel.errors import Bug, OperatorError, Retryable, VenueRefused
+from evenkeel.errors import NOT_NOW, Bug, OperatorError, Retryable, VenueRefused
 from evenkeel.types import Confirmed, IntentState, Outcome, Receipt, Rejected, Signed, Unknown, Working
 from state.models import Attempt, AttemptOutcome, Fence, Intent
 from tasks.desk import Desk
@@ -88,7 +88,7 @@ async def carry_out(
                 # A key that may not sign is a refusal too: its caller must not wait for it with half of its work done.
                 desk.store.fail_unsent(intent_id, str(refusal), fence=fence)
                 continue
-            except Retryable as error:
+            except NOT_NOW as error:
                 if desk.clock.now_ms() < deadline_ms:
                     await desk.clock.sleep(ASK_EVERY_S)
                     continue

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 from evenkeel.clock import Clock
-from evenkeel.errors import Retryable
+from evenkeel.errors import NOT_NOW
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -37,7 +37,7 @@ def step(
 ) -> Callable[[Callable[P, Awaitable[R]]], Callable[P, Awaitable[R]]]:
     """Make a coroutine function a step.
 
-    `run_name` is a format string over the arguments. `retries` apply to `Retryable` only, with growing, jittered waits;
+    `run_name` is a format string over the arguments. `retries` apply to `NOT_NOW` only, with growing, jittered waits;
     give them to reads, and to nothing that puts an order on the wire except by resuming an intent. `result_key` persists
     the JSON result under that key (a format string over `parameters`), for steps that may run again harmlessly. `tags`
     group the steps in the UI, in front of the task's name. They are never given to Prefect as tags: Prefect asks its
@@ -64,7 +64,7 @@ def step(
 async def retried(
     clock: Clock, read: Callable[[], Awaitable[R]], *, within_s: float = 60.0, every_s: float = 2.0
 ) -> R:
-    """Read again and again while the venue has an error; after `within_s` its last `Retryable` is raised.
+    """Read again and again while the venue has an error; after `within_s` the last error is raised.
 
     For what must be known before a story goes on and where nothing is lost by waiting; never while half of a trade is done.
     """
@@ -72,7 +72,7 @@ async def retried(
     while True:
         try:
             return await read()
-        except Retryable:
+        except NOT_NOW:
             if clock.now_ms() >= deadline_ms:
                 raise
         await clock.sleep(every_s)
@@ -117,7 +117,7 @@ def _task(
 async def _may_succeed_later(task: Any, task_run: Any, state: Any) -> bool:
     try:
         await state.aresult(raise_on_failure=True)
-    except Retryable:
+    except NOT_NOW:
         return True
     except Exception:
         return False

@@ -10,10 +10,11 @@ from evenkeel.types import Fill, Forced, Frozen
 
 class PerpContext(Frozen):
     """The market now. `funding_hourly` is the running estimate for the hour in progress, positive = the
-    short receives. `premium` is the present sample of the 8 h-formula input (a fraction). Prices in USD."""
+    short receives. `premium` is the present sample of the 8 h-formula input (a fraction). Prices in USD. Rates that could not
+    be read are None."""
 
     coin: str
-    funding_hourly: Decimal
+    funding_hourly: Decimal | None
     premium: Decimal | None
     mark_px: Decimal
     oracle_px: Decimal
@@ -22,13 +23,15 @@ class PerpContext(Frozen):
 
 
 class FundingHour(Frozen):
-    """One settled hour: the rate that was applied at `time_ms` and the average premium that it came from."""
+    """One settled hour: the rate that was applied at `time_ms`, and the average premium that it came from, if that can be
+    read.
+    """
 
     coin: str
     hour_ms: int
     time_ms: int
     rate_hourly: Decimal
-    premium: Decimal
+    premium: Decimal | None
 
 
 class AccountSummary(Frozen):
@@ -37,7 +40,7 @@ class AccountSummary(Frozen):
     account: str
     account_value_usd: Decimal
     free_margin_usd: Decimal
-    total_notional_usd: Decimal
+    total_notional_usd: Decimal | None
     maintenance_usd: Decimal | None
     observed_ms: int
 

@@ -3,17 +3,17 @@
 | method | required of | may raise | answers |
 | --- | --- | --- | --- |
 | `name` | every venue | – | the name under which settings, intents and pauses know it |
-| `build` | every venue | Retryable, VenueRefused, OperatorError; nothing has happened then | an unsigned payload |
+| `build` | every venue | UNREAD, OperatorError; nothing has happened then | an unsigned payload |
 | `sign` | every venue | the same | the payload signed, and the key to ask about it |
 | `send` | every venue | nothing for reasons of transport | Confirmed, Rejected, Unknown or Working |
 | `find` | every venue | nothing for reasons of transport | the same; Rejected carries the proof that the attempt is dead |
 | `resend` | every venue | nothing for reasons of transport | the same; Unknown where the bytes are gone or must not go twice |
-| `legs` | a venue that holds legs | Retryable, VenueRefused | everything that the account holds there, ours or not |
+| `legs` | a venue that holds legs | UNREAD | everything that the account holds there, ours or not |
 | `capabilities` | a venue that holds legs | – | what can be done with a leg; asked before a decision |
-| `account` … `check_agent` | a venue of perpetuals | Retryable, VenueRefused, OperatorError | see `PerpVenue` |
+| `account` … `check_agent` | a venue of perpetuals | the same, and OperatorError | see `PerpVenue` |
 
-`Working` is optional: a venue whose every answer is final never gives it. `tests/conformance/test_venue_protocol.py` runs
-over every adapter.
+UNREAD (`evenkeel/errors.py`) is Retryable, VenueRefused or NotUnderstood. `Working` is optional: a venue whose every answer
+is final never gives it. `tests/conformance/test_venue_protocol.py` runs over every adapter.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from venues.timing import VenueTime
 class OrderVenue(Protocol):
     """Build, sign, send, and ask. Only `send` and `resend` put anything on the wire that moves money.
 
-    * `build` and `sign` may raise `Retryable` or `VenueRefused`; nothing has happened then.
+    * `build` and `sign` may raise `Retryable`, `VenueRefused` or `NotUnderstood`; nothing has happened then.
     * `send` and `resend` never raise for transport reasons: they answer Confirmed, Rejected, Unknown or Working.
     * `find` answers Confirmed with the receipt, Rejected with the proof that the attempt is dead (`seen` where the venue
       shows the order and its end: nothing less ends one that was Working), Working while it is accepted and not final, or
@@ -83,7 +83,7 @@ class PerpMarket(Protocol):
 
 
 class PerpVenue(LegVenue, Protocol):
-    """What the carry trade asks of the venue of its short, beside `LegVenue`. All raise Retryable or VenueRefused."""
+    """What the carry trade asks of the venue of its short, beside `LegVenue`. All raise UNREAD."""
 
     @property
     def address(self) -> str:
@@ -97,6 +97,13 @@ class PerpVenue(LegVenue, Protocol):
 
     @property
     def market(self) -> PerpMarket: ...
+
+    not_understood: dict[str, str]
+    """Legs that the last reading of all of them found and could not make sense of: name and why."""
+
+    async def leg(self, coin: str) -> LegView | None:
+        """The position in one coin now, None where there is none. Raises NotUnderstood where it cannot be read."""
+        ...
 
     async def account(self) -> AccountSummary:
         """Value, margin and free funds in USD."""

@@ -87,6 +87,7 @@ async def foreign(installation: Installation) -> Verdict:
     views = [*await venues.short.legs(), *await venues.long.legs(known_pdas=known)]
     foreign = [view for view in views if (view.venue, view.ref) not in mine]
     answer = [f"{one.venue} {one.side.value} {one.qty:f} {one.asset}" for one in foreign]
+    answer += [f"hyperliquid {coin}: {why}" for coin, why in venues.short.not_understood.items()]
     answer += [f"asgard {pda}: {why}" for pda, why in venues.long.not_understood.items()]
     if not answer:
         return ok("the accounts hold what the books hold")

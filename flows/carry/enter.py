@@ -12,7 +12,7 @@ from enum import StrEnum
 from prefect import flow
 from pydantic import Field
 
-from evenkeel.errors import LostRace, Retryable
+from evenkeel.errors import NOT_NOW, LostRace
 from evenkeel.legs import PositionStatus
 from evenkeel.types import Frozen
 from flows.carry.forms import AssetField, LeverageField, ProtocolField, UsdField
@@ -31,6 +31,7 @@ from tasks.carry.desk import CarryDesk, open_desk
 from tasks.carry.entering import choose as choosing
 from tasks.carry.entering import clearing, entry
 from tasks.carry.watching import breakers
+from tasks.oddities import naming_oddities
 
 log = logging.getLogger("evenkeel.enter")
 NEW_ENTRY = "a new entry"
@@ -76,6 +77,7 @@ class EnterResult(Frozen):
     reasons: tuple[str, ...] = ()
 
 
+@naming_oddities
 async def enter_position(desk: CarryDesk, request: EnterRequest) -> EnterResult:
     """The whole entry. Nothing is sent before every check has passed; nothing is left half-open at the end."""
     requested = requested_entry_of(request)
@@ -114,7 +116,7 @@ async def _see_through(desk: CarryDesk, position_id: str) -> EnterResult:
             result = await _take_up(desk, position_id, resumed=resumed)
         except LostRace as busy:
             return result.model_copy(update={"reasons": (*result.reasons, str(busy))})
-        except Retryable as error:
+        except NOT_NOW as error:
             log.warning("%s is not finished: %s", position_id, error)
             result = result.model_copy(update={"reasons": (str(error),)})
         if result.status not in HALFWAY or desk.clock.now_ms() >= deadline_ms:
@@ -178,7 +180,7 @@ async def complete_entry(desk: CarryDesk, position_id: str, *, resumed: bool = F
             elif validation.verdict is Verdict.UNWIND:
                 return await _unwind(desk, position_id, validation.reason, fence)
             await entry.remember_entry_distances(desk, position, fence)
-        except Retryable as error:  # both legs are held: nothing is lost by finishing later
+        except NOT_NOW as error:  # both legs are held: nothing is lost by finishing later
             return _left_open(desk, position_id, str(error))
         await entry.mark_open(desk, position, validation.reason, fence)
         return EnterResult(status=EntryStatus.OPEN, position_id=position_id, reasons=(validation.reason,))
@@ -193,7 +195,7 @@ async def _hedged(desk: CarryDesk, position: Position, fence: Fence) -> entry.He
     while True:
         try:
             return await entry.hedge(desk, position, fence)
-        except Retryable as error:
+        except NOT_NOW as error:
             if desk.clock.now_ms() >= deadline_ms:
                 return entry.Hedge(complete=False, reason=str(error))
             log.warning("%s is not hedged yet: %s", position.position_id, error)

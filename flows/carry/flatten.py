@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from evenkeel.errors import Bug, EvenkeelError, LostRace, OperatorError, Retryable, VenueRefused
+from evenkeel.errors import UNREAD, Bug, EvenkeelError, LostRace, OperatorError
 from evenkeel.settings.settings import Settings
 from evenkeel.types import Frozen
 from strategy.decisions import Urgency
@@ -18,6 +18,7 @@ from tasks.carry.closing.last_resort import PASS_S, REOPEN_S
 from tasks.carry.desk import CarryDesk, open_desk_to_close
 from tasks.carry.mark import LIVE
 from tasks.desk import LedgerFault
+from tasks.oddities import naming_oddities
 
 log = logging.getLogger("evenkeel.flatten")
 REASON = "kill switch"
@@ -55,6 +56,7 @@ async def flatten(settings: Settings, reason: str, within_s: float = WITHIN_S) -
             await desk.clock.sleep(REOPEN_S)
 
 
+@naming_oddities
 async def flatten_everything(desk: CarryDesk, reason: str, within_s: float = WITHIN_S) -> Flattened:
     """Pause everything, then close both legs of every position at once, again and again until nothing is left.
 
@@ -119,7 +121,7 @@ async def _close(desk: CarryDesk, position_id: str, reason: str) -> str:
         if done.status not in ENDED:
             return f"{done.status}: {'; '.join(done.reasons)}"
         return done.status
-    except (LostRace, Retryable, VenueRefused, OperatorError) as error:
+    except (LostRace, *UNREAD, OperatorError) as error:
         log.warning("%s: %s", position_id, error)
         return f"not closed yet: {error}"
     except Exception as bug:

@@ -13,7 +13,7 @@ from prefect.client.schemas.objects import FlowRun
 from pydantic import Field
 
 from evenkeel.clock import as_datetime
-from evenkeel.errors import Bug, LostRace, OperatorError, Retryable, VenueRefused
+from evenkeel.errors import UNREAD, Bug, LostRace, OperatorError, Retryable
 from evenkeel.legs import PositionStatus
 from evenkeel.types import Frozen
 from evenkeel.units import DAY_MS, HOUR_MS, HOURS_PER_YEAR
@@ -85,7 +85,7 @@ async def watch_position(
         try:
             if await watch.tick() in ENDED:
                 break
-        except (Retryable, VenueRefused) as error:  # the ledger's as well: a watch does not end over one
+        except UNREAD as error:  # the ledger's as well: a watch does not end over one
             log.warning("%s could not be looked at: %s", position_id, error)
             await desk.clock.sleep(danger_s)
     status = desk.store.carry.position(position_id).status
@@ -190,7 +190,7 @@ async def _acted(desk: CarryDesk, watcher: Watcher, decision: Exit | Resize) -> 
             return f"rebalance ({decision.rule}): {resized.action}"
     except LostRace as busy:
         return f"left alone: {busy}"
-    except (Retryable, VenueRefused) as error:
+    except UNREAD as error:
         return f"{UNDONE}: {error}"
     except Bug as contradiction:
         _contradicted(desk, contradiction)
@@ -212,7 +212,7 @@ async def _book_changes(desk: CarryDesk, position_id: str) -> bool:
     try:
         async with desk.sole_writer(position_id) as fence:
             await book_changes_of_both(desk, desk.store.carry.position(position_id), fence)
-    except (LostRace, Retryable, VenueRefused) as error:
+    except (LostRace, *UNREAD) as error:
         log.warning("%s differs from its books: %s", position_id, error)
         return False
     except Bug as contradiction:
@@ -228,7 +228,7 @@ async def _finish_interrupted(desk: CarryDesk, wait_s: float) -> None:
     for position in interrupted_positions(desk):
         try:
             await recover_position(desk, position.position_id, wait_s=wait_s)
-        except (LostRace, Retryable, VenueRefused, OperatorError) as busy:
+        except (LostRace, *UNREAD, OperatorError) as busy:
             log.warning("%s stays interrupted: %s", position.position_id, busy)
         except Bug as contradiction:
             _contradicted(desk, contradiction)
@@ -246,7 +246,7 @@ async def _collect(desk: CarryDesk) -> None:
     """Books may wait; the watch goes on whatever they say."""
     try:
         await collect_everything(desk)
-    except (Retryable, VenueRefused) as error:
+    except UNREAD as error:
         log.warning("collecting is put off: %s", error)
     except Bug as contradiction:
         _contradicted(desk, contradiction)
@@ -267,7 +267,8 @@ def _line(position_id: str, seen: Seen, reasons: tuple[str, ...]) -> str:
         if seen.short and seen.short.liquidation_distance
         else "unknown"
     )
-    funding = f"{seen.context.funding_hourly * HOURS_PER_YEAR:.1%} a year" if seen.context else "unknown"
+    rate = seen.context.funding_hourly if seen.context else None
+    funding = "unknown" if rate is None else f"{rate * HOURS_PER_YEAR:.1%} a year"
     reasons_text = f"; {'; '.join(reasons)}" if reasons else ""
     return f"{position_id}: funding {funding}, room to liquidation long {long}, short {short}{reasons_text}"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prefect import flow
 
-from evenkeel.errors import LostRace, OperatorError, Retryable, VenueRefused
+from evenkeel.errors import UNREAD, LostRace, OperatorError
 from evenkeel.legs import PositionStatus
 from evenkeel.types import Frozen
 from flows.carry.rebalance import tick_once
@@ -40,7 +40,7 @@ async def reconcile_and_act(desk: CarryDesk) -> ReconcileResult:
         try:
             done = await tick_once(desk, position_id)
             actions[position_id] = f"{done.action}: {done.reason}"
-        except (LostRace, Retryable, VenueRefused, OperatorError) as error:
+        except (LostRace, *UNREAD, OperatorError) as error:
             actions[position_id] = f"not done yet: {error}"
     return ReconcileResult(found=found, actions=actions)
 

@@ -18,6 +18,7 @@ from tasks.carry.books.report import life_snapshots, report_from
 from tasks.carry.books.report_reading import read_booked, read_held, read_listed
 from tasks.carry.desk import CarryDesk, open_desk
 from tasks.carry.positions import position_meant
+from tasks.oddities import naming_oddities
 
 
 class ReportRequest(Form):
@@ -27,6 +28,7 @@ class ReportRequest(Form):
     out_dir: str | None = Field(default=None, description="folder for PNG, SVG and HTML; empty: no pictures")
 
 
+@naming_oddities
 async def account_for(desk: CarryDesk, request: ReportRequest) -> tuple[Report, list[Path]]:
     """Collect what is missing, then report; pictures only where a folder is given."""
     position = position_meant(desk.store, request.position_id, newest=True)

@@ -14,6 +14,7 @@ from tasks.artifacts import show_table
 from tasks.carry.desk import CarryDesk, open_desk
 from tasks.carry.entering.choose import RequestedEntry, check_requested_entry, rank_offers
 from tasks.carry.market import read_market, volatility_rank
+from tasks.oddities import naming_oddities
 
 
 class ScanRequest(Form):
@@ -32,7 +33,7 @@ class ScanResult(Frozen):
     """Ranked opportunities, best first. Rates are yearly fractions on the capital of both legs."""
 
     at_ms: int
-    funding_now_hourly: str
+    funding_now_hourly: str | None
     funding_predicted_hourly: str | None
     funding_volatility_annual: str | None
     """Hourly standard deviation × 8760 (docs/deviations.md, row 5), of the hours that are scored."""
@@ -42,6 +43,7 @@ class ScanResult(Frozen):
     rows: list[dict[str, str]]
 
 
+@naming_oddities
 async def scan_markets(desk: CarryDesk, request: ScanRequest) -> ScanResult:
     """Read both venues, keep what was seen, score every offer."""
     requested = RequestedEntry(asset=request.asset, leverage=request.leverage, size_usd=request.size_usd)
@@ -52,7 +54,7 @@ async def scan_markets(desk: CarryDesk, request: ScanRequest) -> ScanResult:
     rank = await volatility_rank(desk, volatility)
     return ScanResult(
         at_ms=market.at_ms,
-        funding_now_hourly=f"{market.funding_now_hourly:f}",
+        funding_now_hourly=None if market.funding_now_hourly is None else f"{market.funding_now_hourly:f}",
         funding_predicted_hourly=(
             None if market.funding_predicted_hourly is None else f"{market.funding_predicted_hourly:f}"
         ),

@@ -49,6 +49,8 @@ class WatchReadings(Frozen):
     redemption_rate: Decimal | None = Decimal(1)
     failures: dict[VenueName, int] = Field(default_factory=dict)
     """Calls failed in a row, per venue."""
+    not_understood: dict[LegSide, str] = Field(default_factory=dict)
+    """Legs of which a venue has answered what cannot be understood, and what that was."""
     breaches: dict[str, int] = Field(default_factory=dict)
     """Running breaches as stored: key → since when, in ms."""
 

@@ -32,6 +32,7 @@ from strategy.carry.rules.carry import carry_rule
 from strategy.carry.rules.liquidation import liquidation_rule
 from strategy.carry.rules.lst_peg import lst_peg_rule
 from strategy.carry.rules.missing_leg import missing_leg_rule
+from strategy.carry.rules.not_understood import not_understood_rule
 from strategy.carry.rules.outage import outage_rule
 from strategy.carry.rules.price_deviation import price_deviation_rule
 from strategy.carry.rules.stale_data import stale_data_rule
@@ -52,6 +53,7 @@ WATCH_RULES: tuple[WatchRule, ...] = (
     stale_data_rule(LegSide.LONG),
     stale_data_rule(LegSide.SHORT),
     outage_rule,
+    not_understood_rule,
     lst_peg_rule,
     carry_rule,
 )

@@ -22,6 +22,7 @@ from venues.asgard.client import AsgardClient
 from venues.asgard.venue import AsgardVenue
 from venues.hyperliquid.client import HyperliquidClient
 from venues.hyperliquid.venue import HyperliquidVenue
+from venues.reading import Oddities
 from venues.solana.rpc import SHUT_OUT_STATUS, SolanaRpc
 from venues.solana.rules.common import Rules
 
@@ -35,6 +36,7 @@ class Venues:
     long: AsgardVenue
     short: HyperliquidVenue
     health: CallLog
+    oddities: Oddities
     warnings: tuple[str, ...]
     without_key: Mapping[str, str] = field(default_factory=dict)
     unidentified: Mapping[str, str] = field(default_factory=dict)
@@ -49,7 +51,7 @@ async def open_venues(
     `to_close` is the kill switch's, with the addresses that the ledger knows: there one key suffices.
     """
     keys = await (open_keys(settings) if to_close is None else open_keys_to_close(settings, to_close))
-    health = CallLog(clock)
+    health, oddities = CallLog(clock), Oddities()
     try:
         api_key = settings.secret("asgard")
     except OperatorError:
@@ -76,13 +78,14 @@ async def open_venues(
                     transport=CountedTransport(HYPERLIQUID, health),
                 )
             ),
+            oddities=oddities,
         )
-        rpc = _solana_rpc(settings, settings.solana.rpc_url, clock, health, SOLANA)
+        rpc = _solana_rpc(settings, settings.solana.rpc_url, clock, health, oddities, SOLANA)
         opened.push_async_callback(rpc.close)
         second_rpc = None
         if settings.solana.second_rpc_url:
             url = settings.solana.second_rpc_url
-            second_rpc = _solana_rpc(settings, url, clock, health, SOLANA_SECOND)
+            second_rpc = _solana_rpc(settings, url, clock, health, oddities, SOLANA_SECOND)
             opened.push_async_callback(second_rpc.close)
         asgard = AsgardClient(
             settings.asgard.url,
@@ -91,6 +94,7 @@ async def open_venues(
             timeout_s=settings.asgard.timeout_s,
             budget=_budget(settings.asgard.url, settings.asgard.requests_per_minute, clock, burst=2),
             transport=CountedTransport(ASGARD, health),
+            oddities=oddities,
         )
         opened.push_async_callback(asgard.close)
         short = HyperliquidVenue(
@@ -110,14 +114,17 @@ async def open_venues(
             second_rpc=second_rpc,
             rules=Rules() if VenueName.ASGARD in keys.without_key else rules_as_they_stand(settings),
         )
-        yield Venues(long, short, health, keys.warnings, keys.without_key, keys.unidentified)
+        yield Venues(long, short, health, oddities, keys.warnings, keys.without_key, keys.unidentified)
 
 
-def _solana_rpc(settings: Settings, url: str, clock: Clock, health: CallLog, name: str) -> SolanaRpc:
+def _solana_rpc(
+    settings: Settings, url: str, clock: Clock, health: CallLog, oddities: Oddities, name: str
+) -> SolanaRpc:
     return SolanaRpc(
         url,
         clock,
         timeout_s=settings.solana.timeout_s,
         budget=_budget(url, settings.solana.requests_per_minute, clock),
         transport=CountedTransport(name, health, SHUT_OUT_STATUS),
+        oddities=oddities,
     )

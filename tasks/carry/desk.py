@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import NamedTuple
 
 from evenkeel.clock import Clock
-from evenkeel.errors import EvenkeelError, OperatorError, Retryable, VenueRefused
+from evenkeel.errors import UNREAD, EvenkeelError, OperatorError
 from evenkeel.legs import CARRY, LegSide
 from evenkeel.settings.settings import Settings
 from state.carry.models import Position
@@ -108,7 +108,7 @@ async def check_keys(desk: CarryDesk) -> None:
             desk.check_accounts(position)
     try:
         await desk.short.check_agent()
-    except (Retryable, VenueRefused):
+    except UNREAD:
         return
 
 
@@ -120,7 +120,7 @@ async def open_desk(settings: Settings) -> AsyncIterator[CarryDesk]:
         store = Store.open(settings.database.url, clock)
         try:
             desk = CarryDesk(settings, clock, store, venues.long, venues.short)
-            desk.health = venues.health
+            desk.health, desk.oddities = venues.health, venues.oddities
             yield desk
         finally:
             store.close()
@@ -153,8 +153,9 @@ async def open_desk_to_close(settings: Settings) -> AsyncIterator[CarryDesk]:
             } | known
         async with open_venues(settings, clock, known) as venues:
             desk = CarryDesk(settings, clock, store, venues.long, venues.short)
-            desk.health, desk.without_key, desk.unidentified = (
+            desk.health, desk.oddities, desk.without_key, desk.unidentified = (
                 venues.health,
+                venues.oddities,
                 venues.without_key,
                 venues.unidentified,
             )

@@ -6,7 +6,7 @@ from contextlib import suppress
 from decimal import Decimal
 from typing import Any
 
-from evenkeel.errors import Bug, Retryable, VenueRefused
+from evenkeel.errors import NOT_NOW, UNREAD, Bug, NotUnderstood, Retryable
 from evenkeel.legs import CARRY, IntentKind, LegSide, LegView
 from evenkeel.types import IntentSpec, VenueName
 from state.carry.models import Leg, Position
@@ -26,7 +26,7 @@ from venues.hyperliquid.orders import PerpOrder
 
 ROUTE = "route not understood"
 """The alert of a way out that was signed through an exchange that is in no table of ours."""
-UNBOOKED = (Retryable, VenueRefused, Bug)
+UNBOOKED = (*UNREAD, Bug)
 """What may keep a venue's own doing from being booked just now."""
 
 
@@ -101,8 +101,8 @@ async def close_short(
     """Buy the short back: `exit_attempts` tries with growing waits, or until `within_s` has passed, or the venue is out
     of reach and the long waits.
 
-    Sized from what the venue holds, capped by what is ours. Unknown outcomes are resolved before the next try. Each try
-    that was sent and left something open widens the bound of the next.
+    Sized from what the venue holds, capped by what is ours, or by that alone where the account cannot be read. Unknown
+    outcomes are resolved before the next try. Each try that was sent and left something open widens the bound of the next.
     """
     settings = desk.settings.strategy
     started_ms, last = desk.clock.now_ms(), "nothing was tried"
@@ -114,16 +114,15 @@ async def close_short(
         if leg is None or not leg.is_open:
             return NotDone("there is no short to close")
         try:
-            held = await held_short(desk)
-            leg = await _short_as_shown(desk, position, leg, held, fence)
-            if not leg.is_open or held is None:
+            size = await _short_to_close(desk, position, leg, fence)
+            if size is None:
                 return NotDone("the short was gone already")
-        except Retryable as error:
+        except NOT_NOW as error:
             last = str(error)
         else:
             step, tries = _closings(desk, position, LegSide.SHORT)
             order = perp_order(
-                min(leg.qty, held.qty),
+                size,
                 is_buy=True,
                 reduce_only=True,
                 slippage_bps=desk.settings.limits.exit_slippage_bps(
@@ -246,6 +245,25 @@ async def resize_short(
     )
     intent = plan(desk, position.position_id, LegSide.SHORT, IntentKind.RESIZE, order, fence)
     return await carry_out(desk, intent.intent_id, fence, attempts=3)
+
+
+async def _short_to_close(
+    desk: CarryDesk, position: Position, leg: Leg, fence: Fence | None
+) -> Decimal | None:
+    """How much of the short is to be bought back: what the venue shows, at most what is ours; None where it is gone.
+
+    Where the venue can be reached and the account cannot be read, all that is in the books: the order can only reduce.
+    Raises NOT_NOW.
+    """
+    try:
+        held = await held_short(desk)
+    except NotUnderstood:
+        return leg.qty
+    except Retryable:
+        await desk.short.market.context(UNDERLYING)  # raises where it is the venue that is out of reach
+        return leg.qty
+    leg = await _short_as_shown(desk, position, leg, held, fence)
+    return min(leg.qty, held.qty) if leg.is_open and held is not None else None
 
 
 async def _short_as_shown(

@@ -6,7 +6,7 @@ import asyncio
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from evenkeel.errors import Retryable, VenueRefused
+from evenkeel.errors import UNREAD
 from evenkeel.types import Frozen
 from evenkeel.units import DAY_MS, HOUR_MS, YEAR_MS
 from state.ledger_models import PriceSnapshot, RateSnapshot
@@ -47,7 +47,7 @@ class MarketView(Frozen):
 
     at_ms: int
     perp: PerpContext
-    funding_now_hourly: Decimal
+    funding_now_hourly: Decimal | None
     funding_predicted_hourly: Decimal | None
     funding_volatility_annual: Decimal | None
     history_hours: int
@@ -114,7 +114,7 @@ async def volatility_rank(desk: CarryDesk, volatility: Decimal | None) -> Decima
     settings = desk.settings.strategy
     try:
         history = await desk.short.market.funding_history(UNDERLYING, hours=RANKED_HOURS)
-    except (Retryable, VenueRefused):
+    except UNREAD:
         return None
     rank = volatility_quantile(
         _series(history),
@@ -131,7 +131,7 @@ def _series(history: list[FundingHour]) -> pd.Series:
     from analytics.carry.funding import hourly_series
 
     return hourly_series(
-        pd.Series([row.time_ms for row in history]),
+        pd.Series([row.hour_ms for row in history], dtype="int64"),
         pd.Series([float(row.rate_hourly) for row in history], dtype=float),
     )
 
@@ -148,11 +148,15 @@ def _offers(desk: CarryDesk, strategies: list[Strategy]) -> list[Offer]:
     for asset in LONG_ASSETS:
         for strategy in strategies:
             if (strategy.token_a_mint, strategy.token_b_mint) == (TOKENS[asset].mint, USDC.mint):
-                offers += [_offer(desk, asset, source) for source in strategy.liquidity_sources]
+                found = [_offer(desk, asset, source) for source in strategy.liquidity_sources]
+                offers += [one for one in found if one is not None]
     return offers
 
 
-def _offer(desk: CarryDesk, asset: str, source: LiquiditySource) -> Offer:
+def _offer(desk: CarryDesk, asset: str, source: LiquiditySource) -> Offer | None:
+    """The offer of one lending protocol; None where a rate of it cannot be read, so that nothing can be said of it."""
+    if source.token_a_lending_apy is None or source.token_b_borrowing_apy is None:
+        return None
     return Offer(
         asset=asset,
         protocol=source.lending_protocol,

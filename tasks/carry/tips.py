@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from evenkeel.errors import Retryable, VenueRefused
+from evenkeel.errors import UNREAD
 from venues.asgard.venue import AsgardVenue
 
 RENT_EXEMPT_LAMPORTS = 890_880
@@ -24,7 +24,7 @@ async def affordable_tip(long: AsgardVenue, wanted_lamports: int) -> int:
     try:
         async with asyncio.timeout(TIMEOUT_S):
             held = await long.rpc.get_balance(long.wallet)
-    except (Retryable, VenueRefused, TimeoutError):
+    except (*UNREAD, TimeoutError):
         return wanted_lamports
     spare = held - RENT_EXEMPT_LAMPORTS - PLAIN_CLOSE_LAMPORTS
     return 0 if spare < LEAST_TIP_LAMPORTS else min(wanted_lamports, spare)

@@ -9,7 +9,7 @@ from decimal import Decimal as D
 import pytest
 from pydantic import ValidationError
 
-from evenkeel.errors import VenueRefused
+from evenkeel.errors import NotUnderstood, VenueRefused
 from venues.asgard.client import BuildBlob
 from venues.asgard.legs import check_quantity_unit, leg_view
 from venues.asgard.mints import SOL, TOKENS, USDC
@@ -80,13 +80,13 @@ def test_health_that_implies_an_impossible_threshold_is_refused() -> None:
         check_health_unit("pda", D(60), D("0.6"), D("0.74"))
 
 
-def test_a_leg_that_is_not_ours_or_not_our_kind_is_refused() -> None:
-    with pytest.raises(VenueRefused, match="belongs to"):
+def test_a_leg_that_is_not_ours_or_not_our_kind_is_not_understood() -> None:
+    with pytest.raises(NotUnderstood, match="belongs to"):
         view(live(authority="attacker"))
     unknown = live()
     balances = dict(unknown.balances)
     balances["bankC"] = balances["bankA"].model_copy(update={"assets": D(1)})
-    with pytest.raises(VenueRefused, match="2 collaterals"):
+    with pytest.raises(NotUnderstood, match="2 collaterals"):
         view(unknown.model_copy(update={"balances": balances}))
 
 

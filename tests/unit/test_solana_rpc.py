@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from evenkeel.errors import OperatorError, Retryable
+from evenkeel.errors import NotUnderstood, OperatorError, Retryable
 from evenkeel.types import Confirmed, Rejected, Unknown
 from venues.asgard.mints import TOKENS
 from venues.solana.answers import AccountInfo
@@ -80,9 +80,9 @@ async def test_a_read_succeeds_after_an_error_and_other_codes_are_refusals() -> 
     assert caught.value.code == -32601
 
 
-async def test_an_odd_shape_is_retryable_and_the_url_never_shows() -> None:
+async def test_an_odd_shape_is_not_understood_and_the_url_never_shows() -> None:
     rpc = node(lambda method, params: {"value": None})
-    with pytest.raises(Retryable):
+    with pytest.raises(NotUnderstood):
         await rpc.get_latest_blockhash()
 
     def broken(request: httpx.Request) -> httpx.Response:

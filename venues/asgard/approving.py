@@ -91,6 +91,11 @@ class Approver:
         if price_usd > 0 and at_ms >= self._seen.get(asset, (0, price_usd))[0]:
             self._seen[asset] = (at_ms, price_usd)
 
+    def last_price(self, asset: str) -> Decimal | None:
+        """Return USD per token as last known from another source than the builder, however old; None where none ever was."""
+        found = self._last_known(asset)
+        return None if found is None else found.usd
+
     @asynccontextmanager
     async def pricing(self, order: AsgardOrder) -> AsyncIterator[asyncio.Task[FairPrice | None]]:
         """Yield the fair price, asked for while the build is being made."""

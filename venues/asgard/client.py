@@ -6,25 +6,27 @@ from __future__ import annotations
 
 import itertools
 import json
-from decimal import Decimal
 from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
-from pydantic import ValidationError
 
 from evenkeel.clock import Clock
-from evenkeel.errors import Retryable, VenueRefused
+from evenkeel.errors import UNREAD, NotUnderstood, Retryable, VenueRefused
 from evenkeel.types import Confirmed, Outcome, Unknown
 from venues.asgard.models import (
     LivePosition,
+    LiveRows,
+    Markets,
     PositionRecord,
     Seizure,
     Strategy,
     TokenInfo,
+    Tokens,
     read_seizures,
 )
 from venues.ratebudget import RateBudget
+from venues.reading import Oddities, Oddity, parse_json
 from venues.timing import VenueTime
 
 MAX_TRANSACTIONS = 4
@@ -79,7 +81,9 @@ class AsgardClient:
         budget: RateBudget | None = None,
         timeout_s: float = 15.0,
         transport: httpx.AsyncBaseTransport | None = None,
+        oddities: Oddities | None = None,
     ) -> None:
+        self.oddities = oddities or Oddities()
         self._url = url.rstrip("/")
         self.host = urlsplit(url).hostname or "?"
         self._clock = clock
@@ -119,10 +123,11 @@ class AsgardClient:
         for attempt in itertools.count(1):
             try:
                 text = await self._once(method, path, body, **query)
-                return json.loads(text, parse_float=Decimal)
+                return parse_json(text)
             except ValueError:
                 if attempt >= READ_ATTEMPTS:
-                    raise Retryable(f"asgard {self.host} answered {path} unparsably") from None
+                    why = NotUnderstood("asgard", f"{path} at {self.host}: not JSON")
+                    raise self.oddities.not_understood(f"asgard {path}", why) from None
             except Retryable:
                 if attempt >= READ_ATTEMPTS:
                     raise
@@ -130,49 +135,63 @@ class AsgardClient:
         raise AssertionError("unreachable")
 
     async def markets(self) -> list[Strategy]:
-        """Return every strategy on offer. A strategy that does not parse raises `VenueRefused` naming the field."""
-        answer = await self._read("GET", "/markets")
-        try:
-            return [Strategy.model_validate(one) for one in answer["strategies"].values()]
-        except (ValidationError, KeyError, AttributeError, TypeError) as error:
-            raise VenueRefused("asgard", f"/markets is not as documented: {_brief(error)}") from None
+        """Return every strategy on offer that can be read. Raises `NotUnderstood`."""
+        found: Markets = self._understood("/markets", Markets, await self._read("GET", "/markets"))
+        return list(found.strategies.values())
 
     async def token_metadata(self) -> list[TokenInfo]:
-        answer = await self._read("GET", "/token-metadata")
-        try:
-            return [TokenInfo.model_validate(one) for one in answer["tokens"]]
-        except (ValidationError, KeyError, TypeError) as error:
-            raise VenueRefused("asgard", f"/token-metadata is not as documented: {_brief(error)}") from None
+        """Return every token that can be read. Raises `NotUnderstood`."""
+        path = "/token-metadata"
+        found: Tokens = self._understood(path, Tokens, await self._read("GET", path))
+        return found.tokens
 
     async def positions(self, wallet: str) -> list[PositionRecord]:
-        """Return the database rows of a wallet's open positions."""
-        answer = await self._read("POST", "/positions/open", {"walletPubkey": wallet})
+        """Return the database rows of a wallet's open positions that can be read."""
+        path = "/positions/open"
+        answer = await self._read("POST", path, {"walletPubkey": wallet})
         rows = answer.get("positions") if isinstance(answer, dict) else answer
-        return [_record(one) for one in rows or []]
+        found: list[PositionRecord] = self._understood(path, list[PositionRecord], rows)
+        return found
 
     async def position(self, pda: str) -> PositionRecord | None:
-        """Return the database row of a position, or None where there is none."""
+        """Return the database row of a position, or None where there is none. Raises `NotUnderstood`."""
+        path = "/positions/by-pda"
         try:
-            answer = await self._read("POST", "/positions/by-pda", None, pda=pda)
+            answer = await self._read("POST", path, None, pda=pda)
         except VenueRefused as error:
             if "HTTP 404" in error.reason or "HTTP 422" in error.reason:
                 return None
             raise
-        return _record(answer) if isinstance(answer, dict) and answer else None
+        if not answer:
+            return None
+        found: PositionRecord = self._understood(path, PositionRecord, answer)
+        return found
 
-    async def refresh(self, positions: list[tuple[int, str]]) -> dict[str, LivePosition]:
-        """Return the live view of (protocol, PDA) pairs; a PDA that is not on chain is simply absent."""
+    async def refresh(self, positions: list[tuple[int, str]]) -> dict[str, LivePosition | NotUnderstood]:
+        """Return the live view of (protocol, PDA) pairs, or why one cannot be understood; a PDA that is not on chain is
+        simply absent.
+        """
         if not positions:
             return {}
+        path = "/refresh-positions"
         body = {"positionPDAs": [{"protocol": protocol, "positionPDA": pda} for protocol, pda in positions]}
-        answer = await self._read("POST", "/refresh-positions", body)
-        try:
-            found = {pda: wire for pda, wire in answer["positions"].items() if wire}
-            return {pda: LivePosition.parse(pda, wire) for pda, wire in found.items()}
-        except (ValidationError, KeyError, AttributeError, TypeError) as error:
-            raise VenueRefused(
-                "asgard", f"/refresh-positions is not as documented: {_brief(error)}"
-            ) from None
+        rows = self._understood(path, LiveRows, await self._read("POST", path, body)).positions
+        found: dict[str, LivePosition | NotUnderstood] = {}
+        odd: list[Oddity] = []
+        for pda in dict.fromkeys(pda for _, pda in positions):
+            if pda not in rows:
+                continue
+            try:
+                found[pda] = one = LivePosition.parse(pda, rows[pda])
+                odd += one.odd
+            except NotUnderstood as why:
+                found[pda] = why
+                odd.append(Oddity(f"asgard {path}", pda, "", why.reason, lost=True))
+        self.oddities.answered(f"asgard {path}", odd)
+        return found
+
+    def _understood(self, path: str, shape: Any, answer: Any) -> Any:
+        return self.oddities.read("asgard", f"asgard {path}", shape, answer, part="row").value
 
     async def seizures(self, pda: str) -> tuple[list[Seizure], int]:
         """Return liquidation events of a position from the list of all, and how many there could not be read."""
@@ -187,7 +206,7 @@ class AsgardClient:
         try:
             return BuildBlob(json.loads(text))
         except ValueError:
-            raise Retryable(f"asgard {self.host} answered {path} unparsably") from None
+            raise NotUnderstood("asgard", f"{path} at {self.host}: not JSON") from None
 
     async def simulate(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
         """Make a dry run of a build (`…-simulate`). Raises `VenueRefused` with the venue's reason."""
@@ -200,28 +219,14 @@ class AsgardClient:
         Never Rejected: a refusal, a 5xx and a time-out alike say nothing about the chain.
         """
         try:
-            answer = json.loads(await self._once("POST", path, body))
-        except (Retryable, VenueRefused) as error:
+            answer = parse_json(await self._once("POST", path, body))
+        except UNREAD as error:
             return Unknown(str(error))
         except ValueError:
             return Unknown(f"asgard {self.host} answered {path} unparsably")
         if not isinstance(answer, dict) or answer.get("success") is False or answer.get("error"):
             return Unknown(f"asgard {self.host} answered {path} without success")
         return Confirmed(answer)
-
-
-def _record(wire: Any) -> PositionRecord:
-    try:
-        return PositionRecord.model_validate(wire)
-    except ValidationError as error:
-        raise VenueRefused("asgard", f"a position record is not as documented: {_brief(error)}") from None
-
-
-def _brief(error: Exception) -> str:
-    if isinstance(error, ValidationError):
-        first = error.errors(include_url=False, include_input=False)[0]
-        return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"
-    return f"{type(error).__name__} {error}"
 
 
 def _wording(answer: httpx.Response) -> str:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from evenkeel.errors import VenueRefused
+from evenkeel.errors import UNREAD, NotUnderstood
 from evenkeel.legs import LegSide, LegView
 from evenkeel.types import VenueName
 from venues.asgard.effects import executed_metadata, read_swap
@@ -19,19 +19,20 @@ QUANTITY_TOLERANCE = Decimal("0.5")
 
 
 def asset_of(live: LivePosition) -> Token | None:
-    """Return the long asset held, None for an empty position. Raises `VenueRefused` for one that is not our kind of
+    """Return the long asset held, None for an empty position. Raises `NotUnderstood` for one that is not our kind of
     leg.
     """
+    live.understood(BY_MINT)
     collateral, debt = live.collateral(), live.debt()
     if collateral is None:
         return None
     held = BY_MINT.get(collateral.mint)
     if held is None or held.symbol not in LONG_ASSETS:
-        raise VenueRefused(
+        raise NotUnderstood(
             "asgard", f"position {live.pda} holds mint {collateral.mint}, which is no long asset"
         )
     if debt is not None and debt.mint != USDC.mint:
-        raise VenueRefused("asgard", f"position {live.pda} owes mint {debt.mint}, not USDC")
+        raise NotUnderstood("asgard", f"position {live.pda} owes mint {debt.mint}, not USDC")
     return held
 
 
@@ -65,14 +66,14 @@ def leg_view(
     USDC.
 
     Liquidation distance is `healthFactor / 100`, the fall of the market that liquidates (volatile assets fall
-    together), and its unit is checked against our own loan-to-value. Raises `UnitChanged` or `VenueRefused`.
+    together), and its unit is checked against our own loan-to-value. Raises `NotUnderstood`.
     """
     held = asset_of(live)
     collateral = live.collateral()
     if held is None or collateral is None:
         return None
-    if live.authority != wallet:
-        raise VenueRefused(
+    if live.authority not in (wallet, None):
+        raise NotUnderstood(
             "asgard", f"position {live.pda} belongs to {live.authority}, not to our wallet {wallet}"
         )
     if record is not None:
@@ -81,9 +82,9 @@ def leg_view(
     debt_usd = owed.liabs if owed else Decimal(0)
     notional = collateral.assets * price_usd
     equity = notional - debt_usd
-    if debt_usd > 0:
+    if debt_usd > 0 and live.health_pct is not None:
         check_health_unit(live.pda, live.health_pct, debt_usd / notional, max_ltv)
-    distance = live.health_pct / 100
+    distance = live.health_pct / 100 if debt_usd > 0 and live.health_pct is not None else None
     return LegView(
         venue=VenueName.ASGARD,
         side=LegSide.LONG,
@@ -95,8 +96,8 @@ def leg_view(
         notional_usd=notional,
         equity_usd=equity,
         leverage=min(notional / equity, MAX_LEVERAGE_SHOWN) if equity > 0 else MAX_LEVERAGE_SHOWN,
-        liquidation_price_usd=price_usd * (1 - distance) if debt_usd > 0 else None,
-        liquidation_distance=distance if debt_usd > 0 else None,
+        liquidation_price_usd=None if distance is None else price_usd * (1 - distance),
+        liquidation_distance=distance,
         debt_usd=debt_usd,
         entry_price_usd=entry_price_usd(record, held) if record else None,
         protocol=protocol,
@@ -111,6 +112,6 @@ def entry_price_usd(record: PositionRecord, held: Token) -> Decimal | None:
     executed = executed_metadata(record.entry_metadata)
     try:
         swap = read_swap(executed, held, None) if executed else None
-    except (VenueRefused, KeyError, TypeError, ArithmeticError):
+    except (*UNREAD, KeyError, TypeError, ArithmeticError):
         swap = None  # a figure for display must not hide the leg itself
     return swap.price_usd if swap else record.token_a_entry_price_usd

@@ -1,17 +1,29 @@
-"""Asgard's wire as it is: strategies, position records and the live view, tolerant of extra keys, units
-asserted.
+"""Asgard's wire as it is: strategies, position records and the live view, tolerant of extra keys, units asserted.
+
+A field without a default is needed for its row to mean anything; one that no decision needs has a default, and spoils only
+itself (`venues.reading`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import UTC, datetime
 from decimal import Decimal
 from enum import IntEnum
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+)
 
-from evenkeel.errors import VenueRefused
+from evenkeel.errors import NotUnderstood
+from venues.reading import Moment, Number, Oddity, Whole, read
 
 MAX_CREDIBLE_APY = Decimal(5)
 """500 % a year. A rate above it is a percentage that somebody forgot to divide."""
@@ -28,7 +40,7 @@ RESIZABLE = frozenset({Protocol.KAMINO})
 """Documented for Kamino and Drift; Drift is frozen since April 2026 and disabled here."""
 
 
-class UnitChanged(VenueRefused):
+class UnitChanged(NotUnderstood):
     """A number is not in the unit we were built for. Acting on it would be worse than stopping."""
 
     def __init__(self, reason: str) -> None:
@@ -39,33 +51,35 @@ class Wire(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True, populate_by_name=True, defer_build=True)
 
 
-class LiquiditySource(Wire):
-    """One lending protocol behind a strategy. Rates are yearly fractions, capacities whole tokens."""
+def _a_fraction(value: Decimal) -> Decimal:
+    if not -1 <= value <= MAX_CREDIBLE_APY:
+        raise ValueError(f"APY {value} is not a credible yearly fraction (0.05 = 5 %)")
+    return value
 
-    lending_protocol: int = Field(alias="lendingProtocol")
+
+Apy = Annotated[Number, AfterValidator(_a_fraction)]
+
+
+class LiquiditySource(Wire):
+    """One lending protocol behind a strategy. Rates are yearly fractions, None where they cannot be read; capacities whole
+    tokens.
+    """
+
+    lending_protocol: Whole = Field(alias="lendingProtocol")
     is_active: bool = Field(alias="isActive", default=False)
     market_key: str = Field(alias="marketKey", default="")
     token_a_bank: str = Field(alias="tokenABank")
     token_b_bank: str = Field(alias="tokenBBank")
-    long_max_leverage: Decimal = Field(alias="longMaxLeverage", default=Decimal(0))
-    short_max_leverage: Decimal = Field(alias="shortMaxLeverage", default=Decimal(0))
-    token_a_max_deposit_capacity: Decimal = Field(alias="tokenAMaxDepositCapacity", default=Decimal(0))
-    token_a_max_borrow_capacity: Decimal = Field(alias="tokenAMaxBorrowCapacity", default=Decimal(0))
-    token_b_max_deposit_capacity: Decimal = Field(alias="tokenBMaxDepositCapacity", default=Decimal(0))
-    token_b_max_borrow_capacity: Decimal = Field(alias="tokenBMaxBorrowCapacity", default=Decimal(0))
-    token_a_lending_apy: Decimal = Field(alias="tokenALendingApyRate")
-    token_a_borrowing_apy: Decimal = Field(alias="tokenABorrowingApyRate", default=Decimal(0))
-    token_b_lending_apy: Decimal = Field(alias="tokenBLendingApyRate", default=Decimal(0))
-    token_b_borrowing_apy: Decimal = Field(alias="tokenBBorrowingApyRate")
-
-    @field_validator(
-        "token_a_lending_apy", "token_a_borrowing_apy", "token_b_lending_apy", "token_b_borrowing_apy"
-    )
-    @classmethod
-    def _is_a_fraction(cls, value: Decimal) -> Decimal:
-        if not -1 <= value <= MAX_CREDIBLE_APY:
-            raise ValueError(f"APY {value} is not a credible yearly fraction (0.05 = 5 %)")
-        return value
+    long_max_leverage: Number = Field(alias="longMaxLeverage", default=Decimal(0))
+    short_max_leverage: Number = Field(alias="shortMaxLeverage", default=Decimal(0))
+    token_a_max_deposit_capacity: Number = Field(alias="tokenAMaxDepositCapacity", default=Decimal(0))
+    token_a_max_borrow_capacity: Number = Field(alias="tokenAMaxBorrowCapacity", default=Decimal(0))
+    token_b_max_deposit_capacity: Number = Field(alias="tokenBMaxDepositCapacity", default=Decimal(0))
+    token_b_max_borrow_capacity: Number = Field(alias="tokenBMaxBorrowCapacity", default=Decimal(0))
+    token_a_lending_apy: Apy | None = Field(alias="tokenALendingApyRate", default=None)
+    token_a_borrowing_apy: Apy | None = Field(alias="tokenABorrowingApyRate", default=None)
+    token_b_lending_apy: Apy | None = Field(alias="tokenBLendingApyRate", default=None)
+    token_b_borrowing_apy: Apy | None = Field(alias="tokenBBorrowingApyRate", default=None)
 
     @property
     def can_resize(self) -> bool:
@@ -86,13 +100,25 @@ class Strategy(Wire):
     liquidity_sources: list[LiquiditySource] = Field(alias="liquiditySources", default_factory=list)
 
 
+class Markets(Wire):
+    """`/markets`."""
+
+    strategies: dict[str, Strategy]
+
+
 class TokenInfo(Wire):
     """A row of `/token-metadata`. `price` is USD per whole token; 0 or missing means no price."""
 
     symbol: str = ""
     mint: str
-    decimals: int
-    price: Decimal | None = None
+    decimals: Whole
+    price: Number | None = None
+
+
+class Tokens(Wire):
+    """`/token-metadata`."""
+
+    tokens: list[TokenInfo]
 
 
 class PositionRecord(Wire):
@@ -100,29 +126,29 @@ class PositionRecord(Wire):
     late.
     """
 
-    id: str
+    id: str = ""
     owner: str = Field(alias="ownerAddress", default="")
     pda: str = Field(validation_alias=AliasChoices("positionPda", "positionPDA"))
-    protocol: int
-    state: int = 0
-    position_side: int = Field(alias="positionSide", default=0)
-    token_a_mint: str = Field(alias="tokenATokenMint")
-    token_b_mint: str = Field(alias="tokenBTokenMint")
-    leverage: Decimal | None = None
-    token_a_entry_price_usd: Decimal | None = Field(alias="tokenAEntryPriceUSD", default=None)
-    token_a_exit_price_usd: Decimal | None = Field(alias="tokenAExitPriceUSD", default=None)
+    protocol: Whole
+    state: Whole = 0
+    position_side: Whole = Field(alias="positionSide", default=0)
+    token_a_mint: str = Field(alias="tokenATokenMint", default="")
+    token_b_mint: str = Field(alias="tokenBTokenMint", default="")
+    leverage: Number | None = None
+    token_a_entry_price_usd: Number | None = Field(alias="tokenAEntryPriceUSD", default=None)
+    token_a_exit_price_usd: Number | None = Field(alias="tokenAExitPriceUSD", default=None)
     entry_metadata: dict[str, Any] | None = Field(alias="entryMarketMetadata", default=None)
     exit_metadata: dict[str, Any] | None = Field(alias="exitMarketMetadata", default=None)
     open_fees: dict[str, Any] | None = Field(alias="openFeesMetadata", default=None)
     close_fees: dict[str, Any] | None = Field(alias="closeFeesMetadata", default=None)
     open_tx: str | None = Field(alias="openTxHash", default=None)
     close_tx: str | None = Field(alias="closeTxHash", default=None)
-    token_a_amount_entry: Decimal | None = Field(alias="tokenAAmountUIEntry", default=None)
-    token_b_amount_entry: Decimal | None = Field(alias="tokenBAmountUIEntry", default=None)
-    token_a_amount_current: Decimal | None = Field(alias="tokenAAmountUICurrent", default=None)
-    token_b_amount_current: Decimal | None = Field(alias="tokenBAmountUICurrent", default=None)
-    leverage_current: Decimal | None = Field(alias="leverageCurrent", default=None)
-    update_count: int | None = Field(alias="updateCount", default=None)
+    token_a_amount_entry: Number | None = Field(alias="tokenAAmountUIEntry", default=None)
+    token_b_amount_entry: Number | None = Field(alias="tokenBAmountUIEntry", default=None)
+    token_a_amount_current: Number | None = Field(alias="tokenAAmountUICurrent", default=None)
+    token_b_amount_current: Number | None = Field(alias="tokenBAmountUICurrent", default=None)
+    leverage_current: Number | None = Field(alias="leverageCurrent", default=None)
+    update_count: Whole | None = Field(alias="updateCount", default=None)
 
     @field_validator("id", mode="before")
     @classmethod
@@ -143,22 +169,22 @@ class PositionRecord(Wire):
 
 
 class Balance(Wire):
-    """One bank of a live position, quantities in whole tokens."""
+    """One bank of a live position, quantities in whole tokens. One that is not a number is not taken for nothing."""
 
     mint: str
-    assets: Decimal = Field(alias="assetsQt", default=Decimal(0))
-    liabs: Decimal = Field(alias="liabsQt", default=Decimal(0))
+    assets: Number = Field(alias="assetsQt", ge=0)
+    liabs: Number = Field(alias="liabsQt", ge=0)
 
 
 class Seizure(Wire):
     """A liquidation event: what the lender took and what it repaid with it. The vendor does not document its fields."""
 
     id: str = Field(validation_alias=AliasChoices("id", "txHash", "signature"))
-    at_ms: int = Field(validation_alias=AliasChoices("timestamp", "createdAt"))
+    at_ms: Moment = Field(validation_alias=AliasChoices("timestamp", "createdAt"))
     pda: str = Field(default="", validation_alias=AliasChoices("positionPda", "positionPDA"))
-    seized_tokens: Decimal = Field(alias="collateralSeizedUI", ge=0)
-    repaid_usd: Decimal = Field(alias="debtRepaidUI", ge=0)
-    price_usd: Decimal | None = Field(default=None, alias="priceUSD", gt=0)
+    seized_tokens: Number = Field(alias="collateralSeizedUI", ge=0)
+    repaid_usd: Number = Field(alias="debtRepaidUI", ge=0)
+    price_usd: Number | None = Field(default=None, alias="priceUSD", gt=0)
 
     @field_validator("id", mode="before")
     @classmethod
@@ -181,48 +207,88 @@ def read_seizures(rows: Any) -> tuple[list[Seizure], int]:
     for row in rows if isinstance(rows, list) else []:
         try:
             found.append(Seizure.model_validate(row))
-        except (ValidationError, ValueError, TypeError):
+        except (ValidationError, ValueError, TypeError, ArithmeticError):
             unread += 1
     return sorted(found, key=lambda one: one.at_ms), unread
 
 
+class LiveRows(Wire):
+    """`/refresh-positions`, each position as it came."""
+
+    positions: dict[str, Any]
+
+
+class _Books(Wire):
+    balances: list[dict[str, Balance]]
+
+
+class _Summary(Wire):
+    books: _Books = Field(alias="booksAndBalances")
+    health: Number | None = Field(alias="healthFactor", default=None)
+
+
+class _LiveWire(Wire):
+    summary: _Summary
+    authority: str | None = None
+    account: str = Field(alias="accountAddress", default="")
+    events: list[Any] = Field(alias="liquidationEvents", default_factory=list)
+
+
+def _mints_in(wire: Any) -> set[str]:
+    """Every mint that a balance of the answer names, whatever else is odd about it."""
+    found = set()
+    for entry in wire["summary"]["booksAndBalances"]["balances"]:
+        for one in entry.values() if isinstance(entry, dict) else ():
+            if isinstance(one, dict) and isinstance(one.get("mint"), str):
+                found.add(one["mint"])
+    return found
+
+
 class LivePosition(Wire):
-    """A position as `/refresh-positions` reads it from the chain."""
+    """A position as `/refresh-positions` reads it from the chain. None is what could not be read."""
 
     pda: str
-    authority: str
-    health_pct: Decimal
+    authority: str | None
+    health_pct: Decimal | None
     balances: dict[str, Balance]
     seizures: tuple[Seizure, ...] = ()
     unread_events: int = 0
     """Liquidation events in a shape that we do not know."""
+    lost: tuple[str, ...] = ()
+    """Mints of balances that could not be read; "" for one whose mint cannot be read either."""
+    odd: tuple[Oddity, ...] = ()
 
     @classmethod
-    def parse(cls, pda: str, wire: dict[str, Any]) -> LivePosition:
-        """Return the position of one answer. `balances` on the wire is a list of single-key objects. Raises
-        `UnitChanged` for a health outside 0..100.
+    def parse(cls, pda: str, wire: Any) -> LivePosition:
+        """Return the position of one answer. `balances` on the wire is a list of single-key objects. Raises NotUnderstood,
+        as `UnitChanged` for a health outside 0..100.
         """
-        summary = wire["summary"]
-        health = Decimal(str(summary["healthFactor"]))
-        if not 0 <= health <= 100:
+        found = read("asgard", f"asgard /refresh-positions {pda}", _LiveWire, wire)
+        body: _LiveWire = found.value
+        health = body.summary.health
+        if health is not None and not 0 <= health <= 100:
             raise UnitChanged(f"healthFactor {health} of {pda} is not a percentage between 0 and 100")
-        balances = {
-            bank: Balance.model_validate(entry)
-            for one in summary["booksAndBalances"]["balances"]
-            for bank, entry in one.items()
-        }
-        seizures, unread = read_seizures(wire.get("liquidationEvents"))
+        seizures, unread = read_seizures(body.events)
         return cls(
-            pda=str(wire.get("accountAddress") or pda),
-            authority=str(wire["authority"]),
+            pda=body.account or pda,
+            authority=body.authority,
             health_pct=health,
-            balances=balances,
+            balances={bank: one for entry in body.summary.books.balances for bank, one in entry.items()},
             seizures=tuple(seizures),
             unread_events=unread,
+            lost=tuple(name if name in _mints_in(wire) else "" for name in found.lost("balances")),
+            odd=found.odd,
         )
 
+    def understood(self, mints: Collection[str]) -> LivePosition:
+        """Return the position, unless a balance that cannot be read may be in one of these mints: NotUnderstood then."""
+        for lost in self.lost:
+            if not lost or lost in mints:
+                raise NotUnderstood("asgard", f"position {self.pda}: a balance of {lost or 'an unread mint'}")
+        return self
+
     def collateral(self) -> Balance | None:
-        """Return the one bank with assets; None when empty. Raises `VenueRefused` for more than one."""
+        """Return the one bank with assets; None when empty. Raises `NotUnderstood` for more than one."""
         return self._only([one for one in self.balances.values() if one.assets > 0], "collaterals")
 
     def debt(self) -> Balance | None:
@@ -230,7 +296,7 @@ class LivePosition(Wire):
 
     def _only(self, found: list[Balance], what: str) -> Balance | None:
         if len(found) > 1:
-            raise VenueRefused("asgard", f"position {self.pda} has {len(found)} {what}, expected one")
+            raise NotUnderstood("asgard", f"position {self.pda} has {len(found)} {what}, expected one")
         return found[0] if found else None
 
 

@@ -11,7 +11,7 @@ from decimal import Decimal
 from typing import Any
 
 from evenkeel.clock import Clock
-from evenkeel.errors import Retryable, VenueRefused
+from evenkeel.errors import UNREAD, NotUnderstood, Retryable
 from evenkeel.legs import LegReceipt, LendingChange
 from evenkeel.types import Confirmed, Fill, Outcome, Receipt, Rejected, Unknown, VenueName
 from venues.asgard.client import AsgardClient
@@ -23,7 +23,7 @@ from venues.asgard.effects import (
     total,
 )
 from venues.asgard.mints import token
-from venues.asgard.models import PositionRecord
+from venues.asgard.models import LivePosition, PositionRecord
 from venues.asgard.no_effect import proof_of_no_effect
 from venues.solana.confirm import Dead, Landed, SignatureResult
 from venues.solana.rpc import SolanaRpc
@@ -76,7 +76,7 @@ class Receipts:
                 return await proof_of_no_effect(self._rpc, key, landed)
             signature = next(one for (one, _), found in zip(landed, effects, strict=True) if found.moved)
             return Confirmed(await self._receipt(key, signature, effect, refusal))
-        except (Retryable, VenueRefused) as error:
+        except UNREAD as error:
             return Unknown(f"{landed[-1][0]} landed, its details cannot be read yet: {error}")
 
     async def _effect(self, key: dict[str, Any], signature: str) -> Effect:
@@ -87,8 +87,9 @@ class Receipts:
             if found is not None:
                 try:
                     return read_effect(key["op"], token(key["asset"]), self._wallet, found)
-                except (KeyError, TypeError, ValueError) as error:
-                    raise Retryable(f"transaction {signature} has no readable metadata: {error!r}") from None
+                except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+                    text = f"metadata of transaction {signature}: {type(error).__name__}"
+                    raise NotUnderstood("solana rpc", text) from None
             if self._clock.now_ms() >= until:
                 break
             await self._clock.sleep(min(0.5 * 2**attempt, 2.0))
@@ -146,7 +147,7 @@ class Receipts:
                 return await self._client.position(key["position_pda"])
             rows = await self._client.positions(self._wallet)
             return next((row for row in rows if row.open_tx == signature), None)
-        except (Retryable, VenueRefused):
+        except UNREAD:
             return None
 
     async def _with_fee(
@@ -177,7 +178,11 @@ class Receipts:
         ]
         names += [*loaded.get("writable", []), *loaded.get("readonly", [])]
         live = await self._client.refresh([(key["protocol"], name) for name in names if name != self._wallet])
-        ours = [pda for pda, position in live.items() if position.authority == self._wallet]
+        ours = [
+            pda
+            for pda, position in live.items()
+            if isinstance(position, LivePosition) and position.authority == self._wallet
+        ]
         if len(ours) != 1:
             raise Retryable(f"{len(ours)} accounts of {signature} are positions of ours, expected one")
         return ours[0]

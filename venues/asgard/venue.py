@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from evenkeel.clock import Clock
-from evenkeel.errors import Bug, Retryable, VenueRefused
+from evenkeel.errors import NOT_NOW, UNREAD, Bug, NotUnderstood, Retryable, VenueRefused
 from evenkeel.legs import Capabilities, LegView
 from evenkeel.types import Built, Confirmed, IntentSpec, Outcome, Receipt, Signed, Unknown, VenueName
 from evenkeel.units import LAMPORTS_PER_SOL
@@ -22,6 +22,7 @@ from venues.asgard.models import RESIZABLE, LivePosition, PositionRecord, Protoc
 from venues.asgard.orders import AsgardOrder, OpenLong, parse_order
 from venues.asgard.receipts import Receipts
 from venues.asgard.redemption import OnChainRedemption, RedemptionSource
+from venues.reading import Oddity
 from venues.solana.confirm import Confirmer, Payload
 from venues.solana.failover import FailoverRpc
 from venues.solana.keys import SolanaSigner
@@ -76,6 +77,7 @@ class AsgardVenue:
         self._confirmer = Confirmer(self.rpc, clock)
         self._receipts = Receipts(client, self.rpc, clock, self.wallet)
         self._markets: tuple[int, list[Strategy]] | None = None
+        self._last_rates: dict[str, Decimal] = {}
         self.not_understood: dict[str, str] = {}
         """Positions of this wallet that the last reading found and could not make sense of: PDA and why."""
 
@@ -96,11 +98,10 @@ class AsgardVenue:
         order = self._checked_order(intent)
         before = record = None
         if not isinstance(order, OpenLong):
-            live = await self.client.refresh([(order.protocol, order.position_pda)])
-            before = live.get(order.position_pda)
+            before = await self.live(order.protocol, order.position_pda)
             if before is None or before.collateral() is None:
                 raise VenueRefused("asgard", f"position {order.position_pda} is not on chain or is empty")
-            if before.authority != self.wallet:
+            if before.authority not in (self.wallet, None):
                 raise VenueRefused("asgard", f"position {order.position_pda} belongs to {before.authority}")
             record = await self.client.position(order.position_pda) if order.is_resize else None
         strategies = await self._known_markets()
@@ -177,7 +178,7 @@ class AsgardVenue:
                 preflight=preflight,
                 is_exit=signed.key["op"] in EXITS,
             )
-        except Retryable as error:  # the clock itself may be out of reach
+        except NOT_NOW as error:  # the clock itself may be out of reach
             return Unknown(str(error))
         return await self._receipts.conclude(signed.key, results)
 
@@ -216,9 +217,10 @@ class AsgardVenue:
 
         `known_pdas` are (protocol, PDA) pairs from our own books: a position can exist on chain without a
         row. With `only_known` nobody else's are asked for, and with `prices` (USD per token) none are read:
-        a fast tick must fit into the venue's one request a second.
+        a fast tick must fit into the venue's one request a second. Where prices or markets are not to be had, the last known
+        ones are used: neither keeps a leg from being seen.
 
-        Raises `Retryable`, `VenueRefused` or `UnitChanged`: a leg that cannot be read is never left out
+        Raises UNREAD: a leg that cannot be read is never left out
         in silence. One that is not ours and of no kind that we trade is named in `not_understood` instead.
         """
         rows = {} if only_known else {row.pda: row for row in await self.client.positions(self.wallet)}
@@ -229,16 +231,17 @@ class AsgardVenue:
         if not held:
             return []
         prices = await self.token_prices() if prices is None else prices
-        strategies = await self.markets(max_age_ms=MARKETS_TTL_MS)
+        strategies = await self._markets_if_any()
         views = []
         for pda, (one, asset) in held.items():
-            if asset.symbol not in prices:
-                raise Retryable(f"asgard has no price for {asset.symbol}, needed for position {pda}")
+            price = prices.get(asset.symbol) or self._approver.last_price(asset.symbol)
+            if price is None:
+                raise NotUnderstood("asgard", f"no price of {asset.symbol}, needed for position {pda}")
             view = leg_view(
                 one,
                 wanted[pda],
                 self.wallet,
-                prices[asset.symbol],
+                price,
                 await self._sol_per_token(asset.symbol, prices),
                 _max_ltv(strategies, asset.mint, wanted[pda]),
                 rows.get(pda),
@@ -249,34 +252,47 @@ class AsgardVenue:
         return views
 
     def _legible(
-        self, live: dict[str, LivePosition], ours: Iterable[str]
+        self, live: dict[str, LivePosition | NotUnderstood], ours: Iterable[str]
     ) -> dict[str, tuple[LivePosition, Token]]:
         """Positions that hold something we trade, with its token; somebody else's of another kind must not blind us."""
         self.not_understood = {}
         held = {}
         for pda, one in live.items():
             try:
+                if isinstance(one, NotUnderstood):
+                    raise one
                 if (asset := asset_of(one)) is not None:
                     held[pda] = (one, asset)
-            except VenueRefused as odd:
+            except NotUnderstood as odd:
                 if pda in ours:
                     raise
                 self.not_understood[pda] = odd.reason
         return held
 
     async def live(self, protocol: int, pda: str) -> LivePosition | None:
-        """Return balances and liquidation events of one position as the chain has them; None where it is not there."""
-        return (await self.client.refresh([(protocol, pda)])).get(pda)
+        """Return balances and liquidation events of one position as the chain has them; None where it is not there. Raises
+        NotUnderstood where a balance cannot be read that may be ours.
+        """
+        found = (await self.client.refresh([(protocol, pda)])).get(pda)
+        if isinstance(found, NotUnderstood):
+            raise found
+        return None if found is None else found.understood(BY_MINT)
 
     async def _sol_per_token(self, asset: str, prices: dict[str, Decimal]) -> Decimal:
-        """Redemption rate; where the pool cannot be read, the market's own ratio. Judging the peg needs the
-        true one.
+        """Redemption rate; where the pool cannot be read, the last one known, and where none ever was the market's own ratio.
+        Judging the peg needs the true one.
         """
-        rate = await self.redemption_rate(asset)
+        try:
+            rate = await self.redemption_rate(asset)
+        except UNREAD:
+            rate = None
+        rate = self._last_rates.get(asset) if rate is None else rate
         if rate is not None:
             return rate
-        if SOL.symbol not in prices:
-            raise Retryable(f"neither a redemption rate of {asset} nor a price of SOL is to be had")
+        if SOL.symbol not in prices or asset not in prices:
+            raise NotUnderstood(
+                "asgard", f"neither a redemption rate of {asset} nor a price of SOL is to be had"
+            )
         return prices[asset] / prices[SOL.symbol]
 
     async def position(self, pda: str) -> PositionRecord | None:
@@ -289,6 +305,13 @@ class AsgardVenue:
             self._markets = (now, await self.client.markets())
         return self._markets[1]
 
+    async def _markets_if_any(self) -> list[Strategy]:
+        """The markets as last read, read again where that was long ago; none where they never could be."""
+        try:
+            return await self.markets(max_age_ms=MARKETS_TTL_MS)
+        except UNREAD:
+            return self._markets[1] if self._markets is not None else []
+
     async def _known_markets(self) -> list[Strategy]:
         """The last reading of the markets, however old: which banks a market has does not change."""
         return self._markets[1] if self._markets is not None else await self.markets()
@@ -296,15 +319,16 @@ class AsgardVenue:
     async def token_prices(self) -> dict[str, Decimal]:
         """Return USD per token by our symbols, selected by mint; a token without a price is left out."""
         prices: dict[str, Decimal] = {}
+        odd, source = list[Oddity](), "asgard /token-metadata"
         for info in await self.client.token_metadata():
             known = BY_MINT.get(info.mint)
             if known is None or not info.price or info.price <= 0:
                 continue
             if info.decimals != known.decimals:
-                raise VenueRefused(
-                    "asgard", f"{known.symbol} has {info.decimals} decimals, not {known.decimals}"
-                )
+                odd.append(Oddity(source, known.symbol, "decimals", str(info.decimals), lost=True))
+                continue
             prices[known.symbol] = info.price
+        self.client.oddities.add(source, odd)
         return prices
 
     def note_price(self, asset: str, price_usd: Decimal, at_ms: int) -> None:
@@ -317,7 +341,10 @@ class AsgardVenue:
 
     async def redemption_rate(self, asset: str) -> Decimal | None:
         """Return SOL per token (1 for SOL). None = unknown, which counts as a breach, never as calm."""
-        return await self.redemption.redemption_rate(asset)
+        rate = await self.redemption.redemption_rate(asset)
+        if rate is not None:
+            self._last_rates[asset] = rate
+        return rate
 
     async def wallet_balances(self) -> WalletBalances:
         lamports = await self.rpc.get_balance(self.wallet)

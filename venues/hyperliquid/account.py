@@ -5,10 +5,10 @@ from __future__ import annotations
 from decimal import Decimal
 
 from evenkeel.clock import Clock
-from evenkeel.errors import OperatorError
+from evenkeel.errors import NotUnderstood, OperatorError, shown
 from evenkeel.legs import FundingPayment, LegSide, LegView
 from evenkeel.types import Fill, VenueName
-from evenkeel.units import HOUR_MS
+from evenkeel.units import hour_of
 from venues.hyperliquid import models as m
 from venues.hyperliquid.client import HyperliquidClient
 from venues.hyperliquid.equity import READABLE_MODES, Equity
@@ -46,6 +46,8 @@ class HyperliquidAccount:
     async def mode(self, max_age_ms: int = 0) -> str:
         """Return the account's mode, whatever it is; a reading younger than `max_age_ms` will do."""
         return await self._equity.mode(max_age_ms)
+        self.not_understood: dict[str, str] = {}
+        """Positions that the last reading of all of them found and could not make sense of: coin and why."""
 
     async def account_mode(self) -> str:
         """Return the abstraction mode. OperatorError unless it is one in which the equity can be read whole."""
@@ -89,28 +91,81 @@ class HyperliquidAccount:
         )
 
     async def account(self) -> AccountSummary:
-        """Return the account's margin now."""
+        """Return the account's margin now. Raises NotUnderstood where a figure of it cannot be read."""
         await self.mode(MODE_TTL_MS)
         state = await self.client.clearinghouse_state(self.address)
-        cross, value = state.cross_margin_summary, await self._equity.of(state)
-        isolated = state.margin_summary.account_value - cross.account_value
+        whole, cross = state.margin_summary, state.cross_margin_summary
+        if whole is None or cross is None or cross.total_margin_used is None:
+            raise _odd("clearinghouseState: the margin summary")
+        value = await self._equity.of(state)
         return AccountSummary(
             account=self.address,
-            account_value_usd=value + isolated,
+            account_value_usd=value + whole.account_value - cross.account_value,
             free_margin_usd=max(Decimal(0), value - cross.total_margin_used),
-            total_notional_usd=state.margin_summary.total_ntl_pos,
+            total_notional_usd=whole.total_ntl_pos,
             maintenance_usd=state.cross_maintenance_margin_used,
             observed_ms=state.time or self.clock.now_ms(),
         )
 
     async def legs(self) -> list[LegView]:
-        """Return every perpetual position of the account, ours or not. Equity of a cross position is the whole cross
-        account: keep a carry short alone in its account.
+        """Return every perpetual position of the account that can be read, ours or not; one that cannot be is named in
+        `not_understood`. Equity of a cross position is the whole cross account: keep a carry short alone in its account.
         """
         state = await self.client.clearinghouse_state(self.address)
-        observed = state.time or self.clock.now_ms()
-        value = await self._equity.of(state) if state.asset_positions else Decimal(0)
-        return [_leg(row.position, value, observed) for row in state.asset_positions if row.position.szi != 0]
+        found, odd = [], {coin or "a row without a coin": "cannot be read" for coin in state.lost}
+        for coin in dict.fromkeys(row.position.coin for row in state.asset_positions):
+            try:
+                if (held := state.position(coin)) is not None:
+                    found.append(await self._leg(held, state))
+            except NotUnderstood as why:
+                odd[coin] = why.reason
+        self.not_understood = odd
+        return found
+
+    async def leg(self, coin: str) -> LegView | None:
+        """Return the position in one coin as the venue shows it now, None where there is none. Raises NotUnderstood where
+        it cannot be read; what another coin's row says does not matter.
+        """
+        state = await self.client.clearinghouse_state(self.address)
+        held = state.position(coin)
+        return None if held is None else await self._leg(held, state)
+
+    async def _leg(self, held: m.WirePosition, state: m.WireClearinghouseState) -> LegView:
+        """Leverage is notional over equity; an account without equity counts as one cent, so that it reads as enormous."""
+        is_short, mark_px, notional = held.szi < 0, held.mark_px, held.position_value
+        if mark_px is None or notional is None or mark_px <= 0:
+            raise _odd(f"clearinghouseState: positionValue of {held.coin}")
+        equity = await self._equity_behind(held, state)
+        distance = None
+        if held.liquidation_px is not None:
+            distance = liquidation_distance(
+                is_short=is_short, mark_px=mark_px, liquidation_px=held.liquidation_px
+            )
+        return LegView(
+            venue=VenueName.HYPERLIQUID,
+            side=LegSide.SHORT if is_short else LegSide.LONG,
+            ref=held.coin,
+            asset=held.coin,
+            qty=abs(held.szi),
+            exposure_sol=held.szi if held.coin == "SOL" else Decimal(0),
+            price_usd=mark_px,
+            notional_usd=notional,
+            equity_usd=equity,
+            leverage=notional / max(equity, _LEAST_EQUITY_USD),
+            liquidation_price_usd=held.liquidation_px,
+            liquidation_distance=distance,
+            entry_price_usd=held.entry_px,
+            observed_ms=state.time or self.clock.now_ms(),
+        )
+
+    async def _equity_behind(self, held: m.WirePosition, state: m.WireClearinghouseState) -> Decimal:
+        """The equity behind a position by its margin mode. Raises NotUnderstood for a mode that we do not know."""
+        mode = held.leverage.type if held.leverage else None
+        if mode == "isolated" and held.margin_used is not None:
+            return held.margin_used
+        if mode == "cross":
+            return await self._equity.of(state)
+        raise _odd(f"clearinghouseState: the margin of {held.coin}, in mode {shown(mode)}")
 
     async def fills(self, since_ms: int, until_ms: int | None = None) -> list[Fill]:
         """Return fills on listed perpetuals in [since, until], oldest first, whoever placed the order (also
@@ -143,7 +198,7 @@ class HyperliquidAccount:
                 time_ms=row.time,
                 tx_hash=row.hash,
                 kind=str(row.delta.get("type", "")),
-                usdc=Decimal(str(row.delta["usdc"])) if row.delta.get("usdc") is not None else None,
+                usdc=row.usdc,
                 delta=row.delta,
             )
             for row in rows
@@ -152,13 +207,13 @@ class HyperliquidAccount:
 
 def to_payment(account: str, row: m.WireUserFunding) -> FundingPayment:
     """Return the payment of a wire row. `usdc = -szi * oracle * rate`: a short (szi < 0) receives while the rate is
-    positive. Keyed by the full hour, because settlements are stamped some milliseconds, rarely minutes, after it.
+    positive. Keyed by the full hour, because settlements are stamped some milliseconds, rarely minutes, beside it.
     """
     return FundingPayment(
         venue=VenueName.HYPERLIQUID,
         account=account,
         coin=row.delta.coin,
-        hour_ms=row.time // HOUR_MS * HOUR_MS,
+        hour_ms=hour_of(row.time),
         time_ms=row.time,
         usdc=row.delta.usdc,
         position_size=row.delta.szi,
@@ -166,30 +221,5 @@ def to_payment(account: str, row: m.WireUserFunding) -> FundingPayment:
     )
 
 
-def _leg(held: m.WirePosition, cross_value_usd: Decimal, observed_ms: int) -> LegView:
-    """Leverage is notional over equity; an account without equity counts as one cent, so that it reads as
-    enormous."""
-    is_short = held.szi < 0
-    isolated = held.leverage.type == "isolated"
-    equity = held.margin_used if isolated else cross_value_usd
-    distance = None
-    if held.liquidation_px is not None:
-        distance = liquidation_distance(
-            is_short=is_short, mark_px=held.mark_px, liquidation_px=held.liquidation_px
-        )
-    return LegView(
-        venue=VenueName.HYPERLIQUID,
-        side=LegSide.SHORT if is_short else LegSide.LONG,
-        ref=held.coin,
-        asset=held.coin,
-        qty=abs(held.szi),
-        exposure_sol=held.szi if held.coin == "SOL" else Decimal(0),
-        price_usd=held.mark_px,
-        notional_usd=held.position_value,
-        equity_usd=equity,
-        leverage=held.position_value / max(equity, _LEAST_EQUITY_USD),
-        liquidation_price_usd=held.liquidation_px,
-        liquidation_distance=distance,
-        entry_price_usd=held.entry_px,
-        observed_ms=observed_ms,
-    )
+def _odd(what: str) -> NotUnderstood:
+    return NotUnderstood(VenueName.HYPERLIQUID, what)

@@ -4,25 +4,27 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable, Hashable
-from decimal import Decimal
+from collections.abc import Callable, Hashable, Iterable
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, TypeVar
 
 import httpx
-from pydantic import TypeAdapter, ValidationError
 
 from evenkeel.clock import Clock
-from evenkeel.errors import EvenkeelError, Retryable, VenueRefused
+from evenkeel.errors import NOT_NOW, EvenkeelError, NotUnderstood, Retryable, VenueRefused, shown
 from evenkeel.types import Answer, Confirmed, Rejected, Unknown
 from venues.hyperliquid import models as m
 from venues.ratebudget import RateBudget
+from venues.reading import Oddities, Oddity, Read, parse_json, read
 from venues.timing import VenueTime
 
 VENUE = "hyperliquid"
 FUNDING_PAGE = 500
 FILLS_PAGE = 2000
 _READ_ATTEMPTS = 4
+_ODD_ATTEMPTS = 2
+"""For an answer of which nothing can be used: it may have been somebody else's."""
 _READ_BACKOFF_S = 0.25
 _RETRY_STATUS = (408, 425, 429)
 _NOT_EXECUTED_STATUS = (400, 404, 405, 413, 415, 422)
@@ -54,8 +56,8 @@ def default_budget(clock: Clock) -> RateBudget:
 class HyperliquidClient:
     """One venue URL. Share the `budget` between everything in the process that talks to the same host.
 
-    Reads raise `Retryable` (transport, 429, 5xx, an answer that cannot be parsed) after a few attempts, or
-    `VenueRefused`.
+    Reads raise `Retryable` (transport, 429, 5xx) after a few attempts, `VenueRefused`, or `NotUnderstood`. What could be read
+    of an answer is returned; what did not fit is noted in `oddities`.
     """
 
     def __init__(
@@ -66,12 +68,14 @@ class HyperliquidClient:
         timeout_s: float = 10,
         budget: RateBudget | None = None,
         http: httpx.AsyncClient | None = None,
+        oddities: Oddities | None = None,
     ) -> None:
         self.base_url = base_url.rstrip("/")
         self._clock = clock
         self.time = VenueTime(clock)
         """The venue's clock, by what it stamps its answers with."""
         self._budget = budget or default_budget(clock)
+        self.oddities = oddities or Oddities()
         self._own_http = http is None
         self._http = http or httpx.AsyncClient(timeout=timeout_s, trust_env=False)
 
@@ -93,17 +97,40 @@ class HyperliquidClient:
     async def meta(self) -> m.WireMeta:
         return await self._info({"type": "meta"}, m.WireMeta)
 
-    async def meta_and_asset_ctxs(self) -> tuple[m.WireMeta, list[m.WireAssetCtx]]:
-        return await self._info({"type": "metaAndAssetCtxs"}, tuple[m.WireMeta, list[m.WireAssetCtx]])
+    async def meta_and_asset_ctxs(self) -> tuple[m.WireMeta, list[m.WireAssetCtx | None]]:
+        """Return what is listed, and prices and rates in the same order; None where a row cannot be read.
+
+        Raises NotUnderstood where one list is longer than the other: whose prices are whose is not known then.
+        """
+        request = {"type": "metaAndAssetCtxs"}
+        source = _source(request)
+        found: list[Any] = await self._info(request, list[Any])
+        try:
+            if len(found) < 2:
+                raise NotUnderstood(VENUE, f"{source} has {len(found)} parts, expected 2")
+            meta = read(VENUE, source, m.WireMeta, found[0])
+            contexts = read(VENUE, source, list[m.WireAssetCtx | None], found[1], part="prices")
+            assets, prices = len(meta.value.universe), len(contexts.value)
+            if assets != prices:
+                raise NotUnderstood(VENUE, f"{source} lists {assets} assets and prices of {prices}")
+        except NotUnderstood as why:
+            raise self.oddities.not_understood(source, why) from None
+        self.oddities.answered(source, [*meta.odd, *(_named(one, meta.value) for one in contexts.odd)])
+        return meta.value, contexts.value
 
     async def l2_book(self, coin: str) -> m.WireBook:
         return await self._info({"type": "l2Book", "coin": coin}, m.WireBook)
 
     async def clearinghouse_state(self, user: str) -> m.WireClearinghouseState:
-        return await self._info({"type": "clearinghouseState", "user": user}, m.WireClearinghouseState)
+        """Return the account's positions and margin; a position that cannot be read is named in `lost`."""
+        found = await self._reading({"type": "clearinghouseState", "user": user}, m.WireClearinghouseState)
+        state: m.WireClearinghouseState = found.value
+        return state.model_copy(update={"lost": found.lost("assetPositions")}) if found.odd else state
 
     async def spot_clearinghouse_state(self, user: str) -> m.WireSpotState:
-        return await self._info({"type": "spotClearinghouseState", "user": user}, m.WireSpotState)
+        found = await self._reading({"type": "spotClearinghouseState", "user": user}, m.WireSpotState)
+        state: m.WireSpotState = found.value
+        return state.model_copy(update={"lost": found.lost("balances")}) if found.odd else state
 
     async def order_status(self, user: str, oid: int | str) -> m.WireOrderStatus:
         """Return the status of an order by oid or cloid. `user` is the account, never an agent."""
@@ -113,7 +140,12 @@ class HyperliquidClient:
         return await self._info({"type": "userAbstraction", "user": user}, str)
 
     async def extra_agents(self, user: str) -> list[m.WireAgent]:
-        return await self._info({"type": "extraAgents", "user": user}, list[m.WireAgent])
+        """Return the account's agents. Raises NotUnderstood where one that may be ours cannot be read."""
+        found = await self._reading({"type": "extraAgents", "user": user}, list[m.WireAgent])
+        if any(one.lost for one in found.odd):
+            raise NotUnderstood(VENUE, f"extraAgents: {found.odd[0]}")
+        agents: list[m.WireAgent] = found.value
+        return agents
 
     async def user_fills_by_time(
         self, user: str, start_ms: int, end_ms: int | None = None
@@ -179,7 +211,7 @@ class HyperliquidClient:
         if answer.status_code != 200:
             return Unknown(f"HTTP {answer.status_code} answered to an action")
         try:
-            parsed = json.loads(answer.content, parse_float=Decimal)
+            parsed = parse_json(answer.content)
         except ValueError:
             return Unknown("the answer to an action is not JSON")
         if not isinstance(parsed, dict) or parsed.get("status") not in ("ok", "err"):
@@ -189,17 +221,29 @@ class HyperliquidClient:
     # --- how reads are made -------------------------------------------------------------------------------
 
     async def _info(self, request: dict[str, Any], shape: Any) -> Any:
-        """One read, retried a few times with growing, jittered pauses of the injected clock."""
+        """What could be read of one answer."""
+        return (await self._reading(request, shape)).value
+
+    async def _reading(
+        self, request: dict[str, Any], shape: Any, since_ms: int | None = None, raw: list[Any] | None = None
+    ) -> Read[Any]:
+        """One read, retried a few times with growing, jittered pauses of the injected clock. What did not fit is noted.
+        `raw`: the answer as it came is put in here.
+        """
         for attempt in range(1, _READ_ATTEMPTS + 1):
             try:
-                return await self._info_once(request, shape)
-            except Retryable:
-                if attempt == _READ_ATTEMPTS:
+                parsed = await self._info_once(request)
+                found = self.oddities.read(VENUE, _source(request), shape, parsed, since_ms=since_ms)
+                break
+            except NOT_NOW as error:
+                if attempt == (_READ_ATTEMPTS if isinstance(error, Retryable) else _ODD_ATTEMPTS):
                     raise
             await self._clock.sleep(_READ_BACKOFF_S * 2**attempt * random.uniform(0.5, 1.0))
-        raise AssertionError("unreachable: the last attempt returns or raises")
+        if raw is not None:
+            raw[:] = parsed
+        return found
 
-    async def _info_once(self, request: dict[str, Any], shape: Any) -> Any:
+    async def _info_once(self, request: dict[str, Any]) -> Any:
         kind = request["type"]
         await self._budget.spend(info_weight(kind))
         asked_ms = self._clock.now_ms()
@@ -214,16 +258,17 @@ class HyperliquidClient:
         if answer.status_code != 200:
             raise VenueRefused(VENUE, f"{kind}: HTTP {answer.status_code} {answer.text[:200]}")
         try:
-            parsed = json.loads(answer.content, parse_float=Decimal)
-            result = TypeAdapter(shape).validate_python(parsed)
-        except (ValueError, ValidationError) as error:
-            raise Retryable(f"hyperliquid {kind} at {self.base_url}: the answer cannot be read") from error
+            parsed = parse_json(answer.content)
+        except ValueError:
+            why = NotUnderstood(VENUE, f"{kind} at {self.base_url}: not JSON")
+            raise self.oddities.not_understood(_source(request), why) from None
         await self.time.note_date(asked_ms, answer.headers.get("date"))
-        if kind in _STAMPED and isinstance(stamp := parsed.get("time"), int):
+        stamp = parsed.get("time") if kind in _STAMPED and isinstance(parsed, dict) else None
+        if isinstance(stamp, int) and 0 < stamp < 10**14:
             await self.time.note(asked_ms, stamp)
         if kind not in _WEIGHT_2 and isinstance(parsed, list):
             await self._budget.spend(len(parsed) // _ROWS_PER_WEIGHT)
-        return result
+        return parsed
 
     async def _pages(
         self,
@@ -234,18 +279,45 @@ class HyperliquidClient:
         start_ms: int,
         end_ms: int | None,
     ) -> list[RowT]:
-        """All rows of a time range. A page starts at the last time of the page before, inclusive, so that
+        """All rows of a time range that can be read. A page starts at the last time of the page before, inclusive, so that
         rows which share a millisecond are not lost; rows seen twice are dropped by their key."""
         seen: dict[Hashable, RowT] = {}
+        odd: list[Oddity] = []
+        asked_ms = start_ms
         while True:
             body = {**request, "startTime": start_ms}
             if end_ms is not None:
                 body["endTime"] = end_ms
-            page: list[RowT] = await self._info(body, list[row_type])  # type: ignore[valid-type]
+            raw: list[Any] = []
+            found = await self._reading(body, list[row_type], asked_ms, raw)  # type: ignore[valid-type]
+            page: list[RowT] = found.value
             before = len(seen)
             for row in page:
                 seen.setdefault(key(row), row)
-            if len(page) < page_size:
+            odd += [one for one in found.odd if one not in odd]
+            if len(raw) < page_size or not page:
+                self.oddities.answered(_source(request), odd + _fees_not_counted(seen.values()), asked_ms)
                 return sorted(seen.values(), key=lambda row: row.time)
             latest = max(row.time for row in page)
             start_ms = latest + 1 if len(seen) == before or latest == start_ms else latest
+
+
+def _source(request: dict[str, Any]) -> str:
+    """The name of an answer in alerts: the kind, and whose it is where that is public."""
+    return " ".join(word for word in (VENUE, request["type"], request.get("coin", "")) if word)
+
+
+def _named(odd: Oddity, meta: m.WireMeta) -> Oddity:
+    """An oddity among the prices, with the name of its asset."""
+    place = odd.row.rpartition("#")[2]
+    asset = meta.universe[int(place)] if place.isdigit() and int(place) < len(meta.universe) else None
+    return odd if asset is None else replace(odd, row=f"prices {asset.name}")
+
+
+def _fees_not_counted(rows: Iterable[Any]) -> list[Oddity]:
+    """Fills whose fee is in a token that the books do not count in."""
+    return [
+        Oddity(f"{VENUE} userFillsByTime", row.fill_id, "feeToken", shown(row.fee_token), False, row.time)
+        for row in rows
+        if isinstance(row, m.WireFill) and not row.fee_is_known
+    ]

@@ -7,7 +7,7 @@ from __future__ import annotations
 from decimal import Decimal
 
 from evenkeel.clock import Clock
-from evenkeel.errors import Retryable, VenueRefused
+from evenkeel.errors import UNREAD, NotUnderstood
 from venues.hyperliquid import models as m
 from venues.hyperliquid.client import HyperliquidClient
 from venues.hyperliquid.margin import implied_equity, maintenance_rate
@@ -35,19 +35,21 @@ class Equity:
         """Why the account value of the last reading was not believed; None where it was."""
 
     async def mode(self, max_age_ms: int = 0) -> str:
-        """Return the account's mode; a reading younger than `max_age_ms` will do. Raises Retryable, VenueRefused."""
+        """Return the account's mode; a reading younger than `max_age_ms` will do. Raises UNREAD."""
         now = self._clock.now_ms()
         if self._mode is None or now - self._mode[0] >= max_age_ms:
             self._mode = (now, await self._client.user_abstraction(self._address))
         return self._mode[1]
 
     async def of(self, state: m.WireClearinghouseState) -> Decimal:
-        """Return the cross account's equity in USD. Raises Retryable, VenueRefused.
+        """Return the cross account's equity in USD. Raises UNREAD.
 
         In a pooled mode that is the spot USDC behind it (a lower bound where other tokens count too). A value that the
         venue's own liquidation price contradicts is believed only where the mode, or a movement of money, explains it;
         else the one that the liquidation price speaks of counts.
         """
+        if state.cross_margin_summary is None:
+            raise NotUnderstood("hyperliquid", "clearinghouseState: the margin summary")
         stated, self.contradiction = state.cross_margin_summary.account_value, None
         implied = _implied(state)
         contradicted = implied is not None and abs(stated - implied) > TOLERANCE * abs(implied) + 1
@@ -71,12 +73,9 @@ class Equity:
         """Whether money left the account (or came, below zero) that explains a difference. What cannot be asked does not."""
         try:
             rows = await self._client.non_funding_ledger(self._address, self._clock.now_ms() - LEDGER_MS)
-        except (Retryable, VenueRefused):
+        except UNREAD:
             return False
-        moved = sum(
-            (abs(Decimal(str(row.delta["usdc"]))) for row in rows if row.delta.get("usdc") is not None),
-            Decimal(0),
-        )
+        moved = sum((abs(row.usdc) for row in rows if row.usdc is not None), Decimal(0))
         return moved >= abs(gone_usd) * (1 - TOLERANCE)
 
 
@@ -85,9 +84,9 @@ def _pooled(state: m.WireClearinghouseState, total_usd: Decimal, implied: Decima
     readings the one counts that the liquidation price speaks of, and without one the smaller.
     """
     held = [row.position for row in state.asset_positions]
-    isolated = sum((one.margin_used for one in held if one.leverage.type == "isolated"), Decimal(0))
-    whole = total_usd - isolated
-    both = (whole, whole + sum((one.unrealized_pnl for one in held), Decimal(0)))
+    isolated = [one.margin_used or Decimal(0) for one in held if one.mode == "isolated"]
+    whole = total_usd - sum(isolated, Decimal(0))
+    both = (whole, whole + sum((one.unrealized_pnl or Decimal(0) for one in held), Decimal(0)))
     return min(both) if implied is None else min(both, key=lambda one: abs(one - implied))
 
 
@@ -96,12 +95,19 @@ def _implied(state: m.WireClearinghouseState) -> Decimal | None:
     required = state.cross_maintenance_margin_used
     for row in state.asset_positions:
         held = row.position
-        if held.szi == 0 or held.liquidation_px is None or required is None or held.leverage.type != "cross":
+        mark_px, value = held.mark_px, held.position_value
+        if (
+            held.liquidation_px is None
+            or required is None
+            or held.mode != "cross"
+            or mark_px is None
+            or value is None
+        ):
             continue
-        rate, _ = maintenance_rate(held.max_leverage, held.position_value)
+        rate, _ = maintenance_rate(held.max_leverage, value)
         return implied_equity(
             is_short=held.szi < 0,
-            mark_px=held.mark_px,
+            mark_px=mark_px,
             liquidation_px=held.liquidation_px,
             qty=abs(held.szi),
             rate=rate,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from decimal import Decimal
 
 from evenkeel.clock import Clock
-from evenkeel.errors import Retryable, VenueRefused
+from evenkeel.errors import UNREAD
 from evenkeel.types import Confirmed, Outcome, Receipt, Rejected, Unknown
 from venues.hyperliquid import models as m
 from venues.hyperliquid.client import HyperliquidClient
@@ -40,7 +40,7 @@ class OrderLookup:
                 if sum(row.sz for row in rows) == answer.total_sz:
                     return Confirmed(receipt_of(key, rows))
                 await self._clock.sleep(_FILL_PAUSE_S * 2**attempt)
-        except (Retryable, VenueRefused) as error:
+        except UNREAD as error:
             return Unknown(
                 f"filled {answer.total_sz} {key.coin} (oid {answer.oid}), but fills cannot be read: {error}"
             )
@@ -64,12 +64,12 @@ class OrderLookup:
             if record is not None:
                 return await self._settled(key, record)
             return await self._unseen(key)
-        except (Retryable, VenueRefused) as error:
+        except UNREAD as error:
             return Unknown(f"order {key.cloid} cannot be looked up: {error}")
 
     async def _settled(self, key: OrderKey, record: m.WireOrderRecord) -> Outcome[Receipt]:
         """The venue has a record of the order; the fills decide what it did."""
-        if not record.is_final:
+        if record.is_alive or not (record.is_final or await self._is_over(key)):
             return Unknown(f"order {key.cloid} is {record.status}")
         # While it lived is enough where it was filled whole: what came after may be thousands of rows.
         own = self._own(key, await self._fills(key, key.expires_after + self._grace_ms), record.order.oid)
@@ -159,6 +159,10 @@ class OrderLookup:
             return True
         start = now - sum((row.signed_sz for row in fills), Decimal(0))
         return any(row.start_position == start for row in fills if row.time == fills[0].time)
+
+    async def _is_over(self, key: OrderKey) -> bool:
+        """Nothing of the order can happen any more, whatever the venue's word for its state means: it never rests."""
+        return self._expired(key, await self._client.clearinghouse_state(key.account))
 
     def _expired(self, key: OrderKey, state: m.WireClearinghouseState) -> bool:
         """By the venue's clock, which is what the venue judges the expiry by."""

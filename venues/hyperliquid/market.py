@@ -5,9 +5,9 @@ from __future__ import annotations
 from decimal import Decimal
 
 from evenkeel.clock import Clock
-from evenkeel.errors import OperatorError, Retryable
-from evenkeel.types import Frozen
-from evenkeel.units import HOUR_MS
+from evenkeel.errors import NotUnderstood, OperatorError, Retryable
+from evenkeel.types import Frozen, VenueName
+from evenkeel.units import HOUR_MS, hour_of
 from venues.hyperliquid import models as m
 from venues.hyperliquid.client import HyperliquidClient
 from venues.perp import FundingHour, PerpContext
@@ -21,7 +21,8 @@ class AssetSpec(Frozen):
     coin: str
     index: int
     sz_decimals: int
-    max_leverage: int
+    max_leverage: int | None
+    """None where the venue's figure cannot be read: then no leverage can be set."""
 
 
 class BookLevel(Frozen):
@@ -61,18 +62,16 @@ class MarketData:
 
     async def asset(self, coin: str) -> AssetSpec:
         """Return the asset's number, precision and tiers, cached for hours. OperatorError for a coin the venue does not
-        list.
+        list, NotUnderstood where its row cannot be read.
         """
         fresh = 0 <= self._clock.now_ms() - self._assets_at_ms < _META_LIFE_MS
         if not fresh or coin not in self._assets:
-            self._assets = _assets(await self._client.meta())
+            meta = await self._client.meta()
+            self._assets = _assets(meta)
             self._assets_at_ms = self._clock.now_ms()
-        found = self._assets.get(coin)
-        if found is None:
-            raise OperatorError(
-                f"Hyperliquid lists no perpetual named {coin!r}. Check the asset in the settings."
-            )
-        return found
+            if coin not in self._assets:
+                raise _not_listed(coin, meta)
+        return self._assets[coin]
 
     async def coins(self) -> frozenset[str]:
         """Return every listed perpetual."""
@@ -84,49 +83,74 @@ class MarketData:
     async def context(self, coin: str) -> PerpContext:
         """Return prices, premium and the funding rate of the hour in progress."""
         meta, contexts = await self._client.meta_and_asset_ctxs()
-        for wire_asset, ctx in zip(meta.universe, contexts, strict=False):
-            if wire_asset.name == coin and not wire_asset.is_delisted:
-                return PerpContext(
-                    coin=coin,
-                    funding_hourly=ctx.funding,
-                    premium=ctx.premium,
-                    mark_px=ctx.mark_px,
-                    oracle_px=ctx.oracle_px,
-                    mid_px=ctx.mid_px,
-                    observed_ms=self._clock.now_ms(),
+        for wire_asset, ctx in zip(meta.universe, contexts, strict=True):
+            if wire_asset is None or wire_asset.name != coin or wire_asset.is_delisted:
+                continue
+            if ctx is None or ctx.mark_px <= 0 or ctx.oracle_px <= 0:
+                raise NotUnderstood(
+                    VenueName.HYPERLIQUID, f"metaAndAssetCtxs: the prices of {coin} cannot be read"
                 )
-        raise OperatorError(
-            f"Hyperliquid lists no perpetual named {coin!r}. Check the asset in the settings."
-        )
+            return PerpContext(
+                coin=coin,
+                funding_hourly=ctx.funding,
+                premium=ctx.premium,
+                mark_px=ctx.mark_px,
+                oracle_px=ctx.oracle_px,
+                mid_px=ctx.mid_px,
+                observed_ms=self._clock.now_ms(),
+            )
+        raise _not_listed(coin, meta)
 
     async def book(self, coin: str) -> Book:
         """Return up to 20 levels a side. Retryable while one side is empty: there is no price then."""
         wire = await self._client.l2_book(coin)
-        bids, asks = (tuple(BookLevel(px=row.px, size=row.sz) for row in side) for side in wire.levels)
+        if len(wire.levels) < 2:
+            raise NotUnderstood(
+                VenueName.HYPERLIQUID, f"l2Book of {coin} has {len(wire.levels)} sides, expected 2"
+            )
+        bids, asks = (
+            tuple(BookLevel(px=row.px, size=row.sz) for row in side if row.px > 0) for side in wire.levels[:2]
+        )
         if not bids or not asks:
             raise Retryable(f"the Hyperliquid book of {coin} has no {'bids' if not bids else 'asks'} now")
         return Book(coin=coin, bids=bids, asks=asks, time_ms=wire.time)
 
     async def funding_history(self, coin: str, *, hours: int) -> list[FundingHour]:
-        """Return the settled hours among the last `hours`, oldest first. Hours may be missing."""
+        """Return the settled hours among the last `hours`, oldest first. Hours may be missing: those that the venue leaves
+        out, that cannot be read, or that it gives with two rates.
+        """
         rows = await self._client.funding_history(coin, self._clock.now_ms() - hours * HOUR_MS)
-        return [
-            FundingHour(
+        rates: dict[int, set[Decimal]] = {}
+        for row in rows:
+            rates.setdefault(hour_of(row.time), set()).add(row.funding_rate)
+        found = {
+            hour_of(row.time): FundingHour(
                 coin=row.coin,
-                hour_ms=row.time // HOUR_MS * HOUR_MS,
+                hour_ms=hour_of(row.time),
                 time_ms=row.time,
                 rate_hourly=row.funding_rate,
                 premium=row.premium,
             )
             for row in rows
-        ]
+            if len(rates[hour_of(row.time)]) == 1
+        }
+        return [found[hour] for hour in sorted(found)]
+
+
+def _not_listed(coin: str, meta: m.WireMeta) -> NotUnderstood | OperatorError:
+    """Why a coin was not found: it is not listed, or one of the rows that cannot be read may be it."""
+    if any(asset is None for asset in meta.universe):
+        return NotUnderstood(
+            VenueName.HYPERLIQUID, f"the row of {coin} is not among the assets that can be read"
+        )
+    return OperatorError(f"Hyperliquid lists no perpetual named {coin!r}. Check the asset in the settings.")
 
 
 def _assets(meta: m.WireMeta) -> dict[str, AssetSpec]:
-    """Numbered before delisted assets are left out: they keep their slot in the numbering."""
+    """Numbered before delisted and unreadable assets are left out: they keep their slot in the numbering."""
     found: dict[str, AssetSpec] = {}
     for index, asset in enumerate(meta.universe):
-        if asset.is_delisted:
+        if asset is None or asset.is_delisted:
             continue
         found[asset.name] = AssetSpec(
             coin=asset.name,

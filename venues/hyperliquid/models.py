@@ -1,15 +1,33 @@
-"""The wire as it is: answers of `/info` and `/exchange`, tolerant of fields we do not know, numbers kept
-exact."""
+"""The wire as it is: answers of `/info` and `/exchange`, tolerant of fields we do not know, numbers kept exact.
+
+A field without a default is needed for its row to mean anything; one that no decision needs has a default, and spoils only
+itself (`venues.reading`). Enumerations are open: a word is a `str`, judged where it matters.
+"""
 
 from __future__ import annotations
 
 from decimal import Decimal
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from pydantic.alias_generators import to_camel
 
+from evenkeel.errors import NotUnderstood
 from evenkeel.types import Forced
+from venues.reading import Moment, Number, Whole
+
+FEE_TOKEN = "USDC"
+
+
+def amount_of(value: Any) -> Decimal | None:
+    """Return a figure of a record whose fields differ by its kind; None where there is none that can be read."""
+    try:
+        return _AMOUNT.validate_python(value)
+    except ValidationError:
+        return None
+
+
+_AMOUNT: TypeAdapter[Decimal] = TypeAdapter(Number)
 
 
 class Wire(BaseModel):
@@ -25,86 +43,95 @@ class Wire(BaseModel):
 
 class WireAsset(Wire):
     name: str
-    sz_decimals: int
-    max_leverage: int
+    sz_decimals: Whole
+    max_leverage: Whole | None = None
     is_delisted: bool | None = None
     only_isolated: bool | None = None
 
 
 class WireMeta(Wire):
-    """`meta`. The position in `universe` is the asset index; delisted assets keep theirs."""
+    """`meta`. The position in `universe` is the asset index; delisted assets keep theirs, and so do those that cannot be
+    read.
+    """
 
-    universe: list[WireAsset]
+    universe: list[WireAsset | None]
 
 
 class WireAssetCtx(Wire):
     """`funding` is the hourly rate accruing in this hour; `premium` the present sample of the 8 h-formula
     input."""
 
-    funding: Decimal
-    premium: Decimal | None = None
-    oracle_px: Decimal
-    mark_px: Decimal
-    mid_px: Decimal | None = None
+    funding: Number | None = None
+    premium: Number | None = None
+    oracle_px: Number
+    mark_px: Number
+    mid_px: Number | None = None
 
 
 class WireLevel(Wire):
-    px: Decimal
-    sz: Decimal
-    n: int | None = None
+    px: Number
+    sz: Number
+    n: Whole | None = None
 
 
 class WireBook(Wire):
     """`l2Book`: `levels` are bids from the best down, then asks from the best up."""
 
     coin: str
-    levels: tuple[list[WireLevel], list[WireLevel]]
-    time: int = 0
+    levels: list[list[WireLevel]]
+    time: Moment = 0
 
 
 class WireFundingRate(Wire):
     """`fundingHistory`: the rate settled at `time`, per hour; `premium` is that hour's average."""
 
     coin: str
-    funding_rate: Decimal
-    premium: Decimal
-    time: int
+    funding_rate: Number
+    premium: Number | None = None
+    time: Moment
 
 
 # --- account ----------------------------------------------------------------------------------------------
 
 
 class WireLeverage(Wire):
-    type: Literal["cross", "isolated"]
-    value: int
-    raw_usd: Decimal | None = None
+    type: str
+    value: Whole | None = None
+    raw_usd: Number | None = None
 
 
 class WireCumFunding(Wire):
     """Sign as the venue has it here: positive was *paid*, the opposite of `userFunding.usdc`."""
 
-    all_time: Decimal
-    since_open: Decimal
-    since_change: Decimal
+    all_time: Number | None = None
+    since_open: Number | None = None
+    since_change: Number | None = None
 
 
 class WirePosition(Wire):
     coin: str
-    szi: Decimal
-    entry_px: Decimal | None = None
-    position_value: Decimal
-    unrealized_pnl: Decimal
-    liquidation_px: Decimal | None = None
-    margin_used: Decimal
-    leverage: WireLeverage
-    max_leverage: int | None = None
-    return_on_equity: Decimal | None = None
+    szi: Number
+    entry_px: Number | None = None
+    position_value: Number | None = None
+    unrealized_pnl: Number | None = None
+    liquidation_px: Number | None = None
+    margin_used: Number | None = None
+    leverage: WireLeverage | None = None
+    max_leverage: Whole | None = None
+    return_on_equity: Number | None = None
     cum_funding: WireCumFunding | None = None
 
     @property
-    def mark_px(self) -> Decimal:
-        """`positionValue = |szi| * mark`, so this is the mark that the rest of the row was computed with."""
-        return self.position_value / abs(self.szi)
+    def mode(self) -> str | None:
+        """The venue's word for how the position's margin is kept."""
+        return self.leverage.type if self.leverage else None
+
+    @property
+    def mark_px(self) -> Decimal | None:
+        """`positionValue = |szi| * mark`, so this is the mark that the rest of the row was computed with; None where it
+        cannot be read.
+        """
+        return self.position_value / abs(self.szi) if self.position_value and self.szi else None
 
 
 class WireAssetPosition(Wire):
@@ -113,45 +140,63 @@ class WireAssetPosition(Wire):
 
 
 class WireMarginSummary(Wire):
-    account_value: Decimal
-    total_ntl_pos: Decimal
-    total_raw_usd: Decimal
-    total_margin_used: Decimal
+    account_value: Number
+    total_ntl_pos: Number | None = None
+    total_raw_usd: Number | None = None
+    total_margin_used: Number | None = None
 
 
 class WireClearinghouseState(Wire):
     """`clearinghouseState`. `time` is the venue's clock; recordings of 2023 lack it."""
 
     asset_positions: list[WireAssetPosition]
-    margin_summary: WireMarginSummary
-    cross_margin_summary: WireMarginSummary
-    cross_maintenance_margin_used: Decimal | None = None
-    time: int | None = None
+    margin_summary: WireMarginSummary | None = None
+    cross_margin_summary: WireMarginSummary | None = None
+    cross_maintenance_margin_used: Number | None = None
+    time: Moment | None = None
+    lost: tuple[str, ...] = ()
+    """Coins of positions that could not be read; "" for one whose coin cannot be read either. Not on the wire."""
 
     def position(self, coin: str) -> WirePosition | None:
-        for held in self.asset_positions:
-            if held.position.coin == coin and held.position.szi != 0:
-                return held.position
-        return None
+        """Return the position in this coin; None where there is none. Raises NotUnderstood where one that may be it cannot
+        be read, or two contradict each other.
+        """
+        rows = [held.position for held in self.asset_positions if held.position.coin == coin]
+        if len({row.szi for row in rows}) > 1:
+            sizes = " and ".join(f"{row.szi:f}" for row in rows)
+            raise NotUnderstood("hyperliquid", f"clearinghouseState has two positions in {coin}: {sizes}")
+        if not rows and (coin in self.lost or "" in self.lost):
+            raise NotUnderstood(
+                "hyperliquid", f"clearinghouseState: the row of {coin}, or one that may be it"
+            )
+        return next((row for row in rows if row.szi != 0), None)
 
     def szi(self, coin: str) -> Decimal:
+        """Return the signed size in this coin. Raises as `position` does."""
         held = self.position(coin)
         return held.szi if held else Decimal(0)
 
 
 class WireSpotBalance(Wire):
     coin: str
-    total: Decimal
-    hold: Decimal = Decimal(0)
+    total: Number
+    hold: Number = Decimal(0)
 
 
 class WireSpotState(Wire):
     """`spotClearinghouseState`. In a unified account its USDC is the collateral of the perpetuals too."""
 
     balances: list[WireSpotBalance] = []
+    lost: tuple[str, ...] = ()
+    """Tokens whose row could not be read; "" for one without a name. Not on the wire."""
 
     @property
     def usdc(self) -> Decimal:
+        """The USDC. Raises NotUnderstood where a row that may be its cannot be read."""
+        if "USDC" in self.lost or "" in self.lost:
+            raise NotUnderstood(
+                "hyperliquid", "spotClearinghouseState: the row of USDC, or one that may be it"
+            )
         return sum((row.total for row in self.balances if row.coin == "USDC"), Decimal(0))
 
 
@@ -159,21 +204,26 @@ class WireFill(Wire):
     """`fee` > 0 is a cost; `closedPnl` is gross of fees. Unique by (time, coin, tid)."""
 
     coin: str
-    px: Decimal
-    sz: Decimal
+    px: Number
+    sz: Number
     side: Literal["A", "B"]
-    time: int
-    start_position: Decimal
+    time: Moment
+    start_position: Number
     dir: str = ""
-    closed_pnl: Decimal = Decimal(0)
+    closed_pnl: Number = Decimal(0)
     hash: str = ""
-    oid: int = 0
+    oid: Whole = 0
     crossed: bool = True
-    fee: Decimal = Decimal(0)
-    tid: int | None = None
+    fee: Number = Decimal(0)
+    tid: Whole | None = None
     fee_token: str = "USDC"
     cloid: str | None = None
     liquidation: dict[str, Any] | None = None
+
+    @property
+    def fee_is_known(self) -> bool:
+        """Whether the fee is in the money that we count in."""
+        return self.fee == 0 or self.fee_token == FEE_TOKEN
 
     @property
     def signed_sz(self) -> Decimal:
@@ -204,14 +254,14 @@ class WireFundingDelta(Wire):
 
     type: str = "funding"
     coin: str
-    usdc: Decimal
-    szi: Decimal
-    funding_rate: Decimal
-    n_samples: int | None = None
+    usdc: Number
+    szi: Number
+    funding_rate: Number
+    n_samples: Whole | None = None
 
 
 class WireUserFunding(Wire):
-    time: int
+    time: Moment
     hash: str = ""
     delta: WireFundingDelta
 
@@ -219,19 +269,24 @@ class WireUserFunding(Wire):
 class WireLedgerUpdate(Wire):
     """`userNonFundingLedgerUpdates`: deposits, withdrawals, transfers; `delta` differs by its `type`."""
 
-    time: int
-    hash: str
+    time: Moment
+    hash: str = ""
     delta: dict[str, Any]
+
+    @property
+    def usdc(self) -> Decimal | None:
+        """The amount, where the record has one that can be read. Whether it came or went depends on the kind."""
+        return amount_of(self.delta.get("usdc"))
 
 
 class WireOrder(Wire):
-    coin: str
-    side: Literal["A", "B"]
-    limit_px: Decimal
-    sz: Decimal
-    oid: int
-    orig_sz: Decimal
-    timestamp: int
+    oid: Whole
+    coin: str = ""
+    side: str = ""
+    limit_px: Number | None = None
+    sz: Number | None = None
+    orig_sz: Number | None = None
+    timestamp: Moment | None = None
     tif: str | None = None
     reduce_only: bool | None = None
     cloid: str | None = None
@@ -240,12 +295,20 @@ class WireOrder(Wire):
 class WireOrderRecord(Wire):
     order: WireOrder
     status: str
-    status_timestamp: int
+    status_timestamp: Moment
+
+    @property
+    def is_alive(self) -> bool:
+        """The order rests, or waits for its trigger."""
+        return self.status in ("open", "triggered")
 
     @property
     def is_final(self) -> bool:
-        """Every status except an order that rests or waits for its trigger."""
-        return self.status not in ("open", "triggered")
+        """The order is filled, or ended in one of the venue's many ways, all of which name cancelling or rejecting. A word
+        that does neither says nothing yet.
+        """
+        word = self.status.lower()
+        return word == "filled" or "cancel" in word or "reject" in word
 
 
 class WireOrderStatus(Wire):
@@ -258,7 +321,7 @@ class WireOrderStatus(Wire):
 class WireAgent(Wire):
     name: str = ""
     address: str
-    valid_until: int | None = None
+    valid_until: Moment | None = None
 
 
 # --- answers of /exchange ---------------------------------------------------------------------------------
@@ -267,14 +330,14 @@ class WireAgent(Wire):
 class OrderFilled(Wire):
     """Also the answer to an IOC that filled in part: compare `total_sz` with what was asked for."""
 
-    total_sz: Decimal
-    avg_px: Decimal
-    oid: int
+    total_sz: Number
+    avg_px: Number
+    oid: Whole
     cloid: str | None = None
 
 
 class OrderResting(Wire):
-    oid: int
+    oid: Whole
     cloid: str | None = None
 
 

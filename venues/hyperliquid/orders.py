@@ -18,7 +18,6 @@ from venues.hyperliquid.market import AssetSpec, Book
 from venues.hyperliquid.rounding import is_valid_price, round_price, round_size, slippage_limit, wire
 
 MIN_NOTIONAL_USD = Decimal(10)
-FEE_TOKEN = "USDC"
 
 
 class PerpOrder(Frozen):
@@ -123,9 +122,9 @@ def cloid_of(intent_id: str, nonce: int) -> str:
 
 
 def to_fill(row: m.WireFill) -> Fill:
-    """Return a wire fill as the books want it. A fee in another token is a Bug here: perpetuals are charged in USDC."""
-    if row.fee_token != FEE_TOKEN and row.fee != 0:
-        raise Bug(f"Hyperliquid fill {row.fill_id} has its fee in {row.fee_token}, expected {FEE_TOKEN}")
+    """Return a wire fill as the books want it. A fee in another token than USDC counts as none here; who reads the list
+    names it.
+    """
     return Fill(
         fill_id=row.fill_id,
         venue=VenueName.HYPERLIQUID,
@@ -133,7 +132,7 @@ def to_fill(row: m.WireFill) -> Fill:
         side="buy" if row.side == "B" else "sell",
         qty=row.sz,
         price_usd=row.px,
-        fee_usd=row.fee,
+        fee_usd=row.fee if row.fee_is_known else Decimal(0),
         closed_pnl_usd=row.closed_pnl,
         order_ref=row.cloid or str(row.oid),
         time_ms=row.time,

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from evenkeel.clock import Clock
-from evenkeel.errors import Bug, OperatorError, Retryable, VenueRefused
+from evenkeel.errors import UNREAD, Bug, NotUnderstood, OperatorError, Retryable, VenueRefused
 from evenkeel.legs import Capabilities, IntentKind
 from evenkeel.types import (
     Built,
@@ -101,15 +101,17 @@ class HyperliquidVenue(HyperliquidAccount):
         judged by: the book's mid, and a price that the book alone cannot move (of the oracle; to get out, the mark that
         comes with the position).
 
-        Raises Retryable (venue unreachable, one side of the book empty), VenueRefused (size, minimum,
-        nothing to reduce), OperatorError (unknown coin).
+        An order that only reduces needs no reading of the account: without one it is of the size that was asked for, which
+        is then the most that it can be, and the venue cuts it down to what is held.
+
+        Raises Retryable (venue unreachable, one side of the book empty), VenueRefused (size, minimum, nothing to reduce),
+        NotUnderstood (to open), OperatorError (unknown coin).
         """
         order = _order_of(intent)
         asset = await self.market.asset(order.coin)
-        state = await self.client.clearinghouse_state(self.address)
-        held = state.position(order.coin)
-        if order.reduce_only and held is not None:
-            fair_px = held.mark_px
+        szi, mark_px, time_ms, unread = await self._held(order)
+        if order.reduce_only:
+            fair_px = mark_px or (await self.market.context(order.coin)).mark_px
             book = await self._book_or_mark(order.coin, fair_px)
         else:
             book = await self.market.book(order.coin)
@@ -118,7 +120,6 @@ class HyperliquidVenue(HyperliquidAccount):
             price = limit_price(order, book, asset)
         except ValueError as error:
             raise VenueRefused(VENUE, f"no valid price for {order.coin}: {error}") from error
-        szi = state.szi(order.coin)
         size = checked_size(order, price, szi, asset)
         note = {
             "account": self.address,
@@ -137,15 +138,32 @@ class HyperliquidVenue(HyperliquidAccount):
             "ask_px": str(book.best_ask_px),
             "slippage_bps": str(order.slippage_bps),
             "szi_before": str(szi),
-            "position_time_ms": state.time or self.clock.now_ms(),
+            "position_time_ms": time_ms,
         }
+        if unread:
+            note["account_unread"] = unread
         return Built(payload=order_action(asset, order, price, size, cloid=""), note=note)
+
+    async def _held(self, order: PerpOrder) -> tuple[Decimal, Decimal | None, int, str]:
+        """The account's signed position in the order's coin, its mark, the time of the reading, and why there is none of the
+        first two: then an order that only reduces takes it that just so much is held. Raises UNREAD for any other.
+        """
+        try:
+            state = await self.client.clearinghouse_state(self.address)
+            held = state.position(order.coin)
+        except UNREAD as why:
+            if not order.reduce_only:
+                raise
+            size = -order.size if order.is_buy else order.size
+            return size, None, self.clock.now_ms(), str(why)
+        time_ms = state.time or self.clock.now_ms()
+        return (held.szi, held.mark_px, time_ms, "") if held else (Decimal(0), None, time_ms, "")
 
     async def _book_or_mark(self, coin: str, mark_px: Decimal) -> Book:
         """The book; where it cannot be read, the mark price on both sides: getting out must not wait for one endpoint."""
         try:
             return await self.market.book(coin)
-        except Retryable:
+        except (Retryable, NotUnderstood):
             level = (BookLevel(px=mark_px, size=Decimal(0)),)
             return Book(coin=coin, bids=level, asks=level, time_ms=self.clock.now_ms())
 
@@ -225,6 +243,8 @@ class HyperliquidVenue(HyperliquidAccount):
         OperatorError (not an integer within the asset's limit), VenueRefused, Retryable.
         """
         asset = await self.market.asset(coin)
+        if asset.max_leverage is None:
+            raise NotUnderstood(VENUE, f"meta: maxLeverage of {coin}")
         if (
             isinstance(leverage, bool)
             or not isinstance(leverage, int)

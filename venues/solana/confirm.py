@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any, TypeAlias
 
 from evenkeel.clock import Clock
-from evenkeel.errors import Retryable
+from evenkeel.errors import UNREAD
 from evenkeel.types import Confirmed, Outcome, Rejected, Unknown
 from venues.solana.answers import LatestBlockhash
 from venues.solana.failover import FailoverRpc
@@ -127,7 +127,7 @@ class Confirmer:
     async def _result_at(self, rpc: SolanaRpc, signature: str, lvbh_max: int) -> SignatureResult:
         try:
             return await self._asked(rpc, signature, lvbh_max)
-        except (Retryable, RpcError) as error:
+        except UNREAD as error:
             return Unknown(f"status of {signature}: {error}")
 
     async def _asked(self, rpc: SolanaRpc, signature: str, lvbh_max: int) -> SignatureResult:

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from evenkeel.clock import Clock
-from evenkeel.errors import Retryable
+from evenkeel.errors import NotUnderstood, Retryable
 from venues.solana.rpc import RpcError, SolanaRpc
 
 T = TypeVar("T")
@@ -19,8 +19,12 @@ PROBE_EVERY_MS = 10_000
 
 
 def unreached(error: Exception) -> bool:
-    """Return whether this is no answer of the node: it is away, over its limits, or does not let us in any more."""
-    return isinstance(error, Retryable | TimeoutError) or (isinstance(error, RpcError) and error.is_shut_out)
+    """Return whether this is no answer that can be used: the node is away, over its limits, does not let us in any more, or
+    says what cannot be understood.
+    """
+    return isinstance(error, Retryable | NotUnderstood | TimeoutError) or (
+        isinstance(error, RpcError) and error.is_shut_out
+    )
 
 
 class FailoverRpc(SolanaRpc):
@@ -71,18 +75,18 @@ class FailoverRpc(SolanaRpc):
         try:
             async with asyncio.timeout(timeout_s):
                 return self._reached(node, await reading())
-        except (Retryable, RpcError, TimeoutError) as error:
+        except (Retryable, NotUnderstood, RpcError, TimeoutError) as error:
             if not unreached(error):
                 raise
             self._failed_ms[node] = self._clock.now_ms()
             return None
 
     async def _either(self, asking: Callable[[SolanaRpc], Awaitable[T]]) -> T:
-        errors: list[Retryable | RpcError] = []
+        errors: list[Retryable | NotUnderstood | RpcError] = []
         for node in sorted(self.nodes, key=self._failed_ms.__contains__):
             try:
                 return self._reached(node, await asking(node))
-            except (Retryable, RpcError) as error:
+            except (Retryable, NotUnderstood, RpcError) as error:
                 if not unreached(error):
                     self._failed_ms.pop(node, None)
                     raise

@@ -16,11 +16,13 @@ from typing import Any, ParamSpec, TypeVar
 from urllib.parse import urlsplit
 
 import httpx
+from pydantic import BaseModel, Field
 
 from evenkeel.clock import Clock
-from evenkeel.errors import Retryable, VenueRefused
+from evenkeel.errors import NOT_NOW, NotUnderstood, Retryable, VenueRefused
 from evenkeel.types import Answer, Confirmed, Rejected, Unknown
 from venues.ratebudget import RateBudget
+from venues.reading import Number, Oddities, Whole
 from venues.solana.answers import (
     AccountInfo,
     EpochInfo,
@@ -47,16 +49,32 @@ T = TypeVar("T")
 
 
 def _typed(read: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:
-    """An answer of an unexpected shape is no answer: it becomes `Retryable`, never a stray KeyError."""
+    """An answer of an unexpected shape becomes `NotUnderstood`, never a stray KeyError."""
 
     @wraps(read)
     async def checked(*args: P.args, **kwargs: P.kwargs) -> T:
         try:
             return await read(*args, **kwargs)
-        except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
-            raise Retryable(f"solana rpc: odd answer to {read.__name__}: {type(error).__name__}") from None
+        except (KeyError, IndexError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+            text = f"{read.__name__}: {type(error).__name__} in its answer"
+            raise NotUnderstood("solana rpc", text) from None
 
     return checked
+
+
+class _FeeRow(BaseModel):
+    slot: Whole
+    fee: Whole = Field(alias="prioritizationFee", ge=0)
+
+
+class _SampleRow(BaseModel):
+    slot: Whole
+    slots: Whole = Field(alias="numSlots", gt=0)
+    period_s: Number = Field(alias="samplePeriodSecs", gt=0)
+
+
+def _code(code: object) -> int:
+    return code if isinstance(code, int) else 0
 
 
 class RpcError(VenueRefused):
@@ -95,7 +113,9 @@ class SolanaRpc:
         budget: RateBudget | None = None,
         timeout_s: float = 10.0,
         transport: httpx.AsyncBaseTransport | None = None,
+        oddities: Oddities | None = None,
     ) -> None:
+        self.oddities = oddities or Oddities()
         self._url = url
         self.host = urlsplit(url).hostname or "?"
         self._clock = clock
@@ -110,7 +130,7 @@ class SolanaRpc:
         await self._http.aclose()
 
     async def call(self, method: str, params: list[Any]) -> Any:
-        """Make one request, not retried. Raises `Retryable` or `RpcError`."""
+        """Make one request, not retried. Raises `Retryable`, `RpcError` or `NotUnderstood`."""
         if self._budget is not None:
             await self._budget.spend()
         body = {"jsonrpc": "2.0", "id": next(self._ids), "method": method, "params": params}
@@ -125,13 +145,12 @@ class SolanaRpc:
         shut_out = answer.status_code in SHUT_OUT_STATUS
         try:
             parsed = answer.json()
-        except ValueError:
-            raise Retryable(
-                f"solana rpc {self.host} answered {method} unparsably (HTTP {answer.status_code})"
-            ) from None
+        except (ValueError, RecursionError):
+            text = f"{method} at {self.host}: not JSON (HTTP {answer.status_code})"
+            raise NotUnderstood("solana rpc", text) from None
         failure = parsed.get("error") if isinstance(parsed, dict) else None
         if isinstance(failure, dict):
-            code, message = int(failure.get("code", 0)), str(failure.get("message", ""))
+            code, message = _code(failure.get("code")), str(failure.get("message", ""))
             if code in RETRYABLE_CODES:
                 raise Retryable(f"solana rpc {self.host}: {method}: {message} ({code})")
             raise RpcError(self.host, method, code, message, failure.get("data"), is_shut_out=shut_out)
@@ -139,15 +158,15 @@ class SolanaRpc:
             status = answer.status_code
             raise RpcError(self.host, method, status, f"HTTP {status}", is_shut_out=shut_out)
         if not isinstance(parsed, dict) or "result" not in parsed:
-            raise Retryable(f"solana rpc {self.host} answered {method} without a result")
+            raise NotUnderstood("solana rpc", f"{method} at {self.host}: no result")
         return parsed["result"]
 
     async def read(self, method: str, params: list[Any]) -> Any:
-        """Make a call without effect, tried a few times. Raises `Retryable` or `RpcError`."""
+        """Make a call without effect, tried a few times. Raises as `call` does."""
         for attempt in itertools.count(1):
             try:
                 return await self.call(method, params)
-            except Retryable:
+            except NOT_NOW:
                 if attempt >= READ_ATTEMPTS:
                     raise
                 await self._clock.sleep(0.25 * 2 ** (attempt - 1))
@@ -172,7 +191,7 @@ class SolanaRpc:
             config["maxRetries"] = max_retries
         try:
             answer = await self.call("sendTransaction", [base64.b64encode(raw).decode(), config])
-        except Retryable as error:
+        except NOT_NOW as error:
             return Unknown(str(error))
         except RpcError as error:
             if error.code == SIGNATURE_VERIFICATION_FAILED or (
@@ -209,9 +228,8 @@ class SolanaRpc:
         answer = await self.read("getSignatureStatuses", [signatures, {"searchTransactionHistory": history}])
         found = [None if one is None else SignatureStatus.of(one) for one in answer["value"]]
         if len(found) != len(signatures):
-            raise Retryable(
-                f"solana rpc {self.host} answered {len(found)} statuses for {len(signatures)} signatures"
-            )
+            text = f"{len(found)} statuses for {len(signatures)} signatures at {self.host}"
+            raise NotUnderstood("solana rpc", text)
         return Statuses(int(answer["context"]["slot"]), found)
 
     @_typed
@@ -234,7 +252,11 @@ class SolanaRpc:
     async def get_multiple_accounts(self, pubkeys: list[str]) -> list[AccountInfo | None]:
         config = {"encoding": "base64", "commitment": COMMITMENT}
         answer = await self.read("getMultipleAccounts", [pubkeys, config])
-        return [None if one is None else self._account(one) for one in answer["value"]]
+        rows = answer["value"][: len(pubkeys)]  # in the order in which they were asked for
+        if len(rows) < len(pubkeys):
+            text = f"{len(rows)} accounts of {len(pubkeys)} at {self.host}"
+            raise NotUnderstood("solana rpc", text)
+        return [None if one is None else self._account(one) for one in rows]
 
     @_typed
     async def get_account(self, pubkey: str) -> AccountInfo | None:
@@ -261,29 +283,32 @@ class SolanaRpc:
     async def get_recent_prioritization_fees(self, writable: list[str]) -> list[PrioritizationFee]:
         """Return per cached block the lowest fee that landed while locking these accounts, in micro-lamports per unit."""
         answer = await self.read("getRecentPrioritizationFees", [writable[:128]])
-        return [PrioritizationFee(int(one["slot"]), int(one["prioritizationFee"])) for one in answer]
+        rows: list[_FeeRow] = self._rows("getRecentPrioritizationFees", list[_FeeRow], answer)
+        return [PrioritizationFee(one.slot, one.fee) for one in rows]
 
     @_typed
     async def get_recent_performance_samples(self, limit: int = 5) -> list[PerformanceSample]:
         answer = await self.read("getRecentPerformanceSamples", [limit])
-        return [
-            PerformanceSample(int(one["slot"]), int(one["numSlots"]), float(one["samplePeriodSecs"]))
-            for one in answer
-        ]
+        rows: list[_SampleRow] = self._rows("getRecentPerformanceSamples", list[_SampleRow], answer)
+        return [PerformanceSample(one.slot, one.slots, float(one.period_s)) for one in rows]
 
     @_typed
     async def get_minimum_balance_for_rent_exemption(self, size_bytes: int) -> int:
         """Return the lamports; asked every time, since rent is being lowered in steps."""
         return int(await self.read("getMinimumBalanceForRentExemption", [size_bytes]))
 
+    def _rows(self, method: str, shape: Any, answer: Any) -> Any:
+        """The rows that can be read."""
+        return self.oddities.read("solana rpc", f"solana {method}", shape, answer, part="row").value
+
     def _account(self, one: dict[str, Any]) -> AccountInfo:
         data, encoding = one["data"]
         if encoding != "base64":
-            raise Retryable(f"solana rpc {self.host} answered account data as {encoding}, asked for base64")
+            raise NotUnderstood("solana rpc", f"account data at {self.host}: not base64")
         try:
             content = base64.b64decode(data, validate=True)
             return AccountInfo(
                 str(one["owner"]), int(one["lamports"]), content, bool(one.get("executable", False))
             )
         except (binascii.Error, ValueError):
-            raise Retryable(f"solana rpc {self.host} answered account data that is not base64") from None
+            raise NotUnderstood("solana rpc", f"account data at {self.host}: not base64") from None

@@ -15,7 +15,7 @@ NAME = "stale"
 
 def stale_data_rule(side: LegSide) -> Rule[WatchReadings, CarryLimits, Decision]:
     """The rule of one leg: alert when its reading is missing or older than 90 s; exit when that has lasted 600 s, for
-    nobody can see the danger.
+    nobody can see the danger. A leg whose venue answers, but not what can be understood, is not stale.
     """
     key = f"{NAME}:{side.value}"
 
@@ -23,7 +23,8 @@ def stale_data_rule(side: LegSide) -> Rule[WatchReadings, CarryLimits, Decision]
     def judge(readings: WatchReadings, limits: CarryLimits) -> Judged[Decision]:
         risk, observed_ms = limits.risk, readings.leg(side).observed_ms
         age_s = None if observed_ms is None else (readings.now_ms - observed_ms) // 1000
-        stale = age_s is None or age_s > risk.max_data_age_s
+        answered = side in readings.not_understood  # which has a rule of its own, and closes nothing
+        stale = not answered and (age_s is None or age_s > risk.max_data_age_s)
         step = step_breach(key, stale, readings.breaches.get(key), readings.now_ms, risk.stale_exit_after_s)
         seen = "is missing" if age_s is None else f"is {age_s} s old"
         sums = f"{side.value} leg's reading {seen}, limit {risk.max_data_age_s} s"

@@ -14,6 +14,7 @@ from strategy.carry.reconcile import Finding, Handling
 from tasks.carry.desk import CarryDesk
 from tasks.carry.mark import LIVE, UNDERLYING
 from tasks.carry.market import read_market
+from tasks.oddities import naming_oddities
 from tasks.step import step
 
 OVERLAP_MS = 2 * HOUR_MS
@@ -162,6 +163,7 @@ def owner_at(positions: list[Position], at_ms: int) -> Position | None:
     return None
 
 
+@naming_oddities
 async def collect_everything(desk: CarryDesk, *, with_market: bool = True) -> Collected:
     """One round of collecting."""
     payments = await collect_funding(desk)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from evenkeel.errors import Retryable, VenueRefused
+from evenkeel.errors import UNREAD, EvenkeelError, Retryable
 from evenkeel.legs import CARRY, LegSide, LegView
 from evenkeel.types import Forced
 from state.carry.models import Leg, Position
@@ -31,8 +31,8 @@ SEIZED_MARGIN = "hl_liquidation"
 
 
 async def held_short(desk: CarryDesk) -> LegView | None:
-    """The SOL position on Hyperliquid as the venue shows it now, or None where there is none."""
-    return next((leg for leg in await desk.short.legs() if leg.ref == UNDERLYING), None)
+    """The SOL position on Hyperliquid as the venue shows it now, or None where there is none. Raises UNREAD."""
+    return await desk.short.leg(UNDERLYING)
 
 
 async def held_long(desk: CarryDesk, leg: Leg) -> LegView | None:
@@ -148,16 +148,16 @@ async def _book_seized_margin(
 async def book_changes_of_both(desk: CarryDesk, position: Position, fence: Fence | None) -> list[Finding]:
     """Both legs; what one venue does not say now must not hold up the other. Raises Retryable, VenueRefused at the end."""
     found: list[Finding] = []
-    problems: list[Retryable | VenueRefused] = []
+    problems: list[EvenkeelError] = []
     try:
         short = await book_short_changes(desk, position, await held_short(desk), fence)
         found += [short.finding] if short.finding else []
-    except (Retryable, VenueRefused) as problem:
+    except UNREAD as problem:
         problems.append(problem)
     try:
         long = await book_long_changes(desk, position, fence)
         found += [long.finding] if long.finding else []
-    except (Retryable, VenueRefused) as problem:
+    except UNREAD as problem:
         problems.append(problem)
     if problems:
         raise problems[0]

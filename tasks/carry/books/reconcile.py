@@ -7,7 +7,7 @@ from decimal import Decimal
 
 from analytics.agreement import Difference, DifferenceKind, compare_fills
 from analytics.carry.agreement import compare_funding
-from evenkeel.errors import Bug, EvenkeelError, LostRace, OperatorError, Retryable, VenueRefused
+from evenkeel.errors import UNREAD, Bug, EvenkeelError, LostRace, NotUnderstood, OperatorError
 from evenkeel.legs import CARRY, LegSide, LegView
 from evenkeel.types import Fill, Frozen, VenueName
 from state.carry.models import Leg, Position
@@ -18,6 +18,7 @@ from tasks.carry.books.external_long import booked_changes
 from tasks.carry.books.external_short import book_changes_of_both
 from tasks.carry.desk import CarryDesk
 from tasks.carry.mark import LIVE, UNDERLYING
+from tasks.oddities import naming_oddities
 from tasks.step import step
 
 SETTLED_MS = 300_000
@@ -65,6 +66,7 @@ class _Report(Frozen):
 
 
 @step("reconcile with the venues", tags=("reconcile",))
+@naming_oddities
 async def reconcile_everything(desk: CarryDesk) -> Reconciled:
     """Legs first (what a venue took is booked), then the rows of both ledgers since the checkpoint, then who holds what.
 
@@ -83,7 +85,7 @@ async def reconcile_everything(desk: CarryDesk) -> Reconciled:
         started_ms = desk.clock.now_ms()
         try:
             report = await reading(desk)
-        except (Retryable, VenueRefused) as problem:
+        except UNREAD as problem:
             unreadable[venue] = str(problem)
             continue
         rows += report.rows
@@ -106,7 +108,7 @@ async def _legs_of(desk: CarryDesk, position: Position, unreadable: dict[str, st
             return await book_changes_of_both(desk, desk.store.carry.position(position.position_id), fence)
     except LostRace:
         return []
-    except (Retryable, VenueRefused, OperatorError) as problem:
+    except (*UNREAD, OperatorError) as problem:
         unreadable[position.position_id] = str(problem)
         return []
 
@@ -127,7 +129,11 @@ def since_ms(desk: CarryDesk, venue: str) -> int | None:
 async def _hyperliquid(desk: CarryDesk) -> _Report:
     """Fills with their fees, funding, and positions."""
     views = await desk.short.legs()
+    odd = desk.short.not_understood
+    if UNDERLYING in odd:
+        raise NotUnderstood(HYPERLIQUID, odd[UNDERLYING])
     findings = [_foreign(view) for view in views if view.ref != UNDERLYING] + _short_position(desk, views)
+    findings += [_odd_position(HYPERLIQUID, name, why) for name, why in odd.items()]
     start_ms = since_ms(desk, HYPERLIQUID)
     if start_ms is None:
         return _Report(rows=0, findings=tuple(findings))
@@ -193,6 +199,11 @@ def _foreign(view: LegView) -> Finding:
     return Finding(
         subject="foreign position", venue=view.venue, key=view.ref, handling=Handling.ALARM, text=text
     )
+
+
+def _odd_position(venue: str, name: str, why: str) -> Finding:
+    text = f"{venue} holds a position ({name}) that is not ours: {why}"
+    return Finding(subject="foreign position", venue=venue, key=name, handling=Handling.ALARM, text=text)
 
 
 def _contradiction(problem: EvenkeelError) -> Finding:
@@ -285,11 +296,7 @@ async def _asgard(desk: CarryDesk) -> _Report:
                 critical=True,
             )
         )
-    for ref, why in desk.long.not_understood.items():
-        text = f"the wallet holds a lending position {ref} that is not ours: {why}"
-        findings.append(
-            Finding(subject="foreign position", venue=ASGARD, key=ref, handling=Handling.ALARM, text=text)
-        )
+    findings += [_odd_position(ASGARD, ref, why) for ref, why in desk.long.not_understood.items()]
     return _Report(rows=len(views), findings=tuple(findings))
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from analytics.agreement import Difference
 from analytics.carry import agreement
-from evenkeel.errors import Retryable, VenueRefused
+from evenkeel.errors import UNREAD
 from evenkeel.legs import CARRY, LegSide, LegView, PositionStatus
 from evenkeel.types import Frozen
 from state.carry.models import Leg, Position
@@ -49,7 +49,7 @@ async def compare_legs(desk: CarryDesk) -> Comparison:
         mine = [leg for leg in books if leg.venue == venue]
         try:
             theirs = await _legs_of(desk, venue, mine)
-        except (Retryable, VenueRefused) as error:
+        except UNREAD as error:
             unreadable[venue] = str(error)
             continue
         unowned += agreement.compare_legs([_book_leg(leg) for leg in mine], theirs, interest=INTEREST)
@@ -64,7 +64,8 @@ def _book_leg(leg: Leg) -> agreement.BookLeg:
 
 async def _legs_of(desk: CarryDesk, venue: str, mine: list[Leg]) -> list[LegView]:
     if venue == desk.short.name:
-        return [view for view in await desk.short.legs() if view.ref == UNDERLYING]
+        held = await desk.short.leg(UNDERLYING)
+        return [] if held is None else [held]
     planned: list[tuple[int, str]] = [(int(leg.protocol or 0), leg.ref) for leg in mine]
     planned += _planned_pdas(desk)
     return await desk.long.legs(known_pdas=dict.fromkeys(planned))

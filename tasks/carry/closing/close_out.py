@@ -15,6 +15,7 @@ from state.models import Fence
 from strategy.decisions import Urgency
 from tasks.carry.closing import closing
 from tasks.carry.desk import CarryDesk
+from tasks.oddities import naming_oddities
 
 ENDED = (PositionStatus.CLOSED, PositionStatus.FAILED)
 
@@ -27,6 +28,7 @@ class ExitResult(Frozen):
     reasons: tuple[str, ...] = ()
 
 
+@naming_oddities
 async def close_out(
     desk: CarryDesk,
     position_id: str,

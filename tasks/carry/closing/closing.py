@@ -156,7 +156,7 @@ async def _alert_unless_venues_are_flat(desk: CarryDesk, position: Position) -> 
         if leg.side is LegSide.LONG
     }
     held = [view.ref for view in await desk.long.legs(known_pdas=pdas) if (view.protocol, view.ref) in pdas]
-    held += [view.ref for view in await desk.short.legs() if view.ref == position.underlying]
+    held += [view.ref for view in [await desk.short.leg(position.underlying)] if view is not None]
     if held:
         text = f"{position.position_id} is closed in our books, yet the venues still hold {', '.join(held)}"
         desk.store.alert("unowned leg", Severity.CRITICAL, text, subject=position.position_id)

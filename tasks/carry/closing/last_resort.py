@@ -196,7 +196,8 @@ class _Run:
         return [f"short of {leg.qty} SOL{why}" for leg in await self._shorts()]
 
     async def _shorts(self) -> list[LegView]:
-        held = [leg for leg in await self._venues.short.legs() if leg.ref == UNDERLYING]
+        shown = await self._venues.short.leg(UNDERLYING)
+        held = [] if shown is None else [shown]
         self.foreign[VenueName.HYPERLIQUID] = [
             f"Hyperliquid holds {leg.qty} SOL long, which is no leg of ours: not touched, close it by hand"
             for leg in held

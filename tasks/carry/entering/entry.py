@@ -7,7 +7,7 @@ from contextlib import suppress
 from decimal import Decimal
 from typing import Any, TypeVar
 
-from evenkeel.errors import Bug, OperatorError, Retryable, VenueRefused
+from evenkeel.errors import UNREAD, Bug, OperatorError
 from evenkeel.legs import CARRY, IntentKind, LegSide, PositionStatus
 from evenkeel.types import Frozen, IntentState
 from state.carry.models import Leg, Position
@@ -105,7 +105,7 @@ async def set_short_leverage(desk: CarryDesk, position: Position) -> str | None:
         return None  # done before the long was planned
     try:
         await desk.short.set_leverage(position.underlying, int(position.leverage))
-    except (Retryable, VenueRefused, OperatorError) as error:
+    except (*UNREAD, OperatorError) as error:
         return f"leverage could not be set: {error}"
     return None
 
@@ -221,11 +221,11 @@ async def _price_and_rate(desk: CarryDesk, asset: str) -> tuple[Decimal | None, 
     """SOL's mark and the asset's redemption rate, or None for what cannot be read now."""
     try:
         price: Decimal | None = (await desk.short.market.context(UNDERLYING)).mark_px
-    except (Retryable, VenueRefused):
+    except UNREAD:
         price = None
     try:
         rate = await desk.long.redemption_rate(asset)
-    except (Retryable, VenueRefused):
+    except UNREAD:
         rate = None
     return price, rate
 
@@ -281,7 +281,7 @@ async def remember_entry_distances(desk: CarryDesk, position: Position, fence: F
         for side, views, ref in (("long", longs, long_leg.ref), ("short", shorts, position.underlying))
     }
     facts: dict[str, Any] = {"entry_distance": distances}
-    with suppress(Retryable, VenueRefused):  # else the watch keeps the mode that it first sees
+    with suppress(*UNREAD):  # else the watch keeps the mode that it first sees
         facts[MODE_AT_ENTRY] = await desk.short.mode(MODE_TTL_MS)
     desk.store.carry.set_facts(position.position_id, facts, fence=fence)
 

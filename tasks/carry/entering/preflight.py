@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable
 from typing import TypeVar
 
-from evenkeel.errors import OperatorError, Retryable, VenueRefused
+from evenkeel.errors import UNREAD, OperatorError
 from evenkeel.legs import CARRY, IntentKind, LegSide, LegView
 from evenkeel.types import IntentSpec
 from strategy.carry.preflight import Preflight, judge_entry
@@ -87,7 +87,7 @@ async def simulate(desk: CarryDesk, plan: EntryPlan) -> tuple[str | None, str | 
 async def _long_error(desk: CarryDesk, plan: EntryPlan) -> str | None:
     try:
         return await desk.long.can_build(plan.long_order())
-    except (Retryable, VenueRefused, OperatorError) as error:
+    except (*UNREAD, OperatorError) as error:
         return str(error)
 
 
@@ -109,7 +109,7 @@ async def _short_error(desk: CarryDesk, plan: EntryPlan) -> str | None:
         await desk.short.account_mode()
         await desk.short.check_agent()
         await desk.short.build(spec)
-    except (Retryable, VenueRefused, OperatorError) as error:
+    except (*UNREAD, OperatorError) as error:
         return str(error)
     return None
 
@@ -118,5 +118,5 @@ async def _read(reading: Awaitable[T]) -> T | None:
     """The value, or None where it could not be read: the check then fails by itself and says what is missing."""
     try:
         return await reading
-    except (Retryable, VenueRefused):
+    except UNREAD:
         return None

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, TypeVar
 
-from evenkeel.errors import OperatorError, Retryable, VenueRefused
+from evenkeel.errors import UNREAD, OperatorError
 from evenkeel.legs import CARRY, PositionStatus
 from state.watch_models import TRIPPED_BY, Pause, Severity
 from strategy.breakers.state import ENTRIES, BreakerState, Memory
@@ -245,7 +245,7 @@ async def _mode(desk: CarryDesk) -> tuple[bool, str | None]:
         await desk.short.account_mode()
     except OperatorError as fault:
         return True, str(fault)
-    except (Retryable, VenueRefused):
+    except UNREAD:
         return False, None
     return True, None
 
@@ -257,5 +257,5 @@ async def _given(value: T) -> T:
 async def _read(reading: Awaitable[T]) -> T | None:
     try:
         return await reading
-    except (Retryable, VenueRefused):
+    except UNREAD:
         return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from functools import partial
 
-from evenkeel.errors import Retryable, VenueRefused
+from evenkeel.errors import NotUnderstood, Retryable, VenueRefused
 from tasks.carry.desk import CarryDesk
 from venues.solana.failover import FailoverRpc
 from venues.solana.rpc import SolanaRpc
@@ -35,6 +35,8 @@ class ChainLiveness:
         try:
             async with asyncio.timeout(TIMEOUT_S):
                 height = await (rpc.probe(node, asking) if isinstance(rpc, FailoverRpc) else asking())
+        except NotUnderstood:
+            return True  # it answers
         except (Retryable, VenueRefused, TimeoutError):
             height = None
         if height is None:

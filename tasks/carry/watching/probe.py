@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from decimal import Decimal
 
-from evenkeel.errors import Retryable, VenueRefused
+from evenkeel.errors import UNREAD, NotUnderstood
 from evenkeel.legs import LegSide
 from strategy.carry.reconcile import ROUNDING
 from tasks.carry.books.external_long import holding_of
@@ -55,6 +55,8 @@ async def _as_booked(desk: CarryDesk, position_id: str) -> bool:
     try:
         held, live = await asyncio.gather(held_short(desk), desk.long.live(int(long.protocol or 0), long.ref))
         tokens = holding_of(live).tokens
-    except (Retryable, VenueRefused):
+    except NotUnderstood:
+        return True  # it answers, and says nothing that the next tick could act on
+    except UNREAD:
         return False
     return held is not None and held.qty >= short.qty and tokens >= long.qty * ROUNDING

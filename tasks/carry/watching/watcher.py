@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, TypeVar
 
-from evenkeel.errors import OperatorError, Retryable, VenueRefused
+from pydantic import Field
+
+from evenkeel.errors import UNREAD, NotUnderstood, OperatorError, Retryable, VenueRefused
 from evenkeel.legs import CARRY, LegSide, LegView
 from evenkeel.types import Frozen, VenueName
 from evenkeel.units import HOUR_MS
@@ -27,6 +29,7 @@ from tasks.carry.limits import limits_of
 from tasks.carry.market import staking_apr
 from tasks.carry.watching.alerts import NOT_WATCHED, REBALANCING_RULES, WATCHED_RULES, end_watch
 from tasks.carry.watching.liveness import ChainLiveness
+from tasks.oddities import note_oddities
 from venues.asgard.mints import TOKENS, USDC
 from venues.hyperliquid.market import PerpContext
 
@@ -54,6 +57,9 @@ class Seen(Frozen):
     borrow_apr: Decimal | None
     staking_apr: Decimal
     failed: tuple[VenueName, ...] = ()
+    """Venues that could not be asked for their leg."""
+    not_understood: dict[LegSide, str] = Field(default_factory=dict)
+    """Legs whose venue answered what cannot be understood, and what that was."""
 
     @property
     def misses_a_leg(self) -> bool:
@@ -158,6 +164,7 @@ class Watcher:
             lst_price_usd=seen.token_price_usd if TOKENS[position.asset].is_lst else None,
             redemption_rate=seen.redemption_rate,
             failures=dict(self._failures),
+            not_understood=seen.not_understood,
             breaches=breaches,
         )
 
@@ -172,7 +179,10 @@ class Watcher:
         drift = seen.long.exposure_sol - short_qty
         if self._last_ms is not None:
             hours = Decimal(seen.at_ms - self._last_ms) / HOUR_MS
-            self._drift_cost_usd += hours * drift_cost_usd_per_hour(drift, price, seen.context.funding_hourly)
+            rate = seen.context.funding_hourly or Decimal(
+                0
+            )  # one that cannot be read costs nothing that we know of
+            self._drift_cost_usd += hours * drift_cost_usd_per_hour(drift, price, rate)
         entry = position.facts.get("entry_distance", {})
         return Book(
             long_sol=seen.long.exposure_sol,
@@ -187,9 +197,7 @@ class Watcher:
             short_distance=seen.short.liquidation_distance,
             short_entry_distance=_decimal(entry.get("short")),
             drift_cost_usd=self._drift_cost_usd,
-            funding_hourly=max(
-                seen.context.funding_hourly, _predicted(seen.context) or seen.context.funding_hourly
-            ),
+            funding_hourly=_better(seen.context.funding_hourly, _predicted(seen.context)),
             may_grow=not any(pause.scope == PAUSE_ALL for pause in self._desk.store.active_pauses()),
         )
 
@@ -215,6 +223,7 @@ class Watcher:
                 store.breach_clear(CARRY, position.position_id, kind, part)
         store.carry.record_snapshot(_snapshot(position, seen, book))
         store.record_heartbeat("monitor", {"position_id": position.position_id})
+        note_oddities(self._desk)
 
     def _alert(self, position: Position, speaking: list[Alert], judged: frozenset[str]) -> None:
         """Raise what is new or has become critical, close what is over; what merely goes on is not written again."""
@@ -243,6 +252,11 @@ def _reading(view: LegView | None, was_read: bool, entry_distance: str | None) -
     )
 
 
+def _better(*rates: Decimal | None) -> Decimal | None:
+    """The highest of the rates that are known."""
+    return max((rate for rate in rates if rate is not None), default=None)
+
+
 def _predicted(context: PerpContext | None) -> Decimal | None:
     if context is None or context.premium is None:
         return None
@@ -250,48 +264,73 @@ def _predicted(context: PerpContext | None) -> Decimal | None:
 
 
 async def read_position(desk: CarryDesk, position: Position) -> Seen:
-    """Both venues side by side; each that fails is named and leaves its figures empty."""
+    """Both venues side by side. A leg that cannot be read is named, by whether its venue answered; what else fails leaves
+    its figures empty, and is no outage.
+    """
     long_leg = desk.store.carry.leg(position.position_id, LegSide.LONG)
-    failed: set[VenueName] = set()
-    context, shorts, (longs, prices), rates, redemption = await asyncio.gather(
-        _try(desk.short.market.context(position.underlying), VenueName.HYPERLIQUID, failed),
-        _try(desk.short.legs(), VenueName.HYPERLIQUID, failed),
-        _long_side(desk, long_leg, failed),
-        _try(_rates(desk, position), VenueName.ASGARD, failed),
-        _try(desk.long.redemption_rate(position.asset), VenueName.ASGARD, failed),
+    unread = Unread()
+    context, short, (long, prices), rates, redemption = await asyncio.gather(
+        _try(desk.short.market.context(position.underlying)),
+        unread.leg(desk.short.leg(position.underlying), LegSide.SHORT, VenueName.HYPERLIQUID),
+        _long_side(desk, long_leg, unread),
+        _try(_rates(desk, position)),
+        _try(desk.long.redemption_rate(position.asset)),
     )
     if context is not None and redemption is not None:
         desk.long.note_price(position.asset, context.oracle_px * redemption, context.observed_ms)
-    ref = long_leg.ref if long_leg else None
     return Seen(
         at_ms=desk.clock.now_ms(),
         context=context,
-        long=next((view for view in longs or [] if view.ref == ref), None),
-        long_read=longs is not None,
-        short=next((view for view in shorts or [] if view.ref == position.underlying), None),
-        short_read=shorts is not None,
+        long=long,
+        long_read=LegSide.LONG not in unread.sides,
+        short=short,
+        short_read=LegSide.SHORT not in unread.sides,
         sol_price_usd=(prices or {}).get("SOL"),
         token_price_usd=(prices or {}).get(position.asset),
         redemption_rate=redemption,
         lend_apr=rates[0] if rates else None,
         borrow_apr=rates[1] if rates else None,
         staking_apr=staking_apr(desk, position.asset),
-        failed=tuple(sorted(failed)),
+        failed=tuple(sorted(unread.failed)),
+        not_understood=unread.odd,
     )
+
+
+class Unread:
+    """Legs that one tick could not read: because their venue `failed` to answer, or answered what is `odd`."""
+
+    def __init__(self) -> None:
+        self.failed: set[VenueName] = set()
+        self.odd: dict[LegSide, str] = {}
+        self.sides: set[LegSide] = set()
+
+    async def leg(
+        self, reading: Awaitable[LegView | None], side: LegSide, venue: VenueName
+    ) -> LegView | None:
+        """The leg as its venue shows it; None where it shows none or could not be read."""
+        try:
+            async with asyncio.timeout(TIMEOUT_S):
+                return await reading
+        except NotUnderstood as odd:
+            self.odd[side] = str(odd)
+        except (Retryable, VenueRefused, OperatorError, TimeoutError):
+            self.failed.add(venue)
+        self.sides.add(side)
+        return None
 
 
 async def _long_side(
-    desk: CarryDesk, leg: Leg | None, failed: set[VenueName]
-) -> tuple[list[LegView] | None, dict[str, Decimal] | None]:
+    desk: CarryDesk, leg: Leg | None, unread: Unread
+) -> tuple[LegView | None, dict[str, Decimal] | None]:
     """Our lending position and Asgard's prices in two requests, so that a tick every 2 s fits the venue's limit."""
-    prices = await _try(desk.long.token_prices(), VenueName.ASGARD, failed)
-    if prices is None:
-        return None, None
+    prices = await _try(desk.long.token_prices())
     known = [(int(leg.protocol or 0), leg.ref)] if leg else []
-    views = await _try(
-        desk.long.legs(known_pdas=known, only_known=True, prices=prices), VenueName.ASGARD, failed
-    )
-    return views, prices
+
+    async def view() -> LegView | None:
+        views = await desk.long.legs(known_pdas=known, only_known=True, prices=prices or {})
+        return next((one for one in views if leg is not None and one.ref == leg.ref), None)
+
+    return await unread.leg(view(), LegSide.LONG, VenueName.ASGARD), prices
 
 
 async def _rates(desk: CarryDesk, position: Position) -> tuple[Decimal, Decimal]:
@@ -301,16 +340,17 @@ async def _rates(desk: CarryDesk, position: Position) -> tuple[Decimal, Decimal]
             for source in strategy.liquidity_sources:
                 if source.lending_protocol == position.protocol:
                     lend, borrow = source.token_a_lending_apy, source.token_b_borrowing_apy
+                    if lend is None or borrow is None:
+                        raise NotUnderstood("asgard", f"the rates of {position.asset}")
                     return apr_from_apy(lend), apr_from_apy(borrow)
     raise VenueRefused("asgard", f"{position.asset} on protocol {position.protocol} is not among the markets")
 
 
-async def _try(reading: Awaitable[T], venue: VenueName, failed: set[VenueName]) -> T | None:
+async def _try(reading: Awaitable[T]) -> T | None:
     try:
         async with asyncio.timeout(TIMEOUT_S):
             return await reading
-    except (Retryable, VenueRefused, OperatorError, TimeoutError):
-        failed.add(venue)
+    except (*UNREAD, OperatorError, TimeoutError):
         return None
 
 

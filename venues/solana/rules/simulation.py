@@ -13,9 +13,9 @@ from typing import Any
 
 from solders.pubkey import Pubkey
 
-from evenkeel.errors import Retryable
+from evenkeel.errors import NOT_NOW, UNREAD, NotUnderstood
 from venues.solana.answers import AccountInfo
-from venues.solana.rpc import RpcError, SolanaRpc
+from venues.solana.rpc import SolanaRpc
 from venues.solana.rules.amounts import SLACK
 from venues.solana.rules.approval import Refused
 from venues.solana.rules.common import (
@@ -66,8 +66,8 @@ async def simulate(
         asked = [key for key in keys.every if key in keys.writable]
         try:
             value = await _call(rpc, approved.unsigned, asked)
-        except (Retryable, RpcError) as error:
-            return NotSimulated(str(error), transient=isinstance(error, Retryable))
+        except UNREAD as error:
+            return NotSimulated(str(error), transient=isinstance(error, NOT_NOW))
         if value.get("err") is not None:
             if number:
                 metas.append(None)
@@ -96,7 +96,7 @@ async def _call(rpc: SolanaRpc, raw: bytes, asked: list[Pubkey]) -> dict[str, An
     answer = await rpc.call("simulateTransaction", [base64.b64encode(raw).decode(), config])
     value = answer.get("value") if isinstance(answer, dict) else None
     if not isinstance(value, dict) or "err" not in value:
-        raise Retryable("solana rpc answered simulateTransaction without a value")
+        raise NotUnderstood("solana rpc", "simulateTransaction: no value")
     return value
 
 

@@ -47,7 +47,9 @@ class Safety(Section):
     """How much worse than the independent price a swap may end on top of its slippage, when getting in."""
     exit_price_tolerance: Decimal = Field(default=Decimal("0.10"), gt=0, lt=1)
     exit_lst_tolerance: Decimal = Field(default=Decimal("0.25"), gt=0, lt=1)
-    """The same when getting out, for an LST from its redemption value. 0.12 more per hour of the price's age, up to 0.50."""
+    """The same when getting out in an emergency, for an LST from its redemption value. An ordinary way out gets what a way in
+    gets, and 0.01 more for each try that failed, up to 0.06; every way out 0.12 more per hour of the price's age, up to 0.50.
+    """
 
     @field_validator("withdrawal_solana", "allowed_programs", "banks", "fee_accounts")
     @classmethod

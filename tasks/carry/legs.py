@@ -178,6 +178,8 @@ async def close_long(desk: CarryDesk, position: Position, fence: Fence | None, u
             jito_tip_lamports=await affordable_tip(
                 desk.long, desk.settings.exit_tip_lamports(tries, emergency=emergency)
             ),
+            emergency=emergency,
+            failed_tries=step,
         )
         intent = plan_step(
             desk,

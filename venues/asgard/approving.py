@@ -24,8 +24,8 @@ from venues.asgard.orders import AsgardOrder, CloseLong, Deleverage, PartialClos
 from venues.solana.lookup import read_view
 from venues.solana.rpc import SolanaRpc
 from venues.solana.rules.approval import Refused
+from venues.solana.rules.bounds import tolerance_of
 from venues.solana.rules.common import Expectation, Rules
-from venues.solana.rules.router import tolerance_of
 from venues.solana.rules.simulation import NotSimulated, Simulated, simulate
 from venues.solana.rules.validator import Verdict, decode, sizes_wanted
 from venues.solana.transactions import UnsafeBuild
@@ -49,8 +49,10 @@ class FairPrice:
 
 
 def _must_be_seen(order: AsgardOrder, verdict: Verdict) -> bool:
-    """Whether the simulation must pass: for what is opened, and for a way out with something that is not understood."""
-    return not is_exit(order) or bool(verdict.warnings)
+    """Whether the simulation must pass: for what is opened, and for a way out with something that is not understood. An
+    emergency does not wait for it.
+    """
+    return not is_exit(order) or (bool(verdict.warnings) and not getattr(order, "emergency", False))
 
 
 def is_exit(order: AsgardOrder) -> bool:

@@ -169,5 +169,7 @@ def expectation_of(
         tip_lamports=order.jito_tip_lamports,
         price_usd=price_usd,
         price_age_ms=price_age_ms,
+        emergency=getattr(order, "emergency", False),
+        failed_tries=getattr(order, "failed_tries", 0),
         flash_banks=flash,
     )

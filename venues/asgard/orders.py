@@ -78,7 +78,11 @@ class _OfPosition(_Order):
 
 
 class _RoutedOfPosition(_Routed):
+    """`emergency` and `failed_tries` (earlier ones for the same purpose) are ours alone: what a way out may give away."""
+
     position_pda: str
+    emergency: bool = False
+    failed_tries: int = Field(default=0, ge=0)
 
     def body(self, wallet: str) -> dict[str, Any]:
         return super().body(wallet) | {"positionPDA": self.position_pda}

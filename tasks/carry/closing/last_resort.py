@@ -242,6 +242,7 @@ class _Run:
             jito_tip_lamports=await affordable_tip(
                 self._venues.long, self._settings.exit_tip_lamports(self._tries[LegSide.LONG], emergency=True)
             ),
+            emergency=True,
         )
         return order.model_dump(mode="json")
 

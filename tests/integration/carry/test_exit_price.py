@@ -22,8 +22,8 @@ from tasks.carry.prices import prices_without_ledger
 from tasks.carry.watching.watcher import Watcher
 from tests.carry.rig import Rig, story_rig
 from venues.asgard.orders import CloseLong, OpenLong
+from venues.solana.rules.bounds import tolerance_of
 from venues.solana.rules.common import Expectation, Operation, Rules, key
-from venues.solana.rules.router import tolerance_of
 from venues.solana.transactions import UnsafeBuild
 
 SOL_ON_KAMINO: dict[str, Any] = {"asset": "SOL", "protocol": 1}
@@ -171,7 +171,7 @@ async def test_a_ledger_that_cannot_be_read_does_not_hold_up_an_exit(tmp_path: P
         assert built.note["checks"]["price_usd"] is not None
 
 
-def test_the_tolerance_of_a_way_out_widens_with_the_age_of_the_price_up_to_a_bound() -> None:
+def test_a_way_out_gives_away_what_a_way_in_does_and_more_only_by_emergency_age_and_failed_tries() -> None:
     one = key("11111111111111111111111111111111")
     sale = Expectation(
         op=Operation.CLOSE,
@@ -184,13 +184,50 @@ def test_the_tolerance_of_a_way_out_widens_with_the_age_of_the_price_up_to_a_bou
         slippage_bps=100,
     )
 
-    def at(age_s: int, **rules: Any) -> Decimal:
-        return tolerance_of(replace(sale, price_age_ms=age_s * 1000), Rules(**rules))
+    def at(age_s: int = 0, rules: Rules | None = None, **changes: Any) -> Decimal:
+        return tolerance_of(replace(sale, price_age_ms=age_s * 1000, **changes), rules or Rules())
 
-    assert at(0) == Decimal("0.11")
-    assert at(120) == Decimal("0.114")
-    assert at(3_600) == Decimal("0.23")
-    assert at(86_400 * 30) == Decimal("0.50")
-    assert at(86_400 * 30, exit_price_tolerance=Decimal("0.6")) == Decimal("0.61")
-    opening = replace(sale, op=Operation.OPEN, slippage_bps=50, price_age_ms=86_400_000)
-    assert tolerance_of(opening, Rules()) == Decimal("0.035")
+    opening = replace(sale, op=Operation.OPEN, price_age_ms=86_400_000)
+    assert at() == tolerance_of(opening, Rules()) == Decimal("0.04")
+    lst = key("J1toso1uCk3RLmjorhTtrVwY9HJ7X8V9yYac6Y7kGCPn")
+    assert at(asset_mint=lst) == Decimal("0.04")
+    assert [at(failed_tries=tries) for tries in (1, 2, 3, 9)] == [
+        Decimal(one) for one in ("0.05", "0.06", "0.07", "0.07")
+    ]
+    assert at(emergency=True) == Decimal("0.11") and at(emergency=True, asset_mint=lst) == Decimal("0.26")
+    assert at(120) == Decimal("0.044") and at(3_600) == Decimal("0.16") and at(86_400 * 30) == Decimal("0.51")
+    assert at(86_400 * 30, Rules(exit_price_tolerance=Decimal("0.6")), emergency=True) == Decimal("0.61")
+    assert at(failed_tries=9, rules=Rules(price_tolerance=Decimal("0.08"))) == Decimal("0.09")
+    assert at(failed_tries=9, op=Operation.OPEN) == Decimal("0.04")
+
+
+@pytest.mark.parametrize(
+    ("asset", "share", "emergency", "passes"),
+    [
+        ("SOL", "0.98", False, True),
+        ("SOL", "0.96", False, False),
+        ("SOL", "0.90", False, False),
+        ("SOL", "0.92", True, True),
+        ("SOL", "0.85", True, False),
+        ("jitoSOL", "0.98", False, True),
+        ("jitoSOL", "0.75", False, False),
+        ("jitoSOL", "0.80", True, True),
+    ],
+)
+async def test_what_a_builder_may_take_on_the_way_out(
+    tmp_path: Path, asset: str, share: str, emergency: bool, passes: bool
+) -> None:
+    async with story_rig(tmp_path) as rig:
+        position_id = await rig.entered(asset=asset, protocol=1)
+        spec = closing(rig.desk, position_id)
+        spec = replace_order(spec, emergency=emergency)
+        with hostile_builder(rig, share):
+            if passes:
+                await rig.desk.long.build(spec)
+            else:
+                with pytest.raises(UnsafeBuild, match="rule price"):
+                    await rig.desk.long.build(spec)
+
+
+def replace_order(spec: IntentSpec, **changes: Any) -> IntentSpec:
+    return spec.model_copy(update={"order": {**spec.order, **changes}})

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from decimal import Decimal
 
+from venues.solana.rules.bounds import tolerance_of
 from venues.solana.rules.common import BUYING, MARGINFI, SELLING, Draft, Operation
 from venues.solana.rules.holdings import holdings_of
-from venues.solana.rules.router import settle_amounts, tolerance_of
+from venues.solana.rules.router import settle_amounts
 from venues.solana.view import Violation
 
 SLACK = Decimal("0.001")

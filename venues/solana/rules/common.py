@@ -84,7 +84,11 @@ class Rules:
     slippage_cap_bps: int = 1_000
     price_tolerance: Decimal = Decimal("0.03")
     exit_price_tolerance: Decimal = Decimal("0.10")
+    """Of an emergency, like the next for an LST; an ordinary way out gets what a way in gets."""
     exit_lst_tolerance: Decimal = Decimal("0.25")
+    failed_try_widening: Decimal = Decimal("0.01")
+    """By how much each failed try widens the tolerance of an ordinary way out, up to the next."""
+    failed_tries_cap: Decimal = Decimal("0.06")
     stale_widening_hourly: Decimal = Decimal("0.12")
     """By how much an hour of the price's age widens the tolerance of a way out. SOL moves by about 1 % in an ordinary hour;
     an honest close in the worst hours that are on record still passes.
@@ -113,7 +117,8 @@ class Rules:
 class Expectation:
     """What we asked for. Amounts are base units; `price_usd` is USDC per whole asset by a source other than the builder.
 
-    `price_age_ms` is how old that price is (only a way out may go by an old one).
+    `price_age_ms` is how old that price is (only a way out may go by an old one). `emergency` and `failed_tries` are the way
+    out's, and widen what it may give away.
     `position` is None for an opening. `max_asset_in` bounds what a sale may sell, `max_borrow` what may be owed more.
     Of a position that stands: `held_asset` and `owed_usdc` now, the share of it that may be withdrawn, the least to be repaid.
     """
@@ -141,6 +146,8 @@ class Expectation:
     withdraw_usdc: int = 0
     price_usd: Decimal | None = None
     price_age_ms: int = 0
+    emergency: bool = False
+    failed_tries: int = 0
     flash_banks: Mapping[Pubkey, Pubkey] = field(default_factory=dict)
     """Other lenders' USDC reserves from which a flash loan may come, by program."""
 

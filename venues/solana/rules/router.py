@@ -10,9 +10,10 @@ from decimal import Decimal
 
 from solders.pubkey import Pubkey
 
-from evenkeel.units import BPS, HOUR_MS
+from evenkeel.units import BPS
 from venues.solana.routes.calls import DFLOW_FORMS, JUPITER_FORMS, Amounts, Form, read_call
 from venues.solana.routes.layouts import Unreadable
+from venues.solana.rules.bounds import tolerance_of
 from venues.solana.rules.common import (
     ATA,
     BUYING,
@@ -23,8 +24,6 @@ from venues.solana.rules.common import (
     TOKEN,
     USDC_MINT,
     Draft,
-    Expectation,
-    Rules,
     Step,
     Swap,
 )
@@ -164,19 +163,6 @@ def _is_harmless(amounts: Amounts, draft: Draft, spendable: int) -> bool:
     most = min(swap.most_in if swap.most_in is not None else spendable, spendable)
     fair = most * price.scaleb(6 - expectation.asset_decimals)
     return swap.least_out >= fair * (1 - tolerance_of(expectation, draft.rules))
-
-
-def tolerance_of(expectation: Expectation, rules: Rules) -> Decimal:
-    """Return how far below the fair price a swap may end, as a fraction; wider on the way out, wider still for an LST.
-
-    A way out whose price source is silent goes by the last price known, the more loosely the older it is, up to a bound.
-    """
-    slippage = Decimal(min(expectation.slippage_bps, rules.slippage_cap_bps)) / BPS
-    if not expectation.is_exit:
-        return rules.price_tolerance + slippage
-    fresh = slippage + (rules.exit_price_tolerance if expectation.is_sol else rules.exit_lst_tolerance)
-    aged = fresh + rules.stale_widening_hourly * expectation.price_age_ms / HOUR_MS
-    return min(aged, max(fresh, rules.stale_tolerance_cap))
 
 
 def settle_amounts(draft: Draft) -> None:

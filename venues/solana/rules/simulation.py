@@ -18,6 +18,7 @@ from venues.solana.answers import AccountInfo
 from venues.solana.rpc import SolanaRpc
 from venues.solana.rules.amounts import SLACK
 from venues.solana.rules.approval import Refused
+from venues.solana.rules.bounds import tolerance_of
 from venues.solana.rules.common import (
     SELLING,
     SYSTEM,
@@ -30,7 +31,6 @@ from venues.solana.rules.common import (
 )
 from venues.solana.rules.holdings import holdings_of
 from venues.solana.rules.lending import check_position
-from venues.solana.rules.router import tolerance_of
 from venues.solana.rules.token import TokenState, token_problem, token_state
 from venues.solana.rules.validator import Verdict
 from venues.solana.view import ChainView, Keys, Violation

@@ -241,20 +241,24 @@ def _pause_row(one: Pause) -> dict[str, Any]:
     return {"scope": one.scope, "reason": one.reason, "since": since, "until": until}
 
 
-def flatten(settings: Settings, reason: str, within_s: float, journal: Path | None) -> dict[str, Any]:
+def flatten(
+    settings: Settings, reason: str, within_s: float, journal: Path | None, one_leg: bool = False
+) -> dict[str, Any]:
     """The kill switch; with a journal, without the ledger. Imports nothing of Prefect."""
     import asyncio
 
     return asyncio.run(
-        _flatten(settings, reason, within_s) if journal is None else _last_resort(settings, within_s, journal)
+        _flatten(settings, reason, within_s, one_leg)
+        if journal is None
+        else _last_resort(settings, within_s, journal)
     )
 
 
-async def _flatten(settings: Settings, reason: str, within_s: float) -> dict[str, Any]:
+async def _flatten(settings: Settings, reason: str, within_s: float, one_leg: bool = False) -> dict[str, Any]:
     from flows.carry import flatten as flow
 
     try:
-        return dump(await flow.flatten(settings, reason, within_s))
+        return dump(await flow.flatten(settings, reason, within_s, one_leg=one_leg))
     except LedgerFault as fault:
         other = "`evenkeel flatten --all --without-ledger` asks the venues instead"
         raise OperatorError(f"the ledger cannot be used: {fault}; {other}") from fault

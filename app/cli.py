@@ -221,12 +221,15 @@ def exit_(
     emergency: Annotated[
         bool, typer.Option("--emergency", help="Start with a wider bound and a higher tip.")
     ] = False,
+    one_leg: Annotated[
+        bool, typer.Option("--one-leg", help="Close what can be closed, though the other leg is left alone.")
+    ] = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Close a position, short first. Never through Prefect. Exit code 1 while a leg still resists."""
     from app import actions
 
-    requested = {"position_id": position, "reason": reason, "emergency": emergency}
+    requested = {"position_id": position, "reason": reason, "emergency": emergency, "one_leg": one_leg}
     result = _run(actions.exit_(_settings(), requested))
     _emit(as_json, result, lambda: show_result("exit", result))
     if result["status"] not in ("CLOSED", "FAILED"):

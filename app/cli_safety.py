@@ -123,11 +123,15 @@ def add_to(app: typer.Typer, settings: Callable[[], Settings], emit: Emit, fail:
         journal: Annotated[Path, typer.Option(help="Where keys are kept without a ledger.")] = Path(
             "evenkeel-flatten.jsonl"
         ),
+        one_leg: Annotated[
+            bool,
+            typer.Option("--one-leg", help="Close what can be closed, though the other leg is left alone."),
+        ] = False,
         reason: Annotated[str, typer.Option(help="Kept with every position.")] = "asked for by the operator",
         within: Annotated[float, typer.Option(help="Seconds to go on trying.")] = 600.0,
         as_json: JsonFlag = False,
     ) -> None:
-        """The kill switch: pause everything, then close every leg at once until nothing is left. Exit code 1 if any is."""
+        """The kill switch: pause everything, then close every position until nothing is left. Exit code 1 if anything is."""
         from app import actions
 
         if not everything:
@@ -138,7 +142,7 @@ def add_to(app: typer.Typer, settings: Callable[[], Settings], emit: Emit, fail:
             raise OperatorError("nothing was closed: confirm, or give --yes")
         if not within > 0:
             raise OperatorError(f"--within {within} must be above 0 seconds")
-        body = actions.flatten(settings(), reason, within, journal if without_ledger else None)
+        body = actions.flatten(settings(), reason, within, journal if without_ledger else None, one_leg)
 
         def human() -> None:
             for text in (*(f"{name}: {end}" for name, end in body["positions"].items()), *body["notes"]):

@@ -67,6 +67,17 @@ class LegView(Frozen):
     observed_ms: int
 
 
+class WayOut(Frozen):
+    """Whether an order that closes a leg, or a part of it, would be taken now: asked without signing or sending anything.
+
+    `reason` says why not. `answered` is False where the venue could not be asked, which proves nothing either way.
+    """
+
+    provable: bool
+    reason: str = ""
+    answered: bool = True
+
+
 class FundingPayment(Frozen):
     """One hourly settlement from the venue's own ledger. `usdc` > 0 was received. Key: (venue, account, coin, hour_ms)."""
 

@@ -66,9 +66,13 @@ class Rejected:
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """It may or may not have happened. Ask the venue by key; never replace the attempt."""
+    """It may or may not have happened. Ask the venue by key; never replace the attempt.
+
+    `answered`: the venue did answer, in words that prove nothing; nobody failed to reach it.
+    """
 
     reason: str
+    answered: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,9 +33,12 @@ class Done:
 
 @dataclass(frozen=True)
 class NotDone:
-    """It did not happen and never will; nothing changed on the venue."""
+    """It did not happen and never will; nothing changed on the venue. `refused`: somebody answered no (the venue, the
+    validator, a key that may not sign); else it is the way there that failed.
+    """
 
     reason: str
+    refused: bool = False
 
 
 @dataclass(frozen=True)
@@ -70,13 +73,13 @@ async def carry_out(
     """
     deadline_ms = desk.clock.now_ms() + int(wait_s * 1000)
     live: Signed | None = None
-    doubted = False
+    doubted = refused = False
     while True:
         intent = desk.store.intent(intent_id)
         if intent.state is IntentState.CONFIRMED:
             return Done(_stored(desk, intent, intent.result))
         if intent.state is IntentState.FAILED:
-            return NotDone(intent.failure or "no reason was recorded")
+            return NotDone(intent.failure or "no reason was recorded", refused)
         # Another business's desk must neither send what it cannot book, nor give up what it cannot send.
         desk.bookkeeper(intent.business)
         desk.venue(intent.venue)
@@ -84,11 +87,14 @@ async def carry_out(
             try:
                 live, outcome = await _new_attempt(desk, intent, fence)
                 doubted = False
+                refused = isinstance(outcome, Rejected) or (isinstance(outcome, Unknown) and outcome.answered)
             except (VenueRefused, OperatorError) as refusal:
                 # A key that may not sign is a refusal too: its caller must not wait for it with half of its work done.
+                refused = True
                 desk.store.fail_unsent(intent_id, str(refusal), fence=fence)
                 continue
             except NOT_NOW as error:
+                refused = False
                 if desk.clock.now_ms() < deadline_ms:
                     await desk.clock.sleep(ASK_EVERY_S)
                     continue

@@ -9,6 +9,7 @@
 | `find` | every venue | nothing for reasons of transport | the same; Rejected carries the proof that the attempt is dead |
 | `resend` | every venue | nothing for reasons of transport | the same; Unknown where the bytes are gone or must not go twice |
 | `legs` | a venue that holds legs | UNREAD | everything that the account holds there, ours or not |
+| `can_close` | a venue that holds legs | – | whether an order that closes a leg would be taken now, or why not |
 | `capabilities` | a venue that holds legs | – | what can be done with a leg; asked before a decision |
 | `account` … `check_agent` | a venue of perpetuals | the same, and OperatorError | see `PerpVenue` |
 
@@ -18,9 +19,9 @@ is final never gives it. `tests/conformance/test_venue_protocol.py` runs over ev
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
-from evenkeel.legs import Capabilities, FundingPayment, LegView
+from evenkeel.legs import Capabilities, FundingPayment, LegView, WayOut
 from evenkeel.types import Built, Fill, IntentSpec, Outcome, Receipt, Signed
 from venues.perp import (
     AccountSummary,
@@ -67,6 +68,13 @@ class LegVenue(OrderVenue, Protocol):
 
     async def legs(self) -> list[LegView]:
         """Return every leg that this account holds on the venue now, ours or not."""
+        ...
+
+    async def can_close(self, order: dict[str, Any]) -> WayOut:
+        """Say whether `order` (as in `IntentSpec.order`), which closes a leg or a part of it, would be taken now: it can
+        be built and judged, the key may act, the fee can be paid. Signs and sends nothing, and raises nothing for what a
+        venue answers.
+        """
         ...
 
 

@@ -176,7 +176,9 @@ async def complete_entry(desk: CarryDesk, position_id: str, *, resumed: bool = F
             if validation.verdict is Verdict.UNRESOLVED:
                 return _left_open(desk, position_id, validation.reason)
             if validation.verdict is Verdict.REBALANCE:
-                await level_short(desk, position, validation.reason, fence)
+                levelled = await level_short(desk, position, validation.reason, fence)
+                if levelled.refused is not None:
+                    return await _unwind(desk, position_id, levelled.reason, fence)
             elif validation.verdict is Verdict.UNWIND:
                 return await _unwind(desk, position_id, validation.reason, fence)
             await entry.remember_entry_distances(desk, position, fence)

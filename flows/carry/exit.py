@@ -1,4 +1,4 @@
-"""Close a position: the short first, then the long, until both venues show nothing; then settle its result."""
+"""Close a position until both venues show nothing, then settle its result; a leg that cannot be closed keeps the other."""
 
 from __future__ import annotations
 
@@ -25,6 +25,9 @@ class ExitRequest(Form):
     emergency: bool = Field(
         default=False, description="starts with the wider slippage bound and the higher tip"
     )
+    one_leg: bool = Field(
+        default=False, description="closes what can be closed, though the other leg is left alone"
+    )
 
 
 async def exit_position(desk: CarryDesk, request: ExitRequest) -> ExitResult:
@@ -36,7 +39,9 @@ async def exit_position(desk: CarryDesk, request: ExitRequest) -> ExitResult:
         )
     urgency = Urgency.EMERGENCY if request.emergency else Urgency.NORMAL
     async with desk.sole_writer(position.position_id) as fence:
-        return await close_out(desk, position.position_id, request.reason, urgency, fence)
+        return await close_out(
+            desk, position.position_id, request.reason, urgency, fence, one_leg=request.one_leg
+        )
 
 
 @flow(name="exit", flow_run_name="exit-{request.position_id}")

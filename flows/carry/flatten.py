@@ -40,8 +40,11 @@ class Flattened(Frozen):
     notes: tuple[str, ...] = ()
 
 
-async def flatten(settings: Settings, reason: str, within_s: float = WITHIN_S) -> Flattened:
-    """The whole kill switch. A key that cannot be opened keeps only its own leg open, and is tried again and again.
+async def flatten(
+    settings: Settings, reason: str, within_s: float = WITHIN_S, *, one_leg: bool = False
+) -> Flattened:
+    """The whole kill switch. A key that cannot be opened is tried again and again; meanwhile both legs of its positions stand,
+    or with `one_leg` its own alone.
 
     Raises LedgerFault where the ledger cannot be used at all; `tasks.carry.closing.last_resort` closes without one.
     """
@@ -50,15 +53,19 @@ async def flatten(settings: Settings, reason: str, within_s: float = WITHIN_S) -
         async with open_desk_to_close(settings) as desk:
             deadline_ms = deadline_ms or desk.clock.now_ms() + int(within_s * 1000)
             left_s = max((deadline_ms - desk.clock.now_ms()) / 1000, 0.0)
-            done = await flatten_everything(desk, reason, min(left_s, PASS_S) if desk.without_key else left_s)
+            pass_s = min(left_s, PASS_S) if desk.without_key else left_s
+            done = await flatten_everything(desk, reason, pass_s, one_leg=one_leg)
             if done.flat or not desk.without_key or desk.clock.now_ms() >= deadline_ms:
                 return done
             await desk.clock.sleep(REOPEN_S)
 
 
 @naming_oddities
-async def flatten_everything(desk: CarryDesk, reason: str, within_s: float = WITHIN_S) -> Flattened:
-    """Pause everything, then close both legs of every position at once, again and again until nothing is left.
+async def flatten_everything(
+    desk: CarryDesk, reason: str, within_s: float = WITHIN_S, *, one_leg: bool = False
+) -> Flattened:
+    """Pause everything, then close every position, again and again until nothing is left. Where one leg of a position cannot
+    be closed the other hedges it, unless `one_leg` is asked for.
 
     Raises LedgerFault where the ledger cannot be used at all.
     """
@@ -72,7 +79,7 @@ async def flatten_everything(desk: CarryDesk, reason: str, within_s: float = WIT
     ends: dict[str, str] = {}
     while True:
         waiting = [one for one in found if ends.get(one) not in ENDED]
-        ended = await asyncio.gather(*(_close(desk, one, reason) for one in waiting))
+        ended = await asyncio.gather(*(_close(desk, one, reason, one_leg=one_leg) for one in waiting))
         ends |= dict(zip(waiting, ended, strict=True))
         if all(ends.get(one) in ENDED for one in found) or desk.clock.now_ms() >= deadline_ms:
             break
@@ -111,13 +118,15 @@ async def _held(desk: CarryDesk) -> tuple[list[str], tuple[str, ...]]:
     return held, tuple(notes)
 
 
-async def _close(desk: CarryDesk, position_id: str, reason: str) -> str:
+async def _close(desk: CarryDesk, position_id: str, reason: str, *, one_leg: bool) -> str:
     """One try at one position; its status, or why it could not be tried."""
     why = f"{REASON}: {reason}"
     try:
         await _let_go(desk, position_id)
         async with desk.sole_writer(position_id, from_living=True) as fence:
-            done = await close_out(desk, position_id, why, Urgency.EMERGENCY, fence, together=True)
+            done = await close_out(
+                desk, position_id, why, Urgency.EMERGENCY, fence, prove=True, one_leg=one_leg
+            )
         if done.status not in ENDED:
             return f"{done.status}: {'; '.join(done.reasons)}"
         return done.status

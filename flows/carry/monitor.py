@@ -24,12 +24,15 @@ from flows.forms import Form
 from flows.handover import NextRun, go_on
 from flows.running import desk_for_run
 from state.watch_models import Severity
-from strategy.carry.decisions import Exit, Resize
+from strategy.carry.decisions import Decision, Exit, Resize
+from strategy.decisions import Hold, Urgency
 from tasks.carry.books.collect import collect_everything
 from tasks.carry.books.external_short import book_changes_of_both
 from tasks.carry.books.reconcile import reconcile_everything
 from tasks.carry.books.recovery import interrupted_positions
+from tasks.carry.closing import closing
 from tasks.carry.closing.close_out import ENDED, close_out
+from tasks.carry.closing.proving import waits_for_a_venue
 from tasks.carry.desk import CarryDesk, open_desk
 from tasks.carry.mark import LIVE
 from tasks.carry.positions import position_meant
@@ -117,16 +120,19 @@ class _Watch:
         desk, position_id = self.desk, self.position_id
         await desk.clock.refresh()
         await _finish_interrupted(desk, self.danger_s)
-        status = desk.store.carry.position(position_id).status
-        if status is not PositionStatus.OPEN:  # a leg resists, or another worker is at it: it is not over yet
-            if status not in ENDED:
+        position = desk.store.carry.position(position_id)
+        status, held_back = position.status, closing.waits(desk, position)
+        if status is not PositionStatus.OPEN and not held_back:
+            if status not in ENDED:  # a leg resists, or another worker is at it: it is not over yet
                 await desk.clock.sleep(self.danger_s)
             return status
 
         judged = await self.watcher.decide()
         seen, found, closely = judged.seen, judged.combined, judged.closely
-        decision = found.decision
+        decision: Decision = found.decision
         self.ticks += 1
+        if held_back and not _endangers(decision):
+            decision = Hold(rule="exit", reason="its closing is held back, and is tried again")
         if isinstance(decision, Exit):  # an emergency acts first and reports while it acts
             await self._act(decision)
             _late(judged.remember)
@@ -177,11 +183,19 @@ class _Watch:
         return done
 
 
+def _endangers(decision: Decision) -> bool:
+    """Whether a leg is in danger: what a closing that is held back does not wait for."""
+    urgent = isinstance(decision, Exit) and decision.urgency is Urgency.EMERGENCY
+    return urgent and isinstance(decision, Exit) and decision.first_leg is not None
+
+
 async def _acted(desk: CarryDesk, watcher: Watcher, decision: Exit | Resize) -> str:
     position_id = watcher.position_id
     try:
         async with desk.sole_writer(position_id) as fence:
             if isinstance(decision, Exit):
+                if (waits := waits_for_a_venue(desk, decision.urgency)) is not None:
+                    return f"{UNDONE}: {waits}"
                 why = f"{decision.rule}: {decision.reason}"
                 done = await close_out(desk, position_id, why, decision.urgency, fence, decision.first_leg)
                 return f"exit ({decision.rule}): {done.status}"
@@ -226,6 +240,8 @@ async def _finish_interrupted(desk: CarryDesk, wait_s: float) -> None:
     know its outcome is asked about for `wait_s` only: its position must be looked at meanwhile.
     """
     for position in interrupted_positions(desk):
+        if closing.waits(desk, position):  # both legs stand: it is tried again at the pace of a calm watch
+            continue
         try:
             await recover_position(desk, position.position_id, wait_s=wait_s)
         except (LostRace, *UNREAD, OperatorError) as busy:

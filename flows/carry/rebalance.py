@@ -7,16 +7,19 @@ from enum import StrEnum
 from prefect import flow
 from pydantic import Field
 
-from evenkeel.legs import PositionStatus
+from evenkeel.legs import LegSide, PositionStatus
 from evenkeel.types import Frozen
 from flows.forms import Form
 from flows.running import desk_for_run
+from state.carry.models import Position
 from state.models import Fence
 from strategy.carry.decisions import Exit, Resize
-from strategy.decisions import Hold
+from strategy.carry.leaving import Remedy
+from strategy.decisions import Hold, Urgency
 from tasks.carry.books.reconcile import reconcile_everything
 from tasks.carry.closing.close_out import close_out
-from tasks.carry.closing.rebalancing import note_rebalance, resize_both
+from tasks.carry.closing.proving import waits_for_a_venue
+from tasks.carry.closing.rebalancing import end_level, note_rebalance, refusal_ahead, resize_both
 from tasks.carry.desk import CarryDesk, open_desk
 from tasks.carry.positions import position_meant
 from tasks.carry.watching import breakers
@@ -64,6 +67,8 @@ async def tick_once(desk: CarryDesk, position_id: str) -> RebalanceResult:
         async with desk.sole_writer(position_id) as fence:
             return await resize(desk, position_id, decision, fence)
     if isinstance(decision, Exit):
+        if (waits := waits_for_a_venue(desk, decision.urgency)) is not None:
+            return RebalanceResult(position_id=position_id, action=Action.HELD, reason=waits)
         async with desk.sole_writer(position_id) as fence:
             closed = await close_out(
                 desk, position_id, decision.reason, decision.urgency, fence, decision.first_leg
@@ -86,11 +91,31 @@ async def resize(desk: CarryDesk, position_id: str, decision: Resize, fence: Fen
     if paused is not None and plan.long_operation is None and plan.short_change_qty > 0:
         return RebalanceResult(position_id=position_id, action=Action.HELD, reason=paused)
     why = f"{decision.rule}: {decision.reason}"
+    ahead = await refusal_ahead(desk, position, plan)
+    if ahead is not None and not ahead[1].answered:
+        return RebalanceResult(position_id=position_id, action=Action.INTERRUPTED, reason=ahead[1].reason)
+    if ahead is not None:
+        return await _end_level(desk, position, decision, ahead[0], ahead[1].reason, fence)
+
     done = await resize_both(desk, position, plan, why, fence, may_grow=paused is None)
+    if done.refused is not None:
+        return await _end_level(desk, position, decision, done.refused, done.reason, fence)
     if not done.complete:
         return RebalanceResult(position_id=position_id, action=Action.INTERRUPTED, reason=done.reason)
     await note_rebalance(desk, position, done, fence)
     return RebalanceResult(position_id=position_id, action=Action.RESIZED, reason=done.reason)
+
+
+async def _end_level(
+    desk: CarryDesk, position: Position, decision: Resize, refused: LegSide, why: str, fence: Fence
+) -> RebalanceResult:
+    """One half of a change was refused: level by the other direction, or close."""
+    name, weak = position.position_id, decision.plan.weak_leg is not None
+    reason = f"{decision.rule}: the {refused} cannot be resized: {why}"
+    if await end_level(desk, position, refused, why, fence, weak=weak) is not Remedy.CLOSE:
+        return RebalanceResult(position_id=name, action=Action.INTERRUPTED, reason=reason)
+    closed = await close_out(desk, name, reason, Urgency.NORMAL, fence)
+    return RebalanceResult(position_id=name, action=Action(closed.status.lower()), reason=reason)
 
 
 @flow(name="rebalance", flow_run_name="rebalance-{request.position_id}")

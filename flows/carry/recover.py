@@ -82,7 +82,13 @@ async def recover_position(desk: CarryDesk, position_id: str, *, wait_s: float =
                 await finish_started(desk, position_id, side, fence, wait_s=wait_s)
             return desk.store.carry.position(position_id).status
         why = position.close_reason or "closing was interrupted"
-        return (await close_out(desk, position_id, why, Urgency.EMERGENCY, fence)).status
+        return (await close_out(desk, position_id, why, _urgency(desk, position_id), fence)).status
+
+
+def _urgency(desk: CarryDesk, position_id: str) -> Urgency:
+    """One leg alone is an emergency; two that hedge each other can be left with care."""
+    both = {leg.side for leg in desk.store.carry.legs(position_id) if leg.is_open} == {*LegSide}
+    return Urgency.NORMAL if both else Urgency.EMERGENCY
 
 
 @flow(name="recover", flow_run_name="recover")

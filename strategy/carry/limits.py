@@ -68,6 +68,10 @@ class RiskLimits(HealthLimits):
     """Widest bound of an emergency, reached as tries fail."""
     max_delta_drift: Decimal = Field(default=D("0.005"), gt=0)
     fill_residual_tolerance: Decimal = Field(default=D("0.001"), gt=0)
+    stuck_after_refusals: int = Field(default=3, ge=1, le=10)
+    """Refusals in a row, by the venue and not by the wire, after which a leg counts as unable to be closed or resized for
+    now: what was done to the other leg is then levelled.
+    """
     naked_stop_fall: Decimal = Field(default=D("0.01"), gt=0, lt=1)
     max_naked_s: int = Field(default=120, gt=0)
     naked_reserve_s: int = Field(default=40, ge=0)
@@ -94,7 +98,10 @@ class RiskLimits(HealthLimits):
 
     lst: LstLimits = LstLimits()
     stale_exit_after_s: int = Field(default=600, gt=0)
-    outage_exit_after_s: int = Field(default=120, ge=0)
+    outage_exit_after_s: int | None = Field(default=None, ge=0)
+    """An outage that lasts so long closes the leg in reach; None: never, its leg is kept as the hedge
+    (docs/deviations.md, row 26).
+    """
     price_cooldown_s: int = Field(default=1800, ge=0)
     """No entry for so long after the venues' prices differed by more than `exit_price_deviation`."""
 

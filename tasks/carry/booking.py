@@ -160,7 +160,7 @@ def _long_after(intent: Intent, receipt: LegReceipt, before: Leg | None) -> Leg:
         )
     if before is None:
         raise Bug(f"{intent.intent_id} changed a long leg that the books do not have")
-    if intent.kind == IntentKind.CLOSE:
+    if intent.kind == IntentKind.CLOSE and change.tokens_after <= 0:
         gone = {"qty": Decimal(0), "status": LegStatus.CLOSED, "closed_ms": receipt.settled_ms}
         return before.model_copy(update=gone)
     return before.model_copy(update={"qty": change.tokens_after})

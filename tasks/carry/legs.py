@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from decimal import Decimal
 from typing import Any
@@ -9,23 +10,29 @@ from typing import Any
 from evenkeel.errors import NOT_NOW, UNREAD, Bug, NotUnderstood, Retryable
 from evenkeel.legs import CARRY, IntentKind, LegSide, LegView
 from evenkeel.types import IntentSpec, VenueName
+from evenkeel.units import BPS
 from state.carry.models import Leg, Position
 from state.models import Fence, Intent
 from state.watch_models import Severity
-from strategy.carry.decisions import Deleverage, LongOperation
+from strategy.carry.decisions import LongOperation
 from strategy.decisions import Urgency
 from tasks.carry.books.external_long import book_long_changes, holding_of
 from tasks.carry.books.external_short import book_short_changes, held_short
 from tasks.carry.desk import CarryDesk
 from tasks.carry.mark import UNDERLYING
-from tasks.carry.tips import affordable_tip
+from tasks.carry.orders import close_long_order, close_short_order, resize_long_order, resize_short_order
 from tasks.intents import Ending, NotDone, Unsettled, carry_out
-from venues.asgard import orders as asgard
-from venues.hyperliquid import digests as _digests  # noqa: F401  (loaded now, not with the first order)
-from venues.hyperliquid.orders import PerpOrder
+from venues.hyperliquid.orders import MIN_NOTIONAL_USD
 
 ROUTE = "route not understood"
 """The alert of a way out that was signed through an exchange that is in no table of ours."""
+LEAST_ORDER_USD = MIN_NOTIONAL_USD
+DUST_LEFT = "dust left"
+"""The alert of a rest of a short that no order can close."""
+WIRE_TRIES = 2
+"""Closes of the long in a row, in one pass, that failed on their way and not by a refusal."""
+REFUSED_AGAIN_S, MOST_AGAIN_S = 2.5, 10.0
+"""Before the next try after a refusal; doubled with each."""
 UNBOOKED = (*UNREAD, Bug)
 """What may keep a venue's own doing from being booked just now."""
 
@@ -87,25 +94,17 @@ async def finish_started(
     return endings
 
 
-def perp_order(qty: Decimal, *, is_buy: bool, reduce_only: bool, slippage_bps: int) -> dict[str, Any]:
-    """An IOC on SOL-PERP of `qty` SOL within `slippage_bps` of the mid."""
-    order = PerpOrder(
-        coin=UNDERLYING, is_buy=is_buy, size=qty, reduce_only=reduce_only, slippage_bps=Decimal(slippage_bps)
-    )
-    return order.model_dump(mode="json")
-
-
 async def close_short(
     desk: CarryDesk, position: Position, fence: Fence | None, urgency: Urgency, within_s: float
 ) -> Ending:
     """Buy the short back: `exit_attempts` tries with growing waits, or until `within_s` has passed, or the venue is out
-    of reach and the long waits.
+    of reach. The answer is a refusal where the last `limits.stuck_after_refusals` tries were refused.
 
     Sized from what the venue holds, capped by what is ours, or by that alone where the account cannot be read. Unknown
     outcomes are resolved before the next try. Each try that was sent and left something open widens the bound of the next.
     """
     settings = desk.settings.strategy
-    started_ms, last = desk.clock.now_ms(), "nothing was tried"
+    started_ms, last, refusals = desk.clock.now_ms(), "nothing was tried", 0
     for attempt in range(settings.exit_attempts):
         for ending in await finish_started(desk, position.position_id, LegSide.SHORT, fence, wait_s=within_s):
             if isinstance(ending, Unsettled):
@@ -118,17 +117,10 @@ async def close_short(
             if size is None:
                 return NotDone("the short was gone already")
         except NOT_NOW as error:
-            last = str(error)
+            last, refusals = str(error), 0
         else:
-            step, tries = _closings(desk, position, LegSide.SHORT)
-            order = perp_order(
-                size,
-                is_buy=True,
-                reduce_only=True,
-                slippage_bps=desk.settings.limits.exit_slippage_bps(
-                    tries, emergency=urgency is Urgency.EMERGENCY
-                ),
-            )
+            step, tries = closings(desk, position, LegSide.SHORT)
+            order = close_short_order(desk, size, urgency, tries)
             intent = plan_step(
                 desk, position.position_id, LegSide.SHORT, IntentKind.CLOSE, step, order, fence
             )
@@ -139,14 +131,35 @@ async def close_short(
             if after is None or not after.is_open:
                 return ending
             last = ending.reason if isinstance(ending, NotDone) else "filled only in part"
+            refusals = refusals + 1 if isinstance(ending, NotDone) and ending.refused else 0
         if desk.clock.now_ms() - started_ms >= within_s * 1000 or _gives_way(desk, position):
             break
         await desk.clock.sleep(min(2.0**attempt, 10.0))
-    return NotDone(f"the short of {position.position_id} is still open: {last}")
+    refused = refusals >= desk.settings.limits.stuck_after_refusals
+    return NotDone(f"the short of {position.position_id} is still open: {last}", refused)
+
+
+def is_dust(desk: CarryDesk, leg: Leg, held: LegView) -> bool:
+    """Whether what is left of our short is below the venue's least order while somebody else's stands beside it: no order
+    can close ours alone, and one that closes all would take what is not ours.
+    """
+    bound = 1 + Decimal(desk.settings.limits.max_slippage_last_bps) / BPS
+    return leg.qty < held.qty and leg.qty * held.price_usd * bound < LEAST_ORDER_USD
+
+
+def _end_dust(desk: CarryDesk, position: Position, leg: Leg, held: LegView, fence: Fence | None) -> None:
+    """End the short in the books, and say what is left of it beside the other position."""
+    text = (
+        f"{leg.qty} SOL of the short of {position.position_id} are below the venue's least order of {LEAST_ORDER_USD} USD "
+        f"and stand beside a position that is not ours ({held.qty} SOL in all): they cannot be closed by an order of "
+        "their own, and end with the position"
+    )
+    desk.store.carry.close_leg(position.position_id, LegSide.SHORT, note=text, fence=fence)
+    desk.store.alert(DUST_LEFT, Severity.WARNING, text, subject=position.position_id)
 
 
 def _gives_way(desk: CarryDesk, position: Position) -> bool:
-    """Whether the short's venue is out of reach while the long still waits to be closed: it must not wait for this."""
+    """Whether the short's venue is out of reach while the long is held: what is decided about both must not wait for it."""
     limits = desk.settings.limits
     out = desk.health.in_a_row(limits.outage_window_s).get(VenueName.HYPERLIQUID, 0) >= limits.outage_failures
     long_leg = desk.store.carry.leg(position.position_id, LegSide.LONG)
@@ -154,12 +167,13 @@ def _gives_way(desk: CarryDesk, position: Position) -> bool:
 
 
 async def close_long(desk: CarryDesk, position: Position, fence: Fence | None, urgency: Urgency) -> Ending:
-    """Close the lending position in full, in two tries; each try that was sent and failed, now or earlier, makes the next
-    pay a higher tip and accept more slippage, and an emergency starts with more of both.
+    """Close the lending position in full: as many tries as prove it stuck (`limits.stuck_after_refusals`), apart by growing
+    waits; two where it is the way there that fails. Each try that was sent and failed, now or earlier, makes the next pay
+    a higher tip and accept more slippage, and an emergency starts with more of both.
     """
-    emergency = urgency is Urgency.EMERGENCY
-    last: Ending = NotDone("nothing was tried")
-    for _ in range(2):
+    most = desk.settings.limits.stuck_after_refusals
+    refusals = failures = 0
+    while True:
         for ending in await finish_started(desk, position.position_id, LegSide.LONG, fence, wait_s=60):
             if isinstance(ending, Unsettled):
                 return ending
@@ -169,32 +183,17 @@ async def close_long(desk: CarryDesk, position: Position, fence: Fence | None, u
         leg = await _long_as_shown(desk, position, leg, fence)
         if not leg.is_open:
             return NotDone("the long was gone already")
-        step, tries = _closings(desk, position, LegSide.LONG)
-        order = asgard.CloseLong(
-            asset=leg.asset,
-            protocol=int(leg.protocol or 0),
-            position_pda=leg.ref,
-            slippage_bps=desk.settings.limits.exit_slippage_bps(tries, emergency=emergency),
-            jito_tip_lamports=await affordable_tip(
-                desk.long, desk.settings.exit_tip_lamports(tries, emergency=emergency)
-            ),
-            emergency=emergency,
-            failed_tries=step,
-        )
-        intent = plan_step(
-            desk,
-            position.position_id,
-            LegSide.LONG,
-            IntentKind.CLOSE,
-            step,
-            order.model_dump(mode="json"),
-            fence,
-        )
+        step, tries = closings(desk, position, LegSide.LONG)
+        order = await close_long_order(desk, leg, urgency, step, tries)
+        intent = plan_step(desk, position.position_id, LegSide.LONG, IntentKind.CLOSE, step, order, fence)
         last = await carry_out(desk, intent.intent_id, fence)
         alert_route(desk, position.position_id, intent.intent_id)
         if not isinstance(last, NotDone):
             return last
-    return last
+        refusals, failures = (refusals + 1, failures) if last.refused else (0, failures + 1)
+        if refusals >= most or failures >= WIRE_TRIES:
+            return NotDone(last.reason, refusals >= most)
+        await desk.clock.sleep(_pause_s(refusals) if refusals else 0.0)
 
 
 def alert_route(desk: CarryDesk, position_id: str, intent_id: str) -> None:
@@ -215,36 +214,35 @@ async def resize_long(
     leg = desk.store.carry.leg(position.position_id, LegSide.LONG)
     if leg is None or not leg.is_open:
         return NotDone("there is no long to resize")
-    common: dict[str, Any] = {
-        "asset": leg.asset,
-        "protocol": int(leg.protocol or 0),
-        "position_pda": leg.ref,
-        "slippage_bps": desk.settings.limits.max_slippage_exit_bps,
-        "jito_tip_lamports": await affordable_tip(desk.long, desk.settings.asgard.jito_tip_lamports),
-    }
-    order: asgard.Deleverage | asgard.PartialClose
-    if isinstance(operation, Deleverage):
-        order = asgard.Deleverage(target_leverage=Decimal(operation.target_leverage), **common)
-    else:
-        order = asgard.PartialClose(close_percentage=operation.close_percent, **common)
-    intent = plan(
-        desk, position.position_id, LegSide.LONG, IntentKind.RESIZE, order.model_dump(mode="json"), fence
-    )
+    order = await resize_long_order(desk, leg, operation)
+    intent = plan(desk, position.position_id, LegSide.LONG, IntentKind.RESIZE, order, fence)
     ending = await carry_out(desk, intent.intent_id, fence, attempts=2)
     alert_route(desk, position.position_id, intent.intent_id)
     return ending
+
+
+async def until_stuck(desk: CarryDesk, once: Callable[[], Awaitable[Ending]]) -> Ending:
+    """Try an order again while it is refused, apart by growing waits, until it counts as stuck
+    (`limits.stuck_after_refusals`). Any other end is the answer at once.
+    """
+    most = desk.settings.limits.stuck_after_refusals
+    for refusals in range(1, most + 1):
+        ending = await once()
+        if not isinstance(ending, NotDone) or not ending.refused or refusals == most:
+            break
+        await desk.clock.sleep(_pause_s(refusals))
+    return ending
+
+
+def _pause_s(refusals: int) -> float:
+    return min(REFUSED_AGAIN_S * 2.0**refusals, MOST_AGAIN_S)
 
 
 async def resize_short(
     desk: CarryDesk, position: Position, change_qty: Decimal, fence: Fence | None
 ) -> Ending:
     """Grow (`change_qty` > 0) or shrink the short by this many SOL."""
-    order = perp_order(
-        abs(change_qty),
-        is_buy=change_qty < 0,
-        reduce_only=change_qty < 0,
-        slippage_bps=desk.settings.limits.max_slippage_exit_bps,
-    )
+    order = resize_short_order(desk, change_qty)
     intent = plan(desk, position.position_id, LegSide.SHORT, IntentKind.RESIZE, order, fence)
     return await carry_out(desk, intent.intent_id, fence, attempts=3)
 
@@ -252,7 +250,8 @@ async def resize_short(
 async def _short_to_close(
     desk: CarryDesk, position: Position, leg: Leg, fence: Fence | None
 ) -> Decimal | None:
-    """How much of the short is to be bought back: what the venue shows, at most what is ours; None where it is gone.
+    """How much of the short is to be bought back: what the venue shows, at most what is ours; None where it is gone, or
+    nothing of it can be closed.
 
     Where the venue can be reached and the account cannot be read, all that is in the books: the order can only reduce.
     Raises NOT_NOW.
@@ -265,7 +264,12 @@ async def _short_to_close(
         await desk.short.market.context(UNDERLYING)  # raises where it is the venue that is out of reach
         return leg.qty
     leg = await _short_as_shown(desk, position, leg, held, fence)
-    return min(leg.qty, held.qty) if leg.is_open and held is not None else None
+    if not leg.is_open or held is None:
+        return None
+    if is_dust(desk, leg, held):
+        _end_dust(desk, position, leg, held, fence)
+        return None
+    return min(leg.qty, held.qty)
 
 
 async def _short_as_shown(
@@ -301,7 +305,7 @@ def _alert_contradiction(desk: CarryDesk, position: Position, problem: Exception
         desk.store.alert("books contradicted", Severity.CRITICAL, text, subject=position.position_id)
 
 
-def _closings(desk: CarryDesk, position: Position, side: LegSide) -> tuple[int, int]:
+def closings(desk: CarryDesk, position: Position, side: LegSide) -> tuple[int, int]:
     """How often a closing of this leg has been planned, and sent. One that never left says nothing against its bound."""
     closings = [
         one

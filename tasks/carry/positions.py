@@ -1,13 +1,17 @@
-"""Which position is meant: the one that is named, or the only one that it can be."""
+"""Which position is meant: the one that is named, or the only one that it can be. And which have ended."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from evenkeel.errors import OperatorError
-from evenkeel.legs import PositionStatus
-from state.carry.models import Position
+from evenkeel.legs import LegSide, PositionStatus
+from evenkeel.units import DAY_MS
+from state.carry.models import Leg, Position
 from state.store import Store
+
+REMEMBERED_MS = 90 * DAY_MS
+MOST_REMEMBERED = 50
 
 
 def position_meant(
@@ -39,3 +43,12 @@ def position_meant(
             f"{len(found)} positions are {' or '.join(among)} ({names}): name the one you mean"
         )
     return found[-1]
+
+
+def ended_longs(store: Store, now_ms: int) -> dict[str, Leg]:
+    """Return the long legs that ended in the last 90 days, at most 50 of them, by the place where their lender would show
+    what they left.
+    """
+    ended = [one for one in store.carry.positions() if (one.closed_ms or 0) >= now_ms - REMEMBERED_MS]
+    legs = [store.carry.leg(one.position_id, LegSide.LONG) for one in ended[-MOST_REMEMBERED:]]
+    return {leg.ref: leg for leg in legs if leg is not None and not leg.is_open}

@@ -10,12 +10,14 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, ClassVar, Self
 
+from evenkeel.legs import LegView
 from evenkeel.types import IntentSpec, VenueName
 from tests import second_business as lots
 from tests.databases import ManualClock
 from tests.integration.asgard_bench import Bench, bench
 from tests.integration.hyperliquid_rig import MASTER_KEY, ORDER_CALL, Rig, hyperliquid_rig
 from twins.faults import App, Message, Receive, Scope, Send
+from venues.asgard.orders import CloseLong
 from venues.protocol import OrderVenue
 
 
@@ -43,6 +45,10 @@ class Adapter(ABC):
     @abstractmethod
     async def order(self) -> IntentSpec:
         """A new intent that opens something."""
+
+    async def closing_order(self, leg: LegView) -> dict[str, Any]:
+        """The order that closes a leg which the venue shows; asked of a venue of legs alone."""
+        raise NotImplementedError
 
     @abstractmethod
     async def bad_orders(self) -> dict[str, IntentSpec]:
@@ -131,6 +137,9 @@ class HyperliquidAdapter(Adapter):
     async def order(self) -> IntentSpec:
         return self._rig.intent()
 
+    async def closing_order(self, leg: LegView) -> dict[str, Any]:
+        return self._rig.intent(size=str(leg.qty), is_buy=True, reduce_only=True).order
+
     async def bad_orders(self) -> dict[str, IntentSpec]:
         return {
             "less than a lot": self._rig.intent(size="0.001"),
@@ -190,6 +199,10 @@ class AsgardAdapter(Adapter):
 
     async def order(self) -> IntentSpec:
         return self._bench.intent(await self._bench.open_order())
+
+    async def closing_order(self, leg: LegView) -> dict[str, Any]:
+        order = CloseLong(asset=leg.asset, protocol=int(leg.protocol or 0), position_pda=leg.ref)
+        return order.model_dump(mode="json")
 
     async def bad_orders(self) -> dict[str, IntentSpec]:
         order = await self._bench.open_order()

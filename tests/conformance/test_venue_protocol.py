@@ -109,6 +109,31 @@ async def test_a_venue_of_legs_declares_what_it_can_do_with_them(adapter: type[A
 
 
 @each
+async def test_a_venue_of_legs_says_whether_one_can_be_closed_and_does_nothing(
+    adapter: type[Adapter],
+) -> None:
+    async with adapter.opened() as on:
+        can_close = getattr(on.venue, "can_close", None)
+        assert (can_close is None) == (getattr(on.venue, "legs", None) is None)
+        if can_close is None:
+            return
+        intent, signed = await signed_order(on)
+        await on.venue.send(intent, signed)
+        await confirmed(on, on.venue, intent, signed)
+        (leg,) = await on.venue.legs()  # type: ignore[attr-defined]
+        order = await on.closing_order(leg)
+        before = on.state(), on.sent()
+        said = await can_close(order)
+        assert said.provable and not said.reason, said
+        said = await can_close(order | {"size": "0", "position_pda": "nobody"})
+        assert not said.provable and said.answered and "\n" not in said.reason, said
+        on.cut_off()
+        said = await can_close(order)
+        assert not said.provable and not said.answered and said.reason, said
+        assert (on.state(), on.sent()) == before
+
+
+@each
 async def test_a_bad_order_is_refused_and_nothing_has_happened(adapter: type[Adapter]) -> None:
     async with adapter.opened() as on:
         before = on.state()

@@ -11,7 +11,7 @@ from evenkeel.legs import LegSide, LegView
 from evenkeel.types import VenueName
 from venues.asgard.effects import executed_metadata, read_swap
 from venues.asgard.mints import BY_MINT, LONG_ASSETS, USDC, Token
-from venues.asgard.models import LivePosition, PositionRecord, UnitChanged, check_health_unit
+from venues.asgard.models import LivePosition, PositionRecord, Strategy, UnitChanged, check_health_unit
 
 MAX_LEVERAGE_SHOWN = Decimal(1000)
 """What a leg without equity shows: its true leverage is infinite."""
@@ -115,3 +115,13 @@ def entry_price_usd(record: PositionRecord, held: Token) -> Decimal | None:
     except (*UNREAD, KeyError, TypeError, ArithmeticError):
         swap = None  # a figure for display must not hide the leg itself
     return swap.price_usd if swap else record.token_a_entry_price_usd
+
+
+def max_ltv(strategies: list[Strategy], mint: str, protocol: int) -> Decimal | None:
+    """The highest loan to value that a market opens with on a protocol; None where it is not listed."""
+    for strategy in strategies:
+        if strategy.token_a_mint == mint and strategy.token_b_mint == USDC.mint:
+            for source in strategy.liquidity_sources:
+                if source.lending_protocol == protocol:
+                    return source.max_ltv
+    return None

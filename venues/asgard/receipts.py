@@ -206,17 +206,21 @@ class Receipts:
 def _before(key: dict[str, Any], effect: Effect, record: PositionRecord | None) -> tuple[Decimal, Decimal]:
     """Tokens and debt before the change, interest up to it included.
 
-    An open starts from nothing and a close ends there, so the movement itself says it. For a resize the row's
+    An open starts from nothing, and a close ends there where it moved all that the reading at build time showed: then the
+    movement itself says it. One that moved less left the rest on the lender. For a resize the row's
     amounts are those right after the last update; where they fit the reading taken at build time (they may
     not, when another update came later or the row was never written), before is after less the movement.
     Without a fitting row the reading itself is taken: it lacks the interest of the seconds up to the landing.
     """
     if key["op"] == "open_long":
         return ZERO, ZERO
-    if key["op"] == "close_long":
-        return effect.tokens_sold, effect.repaid_usd
     stored = key.get("before") or {}
     tokens, debt = Decimal(stored.get("tokens", "0")), Decimal(stored.get("debt_usd", "0"))
+    if key["op"] == "close_long":
+        return (
+            effect.tokens_sold if _close(effect.tokens_sold, tokens) else max(effect.tokens_sold, tokens),
+            effect.repaid_usd if _close(effect.repaid_usd, debt) else max(effect.repaid_usd, debt),
+        )
     if record is not None and record.token_a_amount is not None and record.token_b_amount is not None:
         from_row = record.token_a_amount - effect.tokens_bought + effect.tokens_sold
         debt_from_row = record.token_b_amount - effect.borrowed_usd + effect.repaid_usd

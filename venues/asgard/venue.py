@@ -6,20 +6,22 @@ import asyncio
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import Any
 
 from evenkeel.clock import Clock
 from evenkeel.errors import NOT_NOW, UNREAD, Bug, NotUnderstood, Retryable, VenueRefused
-from evenkeel.legs import Capabilities, LegView
+from evenkeel.legs import Capabilities, LegView, WayOut
 from evenkeel.types import Built, Confirmed, IntentSpec, Outcome, Receipt, Signed, Unknown, VenueName
 from evenkeel.units import LAMPORTS_PER_SOL
 from venues.asgard.approving import Approver, PriceSource, StoredPrice
 from venues.asgard.building import AsgardBuild, SignedBuild, expected_amounts, signed_build
 from venues.asgard.client import AsgardClient
 from venues.asgard.expecting import outlay_usdc
-from venues.asgard.legs import asset_of, leg_view
+from venues.asgard.legs import asset_of, leg_view, max_ltv
 from venues.asgard.mints import BY_MINT, SOL, TOKENS, USDC, Token
 from venues.asgard.models import RESIZABLE, LivePosition, PositionRecord, Protocol, Strategy
 from venues.asgard.orders import AsgardOrder, OpenLong, parse_order
+from venues.asgard.proving import way_out
 from venues.asgard.receipts import Receipts
 from venues.asgard.redemption import OnChainRedemption, RedemptionSource
 from venues.reading import Oddity
@@ -95,7 +97,15 @@ class AsgardVenue:
 
     async def build(self, intent: IntentSpec) -> Built:
         """Return unsigned transactions, all judged. Raises `Retryable`, `VenueRefused` (`UnsafeBuild` among them)."""
-        order = self._checked_order(intent)
+        return await self._built(self._checked_order(intent.order))
+
+    async def can_close(self, order: dict[str, Any]) -> WayOut:
+        """Ask the builder for the order, judge what comes, and drop it: nothing is signed (`venues.asgard.proving`)."""
+        return await way_out(
+            lambda: self._built(self._checked_order(order)), self.rpc, self.wallet, self._clock
+        )
+
+    async def _built(self, order: AsgardOrder) -> Built:
         before = record = None
         if not isinstance(order, OpenLong):
             before = await self.live(order.protocol, order.position_pda)
@@ -192,8 +202,8 @@ class AsgardVenue:
         ]
         return await self._receipts.conclude(signed.key, results)
 
-    def _checked_order(self, intent: IntentSpec) -> AsgardOrder:
-        order = parse_order(intent.order)
+    def _checked_order(self, asked: dict[str, Any]) -> AsgardOrder:
+        order = parse_order(asked)
         if order.protocol == Protocol.DRIFT:
             raise VenueRefused("asgard", "Drift (protocol 3) is frozen since April 2026 and disabled")
         if order.is_resize and not self.can_resize(order.protocol):
@@ -243,7 +253,7 @@ class AsgardVenue:
                 self.wallet,
                 price,
                 await self._sol_per_token(asset.symbol, prices),
-                _max_ltv(strategies, asset.mint, wanted[pda]),
+                max_ltv(strategies, asset.mint, wanted[pda]),
                 rows.get(pda),
                 self._clock.now_ms(),
             )
@@ -352,6 +362,14 @@ class AsgardVenue:
             lamports, to_tokens(await token_balance(self.rpc, self.wallet, USDC.mint), USDC.decimals)
         )
 
+    async def wallet_tokens(self, asset: str) -> dict[str, Decimal]:
+        """Return what the wallet itself holds of the asset and of wrapped SOL, in whole tokens by symbol."""
+        held = {symbol: TOKENS[symbol] for symbol in (asset, SOL.symbol)}
+        return {
+            symbol: to_tokens(await token_balance(self.rpc, self.wallet, one.mint), one.decimals)
+            for symbol, one in held.items()
+        }
+
     async def can_build(self, order: AsgardOrder) -> str | None:
         """Make a dry run for the preflight: return None when Asgard could build it now, else the reason. Raises
         `Retryable`.
@@ -378,12 +396,3 @@ class AsgardVenue:
     async def close(self) -> None:
         await self.client.close()
         await self.rpc.close()
-
-
-def _max_ltv(strategies: list[Strategy], mint: str, protocol: int) -> Decimal | None:
-    for strategy in strategies:
-        if strategy.token_a_mint == mint and strategy.token_b_mint == USDC.mint:
-            for source in strategy.liquidity_sources:
-                if source.lending_protocol == protocol:
-                    return source.max_ltv
-    return None

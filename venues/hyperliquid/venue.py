@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from decimal import Decimal
 from typing import Any
 
 from pydantic import ValidationError
 
 from evenkeel.clock import Clock
-from evenkeel.errors import UNREAD, Bug, NotUnderstood, OperatorError, Retryable, VenueRefused
-from evenkeel.legs import Capabilities, IntentKind
+from evenkeel.errors import NOT_NOW, UNREAD, Bug, NotUnderstood, OperatorError, Retryable, VenueRefused
+from evenkeel.legs import Capabilities, IntentKind, WayOut
 from evenkeel.types import (
     Built,
     Confirmed,
@@ -107,7 +108,23 @@ class HyperliquidVenue(HyperliquidAccount):
         Raises Retryable (venue unreachable, one side of the book empty), VenueRefused (size, minimum, nothing to reduce),
         NotUnderstood (to open), OperatorError (unknown coin).
         """
-        order = _order_of(intent)
+        return await self._built(_order_of(intent))
+
+    async def can_close(self, order: dict[str, Any]) -> WayOut:
+        """Say whether our key may act now, the market is listed, and the order has a size and a price that pass. A list of
+        agents that cannot be read now holds up nothing.
+        """
+        try:
+            with suppress(*NOT_NOW):
+                await self.check_agent()
+            await self._built(PerpOrder.model_validate(order))
+        except NOT_NOW as error:
+            return WayOut(provable=False, reason=str(error), answered=False)
+        except (VenueRefused, OperatorError, ValidationError) as error:
+            return WayOut(provable=False, reason=str(error).partition("\n")[0])
+        return WayOut(provable=True)
+
+    async def _built(self, order: PerpOrder) -> Built:
         asset = await self.market.asset(order.coin)
         szi, mark_px, time_ms, unread = await self._held(order)
         if order.reduce_only:
@@ -313,7 +330,9 @@ class HyperliquidVenue(HyperliquidAccount):
         """What the answer to a first copy proves."""
         if answer["status"] == "err":
             reason = str(answer.get("response"))
-            return Rejected(reason) if _is_definite(reason) else Unknown(f"the venue answered: {reason}")
+            return (
+                Rejected(reason) if _is_definite(reason) else Unknown(f"the venue answered: {reason}", True)
+            )
         try:
             answers = m.order_answers(answer)
         except (ValueError, ValidationError, TypeError, AttributeError):

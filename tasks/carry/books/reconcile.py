@@ -16,8 +16,10 @@ from strategy.carry.reconcile import Finding, Handling, Holding, Standing, inter
 from tasks.carry.books.collect import OVERLAP_MS, book_fills, book_funding
 from tasks.carry.books.external_long import booked_changes
 from tasks.carry.books.external_short import book_changes_of_both
+from tasks.carry.books.recovery import DUST_USD
 from tasks.carry.desk import CarryDesk
 from tasks.carry.mark import LIVE, UNDERLYING
+from tasks.carry.positions import ended_longs
 from tasks.oddities import naming_oddities
 from tasks.step import step
 
@@ -191,6 +193,24 @@ def _short_position(desk: CarryDesk, views: list[LegView]) -> list[Finding]:
     ]
 
 
+def _left_over(leg: Leg, view: LegView) -> list[Finding]:
+    """What a position that has ended still holds on its lender: it hedges nothing, and refuses entries."""
+    if view.notional_usd < DUST_USD:
+        return []
+    text = f"{view.qty:f} {view.asset} stand in lending position {view.ref} of {leg.position_id}, which has ended"
+    return [
+        Finding(
+            subject="long",
+            venue=ASGARD,
+            key=view.ref,
+            handling=Handling.ALARM,
+            text=text,
+            position_id=leg.position_id,
+            critical=True,
+        )
+    ]
+
+
 def _foreign(view: LegView) -> Finding:
     text = (
         f"{view.venue} holds {view.side.value} {view.qty:f} {view.asset} ({view.ref}) that is not ours: it is left "
@@ -268,7 +288,8 @@ def _fees(desk: CarryDesk) -> list[Finding]:
 async def _asgard(desk: CarryDesk) -> _Report:
     """Every lending position of the wallet: ours within accrued interest, others named."""
     mine = {leg.ref: leg for leg in desk.store.carry.open_legs() if leg.venue == VenueName.ASGARD}
-    known = [(int(leg.protocol or 0), ref) for ref, leg in mine.items()]
+    ended = ended_longs(desk.store, desk.clock.now_ms())
+    known = [(int(leg.protocol or 0), ref) for ref, leg in (ended | mine).items()]
     planned = {
         str(one.note.get("position_pda"))
         for one in desk.store.unfinished_intents(CARRY)
@@ -280,6 +301,8 @@ async def _asgard(desk: CarryDesk) -> _Report:
         leg = mine.pop(view.ref, None)
         if leg is not None:
             findings += _interest(desk, leg, view)
+        elif view.ref in ended:
+            findings += _left_over(ended[view.ref], view)
         elif view.ref not in planned:
             findings.append(_foreign(view))
     for ref, leg in mine.items():

@@ -13,9 +13,12 @@ from evenkeel.types import Frozen
 from state.carry.models import Leg, Position
 from tasks.carry.desk import CarryDesk
 from tasks.carry.mark import UNDERLYING
+from tasks.carry.positions import ended_longs
 from tasks.step import step
 
 INTERRUPTED = (PositionStatus.OPENING, PositionStatus.CLOSING, PositionStatus.UNWINDING)
+DUST_USD = Decimal("0.10")
+"""What an ended position left on its lender counts from here on: less is rounding, and no order is worth its fee."""
 INTEREST = Decimal("0.10")
 """Share by which a long leg may have grown by interest since its last transaction."""
 
@@ -66,9 +69,11 @@ async def _legs_of(desk: CarryDesk, venue: str, mine: list[Leg]) -> list[LegView
     if venue == desk.short.name:
         held = await desk.short.leg(UNDERLYING)
         return [] if held is None else [held]
-    planned: list[tuple[int, str]] = [(int(leg.protocol or 0), leg.ref) for leg in mine]
+    ended = ended_longs(desk.store, desk.clock.now_ms())
+    planned: list[tuple[int, str]] = [(int(leg.protocol or 0), leg.ref) for leg in (*mine, *ended.values())]
     planned += _planned_pdas(desk)
-    return await desk.long.legs(known_pdas=dict.fromkeys(planned))
+    views = await desk.long.legs(known_pdas=dict.fromkeys(planned))
+    return [view for view in views if view.ref not in ended or view.notional_usd >= DUST_USD]
 
 
 def _planned_pdas(desk: CarryDesk) -> list[tuple[int, str]]:

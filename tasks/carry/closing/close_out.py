@@ -1,23 +1,26 @@
-"""Close a position until both venues show nothing, the leg that goes first by its danger and its reach; then settle it.
+"""Close a position until both venues show nothing, without leaving one leg alone by choice; then settle it.
 
 Apart from the flow, so that the watch, recovery and the kill switch close without Prefect.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable
-
-from evenkeel.legs import CARRY, IntentKind, LegSide, PositionStatus
+from evenkeel.errors import UNREAD
+from evenkeel.legs import CARRY, IntentKind, LegSide, PositionStatus, WayOut
 from evenkeel.types import Frozen
 from state.carry.models import Position
 from state.models import Fence
+from strategy.carry.leaving import Leaving
 from strategy.decisions import Urgency
 from tasks.carry.closing import closing
+from tasks.carry.closing.holding import hold_back, sizes_of, token_price_usd
+from tasks.carry.closing.proving import doubts_of
 from tasks.carry.desk import CarryDesk
+from tasks.carry.watching.alerts import HELD_BACK
 from tasks.oddities import naming_oddities
 
 ENDED = (PositionStatus.CLOSED, PositionStatus.FAILED)
+OTHER = {LegSide.LONG: LegSide.SHORT, LegSide.SHORT: LegSide.LONG}
 
 
 class ExitResult(Frozen):
@@ -25,6 +28,14 @@ class ExitResult(Frozen):
 
     status: PositionStatus
     position_id: str
+    reasons: tuple[str, ...] = ()
+
+
+class _Round(Frozen):
+    """One pass over both legs: flat, or why not. `waits`: the hedge stands, and the next try may come later."""
+
+    flat: bool = False
+    waits: bool = False
     reasons: tuple[str, ...] = ()
 
 
@@ -37,51 +48,118 @@ async def close_out(
     fence: Fence,
     first: LegSide | None = None,
     *,
-    together: bool = False,
+    prove: bool = False,
+    one_leg: bool = False,
 ) -> ExitResult:
     """Both legs flat, or as far as the venues let us get now; whatever is left is tried again by recovery.
 
-    The short goes first because it is the leg that a rise liquidates. If it resists for a minute, or its venue is out of
-    reach, the long is closed all the same: one leg alone is worse than none. `first` names another order: the leg in
-    danger, or the one in reach; taken up again, a closing keeps the order that it began with. `together`: both at once.
+    `first` is the leg in danger, which goes first; else `Leaving.first_leg` says which. Before the first order of what is
+    no emergency, and in any case with `prove`, the way out of both legs is proved. A leg that proves stuck holds the
+    closing back: the hedge is kept, or opened again (docs/rules.md, "Closing"). With `one_leg` a person has chosen to close
+    what can be closed, whatever becomes of the other leg.
     """
     position = await closing.start_closing(desk, position_id, why, fence)
     if position.status in ENDED:
         return ExitResult(status=position.status, position_id=position_id, reasons=("it has ended already",))
-    first = first or _begun_with(desk, position)
-    reasons: list[str] = []
+    reasons: tuple[str, ...] = ()
+    until_ms = desk.clock.now_ms() + desk.settings.strategy.exit_short_window_s * 1000
     for _ in range(closing.ROUNDS):
-        if together:
-            short, long = await _both(
-                closing.close_short_leg(desk, position, urgency, fence),
-                closing.close_long_leg(desk, position, urgency, fence),
-            )
-        elif first is LegSide.LONG:
-            long = await closing.close_long_leg(desk, position, urgency, fence)
-            short = await closing.close_short_leg(desk, position, urgency, fence)
+        if one_leg:
+            done = await _each_alone(desk, position, urgency, fence)
         else:
-            short = await closing.close_short_leg(desk, position, urgency, fence)
-            long = await closing.close_long_leg(desk, position, urgency, fence)
-        if short.flat and long.flat and not closing.unfinished(desk, position_id):
+            done = await _round(desk, position_id, urgency, fence, first, prove=prove, until_ms=until_ms)
+        if done.flat:
             await closing.collect_last(desk, position)
-            ended = await closing.settle(desk, position, fence)
-            return ExitResult(status=ended.status, position_id=position_id, reasons=(why,))
-        reasons = [leg.reason for leg in (short, long) if not leg.flat]
+            ended = await closing.settle(desk, position, await token_price_usd(desk, position), fence)
+            if ended.status in ENDED:
+                return ExitResult(status=ended.status, position_id=position_id, reasons=(why,))
+        reasons = done.reasons or ("a close landed and left a part of its leg",)
+        if done.waits:
+            break
         await desk.clock.sleep(2.0)
     status = desk.store.carry.position(position_id).status
     return ExitResult(status=status, position_id=position_id, reasons=(why, *reasons))
 
 
-async def _both(
-    one: Awaitable[closing.LegClosing], other: Awaitable[closing.LegClosing]
-) -> tuple[closing.LegClosing, closing.LegClosing]:
-    """Side by side, each to its end: what one raises is raised once the other is through as well."""
-    first, second = await asyncio.gather(one, other, return_exceptions=True)
-    if isinstance(first, BaseException):
-        raise first
-    if isinstance(second, BaseException):
-        raise second
-    return first, second
+async def _round(
+    desk: CarryDesk,
+    position_id: str,
+    urgency: Urgency,
+    fence: Fence,
+    first: LegSide | None,
+    *,
+    prove: bool,
+    until_ms: int,
+) -> _Round:
+    """Prove where that is asked for, close one leg, then the other. A leg that cannot be closed for another reason than a
+    refusal is tried on, until `until_ms` and while its venue is in reach.
+    """
+    position = desk.store.carry.position(position_id)
+    leaving = await _leaving(desk, position, urgency, first, prove=prove)
+    if leaving.needs_proof:
+        if await closing.still_unsettled(desk, position, fence):
+            return _Round(reasons=("an order may still take effect",))
+        if doubts := await doubts_of(desk, position, urgency):
+            return await _held_back(desk, position, doubts, fence)
+        if leaving.stuck is not None:
+            desk.store.ack_alert(HELD_BACK, subject=position_id)
+    for side in (leaving.first_leg, OTHER[leaving.first_leg]):
+        leg = await closing.close_leg(desk, position, side, urgency, fence)
+        if leg.flat:
+            continue
+        other = desk.store.carry.leg(position_id, OTHER[side])
+        alone = other is None or not other.is_open
+        given_up = desk.clock.now_ms() >= until_ms or closing.out_of_reach(desk, side)
+        if leg.unsettled or (not leg.refused and (alone or not given_up)):
+            return _Round(reasons=(leg.reason,))
+        doubts = {side: WayOut(provable=False, reason=leg.reason, answered=leg.refused)}
+        return await _held_back(desk, position, doubts, fence)
+    flat = not closing.unfinished(desk, position_id)
+    return _Round(flat=flat, reasons=() if flat else ("an order may still take effect",))
+
+
+async def _each_alone(desk: CarryDesk, position: Position, urgency: Urgency, fence: Fence) -> _Round:
+    """Close either leg, whatever became of the other."""
+    legs = [
+        await closing.close_leg(desk, position, side, urgency, fence)
+        for side in (LegSide.SHORT, LegSide.LONG)
+    ]
+    flat = all(leg.flat for leg in legs) and not closing.unfinished(desk, position.position_id)
+    return _Round(flat=flat, reasons=tuple(leg.reason for leg in legs if not leg.flat))
+
+
+async def _held_back(
+    desk: CarryDesk, position: Position, doubts: dict[LegSide, WayOut], fence: Fence
+) -> _Round:
+    level = await hold_back(desk, position, doubts, fence)
+    reasons = tuple(f"the {side} cannot be closed now: {way.reason}" for side, way in doubts.items())
+    return _Round(waits=level, reasons=reasons)
+
+
+async def _leaving(
+    desk: CarryDesk, position: Position, urgency: Urgency, first: LegSide | None, *, prove: bool
+) -> Leaving:
+    """How the closing stands. Venues are read for an unwound entry alone: whether it is hedged decides what goes first."""
+    legs = {leg.side: leg for leg in desk.store.carry.legs(position.position_id)}
+    both_held = len(legs) == len(LegSide) and all(leg.is_open for leg in legs.values())
+    unwinding = position.status is PositionStatus.UNWINDING
+    return Leaving(
+        urgency=urgency,
+        endangered=first,
+        begun_with=_begun_with(desk, position),
+        stuck=closing.stuck_leg(position),
+        both_held=both_held,
+        unwinding=unwinding,
+        level=not unwinding or (both_held and await _is_level(desk, position)),
+        wants_proof=prove,
+    )
+
+
+async def _is_level(desk: CarryDesk, position: Position) -> bool:
+    try:
+        return (await sizes_of(desk, position)).level
+    except UNREAD:
+        return False
 
 
 def _begun_with(desk: CarryDesk, position: Position) -> LegSide | None:

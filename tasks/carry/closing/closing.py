@@ -1,11 +1,13 @@
-"""Close a position, whatever is left of it: the short first, then the long, again and again until both are flat."""
+"""The steps of a closing: begin it, close one leg, settle what is flat."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable
+from decimal import Decimal
+from typing import Any
 
-from evenkeel.errors import Bug, EvenkeelError, LostRace, Retryable
+from evenkeel.errors import Bug, EvenkeelError, LostRace, OperatorError, Retryable, VenueRefused
 from evenkeel.legs import CARRY, LegSide, PositionStatus
 from evenkeel.types import Frozen
 from state.carry.models import Position
@@ -14,8 +16,10 @@ from state.watch_models import Severity
 from strategy.decisions import Urgency
 from tasks.carry.books.collect import collect_everything
 from tasks.carry.books.external_long import book_long_changes
+from tasks.carry.closing.leftovers import alert_wallet, reopen_what_is_left, wallet_tokens
 from tasks.carry.desk import CarryDesk
-from tasks.carry.legs import close_long, close_short
+from tasks.carry.hosts import ASGARD, HYPERLIQUID, SOLANA
+from tasks.carry.legs import close_long, close_short, finish_started
 from tasks.carry.watching.alerts import RESISTS, end_watch
 from tasks.intents import Ending, NotDone, Unsettled
 from tasks.step import step
@@ -28,11 +32,42 @@ CLOSING_LONG_S = 20.0
 """What building, landing and confirming the close of a lending position takes on an ordinary day."""
 
 
+CLOSING_FACTS = "closing"
+"""Where a position keeps how its closing stands: which leg was found unable to be closed, and since when it may wait."""
+
+
+def held_back_facts(stuck: LegSide, at_ms: int, *, waits: bool) -> dict[str, Any]:
+    """What is kept of a closing that was held back. `waits`: the legs are level, so that the next try may come later."""
+    return {"stuck": stuck, "held_ms": at_ms if waits else None}
+
+
+def stuck_leg(position: Position) -> LegSide | None:
+    """The leg that the last try of the closing found unable to be closed."""
+    known = position.facts.get(CLOSING_FACTS, {}).get("stuck")
+    return None if known is None else LegSide(known)
+
+
+def waits(desk: CarryDesk, position: Position) -> bool:
+    """Whether a closing that is held back has been tried less than a calm tick ago, and nothing is on the wire."""
+    held_ms = position.facts.get(CLOSING_FACTS, {}).get("held_ms")
+    if held_ms is None or unfinished(desk, position.position_id):
+        return False
+    return desk.clock.now_ms() - int(held_ms) < desk.settings.strategy.poll_interval_s * 1000
+
+
+UNSETTLED_S = 20.0
+"""For which an order of unknown outcome is asked about before both legs are left as they are."""
+
+
 class LegClosing(Frozen):
-    """Whether nothing of the leg is left, and if not, why."""
+    """Whether nothing of the leg is left, and if not, why. `refused`: its venue answers, and takes no order for it.
+    `unsettled`: an order of it may still take effect.
+    """
 
     flat: bool
     reason: str = ""
+    refused: bool = False
+    unsettled: bool = False
 
 
 @step("start closing", tags=("ledger",))
@@ -52,9 +87,7 @@ async def start_closing(desk: CarryDesk, position_id: str, why: str, fence: Fenc
 
 @step("close the short leg", tags=("wire",))
 async def close_short_leg(desk: CarryDesk, position: Position, urgency: Urgency, fence: Fence) -> LegClosing:
-    """Up to five tries within 60 s; after that the long is closed anyway, and this is tried again (docs/rules.md,
-    "Closing").
-    """
+    """Up to five tries within 60 s (docs/rules.md, "Closing")."""
     window_s = _short_window_s(desk, position)
     ending = await _ended(close_short(desk, position, fence, urgency, within_s=window_s))
     return _judge(desk, position, LegSide.SHORT, ending)
@@ -73,6 +106,14 @@ def _short_window_s(desk: CarryDesk, position: Position) -> float:
     return min(window_s, max(left_s, 1.0))
 
 
+async def close_leg(
+    desk: CarryDesk, position: Position, side: LegSide, urgency: Urgency, fence: Fence
+) -> LegClosing:
+    """Close one leg, or say why not."""
+    close = close_short_leg if side is LegSide.SHORT else close_long_leg
+    return await close(desk, position, urgency, fence)
+
+
 @step("close the long leg", tags=("wire",))
 async def close_long_leg(desk: CarryDesk, position: Position, urgency: Urgency, fence: Fence) -> LegClosing:
     """Close the lending position in full; one that resists is retried with the higher tip and alarmed."""
@@ -86,7 +127,7 @@ async def _ended(closing: Awaitable[Ending]) -> Ending:
     except LostRace:
         raise
     except EvenkeelError as error:
-        return NotDone(str(error))
+        return NotDone(str(error), isinstance(error, VenueRefused | OperatorError))
 
 
 def _judge(desk: CarryDesk, position: Position, side: LegSide, ending: object) -> LegClosing:
@@ -100,7 +141,24 @@ def _judge(desk: CarryDesk, position: Position, side: LegSide, ending: object) -
         log.warning(
             "%s: the %s leg resists closing (%s), not noted: %s", position.position_id, side, reason, error
         )
-    return LegClosing(flat=False, reason=reason)
+    refused, unsettled = isinstance(ending, NotDone) and ending.refused, isinstance(ending, Unsettled)
+    return LegClosing(flat=False, reason=reason, refused=refused, unsettled=unsettled)
+
+
+async def still_unsettled(desk: CarryDesk, position: Position, fence: Fence) -> bool:
+    """Follow every order that has left; whether one may still take effect, so that nothing may be counted on."""
+    endings: list[Ending] = []
+    for side in LegSide:
+        endings += await finish_started(desk, position.position_id, side, fence, wait_s=UNSETTLED_S)
+    return any(isinstance(one, Unsettled) for one in endings)
+
+
+def out_of_reach(desk: CarryDesk, side: LegSide) -> bool:
+    """Whether calls to the venue of a leg, or to its chain, have failed as an outage does."""
+    limits = desk.settings.limits
+    failed = desk.health.in_a_row(limits.outage_window_s)
+    hosts = (HYPERLIQUID,) if side is LegSide.SHORT else (ASGARD, SOLANA)
+    return any(failed.get(host, 0) >= limits.outage_failures for host in hosts)
 
 
 async def collect_last(desk: CarryDesk, position: Position) -> None:
@@ -120,43 +178,44 @@ def unfinished(desk: CarryDesk, position_id: str) -> bool:
 
 
 @step("settle", tags=("ledger",), retries=3)
-async def settle(desk: CarryDesk, position: Position, fence: Fence) -> Position:
-    """Both legs are flat by the books, and both venues say so too: note what they hold now, and end the position.
+async def settle(desk: CarryDesk, position: Position, token_price_usd: Decimal, fence: Fence) -> Position:
+    """Both legs are flat by the books: where the lender shows nothing either, note what both venues hold now, and end the
+    position. What the lender still shows is a leg again, and the position goes on.
 
     A position that never held anything ends FAILED; one that did ends CLOSED. Margin stays on its venue
     (docs/deviations.md, row 21).
     """
-    await _alert_unless_venues_are_flat(desk, position)
+    name = position.position_id
+    if await reopen_what_is_left(desk, position, token_price_usd, fence):
+        return desk.store.carry.position(name)
+    await _alert_unless_the_short_is_gone(desk, position)
     await book_long_changes(
         desk, position, fence
     )  # a seizure that came between our last tick and the landing of the close
     wallet, account = await desk.long.wallet_balances(), await desk.short.account()
+    tokens = await wallet_tokens(desk, position.asset)
     after = {
         "hyperliquid_usd": account.account_value_usd,
         "wallet_usdc": wallet.usdc,
         "wallet_lamports": wallet.sol_lamports,
+        "wallet_tokens": tokens,
         "at_ms": desk.clock.now_ms(),
     }
-    desk.store.carry.set_facts(position.position_id, {"after": after}, fence=fence)
-    held = desk.store.carry.legs(position.position_id)
+    desk.store.carry.set_facts(name, {"after": after}, fence=fence)
+    alert_wallet(desk, position, wallet, tokens, token_price_usd)
+    held = desk.store.carry.legs(name)
     to = PositionStatus.CLOSED if held else PositionStatus.FAILED
-    end_watch(desk, position.position_id, fence)
+    end_watch(desk, name, fence)
     return desk.store.carry.move_position(
-        position.position_id, position.status, to, note=position.close_reason or "", fence=fence
+        name, position.status, to, note=position.close_reason or "", fence=fence
     )
 
 
-async def _alert_unless_venues_are_flat(desk: CarryDesk, position: Position) -> None:
-    """An alert is raised at once where a venue still holds what our books call closed; the position ends all the same,
-    because its books are complete and what is left belongs to nobody's order.
+async def _alert_unless_the_short_is_gone(desk: CarryDesk, position: Position) -> None:
+    """An alert is raised at once where the short's venue still holds what our books call closed; the position ends all the
+    same, because its books are complete and what is left belongs to nobody's order.
     """
-    pdas = {
-        (int(leg.protocol or 0), leg.ref)
-        for leg in desk.store.carry.legs(position.position_id)
-        if leg.side is LegSide.LONG
-    }
-    held = [view.ref for view in await desk.long.legs(known_pdas=pdas) if (view.protocol, view.ref) in pdas]
-    held += [view.ref for view in [await desk.short.leg(position.underlying)] if view is not None]
+    held = [view.ref for view in [await desk.short.leg(position.underlying)] if view is not None]
     if held:
         text = f"{position.position_id} is closed in our books, yet the venues still hold {', '.join(held)}"
         desk.store.alert("unowned leg", Severity.CRITICAL, text, subject=position.position_id)

@@ -3,28 +3,41 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from functools import partial
 
 from evenkeel.errors import Retryable
-from evenkeel.legs import LegSide, LegView
+from evenkeel.legs import LegSide, LegView, WayOut
 from evenkeel.types import Frozen
 from state.carry.models import Position
 from state.models import Fence
 from state.watch_models import Severity
 from strategy.carry.decisions import ResizePlan
 from strategy.carry.entry import MIN_ORDER_USD
+from strategy.carry.leaving import Remedy, remedy, share_to_level
 from strategy.carry.sizing import short_qty_for
 from tasks.carry.books.external_short import book_changes_of_both, held_long, held_short
+from tasks.carry.closing.holding import release, sizes_of
 from tasks.carry.desk import CarryDesk
-from tasks.carry.legs import finish_started, resize_long, resize_short
+from tasks.carry.legs import (
+    finish_started,
+    resize_long,
+    resize_short,
+    until_stuck,
+)
+from tasks.carry.orders import resize_long_order, resize_short_order
+from tasks.carry.watching.alerts import RESIZE_REFUSED
 from tasks.intents import Done, Ending, NotDone, Unsettled
 from tasks.step import step
 
 
 class Levelled(Frozen):
-    """What a rebalance did. `complete` is False when a step did not happen; the next tick decides again."""
+    """What a rebalance did. `complete` is False when a step did not happen; the next tick decides again. `refused`: the leg
+    whose change its venue did not take, tried until it counted as stuck.
+    """
 
     complete: bool
     reason: str
+    refused: LegSide | None = None
     long_sol: Decimal | None = None
     short_qty: Decimal | None = None
 
@@ -48,11 +61,13 @@ async def resize_both(
                 return Levelled(complete=False, reason=reason)
     await book_changes_of_both(desk, position, fence)
     if plan.first_leg is LegSide.SHORT and plan.weak_leg is LegSide.SHORT and plan.short_change_qty < 0:
-        stopped = _stopped(await resize_short(desk, position, plan.short_change_qty, fence))
+        shrink = partial(resize_short, desk, position, plan.short_change_qty, fence)
+        stopped = _stopped(LegSide.SHORT, await until_stuck(desk, shrink))
         if stopped is not None:
             return stopped
     if plan.long_operation is not None:
-        stopped = _stopped(await resize_long(desk, position, plan.long_operation, fence))
+        follow = partial(resize_long, desk, position, plan.long_operation, fence)
+        stopped = _stopped(LegSide.LONG, await until_stuck(desk, follow))
         if stopped is not None:
             return stopped
     return await _true_up(desk, position, why, fence, may_grow=may_grow)
@@ -82,7 +97,8 @@ async def _true_up(
     if change > 0 and not may_grow:
         why = f"{why}; the short is not made larger while everything is paused"
     elif abs(change) * price >= MIN_ORDER_USD:
-        stopped = _stopped(await resize_short(desk, position, change, fence))
+        level = partial(resize_short, desk, position, change, fence)
+        stopped = _stopped(LegSide.SHORT, await until_stuck(desk, level))
         if stopped is not None:
             return stopped
         short = await held_short(desk)
@@ -101,11 +117,57 @@ def ours_of(desk: CarryDesk, position: Position, short: LegView) -> Decimal:
     return short.qty if leg is None or not leg.is_open else min(short.qty, leg.qty)
 
 
-def _stopped(ending: Ending) -> Levelled | None:
+def _stopped(side: LegSide, ending: Ending) -> Levelled | None:
     if isinstance(ending, Done):
         return None
     assert isinstance(ending, NotDone | Unsettled)
-    return Levelled(complete=False, reason=ending.reason)
+    refused = side if isinstance(ending, NotDone) and ending.refused else None
+    return Levelled(complete=False, reason=ending.reason, refused=refused)
+
+
+@step("prove both halves of a resize", tags=("read",))
+async def refusal_ahead(
+    desk: CarryDesk, position: Position, plan: ResizePlan
+) -> tuple[LegSide, WayOut] | None:
+    """The half of a change of both legs that its venue would not take now; None where both can be had, or one leg alone
+    changes. Raises Retryable, VenueRefused.
+    """
+    leg = desk.store.carry.leg(position.position_id, LegSide.LONG)
+    if plan.long_operation is None or leg is None:
+        return None
+    way = await desk.long.can_close(await resize_long_order(desk, leg, plan.long_operation))
+    if not way.provable:
+        return LegSide.LONG, way
+    price = (await desk.short.market.context(position.underlying)).mark_px
+    if plan.short_change_qty < 0 and -plan.short_change_qty * price >= MIN_ORDER_USD:
+        way = await desk.short.can_close(resize_short_order(desk, plan.short_change_qty))
+        if not way.provable:
+            return LegSide.SHORT, way
+    return None
+
+
+@step("end level after a refusal", tags=("wire",))
+async def end_level(
+    desk: CarryDesk, position: Position, refused: LegSide, why: str, fence: Fence, *, weak: bool
+) -> Remedy:
+    """Alert a person with both sizes, and bring the long down to a short that cannot grow. The answer is what is left to be
+    done: nothing, or to close the position. Raises Retryable.
+    """
+    sizes = await sizes_of(desk, position)
+    can_resize = desk.long.can_resize(position.protocol or 0)
+    found = remedy(
+        refused, weak=weak, long_sol=sizes.long_sol, short_qty=sizes.short_qty, can_resize=can_resize
+    )
+    text = (
+        f"{position.position_id}: the {refused} cannot be resized ({why}). Held now: {sizes}; next: {found}"
+    )
+    desk.store.alert(RESIZE_REFUSED, Severity.CRITICAL, text, subject=position.position_id)
+    if found is not Remedy.LEVEL_DOWN:
+        return found
+    percent = share_to_level(sizes.long_sol, sizes.short_qty)
+    if percent is not None and await release(desk, position, percent, fence):
+        return Remedy.KEEP
+    return Remedy.KEEP if sizes.level else Remedy.CLOSE
 
 
 @step("note the rebalance", tags=("ledger",))
@@ -121,4 +183,5 @@ async def note_rebalance(desk: CarryDesk, position: Position, done: Levelled, fe
         }
     )
     desk.store.carry.set_facts(position.position_id, {"rebalances": known}, fence=fence)
-    desk.store.ack_alert("rebalance", subject=position.position_id)
+    for kind in ("rebalance", RESIZE_REFUSED):
+        desk.store.ack_alert(kind, subject=position.position_id)

@@ -25,11 +25,13 @@ from strategy.carry.entry import (
     validate_fills,
 )
 from strategy.carry.sizing import exposure_sol, short_qty_for
+from tasks.carry.closing.leftovers import wallet_tokens
 from tasks.carry.desk import CarryDesk
 from tasks.carry.entering.clearing import Cleared
-from tasks.carry.legs import finish_started, perp_order, plan, plan_step
+from tasks.carry.legs import finish_started, plan, plan_step
 from tasks.carry.limits import limits_of
 from tasks.carry.mark import UNDERLYING, underlying_of
+from tasks.carry.orders import perp_order
 from tasks.carry.watching.alerts import RESIDUAL, UNRESOLVED, end_watch
 from tasks.carry.watching.needs import MODE_AT_ENTRY, MODE_TTL_MS
 from tasks.intents import NotDone, Unsettled, carry_out
@@ -59,6 +61,7 @@ async def write_down(desk: CarryDesk, cleared: Cleared, fence: Fence | None = No
             "hyperliquid_usd": account.account_value_usd,
             "wallet_usdc": wallet.usdc,
             "wallet_lamports": wallet.sol_lamports,
+            "wallet_tokens": await wallet_tokens(desk, plan.asset),
             "at_ms": desk.clock.now_ms(),
         },
         "long_order": plan.long_order().model_dump(mode="json"),

@@ -14,10 +14,10 @@ from strategy.carry.readings import EntryReadings
 from strategy.carry.sizing import round_half_up
 from tasks.carry.desk import CarryDesk
 from tasks.carry.entering.choose import EntryPlan
-from tasks.carry.legs import perp_order
 from tasks.carry.limits import limits_of
 from tasks.carry.mark import UNDERLYING
 from tasks.carry.market import read_market
+from tasks.carry.orders import perp_order
 from tasks.carry.watching import breakers
 from tasks.carry.watching.needs import read_needs
 from tasks.step import step

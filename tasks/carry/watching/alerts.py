@@ -20,12 +20,19 @@ UNRESOLVED = "entry unresolved"
 """The alert of an entry that is neither open nor given up."""
 RESISTS = "leg resists closing"
 """The alert of a leg that could not be closed; before it stands which."""
+HELD_BACK = "exit held back"
+"""The alert of a closing that would leave one leg alone: the hedge is kept until the other can be closed as well."""
+RESIZE_REFUSED = "resize refused"
+"""The alert of a change of two legs that a venue does not take: both sizes, and what is done instead."""
 RESIDUAL = "short residual"
 """The alert of a short that lacks a part too small for an order."""
 NOT_WATCHED = "not watched"
 """The alert of a live position that may have no monitor."""
 OF_THE_LIVING = (
-    WATCHED_RULES | REBALANCING_RULES | NEED_NAMES | {UNRESOLVED, RESIDUAL, NOT_WATCHED, "rebalance"}
+    WATCHED_RULES
+    | REBALANCING_RULES
+    | NEED_NAMES
+    | {UNRESOLVED, RESIDUAL, NOT_WATCHED, HELD_BACK, RESIZE_REFUSED, "rebalance"}
 )
 """Alerts that say how a position stands; others say what has happened, and are closed by a person."""
 

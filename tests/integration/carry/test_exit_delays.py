@@ -64,8 +64,8 @@ async def test_a_ledger_that_is_busy_after_a_late_send_contradicts_nothing(
         assert rig.flat and len([row for row in rig.filled_orders() if row["side"] == "B"]) == 1
 
 
-@pytest.mark.parametrize("together", [False, True])
-async def test_a_contradiction_at_one_leg_does_not_hold_up_the_other(tmp_path: Path, together: bool) -> None:
+@pytest.mark.parametrize("prove", [False, True])
+async def test_a_contradiction_at_one_leg_does_not_hold_up_the_other(tmp_path: Path, prove: bool) -> None:
     async with story_rig(tmp_path) as rig:
         position_id = await rig.entered(**SOL_ON_KAMINO)
 
@@ -75,7 +75,7 @@ async def test_a_contradiction_at_one_leg_does_not_hold_up_the_other(tmp_path: P
         desk = rig.desk
         async with desk.sole_writer(position_id) as fence:
             with hooked(desk.short, "legs", before=contradicts) as asked:
-                done = await close_out(desk, position_id, "test", Urgency.EMERGENCY, fence, together=together)
+                done = await close_out(desk, position_id, "test", Urgency.EMERGENCY, fence, prove=prove)
         assert asked[0] > 1 and done.status == "CLOSED" and rig.flat, done
         alerts = {row.kind: row.text for row in desk.store.alerts(open_only=False)}
         assert "make no sense" in alerts["short leg resists closing"]

@@ -70,11 +70,15 @@ async def test_a_hostile_builder_gets_nothing_in_an_outage_and_an_honest_one_clo
         rig.control("hyperliquid", "halt", mode="502")
         rig.later(300)
         with hostile_builder(rig, "0.75"):
-            robbed = await exit_position(rig.desk, ExitRequest(position_id=position_id, emergency=True))
+            robbed = await exit_position(
+                rig.desk, ExitRequest(position_id=position_id, emergency=True, one_leg=True)
+            )
         assert robbed.status == "CLOSING" and rig.holdings() and len(rig.executions()) == 1
         assert any("rule price" in one for one in robbed.reasons), robbed
 
-        closed = await exit_position(rig.desk, ExitRequest(position_id=position_id, emergency=True))
+        closed = await exit_position(
+            rig.desk, ExitRequest(position_id=position_id, emergency=True, one_leg=True)
+        )
         assert not rig.holdings(), closed
         rig.control("hyperliquid", "resume")
         rig.assert_clean(await rig.recovered())

@@ -159,16 +159,16 @@ async def test_a_short_outage_is_sat_out(tmp_path: Path) -> None:
         rig.assert_hedged()
 
 
-async def test_an_outage_that_lasts_closes_the_leg_that_can_be_reached(tmp_path: Path) -> None:
+async def test_an_outage_that_lasts_keeps_the_hedge(tmp_path: Path) -> None:
     async with story_rig(tmp_path) as rig:
         position_id = await rig.entered(**SOL_ON_KAMINO)
         rig.control("hyperliquid", "halt", mode="502")
-        dark = await watched(rig, position_id, 600)
-        assert dark.status == "CLOSING", dark
-        assert not rig.holdings() and rig.short_qty() > 0
+        dark = await watched(rig, position_id, 300)
+        assert dark.status == "OPEN", dark
+        assert "outage" in {row.kind for row in rig.desk.store.alerts(open_only=True)}
         rig.control("hyperliquid", "resume")
-        rig.assert_clean(await rig.recovered())
-        assert rig.flat and rig.status(position_id) is PositionStatus.CLOSED
+        rig.assert_hedged()
+        assert (await watched(rig, position_id, 60)).status == "OPEN"
 
 
 async def test_a_watch_finishes_what_an_earlier_run_left(tmp_path: Path) -> None:
@@ -180,6 +180,7 @@ async def test_a_watch_finishes_what_an_earlier_run_left(tmp_path: Path) -> None
             rig.market(premium=-0.005)
             first = await watched(rig, position_id, 60)
         assert first.status == "CLOSING" and rig.holdings(), first
+        rig.assert_hedged("0.05")
         rig.heal()
         await watched(rig, position_id, 60)
         assert rig.flat and rig.status(position_id) is PositionStatus.CLOSED

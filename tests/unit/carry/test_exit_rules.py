@@ -251,15 +251,23 @@ def test_stale_reading_alerts_then_exits() -> None:
     assert isinstance(stale(None, NOW - 600_000), Exit)
 
 
-def test_outage_alerts_then_closes_the_reachable_leg_first() -> None:
+def test_an_outage_alerts_and_keeps_the_hedge_however_long_it_lasts() -> None:
     down = {VenueName.ASGARD: 3}
     assert isinstance(out({VenueName.ASGARD: 2}), Hold)
-    assert isinstance(out(down), Alert)
-    leave = out(down, NOW - 120_000)
+    for since_ms in (None, NOW - 120_000, NOW - 86_400_000):
+        kept = out(down, since_ms)
+        assert isinstance(kept, Alert) and kept.critical
+
+
+def test_an_outage_with_a_limit_closes_the_reachable_leg_first() -> None:
+    down = {VenueName.ASGARD: 3}
+    limited = CarryLimits(risk=RiskLimits(outage_exit_after_s=120))
+    assert isinstance(out(down, limits=limited), Alert)
+    leave = out(down, NOW - 120_000, limits=limited)
     assert isinstance(leave, Exit) and leave.first_leg is LegSide.SHORT and leave.urgency is Urgency.EMERGENCY
-    other = out({VenueName.HYPERLIQUID: 9}, NOW - 120_000)
+    other = out({VenueName.HYPERLIQUID: 9}, NOW - 120_000, limits=limited)
     assert isinstance(other, Exit) and other.first_leg is LegSide.LONG
-    both = out({VenueName.HYPERLIQUID: 9, **down}, NOW - 120_000)
+    both = out({VenueName.HYPERLIQUID: 9, **down}, NOW - 120_000, limits=limited)
     assert isinstance(both, Alert), "nothing is reachable"
     spec = CarryLimits(risk=RiskLimits(outage_exit_after_s=0))
     assert isinstance(out(down, limits=spec), Exit)

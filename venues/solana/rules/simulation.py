@@ -36,6 +36,8 @@ from venues.solana.rules.validator import Verdict
 from venues.solana.view import ChainView, Keys, Violation
 
 RULE = "simulation"
+WOULD_FAIL = "it would fail: "
+"""How the reason begins where the node has played it through and a program refused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +75,8 @@ async def simulate(
                 metas.append(None)
                 continue
             stale = value["err"] in ("BlockhashNotFound", "AlreadyProcessed")
-            return NotSimulated(f"it would fail: {value['err']}", transient=stale)
+            words = f"it cannot be played through: {value['err']}" if stale else f"{WOULD_FAIL}{value['err']}"
+            return NotSimulated(words, transient=stale)
         try:
             check_after(value, asked, keys, verdict, expectation, view, rules)
         except Violation as broken:

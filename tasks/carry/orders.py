@@ -1,0 +1,76 @@
+"""What is asked of the venues: the orders that close, shrink and grow a leg, each within its bounds."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+from state.carry.models import Leg
+from strategy.carry.decisions import Deleverage, LongOperation
+from strategy.decisions import Urgency
+from tasks.carry.desk import CarryDesk
+from tasks.carry.mark import UNDERLYING
+from tasks.carry.tips import affordable_tip
+from venues.asgard import orders as asgard
+from venues.hyperliquid import digests as _digests  # noqa: F401  (loaded now, not with the first order)
+from venues.hyperliquid.orders import PerpOrder
+
+
+def perp_order(qty: Decimal, *, is_buy: bool, reduce_only: bool, slippage_bps: int) -> dict[str, Any]:
+    """An IOC on SOL-PERP of `qty` SOL within `slippage_bps` of the mid."""
+    order = PerpOrder(
+        coin=UNDERLYING, is_buy=is_buy, size=qty, reduce_only=reduce_only, slippage_bps=Decimal(slippage_bps)
+    )
+    return order.model_dump(mode="json")
+
+
+def close_short_order(desk: CarryDesk, qty: Decimal, urgency: Urgency, tries: int) -> dict[str, Any]:
+    """The order that buys back `qty` SOL after so many tries that were sent in vain."""
+    bound = desk.settings.limits.exit_slippage_bps(tries, emergency=urgency is Urgency.EMERGENCY)
+    return perp_order(qty, is_buy=True, reduce_only=True, slippage_bps=bound)
+
+
+async def close_long_order(
+    desk: CarryDesk, leg: Leg, urgency: Urgency, planned: int, tries: int
+) -> dict[str, Any]:
+    """The order that closes a lending position in full, after so many that were planned, and sent in vain."""
+    emergency = urgency is Urgency.EMERGENCY
+    order = asgard.CloseLong(
+        asset=leg.asset,
+        protocol=int(leg.protocol or 0),
+        position_pda=leg.ref,
+        slippage_bps=desk.settings.limits.exit_slippage_bps(tries, emergency=emergency),
+        jito_tip_lamports=await affordable_tip(
+            desk.long, desk.settings.exit_tip_lamports(tries, emergency=emergency)
+        ),
+        emergency=emergency,
+        failed_tries=planned,
+    )
+    return order.model_dump(mode="json")
+
+
+async def resize_long_order(desk: CarryDesk, leg: Leg, operation: LongOperation) -> dict[str, Any]:
+    """The order that carries out an operation on a lending position."""
+    common: dict[str, Any] = {
+        "asset": leg.asset,
+        "protocol": int(leg.protocol or 0),
+        "position_pda": leg.ref,
+        "slippage_bps": desk.settings.limits.max_slippage_exit_bps,
+        "jito_tip_lamports": await affordable_tip(desk.long, desk.settings.asgard.jito_tip_lamports),
+    }
+    order: asgard.Deleverage | asgard.PartialClose
+    if isinstance(operation, Deleverage):
+        order = asgard.Deleverage(target_leverage=Decimal(operation.target_leverage), **common)
+    else:
+        order = asgard.PartialClose(close_percentage=operation.close_percent, **common)
+    return order.model_dump(mode="json")
+
+
+def resize_short_order(desk: CarryDesk, change_qty: Decimal) -> dict[str, Any]:
+    """The order that makes the short larger (above zero) or smaller by so many SOL."""
+    return perp_order(
+        abs(change_qty),
+        is_buy=change_qty < 0,
+        reduce_only=change_qty < 0,
+        slippage_bps=desk.settings.limits.max_slippage_exit_bps,
+    )

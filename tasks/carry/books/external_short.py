@@ -25,6 +25,7 @@ from strategy.carry.reconcile import (
 from tasks.carry.books.external_long import ChangeBooked, book_long_changes, on_the_wire, to_act_on
 from tasks.carry.desk import CarryDesk
 from tasks.carry.mark import UNDERLYING
+from venues.hyperliquid.models import amount_of
 
 UNPROVED = "unproved"
 SEIZED_MARGIN = "hl_liquidation"
@@ -132,14 +133,15 @@ async def _book_seized_margin(
     """A backstop takes the margin that is left with the position: a loss beyond the fills, from the account's ledger."""
     taken_ms = [one.fill.time_ms for one in ours if one.forced is Forced.BACKSTOP]
     for row in await desk.short.non_funding_ledger(min(taken_ms) - 1000):
-        if row.kind != "liquidation":
+        taken = amount_of(row.delta.get("accountValue"))
+        if row.kind != "liquidation" or taken is None:
             continue
         fee = Fee(
             kind=SEIZED_MARGIN,
             fee_key=f"{SEIZED_MARGIN}:{row.tx_hash}:{row.time_ms}",
             business=CARRY,
             subject=position.position_id,
-            amount_usd=Decimal(str(row.delta["accountValue"])),
+            amount_usd=taken,
             at_ms=row.time_ms,
         )
         desk.store.record_fee(fee, fence=fence)

@@ -13,7 +13,6 @@ from analytics.carry.equity import Naked, equity_curve, max_drawdown, realised_f
 from analytics.carry.legs import GasCost, LongEvent, LongMark, ShortFill
 from analytics.carry.life import LifeEvent, LifeSnapshot
 from analytics.carry.report import Report, trades_of
-from evenkeel.errors import OperatorError
 from evenkeel.legs import IntentKind, LegReceipt, LegSide, LendingChange
 from evenkeel.types import IntentState
 from evenkeel.units import HOUR_MS
@@ -24,7 +23,6 @@ from tasks.carry.books.external_short import SEIZED_MARGIN
 from tasks.carry.books.report_reading import Booked, Held, Listed
 from tasks.carry.mark import Mark
 from tasks.intents import FOUND_AFTER_UNKNOWN
-from venues.perp import LedgerUpdate
 
 KINDS = {IntentKind.OPEN: "open", IntentKind.CLOSE: "close", IntentKind.RESIZE: "resize"}
 
@@ -50,7 +48,7 @@ def report_from(booked: Booked, held: Held, listed: Listed) -> Report:
         drawdown=max_drawdown(equity_curve(seen)) if seen else None,
         naked=naked(booked),
         funding_apr=realised_funding_apr(booked.funding),
-        facts={"duplicates prevented": str(len(lost_answers(booked)))},
+        facts={"duplicates prevented": str(len(lost_answers(booked)))} | not_counted(held),
     )
 
 
@@ -137,7 +135,7 @@ def attributed(
         venue=VenueChange(
             hyperliquid_before_usd=before.hyperliquid_usd,
             hyperliquid_after_usd=after.hyperliquid_usd,
-            hyperliquid_deposits_usd=sum((deposited(row) for row in held.moved), Decimal(0)),
+            hyperliquid_deposits_usd=held.moved.deposits_usd,
             wallet_usdc_before=before.wallet_usdc,
             wallet_usdc_after=after.wallet_usdc,
             long_equity_after_usd=equity_after,
@@ -176,21 +174,14 @@ def long_marks(snapshots: Sequence[PositionSnapshot]) -> list[LongMark]:
     return marks
 
 
-def deposited(row: LedgerUpdate) -> Decimal:
-    """Return the money that came to the account from outside (below zero: that left it). Raises OperatorError for a
-    movement of unknown kind.
-    """
-    if row.usdc is None or row.kind == "liquidation":  # a loss of the position, not a movement of money
-        return Decimal(0)
-    if row.kind == "deposit":
-        return row.usdc
-    if row.kind == "withdraw":
-        return -row.usdc - Decimal(str(row.delta.get("fee", 0)))
-    if row.kind == "accountClassTransfer":
-        return row.usdc if row.delta.get("toPerp") else -row.usdc
-    raise OperatorError(
-        f"the Hyperliquid ledger has a movement of kind {row.kind!r} that the books cannot place"
-    )
+def not_counted(held: Held) -> dict[str, str]:
+    """Return the rows of Hyperliquid's ledger that are in no figure of the account, by name; nothing where there are none."""
+    lines = {}
+    if held.moved.unplaced:
+        lines["movements that the books cannot place"] = "; ".join(held.moved.unplaced)
+    if held.unread:
+        lines["rows that could not be read"] = held.unread
+    return lines
 
 
 def other_gas(booked: Booked, lamports_taken: dict[str, int]) -> list[GasCost]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
+from evenkeel.errors import NotUnderstood
 from evenkeel.legs import CARRY, FundingPayment, LegSide, LegView
 from evenkeel.types import Fill, VenueName
 from evenkeel.units import HOUR_MS
@@ -13,11 +14,14 @@ from state.carry.liquidation_models import Liquidation
 from state.carry.models import Position, PositionSnapshot
 from state.ledger_models import Fee, FillRow
 from state.models import Attempt, Intent, Transition
+from tasks.carry.books.movements import Movements, movements
 from tasks.carry.desk import CarryDesk
 from tasks.carry.mark import Mark
+from tasks.carry.watching.needs import MODE_AT_ENTRY
 from tasks.step import step
-from venues.perp import LedgerUpdate
 
+LISTS = ("hyperliquid userNonFundingLedgerUpdates", "hyperliquid userFunding", "hyperliquid userFillsByTime")
+"""Sources of `desk.oddities` that an account is built from."""
 LATE_STAMP_MS = 2 * HOUR_MS
 """A settlement may be stamped minutes after its hour: whose it is goes by the hour."""
 
@@ -80,7 +84,9 @@ class Held:
     mark: Mark
     short_mark_usd: Decimal
     open_long: LegView | None
-    moved: list[LedgerUpdate]
+    moved: Movements
+    unread: str
+    """Rows of Hyperliquid's ledgers that could not be read, in words; "" where all could."""
     lamports_taken: dict[str, int]
     """By intent of the long leg: what all its transactions on the chain took from the wallet."""
 
@@ -129,9 +135,20 @@ async def read_held(desk: CarryDesk, position: Position) -> Held:
         mark=mark,
         short_mark_usd=(await desk.short.market.context(position.underlying)).mark_px,
         open_long=open_long,
-        moved=await desk.short.non_funding_ledger(before.at_ms, after.at_ms),
+        moved=movements(
+            await desk.short.non_funding_ledger(before.at_ms, after.at_ms),
+            desk.short.address,
+            position.facts.get(MODE_AT_ENTRY),
+        ),
+        unread=_unread(desk),
         lamports_taken=await _lamports_taken(desk, position.position_id),
     )
+
+
+def _unread(desk: CarryDesk) -> str:
+    """What of the venue's lists of payments, fills and movements could not be read when they were last asked for."""
+    words = desk.oddities.words()
+    return "; ".join(words[one] for one in LISTS if words.get(one))
 
 
 async def _balances(desk: CarryDesk) -> Balances:
@@ -157,9 +174,17 @@ async def _lamports_taken(desk: CarryDesk, position_id: str) -> dict[str, int]:
             for signature in attempt.key.get("signatures", []) if attempt.sent_ms is not None else []:
                 landed = await desk.long.rpc.get_transaction(signature)
                 if landed is not None:
-                    meta = landed["meta"]
-                    taken[intent.intent_id] += int(meta["preBalances"][0]) - int(meta["postBalances"][0])
+                    taken[intent.intent_id] += _taken(signature, landed)
     return taken
+
+
+def _taken(signature: str, landed: dict[str, Any]) -> int:
+    """Lamports that a landed transaction took from its payer, who stands first. Raises NotUnderstood."""
+    try:
+        meta = landed["meta"]
+        return int(meta["preBalances"][0]) - int(meta["postBalances"][0])
+    except (LookupError, TypeError, ValueError, ArithmeticError):
+        raise NotUnderstood("solana rpc", f"getTransaction {signature}: the balances of its payer") from None
 
 
 @step("read Hyperliquid's ledger row by row", tags=("report",), retries=2)

@@ -8,6 +8,16 @@ from typing import Any
 from evenkeel.types import Fill, Forced, Frozen
 
 
+class AssetSpec(Frozen):
+    """`index` is the asset number used in orders."""
+
+    coin: str
+    index: int
+    sz_decimals: int
+    max_leverage: int | None
+    """None where the venue's figure cannot be read: then no leverage can be set."""
+
+
 class PerpContext(Frozen):
     """The market now. `funding_hourly` is the running estimate for the hour in progress, positive = the
     short receives. `premium` is the present sample of the 8 h-formula input (a fraction). Prices in USD. Rates that could not

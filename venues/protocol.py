@@ -19,6 +19,7 @@ is final never gives it. `tests/conformance/test_venue_protocol.py` runs over ev
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from evenkeel.legs import Capabilities, FundingPayment, LegView, WayOut
@@ -26,6 +27,7 @@ from evenkeel.types import Built, Fill, IntentSpec, Outcome, Receipt, Signed
 from venues.perp import (
     AccountSummary,
     AgentKey,
+    AssetSpec,
     Execution,
     FundingHour,
     LedgerUpdate,
@@ -83,6 +85,13 @@ class PerpMarket(Protocol):
 
     async def context(self, coin: str) -> PerpContext:
         """Prices, premium and the running funding rate now. Raises Retryable, OperatorError for an unknown coin."""
+        ...
+
+    stored_asset: Callable[[str], AssetSpec | None]
+    """Where an asset is to be had as an earlier reading had it, for a way out."""
+
+    async def asset(self, coin: str) -> AssetSpec:
+        """The coin's number and precision in orders. Raises UNREAD, OperatorError for an unknown coin."""
         ...
 
     async def funding_history(self, coin: str, *, hours: int) -> list[FundingHour]:

@@ -34,6 +34,7 @@ from tasks.carry.closing import closing
 from tasks.carry.closing.close_out import ENDED, close_out
 from tasks.carry.closing.proving import waits_for_a_venue
 from tasks.carry.desk import CarryDesk, open_desk
+from tasks.carry.exit_needs import keep_exit_needs
 from tasks.carry.mark import LIVE
 from tasks.carry.positions import position_meant
 from tasks.carry.watching import breakers
@@ -168,6 +169,7 @@ class _Watch:
             return
         self.needs.follow(position, seen.long.qty if seen.long else None)
         await self.needs.read(frozenset(seen.failed), seen.context, all_at_once=False)
+        await keep_exit_needs(desk, position)
 
         def write() -> None:
             self.needs.keep_facts(desk.store)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from decimal import Decimal
+from functools import partial
 from typing import NamedTuple
 
 from evenkeel.clock import Clock
@@ -17,6 +18,7 @@ from state.store import Store
 from tasks.carry.booking import CarryBookkeeper
 from tasks.carry.connect import open_venues
 from tasks.carry.prices import stored_price_of
+from tasks.carry.stored_needs import stored_needs, use_stored_needs
 from tasks.desk import Desk, LedgerFault, make_clock
 from venues.asgard.venue import AsgardVenue
 from venues.protocol import LegVenue, PerpVenue
@@ -48,6 +50,7 @@ class CarryDesk(Desk):
         self.long = long
         self.short = short
         long.use_stored_prices(stored_price_of(store))
+        use_stored_needs(partial(stored_needs, store), long, short)
         self.without_key: Mapping[str, str] = {}
         """Venues whose key could not be opened, and why: of the kill switch's desk alone."""
         self.unidentified: Mapping[str, str] = {}

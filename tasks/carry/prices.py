@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Callable
 from decimal import Decimal
 
 from evenkeel.clock import Clock
@@ -47,20 +48,31 @@ async def prices_without_ledger(settings: Settings, clock: Clock) -> StoredPrice
     """The same for the last resort: whatever can still be read of the ledger within a moment. Never raises, never waits on."""
     found: dict[str, tuple[int, Decimal]] = {}
 
-    def read() -> None:
+    def read(store: Store) -> None:
+        known = {asset: stored_price_of(store)(asset) for asset in LONG_ASSETS}
+        found.update({asset: price for asset, price in known.items() if price is not None})
+
+    await within_a_moment(settings, clock, read)
+    return found.get
+
+
+async def within_a_moment(settings: Settings, clock: Clock, read: Callable[[Store], None]) -> None:
+    """Let `read` take from the ledger what can still be read of it, in a thread that is given `LEDGER_TIMEOUT_S`. Never
+    raises.
+    """
+
+    def reading() -> None:
         try:
             store = Store.open(settings.database.url, clock)
             try:
-                known = {asset: stored_price_of(store)(asset) for asset in LONG_ASSETS}
+                read(store)
             finally:
                 store.close()
         except EvenkeelError:
             return
-        found.update({asset: price for asset, price in known.items() if price is not None})
 
     reader = threading.Thread(
-        target=read, daemon=True
+        target=reading, daemon=True
     )  # nobody waits for one that hangs, not even the end of the process
     reader.start()
     await asyncio.to_thread(reader.join, LEDGER_TIMEOUT_S)
-    return found.get

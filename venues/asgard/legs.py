@@ -4,6 +4,7 @@ distance.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from decimal import Decimal
 
 from evenkeel.errors import UNREAD, NotUnderstood
@@ -117,7 +118,7 @@ def entry_price_usd(record: PositionRecord, held: Token) -> Decimal | None:
     return swap.price_usd if swap else record.token_a_entry_price_usd
 
 
-def max_ltv(strategies: list[Strategy], mint: str, protocol: int) -> Decimal | None:
+def max_ltv(strategies: Sequence[Strategy], mint: str, protocol: int) -> Decimal | None:
     """The highest loan to value that a market opens with on a protocol; None where it is not listed."""
     for strategy in strategies:
         if strategy.token_a_mint == mint and strategy.token_b_mint == USDC.mint:

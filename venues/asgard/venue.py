@@ -21,10 +21,10 @@ from venues.asgard.legs import asset_of, leg_view, max_ltv
 from venues.asgard.mints import BY_MINT, SOL, TOKENS, USDC, Token
 from venues.asgard.models import RESIZABLE, LivePosition, PositionRecord, Protocol, Strategy
 from venues.asgard.orders import AsgardOrder, OpenLong, parse_order
+from venues.asgard.prices import known_prices
 from venues.asgard.proving import way_out
 from venues.asgard.receipts import Receipts
 from venues.asgard.redemption import OnChainRedemption, RedemptionSource
-from venues.reading import Oddity
 from venues.solana.confirm import Confirmer, Payload
 from venues.solana.failover import FailoverRpc
 from venues.solana.keys import SolanaSigner
@@ -80,6 +80,8 @@ class AsgardVenue:
         self._receipts = Receipts(client, self.rpc, clock, self.wallet)
         self._markets: tuple[int, list[Strategy]] | None = None
         self._last_rates: dict[str, Decimal] = {}
+        self.stored_markets: Callable[[], list[Strategy]] = list
+        """Where the markets are to be had as an earlier reading had them."""
         self.not_understood: dict[str, str] = {}
         """Positions of this wallet that the last reading found and could not make sense of: PDA and why."""
 
@@ -320,26 +322,17 @@ class AsgardVenue:
         try:
             return await self.markets(max_age_ms=MARKETS_TTL_MS)
         except UNREAD:
-            return self._markets[1] if self._markets is not None else []
+            return self._markets[1] if self._markets is not None else self.stored_markets()
 
     async def _known_markets(self) -> list[Strategy]:
-        """The last reading of the markets, however old: which banks a market has does not change."""
-        return self._markets[1] if self._markets is not None else await self.markets()
+        """The markets as last read, however old, or as kept: which banks one has does not change. Else they are asked for."""
+        if self._markets is not None:
+            return self._markets[1]
+        return self.stored_markets() or await self.markets()
 
     async def token_prices(self) -> dict[str, Decimal]:
         """Return USD per token by our symbols, selected by mint; a token without a price is left out."""
-        prices: dict[str, Decimal] = {}
-        odd, source = list[Oddity](), "asgard /token-metadata"
-        for info in await self.client.token_metadata():
-            known = BY_MINT.get(info.mint)
-            if known is None or not info.price or info.price <= 0:
-                continue
-            if info.decimals != known.decimals:
-                odd.append(Oddity(source, known.symbol, "decimals", str(info.decimals), lost=True))
-                continue
-            prices[known.symbol] = info.price
-        self.client.oddities.add(source, odd)
-        return prices
+        return await known_prices(self.client)
 
     def note_price(self, asset: str, price_usd: Decimal, at_ms: int) -> None:
         """Note the asset's fair price as just read elsewhere, which bounds an exit should its source fall silent."""

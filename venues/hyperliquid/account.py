@@ -168,21 +168,20 @@ class HyperliquidAccount:
         raise _odd(f"clearinghouseState: the margin of {held.coin}, in mode {shown(mode)}")
 
     async def fills(self, since_ms: int, until_ms: int | None = None) -> list[Fill]:
-        """Return fills on listed perpetuals in [since, until], oldest first, whoever placed the order (also
+        """Return fills on perpetuals in [since, until], oldest first, whoever placed the order (also
         liquidations).
         """
         return [one.fill for one in await self.executions(since_ms, until_ms)]
 
     async def executions(self, since_ms: int, until_ms: int | None = None) -> list[Execution]:
         """Return the same fills with what distinguishes those of orders from those that the venue made by itself."""
-        perps = await self.market.coins()
         rows = await self.client.user_fills_by_time(self.address, since_ms, until_ms)
         return [
             Execution(
                 fill=to_fill(row), start_position=row.start_position, forced=row.forced_on(self.address)
             )
             for row in rows
-            if row.coin in perps
+            if is_perpetual(row.coin)
         ]
 
     async def funding_payments(self, since_ms: int, until_ms: int | None = None) -> list[FundingPayment]:
@@ -203,6 +202,13 @@ class HyperliquidAccount:
             )
             for row in rows
         ]
+
+
+def is_perpetual(coin: str) -> bool:
+    """Whether a fill in this coin is of the venue's own perpetuals: pairs of spot tokens are called `@107` or `PURR/USDC`,
+    perpetuals of other builders `dex:COIN`.
+    """
+    return not coin.startswith("@") and "/" not in coin and ":" not in coin
 
 
 def to_payment(account: str, row: m.WireUserFunding) -> FundingPayment:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from decimal import Decimal
 
 from evenkeel.clock import Clock
@@ -10,19 +11,9 @@ from evenkeel.types import Frozen, VenueName
 from evenkeel.units import HOUR_MS, hour_of
 from venues.hyperliquid import models as m
 from venues.hyperliquid.client import HyperliquidClient
-from venues.perp import FundingHour, PerpContext
+from venues.perp import AssetSpec, FundingHour, PerpContext
 
 _META_LIFE_MS = 6 * HOUR_MS
-
-
-class AssetSpec(Frozen):
-    """`index` is the asset number used in orders."""
-
-    coin: str
-    index: int
-    sz_decimals: int
-    max_leverage: int | None
-    """None where the venue's figure cannot be read: then no leverage can be set."""
 
 
 class BookLevel(Frozen):
@@ -58,6 +49,7 @@ class MarketData:
         self._client = client
         self._clock = clock
         self._assets: dict[str, AssetSpec] = {}
+        self.stored_asset: Callable[[str], AssetSpec | None] = lambda coin: None
         self._assets_at_ms = 0
 
     async def asset(self, coin: str) -> AssetSpec:
@@ -72,6 +64,13 @@ class MarketData:
             if coin not in self._assets:
                 raise _not_listed(coin, meta)
         return self._assets[coin]
+
+    async def asset_to_close(self, coin: str) -> AssetSpec:
+        """Return the same for an order that only reduces: as last read, however old, or as kept. The venue's list is asked
+        only where there is neither: an asset's number never changes.
+        """
+        found = self._assets.get(coin) or self.stored_asset(coin)
+        return await self.asset(coin) if found is None else found
 
     async def coins(self) -> frozenset[str]:
         """Return every listed perpetual."""

@@ -14,8 +14,9 @@ from evenkeel.types import Fill, Frozen, Receipt, VenueName
 from evenkeel.units import BPS
 from venues.hyperliquid import models as m
 from venues.hyperliquid.client import VENUE
-from venues.hyperliquid.market import AssetSpec, Book
+from venues.hyperliquid.market import Book
 from venues.hyperliquid.rounding import is_valid_price, round_price, round_size, slippage_limit, wire
+from venues.perp import AssetSpec
 
 MIN_NOTIONAL_USD = Decimal(10)
 

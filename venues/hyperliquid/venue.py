@@ -125,7 +125,7 @@ class HyperliquidVenue(HyperliquidAccount):
         return WayOut(provable=True)
 
     async def _built(self, order: PerpOrder) -> Built:
-        asset = await self.market.asset(order.coin)
+        asset = await (self.market.asset_to_close if order.reduce_only else self.market.asset)(order.coin)
         szi, mark_px, time_ms, unread = await self._held(order)
         if order.reduce_only:
             fair_px = mark_px or (await self.market.context(order.coin)).mark_px

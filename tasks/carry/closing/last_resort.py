@@ -13,6 +13,7 @@ import logging
 import os
 from collections.abc import Awaitable, Callable
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from evenkeel.types import Confirmed, Frozen, IntentSpec, Outcome, Receipt, Sign
 from tasks.carry.connect import Venues, open_venues
 from tasks.carry.mark import UNDERLYING
 from tasks.carry.prices import prices_without_ledger
+from tasks.carry.stored_needs import needs_without_ledger, use_stored_needs
 from tasks.carry.tips import affordable_tip
 from venues.asgard.orders import CloseLong
 from venues.hyperliquid import digests as _digests  # noqa: F401  (loaded now, not with the first order)
@@ -99,6 +101,8 @@ async def close_without_ledger(
     while True:
         async with open_venues(settings, clock, {}) as venues:
             venues.long.use_stored_prices(await prices_without_ledger(settings, clock))
+            needs = await needs_without_ledger(settings, clock)
+            use_stored_needs(partial(list, needs), venues.long, venues.short)
             await clock.refresh()
             deadline_ms = deadline_ms or clock.now_ms() + int(within_s * 1000)
             left_s = max((deadline_ms - clock.now_ms()) / 1000, 0.0)

@@ -28,6 +28,7 @@ from strategy.carry.sizing import exposure_sol, short_qty_for
 from tasks.carry.closing.leftovers import wallet_tokens
 from tasks.carry.desk import CarryDesk
 from tasks.carry.entering.clearing import Cleared
+from tasks.carry.exit_needs import read_exit_needs
 from tasks.carry.legs import finish_started, plan, plan_step
 from tasks.carry.limits import limits_of
 from tasks.carry.mark import UNDERLYING, underlying_of
@@ -271,7 +272,9 @@ def _sol_price(leg: Leg | None, rate: Decimal) -> Decimal | None:
 
 @step("remember the distances at entry", tags=("ledger",))
 async def remember_entry_distances(desk: CarryDesk, position: Position, fence: Fence) -> None:
-    """Liquidation distances of both legs as they start, and the account's mode: what later readings are held against."""
+    """Liquidation distances of both legs as they start, and the account's mode: what later readings are held against. And
+    what a close will need to know.
+    """
     long_leg = desk.store.carry.leg(position.position_id, LegSide.LONG)
     assert long_leg is not None
     known = [(int(long_leg.protocol or 0), long_leg.ref)]
@@ -286,6 +289,8 @@ async def remember_entry_distances(desk: CarryDesk, position: Position, fence: F
     facts: dict[str, Any] = {"entry_distance": distances}
     with suppress(*UNREAD):  # else the watch keeps the mode that it first sees
         facts[MODE_AT_ENTRY] = await desk.short.mode(MODE_TTL_MS)
+    with suppress(*UNREAD, OperatorError):  # else the watch keeps what it first sees
+        facts |= await read_exit_needs(desk, position)
     desk.store.carry.set_facts(position.position_id, facts, fence=fence)
 
 

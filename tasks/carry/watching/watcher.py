@@ -28,6 +28,7 @@ from tasks.carry.desk import CarryDesk
 from tasks.carry.limits import limits_of
 from tasks.carry.market import staking_apr
 from tasks.carry.watching.alerts import NOT_WATCHED, REBALANCING_RULES, WATCHED_RULES, end_watch
+from tasks.carry.watching.failures import keep_failures, kept_failures
 from tasks.carry.watching.liveness import ChainLiveness
 from tasks.oddities import note_oddities
 from venues.asgard.mints import TOKENS, USDC
@@ -85,7 +86,7 @@ class Watcher:
         self._is_monitor = is_monitor
         """Whether more ticks will follow: one tick is no watch."""
         self.position_id = position_id
-        self._failures: dict[VenueName, int] = {}
+        self._failures = kept_failures(desk, position_id)
         self._drift_cost_usd = Decimal(0)
         self._last_ms: int | None = None
         self._chain = ChainLiveness()
@@ -223,6 +224,7 @@ class Watcher:
                 store.breach_clear(CARRY, position.position_id, kind, part)
         store.carry.record_snapshot(_snapshot(position, seen, book))
         store.record_heartbeat("monitor", {"position_id": position.position_id})
+        keep_failures(self._desk, position, self._failures)
         note_oddities(self._desk)
 
     def _alert(self, position: Position, speaking: list[Alert], judged: frozenset[str]) -> None:

@@ -51,8 +51,7 @@ def draw_life(chance: random.Random, calls: Calls) -> Life:
         "exit" if chance.random() < 0.75 else "flatten",
     ]
     faults: list[list[Planned]] = [[] for _ in whats]
-    weights = [1, *(1 for _ in whats[2:]), 1]
-    weights[0] = weights[-1] = 2  # most can go wrong where both legs change
+    weights = [2, *(1 for _ in whats[2:]), 2]  # most can go wrong where both legs change
     for _ in range(chance.choice((3, 3, 4, 4, 5, 6))):
         (at,) = chance.choices(range(len(whats)), weights)
         if len(faults[at]) == 2:

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from evenkeel.errors import OperatorError
 from evenkeel.settings.settings import Settings
-from flows.carry.forms import LongAsset
+from flows.carry.forms import AssetField, LeverageField, LongAsset
 from flows.forms import Form
 from flows.running import settings_for_run
 from tasks.artifacts import show_table
@@ -26,8 +26,8 @@ class BacktestRequest(Form):
     data: str = Field(description="folder of recorded series")
     since: str | None = Field(default=None, description="first hour, like 2025-01-01T00:00 (UTC); empty: all")
     until: str | None = Field(default=None, description="end, like 2025-11-15 (UTC); empty: all")
-    asset: LongAsset = Field(default=LongAsset.SOL, description="what the long leg holds")
-    leverage: int | None = Field(default=None, description="of both legs; empty: strategy.leverage")
+    asset: AssetField | None = Field(default=None, description="what the long leg holds; empty: SOL")
+    leverage: LeverageField | None = Field(default=None, description="of both legs; empty: strategy.leverage")
     out_dir: str | None = Field(default=None, description="folder for hours.csv and trades.csv; empty: none")
 
 
@@ -36,7 +36,8 @@ async def backtest_market(settings: Settings, request: BacktestRequest) -> dict[
     since_ms, until_ms = _time("from", request.since), _time("to", request.until)
 
     def work() -> dict[str, Any]:
-        market = read_recorded(Path(request.data), request.asset.value, settings.staking)
+        asset = request.asset or LongAsset.SOL
+        market = read_recorded(Path(request.data), asset.value, settings.staking)
         found = run_backtest(market, settings, request.leverage, since_ms, until_ms)
         files = found.write(Path(request.out_dir)) if request.out_dir else []
         return found.as_dict() | {"files": [str(path) for path in files]}
@@ -56,7 +57,7 @@ def _time(name: str, text: str | None) -> int | None:
     return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
 
 
-@flow(name="backtest", flow_run_name="backtest-{request.asset.value}")
+@flow(name="backtest", flow_run_name="backtest-{request.asset}")
 async def backtest(request: BacktestRequest) -> dict[str, Any]:
     """The result as JSON, with a table artifact."""
     with settings_for_run() as settings:

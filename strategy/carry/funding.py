@@ -6,9 +6,10 @@ take `abs()`. Source: https://hyperliquid.gitbook.io/hyperliquid-docs/trading/fu
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from decimal import Decimal
 
-from evenkeel.units import HOURS_PER_YEAR
+from evenkeel.units import HOUR_MS, HOURS_PER_YEAR
 
 INTEREST_8H = Decimal("0.0001")
 INTEREST_CLAMP = Decimal("0.0005")
@@ -34,6 +35,18 @@ def annual(rate_hourly: Decimal) -> Decimal:
     by 8.
     """
     return rate_hourly * HOURS_PER_YEAR
+
+
+def expected_hourly(
+    settled: Iterable[tuple[int, Decimal]], now_ms: int, hours: int, least: int
+) -> Decimal | None:
+    """Mean of the hourly rates that were settled in (now − hours, now], given as (time in ms, rate); None where fewer than
+    `least` hours are there. An hour that is missing is left out, never counted as zero.
+    """
+    rates = [rate for at_ms, rate in settled if now_ms - hours * HOUR_MS < at_ms <= now_ms]
+    if len(rates) < max(1, min(least, hours)):
+        return None
+    return sum(rates, Decimal(0)) / len(rates)
 
 
 def apr_from_apy(apy: Decimal) -> Decimal:

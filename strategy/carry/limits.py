@@ -237,9 +237,16 @@ class StrategySettings(Frozen):
     """Hourly standard deviation × 8760 (docs/deviations.md, row 5)."""
     expected_hold_hours: int = Field(default=720, gt=0)
     """Time over which the carry must pay the round trip (docs/deviations.md, row 17)."""
-    exit_horizon_hours: int = Field(default=24, gt=0)
-    """Expected loss over this time must exceed the closing cost before a negative carry closes (docs/deviations.md, row 4).
-    """
+    expected_funding_hours: int = Field(default=168, ge=1, le=2160)
+    """Hours over whose mean the funding is expected, by entry and exit alike (docs/deviations.md, row 4)."""
+    exit_horizon_hours: int = Field(default=336, gt=0)
+    """Expected loss over this time must exceed the cost of closing and opening again before a negative carry closes."""
+    reserve_pct: Decimal = Field(default=D("0.10"), ge=0, le=D("0.5"))
+    """Of the money of each side, the share that a growth leaves idle beside the leg: a weak leg is mended from it first."""
+    grow_above: Decimal = Field(default=D("0.10"), gt=0, le=1)
+    """Both legs grow once their money carries so much more than they hold, as a share of it."""
+    transfer_above: Decimal = Field(default=D("0.10"), gt=0, le=1)
+    """A transfer is proposed once the sides differ by so much of all the money of a position."""
     min_total_apr: Decimal = Field(default=D(0), ge=0)
     capacity_margin: Decimal = Field(default=D("1.2"), ge=1)
     protocol_preference: tuple[int, ...] = (0, 1, 2, 3)

@@ -39,6 +39,8 @@ class WatchReadings(Frozen):
     short: LegReading
     funding_now_hourly: Decimal | None
     funding_predicted_hourly: Decimal | None
+    funding_expected_hourly: Decimal | None
+    """Mean of the settled hours (`strategy.carry.funding.expected_hourly`)."""
     lend_apr: Decimal | None
     borrow_apr: Decimal | None
     staking_apr: Decimal | None = Decimal(0)

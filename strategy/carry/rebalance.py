@@ -103,7 +103,7 @@ def margin_rule(book: Book, limits: CarryLimits) -> Judged[Decision]:
 
 
 def _mend_margin(book: Book, limits: RiskLimits) -> Decision:
-    weak = [side for side in LegSide if _is_weak(book, side, limits)]
+    weak = [side for side in LegSide if is_weak(book, side, limits)]
     state = (
         f"leverage long {book.long_leverage:.2f}x, short {book.short_leverage:.2f}x, "
         f"target {book.target_leverage}x, "
@@ -213,9 +213,7 @@ def _mend_drift(book: Book, settings: StrategySettings, limits: RiskLimits) -> D
         down = _level_down(book, f"{state}; {blocked}")
         if down is not None:
             return down
-    if plan.short_change_qty > 0 and _is_weak(
-        _with_short(book, plan.short_target_qty), LegSide.SHORT, limits
-    ):
+    if plan.short_change_qty > 0 and is_weak(_with_short(book, plan.short_target_qty), LegSide.SHORT, limits):
         state = (
             f"{state}; a short of {plan.short_target_qty} SOL would be too weak to carry, so both legs shrink"
         )
@@ -248,7 +246,8 @@ def _level_down(book: Book, state: str) -> Decision | None:
     return Resize(rule=DRIFT_RULE, reason=reason, plan=plan)
 
 
-def _is_weak(book: Book, side: LegSide, limits: RiskLimits) -> bool:
+def is_weak(book: Book, side: LegSide, limits: RiskLimits) -> bool:
+    """Whether a leg has reached the leverage or the distance at which it is mended."""
     leverage = book.long_leverage if side is LegSide.LONG else book.short_leverage
     if leverage >= limits.rebalance_leverage_trigger * book.target_leverage:
         return True

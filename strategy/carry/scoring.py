@@ -41,6 +41,8 @@ class Candidate(Frozen):
     staking_apr: Decimal | None = Decimal(0)
     funding_now_hourly: Decimal | None
     funding_predicted_hourly: Decimal | None
+    funding_expected_hourly: Decimal | None
+    """Mean of the settled hours (`strategy.carry.funding.expected_hourly`): what income is judged by."""
     funding_volatility_annual: Decimal | None
     borrow_capacity_usd: Decimal | None
     market_max_leverage: Decimal | None
@@ -63,7 +65,7 @@ class Opportunity(Frozen):
 
     candidate: Candidate
     funding_apr: Decimal | None
-    """The lower of current and predicted funding, × 8760."""
+    """The expected funding, × 8760."""
     net_carry_apr: Decimal | None
     """Of the long leg, on the long leg's equity."""
     total_apr: Decimal | None
@@ -71,7 +73,7 @@ class Opportunity(Frozen):
     round_trip_cost_bps: Decimal
     """Of one leg's notional."""
     expected_carry_usd: Decimal | None
-    """Over `expected_hold_hours`, if rates stayed as they are."""
+    """Over `expected_hold_hours`, at the expected funding and the lending rates of now."""
     break_even_hours: Decimal | None
     """Time for the carry to pay the round trip; None when it never does."""
     checks: tuple[Check, ...]
@@ -123,10 +125,13 @@ def carry_usd_per_hour(
 
 
 def evaluate(candidate: Candidate, settings: StrategySettings) -> Opportunity:
-    """Score one candidate. Nothing that is missing counts as good."""
+    """Score one candidate. Nothing that is missing counts as good.
+
+    Income is judged by the expected funding; that the short is paid now, and by the prediction, are further conditions.
+    """
     c = candidate
     cost_usd = settings.costs.round_trip_usd(c.position_usd)
-    funding = _lower(c.funding_now_hourly, c.funding_predicted_hourly)
+    funding = c.funding_expected_hourly
     carry_apr: Decimal | None = None
     whole_apr: Decimal | None = None
     per_hour: Decimal | None = None
@@ -199,10 +204,6 @@ def borrow_capacity(capacity_usd: Decimal | None, borrow_usd: Decimal, settings:
         reason=f"borrow capacity {usd(capacity_usd)} against {usd(needed)} "
         f"({usd(borrow_usd)} × {settings.capacity_margin})",
     )
-
-
-def _lower(now: Decimal | None, predicted: Decimal | None) -> Decimal | None:
-    return None if now is None or predicted is None else min(now, predicted)
 
 
 def _protocol(c: Candidate, settings: StrategySettings) -> Check:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from decimal import Decimal
 from functools import partial
 from typing import NamedTuple
@@ -34,6 +35,15 @@ class Accounts(NamedTuple):
     short_account: str
 
 
+@dataclass(frozen=True, slots=True)
+class LastMean:
+    """Expected funding as it was read last, and when; `tried_ms` is the last try, whether it was answered or not."""
+
+    rate_hourly: Decimal | None
+    read_ms: int
+    tried_ms: int
+
+
 def lease_of(position_id: str) -> str:
     """The name of the lease that lets one worker write a position."""
     return f"position:{position_id}"
@@ -59,6 +69,8 @@ class CarryDesk(Desk):
         """Solana's clock, by the stamps of its blocks."""
         self.staking_seen: dict[str, tuple[int, Decimal | None]] = {}
         """Measured staking yield by asset and the day it was measured on: read from the ledger once a day."""
+        self.expected_funding: dict[str, LastMean] = {}
+        """Of each perpetual, the mean of its settled funding: read from the venue once an hour."""
 
     def leg_venue(self, side: LegSide) -> LegVenue:
         """The venue of one leg."""

@@ -12,6 +12,7 @@ from evenkeel.units import DAY_MS, HOUR_MS, YEAR_MS
 from state.ledger_models import PriceSnapshot, RateSnapshot
 from strategy.carry.funding import apr_from_apy, hourly_rate_from_premium
 from tasks.carry.desk import CarryDesk
+from tasks.carry.expected import mean_of
 from tasks.carry.mark import UNDERLYING
 from tasks.step import step
 from venues.asgard.mints import LONG_ASSETS, TOKENS, USDC
@@ -49,6 +50,8 @@ class MarketView(Frozen):
     perp: PerpContext
     funding_now_hourly: Decimal | None
     funding_predicted_hourly: Decimal | None
+    funding_expected_hourly: Decimal | None
+    """Mean of the settled hours, by which income is judged."""
     funding_volatility_annual: Decimal | None
     history_hours: int
     offers: tuple[Offer, ...]
@@ -72,7 +75,9 @@ async def read_market(desk: CarryDesk) -> MarketView:
     settings = desk.settings.strategy
     context, history, strategies, prices = await asyncio.gather(
         desk.short.market.context(UNDERLYING),
-        desk.short.market.funding_history(UNDERLYING, hours=settings.funding_lookback_hours),
+        desk.short.market.funding_history(
+            UNDERLYING, hours=max(settings.funding_lookback_hours, settings.expected_funding_hours)
+        ),
         desk.long.markets(),
         desk.long.token_prices(),
     )
@@ -88,6 +93,7 @@ async def read_market(desk: CarryDesk) -> MarketView:
         perp=context,
         funding_now_hourly=context.funding_hourly,
         funding_predicted_hourly=None if premium is None else hourly_rate_from_premium(premium),
+        funding_expected_hourly=mean_of(desk, history),
         funding_volatility_annual=None if volatility is None else Decimal(str(volatility)),
         history_hours=len(history),
         offers=tuple(_offers(desk, strategies)),

@@ -8,8 +8,10 @@ from analytics.research.account import Account
 from analytics.research.frictions import Frictions
 from analytics.research.liquidations import lender_distance, short_distance
 from analytics.research.market import Venues
+from evenkeel.legs import LegSide
 from strategy.carry.decisions import Deleverage, PartialClose, ResizePlan
 from strategy.carry.entry import MIN_ORDER_USD
+from strategy.carry.keeping_size import Growth
 from strategy.carry.limits import CostModel
 from strategy.carry.sizing import PositionSize, short_qty_for
 from tasks.research.readings import Entered, exact
@@ -79,6 +81,41 @@ class Broker:
         self._level_short()
         self._pay_gas()
 
+    def repay(self, usd: Decimal) -> None:
+        """Mend the long from the wallet, without a swap."""
+        self.account.repay(float(usd))
+        self._pay_gas()
+
+    def grow(self, growth: Growth) -> None:
+        """The wallet's part into the long, the rest of it bought with borrowed money, then the short to match."""
+        self.account.repay(float(growth.repay_usd))
+        self._trade_long(max(0.0, float(growth.long_usd) - self.account.long_usd))
+        self._level_short()
+        self._pay_gas()
+
+    def transfer(self, from_side: LegSide, usd: float) -> float:
+        """Move idle money to the other side, as far as it is there. Return what was moved."""
+        account = self.account
+        sign = 1.0 if from_side is LegSide.LONG else -1.0
+        moved = min(usd, account.wallet_usd if sign > 0 else account.margin_usd)
+        account.wallet_usd -= sign * moved
+        account.margin_usd += sign * moved
+        account.spend("transfers", self.transfer_cost_usd)
+        return moved
+
+    def level_at_once(self, leverage: int, reserve: float) -> None:
+        """Give each side half of all the money, whatever it is tied up in, and both legs the target: nobody can do that. It
+        is the bound to hold results against.
+        """
+        account = self.account
+        side = account.equity_usd / 2
+        account.debt_usd += account.long_equity_usd - side * (1 - reserve)
+        account.margin_usd, account.wallet_usd = side, side * reserve
+        account.spend("transfers", self.transfer_cost_usd)
+        self._trade_long(leverage * side * (1 - reserve) - account.long_usd)
+        self._level_short()
+        self._pay_gas()
+
     def _level_short(self) -> None:
         account = self.account
         target = short_qty_for(exact(account.tokens), exact(account.redemption))
@@ -102,6 +139,10 @@ class Broker:
             fee_bps=self._f.perp_fee_bps(),
             slippage_bps=self._f.slippage_bps(self._f.short_slippage_bps, usd, self.hour_range),
         )
+
+    @property
+    def transfer_cost_usd(self) -> float:
+        return self._f.transfer_usd * self._f.factor
 
     def _pay_gas(self) -> None:
         self.account.spend("gas", self._f.gas_usd * self._f.factor)

@@ -8,7 +8,8 @@ from decimal import Decimal
 from analytics.research.account import Account
 from analytics.research.liquidations import lender_distance, short_distance
 from analytics.research.market import Venues
-from strategy.carry.readings import EntryReadings, LegReading, WatchReadings
+from strategy.carry.keeping_size import Rates
+from strategy.carry.readings import EntryReadings, LegReading, NeedReadings, WatchReadings
 from strategy.carry.rebalance import Book
 from strategy.carry.scoring import Candidate
 from strategy.carry.sizing import PositionSize
@@ -34,6 +35,7 @@ class Known:
 
     funding_hourly: float
     predicted_hourly: float
+    expected_hourly: float
     volatility_annual: float
     lend_apr: float
     borrow_apr: float
@@ -62,14 +64,18 @@ def candidate_of(asset: str, venues: Venues, seen: Known, leverage: int, positio
         staking_apr=known(seen.staking_apr),
         funding_now_hourly=known(seen.funding_hourly),
         funding_predicted_hourly=known(seen.predicted_hourly),
+        funding_expected_hourly=known(seen.expected_hourly),
         funding_volatility_annual=known(seen.volatility_annual),
         borrow_capacity_usd=known(seen.capacity_usd),
         market_max_leverage=exact(venues.max_leverage),
     )
 
 
-def entry_readings(account: Account, venues: Venues, seen: Known, size: PositionSize) -> EntryReadings:
-    """What the six checks of an entry judge. Wallets hold SOL for gas, fees are calm, and both legs simulate cleanly."""
+def entry_readings(
+    asset: str, account: Account, venues: Venues, seen: Known, size: PositionSize
+) -> EntryReadings:
+    """What the checks of an entry judge. Wallets hold SOL for gas, fees are calm, both legs simulate
+    cleanly, and nothing is missing that an exit needs."""
     return EntryReadings(
         size=size,
         protocol=venues.protocol,
@@ -83,6 +89,17 @@ def entry_readings(account: Account, venues: Venues, seen: Known, size: Position
         borrow_capacity_usd=known(seen.capacity_usd),
         market_max_leverage=exact(venues.max_leverage),
         priority_fee_lamports=FEE_LAMPORTS,
+        needs=NeedReadings(
+            now_ms=0,
+            asset=asset,
+            agent_approved=True,
+            clock_ahead_ms={"hyperliquid": 0},
+            wallet_lamports=GAS_LAMPORTS,
+            perp_delisted=False,
+            perp_halted=False,
+            lending_active=True,
+            account_mode="default",
+        ),
     )
 
 
@@ -112,6 +129,7 @@ def watch_readings(
         ),
         funding_now_hourly=known(seen.funding_hourly),
         funding_predicted_hourly=known(seen.predicted_hourly),
+        funding_expected_hourly=known(seen.expected_hourly),
         lend_apr=known(seen.lend_apr),
         borrow_apr=known(seen.borrow_apr),
         staking_apr=known(seen.staking_apr),
@@ -131,6 +149,16 @@ def _leg(qty: float, distance: float | None, at_entry: float | None, now_ms: int
         entry_liquidation_distance=exact(1.0 if at_entry is None else at_entry),
         observed_ms=now_ms,
     )
+
+
+def rates_of(seen: Known) -> Rates | None:
+    """What a position is expected to earn; None where a rate was not recorded."""
+    funding, lend, borrow, staking = (
+        known(value) for value in (seen.expected_hourly, seen.lend_apr, seen.borrow_apr, seen.staking_apr)
+    )
+    if funding is None or lend is None or borrow is None or staking is None:
+        return None
+    return Rates(funding_hourly=funding, lend_apr=lend, borrow_apr=borrow, staking_apr=staking)
 
 
 def book_of(account: Account, venues: Venues, entered: Entered, seen: Known, drift_cost_usd: float) -> Book:

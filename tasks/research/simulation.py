@@ -16,16 +16,24 @@ from analytics.research.liquidations import (
     liquidate_short,
     short_distance,
 )
-from analytics.research.market import Market, trailing_volatility
+from analytics.research.market import Market, trailing_mean, trailing_volatility
 from analytics.research.path import hour_path
 from analytics.research.results import Run, Trade
 from evenkeel.units import HOUR_MS
 from strategy.carry.decisions import Decision, Exit, Resize
+from strategy.carry.keeping_size import (
+    Growth,
+    Transfer,
+    growth_pays,
+    plan_growth,
+    propose_transfer,
+    reserve_repayment,
+)
 from strategy.carry.limits import CarryLimits
 from strategy.carry.liquidation import rebalance_distance
 from strategy.carry.monitor import judge, plan_rebalance
 from strategy.carry.preflight import judge_entry
-from strategy.carry.rebalance import drift_cost_usd_per_hour
+from strategy.carry.rebalance import MARGIN_RULE, Book, drift_cost_usd_per_hour
 from strategy.carry.scoring import rank
 from strategy.carry.sizing import PositionSize, size_position
 from strategy.decisions import Hold, combine
@@ -37,6 +45,7 @@ from tasks.research.readings import (
     candidate_of,
     entry_readings,
     exact,
+    rates_of,
     watch_readings,
 )
 
@@ -54,8 +63,14 @@ class Assumptions:
     """Of both legs and what lies beside them."""
     cost_factor: float = 1.0
     transfer_usd: float = 3.0
+    keeps_size: bool = True
+    """False: no reserve, no transfer, no growth, as before these rules were there."""
+    transfer_delay_hours: int | None = 24
+    """From the proposal of a transfer to its arrival; None: nobody moves money."""
     always_in: bool = False
-    """The baseline: enters at once, and never leaves for the sake of carry."""
+    """The baseline: enters at once, never leaves for the sake of carry, and grows without asking whether that pays."""
+    margin_at_once: bool = False
+    """Not possible, and a bound: a weak leg is mended with money of the other, at once, whatever that is tied up in."""
 
 
 class Simulation:
@@ -71,7 +86,7 @@ class Simulation:
             name: getattr(market, name).tolist()
             for name in ("open", "high", "low", "close", "premium", "funding", "redemption")
         }
-        self._known = _knowledge(market, limits)
+        self._known = knowledge(market, limits)
         half = assumed.capital_usd / 2
         price = self._rows["open"][first]
         self._account = Account(wallet_usd=half, margin_usd=half, oracle_usd=price, mark_usd=price)
@@ -80,6 +95,7 @@ class Simulation:
         self._entered: Entered | None = None
         self._breaches: dict[str, int] = {}
         self._drift_cost_usd = 0.0
+        self._coming: tuple[int, Transfer] | None = None
         self._run = Run(first_ms=market.start_ms(first), capital_usd=assumed.capital_usd)
 
     def run(self) -> Run:
@@ -115,6 +131,7 @@ class Simulation:
             self._enter(hour, end_ms)
         else:
             self._watch(hour, end_ms)
+        self._keep_size(hour, end_ms)
 
     def _walk(self, hour: int) -> None:
         """Along the price path: venues liquidate, and rules that the price can bring to act are asked."""
@@ -198,6 +215,7 @@ class Simulation:
         ]
         if account.tokens > 0 and account.short_qty > 0:
             self._add_drift(seen)
+            self._use_reserve(seen, at_ms)
             book = book_of(account, market.venues, entered, seen, self._drift_cost_usd)
             decisions.append(plan_rebalance(book, self._limits))
         self._breaches = tick.breaches
@@ -219,7 +237,10 @@ class Simulation:
             self._entered, self._breaches = None, {}
             self._trade(at_ms, "exit", decision.rule, self._costs() - before, decision.reason)
         elif isinstance(decision, Resize):
-            self._broker.resize(decision.plan)
+            if self._assumed.margin_at_once and decision.rule == MARGIN_RULE:
+                self._level_at_once(at_ms)
+            else:
+                self._broker.resize(decision.plan)
             self._drift_cost_usd = 0.0
             self._trade(at_ms, "resize", decision.rule, self._costs() - before, decision.reason)
         else:
@@ -238,7 +259,7 @@ class Simulation:
         size = self._size()
         if size is None:
             return
-        checks = entry_readings(account, market.venues, seen, size)
+        checks = entry_readings(market.asset, account, market.venues, seen, size)
         if not self._assumed.always_in and not judge_entry(checks, limits).ok:
             return
         before = self._costs()
@@ -253,10 +274,66 @@ class Simulation:
         """
         settings, risk = self._limits.strategy, self._limits.risk
         side = min(exact(self._account.wallet_usd), exact(self._account.margin_usd))
-        room = 1 + settings.leverage * Decimal(risk.balance_headroom_bps) / 10_000
+        headroom = settings.leverage * Decimal(risk.balance_headroom_bps) / 10_000
+        room = max(1 + headroom, 1 / (1 - settings.reserve_pct))
         share = min(settings.deployment_pct, risk.max_deployment_pct)
         wallet = 2 * side / room / share
         return size_position(self._market.asset, wallet, wallet, settings.leverage, settings, risk).size
+
+    # --- size ------------------------------------------------------------------------------------------------------
+
+    def _use_reserve(self, seen: Known, at_ms: int) -> None:
+        account, entered = self._account, self._entered
+        if entered is None or account.wallet_usd <= 0 or not self._assumed.keeps_size:
+            return
+        book = book_of(account, self._market.venues, entered, seen, 0.0)
+        usd = reserve_repayment(book, exact(account.wallet_usd), self._limits)
+        if usd > self._limits.risk.min_rebalance_usd:
+            before = self._costs()
+            self._broker.repay(usd)
+            reason = f"{usd:.2f} USD of debt repaid from the wallet"
+            self._trade(at_ms, "reserve", MARGIN_RULE, self._costs() - before, reason)
+
+    def _level_at_once(self, at_ms: int) -> None:
+        settings = self._limits.strategy
+        before = self._costs()
+        self._broker.level_at_once(settings.leverage, float(settings.reserve_pct))
+        self._trade(at_ms, "transfer", MARGIN_RULE, self._costs() - before, "both sides levelled at once")
+
+    def _keep_size(self, hour: int, at_ms: int) -> None:
+        """Move the money that was asked for, ask for more where the sides are apart, and grow where that pays."""
+        if not self._assumed.keeps_size or self._assumed.margin_at_once:
+            return
+        account, seen, wallet = self._account, self._known[hour], exact(self._account.wallet_usd)
+        entered = self._entered or Entered(self._limits.strategy.leverage, None, None)
+        book = book_of(account, self._market.venues, entered, seen, 0.0)
+        asked = propose_transfer(book, wallet, self._limits)
+        delay = self._assumed.transfer_delay_hours
+        if self._coming is None and asked is not None and delay is not None:
+            self._coming = (hour + delay, asked)
+        if self._coming is not None and hour >= self._coming[0]:
+            wanted, self._coming = self._coming[1], None
+            if asked is not None and asked.from_side is wanted.from_side:
+                moved = self._broker.transfer(asked.from_side, float(min(asked.usd, wanted.usd)))
+                cost = self._broker.transfer_cost_usd
+                self._trade(at_ms, "transfer", "transfer", cost, f"{moved:.2f} USD: {wanted.reason}")
+        if self._entered is not None and account.tokens > 0 and account.short_qty > 0:
+            self._grow(seen, at_ms)
+
+    def _grow(self, seen: Known, at_ms: int) -> None:
+        account, entered, limits = self._account, self._entered, self._limits
+        assert entered is not None
+        book = book_of(account, self._market.venues, entered, seen, 0.0)
+        growth = plan_growth(book, exact(account.wallet_usd), limits)
+        if growth is None or not (self._assumed.always_in or self._growth_pays(growth, book, seen)):
+            return
+        before = self._costs()
+        self._broker.grow(growth)
+        self._trade(at_ms, "grow", "growth", self._costs() - before, growth.reason)
+
+    def _growth_pays(self, growth: Growth, book: Book, seen: Known) -> bool:
+        rates = rates_of(seen)
+        return rates is not None and growth_pays(growth, book, rates, self._limits).ok
 
     # --- what is kept ----------------------------------------------------------------------------------------------
 
@@ -269,21 +346,23 @@ class Simulation:
         self._run.trades.append(trade)
 
     def _note(self) -> None:
-        account, run = self._account, self._run
+        account, run, settings = self._account, self._run, self._limits.strategy
         run.equity.append(account.equity_usd)
         run.notional.append(account.long_usd)
-        run.target.append(self._limits.strategy.leverage * account.equity_usd / 2)
+        run.target.append(settings.leverage * float(1 - settings.reserve_pct) * account.equity_usd / 2)
 
 
-def _knowledge(market: Market, limits: CarryLimits) -> list[Known]:
+def knowledge(market: Market, limits: CarryLimits) -> list[Known]:
     """Of each hour, what is known when it is over."""
     settings = limits.strategy
     volatility = trailing_volatility(
         market.funding, settings.funding_lookback_hours, settings.min_funding_history_hours
     )
+    hours = settings.expected_funding_hours
     columns = (
         market.funding,
         market.funding,
+        trailing_mean(market.funding, hours, min(settings.min_funding_history_hours, hours)),
         volatility,
         market.lend_apr,
         market.borrow_apr,

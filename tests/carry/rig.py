@@ -40,6 +40,13 @@ class Rig(TwinsRig):
     config: Path
     desks: list[CarryDesk] = field(default_factory=list)
 
+    def funding_was(self, premium: float) -> None:
+        """Let the market stand at this premium, now and in all the hours that were settled before the world began."""
+        self.market(premium=premium)
+        self.world.series.hourly_premium = premium  # type: ignore[attr-defined]
+        for desk in self.desks:
+            desk.expected_funding.clear()
+
     # --- what the venues hold, by their own books ---
 
     @property

@@ -1,4 +1,4 @@
-"""Carry: a position whose income has become a cost is closed."""
+"""Carry: a position whose income has become a cost, for longer than a round trip is worth, is closed."""
 
 from __future__ import annotations
 
@@ -15,31 +15,29 @@ NAME = "carry"
 
 @rule(NAME)
 def carry_rule(readings: WatchReadings, limits: CarryLimits) -> Judged[Decision]:
-    """Exit when the carry is negative *and* the loss over the horizon exceeds the cost of closing
+    """Exit when the expected loss over the horizon exceeds the cost of closing *and* of opening again
     (docs/deviations.md, row 4).
 
-    Judged by the *better* of current and predicted funding: both must be bad before a round trip is thrown
-    away, as both had to be good before it was paid for. With one of them missing the other is used; with
-    none, or a rate missing, it alerts.
+    Judged by the expected funding, the same mean by which a position is entered, with the lending rates of now: an hour says
+    nothing of the next day. Negative alerts; a rate that is missing alerts.
     """
     r, settings = readings, limits.strategy
-    known = [f for f in (r.funding_now_hourly, r.funding_predicted_hourly) if f is not None]
-    if not known or r.lend_apr is None or r.borrow_apr is None or r.staking_apr is None:
-        reason = "carry cannot be judged: a funding or lending rate is missing"
+    funding = r.funding_expected_hourly
+    if funding is None or r.lend_apr is None or r.borrow_apr is None or r.staking_apr is None:
+        reason = "carry cannot be judged: the expected funding or a lending rate is missing"
         return Judged(Alert(rule=NAME, reason=reason))
-    funding = max(known)
     per_hour = carry_usd_per_hour(
         r.position_usd, r.debt_usd, funding, r.lend_apr, r.borrow_apr, r.staking_apr
     )
-    closing_usd = settings.costs.closing_usd(r.position_usd)
+    round_trip_usd = settings.costs.round_trip_usd(r.position_usd)
     loss_usd = -per_hour * settings.exit_horizon_hours
-    what = f"carry {usd(per_hour)} an hour at funding {hourly(funding)}"
+    what = f"carry {usd(per_hour)} an hour at an expected funding of {hourly(funding)}"
     if per_hour >= 0:
         return Judged(Hold(rule=NAME, reason=f"{what} is not negative"))
     sums = (
         f"{what}: loss {usd(loss_usd)} over {settings.exit_horizon_hours} h "
-        f"against closing cost {usd(closing_usd)}"
+        f"against {usd(round_trip_usd)} for closing and opening again"
     )
-    if loss_usd > closing_usd:
+    if loss_usd > round_trip_usd:
         return Judged(Exit(rule=NAME, reason=sums, urgency=Urgency.NORMAL))
-    return Judged(Alert(rule=NAME, reason=f"{sums}: negative, but closing costs more"))
+    return Judged(Alert(rule=NAME, reason=f"{sums}: negative, but leaving costs more"))

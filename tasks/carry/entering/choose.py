@@ -117,6 +117,7 @@ def rank_offers(desk: CarryDesk, market: MarketView, requested: RequestedEntry) 
             staking_apr=offer.staking_apr,
             funding_now_hourly=market.funding_now_hourly,
             funding_predicted_hourly=market.funding_predicted_hourly,
+            funding_expected_hourly=market.funding_expected_hourly,
             funding_volatility_annual=market.funding_volatility_annual,
             borrow_capacity_usd=offer.borrow_capacity_usd,
             market_max_leverage=offer.max_leverage,

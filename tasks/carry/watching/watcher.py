@@ -25,6 +25,7 @@ from strategy.carry.readings import LegReading, WatchReadings
 from strategy.carry.rebalance import Book, drift_cost_usd_per_hour
 from strategy.decisions import Alert, Combined, combine
 from tasks.carry.desk import CarryDesk
+from tasks.carry.expected import expected_funding
 from tasks.carry.limits import limits_of
 from tasks.carry.market import staking_apr
 from tasks.carry.watching.alerts import NOT_WATCHED, REBALANCING_RULES, WATCHED_RULES, end_watch
@@ -54,6 +55,7 @@ class Seen(Frozen):
     sol_price_usd: Decimal | None
     token_price_usd: Decimal | None
     redemption_rate: Decimal | None
+    funding_expected_hourly: Decimal | None
     lend_apr: Decimal | None
     borrow_apr: Decimal | None
     staking_apr: Decimal
@@ -157,6 +159,7 @@ class Watcher:
             short=_reading(seen.short, seen.short_read, entry.get("short")),
             funding_now_hourly=context.funding_hourly if context else None,
             funding_predicted_hourly=_predicted(context),
+            funding_expected_hourly=seen.funding_expected_hourly,
             lend_apr=seen.lend_apr,
             borrow_apr=seen.borrow_apr,
             staking_apr=seen.staking_apr,
@@ -271,12 +274,13 @@ async def read_position(desk: CarryDesk, position: Position) -> Seen:
     """
     long_leg = desk.store.carry.leg(position.position_id, LegSide.LONG)
     unread = Unread()
-    context, short, (long, prices), rates, redemption = await asyncio.gather(
+    context, short, (long, prices), rates, redemption, expected = await asyncio.gather(
         _try(desk.short.market.context(position.underlying)),
         unread.leg(desk.short.leg(position.underlying), LegSide.SHORT, VenueName.HYPERLIQUID),
         _long_side(desk, long_leg, unread),
         _try(_rates(desk, position)),
         _try(desk.long.redemption_rate(position.asset)),
+        expected_funding(desk, position.underlying),
     )
     if context is not None and redemption is not None:
         desk.long.note_price(position.asset, context.oracle_px * redemption, context.observed_ms)
@@ -290,6 +294,7 @@ async def read_position(desk: CarryDesk, position: Position) -> Seen:
         sol_price_usd=(prices or {}).get("SOL"),
         token_price_usd=(prices or {}).get(position.asset),
         redemption_rate=redemption,
+        funding_expected_hourly=expected,
         lend_apr=rates[0] if rates else None,
         borrow_apr=rates[1] if rates else None,
         staking_apr=staking_apr(desk, position.asset),

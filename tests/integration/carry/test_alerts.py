@@ -30,7 +30,8 @@ async def test_what_the_watch_said_of_a_position_ends_with_it(tmp_path: Path) ->
     """The exit acts first and notes its danger afterwards, when the position has ended already."""
     async with story_rig(tmp_path) as rig:
         position_id = await rig.entered(asset="jitoSOL", protocol=1)
-        rig.market(premium=-0.0006, lst_peg={"jitoSOL": 0.985})
+        rig.funding_was(-0.00055)
+        rig.market(lst_peg={"jitoSOL": 0.985})
         assert await watched(rig, position_id, 60) == "OPEN"
         assert {"lst_peg", "carry"} <= still_open(rig, position_id)
         rig.fault("asgard", "reject", "POST /position/.*", times=-1)  # the long cannot be made smaller
@@ -47,7 +48,7 @@ async def test_what_the_watch_said_of_a_position_ends_with_it(tmp_path: Path) ->
 async def test_a_closing_by_hand_ends_alerts_and_breaches_too_and_keeps_the_news(tmp_path: Path) -> None:
     async with story_rig(tmp_path) as rig:
         position_id = await rig.entered(**SOL_ON_KAMINO)
-        rig.market(premium=-0.0006)
+        rig.funding_was(-0.00055)
         await watched(rig, position_id, 60)
         store = rig.desk.store
         store.breach_start(CARRY, position_id, "price_deviation")

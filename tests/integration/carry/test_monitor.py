@@ -84,10 +84,10 @@ async def test_danger_must_last_before_it_closes(tmp_path: Path) -> None:
 async def test_a_carry_that_costs_more_than_closing_ends_it(tmp_path: Path) -> None:
     async with story_rig(tmp_path) as rig:
         position_id = await rig.entered(**SOL_ON_KAMINO)
-        rig.market(premium=-0.0006)
+        rig.funding_was(-0.00055)
         mild = await watched(rig, position_id, 120)
         assert mild.status == "OPEN", "a little negative is cheaper to sit out"
-        rig.market(premium=-0.005)
+        rig.funding_was(-0.005)
         result = await watched(rig, position_id, 120)
         assert result.status == "CLOSED" and rig.flat, result
         assert reason(rig, position_id).startswith("carry")
@@ -177,7 +177,7 @@ async def test_a_watch_finishes_what_an_earlier_run_left(tmp_path: Path) -> None
         position_id = await rig.entered(**SOL_ON_KAMINO)
         rig.fault("asgard", "reject", "POST /close-position", times=-1)
         with hooked(rig.desk.clock, "refresh"):
-            rig.market(premium=-0.005)
+            rig.funding_was(-0.005)
             first = await watched(rig, position_id, 60)
         assert first.status == "CLOSING" and rig.holdings(), first
         rig.assert_hedged("0.05")
@@ -190,7 +190,7 @@ async def test_an_order_whose_answer_is_lost_while_leaving(tmp_path: Path) -> No
     async with story_rig(tmp_path) as rig:
         position_id = await rig.entered(**SOL_ON_KAMINO)
         struck = rig.fault("hyperliquid", "drop_answer", ORDER)
-        rig.market(premium=-0.005)
+        rig.funding_was(-0.005)
         result = await watched(rig, position_id, 60)
         assert struck.hits == 1 and result.status == "CLOSED" and rig.flat
         assert len(rig.filled_orders()) == 2
@@ -226,7 +226,7 @@ async def test_a_watch_that_finds_no_next_run_goes_on(
                 async with asyncio.timeout(60):
                     while len(asked) < 4:
                         await asyncio.sleep(0.05)
-                rig.market(premium=-0.005)
+                rig.funding_was(-0.005)
                 result = await watch
         assert result.status == "CLOSED" and rig.flat
         assert asked[0] == f"{position_id}-entered" and set(asked[1:]) == {asked[1]}, (
@@ -245,5 +245,5 @@ async def test_a_watch_of_the_command_line_goes_on_until_the_position_has_ended(
             while rig.world.now_ms() - began_ms < 30 * 3_600_000:
                 await asyncio.sleep(0.05)
         assert not watch.done()
-        rig.market(premium=-0.005)
+        rig.funding_was(-0.005)
         assert (await watch).status == "CLOSED"

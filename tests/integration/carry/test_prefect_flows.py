@@ -265,7 +265,7 @@ async def test_the_watch_goes_on_from_run_to_run_until_the_position_has_ended(
             (second, *_) = (run for run in server.monitors(**day) if run["id"] != first)
             assert server.state(second["id"]) in ("RUNNING", "COMPLETED")
 
-            rig.market(premium=-0.005)
+            rig.funding_was(-0.005)
             await server.reached(lambda: rig.status(position_id) is PositionStatus.CLOSED)
             await server.reached(lambda: server.state(second["id"]) == "COMPLETED")
             await server.reached(

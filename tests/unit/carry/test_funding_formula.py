@@ -17,6 +17,7 @@ from strategy.carry.funding import (
     HOURLY_CAP,
     annual,
     apr_from_apy,
+    expected_hourly,
     hourly_rate_from_premium,
 )
 
@@ -158,3 +159,20 @@ def test_apr_and_apy() -> None:
         assert apr_from_apy(D(apr).exp() - 1).quantize(D("1e-20")) == D(apr)
     with pytest.raises(ValueError, match="loses everything"):
         apr_from_apy(D(-1))
+
+
+def test_what_is_expected_is_the_mean_of_the_settled_hours_that_are_there() -> None:
+    hour = 3_600_000
+    settled = [(n * hour + 37, Decimal(n)) for n in (1, 2, 4, 5, 6)]
+    now = 6 * hour + 1000
+    assert expected_hourly(settled, now, 3, 3) == 5
+    assert expected_hourly(settled, now, 5, 4) == Decimal(17) / 4, "hour 3 is missing: it is no zero"
+    assert expected_hourly(settled, now, 100, 5) == Decimal(18) / 5
+    assert expected_hourly(settled, now, 100, 6) is None, "too little is known"
+    assert expected_hourly(settled, now, 1, 24) == 6, (
+        "a window that is shorter than what is asked for is enough"
+    )
+    assert expected_hourly(settled, 5 * hour + 1000, 2, 2) == Decimal(9) / 2, (
+        "what is settled later is not known"
+    )
+    assert expected_hourly([], now, 1, 1) is None

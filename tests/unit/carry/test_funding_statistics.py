@@ -47,8 +47,15 @@ def test_published_figures_of_the_recorded_series(sol: pd.Series) -> None:
     assert found.same_sign_next_hour == pytest.approx(0.90, abs=0.02)
 
 
-def test_most_negative_runs_are_over_within_the_exit_horizon(sol: pd.Series) -> None:
+def test_most_negative_runs_are_over_before_a_round_trip_would_have_paid(sol: pd.Series) -> None:
     assert negative_runs(sol).quantile(0.95) < 19
+
+
+def test_an_hour_says_little_of_the_next_day(sol: pd.Series) -> None:
+    """Of a rate below -30 % a year, little is left in the mean of the next 24 hours."""
+    ahead = sol[::-1].rolling(24).mean()[::-1].shift(-1)
+    deep = sol < -0.30 / 8760
+    assert 0 < ahead[deep].mean() / sol[deep].mean() < 0.5
 
 
 def test_the_default_volatility_limit_filters_and_the_unscaled_one_would_not(sol: pd.Series) -> None:

@@ -24,7 +24,8 @@ def test_defaults() -> None:
     )
     assert (settings.leverage, limits.max_leverage, limits.max_positions_per_asset) == (3, 4, 1)
     assert (settings.deployment_pct, limits.max_deployment_pct) == (D("0.10"), D("0.50"))
-    assert (settings.max_volatility_annual, settings.exit_horizon_hours) == (D("0.30"), 24)
+    assert (settings.max_volatility_annual, settings.expected_funding_hours) == (D("0.30"), 168)
+    assert (settings.exit_horizon_hours, settings.expected_hold_hours) == (336, 720)
     assert (limits.max_slippage_entry_bps, limits.max_slippage_exit_bps) == (50, 100)
     assert (limits.max_price_deviation, limits.max_delta_drift, limits.breach_duration_s) == (
         D("0.005"),

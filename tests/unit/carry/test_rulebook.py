@@ -47,6 +47,7 @@ CALM: dict[str, Any] = {
     "short": SEEN,
     "funding_now_hourly": D("0.0000125"),
     "funding_predicted_hourly": D("0.0000125"),
+    "funding_expected_hourly": D("0.0000125"),
     "lend_apr": D("0.05"),
     "borrow_apr": D("0.06"),
     "long_venue_price_usd": D(150),
@@ -55,8 +56,8 @@ CALM: dict[str, Any] = {
     "redemption_rate": D("1.2"),
 }
 UNREAD = dict.fromkeys(
-    ("funding_now_hourly", "funding_predicted_hourly", "lend_apr", "borrow_apr", "long_venue_price_usd",
-     "short_venue_price_usd", "lst_price_usd", "redemption_rate"),
+    ("funding_now_hourly", "funding_predicted_hourly", "funding_expected_hourly", "lend_apr", "borrow_apr",
+     "long_venue_price_usd", "short_venue_price_usd", "lst_price_usd", "redemption_rate"),
     None,
 ) | {"long": BLIND, "short": BLIND, "failures": dict.fromkeys(VenueName, 3)}  # fmt: skip
 UNREAD_ENTRY: dict[str, Any] = {

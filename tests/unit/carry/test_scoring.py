@@ -40,6 +40,7 @@ def candidate(**changes: Any) -> Candidate:
         "borrow_apr": D("0.06"),
         "funding_now_hourly": FLOOR_HOURLY,
         "funding_predicted_hourly": FLOOR_HOURLY,
+        "funding_expected_hourly": FLOOR_HOURLY,
         "funding_volatility_annual": D("0.1"),
         "borrow_capacity_usd": D(1_000_000),
         "market_max_leverage": D("3.84"),
@@ -87,9 +88,11 @@ def test_the_yearly_result_of_an_example_with_costs_of_one_leg_and_of_both() -> 
 
 
 def test_funding_of_minus_25_percent_is_refused() -> None:
-    found = evaluate(
-        candidate(funding_now_hourly=D("-0.25") / 8760, funding_predicted_hourly=D("-0.25") / 8760), SETTINGS
+    rate = D("-0.25") / 8760
+    all_three = dict.fromkeys(
+        ("funding_now_hourly", "funding_predicted_hourly", "funding_expected_hourly"), rate
     )
+    found = evaluate(candidate(**all_three), SETTINGS)
     assert {"current funding", "predicted funding", "total APR"} <= failed(found)
     assert found.break_even_hours is None
 
@@ -118,8 +121,10 @@ def test_staking_counts_once_and_never_for_sol() -> None:
         ({"funding_now_hourly": D("-0.00001")}, {"current funding"}),
         ({"funding_now_hourly": D(0)}, {"current funding"}),
         ({"funding_predicted_hourly": D("-0.0000001")}, {"predicted funding"}),
-        ({"funding_now_hourly": None}, {"current funding", "total APR"}),
-        ({"funding_predicted_hourly": None}, {"predicted funding", "pays the round trip"}),
+        ({"funding_now_hourly": None}, {"current funding"}),
+        ({"funding_predicted_hourly": None}, {"predicted funding"}),
+        ({"funding_expected_hourly": None}, {"total APR", "pays the round trip"}),
+        ({"funding_expected_hourly": D("-0.00001")}, {"total APR", "pays the round trip"}),
         ({"lend_apr": None}, {"lending rates", "total APR"}),
         ({"borrow_apr": None}, {"lending rates", "total APR"}),
         ({"borrow_apr": D("0.50")}, {"total APR", "pays the round trip"}),
@@ -202,9 +207,9 @@ rates = st.decimals("-0.001", "0.001", places=9)
 
 
 @given(rates, rates, rates)
-def test_more_funding_is_never_worse(now: Decimal, predicted: Decimal, extra: Decimal) -> None:
-    low = evaluate(candidate(funding_now_hourly=now, funding_predicted_hourly=predicted), SETTINGS)
-    more = candidate(funding_now_hourly=now + abs(extra), funding_predicted_hourly=predicted + abs(extra))
+def test_more_funding_is_never_worse(now: Decimal, expected: Decimal, extra: Decimal) -> None:
+    low = evaluate(candidate(funding_now_hourly=now, funding_expected_hourly=expected), SETTINGS)
+    more = candidate(funding_now_hourly=now + abs(extra), funding_expected_hourly=expected + abs(extra))
     high = evaluate(more, SETTINGS)
     assert low.total_apr is not None and high.total_apr is not None
     assert high.total_apr >= low.total_apr
@@ -216,7 +221,7 @@ def test_turning_the_sign_turns_the_verdict(rate: Decimal) -> None:
     settings = StrategySettings(costs=FREE)
     plus, minus = (
         evaluate(
-            candidate(lend_apr=D(0), borrow_apr=D(0), funding_now_hourly=r, funding_predicted_hourly=r),
+            candidate(lend_apr=D(0), borrow_apr=D(0), funding_now_hourly=r, funding_expected_hourly=r),
             settings,
         )
         for r in (rate, -rate)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from decimal import Decimal
 
 import numpy as np
 import pytest
@@ -12,15 +13,19 @@ from analytics.research.results import Run, by_rule, summarise
 from evenkeel.errors import OperatorError
 from evenkeel.settings.settings import Settings
 from evenkeel.units import HOUR_MS
+from strategy.carry.funding import expected_hourly
 from strategy.carry.limits import CarryLimits, StrategySettings
 from tasks.research.backtest import backtest, limits_at, span_of
-from tasks.research.simulation import Assumptions, Simulation
+from tasks.research.simulation import Assumptions, Simulation, knowledge
 from tests.research.markets import FIRST_MS, calm, priced, stormy
 
+RESTLESS = {"expected_funding_hours": 1, "exit_horizon_hours": 97}
+"""Settings that come and go by the hour."""
 
-def run(market: Market, leverage: int = 3, first: int = 0, **assumed: object) -> Run:
-    limits = CarryLimits(strategy=StrategySettings(leverage=leverage))
-    return Simulation(market, limits, Assumptions(**assumed), first, len(market)).run()  # type: ignore[arg-type]
+
+def run(market: Market, leverage: int = 3, strategy: dict[str, int] | None = None, **assumed: object) -> Run:
+    limits = CarryLimits(strategy=StrategySettings(leverage=leverage, **(strategy or {})))  # type: ignore[arg-type]
+    return Simulation(market, limits, Assumptions(**assumed), 0, len(market)).run()  # type: ignore[arg-type]
 
 
 def test_an_entry_waits_for_history_and_earns_from_the_next_hour_on() -> None:
@@ -34,7 +39,7 @@ def test_an_entry_waits_for_history_and_earns_from_the_next_hour_on() -> None:
 
 def test_what_is_earned_in_a_calm_year_is_the_arithmetic() -> None:
     found = summarise(run(calm(800), always_in=True))
-    notional = 3 * 100_000 / 2 / 1.03
+    notional = 3 * 100_000 / 2 * 0.9
     yearly = notional * (0.1095 + 0.05) - notional * 2 / 3 * 0.06
     cost = notional * (15 + 1.75 + 4.5 + 1.25) / 10_000 + 1
     assert found.net_usd == pytest.approx(yearly * 799 / 8760 - cost, rel=0.01)
@@ -49,26 +54,27 @@ def test_items_sum_to_what_was_earned(leverage: int) -> None:
 
 
 def test_a_run_on_a_series_cut_at_any_hour_is_the_beginning_of_the_whole_run() -> None:
-    market = stormy(110, 11, 0.02)
-    whole = run(market)
-    assert {one.kind for one in whole.trades} >= {"entry", "exit", "resize"}
+    market = stormy(110, 20, 0.02)
+    whole = run(market, strategy=RESTLESS)
+    assert {one.kind for one in whole.trades} >= {"entry", "exit", "resize", "reserve", "transfer", "grow"}
     chance = random.Random(1)
     for _ in range(50):
         hours = chance.randint(30, 109)
-        part = run(market.cut(hours))
+        part = run(market.cut(hours), strategy=RESTLESS)
         end_ms = FIRST_MS + hours * HOUR_MS
         assert part.equity == whole.equity[:hours]
         assert part.trades == [one for one in whole.trades if one.at_ms <= end_ms]
 
 
 def test_a_fall_inside_the_hour_is_met_by_the_rules_before_the_lender() -> None:
-    """The price falls by 14 % and is back within the hour: at its end nothing would be seen of it."""
+    """The price falls by 18 % and is back within the hour: at its end nothing would be seen of it."""
     low, prices = np.full(40, 200.0), np.full(40, 200.0)
-    low[30] = 172.0
+    low[30] = 164.0
     found = run(calm(40, open=prices, high=prices, low=low, close=prices))
-    [resize] = [one for one in found.trades if one.kind == "resize"]
-    assert resize.rule == "leg_margin"
-    assert FIRST_MS + 30 * HOUR_MS < resize.at_ms < FIRST_MS + 31 * HOUR_MS
+    met = [one for one in found.trades if one.rule == "leg_margin"]
+    assert [one.kind for one in met][:1] == ["reserve"]
+    assert "resize" in [one.kind for one in met], "the reserve alone does not do"
+    assert all(FIRST_MS + 30 * HOUR_MS < one.at_ms < FIRST_MS + 31 * HOUR_MS for one in met)
     assert not [one for one in found.trades if one.kind == "liquidation"]
 
 
@@ -114,3 +120,51 @@ def test_the_answer_has_what_a_program_reads() -> None:
     assert named <= set(body)
     assert named <= set(body["baseline"])
     assert sum(body["attribution_usd"].values()) == pytest.approx(body["net_usd"], abs=0.05)
+
+
+def test_a_position_that_shrank_grows_back_once_the_money_has_come() -> None:
+    """The price falls by an eighth: the long is mended from the wallet, the short's gain comes a day later, and both grow."""
+    closes = np.concatenate((np.full(30, 200.0), np.linspace(200, 172, 20), np.full(80, 172.0)))
+    found = run(priced(closes))
+    kinds = [one.kind for one in found.trades if one.rule != "delta_drift"]
+    assert kinds[0] == "entry"
+    assert {"reserve", "resize", "transfer", "grow"} <= set(kinds)
+    asked = next(one for one in found.trades if one.kind == "transfer")
+    assert asked.cost_usd == 3
+    shrunk = min(found.notional[31:])
+    assert found.notional[-1] > shrunk * 1.1
+    assert found.notional[-1] / found.target[-1] > 0.9
+    alone = run(priced(closes), transfer_delay_hours=None)
+    assert alone.notional[-1] < found.notional[-1]
+    as_before = run(priced(closes), keeps_size=False)
+    assert {one.kind for one in as_before.trades} == {"entry", "resize"}
+
+
+def test_levelling_at_once_is_a_bound_that_keeps_the_size() -> None:
+    closes = np.concatenate((np.full(30, 200.0), np.linspace(200, 150, 30), np.full(30, 150.0)))
+    bound = run(priced(closes), margin_at_once=True, always_in=True)
+    assert bound.notional[-1] / bound.target[-1] == pytest.approx(1, abs=0.15)
+    assert sum(bound.items.values()) == pytest.approx(bound.equity[-1] - 100_000, abs=0.005)
+
+
+def test_what_was_expected_is_the_mean_that_the_live_product_reads() -> None:
+    market = stormy(300, 4)
+    market.funding[100:120] = np.nan
+    settings = StrategySettings()
+    known = knowledge(market, CarryLimits())
+    settled = [
+        (market.start_ms(hour + 1) + 37, Decimal(repr(rate)))
+        for hour, rate in enumerate(market.funding.tolist())
+        if rate == rate
+    ]
+    for hour in (10, 30, 115, 250, 299):
+        expected = expected_hourly(
+            settled,
+            market.start_ms(hour + 1) + 1000,
+            settings.expected_funding_hours,
+            settings.min_funding_history_hours,
+        )
+        if expected is None:
+            assert np.isnan(known[hour].expected_hourly)
+        else:
+            assert known[hour].expected_hourly == pytest.approx(float(expected))

@@ -1,0 +1,50 @@
+"""The funding that is expected: the mean of the venue's settled hours, read once an hour."""
+
+from __future__ import annotations
+
+import asyncio
+from decimal import Decimal
+
+from evenkeel.errors import UNREAD, OperatorError
+from evenkeel.units import HOUR_MS
+from strategy.carry.funding import expected_hourly
+from tasks.carry.desk import CarryDesk, LastMean
+from venues.perp import FundingHour
+
+TIMEOUT_S = 2.0
+"""Wall seconds that a tick waits for it: nothing urgent depends on it."""
+AGAIN_MS = 60_000
+"""After it could not be read, for so long nobody asks again."""
+KEEP_MS = 6 * HOUR_MS
+"""For so long the last mean stands in for one that cannot be read: it moves by a day's hours, not by one."""
+
+
+def mean_of(desk: CarryDesk, history: list[FundingHour]) -> Decimal | None:
+    """The expected funding of these settled hours under the desk's settings."""
+    settings = desk.settings.strategy
+    return expected_hourly(
+        ((row.time_ms, row.rate_hourly) for row in history),
+        desk.clock.now_ms(),
+        settings.expected_funding_hours,
+        settings.min_funding_history_hours,
+    )
+
+
+async def expected_funding(desk: CarryDesk, coin: str) -> Decimal | None:
+    """The expected hourly funding; None where too little is known of it. Raises nothing for a venue that does not answer."""
+    now_ms, last = desk.clock.now_ms(), desk.expected_funding.get(coin)
+    if last is None or _is_due(last, now_ms):
+        kept = last or LastMean(None, 0, 0)
+        try:
+            async with asyncio.timeout(TIMEOUT_S):
+                hours = desk.settings.strategy.expected_funding_hours
+                history = await desk.short.market.funding_history(coin, hours=hours)
+            last = LastMean(mean_of(desk, history), now_ms, now_ms)
+        except (*UNREAD, OperatorError, TimeoutError):
+            last = LastMean(kept.rate_hourly, kept.read_ms, now_ms)
+        desk.expected_funding[coin] = last
+    return last.rate_hourly if now_ms - last.read_ms <= KEEP_MS else None
+
+
+def _is_due(last: LastMean, now_ms: int) -> bool:
+    return last.read_ms // HOUR_MS != now_ms // HOUR_MS and now_ms - last.tried_ms >= AGAIN_MS

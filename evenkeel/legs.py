@@ -46,6 +46,7 @@ class LegView(Frozen):
 
     `qty` is in base tokens, positive. `exposure_sol` is signed SOL exposure (LST tokens count at their redemption rate).
     `liquidation_distance` is the adverse move of the present price, as a fraction, that liquidates the leg.
+    `own_liquidation_distance` is the same by our own sums, where the figures at hand suffice for them.
     `leverage` is notional / equity. `ref` identifies the leg on the venue (position PDA, or coin).
     """
 
@@ -61,6 +62,7 @@ class LegView(Frozen):
     leverage: Decimal
     liquidation_price_usd: Decimal | None
     liquidation_distance: Decimal | None
+    own_liquidation_distance: Decimal | None = None
     debt_usd: Decimal = Decimal(0)
     entry_price_usd: Decimal | None = None
     protocol: int | None = None

@@ -25,6 +25,7 @@ from flows.handover import NextRun, go_on
 from flows.running import desk_for_run
 from state.watch_models import Severity
 from strategy.carry.decisions import Decision, Exit, Resize
+from strategy.carry.rules.missing_leg import NAME as MISSING_LEG
 from strategy.decisions import Hold, Urgency
 from tasks.carry.books.collect import collect_everything
 from tasks.carry.books.external_short import book_changes_of_both
@@ -38,6 +39,7 @@ from tasks.carry.exit_needs import keep_exit_needs
 from tasks.carry.mark import LIVE
 from tasks.carry.positions import position_meant
 from tasks.carry.watching import breakers
+from tasks.carry.watching.absence import absence_is_over, unproved_absence
 from tasks.carry.watching.needs import Needs, Subject
 from tasks.carry.watching.probe import differs, wait_for_tick
 from tasks.carry.watching.watcher import Seen, Watcher
@@ -110,6 +112,8 @@ class _Watch:
     actions: list[str] = field(default_factory=list)
     collected_hour: int = -1
     reconciled: bool = False
+    absent: bool = True
+    """A leg was out of sight at an earlier tick, perhaps of an earlier run."""
 
     def __post_init__(self) -> None:
         self.watcher = Watcher(self.desk, self.position_id, is_monitor=True)
@@ -147,6 +151,9 @@ class _Watch:
 
         if not isinstance(decision, Exit):
             await self._watch_needs(seen)
+        if self.absent and not seen.misses_a_leg:
+            _late(partial(absence_is_over, desk, position_id))
+        self.absent = seen.misses_a_leg
         if not self.reconciled and not closely:  # once, at the start; a danger comes first
             await _reconcile(desk)
             self.reconciled = True
@@ -198,6 +205,10 @@ async def _acted(desk: CarryDesk, watcher: Watcher, decision: Exit | Resize) -> 
             if isinstance(decision, Exit):
                 if (waits := waits_for_a_venue(desk, decision.urgency)) is not None:
                     return f"{UNDONE}: {waits}"
+                if decision.rule == MISSING_LEG and (
+                    unproved := await unproved_absence(desk, position_id, fence)
+                ):
+                    return f"{UNDONE}: {unproved}"
                 why = f"{decision.rule}: {decision.reason}"
                 done = await close_out(desk, position_id, why, decision.urgency, fence, decision.first_leg)
                 return f"exit ({decision.rule}): {done.status}"

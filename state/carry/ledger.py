@@ -88,6 +88,12 @@ class CarryLedger(Database):
         """Store a moment of a position's life; the first of a (position, time) stands."""
         return self._insert_all(SNAPSHOTS, [snapshot]) == 1
 
+    def last_snapshot(self, position_id: str) -> PositionSnapshot | None:
+        """The latest moment of a position's life, if one is stored."""
+        query = select(SNAPSHOTS).where(SNAPSHOTS.c.position_id == position_id)
+        with self._read() as db:
+            return fetch_one(db, PositionSnapshot, query.order_by(SNAPSHOTS.c.at_ms.desc()))
+
     def snapshots(self, position_id: str, since_ms: int | None = None) -> list[PositionSnapshot]:
         """The life of a position with since ≤ time, in order of time."""
         query = select(SNAPSHOTS).where(SNAPSHOTS.c.position_id == position_id).order_by(SNAPSHOTS.c.at_ms)

@@ -89,6 +89,8 @@ class RiskLimits(HealthLimits):
     """
     rebalance_band: Decimal = Field(default=D("0.3333"), gt=0, lt=1)
     """Resize when the distance has used up all but this share of the way from entry to the exit limit."""
+    max_distance_gap: Decimal = Field(default=D("0.02"), gt=0, lt=1)
+    """How far a venue's liquidation distance may differ from our own sums before a person is alerted."""
     breach_duration_s: int = Field(default=20, ge=0)
 
     rebalance_leverage_trigger: Decimal = D("2.0")

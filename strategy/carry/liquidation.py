@@ -12,6 +12,9 @@ from decimal import Decimal
 from evenkeel.legs import LegSide
 from strategy.carry.limits import RiskLimits
 
+LOWEST_THRESHOLD = Decimal("0.5")
+"""No lender of a volatile asset liquidates at a lower loan-to-value; below it a stated distance was misread."""
+
 
 def reference_distance(entry_distance: Decimal, limits: RiskLimits) -> Decimal:
     """Distance at entry as limits see it: idle margin next to a short must not inflate it."""
@@ -37,6 +40,33 @@ def rebalance_distance(entry_distance: Decimal, limits: RiskLimits) -> Decimal:
     return at_exit + limits.rebalance_band * max(
         Decimal(0), reference_distance(entry_distance, limits) - at_exit
     )
+
+
+def implied_threshold(debt_usd: Decimal, notional_usd: Decimal, distance: Decimal) -> Decimal | None:
+    """Loan-to-value at which the lender liquidates, from a distance that it has stated: distance = 1 − LTV / threshold.
+    None where that is no credible threshold.
+    """
+    if notional_usd <= 0 or distance >= 1:
+        return None
+    threshold = debt_usd / notional_usd / (1 - distance)
+    return threshold if LOWEST_THRESHOLD <= threshold <= 1 else None
+
+
+def own_long_distance(
+    tokens: Decimal, debt_usd: Decimal, token_price_usd: Decimal, threshold: Decimal
+) -> Decimal | None:
+    """Fall that liquidates the long, worked out from tokens, debt and price; None where nothing can be."""
+    worth = tokens * token_price_usd * threshold
+    return None if debt_usd <= 0 or worth <= 0 else 1 - debt_usd / worth
+
+
+def lender_price(
+    tokens: Decimal, debt_usd: Decimal, distance: Decimal | None, threshold: Decimal | None
+) -> Decimal | None:
+    """USD per token at which the lender must value the collateral to state this distance: a price feed of its own."""
+    if distance is None or threshold is None or tokens <= 0 or debt_usd <= 0 or distance >= 1:
+        return None
+    return debt_usd / (tokens * threshold * (1 - distance))
 
 
 def adverse_word(side: LegSide) -> str:

@@ -23,8 +23,19 @@ class LegReading(Frozen):
 
     qty: Decimal | None
     liquidation_distance: Decimal | None
+    """As the venue states it."""
+    own_distance: Decimal | None = None
+    """As we work it out: from tokens, debt, price and threshold, or from equity and the tier's maintenance rate."""
     entry_liquidation_distance: Decimal
     observed_ms: int | None
+    stands_still: bool = False
+    """The venue's figure has not moved while the price has: it is old, however it is stamped."""
+
+    @property
+    def distance(self) -> Decimal | None:
+        """The smaller of both liquidation distances; None where neither is known."""
+        known = [one for one in (self.liquidation_distance, self.own_distance) if one is not None]
+        return min(known, default=None)
 
 
 class WatchReadings(Frozen):
@@ -46,8 +57,14 @@ class WatchReadings(Frozen):
     staking_apr: Decimal | None = Decimal(0)
     long_venue_price_usd: Decimal | None
     short_venue_price_usd: Decimal | None
+    oracle_price_usd: Decimal | None = None
+    """Hyperliquid's oracle price of SOL: a second opinion on either venue's."""
+    long_price_proved: bool = False
+    """The lender's own figures speak of the long venue's price."""
     lst_price_usd: Decimal | None = None
     """Market price of one LST token; not needed for SOL."""
+    lst_price_stands_still: bool = False
+    """It has not moved while SOL has."""
     redemption_rate: Decimal | None = Decimal(1)
     failures: dict[VenueName, int] = Field(default_factory=dict)
     """Calls failed in a row, per venue."""

@@ -29,6 +29,7 @@ from strategy.carry.limits import STAKED_ASSETS, CarryLimits, RiskLimits
 from strategy.carry.readings import BreakerReadings, EntryReadings, WatchReadings
 from strategy.carry.rebalance import Book, drift_rule, margin_rule
 from strategy.carry.rules.carry import carry_rule
+from strategy.carry.rules.distance_gap import distance_gap_rule
 from strategy.carry.rules.liquidation import liquidation_rule
 from strategy.carry.rules.lst_peg import lst_peg_rule
 from strategy.carry.rules.missing_leg import missing_leg_rule
@@ -49,6 +50,8 @@ WATCH_RULES: tuple[WatchRule, ...] = (
     missing_leg_rule,
     liquidation_rule(LegSide.LONG),
     liquidation_rule(LegSide.SHORT),
+    distance_gap_rule(LegSide.LONG),
+    distance_gap_rule(LegSide.SHORT),
     price_deviation_rule,
     stale_data_rule(LegSide.LONG),
     stale_data_rule(LegSide.SHORT),

@@ -12,7 +12,7 @@ from evenkeel.units import hour_of
 from venues.hyperliquid import models as m
 from venues.hyperliquid.client import HyperliquidClient
 from venues.hyperliquid.equity import READABLE_MODES, Equity
-from venues.hyperliquid.margin import liquidation_distance
+from venues.hyperliquid.margin import liquidation_distance, maintenance_rate, own_distance
 from venues.hyperliquid.market import MarketData
 from venues.hyperliquid.orders import to_fill
 from venues.hyperliquid.signing import normal_address
@@ -154,6 +154,7 @@ class HyperliquidAccount:
             leverage=notional / max(equity, _LEAST_EQUITY_USD),
             liquidation_price_usd=held.liquidation_px,
             liquidation_distance=distance,
+            own_liquidation_distance=_own_distance(held, equity, notional, state),
             entry_price_usd=held.entry_px,
             observed_ms=state.time or self.clock.now_ms(),
         )
@@ -229,3 +230,20 @@ def to_payment(account: str, row: m.WireUserFunding) -> FundingPayment:
 
 def _odd(what: str) -> NotUnderstood:
     return NotUnderstood(VenueName.HYPERLIQUID, what)
+
+
+def _own_distance(
+    held: m.WirePosition, equity_usd: Decimal, notional_usd: Decimal, state: m.WireClearinghouseState
+) -> Decimal:
+    """Our own liquidation distance, from equity and the tier's maintenance rate."""
+    rate, deduction = maintenance_rate(held.max_leverage, notional_usd)
+    own_usd, required_usd = rate * notional_usd - deduction, state.cross_maintenance_margin_used
+    is_cross = held.leverage is not None and held.leverage.type == "cross"
+    others_usd = required_usd - own_usd if is_cross and required_usd is not None else Decimal(0)
+    return own_distance(
+        is_short=held.szi < 0,
+        equity_usd=equity_usd,
+        others_usd=max(Decimal(0), others_usd),
+        notional_usd=notional_usd,
+        max_leverage=held.max_leverage,
+    )

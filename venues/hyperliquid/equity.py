@@ -5,6 +5,7 @@ reading that another contradicts.
 from __future__ import annotations
 
 from decimal import Decimal
+from typing import Any
 
 from evenkeel.clock import Clock
 from evenkeel.errors import UNREAD, NotUnderstood
@@ -30,6 +31,8 @@ class Equity:
         self._client = client
         self._address = address
         self._clock = clock
+        self._agreed_ms: int | None = None
+        """When value and liquidation price last agreed: only what moved since explains that they do not."""
         self._mode: tuple[int, str] | None = None
         self.contradiction: str | None = None
         """Why the account value of the last reading was not believed; None where it was."""
@@ -61,7 +64,10 @@ class Equity:
         if known in POOLED_MODES:
             spot = await self._client.spot_clearinghouse_state(self._address)
             return _pooled(state, spot.usdc, implied)
-        if implied is None or not contradicted or await self._moved(implied - stated):
+        if implied is None or not contradicted:
+            self._agreed_ms = state.time or self._clock.now_ms()
+            return stated
+        if await self._moved(implied - stated):
             return stated
         self.contradiction = (
             f"Hyperliquid states an account value of {stated:.2f} USD, while its own liquidation price speaks of "
@@ -71,12 +77,24 @@ class Equity:
 
     async def _moved(self, gone_usd: Decimal) -> bool:
         """Whether money left the account (or came, below zero) that explains a difference. What cannot be asked does not."""
+        since_ms = self._clock.now_ms() - LEDGER_MS if self._agreed_ms is None else self._agreed_ms
         try:
-            rows = await self._client.non_funding_ledger(self._address, self._clock.now_ms() - LEDGER_MS)
+            rows = await self._client.non_funding_ledger(self._address, since_ms)
         except UNREAD:
             return False
-        moved = sum((abs(row.usdc) for row in rows if row.usdc is not None), Decimal(0))
-        return moved >= abs(gone_usd) * (1 - TOLERANCE)
+        out_usd = Decimal(0)
+        for row in rows:
+            if row.usdc is not None:
+                out_usd += -row.usdc if _comes_in(row.delta, self._address) else row.usdc
+        return out_usd * (1 if gone_usd > 0 else -1) >= abs(gone_usd) * (1 - TOLERANCE)
+
+
+def _comes_in(delta: dict[str, Any], address: str) -> bool:
+    return (
+        delta.get("type") == "deposit"
+        or bool(delta.get("toPerp"))
+        or str(delta.get("destination", "")).lower() == address
+    )
 
 
 def _pooled(state: m.WireClearinghouseState, total_usd: Decimal, implied: Decimal | None) -> Decimal:

@@ -19,6 +19,8 @@ def liquidation_rule(side: LegSide) -> Rule[WatchReadings, CarryLimits, Decision
     """The rule of one leg: exit when it has been near liquidation for `breach_duration_s`, below its share of the
     distance at entry or the floor.
 
+    Of the venue's distance and our own the smaller counts.
+
     Already at or past liquidation (distance ≤ 0) does not wait. A missing distance lets a running breach
     run on.
     """
@@ -27,7 +29,7 @@ def liquidation_rule(side: LegSide) -> Rule[WatchReadings, CarryLimits, Decision
     @rule(key)
     def judge(readings: WatchReadings, limits: CarryLimits) -> Judged[Decision]:
         leg = readings.leg(side)
-        distance, at_entry = leg.liquidation_distance, leg.entry_liquidation_distance
+        distance, at_entry = leg.distance, leg.entry_liquidation_distance
         at_exit = exit_distance(at_entry, limits.risk)
         breached = None if distance is None else distance < at_exit
         duration_s = 0 if distance is not None and distance <= 0 else limits.risk.breach_duration_s

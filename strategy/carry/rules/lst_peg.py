@@ -50,6 +50,20 @@ def judge_peg(
 
 @rule(NAME)
 def lst_peg_rule(readings: WatchReadings, limits: CarryLimits) -> Judged[Decision]:
-    """The peg of the token that is held."""
+    """The peg of the token that is held, against the SOL price of the same venue and against the oracle's: the one that is
+    nearer to the peg decides, for a price of SOL that is wrong alone is no discount of the token. One that does not move
+    with SOL is old and only alerts.
+    """
     r = readings
-    return Judged(judge_peg(r.asset, r.lst_price_usd, r.long_venue_price_usd, r.redemption_rate, limits.risk))
+    prices: list[Decimal | None] = [one for one in (r.long_venue_price_usd, r.oracle_price_usd) if one]
+    judged = min(
+        (
+            judge_peg(r.asset, r.lst_price_usd, price, r.redemption_rate, limits.risk)
+            for price in prices or [None]
+        ),
+        key=lambda one: one.rank,
+    )
+    if isinstance(judged, Exit) and r.lst_price_stands_still:
+        reason = f"{judged.reason}, but its price does not move with SOL's: it is old"
+        return Judged(Alert(rule=NAME, reason=reason, critical=True))
+    return Judged(judged)

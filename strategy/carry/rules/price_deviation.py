@@ -13,6 +13,9 @@ from strategy.rules import rule
 from strategy.wording import pct
 
 NAME = "price_deviation"
+ALONE = (
+    "Asgard's price stands alone against Hyperliquid's mark and oracle, and the lender does not value by it"
+)
 
 
 def price_deviation(
@@ -30,14 +33,30 @@ def deviation_words(deviation: Decimal | None, limits: RiskLimits) -> str:
     return f"price deviation between venues {seen}, limit {pct(limits.exit_price_deviation)}"
 
 
+def _stands_alone(readings: WatchReadings, limits: RiskLimits) -> bool:
+    """Whether two of three prices agree against the long venue's, which nothing else speaks for."""
+    others = price_deviation(readings.oracle_price_usd, readings.short_venue_price_usd)
+    return others is not None and others <= limits.exit_price_deviation and not readings.long_price_proved
+
+
 @rule(NAME)
 def price_deviation_rule(readings: WatchReadings, limits: CarryLimits) -> Judged[Decision]:
     """Exit when the venues' prices of one SOL have differed by more than 2 % for 20 s: one of them no
     longer hedges.
 
-    The wait is ours: a single late oracle update must not cost a round trip.
+    The wait is ours: a single late oracle update must not cost a round trip. Where the long venue's price stands alone,
+    against Hyperliquid's mark *and* oracle, it is one reading without proof, and only alerts: proof is that the lender
+    values the collateral by it.
     """
     deviation = price_deviation(readings.long_venue_price_usd, readings.short_venue_price_usd)
+    if (
+        deviation is not None
+        and deviation > limits.risk.exit_price_deviation
+        and _stands_alone(readings, limits.risk)
+    ):
+        reason = f"{deviation_words(deviation, limits.risk)}: {ALONE}"
+        step = step_breach(NAME, False, readings.breaches.get(NAME), readings.now_ms, 0)
+        return Judged(Alert(rule=NAME, reason=reason, critical=True), step)
     bad = None if deviation is None else deviation > limits.risk.exit_price_deviation
     since_ms = readings.breaches.get(NAME)
     step = step_breach(NAME, bad, since_ms, readings.now_ms, limits.risk.breach_duration_s)

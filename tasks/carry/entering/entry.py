@@ -34,6 +34,7 @@ from tasks.carry.limits import limits_of
 from tasks.carry.mark import UNDERLYING, underlying_of
 from tasks.carry.orders import perp_order
 from tasks.carry.watching.alerts import RESIDUAL, UNRESOLVED, end_watch
+from tasks.carry.watching.leg_readings import THRESHOLD, threshold_of
 from tasks.carry.watching.needs import MODE_AT_ENTRY, MODE_TTL_MS
 from tasks.intents import NotDone, Unsettled, carry_out
 from tasks.step import retried, step
@@ -287,6 +288,9 @@ async def remember_entry_distances(desk: CarryDesk, position: Position, fence: F
         for side, views, ref in (("long", longs, long_leg.ref), ("short", shorts, position.underlying))
     }
     facts: dict[str, Any] = {"entry_distance": distances}
+    threshold = threshold_of(next((view for view in longs if view.ref == long_leg.ref), None))
+    if threshold is not None:
+        facts[THRESHOLD] = threshold
     with suppress(*UNREAD):  # else the watch keeps the mode that it first sees
         facts[MODE_AT_ENTRY] = await desk.short.mode(MODE_TTL_MS)
     with suppress(*UNREAD, OperatorError):  # else the watch keeps what it first sees

@@ -18,6 +18,8 @@ NEED_NAMES = frozenset(need.name for need in NEEDS)
 """What an exit needs: read at a pace of its own while the position is open."""
 UNRESOLVED = "entry unresolved"
 """The alert of an entry that is neither open nor given up."""
+UNPROVED = "absence unproved"
+"""The alert of a leg that its venue does not show, and of whose end there is no proof. Also the name of the breach."""
 RESISTS = "leg resists closing"
 """The alert of a leg that could not be closed; before it stands which."""
 HELD_BACK = "exit held back"
@@ -32,7 +34,7 @@ OF_THE_LIVING = (
     WATCHED_RULES
     | REBALANCING_RULES
     | NEED_NAMES
-    | {UNRESOLVED, RESIDUAL, NOT_WATCHED, HELD_BACK, RESIZE_REFUSED, "rebalance"}
+    | {UNRESOLVED, UNPROVED, RESIDUAL, NOT_WATCHED, HELD_BACK, RESIZE_REFUSED, "rebalance"}
 )
 """Alerts that say how a position stands; others say what has happened, and are closed by a person."""
 

@@ -30,6 +30,15 @@ from tasks.carry.limits import limits_of
 from tasks.carry.market import staking_apr
 from tasks.carry.watching.alerts import NOT_WATCHED, REBALANCING_RULES, WATCHED_RULES, end_watch
 from tasks.carry.watching.failures import keep_failures, kept_failures
+from tasks.carry.watching.leg_readings import (
+    THRESHOLD,
+    TOKEN_PRICE,
+    StandingStill,
+    leg_readings,
+    long_price_proved,
+    oracle_price,
+    threshold_of,
+)
 from tasks.carry.watching.liveness import ChainLiveness
 from tasks.oddities import note_oddities
 from venues.asgard.mints import TOKENS, USDC
@@ -92,6 +101,7 @@ class Watcher:
         self._drift_cost_usd = Decimal(0)
         self._last_ms: int | None = None
         self._chain = ChainLiveness()
+        self._still = StandingStill(desk.store.carry.last_snapshot(position_id))
 
     async def tick(self) -> tuple[Seen, Combined[Decision], bool]:
         """Read, judge and remember. The bool says whether to tick again soon."""
@@ -110,9 +120,10 @@ class Watcher:
             seen = await read_position(self._desk, position)
         self._count_failures(seen, chain_lives)
         limits = limits_of(self._desk)
-        tick = judge(self._readings(position, seen), limits)
+        legs = leg_readings(position, seen, self._still)
+        tick = judge(self._readings(position, seen, legs), limits)
         decisions = [tick.combined.decision]
-        book = self._book(position, seen)
+        book = self._book(position, seen, legs)
         judged = WATCHED_RULES
         if book is not None:
             decisions.append(plan_rebalance(book, limits))
@@ -143,8 +154,7 @@ class Watcher:
             failed_ticks = self._failures.get(venue, 0) + 1 if failed else 0
             self._failures[venue] = max(failed_ticks, calls.get(venue, 0)) if failed else 0
 
-    def _readings(self, position: Position, seen: Seen) -> WatchReadings:
-        entry = position.facts.get("entry_distance", {})
+    def _readings(self, position: Position, seen: Seen, legs: dict[LegSide, LegReading]) -> WatchReadings:
         context, long = seen.context, seen.long
         breaches = {
             f"{row.kind}:{row.part}" if row.part else row.kind: row.since_ms
@@ -155,8 +165,8 @@ class Watcher:
             asset=position.asset,
             position_usd=long.notional_usd if long else position.size_usd or Decimal(0),
             debt_usd=long.debt_usd if long else Decimal(0),
-            long=_reading(long, seen.long_read, entry.get("long")),
-            short=_reading(seen.short, seen.short_read, entry.get("short")),
+            long=legs[LegSide.LONG],
+            short=legs[LegSide.SHORT],
             funding_now_hourly=context.funding_hourly if context else None,
             funding_predicted_hourly=_predicted(context),
             funding_expected_hourly=seen.funding_expected_hourly,
@@ -165,6 +175,9 @@ class Watcher:
             staking_apr=seen.staking_apr,
             long_venue_price_usd=seen.sol_price_usd,
             short_venue_price_usd=context.mark_px if context else None,
+            oracle_price_usd=oracle_price(seen),
+            long_price_proved=long_price_proved(position, seen),
+            lst_price_stands_still=self._still.note(TOKEN_PRICE, seen.token_price_usd, oracle_price(seen)),
             lst_price_usd=seen.token_price_usd if TOKENS[position.asset].is_lst else None,
             redemption_rate=seen.redemption_rate,
             failures=dict(self._failures),
@@ -172,7 +185,7 @@ class Watcher:
             breaches=breaches,
         )
 
-    def _book(self, position: Position, seen: Seen) -> Book | None:
+    def _book(self, position: Position, seen: Seen, legs: dict[LegSide, LegReading]) -> Book | None:
         """Both legs for the rebalancing rules; None while a leg or a price cannot be read."""
         if seen.long is None or seen.short is None or seen.context is None or seen.redemption_rate is None:
             return None
@@ -196,9 +209,9 @@ class Watcher:
             price_usd=price,
             target_leverage=int(position.leverage),
             long_can_resize=self._desk.long.can_resize(position.protocol or 0),
-            long_distance=seen.long.liquidation_distance,
+            long_distance=legs[LegSide.LONG].distance,
             long_entry_distance=_decimal(entry.get("long")),
-            short_distance=seen.short.liquidation_distance,
+            short_distance=legs[LegSide.SHORT].distance,
             short_entry_distance=_decimal(entry.get("short")),
             drift_cost_usd=self._drift_cost_usd,
             funding_hourly=_better(seen.context.funding_hourly, _predicted(seen.context)),
@@ -225,6 +238,9 @@ class Watcher:
                 store.breach_fire(CARRY, position.position_id, kind, part)
             else:
                 store.breach_clear(CARRY, position.position_id, kind, part)
+        threshold = threshold_of(seen.long)
+        if THRESHOLD not in position.facts and threshold is not None and not ended:
+            store.carry.set_facts(position.position_id, {THRESHOLD: threshold})
         store.carry.record_snapshot(_snapshot(position, seen, book))
         store.record_heartbeat("monitor", {"position_id": position.position_id})
         keep_failures(self._desk, position, self._failures)
@@ -245,16 +261,6 @@ class Watcher:
 
 def _decimal(text: str | None) -> Decimal | None:
     return None if text is None else Decimal(text)
-
-
-def _reading(view: LegView | None, was_read: bool, entry_distance: str | None) -> LegReading:
-    """A leg that was looked for and not found has quantity zero; one that could not be looked for has None."""
-    return LegReading(
-        qty=view.qty if view else (Decimal(0) if was_read else None),
-        liquidation_distance=view.liquidation_distance if view else None,
-        entry_liquidation_distance=_decimal(entry_distance) or Decimal(0),
-        observed_ms=view.observed_ms if view else None,
-    )
 
 
 def _better(*rates: Decimal | None) -> Decimal | None:

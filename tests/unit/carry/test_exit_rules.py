@@ -329,6 +329,6 @@ def test_a_tick_that_sees_nothing_is_not_calm() -> None:
         LIMITS,
     )
     assert isinstance(tick.combined.decision, Alert) and tick.combined.decision.critical
-    assert len(tick.combined.reasons) == 6 and tick.watch_closely
+    assert len(tick.combined.reasons) == 8 and tick.watch_closely
     with pytest.raises(ValueError, match="must not look calm"):
         combine([])

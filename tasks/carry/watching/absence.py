@@ -1,0 +1,46 @@
+"""A leg that a venue does not show: gone, or only out of sight? What would prove it is asked before the other is closed."""
+
+from __future__ import annotations
+
+from evenkeel.errors import UNREAD
+from evenkeel.legs import CARRY, LegSide
+from state.models import Fence
+from state.watch_models import Severity
+from tasks.carry.books.external_long import book_long_changes
+from tasks.carry.books.external_short import book_short_changes, held_short
+from tasks.carry.desk import CarryDesk
+from tasks.carry.watching.alerts import UNPROVED
+
+
+async def unproved_absence(desk: CarryDesk, position_id: str, fence: Fence) -> str | None:
+    """None where the books, brought up to date on the venues' own proof (fills, liquidations, a lending position that stays
+    away), lack a leg; else why the other is kept.
+
+    Without proof for `stale_exit_after_s` the position is left all the same: nobody can say what is held.
+    """
+    store, carry = desk.store, desk.store.carry
+    position, why = carry.position(position_id), "both venues show their leg again"
+    try:
+        await book_short_changes(desk, position, await held_short(desk), fence)
+        await book_long_changes(desk, position, fence, wait_until_sure=True)
+    except UNREAD as missing:
+        why = str(missing)
+    legs = [carry.leg(position_id, side) for side in LegSide]
+    if any(leg is None or not leg.is_open for leg in legs):
+        store.breach_clear(CARRY, position_id, UNPROVED, fence=fence)
+        store.ack_alert(UNPROVED, subject=position_id)
+        return None
+    breach = store.breach_start(CARRY, position_id, UNPROVED, fence=fence)
+    lasted_s = (desk.clock.now_ms() - breach.since_ms) // 1000
+    limit_s = desk.settings.limits.stale_exit_after_s
+    if lasted_s >= limit_s:
+        return None
+    text = f"a leg of {position_id} is not shown, and that it is gone is not proved ({lasted_s} of {limit_s} s): {why}"
+    store.alert(UNPROVED, Severity.CRITICAL, text, subject=position_id)
+    return text
+
+
+def absence_is_over(desk: CarryDesk, position_id: str) -> None:
+    """Both venues show their leg: what was said of its absence ends."""
+    desk.store.breach_clear(CARRY, position_id, UNPROVED)
+    desk.store.ack_alert(UNPROVED, subject=position_id)

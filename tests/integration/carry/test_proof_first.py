@@ -1,0 +1,133 @@
+"""One reading that nothing else speaks for closes nothing; what a frozen one hides is worked out by ourselves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows.carry.monitor import MonitorRequest, MonitorResult, watch_position
+from tests.carry.rig import Rig, story_rig
+
+JITOSOL: dict[str, Any] = {"asset": "jitoSOL", "protocol": 1}
+
+
+async def watched(rig: Rig, position_id: str, seconds: float) -> MonitorResult:
+    await rig.desk.clock.refresh()
+    until_ms = rig.desk.clock.now_ms() + int(seconds * 1000)
+    return await watch_position(rig.desk, MonitorRequest(position_id=position_id, until_ms=until_ms))
+
+
+def open_kinds(rig: Rig) -> set[str]:
+    return {one.kind for one in rig.desk.store.alerts(open_only=True)}
+
+
+@contextmanager
+def listed_prices(rig: Rig, **prices: float | None) -> Iterator[None]:
+    """Asgard lists these prices whatever the market does."""
+    listings = rig.twins.asgard._listings
+    real = listings._token
+
+    def token(one: Any) -> dict[str, Any]:
+        row = real(one)
+        return {**row, "price": prices[one.symbol]} if one.symbol in prices else row
+
+    listings._token = token  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        del listings._token
+
+
+@pytest.mark.parametrize("protocol", [0, 1, 2])
+async def test_a_frozen_health_factor_does_not_hide_a_fall(tmp_path: Path, protocol: int) -> None:
+    """On the way to −25 % the position is resized or closed before its lender liquidates it."""
+    async with story_rig(tmp_path, strategy={"poll_interval_s": 120}) as rig:
+        position_id = await rig.entered(asset="SOL", protocol=protocol)
+        views = rig.twins.asgard._views
+        real = views._live
+        frozen: dict[str, Any] = {}
+
+        def live(pda: str, *known: Any) -> dict[str, Any]:
+            row = real(pda, *known)
+            row["summary"]["healthFactor"] = frozen.setdefault(pda, row["summary"]["healthFactor"])
+            return row
+
+        views._live = live  # type: ignore[method-assign]
+        said: set[str] = set()
+        for percent in range(1, 26):
+            rig.market(sol_price=200.0 * (1 - percent / 100))
+            result = await watched(rig, position_id, 1)
+            said |= open_kinds(rig)
+            if result.status == "CLOSED":
+                break
+        assert not rig.control("asgard", "ledger")["events"], "nothing was liquidated"
+        assert "distance_gap:long" in said
+        assert result.status == "CLOSED" or result.actions or len(rig.executions()) > 1
+
+
+async def test_a_price_of_zero_is_no_reason_to_leave(tmp_path: Path) -> None:
+    async with story_rig(tmp_path) as rig:
+        position_id = await rig.entered(**JITOSOL)
+        await watched(rig, position_id, 10)
+        with listed_prices(rig, jitoSOL=0):
+            result = await watched(rig, position_id, 180)
+        assert result.status == "OPEN" and not result.actions, result
+        assert "lst_peg" in open_kinds(rig)
+
+
+async def test_prices_that_stand_still_while_the_market_moves_are_no_reason_to_leave(tmp_path: Path) -> None:
+    """Two of three sources agree, and the lender values the collateral by the market."""
+    async with story_rig(tmp_path) as rig:
+        position_id = await rig.entered(**JITOSOL)
+        await watched(rig, position_id, 10)
+        with listed_prices(rig, SOL=200.0, jitoSOL=244.0):
+            rig.market(sol_price=206.0)
+            result = await watched(rig, position_id, 120)
+            assert result.status == "OPEN" and not result.actions, result
+            assert "price_deviation" in open_kinds(rig)
+        with listed_prices(rig, jitoSOL=244.0):
+            rig.market(sol_price=208.0)
+            result = await watched(rig, position_id, 120)
+        assert result.status == "OPEN" and not result.actions, result
+
+
+async def test_a_short_that_is_not_shown_and_not_proved_gone_keeps_the_long(tmp_path: Path) -> None:
+    async with story_rig(tmp_path) as rig:
+        position_id = await rig.entered(**JITOSOL)
+        await watched(rig, position_id, 10)
+        rig.fault("hyperliquid", "stale", "info:clearinghouseState", times=-1, age_s="3600")
+        result = await watched(rig, position_id, 100)
+        assert result.status == "OPEN", result
+        rig.assert_hedged("0.01")
+        assert "absence unproved" in open_kinds(rig)
+        rig.heal()
+        assert (await watched(rig, position_id, 40)).status == "OPEN"
+        assert "absence unproved" not in open_kinds(rig)
+
+
+async def test_an_equity_that_its_own_liquidation_price_contradicts_is_not_believed(tmp_path: Path) -> None:
+    """Account value nought, everything else as it was, and no movement of money."""
+    async with story_rig(tmp_path) as rig:
+        position_id = await rig.entered(**JITOSOL)
+        client = rig.desk.short.client  # type: ignore[attr-defined]
+        real = client.clearinghouse_state
+
+        async def drained(user: str) -> Any:
+            state = await real(user)
+            nought = {"account_value": Decimal(0)}
+            return state.model_copy(
+                update={
+                    "margin_summary": state.margin_summary.model_copy(update=nought),
+                    "cross_margin_summary": state.cross_margin_summary.model_copy(update=nought),
+                }
+            )
+
+        client.clearinghouse_state = drained
+        result = await watched(rig, position_id, 95)
+        assert result.status == "OPEN" and not result.actions, result
+        rig.assert_hedged("0.01")

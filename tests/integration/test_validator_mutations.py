@@ -29,6 +29,7 @@ from twins.asgard.venue import (
     WSOL_MINT,
 )
 from twins.asgard.venue import SOL as TWIN_SOL
+from twins.clock import TwinClock
 from venues.asgard.orders import (
     AddCollateral,
     AsgardOrder,
@@ -58,6 +59,7 @@ async def corpus(s: Scene) -> tuple[list[tuple[str, Build, Expectation]], Permis
     lenders = {1: "kamino", 0: "marginfi", 2: "save"}
     positions = {protocol: await s.open(protocol, collateral_usdc="1500") for protocol in lenders}
     # From here on the world stands still: a blockhash that died would let nothing run.
+    s.world.clock = TwinClock(s.world.now_ms(), speed=0, stepped=True)
     for protocol, lender in lenders.items():
         pda = positions[protocol]
         await add(f"{lender} open", await s.open_order(protocol))

@@ -25,7 +25,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--life", help="play this one life, as a failure prints it")
     parser.add_argument("--mutation", default="", help="with a planted defect of this name")
     parser.add_argument("--shrink", type=int, default=SHRINK, help="lives played at most to shrink a failure")
-    parser.add_argument("--until", default="", help="stop at the first finding of this kind")
+    parser.add_argument(
+        "--until-found",
+        action="store_true",
+        help="stop at the first life that fails only with the planted defect",
+    )
 
 
 def is_asked(asked: argparse.Namespace) -> bool:
@@ -59,7 +63,7 @@ def run_seeded(businesses: tuple[Business, ...], asked: argparse.Namespace, cons
                 console.print(f"    {note}", markup=False, highlight=False)
         else:
             seeds = range(asked.seed, asked.seed + asked.seeds)
-            results = runs.run(seeds, report, asked.shrink, asked.until)
+            results = runs.run(seeds, report, asked.shrink, asked.until_found)
         summary = summed_up(results, runs.cpu_s, time.monotonic() - began, asked.mutation)
     asked.out.mkdir(parents=True, exist_ok=True)
     traces = {str(one.seed): one.played.trace for one in results}

@@ -50,10 +50,6 @@ class Result:
     def ok(self) -> bool:
         return not self.played.problems
 
-    @property
-    def kinds(self) -> list[str]:
-        return sorted({kind for kind, _ in self.played.problems})
-
 
 @dataclass
 class SeededRuns:
@@ -80,9 +76,7 @@ class SeededRuns:
     def calls(self) -> Calls:
         """Outside calls of undisturbed chapters, by command. Raises AssertionError where such a life is not flawless."""
         if not self._calls:
-            mutate, self.mutate = self.mutate, None
-            played = self.played(self.business.lives.recorded, RECORDED_S)
-            self.mutate = mutate
+            played = self.undamaged(self.business.lives.recorded, RECORDED_S)
             assert not played.problems, f"a life without faults fails: {played.problems}"
             self._calls = {what: Counter(calls) for what, calls in played.recorded.items()}
         return self._calls
@@ -111,6 +105,14 @@ class SeededRuns:
         clean_up(folder)
         return played
 
+    def undamaged(self, life: Life, watched_s: float = WATCHED_S) -> Played:
+        """The same without the planted defect."""
+        mutate, self.mutate = self.mutate, None
+        try:
+            return self.played(life, watched_s)
+        finally:
+            self.mutate = mutate
+
     def _play(self, life: Life, folder: Path, watched_s: float) -> None:
         twins = self.business.build_standing_twins(KEY_SEED)
         playing = Playing(self.business, self.business.lives, twins, folder, self.mutate, watched_s)
@@ -122,10 +124,10 @@ class SeededRuns:
         seeds: Iterable[int],
         report: Callable[[Result], None] = lambda result: None,
         shrink: int = 60,
-        until_found: str = "",
+        until_found: bool = False,
     ) -> list[Result]:
         """Every seed. A failure is shrunk by at most `shrink` further lives. With `until_found`, stop at the first life that
-        has a problem of that kind.
+        fails with the planted defect and passes without it.
         """
         results = []
         for seed in seeds:
@@ -136,7 +138,7 @@ class SeededRuns:
                 result.shrunk = self.shrunk(life, result.played, shrink)
             results.append(result)
             report(result)
-            if until_found and until_found in result.kinds:
+            if until_found and not result.ok and not self.undamaged(result.life).problems:
                 break
         return results
 

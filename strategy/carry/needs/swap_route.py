@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from strategy.carry.limits import CarryLimits
-from strategy.carry.needs.state import NeedState, critical, fine, unknown
+from strategy.carry.needs.state import NeedState, critical, fine
 from strategy.carry.readings import NeedReadings
 from strategy.decisions import Judged
 from strategy.rules import rule
@@ -17,7 +17,7 @@ def swap_route(readings: NeedReadings, limits: CarryLimits) -> Judged[NeedState]
     if readings.position_tokens is None:
         return fine(NAME, "no position is held")
     if not readings.close_tried:
-        return unknown(NAME, "a trial build of the close", refuses_entry=False)
+        return fine(NAME, "no close has been built as a trial yet")
     if readings.close_refused is None:
         return fine(NAME, "a close can be built and passes every check")
     reason = f"a close of the long would not go through now: {readings.close_refused}"

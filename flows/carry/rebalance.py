@@ -19,7 +19,13 @@ from strategy.decisions import Hold, Urgency
 from tasks.carry.books.reconcile import reconcile_everything
 from tasks.carry.closing.close_out import close_out
 from tasks.carry.closing.proving import waits_for_a_venue
-from tasks.carry.closing.rebalancing import end_level, note_rebalance, refusal_ahead, resize_both
+from tasks.carry.closing.rebalancing import (
+    end_level,
+    note_rebalance,
+    refusal_ahead,
+    resize_both,
+    stays_refused,
+)
 from tasks.carry.desk import CarryDesk, open_desk
 from tasks.carry.positions import position_meant
 from tasks.carry.watching import breakers
@@ -95,6 +101,8 @@ async def resize(desk: CarryDesk, position_id: str, decision: Resize, fence: Fen
     if ahead is not None and not ahead[1].answered:
         return RebalanceResult(position_id=position_id, action=Action.INTERRUPTED, reason=ahead[1].reason)
     if ahead is not None:
+        if not await stays_refused(desk, position, ahead[0], ahead[1].reason, fence):
+            return RebalanceResult(position_id=position_id, action=Action.HELD, reason=ahead[1].reason)
         return await _end_level(desk, position, decision, ahead[0], ahead[1].reason, fence)
 
     done = await resize_both(desk, position, plan, why, fence, may_grow=paused is None)

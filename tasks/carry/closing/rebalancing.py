@@ -16,7 +16,7 @@ from strategy.carry.entry import MIN_ORDER_USD
 from strategy.carry.leaving import Remedy, remedy, share_to_level
 from strategy.carry.sizing import short_qty_for
 from tasks.carry.books.external_short import book_changes_of_both, held_long, held_short
-from tasks.carry.closing.holding import release, sizes_of
+from tasks.carry.closing.holding import Sizes, release, sizes_of
 from tasks.carry.desk import CarryDesk
 from tasks.carry.legs import (
     finish_started,
@@ -28,6 +28,12 @@ from tasks.carry.orders import resize_long_order, resize_short_order
 from tasks.carry.watching.alerts import RESIZE_REFUSED
 from tasks.intents import Done, Ending, NotDone, Unsettled
 from tasks.step import step
+
+REFUSED_FACTS = "resize_refused"
+"""Where a position keeps how often, and since when, a change of it was refused before it began."""
+REFUSED_FOR_MS = 30_000
+FORGOTTEN_MS = 120_000
+"""A refusal longer ago than this says nothing of now."""
 
 
 class Levelled(Frozen):
@@ -146,6 +152,30 @@ async def refusal_ahead(
     return None
 
 
+async def stays_refused(
+    desk: CarryDesk, position: Position, refused: LegSide, why: str, fence: Fence
+) -> bool:
+    """Note one more refusal before anything was changed, with an alert. True once it has been refused as often as proves a
+    leg stuck, over half a minute: until then nothing is lost by asking again, for the legs are level.
+    """
+    now_ms, known = desk.clock.now_ms(), position.facts.get(REFUSED_FACTS) or {}
+    if now_ms - int(known.get("last_ms", 0)) > FORGOTTEN_MS:
+        known = {"since_ms": now_ms, "times": 0}
+    times = int(known["times"]) + 1
+    noted = {"since_ms": known["since_ms"], "times": times, "last_ms": now_ms}
+    desk.store.carry.set_facts(position.position_id, {REFUSED_FACTS: noted}, fence=fence)
+    _alert_refused(desk, position, refused, why, await sizes_of(desk, position), "it is asked again")
+    lasted_ms = now_ms - int(known["since_ms"])
+    return times >= desk.settings.limits.stuck_after_refusals and lasted_ms >= REFUSED_FOR_MS
+
+
+def _alert_refused(
+    desk: CarryDesk, position: Position, refused: LegSide, why: str, sizes: Sizes, then: str
+) -> None:
+    text = f"{position.position_id}: the {refused} cannot be resized ({why}). Held now: {sizes}; {then}"
+    desk.store.alert(RESIZE_REFUSED, Severity.CRITICAL, text, subject=position.position_id)
+
+
 @step("end level after a refusal", tags=("wire",))
 async def end_level(
     desk: CarryDesk, position: Position, refused: LegSide, why: str, fence: Fence, *, weak: bool
@@ -158,10 +188,7 @@ async def end_level(
     found = remedy(
         refused, weak=weak, long_sol=sizes.long_sol, short_qty=sizes.short_qty, can_resize=can_resize
     )
-    text = (
-        f"{position.position_id}: the {refused} cannot be resized ({why}). Held now: {sizes}; next: {found}"
-    )
-    desk.store.alert(RESIZE_REFUSED, Severity.CRITICAL, text, subject=position.position_id)
+    _alert_refused(desk, position, refused, why, sizes, f"next: {found}")
     if found is not Remedy.LEVEL_DOWN:
         return found
     percent = share_to_level(sizes.long_sol, sizes.short_qty)
@@ -182,6 +209,7 @@ async def note_rebalance(desk: CarryDesk, position: Position, done: Levelled, fe
             "short_qty": str(done.short_qty),
         }
     )
-    desk.store.carry.set_facts(position.position_id, {"rebalances": known}, fence=fence)
+    facts = {"rebalances": known, REFUSED_FACTS: None}
+    desk.store.carry.set_facts(position.position_id, facts, fence=fence)
     for kind in ("rebalance", RESIZE_REFUSED):
         desk.store.ack_alert(kind, subject=position.position_id)

@@ -77,11 +77,13 @@ async def test_a_short_that_cannot_follow_is_found_before_the_long_shrinks(tmp_p
         rig.market(sol_price=178.0)
         agent = {"master": rig.address, "agent": rig.desk.short.signer_address, "name": "bot"}
         rig.control("hyperliquid", "approve_agent", valid_until_ms=rig.desk.clock.now_ms() - 1, **agent)
-        result = await rebalanced(rig, position_id)
-        assert result.action == "closing", result
+        assert (await rebalanced(rig, position_id)).action == "held"
+        assert "resize refused" in alerts(rig), "at once"
+        await watched(rig, position_id, 120)
+        assert rig.status(position_id) is PositionStatus.CLOSING
         rig.assert_hedged("0.05")
         assert [row["kind"] for row in rig.executions()] == ["open"]
-        assert "resize refused" in alerts(rig)
+        assert "exit held back" in alerts(rig)
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])

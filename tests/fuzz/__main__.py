@@ -30,8 +30,8 @@ def main() -> int:
     asked = parser.parse_args()
     logging.disable(logging.CRITICAL)
     with tempfile.TemporaryDirectory(prefix="evenkeel-fuzz-") as home:
-        mutations = asyncio.run(all_mutations(Path(home)))
-    cases = [case for case in drawn(mutations, asked.seed) if asked.only in name_of(case)]
+        mutations, watched = asyncio.run(all_mutations(Path(home)))
+    cases = [case for case in drawn(mutations, watched, asked.seed) if asked.only in name_of(case)]
     if asked.only and not cases:  # of another seed's tenth
         cases = [(s, one) for s in STORIES for one in mutations if asked.only in f"{s}: {one.name}"]
     if asked.sample:
@@ -39,7 +39,7 @@ def main() -> int:
     if asked.list:
         print("\n".join(name_of(case) for case in cases))
         return 0
-    print(f"{len(mutations)} mutations, {len(cases)} cases")
+    print(f"{len(mutations)} mutations, {len(watched)} of calls of the watch; {len(cases)} cases")
     began, done, wrong = time.monotonic(), 0, {}
     cases.sort(key=lambda case: list(STORIES).index(case[0]))
     chunks = [cases[at : at + CHUNK] for at in range(0, len(cases), CHUNK)]

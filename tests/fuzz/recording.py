@@ -23,18 +23,26 @@ def call_of(request: httpx.Request, venue: str) -> str:
     return f"{request.url.path.strip('/')}:{kind}"
 
 
-def record(client: httpx.AsyncClient, venue: str, into: Answers) -> None:
-    """Keep the answers of this client from now on; of two of one call, the one that says more."""
+class Recorder:
+    """`answers`: of two of one call, the one that says more. `calls`: what was called since that was last emptied."""
 
-    async def keep(response: httpx.Response) -> None:
-        await response.aread()
-        try:
-            body = response.json()
-        except ValueError:
-            return
-        key = (venue, call_of(response.request, venue))
-        if len(json.dumps(body)) > len(json.dumps(into.get(key))):
-            into[key] = body
+    def __init__(self) -> None:
+        self.answers: Answers = {}
+        self.calls: set[tuple[str, str]] = set()
 
-    hooks: list[Callable[..., Any]] = client.event_hooks["response"]
-    client.event_hooks = {**client.event_hooks, "response": [*hooks, keep]}
+    def listen(self, client: httpx.AsyncClient, venue: str) -> None:
+        """Keep the answers of this client from now on."""
+
+        async def keep(response: httpx.Response) -> None:
+            await response.aread()
+            try:
+                body = response.json()
+            except ValueError:
+                return
+            key = (venue, call_of(response.request, venue))
+            self.calls.add(key)
+            if len(json.dumps(body)) > len(json.dumps(self.answers.get(key))):
+                self.answers[key] = body
+
+        hooks: list[Callable[..., Any]] = client.event_hooks["response"]
+        client.event_hooks = {**client.event_hooks, "response": [*hooks, keep]}

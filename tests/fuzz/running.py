@@ -20,9 +20,9 @@ Case = tuple[str, Mutation]
 Found = dict[str, list[str]]
 
 
-def drawn(mutations: list[Mutation], seed: int) -> list[Case]:
-    """All of them for the watch, a tenth for each other story."""
-    cases: list[Case] = [("monitor", one) for one in mutations]
+def drawn(mutations: list[Mutation], watched: list[Mutation], seed: int) -> list[Case]:
+    """All that concern a call of the watch for the watch, and a tenth of all for each other story."""
+    cases: list[Case] = [("monitor", one) for one in watched]
     for story in STORIES:
         if story != "monitor":
             chosen = random.Random(f"{seed}:{story}").sample(mutations, len(mutations) // SHARE)

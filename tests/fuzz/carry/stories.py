@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -22,13 +23,13 @@ from tasks.carry.books.collect import collect_everything
 from tasks.carry.watching.watcher import Seen, read_position
 from tests.carry.rig import Rig, story_rig
 from tests.fuzz.mutations import Mutation, mutations_of
-from tests.fuzz.recording import Answers, record
+from tests.fuzz.recording import Answers, Recorder
 
 LIMITS = {"stale_exit_after_s": "20", "outage_exit_after_s": "15", "breach_duration_s": "10"}
 """Short, so that what would close something does so within one watch."""
 WATCHED_S = 45
-WALL_S = 60.0
-"""A story that takes longer than this of the wall hangs."""
+WALL_S = 1800.0
+"""Far beyond what a story takes on the busiest machine: one that is still going then hangs."""
 NAKED = Decimal("0.5")
 ENTRY: dict[str, Any] = {"asset": "jitoSOL", "protocol": 1}
 
@@ -225,9 +226,18 @@ async def session_in(folder: Path) -> AsyncIterator[Session]:
         yield Session(rig)
 
 
-async def recorded(folder: Path) -> tuple[Answers, list[str]]:
-    """Every answer of a whole life, and the names by which rows of ours are known."""
-    answers: Answers = {}
+@dataclass(frozen=True)
+class Recorded:
+    """Every answer of a whole life, which calls the watch makes, and the names by which rows of ours are known."""
+
+    answers: Answers
+    watched: frozenset[tuple[str, str]]
+    ours: tuple[str, ...]
+
+
+async def recorded(folder: Path) -> Recorded:
+    """Live a life, and keep what the venues answered."""
+    recorder = Recorder()
     async with session_in(folder) as session:
         desk = session.rig.desk
         for client, venue in (
@@ -235,26 +245,29 @@ async def recorded(folder: Path) -> tuple[Answers, list[str]]:
             (desk.long.client._http, "asgard"),
             (desk.long.rpc._http, "solana"),
         ):
-            record(client, venue, answers)
+            recorder.listen(client, venue)
         await scan_markets(desk, ScanRequest())
         position_id = await session.opened()
         session.rig.later(2 * 3600)
         await desk.clock.refresh()
         until_ms = desk.clock.now_ms() + 40_000
+        recorder.calls.clear()
         await watch_position(desk, MonitorRequest(position_id=position_id, until_ms=until_ms))
+        watched = frozenset(recorder.calls)
         await account_for(desk, ReportRequest(position_id=position_id))
         leg = desk.store.carry.open_legs()
-        ours = ["SOL", *(one.ref for one in leg), desk.long.wallet, desk.short.address]
+        ours = ("SOL", "jitoSOL", *(one.ref for one in leg), desk.long.wallet, desk.short.address)
         await exit_position(desk, ExitRequest(position_id=position_id))
-    return answers, ours
+    return Recorded(recorder.answers, watched, ours)
 
 
-async def all_mutations(folder: Path) -> list[Mutation]:
-    """Every mutation of every answer of a life, in an order that does not change."""
-    answers, ours = await recorded(folder)
+async def all_mutations(folder: Path) -> tuple[list[Mutation], list[Mutation]]:
+    """Every mutation of every answer of a life, in an order that does not change; and those of calls of the watch."""
+    life = await recorded(folder)
     found = [
         one
-        for (venue, call), body in sorted(answers.items())
-        for one in mutations_of(venue, call, body, ours)
+        for (venue, call), body in sorted(life.answers.items())
+        for one in mutations_of(venue, call, body, life.ours)
     ]
-    return list({one.name: one for one in found}.values())
+    every = list({one.name: one for one in found}.values())
+    return every, [one for one in every if (one.venue, one.call) in life.watched]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -63,6 +64,24 @@ def add_to(app: typer.Typer, settings: Callable[[], Settings], emit: Emit, as_fl
         }
         body = asyncio.run(_backtest(settings(), requested, as_flow))
         emit(as_json, body, lambda: show_backtest(body))
+
+    @app.command()
+    def study(
+        data: Annotated[Path, typer.Option(help="Folder of recorded series.", envvar="EVENKEEL_DATA")],
+        since: Annotated[str, typer.Option("--from", help="First hour (UTC).")] = "2025-01-01",
+        asset: Annotated[str, typer.Option(help="SOL or jitoSOL.")] = "SOL",
+        only: Annotated[str | None, typer.Option(help="Part of a table's heading; empty: all.")] = None,
+    ) -> None:
+        """The tables of docs/research.md: the back-test under settings and assumptions that differ in one thing each."""
+        from flows.research.backtest import time_ms
+        from tasks.research.recorded import read_recorded
+        from tasks.research.study import study as tables
+
+        chosen = settings()
+        market = read_recorded(data, asset, chosen.staking)
+        for line in tables(market, chosen, time_ms("--from", since), only):
+            sys.stdout.write(f"{line}\n")
+            sys.stdout.flush()
 
 
 async def _backtest(settings: Settings, requested: dict[str, Any], as_flow: AsFlow) -> dict[str, Any]:

@@ -33,7 +33,7 @@ class BacktestRequest(Form):
 
 async def backtest_market(settings: Settings, request: BacktestRequest) -> dict[str, Any]:
     """Read the market, run the rules over it, and write what was asked for."""
-    since_ms, until_ms = _time("from", request.since), _time("to", request.until)
+    since_ms, until_ms = time_ms("from", request.since), time_ms("to", request.until)
 
     def work() -> dict[str, Any]:
         asset = request.asset or LongAsset.SOL
@@ -45,7 +45,8 @@ async def backtest_market(settings: Settings, request: BacktestRequest) -> dict[
     return await asyncio.to_thread(work)
 
 
-def _time(name: str, text: str | None) -> int | None:
+def time_ms(name: str, text: str | None) -> int | None:
+    """Milliseconds of a time as a person writes it. Raises OperatorError, which names the option."""
     if text is None:
         return None
     try:

@@ -17,6 +17,7 @@ from strategy.carry.funding import expected_hourly
 from strategy.carry.limits import CarryLimits, StrategySettings
 from tasks.research.backtest import backtest, limits_at, span_of
 from tasks.research.simulation import Assumptions, Simulation, knowledge
+from tasks.research.study import cases, study
 from tests.research.markets import FIRST_MS, calm, priced, stormy
 
 RESTLESS = {"expected_funding_hours": 1, "exit_horizon_hours": 97}
@@ -168,3 +169,13 @@ def test_what_was_expected_is_the_mean_that_the_live_product_reads() -> None:
             assert np.isnan(known[hour].expected_hourly)
         else:
             assert known[hour].expected_hourly == pytest.approx(float(expected))
+
+
+def test_a_study_names_every_run_and_changes_one_thing_each() -> None:
+    lines = list(study(stormy(60, 2), Settings(), None, only="ten points"))
+    assert lines[0].startswith("### Ten points less funding a year (jitoSOL)")
+    rows = [line for line in lines if line.startswith("| the rules")]
+    assert [row.split(" | ")[1] for row in rows] == ["1x", "2x", "3x", "4x"]
+    headings = list(cases())
+    assert len(headings) == len(set(headings)) == 6
+    assert all(1 <= case.leverage <= 4 for rows in cases().values() for case in rows)

@@ -328,16 +328,19 @@ class WireAgent(Wire):
 
 
 class OrderFilled(Wire):
-    """Also the answer to an IOC that filled in part: compare `total_sz` with what was asked for."""
+    """Also the answer to an IOC that filled in part: compare `total_sz` with what was asked for.
+
+    Recorded answers give `oid` as a number and, of some, as text.
+    """
 
     total_sz: Number
     avg_px: Number
-    oid: Whole
+    oid: int
     cloid: str | None = None
 
 
 class OrderResting(Wire):
-    oid: Whole
+    oid: int
     cloid: str | None = None
 
 

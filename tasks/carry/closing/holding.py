@@ -114,7 +114,10 @@ def _alert(desk: CarryDesk, position: Position, why: str, sizes: Sizes) -> None:
     text = f"{position.position_id} is not closed: {why}. Held now: {sizes}"
     if not sizes.level:
         text += "; the legs do not cancel each other"
-    desk.store.alert(HELD_BACK, Severity.CRITICAL, text, subject=position.position_id)
+    try:
+        desk.store.alert(HELD_BACK, Severity.CRITICAL, text, subject=position.position_id)
+    except Retryable as busy:  # a ledger that is busy keeps nobody from the way out
+        log.critical("%s (not noted: %s)", text, busy)
 
 
 async def _level(desk: CarryDesk, position: Position, fence: Fence) -> None:

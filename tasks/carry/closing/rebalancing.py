@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from decimal import Decimal
 from functools import partial
 
@@ -28,6 +29,8 @@ from tasks.carry.orders import resize_long_order, resize_short_order
 from tasks.carry.watching.alerts import RESIZE_REFUSED
 from tasks.intents import Done, Ending, NotDone, Unsettled
 from tasks.step import step
+
+log = logging.getLogger("evenkeel.rebalance")
 
 REFUSED_FACTS = "resize_refused"
 """Where a position keeps how often, and since when, a change of it was refused before it began."""
@@ -173,7 +176,10 @@ def _alert_refused(
     desk: CarryDesk, position: Position, refused: LegSide, why: str, sizes: Sizes, then: str
 ) -> None:
     text = f"{position.position_id}: the {refused} cannot be resized ({why}). Held now: {sizes}; {then}"
-    desk.store.alert(RESIZE_REFUSED, Severity.CRITICAL, text, subject=position.position_id)
+    try:
+        desk.store.alert(RESIZE_REFUSED, Severity.CRITICAL, text, subject=position.position_id)
+    except Retryable as busy:  # a ledger that is busy keeps nobody from the way out
+        log.critical("%s (not noted: %s)", text, busy)
 
 
 @step("end level after a refusal", tags=("wire",))

@@ -48,7 +48,9 @@ async def test_a_close_that_is_only_a_memo_is_not_signed_and_the_next_one_closes
         answer_the_first_close_with_a_memo(rig)
         done = await flatten_everything(rig.desk, "a test")
         assert rig.flat, done
-        assert rig.intents(LegSide.LONG, IntentKind.CLOSE) == 2
+        assert rig.intents(LegSide.LONG, IntentKind.CLOSE) == 1, (
+            "the proof of the way out refused it unsigned"
+        )
         rig.assert_clean(await rig.recovered())
 
 

@@ -23,9 +23,10 @@ from tests.chaos.seeded.playing import Playing
 
 def _of_a_call(fault: str) -> Kind:
     def draw(chance: random.Random, calls: Counter[str]) -> Params | None:
-        if fault not in READ_FAULTS:
-            wanted = [one for one in sorted(calls) if fault in _faults_of(one)]
-            call = chance.choice(wanted) if wanted else None
+        wanted = [one for one in sorted(calls) if fault in _faults_of(one)]
+        writing = [one for one in wanted if CALLS.writes(one)]
+        if fault not in READ_FAULTS or (writing and chance.random() < 0.5):
+            call = chance.choice(writing or wanted) if wanted else None
         else:
             call = some_call(chance, calls)
         return None if call is None else {"call": call, "nth": nth_of(chance, calls[call])}
@@ -33,7 +34,7 @@ def _of_a_call(fault: str) -> Kind:
     def begin(playing: Playing, params: Params) -> None:
         playing.on_call(re.escape(params["call"]), fault, params["nth"])
 
-    return Kind(fault, draw, begin, weight=3 if fault.startswith("kill") else 2, simpler=simpler)
+    return Kind(fault, draw, begin, weight=6 if fault.startswith("kill") else 3, simpler=simpler)
 
 
 def _faults_of(call: str) -> tuple[str, ...]:

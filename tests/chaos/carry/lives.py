@@ -44,15 +44,16 @@ def tend(seconds: float) -> Step:
 
 
 def draw_life(chance: random.Random, calls: Calls) -> Life:
-    """An entry, one to three chapters, a way out, and two to five faults spread over them."""
+    """An entry, one to three chapters, a way out, and three to six faults spread over them, at most two in a chapter."""
     whats = [
         "enter",
         *(chance.choice(MIDDLE) for _ in range(chance.choice((1, 1, 2, 3)))),
         "exit" if chance.random() < 0.75 else "flatten",
     ]
     faults: list[list[Planned]] = [[] for _ in whats]
-    for _ in range(chance.choice((2, 2, 3, 3, 4, 5))):
-        at = chance.randrange(len(whats))
+    weights = [2, *(1 for _ in whats[2:]), 2]  # most can go wrong where both legs change
+    for _ in range(chance.choice((3, 3, 4, 4, 5, 6))):
+        (at,) = chance.choices(range(len(whats)), weights)
         if len(faults[at]) == 2:
             continue
         if (planned := _drawn(chance, whats[at], calls)) is not None:

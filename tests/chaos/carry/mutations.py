@@ -15,18 +15,23 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from evenkeel.types import Outcome, Receipt, Rejected
+from evenkeel.types import Outcome, Receipt, Rejected, Unknown
 from state.carry.models import Position
 from state.intents import Intents
 from state.models import Intent
 from tasks import intents
 from tasks.carry.entering import entry
 from tests.chaos.carry.business import CARRY
+from tests.chaos.carry.stories import CLOSING, EXIT
 from tests.chaos.harness import Harness, Result
+from tests.chaos.scenarios import Scenario
+from venues.asgard import receipts
 from venues.hyperliquid.lookup import OrderLookup
 from venues.solana.confirm import Confirmer, Dead, SignatureResult
 from venues.solana.rpc import SolanaRpc
 
+WITHOUT_EFFECT = Scenario("exit", "lands without effect", "entered", (EXIT,), CLOSING)
+"""As the matrix has it; so the exit need not be recorded."""
 FIRST_ORDER = "enter / hyperliquid exchange:order#1"
 
 
@@ -104,6 +109,15 @@ def keys_in_the_log() -> None:
     Settings.secret = logged  # type: ignore[method-assign]
 
 
+def landed_without_effect_is_never_dead() -> None:
+    """What landed and changed nothing stays unknown for ever."""
+
+    async def unknown(*anything: Any) -> Unknown:
+        return Unknown("it landed, and what it did cannot be read")
+
+    receipts.proof_of_no_effect = unknown  # type: ignore[assignment]
+
+
 @dataclass(frozen=True)
 class Mutation:
     """A breakage, the scenario that uncovers it, and the kind of finding that it must be."""
@@ -119,6 +133,7 @@ MUTATIONS = (
     Mutation(order_dead_before_its_expiry, f"{FIRST_ORDER} / late, after a tick", "double open"),
     Mutation(transaction_dead_before_its_height, "enter / twice by 60 blocks / lands late", "double open"),
     Mutation(short_sized_from_the_plan, "enter / by 40 bps / worse price", "double open"),
+    Mutation(landed_without_effect_is_never_dead, WITHOUT_EFFECT.name, "unfinished"),
     Mutation(keys_in_the_log, f"{FIRST_ORDER} / 429", "key shown"),
 )
 
@@ -127,7 +142,7 @@ def proved(home: Path) -> dict[str, dict[str, Any]]:
     """By mutation: the scenario, and what was found with the protection and without it."""
     harness = Harness(CARRY, home)
     story = next(one for one in CARRY.stories if one.name == "enter")
-    known = {one.name: one for one in [*harness.scenarios([story]), *CARRY.handwritten()]}
+    known = {one.name: one for one in [*harness.scenarios([story]), *CARRY.handwritten(), WITHOUT_EFFECT]}
     found = {}
     for one in MUTATIONS:
         scenario = known[one.scenario]

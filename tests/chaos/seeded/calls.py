@@ -49,7 +49,7 @@ async def replied(playing: Playing, fault: str, venue: str, name: str, request: 
             return silence
         case "late, after a tick":
             playing.hold_back(apply)
-            return silence
+            return Reply(HUNG_UP, after_ms=1000)  # so early that an order in it has not expired yet
         case "429":
             return Reply(429, body=b"rate limited")
         case "500 before":

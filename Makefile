@@ -9,7 +9,7 @@ DATA    ?=
 TESTS   ?= tests
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench chaos clients clean
+.PHONY: help setup demo test lint bench chaos fuzz clients clean
 
 help:
 	@echo 'make demo [DATA=../shared/data]  the whole trade on local venues, a minute or two; pictures and account in out/demo'
@@ -18,6 +18,7 @@ help:
 	@echo 'make bench                       the figures we promise, measured; out/bench/summary.json'
 	@echo 'make chaos [ONLY=text]           every outside call of every story, killed, lost, late and refused; out/chaos/summary.json'
 	@echo 'make chaos SEEDS=n [SEED=k]      n whole lives drawn by seed, a schedule of faults each; a failure is shrunk; out/chaos/seeded.json'
+	@echo 'make fuzz [ONLY=text] [SEED=k]   every field of every answer null, missing, of another type, a new word; out/fuzz/summary.json'
 	@echo 'make clients                     @solana/web3.js and ccxt for the tests that try the twins with them (needs npm and an index)'
 	@echo 'make setup                       only build .venv (PYTHON=python3.12 chooses the interpreter; 3.11 or newer)'
 	@echo 'make clean                       remove .venv, out/ and every cache'
@@ -50,6 +51,9 @@ bench: $(STAMP)
 
 chaos: $(STAMP)
 	$(BIN)/python -m tests.chaos --jobs $(WORKERS) $(if $(ONLY),--only "$(ONLY)") $(if $(SEEDS),--seeds $(SEEDS)) $(if $(SEED),--seed $(SEED))
+
+fuzz: $(STAMP)
+	$(BIN)/python -m tests.fuzz --jobs $(WORKERS) $(if $(ONLY),--only "$(ONLY)") $(if $(SEED),--seed $(SEED))
 
 # Foreign clients, none of them a dependency of ours. Without them their tests skip, visibly.
 clients:

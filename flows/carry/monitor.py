@@ -264,7 +264,7 @@ async def _collect(desk: CarryDesk) -> None:
     """Books may wait; the watch goes on whatever they say."""
     try:
         await collect_everything(desk)
-    except UNREAD as error:
+    except (*UNREAD, OperatorError) as error:  # a market that is listed no more, too
         log.warning("collecting is put off: %s", error)
     except Bug as contradiction:
         _contradicted(desk, contradiction)

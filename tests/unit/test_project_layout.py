@@ -19,7 +19,7 @@ MAY_IMPORT = {"capital": {"carry"}, "research": {"carry"}}
 SHARED = {"strategy/breakers", "state/migrations"}
 """Folders of a layer that are no business's."""
 ROOMS = {"entering", "watching", "closing", "books"}
-TEST_FOLDERS = ("unit", "integration", "chaos", "benchmarks", "conformance")
+TEST_FOLDERS = ("unit", "integration", "chaos", "fuzz", "benchmarks", "conformance")
 MODULES_IN_A_FOLDER = 18
 
 CARRY_WORDS = {"sol", "asgard", "leg", "legs", "lending", "jito"}

@@ -1,0 +1,273 @@
+"""The trade's stories under one mutation: what each must never do, by the venues' own ledgers, and what it must name."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from evenkeel.errors import EvenkeelError
+from evenkeel.legs import PositionStatus
+from flows.carry.enter import EnterRequest, enter_position
+from flows.carry.exit import ExitRequest, exit_position
+from flows.carry.flatten import flatten_everything
+from flows.carry.monitor import MonitorRequest, watch_position
+from flows.carry.report import ReportRequest, account_for
+from flows.carry.scan import ScanRequest, scan_markets
+from state.watch_models import Alert
+from tasks.carry.books.collect import collect_everything
+from tasks.carry.watching.watcher import Seen, read_position
+from tests.carry.rig import Rig, story_rig
+from tests.fuzz.mutations import Mutation, mutations_of
+from tests.fuzz.recording import Answers, Recorder
+
+LIMITS = {"stale_exit_after_s": "20", "outage_exit_after_s": "15", "breach_duration_s": "10"}
+"""Short, so that what would close something does so within one watch."""
+WATCHED_S = 45
+WALL_S = 1800.0
+"""Far beyond what a story takes on the busiest machine: one that is still going then hangs."""
+NAKED = Decimal("0.5")
+ENTRY: dict[str, Any] = {"asset": "jitoSOL", "protocol": 1}
+
+
+def is_hedged(rig: Rig) -> bool:
+    """Both venues hold the same, or both nothing."""
+    return abs(rig.long_sol() - rig.short_qty()) <= NAKED
+
+
+class Session:
+    """One rig for many mutations; an open position stays for the stories that must not change it."""
+
+    def __init__(self, rig: Rig) -> None:
+        self.rig = rig
+        self.position_id: str | None = None
+        self.spoiled = False
+        """Whether this rig is of no further use."""
+
+    async def opened(self) -> str:
+        """The open position, entered where there is none."""
+        if self.position_id is None or self.rig.status(self.position_id) is not PositionStatus.OPEN:
+            self.position_id = await self.rig.entered(**ENTRY)
+        return self.position_id
+
+    def alerts(self) -> dict[tuple[str, str], Alert]:
+        return {(row.kind, row.subject): row for row in self.rig.desk.store.alerts(open_only=True)}
+
+
+async def monitor(session: Session, mutation: Mutation) -> list[str]:
+    """A watch closes nothing, and says by name what it cannot judge."""
+    rig, desk = session.rig, session.rig.desk
+    position_id = await session.opened()
+    position = desk.store.carry.position(position_id)
+    await desk.clock.refresh()
+    calm = await read_position(desk, position)
+    known = set(session.alerts())
+    fault = rig.fault(mutation.venue, "field", **mutation.fault)
+    until_ms = desk.clock.now_ms() + WATCHED_S * 1000
+    result = await watch_position(desk, MonitorRequest(position_id=position_id, until_ms=until_ms))
+    missed = _lost(calm, await read_position(desk, position)) if fault.hits else []
+    found = []
+    if result.status is not PositionStatus.OPEN or result.actions:
+        found.append(f"the watch ended {result.status} after {result.actions}")
+        session.spoiled = True
+    if not is_hedged(rig):
+        found.append(f"one leg alone: long {rig.long_sol():.3f}, short {rig.short_qty():.3f}")
+        session.spoiled = True
+    if missed and not set(session.alerts()) - known:
+        found.append(f"{', '.join(missed)} could not be read, and nothing says so")
+    rig.heal()
+    await watch_position(desk, MonitorRequest(position_id=position_id, until_ms=desk.clock.now_ms() + 1000))
+    return found
+
+
+def _lost(calm: Seen, seen: Seen) -> list[str]:
+    """Figures that were there before, and are not now."""
+    names = (
+        "context",
+        "long",
+        "short",
+        "sol_price_usd",
+        "token_price_usd",
+        "redemption_rate",
+        "lend_apr",
+        "borrow_apr",
+    )
+    return [name for name in names if getattr(calm, name) is not None and getattr(seen, name) is None]
+
+
+async def leave(session: Session, mutation: Mutation) -> list[str]:
+    """An exit ends level, and flat once the venues speak as before."""
+
+    async def story(position_id: str) -> None:
+        await exit_position(session.rig.desk, ExitRequest(position_id=position_id))
+
+    return await _closed(session, mutation, story)
+
+
+async def flatten(session: Session, mutation: Mutation) -> list[str]:
+    """So does the kill switch."""
+
+    async def story(position_id: str) -> None:
+        await flatten_everything(session.rig.desk, "fuzz", within_s=60)
+
+    found = await _closed(session, mutation, story)
+    session.rig.desk.store.resume("all")
+    return found
+
+
+async def _closed(session: Session, mutation: Mutation, story: Callable[[str], Awaitable[None]]) -> list[str]:
+    rig = session.rig
+    position_id = await session.opened()
+    rig.fault(mutation.venue, "field", **mutation.fault)
+    with suppress(EvenkeelError):
+        await story(position_id)
+    found = []
+    if not is_hedged(rig):
+        found.append(f"one leg alone: long {rig.long_sol():.3f}, short {rig.short_qty():.3f}")
+    rig.heal()
+    rig.later(130)
+    await rig.recovered()
+    if rig.status(position_id) not in (PositionStatus.CLOSED, PositionStatus.FAILED):
+        await exit_position(rig.desk, ExitRequest(position_id=position_id))
+    if not rig.flat:
+        found.append(f"not flat afterwards: long {rig.long_sol():.3f}, short {rig.short_qty():.3f}")
+        session.spoiled = True
+    session.position_id = None
+    return found
+
+
+async def enter(session: Session, mutation: Mutation) -> list[str]:
+    """An entry opens both legs or none, or waits for a venue with both."""
+    rig = session.rig
+    if session.position_id is not None:
+        await exit_position(rig.desk, ExitRequest(position_id=session.position_id))
+        session.position_id = None
+    rig.fault(mutation.venue, "field", **mutation.fault)
+    try:
+        result = await enter_position(rig.desk, EnterRequest(**ENTRY))
+    except EvenkeelError:
+        result = None
+    found = []
+    if not is_hedged(rig):
+        found.append(f"one leg alone: long {rig.long_sol():.3f}, short {rig.short_qty():.3f}, {result}")
+    rig.heal()
+    rig.later(130)
+    await rig.recovered()
+    live = [one for one in rig.desk.store.carry.positions() if one.closed_ms is None]
+    if not is_hedged(rig) or bool(live) == rig.flat:
+        found.append(
+            f"after recovery {len(live)} positions, long {rig.long_sol():.3f}, short {rig.short_qty():.3f}"
+        )
+        session.spoiled = True
+    session.position_id = live[0].position_id if live else None
+    return found
+
+
+async def _read_only(
+    session: Session, mutation: Mutation, story: Callable[[str], Awaitable[Any]]
+) -> list[str]:
+    rig = session.rig
+    position_id = await session.opened()
+    rig.fault(mutation.venue, "field", **mutation.fault)
+    with suppress(EvenkeelError):
+        await story(position_id)
+    rig.heal()
+    return []
+
+
+async def scan(session: Session, mutation: Mutation) -> list[str]:
+    return await _read_only(session, mutation, lambda _: scan_markets(session.rig.desk, ScanRequest()))
+
+
+async def collect(session: Session, mutation: Mutation) -> list[str]:
+    return await _read_only(session, mutation, lambda _: collect_everything(session.rig.desk))
+
+
+async def report(session: Session, mutation: Mutation) -> list[str]:
+    desk = session.rig.desk
+    return await _read_only(session, mutation, lambda one: account_for(desk, ReportRequest(position_id=one)))
+
+
+Story = Callable[[Session, Mutation], Awaitable[list[str]]]
+STORIES: dict[str, Story] = {
+    "monitor": monitor,
+    "exit": leave,
+    "flatten": flatten,
+    "enter": enter,
+    "scan": scan,
+    "collect": collect,
+    "report": report,
+}
+
+
+async def play(session: Session, story: str, mutation: Mutation) -> list[str]:
+    """What a story did wrong under a mutation; an exception outside of the tree of errors is one of those things."""
+    try:
+        async with asyncio.timeout(WALL_S):
+            return await STORIES[story](session, mutation)
+    except TimeoutError:
+        session.spoiled = True
+        return [f"still going after {WALL_S:.0f} s"]
+    except Exception as error:
+        session.spoiled = True
+        return [f"{type(error).__name__}: {error}"]
+    finally:
+        session.rig.heal()
+
+
+@asynccontextmanager
+async def session_in(folder: Path) -> AsyncIterator[Session]:
+    """A fresh rig, on an hour in which something was paid."""
+    async with story_rig(folder, limits=LIMITS) as rig:
+        yield Session(rig)
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """Every answer of a whole life, which calls the watch makes, and the names by which rows of ours are known."""
+
+    answers: Answers
+    watched: frozenset[tuple[str, str]]
+    ours: tuple[str, ...]
+
+
+async def recorded(folder: Path) -> Recorded:
+    """Live a life, and keep what the venues answered."""
+    recorder = Recorder()
+    async with session_in(folder) as session:
+        desk = session.rig.desk
+        for client, venue in (
+            (desk.short.client._http, "hyperliquid"),  # type: ignore[attr-defined]
+            (desk.long.client._http, "asgard"),
+            (desk.long.rpc._http, "solana"),
+        ):
+            recorder.listen(client, venue)
+        await scan_markets(desk, ScanRequest())
+        position_id = await session.opened()
+        session.rig.later(2 * 3600)
+        await desk.clock.refresh()
+        until_ms = desk.clock.now_ms() + 40_000
+        recorder.calls.clear()
+        await watch_position(desk, MonitorRequest(position_id=position_id, until_ms=until_ms))
+        watched = frozenset(recorder.calls)
+        await account_for(desk, ReportRequest(position_id=position_id))
+        leg = desk.store.carry.open_legs()
+        ours = ("SOL", "jitoSOL", *(one.ref for one in leg), desk.long.wallet, desk.short.address)
+        await exit_position(desk, ExitRequest(position_id=position_id))
+    return Recorded(recorder.answers, watched, ours)
+
+
+async def all_mutations(folder: Path) -> tuple[list[Mutation], list[Mutation]]:
+    """Every mutation of every answer of a life, in an order that does not change; and those of calls of the watch."""
+    life = await recorded(folder)
+    found = [
+        one
+        for (venue, call), body in sorted(life.answers.items())
+        for one in mutations_of(venue, call, body, life.ours)
+    ]
+    every = list({one.name: one for one in found}.values())
+    return every, [one for one in every if (one.venue, one.call) in life.watched]

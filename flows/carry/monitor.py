@@ -34,6 +34,7 @@ from tasks.carry.books.recovery import interrupted_positions
 from tasks.carry.closing import closing
 from tasks.carry.closing.close_out import ENDED, close_out
 from tasks.carry.closing.proving import waits_for_a_venue
+from tasks.carry.closing.rebalancing import refusals_are_over
 from tasks.carry.desk import CarryDesk, open_desk
 from tasks.carry.exit_needs import keep_exit_needs
 from tasks.carry.mark import LIVE
@@ -124,6 +125,7 @@ class _Watch:
         """Take up what is unfinished, look, decide, act, then write down and wait for the next tick."""
         desk, position_id = self.desk, self.position_id
         await desk.clock.refresh()
+        began_ms = desk.clock.now_ms()
         await _finish_interrupted(desk, self.danger_s)
         position = desk.store.carry.position(position_id)
         status, held_back = position.status, closing.waits(desk, position)
@@ -145,11 +147,16 @@ class _Watch:
             judged.remember()
             if isinstance(decision, Resize):
                 closely = (await self._act(decision)).startswith(UNDONE) or closely
-            elif differs(desk, position_id, seen):  # too little to act on, but the books follow
-                closely = not await _book_changes(desk, position_id) or closely
+            else:
+                _late(partial(refusals_are_over, desk, position))
+                if differs(desk, position_id, seen):  # too little to act on, but the books follow
+                    closely = not await _book_changes(desk, position_id) or closely
         _late(partial(breakers.note_tick, desk, seen))
 
-        if not isinstance(decision, Exit):
+        first_in_danger = (
+            closely and self.ticks == 1
+        )  # nothing is read yet: all of it at once would hold up the next tick
+        if not isinstance(decision, Exit) and not first_in_danger:
             await self._watch_needs(seen)
         if self.absent and not seen.misses_a_leg:
             _late(partial(absence_is_over, desk, position_id))
@@ -158,12 +165,13 @@ class _Watch:
             await _reconcile(desk)
             self.reconciled = True
         hour = seen.at_ms // HOUR_MS
-        if hour != self.collected_hour:
+        if hour != self.collected_hour and not first_in_danger:
             self.collected_hour = hour
             await _collect(desk)
             log.info("%s", _line(position_id, seen, found.reasons))
-        if closely or isinstance(decision, Exit):
-            await desk.clock.sleep(self.danger_s)
+        if closely or isinstance(decision, Exit):  # what was done meanwhile does not put off the next tick
+            spent_s = (desk.clock.now_ms() - began_ms) / 1000
+            await desk.clock.sleep(max(self.danger_s - spent_s, 1.0))
         else:
             await wait_for_tick(desk, position_id, self.calm_s, self.danger_s)
         return status

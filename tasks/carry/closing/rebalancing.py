@@ -172,6 +172,13 @@ async def stays_refused(
     return times >= desk.settings.limits.stuck_after_refusals and lasted_ms >= REFUSED_FOR_MS
 
 
+def refusals_are_over(desk: CarryDesk, position: Position) -> None:
+    """No change of size is wanted any more: what was refused before counts for nothing, and its alert is over."""
+    if position.facts.get(REFUSED_FACTS):
+        desk.store.carry.set_facts(position.position_id, {REFUSED_FACTS: None})
+        desk.store.ack_alert(RESIZE_REFUSED, subject=position.position_id)
+
+
 def _alert_refused(
     desk: CarryDesk, position: Position, refused: LegSide, why: str, sizes: Sizes, then: str
 ) -> None:

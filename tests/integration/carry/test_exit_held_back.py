@@ -70,16 +70,13 @@ async def test_where_nothing_can_be_released_both_legs_stay_as_they_are(tmp_path
         assert "long" in alerts(rig)["exit held back"] and "SOL" in alerts(rig)["exit held back"]
 
 
-@pytest.mark.xfail(
-    reason="open: the exit rules and the new proofs disagree here; see the issue", strict=False
-)
 async def test_a_key_that_has_ended_keeps_the_hedge(tmp_path: Path) -> None:
     async with story_rig(tmp_path) as rig:
         position_id = await rig.entered(**LST_ON_KAMINO)
         agent = {"master": rig.address, "agent": rig.desk.short.signer_address, "name": "bot"}
         rig.control("hyperliquid", "approve_agent", valid_until_ms=rig.desk.clock.now_ms() + 60_000, **agent)
         rig.later(70)
-        rig.market(premium=-0.02)
+        rig.funding_was(-0.02)
         await watched(rig, position_id, 200)
         rig.assert_hedged("0.05")
         assert rig.desk.short.signer_address in alerts(rig)["exit held back"]

@@ -66,7 +66,7 @@ async def test_danger_must_last_before_it_closes(tmp_path: Path) -> None:
         near = 200.0 * float((1 - entry) / (1 - entry / 5))
         rig.market(sol_price=near)
         dip = await watched(rig, position_id, 10)
-        assert dip.status == "OPEN" and dip.ticks, dip
+        assert dip.status == "OPEN" and dip.ticks >= 2, dip
         rig.market(sol_price=200.0)
         assert (await watched(rig, position_id, 40)).status == "OPEN"
         assert not rig.desk.store.running_breaches(CARRY, position_id)
@@ -76,9 +76,9 @@ async def test_danger_must_last_before_it_closes(tmp_path: Path) -> None:
         began_ms = rig.world.now_ms()
         result = await watched(rig, position_id, 120)
         assert result.status == "CLOSED" and rig.flat, result
-        assert reason(rig, position_id).startswith(("liquidation:long", "leg_margin"))
+        assert reason(rig, position_id).startswith("liquidation:long")
         left_ms = rig.filled_orders()[-1]["time"] - began_ms
-        assert 20_000 <= left_ms < 180_000
+        assert 20_000 <= left_ms < 60_000
 
 
 async def test_a_carry_that_costs_more_than_closing_ends_it(tmp_path: Path) -> None:

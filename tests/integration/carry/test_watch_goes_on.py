@@ -4,15 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
 from flows.carry.monitor import MonitorRequest, watch_position
 from tests.carry.rig import story_rig
 
 
-@pytest.mark.xfail(
-    reason="open: the exit rules and the new proofs disagree here; see the issue", strict=False
-)
 async def test_a_market_that_is_listed_no_more_does_not_end_the_watch(tmp_path: Path) -> None:
     async with story_rig(tmp_path) as rig:
         position_id = await rig.entered()
@@ -23,4 +18,4 @@ async def test_a_market_that_is_listed_no_more_does_not_end_the_watch(tmp_path: 
         result = await watch_position(rig.desk, MonitorRequest(position_id=position_id, until_ms=until_ms))
         assert (result.status, result.actions) == ("OPEN", ())
         kinds = {row.kind for row in rig.desk.store.alerts(open_only=True)}
-        assert "carry" in kinds and "outage" not in kinds
+        assert "price_deviation" in kinds and "outage" not in kinds

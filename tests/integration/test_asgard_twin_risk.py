@@ -6,6 +6,7 @@ import math
 from decimal import Decimal
 
 import pytest
+from solders.pubkey import Pubkey
 
 from tests.integration.asgard_twin_bench import KAMINO, MARGINFI, SOLEND, bench
 from tests.worlds import START_MS
@@ -56,6 +57,12 @@ async def test_liquidation_at_zero_health_with_penalty() -> None:
             repaid * Decimal("1.02"), rel=Decimal("1e-6")
         )
         assert tokens_after == pytest.approx(tokens - seized, abs=Decimal("0.000001"))
+        account = b.chain.account(Pubkey.from_string(pda))
+        assert account is not None
+        on_chain = Decimal(int.from_bytes(account.data[128:136], "little")).scaleb(-9)
+        assert on_chain == pytest.approx(tokens_after, abs=Decimal("0.000001")), (
+            "as klend's obligation shows it"
+        )
         assert debt_after == pytest.approx(debt - repaid, abs=Decimal("0.0001"))
         (listed,) = await b.post("/positions", {"walletPubkey": b.address})
         assert listed["liquidationEvents"] == [event] and listed["state"] == 0

@@ -8,6 +8,7 @@ book agree exactly.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from decimal import Decimal
 
@@ -93,6 +94,8 @@ class LendingBook:
         self.reserves = reserves
         self.holdings: dict[str, Holding] = {}
         self.events: list[LiquidationEvent] = []
+        self.on_liquidation: Callable[[Holding], None] = lambda holding: None
+        """Called after each round: it shows on chain what a position holds now."""
         self._checked_ms = world.now_ms()
         self._indices = {
             (protocol.id, symbol): RateIndex(world, protocol.id, symbol)
@@ -220,4 +223,5 @@ class LendingBook:
         )
         holding.liquidations.append(event)
         self.events.append(event)
+        self.on_liquidation(holding)
         return event

@@ -11,7 +11,7 @@ from solders.account import Account
 from solders.instruction import Instruction
 from solders.pubkey import Pubkey
 
-from twins.asgard.book import LendingBook
+from twins.asgard.book import Holding, LendingBook
 from twins.asgard.instructions import SHARED_AUTHORITY, collateral_supply, lookup_addresses, vault
 from twins.asgard.plans import NO_POSITION, UNKNOWN_INSTRUCTIONS, Plan, commit, settle
 from twins.asgard.venue import (
@@ -101,6 +101,14 @@ class Emulation:
         for program in (*(protocol.program for protocol in LIVE_PROTOCOLS), *ROUTERS.values()):
             chain.emulate(program, self.run)
 
+        def seized(holding: Holding) -> None:
+            """A liquidator's transaction changes the position's account as the owner's do."""
+            wallet = Pubkey.from_string(holding.owner)
+            account = position_account(holding.market, wallet, holding.tokens, holding.debt_usd)
+            chain.set_account(Pubkey.from_string(holding.pda), account)
+
+        book.on_liquidation = seized
+
     def register(self, instructions: list[Instruction], step: Step) -> None:
         self._steps[fingerprint(instructions)] = step
 
@@ -123,7 +131,7 @@ class Emulation:
         accounts = (
             {}
             if plan.pda in self.initialised
-            else {Pubkey.from_string(plan.pda): position_account(plan, 0, 0)}
+            else {Pubkey.from_string(plan.pda): position_account(plan.market, plan.wallet, 0, 0)}
         )
         return EmulatedEffect(accounts=accounts, on_commit=landed, logs=["Instruction: set up"])
 
@@ -147,11 +155,10 @@ class Emulation:
             )
             commit(self._book, result, execution, call.now_ms)
 
-        tokens = int(result.tokens_after.scaleb(plan.market.token_a.decimals))
-        debt = int(result.debt_after.scaleb(6))
+        account = position_account(plan.market, plan.wallet, result.tokens_after, result.debt_after)
         return EmulatedEffect(
             token_deltas=result.token_deltas(),
-            accounts={Pubkey.from_string(plan.pda): position_account(plan, tokens, debt)},
+            accounts={Pubkey.from_string(plan.pda): account},
             on_commit=landed,
             logs=[f"Asgard {plan.kind} {plan.pda}"],
         )
@@ -173,35 +180,39 @@ def _market_accounts(protocol: Protocol) -> list[Pubkey]:
     return found
 
 
-def position_account(plan: Plan, tokens: int, debt: int) -> Account:
+def position_account(
+    market: Market, wallet: Pubkey, tokens: Decimal | int, debt_usd: Decimal | int
+) -> Account:
     """Return the position's account as its program keeps it: discriminator, market and owner at their true offsets.
 
-    What it holds and owes stands where the program has it too, as of the owner's last transaction; one collateral token or
-    share is one base unit here.
+    What it holds and owes (whole tokens, USD) stands where the program has it too, as of the last transaction that touched
+    it; one collateral token or share is one base unit here.
     """
-    protocol: Protocol = plan.market.protocol
-    market, owner = bytes(protocol.market), bytes(plan.wallet)
+    protocol: Protocol = market.protocol
+    pool, owner = bytes(protocol.market), bytes(wallet)
+    held = int(Decimal(tokens).scaleb(market.token_a.decimals))
+    debt = int(Decimal(debt_usd).scaleb(6))
     if protocol is KAMINO:
-        data = account_discriminator("Obligation") + bytes(24) + market + owner
+        data = account_discriminator("Obligation") + bytes(24) + pool + owner
         size = 3344
     elif protocol is MARGINFI:
-        data = account_discriminator("MarginfiAccount") + market + owner
+        data = account_discriminator("MarginfiAccount") + pool + owner
         size = 2312
     else:
-        data = b"\x01" + bytes(9) + market + owner
+        data = b"\x01" + bytes(9) + pool + owner
         size = 1300
     content = bytearray(data.ljust(size, b"\0"))
-    asset_bank, usdc_bank = bytes(protocol.bank(plan.market.token_a)), bytes(protocol.bank(TOKENS[-1]))
+    asset_bank, usdc_bank = bytes(protocol.bank(market.token_a)), bytes(protocol.bank(TOKENS[-1]))
     if protocol is KAMINO:
-        places = {96: asset_bank, 128: tokens.to_bytes(8, "little")} if tokens else {}
+        places = {96: asset_bank, 128: held.to_bytes(8, "little")} if held else {}
         places |= {1208: usdc_bank, 1296: (debt << 60).to_bytes(16, "little")} if debt else {}
     elif protocol is MARGINFI:
-        places = {72: b"\1" + asset_bank, 112: (tokens << 48).to_bytes(16, "little")} if tokens else {}
+        places = {72: b"\1" + asset_bank, 112: (held << 48).to_bytes(16, "little")} if held else {}
         places |= {176: b"\1" + usdc_bank, 232: (debt << 48).to_bytes(16, "little")} if debt else {}
     else:
-        places = {202: bytes([tokens > 0, debt > 0])}
-        places |= {204: asset_bank, 236: tokens.to_bytes(8, "little")} if tokens else {}
-        at = 292 if tokens else 204
+        places = {202: bytes([held > 0, debt > 0])}
+        places |= {204: asset_bank, 236: held.to_bytes(8, "little")} if held else {}
+        at = 292 if held else 204
         places |= {at: usdc_bank, at + 48: (debt * 10**18).to_bytes(16, "little")} if debt else {}
     for at, found in places.items():
         content[at : at + len(found)] = found

@@ -107,9 +107,7 @@ def way_out_of(
         return found
     assets, target = collateral.assets * price_usd, order.target_leverage
     wanted = assets - target * (assets - owed)
-    # What is wanted moves by (T - 1) A when the price moves by all of itself, and the builder may read its own a moment later.
-    doubt = BORROW_SLACK + STALE_SLACK_HOURLY * price_age_ms / HOUR_MS
-    slack = min(doubt * (target + 1), Decimal(1)) * assets
+    slack = min(BORROW_SLACK + STALE_SLACK_HOURLY * price_age_ms / HOUR_MS, Decimal(1)) * assets
     most = wanted / (1 - target * DELEVERAGE_COST) + slack
     return replace(
         found,

@@ -22,7 +22,8 @@ from evenkeel.legs import CARRY, IntentKind, LegSide, PositionStatus
 from flows.carry.monitor import MonitorRequest, watch_position
 from strategy.decisions import Urgency
 from tasks.carry.closing.close_out import close_out
-from tasks.carry.legs import perp_order, plan_step
+from tasks.carry.legs import plan_step
+from tasks.carry.orders import perp_order
 from tasks.carry.watching import watcher as watch
 from tests.benchmarks.pure_python import both
 from tests.benchmarks.rows import Row, at_most, at_most_times

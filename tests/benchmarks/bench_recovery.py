@@ -23,7 +23,8 @@ from evenkeel.types import Confirmed
 from flows.carry.recover import recover_everything
 from state.store import Store
 from tasks.carry.desk import CarryDesk
-from tasks.carry.legs import perp_order, plan
+from tasks.carry.legs import plan
+from tasks.carry.orders import perp_order
 from tests.benchmarks.rows import Row, at_most, at_most_times
 from tests.benchmarks.stopwatch import Stopwatch, heap_left_alone
 from tests.carry.rig import Rig, story_rig

@@ -265,7 +265,8 @@ async def _flatten(settings: Settings, reason: str, within_s: float, one_leg: bo
 
 
 async def _last_resort(settings: Settings, within_s: float, journal: Path) -> dict[str, Any]:
-    from tasks.carry.closing.last_resort import KeyFile, close_without_ledger
+    from tasks.carry.closing.key_file import KeyFile
+    from tasks.carry.closing.last_resort import close_without_ledger
 
     done = await close_without_ledger(settings, make_clock(settings), KeyFile(journal), within_s)
     notes = (

@@ -16,6 +16,12 @@ class Retryable(EvenkeelError):
     """Nothing happened and the same call may succeed later: unreachable, timed out on a read, rate limited, stale."""
 
 
+class LedgerUnavailable(Retryable):
+    """Our own ledger cannot be read or written now: full, locked, damaged or out of reach. Whatever must not wait for it has
+    another road (`tasks.carry.watching.unledgered`).
+    """
+
+
 class VenueRefused(EvenkeelError):
     """The venue said no, and would say no again. `reason` is the venue's own wording."""
 

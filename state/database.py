@@ -9,10 +9,11 @@ from importlib import import_module
 from typing import Any, TypeVar, cast
 
 from sqlalchemy import Connection, Engine, Executable, Select, Table, bindparam, select
-from sqlalchemy.exc import OperationalError, ProgrammingError, StatementError
+from sqlalchemy.exc import DatabaseError, OperationalError, ProgrammingError, StatementError
+from sqlalchemy.exc import TimeoutError as NoConnection
 
 from evenkeel.clock import Clock
-from evenkeel.errors import Bug, EvenkeelError, LostRace, OperatorError, Retryable
+from evenkeel.errors import Bug, EvenkeelError, LedgerUnavailable, LostRace, OperatorError
 from state.engine import first_line, refuse_other_schema, writing
 from state.models import Fence, LeaseTable, Row, Transition, TransitionTable
 from state.version_triggers import is_refusal
@@ -89,7 +90,9 @@ def _errors_of_ours(doing: str, engine: Engine) -> Iterator[None]:
     except OperationalError as error:
         if "no such " in first_line(error):
             refuse_other_schema(engine)
-        raise Retryable(f"database cannot be {doing} now: {first_line(error)}") from error
+        raise LedgerUnavailable(f"database cannot be {doing} now: {first_line(error)}") from error
+    except NoConnection as error:
+        raise LedgerUnavailable(f"database cannot be {doing} now: {first_line(error)}") from error
     except StatementError as error:
         if isinstance(error, ProgrammingError):
             refuse_other_schema(engine)
@@ -97,6 +100,9 @@ def _errors_of_ours(doing: str, engine: Engine) -> Iterator[None]:
             raise error.orig from None
         if is_refusal(error):
             raise OperatorError(first_line(error)) from error
+        # The file is damaged or no database any more, or the server has closed the connection.
+        if type(error) is DatabaseError or getattr(error, "connection_invalidated", False):
+            raise LedgerUnavailable(f"database cannot be {doing}: {first_line(error)}") from error
         raise Bug(f"database refused a statement that breaks a rule: {first_line(error)}") from error
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 from sqlalchemy import bindparam, or_, select, update
 
-from evenkeel.errors import Retryable
+from evenkeel.errors import LedgerUnavailable, Retryable
 from state.columns import plain_json
 from state.database import AnyFence, Database, fetch_one, insert_new, log_move, table_of, values_of
 from state.watch_models import (
@@ -25,6 +26,7 @@ from state.watch_models import (
     Severity,
 )
 
+log = logging.getLogger("evenkeel.alerts")
 ALERTS = table_of(AlertTable)
 PAUSES = table_of(PauseTable)
 BREACHES = table_of(BreachTable)
@@ -42,11 +44,20 @@ TRIES = 2
 R = TypeVar("R")
 
 
+def _logged(alert: Alert) -> None:
+    log.critical(
+        "%s %s: %s (not in the ledger, which cannot be written)", alert.kind, alert.subject, alert.text
+    )
+
+
 class Watch(Database):
     """Conditions that last longer than a process: each is at most once open at a time."""
 
+    unstored: Callable[[Alert], None] = staticmethod(_logged)
+    """What is done with an alert that cannot be written down; it never raises."""
+
     def alert(self, kind: str, severity: Severity, text: str, subject: str = "") -> tuple[Alert, bool]:
-        """Raise an alert; (row, True) when it is new.
+        """Raise an alert; (row, True) when it is new. One that the ledger cannot take goes to `unstored`, and the error on.
 
         While (kind, subject) is not acknowledged it only counts up, with the latest text and higher severity,
         so that a person is alerted once.
@@ -66,7 +77,11 @@ class Watch(Database):
                 row = fetch_one(db, Alert, select(ALERTS).where(*same))
             return None if row is None else (row, new)
 
-        return _until_it_is_written(once, f"alert {kind} {subject} was acknowledged while it was raised")
+        try:
+            return _until_it_is_written(once, f"alert {kind} {subject} was acknowledged while it was raised")
+        except LedgerUnavailable:
+            self.unstored(fresh)
+            raise
 
     def ack_alert(self, kind: str, subject: str = "") -> bool:
         """Close the open alert, by a person or because the condition is over; False when none was open."""

@@ -11,6 +11,7 @@ from evenkeel.settings.settings import Settings
 from state.models import Fence
 from state.store import Store
 from tasks.booking import Bookkeeper
+from tasks.channels import Notifier
 from tasks.health import CallLog
 from tasks.leases import OwnLeases
 from venues.protocol import OrderVenue
@@ -43,6 +44,9 @@ class Desk:
         self.leases = OwnLeases(store)
         self.health = CallLog(clock)
         """How the venues' servers have answered lately."""
+        self.notifier = Notifier(clock)
+        """Says what the ledger cannot keep."""
+        store.unstored = self.notifier.unstored
         self.oddities = Oddities()
         """What of the venues' last answers could not be read."""
 

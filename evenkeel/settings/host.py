@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 from pydantic import Field, field_validator
 
@@ -13,6 +14,10 @@ class Database(Section):
     """Where the ledger is: SQLite (`sqlite:///path`) or PostgreSQL (`postgresql+psycopg://…`)."""
 
     url: str = "sqlite:///evenkeel.db"
+    emergency_journal: Path | None = None
+    """Where the keys of orders are kept while the ledger cannot be used: a file, best on another disk than the ledger's.
+    Empty: the first of the home folder, the folder of temporary files and `/dev/shm` that can be written, other disks first.
+    """
 
     @field_validator("url")
     @classmethod

@@ -13,7 +13,7 @@ from prefect.client.schemas.objects import FlowRun
 from pydantic import Field
 
 from evenkeel.clock import as_datetime
-from evenkeel.errors import UNREAD, Bug, LostRace, OperatorError, Retryable
+from evenkeel.errors import UNREAD, Bug, LedgerUnavailable, LostRace, OperatorError, Retryable
 from evenkeel.legs import PositionStatus
 from evenkeel.types import Frozen
 from evenkeel.units import DAY_MS, HOUR_MS, HOURS_PER_YEAR
@@ -26,7 +26,7 @@ from flows.running import desk_for_run
 from state.watch_models import Severity
 from strategy.carry.decisions import Decision, Exit, Resize
 from strategy.carry.rules.missing_leg import NAME as MISSING_LEG
-from strategy.decisions import Hold, Urgency
+from strategy.decisions import Hold
 from tasks.carry.books.collect import collect_everything
 from tasks.carry.books.external_short import book_changes_of_both
 from tasks.carry.books.reconcile import reconcile_everything
@@ -43,7 +43,9 @@ from tasks.carry.watching import breakers
 from tasks.carry.watching.absence import absence_is_over, unproved_absence
 from tasks.carry.watching.needs import Needs, Subject
 from tasks.carry.watching.probe import differs, wait_for_tick
-from tasks.carry.watching.watcher import Seen, Watcher
+from tasks.carry.watching.seen import Seen
+from tasks.carry.watching.unledgered import CALM_S, Unledgered, is_emergency
+from tasks.carry.watching.watcher import Watcher
 
 log = logging.getLogger("evenkeel.monitor")
 UNDONE = "not done yet"
@@ -90,12 +92,16 @@ async def watch_position(
     watch = _Watch(desk, position_id, calm_s, danger_s)
     while desk.clock.now_ms() < ends_ms or not (request.until_ms or watched_by_next(position_id)):
         try:
-            if await watch.tick() in ENDED:
+            watch.status = await watch.tick()
+            if watch.status in ENDED:
                 break
         except UNREAD as error:  # the ledger's as well: a watch does not end over one
             log.warning("%s could not be looked at: %s", position_id, error)
             await desk.clock.sleep(danger_s)
-    status = desk.store.carry.position(position_id).status
+    try:
+        status = desk.store.carry.position(position_id).status
+    except LedgerUnavailable:  # as it was read last
+        status = watch.status
     return MonitorResult(
         position_id=position_id, status=status, ticks=watch.ticks, actions=tuple(watch.actions)
     )
@@ -109,6 +115,7 @@ class _Watch:
     position_id: str
     calm_s: float
     danger_s: float
+    status: PositionStatus = PositionStatus.OPEN
     ticks: int = 0
     actions: list[str] = field(default_factory=list)
     collected_hour: int = -1
@@ -118,13 +125,27 @@ class _Watch:
 
     def __post_init__(self) -> None:
         self.watcher = Watcher(self.desk, self.position_id, is_monitor=True)
+        self.unledgered = Unledgered(self.desk, self.watcher)
         position = self.desk.store.carry.position(self.position_id)
         self.needs = Needs(self.desk, Subject(position.asset, position.protocol or 0))
 
     async def tick(self) -> PositionStatus:
-        """Take up what is unfinished, look, decide, act, then write down and wait for the next tick."""
+        """One tick, by the ledger where it can be used."""
+        await self.desk.clock.refresh()
+        try:
+            status = await self._tick()
+        except LedgerUnavailable as fault:
+            closely = await self.unledgered.tick(fault)
+            await self.desk.clock.sleep(self.danger_s if closely else min(self.calm_s, CALM_S))
+            return PositionStatus.OPEN
+        self.unledgered.is_over()
+        return status
+
+    async def _tick(self) -> PositionStatus:
+        """Take up what is unfinished, look, decide, act, then write down and wait for the next tick. Raises LedgerUnavailable
+        where nothing of it can be written down.
+        """
         desk, position_id = self.desk, self.position_id
-        await desk.clock.refresh()
         began_ms = desk.clock.now_ms()
         await _finish_interrupted(desk, self.danger_s)
         position = desk.store.carry.position(position_id)
@@ -138,7 +159,7 @@ class _Watch:
         seen, found, closely = judged.seen, judged.combined, judged.closely
         decision: Decision = found.decision
         self.ticks += 1
-        if held_back and not _endangers(decision):
+        if held_back and not is_emergency(decision):
             decision = Hold(rule="exit", reason="its closing is held back, and is tried again")
         if isinstance(decision, Exit):  # an emergency acts first and reports while it acts
             await self._act(decision)
@@ -200,12 +221,6 @@ class _Watch:
         return done
 
 
-def _endangers(decision: Decision) -> bool:
-    """Whether a leg is in danger: what a closing that is held back does not wait for."""
-    urgent = isinstance(decision, Exit) and decision.urgency is Urgency.EMERGENCY
-    return urgent and isinstance(decision, Exit) and decision.first_leg is not None
-
-
 async def _acted(desk: CarryDesk, watcher: Watcher, decision: Exit | Resize) -> str:
     position_id = watcher.position_id
     try:
@@ -225,6 +240,8 @@ async def _acted(desk: CarryDesk, watcher: Watcher, decision: Exit | Resize) -> 
             return f"rebalance ({decision.rule}): {resized.action}"
     except LostRace as busy:
         return f"left alone: {busy}"
+    except LedgerUnavailable:
+        raise
     except UNREAD as error:
         return f"{UNDONE}: {error}"
     except Bug as contradiction:
@@ -265,6 +282,8 @@ async def _finish_interrupted(desk: CarryDesk, wait_s: float) -> None:
             continue
         try:
             await recover_position(desk, position.position_id, wait_s=wait_s)
+        except LedgerUnavailable:
+            raise
         except (LostRace, *UNREAD, OperatorError) as busy:
             log.warning("%s stays interrupted: %s", position.position_id, busy)
         except Bug as contradiction:

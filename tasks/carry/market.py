@@ -6,7 +6,7 @@ import asyncio
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from evenkeel.errors import UNREAD
+from evenkeel.errors import UNREAD, LedgerUnavailable
 from evenkeel.types import Frozen
 from evenkeel.units import DAY_MS, HOUR_MS, YEAR_MS
 from state.ledger_models import PriceSnapshot, RateSnapshot
@@ -183,7 +183,10 @@ def staking_apr(desk: CarryDesk, asset: str) -> Decimal:
         return Decimal(0)
     day = desk.clock.now_ms() // DAY_MS
     if desk.staking_seen.get(asset, (None, None))[0] != day:
-        desk.staking_seen[asset] = (day, _measured_staking_apr(desk, asset))
+        try:
+            desk.staking_seen[asset] = (day, _measured_staking_apr(desk, asset))
+        except LedgerUnavailable:  # asked again at the next tick
+            return desk.settings.staking.assumed_apr(asset)
     measured = desk.staking_seen[asset][1]
     return desk.settings.staking.assumed_apr(asset) if measured is None else measured
 

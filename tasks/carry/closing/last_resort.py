@@ -8,20 +8,18 @@ of an earlier order before the next is sent. The key is still on disk before any
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
-import os
 from collections.abc import Awaitable, Callable
 from decimal import Decimal
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from evenkeel.clock import Clock
-from evenkeel.errors import Bug, EvenkeelError, OperatorError
+from evenkeel.errors import Bug, EvenkeelError
 from evenkeel.legs import CARRY, IntentKind, LegSide, LegView
 from evenkeel.settings.settings import Settings
 from evenkeel.types import Confirmed, Frozen, IntentSpec, Outcome, Receipt, Signed, Unknown, VenueName
+from tasks.carry.closing.key_file import Journal, NoJournal
 from tasks.carry.connect import Venues, open_venues
 from tasks.carry.mark import UNDERLYING
 from tasks.carry.prices import prices_without_ledger
@@ -41,58 +39,32 @@ EARLIER_MS = 600_000
 """What a run of the last ten minutes signed is reported once more: nothing older can still land."""
 
 
-class NoJournal(OperatorError):
-    """The key file cannot be read or written: the one fault that stops everything, because nothing could be explained."""
-
-
 class Emptied(Frozen):
-    """`left`: what our accounts still hold, ours or not, or why they could not be asked. `notes`: what was done."""
+    """`left`: what our accounts still hold, ours or not, or why they could not be asked. `notes`: what was done. `closed`:
+    whether anything was sent.
+    """
 
     left: tuple[str, ...]
     notes: tuple[str, ...]
+    closed: bool = False
 
 
-class KeyFile:
-    """Keys of what was signed, one JSON object a line, on disk before it is sent. It holds no secret."""
+class Ours(Frozen):
+    """What of the accounts may be closed, where not everything: one lending position, and so much of the short (SOL). None
+    where the books know of no short: then none is touched.
+    """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def append(self, **row: Any) -> None:
-        """Raises NoJournal where the file cannot be written: then nothing may be sent either."""
-        try:
-            with os.fdopen(os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "w") as file:
-                file.write(json.dumps(row, default=str) + "\n")
-                file.flush()
-                os.fsync(file.fileno())
-        except OSError as error:
-            raise NoJournal(
-                f"the key file {self.path} cannot be written ({error.strerror}): name another with --journal"
-            ) from error
-
-    def rows(self) -> list[dict[str, Any]]:
-        """What earlier runs wrote; a line that a crash cut short is left out."""
-        if not self.path.is_file():
-            return []
-        try:
-            lines = self.path.read_text(errors="replace").splitlines()
-        except OSError as error:
-            raise NoJournal(
-                f"the key file {self.path} cannot be read ({error.strerror}): name another with --journal"
-            ) from error
-        found = []
-        for line in lines:
-            try:
-                found.append(json.loads(line))
-            except ValueError:
-                continue
-        return [row for row in found if isinstance(row, dict)]
+    position_id: str
+    long_ref: str
+    protocol: int
+    short_qty: Decimal | None
 
 
 async def close_without_ledger(
-    settings: Settings, clock: Clock, journal: KeyFile, within_s: float
+    settings: Settings, clock: Clock, journal: Journal, within_s: float, *, ours: Ours | None = None
 ) -> Emptied:
     """`empty_accounts` with the keys that can be opened; one that cannot is tried again and again, and reported at the end.
+    With `ours` nothing else is closed.
 
     Raises NoJournal where the key file cannot be written.
     """
@@ -107,7 +79,7 @@ async def close_without_ledger(
             deadline_ms = deadline_ms or clock.now_ms() + int(within_s * 1000)
             left_s = max((deadline_ms - clock.now_ms()) / 1000, 0.0)
             pass_s = min(left_s, PASS_S) if venues.without_key else left_s
-            done = await empty_accounts(settings, venues, clock, journal, pass_s, tries)
+            done = await empty_accounts(settings, venues, clock, journal, pass_s, tries, ours=ours)
             if not done.left or not venues.without_key or clock.now_ms() >= deadline_ms:
                 return done
             await clock.sleep(REOPEN_S)
@@ -117,9 +89,11 @@ async def empty_accounts(
     settings: Settings,
     venues: Venues,
     clock: Clock,
-    journal: KeyFile,
+    journal: Journal,
     within_s: float,
     tries: dict[LegSide, int] | None = None,
+    *,
+    ours: Ours | None = None,
 ) -> Emptied:
     """Buy back the SOL short and close every lending position of our wallet, both at once, until the venues show none.
 
@@ -128,7 +102,7 @@ async def empty_accounts(
     """
     await clock.refresh()
     tries = {} if tries is None else tries
-    run = _Run(settings, venues, clock, journal, clock.now_ms() + int(within_s * 1000), tries)
+    run = _Run(settings, venues, clock, journal, clock.now_ms() + int(within_s * 1000), tries, ours)
     since_ms = clock.now_ms() - EARLIER_MS
     earlier = [
         row for row in journal.rows() if row.get("what") == "signed" and row.get("at_ms", 0) >= since_ms
@@ -141,7 +115,7 @@ async def empty_accounts(
         raise run.stopped
     left = [text for end in (*ends, *run.foreign.values()) for text in end]
     notes = [await run.outcome_of(row) for row in earlier]
-    return Emptied(left=tuple(left), notes=(*notes, *run.notes))
+    return Emptied(left=tuple(left), notes=(*notes, *run.notes), closed=run.sent)
 
 
 class _Run:
@@ -150,9 +124,10 @@ class _Run:
         settings: Settings,
         venues: Venues,
         clock: Clock,
-        journal: KeyFile,
+        journal: Journal,
         deadline_ms: int,
         tries: dict[LegSide, int],
+        ours: Ours | None,
     ) -> None:
         self._settings = settings
         self._venues = venues
@@ -161,10 +136,12 @@ class _Run:
         self._deadline_ms = deadline_ms
         self._step = 0
         self._tries = tries
+        self._ours = ours
         for side in LegSide:
             tries.setdefault(side, 0)
         self._run_id = f"flatten-{clock.now_ms()}"
         self.notes: list[str] = []
+        self.sent = False
         self.foreign: dict[str, list[str]] = {}
         """What our accounts hold that is not of a kind that we trade: named, and never touched."""
         self.stopped: NoJournal | None = None
@@ -201,13 +178,28 @@ class _Run:
 
     async def _shorts(self) -> list[LegView]:
         shown = await self._venues.short.leg(UNDERLYING)
-        held = [] if shown is None else [shown]
+        held = [] if shown is None else [self._part_of_ours(shown)]
         self.foreign[VenueName.HYPERLIQUID] = [
             f"Hyperliquid holds {leg.qty} SOL long, which is no leg of ours: not touched, close it by hand"
             for leg in held
             if leg.side is not LegSide.SHORT
         ]
-        return [leg for leg in held if leg.side is LegSide.SHORT]
+        return [leg for leg in held if leg.side is LegSide.SHORT and leg.qty > 0]
+
+    def _part_of_ours(self, shown: LegView) -> LegView:
+        """The leg without what is not ours of it: what the first reading says of that, the journal keeps for a second run."""
+        if self._ours is None or shown.side is not LegSide.SHORT:
+            return shown
+        ours = self._ours
+        kept = [
+            Decimal(row["qty"])
+            for row in self._journal.rows()
+            if row.get("what") == "not ours" and row.get("position_id") == ours.position_id
+        ]
+        if not kept:
+            kept = [max(shown.qty - (ours.short_qty or Decimal(0)), Decimal(0))]
+            self._journal.append(what="not ours", position_id=ours.position_id, qty=kept[0])
+        return shown.model_copy(update={"qty": max(shown.qty - kept[0], Decimal(0))})
 
     async def longs_once(self) -> list[str]:
         """Every lending position that the lender lists for our wallet; each closed in full, whatever became of the others."""
@@ -225,7 +217,7 @@ class _Run:
             f"lending position {pda}: {why}: not touched, close it by hand"
             for pda, why in self._venues.long.not_understood.items()
         ]
-        return held
+        return [leg for leg in held if self._ours is None or leg.ref == self._ours.long_ref]
 
     async def _tried(self, venue: LegVenue, side: LegSide, order: dict[str, Any]) -> str:
         """One order; why it could not be placed, as the end of a line. Only the key file's own fault is raised."""
@@ -256,9 +248,10 @@ class _Run:
     def _known_pdas(self) -> list[tuple[int, str]]:
         """Lending positions that this file has seen closing: the lender may have dropped their rows already."""
         orders = [row.get("order", {}) for row in self._journal.rows()]
-        return sorted(
-            {(int(o["protocol"]), str(o["position_pda"])) for o in orders if o.get("op") == "close_long"}
-        )
+        known = {(int(o["protocol"]), str(o["position_pda"])) for o in orders if o.get("op") == "close_long"}
+        if self._ours is not None and self._ours.long_ref:
+            known.add((self._ours.protocol, self._ours.long_ref))
+        return sorted(known)
 
     async def _put(self, venue: LegVenue, side: LegSide, order: dict[str, Any]) -> None:
         """Build, sign, write the key down, send. What became of it shows in what the venue then holds."""
@@ -280,6 +273,7 @@ class _Run:
         signed = await venue.sign(spec, await venue.build(spec))
         said = {"intent_id": spec.intent_id, "venue": name, "at_ms": self._clock.now_ms()}
         self._journal.append(what="signed", order=order, key=signed.key, **said)
+        self.sent = True
         outcome = await venue.send(spec, signed)
         if not isinstance(outcome, Confirmed):  # of several positions one may be closed at once
             self._tries[side] += 1

@@ -24,7 +24,7 @@ from strategy.rules import judge_all
 from tasks.carry.desk import CarryDesk
 from tasks.carry.mark import UNDERLYING
 from tasks.carry.market import MarketView, redemption_rates
-from tasks.carry.watching.watcher import Seen
+from tasks.carry.watching.seen import Seen
 from tasks.step import step
 from venues.asgard.mints import TOKENS
 from venues.hyperliquid.market import PerpContext

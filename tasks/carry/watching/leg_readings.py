@@ -11,7 +11,7 @@ from strategy.carry.liquidation import implied_threshold, lender_price, own_long
 from strategy.carry.readings import LegReading
 
 if TYPE_CHECKING:
-    from tasks.carry.watching.watcher import Seen
+    from tasks.carry.watching.seen import Seen
 
 MOVED = Decimal("0.005")
 """Share by which the price must have moved before a figure is expected to have moved with it."""

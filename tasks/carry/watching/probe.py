@@ -11,7 +11,7 @@ from strategy.carry.reconcile import ROUNDING
 from tasks.carry.books.external_long import holding_of
 from tasks.carry.books.external_short import held_short
 from tasks.carry.desk import CarryDesk
-from tasks.carry.watching.watcher import Seen
+from tasks.carry.watching.seen import Seen
 
 LONGEST_PROBED_S = 60.0
 

@@ -3,33 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from decimal import Decimal
-from typing import Any, TypeVar
+from typing import Any
 
-from pydantic import Field
-
-from evenkeel.errors import UNREAD, NotUnderstood, OperatorError, Retryable, VenueRefused
-from evenkeel.legs import CARRY, LegSide, LegView
-from evenkeel.types import Frozen, VenueName
+from evenkeel.errors import LedgerUnavailable
+from evenkeel.legs import CARRY, LegSide
+from evenkeel.types import VenueName
 from evenkeel.units import HOUR_MS
-from state.carry.models import Leg, Position, PositionSnapshot
-from state.watch import PAUSE_ALL
+from state.carry.models import Position, PositionSnapshot
 from state.watch_models import Severity
 from strategy.breach import BreachPhase
 from strategy.carry.decisions import Decision
-from strategy.carry.funding import apr_from_apy, hourly_rate_from_premium
+from strategy.carry.funding import hourly_rate_from_premium
 from strategy.carry.monitor import Tick, judge, plan_rebalance
 from strategy.carry.readings import LegReading, WatchReadings
 from strategy.carry.rebalance import Book, drift_cost_usd_per_hour
 from strategy.decisions import Alert, Combined, combine
 from tasks.carry.desk import CarryDesk
-from tasks.carry.expected import expected_funding
 from tasks.carry.limits import limits_of
-from tasks.carry.market import staking_apr
 from tasks.carry.watching.alerts import NOT_WATCHED, REBALANCING_RULES, WATCHED_RULES, end_watch
 from tasks.carry.watching.failures import keep_failures, kept_failures
+from tasks.carry.watching.ledger_copy import LedgerCopy, read_ledger
 from tasks.carry.watching.leg_readings import (
     THRESHOLD,
     TOKEN_PRICE,
@@ -40,43 +36,12 @@ from tasks.carry.watching.leg_readings import (
     threshold_of,
 )
 from tasks.carry.watching.liveness import ChainLiveness
+from tasks.carry.watching.seen import Seen, read_position
 from tasks.oddities import note_oddities
-from venues.asgard.mints import TOKENS, USDC
+from venues.asgard.mints import TOKENS
 from venues.hyperliquid.market import PerpContext
 
-T = TypeVar("T")
 MONITORED = frozenset({NOT_WATCHED})
-TIMEOUT_S = 10.0
-"""Wall seconds that a tick waits for one reading: a venue that hangs must not blind us to the other leg."""
-RATES_TTL_MS = 300_000
-"""Lending rates move slowly: a few minutes old is fresh enough for the carry, and spares the venue's request budget."""
-
-
-class Seen(Frozen):
-    """What one tick could read; None is "could not be read", which never counts as calm."""
-
-    at_ms: int
-    context: PerpContext | None
-    long: LegView | None
-    long_read: bool
-    short: LegView | None
-    short_read: bool
-    sol_price_usd: Decimal | None
-    token_price_usd: Decimal | None
-    redemption_rate: Decimal | None
-    funding_expected_hourly: Decimal | None
-    lend_apr: Decimal | None
-    borrow_apr: Decimal | None
-    staking_apr: Decimal
-    failed: tuple[VenueName, ...] = ()
-    """Venues that could not be asked for their leg."""
-    not_understood: dict[LegSide, str] = Field(default_factory=dict)
-    """Legs whose venue answered what cannot be understood, and what that was."""
-
-    @property
-    def misses_a_leg(self) -> bool:
-        """A venue answered, and shows no leg."""
-        return (self.long_read and self.long is None) or (self.short_read and self.short is None)
 
 
 @dataclass(frozen=True)
@@ -102,6 +67,10 @@ class Watcher:
         self._last_ms: int | None = None
         self._chain = ChainLiveness()
         self._still = StandingStill(desk.store.carry.last_snapshot(position_id))
+        self.kept: LedgerCopy | None = None
+        """What the last tick read of the ledger, with the breaches that ran after it."""
+        self._unwritten = False
+        """Whether the last tick is not written down: its breaches run all the same."""
 
     async def tick(self) -> tuple[Seen, Combined[Decision], bool]:
         """Read, judge and remember. The bool says whether to tick again soon."""
@@ -109,21 +78,32 @@ class Watcher:
         found.remember()
         return found.seen, found.combined, found.closely
 
-    async def decide(self) -> Decided:
-        """Read and judge. `remember` of the answer writes it down, which an emergency does only once it has acted."""
-        position = self._desk.store.carry.position(self.position_id)
+    async def decide(self, *, from_copy: bool = False) -> Decided:
+        """Read and judge. `remember` of the answer writes it down, which an emergency does only once it has acted.
+
+        With `from_copy` the ledger is not asked: what was read of it last counts, and the breaches since.
+        """
+        if not from_copy:
+            read = read_ledger(self._desk, self.position_id)
+            unwritten = self.kept.breaches if self.kept is not None and self._unwritten else read.breaches
+            self.kept = replace(read, breaches=unwritten)
+        kept = self.kept
+        if kept is None:
+            raise LedgerUnavailable(f"{self.position_id} was never read from the ledger by this watch")
+        position, long_leg = kept.position, kept.legs.get(LegSide.LONG)
         seen, chain_lives = await asyncio.gather(
-            read_position(self._desk, position), self._chain.is_alive(self._desk)
+            read_position(self._desk, position, long_leg), self._chain.is_alive(self._desk)
         )
         if seen.misses_a_leg:  # so does an old answer: what counts is a second tick
             await self._desk.clock.sleep(float(self._desk.settings.strategy.breach_poll_interval_s))
-            seen = await read_position(self._desk, position)
+            seen = await read_position(self._desk, position, long_leg)
         self._count_failures(seen, chain_lives)
         limits = limits_of(self._desk)
         legs = leg_readings(position, seen, self._still)
-        tick = judge(self._readings(position, seen, legs), limits)
+        tick = judge(self._readings(kept, seen, legs), limits)
+        self.kept, self._unwritten = kept.after(tick), True
         decisions = [tick.combined.decision]
-        book = self._book(position, seen, legs)
+        book = self._book(kept, seen, legs)
         judged = WATCHED_RULES
         if book is not None:
             decisions.append(plan_rebalance(book, limits))
@@ -139,6 +119,7 @@ class Watcher:
             self._alert(position, speaking, judged)
             if ended:  # an exit acts first and notes then
                 end_watch(self._desk, position.position_id)
+            self._unwritten = False
 
         combined = Combined(decision=whole.decision, reasons=reasons)
         return Decided(seen, combined, tick.watch_closely, remember)
@@ -154,12 +135,8 @@ class Watcher:
             failed_ticks = self._failures.get(venue, 0) + 1 if failed else 0
             self._failures[venue] = max(failed_ticks, calls.get(venue, 0)) if failed else 0
 
-    def _readings(self, position: Position, seen: Seen, legs: dict[LegSide, LegReading]) -> WatchReadings:
-        context, long = seen.context, seen.long
-        breaches = {
-            f"{row.kind}:{row.part}" if row.part else row.kind: row.since_ms
-            for row in self._desk.store.running_breaches(CARRY, position.position_id)
-        }
+    def _readings(self, kept: LedgerCopy, seen: Seen, legs: dict[LegSide, LegReading]) -> WatchReadings:
+        position, context, long = kept.position, seen.context, seen.long
         return WatchReadings(
             now_ms=seen.at_ms,
             asset=position.asset,
@@ -182,15 +159,15 @@ class Watcher:
             redemption_rate=seen.redemption_rate,
             failures=dict(self._failures),
             not_understood=seen.not_understood,
-            breaches=breaches,
+            breaches=kept.breaches,
         )
 
-    def _book(self, position: Position, seen: Seen, legs: dict[LegSide, LegReading]) -> Book | None:
+    def _book(self, kept: LedgerCopy, seen: Seen, legs: dict[LegSide, LegReading]) -> Book | None:
         """Both legs for the rebalancing rules; None while a leg or a price cannot be read."""
         if seen.long is None or seen.short is None or seen.context is None or seen.redemption_rate is None:
             return None
         price = seen.context.oracle_px
-        leg = self._desk.store.carry.leg(position.position_id, LegSide.SHORT)
+        position, leg = kept.position, kept.legs.get(LegSide.SHORT)
         # Somebody else's short on the same account hedges nothing of ours, and is not ours to buy back.
         short_qty = min(seen.short.qty, leg.qty) if leg is not None and leg.is_open else seen.short.qty
         drift = seen.long.exposure_sol - short_qty
@@ -215,7 +192,7 @@ class Watcher:
             short_entry_distance=_decimal(entry.get("short")),
             drift_cost_usd=self._drift_cost_usd,
             funding_hourly=_better(seen.context.funding_hourly, _predicted(seen.context)),
-            may_grow=not any(pause.scope == PAUSE_ALL for pause in self._desk.store.active_pauses()),
+            may_grow=kept.may_grow,
         )
 
     def forget_drift(self) -> None:
@@ -272,99 +249,6 @@ def _predicted(context: PerpContext | None) -> Decimal | None:
     if context is None or context.premium is None:
         return None
     return hourly_rate_from_premium(context.premium)
-
-
-async def read_position(desk: CarryDesk, position: Position) -> Seen:
-    """Both venues side by side. A leg that cannot be read is named, by whether its venue answered; what else fails leaves
-    its figures empty, and is no outage.
-    """
-    long_leg = desk.store.carry.leg(position.position_id, LegSide.LONG)
-    unread = Unread()
-    context, short, (long, prices), rates, redemption, expected = await asyncio.gather(
-        _try(desk.short.market.context(position.underlying)),
-        unread.leg(desk.short.leg(position.underlying), LegSide.SHORT, VenueName.HYPERLIQUID),
-        _long_side(desk, long_leg, unread),
-        _try(_rates(desk, position)),
-        _try(desk.long.redemption_rate(position.asset)),
-        expected_funding(desk, position.underlying),
-    )
-    if context is not None and redemption is not None:
-        desk.long.note_price(position.asset, context.oracle_px * redemption, context.observed_ms)
-    return Seen(
-        at_ms=desk.clock.now_ms(),
-        context=context,
-        long=long,
-        long_read=LegSide.LONG not in unread.sides,
-        short=short,
-        short_read=LegSide.SHORT not in unread.sides,
-        sol_price_usd=(prices or {}).get("SOL"),
-        token_price_usd=(prices or {}).get(position.asset),
-        redemption_rate=redemption,
-        funding_expected_hourly=expected,
-        lend_apr=rates[0] if rates else None,
-        borrow_apr=rates[1] if rates else None,
-        staking_apr=staking_apr(desk, position.asset),
-        failed=tuple(sorted(unread.failed)),
-        not_understood=unread.odd,
-    )
-
-
-class Unread:
-    """Legs that one tick could not read: because their venue `failed` to answer, or answered what is `odd`."""
-
-    def __init__(self) -> None:
-        self.failed: set[VenueName] = set()
-        self.odd: dict[LegSide, str] = {}
-        self.sides: set[LegSide] = set()
-
-    async def leg(
-        self, reading: Awaitable[LegView | None], side: LegSide, venue: VenueName
-    ) -> LegView | None:
-        """The leg as its venue shows it; None where it shows none or could not be read."""
-        try:
-            async with asyncio.timeout(TIMEOUT_S):
-                return await reading
-        except NotUnderstood as odd:
-            self.odd[side] = str(odd)
-        except (Retryable, VenueRefused, OperatorError, TimeoutError):
-            self.failed.add(venue)
-        self.sides.add(side)
-        return None
-
-
-async def _long_side(
-    desk: CarryDesk, leg: Leg | None, unread: Unread
-) -> tuple[LegView | None, dict[str, Decimal] | None]:
-    """Our lending position and Asgard's prices in two requests, so that a tick every 2 s fits the venue's limit."""
-    prices = await _try(desk.long.token_prices())
-    known = [(int(leg.protocol or 0), leg.ref)] if leg else []
-
-    async def view() -> LegView | None:
-        views = await desk.long.legs(known_pdas=known, only_known=True, prices=prices or {})
-        return next((one for one in views if leg is not None and one.ref == leg.ref), None)
-
-    return await unread.leg(view(), LegSide.LONG, VenueName.ASGARD), prices
-
-
-async def _rates(desk: CarryDesk, position: Position) -> tuple[Decimal, Decimal]:
-    """Lending and borrowing APR of the position's market; quotes move slowly, so a minute-old one will do."""
-    for strategy in await desk.long.markets(max_age_ms=RATES_TTL_MS):
-        if (strategy.token_a_mint, strategy.token_b_mint) == (TOKENS[position.asset].mint, USDC.mint):
-            for source in strategy.liquidity_sources:
-                if source.lending_protocol == position.protocol:
-                    lend, borrow = source.token_a_lending_apy, source.token_b_borrowing_apy
-                    if lend is None or borrow is None:
-                        raise NotUnderstood("asgard", f"the rates of {position.asset}")
-                    return apr_from_apy(lend), apr_from_apy(borrow)
-    raise VenueRefused("asgard", f"{position.asset} on protocol {position.protocol} is not among the markets")
-
-
-async def _try(reading: Awaitable[T]) -> T | None:
-    try:
-        async with asyncio.timeout(TIMEOUT_S):
-            return await reading
-    except (*UNREAD, OperatorError, TimeoutError):
-        return None
 
 
 def _snapshot(position: Position, seen: Seen, book: Book | None) -> PositionSnapshot:

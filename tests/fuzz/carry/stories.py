@@ -20,7 +20,7 @@ from flows.carry.report import ReportRequest, account_for
 from flows.carry.scan import ScanRequest, scan_markets
 from state.watch_models import Alert
 from tasks.carry.books.collect import collect_everything
-from tasks.carry.watching.watcher import Seen, read_position
+from tasks.carry.watching.seen import Seen, read_position
 from tests.carry.rig import Rig, story_rig
 from tests.fuzz.mutations import Mutation, mutations_of
 from tests.fuzz.recording import Answers, Recorder

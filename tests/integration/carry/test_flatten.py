@@ -16,7 +16,8 @@ import pytest
 from evenkeel.legs import CARRY, IntentKind, PositionStatus
 from evenkeel.settings.settings import load_settings
 from flows.carry.flatten import flatten_everything
-from tasks.carry.closing.last_resort import KeyFile, empty_accounts
+from tasks.carry.closing.key_file import KeyFile
+from tasks.carry.closing.last_resort import empty_accounts
 from tasks.carry.connect import open_venues
 from tests.carry.rig import ORDER, Rig, story_rig
 from tests.interruptions import Killed, die, hooked, killed

@@ -16,7 +16,8 @@ from evenkeel.legs import CARRY, IntentKind, LegSide, PositionStatus
 from evenkeel.settings.settings import load_settings
 from evenkeel.types import Confirmed, IntentSpec, VenueName
 from flows.carry.flatten import flatten, flatten_everything
-from tasks.carry.closing.last_resort import KeyFile, NoJournal, empty_accounts
+from tasks.carry.closing.key_file import KeyFile, NoJournal
+from tasks.carry.closing.last_resort import empty_accounts
 from tasks.carry.connect import open_venues
 from tests.carry.rig import Rig
 from tests.integration import test_signers_desk as signers

@@ -10,7 +10,8 @@ from evenkeel.types import VenueName
 from flows.carry.exit import ExitRequest, exit_position
 from flows.carry.monitor import MonitorRequest, watch_position
 from flows.carry.report import ReportRequest, account_for
-from tasks.carry.closing.last_resort import KeyFile, close_without_ledger
+from tasks.carry.closing.key_file import KeyFile
+from tasks.carry.closing.last_resort import close_without_ledger
 from tasks.carry.desk import open_desk
 from tasks.carry.stored_needs import EXIT_NEEDS, stored_needs
 from tasks.carry.watching.failures import FAILURES

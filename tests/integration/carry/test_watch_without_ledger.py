@@ -1,0 +1,240 @@
+"""A watch whose ledger is full, locked or damaged says so apart from it, and closes a position in danger without it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import multiprocessing
+import os
+import sqlite3
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import event
+
+from evenkeel.legs import PositionStatus
+from evenkeel.settings.settings import load_settings
+from flows.carry.monitor import MonitorRequest, MonitorResult, watch_position
+from state.store import Store
+from tasks.carry.desk import lease_of
+from tasks.channels import Notice
+from tasks.desk import make_clock
+from tasks.leases import OwnLeases
+from tests.carry.rig import Rig, story_rig
+
+SOL_ON_KAMINO = {"asset": "SOL", "protocol": 1}
+NEAR = 171.0
+"""USD per SOL at which the long of an entry at 200 is near its liquidation."""
+
+
+class Heard:
+    """A channel that keeps what it was sent."""
+
+    name = "test"
+
+    def __init__(self) -> None:
+        self.notices: list[Notice] = []
+
+    async def send(self, notice: Notice) -> None:
+        self.notices.append(notice)
+
+    @property
+    def kinds(self) -> set[str]:
+        return {one.kind for one in self.notices}
+
+
+class Broken:
+    """A channel whose server is gone."""
+
+    name = "broken"
+
+    async def send(self, notice: Notice) -> None:
+        raise ConnectionError(notice.kind)
+
+
+def ledger_of(rig: Rig) -> Path:
+    return Path(load_settings(rig.config).database.url.removeprefix("sqlite:///"))
+
+
+async def watched(rig: Rig, position_id: str, seconds: int) -> MonitorResult:
+    await rig.desk.clock.refresh()
+    until_ms = rig.desk.clock.now_ms() + seconds * 1000
+    return await watch_position(rig.desk, MonitorRequest(position_id=position_id, until_ms=until_ms))
+
+
+@contextmanager
+def locked(rig: Rig) -> Iterator[None]:
+    """Somebody writes the ledger and does not stop; we wait for him 50 ms and not 10 s."""
+
+    def briefly(connection: Any, *_: Any) -> None:
+        connection.execute("PRAGMA busy_timeout=50")
+
+    event.listen(rig.desk.store._engine, "checkout", briefly)
+    holder = sqlite3.connect(ledger_of(rig), isolation_level=None)
+    try:
+        holder.execute("BEGIN IMMEDIATE")
+        yield
+    finally:
+        holder.close()
+        event.remove(rig.desk.store._engine, "checkout", briefly)
+
+
+@contextmanager
+def small_disk(folder: Path) -> Iterator[Path]:
+    """A file system of 80 MB, which only a privileged user may make."""
+    folder.mkdir()
+    made = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=80m", "tmpfs", str(folder)], capture_output=True
+    )
+    if made.returncode:
+        pytest.skip("a small file system cannot be mounted here")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def fill(folder: Path) -> Path:
+    """Take all the space that is left."""
+    filler = folder / "filler"
+    with filler.open("wb", buffering=0) as file:
+        for size in (65_536, 4_096, 512):
+            try:
+                while True:
+                    file.write(b"\0" * size)
+            except OSError:
+                continue
+    return filler
+
+
+async def test_a_full_disk_holds_up_no_danger_and_is_said_at_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with small_disk(tmp_path / "disk") as disk:
+        async with story_rig(disk, limits={"min_free_bytes": 0}) as rig:
+            position_id = await rig.entered(**SOL_ON_KAMINO)
+            heard = Heard()
+            rig.desk.notifier.channels += [Broken(), heard]
+            filler = fill(disk)
+            rig.funding_was(-0.02)
+            with caplog.at_level(logging.WARNING):
+                calm = await watched(rig, position_id, 120)
+            assert calm.status == "OPEN" and not rig.flat, "an ordinary exit waits for the ledger"
+            assert "ledger unavailable" in heard.kinds
+            assert any(
+                row.levelno == logging.CRITICAL and "ledger unavailable" in row.message
+                for row in caplog.records
+            )
+
+            rig.market(sol_price=NEAR)
+            ended = await watched(rig, position_id, 120)
+            assert rig.flat, (ended, heard.notices)
+            assert "closed without the ledger" in heard.kinds
+            assert "signed" in (tmp_path / "evenkeel-flatten.jsonl").read_text()
+            assert len(rig.filled_orders()) == 2, "one opening, one closing"
+
+            filler.unlink()
+            again = await watched(rig, position_id, 120)
+            assert again.status == "CLOSED", again
+            found = await rig.recovered()
+            rig.assert_clean(found)
+
+
+async def test_a_locked_ledger_is_waited_for_a_minute_and_no_longer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    async with story_rig(tmp_path) as rig:
+        position_id = await rig.entered(**SOL_ON_KAMINO)
+        await watched(rig, position_id, 10)
+        rig.market(sol_price=NEAR)
+        with locked(rig):
+            await watched(rig, position_id, 50)
+            assert not rig.flat, "a ledger that is busy for less is waited for"
+            await watched(rig, position_id, 100)
+            assert rig.flat
+        assert (await watched(rig, position_id, 60)).status == "CLOSED"
+        assert rig.status(position_id) is PositionStatus.CLOSED
+
+
+async def test_a_position_that_another_process_holds_is_left_to_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    async with story_rig(tmp_path) as rig:
+        position_id = await rig.entered(**SOL_ON_KAMINO)
+        with held_by_another(rig, position_id):
+            rig.market(sol_price=NEAR)
+            with locked(rig):
+                result = await watched(rig, position_id, 150)
+        assert not rig.flat
+        assert any("is being handled by process" in one for one in result.actions), result
+
+
+async def test_a_short_that_is_not_ours_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    async with story_rig(tmp_path) as rig:
+        position_id = await rig.entered(**SOL_ON_KAMINO)
+        await watched(rig, position_id, 10)
+        rig.trade_by_hand("SOL", "-3")
+        rig.market(sol_price=NEAR)
+        with locked(rig):
+            await watched(rig, position_id, 200)
+        assert rig.long_sol() == 0 and rig.short_qty() == Decimal(3)
+
+
+@pytest.mark.parametrize("held", [False, True], ids=["alone", "another process holds it"])
+async def test_a_damaged_ledger_is_no_bug(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, held: bool
+) -> None:
+    """It is damaged under a watch that runs, which goes by what it has read last: also of the lease."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    async with story_rig(tmp_path) as rig:
+        position_id = await rig.entered(**SOL_ON_KAMINO)
+        heard = Heard()
+        rig.desk.notifier.channels.append(heard)
+        with held_by_another(rig, position_id) if held else nullcontext():
+            watch = asyncio.create_task(watched(rig, position_id, 300))
+            while rig.desk.store.carry.last_snapshot(position_id) is None:
+                await asyncio.sleep(0)
+            path = ledger_of(rig)
+            rig.desk.store._engine.dispose()
+            for part in (path, Path(f"{path}-wal")):
+                if part.exists():
+                    part.write_bytes(os.urandom(part.stat().st_size))
+            rig.market(sol_price=NEAR)
+            assert (await watch).status == "OPEN", "by what was read last"
+        assert rig.flat is not held
+        assert any("holds its lease" in one.text for one in heard.notices) is held, heard.notices
+
+
+@contextmanager
+def held_by_another(rig: Rig, position_id: str) -> Iterator[None]:
+    """Another process, alive, has the position's lease."""
+    context = multiprocessing.get_context("spawn")
+    ready, done = context.Event(), context.Event()
+    process = context.Process(target=_hold, args=(str(rig.config), position_id, ready, done), daemon=True)
+    process.start()
+    try:
+        assert ready.wait(60)
+        yield
+    finally:
+        done.set()
+        process.join(30)
+
+
+def _hold(config: str, position_id: str, ready: Any, done: Any) -> None:
+    async def hold() -> None:
+        settings = load_settings(Path(config))
+        store = Store.open(settings.database.url, make_clock(settings))
+        async with OwnLeases(store).exclusive(lease_of(position_id), position_id):
+            ready.set()
+            await asyncio.to_thread(done.wait, 300)
+
+    asyncio.run(hold())

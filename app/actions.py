@@ -260,8 +260,7 @@ async def _flatten(settings: Settings, reason: str, within_s: float, one_leg: bo
     try:
         return dump(await flow.flatten(settings, reason, within_s, one_leg=one_leg))
     except LedgerFault as fault:
-        other = "`evenkeel flatten --all --without-ledger` asks the venues instead"
-        raise OperatorError(f"the ledger cannot be used: {fault}; {other}") from fault
+        raise OperatorError(f"the ledger cannot be used: {fault}; {flow.WITHOUT_LEDGER}") from fault
 
 
 async def _last_resort(settings: Settings, within_s: float, journal: Path) -> dict[str, Any]:

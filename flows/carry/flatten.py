@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 
-from evenkeel.errors import UNREAD, Bug, EvenkeelError, LostRace, OperatorError
+from evenkeel.errors import UNREAD, Bug, EvenkeelError, LedgerUnavailable, LostRace, OperatorError
 from evenkeel.settings.settings import Settings
 from evenkeel.types import Frozen
 from strategy.decisions import Urgency
@@ -27,6 +28,11 @@ YIELD_S = 5.0
 """What another worker that holds a position gets to let go of it; then it is taken over, and its fence stops it."""
 
 
+HINT_S = 3.0
+"""Wall seconds that the ledger may take before the way without it is named; a lock is waited for longer than that."""
+WITHOUT_LEDGER = "`evenkeel flatten --all --without-ledger` asks the venues instead"
+LEDGER_PASSES = 2
+"""Passes in a row in which the ledger alone kept every position from being closed, before it is given up."""
 READINGS = 3
 """At the venues, where they do not agree with the books at the end: one of their servers may lag."""
 
@@ -50,14 +56,19 @@ async def flatten(
     """
     deadline_ms: int | None = None
     while True:
-        async with open_desk_to_close(settings) as desk:
-            deadline_ms = deadline_ms or desk.clock.now_ms() + int(within_s * 1000)
-            left_s = max((deadline_ms - desk.clock.now_ms()) / 1000, 0.0)
-            pass_s = min(left_s, PASS_S) if desk.without_key else left_s
-            done = await flatten_everything(desk, reason, pass_s, one_leg=one_leg)
-            if done.flat or not desk.without_key or desk.clock.now_ms() >= deadline_ms:
-                return done
-            await desk.clock.sleep(REOPEN_S)
+        hint = _hint()
+        try:
+            async with open_desk_to_close(settings) as desk:
+                hint.cancel()
+                deadline_ms = deadline_ms or desk.clock.now_ms() + int(within_s * 1000)
+                left_s = max((deadline_ms - desk.clock.now_ms()) / 1000, 0.0)
+                pass_s = min(left_s, PASS_S) if desk.without_key else left_s
+                done = await flatten_everything(desk, reason, pass_s, one_leg=one_leg)
+                if done.flat or not desk.without_key or desk.clock.now_ms() >= deadline_ms:
+                    return done
+                await desk.clock.sleep(REOPEN_S)
+        finally:
+            hint.cancel()
 
 
 @naming_oddities
@@ -71,16 +82,29 @@ async def flatten_everything(
     """
     await desk.clock.refresh()
     deadline_ms = desk.clock.now_ms() + int(within_s * 1000)
+    hint = _hint()
     try:
         desk.store.pause("all", f"{REASON}: {reason}")
         found = [one.position_id for one in desk.store.carry.positions(LIVE)]
     except EvenkeelError as fault:
         raise LedgerFault(str(fault)) from fault
+    finally:
+        hint.cancel()
     ends: dict[str, str] = {}
+    in_a_row = 0
     while True:
         waiting = [one for one in found if ends.get(one) not in ENDED]
         ended = await asyncio.gather(*(_close(desk, one, reason, one_leg=one_leg) for one in waiting))
-        ends |= dict(zip(waiting, ended, strict=True))
+        ends |= {
+            one: end if isinstance(end, str) else f"not closed yet: {end}"
+            for one, end in zip(waiting, ended, strict=True)
+        }
+        faults = [end for end in ended if isinstance(end, LedgerUnavailable)]
+        if faults:
+            log.error("the ledger cannot be used: %s; %s", faults[0], WITHOUT_LEDGER)
+        in_a_row = in_a_row + 1 if faults and len(faults) == len(waiting) else 0
+        if in_a_row == LEDGER_PASSES:
+            raise LedgerFault(str(faults[0])) from faults[0]
         if all(ends.get(one) in ENDED for one in found) or desk.clock.now_ms() >= deadline_ms:
             break
         await desk.clock.sleep(2.0)
@@ -118,7 +142,17 @@ async def _held(desk: CarryDesk) -> tuple[list[str], tuple[str, ...]]:
     return held, tuple(notes)
 
 
-async def _close(desk: CarryDesk, position_id: str, reason: str, *, one_leg: bool) -> str:
+def _hint() -> threading.Timer:
+    """Names the other way where the ledger keeps this one waiting: to be cancelled once it has answered."""
+    timer = threading.Timer(
+        HINT_S, log.error, ("the ledger has not answered for %.0f s; %s", HINT_S, WITHOUT_LEDGER)
+    )
+    timer.daemon = True
+    timer.start()
+    return timer
+
+
+async def _close(desk: CarryDesk, position_id: str, reason: str, *, one_leg: bool) -> str | LedgerUnavailable:
     """One try at one position; its status, or why it could not be tried."""
     why = f"{REASON}: {reason}"
     try:
@@ -130,6 +164,8 @@ async def _close(desk: CarryDesk, position_id: str, reason: str, *, one_leg: boo
         if done.status not in ENDED:
             return f"{done.status}: {'; '.join(done.reasons)}"
         return done.status
+    except LedgerUnavailable as fault:
+        return fault
     except (LostRace, *UNREAD, OperatorError) as error:
         log.warning("%s: %s", position_id, error)
         return f"not closed yet: {error}"

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from sqlalchemy import event
 
 from evenkeel.legs import CARRY, IntentKind, PositionStatus
 from evenkeel.settings.settings import load_settings
@@ -19,6 +20,7 @@ from flows.carry.flatten import flatten_everything
 from tasks.carry.closing.key_file import KeyFile
 from tasks.carry.closing.last_resort import empty_accounts
 from tasks.carry.connect import open_venues
+from tasks.desk import LedgerFault
 from tests.carry.rig import ORDER, Rig, story_rig
 from tests.interruptions import Killed, die, hooked, killed
 
@@ -147,6 +149,7 @@ async def test_without_a_ledger_the_venues_are_asked_and_a_file_keeps_the_keys(t
         with locked(rig):
             refused = command(rig, "flatten", "--all", "--yes", folder=tmp_path)
             assert refused.returncode == 2 and "--without-ledger" in refused.stderr, refused.stderr
+            assert "has not answered for 3 s" in refused.stderr, "it is named before the lock is waited out"
             assert not rig.flat
             journal = tmp_path / "keys.jsonl"
             arguments = ("flatten", "--all", "--yes", "--without-ledger", "--journal", str(journal))
@@ -163,6 +166,22 @@ async def test_without_a_ledger_the_venues_are_asked_and_a_file_keeps_the_keys(t
         done = await flatten_everything(rig.desk, "the ledger is back")
         assert done.flat and rig.status(position_id) is PositionStatus.CLOSED, done
         assert rig.fingerprint() == before, "only the books were left to close"
+
+
+async def test_a_ledger_that_locks_half_way_is_given_up_after_two_passes(tmp_path: Path) -> None:
+    async with story_rig(tmp_path) as rig:
+        await rig.entered(**SOL_ON_KAMINO)
+        store = rig.desk.store
+        event.listen(store._engine, "checkout", lambda raw, *_: raw.execute("PRAGMA busy_timeout=50"))
+        path = load_settings(rig.config).database.url.removeprefix("sqlite:///")
+        holder = sqlite3.connect(path, isolation_level=None)
+        with (
+            hooked(store, "pause", after=lambda: holder.execute("BEGIN IMMEDIATE") and None),
+            pytest.raises(LedgerFault, match="database is locked"),
+        ):
+            await flatten_everything(rig.desk, "a test")
+        holder.close()
+        assert (await flatten_everything(rig.desk, "the ledger is back")).flat and rig.flat
 
 
 async def test_a_ledger_that_is_gone_is_reported_with_the_way_out(tmp_path: Path) -> None:

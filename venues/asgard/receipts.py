@@ -68,38 +68,64 @@ class Receipts:
         if not landed:
             return Rejected(refusal)
         try:
-            effects = [await self._effect(key, signature) for signature, _ in landed]
+            effects = [await self._effect(key, signature, result.slot) for signature, result in landed]
             effect = total(effects)
             if not effect.moved and refusal:
                 return Rejected(f"only account set-up landed ({landed[0][0]}); {refusal}")
             if not effect.moved:
                 return await proof_of_no_effect(self._rpc, key, landed)
-            signature = next(one for (one, _), found in zip(landed, effects, strict=True) if found.moved)
-            return Confirmed(await self._receipt(key, signature, effect, refusal))
+            moved = next(
+                (one, result.slot)
+                for (one, result), found in zip(landed, effects, strict=True)
+                if found.moved
+            )
+            return Confirmed(await self._receipt(key, *moved, effect, refusal))
         except UNREAD as error:
             return Unknown(f"{landed[-1][0]} landed, its details cannot be read yet: {error}")
 
-    async def _effect(self, key: dict[str, Any], signature: str) -> Effect:
-        """The transaction may be confirmed a little before the node can show it."""
+    async def _effect(self, key: dict[str, Any], signature: str, slot: int) -> Effect:
+        """What the transaction did, as the node shows it, or else its block. It may be confirmed a little before the node can
+        show it.
+        """
         until = self._clock.now_ms() + int(READ_WAIT_S * 1000)
         for attempt in itertools.count():
-            found = await self._rpc.get_transaction(signature)
+            found = await self._shown(key, signature, slot)
             if found is not None:
-                try:
-                    return read_effect(key["op"], token(key["asset"]), self._wallet, found)
-                except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
-                    text = f"metadata of transaction {signature}: {type(error).__name__}"
-                    raise NotUnderstood("solana rpc", text) from None
+                return found
             if self._clock.now_ms() >= until:
                 break
             await self._clock.sleep(min(0.5 * 2**attempt, 2.0))
         raise Retryable(f"node {self._rpc.host} does not show transaction {signature}")
 
-    async def _receipt(self, key: dict[str, Any], signature: str, effect: Effect, refusal: str) -> Receipt:
+    async def _shown(self, key: dict[str, Any], signature: str, slot: int) -> Effect | None:
+        try:
+            found = await self._rpc.get_transaction(signature)
+            return None if found is None else self._read(key, signature, found)
+        except UNREAD as fault:
+            try:
+                found = await self._rpc.get_transaction_in_block(slot, signature)
+                return None if found is None else self._read(key, signature, found)
+            except UNREAD:
+                raise fault from None
+
+    def _read(self, key: dict[str, Any], signature: str, found: dict[str, Any]) -> Effect:
+        try:
+            return read_effect(key["op"], token(key["asset"]), self._wallet, found)
+        except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+            text = f"metadata of transaction {signature}: {type(error).__name__}"
+            raise NotUnderstood("solana rpc", text) from None
+
+    async def _receipt(
+        self, key: dict[str, Any], signature: str, slot: int, effect: Effect, refusal: str
+    ) -> Receipt:
         record = await self._record(key, signature)
         if not effect.fee_is_certain:
             effect, record = await self._with_fee(key, signature, effect, record)
-        pda = key.get("position_pda") or (record.pda if record else None) or await self._pda(key, signature)
+        pda = (
+            key.get("position_pda")
+            or (record.pda if record else None)
+            or await self._pda(key, signature, slot)
+        )
         settled_ms = effect.time_ms or self._clock.now_ms()
         change = self._change(key, effect, record)
         price = effect.price_usd
@@ -166,11 +192,14 @@ class Receipts:
             await self._clock.sleep(2.0)
             record = await self._record(key, signature) or record
 
-    async def _pda(self, key: dict[str, Any], signature: str) -> str:
+    async def _pda(self, key: dict[str, Any], signature: str, slot: int) -> str:
         """A position without a row: one of the transaction's own accounts, the one that is a position of
         ours.
         """
-        found = await self._rpc.get_transaction(signature)
+        try:
+            found = await self._rpc.get_transaction(signature)
+        except UNREAD:
+            found = await self._rpc.get_transaction_in_block(slot, signature)
         message = (found or {}).get("transaction", {}).get("message", {})
         loaded = ((found or {}).get("meta") or {}).get("loadedAddresses") or {}
         names = [

@@ -132,7 +132,12 @@ class Confirmer:
 
     async def _asked(self, rpc: SolanaRpc, signature: str, lvbh_max: int) -> SignatureResult:
         """What one node knows and proves. Raises `Retryable` or `RpcError`."""
-        landed = (await rpc.get_signature_statuses([signature], history=True)).found[0]
+        try:
+            landed = (await rpc.get_signature_statuses([signature], history=True)).found[0]
+        except UNREAD:
+            if (shown := await _shown(rpc, signature)) is not None:
+                return shown
+            raise
         if landed is not None:
             return _as_result(signature, landed)
         tip = await rpc.get_epoch_info("finalized")
@@ -235,6 +240,18 @@ class Confirmer:
                 if isinstance(one, kind):
                     return one
         return answers[0] if answers else Unknown(f"neither of {self.rpc.host} answered sendTransaction")
+
+
+async def _shown(rpc: SolanaRpc, signature: str) -> Landed | None:
+    """The landing as the transaction itself shows it, for a node that does not say the status. None proves nothing."""
+    try:
+        found = await rpc.get_transaction(signature)
+    except UNREAD:
+        return None
+    meta, slot = (found or {}).get("meta"), (found or {}).get("slot")
+    if not isinstance(meta, dict) or "err" not in meta or not isinstance(slot, int):
+        return None
+    return Landed(meta["err"], slot, "confirmed")
 
 
 def _as_result(signature: str, status: Any) -> SignatureResult:

@@ -244,6 +244,24 @@ class SolanaRpc:
         return found if isinstance(found, dict) else None
 
     @_typed
+    async def get_transaction_in_block(self, slot: int, signature: str) -> dict[str, Any] | None:
+        """Return the same as `get_transaction`, out of the whole block: some megabytes, for a node whose other answer cannot be
+        had or read. None where the block has no such transaction.
+        """
+        config = {
+            "encoding": "json",
+            "transactionDetails": "full",
+            "rewards": False,
+            "commitment": COMMITMENT,
+            "maxSupportedTransactionVersion": MAX_SUPPORTED_VERSION,
+        }
+        block = await self.read("getBlock", [slot, config])
+        for one in block["transactions"]:
+            if one["transaction"]["signatures"][0] == signature:
+                return {**one, "slot": slot, "blockTime": block.get("blockTime")}
+        return None
+
+    @_typed
     async def get_balance(self, pubkey: str) -> int:
         """Return lamports of an account."""
         return int((await self.read("getBalance", [pubkey, {"commitment": COMMITMENT}]))["value"])

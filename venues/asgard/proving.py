@@ -22,10 +22,11 @@ async def way_out(build: Callable[[], Awaitable[Built]], rpc: SolanaRpc, wallet:
     through, and that the chain makes blocks.
     """
     try:
-        height = await rpc.get_block_height("processed")
+        height, read_ms = await rpc.get_block_height("processed"), clock.now_ms()
         note = (await build()).note
         fees = int(note["fee_lamports"]) + int(note["tip_lamports"])
         lamports = await _lamports(rpc, wallet, fees)
+        await clock.sleep(max(1.0 - (clock.now_ms() - read_ms) / 1000, 0.0))
         if not await _grows(rpc, clock, height):
             return WayOut(provable=False, reason="Solana makes no blocks", answered=False)
     except NOT_NOW as error:

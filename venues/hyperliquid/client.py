@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import httpx
 
 from evenkeel.clock import Clock
-from evenkeel.errors import NOT_NOW, EvenkeelError, NotUnderstood, Retryable, VenueRefused, shown
+from evenkeel.errors import NOT_NOW, UNREAD, EvenkeelError, NotUnderstood, Retryable, VenueRefused, shown
 from evenkeel.types import Answer, Confirmed, Rejected, Unknown
 from venues.hyperliquid import models as m
 from venues.ratebudget import RateBudget
@@ -150,9 +150,33 @@ class HyperliquidClient:
     async def user_fills_by_time(
         self, user: str, start_ms: int, end_ms: int | None = None
     ) -> list[m.WireFill]:
-        """Return every fill in [start, end], oldest first. The venue keeps the latest 10,000."""
+        """Return every fill in [start, end], oldest first. The venue keeps the latest 10,000.
+
+        Where that answer cannot be had or read, the list of the latest 2,000 serves, if it reaches back to the start.
+        """
         request = {"type": "userFillsByTime", "user": user}
-        return await self._pages(request, m.WireFill, FILLS_PAGE, lambda row: row.fill_id, start_ms, end_ms)
+        try:
+            return await self._pages(
+                request, m.WireFill, FILLS_PAGE, lambda row: row.fill_id, start_ms, end_ms
+            )
+        except UNREAD as fault:
+            latest = await self._latest_fills(user, start_ms, end_ms)
+            if latest is None:
+                raise fault from None
+            return latest
+
+    async def _latest_fills(self, user: str, start_ms: int, end_ms: int | None) -> list[m.WireFill] | None:
+        """The fills in [start, end], oldest first, out of the latest 2,000; None where these may not be all, or are unread."""
+        try:
+            found = await self._reading({"type": "userFills", "user": user}, list[m.WireFill])
+        except UNREAD:
+            return None
+        rows: list[m.WireFill] = found.value
+        reaches_back = len(rows) < FILLS_PAGE or min(row.time for row in rows) < start_ms
+        if any(one.lost for one in found.odd) or not reaches_back:
+            return None
+        within = [row for row in rows if start_ms <= row.time and (end_ms is None or row.time <= end_ms)]
+        return sorted(within, key=lambda row: row.time)
 
     async def user_funding(
         self, user: str, start_ms: int, end_ms: int | None = None

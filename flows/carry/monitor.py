@@ -44,6 +44,7 @@ from tasks.carry.watching.absence import absence_is_over, unproved_absence
 from tasks.carry.watching.needs import Needs, Subject
 from tasks.carry.watching.probe import differs, wait_for_tick
 from tasks.carry.watching.seen import Seen
+from tasks.carry.watching.trial import TrialClose
 from tasks.carry.watching.unledgered import CALM_S, Unledgered, is_emergency
 from tasks.carry.watching.watcher import Watcher
 
@@ -128,6 +129,7 @@ class _Watch:
         self.unledgered = Unledgered(self.desk, self.watcher)
         position = self.desk.store.carry.position(self.position_id)
         self.needs = Needs(self.desk, Subject(position.asset, position.protocol or 0))
+        self.trial = TrialClose(self.desk)
 
     async def tick(self) -> PositionStatus:
         """One tick, by the ledger where it can be used."""
@@ -178,7 +180,7 @@ class _Watch:
             closely and self.ticks == 1
         )  # nothing is read yet: all of it at once would hold up the next tick
         if not isinstance(decision, Exit) and not first_in_danger:
-            await self._watch_needs(seen)
+            await self._watch_needs(seen, calm=not closely)
         if self.absent and not seen.misses_a_leg:
             _late(partial(absence_is_over, desk, position_id))
         self.absent = seen.misses_a_leg
@@ -197,12 +199,14 @@ class _Watch:
             await wait_for_tick(desk, position_id, self.calm_s, self.danger_s)
         return status
 
-    async def _watch_needs(self, seen: Seen) -> None:
+    async def _watch_needs(self, seen: Seen, *, calm: bool) -> None:
         """What the exit will need, once the tick has acted: it raises alerts, and nothing is closed for it."""
         desk = self.desk
         position = desk.store.carry.position(self.position_id)
         if position.status is not PositionStatus.OPEN:
             return
+        if calm and await self.trial.answer_if_due(position) is not None:
+            position = desk.store.carry.position(self.position_id)
         self.needs.follow(position, seen.long.qty if seen.long else None)
         await self.needs.read(frozenset(seen.failed), seen.context, all_at_once=False)
         await keep_exit_needs(desk, position)

@@ -25,6 +25,7 @@ from strategy.carry.needs.listed import judge_needs
 from strategy.carry.needs.state import Level, NeedState
 from strategy.carry.readings import NeedReadings
 from tasks.carry.mark import UNDERLYING
+from tasks.carry.watching.trial import trial_fields
 from venues.asgard.liquidity import lender_tokens
 from venues.asgard.mints import TOKENS, USDC
 from venues.asgard.models import LiquiditySource
@@ -239,6 +240,7 @@ class Needs:
             },
             account_mode_at_entry=facts.get(MODE_AT_ENTRY),
             lender_covered=bool(facts.get(LENDER_COVERED)),
+            **(trial_fields(subject.position) if subject.position else {}),
             **self._fields,
         )
 

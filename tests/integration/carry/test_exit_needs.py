@@ -175,3 +175,32 @@ async def test_needs_that_cannot_be_read_hold_up_nothing(tmp_path: Path) -> None
         result = await watched(rig, position_id, 90)
         assert result.status == "OPEN" and result.ticks >= 3, result
         rig.assert_hedged()
+
+
+async def test_a_close_is_built_as_a_trial_an_hour_after_the_entry_and_daily_from_then_on(
+    tmp_path: Path,
+) -> None:
+    """A day of watching has two trials and signs nothing; a route that is not understood is told within the day."""
+    async with story_rig(tmp_path, strategy={"poll_interval_s": 1800}) as rig:
+        position_id = await rig.entered(**JITOSOL)
+        before = rig.calls("solana", "rpc:sendTransaction")
+        asked = "POST /close-position"
+
+        def builds() -> int:
+            return rig.calls("asgard", asked)
+
+        await watched(rig, position_id, 1800)
+        assert builds() == 0
+        await watched(rig, position_id, 3600)
+        assert builds() == 1
+        await watched(rig, position_id, 24 * 3600)
+        assert builds() == 2 and rig.calls("solana", "rpc:sendTransaction") == before
+        assert not alerts(rig, "swap_route")
+
+        fault = rig.fault("asgard", "reject", asked, times=-1)
+        await watched(rig, position_id, 25 * 3600)
+        assert fault.hits and alerts(rig, "swap_route") == [(Severity.CRITICAL, True)]
+        assert rig.status(position_id) == "OPEN"
+        rig.heal()
+        await watched(rig, position_id, 3600)
+        assert alerts(rig, "swap_route") == [(Severity.CRITICAL, False)]

@@ -18,7 +18,7 @@ class Retryable(EvenkeelError):
 
 class LedgerUnavailable(Retryable):
     """Our own ledger cannot be read or written now: full, locked, damaged or out of reach. Whatever must not wait for it has
-    another road (`tasks.carry.watching.unledgered`).
+    another way (`tasks.carry.watching.unledgered`).
     """
 
 

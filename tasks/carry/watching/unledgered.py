@@ -1,5 +1,5 @@
 """A watch whose ledger cannot be used: it says so by every channel, goes on judging from what it knows, and closes a position
-in danger by the road that needs no ledger.
+in danger by the way that needs no ledger.
 """
 
 from __future__ import annotations

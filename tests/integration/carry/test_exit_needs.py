@@ -180,7 +180,7 @@ async def test_needs_that_cannot_be_read_hold_up_nothing(tmp_path: Path) -> None
 async def test_a_close_is_built_as_a_trial_an_hour_after_the_entry_and_daily_from_then_on(
     tmp_path: Path,
 ) -> None:
-    """A day of watching has two trials and signs nothing; a route that is not understood is told within the day."""
+    """A day of watching has two trials and signs nothing; a route that is not understood is an alert within the day."""
     async with story_rig(tmp_path, strategy={"poll_interval_s": 1800}) as rig:
         position_id = await rig.entered(**JITOSOL)
         before = rig.calls("solana", "rpc:sendTransaction")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from evenkeel.errors import EvenkeelError
-from evenkeel.legs import PositionStatus
+from evenkeel.legs import LegSide, PositionStatus
 from flows.carry.enter import EnterRequest, enter_position
 from flows.carry.exit import ExitRequest, exit_position
 from flows.carry.flatten import flatten_everything
@@ -63,13 +63,14 @@ async def monitor(session: Session, mutation: Mutation) -> list[str]:
     rig, desk = session.rig, session.rig.desk
     position_id = await session.opened()
     position = desk.store.carry.position(position_id)
+    long_leg = desk.store.carry.leg(position_id, LegSide.LONG)
     await desk.clock.refresh()
-    calm = await read_position(desk, position)
+    calm = await read_position(desk, position, long_leg)
     known = set(session.alerts())
     fault = rig.fault(mutation.venue, "field", **mutation.fault)
     until_ms = desk.clock.now_ms() + WATCHED_S * 1000
     result = await watch_position(desk, MonitorRequest(position_id=position_id, until_ms=until_ms))
-    missed = _lost(calm, await read_position(desk, position)) if fault.hits else []
+    missed = _lost(calm, await read_position(desk, position, long_leg)) if fault.hits else []
     found = []
     if result.status is not PositionStatus.OPEN or result.actions:
         found.append(f"the watch ended {result.status} after {result.actions}")

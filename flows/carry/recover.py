@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from prefect import flow
 from pydantic import Field
 
-from evenkeel.errors import EvenkeelError, LostRace
+from evenkeel.errors import UNREAD, EvenkeelError, LostRace
 from evenkeel.legs import CARRY, LegSide, PositionStatus
 from evenkeel.types import Frozen
 from evenkeel.units import DAY_MS
@@ -18,8 +20,10 @@ from strategy.carry.reconcile import Finding
 from strategy.decisions import Urgency
 from tasks.carry.books.recovery import Comparison, compare_legs, interrupted_positions
 from tasks.carry.closing.close_out import close_out
+from tasks.carry.closing.rebalancing import level_short
 from tasks.carry.desk import CarryDesk, open_desk
 from tasks.carry.legs import finish_started
+from tasks.intents import Done
 
 
 class RecoverResult(Frozen):
@@ -78,8 +82,11 @@ async def recover_position(desk: CarryDesk, position_id: str, *, wait_s: float =
             position_id
         )  # it may have moved on before we became its only writer
         if position.status is PositionStatus.OPEN:
-            for side in (LegSide.SHORT, LegSide.LONG):
-                await finish_started(desk, position_id, side, fence, wait_s=wait_s)
+            await finish_started(desk, position_id, LegSide.SHORT, fence, wait_s=wait_s)
+            ended = await finish_started(desk, position_id, LegSide.LONG, fence, wait_s=wait_s)
+            if any(isinstance(one, Done) for one in ended):  # the short follows, as it would have
+                with suppress(*UNREAD):
+                    await level_short(desk, position, "a resize was interrupted after its long", fence)
             return desk.store.carry.position(position_id).status
         why = position.close_reason or "closing was interrupted"
         return (await close_out(desk, position_id, why, _urgency(desk, position_id), fence)).status

@@ -235,7 +235,7 @@ class AsgardAdapter(Adapter):
     def disturb(self, fault: str) -> None:
         for venue, call in (("asgard", "POST /submit-.*"), ("solana", "rpc:sendTransaction")):
             self._bench.fault(venue, fault, call, times=-1)
-        self._bench.fault("solana", "http_500", "rpc:getSignatureStatuses", times=-1)
+        self._bench.fault("solana", "http_500", "rpc:(getSignatureStatuses|getTransaction)", times=-1)
 
     def cut_off(self) -> None:
         for venue in ("asgard", "solana"):

@@ -235,7 +235,7 @@ async def test_a_filled_answer_whose_fills_lag_is_unknown_until_they_are_listed(
     assert isinstance(await rig.venue.find(intent, signed), Confirmed)
 
 
-@pytest.mark.parametrize("call", ["info:orderStatus", "info:userFillsByTime", "info:clearinghouseState"])
+@pytest.mark.parametrize("call", ["info:orderStatus", "info:userFills.*", "info:clearinghouseState"])
 async def test_a_lookup_that_cannot_read_is_unknown(rig: Rig, call: str) -> None:
     intent = rig.intent()
     signed = await rig.signed(intent)

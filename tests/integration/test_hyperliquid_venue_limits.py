@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from evenkeel.types import Confirmed
+from evenkeel.types import Confirmed, Rejected
 from tests.integration.hyperliquid_rig import Rig, hyperliquid_rig
 from venues.hyperliquid.client import HyperliquidClient
 
@@ -42,3 +42,22 @@ async def test_the_default_budget_keeps_clear_of_the_limit_of_the_venue() -> Non
             found = await client.funding_history("SOL", rig.world.now_ms() - 1000 * 3_600_000)
         assert len(found) > 900
         assert rig.calls("info:meta") == 75
+
+
+@pytest.mark.parametrize("call", ["info:orderStatus", "info:userFillsByTime"])
+async def test_one_answer_of_the_venue_is_not_needed_to_prove_an_order(rig: Rig, call: str) -> None:
+    """What was filled shows in the other list of fills, and without a record in the fills that carry our cloid."""
+    rig.fault("http_500", call, times=-1)
+    done = rig.intent()
+    signed = await rig.signed(done)
+    rig.fault("drop_answer", "exchange:order", times=1)
+    await rig.venue.send(done, signed)
+    found = await rig.venue.find(done, signed)
+    assert isinstance(found, Confirmed) and found.value.done_qty == 10
+
+    rig.fault("no_liquidity")
+    refused = rig.intent()
+    signed = await rig.signed(refused)
+    await rig.venue.send(refused, signed)
+    rig.later(60)
+    assert isinstance(await rig.venue.find(refused, signed), Rejected)

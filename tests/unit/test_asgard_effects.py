@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evenkeel.errors import VenueRefused
+from evenkeel.errors import NotUnderstood, VenueRefused
 from venues.asgard.effects import executed_metadata, plausible, read_effect, read_swap, total
 from venues.asgard.mints import SOL, USDC
 from venues.asgard.redemption import infinity_rate, parse_stake_pool
@@ -127,6 +127,16 @@ def test_a_route_over_several_pools_leaves_the_fee_uncertain() -> None:
         assert after is not None
     effect = read_effect("open_long", SOL, WALLET, routed)
     assert not effect.fee_is_certain and effect.protocol_fee_usd == 0
+
+
+@pytest.mark.parametrize(
+    "row", [None, 7, {}, {"owner": {}, "mint": USDC.mint}, {"owner": "a", "mint": "b", "uiTokenAmount": None}]
+)
+def test_a_balance_that_cannot_be_read_may_be_ours(row: Any) -> None:
+    odd = opened(1000 * M, 2000 * M, 0, 15 * B)
+    odd["meta"]["postTokenBalances"].append(row)
+    with pytest.raises(NotUnderstood, match="balances of a transaction"):
+        read_effect("open_long", SOL, WALLET, odd)
 
 
 def executed(**changes: Any) -> dict[str, Any]:

@@ -202,7 +202,7 @@ class Transactions:
         limit = config.get("limit") or _MAX_SIGNATURES
         if not 0 < limit <= _MAX_SIGNATURES:
             raise p.invalid(f"Invalid limit; max {_MAX_SIGNATURES}")
-        newest = self._chain.slot(p.at_least_confirmed(config))
+        newest = self._chain.require_slot(p.at_least_confirmed(config), config.get("minContextSlot"))
         before = p.signature(config["before"]) if config.get("before") else None
         until = p.signature(config["until"]) if config.get("until") else None
         rows: list[dict[str, Any]] = []

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 from solders.pubkey import Pubkey
 
 from evenkeel.clock import Clock
-from evenkeel.errors import EvenkeelError, Retryable
+from evenkeel.errors import EvenkeelError, NotUnderstood, Retryable
 from venues.asgard.building import judged
 from venues.asgard.client import BuildBlob
 from venues.asgard.effects import BUYING, read_effect
@@ -199,7 +199,12 @@ class Approver:
         for meta in found.metas:
             if meta is None or fair is None or not meta.get("postTokenBalances") or meta.get("fee") is None:
                 continue
-            got = read_effect(order.op, token(order.asset), str(self._wallet), {"meta": meta}).price_usd
+            try:
+                got = read_effect(order.op, token(order.asset), str(self._wallet), {"meta": meta}).price_usd
+            except NotUnderstood:
+                if is_exit(order):  # the static bounds stand
+                    continue
+                raise
             if got is None:
                 continue
             limit = tolerance_of(expectation, self._rules)

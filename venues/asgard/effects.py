@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from evenkeel.errors import VenueRefused
+from evenkeel.errors import NotUnderstood, VenueRefused
 from venues.asgard.mints import BY_MINT, USDC, Token
 
 ZERO = Decimal(0)
@@ -75,13 +75,20 @@ def token_deltas(meta: dict[str, Any]) -> dict[tuple[str, str], int]:
 
 
 def read_effect(op: str, asset: Token, wallet: str, transaction: dict[str, Any]) -> Effect:
-    """Return one landed transaction (`getTransaction`, encoding json) as movements of the position.
+    """Return one landed or simulated transaction (`getTransaction`, encoding json) as movements of the position.
 
     The lending vault is the owner, other than our wallet, whose holding of the asset moves the way the
     operation moves it; the pool on the other side of the swap moves against it. A repayment moves no asset:
-    there the vault is whoever receives the USDC. Raises `KeyError` or `TypeError` for a transaction without
-    readable metadata.
+    there the vault is whoever receives the USDC. Raises `NotUnderstood` for a transaction without readable
+    metadata: a balance that cannot be read may be ours.
     """
+    try:
+        return _effect_of(op, asset, wallet, transaction)
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        raise NotUnderstood("solana rpc", f"balances of a transaction: {type(error).__name__}") from None
+
+
+def _effect_of(op: str, asset: Token, wallet: str, transaction: dict[str, Any]) -> Effect:
     meta = transaction["meta"]
     deltas = token_deltas(meta)
     others = {owner for owner, _ in deltas} - {wallet}

@@ -11,7 +11,7 @@ from decimal import Decimal
 from typing import Any
 
 from evenkeel.clock import Clock
-from evenkeel.errors import UNREAD, NotUnderstood, Retryable
+from evenkeel.errors import UNREAD, Retryable
 from evenkeel.legs import LegReceipt, LendingChange
 from evenkeel.types import Confirmed, Fill, Outcome, Receipt, Rejected, Unknown, VenueName
 from venues.asgard.client import AsgardClient
@@ -100,20 +100,16 @@ class Receipts:
     async def _shown(self, key: dict[str, Any], signature: str, slot: int) -> Effect | None:
         try:
             found = await self._rpc.get_transaction(signature)
-            return None if found is None else self._read(key, signature, found)
+            return None if found is None else self._read(key, found)
         except UNREAD as fault:
             try:
                 found = await self._rpc.get_transaction_in_block(slot, signature)
-                return None if found is None else self._read(key, signature, found)
+                return None if found is None else self._read(key, found)
             except UNREAD:
                 raise fault from None
 
-    def _read(self, key: dict[str, Any], signature: str, found: dict[str, Any]) -> Effect:
-        try:
-            return read_effect(key["op"], token(key["asset"]), self._wallet, found)
-        except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
-            text = f"metadata of transaction {signature}: {type(error).__name__}"
-            raise NotUnderstood("solana rpc", text) from None
+    def _read(self, key: dict[str, Any], found: dict[str, Any]) -> Effect:
+        return read_effect(key["op"], token(key["asset"]), self._wallet, found)
 
     async def _receipt(
         self, key: dict[str, Any], signature: str, slot: int, effect: Effect, refusal: str

@@ -76,7 +76,7 @@ class AsgardVenue:
             self.rpc, signer.pubkey, clock, rules or Rules(), sol_price, self.redemption_rate
         )
         self._wait_s = wait_s
-        self._confirmer = Confirmer(self.rpc, clock)
+        self._confirmer = Confirmer(self.rpc, clock, self.wallet)
         self._receipts = Receipts(client, self.rpc, clock, self.wallet)
         self._markets: tuple[int, list[Strategy]] | None = None
         self._last_rates: dict[str, Decimal] = {}

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from decimal import Decimal
 
 from evenkeel.clock import Clock
-from evenkeel.errors import UNREAD
+from evenkeel.errors import UNREAD, EvenkeelError
 from evenkeel.types import Confirmed, Outcome, Receipt, Rejected, Unknown
 from venues.hyperliquid import models as m
 from venues.hyperliquid.client import HyperliquidClient
@@ -52,7 +52,10 @@ class OrderLookup:
         """Ask by cloid, then by fills and position; only after the payload's expiry can an unseen order be
         dead."""
         try:
-            record = (await self._client.order_status(key.account, key.cloid)).order
+            try:
+                record = (await self._client.order_status(key.account, key.cloid)).order
+            except UNREAD as fault:
+                return await self._without_record(key, fault)
             if record is not None:
                 return await self._settled(key, record)
             if not self._expired(key, await self._client.clearinghouse_state(key.account)):
@@ -66,6 +69,17 @@ class OrderLookup:
             return await self._unseen(key)
         except UNREAD as error:
             return Unknown(f"order {key.cloid} cannot be looked up: {error}")
+
+    async def _without_record(self, key: OrderKey, fault: EvenkeelError) -> Outcome[Receipt]:
+        """The record cannot be had: fills that carry our cloid say what was done, and once the payload has expired fills that
+        explain the position say that no more can be. It never rests, so that nothing is left for a record to say.
+        """
+        own = self._own(key, await self._fills(key), None)
+        if own and sum(row.sz for row in own) == key.size:
+            return Confirmed(receipt_of(key, own))
+        if not self._expired(key, await self._client.clearinghouse_state(key.account)):
+            return Unknown(f"order {key.cloid} may execute until {key.expires_after}: {fault}")
+        return await self._unseen(key)
 
     async def _settled(self, key: OrderKey, record: m.WireOrderRecord) -> Outcome[Receipt]:
         """The venue has a record of the order; the fills decide what it did."""
@@ -107,7 +121,7 @@ class OrderLookup:
                 if own:
                     return Confirmed(receipt_of(key, own))
                 return Rejected(
-                    f"expired unseen at {key.expires_after}: no record, no fill, and the position of "
+                    f"expired unseen at {key.expires_after}: no record seen, no fill, and the position of "
                     f"{state.szi(key.coin)} {key.coin} is explained without it"
                 )
             await self._clock.sleep(_FILL_PAUSE_S * 2**attempt)

@@ -47,6 +47,15 @@ class SignatureStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class Landing:
+    """A transaction in a block, as the list of an address shows it. `err` is None for success."""
+
+    signature: str
+    slot: int
+    err: Any
+
+
+@dataclass(frozen=True, slots=True)
 class Statuses:
     context_slot: int
     found: list[SignatureStatus | None]

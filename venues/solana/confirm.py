@@ -14,11 +14,10 @@ from functools import partial
 from typing import Any, TypeAlias
 
 from evenkeel.clock import Clock
-from evenkeel.errors import UNREAD
+from evenkeel.errors import UNREAD, EvenkeelError
 from evenkeel.types import Confirmed, Outcome, Rejected, Unknown
-from venues.solana.answers import LatestBlockhash
 from venues.solana.failover import FailoverRpc
-from venues.solana.rpc import RpcError, SolanaRpc
+from venues.solana.rpc import BLOCKHASH_LIFE_BLOCKS, RpcError, SolanaRpc
 
 ALONE_AFTER_BLOCKS = 600
 """Finalized blocks beyond the limit after which one of two nodes may call a *way out* dead alone: four lives of a blockhash,
@@ -32,6 +31,8 @@ NODE_TIMEOUT_S = 10.0
 """Wall seconds for all that one of two nodes is asked about a signature: up to three readings, one after the other."""
 FOREIGN_BLOCKHASH_MARGIN = 32
 """Blocks by which our node may lag behind the one whose blockhash the builder used."""
+LIFE_WITH_MARGIN = BLOCKHASH_LIFE_BLOCKS + 2 * FOREIGN_BLOCKHASH_MARGIN
+"""Blocks before its limit in which a transaction cannot have been built yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +68,11 @@ class Payload:
 class Confirmer:
     """Sends, resends, polls and proves, against one node, or two: a `FailoverRpc`, each of whose nodes is asked by itself."""
 
-    def __init__(self, rpc: SolanaRpc, clock: Clock) -> None:
+    def __init__(self, rpc: SolanaRpc, clock: Clock, wallet: str = "") -> None:
         self.rpc = rpc
         self._clock = clock
+        self._wallet = wallet
+        """Who pays for what is followed here: the list of his transactions proves too. Empty: not known."""
 
     async def height_limit(self) -> int:
         """Return an upper bound for the last block height at which a transaction built up to now can land.
@@ -78,14 +81,11 @@ class Confirmer:
         """
         heights: list[int] = []
         if isinstance(self.rpc, FailoverRpc):
-            asked = (
-                self.rpc.probe(node, partial(node.get_latest_blockhash, "processed"))
-                for node in self.rpc.nodes
-            )
+            asked = (self.rpc.probe(node, node.get_last_valid_height) for node in self.rpc.nodes)
             found = await asyncio.gather(*asked, return_exceptions=True)
-            heights = [one.last_valid_block_height for one in found if isinstance(one, LatestBlockhash)]
+            heights = [one for one in found if isinstance(one, int)]
         if not heights:
-            heights = [(await self.rpc.get_latest_blockhash("processed")).last_valid_block_height]
+            heights = [await self.rpc.get_last_valid_height()]
         return max(heights) + FOREIGN_BLOCKHASH_MARGIN
 
     async def result_of(self, signature: str, lvbh_max: int, *, is_exit: bool = False) -> SignatureResult:
@@ -134,13 +134,11 @@ class Confirmer:
         """What one node knows and proves. Raises `Retryable` or `RpcError`."""
         try:
             landed = (await rpc.get_signature_statuses([signature], history=True)).found[0]
-        except UNREAD:
-            if (shown := await _shown(rpc, signature)) is not None:
-                return shown
-            raise
+        except UNREAD as fault:
+            return await _shown(rpc, signature) or await self._by_list(rpc, signature, lvbh_max, fault)
         if landed is not None:
             return _as_result(signature, landed)
-        tip = await rpc.get_epoch_info("finalized")
+        tip = await rpc.get_tip()
         if tip.block_height <= lvbh_max:
             return Unknown(
                 f"{signature} not seen; finalized height {tip.block_height} has not passed {lvbh_max}"
@@ -155,6 +153,33 @@ class Confirmer:
         return Dead(
             f"{signature} never landed: finalized height {tip.block_height} passed {lvbh_max}; {rpc.host}, "
             f"asked with history at slot {after.context_slot}, does not know it",
+            tip.block_height - lvbh_max,
+        )
+
+    async def _by_list(
+        self, rpc: SolanaRpc, signature: str, lvbh_max: int, fault: EvenkeelError
+    ) -> SignatureResult:
+        """What the finalized transactions of our wallet prove, for a node that does not say the status: whatever landed up to
+        the last block that could hold it is among them. Raises `fault` where that is not known either.
+        """
+        tip = await rpc.get_tip()
+        if not self._wallet:
+            raise fault
+        if tip.block_height <= lvbh_max:
+            return Unknown(
+                f"{signature} not seen; finalized height {tip.block_height} has not passed {lvbh_max}"
+            )
+        rows, are_all = await rpc.get_landed(self._wallet, tip.absolute_slot)
+        for one in rows:
+            if one.signature == signature:
+                return Landed(one.err, one.slot, "finalized")
+        # Not one slot in two is without a block for long: so far back the list must go.
+        since_slot = tip.absolute_slot - 2 * (tip.block_height - lvbh_max + LIFE_WITH_MARGIN)
+        if not are_all and rows[-1].slot >= since_slot:
+            raise fault
+        return Dead(
+            f"{signature} never landed: finalized height {tip.block_height} passed {lvbh_max}; {rpc.host} lists the "
+            f"transactions of {self._wallet} up to slot {tip.absolute_slot}, and it is not among them",
             tip.block_height - lvbh_max,
         )
 

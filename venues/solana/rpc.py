@@ -19,13 +19,14 @@ import httpx
 from pydantic import BaseModel, Field
 
 from evenkeel.clock import Clock
-from evenkeel.errors import NOT_NOW, NotUnderstood, Retryable, VenueRefused
+from evenkeel.errors import NOT_NOW, UNREAD, NotUnderstood, Retryable, VenueRefused
 from evenkeel.types import Answer, Confirmed, Rejected, Unknown
 from venues.ratebudget import RateBudget
 from venues.reading import Number, Oddities, Whole
 from venues.solana.answers import (
     AccountInfo,
     EpochInfo,
+    Landing,
     LatestBlockhash,
     PerformanceSample,
     PrioritizationFee,
@@ -34,6 +35,9 @@ from venues.solana.answers import (
 )
 
 READ_ATTEMPTS = 3
+LANDED_ROWS = 1000
+"""Most that the node gives at once."""
+BLOCKHASH_LIFE_BLOCKS = 150
 COMMITMENT = "confirmed"
 """At which balances and accounts are read."""
 MAX_SUPPORTED_VERSION = 1  # reading a v1 transaction with 0 fails the whole call (-32015)
@@ -223,6 +227,33 @@ class SolanaRpc:
         answer = await self.read("getEpochInfo", [{"commitment": commitment}])
         return EpochInfo(int(answer["epoch"]), int(answer["absoluteSlot"]), int(answer["blockHeight"]))
 
+    async def get_tip(self) -> EpochInfo:
+        """Return the finalized slot and height. Where they cannot be had of one bank, the height is read first: the slot is
+        then that of a block at least as late.
+        """
+        try:
+            return await self.get_epoch_info("finalized")
+        except UNREAD:
+            height = await self.get_block_height("finalized")
+            return EpochInfo(0, await self.get_slot("finalized"), height)
+
+    async def get_last_valid_height(self) -> int:
+        """Return an upper bound for the last height at which the newest blockhash is accepted."""
+        try:
+            return (await self.get_latest_blockhash("processed")).last_valid_block_height
+        except UNREAD:
+            return await self.get_block_height("processed") + BLOCKHASH_LIFE_BLOCKS
+
+    @_typed
+    async def get_landed(self, address: str, min_slot: int) -> tuple[list[Landing], bool]:
+        """Return the finalized transactions of an address, newest first, and whether these are all that there are. A node that
+        has not come to `min_slot` refuses.
+        """
+        config = {"limit": LANDED_ROWS, "commitment": "finalized", "minContextSlot": min_slot}
+        rows = await self.read("getSignaturesForAddress", [address, config])
+        found = [Landing(str(one["signature"]), int(one["slot"]), one.get("err")) for one in rows]
+        return found, len(rows) < LANDED_ROWS
+
     @_typed
     async def get_signature_statuses(self, signatures: list[str], *, history: bool) -> Statuses:
         answer = await self.read("getSignatureStatuses", [signatures, {"searchTransactionHistory": history}])
@@ -266,8 +297,18 @@ class SolanaRpc:
         """Return lamports of an account."""
         return int((await self.read("getBalance", [pubkey, {"commitment": COMMITMENT}]))["value"])
 
-    @_typed
     async def get_multiple_accounts(self, pubkeys: list[str]) -> list[AccountInfo | None]:
+        """Return the accounts in the order in which they were asked for; one after the other where not together."""
+        try:
+            return await self._accounts_together(pubkeys)
+        except UNREAD as fault:
+            try:
+                return [(await self.get_account_at(key, 0, COMMITMENT))[1] for key in pubkeys]
+            except UNREAD:
+                raise fault from None
+
+    @_typed
+    async def _accounts_together(self, pubkeys: list[str]) -> list[AccountInfo | None]:
         config = {"encoding": "base64", "commitment": COMMITMENT}
         answer = await self.read("getMultipleAccounts", [pubkeys, config])
         rows = answer["value"][: len(pubkeys)]  # in the order in which they were asked for
@@ -285,7 +326,9 @@ class SolanaRpc:
         self, pubkey: str, min_slot: int, commitment: str = "finalized"
     ) -> tuple[int, AccountInfo | None]:
         """Return the slot of the answer, and the account as it stood there. A node that has not come to `min_slot` refuses."""
-        config = {"encoding": "base64", "commitment": commitment, "minContextSlot": min_slot}
+        config: dict[str, Any] = {"encoding": "base64", "commitment": commitment}
+        if min_slot:
+            config["minContextSlot"] = min_slot
         answer = await self.read("getAccountInfo", [pubkey, config])
         found = answer["value"]
         return int(answer["context"]["slot"]), None if found is None else self._account(found)

@@ -15,7 +15,7 @@ from state.watch_models import Severity
 from strategy.carry.decisions import ResizePlan
 from strategy.carry.entry import MIN_ORDER_USD
 from strategy.carry.leaving import Remedy, remedy, share_to_level
-from strategy.carry.sizing import short_qty_for
+from strategy.carry.sizing import round_down, short_qty_for
 from tasks.carry.books.external_short import book_changes_of_both, held_long, held_short
 from tasks.carry.closing.holding import Sizes, release, sizes_of
 from tasks.carry.desk import CarryDesk
@@ -32,6 +32,9 @@ from tasks.step import step
 
 log = logging.getLogger("evenkeel.rebalance")
 
+LEFT_TO_LEVEL_USD = 2 * MIN_ORDER_USD
+LEFT_TO_LEVEL_SHARE = Decimal("0.01")
+"""What of a planned change of the short waits for what the long really did: a swap never lands to the digit."""
 REFUSED_FACTS = "resize_refused"
 """Where a position keeps how often, and since when, a change of it was refused before it began."""
 REFUSED_FOR_MS = 30_000
@@ -55,8 +58,8 @@ class Levelled(Frozen):
 async def resize_both(
     desk: CarryDesk, position: Position, plan: ResizePlan, why: str, fence: Fence, *, may_grow: bool = True
 ) -> Levelled:
-    """The leg in danger first; the other follows; at the end the short is trued up to the tokens really left, but never
-    made larger without `may_grow`.
+    """The short first where it shrinks, for only the short can be made as large again should the other half be refused; then
+    the long; at the end the short is trued up to the tokens really left, but never made larger without `may_grow`.
 
     A crash in between leaves resumable intents and a measurable drift, which the next tick mends by the same rules.
     """
@@ -69,8 +72,8 @@ async def resize_both(
                 reason = "an earlier order has only now been found done: the next tick plans anew"
                 return Levelled(complete=False, reason=reason)
     await book_changes_of_both(desk, position, fence)
-    if plan.first_leg is LegSide.SHORT and plan.weak_leg is LegSide.SHORT and plan.short_change_qty < 0:
-        shrink = partial(resize_short, desk, position, plan.short_change_qty, fence)
+    if (first := await _shrunk_first(desk, position, plan)) < 0:
+        shrink = partial(resize_short, desk, position, first, fence)
         stopped = _stopped(LegSide.SHORT, await until_stuck(desk, shrink))
         if stopped is not None:
             return stopped
@@ -80,6 +83,18 @@ async def resize_both(
         if stopped is not None:
             return stopped
     return await _true_up(desk, position, why, fence, may_grow=may_grow)
+
+
+async def _shrunk_first(desk: CarryDesk, position: Position, plan: ResizePlan) -> Decimal:
+    """What the short is made smaller by (below zero) before the long: the plan, less what the last order needs to be one of its
+    own, so that it can level the short to the lot. All of it where the long does not change. Raises Retryable.
+    """
+    if plan.short_change_qty >= 0 or plan.long_operation is None:
+        return min(plan.short_change_qty, Decimal(0)) if plan.weak_leg is LegSide.SHORT else Decimal(0)
+    price = (await desk.short.market.context(position.underlying)).mark_px
+    planned = -plan.short_change_qty
+    first = round_down(planned - max(LEFT_TO_LEVEL_USD / price, planned * LEFT_TO_LEVEL_SHARE))
+    return -first if first * price >= MIN_ORDER_USD else Decimal(0)
 
 
 @step("level the short with the long", tags=("wire",))

@@ -50,7 +50,10 @@ async def test_a_fall_deleverages_the_long_and_shrinks_the_short(tmp_path: Path,
         assert rig.short_qty() < before and updates(rig) == ["deleverage"]
         again = await rebalanced(rig, position_id)
         assert again.action == "held", again
-        assert updates(rig) == ["deleverage"] and len(rig.filled_orders()) == 2
+        assert updates(rig) == ["deleverage"]
+        assert len(rig.filled_orders()) == 3, (
+            "the short is opened, made smaller first, and levelled to the lot"
+        )
         await assert_accounted(rig, position_id)
 
 

@@ -115,7 +115,9 @@ async def test_an_entry_that_waits_for_a_venue_is_alarmed_and_watched_to_its_end
     """
     async with story_rig(tmp_path) as rig:
         rig.fault("asgard", "drop_answer", OPEN_SUBMIT)
-        silent = rig.fault("solana", "drop_request", "rpc:getSignatureStatuses", times=-1)
+        silent = rig.fault(
+            "solana", "drop_request", "rpc:get(SignatureStatuses|Transaction|SignaturesForAddress)", times=-1
+        )
         result = await rig.enter(**SOL_ON_KAMINO)
         assert result.status == "OPENING" and silent.hits
         [alert] = [row for row in rig.desk.store.alerts(open_only=True) if row.kind == "entry unresolved"]

@@ -139,6 +139,10 @@ async def close_short(
     return NotDone(f"the short of {position.position_id} is still open: {last}", refused)
 
 
+STUCK_AFTER_MS = 60_000
+"""For so long at most a leg is tried before it counts as stuck, while its venue refuses it."""
+
+
 def is_dust(desk: CarryDesk, leg: Leg, held: LegView) -> bool:
     """Whether what is left of our short is below the venue's least order while somebody else's stands beside it: no order
     can close ours alone, and one that closes all would take what is not ours.
@@ -171,7 +175,7 @@ async def close_long(desk: CarryDesk, position: Position, fence: Fence | None, u
     waits; two where it is the way there that fails. Each try that was sent and failed, now or earlier, makes the next pay
     a higher tip and accept more slippage, and an emergency starts with more of both.
     """
-    most = desk.settings.limits.stuck_after_refusals
+    most, started_ms = desk.settings.limits.stuck_after_refusals, desk.clock.now_ms()
     refusals = failures = 0
     while True:
         for ending in await finish_started(desk, position.position_id, LegSide.LONG, fence, wait_s=60):
@@ -191,8 +195,10 @@ async def close_long(desk: CarryDesk, position: Position, fence: Fence | None, u
         if not isinstance(last, NotDone):
             return last
         refusals, failures = (refusals + 1, failures) if last.refused else (0, failures + 1)
-        if refusals >= most or failures >= WIRE_TRIES:
-            return NotDone(last.reason, refusals >= most)
+        # What a node refuses is dead only after a minute: then one refusal says as much as three.
+        stuck = refusals >= most or (refusals and desk.clock.now_ms() - started_ms >= STUCK_AFTER_MS)
+        if stuck or failures >= WIRE_TRIES:
+            return NotDone(last.reason, bool(stuck))
         await desk.clock.sleep(_pause_s(refusals) if refusals else 0.0)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -235,13 +235,17 @@ class Confirmer:
         first = index not in sent_ms
         due = first or now - sent_ms[index] >= RESEND_S * 1000
         refused: Rejected | None = None
+        said_no = False
         if payload.raw is not None and may_send and due:
             sent_ms[index] = now
             answer = await (self.send if first and preflight else self.resend)(payload.raw)
             refused = answer if isinstance(answer, Rejected) else None
+            said_no = isinstance(answer, Unknown) and answer.answered
         result = await self.result_of(payload.signature, lvbh_max, is_exit=is_exit)
         if refused is not None and isinstance(result, Unknown):
             return Dead(refused.reason)
+        if said_no and isinstance(result, Unknown):
+            return replace(result, answered=True)
         return result
 
     async def send(self, raw: bytes) -> Outcome[str]:

@@ -202,7 +202,7 @@ class SolanaRpc:
                 error.code == INVALID_PARAMS and "too large" in error.message
             ):
                 return Rejected(str(error))
-            return Unknown(str(error))
+            return Unknown(str(error), answered=not error.is_shut_out)
         return Confirmed(str(answer))
 
     @_typed

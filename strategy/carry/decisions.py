@@ -36,12 +36,10 @@ class ResizePlan(Frozen):
 
     `short_target_qty` (SOL, positive) is the size the short should have when all is done, worked out from
     `expected_long_sol`. When the long was changed too, size the short again from the tokens that are
-    *really* left (`sizing.short_qty_for`), for a swap never lands to the digit. `first_leg` is the leg in
-    danger: it goes first.
+    *really* left (`sizing.short_qty_for`), for a swap never lands to the digit.
     """
 
     weak_leg: LegSide | None
-    first_leg: LegSide
     long_operation: LongOperation | None
     expected_long_sol: Decimal
     short_target_qty: Decimal

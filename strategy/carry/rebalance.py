@@ -169,7 +169,6 @@ def _plan(book: Book, weak: LegSide | None, operation: LongOperation | None, lef
     target = round_half_up(left_sol)
     return ResizePlan(
         weak_leg=weak,
-        first_leg=weak or LegSide.SHORT,
         long_operation=operation,
         expected_long_sol=left_sol,
         short_target_qty=target,

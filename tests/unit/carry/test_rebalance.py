@@ -110,7 +110,7 @@ def test_price_up_shrinks_the_short_to_its_equity_and_closes_that_share_of_the_l
     decision = margin_rule(moved, CARRY).answer
     assert isinstance(decision, Resize) and decision.plan.weak_leg is LegSide.SHORT
     plan = decision.plan
-    assert plan.first_leg is LegSide.SHORT
+    assert plan.weak_leg is LegSide.SHORT
     assert plan.long_operation == PartialClose(close_percent=52)
     assert plan.short_target_qty == D("48.00") and plan.short_change_qty == D("-52.00")
     after, _ = carry_out(moved, plan)

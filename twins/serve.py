@@ -171,6 +171,20 @@ class BuiltTwins:
     keys: dict[str, Any]
     stopping: asyncio.Event
 
+    def running(self, urls: dict[str, str], last_request: Callable[[], float]) -> RunningTwins:
+        """The same as something that runs, at these addresses."""
+        return RunningTwins(
+            self.world,
+            self.faults,
+            self.hyperliquid,
+            self.chain,
+            self.asgard,
+            urls,
+            self.keys,
+            self.stopping,
+            last_request,
+        )
+
 
 def build_twins(options: TwinOptions, world: World | None = None) -> BuiltTwins:
     """Return all twins of one world with funded accounts, each wrapped in the fault middleware."""
@@ -229,17 +243,7 @@ async def serving(
             inner = touched(app)
             outer = around(name, inner) if around else inner
             urls[name] = await stack.enter_async_context(served(outer, pair=name == "solana"))
-        yield RunningTwins(
-            built.world,
-            built.faults,
-            built.hyperliquid,
-            built.chain,
-            built.asgard,
-            urls,
-            built.keys,
-            built.stopping,
-            lambda: last,
-        )
+        yield built.running(urls, lambda: last)
 
 
 @asynccontextmanager

@@ -46,10 +46,6 @@ class Adapter(ABC):
     async def order(self) -> IntentSpec:
         """A new intent that opens something."""
 
-    async def closing_order(self, leg: LegView) -> dict[str, Any]:
-        """The order that closes a leg which the venue shows; asked of a venue of legs alone."""
-        raise NotImplementedError
-
     @abstractmethod
     async def bad_orders(self) -> dict[str, IntentSpec]:
         """Intents that cannot be built, by what is wrong with them."""
@@ -115,7 +111,15 @@ class Recorder:
         return [(path, json.loads(body)) for path, body in self.bodies if body]
 
 
-class HyperliquidAdapter(Adapter):
+class LegAdapter(Adapter):
+    """Of a venue that holds legs."""
+
+    @abstractmethod
+    async def closing_order(self, leg: LegView) -> dict[str, Any]:
+        """The order that closes a leg which the venue shows."""
+
+
+class HyperliquidAdapter(LegAdapter):
     """Orders of the perpetual."""
 
     name = VenueName.HYPERLIQUID
@@ -178,7 +182,7 @@ class HyperliquidAdapter(Adapter):
         self._rig.later(seconds)
 
 
-class AsgardAdapter(Adapter):
+class AsgardAdapter(LegAdapter):
     """Longs, by two ways: Asgard's own submit, and our node."""
 
     name = VenueName.ASGARD

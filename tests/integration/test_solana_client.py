@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 from solders.compute_budget import set_compute_unit_limit, set_compute_unit_price
@@ -163,6 +164,43 @@ async def test_a_halted_chain_is_unknown_for_as_long_as_it_stands() -> None:
         b.chain.control("resume", {})
         [result] = await b.confirmer.settle([payload(tx)], limit, preflight=False)
         assert isinstance(result, Landed) and result.err is None
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"path": "result.value.*.confirmationStatus", "value": "processed"},
+        {"path": "result.value.*", "value": None},
+        {"path": "result.value.*.slot", "value": None},
+    ],
+    ids=["stays at processed", "not known", "a field null"],
+)
+async def test_statuses_that_are_wrong_for_good_do_not_hide_a_landing(odd: dict[str, Any]) -> None:
+    """As providers answer (chainstacklabs/compare-dashboard-functions#87): the ledger has what the status cache does not."""
+    async with bench() as b:
+        b.faults.add(Fault("solana", "field", "rpc:getSignatureStatuses", times=-1, args=odd))
+        tx, _, limit = await b.transfer()
+        await b.confirmer.send(bytes(tx))
+        [result] = await b.confirmer.settle([payload(tx)], limit, already_sent=True, wait_s=120.0)
+        assert isinstance(result, Landed) and result.err is None, result
+
+
+@pytest.mark.parametrize("call", ["SignatureStatuses", "EpochInfo", "LatestBlockhash"])
+async def test_death_is_proved_without_one_of_the_endpoints(call: str) -> None:
+    """And only once the finalized height has passed the limit."""
+    async with bench() as b:
+        confirmer = Confirmer(b.rpc, b.clock, str(b.wallet))
+        b.faults.add(Fault("solana", "http_500", f"rpc:get{call}", times=-1))
+        latest, height = b.chain.latest_blockhash(), b.chain.height("processed")
+        limit = await confirmer.height_limit()
+        assert height + 150 <= limit <= height + 150 + 40
+        pay = transfer(TransferParams(from_pubkey=b.wallet, to_pubkey=Pubkey.new_unique(), lamports=1))
+        tx = VersionedTransaction(MessageV0.try_compile(b.wallet, [pay], [], latest[0]), [b.key])
+        signature = str(tx.signatures[0])
+        while isinstance(result := await confirmer.result_of(signature, limit), Unknown):
+            assert b.chain.height("finalized") <= limit
+            await b.clock.sleep(5)
+        assert isinstance(result, Dead) and signature in result.evidence
 
 
 async def test_a_lagging_node_proves_nothing() -> None:

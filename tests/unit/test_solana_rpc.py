@@ -135,11 +135,15 @@ class Chain:
     def __init__(self, height: int, statuses: list[Any], slot: int = 1_000, status_slot: int = 1_040) -> None:
         self.height, self.statuses, self.slot, self.status_slot = height, statuses, slot, status_slot
         self.calls: list[tuple[str, Any]] = []
+        self.shown: dict[str, Any] | None = None
+        """What its ledger has of the transaction."""
 
     def __call__(self, method: str, params: list[Any]) -> Any:
         self.calls.append((method, params))
         if method == "getEpochInfo":
             return {"epoch": 3, "absoluteSlot": self.slot, "blockHeight": self.height}
+        if method == "getTransaction":
+            return self.shown
         assert method == "getSignatureStatuses"
         status = self.statuses.pop(0) if len(self.statuses) > 1 else self.statuses[0]
         return {"context": {"slot": self.status_slot}, "value": [status]}
@@ -177,11 +181,18 @@ async def test_dead_needs_every_proof() -> None:
     assert isinstance(await result(Chain(501, [None]), Chain(501, [None])), Dead)
 
 
+async def test_a_ledger_that_has_it_is_believed_over_a_status_that_does_not() -> None:
+    for statuses in ([None], [status("processed")]):
+        chain = Chain(501, list(statuses))
+        chain.shown = {"slot": 990, "meta": {"err": None}}
+        assert await result(chain) == Landed(None, 990, "confirmed")
+
+
 async def test_the_proof_asks_with_history_after_the_height_at_finalized() -> None:
     chain = Chain(501, [None])
     await result(chain)
     methods = [method for method, _ in chain.calls]
-    assert methods == ["getSignatureStatuses", "getEpochInfo", "getSignatureStatuses"]
+    assert methods == ["getSignatureStatuses", "getEpochInfo", "getSignatureStatuses", "getTransaction"]
     assert chain.calls[1][1] == [{"commitment": "finalized"}]
     assert chain.calls[2][1][1] == {"searchTransactionHistory": True}
 

@@ -137,7 +137,9 @@ class Confirmer:
         except UNREAD as fault:
             return await _shown(rpc, signature) or await self._by_list(rpc, signature, lvbh_max, fault)
         if landed is not None:
-            return _as_result(signature, landed)
+            found = _as_result(signature, landed)
+            # A provider's statuses may stay at `processed` for good while its ledger has the transaction.
+            return found if isinstance(found, Landed) else await _shown(rpc, signature) or found
         tip = await rpc.get_tip()
         if tip.block_height <= lvbh_max:
             return Unknown(
@@ -150,6 +152,10 @@ class Confirmer:
             return Unknown(
                 f"{signature}: {rpc.host} answered at slot {after.context_slot}, behind {tip.absolute_slot}"
             )
+        if (
+            shown := await _shown(rpc, signature)
+        ) is not None:  # its statuses do not know what its ledger has
+            return shown
         return Dead(
             f"{signature} never landed: finalized height {tip.block_height} passed {lvbh_max}; {rpc.host}, "
             f"asked with history at slot {after.context_slot}, does not know it",

@@ -21,7 +21,7 @@ from tests.chaos.seeded.lives import Chapter, Life
 from tests.chaos.seeded.virtual import OwnTime, VirtualLoop, adopt
 from tests.chaos.seeded.wire import LIMIT_S, Pipe, Reply, Request, announced, applied, call_through
 from tests.chaos.testbed import TwinsAccess, _rpc_name
-from twins.serve import BuiltTwins, RunningTwins
+from twins.serve import BuiltTwins
 
 if TYPE_CHECKING:
     from tests.chaos.business import Business
@@ -112,17 +112,7 @@ class Playing(TwinsAccess):
         self.business, self.lives, self.folder, self._mutate = business, lives, folder, mutate
         self._watched_s = watched_s
         urls = {venue: url for url, venue in ADDRESSES.items()} | {"control": "http://127.0.0.1:1004"}
-        twins = RunningTwins(
-            built.world,
-            built.faults,
-            built.hyperliquid,
-            built.chain,
-            built.asgard,
-            urls,
-            built.keys,
-            built.stopping,
-            lambda: 0.0,
-        )
+        twins = built.running(urls, lambda: 0.0)
         super().__init__(twins)
         self._built = built
         self.config = business.write_settings(folder, twins.announcement())

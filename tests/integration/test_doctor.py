@@ -12,6 +12,7 @@ from solders.account import Account
 from solders.pubkey import Pubkey
 from solders.token.state import TokenAccount
 
+from app.doctor import prefect
 from app.doctor.doctor import Examination, Line, examine
 from app.doctor.frame import CHECKS, Check, Health, Installation, Verdict
 from evenkeel.clock import Clock
@@ -59,6 +60,7 @@ def settings_of(rig: Rig, **changes: dict[str, object]) -> Settings:
 async def test_fresh_twins_are_healthy_and_nothing_is_sent(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(prefect, "assumed", set())  # what a command in this process set for itself
     monkeypatch.setenv("PREFECT_SERVER_ALLOW_EPHEMERAL_MODE", "false")
     monkeypatch.delenv("PREFECT_API_URL", raising=False)
     async with story_rig(tmp_path) as rig:
@@ -293,7 +295,10 @@ async def test_a_host_out_of_reach_fails_its_checks_and_no_others(
         assert one.verdict.health is Health.FAIL and f"{section}.{field}" in one.verdict.advice
         assert line(found, "ledger", "writable").verdict.health is Health.OK
         for other in {"hyperliquid answers", "solana answers", "asgard answers"} - {check}:
-            assert line(found, "hosts", other).verdict.health is Health.OK
+            verdict = line(found, "hosts", other).verdict
+            assert (
+                verdict.health is not Health.FAIL and " answers in " in verdict.detail
+            )  # slowly, on a busy machine
 
 
 async def test_a_locked_ledger(tmp_path: Path) -> None:

@@ -51,6 +51,7 @@ async def test_a_prefect_server_of_the_pinned_version_and_others() -> None:
 
 
 async def test_an_ephemeral_server_is_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prefect, "assumed", set())  # what a command in this process set for itself
     monkeypatch.setenv(prefect.EPHEMERAL, "true")
     found = await prefect.client(installation(""))
     assert found.health is Health.WARN and prefect.EPHEMERAL in found.advice

@@ -189,7 +189,7 @@ async def test_a_chain_that_cannot_be_read_approves_nothing_not_even_an_exit() -
     async with bench() as b:
         opened = await b.run(await b.open_order())
         assert isinstance(opened, Confirmed)
-        b.fault("solana", "http_500", "rpc:getMultipleAccounts", times=-1)
+        b.fault("solana", "http_500", "rpc:get(MultipleAccounts|AccountInfo)", times=-1)
         order = CloseLong(asset="SOL", protocol=1, position_pda=opened.value.ref)
         with pytest.raises(Retryable):
             await b.venue.build(b.intent(order))

@@ -109,10 +109,10 @@ async def test_a_venue_that_does_not_know_for_a_while_is_waited_for_by_the_entry
     """The opening's answer is lost and the node falls silent for longer than one order is waited for."""
     async with story_rig(tmp_path) as rig:
         rig.fault("asgard", "drop_answer", OPEN_SUBMIT)
-        silent = rig.fault("solana", "drop_request", "rpc:getSignatureStatuses", times=120)
+        silent = rig.fault("solana", "drop_request", "rpc:get(Signature.*|Transaction)", times=300)
         result = await rig.enter(**SOL_ON_KAMINO)
 
-        assert silent.hits == 120
+        assert silent.hits == 300
         assert result.status in ("OPEN", "FAILED", "CLOSED"), result
         assert rig.opened_longs() <= 1
         if result.status == "OPEN":

@@ -191,7 +191,6 @@ async def test_a_plan_is_dropped_where_an_earlier_order_has_only_now_been_found_
         assert before - rig.short_qty() == 1
         stale = ResizePlan(
             weak_leg=LegSide.SHORT,
-            first_leg=LegSide.SHORT,
             long_operation=None,
             expected_long_sol=rig.long_sol(),
             short_target_qty=before - 1,

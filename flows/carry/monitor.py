@@ -285,7 +285,7 @@ async def _finish_interrupted(desk: CarryDesk, wait_s: float) -> None:
         if closing.waits(desk, position):  # both legs stand: it is tried again at the pace of a calm watch
             continue
         try:
-            await recover_position(desk, position.position_id, wait_s=wait_s)
+            await recover_position(desk, position.position_id, wait_s=wait_s, level=False)
         except LedgerUnavailable:
             raise
         except (LostRace, *UNREAD, OperatorError) as busy:

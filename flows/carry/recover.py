@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+import logging
 
 from prefect import flow
 from pydantic import Field
 
-from evenkeel.errors import UNREAD, EvenkeelError, LostRace
+from evenkeel.errors import UNREAD, EvenkeelError, LedgerUnavailable, LostRace
 from evenkeel.legs import CARRY, LegSide, PositionStatus
 from evenkeel.types import Frozen
 from evenkeel.units import DAY_MS
@@ -16,6 +16,8 @@ from flows.carry.reconcile import reconcile_and_act
 from flows.carry.watched import POSITIONS
 from flows.handover import watch_from_here
 from flows.running import desk_for_run
+from state.carry.models import Position
+from state.models import Fence
 from strategy.carry.reconcile import Finding
 from strategy.decisions import Urgency
 from tasks.carry.books.recovery import Comparison, compare_legs, interrupted_positions
@@ -23,7 +25,10 @@ from tasks.carry.closing.close_out import close_out
 from tasks.carry.closing.rebalancing import level_short
 from tasks.carry.desk import CarryDesk, open_desk
 from tasks.carry.legs import finish_started
+from tasks.carry.watching import breakers
 from tasks.intents import Done
+
+log = logging.getLogger("evenkeel.recover")
 
 
 class RecoverResult(Frozen):
@@ -69,10 +74,13 @@ async def recover_everything(desk: CarryDesk) -> RecoverResult:
     )
 
 
-async def recover_position(desk: CarryDesk, position_id: str, *, wait_s: float = 90.0) -> PositionStatus:
+async def recover_position(
+    desk: CarryDesk, position_id: str, *, wait_s: float = 90.0, level: bool = True
+) -> PositionStatus:
     """An entry goes on or is unwound, a closing goes on, a resize is finished; the answer is the status afterwards.
 
-    `wait_s` bounds how long the venue of a resize is asked, leg by leg.
+    `wait_s` bounds how long the venue of a resize is asked, leg by leg. Without `level` what an interrupted resize left to be
+    levelled is left to the rules: a watch must look at its legs first.
     """
     position = desk.store.carry.position(position_id)
     if position.status is PositionStatus.OPENING:
@@ -84,12 +92,22 @@ async def recover_position(desk: CarryDesk, position_id: str, *, wait_s: float =
         if position.status is PositionStatus.OPEN:
             await finish_started(desk, position_id, LegSide.SHORT, fence, wait_s=wait_s)
             ended = await finish_started(desk, position_id, LegSide.LONG, fence, wait_s=wait_s)
-            if any(isinstance(one, Done) for one in ended):  # the short follows, as it would have
-                with suppress(*UNREAD):
-                    await level_short(desk, position, "a resize was interrupted after its long", fence)
+            if level and any(isinstance(one, Done) for one in ended):  # the short follows, as it would have
+                await _follow_the_long(desk, position, fence)
             return desk.store.carry.position(position_id).status
         why = position.close_reason or "closing was interrupted"
         return (await close_out(desk, position_id, why, _urgency(desk, position_id), fence)).status
+
+
+async def _follow_the_long(desk: CarryDesk, position: Position, fence: Fence) -> None:
+    why, grows = "a resize was interrupted after its long", breakers.refuse_growth(desk) is None
+    try:
+        await level_short(desk, position, why, fence, may_grow=grows)
+    except LedgerUnavailable:
+        raise
+    except UNREAD as error:  # the drift rule has it
+        log.warning("%s is not levelled now: %s", position.position_id, error)
+    desk.store.ack_alert("rebalance", subject=position.position_id)
 
 
 def _urgency(desk: CarryDesk, position_id: str) -> Urgency:

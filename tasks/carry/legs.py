@@ -175,7 +175,7 @@ async def close_long(desk: CarryDesk, position: Position, fence: Fence | None, u
     waits; two where it is the way there that fails. Each try that was sent and failed, now or earlier, makes the next pay
     a higher tip and accept more slippage, and an emergency starts with more of both.
     """
-    most, started_ms = desk.settings.limits.stuck_after_refusals, desk.clock.now_ms()
+    most, refused_ms = desk.settings.limits.stuck_after_refusals, 0
     refusals = failures = 0
     while True:
         for ending in await finish_started(desk, position.position_id, LegSide.LONG, fence, wait_s=60):
@@ -190,13 +190,15 @@ async def close_long(desk: CarryDesk, position: Position, fence: Fence | None, u
         step, tries = closings(desk, position, LegSide.LONG)
         order = await close_long_order(desk, leg, urgency, step, tries)
         intent = plan_step(desk, position.position_id, LegSide.LONG, IntentKind.CLOSE, step, order, fence)
+        began_ms = desk.clock.now_ms()
         last = await carry_out(desk, intent.intent_id, fence)
         alert_route(desk, position.position_id, intent.intent_id)
         if not isinstance(last, NotDone):
             return last
+        refused_ms = began_ms if not refusals else refused_ms
         refusals, failures = (refusals + 1, failures) if last.refused else (0, failures + 1)
         # What a node refuses is dead only after a minute: then one refusal says as much as three.
-        stuck = refusals >= most or (refusals and desk.clock.now_ms() - started_ms >= STUCK_AFTER_MS)
+        stuck = refusals >= most or (refusals and desk.clock.now_ms() - refused_ms >= STUCK_AFTER_MS)
         if stuck or failures >= WIRE_TRIES:
             return NotDone(last.reason, bool(stuck))
         await desk.clock.sleep(_pause_s(refusals) if refusals else 0.0)

@@ -190,6 +190,9 @@ async def test_death_is_proved_without_one_of_the_endpoints(call: str) -> None:
     """And only once the finalized height has passed the limit."""
     async with bench() as b:
         confirmer = Confirmer(b.rpc, b.clock, str(b.wallet))
+        older, _, _ = await b.transfer()
+        await b.confirmer.send(bytes(older))
+        await b.clock.sleep(600)  # a list that goes back beyond it is whole
         b.faults.add(Fault("solana", "http_500", f"rpc:get{call}", times=-1))
         latest, height = b.chain.latest_blockhash(), b.chain.height("processed")
         limit = await confirmer.height_limit()
@@ -201,6 +204,18 @@ async def test_death_is_proved_without_one_of_the_endpoints(call: str) -> None:
             assert b.chain.height("finalized") <= limit
             await b.clock.sleep(5)
         assert isinstance(result, Dead) and signature in result.evidence
+
+
+async def test_a_list_that_may_lack_what_it_should_have_proves_no_death() -> None:
+    """A node that has pruned its history lists nothing older, and perhaps not this either."""
+    async with bench() as b:
+        confirmer = Confirmer(b.rpc, b.clock, str(b.wallet))
+        b.faults.add(Fault("solana", "http_500", "rpc:getSignatureStatuses", times=-1))
+        tx, _, limit = await b.transfer()
+        await b.clock.sleep(120)
+        assert b.chain.height("finalized") > limit
+        found = await confirmer.result_of(str(tx.signatures[0]), limit)
+        assert isinstance(found, Unknown) and "getSignatureStatuses" in found.reason, found
 
 
 async def test_a_lagging_node_proves_nothing() -> None:

@@ -95,6 +95,9 @@ class Receipts:
             if self._clock.now_ms() >= until:
                 break
             await self._clock.sleep(min(0.5 * 2**attempt, 2.0))
+        block = await self._rpc.get_transaction_in_block(slot, signature)
+        if block is not None:
+            return self._read(key, block)
         raise Retryable(f"node {self._rpc.host} does not show transaction {signature}")
 
     async def _shown(self, key: dict[str, Any], signature: str, slot: int) -> Effect | None:

@@ -166,22 +166,27 @@ class Confirmer:
         self, rpc: SolanaRpc, signature: str, lvbh_max: int, fault: EvenkeelError
     ) -> SignatureResult:
         """What the finalized transactions of our wallet prove, for a node that does not say the status: whatever landed up to
-        the last block that could hold it is among them. Raises `fault` where that is not known either.
+        the last block that could hold it is among them, where the list goes on to one that is older. Raises `fault` where
+        that is not so, or the ledger itself cannot be asked.
         """
-        tip = await rpc.get_tip()
         if not self._wallet:
             raise fault
+        if (found := await rpc.get_transaction(signature)) is not None:
+            return Unknown(
+                f"{signature} is in slot {found.get('slot')}, and what became of it cannot be read"
+            )
+        tip = await rpc.get_tip()
         if tip.block_height <= lvbh_max:
             return Unknown(
                 f"{signature} not seen; finalized height {tip.block_height} has not passed {lvbh_max}"
             )
-        rows, are_all = await rpc.get_landed(self._wallet, tip.absolute_slot)
+        rows = await rpc.get_landed(self._wallet, tip.absolute_slot)
         for one in rows:
             if one.signature == signature:
                 return Landed(one.err, one.slot, "finalized")
         # Not one slot in two is without a block for long: so far back the list must go.
         since_slot = tip.absolute_slot - 2 * (tip.block_height - lvbh_max + LIFE_WITH_MARGIN)
-        if not are_all and rows[-1].slot >= since_slot:
+        if not rows or rows[-1].slot >= since_slot:  # pruned, or cut short: it may be what is missing
             raise fault
         return Dead(
             f"{signature} never landed: finalized height {tip.block_height} passed {lvbh_max}; {rpc.host} lists the "

@@ -228,14 +228,16 @@ class SolanaRpc:
         return EpochInfo(int(answer["epoch"]), int(answer["absoluteSlot"]), int(answer["blockHeight"]))
 
     async def get_tip(self) -> EpochInfo:
-        """Return the finalized slot and height. Where they cannot be had of one bank, the height is read first: the slot is
-        then that of a block at least as late.
-        """
+        """Return the finalized slot and height, both of one bank: behind one address two calls may be answered by two nodes."""
         try:
             return await self.get_epoch_info("finalized")
-        except UNREAD:
-            height = await self.get_block_height("finalized")
-            return EpochInfo(0, await self.get_slot("finalized"), height)
+        except UNREAD as fault:
+            try:
+                newest = await self.get_latest_blockhash("finalized")
+            except UNREAD:
+                raise fault from None
+            height = newest.last_valid_block_height - BLOCKHASH_LIFE_BLOCKS
+            return EpochInfo(0, newest.context_slot, height)
 
     async def get_last_valid_height(self) -> int:
         """Return an upper bound for the last height at which the newest blockhash is accepted."""
@@ -245,14 +247,11 @@ class SolanaRpc:
             return await self.get_block_height("processed") + BLOCKHASH_LIFE_BLOCKS
 
     @_typed
-    async def get_landed(self, address: str, min_slot: int) -> tuple[list[Landing], bool]:
-        """Return the finalized transactions of an address, newest first, and whether these are all that there are. A node that
-        has not come to `min_slot` refuses.
-        """
+    async def get_landed(self, address: str, min_slot: int) -> list[Landing]:
+        """Return the latest finalized transactions of an address, newest first. A node short of `min_slot` refuses."""
         config = {"limit": LANDED_ROWS, "commitment": "finalized", "minContextSlot": min_slot}
         rows = await self.read("getSignaturesForAddress", [address, config])
-        found = [Landing(str(one["signature"]), int(one["slot"]), one.get("err")) for one in rows]
-        return found, len(rows) < LANDED_ROWS
+        return [Landing(str(one["signature"]), int(one["slot"]), one.get("err")) for one in rows]
 
     @_typed
     async def get_signature_statuses(self, signatures: list[str], *, history: bool) -> Statuses:

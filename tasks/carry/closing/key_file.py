@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import os
-import tempfile
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -48,7 +48,8 @@ class KeyFile:
         """Raises NoJournal where the file cannot be written: then nothing may be sent either."""
         try:
             with os.fdopen(os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "w") as file:
-                file.write(json.dumps(row, default=str) + "\n")
+                # A row that a full disk cut short must not swallow the next one.
+                file.write("\n" + json.dumps(row, default=str) + "\n")
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
@@ -94,13 +95,15 @@ class KeysInLog:
         return list(self._rows)
 
 
-def journal_of(settings: Settings) -> Journal:
+def journal_of(settings: Settings, unusable: Collection[str] = ()) -> Journal:
     """The file of the settings, else the first place that can be written, on another disk than the ledger's where there is
-    one; the log where no file can be written. Never raises.
+    one; the log where no file can be written. `unusable`: places that have failed. Never raises.
     """
     named = settings.database.emergency_journal
     places = [named] if named else [folder / NAME for folder in _folders(settings)]
     for path in places:
+        if str(path) in unusable:
+            continue
         file = KeyFile(path)
         try:
             file.append(what="opened", pid=os.getpid())
@@ -112,7 +115,10 @@ def journal_of(settings: Settings) -> Journal:
 
 
 def _folders(settings: Settings) -> Iterable[Path]:
-    folders = [Path.home(), Path(tempfile.gettempdir()), SHARED_MEMORY]
+    # `tempfile.gettempdir` writes to find out, and raises where every disk is full.
+    folders = [Path(os.environ.get("TMPDIR") or "/tmp"), SHARED_MEMORY]
+    with suppress(RuntimeError):  # an account without a home
+        folders.insert(0, Path.home())
     ledger = _device(_folder_of_ledger(settings))
     return sorted(dict.fromkeys(folders), key=lambda folder: ledger is not None and _device(folder) == ledger)
 

@@ -35,6 +35,8 @@ AGAIN_S = 2.0
 PASS_S = 20.0
 """With a key that cannot be opened: for so long what the other one holds is closed, before both are opened anew."""
 REOPEN_S = 5.0
+SETTLED_MS = 30_000
+"""For which an order beside a foreign short is asked about: it expires in half of that."""
 EARLIER_MS = 600_000
 """What a run of the last ten minutes signed is reported once more: nothing older can still land."""
 
@@ -58,6 +60,9 @@ class Ours(Frozen):
     long_ref: str
     protocol: int
     short_qty: Decimal | None
+    wallet: str = ""
+    account: str = ""
+    """Whose they are: with the keys of others nothing is closed."""
 
 
 async def close_without_ledger(
@@ -142,6 +147,8 @@ class _Run:
         self._run_id = f"flatten-{clock.now_ms()}"
         self.notes: list[str] = []
         self.sent = False
+        self._bought = Decimal(0)
+        self._beside_foreign = False
         self.foreign: dict[str, list[str]] = {}
         """What our accounts hold that is not of a kind that we trade: named, and never touched."""
         self.stopped: NoJournal | None = None
@@ -150,6 +157,8 @@ class _Run:
         """Look and close again and again; what is left when nothing is, or when the time is up. Raises nothing."""
         if (why := self._venues.unidentified.get(venue)) is not None:
             return [f"{venue} cannot be asked what it holds: {why}"]
+        if (why := self._of_others(venue)) is not None:
+            return [why]
         while True:
             try:
                 left = await once()
@@ -186,20 +195,38 @@ class _Run:
         ]
         return [leg for leg in held if leg.side is LegSide.SHORT and leg.qty > 0]
 
+    def _of_others(self, venue: VenueName) -> str | None:
+        """Why nothing is closed there: the keys are not those of the position's account."""
+        if self._ours is None:
+            return None
+        short = venue is VenueName.HYPERLIQUID
+        wanted = self._ours.account if short else self._ours.wallet
+        found = self._venues.short.address if short else self._venues.long.wallet
+        if not wanted or wanted == found:
+            return None
+        return f"{venue}: {self._ours.position_id} belongs to {wanted}, and the keys are those of {found}"
+
     def _part_of_ours(self, shown: LegView) -> LegView:
         """The leg without what is not ours of it: what the first reading says of that, the journal keeps for a second run."""
         if self._ours is None or shown.side is not LegSide.SHORT:
             return shown
-        ours = self._ours
-        kept = [
-            Decimal(row["qty"])
+        ours, now_ms = self._ours, self._clock.now_ms()
+        held = ours.short_qty or Decimal(0)
+        rows = [
+            row
             for row in self._journal.rows()
-            if row.get("what") == "not ours" and row.get("position_id") == ours.position_id
+            if (row.get("what"), row.get("position_id")) == ("not ours", ours.position_id)
+            and now_ms - int(row.get("at_ms", 0)) < EARLIER_MS
         ]
-        if not kept:
-            kept = [max(shown.qty - (ours.short_qty or Decimal(0)), Decimal(0))]
-            self._journal.append(what="not ours", position_id=ours.position_id, qty=kept[0])
-        return shown.model_copy(update={"qty": max(shown.qty - kept[0], Decimal(0))})
+        foreign = Decimal(rows[-1]["qty"]) if rows else max(shown.qty - held, Decimal(0))
+        if foreign and (not rows or now_ms - int(rows[-1]["at_ms"]) > EARLIER_MS // 10):
+            self._journal.append(
+                what="not ours", position_id=ours.position_id, qty=min(foreign, shown.qty), at_ms=now_ms
+            )
+        self._beside_foreign = foreign > 0
+        # A reading may lag behind what was bought back: of ours no more than that is left.
+        left = min(shown.qty - foreign, held - self._bought) if foreign else shown.qty
+        return shown.model_copy(update={"qty": max(left, Decimal(0))})
 
     async def longs_once(self) -> list[str]:
         """Every lending position that the lender lists for our wallet; each closed in full, whatever became of the others."""
@@ -279,6 +306,14 @@ class _Run:
             self._tries[side] += 1
         if isinstance(outcome, Unknown):
             outcome = await venue.find(spec, signed)
+        if side is LegSide.SHORT and self._beside_foreign:
+            # Beside a foreign short a second order would reduce that one: the first must be known to its end.
+            until_ms = self._clock.now_ms() + SETTLED_MS
+            while isinstance(outcome, Unknown) and self._clock.now_ms() < until_ms:
+                await self._clock.sleep(AGAIN_S)
+                outcome = await venue.find(spec, signed)
+            if isinstance(outcome, Confirmed):
+                self._bought += outcome.value.done_qty
         text = "done" if isinstance(outcome, Confirmed) else outcome.reason
         self._journal.append(what=type(outcome).__name__.lower(), text=text, **said)
         self._say(f"{name} {spec.intent_id}: {text}")

@@ -98,9 +98,11 @@ async def _shrunk_first(desk: CarryDesk, position: Position, plan: ResizePlan) -
 
 
 @step("level the short with the long", tags=("wire",))
-async def level_short(desk: CarryDesk, position: Position, why: str, fence: Fence) -> Levelled:
+async def level_short(
+    desk: CarryDesk, position: Position, why: str, fence: Fence, *, may_grow: bool = True
+) -> Levelled:
     """Move the short alone to the size that the long really needs."""
-    return await _true_up(desk, position, why, fence)
+    return await _true_up(desk, position, why, fence, may_grow=may_grow)
 
 
 async def _true_up(

@@ -5,7 +5,7 @@ in danger by the way that needs no ledger.
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeGuard
 
 from evenkeel.errors import EvenkeelError, LedgerUnavailable
@@ -14,9 +14,10 @@ from state.watch_models import Severity
 from strategy.carry.decisions import Decision, Exit
 from strategy.carry.rules.liquidation import NAME as LIQUIDATION
 from strategy.decisions import Urgency
-from tasks.carry.closing.key_file import Journal, journal_of
+from tasks.carry.closing.key_file import Journal, NoJournal, journal_of
 from tasks.carry.closing.last_resort import Emptied, Ours, close_without_ledger
 from tasks.carry.desk import CarryDesk
+from tasks.carry.watching.ledger_copy import read_ledger
 from tasks.carry.watching.watcher import Watcher
 from tasks.leases import HolderState, described, own_name, state_of_holder
 
@@ -42,6 +43,8 @@ class Unledgered:
     since_ms: int | None = None
     danger_ms: int | None = None
     journal: Journal | None = None
+    unusable: set[str] = field(default_factory=set)
+    """Places in which no key could be kept."""
 
     def is_over(self) -> None:
         """The ledger was read and written."""
@@ -63,8 +66,13 @@ class Unledgered:
             "lock, or run `evenkeel flatten --all --without-ledger`",
             position_id,
         )
-        if self.watcher.kept is None:
-            return True
+        if (
+            self.watcher.kept is None
+        ):  # of this watch's first tick: what can only not be written can still be read
+            try:
+                self.watcher.kept = read_ledger(desk, position_id)
+            except LedgerUnavailable:
+                return True
         decided = await self.watcher.decide(from_copy=True)
         decision = decided.combined.decision
         if not is_emergency(decision):
@@ -93,13 +101,18 @@ class Unledgered:
                 f"{position_id} {holder}",
             )
             return
-        self.journal = self.journal or journal_of(desk.settings)
         try:
+            self.journal = self.journal or journal_of(desk.settings, self.unusable)
             done = await close_without_ledger(
                 desk.settings, desk.clock, self.journal, WITHIN_S, ours=self._ours()
             )
-        except EvenkeelError as fault:
-            done = Emptied(left=(str(fault),), notes=())
+        except NoJournal as fault:  # the next place is taken
+            self.unusable.add(str(self.journal))
+            self.journal, done = None, Emptied(left=(str(fault),), notes=())
+        except Exception as fault:  # on a host where nothing can be relied on: it is tried again
+            log.warning("%s could not be closed without the ledger", position_id, exc_info=fault)
+            what = str(fault) if isinstance(fault, EvenkeelError) else type(fault).__name__
+            done = Emptied(left=(what,), notes=())
         self._say(decision, done)
 
     def _say(self, decision: Exit, done: Emptied) -> None:
@@ -122,6 +135,8 @@ class Unledgered:
             long_ref=long.ref if long is not None else "",
             protocol=int(long.protocol or 0) if long is not None else 0,
             short_qty=short.qty if short is not None and short.is_open else None,
+            wallet=kept.position.long_account,
+            account=kept.position.short_account,
         )
 
     def _other_holder(self) -> str | None:

@@ -18,14 +18,18 @@ import pytest
 from sqlalchemy import event
 
 from evenkeel.legs import PositionStatus
-from evenkeel.settings.settings import load_settings
+from evenkeel.settings.settings import Settings, load_settings
 from flows.carry.monitor import MonitorRequest, MonitorResult, watch_position
 from state.store import Store
+from tasks.carry.closing.key_file import NAME, KeyFile, journal_of
+from tasks.carry.closing.last_resort import Ours, close_without_ledger
 from tasks.carry.desk import lease_of
+from tasks.carry.legs import resize_short
 from tasks.channels import Notice
 from tasks.desk import make_clock
 from tasks.leases import OwnLeases
 from tests.carry.rig import Rig, story_rig
+from tests.interruptions import die, hooked, killed
 
 SOL_ON_KAMINO = {"asset": "SOL", "protocol": 1}
 NEAR = 171.0
@@ -175,6 +179,58 @@ async def test_a_position_that_another_process_holds_is_left_to_it(
                 result = await watched(rig, position_id, 150)
         assert not rig.flat
         assert any("is being handled by process" in one for one in result.actions), result
+
+
+async def test_a_watch_that_starts_under_the_lock_of_another_judges_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An order is unfinished, so that the first thing it would do is to write."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    async with story_rig(tmp_path) as rig:
+        position_id = await rig.entered(**SOL_ON_KAMINO)
+        position = rig.desk.store.carry.position(position_id)
+        with hooked(rig.desk.short, "send", before=die):
+            async with rig.desk.sole_writer(position_id) as fence:
+                assert await killed(resize_short(rig.desk, position, Decimal("-1"), fence))
+        rig.market(sol_price=NEAR)
+        with locked(rig):
+            await watched(rig, position_id, 150)
+        assert rig.flat
+
+
+async def test_keys_of_another_account_close_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with story_rig(tmp_path) as rig:
+        position_id = await rig.entered(**SOL_ON_KAMINO)
+        leg = rig.holdings()[0]
+        ours = Ours(
+            position_id=position_id,
+            long_ref=str(leg["pda"]),
+            protocol=1,
+            short_qty=rig.short_qty(),
+            wallet="somebody else's",
+            account="0xother",
+        )
+        settings, before = load_settings(rig.config), rig.fingerprint()
+        journal = KeyFile(tmp_path / "keys.jsonl")
+        done = await close_without_ledger(settings, make_clock(settings), journal, 5.0, ours=ours)
+        assert len(done.left) == 2 and all("the keys are those of" in text for text in done.left), done
+        assert rig.fingerprint() == before
+
+
+def test_keys_are_kept_where_a_file_can_be_written_else_in_the_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    nowhere = tmp_path / "a file"
+    nowhere.write_text("")
+    monkeypatch.setenv("HOME", str(nowhere))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tasks.carry.closing.key_file.SHARED_MEMORY", nowhere)
+    settings = Settings()
+    found = journal_of(settings)
+    assert str(found) == str(tmp_path / NAME)
+    log = journal_of(settings, {str(found)})
+    log.append(what="signed", key={"cloid": "0x1"})
+    assert log.rows() == [{"what": "signed", "key": {"cloid": "0x1"}}] and "0x1" in caplog.text
 
 
 async def test_a_short_that_is_not_ours_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -87,11 +87,9 @@ def _errors_of_ours(doing: str, engine: Engine) -> Iterator[None]:
     """
     try:
         yield
-    except OperationalError as error:
+    except (OperationalError, NoConnection) as error:
         if "no such " in first_line(error):
             refuse_other_schema(engine)
-        raise LedgerUnavailable(f"database cannot be {doing} now: {first_line(error)}") from error
-    except NoConnection as error:
         raise LedgerUnavailable(f"database cannot be {doing} now: {first_line(error)}") from error
     except StatementError as error:
         if isinstance(error, ProgrammingError):

@@ -29,6 +29,8 @@ ROUTE = "route not understood"
 LEAST_ORDER_USD = MIN_NOTIONAL_USD
 DUST_LEFT = "dust left"
 """The alert of a rest of a short that no order can close."""
+STUCK_AFTER_MS = 60_000
+"""For so long at most a leg is tried before it counts as stuck, while its venue refuses it."""
 WIRE_TRIES = 2
 """Closes of the long in a row, in one pass, that failed on their way and not by a refusal."""
 REFUSED_AGAIN_S, MOST_AGAIN_S = 2.5, 10.0
@@ -139,10 +141,6 @@ async def close_short(
     return NotDone(f"the short of {position.position_id} is still open: {last}", refused)
 
 
-STUCK_AFTER_MS = 60_000
-"""For so long at most a leg is tried before it counts as stuck, while its venue refuses it."""
-
-
 def is_dust(desk: CarryDesk, leg: Leg, held: LegView) -> bool:
     """Whether what is left of our short is below the venue's least order while somebody else's stands beside it: no order
     can close ours alone, and one that closes all would take what is not ours.
@@ -198,9 +196,9 @@ async def close_long(desk: CarryDesk, position: Position, fence: Fence | None, u
         refused_ms = began_ms if not refusals else refused_ms
         refusals, failures = (refusals + 1, failures) if last.refused else (0, failures + 1)
         # What a node refuses is dead only after a minute: then one refusal says as much as three.
-        stuck = refusals >= most or (refusals and desk.clock.now_ms() - refused_ms >= STUCK_AFTER_MS)
+        stuck = refusals >= most or (refusals > 0 and desk.clock.now_ms() - refused_ms >= STUCK_AFTER_MS)
         if stuck or failures >= WIRE_TRIES:
-            return NotDone(last.reason, bool(stuck))
+            return NotDone(last.reason, stuck)
         await desk.clock.sleep(_pause_s(refusals) if refusals else 0.0)
 
 

@@ -135,7 +135,7 @@ class Confirmer:
         try:
             landed = (await rpc.get_signature_statuses([signature], history=True)).found[0]
         except UNREAD as fault:
-            return await _shown(rpc, signature) or await self._by_list(rpc, signature, lvbh_max, fault)
+            return await self._without_status(rpc, signature, lvbh_max, fault)
         if landed is not None:
             found = _as_result(signature, landed)
             # A provider's statuses may stay at `processed` for good while its ledger has the transaction.
@@ -162,16 +162,19 @@ class Confirmer:
             tip.block_height - lvbh_max,
         )
 
-    async def _by_list(
+    async def _without_status(
         self, rpc: SolanaRpc, signature: str, lvbh_max: int, fault: EvenkeelError
     ) -> SignatureResult:
-        """What the finalized transactions of our wallet prove, for a node that does not say the status: whatever landed up to
-        the last block that could hold it is among them, where the list goes on to one that is older. Raises `fault` where
-        that is not so, or the ledger itself cannot be asked.
+        """What the ledger of a node shows that does not say the status: the transaction, or that it is not among the finalized
+        ones of our wallet. Whatever landed up to the last block that could hold it is, where the list goes on to one that is
+        older. Raises `fault` where that is not so, and what `get_transaction` raises where the ledger cannot be asked.
         """
+        found = await rpc.get_transaction(signature)
+        if (landed := _landing_in(found)) is not None:
+            return landed
         if not self._wallet:
             raise fault
-        if (found := await rpc.get_transaction(signature)) is not None:
+        if found is not None:
             return Unknown(
                 f"{signature} is in slot {found.get('slot')}, and what became of it cannot be read"
             )
@@ -285,9 +288,12 @@ class Confirmer:
 async def _shown(rpc: SolanaRpc, signature: str) -> Landed | None:
     """The landing as the transaction itself shows it, for a node that does not say the status. None proves nothing."""
     try:
-        found = await rpc.get_transaction(signature)
+        return _landing_in(await rpc.get_transaction(signature))
     except UNREAD:
         return None
+
+
+def _landing_in(found: dict[str, Any] | None) -> Landed | None:
     meta, slot = (found or {}).get("meta"), (found or {}).get("slot")
     if not isinstance(meta, dict) or "err" not in meta or not isinstance(slot, int):
         return None

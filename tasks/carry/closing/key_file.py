@@ -88,8 +88,9 @@ class KeysInLog:
         return "the log"
 
     def append(self, **row: Any) -> None:
-        self._rows.append(json.loads(json.dumps(row, default=str)))
-        log.critical("no file can be written; key: %s", json.dumps(row, default=str))
+        text = json.dumps(row, default=str)
+        self._rows.append(json.loads(text))
+        log.critical("no file can be written; key: %s", text)
 
     def rows(self) -> list[dict[str, Any]]:
         return list(self._rows)

@@ -89,8 +89,10 @@ async def _shrunk_first(desk: CarryDesk, position: Position, plan: ResizePlan) -
     """What the short is made smaller by (below zero) before the long: the plan, less what the last order needs to be one of its
     own, so that it can level the short to the lot. All of it where the long does not change. Raises Retryable.
     """
-    if plan.short_change_qty >= 0 or plan.long_operation is None:
-        return min(plan.short_change_qty, Decimal(0)) if plan.weak_leg is LegSide.SHORT else Decimal(0)
+    if plan.short_change_qty >= 0:
+        return Decimal(0)
+    if plan.long_operation is None:
+        return plan.short_change_qty if plan.weak_leg is LegSide.SHORT else Decimal(0)
     price = (await desk.short.market.context(position.underlying)).mark_px
     planned = -plan.short_change_qty
     first = round_down(planned - max(LEFT_TO_LEVEL_USD / price, planned * LEFT_TO_LEVEL_SHARE))

@@ -31,11 +31,10 @@ class LedgerCopy:
 def read_ledger(desk: CarryDesk, position_id: str) -> LedgerCopy:
     """Read it anew. Raises LedgerUnavailable."""
     store = desk.store
-    legs = {leg.side: leg for leg in store.carry.legs(position_id)}
     lease = store.lease(lease_of(position_id))
     return LedgerCopy(
         position=store.carry.position(position_id),
-        legs={LegSide(side): leg for side, leg in legs.items()},
+        legs={LegSide(leg.side): leg for leg in store.carry.legs(position_id)},
         breaches={
             f"{row.kind}:{row.part}" if row.part else row.kind: row.since_ms
             for row in store.running_breaches(CARRY, position_id)

@@ -36,6 +36,12 @@ NEAR = 171.0
 """USD per SOL at which the long of an entry at 200 is near its liquidation."""
 
 
+@pytest.fixture(autouse=True)
+def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first place for the keys."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+
+
 class Heard:
     """A channel that keeps what it was sent."""
 
@@ -117,9 +123,8 @@ def fill(folder: Path) -> Path:
 
 
 async def test_a_full_disk_holds_up_no_danger_and_is_said_at_once(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setenv("HOME", str(tmp_path))
     with small_disk(tmp_path / "disk") as disk:
         async with story_rig(disk, limits={"min_free_bytes": 0}) as rig:
             position_id = await rig.entered(**SOL_ON_KAMINO)
@@ -150,10 +155,7 @@ async def test_a_full_disk_holds_up_no_danger_and_is_said_at_once(
             rig.assert_clean(found)
 
 
-async def test_a_locked_ledger_is_waited_for_a_minute_and_no_longer(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("HOME", str(tmp_path))
+async def test_a_locked_ledger_is_waited_for_a_minute_and_no_longer(tmp_path: Path) -> None:
     async with story_rig(tmp_path) as rig:
         position_id = await rig.entered(**SOL_ON_KAMINO)
         await watched(rig, position_id, 10)
@@ -167,10 +169,7 @@ async def test_a_locked_ledger_is_waited_for_a_minute_and_no_longer(
         assert rig.status(position_id) is PositionStatus.CLOSED
 
 
-async def test_a_position_that_another_process_holds_is_left_to_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("HOME", str(tmp_path))
+async def test_a_position_that_another_process_holds_is_left_to_it(tmp_path: Path) -> None:
     async with story_rig(tmp_path) as rig:
         position_id = await rig.entered(**SOL_ON_KAMINO)
         with held_by_another(rig, position_id):
@@ -181,11 +180,8 @@ async def test_a_position_that_another_process_holds_is_left_to_it(
         assert any("is being handled by process" in one for one in result.actions), result
 
 
-async def test_a_watch_that_starts_under_the_lock_of_another_judges_all_the_same(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_watch_that_starts_under_the_lock_of_another_judges_all_the_same(tmp_path: Path) -> None:
     """An order is unfinished, so that the first thing it would do is to write."""
-    monkeypatch.setenv("HOME", str(tmp_path))
     async with story_rig(tmp_path) as rig:
         position_id = await rig.entered(**SOL_ON_KAMINO)
         position = rig.desk.store.carry.position(position_id)
@@ -198,7 +194,7 @@ async def test_a_watch_that_starts_under_the_lock_of_another_judges_all_the_same
         assert rig.flat
 
 
-async def test_keys_of_another_account_close_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_keys_of_another_account_close_nothing(tmp_path: Path) -> None:
     async with story_rig(tmp_path) as rig:
         position_id = await rig.entered(**SOL_ON_KAMINO)
         leg = rig.holdings()[0]
@@ -233,8 +229,7 @@ def test_keys_are_kept_where_a_file_can_be_written_else_in_the_log(
     assert log.rows() == [{"what": "signed", "key": {"cloid": "0x1"}}] and "0x1" in caplog.text
 
 
-async def test_a_short_that_is_not_ours_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HOME", str(tmp_path))
+async def test_a_short_that_is_not_ours_stays(tmp_path: Path) -> None:
     async with story_rig(tmp_path) as rig:
         position_id = await rig.entered(**SOL_ON_KAMINO)
         await watched(rig, position_id, 10)
@@ -246,11 +241,8 @@ async def test_a_short_that_is_not_ours_stays(tmp_path: Path, monkeypatch: pytes
 
 
 @pytest.mark.parametrize("held", [False, True], ids=["alone", "another process holds it"])
-async def test_a_damaged_ledger_is_no_bug(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, held: bool
-) -> None:
+async def test_a_damaged_ledger_is_no_bug(tmp_path: Path, held: bool) -> None:
     """It is damaged under a watch that runs, which goes by what it has read last: also of the lease."""
-    monkeypatch.setenv("HOME", str(tmp_path))
     async with story_rig(tmp_path) as rig:
         position_id = await rig.entered(**SOL_ON_KAMINO)
         heard = Heard()

@@ -1,7 +1,8 @@
 """Changes a JSON answer on its way out: any field by its path, or one more row that nobody expects.
 
 A path is a list of parts, or their text joined by dots. A part is a key, a number (from the end where negative), `*` for
-every element, or `[key=value]` for the elements of a list whose field has that value (`[position.coin=SOL]`).
+every element, or `[key=value]` for the elements of a list whose field has that value (`[position.coin=SOL]`). An empty path
+is the answer itself.
 """
 
 from __future__ import annotations
@@ -22,10 +23,12 @@ CHANGES = ("value", "missing", "extra", "freeze", "scale")
 
 
 def parts_of(path: Any) -> Path:
-    """Return the parts of a path. ValueError where it is neither text nor a list of keys and numbers."""
-    if isinstance(path, list) and path and all(type(part) in (str, int) for part in path):
+    """Return the parts of a path; none of them is the answer itself. ValueError where it is neither text nor a list of keys
+    and numbers.
+    """
+    if isinstance(path, list) and all(type(part) in (str, int) for part in path):
         return list(path)
-    if not isinstance(path, str) or not path:
+    if not isinstance(path, str):
         raise ValueError(f"path must be text such as assetPositions.0.position.szi, or a list: {path!r}")
     return [int(part) if re.fullmatch(r"-?\d+", part) else part for part in _PARTS.findall(path)]
 
@@ -84,16 +87,19 @@ def check(kind: str, args: dict[str, Any], call: str) -> None:
                 f"odd_row needs a path and a row for {call!r}; without them: {', '.join(ODD_ROWS)}"
             )
     else:
-        parts_of(args.get("path"))
+        if not parts_of(args.get("path")) and "missing" in args:
+            raise ValueError(
+                "an answer itself cannot be missing; one_endpoint leaves a call without an answer"
+            )
         if sum(name in args for name in CHANGES) != 1:
             raise ValueError(f"field needs exactly one of {', '.join(CHANGES)}")
 
 
-def altered(body: Any, kind: str, args: dict[str, Any], call: str) -> bool:
-    """Change the answer in place; return whether there was anything to change."""
+def altered(holder: list[Any], kind: str, args: dict[str, Any], call: str) -> bool:
+    """Change the answer that `holder` holds alone, in place; return whether there was anything to change."""
     if kind == "odd_row":
-        return _with_odd_row(body, args, call)
-    found = list(enumerate(places(body, parts_of(args.get("path")))))
+        return _with_odd_row(holder[0], args, call)
+    found = list(enumerate(places(holder, [0, *parts_of(args.get("path"))])))
     for number, (container, key) in reversed(found):
         if "value" in args:
             container[key] = copy.deepcopy(args["value"])

@@ -11,6 +11,7 @@ import json
 import re
 from collections import deque
 from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from email.utils import formatdate
 from typing import Any
@@ -113,15 +114,17 @@ class FaultPlan:
             one.kind in ANSWER_FAULTS and one.times and one.matches(venue, call) for one in self.faults
         )
 
-    def change(self, venue: str, call: str, body: Any) -> list[str]:
-        """Change an answer by every fault whose turn has come; return the kinds that found something to change."""
+    def change(self, venue: str, call: str, holder: list[Any]) -> list[str]:
+        """Change the answer that `holder` holds alone by every fault whose turn has come; return the kinds that found
+        something to change.
+        """
         struck = []
         for fault in self.faults:
             if fault.kind not in ANSWER_FAULTS or not fault.times or not fault.matches(venue, call):
                 continue
             if fault.after > 0:
                 fault.after -= 1
-            elif answers.altered(body, fault.kind, fault.args, call):
+            elif answers.altered(holder, fault.kind, fault.args, call):
                 fault.times -= fault.times > 0
                 fault.hits += 1
                 struck.append(fault.kind)
@@ -219,7 +222,7 @@ class FaultMiddleware:
 class _Changing:
     """Holds an answer back until it is whole, changes it if it is JSON, and sends it on."""
 
-    def __init__(self, send: Send, change: Callable[[Any], list[str]]) -> None:
+    def __init__(self, send: Send, change: Callable[[list[Any]], list[str]]) -> None:
         self._send = send
         self._change = change
         self._start: Message = {}
@@ -233,14 +236,13 @@ class _Changing:
         self._body += message.get("body", b"")
         if message.get("more_body"):
             return
-        try:
-            answer = json.loads(self._body)
-        except ValueError:
-            answer = None
-        if answer is not None:
-            self.struck = self._change(answer)
+        holder: list[Any] = []
+        with suppress(ValueError):
+            holder.append(json.loads(self._body))
+        if holder:
+            self.struck = self._change(holder)
         if self.struck:
-            self._body = answers.encoded(answer)
+            self._body = answers.encoded(holder[0])
         headers = [pair for pair in self._start.get("headers", ()) if pair[0].lower() != b"content-length"]
         headers.append((b"content-length", str(len(self._body)).encode()))
         await self._send({**self._start, "headers": headers})

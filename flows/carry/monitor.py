@@ -40,7 +40,7 @@ from tasks.carry.exit_needs import keep_exit_needs
 from tasks.carry.mark import LIVE
 from tasks.carry.positions import position_meant
 from tasks.carry.watching import breakers
-from tasks.carry.watching.absence import absence_is_over, unproved_absence
+from tasks.carry.watching.absence import absence_is_over, first_without_proof, unproved_absence
 from tasks.carry.watching.needs import Needs, Subject
 from tasks.carry.watching.probe import differs, wait_for_tick
 from tasks.carry.watching.seen import Seen
@@ -236,8 +236,10 @@ async def _acted(desk: CarryDesk, watcher: Watcher, decision: Exit | Resize) -> 
                     unproved := await unproved_absence(desk, position_id, fence)
                 ):
                     return f"{UNDONE}: {unproved}"
-                why = f"{decision.rule}: {decision.reason}"
-                done = await close_out(desk, position_id, why, decision.urgency, fence, decision.first_leg)
+                why, first = f"{decision.rule}: {decision.reason}", decision.first_leg
+                if decision.rule == MISSING_LEG:
+                    first = first_without_proof(desk, position_id, first)
+                done = await close_out(desk, position_id, why, decision.urgency, fence, first)
                 return f"exit ({decision.rule}): {done.status}"
             resized = await resize(desk, position_id, decision, fence)
             watcher.forget_drift()

@@ -67,7 +67,7 @@ class ListedFill(Frozen):
 
 
 class ShortExplained(Frozen):
-    """What the list says of our short. Where `unproved` is not empty nothing else here may be used."""
+    """What the list says of our short. Where `unproved` is not empty only `listed_qty` may be used beside it."""
 
     qty: Decimal
     """What is left of ours, in SOL."""
@@ -78,6 +78,8 @@ class ShortExplained(Frozen):
     foreign_szi: Decimal
     """Signed position of somebody else on the same account and coin."""
     unproved: str = ""
+    listed_qty: Decimal | None = None
+    """Without proof: what of ours the list says is held, though another position is shown; None where it says nothing."""
 
     @property
     def causes(self) -> str:
@@ -115,8 +117,9 @@ def explain_short(
         return _unproved("no fill is listed")
     base = rows[0].start_position
     ends_at = base + sum((_signed(one.fill) for one in rows), ZERO)
+    unproved = ""
     if ends_at != shown_szi:
-        return _unproved(f"the fills lead to {ends_at}, the position shown is {shown_szi}")
+        unproved = f"the fills lead to {ends_at}, the position shown is {shown_szi}"
     net, foreign_net = ZERO, base
     ours: list[ListedFill] = []
     foreign: list[ListedFill] = []
@@ -135,6 +138,8 @@ def explain_short(
         else:
             foreign.append(one)
             foreign_net += change
+    if unproved:
+        return _unproved(unproved, listed_qty=max(net, ZERO))
     return ShortExplained(
         qty=max(net, ZERO), ours=tuple(ours), foreign=tuple(foreign), foreign_szi=foreign_net
     )
@@ -144,8 +149,10 @@ def _signed(fill: Fill) -> Decimal:
     return fill.qty if fill.side == "buy" else -fill.qty
 
 
-def _unproved(why: str) -> ShortExplained:
-    return ShortExplained(qty=ZERO, ours=(), foreign=(), foreign_szi=ZERO, unproved=why)
+def _unproved(why: str, listed_qty: Decimal | None = None) -> ShortExplained:
+    return ShortExplained(
+        qty=ZERO, ours=(), foreign=(), foreign_szi=ZERO, unproved=why, listed_qty=listed_qty
+    )
 
 
 # --- the long: seizures explain every fall of collateral and debt -------------------------------------------

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from decimal import Decimal
-from typing import Any
+from typing import Any, NamedTuple
 
 from evenkeel.errors import NOT_NOW, UNREAD, Bug, NotUnderstood, Retryable
 from evenkeel.legs import CARRY, IntentKind, LegSide, LegView
@@ -17,12 +17,18 @@ from state.watch_models import Severity
 from strategy.carry.decisions import LongOperation
 from strategy.decisions import Urgency
 from tasks.carry.books.external_long import book_long_changes, holding_of
-from tasks.carry.books.external_short import book_short_changes, held_short
+from tasks.carry.books.external_short import (
+    StillListed,
+    book_short_changes,
+    end_on_refusal,
+    held_short,
+    unproved_ms,
+)
 from tasks.carry.desk import CarryDesk
 from tasks.carry.mark import UNDERLYING
 from tasks.carry.orders import close_long_order, close_short_order, resize_long_order, resize_short_order
 from tasks.intents import Ending, NotDone, Unsettled, carry_out
-from venues.hyperliquid.orders import MIN_NOTIONAL_USD
+from venues.hyperliquid.orders import MIN_NOTIONAL_USD, NOTHING_TO_REDUCE
 
 ROUTE = "route not understood"
 """The alert of a way out that was signed through an exchange that is in no table of ours."""
@@ -102,8 +108,9 @@ async def close_short(
     """Buy the short back: `exit_attempts` tries with growing waits, or until `within_s` has passed, or the venue is out
     of reach. The answer is a refusal where the last `limits.stuck_after_refusals` tries were refused.
 
-    Sized from what the venue holds, capped by what is ours, or by that alone where the account cannot be read. Unknown
-    outcomes are resolved before the next try. Each try that was sent and left something open widens the bound of the next.
+    Sized from what the venue holds, capped by what is ours, or by that alone where the account cannot be read or does not
+    show what its fills say. Unknown outcomes are resolved before the next try. Each try that was sent and left something
+    open widens the bound of the next.
     """
     settings = desk.settings.strategy
     started_ms, last, refusals = desk.clock.now_ms(), "nothing was tried", 0
@@ -115,14 +122,14 @@ async def close_short(
         if leg is None or not leg.is_open:
             return NotDone("there is no short to close")
         try:
-            size = await _short_to_close(desk, position, leg, fence)
-            if size is None:
+            to_close = await _short_to_close(desk, position, leg, fence)
+            if to_close is None:
                 return NotDone("the short was gone already")
         except NOT_NOW as error:
             last, refusals = str(error), 0
         else:
             step, tries = closings(desk, position, LegSide.SHORT)
-            order = close_short_order(desk, size, urgency, tries)
+            order = close_short_order(desk, to_close.qty, urgency, tries, though_unshown=not to_close.shown)
             intent = plan_step(
                 desk, position.position_id, LegSide.SHORT, IntentKind.CLOSE, step, order, fence
             )
@@ -134,6 +141,9 @@ async def close_short(
                 return ending
             last = ending.reason if isinstance(ending, NotDone) else "filled only in part"
             refusals = refusals + 1 if isinstance(ending, NotDone) and ending.refused else 0
+            nothing_there = refusals and not to_close.shown and NOTHING_TO_REDUCE in last
+            if nothing_there and end_on_refusal(desk, position, leg, last, fence):
+                return ending
         if desk.clock.now_ms() - started_ms >= within_s * 1000 or _gives_way(desk, position):
             break
         await desk.clock.sleep(min(2.0**attempt, 10.0))
@@ -253,29 +263,46 @@ async def resize_short(
     return await carry_out(desk, intent.intent_id, fence, attempts=3)
 
 
+class _ToClose(NamedTuple):
+    """`qty` SOL of a short to be bought back. `shown`: the account shows it."""
+
+    qty: Decimal
+    shown: bool = True
+
+
 async def _short_to_close(
     desk: CarryDesk, position: Position, leg: Leg, fence: Fence | None
-) -> Decimal | None:
+) -> _ToClose | None:
     """How much of the short is to be bought back: what the venue shows, at most what is ours; None where it is gone, or
     nothing of it can be closed.
 
-    Where the venue can be reached and the account cannot be read, all that is in the books: the order can only reduce.
-    Raises NOT_NOW.
+    Where the venue can be reached and the account cannot be read, or lacks what its own fills lead to, all that is in the
+    books: the order can only reduce. So it is where nothing is shown or proved for as long as a breach lasts. Raises
+    NOT_NOW.
     """
+    unshown = _ToClose(leg.qty, shown=False)
     try:
         held = await held_short(desk)
     except NotUnderstood:
-        return leg.qty
+        return unshown
     except Retryable:
         await desk.short.market.context(UNDERLYING)  # raises where it is the venue that is out of reach
-        return leg.qty
-    leg = await _short_as_shown(desk, position, leg, held, fence)
+        return unshown
+    try:
+        leg = await _short_as_shown(desk, position, leg, held, fence)
+    except StillListed:
+        return unshown
+    except NOT_NOW:
+        limit_ms = desk.settings.limits.breach_duration_s * 1000
+        if held is not None or unproved_ms(desk, position.position_id, fence) < limit_ms:
+            raise
+        return unshown
     if not leg.is_open or held is None:
         return None
     if is_dust(desk, leg, held):
         _end_dust(desk, position, leg, held, fence)
         return None
-    return min(leg.qty, held.qty)
+    return _ToClose(min(leg.qty, held.qty))
 
 
 async def _short_as_shown(

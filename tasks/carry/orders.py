@@ -16,18 +16,27 @@ from venues.hyperliquid import digests as _digests  # noqa: F401  (loaded now, n
 from venues.hyperliquid.orders import PerpOrder
 
 
-def perp_order(qty: Decimal, *, is_buy: bool, reduce_only: bool, slippage_bps: int) -> dict[str, Any]:
+def perp_order(
+    qty: Decimal, *, is_buy: bool, reduce_only: bool, slippage_bps: int, though_unshown: bool = False
+) -> dict[str, Any]:
     """An IOC on SOL-PERP of `qty` SOL within `slippage_bps` of the mid."""
     order = PerpOrder(
-        coin=UNDERLYING, is_buy=is_buy, size=qty, reduce_only=reduce_only, slippage_bps=Decimal(slippage_bps)
+        coin=UNDERLYING,
+        is_buy=is_buy,
+        size=qty,
+        reduce_only=reduce_only,
+        slippage_bps=Decimal(slippage_bps),
+        though_unshown=though_unshown,
     )
     return order.model_dump(mode="json")
 
 
-def close_short_order(desk: CarryDesk, qty: Decimal, urgency: Urgency, tries: int) -> dict[str, Any]:
+def close_short_order(
+    desk: CarryDesk, qty: Decimal, urgency: Urgency, tries: int, *, though_unshown: bool = False
+) -> dict[str, Any]:
     """The order that buys back `qty` SOL after so many tries that were sent in vain."""
     bound = desk.settings.limits.exit_slippage_bps(tries, emergency=urgency is Urgency.EMERGENCY)
-    return perp_order(qty, is_buy=True, reduce_only=True, slippage_bps=bound)
+    return perp_order(qty, is_buy=True, reduce_only=True, slippage_bps=bound, though_unshown=though_unshown)
 
 
 async def close_long_order(

@@ -139,6 +139,11 @@ class Rig(TwinsRig):
 
         self.on_twins(move)
 
+    def fund(self, amount: str) -> None:
+        """Somebody deposits so many USDC for our account on Hyperliquid."""
+        engine = self.twins.hyperliquid.engine
+        self.on_twins(lambda: engine.deposit(self.address, Decimal(amount)))
+
     def trade_by_hand(self, coin: str, signed: str, cloid: str | None = None) -> None:
         """Somebody trades on our account with the venue's own interface; below zero is a sale. With the `cloid` of an order
         of ours it is that order, executed when nobody reckoned with it any more.

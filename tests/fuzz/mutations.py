@@ -26,7 +26,7 @@ class Mutation:
     @property
     def name(self) -> str:
         """A name that no other has, by which it can be run again."""
-        return f"{self.venue} {self.call} {'.'.join(map(str, self.path))} {self.what}"
+        return f"{self.venue} {self.call} {'.'.join(map(str, self.path)) or 'whole'} {self.what}"
 
     @property
     def fault(self) -> dict[str, Any]:
@@ -44,8 +44,7 @@ def mutations_of(venue: str, call: str, body: Any, ours: Sequence[str]) -> Itera
 
 
 def _places(value: Any, path: Path, ours: Sequence[str]) -> Iterator[tuple[Path, Any]]:
-    if path:
-        yield path, value
+    yield path, value
     for key, inner in _inside(value, ours):
         yield from _places(inner, (*path, key), ours)
 
@@ -70,7 +69,8 @@ def _chosen(items: list[tuple[str | int, Any]], ours: Sequence[str]) -> list[tup
 
 
 def _changes(path: Path, value: Any) -> Iterator[tuple[str, dict[str, Any]]]:
-    yield "missing", {"missing": True}
+    if path:
+        yield "missing", {"missing": True}
     if value is not None:
         yield "null", {"value": None}
     yield "other type", {"value": _of_another_type(value)}
@@ -81,7 +81,7 @@ def _changes(path: Path, value: Any) -> Iterator[tuple[str, dict[str, Any]]]:
         yield "new word", {"value": "someNewWord"}
     if isinstance(value, dict | list):
         yield "extra item", {"extra": {"unheardOf": {"by": "us"}}}
-    if path[-1] == "time" and isinstance(value, int):
+    if path[-1:] == ("time",) and isinstance(value, int):
         yield "before its hour", {"value": value // HOUR_MS * HOUR_MS - 7}
 
 

@@ -80,11 +80,11 @@ async def test_no_change_of_a_recorded_answer_leaves_the_tree_of_errors_or_passe
 
 
 async def _wrong(kind: str, body: Any, whole: Any, mutation: Mutation) -> list[str]:
-    changed = copy.deepcopy(body)
-    if not altered(changed, "field", {"path": list(mutation.path), **mutation.change}, kind):
+    holder = [copy.deepcopy(body)]
+    if not altered(holder, "field", {"path": list(mutation.path), **mutation.change}, kind):
         return []
     try:
-        found, odd = await read(kind, changed)
+        found, odd = await read(kind, holder[0])
     except EvenkeelError:
         return []
     except Exception as error:

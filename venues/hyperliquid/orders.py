@@ -19,13 +19,16 @@ from venues.hyperliquid.rounding import is_valid_price, round_price, round_size,
 from venues.perp import AssetSpec
 
 MIN_NOTIONAL_USD = Decimal(10)
+NOTHING_TO_REDUCE = "Reduce only order would increase position"
+"""How the venue refuses an order that can only reduce, where the account holds nothing on that side."""
 
 
 class PerpOrder(Frozen):
     """A market order within a bound: IOC, at most `slippage_bps` away from the mid at the time of building.
 
     `size` is in coins and rounds down to the lot. `limit_px` is a further bound fixed by the strategy:
-    never sell below, never buy above it.
+    never sell below, never buy above it. `though_unshown`: the account shows no position, and that is not believed; an
+    order that only reduces is built all the same, for the venue cuts it down to what is held.
     """
 
     coin: str
@@ -34,6 +37,7 @@ class PerpOrder(Frozen):
     reduce_only: bool = False
     slippage_bps: Decimal = Field(ge=0, lt=BPS)
     limit_px: Decimal | None = Field(default=None, gt=0)
+    though_unshown: bool = False
 
 
 class OrderKey(Frozen):

@@ -171,9 +171,10 @@ class HyperliquidVenue(HyperliquidAccount):
         except UNREAD as why:
             if not order.reduce_only:
                 raise
-            size = -order.size if order.is_buy else order.size
-            return size, None, self.clock.now_ms(), str(why)
+            return _as_asked(order), None, self.clock.now_ms(), str(why)
         time_ms = state.time or self.clock.now_ms()
+        if held is None and order.reduce_only and order.though_unshown:
+            return _as_asked(order), None, time_ms, f"the account shows no position in {order.coin}"
         return (held.szi, held.mark_px, time_ms, "") if held else (Decimal(0), None, time_ms, "")
 
     async def _book_or_mark(self, coin: str, mark_px: Decimal) -> Book:
@@ -367,6 +368,11 @@ def _reading_of(note: dict[str, Any]) -> Reading:
         szi=Decimal(note["szi_before"]),
         seen_ms=note["seen_ms"],
     )
+
+
+def _as_asked(order: PerpOrder) -> Decimal:
+    """The signed position that an order which only reduces takes for held: just so much."""
+    return -order.size if order.is_buy else order.size
 
 
 def _order_of(intent: IntentSpec) -> PerpOrder:

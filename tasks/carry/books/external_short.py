@@ -31,6 +31,10 @@ UNPROVED = "unproved"
 SEIZED_MARGIN = "hl_liquidation"
 
 
+class StillListed(Retryable):
+    """The account shows no short, and the venue's own fills lead to all of it: one of the two answers is wrong."""
+
+
 async def held_short(desk: CarryDesk) -> LegView | None:
     """The SOL position on Hyperliquid as the venue shows it now, or None where there is none. Raises UNREAD."""
     return await desk.short.leg(UNDERLYING)
@@ -50,7 +54,8 @@ async def book_short_changes(
 ) -> ChangeBooked:
     """Make the books' short what the venue shows (`held`), on the proof of its own list of fills.
 
-    Raises Retryable while the list does not lead to the position shown: one of the two answers is old.
+    Raises Retryable while the list does not lead to the position shown: one of the two answers is old. It is a StillListed
+    where nothing is shown and the list leads to what is in the books.
     """
     leg = desk.store.carry.leg(position.position_id, LegSide.SHORT)
     szi = held.exposure_sol if held is not None else Decimal(0)
@@ -58,7 +63,7 @@ async def book_short_changes(
         return ChangeBooked(leg=leg)
     found = await explain_with_fills(desk, position, szi)
     if found.unproved:
-        return _take_at_its_word(desk, position, leg, -szi, found.unproved, fence)
+        return _take_at_its_word(desk, position, leg, -szi, found, fence)
     desk.store.breach_clear(CARRY, position.position_id, UNPROVED, LegSide.SHORT, fence)
     if found.ours:
         ours = [one.fill for one in found.ours]
@@ -110,21 +115,42 @@ def _short_changed(
 
 
 def _take_at_its_word(
-    desk: CarryDesk, position: Position, leg: Leg, shown: Decimal, why: str, fence: Fence | None
+    desk: CarryDesk,
+    position: Position,
+    leg: Leg,
+    shown: Decimal,
+    found: ShortExplained,
+    fence: Fence | None,
 ) -> ChangeBooked:
     """Without proof nothing ends. A short that is shown too small for longer than a breach may last is hedged by what is
     shown: to be naked on the word of a lagging list would be worse than to trade back what it held after all.
     """
-    name = position.position_id
-    breach = desk.store.breach_start(CARRY, name, UNPROVED, LegSide.SHORT, fence)
-    lasted_ms = desk.clock.now_ms() - breach.since_ms
+    name, why = position.position_id, found.unproved
+    lasted_ms = unproved_ms(desk, name, fence)
     if 0 < shown < leg.qty and lasted_ms >= desk.settings.limits.breach_duration_s * 1000:
         return _short_changed(
             desk, position, leg, shown, f"shown so for {lasted_ms // 1000} s, not yet proved: {why}", fence
         )
-    raise Retryable(
-        f"Hyperliquid shows a short of {shown} SOL, the books of {name} {leg.qty}: {why}, so one of its answers is old"
-    )
+    text = f"Hyperliquid shows a short of {shown} SOL, the books of {name} {leg.qty}: {why}, so one of its answers is old"
+    raise StillListed(text) if shown == 0 and found.listed_qty == leg.qty else Retryable(text)
+
+
+def unproved_ms(desk: CarryDesk, position_id: str, fence: Fence | None) -> int:
+    """For how long the size of the short has been without proof; begins with the first question."""
+    breach = desk.store.breach_start(CARRY, position_id, UNPROVED, LegSide.SHORT, fence)
+    return desk.clock.now_ms() - breach.since_ms
+
+
+def end_on_refusal(desk: CarryDesk, position: Position, leg: Leg, refusal: str, fence: Fence | None) -> bool:
+    """End the short in the books where the venue has refused for as long as a breach lasts to reduce anything: its own word
+    that nothing is there, though no list proves why. Returns whether it was ended.
+    """
+    lasted_ms = unproved_ms(desk, position.position_id, fence)
+    if lasted_ms < desk.settings.limits.breach_duration_s * 1000:
+        return False
+    why = f"no fill says why, and an order that can only reduce it is refused ({refusal})"
+    _short_changed(desk, position, leg, Decimal(0), why, fence)
+    return True
 
 
 async def _book_seized_margin(

@@ -7,7 +7,7 @@ from evenkeel.legs import CARRY, LegSide
 from state.models import Fence
 from state.watch_models import Severity
 from tasks.carry.books.external_long import book_long_changes
-from tasks.carry.books.external_short import book_short_changes, held_short
+from tasks.carry.books.external_short import StillListed, book_short_changes, held_short
 from tasks.carry.desk import CarryDesk
 from tasks.carry.watching.alerts import UNPROVED
 
@@ -16,15 +16,16 @@ async def unproved_absence(desk: CarryDesk, position_id: str, fence: Fence) -> s
     """None where the books, brought up to date on the venues' own proof (fills, liquidations, a lending position that stays
     away), lack a leg; else why the other is kept.
 
-    Without proof for `stale_exit_after_s` the position is left all the same: nobody can say what is held.
+    Without proof for `stale_exit_after_s` the position is left all the same: nobody can say what is held. Both legs stay
+    for as long as the venue's own fills say that the short is held.
     """
     store, carry = desk.store, desk.store.carry
-    position, why = carry.position(position_id), "both venues show their leg again"
+    position, why, listed = carry.position(position_id), "both venues show their leg again", False
     try:
         await book_short_changes(desk, position, await held_short(desk), fence)
         await book_long_changes(desk, position, fence, wait_until_sure=True)
     except UNREAD as missing:
-        why = str(missing)
+        why, listed = str(missing), isinstance(missing, StillListed)
     legs = [carry.leg(position_id, side) for side in LegSide]
     if any(leg is None or not leg.is_open for leg in legs):
         store.breach_clear(CARRY, position_id, UNPROVED, fence=fence)
@@ -33,11 +34,22 @@ async def unproved_absence(desk: CarryDesk, position_id: str, fence: Fence) -> s
     breach = store.breach_start(CARRY, position_id, UNPROVED, fence=fence)
     lasted_s = (desk.clock.now_ms() - breach.since_ms) // 1000
     limit_s = desk.settings.limits.stale_exit_after_s
-    if lasted_s >= limit_s:
+    if lasted_s >= limit_s and not listed:
         return None
-    text = f"a leg of {position_id} is not shown, and that it is gone is not proved ({lasted_s} of {limit_s} s): {why}"
+    known = "its venue's fills say that it is held" if listed else "that it is gone is not proved"
+    waited = f"{lasted_s} s" if listed else f"{lasted_s} of {limit_s} s"
+    text = f"a leg of {position_id} is not shown, and {known} ({waited}): {why}"
     store.alert(UNPROVED, Severity.CRITICAL, text, subject=position_id)
     return text
+
+
+def first_without_proof(desk: CarryDesk, position_id: str, left: LegSide | None) -> LegSide | None:
+    """Which leg goes first where one is not shown: the other, `left`, once it is proved that nothing hedges it. Without
+    proof the short that is not shown, for an order that can only reduce finds out whether it is there.
+    """
+    short = desk.store.carry.leg(position_id, LegSide.SHORT)
+    unproved = left is LegSide.LONG and short is not None and short.is_open
+    return LegSide.SHORT if unproved else left
 
 
 def absence_is_over(desk: CarryDesk, position_id: str) -> None:

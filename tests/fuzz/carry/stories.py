@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -15,23 +16,30 @@ from evenkeel.legs import LegSide, PositionStatus
 from flows.carry.enter import EnterRequest, enter_position
 from flows.carry.exit import ExitRequest, exit_position
 from flows.carry.flatten import flatten_everything
-from flows.carry.monitor import MonitorRequest, watch_position
+from flows.carry.monitor import UNDONE, MonitorRequest, watch_position
 from flows.carry.report import ReportRequest, account_for
 from flows.carry.scan import ScanRequest, scan_markets
 from state.watch_models import Alert
 from tasks.carry.books.collect import collect_everything
 from tasks.carry.watching.seen import Seen, read_position
-from tests.carry.rig import Rig, story_rig
+from tests.carry.rig import ORDER, Rig, story_rig
 from tests.fuzz.mutations import Mutation, mutations_of
 from tests.fuzz.recording import Answers, Recorder
+from twins.faults import Fault
 
 LIMITS = {"stale_exit_after_s": "20", "outage_exit_after_s": "15", "breach_duration_s": "10"}
 """Short, so that what would close something does so within one watch."""
+STRATEGY = {"breach_poll_interval_s": "8"}
+"""A tick every 8 s while something is odd: enough of them to run each of those limits out."""
 WATCHED_S = 45
 WALL_S = 1800.0
 """Far beyond what a story takes on the busiest machine: one that is still going then hangs."""
 NAKED = Decimal("0.5")
 ENTRY: dict[str, Any] = {"asset": "jitoSOL", "protocol": 1}
+ORDER_RECORD = "info:orderStatus"
+"""Asked only about an order whose answer is lost."""
+MOVED = Decimal("0.01")
+"""The market stands: a figure that moves further was read wrong."""
 
 
 def is_hedged(rig: Rig) -> bool:
@@ -67,37 +75,69 @@ async def monitor(session: Session, mutation: Mutation) -> list[str]:
     await desk.clock.refresh()
     calm = await read_position(desk, position, long_leg)
     known = set(session.alerts())
-    fault = rig.fault(mutation.venue, "field", **mutation.fault)
+    fault = _begin(rig, mutation)
     until_ms = desk.clock.now_ms() + WATCHED_S * 1000
     result = await watch_position(desk, MonitorRequest(position_id=position_id, until_ms=until_ms))
-    missed = _lost(calm, await read_position(desk, position, long_leg)) if fault.hits else []
+    wrong = _misread(calm, await read_position(desk, position, long_leg)) if fault.hits else []
     found = []
-    if result.status is not PositionStatus.OPEN or result.actions:
-        found.append(f"the watch ended {result.status} after {result.actions}")
+    done = [one for one in result.actions if not one.startswith(UNDONE)]
+    if result.status is not PositionStatus.OPEN or done:
+        found.append(f"the watch ended {result.status} after {done}")
         session.spoiled = True
     if not is_hedged(rig):
         found.append(f"one leg alone: long {rig.long_sol():.3f}, short {rig.short_qty():.3f}")
         session.spoiled = True
-    if missed and not set(session.alerts()) - known:
-        found.append(f"{', '.join(missed)} could not be read, and nothing says so")
+    raised = {key: row for key, row in session.alerts().items() if key not in known}
+    if wrong and not any(_names(row, mutation, wrong) for row in raised.values()):
+        texts = "; ".join(row.text for row in raised.values()) or "nothing"
+        found.append(f"{', '.join(wrong)} could not be read, and no alert names it: {texts}")
     rig.heal()
-    await watch_position(desk, MonitorRequest(position_id=position_id, until_ms=desk.clock.now_ms() + 1000))
+    if raised:
+        until_ms = desk.clock.now_ms() + 1000
+        await watch_position(desk, MonitorRequest(position_id=position_id, until_ms=until_ms))
     return found
 
 
-def _lost(calm: Seen, seen: Seen) -> list[str]:
-    """Figures that were there before, and are not now."""
-    names = (
-        "context",
-        "long",
-        "short",
-        "sol_price_usd",
-        "token_price_usd",
-        "redemption_rate",
-        "lend_apr",
-        "borrow_apr",
-    )
-    return [name for name in names if getattr(calm, name) is not None and getattr(seen, name) is None]
+def _begin(rig: Rig, mutation: Mutation) -> Fault:
+    """From now on the venue answers so. Where only a lost answer lets us ask at all, that is lost as well."""
+    if mutation.call == ORDER_RECORD:
+        rig.fault("hyperliquid", "drop_answer", ORDER)
+    return rig.fault(mutation.venue, "field", **mutation.fault)
+
+
+def _figures(seen: Any, name: str = "") -> dict[str, Any]:
+    """Every figure of a reading, however deep; not its times."""
+    if isinstance(seen, dict):
+        found: dict[str, Any] = {}
+        for key, value in seen.items():
+            if not str(key).endswith("_ms"):
+                found |= _figures(value, f"{name}.{key}" if name else str(key))
+        return found
+    return {name: seen}
+
+
+def _misread(calm: Seen, seen: Seen) -> list[str]:
+    """Figures that were there before and are not now, or that have moved while the market stood."""
+    before, after = _figures(calm.model_dump()), _figures(seen.model_dump())
+    wrong = []
+    for name, value in before.items():
+        if value is None or isinstance(value, str | tuple | bool):
+            continue
+        now = after.get(name)
+        if now is None or abs(Decimal(str(now)) - Decimal(str(value))) > MOVED * max(
+            abs(Decimal(str(value))), MOVED
+        ):
+            wrong.append(name)
+    return wrong
+
+
+def _names(row: Alert, mutation: Mutation, wrong: list[str]) -> bool:
+    """Whether the alert says what is odd: the field, the call, or the figure that is missing for it."""
+    call = re.split(r"[ :/]", mutation.call)[-1]
+    fields = [str(part) for part in mutation.path if isinstance(part, str)]
+    figures = [part for name in wrong for part in name.split(".")]
+    text = f"{row.kind} {row.subject} {row.text}".lower().replace("_", " ")
+    return any(word.lower().replace("_", " ") in text for word in (*fields, *figures, call))
 
 
 async def leave(session: Session, mutation: Mutation) -> list[str]:
@@ -123,7 +163,7 @@ async def flatten(session: Session, mutation: Mutation) -> list[str]:
 async def _closed(session: Session, mutation: Mutation, story: Callable[[str], Awaitable[None]]) -> list[str]:
     rig = session.rig
     position_id = await session.opened()
-    rig.fault(mutation.venue, "field", **mutation.fault)
+    _begin(rig, mutation)
     with suppress(EvenkeelError):
         await story(position_id)
     found = []
@@ -147,7 +187,7 @@ async def enter(session: Session, mutation: Mutation) -> list[str]:
     if session.position_id is not None:
         await exit_position(rig.desk, ExitRequest(position_id=session.position_id))
         session.position_id = None
-    rig.fault(mutation.venue, "field", **mutation.fault)
+    _begin(rig, mutation)
     try:
         result = await enter_position(rig.desk, EnterRequest(**ENTRY))
     except EvenkeelError:
@@ -173,7 +213,7 @@ async def _read_only(
 ) -> list[str]:
     rig = session.rig
     position_id = await session.opened()
-    rig.fault(mutation.venue, "field", **mutation.fault)
+    _begin(rig, mutation)
     with suppress(EvenkeelError):
         await story(position_id)
     rig.heal()
@@ -223,7 +263,7 @@ async def play(session: Session, story: str, mutation: Mutation) -> list[str]:
 @asynccontextmanager
 async def session_in(folder: Path) -> AsyncIterator[Session]:
     """A fresh rig, on an hour in which something was paid."""
-    async with story_rig(folder, limits=LIMITS) as rig:
+    async with story_rig(folder, limits=LIMITS, strategy=STRATEGY) as rig:
         yield Session(rig)
 
 
@@ -248,7 +288,9 @@ async def recorded(folder: Path) -> Recorded:
         ):
             recorder.listen(client, venue)
         await scan_markets(desk, ScanRequest())
+        session.rig.fault("hyperliquid", "drop_answer", ORDER)
         position_id = await session.opened()
+        session.rig.fund("1.5")
         session.rig.later(2 * 3600)
         await desk.clock.refresh()
         until_ms = desk.clock.now_ms() + 40_000

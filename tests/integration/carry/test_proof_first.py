@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from flows.carry.exit import ExitRequest, exit_position
 from flows.carry.monitor import MonitorRequest, MonitorResult, watch_position
 from tests.carry.rig import Rig, story_rig
 
@@ -108,6 +109,64 @@ async def test_a_short_that_is_not_shown_and_not_proved_gone_keeps_the_long(tmp_
         rig.heal()
         assert (await watched(rig, position_id, 40)).status == "OPEN"
         assert "absence unproved" not in open_kinds(rig)
+
+
+UNSHOWN: dict[str, Any] = {"path": "assetPositions.[position.coin=SOL].position.coin", "value": "SOL2"}
+"""The account names our coin as nobody did before."""
+NO_FILLS: dict[str, Any] = {"path": "", "value": []}
+
+
+async def test_a_short_that_its_own_fills_lead_to_is_kept_however_long_it_is_not_shown(
+    tmp_path: Path,
+) -> None:
+    async with story_rig(tmp_path, strategy={"breach_poll_interval_s": 20}) as rig:
+        position_id = await rig.entered(**JITOSOL)
+        rig.fault("hyperliquid", "field", "info:clearinghouseState", times=-1, **UNSHOWN)
+        result = await watched(rig, position_id, 700)
+        assert result.status == "OPEN", result
+        rig.assert_hedged("0.01")
+        assert "absence unproved" in open_kinds(rig)
+
+
+async def test_a_short_that_is_not_shown_is_bought_back_before_the_long_is_sold(tmp_path: Path) -> None:
+    """Nothing is proved for ten minutes; an order that can only reduce finds it."""
+    async with story_rig(tmp_path, strategy={"breach_poll_interval_s": 20}) as rig:
+        position_id = await rig.entered(**JITOSOL)
+        rig.fault("hyperliquid", "field", "info:clearinghouseState", times=-1, **UNSHOWN)
+        rig.fault("hyperliquid", "field", "info:userFills.*", times=-1, **NO_FILLS)
+        result = await watched(rig, position_id, 590)
+        assert result.status == "OPEN", result
+        await watched(rig, position_id, 60)
+        assert rig.short_qty() == 0, "the first order went to the leg that nobody saw"
+        rig.heal()
+        rig.later(130)
+        assert (await watched(rig, position_id, 120)).status == "CLOSED"
+        assert rig.flat
+
+
+async def test_an_exit_buys_back_a_short_that_the_account_does_not_show(tmp_path: Path) -> None:
+    async with story_rig(tmp_path) as rig:
+        position_id = await rig.entered(**JITOSOL)
+        rig.fault("hyperliquid", "field", "info:clearinghouseState", times=-1, **UNSHOWN)
+        await exit_position(rig.desk, ExitRequest(position_id=position_id))
+        assert rig.flat
+        rig.heal()
+        rig.assert_clean(await rig.recovered())
+        assert rig.status(position_id) == "CLOSED"
+
+
+async def test_a_short_that_its_venue_refuses_to_reduce_is_gone_though_no_fill_says_so(
+    tmp_path: Path,
+) -> None:
+    """The venue took it, and lists nothing of it."""
+    async with story_rig(tmp_path, strategy={"breach_poll_interval_s": 20}) as rig:
+        position_id = await rig.entered(**JITOSOL)
+        rig.trade_by_hand("SOL", str(rig.short_qty()))
+        rig.fault("hyperliquid", "field", "info:userFills.*", times=-1, **NO_FILLS)
+        result = await watched(rig, position_id, 800)
+        assert result.status == "CLOSED", result
+        assert rig.flat
+        assert "leg vanished" in open_kinds(rig)
 
 
 async def test_an_equity_that_its_own_liquidation_price_contradicts_is_not_believed(tmp_path: Path) -> None:

@@ -102,6 +102,17 @@ def test_an_old_or_cut_list_proves_nothing() -> None:
     assert explain_short({ours}, [], D(0), {"0xa"}).unproved
 
 
+def test_a_list_that_contradicts_what_is_shown_says_what_it_leads_to() -> None:
+    venue = Account()
+    ours = venue.trade("-10", "0xa")
+    unshown = explain_short({ours}, venue.listed, D(0), {"0xa"})
+    assert unshown.unproved and unshown.listed_qty == 10
+    venue.trade("10", "0xa")
+    late = explain_short({ours}, venue.listed, D(-10), {"0xa"})
+    assert late.unproved and late.listed_qty == 0
+    assert explain_short({ours}, [], D(0), {"0xa"}).listed_qty is None
+
+
 def test_a_position_that_was_there_before_ours_is_not_ours() -> None:
     venue = Account("-7")
     ours = venue.trade("-20", "0xa")

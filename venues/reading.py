@@ -135,7 +135,7 @@ def read(venue: str, source: str, shape: Any, raw: Any, *, part: str = "") -> Re
     adapter, odd, data = _adapter(shape), list[Oddity](), raw
     for _ in range(_PASSES):
         try:
-            return Read(adapter.validate_python(data), tuple(odd))
+            return Read(adapter.validate_python(data), (*odd, *_nothing_in(source, shape, raw, part)))
         except ValidationError as error:
             problems = error.errors(include_url=False, include_context=False)
         cuts: dict[tuple[Any, ...], bool] = {}
@@ -148,6 +148,31 @@ def read(venue: str, source: str, shape: Any, raw: Any, *, part: str = "") -> Re
             cuts[place.path[: place.cut]] = place.blank
         data = _without(shape, data, cuts)
     raise NotUnderstood(venue, f"{source}: {len(odd)} of its fields do not fit, {odd[0]}")
+
+
+def _nothing_in(source: str, shape: Any, raw: Any, part: str) -> list[Oddity]:
+    """Rows of `list[X | None]` for which the venue itself answered nothing: they fit, and are lost all the same."""
+    found = []
+    for name, inner, rows in _lists(shape, raw, part):
+        if isinstance(rows, list) and _bare_type(inner)[1]:
+            found += [
+                Oddity(source, f"{name} #{at}".strip(), "", "None", lost=True)
+                for at, row in enumerate(rows)
+                if row is None
+            ]
+    return found
+
+
+def _lists(shape: Any, raw: Any, part: str) -> Iterable[tuple[str, Any, Any]]:
+    """Yield name, shape of an item and rows of the answer where it is a list, or of each list that is a field of it."""
+    shape, _ = _bare_type(shape)
+    if get_origin(shape) is list:
+        yield part, get_args(shape)[0], raw
+    elif isinstance(shape, type) and issubclass(shape, BaseModel) and isinstance(raw, dict):
+        for wire_name, name in _fields(shape).items():
+            inner, _ = _bare_type(shape.model_fields[name].annotation)
+            if get_origin(inner) is list and wire_name in raw:
+                yield wire_name, get_args(inner)[0], raw[wire_name]
 
 
 @cache

@@ -45,6 +45,8 @@ class ResizePlan(Frozen):
     short_target_qty: Decimal
     short_change_qty: Decimal
     """Signed: above zero the short grows, below zero it shrinks."""
+    of_the_books: bool = False
+    """The short's account cannot be read: the books say what it holds, and it may only shrink."""
 
 
 class Resize(Frozen):

@@ -220,6 +220,29 @@ def _mend_drift(book: Book, settings: StrategySettings, limits: RiskLimits) -> D
     return Resize(rule=DRIFT_RULE, reason=f"{state}; short to {plan.short_target_qty} SOL", plan=plan)
 
 
+def shrink_unread_short(
+    long_sol: Decimal, booked_short_qty: Decimal, price_usd: Decimal, limits: RiskLimits
+) -> Decision:
+    """What is done about a long that has become smaller than the short, whose account cannot be read now: the short in the
+    books is reduced to it, which an order can do that only reduces. Nothing is made larger on the books alone.
+    """
+    target = round_half_up(long_sol)
+    change = target - booked_short_qty
+    state = f"long {long_sol:.4f} SOL, short {booked_short_qty} SOL by the books, its account cannot be read"
+    over_limit = change < 0 and -delta_drift(long_sol, booked_short_qty) > limits.max_delta_drift
+    if long_sol <= 0 or not over_limit or -change * price_usd < MIN_ORDER_USD:
+        return Hold(rule=DRIFT_RULE, reason=state)
+    plan = ResizePlan(
+        weak_leg=LegSide.SHORT,
+        long_operation=None,
+        expected_long_sol=long_sol,
+        short_target_qty=target,
+        short_change_qty=change,
+        of_the_books=True,
+    )
+    return Resize(rule=DRIFT_RULE, reason=f"{state}; short to {target} SOL", plan=plan)
+
+
 def _growth_blocked(book: Book, change_qty: Decimal) -> str | None:
     """Why the short should not be sold again; the long is then brought down to it where that can be done."""
     if change_qty <= 0:

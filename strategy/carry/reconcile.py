@@ -100,14 +100,18 @@ def _cause(one: ListedFill) -> str:
 
 
 def explain_short(
-    booked: Collection[str], listed: Sequence[ListedFill], shown_szi: Decimal, own_refs: Collection[str]
+    booked: Collection[str],
+    listed: Sequence[ListedFill],
+    shown_szi: Decimal | None,
+    own_refs: Collection[str],
 ) -> ShortExplained:
     """Go through a coin's fills since the position began and say what they leave of our short.
 
     `booked` are the ids of fills in its books, `own_refs` the client ids of orders that we ever signed for it, `shown_szi`
-    the signed position that the venue shows now. Proof is that every booked fill is listed, and that the list leads from
-    where its first fill started to what is shown. A fill that is not ours belongs to the position where it shrinks its
-    short (one account nets, and it is our hedge that got smaller), unless it takes back what the same foreign orders added.
+    the signed position that the venue shows now, None where that cannot be read. Proof is that every booked fill is
+    listed, and that the list leads from where its first fill started to what is shown. A fill that is not ours belongs to
+    the position where it shrinks its short (one account nets, and it is our hedge that got smaller), unless it takes back
+    what the same foreign orders added.
     """
     rows = sorted(listed, key=lambda one: one.fill.time_ms)
     missing = set(booked) - {one.fill.fill_id for one in rows}
@@ -118,7 +122,7 @@ def explain_short(
     base = rows[0].start_position
     ends_at = base + sum((_signed(one.fill) for one in rows), ZERO)
     unproved = ""
-    if ends_at != shown_szi:
+    if shown_szi is not None and ends_at != shown_szi:
         unproved = f"the fills lead to {ends_at}, the position shown is {shown_szi}"
     net, foreign_net = ZERO, base
     ours: list[ListedFill] = []

@@ -15,7 +15,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
 from tests.fuzz.carry.stories import STORIES, all_mutations
-from tests.fuzz.running import CHUNK, drawn, name_of, played
+from tests.fuzz.running import CHUNK, SHARE, drawn, name_of, played
 
 
 def main() -> int:
@@ -23,6 +23,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--seed", type=int, default=1, help="chooses the tenth for the other stories")
+    parser.add_argument("--share", type=int, default=SHARE, help="one of so many for the other stories")
     parser.add_argument("--only", default="", help="cases whose name contains this")
     parser.add_argument("--sample", type=int, default=0, help="so many cases, drawn by the seed")
     parser.add_argument("--list", action="store_true")
@@ -31,7 +32,9 @@ def main() -> int:
     logging.disable(logging.CRITICAL)
     with tempfile.TemporaryDirectory(prefix="evenkeel-fuzz-") as home:
         mutations, watched = asyncio.run(all_mutations(Path(home)))
-    cases = [case for case in drawn(mutations, watched, asked.seed) if asked.only in name_of(case)]
+    cases = [
+        case for case in drawn(mutations, watched, asked.seed, asked.share) if asked.only in name_of(case)
+    ]
     if asked.only and not cases:  # of another seed's tenth
         cases = [(s, one) for s in STORIES for one in mutations if asked.only in f"{s}: {one.name}"]
     if asked.sample:

@@ -20,12 +20,12 @@ Case = tuple[str, Mutation]
 Found = dict[str, list[str]]
 
 
-def drawn(mutations: list[Mutation], watched: list[Mutation], seed: int) -> list[Case]:
-    """All that concern a call of the watch for the watch, and a tenth of all for each other story."""
+def drawn(mutations: list[Mutation], watched: list[Mutation], seed: int, share: int = SHARE) -> list[Case]:
+    """All that concern a call of the watch for the watch, and one of `share` of all for each other story."""
     cases: list[Case] = [("monitor", one) for one in watched]
     for story in STORIES:
         if story != "monitor":
-            chosen = random.Random(f"{seed}:{story}").sample(mutations, len(mutations) // SHARE)
+            chosen = random.Random(f"{seed}:{story}").sample(mutations, len(mutations) // share)
             cases += [(story, one) for one in chosen]
     return cases
 

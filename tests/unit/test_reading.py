@@ -108,6 +108,15 @@ def test_a_place_that_has_a_meaning_stays() -> None:
     assert "universe ODD szDecimals is None (row left out)" in [str(one) for one in found.odd]
 
 
+def test_a_place_that_the_venue_leaves_empty_is_named() -> None:
+    coin = {"name": "SOL", "szDecimals": 2, "maxLeverage": 20}
+    found = read("hyperliquid", "hyperliquid meta", WireMeta, {"universe": [coin, None]})
+    assert found.value.universe[1] is None
+    assert [str(one) for one in found.odd] == ["universe #1 is None (row left out)"]
+    prices = read("hyperliquid", "prices", list[WireAssetCtx | None], [None], part="prices")
+    assert [str(one) for one in prices.odd] == ["prices #0 is None (row left out)"]
+
+
 def test_long_values_and_odd_names_are_not_shown() -> None:
     secret = "5Kb8kLf9zgWQnogidDA76MzPL6TsZZY36hWXMssSzNydYXYB9KF5Kb8kLf9zgWQnogidDA76MzPL6TsZZY36hWXMssSz"
     found = read("v", "v banks", Answer, {"total": 1, "banks": [{"pda": secret, "assets": secret}]})

@@ -137,6 +137,8 @@ class Chain:
         self.calls: list[tuple[str, Any]] = []
         self.shown: dict[str, Any] | None = None
         """What its ledger has of the transaction."""
+        self.listed: list[dict[str, Any]] = []
+        """Its list of the wallet's transactions."""
 
     def __call__(self, method: str, params: list[Any]) -> Any:
         self.calls.append((method, params))
@@ -144,6 +146,8 @@ class Chain:
             return {"epoch": 3, "absoluteSlot": self.slot, "blockHeight": self.height}
         if method == "getTransaction":
             return self.shown
+        if method == "getSignaturesForAddress":
+            return self.listed
         assert method == "getSignatureStatuses"
         status = self.statuses.pop(0) if len(self.statuses) > 1 else self.statuses[0]
         return {"context": {"slot": self.status_slot}, "value": [status]}
@@ -159,10 +163,37 @@ async def result(chain: Chain, second: Chain | None = None) -> Any:
     return await Confirmer(rpc, clock).result_of("5ig", 500)
 
 
+CUSTOM = {"InstructionError": [0, {"Custom": 1}]}
+
+
 async def test_landed_with_and_without_error() -> None:
     assert await result(Chain(600, [status()])) == Landed(None, 990, "confirmed")
-    failed = await result(Chain(600, [status(err={"InstructionError": [0, {"Custom": 1}]})]))
-    assert isinstance(failed, Landed) and failed.err is not None
+    chain = Chain(600, [status(err=CUSTOM)])
+    chain.shown = {"slot": 990, "meta": {"err": CUSTOM}}
+    failed = await result(chain)
+    assert isinstance(failed, Landed) and failed.err == CUSTOM
+
+
+@pytest.mark.parametrize("err", ["a word", {"unheardOf": [1]}, ["a list"], CUSTOM])
+async def test_one_source_alone_proves_no_failure(err: Any) -> None:
+    """A failure leads to another order: one odd field of one answer must not."""
+    chain = Chain(600, [status(err=err)])
+    assert isinstance(await result(chain), Unknown)
+    chain.shown = {"slot": 990, "meta": {"err": None}}
+    assert isinstance(await result(chain), Unknown)
+    rpc, clock = node(chain), TickClock()
+    chain.listed = [{"signature": "5ig", "slot": 990, "err": None}]
+    two_to_one = await Confirmer(rpc, clock, wallet="ours").result_of("5ig", 500)
+    assert two_to_one == Landed(None, 990, "confirmed")
+    chain.listed = [{"signature": "5ig", "slot": 990, "err": err}]
+    failed = await Confirmer(rpc, clock, wallet="ours").result_of("5ig", 500)
+    assert isinstance(failed, Landed) and failed.err == err
+
+
+async def test_a_transaction_that_alone_says_that_it_failed_is_not_believed() -> None:
+    chain = Chain(600, [status("processed")])
+    chain.shown = {"slot": 990, "meta": {"err": "a word"}}
+    assert isinstance(await result(chain), Unknown)
 
 
 async def test_merely_processed_is_unknown_even_when_it_failed() -> None:

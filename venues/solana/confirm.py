@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from evenkeel.clock import Clock
 from evenkeel.errors import UNREAD, EvenkeelError
 from evenkeel.types import Confirmed, Outcome, Rejected, Unknown
+from venues.solana.answers import Landing
 from venues.solana.failover import FailoverRpc
 from venues.solana.rpc import BLOCKHASH_LIFE_BLOCKS, RpcError, SolanaRpc
 
@@ -35,15 +36,19 @@ LIFE_WITH_MARGIN = BLOCKHASH_LIFE_BLOCKS + 2 * FOREIGN_BLOCKHASH_MARGIN
 """Blocks before its limit in which a transaction cannot have been built yet."""
 
 
+Source: TypeAlias = Literal["status", "transaction", "list"]
+
+
 @dataclass(frozen=True, slots=True)
 class Landed:
     """In a block that a supermajority voted for. `err` not None: it failed there, cost its fee, and is
-    final.
+    final. `source` is what said so.
     """
 
     err: Any
     slot: int
     confirmation: str
+    source: Source = field(default="status", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +59,7 @@ class Dead:
     beyond: int = 0
 
 
+_SOURCES: tuple[Source, ...] = ("status", "transaction", "list")
 SignatureResult: TypeAlias = Landed | Dead | Unknown
 
 
@@ -132,6 +138,46 @@ class Confirmer:
 
     async def _asked(self, rpc: SolanaRpc, signature: str, lvbh_max: int) -> SignatureResult:
         """What one node knows and proves. Raises `Retryable` or `RpcError`."""
+        found = await self._found(rpc, signature, lvbh_max)
+        if isinstance(found, Landed) and found.err is not None:
+            return await self._agreed(rpc, signature, found)
+        return found
+
+    async def _agreed(self, rpc: SolanaRpc, signature: str, failed: Landed) -> SignatureResult:
+        """A failure leads to another order, so that one odd field must not make one: it counts once two of status,
+        transaction and list of the wallet's transactions say so. Success counts where the other two say that.
+        """
+        succeeded: Landed | None = None
+        for source in _SOURCES:
+            other = None if source == failed.source else await self._by(source, rpc, signature, failed.slot)
+            if other is None:
+                continue
+            if other.err is not None:
+                return failed
+            if succeeded is not None:
+                return succeeded
+            succeeded = other
+        said = f"its {succeeded.source} says that it did not" if succeeded else "nothing else says so yet"
+        return Unknown(
+            f"{signature} landed in slot {failed.slot}; its {failed.source} says that it failed ({failed.err}), {said}"
+        )
+
+    async def _by(self, source: Source, rpc: SolanaRpc, signature: str, slot: int) -> Landed | None:
+        """The landing as one source shows it; None where it does not, or not now."""
+        try:
+            if source == "status":
+                (row,) = (await rpc.get_signature_statuses([signature], history=True)).found
+                found = None if row is None else _as_result(signature, row)
+                return found if isinstance(found, Landed) else None
+            if source == "transaction":
+                return _landing_in(await rpc.get_transaction(signature))
+            rows = await rpc.get_landed(self._wallet, slot) if self._wallet else []
+        except UNREAD:
+            return None
+        return next((_listed(one) for one in rows if one.signature == signature), None)
+
+    async def _found(self, rpc: SolanaRpc, signature: str, lvbh_max: int) -> SignatureResult:
+        """The same, by the first source that says it."""
         try:
             landed = (await rpc.get_signature_statuses([signature], history=True)).found[0]
         except UNREAD as fault:
@@ -186,7 +232,7 @@ class Confirmer:
         rows = await rpc.get_landed(self._wallet, tip.absolute_slot)
         for one in rows:
             if one.signature == signature:
-                return Landed(one.err, one.slot, "finalized")
+                return _listed(one)
         # Not one slot in two is without a block for long: so far back the list must go.
         since_slot = tip.absolute_slot - 2 * (tip.block_height - lvbh_max + LIFE_WITH_MARGIN)
         if not rows or rows[-1].slot >= since_slot:  # pruned, or cut short: it may be what is missing
@@ -297,7 +343,11 @@ def _landing_in(found: dict[str, Any] | None) -> Landed | None:
     meta, slot = (found or {}).get("meta"), (found or {}).get("slot")
     if not isinstance(meta, dict) or "err" not in meta or not isinstance(slot, int):
         return None
-    return Landed(meta["err"], slot, "confirmed")
+    return Landed(meta["err"], slot, "confirmed", "transaction")
+
+
+def _listed(row: Landing) -> Landed:
+    return Landed(row.err, row.slot, "finalized", "list")
 
 
 def _as_result(signature: str, status: Any) -> SignatureResult:

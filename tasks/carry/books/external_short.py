@@ -64,6 +64,27 @@ async def book_short_changes(
     found = await explain_with_fills(desk, position, szi)
     if found.unproved:
         return _take_at_its_word(desk, position, leg, -szi, found, fence)
+    return await _booked(desk, position, leg, found, fence)
+
+
+async def book_short_by_fills(desk: CarryDesk, position: Position, fence: Fence | None) -> ChangeBooked:
+    """The same for an account that cannot be read: the venue's list of fills alone says what is left of our short. Raises
+    UNREAD, also where the list lacks a fill that we booked.
+    """
+    leg = desk.store.carry.leg(position.position_id, LegSide.SHORT)
+    if leg is None or not leg.is_open or on_the_wire(desk, position, LegSide.SHORT):
+        return ChangeBooked(leg=leg)
+    found = await explain_with_fills(desk, position, None)
+    if found.unproved:
+        raise Retryable(
+            f"the account cannot be read, and of the short of {position.position_id} {found.unproved}"
+        )
+    return await _booked(desk, position, leg, found, fence)
+
+
+async def _booked(
+    desk: CarryDesk, position: Position, leg: Leg, found: ShortExplained, fence: Fence | None
+) -> ChangeBooked:
     desk.store.breach_clear(CARRY, position.position_id, UNPROVED, LegSide.SHORT, fence)
     if found.ours:
         ours = [one.fill for one in found.ours]
@@ -76,7 +97,9 @@ async def book_short_changes(
     return _short_changed(desk, position, leg, found.qty, found.causes, fence)
 
 
-async def explain_with_fills(desk: CarryDesk, position: Position, shown_szi: Decimal) -> ShortExplained:
+async def explain_with_fills(
+    desk: CarryDesk, position: Position, shown_szi: Decimal | None
+) -> ShortExplained:
     """The venue's fills since the position began, gone through."""
     listed = [
         ListedFill(fill=one.fill, start_position=one.start_position, forced=one.forced)
@@ -178,7 +201,12 @@ async def book_changes_of_both(desk: CarryDesk, position: Position, fence: Fence
     found: list[Finding] = []
     problems: list[EvenkeelError] = []
     try:
-        short = await book_short_changes(desk, position, await held_short(desk), fence)
+        try:
+            held = await held_short(desk)
+        except UNREAD:
+            short = await book_short_by_fills(desk, position, fence)
+        else:
+            short = await book_short_changes(desk, position, held, fence)
         found += [short.finding] if short.finding else []
     except UNREAD as problem:
         problems.append(problem)

@@ -71,12 +71,18 @@ async def resize_both(
             if isinstance(ending, Done):
                 reason = "an earlier order has only now been found done: the next tick plans anew"
                 return Levelled(complete=False, reason=reason)
+    planned_from = desk.store.carry.leg(position.position_id, LegSide.SHORT)
     await book_changes_of_both(desk, position, fence)
+    if plan.of_the_books and desk.store.carry.leg(position.position_id, LegSide.SHORT) != planned_from:
+        return Levelled(complete=False, reason="the short has changed: the next tick plans anew")
     if (first := await _shrunk_first(desk, position, plan)) < 0:
         shrink = partial(resize_short, desk, position, first, fence)
         stopped = _stopped(LegSide.SHORT, await until_stuck(desk, shrink))
         if stopped is not None:
             return stopped
+    if plan.of_the_books:  # nothing shows whether it is level to the lot
+        sizes = await sizes_of(desk, position)
+        return Levelled(complete=True, reason=why, long_sol=sizes.long_sol, short_qty=sizes.short_qty)
     if plan.long_operation is not None:
         follow = partial(resize_long, desk, position, plan.long_operation, fence)
         stopped = _stopped(LegSide.LONG, await until_stuck(desk, follow))

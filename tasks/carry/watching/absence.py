@@ -20,12 +20,17 @@ async def unproved_absence(desk: CarryDesk, position_id: str, fence: Fence) -> s
     for as long as the venue's own fills say that the short is held.
     """
     store, carry = desk.store, desk.store.carry
-    position, why, listed = carry.position(position_id), "both venues show their leg again", False
+    position, doubts, listed = carry.position(position_id), [], False
     try:
         await book_short_changes(desk, position, await held_short(desk), fence)
+    except UNREAD as missing:
+        doubts.append(str(missing))
+        listed = isinstance(missing, StillListed)
+    try:  # whatever the other venue does not say now
         await book_long_changes(desk, position, fence, wait_until_sure=True)
     except UNREAD as missing:
-        why, listed = str(missing), isinstance(missing, StillListed)
+        doubts.append(str(missing))
+    why = "; ".join(doubts) or "both venues show their leg again"
     legs = [carry.leg(position_id, side) for side in LegSide]
     if any(leg is None or not leg.is_open for leg in legs):
         store.breach_clear(CARRY, position_id, UNPROVED, fence=fence)

@@ -17,9 +17,10 @@ from state.watch_models import Severity
 from strategy.breach import BreachPhase
 from strategy.carry.decisions import Decision
 from strategy.carry.funding import hourly_rate_from_premium
+from strategy.carry.limits import CarryLimits
 from strategy.carry.monitor import Tick, judge, plan_rebalance
 from strategy.carry.readings import LegReading, WatchReadings
-from strategy.carry.rebalance import Book, drift_cost_usd_per_hour
+from strategy.carry.rebalance import Book, drift_cost_usd_per_hour, shrink_unread_short
 from strategy.decisions import Alert, Combined, combine
 from tasks.carry.desk import CarryDesk
 from tasks.carry.limits import limits_of
@@ -108,6 +109,8 @@ class Watcher:
         if book is not None:
             decisions.append(plan_rebalance(book, limits))
             judged = judged | REBALANCING_RULES
+        elif (unread := self._unread_short(kept, seen, limits)) is not None:
+            decisions.append(unread)
         whole = combine(decisions)
         reasons = tuple(dict.fromkeys((*whole.reasons, *tick.combined.reasons)))
         speaking = [one for one in (*tick.decisions, *decisions[1:]) if isinstance(one, Alert)]
@@ -194,6 +197,17 @@ class Watcher:
             funding_hourly=_better(seen.context.funding_hourly, _predicted(seen.context)),
             may_grow=kept.may_grow,
         )
+
+    def _unread_short(self, kept: LedgerCopy, seen: Seen, limits: CarryLimits) -> Decision | None:
+        """What the short in the books is too large for the long that is shown, while its account cannot be read; None where
+        the rest cannot be read either.
+        """
+        leg = kept.legs.get(LegSide.SHORT)
+        readable = seen.long is not None and seen.context is not None and seen.redemption_rate is not None
+        if seen.short_read or not readable or leg is None or not leg.is_open:
+            return None
+        assert seen.long is not None and seen.context is not None
+        return shrink_unread_short(seen.long.exposure_sol, leg.qty, seen.context.oracle_px, limits.risk)
 
     def forget_drift(self) -> None:
         """After a rebalance the cost of drift starts anew."""

@@ -168,10 +168,15 @@ CUSTOM = {"InstructionError": [0, {"Custom": 1}]}
 
 async def test_landed_with_and_without_error() -> None:
     assert await result(Chain(600, [status()])) == Landed(None, 990, "confirmed")
-    chain = Chain(600, [status(err=CUSTOM)])
-    chain.shown = {"slot": 990, "meta": {"err": CUSTOM}}
-    failed = await result(chain)
-    assert isinstance(failed, Landed) and failed.err == CUSTOM
+    for level, is_exit, kind in (
+        ("confirmed", False, Unknown),
+        ("confirmed", True, Landed),
+        ("finalized", False, Landed),
+    ):
+        chain = Chain(600, [status(level, err=CUSTOM)])
+        chain.shown = {"slot": 990, "meta": {"err": CUSTOM}}
+        found = await Confirmer(node(chain), TickClock()).result_of("5ig", 500, is_exit=is_exit)
+        assert isinstance(found, kind), (level, is_exit, found)
 
 
 @pytest.mark.parametrize("err", ["a word", {"unheardOf": [1]}, ["a list"], CUSTOM])

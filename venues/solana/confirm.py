@@ -50,6 +50,10 @@ class Landed:
     confirmation: str
     source: Source = field(default="status", compare=False)
 
+    @property
+    def is_final(self) -> bool:
+        return self.confirmation == "finalized"
+
 
 @dataclass(frozen=True, slots=True)
 class Dead:
@@ -97,7 +101,16 @@ class Confirmer:
     async def result_of(self, signature: str, lvbh_max: int, *, is_exit: bool = False) -> SignatureResult:
         """Return what became of a signature. Never raises for transport reasons: not knowing is an answer.
 
-        A landing that either node saw counts. It is dead when both say so; a way out (`is_exit`) also when one does
+        A failure counts once it is final, unless it is of a way out: a block that is only confirmed may in principle be left
+        out yet, and what failed in it land elsewhere, where a second opening would stand beside it.
+        """
+        result = await self._result_of(signature, lvbh_max, is_exit=is_exit)
+        if isinstance(result, Landed) and result.err is not None and not is_exit and not result.is_final:
+            return Unknown(f"{signature} failed in slot {result.slot} ({result.err}), which is not final yet")
+        return result
+
+    async def _result_of(self, signature: str, lvbh_max: int, *, is_exit: bool) -> SignatureResult:
+        """A landing that either node saw counts. It is dead when both say so; a way out (`is_exit`) also when one does
         that is `ALONE_AFTER_BLOCKS` beyond, for then the other is of no use.
         """
         if not isinstance(self.rpc, FailoverRpc):
@@ -153,7 +166,7 @@ class Confirmer:
             if other is None:
                 continue
             if other.err is not None:
-                return failed
+                return other if other.is_final else failed
             if succeeded is not None:
                 return succeeded
             succeeded = other

@@ -113,6 +113,8 @@ class Fill(Frozen):
 
     `side` is "buy" or "sell" of the base asset, `qty` is in base units (always positive), `price_usd` is per base unit,
     `fee_usd` > 0 is a cost. `fill_id` is unique per venue. `closed_pnl_usd` is the venue's own realised PnL, gross of fees.
+    `whole`: number and fee could be read; where not, the fill counts for what it did and is amended once they can.
+    `instead_id` is the id that it has for as long as its number cannot be read. Neither is stored.
     """
 
     fill_id: str
@@ -125,6 +127,18 @@ class Fill(Frozen):
     closed_pnl_usd: Decimal | None = None
     order_ref: str | None = None
     time_ms: int
+    whole: bool = Field(default=True, exclude=True)
+    instead_id: str | None = Field(default=None, exclude=True)
+
+    @property
+    def bare(self) -> Fill:
+        """As it is stored."""
+        return self.model_copy(update={"whole": True, "instead_id": None})
+
+    @property
+    def looks(self) -> tuple[object, ...]:
+        """What is known of it without its number and its fee."""
+        return (self.venue, self.asset, self.side, self.qty, self.price_usd, self.time_ms)
 
 
 class Receipt(Frozen):

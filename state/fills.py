@@ -60,19 +60,48 @@ def store_fills(db: Connection, fills: Iterable[Fill], owner: Owner, reversal_of
         if owner.account:
             named = {"its_venue": fill.venue, "its_fill": fill.fill_id, "its_side": fill.side}
             db.execute(_NAME_ACCOUNT, {**named, "account": owner.account})
+        _name_anew(db, fill, owner.account)
         if insert_new(db, FILLS, values_of(row)):
             new += 1
             _store_fill_fee(db, fill, owner)
             continue
         same = {"venue": fill.venue, "account": owner.account, "fill_id": fill.fill_id}
         known = fetch_one(db, FillRow, _KNOWN, **same)
-        if known is None or (known.fill, known.reversal_of) != (fill, reversal_of):
+        if known is not None and _differs_by_fee(known.fill, fill):
+            known = _gain_fee(db, known, fill)
+        elif known is None or (known.fill, known.reversal_of) != (fill.bare, reversal_of):
             raise Bug(
                 f"fill {fill.venue} {fill.fill_id} is stored with other figures: {known} against {fill}, which takes "
                 f"back {reversal_of or 'nothing'}"
             )
         _gain_owner(db, known, owner)
     return new
+
+
+def _name_anew(db: Connection, fill: Fill, account: str) -> None:
+    """A fill that was stored before its number could be read gains it; its fee keeps no other name."""
+    if not fill.whole or fill.instead_id is None:
+        return
+    former = fill.model_copy(update={"fill_id": fill.instead_id})
+    mine = (FILLS.c.venue == fill.venue, FILLS.c.account == account, FILLS.c.fill_id == former.fill_id)
+    if db.execute(update(FILLS).where(*mine).values(fill_id=fill.fill_id)).rowcount:
+        key = FEES.c.fee_key == _fee_key(former, account)
+        db.execute(update(FEES).where(key).values(fee_key=_fee_key(fill, account)))
+
+
+def _differs_by_fee(known: Fill, fill: Fill) -> bool:
+    """Whether they are one but for a fee that could not be read of one of them."""
+    missing = known.fee_usd == 0 or (not fill.whole and fill.fee_usd == 0)
+    return missing and known.model_copy(update={"fee_usd": fill.fee_usd}) == fill.bare
+
+
+def _gain_fee(db: Connection, known: FillRow, fill: Fill) -> FillRow:
+    if not fill.fee_usd:
+        return known
+    db.execute(update(FILLS).where(FILLS.c.id == known.id).values(fee_usd=fill.fee_usd))
+    owner = Owner(known.business, known.subject, known.part, known.intent_id, known.account, known.chain)
+    _store_fill_fee(db, fill, owner)
+    return known.model_copy(update={"fee_usd": fill.fee_usd})
 
 
 def _gain_owner(db: Connection, known: FillRow, owner: Owner) -> None:

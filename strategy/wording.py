@@ -20,3 +20,9 @@ def usd(amount: Decimal) -> str:
 def hourly(rate: Decimal) -> str:
     """An hourly rate with its simple yearly equivalent: 0.0000125 → `0.00125 %/h (10.95 % a year)`."""
     return f"{rate * 100:.5f} %/h ({rate * HOURS_PER_YEAR * 100:.2f} % a year)"
+
+
+def missing(readings: dict[str, object]) -> str:
+    """Which of these readings, by what they are called, are missing: neither None nor nought counts as one."""
+    names = [name for name, value in readings.items() if not value]
+    return f"{' and '.join(names)} {'are' if len(names) > 1 else 'is'} missing"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import replace
 from types import TracebackType
 from typing import Any, TypeVar
@@ -117,6 +117,17 @@ class HyperliquidClient:
             raise self.oddities.not_understood(source, why) from None
         self.oddities.answered(source, [*meta.odd, *(_named(one, meta.value) for one in contexts.odd)])
         return meta.value, contexts.value
+
+    def note_missing(self, kind: str, row: str, fields: Mapping[str, Any]) -> None:
+        """Note what the last answer of this kind lacks of a row that somebody wants, beside what did not fit."""
+        source = _source({"type": kind})
+        known = self.oddities.words().get(source, "")
+        odd = [
+            Oddity(source, row, name, "missing", lost=False)
+            for name, value in fields.items()
+            if value is None
+        ]
+        self.oddities.add(source, [one for one in odd if f"{one.row} {one.field} is" not in known])
 
     async def l2_book(self, coin: str) -> m.WireBook:
         return await self._info({"type": "l2Book", "coin": coin}, m.WireBook)

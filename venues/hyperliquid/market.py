@@ -89,6 +89,8 @@ class MarketData:
                 raise NotUnderstood(
                     VenueName.HYPERLIQUID, f"metaAndAssetCtxs: the prices of {coin} cannot be read"
                 )
+            rates = {"funding": ctx.funding, "premium": ctx.premium}
+            self._client.note_missing("metaAndAssetCtxs", f"prices {coin}", rates)
             return PerpContext(
                 coin=coin,
                 funding_hourly=ctx.funding,

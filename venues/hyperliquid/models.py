@@ -214,7 +214,7 @@ class WireFill(Wire):
     hash: str = ""
     oid: Whole = 0
     crossed: bool = True
-    fee: Number = Decimal(0)
+    fee: Number | None = None
     tid: Whole | None = None
     fee_token: str = "USDC"
     cloid: str | None = None
@@ -222,8 +222,8 @@ class WireFill(Wire):
 
     @property
     def fee_is_known(self) -> bool:
-        """Whether the fee is in the money that we count in."""
-        return self.fee == 0 or self.fee_token == FEE_TOKEN
+        """Whether the fee is in the money that we count in. One that is missing is not known, and that has been said."""
+        return not self.fee or self.fee_token == FEE_TOKEN
 
     @property
     def signed_sz(self) -> Decimal:
@@ -244,8 +244,11 @@ class WireFill(Wire):
 
     @property
     def fill_id(self) -> str:
-        if self.tid is not None:
-            return f"{self.time}:{self.coin}:{self.tid}"
+        return self.instead_id if self.tid is None else f"{self.time}:{self.coin}:{self.tid}"
+
+    @property
+    def instead_id(self) -> str:
+        """What tells it from every other fill where its number is not known."""
         return f"{self.time}:{self.coin}:{self.oid}:{self.start_position}:{self.px}:{self.sz}"
 
 

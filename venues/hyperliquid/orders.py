@@ -127,8 +127,8 @@ def cloid_of(intent_id: str, nonce: int) -> str:
 
 
 def to_fill(row: m.WireFill) -> Fill:
-    """Return a wire fill as the books want it. A fee in another token than USDC counts as none here; who reads the list
-    names it.
+    """Return a wire fill as the books want it. A fee in another token than USDC counts as none here, as one that cannot be
+    read does for now; who reads the list names it.
     """
     return Fill(
         fill_id=row.fill_id,
@@ -137,10 +137,12 @@ def to_fill(row: m.WireFill) -> Fill:
         side="buy" if row.side == "B" else "sell",
         qty=row.sz,
         price_usd=row.px,
-        fee_usd=row.fee if row.fee_is_known else Decimal(0),
+        fee_usd=row.fee if row.fee and row.fee_is_known else Decimal(0),
         closed_pnl_usd=row.closed_pnl,
         order_ref=row.cloid or str(row.oid),
         time_ms=row.time,
+        whole=row.tid is not None and row.fee is not None,
+        instead_id=row.instead_id,
     )
 
 

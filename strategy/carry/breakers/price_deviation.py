@@ -17,7 +17,7 @@ def price_deviation_breaker(readings: BreakerReadings, limits: RiskLimits) -> Ju
     return breaker(
         NAME,
         None if deviation is None else deviation > limits.exit_price_deviation,
-        deviation_words(deviation, limits),
+        deviation_words(deviation, readings, limits),
         "find out which venue is off; the pause ends by itself half an hour after they agree",
         readings.now_ms,
         memory=readings.trips.get(NAME),

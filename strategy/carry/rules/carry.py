@@ -8,7 +8,7 @@ from strategy.carry.readings import WatchReadings
 from strategy.carry.scoring import carry_usd_per_hour
 from strategy.decisions import Alert, Hold, Judged, Urgency
 from strategy.rules import rule
-from strategy.wording import hourly, usd
+from strategy.wording import hourly, missing, usd
 
 NAME = "carry"
 
@@ -24,8 +24,14 @@ def carry_rule(readings: WatchReadings, limits: CarryLimits) -> Judged[Decision]
     r, settings = readings, limits.strategy
     funding = r.funding_expected_hourly
     if funding is None or r.lend_apr is None or r.borrow_apr is None or r.staking_apr is None:
-        reason = "carry cannot be judged: the expected funding or a lending rate is missing"
-        return Judged(Alert(rule=NAME, reason=reason))
+        needed = {
+            "the expected funding": funding,
+            "the lending rate": r.lend_apr,
+            "the borrowing rate": r.borrow_apr,
+            "the staking yield": r.staking_apr,
+        }
+        unknown = missing({name: rate is not None for name, rate in needed.items()})
+        return Judged(Alert(rule=NAME, reason=f"carry cannot be judged: {unknown}"))
     per_hour = carry_usd_per_hour(
         r.position_usd, r.debt_usd, funding, r.lend_apr, r.borrow_apr, r.staking_apr
     )

@@ -9,7 +9,7 @@ from strategy.carry.limits import CarryLimits, RiskLimits
 from strategy.carry.readings import WatchReadings
 from strategy.decisions import Alert, Hold, Judged, Urgency
 from strategy.rules import rule
-from strategy.wording import pct
+from strategy.wording import missing, pct
 
 NAME = "lst_peg"
 
@@ -30,9 +30,12 @@ def judge_peg(
     if asset == "SOL":
         return Hold(rule=NAME, reason="SOL needs no peg")
     if not lst_price_usd or not sol_price_usd or not redemption_rate:
-        return Alert(
-            rule=NAME, reason=f"{asset} peg cannot be judged: a price or the redemption rate is missing"
-        )
+        needed: dict[str, object] = {
+            f"the price of {asset}": lst_price_usd,
+            "the price of SOL": sol_price_usd,
+            "the redemption rate": redemption_rate,
+        }
+        return Alert(rule=NAME, reason=f"{asset} peg cannot be judged: {missing(needed)}")
     premium = peg_premium(lst_price_usd, sol_price_usd, redemption_rate)
     lst = limits.lst
     name, size, warning, critical = (

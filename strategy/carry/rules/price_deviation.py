@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from typing import Protocol
 
 from strategy.breach import BreachPhase, step_breach
 from strategy.carry.decisions import Decision, Exit
@@ -10,12 +11,21 @@ from strategy.carry.limits import CarryLimits, RiskLimits
 from strategy.carry.readings import WatchReadings
 from strategy.decisions import Alert, Hold, Judged, Urgency
 from strategy.rules import rule
-from strategy.wording import pct
+from strategy.wording import missing, pct
 
 NAME = "price_deviation"
 ALONE = (
     "Asgard's price stands alone against Hyperliquid's mark and oracle, and the lender does not value by it"
 )
+
+
+class TwoPrices(Protocol):
+    """The price of one SOL as each venue has it, in USD."""
+
+    @property
+    def long_venue_price_usd(self) -> Decimal | None: ...
+    @property
+    def short_venue_price_usd(self) -> Decimal | None: ...
 
 
 def price_deviation(
@@ -27,9 +37,13 @@ def price_deviation(
     return abs(long_venue_price_usd - short_venue_price_usd) / short_venue_price_usd
 
 
-def deviation_words(deviation: Decimal | None, limits: RiskLimits) -> str:
-    """The deviation against the limit of an exit."""
-    seen = "cannot be judged: a venue's SOL price is missing" if deviation is None else f"is {pct(deviation)}"
+def deviation_words(deviation: Decimal | None, readings: TwoPrices, limits: RiskLimits) -> str:
+    """The deviation against the limit of an exit, or which price is missing for it."""
+    prices: dict[str, object] = {
+        "Asgard's price of SOL": readings.long_venue_price_usd,
+        "Hyperliquid's mark price": readings.short_venue_price_usd,
+    }
+    seen = f"cannot be judged: {missing(prices)}" if deviation is None else f"is {pct(deviation)}"
     return f"price deviation between venues {seen}, limit {pct(limits.exit_price_deviation)}"
 
 
@@ -54,13 +68,13 @@ def price_deviation_rule(readings: WatchReadings, limits: CarryLimits) -> Judged
         and deviation > limits.risk.exit_price_deviation
         and _stands_alone(readings, limits.risk)
     ):
-        reason = f"{deviation_words(deviation, limits.risk)}: {ALONE}"
+        reason = f"{deviation_words(deviation, readings, limits.risk)}: {ALONE}"
         step = step_breach(NAME, False, readings.breaches.get(NAME), readings.now_ms, 0)
         return Judged(Alert(rule=NAME, reason=reason, critical=True), step)
     bad = None if deviation is None else deviation > limits.risk.exit_price_deviation
     since_ms = readings.breaches.get(NAME)
     step = step_breach(NAME, bad, since_ms, readings.now_ms, limits.risk.breach_duration_s)
-    sums = deviation_words(deviation, limits.risk)
+    sums = deviation_words(deviation, readings, limits.risk)
     if step.phase is BreachPhase.FIRED:
         reason = f"{sums} for {step.lasted_s} s"
         return Judged(Exit(rule=NAME, reason=reason, urgency=Urgency.NORMAL), step)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from evenkeel.errors import Bug
 from evenkeel.legs import CARRY, FundingPayment, LegSide, PositionStatus
 from evenkeel.types import Fill, Frozen
-from evenkeel.units import HOUR_MS
+from evenkeel.units import DAY_MS, HOUR_MS
 from state.carry.models import Position
 from state.fills import Owner
+from state.ledger_models import FillRow
 from state.models import Intent
 from state.watch_models import Severity
 from strategy.carry.reconcile import Finding, Handling
@@ -19,6 +20,8 @@ from tasks.step import step
 
 OVERLAP_MS = 2 * HOUR_MS
 """Asked for again each time, so that a settlement stamped late or shown late is not missed."""
+GAPS_MS = 14 * DAY_MS
+"""For so long an hour that a position was held in and that is not booked is asked for again: its row may have been odd."""
 
 FOREIGN_FILL, LATE_FILL = "foreign fill", "late fill"
 """Alerts of fills that were booked and belong to no live position."""
@@ -34,13 +37,31 @@ class Collected(Frozen):
 
 @step("collect funding payments", retries=3, tags=("collect",))
 async def collect_funding(desk: CarryDesk) -> int:
-    """Hyperliquid's settlements since the last one booked, each with the position it belongs to."""
+    """Hyperliquid's settlements since the last one booked, or the first that is missing before it, each with the position it
+    belongs to.
+    """
     positions = desk.store.carry.positions()
     if not positions:
         return 0
     last = desk.store.carry.last_funding_hour(desk.short.address, UNDERLYING)
     first_ms = min(position.created_ms for position in positions)
-    return (await book_funding(desk, first_ms if last is None else max(first_ms, last - OVERLAP_MS)))[1]
+    if last is None:
+        return (await book_funding(desk, first_ms))[1]
+    gap_ms = _first_gap(desk, positions, last)
+    since_ms = last - OVERLAP_MS if gap_ms is None else min(last - OVERLAP_MS, gap_ms)
+    return (await book_funding(desk, max(first_ms, since_ms)))[1]
+
+
+def _first_gap(desk: CarryDesk, positions: list[Position], last_ms: int) -> int | None:
+    """The first full hour before `last_ms` that a position lived through and of which no settlement is booked."""
+    since_ms = desk.clock.now_ms() - GAPS_MS
+    rows = desk.store.carry.funding_payments(account=desk.short.address, coin=UNDERLYING, since_ms=since_ms)
+    booked = {row.hour_ms for row in rows}
+    first_hour = -(-since_ms // HOUR_MS) * HOUR_MS
+    for hour in range(first_hour, last_ms, HOUR_MS):
+        if hour not in booked and owner_at(positions, hour) is not None:
+            return hour
+    return None
 
 
 async def book_funding(desk: CarryDesk, since_ms: int) -> tuple[list[FundingPayment], int]:
@@ -87,8 +108,15 @@ async def book_fills(desk: CarryDesk, since_ms: int) -> BookedFills:
     fills = tuple(one.fill for one in listed)
     forced = {one.fill.fill_id for one in listed if one.forced}
     here = (desk.short.name, desk.short.address)
-    known = {row.fill_id for row in desk.store.fills(since_ms) if (row.venue, row.account or here[1]) == here}
-    missing = [fill for fill in fills if fill.fill_id not in known]
+    booked = [row for row in desk.store.fills(since_ms) if (row.venue, row.account or here[1]) == here]
+    known = {row.fill_id: row for row in booked}
+    looks = {row.fill.looks for row in booked}
+    _amend(desk, [fill for fill in fills if fill.whole], known)
+    missing = [
+        fill
+        for fill in fills
+        if not {fill.fill_id, fill.instead_id} & known.keys() and (fill.whole or fill.looks not in looks)
+    ]
     if not missing:
         return BookedFills(listed=fills, new=0)
     orders = _orders(desk)
@@ -105,6 +133,14 @@ async def book_fills(desk: CarryDesk, since_ms: int) -> BookedFills:
             alerted.append(_alerted(desk, _foreign(fill)))
         new += desk.store.record_fills([fill], Owner(account=desk.short.address))
     return BookedFills(listed=fills, new=new, alerted=tuple(alerted))
+
+
+def _amend(desk: CarryDesk, whole: list[Fill], known: dict[str, FillRow]) -> None:
+    """What was booked before its number or its fee could be read gains it."""
+    for fill in whole:
+        row = known.get(fill.fill_id) or known.get(fill.instead_id or "")
+        if row is not None and (row.fill_id != fill.fill_id or (fill.fee_usd and not row.fee_usd)):
+            desk.store.record_fills([fill], Owner(account=row.account))
 
 
 def _alerted(desk: CarryDesk, found: Finding) -> Finding:

@@ -42,6 +42,20 @@ MOVED = Decimal("0.01")
 """The market stands: a figure that moves further was read wrong."""
 
 
+FIGURES = {
+    "sol_price_usd": "price of SOL",
+    "token_price_usd": f"price of {ENTRY['asset']}",
+    "lend_apr": "lending rate",
+    "borrow_apr": "borrowing rate",
+    "funding_expected_hourly": "expected funding",
+    "context.mark_px": "mark price",
+    "context.mid_px": "no book",
+}
+"""What a person calls them."""
+UNJUDGED = frozenset({"short.entry_price_usd"})
+"""Figures that no decision reads: they may be absent in silence."""
+
+
 def is_hedged(rig: Rig) -> bool:
     """Both venues hold the same, or both nothing."""
     return abs(rig.long_sol() - rig.short_qty()) <= NAKED
@@ -121,7 +135,7 @@ def _misread(calm: Seen, seen: Seen) -> list[str]:
     before, after = _figures(calm.model_dump()), _figures(seen.model_dump())
     wrong = []
     for name, value in before.items():
-        if value is None or isinstance(value, str | tuple | bool):
+        if name in UNJUDGED or value is None or isinstance(value, str | tuple | bool):
             continue
         now = after.get(name)
         if now is None or abs(Decimal(str(now)) - Decimal(str(value))) > MOVED * max(
@@ -135,7 +149,7 @@ def _names(row: Alert, mutation: Mutation, wrong: list[str]) -> bool:
     """Whether the alert says what is odd: the field, the call, or the figure that is missing for it."""
     call = re.split(r"[ :/]", mutation.call)[-1]
     fields = [str(part) for part in mutation.path if isinstance(part, str)]
-    figures = [part for name in wrong for part in name.split(".")]
+    figures = [part for name in wrong for part in (*name.split("."), FIGURES.get(name, name))]
     text = f"{row.kind} {row.subject} {row.text}".lower().replace("_", " ")
     return any(word.lower().replace("_", " ") in text for word in (*fields, *figures, call))
 

@@ -15,6 +15,7 @@ from flows.carry.exit import ExitRequest, exit_position
 from flows.carry.flatten import flatten_everything
 from flows.carry.monitor import MonitorRequest, MonitorResult, watch_position
 from flows.carry.scan import ScanRequest, scan_markets
+from tasks.carry.books.collect import collect_everything
 from tasks.carry.books.reconcile import reconcile_everything
 from tasks.oddities import ODD_ANSWER
 from tests.carry.rig import Rig, story_rig
@@ -164,3 +165,19 @@ async def test_a_balance_of_ours_that_is_not_understood_is_not_taken_for_nothing
         result = await watched(rig, position_id, 100)
         assert (result.status, result.actions) == ("OPEN", ())
         assert "long leg" in alerts(rig)["not_understood"] and "outage" not in alerts(rig)
+
+
+@pytest.mark.parametrize("path", ["1.delta.usdc", "1.time", "1"])
+async def test_a_settlement_that_could_not_be_read_is_booked_once_it_can(tmp_path: Path, path: str) -> None:
+    """Hours later, when later ones are booked already."""
+    async with story_rig(tmp_path) as rig:
+        await rig.entered(asset="SOL", protocol=1)
+        rig.later(3 * 3600)
+        odd(rig, "field", "info:userFunding", path=path, value=None)
+        await collect_everything(rig.desk)
+        rig.heal()
+        rig.later(5 * 3600)
+        await collect_everything(rig.desk)
+        paid = [row["time"] // 3_600_000 for row in rig.account()["fundings"]]
+        booked = [row.hour_ms // 3_600_000 for row in rig.desk.store.carry.funding_payments()]
+        assert len(paid) == 8 and booked == paid

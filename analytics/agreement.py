@@ -109,11 +109,11 @@ def compare_fills(books: Iterable[Fill], venue: Iterable[Fill]) -> list[Differen
     """Fill by fill, by (venue, fill id). Asset, side, quantity, price and fee must equal the venue's to the
     digit. One whose number or fee the venue does not say now is left out, on both sides."""
     listed = list(venue)
-    odd = {row.looks for row in listed if not row.whole}
+    odd = {row.figures for row in listed if not row.whole}
     return compare(
         "fill",
-        [row for row in books if row.looks not in odd],
-        [row for row in listed if row.looks not in odd],
+        [row for row in books if row.figures not in odd],
+        [row for row in listed if row.figures not in odd],
         key=lambda row: (row.venue, row.fill_id),
         name=lambda row: f"{row.venue} {row.fill_id}",
         describe=lambda row: (

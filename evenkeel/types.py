@@ -136,7 +136,7 @@ class Fill(Frozen):
         return self.model_copy(update={"whole": True, "instead_id": None})
 
     @property
-    def looks(self) -> tuple[object, ...]:
+    def figures(self) -> tuple[object, ...]:
         """What is known of it without its number and its fee."""
         return (self.venue, self.asset, self.side, self.qty, self.price_usd, self.time_ms)
 

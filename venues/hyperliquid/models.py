@@ -248,7 +248,7 @@ class WireFill(Wire):
 
     @property
     def instead_id(self) -> str:
-        """What tells it from every other fill where its number is not known."""
+        """What sets it apart from every other fill where its number is not known."""
         return f"{self.time}:{self.coin}:{self.oid}:{self.start_position}:{self.px}:{self.sz}"
 
 

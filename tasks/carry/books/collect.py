@@ -110,12 +110,12 @@ async def book_fills(desk: CarryDesk, since_ms: int) -> BookedFills:
     here = (desk.short.name, desk.short.address)
     booked = [row for row in desk.store.fills(since_ms) if (row.venue, row.account or here[1]) == here]
     known = {row.fill_id: row for row in booked}
-    looks = {row.fill.looks for row in booked}
+    figures = {row.fill.figures for row in booked}
     _amend(desk, [fill for fill in fills if fill.whole], known)
     missing = [
         fill
         for fill in fills
-        if not {fill.fill_id, fill.instead_id} & known.keys() and (fill.whole or fill.looks not in looks)
+        if not {fill.fill_id, fill.instead_id} & known.keys() and (fill.whole or fill.figures not in figures)
     ]
     if not missing:
         return BookedFills(listed=fills, new=0)

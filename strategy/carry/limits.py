@@ -101,11 +101,11 @@ class RiskLimits(HealthLimits):
     lst: LstLimits = LstLimits()
     stale_exit_after_s: int = Field(default=600, gt=0)
     outage_exit_after_s: int | None = Field(default=None, ge=0)
-    without_ledger_after_s: int = Field(default=60, ge=1)
-    """How long the ledger cannot be used before a watch closes a position in danger without it."""
     """An outage that lasts so long closes the leg in reach; None: never, its leg is kept as the hedge
     (docs/deviations.md, row 26).
     """
+    without_ledger_after_s: int = Field(default=60, ge=1)
+    """How long the ledger cannot be used before a watch closes a position in danger without it."""
     price_cooldown_s: int = Field(default=1800, ge=0)
     """No entry for so long after the venues' prices differed by more than `exit_price_deviation`."""
 

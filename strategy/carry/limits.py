@@ -23,13 +23,21 @@ STAKED_ASSETS = ("jitoSOL", "jupSOL", "INF")
 PROTOCOL_NAMES = {0: "Marginfi", 1: "Kamino", 2: "Solend", 3: "Drift"}
 
 
+_ORDERED = (
+    ("agent_critical_hours", "agent_warning_hours"),
+    ("clock_warning_ms", "clock_entry_ms"),
+    ("max_fee_lamports", "max_fee_emergency_lamports"),
+)
+"""Limits of which the first may not be above the second."""
+
+
 class LstLimits(Frozen):
     """Premium or discount of an LST's market price against its redemption value, as fractions."""
 
-    warning_premium: Decimal = D("0.03")
-    critical_premium: Decimal = D("0.05")
-    warning_discount: Decimal = D("0.01")
-    critical_discount: Decimal = D("0.02")
+    warning_premium: Decimal = Field(default=D("0.03"), gt=0, le=D("0.5"))
+    critical_premium: Decimal = Field(default=D("0.05"), gt=0, le=D("0.5"))
+    warning_discount: Decimal = Field(default=D("0.01"), gt=0, le=D("0.5"))
+    critical_discount: Decimal = Field(default=D("0.02"), gt=0, le=D("0.5"))
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -41,21 +49,21 @@ class LstLimits(Frozen):
 class RiskLimits(HealthLimits):
     """Hard limits. Nothing in the strategy may loosen them."""
 
-    min_position_usd: Decimal = Field(default=D(1000), ge=D(100))
+    min_position_usd: Decimal = Field(default=D(1000), ge=D(100), le=D(10_000_000))
     """Least notional of *one leg* (the *position size*), not the capital deployed."""
-    max_position_usd: Decimal = Field(default=D(500_000), gt=0)
+    max_position_usd: Decimal = Field(default=D(500_000), gt=0, le=D(100_000_000))
     """Most notional of one leg."""
-    max_total_exposure_usd: Decimal = Field(default=D(2_000_000), gt=0)
+    max_total_exposure_usd: Decimal = Field(default=D(2_000_000), gt=0, le=D(1_000_000_000))
     """Most notional of all open long legs together."""
-    max_positions_per_asset: int = Field(default=1, ge=1)
+    max_positions_per_asset: int = Field(default=1, ge=1, le=10)
     """Open positions per *long* asset (SOL, jitoSOL, jupSOL and INF count apart)."""
     allowed_long_assets: tuple[str, ...] = ("SOL", *STAKED_ASSETS)
     max_leverage: int = HIGHEST_LEVERAGE
     max_deployment_pct: Decimal = Field(default=D("0.50"), gt=0, le=1)
 
-    max_price_deviation: Decimal = Field(default=D("0.005"), gt=0)
+    max_price_deviation: Decimal = Field(default=D("0.005"), gt=0, le=D("0.05"))
     """Between venues before entry, between a price and its reference, and between the two fills."""
-    exit_price_deviation: Decimal = Field(default=D("0.02"), gt=0)
+    exit_price_deviation: Decimal = Field(default=D("0.02"), gt=0, le=D("0.2"))
     max_slippage_entry_bps: int = Field(default=50, gt=0, le=1000)
     max_slippage_exit_bps: int = Field(default=100, gt=0, le=1000)
     """First bound of an order that closes or shrinks a leg in no hurry."""
@@ -66,15 +74,15 @@ class RiskLimits(HealthLimits):
     """
     max_slippage_last_bps: int = Field(default=500, gt=0, le=1000)
     """Widest bound of an emergency, reached as tries fail."""
-    max_delta_drift: Decimal = Field(default=D("0.005"), gt=0)
-    fill_residual_tolerance: Decimal = Field(default=D("0.001"), gt=0)
+    max_delta_drift: Decimal = Field(default=D("0.005"), gt=0, le=D("0.05"))
+    fill_residual_tolerance: Decimal = Field(default=D("0.001"), gt=0, le=D("0.05"))
     stuck_after_refusals: int = Field(default=3, ge=1, le=10)
     """Refusals in a row, by the venue and not by the wire, after which a leg counts as unable to be closed or resized for
     now: what was done to the other leg is then levelled.
     """
     naked_stop_fall: Decimal = Field(default=D("0.01"), gt=0, lt=1)
-    max_naked_s: int = Field(default=120, gt=0)
-    naked_reserve_s: int = Field(default=40, ge=0)
+    max_naked_s: int = Field(default=120, gt=0, le=3600)
+    naked_reserve_s: int = Field(default=40, ge=0, le=3600)
     """Part of `max_naked_s` in which no new order of the short begins: an order of unknown outcome lives for 15 s, and
     closing the long takes about 20 s. The limit is when the book must be flat, not when giving up begins.
     """
@@ -83,7 +91,7 @@ class RiskLimits(HealthLimits):
     """Liquidation distance below which a leg is closed whatever it was at entry."""
     liquidation_exit_share: Decimal = Field(default=D("0.25"), gt=0, lt=1)
     """Close below this share of the leg's distance at entry."""
-    liquidation_reference_cap: Decimal = Field(default=D("0.30"), gt=0)
+    liquidation_reference_cap: Decimal = Field(default=D("0.30"), gt=0, le=D(5))
     """A leg that starts with more room than this (a short with idle margin beside it) is judged as if it
     had this much.
     """
@@ -91,40 +99,40 @@ class RiskLimits(HealthLimits):
     """Resize when the distance has used up all but this share of the way from entry to the exit limit."""
     max_distance_gap: Decimal = Field(default=D("0.02"), gt=0, lt=1)
     """How far a venue's liquidation distance may differ from our own sums before a person is alerted."""
-    breach_duration_s: int = Field(default=20, ge=0)
+    breach_duration_s: int = Field(default=20, ge=0, le=3600)
 
-    rebalance_leverage_trigger: Decimal = D("2.0")
+    rebalance_leverage_trigger: Decimal = Field(default=D("2.0"), le=10)
     """Resize when a leg's leverage reaches this multiple of its target."""
-    min_rebalance_usd: Decimal = Field(default=D(100), ge=0)
+    min_rebalance_usd: Decimal = Field(default=D(100), ge=0, le=D(1_000_000))
     """Smallest adjustment worth making for its cost alone; hard limits ignore it."""
 
     lst: LstLimits = LstLimits()
-    stale_exit_after_s: int = Field(default=600, gt=0)
-    outage_exit_after_s: int | None = Field(default=None, ge=0)
+    stale_exit_after_s: int = Field(default=600, gt=0, le=86_400)
+    outage_exit_after_s: int | None = Field(default=None, ge=0, le=604_800)
     """An outage that lasts so long closes the leg in reach; None: never, its leg is kept as the hedge
     (docs/deviations.md, row 26).
     """
-    without_ledger_after_s: int = Field(default=60, ge=1)
+    without_ledger_after_s: int = Field(default=60, ge=1, le=3600)
     """How long the ledger cannot be used before a watch closes a position in danger without it."""
-    price_cooldown_s: int = Field(default=1800, ge=0)
+    price_cooldown_s: int = Field(default=1800, ge=0, le=86_400)
     """No entry for so long after the venues' prices differed by more than `exit_price_deviation`."""
 
-    max_fee_lamports: int = Field(default=10_000_000, gt=0)
-    max_fee_emergency_lamports: int = Field(default=20_000_000, gt=0)
-    resume_fee_lamports: int = Field(default=5_000_000, gt=0)
-    min_gas_lamports: int = Field(default=50_000_000, ge=0)
+    max_fee_lamports: int = Field(default=10_000_000, gt=0, le=1_000_000_000)
+    max_fee_emergency_lamports: int = Field(default=20_000_000, gt=0, le=1_000_000_000)
+    resume_fee_lamports: int = Field(default=5_000_000, gt=0, le=1_000_000_000)
+    min_gas_lamports: int = Field(default=50_000_000, ge=0, le=100_000_000_000)
     """SOL kept for fees and account rent before an entry (0.05 SOL)."""
-    agent_warning_hours: int = Field(default=168, ge=0)
+    agent_warning_hours: int = Field(default=168, ge=0, le=8760)
     """Hours before the agent's key ends at which a person is warned."""
-    agent_critical_hours: int = Field(default=24, ge=0)
+    agent_critical_hours: int = Field(default=24, ge=0, le=8760)
     """Hours before that at which a person is warned again, critically."""
-    clock_warning_ms: int = Field(default=2_000, gt=0)
+    clock_warning_ms: int = Field(default=2_000, gt=0, le=60_000)
     """How far this host's clock may differ from a venue's before a person is warned."""
-    clock_entry_ms: int = Field(default=5_000, gt=0)
+    clock_entry_ms: int = Field(default=5_000, gt=0, le=60_000)
     """The same before entries are refused. Exits are signed by the venue's time."""
-    min_free_bytes: int = Field(default=200_000_000, ge=0)
+    min_free_bytes: int = Field(default=200_000_000, ge=0, le=10**13)
     """Free space that is kept where the ledger is; ten times its write-ahead log where that is more."""
-    balance_headroom_bps: int = Field(default=100, ge=0)
+    balance_headroom_bps: int = Field(default=100, ge=0, le=10_000)
     """Free funds asked for on each venue beyond the leg's capital, in bps of the leg's notional: fees and
     slippage.
     """
@@ -161,6 +169,16 @@ class RiskLimits(HealthLimits):
                 f"{self.max_slippage_unwind_bps} and max_slippage_last_bps {self.max_slippage_last_bps} must not fall in "
                 "this order: an emergency may not be bound more tightly than an ordinary exit"
             )
+        for smaller, larger in _ORDERED:
+            if getattr(self, smaller) > getattr(self, larger):
+                raise ValueError(
+                    f"{smaller} {getattr(self, smaller)} is above {larger} {getattr(self, larger)}: swap them"
+                )
+        unknown = sorted(set(self.allowed_long_assets) - {"SOL", *STAKED_ASSETS})
+        if unknown:
+            raise ValueError(
+                f"allowed_long_assets: {', '.join(unknown)} is not known; known are SOL, {', '.join(STAKED_ASSETS)}"
+            )
         if self.naked_reserve_s >= self.max_naked_s:
             raise ValueError(
                 f"naked_reserve_s {self.naked_reserve_s} must be below max_naked_s {self.max_naked_s}, or the short "
@@ -193,14 +211,14 @@ class CostModel(Frozen):
     The slippage *bounds* of orders are limits, not expectations, and are no part of it.
     """
 
-    long_open_fee_bps: Decimal = Field(default=D(15), ge=0)
-    long_close_fee_bps: Decimal = Field(default=D(0), ge=0)
-    short_taker_fee_bps: Decimal = Field(default=D("4.5"), ge=0)
-    long_slippage_bps: Decimal = Field(default=D("1.75"), ge=0)
+    long_open_fee_bps: Decimal = Field(default=D(15), ge=0, le=D(1000))
+    long_close_fee_bps: Decimal = Field(default=D(0), ge=0, le=D(1000))
+    short_taker_fee_bps: Decimal = Field(default=D("4.5"), ge=0, le=D(1000))
+    long_slippage_bps: Decimal = Field(default=D("1.75"), ge=0, le=D(1000))
     """Expected per swap."""
-    short_slippage_bps: Decimal = Field(default=D("1.25"), ge=0)
+    short_slippage_bps: Decimal = Field(default=D("1.25"), ge=0, le=D(1000))
     """Expected per order."""
-    gas_usd: Decimal = Field(default=D(2), ge=0)
+    gas_usd: Decimal = Field(default=D(2), ge=0, le=D(10_000))
 
     def opening_usd(self, position_usd: Decimal) -> Decimal:
         """Expected cost in USD of opening both legs of `position_usd` notional each."""
@@ -235,15 +253,15 @@ class StrategySettings(Frozen):
 
     leverage: int = 3
     deployment_pct: Decimal = Field(default=D("0.10"), gt=0, le=1)
-    funding_lookback_hours: int = Field(default=168, ge=24)
-    min_funding_history_hours: int = Field(default=24, ge=2)
-    max_volatility_annual: Decimal = Field(default=D("0.30"), gt=0)
+    funding_lookback_hours: int = Field(default=168, ge=24, le=8760)
+    min_funding_history_hours: int = Field(default=24, ge=2, le=8760)
+    max_volatility_annual: Decimal = Field(default=D("0.30"), gt=0, le=D(100))
     """Hourly standard deviation × 8760 (docs/deviations.md, row 5)."""
-    expected_hold_hours: int = Field(default=720, gt=0)
+    expected_hold_hours: int = Field(default=720, gt=0, le=87_600)
     """Time over which the carry must pay the round trip (docs/deviations.md, row 17)."""
     expected_funding_hours: int = Field(default=168, ge=1, le=2160)
     """Hours over whose mean the funding is expected, by entry and exit alike (docs/deviations.md, row 4)."""
-    exit_horizon_hours: int = Field(default=336, gt=0)
+    exit_horizon_hours: int = Field(default=336, gt=0, le=8760)
     """Expected loss over this time must exceed the cost of closing and opening again before a negative carry closes."""
     reserve_pct: Decimal = Field(default=D("0.10"), ge=0, le=D("0.5"))
     """Of the money of each side, the share that a growth leaves idle beside the leg: a weak leg is mended from it first."""
@@ -251,20 +269,20 @@ class StrategySettings(Frozen):
     """Both legs grow once their money carries so much more than they hold, as a share of it."""
     transfer_above: Decimal = Field(default=D("0.10"), gt=0, le=1)
     """A transfer is proposed once the sides differ by so much of all the money of a position."""
-    min_total_apr: Decimal = Field(default=D(0), ge=0)
-    capacity_margin: Decimal = Field(default=D("1.2"), ge=1)
+    min_total_apr: Decimal = Field(default=D(0), ge=0, le=D(10))
+    capacity_margin: Decimal = Field(default=D("1.2"), ge=1, le=D(100))
     protocol_preference: tuple[int, ...] = (0, 1, 2, 3)
     """Tie-break among equal carries: Marginfi, Kamino, Solend, Drift."""
     disabled_protocols: tuple[int, ...] = (3,)
     """Drift was exploited and frozen in 2026 (docs/deviations.md, row 14)."""
     costs: CostModel = CostModel()
 
-    entry_attempts: int = Field(default=15, ge=1)
-    entry_retry_interval_s: int = Field(default=2, ge=1)
-    exit_attempts: int = Field(default=5, ge=1)
-    exit_short_window_s: int = Field(default=60, ge=1)
-    poll_interval_s: int = Field(default=30, ge=1)
-    breach_poll_interval_s: int = Field(default=2, ge=1)
+    entry_attempts: int = Field(default=15, ge=1, le=100)
+    entry_retry_interval_s: int = Field(default=2, ge=1, le=600)
+    exit_attempts: int = Field(default=5, ge=1, le=100)
+    exit_short_window_s: int = Field(default=60, ge=1, le=3600)
+    poll_interval_s: int = Field(default=30, ge=1, le=3600)
+    breach_poll_interval_s: int = Field(default=2, ge=1, le=600)
 
     @field_validator("leverage")
     @classmethod
@@ -276,6 +294,11 @@ class StrategySettings(Frozen):
         unknown = set(self.protocol_preference + self.disabled_protocols) - set(PROTOCOL_NAMES)
         if unknown:
             raise ValueError(f"unknown lending protocol {sorted(unknown)}: known are {PROTOCOL_NAMES}")
+        if self.breach_poll_interval_s > self.poll_interval_s:
+            raise ValueError(
+                f"breach_poll_interval_s {self.breach_poll_interval_s} is above poll_interval_s {self.poll_interval_s}: "
+                "a danger would be watched less closely than a calm position"
+            )
         if self.min_funding_history_hours > self.funding_lookback_hours:
             raise ValueError(
                 "min_funding_history_hours is above funding_lookback_hours: nothing could ever be judged"

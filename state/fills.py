@@ -61,6 +61,9 @@ def store_fills(db: Connection, fills: Iterable[Fill], owner: Owner, reversal_of
             named = {"its_venue": fill.venue, "its_fill": fill.fill_id, "its_side": fill.side}
             db.execute(_NAME_ACCOUNT, {**named, "account": owner.account})
         _name_anew(db, fill, owner.account)
+        if (twin := _known_by_figures(db, fill, owner)) is not None:
+            _gain_owner(db, twin, owner)
+            continue
         if insert_new(db, FILLS, values_of(row)):
             new += 1
             _store_fill_fee(db, fill, owner)
@@ -83,14 +86,36 @@ def _name_anew(db: Connection, fill: Fill, account: str) -> None:
     if not fill.whole or fill.instead_id is None:
         return
     former = fill.model_copy(update={"fill_id": fill.instead_id})
+    where = {"venue": fill.venue, "account": account}
     mine = (FILLS.c.venue == fill.venue, FILLS.c.account == account, FILLS.c.fill_id == former.fill_id)
+    if fetch_one(db, FillRow, _KNOWN, **where, fill_id=fill.fill_id) is not None:
+        return
     if db.execute(update(FILLS).where(*mine).values(fill_id=fill.fill_id)).rowcount:
         key = FEES.c.fee_key == _fee_key(former, account)
         db.execute(update(FEES).where(key).values(fee_key=_fee_key(fill, account)))
 
 
+def _known_by_figures(db: Connection, fill: Fill, owner: Owner) -> FillRow | None:
+    """The stored fill that one whose number cannot be read is, by time, size, price and order; None where it is new."""
+    if fill.whole or fill.fill_id != fill.instead_id:
+        return None
+    query = select(FILLS).where(
+        FILLS.c.venue == fill.venue,
+        FILLS.c.account == owner.account,
+        FILLS.c.fill_id != fill.fill_id,
+        FILLS.c.time_ms == fill.time_ms,
+        FILLS.c.order_ref == fill.order_ref,
+        FILLS.c.side == fill.side,
+        FILLS.c.qty == fill.qty,
+        FILLS.c.price_usd == fill.price_usd,
+    )
+    return fetch_one(db, FillRow, query)
+
+
 def _differs_by_fee(known: Fill, fill: Fill) -> bool:
     """Whether they are one but for a fee that could not be read of one of them."""
+    if known.fee_usd == fill.fee_usd or fill.instead_id is None:  # of a venue whose fees are always there
+        return False
     missing = known.fee_usd == 0 or (not fill.whole and fill.fee_usd == 0)
     return missing and known.model_copy(update={"fee_usd": fill.fee_usd}) == fill.bare
 

@@ -233,7 +233,7 @@ def shrink_unread_short(
     if long_sol <= 0 or not over_limit or -change * price_usd < MIN_ORDER_USD:
         return Hold(rule=DRIFT_RULE, reason=state)
     plan = ResizePlan(
-        weak_leg=LegSide.SHORT,
+        weak_leg=None,
         long_operation=None,
         expected_long_sol=long_sol,
         short_target_qty=target,

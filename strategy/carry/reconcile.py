@@ -122,6 +122,8 @@ def explain_short(
     base = rows[0].start_position
     ends_at = base + sum((_signed(one.fill) for one in rows), ZERO)
     unproved = ""
+    if shown_szi is None and not _is_chained(rows):
+        return _unproved("the fills do not lead from one to the next: one is not listed")
     if shown_szi is not None and ends_at != shown_szi:
         unproved = f"the fills lead to {ends_at}, the position shown is {shown_szi}"
     net, foreign_net = ZERO, base
@@ -147,6 +149,21 @@ def explain_short(
     return ShortExplained(
         qty=max(net, ZERO), ours=tuple(ours), foreign=tuple(foreign), foreign_szi=foreign_net
     )
+
+
+def _is_chained(rows: Sequence[ListedFill]) -> bool:
+    """Whether each fill starts where those before it ended; of one moment they may be listed in any order."""
+    left, held = list(rows), rows[0].start_position
+    while left:
+        now_ms = left[0].fill.time_ms
+        at = next(
+            (at for at, one in enumerate(left) if one.fill.time_ms == now_ms and one.start_position == held),
+            None,
+        )
+        if at is None:
+            return False
+        held += _signed(left.pop(at).fill)
+    return True
 
 
 def _signed(fill: Fill) -> Decimal:

@@ -142,7 +142,7 @@ async def close_short(
             last = ending.reason if isinstance(ending, NotDone) else "filled only in part"
             refusals = refusals + 1 if isinstance(ending, NotDone) and ending.refused else 0
             nothing_there = refusals and not to_close.shown and NOTHING_TO_REDUCE in last
-            if nothing_there and end_on_refusal(desk, position, leg, last, fence):
+            if nothing_there and await end_on_refusal(desk, position, leg, last, fence):
                 return ending
         if desk.clock.now_ms() - started_ms >= within_s * 1000 or _gives_way(desk, position):
             break

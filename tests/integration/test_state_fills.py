@@ -205,3 +205,34 @@ def test_in_whatever_order_two_accounts_are_collected_each_fill_and_fee_is_there
     for account, (_, fee) in sides.items():
         mine = [amount for _, amount in fees_of(store, f"{run}{account}")[f"{run}{account}"]]
         assert mine == [Decimal(fee)] * sum(owned for (one, _), owned in expected.items() if one == account)
+
+
+def seen(*, number: bool = True, fee: bool = True) -> Fill:
+    """The same fill as its venue lists it, with or without its number and its fee."""
+    whole = fill(fill_id="5:ETH:7" if number else "5:ETH:1:0", fee="0.1" if fee else "0")
+    return whole.model_copy(update={"whole": number and fee, "instead_id": "5:ETH:1:0", "order_ref": "0xa"})
+
+
+@pytest.mark.parametrize("first", [owner("0xa"), owner("0xa", "s1")])
+@pytest.mark.parametrize(("number", "fee"), [(False, True), (True, False), (False, False)])
+def test_a_fill_that_could_not_be_read_whole_is_one_with_it_in_either_order(
+    store: Store, number: bool, fee: bool, first: Owner
+) -> None:
+    """Whoever comes first, with an owner or without: one row, one fee, and the owner that is known."""
+    for order in (0, 1):
+        rows = [seen(number=number, fee=fee), seen()]
+        for row, whose in zip(rows[:: -1 if order else 1], (first, owner("0xa", "s1")), strict=True):
+            store.record_fills([row], whose)
+        store.record_fills([seen()], owner("0xa"))
+        (known,) = store.fills()
+        assert (known.fill, known.subject) == (seen().bare, "s1")
+        assert fees_of(store, "s1") == {"s1": [("fill:bazaar:0xa:5:ETH:7", Decimal("0.1"))]}
+        with store._write() as db:
+            db.execute(FEES.delete())
+            db.execute(FILLS.delete())
+
+
+def test_a_fee_of_a_venue_whose_fees_are_always_there_never_changes(store: Store) -> None:
+    store.record_fills([fill(fee="0")], owner("0xa"))
+    with pytest.raises(Bug, match="other figures"):
+        store.record_fills([fill(fee="0.1")], owner("0xa"))

@@ -207,3 +207,16 @@ async def test_a_fill_of_another_coin_does_not_count() -> None:
     venue.time = T0 + 60_000
     venue.fill("10", "0", coin="ETH")
     assert isinstance(await venue.lookup.find(KEY), Rejected)
+
+
+async def test_an_order_whose_position_was_only_assumed_dies_with_its_expiry() -> None:
+    """Nobody saw the position before it, so that no sum of fills could ever explain one."""
+    guess = {"is_buy": True, "szi_before": Decimal(-10), "limit_px": Decimal(201)}
+    assumed, believed = KEY.model_copy(update=guess | {"szi_read": False}), KEY.model_copy(update=guess)
+    venue = Venue()
+    assert isinstance(await venue.lookup.find(assumed), Unknown), "it may still execute"
+    venue.time = T0 + 20_000
+    assert isinstance(await venue.lookup.find(believed), Unknown)
+    assert isinstance(await venue.lookup.find(assumed), Rejected)
+    venue.fill("10", start="-10", side="B", dir="Close Short")
+    assert isinstance(await venue.lookup.find(assumed), Confirmed)

@@ -167,6 +167,8 @@ class OrderLookup:
         The known position is the one read before the order, or, where that read lagged behind a fill of an
         earlier order, the start that the oldest fill of the lookback itself names.
         """
+        if not key.szi_read:  # it can only reduce: fills that carry it, or none, are all there is to say
+            return True
         now = state.szi(key.coin)
         later = sum((row.signed_sz for row in fills if row.time > key.position_time_ms), Decimal(0))
         if key.szi_before + later == now:

@@ -61,6 +61,8 @@ class OrderKey(Frozen):
     reference_px: Decimal
     szi_before: Decimal
     position_time_ms: int
+    szi_read: bool = True
+    """False where the account could not be read, or was not believed: `szi_before` is what the order assumes, and no proof."""
 
 
 def limit_price(order: PerpOrder, book: Book, asset: AssetSpec) -> Decimal:
@@ -144,6 +146,11 @@ def to_fill(row: m.WireFill) -> Fill:
         whole=row.tid is not None and row.fee is not None,
         instead_id=row.instead_id,
     )
+
+
+def is_whole(stored: Fill) -> bool:
+    """Whether a fill was stored with its number and its fee. A few fills cost nothing by right: they count as not whole."""
+    return stored.fee_usd != 0 and stored.fill_id.count(":") == 2
 
 
 def receipt_of(key: OrderKey, rows: Sequence[m.WireFill]) -> Receipt:

@@ -219,6 +219,7 @@ class HyperliquidVenue(HyperliquidAccount):
             reference_px=Decimal(note["reference_px"]),
             szi_before=Decimal(note["szi_before"]),
             position_time_ms=note["position_time_ms"],
+            szi_read="account_unread" not in note,
         )
         return Signed(key=key.model_dump(mode="json"), wire=key.payload)
 

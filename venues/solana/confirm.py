@@ -64,6 +64,15 @@ class Dead:
 
 
 _SOURCES: tuple[Source, ...] = ("status", "transaction", "list")
+
+
+@dataclass(frozen=True, slots=True)
+class Alone(Unknown):
+    """One source of one node says that it failed, and nothing speaks for or against that."""
+
+    failed: Landed | None = None
+
+
 SignatureResult: TypeAlias = Landed | Dead | Unknown
 
 
@@ -117,6 +126,7 @@ class Confirmer:
             return await self._result_at(self.rpc, signature, lvbh_max)
         dead: list[Dead] = []
         unknown: list[Unknown] = []
+        alone: list[Landed] = []
         # One after the other: a question given up half-way would be noted as a failure of a healthy node.
         for node in self.rpc.nodes:
             result = await self._result_at_node(self.rpc, node, signature, lvbh_max)
@@ -126,11 +136,15 @@ class Confirmer:
                 dead.append(result)
             else:
                 unknown.append(result)
+            if isinstance(result, Alone) and result.failed is not None:
+                alone.append(result.failed)
+        if len(alone) == len(self.rpc.nodes):  # two nodes are two sources
+            return max(alone, key=lambda one: one.is_final)
         if not unknown:
             return Dead("; ".join(one.evidence for one in dead), min(one.beyond for one in dead))
         if is_exit and dead and dead[0].beyond > ALONE_AFTER_BLOCKS:
-            alone = f"{dead[0].evidence}; {dead[0].beyond} blocks later it says so alone: {unknown[0].reason}"
-            return Dead(alone, dead[0].beyond)
+            words = f"{dead[0].evidence}; {dead[0].beyond} blocks later it says so alone: {unknown[0].reason}"
+            return Dead(words, dead[0].beyond)
         return unknown[0]
 
     async def _result_at_node(
@@ -170,7 +184,12 @@ class Confirmer:
             if succeeded is not None:
                 return succeeded
             succeeded = other
-        said = f"its {succeeded.source} says that it did not" if succeeded else "nothing else says so yet"
+        if succeeded is None:
+            return Alone(
+                f"{signature} landed in slot {failed.slot}; its {failed.source} alone says that it failed ({failed.err})",
+                failed=failed,
+            )
+        said = f"its {succeeded.source} says that it did not"
         return Unknown(
             f"{signature} landed in slot {failed.slot}; its {failed.source} says that it failed ({failed.err}), {said}"
         )

@@ -17,6 +17,7 @@ from tasks.carry.mark import LIVE, UNDERLYING
 from tasks.carry.market import read_market
 from tasks.oddities import naming_oddities
 from tasks.step import step
+from venues.hyperliquid.orders import is_whole
 
 OVERLAP_MS = 2 * HOUR_MS
 """Asked for again each time, so that a settlement stamped late or shown late is not missed."""
@@ -68,11 +69,14 @@ async def book_funding(desk: CarryDesk, since_ms: int) -> tuple[list[FundingPaym
     """The settlements that the venue lists since then, all booked, and how many were new. Bug for one that changed."""
     positions = desk.store.carry.positions()
     listed = [row for row in await desk.short.funding_payments(since_ms) if row.coin == UNDERLYING]
-    new, changed = 0, list[Bug]()
+    by_owner: dict[str | None, list[FundingPayment]] = {}
     for payment in listed:
         owner = owner_at(positions, payment.hour_ms)
+        by_owner.setdefault(owner.position_id if owner else None, []).append(payment)
+    new, changed = 0, list[Bug]()
+    for name, payments in by_owner.items():
         try:
-            new += desk.store.carry.record_funding([payment], owner.position_id if owner else None)
+            new += desk.store.carry.record_funding(payments, name)
         except Bug as contradiction:  # the others are booked all the same
             changed.append(contradiction)
     if changed:
@@ -90,11 +94,13 @@ class BookedFills(Frozen):
 
 @step("collect fills", retries=3, tags=("collect",))
 async def collect_fills(desk: CarryDesk) -> int:
-    """Hyperliquid's fills since the oldest live position; ours are known already, others are a liquidation or foreign."""
-    live = desk.store.carry.positions(LIVE)
-    if not live:
-        return 0
-    return (await book_fills(desk, min(position.created_ms for position in live))).new
+    """Hyperliquid's fills since the oldest live position, or the first that was booked without its number or fee; ours are
+    known already, others are a liquidation or foreign.
+    """
+    since_ms = [position.created_ms for position in desk.store.carry.positions(LIVE)]
+    recent = desk.store.fills(desk.clock.now_ms() - GAPS_MS)
+    since_ms += [row.time_ms for row in recent if row.venue == desk.short.name and not is_whole(row.fill)]
+    return (await book_fills(desk, min(since_ms))).new if since_ms else 0
 
 
 async def book_fills(desk: CarryDesk, since_ms: int) -> BookedFills:
@@ -111,15 +117,12 @@ async def book_fills(desk: CarryDesk, since_ms: int) -> BookedFills:
     booked = [row for row in desk.store.fills(since_ms) if (row.venue, row.account or here[1]) == here]
     known = {row.fill_id: row for row in booked}
     figures = {row.fill.figures for row in booked}
-    _amend(desk, [fill for fill in fills if fill.whole], known)
     missing = [
         fill
         for fill in fills
         if not {fill.fill_id, fill.instead_id} & known.keys() and (fill.whole or fill.figures not in figures)
     ]
-    if not missing:
-        return BookedFills(listed=fills, new=0)
-    orders = _orders(desk)
+    orders = _orders(desk) if missing else {}
     held = {position.position_id for position in desk.store.carry.positions(LIVE)}
     alerted: list[Finding] = []
     new = 0
@@ -132,15 +135,22 @@ async def book_fills(desk: CarryDesk, since_ms: int) -> BookedFills:
         if intent is None and fill.fill_id not in forced:
             alerted.append(_alerted(desk, _foreign(fill)))
         new += desk.store.record_fills([fill], Owner(account=desk.short.address))
+    _amend(desk, [fill for fill in fills if fill.whole], known)
     return BookedFills(listed=fills, new=new, alerted=tuple(alerted))
 
 
 def _amend(desk: CarryDesk, whole: list[Fill], known: dict[str, FillRow]) -> None:
-    """What was booked before its number or its fee could be read gains it."""
+    """What was booked before its number or its fee could be read gains it. Raises the first Bug, once all are through."""
+    changed = list[Bug]()
     for fill in whole:
         row = known.get(fill.fill_id) or known.get(fill.instead_id or "")
         if row is not None and (row.fill_id != fill.fill_id or (fill.fee_usd and not row.fee_usd)):
-            desk.store.record_fills([fill], Owner(account=row.account))
+            try:
+                desk.store.record_fills([fill], Owner(account=row.account))
+            except Bug as contradiction:
+                changed.append(contradiction)
+    if changed:
+        raise changed[0]
 
 
 def _alerted(desk: CarryDesk, found: Finding) -> Finding:

@@ -6,11 +6,12 @@ has an order on the wire: what that order did is for its intent to find out.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from decimal import Decimal
 
 from evenkeel.errors import UNREAD, EvenkeelError, Retryable
 from evenkeel.legs import CARRY, LegSide, LegView
-from evenkeel.types import Forced
+from evenkeel.types import Fill, Forced
 from state.carry.models import Leg, Position
 from state.fills import Owner
 from state.ledger_models import Fee
@@ -59,7 +60,10 @@ async def book_short_changes(
     """
     leg = desk.store.carry.leg(position.position_id, LegSide.SHORT)
     szi = held.exposure_sol if held is not None else Decimal(0)
-    if leg is None or not leg.is_open or -szi == leg.qty or on_the_wire(desk, position, LegSide.SHORT):
+    if leg is None or not leg.is_open or on_the_wire(desk, position, LegSide.SHORT):
+        return ChangeBooked(leg=leg)
+    if -szi == leg.qty:
+        desk.store.breach_clear(CARRY, position.position_id, UNPROVED, LegSide.SHORT, fence)
         return ChangeBooked(leg=leg)
     found = await explain_with_fills(desk, position, szi)
     if found.unproved:
@@ -101,14 +105,24 @@ async def explain_with_fills(
     desk: CarryDesk, position: Position, shown_szi: Decimal | None
 ) -> ShortExplained:
     """The venue's fills since the position began, gone through."""
+    rows = desk.store.fills_of(CARRY, position.position_id)
+    booked = {row.fill_id: row.fill for row in rows if row.part == LegSide.SHORT}
     listed = [
-        ListedFill(fill=one.fill, start_position=one.start_position, forced=one.forced)
+        ListedFill(fill=_as_booked(one.fill, booked), start_position=one.start_position, forced=one.forced)
         for one in await desk.short.executions(position.created_ms)
         if one.fill.asset == position.underlying
     ]
-    rows = desk.store.fills_of(CARRY, position.position_id)
-    booked = {row.fill_id for row in rows if row.part == LegSide.SHORT}
     return explain_short(booked, listed, shown_szi, own_refs(desk, position.position_id))
+
+
+def _as_booked(fill: Fill, booked: dict[str, Fill]) -> Fill:
+    """The fill under the number that it has in the books, where its own was, or is, not readable."""
+    number = fill.fill_id
+    if number not in booked and fill.instead_id in booked:
+        number = fill.instead_id or number
+    elif number not in booked and not fill.whole:
+        number = next((name for name, row in booked.items() if row.figures == fill.figures), number)
+    return fill.model_copy(update={"fill_id": number})
 
 
 def own_refs(desk: CarryDesk, position_id: str) -> set[str]:
@@ -164,10 +178,16 @@ def unproved_ms(desk: CarryDesk, position_id: str, fence: Fence | None) -> int:
     return desk.clock.now_ms() - breach.since_ms
 
 
-def end_on_refusal(desk: CarryDesk, position: Position, leg: Leg, refusal: str, fence: Fence | None) -> bool:
-    """End the short in the books where the venue has refused for as long as a breach lasts to reduce anything: its own word
-    that nothing is there, though no list proves why. Returns whether it was ended.
+async def end_on_refusal(
+    desk: CarryDesk, position: Position, leg: Leg, refusal: str, fence: Fence | None
+) -> bool:
+    """End the short in the books where the venue refuses to reduce anything: by its fills where they say why, else once that
+    has lasted as long as a breach, on its own word that nothing is there. Returns whether it was ended.
     """
+    with suppress(*UNREAD):
+        booked = (await book_short_by_fills(desk, position, fence)).leg
+        if booked is None or not booked.is_open:
+            return True
     lasted_ms = unproved_ms(desk, position.position_id, fence)
     if lasted_ms < desk.settings.limits.breach_duration_s * 1000:
         return False

@@ -15,7 +15,7 @@ from state.watch_models import Severity
 from strategy.carry.decisions import ResizePlan
 from strategy.carry.entry import MIN_ORDER_USD
 from strategy.carry.leaving import Remedy, remedy, share_to_level
-from strategy.carry.sizing import round_down, short_qty_for
+from strategy.carry.sizing import SOL_LOT, round_down, round_half_up, short_qty_for
 from tasks.carry.books.external_short import book_changes_of_both, held_long, held_short
 from tasks.carry.closing.holding import Sizes, release, sizes_of
 from tasks.carry.desk import CarryDesk
@@ -71,10 +71,9 @@ async def resize_both(
             if isinstance(ending, Done):
                 reason = "an earlier order has only now been found done: the next tick plans anew"
                 return Levelled(complete=False, reason=reason)
-    planned_from = desk.store.carry.leg(position.position_id, LegSide.SHORT)
     await book_changes_of_both(desk, position, fence)
-    if plan.of_the_books and desk.store.carry.leg(position.position_id, LegSide.SHORT) != planned_from:
-        return Levelled(complete=False, reason="the short has changed: the next tick plans anew")
+    if plan.of_the_books and not await _books_say_so(desk, position, plan):
+        return Levelled(complete=False, reason="the books do not show it so: the next tick plans anew")
     if (first := await _shrunk_first(desk, position, plan)) < 0:
         shrink = partial(resize_short, desk, position, first, fence)
         stopped = _stopped(LegSide.SHORT, await until_stuck(desk, shrink))
@@ -91,6 +90,15 @@ async def resize_both(
     return await _true_up(desk, position, why, fence, may_grow=may_grow)
 
 
+async def _books_say_so(desk: CarryDesk, position: Position, plan: ResizePlan) -> bool:
+    """Whether the books, brought up to date on proof, have the legs that the plan was made from: one reading of the long
+    alone shrinks nothing that could not grow again.
+    """
+    sizes = await sizes_of(desk, position)
+    shrunk = round_half_up(sizes.long_sol) <= plan.short_target_qty + SOL_LOT
+    return shrunk and sizes.short_qty + plan.short_change_qty == plan.short_target_qty
+
+
 async def _shrunk_first(desk: CarryDesk, position: Position, plan: ResizePlan) -> Decimal:
     """What the short is made smaller by (below zero) before the long: the plan, less what the last order needs to be one of its
     own, so that it can level the short to the lot. All of it where the long does not change. Raises Retryable.
@@ -98,7 +106,8 @@ async def _shrunk_first(desk: CarryDesk, position: Position, plan: ResizePlan) -
     if plan.short_change_qty >= 0:
         return Decimal(0)
     if plan.long_operation is None:
-        return plan.short_change_qty if plan.weak_leg is LegSide.SHORT else Decimal(0)
+        alone = plan.of_the_books or plan.weak_leg is LegSide.SHORT
+        return plan.short_change_qty if alone else Decimal(0)
     price = (await desk.short.market.context(position.underlying)).mark_px
     planned = -plan.short_change_qty
     first = round_down(planned - max(LEFT_TO_LEVEL_USD / price, planned * LEFT_TO_LEVEL_SHARE))

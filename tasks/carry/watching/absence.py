@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 from evenkeel.errors import UNREAD
 from evenkeel.legs import CARRY, LegSide
+from state.carry.models import Leg
 from state.models import Fence
 from state.watch_models import Severity
 from tasks.carry.books.external_long import book_long_changes
+from tasks.carry.books.external_short import UNPROVED as UNPROVED_SIZE
 from tasks.carry.books.external_short import StillListed, book_short_changes, held_short
 from tasks.carry.desk import CarryDesk
 from tasks.carry.watching.alerts import UNPROVED
+
+HIDDEN_USD = Decimal(10)
+"""Notional that no row shows: the least order of the venue."""
 
 
 async def unproved_absence(desk: CarryDesk, position_id: str, fence: Fence) -> str | None:
@@ -17,7 +24,7 @@ async def unproved_absence(desk: CarryDesk, position_id: str, fence: Fence) -> s
     away), lack a leg; else why the other is kept.
 
     Without proof for `stale_exit_after_s` the position is left all the same: nobody can say what is held. Both legs stay
-    for as long as the venue's own fills say that the short is held.
+    for as long as the venue's own fills say that the short is held and its account does not speak against it.
     """
     store, carry = desk.store, desk.store.carry
     position, doubts, listed = carry.position(position_id), [], False
@@ -41,11 +48,29 @@ async def unproved_absence(desk: CarryDesk, position_id: str, fence: Fence) -> s
     limit_s = desk.settings.limits.stale_exit_after_s
     if lasted_s >= limit_s and not listed:
         return None
+    if lasted_s >= limit_s and not await _is_hidden(desk, carry.leg(position_id, LegSide.SHORT)):
+        return None
     known = "its venue's fills say that it is held" if listed else "that it is gone is not proved"
     waited = f"{lasted_s} s" if listed else f"{lasted_s} of {limit_s} s"
     text = f"a leg of {position_id} is not shown, and {known} ({waited}): {why}"
     store.alert(UNPROVED, Severity.CRITICAL, text, subject=position_id)
     return text
+
+
+async def _is_hidden(desk: CarryDesk, leg: Leg | None) -> bool:
+    """Whether the account itself speaks for the short that it does not show: its sums hold more than the rows that it shows,
+    or a row of another name has the size. Where it cannot be asked, nothing speaks against it.
+    """
+    if leg is None:
+        return False
+    try:
+        total = (await desk.short.account()).total_notional_usd
+        shown = await desk.short.legs()
+    except UNREAD:
+        return True
+    hidden = (total or Decimal(0)) - sum((one.notional_usd for one in shown), Decimal(0))
+    renamed = any(one.side is LegSide.SHORT and one.qty == leg.qty for one in shown)
+    return renamed or hidden > HIDDEN_USD
 
 
 def first_without_proof(desk: CarryDesk, position_id: str, left: LegSide | None) -> LegSide | None:
@@ -60,4 +85,5 @@ def first_without_proof(desk: CarryDesk, position_id: str, left: LegSide | None)
 def absence_is_over(desk: CarryDesk, position_id: str) -> None:
     """Both venues show their leg: what was said of its absence ends."""
     desk.store.breach_clear(CARRY, position_id, UNPROVED)
+    desk.store.breach_clear(CARRY, position_id, UNPROVED_SIZE, LegSide.SHORT)
     desk.store.ack_alert(UNPROVED, subject=position_id)

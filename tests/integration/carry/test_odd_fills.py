@@ -12,7 +12,7 @@ from flows.carry.exit import ExitRequest, exit_position
 from flows.carry.report import ReportRequest, account_for
 from tasks.carry.books.collect import collect_everything
 from tasks.carry.books.reconcile import reconcile_everything
-from tests.carry.rig import Rig, story_rig
+from tests.carry.rig import ORDER, Rig, story_rig
 
 FILLS = "info:userFills.*"
 
@@ -61,3 +61,30 @@ async def test_a_list_that_is_odd_now_contradicts_nothing(tmp_path: Path, field:
         assert not [one for one in found.findings if one.subject == "fill"], found
         await collect_everything(rig.desk)
         assert booked(rig, position_id) == before == listed(rig)
+
+
+@pytest.mark.parametrize("field", ["tid", "fee"])
+async def test_an_order_is_booked_once_whoever_comes_first(tmp_path: Path, field: str) -> None:
+    """The collector books the short's fill while its order is still followed, and reads it otherwise than the order does."""
+    for odd_first in (True, False):
+        folder = tmp_path / str(odd_first)
+        folder.mkdir()
+        async with story_rig(folder) as rig:
+            odd = {"path": ["*", field], "value": None}
+            rig.fault("hyperliquid", "drop_answer", ORDER)
+            rig.fault("hyperliquid", "one_endpoint", "info:orderStatus", times=-1, how="500")
+            rig.fault("hyperliquid", "one_endpoint", "info:userFillsByTime", times=-1, how="500")
+            rig.fault("hyperliquid", "one_endpoint", "info:userFills", times=-1, how="500")
+            await rig.enter(asset="SOL", protocol=1)
+            rig.heal()
+            if odd_first:
+                rig.fault("hyperliquid", "field", FILLS, times=-1, **odd)
+            await collect_everything(rig.desk)
+            rig.heal()
+            if not odd_first:
+                rig.fault("hyperliquid", "field", FILLS, times=-1, **odd)
+            await rig.recovered()
+            rig.heal()
+            await collect_everything(rig.desk)
+            position = rig.desk.store.carry.positions()[0]
+            assert booked(rig, position.position_id) == listed(rig)

@@ -218,3 +218,15 @@ def test_interest_has_a_limit() -> None:
     assert interest_finding(D(100), D("100.02"), DAY_MS) is None
     assert "at most" in str(interest_finding(D(100), D("101"), DAY_MS))
     assert interest_finding(D(100), D("99.9"), DAY_MS) is not None
+
+
+def test_fills_alone_prove_nothing_where_one_of_them_is_not_listed() -> None:
+    """Ours sold 2, somebody else sold 3 and bought 2: without the sale of 3 it would be we who bought."""
+    venue = Account()
+    ours = venue.trade("-2", "0xa")
+    venue.trade("-3")
+    venue.trade("2")
+    whole = explain_short({ours}, venue.listed, None, {"0xa"})
+    assert (whole.qty, whole.unproved) == (2, "")
+    lost = [venue.listed[0], venue.listed[2]]
+    assert "not listed" in explain_short({ours}, lost, None, {"0xa"}).unproved

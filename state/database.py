@@ -128,6 +128,11 @@ def fetch_one(connection: Connection, row_type: type[R], query: Select[Any], **k
     return None if row is None else row_type.model_validate(dict(row))
 
 
+def fetch_all(connection: Connection, row_type: type[R], query: Select[Any]) -> list[R]:
+    """Every row of a query."""
+    return [row_type.model_validate(dict(row)) for row in connection.execute(query).mappings()]
+
+
 def values_of(row: Row) -> dict[str, Any]:
     """The columns to insert for a row; a key that the database gives is left out."""
     columns = {name: getattr(row, name) for name in type(row).model_fields}

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from sqlalchemy import Connection, bindparam, select, update
 
 from evenkeel.errors import Bug
 from evenkeel.types import Fill
-from state.database import fetch_one, insert_new, table_of, values_of
+from state.database import fetch_all, fetch_one, insert_new, table_of, values_of
 from state.ledger_models import Fee, FeeTable, FillRow, FillTable
 from state.models import Intent
 
@@ -49,19 +49,28 @@ class Owner(NamedTuple):
         return cls(intent.business, intent.subject, intent.part, intent.intent_id, account, chain)
 
 
-def store_fills(db: Connection, fills: Iterable[Fill], owner: Owner, reversal_of: str | None = None) -> int:
+def store_fills(
+    db: Connection,
+    fills: Iterable[Fill],
+    owner: Owner,
+    reversal_of: str | None = None,
+    *,
+    compared: bool = False,
+) -> int:
     """Insert fills that are not known yet and return how many were new.
 
     A known fill gains the owner it lacked; one that has another owner or other figures raises Bug.
     """
-    new = 0
-    for fill in fills:
+    new, fills = 0, list(fills)
+    by_figures = {} if compared else _known_by_figures(db, fills, owner)
+    for at, fill in enumerate(fills):
         row = FillRow(**fill.model_dump(), **owner._asdict(), reversal_of=reversal_of)
         if owner.account:
             named = {"its_venue": fill.venue, "its_fill": fill.fill_id, "its_side": fill.side}
             db.execute(_NAME_ACCOUNT, {**named, "account": owner.account})
         _name_anew(db, fill, owner.account)
-        if (twin := _known_by_figures(db, fill, owner)) is not None:
+        twin = by_figures.get(at)
+        if twin is not None:
             _gain_owner(db, twin, owner)
             continue
         if insert_new(db, FILLS, values_of(row)):
@@ -95,21 +104,45 @@ def _name_anew(db: Connection, fill: Fill, account: str) -> None:
         db.execute(update(FEES).where(key).values(fee_key=_fee_key(fill, account)))
 
 
-def _known_by_figures(db: Connection, fill: Fill, owner: Owner) -> FillRow | None:
-    """The stored fill that one whose number cannot be read is, by time, size, price and order; None where it is new."""
-    if fill.whole or fill.fill_id != fill.instead_id:
-        return None
+def _known_by_figures(db: Connection, fills: Sequence[Fill], owner: Owner) -> dict[int, FillRow]:
+    """By place, the stored row of each fill whose number cannot be read now and was read before."""
+    unread = [fill for fill in fills if not fill.whole and fill.fill_id == fill.instead_id]
+    if not unread:
+        return {}
     query = select(FILLS).where(
-        FILLS.c.venue == fill.venue,
+        FILLS.c.venue.in_({fill.venue for fill in unread}),
         FILLS.c.account == owner.account,
-        FILLS.c.fill_id != fill.fill_id,
-        FILLS.c.time_ms == fill.time_ms,
-        FILLS.c.order_ref == fill.order_ref,
-        FILLS.c.side == fill.side,
-        FILLS.c.qty == fill.qty,
-        FILLS.c.price_usd == fill.price_usd,
+        FILLS.c.time_ms.in_({fill.time_ms for fill in unread}),
     )
-    return fetch_one(db, FillRow, query)
+    rows = {row.fill_id: row for row in fetch_all(db, FillRow, query)}
+    names = names_in_books(fills, {name: row.fill for name, row in rows.items()})
+    return {at: rows[name] for at, name in names.items() if name != fills[at].fill_id and fills[at] in unread}
+
+
+def names_in_books(listed: Sequence[Fill], known: Mapping[str, Fill]) -> dict[int, str]:
+    """By place in the list, the id under which each fill is known already: its own, the one that it had while its number
+    could not be read, or, where its number cannot be read now, that of a known fill of the same figures that no other
+    listed fill is. Two of one order may be alike to the last figure.
+    """
+    names: dict[int, str] = {}
+    for name_of in (lambda fill: fill.fill_id, lambda fill: fill.instead_id):
+        for at, fill in enumerate(listed):
+            name = name_of(fill)
+            if at not in names and name in known and name not in names.values():
+                names[at] = name
+    for at, fill in enumerate(listed):
+        if at in names or fill.whole or fill.fill_id != fill.instead_id:
+            continue
+        taken = set(names.values())
+        parts = fill.fill_id.count(":")  # of a fill whose number was not read either the id has as many
+        alike = (
+            name
+            for name, row in known.items()
+            if name not in taken and name.count(":") != parts and row.figures == fill.figures
+        )
+        if (found := next(alike, None)) is not None:
+            names[at] = found
+    return names
 
 
 def _differs_by_fee(known: Fill, fill: Fill) -> bool:

@@ -25,14 +25,16 @@ class Ledger(Database):
         owner: Owner = Owner(),
         *,
         reversal_of: str | None = None,
+        compared: bool = False,
         fence: AnyFence = None,
     ) -> int:
-        """Store fills and their fees; returns how many were new. Bug on changed figures or another owner.
+        """Store fills and their fees; returns how many were new. Bug on changed figures or another owner. `compared`: the
+        caller has held them against the venue's whole list, so that none without a number is one that is known.
 
         With `reversal_of` they take back the fill of that id: a reorganised block took it out of the chain.
         """
         with self._write(fence) as db:
-            return store_fills(db, fills, owner, reversal_of)
+            return store_fills(db, fills, owner, reversal_of, compared=compared)
 
     def fills_of(self, business: str, subject: str) -> list[FillRow]:
         """Fills of a subject in the order of their time."""

@@ -30,7 +30,7 @@ from tasks.carry.closing.rebalancing import (
 from tasks.carry.desk import CarryDesk, open_desk
 from tasks.carry.positions import position_meant
 from tasks.carry.watching import breakers
-from tasks.carry.watching.absence import first_without_proof, unproved_absence
+from tasks.carry.watching.absence import absence_is_over, first_without_proof, unproved_absence
 from tasks.carry.watching.watcher import Watcher
 
 
@@ -69,8 +69,10 @@ async def rebalance_position(desk: CarryDesk, request: RebalanceRequest) -> Reba
 
 async def tick_once(desk: CarryDesk, position_id: str) -> RebalanceResult:
     """One tick of a position whose books have been compared with its venues."""
-    _, found, _ = await Watcher(desk, position_id).tick()
+    seen, found, _ = await Watcher(desk, position_id).tick()
     decision = found.decision
+    if not seen.misses_a_leg:
+        absence_is_over(desk, position_id)
     if isinstance(decision, Resize):
         async with desk.sole_writer(position_id) as fence:
             return await resize(desk, position_id, decision, fence)

@@ -119,10 +119,12 @@ def explain_short(
         return _unproved(f"{len(missing)} fills that we booked are not listed")
     if not rows:
         return _unproved("no fill is listed")
+    chain = _chained(rows)
+    rows = chain or rows
     base = rows[0].start_position
     ends_at = base + sum((_signed(one.fill) for one in rows), ZERO)
     unproved = ""
-    if shown_szi is None and not _is_chained(rows):
+    if shown_szi is None and chain is None:
         return _unproved("the fills do not lead from one to the next: one is not listed")
     if shown_szi is not None and ends_at != shown_szi:
         unproved = f"the fills lead to {ends_at}, the position shown is {shown_szi}"
@@ -151,19 +153,29 @@ def explain_short(
     )
 
 
-def _is_chained(rows: Sequence[ListedFill]) -> bool:
-    """Whether each fill starts where those before it ended; of one moment they may be listed in any order."""
-    left, held = list(rows), rows[0].start_position
+def _chained(rows: Sequence[ListedFill]) -> list[ListedFill] | None:
+    """The fills in an order in which each starts where the one before it ended, of those of one moment in any; None where
+    there is none, because one is not listed.
+    """
+    first_ms = rows[0].fill.time_ms
+    for anchor in dict.fromkeys(one.start_position for one in rows if one.fill.time_ms == first_ms):
+        if (found := _chained_from(rows, anchor)) is not None:
+            return found
+    return None
+
+
+def _chained_from(rows: Sequence[ListedFill], held: Decimal) -> list[ListedFill] | None:
+    left, chain = list(rows), list[ListedFill]()
     while left:
         now_ms = left[0].fill.time_ms
-        at = next(
-            (at for at, one in enumerate(left) if one.fill.time_ms == now_ms and one.start_position == held),
-            None,
+        following = (
+            at for at, one in enumerate(left) if one.fill.time_ms == now_ms and one.start_position == held
         )
-        if at is None:
-            return False
-        held += _signed(left.pop(at).fill)
-    return True
+        if (at := next(following, None)) is None:
+            return None
+        chain.append(left.pop(at))
+        held += _signed(chain[-1].fill)
+    return chain
 
 
 def _signed(fill: Fill) -> Decimal:

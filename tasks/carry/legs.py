@@ -255,12 +255,12 @@ def _pause_s(refusals: int) -> float:
 
 
 async def resize_short(
-    desk: CarryDesk, position: Position, change_qty: Decimal, fence: Fence | None
+    desk: CarryDesk, position: Position, change_qty: Decimal, fence: Fence | None, *, attempts: int = 3
 ) -> Ending:
-    """Grow (`change_qty` > 0) or shrink the short by this many SOL."""
+    """Grow (`change_qty` > 0) or shrink the short by this many SOL. One attempt where the next needs a new plan."""
     order = resize_short_order(desk, change_qty)
     intent = plan(desk, position.position_id, LegSide.SHORT, IntentKind.RESIZE, order, fence)
-    return await carry_out(desk, intent.intent_id, fence, attempts=3)
+    return await carry_out(desk, intent.intent_id, fence, attempts=attempts)
 
 
 class _ToClose(NamedTuple):

@@ -236,3 +236,26 @@ def test_a_fee_of_a_venue_whose_fees_are_always_there_never_changes(store: Store
     store.record_fills([fill(fee="0")], owner("0xa"))
     with pytest.raises(Bug, match="other figures"):
         store.record_fills([fill(fee="0.1")], owner("0xa"))
+
+
+def alike(at: int, *, number: bool) -> Fill:
+    """One of two fills of one order that have the same moment, size and price; they begin at another position each."""
+    name = f"5:ETH:{at}" if number else f"5:ETH:1:{at}"
+    changes = {"fill_id": name, "instead_id": f"5:ETH:1:{at}", "whole": number, "order_ref": "0xa"}
+    return fill(fee="0.1" if number else "0").model_copy(update=changes)
+
+
+@pytest.mark.parametrize("together", [True, False])
+@pytest.mark.parametrize("first", [(False, False), (True, False), (False, True), (True, True)])
+def test_two_fills_that_are_alike_stay_two(store: Store, first: tuple[bool, bool], together: bool) -> None:
+    mine = owner("0xa", "s1")
+    for numbers in (first, (False, False), (True, True)):
+        rows = [alike(at, number=number) for at, number in enumerate(numbers)]
+        if together or numbers != first:
+            store.record_fills(rows, mine)
+        else:  # each by itself, once the whole list has been compared
+            for one in rows:
+                store.record_fills([one], mine, compared=True)
+        assert len(store.fills()) == 2
+    assert {row.fill_id for row in store.fills()} == {"5:ETH:0", "5:ETH:1"}
+    assert len(fees_of(store, "s1")["s1"]) == 2

@@ -220,3 +220,33 @@ async def test_an_order_whose_position_was_only_assumed_dies_with_its_expiry() -
     assert isinstance(await venue.lookup.find(assumed), Rejected)
     venue.fill("10", start="-10", side="B", dir="Close Short")
     assert isinstance(await venue.lookup.find(assumed), Confirmed)
+
+
+async def test_an_assumed_position_makes_no_lagging_list_final() -> None:
+    """Filled 4 of 10, then cancelled, while the list shows a part of that or nothing."""
+    assumed = KEY.model_copy(
+        update={"is_buy": True, "szi_before": Decimal(-10), "limit_px": Decimal(201), "szi_read": False}
+    )
+    filled = Venue()
+    filled.record("filled", sz="0")
+    filled.fill("4", start="-10", side="B", dir="Close Short")
+    filled.time, filled.szi = T0 + 20_000, "0"
+    assert isinstance(await filled.lookup.find(assumed), Unknown)
+
+    class Late(Venue):
+        """Its list gains the fill only at the third question."""
+
+        asked = 0
+
+        def _answer(self, request: httpx.Request) -> httpx.Response:
+            if json.loads(request.content)["type"] == "userFillsByTime":
+                self.asked += 1
+                if self.asked == 3:
+                    self.fill("4", start="-10", side="B", dir="Close Short")
+            return super()._answer(request)
+
+    late = Late()
+    late.record("canceled", sz="6")
+    late.time, late.szi = T0 + 20_000, "-6"
+    found = await late.lookup.find(assumed)
+    assert isinstance(found, Confirmed) and found.value.done_qty == 4

@@ -7,7 +7,7 @@ from evenkeel.legs import CARRY, FundingPayment, LegSide, PositionStatus
 from evenkeel.types import Fill, Frozen
 from evenkeel.units import DAY_MS, HOUR_MS
 from state.carry.models import Position
-from state.fills import Owner
+from state.fills import Owner, names_in_books
 from state.ledger_models import FillRow
 from state.models import Intent
 from state.watch_models import Severity
@@ -99,8 +99,14 @@ async def collect_fills(desk: CarryDesk) -> int:
     """
     since_ms = [position.created_ms for position in desk.store.carry.positions(LIVE)]
     recent = desk.store.fills(desk.clock.now_ms() - GAPS_MS)
-    since_ms += [row.time_ms for row in recent if row.venue == desk.short.name and not is_whole(row.fill)]
+    since_ms += [row.time_ms for row in recent if _is_ours_here(desk, row) and not is_whole(row.fill)]
     return (await book_fills(desk, min(since_ms))).new if since_ms else 0
+
+
+def _is_ours_here(desk: CarryDesk, row: FillRow) -> bool:
+    """Whether the fill is of our coin on our account."""
+    here = row.venue == desk.short.name and row.account in ("", desk.short.address)
+    return here and row.asset == UNDERLYING
 
 
 async def book_fills(desk: CarryDesk, since_ms: int) -> BookedFills:
@@ -116,12 +122,8 @@ async def book_fills(desk: CarryDesk, since_ms: int) -> BookedFills:
     here = (desk.short.name, desk.short.address)
     booked = [row for row in desk.store.fills(since_ms) if (row.venue, row.account or here[1]) == here]
     known = {row.fill_id: row for row in booked}
-    figures = {row.fill.figures for row in booked}
-    missing = [
-        fill
-        for fill in fills
-        if not {fill.fill_id, fill.instead_id} & known.keys() and (fill.whole or fill.figures not in figures)
-    ]
+    names = names_in_books(fills, {row.fill_id: row.fill for row in booked})
+    missing = [fill for at, fill in enumerate(fills) if at not in names]
     orders = _orders(desk) if missing else {}
     held = {position.position_id for position in desk.store.carry.positions(LIVE)}
     alerted: list[Finding] = []
@@ -130,11 +132,11 @@ async def book_fills(desk: CarryDesk, since_ms: int) -> BookedFills:
         intent = orders.get(fill.order_ref or "")
         if intent is not None and intent.subject not in held:
             alerted.append(_alerted(desk, _late(fill, intent.subject)))
-            new += desk.store.record_fills([fill], Owner.of(intent, desk.short.address))
+            new += desk.store.record_fills([fill], Owner.of(intent, desk.short.address), compared=True)
             continue
         if intent is None and fill.fill_id not in forced:
             alerted.append(_alerted(desk, _foreign(fill)))
-        new += desk.store.record_fills([fill], Owner(account=desk.short.address))
+        new += desk.store.record_fills([fill], Owner(account=desk.short.address), compared=True)
     _amend(desk, [fill for fill in fills if fill.whole], known)
     return BookedFills(listed=fills, new=new, alerted=tuple(alerted))
 

@@ -11,9 +11,9 @@ from decimal import Decimal
 
 from evenkeel.errors import UNREAD, EvenkeelError, Retryable
 from evenkeel.legs import CARRY, LegSide, LegView
-from evenkeel.types import Fill, Forced
+from evenkeel.types import Forced
 from state.carry.models import Leg, Position
-from state.fills import Owner
+from state.fills import Owner, names_in_books
 from state.ledger_models import Fee
 from state.models import Fence
 from state.watch_models import Severity
@@ -107,22 +107,21 @@ async def explain_with_fills(
     """The venue's fills since the position began, gone through."""
     rows = desk.store.fills_of(CARRY, position.position_id)
     booked = {row.fill_id: row.fill for row in rows if row.part == LegSide.SHORT}
-    listed = [
-        ListedFill(fill=_as_booked(one.fill, booked), start_position=one.start_position, forced=one.forced)
+    executions = [
+        one
         for one in await desk.short.executions(position.created_ms)
         if one.fill.asset == position.underlying
     ]
-    return explain_short(booked, listed, shown_szi, own_refs(desk, position.position_id))
-
-
-def _as_booked(fill: Fill, booked: dict[str, Fill]) -> Fill:
-    """The fill under the number that it has in the books, where its own was, or is, not readable."""
-    number = fill.fill_id
-    if number not in booked and fill.instead_id in booked:
-        number = fill.instead_id or number
-    elif number not in booked and not fill.whole:
-        number = next((name for name, row in booked.items() if row.figures == fill.figures), number)
-    return fill.model_copy(update={"fill_id": number})
+    names = names_in_books([one.fill for one in executions], booked)
+    listed = [
+        ListedFill(
+            fill=one.fill.model_copy(update={"fill_id": names.get(at, one.fill.fill_id)}),
+            start_position=one.start_position,
+            forced=one.forced,
+        )
+        for at, one in enumerate(executions)
+    ]
+    return explain_short(set(booked), listed, shown_szi, own_refs(desk, position.position_id))
 
 
 def own_refs(desk: CarryDesk, position_id: str) -> set[str]:

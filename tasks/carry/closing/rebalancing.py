@@ -75,8 +75,11 @@ async def resize_both(
     if plan.of_the_books and not await _books_say_so(desk, position, plan):
         return Levelled(complete=False, reason="the books do not show it so: the next tick plans anew")
     if (first := await _shrunk_first(desk, position, plan)) < 0:
-        shrink = partial(resize_short, desk, position, first, fence)
-        stopped = _stopped(LegSide.SHORT, await until_stuck(desk, shrink))
+        if plan.of_the_books:  # what it did shows in the books alone: the next order is planned from them
+            ending = await resize_short(desk, position, first, fence, attempts=1)
+        else:
+            ending = await until_stuck(desk, partial(resize_short, desk, position, first, fence))
+        stopped = _stopped(LegSide.SHORT, ending)
         if stopped is not None:
             return stopped
     if plan.of_the_books:  # nothing shows whether it is level to the lot

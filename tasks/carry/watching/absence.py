@@ -15,6 +15,7 @@ from tasks.carry.books.external_short import StillListed, book_short_changes, he
 from tasks.carry.desk import CarryDesk
 from tasks.carry.watching.alerts import UNPROVED
 
+BOTH_SHOWN = "both venues show their leg again"
 HIDDEN_USD = Decimal(10)
 """Notional that no row shows: the least order of the venue."""
 
@@ -37,12 +38,15 @@ async def unproved_absence(desk: CarryDesk, position_id: str, fence: Fence) -> s
         await book_long_changes(desk, position, fence, wait_until_sure=True)
     except UNREAD as missing:
         doubts.append(str(missing))
-    why = "; ".join(doubts) or "both venues show their leg again"
+    why = "; ".join(doubts)
     legs = [carry.leg(position_id, side) for side in LegSide]
     if any(leg is None or not leg.is_open for leg in legs):
         store.breach_clear(CARRY, position_id, UNPROVED, fence=fence)
         store.ack_alert(UNPROVED, subject=position_id)
         return None
+    if not doubts:  # it was out of sight for one reading
+        absence_is_over(desk, position_id)
+        return BOTH_SHOWN
     breach = store.breach_start(CARRY, position_id, UNPROVED, fence=fence)
     lasted_s = (desk.clock.now_ms() - breach.since_ms) // 1000
     limit_s = desk.settings.limits.stale_exit_after_s
@@ -68,7 +72,9 @@ async def _is_hidden(desk: CarryDesk, leg: Leg | None) -> bool:
         shown = await desk.short.legs()
     except UNREAD:
         return True
-    hidden = (total or Decimal(0)) - sum((one.notional_usd for one in shown), Decimal(0))
+    if total is None:
+        return True
+    hidden = total - sum((one.notional_usd for one in shown), Decimal(0))
     renamed = any(one.side is LegSide.SHORT and one.qty == leg.qty for one in shown)
     return renamed or hidden > HIDDEN_USD
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from itertools import permutations
 
 import pytest
 from hypothesis import given
@@ -230,3 +231,15 @@ def test_fills_alone_prove_nothing_where_one_of_them_is_not_listed() -> None:
     assert (whole.qty, whole.unproved) == (2, "")
     lost = [venue.listed[0], venue.listed[2]]
     assert "not listed" in explain_short({ours}, lost, None, {"0xa"}).unproved
+
+
+def test_fills_of_one_moment_may_be_listed_in_any_order() -> None:
+    venue = Account()
+    ours = {venue.trade("-5", "0xa"), venue.trade("-3", "0xa"), venue.trade("-2", "0xa")}
+    at_once = [
+        one.model_copy(update={"fill": one.fill.model_copy(update={"time_ms": 0})}) for one in venue.listed
+    ]
+    for listed in permutations(at_once):
+        for shown in (None, D(-10)):
+            found = explain_short(ours, listed, shown, {"0xa"})
+            assert (found.qty, found.unproved) == (10, "")

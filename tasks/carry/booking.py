@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 
 from evenkeel.clock import Clock
-from evenkeel.errors import UNREAD, Bug, Retryable
+from evenkeel.errors import UNREAD, Bug, OperatorError, Retryable
 from evenkeel.legs import IntentKind, LegReceipt, LegSide
 from evenkeel.types import Receipt
 from state.carry.models import Leg, LegStatus, Position
@@ -46,7 +46,7 @@ class CarryBookkeeper:
         position = self._position(intent.subject)
         try:
             mark = await self._mark_for(position, receipt)
-        except UNREAD:
+        except (*UNREAD, OperatorError):
             mark = self._last_seen(position, receipt)
         booked = _with_mark(receipt, mark)
         long = intent.part == LegSide.LONG

@@ -100,6 +100,8 @@ class MarketData:
                 mid_px=ctx.mid_px,
                 observed_ms=self._clock.now_ms(),
             )
+        if coin in self._assets or self.stored_asset(coin) is not None:  # it was listed before
+            raise NotUnderstood(VenueName.HYPERLIQUID, f"metaAndAssetCtxs lists no {coin} any more")
         raise _not_listed(coin, meta)
 
     async def book(self, coin: str) -> Book:

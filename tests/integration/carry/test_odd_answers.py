@@ -181,3 +181,16 @@ async def test_a_settlement_that_could_not_be_read_is_booked_once_it_can(tmp_pat
         paid = [row["time"] // 3_600_000 for row in rig.account()["fundings"]]
         booked = [row.hour_ms // 3_600_000 for row in rig.desk.store.carry.funding_payments()]
         assert len(paid) == 8 and booked == paid
+
+
+async def test_a_perpetual_that_is_listed_no_more_keeps_nothing_from_closing(tmp_path: Path) -> None:
+    """Its price beside the booking is gone too."""
+    async with story_rig(tmp_path) as rig:
+        position_id = await rig.entered(asset="jitoSOL", protocol=1)
+        odd(rig, "field", PRICES, path="0.universe.[name=SOL].name", value="SOL2")
+        odd(rig, "field", "info:meta", path="universe.[name=SOL].name", value="SOL2")
+        assert (await watched(rig, position_id, 60)).status == "OPEN"
+        rig.assert_hedged("0.01")
+        assert "Hyperliquid's mark price" in alerts(rig)["price_deviation"]
+        await exit_position(rig.desk, ExitRequest(position_id=position_id))
+        assert rig.flat and rig.status(position_id) == "CLOSED"

@@ -114,7 +114,7 @@ class Fill(Frozen):
     `side` is "buy" or "sell" of the base asset, `qty` is in base units (always positive), `price_usd` is per base unit,
     `fee_usd` > 0 is a cost. `fill_id` is unique per venue. `closed_pnl_usd` is the venue's own realised PnL, gross of fees.
     `whole`: number and fee could be read; where not, the fill counts for what it did and is amended once they can.
-    `instead_id` is the id that it has for as long as its number cannot be read. Neither is stored.
+    `instead_id` is the id that it has for as long as its number cannot be read. Neither is kept with the fill's row.
     """
 
     fill_id: str
@@ -127,8 +127,13 @@ class Fill(Frozen):
     closed_pnl_usd: Decimal | None = None
     order_ref: str | None = None
     time_ms: int
-    whole: bool = Field(default=True, exclude=True)
-    instead_id: str | None = Field(default=None, exclude=True)
+    whole: bool = True
+    instead_id: str | None = None
+
+    @property
+    def columns(self) -> dict[str, Any]:
+        """What its row holds."""
+        return self.model_dump(exclude={"whole", "instead_id"})
 
     @property
     def bare(self) -> Fill:

@@ -64,7 +64,7 @@ def store_fills(
     new, fills = 0, list(fills)
     by_figures = {} if compared else _known_by_figures(db, fills, owner)
     for at, fill in enumerate(fills):
-        row = FillRow(**fill.model_dump(), **owner._asdict(), reversal_of=reversal_of)
+        row = FillRow(**fill.columns, **owner._asdict(), reversal_of=reversal_of)
         if owner.account:
             named = {"its_venue": fill.venue, "its_fill": fill.fill_id, "its_side": fill.side}
             db.execute(_NAME_ACCOUNT, {**named, "account": owner.account})

@@ -42,7 +42,7 @@ class CarryBookkeeper:
         A booking must not wait for a price: where none can be had, the last one seen stands in, and the receipt says so.
         """
         if not isinstance(receipt, LegReceipt):
-            receipt = LegReceipt(**receipt.model_dump(exclude={"fills"}), fills=receipt.fills)
+            receipt = LegReceipt.model_validate(receipt.model_dump())
         position = self._position(intent.subject)
         try:
             mark = await self._mark_for(position, receipt)

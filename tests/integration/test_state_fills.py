@@ -49,7 +49,7 @@ def left_by_schema_0002(store: Store, of: Fill, subject: str | None = None) -> N
     """A row as the migration leaves it where no account was kept: without one, and its fee's key without one."""
     mine = {"business": SHOP, "subject": subject} if subject else {}
     with store._write() as db:
-        values = FillRow(**of.model_dump(), **mine).model_dump(exclude={"id"})
+        values = FillRow(**of.columns, **mine).model_dump(exclude={"id"})
         db.execute(FILLS.insert().values(**values))
         fee = Fee(
             kind="bazaar_trade",

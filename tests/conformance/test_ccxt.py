@@ -48,7 +48,8 @@ def read(url: str, address: str, since_ms: int) -> dict[str, Any]:
 def test_ccxt_reads_funding_and_fills_since_a_time() -> None:
     interpreter()
     desk = Desk("10000")
-    start = desk.world.now_ms()
+    (deposit,) = desk.mine("userNonFundingLedgerUpdates", startTime=0)
+    start = deposit["time"]
     desk.leverage(3)
     desk.order(False, "10", "199")
     desk.advance(5 * HOUR_MS)

@@ -139,7 +139,7 @@ async def test_a_short_pays_negative_funding() -> None:
     async with hyperliquid_rig(hourly_premium=-0.002) as rig:
         began = rig.world.now_ms()
         await rig.done(rig.intent())
-        rig.later(3600)
+        rig.later(3660)  # a settlement is stamped some ms after its hour
         (payment,) = await rig.venue.funding_payments(began)
         assert payment.funding_rate_hourly < 0 and payment.usdc < 0
         assert (await rig.venue.market.context("SOL")).funding_hourly < 0

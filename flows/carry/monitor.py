@@ -40,7 +40,12 @@ from tasks.carry.exit_needs import keep_exit_needs
 from tasks.carry.mark import LIVE
 from tasks.carry.positions import position_meant
 from tasks.carry.watching import breakers
-from tasks.carry.watching.absence import absence_is_over, first_without_proof, unproved_absence
+from tasks.carry.watching.absence import (
+    absence_is_over,
+    first_without_proof,
+    size_is_shown,
+    unproved_absence,
+)
 from tasks.carry.watching.needs import Needs, Subject
 from tasks.carry.watching.probe import differs, wait_for_tick
 from tasks.carry.watching.seen import Seen
@@ -174,6 +179,8 @@ class _Watch:
                 _late(partial(refusals_are_over, desk, position))
                 if differs(desk, position_id, seen):  # too little to act on, but the books follow
                     closely = not await _book_changes(desk, position_id) or closely
+                elif seen.short is not None and not closely:
+                    _late(partial(size_is_shown, desk, position_id))
         _late(partial(breakers.note_tick, desk, seen))
 
         first_in_danger = (

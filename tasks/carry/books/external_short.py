@@ -60,10 +60,7 @@ async def book_short_changes(
     """
     leg = desk.store.carry.leg(position.position_id, LegSide.SHORT)
     szi = held.exposure_sol if held is not None else Decimal(0)
-    if leg is None or not leg.is_open or on_the_wire(desk, position, LegSide.SHORT):
-        return ChangeBooked(leg=leg)
-    if -szi == leg.qty:
-        desk.store.breach_clear(CARRY, position.position_id, UNPROVED, LegSide.SHORT, fence)
+    if leg is None or not leg.is_open or -szi == leg.qty or on_the_wire(desk, position, LegSide.SHORT):
         return ChangeBooked(leg=leg)
     found = await explain_with_fills(desk, position, szi)
     if found.unproved:

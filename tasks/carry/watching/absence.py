@@ -88,6 +88,13 @@ def first_without_proof(desk: CarryDesk, position_id: str, left: LegSide | None)
     return LegSide.SHORT if unproved else left
 
 
+def size_is_shown(desk: CarryDesk, position_id: str) -> None:
+    """The short is shown as it is in the books: a doubt about its size ends, and the next begins anew."""
+    for breach in desk.store.running_breaches(CARRY, position_id):
+        if (breach.kind, breach.part) == (UNPROVED_SIZE, LegSide.SHORT):
+            desk.store.breach_clear(CARRY, position_id, UNPROVED_SIZE, LegSide.SHORT)
+
+
 def absence_is_over(desk: CarryDesk, position_id: str) -> None:
     """Both venues show their leg: what was said of its absence ends."""
     desk.store.breach_clear(CARRY, position_id, UNPROVED)

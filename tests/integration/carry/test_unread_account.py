@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
+from evenkeel.legs import CARRY, LegSide
 from flows.carry.monitor import MonitorRequest, MonitorResult, watch_position
+from tasks.carry.books.external_short import UNPROVED
 from tests.carry.rig import Rig, story_rig
 
 ACCOUNT = "info:clearinghouseState"
@@ -72,3 +74,12 @@ async def test_nothing_grows_and_nothing_shrinks_on_fills_that_are_not_all_liste
         rig.heal()
         await watched(rig, position_id, 60)
         assert abs(rig.short_qty() - rig.long_sol()) < Decimal("0.01")
+
+
+async def test_a_doubt_about_the_size_ends_where_the_account_shows_the_books(tmp_path: Path) -> None:
+    """Else one bad reading days later would count as a doubt of days."""
+    async with story_rig(tmp_path) as rig:
+        position_id = await rig.entered(asset="SOL", protocol=1)
+        rig.desk.store.breach_start(CARRY, position_id, UNPROVED, LegSide.SHORT)
+        await watched(rig, position_id, 70)
+        assert UNPROVED not in {row.kind for row in rig.desk.store.running_breaches(CARRY, position_id)}

@@ -141,6 +141,10 @@ class Fill(Frozen):
         return self.model_copy(update={"whole": True, "instead_id": None})
 
     @property
+    def lacks_number(self) -> bool:
+        return self.fill_id == self.instead_id
+
+    @property
     def figures(self) -> tuple[object, ...]:
         """What is known of it without its number and its fee."""
         return (self.venue, self.asset, self.side, self.qty, self.price_usd, self.time_ms)

@@ -62,15 +62,16 @@ def store_fills(
     A known fill gains the owner it lacked; one that has another owner or other figures raises Bug.
     """
     new, fills = 0, list(fills)
+    without_number = _stored_without_number(db, fills, owner.account)
     by_figures = {} if compared else _known_by_figures(db, fills, owner)
     for at, fill in enumerate(fills):
         row = FillRow(**fill.columns, **owner._asdict(), reversal_of=reversal_of)
         if owner.account:
             named = {"its_venue": fill.venue, "its_fill": fill.fill_id, "its_side": fill.side}
             db.execute(_NAME_ACCOUNT, {**named, "account": owner.account})
-        _name_anew(db, fill, owner.account)
-        twin = by_figures.get(at)
-        if twin is not None:
+        if fill.whole and fill.instead_id in without_number:
+            _name_anew(db, fill, owner.account)
+        if (twin := by_figures.get(at)) is not None:
             _gain_owner(db, twin, owner)
             continue
         if insert_new(db, FILLS, values_of(row)):
@@ -90,23 +91,35 @@ def store_fills(
     return new
 
 
+def _stored_without_number(db: Connection, fills: Sequence[Fill], account: str) -> set[str]:
+    """Ids under which some of these fills stand because their numbers could not be read then; those that stand under their
+    numbers as well keep both.
+    """
+    former = {fill.instead_id: fill.fill_id for fill in fills if fill.whole and fill.instead_id is not None}
+    if not former:
+        return set()
+    ids = {*former, *former.values()}
+    query = select(FILLS.c.fill_id).where(
+        FILLS.c.venue.in_({fill.venue for fill in fills}),
+        FILLS.c.account == account,
+        FILLS.c.fill_id.in_(ids),
+    )
+    stored = set(db.execute(query).scalars())
+    return {name for name, number in former.items() if name in stored and number not in stored}
+
+
 def _name_anew(db: Connection, fill: Fill, account: str) -> None:
     """A fill that was stored before its number could be read gains it; its fee keeps no other name."""
-    if not fill.whole or fill.instead_id is None:
-        return
     former = fill.model_copy(update={"fill_id": fill.instead_id})
-    where = {"venue": fill.venue, "account": account}
     mine = (FILLS.c.venue == fill.venue, FILLS.c.account == account, FILLS.c.fill_id == former.fill_id)
-    if fetch_one(db, FillRow, _KNOWN, **where, fill_id=fill.fill_id) is not None:
-        return
-    if db.execute(update(FILLS).where(*mine).values(fill_id=fill.fill_id)).rowcount:
-        key = FEES.c.fee_key == _fee_key(former, account)
-        db.execute(update(FEES).where(key).values(fee_key=_fee_key(fill, account)))
+    db.execute(update(FILLS).where(*mine).values(fill_id=fill.fill_id))
+    key = FEES.c.fee_key == _fee_key(former, account)
+    db.execute(update(FEES).where(key).values(fee_key=_fee_key(fill, account)))
 
 
 def _known_by_figures(db: Connection, fills: Sequence[Fill], owner: Owner) -> dict[int, FillRow]:
     """By place, the stored row of each fill whose number cannot be read now and was read before."""
-    unread = [fill for fill in fills if not fill.whole and fill.fill_id == fill.instead_id]
+    unread = [fill for fill in fills if fill.lacks_number]
     if not unread:
         return {}
     query = select(FILLS).where(
@@ -116,7 +129,9 @@ def _known_by_figures(db: Connection, fills: Sequence[Fill], owner: Owner) -> di
     )
     rows = {row.fill_id: row for row in fetch_all(db, FillRow, query)}
     names = names_in_books(fills, {name: row.fill for name, row in rows.items()})
-    return {at: rows[name] for at, name in names.items() if name != fills[at].fill_id and fills[at] in unread}
+    return {
+        at: rows[name] for at, name in names.items() if fills[at].lacks_number and name != fills[at].fill_id
+    }
 
 
 def names_in_books(listed: Sequence[Fill], known: Mapping[str, Fill]) -> dict[int, str]:
@@ -125,23 +140,22 @@ def names_in_books(listed: Sequence[Fill], known: Mapping[str, Fill]) -> dict[in
     listed fill is. Two of one order may be alike to the last figure.
     """
     names: dict[int, str] = {}
-    for name_of in (lambda fill: fill.fill_id, lambda fill: fill.instead_id):
-        for at, fill in enumerate(listed):
-            name = name_of(fill)
-            if at not in names and name in known and name not in names.values():
-                names[at] = name
+    taken: set[str] = set()
+
+    def take(at: int, name: str | None) -> None:
+        if name is not None and at not in names and name in known and name not in taken:
+            names[at] = name
+            taken.add(name)
+
     for at, fill in enumerate(listed):
-        if at in names or fill.whole or fill.fill_id != fill.instead_id:
-            continue
-        taken = set(names.values())
-        parts = fill.fill_id.count(":")  # of a fill whose number was not read either the id has as many
-        alike = (
-            name
-            for name, row in known.items()
-            if name not in taken and name.count(":") != parts and row.figures == fill.figures
-        )
-        if (found := next(alike, None)) is not None:
-            names[at] = found
+        take(at, fill.fill_id)
+    for at, fill in enumerate(listed):
+        take(at, fill.instead_id)
+    for at, fill in enumerate(listed):
+        if fill.lacks_number and at not in names:
+            parts = fill.fill_id.count(":")  # an id without a number has as many, and is another fill's
+            alike = (name for name, row in known.items() if row.figures == fill.figures)
+            take(at, next((one for one in alike if one not in taken and one.count(":") != parts), None))
     return names
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from decimal import Decimal
 
 from evenkeel.units import HOURS_PER_YEAR
@@ -22,7 +23,7 @@ def hourly(rate: Decimal) -> str:
     return f"{rate * 100:.5f} %/h ({rate * HOURS_PER_YEAR * 100:.2f} % a year)"
 
 
-def missing(readings: dict[str, object]) -> str:
-    """Which of these readings, by what they are called, are missing: neither None nor nought counts as one."""
-    names = [name for name, value in readings.items() if not value]
+def missing(readings: Mapping[str, object]) -> str:
+    """Which of these readings, by what they are called, are None."""
+    names = [name for name, value in readings.items() if value is None]
     return f"{' and '.join(names)} {'are' if len(names) > 1 else 'is'} missing"

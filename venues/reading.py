@@ -97,8 +97,11 @@ class Oddities:
         return found
 
     def add(self, source: str, odd: Iterable[Oddity]) -> None:
-        """Note what a second look at the last answer of this source found besides."""
-        self.answered(source, [*self._standing.get(source, ()), *odd])
+        """Note what a second look at the last answer of this source found besides; a field that is noted stands as it is."""
+        standing = self._standing.get(source, ())
+        noted = {(one.row, one.field) for one in standing}
+        if more := [one for one in odd if (one.row, one.field) not in noted]:
+            self.answered(source, [*standing, *more])
 
     def not_understood(self, source: str, why: NotUnderstood) -> NotUnderstood:
         """Note that nothing of the last answer of this source can be used; the same error comes back, to be raised."""

@@ -25,7 +25,6 @@ from flows.handover import NextRun, go_on
 from flows.running import desk_for_run
 from state.watch_models import Severity
 from strategy.carry.decisions import Decision, Exit, Resize
-from strategy.carry.rules.missing_leg import NAME as MISSING_LEG
 from strategy.decisions import Hold
 from tasks.carry.books.collect import collect_everything
 from tasks.carry.books.external_short import book_changes_of_both
@@ -40,12 +39,7 @@ from tasks.carry.exit_needs import keep_exit_needs
 from tasks.carry.mark import LIVE
 from tasks.carry.positions import position_meant
 from tasks.carry.watching import breakers
-from tasks.carry.watching.absence import (
-    absence_is_over,
-    first_without_proof,
-    size_is_shown,
-    unproved_absence,
-)
+from tasks.carry.watching.absence import absence_is_over, beginning_of, size_is_shown
 from tasks.carry.watching.needs import Needs, Subject
 from tasks.carry.watching.probe import differs, wait_for_tick
 from tasks.carry.watching.seen import Seen
@@ -239,14 +233,11 @@ async def _acted(desk: CarryDesk, watcher: Watcher, decision: Exit | Resize) -> 
             if isinstance(decision, Exit):
                 if (waits := waits_for_a_venue(desk, decision.urgency)) is not None:
                     return f"{UNDONE}: {waits}"
-                if decision.rule == MISSING_LEG and (
-                    unproved := await unproved_absence(desk, position_id, fence)
-                ):
-                    return f"{UNDONE}: {unproved}"
-                why, first = f"{decision.rule}: {decision.reason}", decision.first_leg
-                if decision.rule == MISSING_LEG:
-                    first = first_without_proof(desk, position_id, first)
-                done = await close_out(desk, position_id, why, decision.urgency, fence, first)
+                begins = await beginning_of(desk, position_id, decision, fence)
+                if begins.why is not None:
+                    return f"{UNDONE}: {begins.why}"
+                why = f"{decision.rule}: {decision.reason}"
+                done = await close_out(desk, position_id, why, decision.urgency, fence, begins.first)
                 return f"exit ({decision.rule}): {done.status}"
             resized = await resize(desk, position_id, decision, fence)
             watcher.forget_drift()

@@ -15,7 +15,6 @@ from state.carry.models import Position
 from state.models import Fence
 from strategy.carry.decisions import Exit, Resize
 from strategy.carry.leaving import Remedy
-from strategy.carry.rules.missing_leg import NAME as MISSING_LEG
 from strategy.decisions import Hold, Urgency
 from tasks.carry.books.reconcile import reconcile_everything
 from tasks.carry.closing.close_out import close_out
@@ -30,7 +29,7 @@ from tasks.carry.closing.rebalancing import (
 from tasks.carry.desk import CarryDesk, open_desk
 from tasks.carry.positions import position_meant
 from tasks.carry.watching import breakers
-from tasks.carry.watching.absence import absence_is_over, first_without_proof, unproved_absence
+from tasks.carry.watching.absence import absence_is_over, beginning_of
 from tasks.carry.watching.watcher import Watcher
 
 
@@ -80,12 +79,12 @@ async def tick_once(desk: CarryDesk, position_id: str) -> RebalanceResult:
         if (waits := waits_for_a_venue(desk, decision.urgency)) is not None:
             return RebalanceResult(position_id=position_id, action=Action.HELD, reason=waits)
         async with desk.sole_writer(position_id) as fence:
-            first = decision.first_leg
-            if decision.rule == MISSING_LEG:
-                if (unproved := await unproved_absence(desk, position_id, fence)) is not None:
-                    return RebalanceResult(position_id=position_id, action=Action.HELD, reason=unproved)
-                first = first_without_proof(desk, position_id, first)
-            closed = await close_out(desk, position_id, decision.reason, decision.urgency, fence, first)
+            begins = await beginning_of(desk, position_id, decision, fence)
+            if begins.why is not None:
+                return RebalanceResult(position_id=position_id, action=Action.HELD, reason=begins.why)
+            closed = await close_out(
+                desk, position_id, decision.reason, decision.urgency, fence, begins.first
+            )
             return RebalanceResult(
                 position_id=position_id, action=Action(closed.status.lower()), reason=decision.reason
             )

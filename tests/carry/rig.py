@@ -19,6 +19,7 @@ from evenkeel.legs import CARRY, IntentKind, LegSide, PositionStatus
 from evenkeel.settings.settings import load_settings
 from evenkeel.types import IntentState
 from flows.carry.enter import EnterRequest, EnterResult, enter_position
+from flows.carry.monitor import MonitorRequest, MonitorResult, watch_position
 from flows.carry.recover import RecoverResult, recover_everything
 from state.store import Store
 from tasks.carry.desk import CarryDesk, open_desk
@@ -206,6 +207,13 @@ class Rig(TwinsRig):
         """After a recovery: nothing unowned, nothing unfinished, nothing unreadable."""
         assert found.clean, found
         assert found.unfinished_intents == 0
+
+
+async def watched(rig: Rig, position_id: str, seconds: float) -> MonitorResult:
+    """Let the monitor watch for so long, of world time."""
+    await rig.desk.clock.refresh()
+    until_ms = rig.desk.clock.now_ms() + int(seconds * 1000)
+    return await watch_position(rig.desk, MonitorRequest(position_id=position_id, until_ms=until_ms))
 
 
 @asynccontextmanager

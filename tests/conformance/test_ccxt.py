@@ -48,8 +48,9 @@ def read(url: str, address: str, since_ms: int) -> dict[str, Any]:
 def test_ccxt_reads_funding_and_fills_since_a_time() -> None:
     interpreter()
     desk = Desk("10000")
-    (deposit,) = desk.mine("userNonFundingLedgerUpdates", startTime=0)
-    start = deposit["time"]
+    desk.advance(1000)  # beyond the stamp of the hour that the world begins with
+    start = desk.world.now_ms()
+    desk.twin.control("fund", {"address": desk.address, "usdc": "10000"})
     desk.leverage(3)
     desk.order(False, "10", "199")
     desk.advance(5 * HOUR_MS)

@@ -121,13 +121,8 @@ class HyperliquidClient:
     def note_missing(self, kind: str, row: str, fields: Mapping[str, Any]) -> None:
         """Note what the last answer of this kind lacks of a row that somebody wants, beside what did not fit."""
         source = _source({"type": kind})
-        known = self.oddities.words().get(source, "")
-        odd = [
-            Oddity(source, row, name, "missing", lost=False)
-            for name, value in fields.items()
-            if value is None
-        ]
-        self.oddities.add(source, [one for one in odd if f"{one.row} {one.field} is" not in known])
+        absent = [name for name, value in fields.items() if value is None]
+        self.oddities.add(source, [Oddity(source, row, name, "missing", lost=False) for name in absent])
 
     async def l2_book(self, coin: str) -> m.WireBook:
         return await self._info({"type": "l2Book", "coin": coin}, m.WireBook)

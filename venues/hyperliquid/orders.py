@@ -130,7 +130,7 @@ def cloid_of(intent_id: str, nonce: int) -> str:
 
 def to_fill(row: m.WireFill) -> Fill:
     """Return a wire fill as the books want it. A fee in another token than USDC counts as none here, as one that cannot be
-    read does for now; who reads the list names it.
+    read does until it can; who reads the list names it.
     """
     return Fill(
         fill_id=row.fill_id,

@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 from evenkeel.clock import Clock
 from evenkeel.errors import UNREAD, EvenkeelError
@@ -37,6 +37,7 @@ LIFE_WITH_MARGIN = BLOCKHASH_LIFE_BLOCKS + 2 * FOREIGN_BLOCKHASH_MARGIN
 
 
 Source: TypeAlias = Literal["status", "transaction", "list"]
+_SOURCES: tuple[Source, ...] = get_args(Source)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +62,6 @@ class Dead:
 
     evidence: str
     beyond: int = 0
-
-
-_SOURCES: tuple[Source, ...] = ("status", "transaction", "list")
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,11 +200,11 @@ class Confirmer:
                 found = None if row is None else _as_result(signature, row)
                 return found if isinstance(found, Landed) else None
             if source == "transaction":
-                return _landing_in(await rpc.get_transaction(signature))
+                return await _shown(rpc, signature)
             rows = await rpc.get_landed(self._wallet, slot) if self._wallet else []
         except UNREAD:
             return None
-        return next((_listed(one) for one in rows if one.signature == signature), None)
+        return _listed(rows, signature)
 
     async def _found(self, rpc: SolanaRpc, signature: str, lvbh_max: int) -> SignatureResult:
         """The same, by the first source that says it."""
@@ -262,9 +260,8 @@ class Confirmer:
                 f"{signature} not seen; finalized height {tip.block_height} has not passed {lvbh_max}"
             )
         rows = await rpc.get_landed(self._wallet, tip.absolute_slot)
-        for one in rows:
-            if one.signature == signature:
-                return _listed(one)
+        if (landed := _listed(rows, signature)) is not None:
+            return landed
         # Not one slot in two is without a block for long: so far back the list must go.
         since_slot = tip.absolute_slot - 2 * (tip.block_height - lvbh_max + LIFE_WITH_MARGIN)
         if not rows or rows[-1].slot >= since_slot:  # pruned, or cut short: it may be what is missing
@@ -378,8 +375,10 @@ def _landing_in(found: dict[str, Any] | None) -> Landed | None:
     return Landed(meta["err"], slot, "confirmed", "transaction")
 
 
-def _listed(row: Landing) -> Landed:
-    return Landed(row.err, row.slot, "finalized", "list")
+def _listed(rows: Sequence[Landing], signature: str) -> Landed | None:
+    """The landing as a list of finalized transactions shows it."""
+    found = (Landed(one.err, one.slot, "finalized", "list") for one in rows if one.signature == signature)
+    return next(found, None)
 
 
 def _as_result(signature: str, status: Any) -> SignatureResult:

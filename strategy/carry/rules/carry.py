@@ -30,8 +30,7 @@ def carry_rule(readings: WatchReadings, limits: CarryLimits) -> Judged[Decision]
             "the borrowing rate": r.borrow_apr,
             "the staking yield": r.staking_apr,
         }
-        unknown = missing({name: rate is not None for name, rate in needed.items()})
-        return Judged(Alert(rule=NAME, reason=f"carry cannot be judged: {unknown}"))
+        return Judged(Alert(rule=NAME, reason=f"carry cannot be judged: {missing(needed)}"))
     per_hour = carry_usd_per_hour(
         r.position_usd, r.debt_usd, funding, r.lend_apr, r.borrow_apr, r.staking_apr
     )

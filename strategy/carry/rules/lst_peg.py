@@ -30,10 +30,10 @@ def judge_peg(
     if asset == "SOL":
         return Hold(rule=NAME, reason="SOL needs no peg")
     if not lst_price_usd or not sol_price_usd or not redemption_rate:
-        needed: dict[str, object] = {
-            f"the price of {asset}": lst_price_usd,
-            "the price of SOL": sol_price_usd,
-            "the redemption rate": redemption_rate,
+        needed = {  # a price of nought is none
+            f"the price of {asset}": lst_price_usd or None,
+            "the price of SOL": sol_price_usd or None,
+            "the redemption rate": redemption_rate or None,
         }
         return Alert(rule=NAME, reason=f"{asset} peg cannot be judged: {missing(needed)}")
     premium = peg_premium(lst_price_usd, sol_price_usd, redemption_rate)

@@ -39,9 +39,9 @@ def price_deviation(
 
 def deviation_words(deviation: Decimal | None, readings: TwoPrices, limits: RiskLimits) -> str:
     """The deviation against the limit of an exit, or which price is missing for it."""
-    prices: dict[str, object] = {
-        "Asgard's price of SOL": readings.long_venue_price_usd,
-        "Hyperliquid's mark price": readings.short_venue_price_usd,
+    prices = {  # one of nought is none
+        "Asgard's price of SOL": readings.long_venue_price_usd or None,
+        "Hyperliquid's mark price": readings.short_venue_price_usd or None,
     }
     seen = f"cannot be judged: {missing(prices)}" if deviation is None else f"is {pct(deviation)}"
     return f"price deviation between venues {seen}, limit {pct(limits.exit_price_deviation)}"

@@ -122,7 +122,7 @@ async def book_fills(desk: CarryDesk, since_ms: int) -> BookedFills:
     here = (desk.short.name, desk.short.address)
     booked = [row for row in desk.store.fills(since_ms) if (row.venue, row.account or here[1]) == here]
     known = {row.fill_id: row for row in booked}
-    names = names_in_books(fills, {row.fill_id: row.fill for row in booked})
+    names = names_in_books(fills, {name: row.fill for name, row in known.items()})
     missing = [fill for at, fill in enumerate(fills) if at not in names]
     orders = _orders(desk) if missing else {}
     held = {position.position_id for position in desk.store.carry.positions(LIVE)}
@@ -137,16 +137,15 @@ async def book_fills(desk: CarryDesk, since_ms: int) -> BookedFills:
         if intent is None and fill.fill_id not in forced:
             alerted.append(_alerted(desk, _foreign(fill)))
         new += desk.store.record_fills([fill], Owner(account=desk.short.address), compared=True)
-    _amend(desk, [fill for fill in fills if fill.whole], known)
+    _amend(desk, [(fill, known[names[at]]) for at, fill in enumerate(fills) if fill.whole and at in names])
     return BookedFills(listed=fills, new=new, alerted=tuple(alerted))
 
 
-def _amend(desk: CarryDesk, whole: list[Fill], known: dict[str, FillRow]) -> None:
+def _amend(desk: CarryDesk, known: list[tuple[Fill, FillRow]]) -> None:
     """What was booked before its number or its fee could be read gains it. Raises the first Bug, once all are through."""
     changed = list[Bug]()
-    for fill in whole:
-        row = known.get(fill.fill_id) or known.get(fill.instead_id or "")
-        if row is not None and (row.fill_id != fill.fill_id or (fill.fee_usd and not row.fee_usd)):
+    for fill, row in known:
+        if row.fill_id != fill.fill_id or (fill.fee_usd and not row.fee_usd):
             try:
                 desk.store.record_fills([fill], Owner(account=row.account))
             except Bug as contradiction:

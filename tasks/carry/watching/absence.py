@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from typing import NamedTuple
 
 from evenkeel.errors import UNREAD
 from evenkeel.legs import CARRY, LegSide
 from state.carry.models import Leg
 from state.models import Fence
 from state.watch_models import Severity
+from strategy.carry.decisions import Exit
+from strategy.carry.rules.missing_leg import NAME as MISSING_LEG
 from tasks.carry.books.external_long import book_long_changes
 from tasks.carry.books.external_short import UNPROVED as UNPROVED_SIZE
 from tasks.carry.books.external_short import StillListed, book_short_changes, held_short
@@ -61,6 +64,27 @@ async def unproved_absence(desk: CarryDesk, position_id: str, fence: Fence) -> s
     return text
 
 
+class Beginning(NamedTuple):
+    """How an exit begins: with which leg (None: as usual), or `why` it does not begin yet."""
+
+    first: LegSide | None
+    why: str | None = None
+
+
+async def beginning_of(desk: CarryDesk, position_id: str, decision: Exit, fence: Fence) -> Beginning:
+    """The leg that goes first: as decided, unless that was for a leg that is not shown. Then the end of that one is proved
+    before; without proof a short that is not shown goes first, for an order that can only reduce finds out whether it is
+    there.
+    """
+    if decision.rule != MISSING_LEG:
+        return Beginning(decision.first_leg)
+    if (why := await unproved_absence(desk, position_id, fence)) is not None:
+        return Beginning(decision.first_leg, why)
+    short = desk.store.carry.leg(position_id, LegSide.SHORT)
+    unproved = decision.first_leg is LegSide.LONG and short is not None and short.is_open
+    return Beginning(LegSide.SHORT if unproved else decision.first_leg)
+
+
 async def _is_hidden(desk: CarryDesk, leg: Leg | None) -> bool:
     """Whether the account itself speaks for the short that it does not show: its sums hold more than the rows that it shows,
     or a row of another name has the size. Where it cannot be asked, nothing speaks against it.
@@ -79,24 +103,19 @@ async def _is_hidden(desk: CarryDesk, leg: Leg | None) -> bool:
     return renamed or hidden > HIDDEN_USD
 
 
-def first_without_proof(desk: CarryDesk, position_id: str, left: LegSide | None) -> LegSide | None:
-    """Which leg goes first where one is not shown: the other, `left`, once it is proved that nothing hedges it. Without
-    proof the short that is not shown, for an order that can only reduce finds out whether it is there.
-    """
-    short = desk.store.carry.leg(position_id, LegSide.SHORT)
-    unproved = left is LegSide.LONG and short is not None and short.is_open
-    return LegSide.SHORT if unproved else left
-
-
 def size_is_shown(desk: CarryDesk, position_id: str) -> None:
     """The short is shown as it is in the books: a doubt about its size ends, and the next begins anew."""
-    for breach in desk.store.running_breaches(CARRY, position_id):
-        if (breach.kind, breach.part) == (UNPROVED_SIZE, LegSide.SHORT):
-            desk.store.breach_clear(CARRY, position_id, UNPROVED_SIZE, LegSide.SHORT)
+    _end_doubts(desk, position_id, {UNPROVED_SIZE})
 
 
 def absence_is_over(desk: CarryDesk, position_id: str) -> None:
     """Both venues show their leg: what was said of its absence ends."""
-    desk.store.breach_clear(CARRY, position_id, UNPROVED)
-    desk.store.breach_clear(CARRY, position_id, UNPROVED_SIZE, LegSide.SHORT)
+    _end_doubts(desk, position_id, {UNPROVED, UNPROVED_SIZE})
     desk.store.ack_alert(UNPROVED, subject=position_id)
+
+
+def _end_doubts(desk: CarryDesk, position_id: str, kinds: set[str]) -> None:
+    """Writes only where one runs."""
+    for breach in desk.store.running_breaches(CARRY, position_id):
+        if breach.kind in kinds:
+            desk.store.breach_clear(CARRY, position_id, breach.kind, breach.part)

@@ -11,8 +11,7 @@ from solders.pubkey import Pubkey
 
 from evenkeel.legs import PositionStatus
 from flows.carry.exit import ExitRequest, exit_position
-from flows.carry.monitor import MonitorRequest, MonitorResult, watch_position
-from tests.carry.rig import ORDER, Rig, story_rig
+from tests.carry.rig import ORDER, Rig, story_rig, watched
 
 LST_ON_KAMINO = {"asset": "jitoSOL", "protocol": 1}
 LST_ON_MARGINFI = {"asset": "INF", "protocol": 0}
@@ -23,12 +22,6 @@ NO_LIQUIDITY = {
     "name": "InsufficientLiquidity",
     "message": "not enough liquidity in the reserve",
 }
-
-
-async def watched(rig: Rig, position_id: str, seconds: float) -> MonitorResult:
-    await rig.desk.clock.refresh()
-    until_ms = rig.desk.clock.now_ms() + int(seconds * 1000)
-    return await watch_position(rig.desk, MonitorRequest(position_id=position_id, until_ms=until_ms))
 
 
 def alerts(rig: Rig) -> dict[str, str]:

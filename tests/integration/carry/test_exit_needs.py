@@ -11,18 +11,11 @@ from solders.account import Account
 from solders.pubkey import Pubkey
 
 from flows.carry.exit import ExitRequest, exit_position
-from flows.carry.monitor import MonitorRequest, MonitorResult, watch_position
 from state.watch_models import Severity
-from tests.carry.rig import Rig, story_rig
+from tests.carry.rig import Rig, story_rig, watched
 
 JITOSOL = {"asset": "jitoSOL", "protocol": 1}
 HOUR_MS = 3_600_000
-
-
-async def watched(rig: Rig, position_id: str, seconds: float) -> MonitorResult:
-    await rig.desk.clock.refresh()
-    until_ms = rig.desk.clock.now_ms() + int(seconds * 1000)
-    return await watch_position(rig.desk, MonitorRequest(position_id=position_id, until_ms=until_ms))
 
 
 def alerts(rig: Rig, kind: str) -> list[tuple[Severity, bool]]:

@@ -15,21 +15,15 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from app.prefect_server import free_port
 from evenkeel.legs import CARRY, PositionStatus
 from flows import handover
-from flows.carry.monitor import MonitorRequest, MonitorResult, watch_position
+from flows.carry.monitor import MonitorRequest, watch_position
 from flows.carry.report import ReportRequest, account_for
 from flows.carry.watched import POSITIONS
 from tasks.carry.books.collect import collect_everything
 from tasks.carry.watching.alerts import NOT_WATCHED
-from tests.carry.rig import ORDER, Rig, story_rig
+from tests.carry.rig import ORDER, Rig, story_rig, watched
 from tests.interruptions import hooked
 
 SOL_ON_KAMINO = {"asset": "SOL", "protocol": 1}
-
-
-async def watched(rig: Rig, position_id: str, seconds: float) -> MonitorResult:
-    await rig.desk.clock.refresh()
-    until_ms = rig.desk.clock.now_ms() + int(seconds * 1000)
-    return await watch_position(rig.desk, MonitorRequest(position_id=position_id, until_ms=until_ms))
 
 
 def reason(rig: Rig, position_id: str) -> str:

@@ -13,22 +13,15 @@ from evenkeel.errors import UNREAD
 from evenkeel.legs import CARRY, IntentKind, LegSide
 from flows.carry.exit import ExitRequest, exit_position
 from flows.carry.flatten import flatten_everything
-from flows.carry.monitor import MonitorRequest, MonitorResult, watch_position
 from flows.carry.scan import ScanRequest, scan_markets
 from tasks.carry.books.collect import collect_everything
 from tasks.carry.books.reconcile import reconcile_everything
 from tasks.oddities import ODD_ANSWER
-from tests.carry.rig import Rig, story_rig
+from tests.carry.rig import Rig, story_rig, watched
 
 STATE = "info:clearinghouseState"
 OWN = "assetPositions.[position.coin=SOL].position."
 PRICES = "info:metaAndAssetCtxs"
-
-
-async def watched(rig: Rig, position_id: str, seconds: float) -> MonitorResult:
-    await rig.desk.clock.refresh()
-    until_ms = rig.desk.clock.now_ms() + int(seconds * 1000)
-    return await watch_position(rig.desk, MonitorRequest(position_id=position_id, until_ms=until_ms))
 
 
 def alerts(rig: Rig) -> dict[str, str]:

@@ -9,18 +9,11 @@ import pytest
 from evenkeel.legs import CARRY, IntentKind, LegSide, PositionStatus
 from evenkeel.types import IntentState
 from flows.carry.exit import ExitRequest, exit_position
-from flows.carry.monitor import MonitorRequest, MonitorResult, watch_position
 from flows.carry.recover import recover_position
-from tests.carry.rig import ORDER, Rig, story_rig
+from tests.carry.rig import ORDER, Rig, story_rig, watched
 from tests.interruptions import die, hooked, killed
 
 SOL_ON_KAMINO = {"asset": "SOL", "protocol": 1}
-
-
-async def watched(rig: Rig, position_id: str, seconds: float) -> MonitorResult:
-    await rig.desk.clock.refresh()
-    until_ms = rig.desk.clock.now_ms() + int(seconds * 1000)
-    return await watch_position(rig.desk, MonitorRequest(position_id=position_id, until_ms=until_ms))
 
 
 def fired_ms(rig: Rig, position_id: str) -> int:

@@ -11,16 +11,9 @@ from typing import Any
 import pytest
 
 from flows.carry.exit import ExitRequest, exit_position
-from flows.carry.monitor import MonitorRequest, MonitorResult, watch_position
-from tests.carry.rig import Rig, story_rig
+from tests.carry.rig import Rig, story_rig, watched
 
 JITOSOL: dict[str, Any] = {"asset": "jitoSOL", "protocol": 1}
-
-
-async def watched(rig: Rig, position_id: str, seconds: float) -> MonitorResult:
-    await rig.desk.clock.refresh()
-    until_ms = rig.desk.clock.now_ms() + int(seconds * 1000)
-    return await watch_position(rig.desk, MonitorRequest(position_id=position_id, until_ms=until_ms))
 
 
 def open_kinds(rig: Rig) -> set[str]:

@@ -9,23 +9,16 @@ import pytest
 
 from evenkeel.legs import LegSide, PositionStatus
 from flows.carry.exit import ExitRequest, exit_position
-from flows.carry.monitor import MonitorRequest, MonitorResult, watch_position
 from flows.carry.report import ReportRequest, account_for
 from strategy.carry.reconcile import Handling
 from tasks.carry.books.external_long import SECOND_READING_S
 from tasks.carry.books.reconcile import reconcile_everything
 from tasks.carry.books.recovery import compare_legs
-from tests.carry.rig import Rig, story_rig
+from tests.carry.rig import Rig, story_rig, watched
 from tests.interruptions import hooked
 
 SOL_ON_KAMINO = {"asset": "SOL", "protocol": 1}
 CENT = Decimal("0.01")
-
-
-async def watched(rig: Rig, position_id: str, seconds: float) -> MonitorResult:
-    await rig.desk.clock.refresh()
-    until_ms = rig.desk.clock.now_ms() + int(seconds * 1000)
-    return await watch_position(rig.desk, MonitorRequest(position_id=position_id, until_ms=until_ms))
 
 
 def pda(rig: Rig) -> str:

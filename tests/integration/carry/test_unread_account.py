@@ -9,19 +9,12 @@ from typing import Any
 import pytest
 
 from evenkeel.legs import CARRY, LegSide
-from flows.carry.monitor import MonitorRequest, MonitorResult, watch_position
 from tasks.carry.books.external_short import UNPROVED
-from tests.carry.rig import Rig, story_rig
+from tests.carry.rig import Rig, story_rig, watched
 
 ACCOUNT = "info:clearinghouseState"
 DOWN: dict[str, Any] = {"how": "500"}
 ODD: dict[str, Any] = {"path": "assetPositions.0.position.szi", "value": "NaN"}
-
-
-async def watched(rig: Rig, position_id: str, seconds: float) -> MonitorResult:
-    await rig.desk.clock.refresh()
-    until_ms = rig.desk.clock.now_ms() + int(seconds * 1000)
-    return await watch_position(rig.desk, MonitorRequest(position_id=position_id, until_ms=until_ms))
 
 
 def liquidate(rig: Rig, *, full: bool) -> None:

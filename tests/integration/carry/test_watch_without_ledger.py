@@ -19,7 +19,6 @@ from sqlalchemy import event
 
 from evenkeel.legs import PositionStatus
 from evenkeel.settings.settings import Settings, load_settings
-from flows.carry.monitor import MonitorRequest, MonitorResult, watch_position
 from state.store import Store
 from tasks.carry.closing.key_file import NAME, KeyFile, journal_of
 from tasks.carry.closing.last_resort import Ours, close_without_ledger
@@ -28,7 +27,7 @@ from tasks.carry.legs import resize_short
 from tasks.channels import Notice
 from tasks.desk import make_clock
 from tasks.leases import OwnLeases
-from tests.carry.rig import Rig, story_rig
+from tests.carry.rig import Rig, story_rig, watched
 from tests.interruptions import die, hooked, killed
 
 SOL_ON_KAMINO = {"asset": "SOL", "protocol": 1}
@@ -69,12 +68,6 @@ class Broken:
 
 def ledger_of(rig: Rig) -> Path:
     return Path(load_settings(rig.config).database.url.removeprefix("sqlite:///"))
-
-
-async def watched(rig: Rig, position_id: str, seconds: int) -> MonitorResult:
-    await rig.desk.clock.refresh()
-    until_ms = rig.desk.clock.now_ms() + seconds * 1000
-    return await watch_position(rig.desk, MonitorRequest(position_id=position_id, until_ms=until_ms))
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import sys
+import time
 from asyncio.subprocess import DEVNULL
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, asynccontextmanager
@@ -73,13 +74,22 @@ class Server:
         self._post(f"/flow_runs/{run_id}/set_state", {"state": {"type": "CANCELLING"}})
 
     def forget(self, run_id: str) -> None:
-        httpx.delete(f"{self.url}/flow_runs/{run_id}", trust_env=False, timeout=30).raise_for_status()
+        self._request("DELETE", f"/flow_runs/{run_id}")
 
     def _get(self, path: str) -> httpx.Response:
-        return httpx.get(f"{self.url}{path}", trust_env=False, timeout=30).raise_for_status()
+        return self._request("GET", path)
 
     def _post(self, path: str, body: dict[str, Any]) -> httpx.Response:
-        return httpx.post(f"{self.url}{path}", json=body, trust_env=False, timeout=30).raise_for_status()
+        return self._request("POST", path, body)
+
+    def _request(self, method: str, path: str, body: dict[str, Any] | None = None) -> httpx.Response:
+        """Ask again on 503, as Prefect's own client does: by it the server says that its database is busy."""
+        for left in reversed(range(6)):
+            answer = httpx.request(method, f"{self.url}{path}", json=body, trust_env=False, timeout=30)
+            if answer.status_code != httpx.codes.SERVICE_UNAVAILABLE or not left:
+                break
+            time.sleep(0.5)
+        return answer.raise_for_status()
 
     async def settled_tasks(self, run: dict[str, Any], expected: set[str]) -> list[dict[str, Any]]:
         """The task runs, once all expected ones are recorded as completed."""

@@ -103,6 +103,12 @@ def demo(
     ] = None,
     out_dir: Annotated[Path, typer.Option("--out", help="Where everything is written.")] = Path("out/demo"),
     seed: Annotated[int, typer.Option(help="Seed of the model.")] = 7,
+    start: Annotated[
+        str | None,
+        typer.Option(
+            help="With --data: where the span begins, e.g. 2025-09-01T06:00 (UTC); empty: one that holds the whole story."
+        ),
+    ] = None,
     ui: Annotated[
         bool, typer.Option("--ui", help="Keep the Prefect UI up at the end, until Ctrl-C.")
     ] = False,
@@ -112,7 +118,7 @@ def demo(
     from app.demo.demo import run_demo
 
     chosen = data or (Path(os.environ["EVENKEEL_DATA"]) if os.environ.get("EVENKEEL_DATA") else None)
-    summary = run_demo(chosen, out_dir, seed=seed, keep_ui=ui, console=err if as_json else out)
+    summary = run_demo(chosen, out_dir, seed=seed, start=start, keep_ui=ui, console=err if as_json else out)
     if as_json:
         sys.stdout.write(json.dumps(summary, indent=2) + "\n")
 

@@ -33,6 +33,12 @@ class FlatSeries:
     def premium(self, t_ms: int) -> float:
         return self.hourly_premium
 
+    def running_premium(self, t_ms: int) -> float:
+        return self.premium(t_ms)
+
+    def settled_premium(self, hour_ms: int) -> float:
+        return self.premium(hour_ms - 1)
+
     def funding_history(self, start_ms: int, end_ms: int) -> list[tuple[int, float, float]]:
         first = -(-start_ms // HOUR_MS) * HOUR_MS
         last = min(end_ms, self.start_ms)

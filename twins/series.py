@@ -13,6 +13,7 @@ from bisect import bisect_right
 from dataclasses import dataclass
 from pathlib import Path
 
+from twins.premium import HourPremium, running
 from twins.world import HOUR_MS, LendingRates
 
 HOURS_PER_YEAR = 8760
@@ -76,6 +77,7 @@ class RecordedSeries:
             )
             for row in _rows(data / "hyperliquid-funding" / "SOL_hourly.csv.gz")
         }
+        self._premium = running({hour - 1: premium for hour, (_, _, premium) in self._funding.items()})
         self._lending = {
             (protocol, token): self._load_rates(
                 data / "solana-lending" / f"{name}_{token.lower()}_hourly.csv.gz"
@@ -124,18 +126,31 @@ class RecordedSeries:
         return grown
 
     def sol_price(self, t_ms: int) -> float:
+        """Return the oracle's price: what was recorded is the perpetual's trades, which stand a premium above it."""
         hour = t_ms // HOUR_MS
         candle = self._candles.get(hour)
         if candle is None:
             raise ValueError(
                 f"no recorded SOL price at world time {t_ms} ms; recorded until {self.end_ms} ms"
             )
-        return candle.at((t_ms % HOUR_MS) / HOUR_MS)
+        return candle.at((t_ms % HOUR_MS) / HOUR_MS) / (1 + self.premium(t_ms))
+
+    def _hour_premium(self, t_ms: int) -> HourPremium:
+        found = self._premium.get(t_ms // HOUR_MS)
+        if found is None:
+            raise ValueError(f"no recorded premium at world time {t_ms} ms; recorded until {self.end_ms} ms")
+        return found
 
     def premium(self, t_ms: int) -> float:
-        settled = self._funding.get(t_ms // HOUR_MS + 1)
+        return self._hour_premium(t_ms).at((t_ms % HOUR_MS) / HOUR_MS)
+
+    def running_premium(self, t_ms: int) -> float:
+        return self._hour_premium(t_ms).mean_until((t_ms % HOUR_MS) / HOUR_MS)
+
+    def settled_premium(self, hour_ms: int) -> float:
+        settled = self._funding.get(hour_ms // HOUR_MS)
         if settled is None:
-            raise ValueError(f"no recorded premium at world time {t_ms} ms; recorded until {self.end_ms} ms")
+            raise ValueError(f"no hour was settled at {hour_ms} ms; recorded until {self.end_ms} ms")
         return settled[2]
 
     def funding_history(self, start_ms: int, end_ms: int) -> list[tuple[int, float, float]]:
@@ -187,11 +202,12 @@ class ModelSeries:
         self.end_ms = self.start_ms + hours * HOUR_MS
         self._first = self.start_ms // HOUR_MS
         self._log_price = [math.log(160.0)]
-        self._premium: dict[int, float] = {}
+        self._means: dict[int, float] = {}
         noise = 0.0
         for hour in range(-self.HISTORY_HOURS, hours + 2):
             noise = 0.7 * noise + chance.gauss(0.0, 0.00012)
-            self._premium[hour] = (0.0002 if hour < self.TURN_HOUR else -0.0016) + noise
+            self._means[hour] = (0.0002 if hour < self.TURN_HOUR else -0.0016) + noise
+        self._premium = running(self._means)
         for hour in range(hours + 2):
             drift = (
                 math.log(self.RUN_FACTOR) / (self.RUN[1] - self.RUN[0])
@@ -210,15 +226,23 @@ class ModelSeries:
         hour = min(hour, len(self._log_price) - 2)
         return math.exp(self._log_price[hour] * (1 - fraction) + self._log_price[hour + 1] * fraction)
 
+    def _hour_of(self, t_ms: int) -> int:
+        return max(-self.HISTORY_HOURS, min((t_ms - self.start_ms) // HOUR_MS, max(self._means)))
+
     def premium(self, t_ms: int) -> float:
-        hour = (t_ms - self.start_ms) // HOUR_MS
-        return self._premium[max(-self.HISTORY_HOURS, min(hour, max(self._premium)))]
+        return self._premium[self._hour_of(t_ms)].at((t_ms % HOUR_MS) / HOUR_MS)
+
+    def running_premium(self, t_ms: int) -> float:
+        return self._premium[self._hour_of(t_ms)].mean_until((t_ms % HOUR_MS) / HOUR_MS)
+
+    def settled_premium(self, hour_ms: int) -> float:
+        return self._means[self._hour_of(hour_ms - 1)]
 
     def funding_history(self, start_ms: int, end_ms: int) -> list[tuple[int, float, float]]:
         first = max(start_ms, self.start_ms - (self.HISTORY_HOURS - 1) * HOUR_MS)
         rows = []
         for hour in range(-(-first // HOUR_MS), end_ms // HOUR_MS + 1):
-            premium = self.premium((hour - 1) * HOUR_MS)
+            premium = self.settled_premium(hour * HOUR_MS)
             settled_ms = hour * HOUR_MS + 37
             if settled_ms <= end_ms:
                 rows.append((settled_ms, round(funding_rate_hourly(premium), 10), round(premium, 10)))

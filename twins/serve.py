@@ -70,6 +70,10 @@ def start_ms_of(text: str | None) -> int | None:
     return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
 
 
+def _written(at_ms: int) -> str:
+    return f"{datetime.fromtimestamp(at_ms / 1000, tz=UTC):%Y-%m-%dT%H:%M}"
+
+
 def make_world(options: TwinOptions) -> World:
     """Return the world of these options. ValueError names what is missing or out of range."""
     series: RecordedSeries | ModelSeries
@@ -83,7 +87,8 @@ def make_world(options: TwinOptions) -> World:
         start = RECORDED_START_MS if options.start_ms is None else options.start_ms
         if not series.start_ms <= start < series.end_ms:
             raise ValueError(
-                f"--start is {start} ms, outside the recorded {series.start_ms} to {series.end_ms} ms"
+                f"--start is {_written(start)}, outside the recorded span; give a time from {_written(series.start_ms)} "
+                f"and before {_written(series.end_ms)}"
             )
     else:
         start = MODEL_START_MS if options.start_ms is None else options.start_ms
@@ -153,6 +158,7 @@ class RunningTwins:
             "control": {"url": self.urls["control"]},
             "keys": self.keys,
             "world": {"source": self.world.series.source, "now_ms": self.world.now_ms()}
+            | {"end_ms": self.world.series.end_ms}
             | {"speed": self.world.clock.speed, "stepped": self.world.clock.stepped},
         }
 

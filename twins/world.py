@@ -8,6 +8,9 @@ from typing import Protocol
 from twins.clock import TwinClock
 
 HOUR_MS = 3_600_000
+PATH_STEP_MS = 300_000
+CALM_RANGE = 0.02
+"""High over low of an hour up to which the market is calm; a wilder one is thinner in proportion."""
 LST_SYMBOLS = ("jitoSOL", "jupSOL", "INF")
 
 
@@ -29,10 +32,20 @@ class Series(Protocol):
     start_ms: int
     end_ms: int
 
-    def sol_price(self, t_ms: int) -> float: ...
+    def sol_price(self, t_ms: int) -> float:
+        """Return the oracle's price in USD."""
+        ...
 
     def premium(self, t_ms: int) -> float:
-        """Return the average premium index of the hour that contains `t_ms` (8 h-formula input, a fraction)."""
+        """Return the premium of the perpetual over the oracle at this moment (8 h-formula input, a fraction)."""
+        ...
+
+    def running_premium(self, t_ms: int) -> float:
+        """Return the mean premium of the hour that runs, from its start until `t_ms`."""
+        ...
+
+    def settled_premium(self, hour_ms: int) -> float:
+        """Return the mean premium of the hour that ended at `hour_ms`, by which that hour is settled."""
         ...
 
     def funding_history(self, start_ms: int, end_ms: int) -> list[tuple[int, float, float]]:
@@ -85,6 +98,22 @@ class World:
         if self.overrides.premium is not None:
             return self.overrides.premium
         return self.series.premium(self.now_ms() if t_ms is None else t_ms)
+
+    def running_premium(self, t_ms: int) -> float:
+        """Return the mean premium of the running hour so far; a pinned premium counts for all of it."""
+        pinned = self.overrides.premium
+        return self.series.running_premium(t_ms) if pinned is None else pinned
+
+    def settled_premium(self, hour_ms: int) -> float:
+        pinned = self.overrides.premium
+        return self.series.settled_premium(hour_ms) if pinned is None else pinned
+
+    def thinness(self, t_ms: int) -> float:
+        """Return by how much the market is thinner than in a calm hour (1.0), from the price's range over the last hour."""
+        first = max(t_ms - HOUR_MS, self.series.start_ms)
+        moments = range(-(-first // PATH_STEP_MS) * PATH_STEP_MS, t_ms + 1, PATH_STEP_MS)
+        prices = [self.series.sol_price(one) for one in (*moments, t_ms)]
+        return max(1.0, (max(prices) / min(prices) - 1) / CALM_RANGE)
 
     def rates(self, protocol: int, token: str, t_ms: int | None = None) -> LendingRates:
         found = self.series.rates(protocol, token, self.now_ms() if t_ms is None else t_ms)

@@ -25,6 +25,8 @@ from evenkeel.types import Frozen
 
 SHOWN = 20
 """Rows of one list that a person is shown; `as_dict` always has all."""
+YEARLY_FROM_DAYS = 30
+"""Days from which a result is told as a rate of a year."""
 
 
 class Trade(Frozen):
@@ -94,7 +96,9 @@ def moment(at_ms: int) -> str:
 
 
 def result_sentence(report: Report) -> str:
-    """Return the result in one sentence. A yearly rate is given only from one day on: below that it means nothing."""
+    """Return the result in one sentence. A yearly rate is given from `YEARLY_FROM_DAYS` on: what fewer days carried and
+    cost says nothing of a year. Before that the carry stands against the costs, with the hours at its pace that pay them.
+    """
     found = report.attribution
     verb = "Earned" if found.net_usd >= 0 else "Lost"
     so_far = " so far" if found.is_open else ""
@@ -103,9 +107,22 @@ def result_sentence(report: Report) -> str:
         f"{verb}{so_far} {abs(found.net_usd):,.2f} USD net on {found.capital_usd:,.2f} USD of capital "
         f"in {found.holding_hours:,.1f} hours ({days:,.1f} days)"
     )
-    if found.net_apr is not None and days >= 1:
-        text += f", {found.net_apr * 100:+.1f} % a year (simple)"
-    return f"{text}."
+    if days >= YEARLY_FROM_DAYS:
+        if found.net_apr is not None:
+            text += f", {found.net_apr * 100:+.1f} % a year (simple)"
+        return f"{text}."
+    return f"{text}. {carry_against_costs(found)}"
+
+
+def carry_against_costs(found: Attribution) -> str:
+    """Return what the carry earned, what trading cost, and after how many hours at this pace the one pays the other."""
+    carry, costs = found.carry_usd, -found.costs_usd
+    text = f"Carry {signed_usd(carry)} USD against costs of {costs:,.2f} USD"
+    if costs <= 0:
+        return f"Carry {signed_usd(carry)} USD, and no costs."
+    if carry <= 0 or found.holding_hours <= 0:
+        return f"{text}: at this pace it never pays them."
+    return f"{text}: at this pace it pays them after {found.holding_hours * costs / carry:,.0f} hours."
 
 
 def agreement_lines(report: Report) -> list[str]:
@@ -141,7 +158,11 @@ def _fact_rows(report: Report) -> list[tuple[str, str]]:
         rows.append(("exit because", report.exit_reason))
     rows.append(("earned / paid", f"{signed_usd(found.earned_usd)} / {signed_usd(found.paid_usd)} USD"))
     if report.funding_apr is not None:
-        rows.append(("funding received", f"{report.funding_apr * 100:+.2f} % a year on the short's notional"))
+        yearly = found.holding_hours >= YEARLY_FROM_DAYS * 24
+        rate = (
+            f"{report.funding_apr * 100:+.2f} % a year" if yearly else f"{report.funding_apr / 87.6:+.5f} %/h"
+        )
+        rows.append(("funding received", f"{rate} on the short's notional"))
     if report.drawdown is not None:
         fall = report.drawdown
         rows.append(("largest drawdown", f"{fall.usd:,.2f} USD ({fall.fraction * 100:.2f} % of equity)"))

@@ -29,13 +29,19 @@ RECORDED_START = "2025-10-02T06:00"
 MAX_SCANS = 72
 HOUR_S = 3600.0
 MAX_HOURS = 600
+RECORDED_HOURS = 240
+"""A recorded span is watched this long; what is open then is closed, and the account says so."""
+LAST_HOURS = 3
+"""Recorded hours that are kept for the exit."""
 
 
 def run_demo(
-    data: Path | None, out_dir: Path, *, seed: int, keep_ui: bool, console: Console
+    data: Path | None, out_dir: Path, *, seed: int, start: str | None, keep_ui: bool, console: Console
 ) -> dict[str, Any]:
     """Run everything and write `summary.json`. Raises OperatorError when the story did not come to its end."""
     started = time.monotonic()
+    if start is not None and data is None:
+        raise OperatorError(f"--start {start} needs --data FOLDER: the seeded model has one span only")
     if data is not None and not data.is_dir():
         raise OperatorError(f"--data {data} is not a folder; give the folder of recorded series, or none")
     environment.clear(out_dir)
@@ -44,7 +50,7 @@ def run_demo(
     console.print(f"market: {source}; venues: local twins; money: test money")
     options = ["--stepped", "--seed", str(seed)]
     if data is not None:
-        options += ["--data", str(data), "--start", RECORDED_START]
+        options += ["--data", str(data), "--start", start or RECORDED_START]
     with ExitStack() as stack:
         with ThreadPoolExecutor(max_workers=2) as both:
             waiting = both.submit(stack.enter_context, environment.twins_process(options))
@@ -78,7 +84,7 @@ async def _story(twins: dict[str, Any], out_dir: Path, console: Console) -> dict
     async with open_desk(settings) as desk:
         await _scan_until_worth_it(desk, console)
         position_id = await _enter(control, console)
-        await _watch(desk, control, position_id, console)
+        await _watch(desk, control, position_id, _until_ms(desk.clock.now_ms(), twins["world"]), console)
         await report_flow(ReportRequest(position_id=position_id, out_dir=str(out_dir)))
         report, _ = await account_for(desk, ReportRequest(position_id=position_id))
         flat = not await desk.short.legs() and not await desk.long.legs()
@@ -151,21 +157,35 @@ async def _enter(control: environment.Control, console: Console) -> str:
     return entered.position_id
 
 
-async def _watch(desk: Any, control: environment.Control, position_id: str, console: Console) -> None:
-    """The monitor runs until it has closed the position; the next order's answer is lost after it was applied."""
+def _until_ms(now_ms: int, world: dict[str, Any]) -> int:
+    """Return when the watch ends at the latest, ms UTC."""
+    if world["source"] != "recorded":
+        return now_ms + MAX_HOURS * HOUR_MS
+    return min(now_ms + RECORDED_HOURS * HOUR_MS, int(world["end_ms"]) - LAST_HOURS * HOUR_MS)
+
+
+async def _watch(
+    desk: Any, control: environment.Control, position_id: str, until_ms: int, console: Console
+) -> None:
+    """The monitor runs until it has closed the position or the span ends, where the position is closed by hand; the next
+    order's answer is lost after it was applied.
+    """
+    from flows.carry.exit import ExitRequest, exit_
     from flows.carry.monitor import MonitorRequest, monitor
 
     console.rule("watch")
     control.fault("hyperliquid", "drop_answer", "exchange:order")
-    until = desk.clock.now_ms() + int(MAX_HOURS * HOUR_S * 1000)
     progress = asyncio.create_task(_progress(desk, position_id, console))
     try:
-        result = await monitor(MonitorRequest(position_id=position_id, until_ms=until))
+        result = await monitor(MonitorRequest(position_id=position_id, until_ms=until_ms))
     finally:
         progress.cancel()
     for action in result.actions:
         console.print(f"monitor: {action}")
     console.print(f"{result.ticks} ticks; the position is {result.status}")
+    if result.status == "OPEN":
+        console.print("no rule asked for an exit before the span ended; closed by hand")
+        await exit_(ExitRequest(position_id=position_id, reason="the demo's span ended"))
 
 
 async def _progress(desk: Any, position_id: str, console: Console) -> None:

@@ -22,6 +22,8 @@ YEAR_MS = Decimal(365 * 24) * HOUR_MS
 MINUTE_MS = 60_000
 MAX_PATH_SAMPLES = 20_000
 LIQUIDATION_CLOSE_FACTOR = Decimal("0.2")
+THIN_BPS = Decimal(2)
+"""What a swap loses more for each multiple by which the market is thinner than in a calm hour."""
 DUST_DEBT_USD = Decimal(10)
 HOURLY_DEBT_GROWTH_BOUND = Decimal("1.001")
 """More than an hour's interest at 800 % a year."""
@@ -145,6 +147,10 @@ class LendingBook:
     def market_price(self, market: Market, at_ms: int) -> Decimal:
         """Return what one token A trades at, in USD."""
         return decimal(self._world.token_price(market.token_a.symbol, at_ms))
+
+    def thin_bps(self, at_ms: int) -> Decimal:
+        """Return how much worse a swap is filled than in a calm hour, in basis points: pools thin out in a wild one."""
+        return THIN_BPS * (decimal(self._world.thinness(at_ms)) - 1)
 
     def health(self, market: Market, tokens: Decimal, debt_usd: Decimal, at_ms: int) -> Decimal:
         """Return the health in percent: 100 x (1 - LTV / liquidation threshold); 0 is liquidation."""

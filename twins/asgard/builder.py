@@ -303,11 +303,14 @@ class Builder:
 
     def _buy(self, market: Market, gross: Decimal, slippage: int, price: Decimal, fee_bps: int) -> Route:
         draft = Route(True, gross, ZERO, slippage, fee_bps)
-        return replace(draft, quoted_out=swapped(draft, gross, market, price, ZERO).received)
+        return replace(draft, quoted_out=swapped(draft, gross, market, price, self._thin_bps()).received)
 
     def _sell(self, market: Market, qty: Decimal, slippage: int, price: Decimal) -> Route:
         draft = Route(False, qty, ZERO, slippage)
-        return replace(draft, quoted_out=swapped(draft, qty, market, price, ZERO).received)
+        return replace(draft, quoted_out=swapped(draft, qty, market, price, self._thin_bps()).received)
+
+    def _thin_bps(self) -> Decimal:
+        return self._book.thin_bps(self._world.now_ms())
 
     def _exact_out(self, plan: Plan, now_ms: int) -> Route:
         """The route for an exact amount out: as much as may cost all that there is to give, at the slippage bound."""

@@ -187,6 +187,7 @@ def settle(
         raise ProgramError(NOT_OWNER, f"Error: obligation owner is {holding.owner}")
     settled = book.amounts(holding, now_ms) if live and holding else Amounts(ZERO, ZERO, ZERO, ZERO)
     price = book.market_price(plan.market, now_ms)
+    worse_bps += book.thin_bps(now_ms)
     withdrawn = settled.tokens if plan.withdraw is None else plan.withdraw
     swap = None
     if plan.route is not None:

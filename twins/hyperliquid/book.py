@@ -54,10 +54,11 @@ class Books:
         sign = 1 if is_buy else -1
         px = quote.ask if is_buy else quote.bid
         taken = self._now(coin, t_ms).sizes
+        depth = self.depth_factor / self.market.thinness(coin, t_ms)
         first_usd = max(LEVEL_USD[0], Decimal(asset.impact_usd) * 2) / LEVEL_USD[0]
         found = []
         for level, level_usd in enumerate(LEVEL_USD):
-            size = to_lot(level_usd * first_usd * self.depth_factor / px, asset.sz_decimals)
+            size = to_lot(level_usd * first_usd * depth / px, asset.sz_decimals)
             found.append(Level(px, max(ZERO, size - taken.get((is_buy, level), ZERO))))
             step = max(tick(px, asset.sz_decimals), px * SPREAD)
             px = to_tick(px + sign * step, asset.sz_decimals, rounding)

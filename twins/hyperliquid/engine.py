@@ -116,7 +116,7 @@ class Engine:
         for asset in UNIVERSE:
             if asset.delisted:
                 continue
-            premium = self.market.premium(asset.name, hour_ms - 1)
+            premium = self.market.settled_premium(asset.name, hour_ms)
             rate = hourly_rate(premium)
             self.settled[asset.name].append((stamp_ms, rate, premium))
             oracle = self.market.oracle(asset.name, hour_ms)

@@ -121,15 +121,15 @@ class Info:
         return self.engine.books.snapshot(coin, t_ms, figures) if coin else None
 
     def _predicted(self, request: Request, t_ms: int) -> Any:
-        """The running estimate of this venue; the other venues of the real answer are not part
-        of the world (null).
+        """This venue's estimate of the hour's rate, its premium staying where it is; the other venues of the
+        real answer are not part of the world (null).
         """
         rows = []
         for asset in UNIVERSE:
             if asset.delisted:
                 continue
             own = {
-                "fundingRate": num(hourly_rate(self.engine.market.premium(asset.name, t_ms))),
+                "fundingRate": num(hourly_rate(self.engine.market.predicted_premium(asset.name, t_ms))),
                 "nextFundingTime": next_hour_ms(t_ms),
                 "fundingIntervalHours": 1,
             }

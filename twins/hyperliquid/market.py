@@ -11,7 +11,7 @@ from typing import Any
 from twins.hyperliquid.funding import hourly_rate
 from twins.hyperliquid.meta import BY_NAME, UNIVERSE, Asset
 from twins.hyperliquid.numbers import ZERO, from_float, num, tick, to_tick
-from twins.world import World
+from twins.world import HOUR_MS, World
 
 DAY_MS = 86_400_000
 SPREAD = Decimal("0.00005")
@@ -56,6 +56,23 @@ class Market:
 
     def premium(self, coin: str, t_ms: int) -> Decimal:
         return from_float(self.world.premium(t_ms)) if coin == "SOL" else ZERO
+
+    def running_premium(self, coin: str, t_ms: int) -> Decimal:
+        """Return the mean premium of the hour so far: what `funding` of the context is made of."""
+        return from_float(self.world.running_premium(t_ms)) if coin == "SOL" else ZERO
+
+    def settled_premium(self, coin: str, hour_ms: int) -> Decimal:
+        """Return the mean premium of the hour that ended at `hour_ms`."""
+        return from_float(self.world.settled_premium(hour_ms)) if coin == "SOL" else ZERO
+
+    def predicted_premium(self, coin: str, t_ms: int) -> Decimal:
+        """Return the hour's mean if the premium stayed where it is from now on."""
+        passed = Decimal(t_ms % HOUR_MS) / HOUR_MS
+        return self.running_premium(coin, t_ms) * passed + self.premium(coin, t_ms) * (1 - passed)
+
+    def thinness(self, coin: str, t_ms: int) -> Decimal:
+        """Return by how much the book is thinner than in a calm hour; 1 for a coin that stands still."""
+        return from_float(self.world.thinness(t_ms)) if coin == "SOL" else Decimal(1)
 
     def mark(self, coin: str, t_ms: int) -> Decimal:
         return self.quote(coin, t_ms).mark
@@ -123,7 +140,7 @@ class Market:
         quote = self.quote(asset.name, t_ms)
         before = max(t_ms - DAY_MS, self.world.series.start_ms)
         return {
-            "funding": num(hourly_rate(quote.premium)),
+            "funding": num(hourly_rate(self.running_premium(asset.name, t_ms))),
             **shared,
             "prevDayPx": num(self.quote(asset.name, before).mark),
             "dayNtlVlm": num(volume * quote.mark),

@@ -96,7 +96,9 @@ def test_result_in_one_sentence() -> None:
     assert result_sentence(shown_report).startswith(
         f"Earned {net:,.2f} USD net on 5,000.00 USD of capital in 100.0 hours"
     )
-    assert f"{net / 5000 * D('87.6') * 100:+.1f} % a year" in result_sentence(shown_report)
+    assert "a year" not in result_sentence(shown_report)
+    month = shown_report.attribution.model_copy(update={"holding_hours": D(720)})
+    assert f"{net / 5000 * 8760 / 720 * 100:+.1f} % a year" in result_sentence(report(attribution=month))
     loss = shown_report.attribution.model_copy(
         update={"items": {**shown_report.attribution.items, "gas": -net - D("3.21")}, "holding_hours": D(2)}
     )
@@ -105,6 +107,20 @@ def test_result_in_one_sentence() -> None:
     assert "a year" not in sentence
     still = shown_report.attribution.model_copy(update={"is_open": True})
     assert result_sentence(report(attribution=still)).startswith("Earned so far ")
+
+
+def test_before_thirty_days_the_carry_stands_against_its_costs() -> None:
+    found = report().attribution
+    carry, costs = found.carry_usd, -found.costs_usd
+    assert carry > 0 and costs > 0
+    assert result_sentence(report()).endswith(
+        f"Carry {signed_usd(carry)} USD against costs of {costs:,.2f} USD: at this pace it pays them after "
+        f"{100 * costs / carry:,.0f} hours."
+    )
+    paid = found.model_copy(update={"items": {**found.items, "funding": -D(50)}})
+    assert result_sentence(report(attribution=paid)).endswith("at this pace it never pays them.")
+    free = found.model_copy(update={"items": {name: D(0) for name in found.items} | {"funding": D(5)}})
+    assert result_sentence(report(attribution=free)).endswith("Carry +5.00 USD, and no costs.")
 
 
 def test_a_missing_payment_is_named_with_place_and_amount() -> None:

@@ -218,11 +218,20 @@ def _kms(settings: Settings) -> object:
     return kms_client(signers.kms_region, signers.kms_endpoint_url, signers.kms_timeout_s)
 
 
+def refuse_readable_keys(settings: Settings) -> None:
+    """Raise OperatorError where a file with a secret can be read by others on this host: nothing new is entered with it.
+    What closes a position never asks this.
+    """
+    if found := _warnings(settings):
+        raise OperatorError(f"{'; '.join(found)}; until then nothing is entered, and exits go on")
+
+
 def _warnings(settings: Settings) -> list[str]:
-    """Files with a key in clear, or a passphrase, that others on this host may read."""
+    """Files with a key or passphrase in clear that others on this host may read."""
     files = [
         settings.hyperliquid.key_file,
         settings.solana.key_file,
+        settings.asgard.api_key_file,
         settings.signers.hyperliquid.passphrase_file,
         settings.signers.solana.passphrase_file,
     ]
@@ -230,6 +239,7 @@ def _warnings(settings: Settings) -> list[str]:
     for path in files:
         if path is None or not path.expanduser().is_file():
             continue
-        if path.expanduser().stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
-            found.append(f"{path} can be read by others on this host: chmod 600 it")
+        mode = stat.S_IMODE(path.expanduser().stat().st_mode)
+        if mode & (stat.S_IRWXG | stat.S_IRWXO):
+            found.append(f"{path} can be read by others on this host (mode {mode:04o}): chmod 600 it")
     return found

@@ -26,7 +26,7 @@ from evenkeel.types import Frozen
 SHOWN = 20
 """Rows of one list that a person is shown; `as_dict` always has all."""
 YEARLY_FROM_DAYS = 30
-"""Days from which a result is told as a rate of a year."""
+"""Days from which a result is given as a rate of a year."""
 
 
 class Trade(Frozen):

@@ -8,6 +8,7 @@ from app.doctor.frame import Installation, Verdict, check, fail, ok, warn
 from evenkeel.errors import OperatorError
 from evenkeel.types import VenueName
 from tasks.carry.mark import UNDERLYING
+from tasks.keys import refuse_readable_keys
 from venues.asgard.mints import TOKENS
 from venues.solana.rules.token import token_state
 
@@ -21,6 +22,10 @@ async def keys(installation: Installation) -> Verdict:
     """Both keys open, apart from each other, the agent's and not the account's own, and read by nobody else."""
     if (why := installation.problems.get("venues")) is not None:
         return fail(why, "mend what the line says, then run `evenkeel doctor` again")
+    try:
+        refuse_readable_keys(installation.settings)
+    except OperatorError as readable:
+        return fail(str(readable), "let their owner alone read these files, then run `evenkeel doctor` again")
     warnings = installation.venues.warnings
     if warnings:
         return warn("; ".join(warnings), "make it so that an attacker on this host could not withdraw")

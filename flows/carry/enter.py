@@ -31,6 +31,7 @@ from tasks.carry.desk import CarryDesk, open_desk
 from tasks.carry.entering import choose as choosing
 from tasks.carry.entering import clearing, entry
 from tasks.carry.watching import breakers
+from tasks.keys import refuse_readable_keys
 from tasks.oddities import naming_oddities
 
 log = logging.getLogger("evenkeel.enter")
@@ -82,6 +83,7 @@ async def enter_position(desk: CarryDesk, request: EnterRequest) -> EnterResult:
     """The whole entry. Nothing is sent before every check has passed; nothing is left half-open at the end."""
     requested = requested_entry_of(request)
     choosing.check_requested_entry(desk, requested)
+    refuse_readable_keys(desk.settings)
 
     ready = await clearing.get_ready(desk)
     if isinstance(ready, choosing.Declined):

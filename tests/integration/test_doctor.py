@@ -12,7 +12,7 @@ from solders.account import Account
 from solders.pubkey import Pubkey
 from solders.token.state import TokenAccount
 
-from app.doctor import prefect
+from app.doctor import hosts, prefect
 from app.doctor.doctor import Examination, Line, examine
 from app.doctor.frame import CHECKS, Check, Health, Installation, Verdict
 from evenkeel.clock import Clock
@@ -63,6 +63,7 @@ async def test_fresh_twins_are_healthy_and_nothing_is_sent(
     monkeypatch.setattr(prefect, "assumed", set())  # what a command in this process set for itself
     monkeypatch.setenv("PREFECT_SERVER_ALLOW_EPHEMERAL_MODE", "false")
     monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    monkeypatch.setattr(hosts, "SLOW_MS", 60_000)  # how fast this machine answers is not the question here
     async with story_rig(tmp_path) as rig:
         before = rig.fingerprint()
         found = await examine(load_settings(rig.config))

@@ -249,6 +249,21 @@ async def test_files_that_others_can_read_are_named(rig: Rig) -> None:
     assert str(key_file) in warning and "chmod 600" in warning
 
 
+@pytest.mark.parametrize("which", ["hyperliquid", "solana", "asgard"])
+async def test_a_key_file_that_others_can_read_refuses_an_entry_and_no_exit(rig: Rig, which: str) -> None:
+    settings = load_settings(rig.config)
+    path = settings.asgard.api_key_file if which == "asgard" else getattr(settings, which).key_file
+    assert path is not None
+    position_id = await rig.entered(**REQUEST)
+    path.chmod(0o644)
+    with pytest.raises(
+        OperatorError, match=rf"{path} can be read by others on this host .mode 0644.: chmod 600 it"
+    ):
+        await enter_position(rig.desk, EnterRequest(**REQUEST))
+    closed = await exit_position(rig.desk, ExitRequest(position_id=position_id))
+    assert closed.status == "CLOSED"
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [

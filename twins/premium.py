@@ -1,8 +1,8 @@
 """How the premium runs inside an hour whose settled mean is all that was recorded.
 
 An hour starts where the one before it ended, moves in a tenth of the hour to one level and stays there; the level is the one
-that makes the hour's mean the recorded one. So what a venue shows at any moment follows from hours that are settled and
-from the running hour as far as it has run, and its first second shows nothing of its end.
+that makes the hour's mean the recorded one. So nothing that a venue shows follows from a later hour, and an hour's first
+second shows nothing of its end; after its first tenth the level gives its mean away.
 """
 
 from __future__ import annotations

@@ -172,6 +172,7 @@ async def _watch(
     """
     from flows.carry.exit import ExitRequest, exit_
     from flows.carry.monitor import MonitorRequest, monitor
+    from tasks.carry.closing.close_out import ENDED
 
     console.rule("watch")
     control.fault("hyperliquid", "drop_answer", "exchange:order")
@@ -183,8 +184,8 @@ async def _watch(
     for action in result.actions:
         console.print(f"monitor: {action}")
     console.print(f"{result.ticks} ticks; the position is {result.status}")
-    if result.status == "OPEN":
-        console.print("no rule asked for an exit before the span ended; closed by hand")
+    if result.status not in ENDED:
+        console.print("the span ended before the position did; closed by hand")
         await exit_(ExitRequest(position_id=position_id, reason="the demo's span ended"))
 
 

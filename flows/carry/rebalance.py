@@ -13,7 +13,8 @@ from flows.forms import Form
 from flows.running import desk_for_run
 from state.carry.models import Position
 from state.models import Fence
-from strategy.carry.decisions import Exit, Resize
+from strategy.carry.decisions import Exit, IncreaseLeverage, Resize
+from strategy.carry.keeping_size import GROWTH_RULE, RESERVE_RULE
 from strategy.carry.leaving import Remedy
 from strategy.decisions import Hold, Urgency
 from tasks.carry.books.reconcile import reconcile_everything
@@ -27,6 +28,14 @@ from tasks.carry.closing.rebalancing import (
     stays_refused,
 )
 from tasks.carry.desk import CarryDesk, open_desk
+from tasks.carry.entering.growing import (
+    grow_both,
+    growth_is_over,
+    growth_refused,
+    hedge_growth,
+    leave_alone,
+)
+from tasks.carry.mark import GROWING
 from tasks.carry.positions import position_meant
 from tasks.carry.watching import breakers
 from tasks.carry.watching.absence import absence_is_over, beginning_of
@@ -99,6 +108,8 @@ async def resize(desk: CarryDesk, position_id: str, decision: Resize, fence: Fen
         return RebalanceResult(
             position_id=position_id, action=Action.HELD, reason=f"it is {position.status} now"
         )
+    if decision.rule in (RESERVE_RULE, GROWTH_RULE):
+        return await _keep_size(desk, position, decision, fence)
     plan, paused = decision.plan, breakers.refuse_growth(desk)
     if paused is not None and plan.long_operation is None and plan.short_change_qty > 0:
         return RebalanceResult(position_id=position_id, action=Action.HELD, reason=paused)
@@ -118,6 +129,57 @@ async def resize(desk: CarryDesk, position_id: str, decision: Resize, fence: Fen
         return RebalanceResult(position_id=position_id, action=Action.INTERRUPTED, reason=done.reason)
     await note_rebalance(desk, position, done, fence)
     return RebalanceResult(position_id=position_id, action=Action.RESIZED, reason=done.reason)
+
+
+async def _keep_size(desk: CarryDesk, position: Position, decision: Resize, fence: Fence) -> RebalanceResult:
+    """Pay back debt of the long from the wallet, or grow both legs. What a venue refuses is left alone for a while: the
+    position stands as it did, and the rules that shrink it do not wait for it.
+    """
+    name, plan, why = position.position_id, decision.plan, f"{decision.rule}: {decision.reason}"
+    if decision.rule == GROWTH_RULE and (halts := await breakers.refuse_entry(desk)):
+        return RebalanceResult(position_id=name, action=Action.HELD, reason=halts[0])
+    refused = await growth_refused(desk, position, plan)
+    if refused is None and not isinstance(plan.long_operation, IncreaseLeverage):
+        done = await resize_both(
+            desk, position, plan, why, fence, may_grow=breakers.refuse_growth(desk) is None
+        )
+    elif refused is None:
+        done = await grow_both(desk, position, plan, why, fence)
+    if refused is not None or done.refused is LegSide.LONG:
+        leave_alone(desk, position, decision.rule, fence)
+        reason = f"{decision.rule}: {refused or done.reason}"
+        return RebalanceResult(position_id=name, action=Action.HELD, reason=reason)
+    if done.refused is LegSide.SHORT:
+        return await _take_back(desk, position, decision.rule, done.reason, fence)
+    if not done.complete:
+        return RebalanceResult(position_id=name, action=Action.INTERRUPTED, reason=done.reason)
+    await note_rebalance(desk, position, done, fence)
+    return RebalanceResult(position_id=name, action=Action.RESIZED, reason=done.reason)
+
+
+async def finish_growth(desk: CarryDesk, position_id: str, fence: Fence) -> None:
+    """Take up a growth whose process died: the short follows, or what the long got is taken back."""
+    position = desk.store.carry.position(position_id)
+    if position.status is not PositionStatus.OPEN or not position.facts.get(GROWING):
+        return
+    done = await hedge_growth(desk, position, "a growth was interrupted", fence)
+    if done.refused is LegSide.SHORT:
+        await _take_back(desk, position, GROWTH_RULE, done.reason, fence)
+    elif done.complete:
+        await note_rebalance(desk, position, done, fence)
+
+
+async def _take_back(
+    desk: CarryDesk, position: Position, rule: str, why: str, fence: Fence
+) -> RebalanceResult:
+    """The short could not follow: the long comes down to it, or the position is closed."""
+    name, reason = position.position_id, f"{rule}: the short could not follow: {why}"
+    if await end_level(desk, position, LegSide.SHORT, why, fence, weak=False) is Remedy.CLOSE:
+        closed = await close_out(desk, name, reason, Urgency.NORMAL, fence)
+        return RebalanceResult(position_id=name, action=Action(closed.status.lower()), reason=reason)
+    growth_is_over(desk, position, fence)
+    leave_alone(desk, position, rule, fence)
+    return RebalanceResult(position_id=name, action=Action.INTERRUPTED, reason=reason)
 
 
 async def _end_level(

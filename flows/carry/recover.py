@@ -12,6 +12,7 @@ from evenkeel.legs import CARRY, LegSide, PositionStatus
 from evenkeel.types import Frozen
 from evenkeel.units import DAY_MS
 from flows.carry.enter import complete_entry
+from flows.carry.rebalance import finish_growth
 from flows.carry.reconcile import reconcile_and_act
 from flows.carry.watched import POSITIONS
 from flows.handover import watch_from_here
@@ -25,6 +26,7 @@ from tasks.carry.closing.close_out import close_out
 from tasks.carry.closing.rebalancing import level_short
 from tasks.carry.desk import CarryDesk, open_desk
 from tasks.carry.legs import finish_started
+from tasks.carry.mark import GROWING
 from tasks.carry.watching import breakers
 from tasks.intents import Done
 
@@ -92,7 +94,9 @@ async def recover_position(
         if position.status is PositionStatus.OPEN:
             await finish_started(desk, position_id, LegSide.SHORT, fence, wait_s=wait_s)
             ended = await finish_started(desk, position_id, LegSide.LONG, fence, wait_s=wait_s)
-            if level and any(isinstance(one, Done) for one in ended):  # the short follows, as it would have
+            if position.facts.get(GROWING):
+                await finish_growth(desk, position_id, fence)
+            elif level and any(isinstance(one, Done) for one in ended):  # the short follows, as it would have
                 await _follow_the_long(desk, position, fence)
             return desk.store.carry.position(position_id).status
         why = position.close_reason or "closing was interrupted"

@@ -28,7 +28,23 @@ class Deleverage(Frozen):
     target_leverage: int = Field(ge=1)
 
 
-LongOperation: TypeAlias = PartialClose | Deleverage
+class RepayDebt(Frozen):
+    """Asgard `/position/repay-debt`: USDC of the wallet pays back debt; nothing is swapped, no size changes."""
+
+    kind: Literal["repay_debt"] = "repay_debt"
+    usdc: Decimal = Field(gt=0)
+
+
+class IncreaseLeverage(Frozen):
+    """Asgard `/position/increase-leverage`: borrow and buy up to this leverage (gross assets / equity); equity stays the
+    same.
+    """
+
+    kind: Literal["increase_leverage"] = "increase_leverage"
+    target_leverage: Decimal = Field(gt=1)
+
+
+LongOperation: TypeAlias = PartialClose | Deleverage | RepayDebt | IncreaseLeverage
 
 
 class ResizePlan(Frozen):

@@ -265,6 +265,8 @@ class StrategySettings(Frozen):
     """Expected loss over this time must exceed the cost of closing and opening again before a negative carry closes."""
     reserve_pct: Decimal = Field(default=D("0.10"), ge=0, le=D("0.5"))
     """Of the money of each side, the share that a growth leaves idle beside the leg: a weak leg is mended from it first."""
+    wallet_kept_usd: Decimal = Field(default=D(0), ge=0, le=D(1_000_000_000))
+    """USDC of the wallet that is never used to mend a weak long or to grow."""
     grow_above: Decimal = Field(default=D("0.10"), gt=0, le=1)
     """Both legs grow once their money carries so much more than they hold, as a share of it."""
     transfer_above: Decimal = Field(default=D("0.10"), gt=0, le=1)

@@ -35,6 +35,15 @@ MARGIN_RULE = "leg_margin"
 DRIFT_RULE = "delta_drift"
 
 
+class Rates(Frozen):
+    """What a position is expected to earn and pay. Hourly funding, simple yearly rates."""
+
+    funding_hourly: Decimal
+    lend_apr: Decimal
+    borrow_apr: Decimal
+    staking_apr: Decimal
+
+
 class Book(Frozen):
     """Both legs as they are now. Long and short are measured in SOL, so that an LST counts at its
     redemption rate.
@@ -61,6 +70,12 @@ class Book(Frozen):
     """The better of current and predicted; None: not known, which does not stop a hedge."""
     may_grow: bool = True
     """No leg may be made larger while everything is paused."""
+    entered_usd: Decimal | None = None
+    """Notional of one leg that was asked for at the entry: growth goes back to it, never beyond. None: no such bound."""
+    wallet_usd: Decimal | None = None
+    """Idle USDC beside the long; None: not read on this tick, and then nothing is done with it."""
+    rates: Rates | None = None
+    """What more of the position would earn; None: not judged on this tick."""
 
     @property
     def long_equity_usd(self) -> Decimal:

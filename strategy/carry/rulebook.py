@@ -25,6 +25,7 @@ from strategy.carry.checks import (
     check_simulation,
 )
 from strategy.carry.decisions import Decision
+from strategy.carry.keeping_size import growth_rule, reserve_rule
 from strategy.carry.limits import STAKED_ASSETS, CarryLimits, RiskLimits
 from strategy.carry.readings import BreakerReadings, EntryReadings, WatchReadings
 from strategy.carry.rebalance import Book, drift_rule, margin_rule
@@ -62,9 +63,9 @@ WATCH_RULES: tuple[WatchRule, ...] = (
 )
 """Asked at every tick of a position: whether to close it."""
 
-REBALANCE_RULES: tuple[RebalanceRule, ...] = (margin_rule, drift_rule)
+REBALANCE_RULES: tuple[RebalanceRule, ...] = (reserve_rule, margin_rule, drift_rule, growth_rule)
 """Asked at every tick that saw both legs: whether to change their sizes. The first that does not hold decides: margin
-is what liquidates.
+is what liquidates, and money that lies beside a weak leg mends it before anything is sold. To grow comes last.
 """
 
 ENTRY_CHECKS: tuple[EntryCheck, ...] = (

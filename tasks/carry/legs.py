@@ -14,7 +14,7 @@ from evenkeel.units import BPS
 from state.carry.models import Leg, Position
 from state.models import Fence, Intent
 from state.watch_models import Severity
-from strategy.carry.decisions import LongOperation
+from strategy.carry.decisions import IncreaseLeverage, LongOperation
 from strategy.decisions import Urgency
 from tasks.carry.books.external_long import book_long_changes, holding_of
 from tasks.carry.books.external_short import (
@@ -226,13 +226,15 @@ def alert_route(desk: CarryDesk, position_id: str, intent_id: str) -> None:
 async def resize_long(
     desk: CarryDesk, position: Position, operation: LongOperation, fence: Fence | None
 ) -> Ending:
-    """Partial close or deleverage of the lending position, as the plan says."""
+    """Change the lending position as the plan says: sell a part, repay debt, or borrow and buy more."""
     leg = desk.store.carry.leg(position.position_id, LegSide.LONG)
     if leg is None or not leg.is_open:
         return NotDone("there is no long to resize")
     order = await resize_long_order(desk, leg, operation)
     intent = plan(desk, position.position_id, LegSide.LONG, IntentKind.RESIZE, order, fence)
-    ending = await carry_out(desk, intent.intent_id, fence, attempts=2)
+    # A growth is decided anew by the rules rather than signed again at prices of another moment.
+    attempts = 1 if isinstance(operation, IncreaseLeverage) else 2
+    ending = await carry_out(desk, intent.intent_id, fence, attempts=attempts)
     alert_route(desk, position.position_id, intent.intent_id)
     return ending
 

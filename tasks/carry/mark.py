@@ -8,6 +8,8 @@ from evenkeel.legs import PositionStatus
 from evenkeel.types import Frozen
 
 UNDERLYING = "SOL"
+GROWING = "growing"
+"""Where a position keeps that its long grows and its short has yet to follow: since when, in ms, and USD of one SOL then."""
 
 
 def underlying_of(asset: str) -> str:

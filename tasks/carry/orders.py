@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import Any
 
 from state.carry.models import Leg
-from strategy.carry.decisions import Deleverage, LongOperation
+from strategy.carry.decisions import Deleverage, IncreaseLeverage, LongOperation, RepayDebt
 from strategy.decisions import Urgency
 from tasks.carry.desk import CarryDesk
 from tasks.carry.mark import UNDERLYING
@@ -60,14 +60,21 @@ async def close_long_order(
 
 async def resize_long_order(desk: CarryDesk, leg: Leg, operation: LongOperation) -> dict[str, Any]:
     """The order that carries out an operation on a lending position."""
+    limits = desk.settings.limits
     common: dict[str, Any] = {
         "asset": leg.asset,
         "protocol": int(leg.protocol or 0),
         "position_pda": leg.ref,
-        "slippage_bps": desk.settings.limits.max_slippage_exit_bps,
         "jito_tip_lamports": await affordable_tip(desk.long, desk.settings.asgard.jito_tip_lamports),
     }
-    order: asgard.Deleverage | asgard.PartialClose
+    order: asgard.Resize
+    if isinstance(operation, RepayDebt):
+        return asgard.RepayDebt(repay_usdc=operation.usdc, **common).model_dump(mode="json")
+    if isinstance(operation, IncreaseLeverage):
+        common["slippage_bps"] = limits.max_slippage_entry_bps
+        order = asgard.IncreaseLeverage(target_leverage=operation.target_leverage, **common)
+        return order.model_dump(mode="json")
+    common["slippage_bps"] = limits.max_slippage_exit_bps
     if isinstance(operation, Deleverage):
         order = asgard.Deleverage(target_leverage=Decimal(operation.target_leverage), **common)
     else:

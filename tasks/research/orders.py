@@ -52,6 +52,7 @@ class Broker:
             leverage=size.leverage,
             long_distance=lender_distance(account, self._venues.lender),
             short_distance=short_distance(account, self._venues.maintenance),
+            position_usd=float(size.position_usd),
         )
 
     def close(self) -> None:

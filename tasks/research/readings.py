@@ -8,9 +8,8 @@ from decimal import Decimal
 from analytics.research.account import Account
 from analytics.research.liquidations import lender_distance, short_distance
 from analytics.research.market import Venues
-from strategy.carry.keeping_size import Rates
 from strategy.carry.readings import EntryReadings, LegReading, NeedReadings, WatchReadings
-from strategy.carry.rebalance import Book
+from strategy.carry.rebalance import Book, Rates
 from strategy.carry.scoring import Candidate
 from strategy.carry.sizing import PositionSize
 
@@ -50,6 +49,8 @@ class Entered:
     leverage: int
     long_distance: float | None
     short_distance: float | None
+    position_usd: float | None = None
+    """Notional of one leg: growth goes back to it, never beyond."""
 
 
 def candidate_of(asset: str, venues: Venues, seen: Known, leverage: int, position_usd: Decimal) -> Candidate:
@@ -179,4 +180,5 @@ def book_of(account: Account, venues: Venues, entered: Entered, seen: Known, dri
         short_entry_distance=None if entered.short_distance is None else exact(entered.short_distance),
         drift_cost_usd=exact(drift_cost_usd),
         funding_hourly=exact(max(funding)) if funding else None,
+        entered_usd=None if entered.position_usd is None else exact(entered.position_usd),
     )

@@ -32,6 +32,8 @@ HOUR_MS = 3_600_000
 ORDER = "exchange:order"
 OPEN_SUBMIT = "POST /submit-create-position-tx"
 STRATEGY: dict[str, Any] = {"deployment_pct": "0.2"}
+NO_RESERVE: dict[str, Any] = {"wallet_kept_usd": "1000000000"}
+"""A weak long is not mended from the wallet: it can only be made smaller."""
 
 
 @dataclass

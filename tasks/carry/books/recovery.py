@@ -12,7 +12,7 @@ from evenkeel.legs import CARRY, LegSide, LegView, PositionStatus
 from evenkeel.types import Frozen
 from state.carry.models import Leg, Position
 from tasks.carry.desk import CarryDesk
-from tasks.carry.mark import UNDERLYING
+from tasks.carry.mark import GROWING, UNDERLYING
 from tasks.carry.positions import ended_longs
 from tasks.step import step
 
@@ -31,12 +31,18 @@ class Comparison(Frozen):
 
 
 def interrupted_positions(desk: CarryDesk) -> list[Position]:
-    """Positions whose entry or closing did not finish, and open ones with an order that may still take effect."""
+    """Positions whose entry or closing did not finish, and open ones with an order that may still take effect or a growth
+    whose short has not followed yet.
+    """
     waiting = {intent.subject for intent in desk.store.unfinished_intents(CARRY)}
     found = desk.store.carry.positions(INTERRUPTED)
     known = {position.position_id for position in found}
     opened = desk.store.carry.positions([PositionStatus.OPEN])
-    return found + [p for p in opened if p.position_id in waiting and p.position_id not in known]
+    return found + [
+        one
+        for one in opened
+        if (one.position_id in waiting or one.facts.get(GROWING)) and one.position_id not in known
+    ]
 
 
 @step("compare books with venues", tags=("read",))

@@ -63,14 +63,8 @@ async def resize_both(
 
     A crash in between leaves resumable intents and a measurable drift, which the next tick mends by the same rules.
     """
-    # The plan knows nothing of an order that may still take effect, or has only just done so.
-    for side in LegSide:
-        for ending in await finish_started(desk, position.position_id, side, fence, wait_s=2.0):
-            if isinstance(ending, Unsettled):
-                return Levelled(complete=False, reason=ending.reason)
-            if isinstance(ending, Done):
-                reason = "an earlier order has only now been found done: the next tick plans anew"
-                return Levelled(complete=False, reason=reason)
+    if (earlier := await nothing_started(desk, position, fence)) is not None:
+        return earlier
     await book_changes_of_both(desk, position, fence)
     if plan.of_the_books and not await _books_say_so(desk, position, plan):
         return Levelled(complete=False, reason="the books do not show it so: the next tick plans anew")
@@ -91,6 +85,20 @@ async def resize_both(
         if stopped is not None:
             return stopped
     return await _true_up(desk, position, why, fence, may_grow=may_grow)
+
+
+async def nothing_started(desk: CarryDesk, position: Position, fence: Fence) -> Levelled | None:
+    """None where no earlier order of either leg may still take effect, or has only just done so: a plan knows nothing of
+    those. Else why the plan is dropped.
+    """
+    for side in LegSide:
+        for ending in await finish_started(desk, position.position_id, side, fence, wait_s=2.0):
+            if isinstance(ending, Unsettled):
+                return Levelled(complete=False, reason=ending.reason)
+            if isinstance(ending, Done):
+                reason = "an earlier order has only now been found done: the next tick plans anew"
+                return Levelled(complete=False, reason=reason)
+    return None
 
 
 async def _books_say_so(desk: CarryDesk, position: Position, plan: ResizePlan) -> bool:

@@ -173,7 +173,7 @@ async def hedge(desk: CarryDesk, position: Position, fence: Fence) -> Hedge:
         long_leg = desk.store.carry.leg(position.position_id, LegSide.LONG)
         if long_leg is None or not long_leg.is_open:
             return Hedge(complete=False, reason="the long leg is not there any more")
-        price, rate = await _price_and_rate(desk, position.asset)
+        price, rate = await price_and_rate(desk, position.asset)
         short = desk.store.carry.leg(position.position_id, LegSide.SHORT)
         decision = next_short_attempt(
             _attempts_made(desk, position),
@@ -222,7 +222,7 @@ def _attempts_made(desk: CarryDesk, position: Position) -> int:
     )
 
 
-async def _price_and_rate(desk: CarryDesk, asset: str) -> tuple[Decimal | None, Decimal | None]:
+async def price_and_rate(desk: CarryDesk, asset: str) -> tuple[Decimal | None, Decimal | None]:
     """SOL's mark and the asset's redemption rate, or None for what cannot be read now."""
     try:
         price: Decimal | None = (await desk.short.market.context(UNDERLYING)).mark_px

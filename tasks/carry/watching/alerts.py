@@ -26,6 +26,8 @@ HELD_BACK = "exit held back"
 """The alert of a closing that would leave one leg alone: the hedge is kept until the other can be closed as well."""
 RESIZE_REFUSED = "resize refused"
 """The alert of a change of two legs that a venue does not take: both sizes, and what is done instead."""
+TRANSFER = "transfer"
+"""The alert of money that lies beside one leg and is wanted at the other: from, to, how much, by when, what it earns."""
 RESIDUAL = "short residual"
 """The alert of a short that lacks a part too small for an order."""
 NOT_WATCHED = "not watched"
@@ -34,7 +36,7 @@ OF_THE_LIVING = (
     WATCHED_RULES
     | REBALANCING_RULES
     | NEED_NAMES
-    | {UNRESOLVED, UNPROVED, RESIDUAL, NOT_WATCHED, HELD_BACK, RESIZE_REFUSED, "rebalance"}
+    | {UNRESOLVED, UNPROVED, RESIDUAL, NOT_WATCHED, HELD_BACK, RESIZE_REFUSED, TRANSFER, "rebalance"}
 )
 """Alerts that say how a position stands; others say what has happened, and are closed by a person."""
 

@@ -37,6 +37,7 @@ from tasks.carry.watching.leg_readings import (
     threshold_of,
 )
 from tasks.carry.watching.liveness import ChainLiveness
+from tasks.carry.watching.money import Money
 from tasks.carry.watching.seen import Seen, read_position
 from tasks.oddities import note_oddities
 from venues.asgard.mints import TOKENS
@@ -67,6 +68,7 @@ class Watcher:
         self._drift_cost_usd = Decimal(0)
         self._last_ms: int | None = None
         self._chain = ChainLiveness()
+        self._money = Money(desk)
         self._still = StandingStill(desk.store.carry.last_snapshot(position_id))
         self.kept: LedgerCopy | None = None
         """What the last tick read of the ledger, with the breaches that ran after it."""
@@ -107,6 +109,7 @@ class Watcher:
         book = self._book(kept, seen, legs)
         judged = WATCHED_RULES
         if book is not None:
+            book = await self._money.beside(book, position, seen, limits)
             decisions.append(plan_rebalance(book, limits))
             judged = judged | REBALANCING_RULES
         elif (unread := self._unread_short(kept, seen, limits)) is not None:
@@ -120,6 +123,7 @@ class Watcher:
             ended = self._desk.store.carry.position(position.position_id).closed_ms is not None
             self._remember(position, seen, tick, book, ended)
             self._alert(position, speaking, judged)
+            self._money.note(position)
             if ended:  # an exit acts first and notes then
                 end_watch(self._desk, position.position_id)
             self._unwritten = False
@@ -196,6 +200,7 @@ class Watcher:
             drift_cost_usd=self._drift_cost_usd,
             funding_hourly=_better(seen.context.funding_hourly, _predicted(seen.context)),
             may_grow=kept.may_grow,
+            entered_usd=position.size_usd,
         )
 
     def _unread_short(self, kept: LedgerCopy, seen: Seen, limits: CarryLimits) -> Decision | None:
@@ -210,8 +215,9 @@ class Watcher:
         return shrink_unread_short(seen.long.exposure_sol, leg.qty, seen.context.oracle_px, limits.risk)
 
     def forget_drift(self) -> None:
-        """After a rebalance the cost of drift starts anew."""
+        """After a rebalance the cost of drift starts anew, and growth is judged with what the legs hold then."""
         self._drift_cost_usd = Decimal(0)
+        self._money.judge_again()
 
     def _remember(self, position: Position, seen: Seen, tick: Tick, book: Book | None, ended: bool) -> None:
         store = self._desk.store

@@ -20,7 +20,8 @@ from tests.chaos.testbed import Testbed
 from tests.worlds import flat_world
 from twins.serve import BuiltTwins, TwinOptions, build_twins
 
-STRATEGY = {"deployment_pct": "0.5", "leverage": 3}
+STRATEGY = {"deployment_pct": "0.5", "leverage": 3, "wallet_kept_usd": "1000000000"}
+"""Most stories are of legs that can only be made smaller; those of a wallet that mends and grows them say so themselves."""
 RECOVERY: tuple[Step, ...] = (
     ("recover", {}),
     ("level", {}),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
+from decimal import Decimal
 from typing import Any
 
 from app import actions
@@ -30,7 +31,10 @@ async def _exit(settings: Settings, **request: Any) -> dict[str, Any]:
     return await actions.exit_(settings, defaults | request)
 
 
-async def _rebalance(settings: Settings) -> dict[str, Any]:
+async def _rebalance(settings: Settings, wallet_kept_usd: str | None = None) -> dict[str, Any]:
+    if wallet_kept_usd is not None:
+        strategy = settings.strategy.model_copy(update={"wallet_kept_usd": Decimal(wallet_kept_usd)})
+        settings = settings.model_copy(update={"strategy": strategy})
     return await actions.rebalance(settings, None, _bare)
 
 

@@ -11,6 +11,7 @@ from twins.odd_rows import ODD_ROWS
 ENTER: Step = ("enter", {"asset": "SOL", "protocol": 1})
 EXIT: Step = ("exit", {})
 REBALANCE: Step = ("rebalance", {})
+USING_THE_WALLET: Step = ("rebalance", {"wallet_kept_usd": "0"})
 RECOVER: Step = ("recover", {})
 FLATTEN: Step = ("flatten", {})
 WATCH: Step = ("watch", {"seconds": 240.0, "interval_s": 30.0})
@@ -48,6 +49,9 @@ STORIES = (
     Story("enter", "funded", (ENTER,)),
     Story("exit", "entered", (EXIT,)),
     Story("rebalance", "drifted", (REBALANCE,)),
+    Story("grow", "shrunk", (USING_THE_WALLET,), sparse=0),
+    Story("mend from the wallet", "drifted", (USING_THE_WALLET,), only="position", sparse=1),
+    Story("recover a growth", "half grown", (RECOVER,), sparse=1),
     Story("recover an entry", "half entered", (RECOVER,), sparse=0),
     Story("recover a lone long", "long alone", (RECOVER,), sparse=1),
     Story("recover an exit", "half left", (RECOVER,), sparse=0),
@@ -85,6 +89,17 @@ async def _drifted(bed: Testbed) -> None:
     bed.market(sol_price=180.0)
 
 
+async def _shrunk(bed: Testbed) -> None:
+    """Smaller since a fall that is over, and with its money paid in again: what it holds is less than it carries."""
+    await _entered_hours_ago(bed)
+    bed.market(sol_price=168.0)
+    for step in (REBALANCE, USING_THE_WALLET):
+        done = await bed.run(step)
+        assert done.code == 0 and done.answers[0]["action"] == "resized", done
+        bed.market(sol_price=200.0)
+        bed.later(3600)
+
+
 SNAPSHOTS: dict[str, Preparation | None] = {
     "funded": None,
     "entered": _entered_hours_ago,
@@ -92,5 +107,7 @@ SNAPSHOTS: dict[str, Preparation | None] = {
     # an entry that died with its order filled, and one that died when its long had just landed
     "half entered": killed_at(ORDER, "kill after it was applied", ENTER),
     "long alone": killed_at(OPENING, "kill after it was applied", ENTER),
+    "shrunk": _shrunk,
+    "half grown": killed_at(RESIZING, "kill after it was applied", USING_THE_WALLET, _shrunk),
     "half left": killed_at(CLOSING, "kill when it arrives", EXIT, _entered_hours_ago),
 }

@@ -11,7 +11,7 @@ from evenkeel.legs import IntentKind, LegSide, PositionStatus
 from flows.carry.exit import ExitRequest, exit_position
 from flows.carry.rebalance import RebalanceRequest, RebalanceResult, rebalance_position
 from flows.carry.report import ReportRequest, account_for
-from tests.carry.rig import ORDER, Rig, story_rig
+from tests.carry.rig import NO_RESERVE, ORDER, Rig, story_rig
 from tests.interruptions import die, hooked, killed
 
 SOL_ON_KAMINO = {"asset": "SOL", "protocol": 1}
@@ -39,7 +39,7 @@ def updates(rig: Rig) -> list[str]:
 
 @pytest.mark.parametrize("asset", ["SOL", "jitoSOL"])
 async def test_a_fall_deleverages_the_long_and_shrinks_the_short(tmp_path: Path, asset: str) -> None:
-    async with story_rig(tmp_path) as rig:
+    async with story_rig(tmp_path, strategy=NO_RESERVE) as rig:
         position_id = await rig.entered(asset=asset, protocol=1)
         before = rig.short_qty()
         rig.market(sol_price=178.0)
@@ -58,7 +58,7 @@ async def test_a_fall_deleverages_the_long_and_shrinks_the_short(tmp_path: Path,
 
 
 async def test_a_rise_with_little_margin_closes_part_of_both(tmp_path: Path) -> None:
-    async with story_rig(tmp_path) as rig:
+    async with story_rig(tmp_path, strategy=NO_RESERVE) as rig:
         position_id = await rig.entered(**SOL_ON_KAMINO)
         before = rig.short_qty()
         rig.set_usdc("hyperliquid", 6_000)
@@ -77,7 +77,7 @@ async def test_a_rise_with_little_margin_closes_part_of_both(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("price", [177.0, 246.0])
 async def test_where_the_lender_cannot_resize_the_position_ends(tmp_path: Path, price: float) -> None:
-    async with story_rig(tmp_path) as rig:
+    async with story_rig(tmp_path, strategy=NO_RESERVE) as rig:
         position_id = await rig.entered(asset="SOL", protocol=0)
         if price > 200:
             rig.set_usdc("hyperliquid", 6_000)
@@ -90,7 +90,7 @@ async def test_where_the_lender_cannot_resize_the_position_ends(tmp_path: Path, 
 
 async def test_a_drift_is_levelled_by_the_short_alone(tmp_path: Path) -> None:
     """Staking rewards make the long grow; the short follows, once."""
-    async with story_rig(tmp_path) as rig:
+    async with story_rig(tmp_path, strategy=NO_RESERVE) as rig:
         position_id = await rig.entered(asset="jitoSOL", protocol=1)
         rewards: dict[str, float] = rig.world.series.redemption  # type: ignore[attr-defined]
         rig.on_twins(lambda: rewards.update(jitoSOL=1.22 * 1.008))
@@ -104,7 +104,7 @@ async def test_a_drift_is_levelled_by_the_short_alone(tmp_path: Path) -> None:
 
 
 async def test_a_position_that_is_level_is_left_alone(tmp_path: Path) -> None:
-    async with story_rig(tmp_path) as rig:
+    async with story_rig(tmp_path, strategy=NO_RESERVE) as rig:
         position_id = await rig.entered(**SOL_ON_KAMINO)
         rig.market(sol_price=206.0)
         before = rig.fingerprint()
@@ -122,7 +122,7 @@ async def test_a_position_that_is_level_is_left_alone(tmp_path: Path) -> None:
     ],
 )
 async def test_a_broken_resize_happens_once(tmp_path: Path, venue: str, kind: str, call: str) -> None:
-    async with story_rig(tmp_path) as rig:
+    async with story_rig(tmp_path, strategy=NO_RESERVE) as rig:
         position_id = await rig.entered(**SOL_ON_KAMINO)
         struck = rig.fault(venue, kind, call)
         rig.market(sol_price=178.0)
@@ -139,7 +139,7 @@ async def test_a_broken_resize_happens_once(tmp_path: Path, venue: str, kind: st
 @pytest.mark.parametrize("moment", ["before", "after"])
 async def test_dying_in_the_middle_of_a_resize(tmp_path: Path, leg: LegSide, moment: str) -> None:
     """A new desk follows what was sent, and the next tick mends what is left by the same rules."""
-    async with story_rig(tmp_path) as rig:
+    async with story_rig(tmp_path, strategy=NO_RESERVE) as rig:
         position_id = await rig.entered(**SOL_ON_KAMINO)
         rig.market(sol_price=178.0)
         venue = rig.desk.long if leg is LegSide.LONG else rig.desk.short

@@ -9,7 +9,7 @@ import pytest
 
 from evenkeel.legs import PositionStatus
 from flows.carry.rebalance import RebalanceRequest, rebalance_position
-from tests.carry.rig import ORDER, Rig, story_rig
+from tests.carry.rig import NO_RESERVE, ORDER, Rig, story_rig
 from tests.integration.carry.test_exit_held_back import CLOSE, NO_LIQUIDITY, PARTIAL, alerts, watched
 from tests.interruptions import die, hooked, killed
 
@@ -31,7 +31,7 @@ async def rebalanced(rig: Rig, position_id: str) -> Any:
 
 
 async def test_a_partial_close_that_is_refused_ends_in_a_full_one(tmp_path: Path) -> None:
-    async with story_rig(tmp_path) as rig:
+    async with story_rig(tmp_path, strategy=NO_RESERVE) as rig:
         position_id = await weak_short(rig)
         rig.fault("asgard", "reject", PARTIAL, times=-1, **NO_LIQUIDITY)
         watch = await watched(rig, position_id, 120)
@@ -42,7 +42,7 @@ async def test_a_partial_close_that_is_refused_ends_in_a_full_one(tmp_path: Path
 
 async def test_where_nothing_can_be_closed_the_first_half_is_undone(tmp_path: Path) -> None:
     """The refusal comes only when the short has shrunk already."""
-    async with story_rig(tmp_path) as rig:
+    async with story_rig(tmp_path, strategy=NO_RESERVE) as rig:
         position_id = await weak_short(rig)
         rig.fault("asgard", "reject", CLOSE, times=-1, **NO_LIQUIDITY)
         rig.fault("asgard", "reject", PARTIAL, times=-1, after=1, **NO_LIQUIDITY)
@@ -57,7 +57,7 @@ async def test_where_nothing_can_be_closed_the_first_half_is_undone(tmp_path: Pa
 
 @pytest.mark.parametrize("protocol", [1, 0])
 async def test_a_short_that_may_not_grow_again_is_levelled_or_closed(tmp_path: Path, protocol: int) -> None:
-    async with story_rig(tmp_path) as rig:
+    async with story_rig(tmp_path, strategy=NO_RESERVE) as rig:
         position_id = await rig.entered(asset="SOL", protocol=protocol)
         rig.control("hyperliquid", "adl", address=rig.address, coin="SOL", fraction="0.2")
         rig.fault("hyperliquid", "reject", ORDER, times=9)
@@ -72,7 +72,7 @@ async def test_a_short_that_may_not_grow_again_is_levelled_or_closed(tmp_path: P
 
 
 async def test_a_short_that_cannot_follow_is_found_before_the_long_shrinks(tmp_path: Path) -> None:
-    async with story_rig(tmp_path) as rig:
+    async with story_rig(tmp_path, strategy=NO_RESERVE) as rig:
         position_id = await rig.entered(**LST_ON_KAMINO)
         rig.market(sol_price=180.0)  # weak, and not in danger yet
         agent = {"master": rig.address, "agent": rig.desk.short.signer_address, "name": "bot"}
@@ -90,7 +90,7 @@ async def test_a_short_that_cannot_follow_is_found_before_the_long_shrinks(tmp_p
 async def test_a_process_that_dies_while_it_undoes_the_first_half_is_taken_up(
     tmp_path: Path, moment: str
 ) -> None:
-    async with story_rig(tmp_path) as rig:
+    async with story_rig(tmp_path, strategy=NO_RESERVE) as rig:
         position_id = await weak_short(rig)
         rig.fault("asgard", "reject", CLOSE, times=-1, **NO_LIQUIDITY)
         rig.fault("asgard", "reject", PARTIAL, times=-1, after=1, **NO_LIQUIDITY)

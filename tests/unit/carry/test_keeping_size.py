@@ -10,16 +10,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evenkeel.legs import LegSide
+from strategy.carry.decisions import IncreaseLeverage, RepayDebt, Resize
 from strategy.carry.keeping_size import (
     Growth,
-    Rates,
     growth_pays,
+    growth_rule,
     plan_growth,
     propose_transfer,
     reserve_repayment,
+    reserve_rule,
+    transfer_words,
+    weak_price,
 )
 from strategy.carry.limits import CarryLimits
-from strategy.carry.rebalance import Book, is_weak
+from strategy.carry.liquidation import rebalance_distance
+from strategy.carry.monitor import plan_rebalance
+from strategy.carry.rebalance import Book, Rates, is_weak
+from strategy.decisions import Hold
 
 D = Decimal
 LIMITS = CarryLimits()
@@ -105,3 +112,130 @@ def test_nothing_is_moved_or_repaid_that_is_not_there(
     if grown is not None:
         assert grown.long_usd > seen.long_sol * price
         assert grown.repay_usd <= min(wallet, debt)
+    bounded = plan_growth(seen.model_copy(update={"entered_usd": D(90_000)}), wallet, LIMITS)
+    assert bounded is None or bounded.long_usd <= 90_000
+
+
+def test_the_wallet_mends_a_weak_long_before_anything_is_sold() -> None:
+    fallen = book(D(180), wallet_usd=D(20_000))
+    found = plan_rebalance(fallen, LIMITS)
+    assert isinstance(found, Resize) and found.rule == "reserve", found
+    assert isinstance(found.plan.long_operation, RepayDebt) and found.plan.short_change_qty == 0
+    for nothing in (None, D(50)):
+        sold = plan_rebalance(fallen.model_copy(update={"wallet_usd": nothing}), LIMITS)
+        assert isinstance(sold, Resize) and sold.rule == "leg_margin", sold
+
+
+def test_growth_is_judged_with_wallet_and_rates_alone_and_pays_in_first() -> None:
+    small = book(long_sol=D(300), short_qty=D(300), long_debt_usd=D(40_000), long_distance=None)
+    for unread in ({}, {"wallet_usd": D(30_000)}, {"rates": GOOD}):
+        assert isinstance(growth_rule(small.model_copy(update=unread), LIMITS).answer, Hold)
+    first = growth_rule(small.model_copy(update={"wallet_usd": D(30_000), "rates": GOOD}), LIMITS).answer
+    assert isinstance(first, Resize) and first.plan.long_operation == RepayDebt(usdc=D("25000.00"))
+    paid = small.model_copy(update={"wallet_usd": D(5_000), "long_debt_usd": D(15_000), "rates": GOOD})
+    then = growth_rule(paid, LIMITS).answer
+    assert isinstance(then, Resize) and isinstance(then.plan.long_operation, IncreaseLeverage)
+    assert then.plan.long_operation.target_leverage == 3
+    assert then.plan.short_target_qty == 675 and then.plan.short_change_qty == 375
+    poor = GOOD.model_copy(update={"funding_hourly": D("-0.000001")})
+    assert isinstance(growth_rule(paid.model_copy(update={"rates": poor}), LIMITS).answer, Hold)
+
+
+@given(sums, sums, sums, st.decimals("20", "400", places=2), st.decimals("1000", "300000", places=2))
+def test_what_has_grown_is_at_most_at_its_target_and_may_not_grow_again(
+    wallet: Decimal, debt: Decimal, margin: Decimal, price: Decimal, entered: Decimal
+) -> None:
+    """Followed to its end: money is paid in, the legs grow, and then the rules have nothing more to do."""
+    seen = book(
+        price,
+        long_debt_usd=debt,
+        short_equity_usd=margin,
+        long_distance=None,
+        entered_usd=entered,
+        wallet_usd=wallet,
+        rates=GOOD,
+    )
+    kinds = []
+    for _ in range(4):
+        answer = growth_rule(seen, LIMITS).answer
+        if not isinstance(answer, Resize):
+            break
+        operation = answer.plan.long_operation
+        assert seen.wallet_usd is not None
+        if isinstance(operation, RepayDebt):
+            assert operation.usdc <= min(seen.wallet_usd, seen.long_debt_usd)
+            kinds.append("pay")
+            paid = {
+                "wallet_usd": seen.wallet_usd - operation.usdc,
+                "long_debt_usd": seen.long_debt_usd - operation.usdc,
+            }
+            seen = seen.model_copy(update=paid)
+            continue
+        assert isinstance(operation, IncreaseLeverage)
+        kinds.append("grow")
+        assert operation.target_leverage <= seen.target_leverage
+        assert answer.plan.expected_long_sol > seen.long_sol
+        bought = (answer.plan.expected_long_sol - seen.long_sol) * price
+        grown = {
+            "long_sol": answer.plan.expected_long_sol,
+            "long_debt_usd": seen.long_debt_usd + bought,
+            "short_qty": answer.plan.short_target_qty,
+        }
+        seen = seen.model_copy(update=grown)
+        assert seen.long_sol * price <= entered + D("0.01")
+        assert not is_weak(seen, LegSide.SHORT, LIMITS.risk)
+    assert kinds in ([], ["pay"], ["grow"], ["pay", "grow"]), kinds
+
+
+@given(st.decimals("150", "260", places=2))
+def test_the_price_that_makes_a_leg_weak_is_where_the_rule_finds_it_weak(price: Decimal) -> None:
+    """The long is liquidated at one price, whatever it is now: the distance there is the one of rebalancing."""
+    seen = book(price)
+    at = weak_price(seen, LegSide.LONG, LIMITS)
+    if at is not None:
+        there = 1 - D("93333.33") / (700 * at * D("0.8"))
+        assert there == pytest.approx(rebalance_distance(D("0.1667"), LIMITS.risk), abs=D("0.000001"))
+        assert at < price
+    else:
+        assert is_weak(seen, LegSide.LONG, LIMITS.risk)
+
+
+def test_a_transfer_says_from_where_how_much_until_when_and_what_for() -> None:
+    risen = book(D(220), short_distance=D("0.20"), short_entry_distance=D("0.3"))
+    wanted = propose_transfer(risen, D("5185.18"), LIMITS)
+    assert wanted is not None
+    said = transfer_words(wanted, risen, D("5185.18"), GOOD, LIMITS)
+    assert "move 5,185.18 USD of USDC from the Solana wallet to the Hyperliquid account" in said
+    assert "before SOL rises to 2" in said
+    weak = book(D(180))
+    wanted = propose_transfer(weak, D(0), LIMITS)
+    assert wanted is not None and "now, for the long is weak" in transfer_words(
+        wanted, weak, D(0), GOOD, LIMITS
+    )
+    fallen = book(
+        D(180),
+        long_sol=D(300),
+        short_qty=D(300),
+        short_equity_usd=D(90_000),
+        long_debt_usd=D(40_000),
+        long_distance=None,
+    )
+    wanted = propose_transfer(fallen, D(0), LIMITS)
+    assert wanted is not None
+    said = transfer_words(wanted, fallen, D(0), GOOD, LIMITS)
+    assert "from the Hyperliquid account to the Solana wallet" in said and "more a leg" in said
+
+
+def test_a_transfer_that_was_asked_for_ends_at_half_the_difference() -> None:
+    near = book(D("203.5"))
+    apart = abs(near.long_equity_usd + D("5185.18") - near.short_equity_usd)
+    total = near.long_equity_usd + D("5185.18") + near.short_equity_usd
+    assert D("0.02") < apart / total < D("0.1")
+    assert propose_transfer(near, D("5185.18"), LIMITS) is None
+    asked = propose_transfer(near, D("5185.18"), LIMITS, asked_already=True)
+    assert (asked is not None) == (apart / total >= D("0.05"))
+
+
+def test_the_reserve_holds_where_nothing_is_weak_or_read() -> None:
+    assert isinstance(reserve_rule(book(), LIMITS).answer, Hold)
+    assert isinstance(reserve_rule(book(wallet_usd=D(10_000)), LIMITS).answer, Hold)

@@ -55,7 +55,7 @@ def test_items_sum_to_what_was_earned(leverage: int) -> None:
 
 
 def test_a_run_on_a_series_cut_at_any_hour_is_the_beginning_of_the_whole_run() -> None:
-    market = stormy(110, 20, 0.02)
+    market = stormy(110, 19, 0.02)
     whole = run(market, strategy=RESTLESS)
     assert {one.kind for one in whole.trades} >= {"entry", "exit", "resize", "reserve", "transfer", "grow"}
     chance = random.Random(1)

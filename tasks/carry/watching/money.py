@@ -1,0 +1,91 @@
+"""Idle USDC beside the long, which may mend or enlarge it: read once an hour, and on ticks that find the long weak."""
+
+from __future__ import annotations
+
+import asyncio
+from decimal import Decimal
+
+from evenkeel.errors import UNREAD, OperatorError
+from evenkeel.legs import LegSide
+from evenkeel.units import HOUR_MS
+from state.carry.models import Position
+from state.watch_models import Severity
+from strategy.carry.keeping_size import GROWTH_RULE, RESERVE_RULE, propose_transfer, transfer_words
+from strategy.carry.limits import CarryLimits
+from strategy.carry.rebalance import Book, Rates, is_weak
+from tasks.carry.desk import CarryDesk
+from tasks.carry.entering.growing import is_left_alone
+from tasks.carry.watching.alerts import TRANSFER
+from tasks.carry.watching.seen import TIMEOUT_S, Seen
+
+
+class Money:
+    """Decides on which ticks the wallet is asked, and puts what it holds into the book that the rules judge."""
+
+    def __init__(self, desk: CarryDesk) -> None:
+        self._desk = desk
+        self._judged_hour: int | None = None
+        """The last hour in which the wallet was read and growth judged."""
+        self._unsaid: tuple[str | None] | None = None
+        """What a judged transfer says, None where none is wanted, until it is written down."""
+
+    async def beside(self, book: Book, position: Position, seen: Seen, limits: CarryLimits) -> Book:
+        """Return the book with `wallet_usd`, and with `rates` once an hour; unchanged where neither is wanted now or the
+        wallet cannot be read, which holds up no other rule.
+        """
+        now_ms, hour = seen.at_ms, seen.at_ms // HOUR_MS
+        if not book.long_can_resize:
+            return book
+        weak = is_weak(book, LegSide.LONG, limits.risk)
+        mends = weak and not is_left_alone(position, RESERVE_RULE, now_ms)
+        judges = not weak and hour != self._judged_hour and not is_left_alone(position, GROWTH_RULE, now_ms)
+        if not mends and not judges:
+            return book
+        usdc = await self._idle_usdc()
+        if usdc is None:
+            return book
+        held = max(Decimal(0), usdc - limits.strategy.wallet_kept_usd)
+        if judges:
+            self._judged_hour = hour
+            self._ask_for_transfer(book, position, held, rates_of(seen), limits)
+        return book.model_copy(update={"wallet_usd": held, "rates": rates_of(seen) if judges else None})
+
+    def _ask_for_transfer(
+        self, book: Book, position: Position, held: Decimal, rates: Rates | None, limits: CarryLimits
+    ) -> None:
+        asked = any(
+            (row.kind, row.subject) == (TRANSFER, position.position_id)
+            for row in self._desk.store.alerts(open_only=True)
+        )
+        wanted = propose_transfer(book, held, limits, asked_already=asked)
+        self._unsaid = (None if wanted is None else transfer_words(wanted, book, held, rates, limits),)
+
+    def note(self, position: Position) -> None:
+        """Alert a person to the transfer that would level both sides; the alert ends when they are near enough."""
+        if self._unsaid is None:
+            return
+        (words,) = self._unsaid
+        if words is None:
+            self._desk.store.ack_alert(TRANSFER, subject=position.position_id)
+        else:
+            self._desk.store.alert(TRANSFER, Severity.WARNING, words, subject=position.position_id)
+        self._unsaid = None
+
+    def judge_again(self) -> None:
+        """Something was changed: growth is judged at the next tick."""
+        self._judged_hour = None
+
+    async def _idle_usdc(self) -> Decimal | None:
+        try:
+            async with asyncio.timeout(TIMEOUT_S):
+                return (await self._desk.long.wallet_balances()).usdc
+        except (*UNREAD, OperatorError, TimeoutError):
+            return None
+
+
+def rates_of(seen: Seen) -> Rates | None:
+    """What more of the position is expected to earn; None while a rate of it is not known."""
+    funding, lend, borrow = seen.funding_expected_hourly, seen.lend_apr, seen.borrow_apr
+    if funding is None or lend is None or borrow is None:
+        return None
+    return Rates(funding_hourly=funding, lend_apr=lend, borrow_apr=borrow, staking_apr=seen.staking_apr)

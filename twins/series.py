@@ -47,10 +47,12 @@ class Candle:
     high: float
     low: float
     close: float
+    low_first: bool = True
+    """Which extreme came first was not recorded: it is drawn, so that it does not say on which side the hour closes."""
 
     def at(self, fraction: float) -> float:
-        """Return the price after `fraction` of the hour, along open, the nearer extreme, the other extreme, close."""
-        first, second = (self.low, self.high) if self.close >= self.open else (self.high, self.low)
+        """Return the price after `fraction` of the hour, along open, one extreme, the other extreme, close."""
+        first, second = (self.low, self.high) if self.low_first else (self.high, self.low)
         points = (self.open, first, second, self.close)
         leg = min(2, int(fraction * 3))
         within = fraction * 3 - leg
@@ -101,8 +103,9 @@ class RecordedSeries:
         names = ("okx-perp/SOL-USDT-SWAP_1h.csv.gz", "hyperliquid-candles/SOL_1h.csv.gz")
         for path in (data / name for name in names):
             for row in _rows(path):
-                prices = (float(row[key]) for key in ("open", "high", "low", "close"))
-                found[int(row["open_ms"]) // HOUR_MS] = Candle(*prices)
+                opened, high, low, close = (float(row[key]) for key in ("open", "high", "low", "close"))
+                hour = int(row["open_ms"]) // HOUR_MS
+                found[hour] = Candle(opened, high, low, close, random.Random(hour).random() < 0.5)
         return found
 
     @staticmethod
@@ -193,7 +196,7 @@ class ModelSeries:
     source = "model"
     RUN = (60, 110)
     RUN_FACTOR = 0.86
-    TURN_HOUR = 205
+    TURN_HOUR = 300
     HISTORY_HOURS = 400
 
     def __init__(self, seed: int, start_ms: int, hours: int = 2000) -> None:
@@ -206,7 +209,7 @@ class ModelSeries:
         noise = 0.0
         for hour in range(-self.HISTORY_HOURS, hours + 2):
             noise = 0.7 * noise + chance.gauss(0.0, 0.00012)
-            self._means[hour] = (0.0002 if hour < self.TURN_HOUR else -0.0016) + noise
+            self._means[hour] = (0.0007 if hour < self.TURN_HOUR else -0.0016) + noise
         self._premium = running(self._means)
         for hour in range(hours + 2):
             drift = (

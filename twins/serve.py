@@ -35,9 +35,6 @@ from twins.series import ModelSeries, RecordedSeries
 from twins.solana import SolanaChain, SolanaTwin
 from twins.world import World
 
-RECORDED_START_MS = (
-    1_758_866_400_000  # 2025-09-26 06:00 UTC: a negative spell, then two weeks of carry up to 10 October
-)
 MODEL_START_MS = 1_767_225_600_000  # 2026-01-01 00:00 UTC
 USDC_MINT = "EPjFWdd5AufqSSqeM2qN1xzybapC8G4wEGGkZwyTDt1v"
 
@@ -84,7 +81,7 @@ def make_world(options: TwinOptions) -> World:
             raise ValueError(
                 f"--data {options.data}: {error.filename} is missing; give the folder of recorded series, or none"
             ) from error
-        start = RECORDED_START_MS if options.start_ms is None else options.start_ms
+        start = series.start_ms if options.start_ms is None else options.start_ms
         if not series.start_ms <= start < series.end_ms:
             raise ValueError(
                 f"--start is {_written(start)}, outside the recorded span; give a time from {_written(series.start_ms)} "

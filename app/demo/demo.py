@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import time
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -22,10 +21,9 @@ from evenkeel.units import HOUR_MS, HOURS_PER_YEAR
 
 STRATEGY = {
     # Half an hour between ticks keeps ten simulated days short; while a danger runs it is still 2 s.
-    "poll_interval_s": 1800,
+    "poll_interval_s": 3600,
     "deployment_pct": "0.5",
 }
-RECORDED_START = "2025-10-02T06:00"
 MAX_SCANS = 72
 HOUR_S = 3600.0
 MAX_HOURS = 600
@@ -33,6 +31,8 @@ RECORDED_HOURS = 240
 """A recorded span is watched this long; what is open then is closed, and the account says so."""
 LAST_HOURS = 3
 """Recorded hours that are kept for the exit."""
+LEAST_HOURS = 24
+"""A recorded span must hold so many before them, or there is nothing to show."""
 
 
 def run_demo(
@@ -44,18 +44,17 @@ def run_demo(
         raise OperatorError(f"--start {start} needs --data FOLDER: the seeded model has one span only")
     if data is not None and not data.is_dir():
         raise OperatorError(f"--data {data} is not a folder; give the folder of recorded series, or none")
-    environment.clear(out_dir)
     source = f"recorded series in {data}" if data else f"the seeded model (seed {seed})"
     console.rule("[bold]evenkeel demo")
     console.print(f"market: {source}; venues: local twins; money: test money")
     options = ["--stepped", "--seed", str(seed)]
     if data is not None:
-        options += ["--data", str(data), "--start", start or RECORDED_START]
+        options += ["--data", str(data), *(() if start is None else ("--start", start))]
     with ExitStack() as stack:
-        with ThreadPoolExecutor(max_workers=2) as both:
-            waiting = both.submit(stack.enter_context, environment.twins_process(options))
-            server = both.submit(stack.enter_context, prefect_server(out_dir / "prefect"))
-            twins, api_url = waiting.result(), server.result()
+        twins = stack.enter_context(environment.twins_process(options))
+        _require_span(twins["world"], start)
+        environment.clear(out_dir)  # nothing of an earlier demo goes before this one can begin
+        api_url = stack.enter_context(prefect_server(out_dir / "prefect"))
         settings = environment.write_settings(out_dir, twins, STRATEGY, api_url)
         os.environ["EVENKEEL_CONFIG"] = str(settings.resolve())
         use_prefect(api_url, out_dir / "prefect")
@@ -82,7 +81,9 @@ async def _story(twins: dict[str, Any], out_dir: Path, console: Console) -> dict
     Store.upgrade(settings.database.url)
     control = environment.Control(twins["control"]["url"])
     async with open_desk(settings) as desk:
-        await _scan_until_worth_it(desk, console)
+        until_ms = _until_ms(desk.clock.now_ms(), twins["world"])
+        if not await _scan_until_worth_it(desk, until_ms, console):
+            return {"position": None, "reason": "nothing was worth entering", **_span(twins, control)}
         position_id = await _enter(control, console)
         await _watch(desk, control, position_id, _until_ms(desk.clock.now_ms(), twins["world"]), console)
         await report_flow(ReportRequest(position_id=position_id, out_dir=str(out_dir)))
@@ -104,6 +105,12 @@ async def _story(twins: dict[str, Any], out_dir: Path, console: Console) -> dict
         "books_agree": report.agrees,
         "rows_compared": report.rows_compared,
         "differences": [one.model_dump(mode="json") for one in report.differences],
+        **_span(twins, control),
+    }
+
+
+def _span(twins: dict[str, Any], control: environment.Control) -> dict[str, Any]:
+    return {
         "data_source": twins["world"]["source"],
         "world": {
             "from": as_datetime(int(twins["world"]["now_ms"])).isoformat(timespec="minutes"),
@@ -112,8 +119,22 @@ async def _story(twins: dict[str, Any], out_dir: Path, console: Console) -> dict
     }
 
 
-async def _scan_until_worth_it(desk: Any, console: Console) -> None:
-    """Look once an hour until an offer passes every check; each refusal says why."""
+def _require_span(world: dict[str, Any], start: str | None) -> None:
+    """Raise OperatorError where too little of the recorded span is left."""
+    if world["source"] != "recorded":
+        return
+    least_ms = (LEAST_HOURS + LAST_HOURS) * HOUR_MS
+    if int(world["end_ms"]) - int(world["now_ms"]) < least_ms:
+        latest = _when(int(world["end_ms"]) - least_ms)
+        raise OperatorError(
+            f"--start {start} leaves too little of the recorded span; give a time up to {latest} UTC"
+        )
+
+
+async def _scan_until_worth_it(desk: Any, until_ms: int, console: Console) -> bool:
+    """Look once an hour until an offer passes every check; each refusal says why. False where none did in `MAX_SCANS` hours
+    or before the span ends.
+    """
     from flows.carry.scan import ScanRequest, scan
 
     console.rule("scan")
@@ -136,11 +157,14 @@ async def _scan_until_worth_it(desk: Any, console: Console) -> None:
                 )
                 table.add_row(*[row[name] for name in names])
             console.print(table)
-            return
+            return True
         refused = next((row["why"] for row in found.rows if row["why"]), "no offers")
         console.print(f"{_when(found.at_ms)}  refused: {refused.split('; ')[0]}")
+        if desk.clock.now_ms() + 2 * HOUR_MS >= until_ms:
+            break
         await desk.clock.sleep(HOUR_S)
-    raise OperatorError(f"no offer passed in {MAX_SCANS} hours of scanning; nothing was entered")
+    console.print("nothing was worth entering, and nothing was entered")
+    return False
 
 
 async def _enter(control: environment.Control, console: Console) -> str:
@@ -186,7 +210,9 @@ async def _watch(
     console.print(f"{result.ticks} ticks; the position is {result.status}")
     if result.status not in ENDED:
         console.print("the span ended before the position did; closed by hand")
-        await exit_(ExitRequest(position_id=position_id, reason="the demo's span ended"))
+        closed = await exit_(ExitRequest(position_id=position_id, reason="the demo's span ended"))
+        for reason in closed.reasons:
+            console.print(f"{closed.status}: {reason}")
 
 
 async def _progress(desk: Any, position_id: str, console: Console) -> None:
@@ -228,7 +254,9 @@ def _wait_for_the_operator(console: Console, api_url: str) -> None:
 
 
 def _require_results(summary: dict[str, Any]) -> None:
-    """A demo that did not end as promised must not look like one that did."""
+    """A demo that did not end as promised must not look like one that did. To enter nothing is an end."""
+    if summary["position"] is None:
+        return
     unfinished = {k: n for k, n in summary["intents"].items() if k not in ("CONFIRMED", "FAILED")}
     wrong = [
         text

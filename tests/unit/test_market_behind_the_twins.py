@@ -34,18 +34,21 @@ def recorded() -> RecordedSeries:
     return RecordedSeries(root)
 
 
-@given(start=PREMIUM, mean=PREMIUM)
-def test_an_hours_premium_has_the_recorded_mean(start: float, mean: float) -> None:
-    hour = HourPremium.of(start, mean)
+@given(start=PREMIUM, mean=PREMIUM, swing=PREMIUM)
+def test_an_hours_premium_has_the_recorded_mean(start: float, mean: float, swing: float) -> None:
+    hour = HourPremium.of(start, mean, swing)
     sampled = sum(hour.at((i + 0.5) / SAMPLES) for i in range(SAMPLES)) / SAMPLES
     assert sampled == pytest.approx(mean, abs=1e-8)
     assert hour.mean_until(1) == pytest.approx(mean, abs=1e-12)
     assert hour.at(0) == hour.mean_until(0) == start
+    assert hour.at(1) == pytest.approx(hour.level, abs=1e-12), "the next hour starts there"
 
 
-@given(start=PREMIUM, mean=PREMIUM, fraction=FRACTION)
-def test_the_running_mean_is_the_mean_so_far(start: float, mean: float, fraction: float) -> None:
-    hour = HourPremium.of(start, mean)
+@given(start=PREMIUM, mean=PREMIUM, swing=PREMIUM, fraction=FRACTION)
+def test_the_running_mean_is_the_mean_so_far(
+    start: float, mean: float, swing: float, fraction: float
+) -> None:
+    hour = HourPremium.of(start, mean, swing)
     sampled = sum(hour.at(fraction * (i + 0.5) / SAMPLES) for i in range(SAMPLES)) / SAMPLES
     assert hour.mean_until(fraction) == pytest.approx(sampled, abs=1e-7)
 
@@ -74,6 +77,23 @@ def test_the_first_second_of_a_recorded_hour_shows_what_was_settled_before(recor
         earlier = recorded.settled_premium(begins - HOUR_MS)
         assert abs(recorded.premium(begins) - before) <= 0.06 * abs(before - earlier) + 1e-4
         assert recorded.running_premium(begins + HOUR_MS - 1) == pytest.approx(own, abs=1e-7)
+
+
+def test_no_moment_of_a_recorded_hour_says_its_mean(recorded: RecordedSeries) -> None:
+    """The kind: from its sixth minute on a sample of the premium was what the hour would be settled at."""
+    off = []
+    for hour in Random(3).sample(
+        range(recorded.start_ms // HOUR_MS + 1, recorded.end_ms // HOUR_MS - 1), 400
+    ):
+        settled = recorded.settled_premium((hour + 1) * HOUR_MS)
+        off.append(abs(recorded.premium(hour * HOUR_MS + 12 * 60_000) - settled))
+    assert sorted(off)[len(off) // 10] > 1e-6
+
+
+def test_the_first_extreme_of_a_recorded_hour_says_nothing_of_its_close(recorded: RecordedSeries) -> None:
+    rising = [candle for candle in recorded._candles.values() if candle.close > candle.open]
+    share = sum(candle.low_first for candle in rising) / len(rising)
+    assert 0.45 < share < 0.55
 
 
 def test_recorded_prices_are_the_perpetuals_and_the_oracle_stands_a_premium_below(

@@ -34,7 +34,7 @@ class ScanResult(Frozen):
 
     at_ms: int
     funding_now_hourly: str | None
-    funding_predicted_hourly: str | None
+    funding_today_hourly: str | None
     funding_volatility_annual: str | None
     """Hourly standard deviation × 8760 (docs/deviations.md, row 5), of the hours that are scored."""
     funding_volatility_rank: str | None
@@ -55,8 +55,8 @@ async def scan_markets(desk: CarryDesk, request: ScanRequest) -> ScanResult:
     return ScanResult(
         at_ms=market.at_ms,
         funding_now_hourly=None if market.funding_now_hourly is None else f"{market.funding_now_hourly:f}",
-        funding_predicted_hourly=(
-            None if market.funding_predicted_hourly is None else f"{market.funding_predicted_hourly:f}"
+        funding_today_hourly=(
+            None if market.funding_today_hourly is None else f"{market.funding_today_hourly:f}"
         ),
         funding_volatility_annual=None if volatility is None else f"{volatility:.4f}",
         funding_volatility_rank=None if rank is None else f"{rank:.4f}",

@@ -63,15 +63,15 @@ def check_price_consensus(readings: EntryReadings, limits: CarryLimits) -> Judge
 
 @rule("funding")
 def check_funding(readings: EntryReadings, limits: CarryLimits) -> Judged[Check]:
-    """The short is paid now *and* by the prediction (docs/deviations.md, row 1)."""
-    return Judged(judge_funding(readings.funding_now_hourly, readings.funding_predicted_hourly))
+    """The short is paid in the running hour *and* has been over the last day (docs/deviations.md, rows 1 and 29)."""
+    return Judged(judge_funding(readings.funding_now_hourly, readings.funding_today_hourly))
 
 
-def judge_funding(now_hourly: Decimal | None, predicted_hourly: Decimal | None) -> Check:
-    """Both rates are above zero."""
+def judge_funding(now_hourly: Decimal | None, today_hourly: Decimal | None) -> Check:
+    """Both are above zero: the running hour's rate by its mean so far, and the mean of the last day's settled hours."""
     both = (
         positive_funding("current funding", now_hourly),
-        positive_funding("predicted funding", predicted_hourly),
+        positive_funding("today's funding", today_hourly),
     )
     return Check(name="funding", ok=all(c.ok for c in both), reason="; ".join(c.reason for c in both))
 

@@ -14,6 +14,9 @@ from evenkeel.units import HOUR_MS, HOURS_PER_YEAR
 INTEREST_8H = Decimal("0.0001")
 INTEREST_CLAMP = Decimal("0.0005")
 HOURLY_CAP = Decimal("0.04")
+TODAY_HOURS = 24
+LEAST_TODAY_HOURS = 12
+"""Of them, that must be known before they say anything."""
 
 
 def _clamp(value: Decimal, bound: Decimal) -> Decimal:
@@ -47,6 +50,13 @@ def expected_hourly(
     if len(rates) < max(1, min(least, hours)):
         return None
     return sum(rates, Decimal(0)) / len(rates)
+
+
+def today_hourly(settled: Iterable[tuple[int, Decimal]], now_ms: int) -> Decimal | None:
+    """Mean of the hourly rates that were settled in the last 24 hours, given as (time in ms, rate); None where fewer than
+    half of these hours are there. Its sign says whether the short has been paid today.
+    """
+    return expected_hourly(settled, now_ms, TODAY_HOURS, LEAST_TODAY_HOURS)
 
 
 def apr_from_apy(apy: Decimal) -> Decimal:

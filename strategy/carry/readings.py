@@ -49,7 +49,6 @@ class WatchReadings(Frozen):
     long: LegReading
     short: LegReading
     funding_now_hourly: Decimal | None
-    funding_predicted_hourly: Decimal | None
     funding_expected_hourly: Decimal | None
     """Mean of the settled hours (`strategy.carry.funding.expected_hourly`)."""
     lend_apr: Decimal | None
@@ -125,7 +124,9 @@ class EntryReadings(Frozen):
     asgard_sol_price_usd: Decimal | None
     hyperliquid_mark_usd: Decimal | None
     funding_now_hourly: Decimal | None
-    funding_predicted_hourly: Decimal | None
+    """Of the running hour, by its mean so far."""
+    funding_today_hourly: Decimal | None
+    """Mean of the last day's settled hours."""
     borrow_capacity_usd: Decimal | None
     market_max_leverage: Decimal | None
     priority_fee_lamports: int | None
@@ -148,7 +149,7 @@ class BreakerReadings(HealthReadings):
     running_since_ms: dict[str, int] = Field(default_factory=dict)
     """Running breaches of every position, by key."""
     funding_now_hourly: Decimal | None = None
-    funding_predicted_hourly: Decimal | None = None
+    funding_today_hourly: Decimal | None = None
     long_venue_price_usd: Decimal | None = None
     short_venue_price_usd: Decimal | None = None
     token_prices_usd: dict[str, Decimal] = Field(default_factory=dict)

@@ -67,7 +67,7 @@ class Book(Frozen):
     drift_cost_usd: Decimal = Decimal(0)
     """What the present drift has cost so far: sum over its hours of `drift_cost_usd_per_hour`."""
     funding_hourly: Decimal | None = None
-    """The better of current and predicted; None: not known, which does not stop a hedge."""
+    """Of the running hour, by its mean so far; None: not known, which does not stop a hedge."""
     may_grow: bool = True
     """No leg may be made larger while everything is paused."""
     entered_usd: Decimal | None = None

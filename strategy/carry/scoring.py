@@ -40,7 +40,9 @@ class Candidate(Frozen):
     """A cost, given as a positive rate."""
     staking_apr: Decimal | None = Decimal(0)
     funding_now_hourly: Decimal | None
-    funding_predicted_hourly: Decimal | None
+    """Of the hour in progress, by its own mean so far: the venue's running rate, never one sample of the premium."""
+    funding_today_hourly: Decimal | None
+    """Mean of the last day's settled hours (`strategy.carry.funding.today_hourly`)."""
     funding_expected_hourly: Decimal | None
     """Mean of the settled hours (`strategy.carry.funding.expected_hourly`): what income is judged by."""
     funding_volatility_annual: Decimal | None
@@ -127,7 +129,8 @@ def carry_usd_per_hour(
 def evaluate(candidate: Candidate, settings: StrategySettings) -> Opportunity:
     """Score one candidate. Nothing that is missing counts as good.
 
-    Income is judged by the expected funding; that the short is paid now, and by the prediction, are further conditions.
+    Income is judged by the expected funding; that the short is paid in the running hour, and was paid over the last day,
+    are further conditions.
     """
     c = candidate
     cost_usd = settings.costs.round_trip_usd(c.position_usd)
@@ -146,7 +149,7 @@ def evaluate(candidate: Candidate, settings: StrategySettings) -> Opportunity:
     checks = (
         _protocol(c, settings),
         positive_funding("current funding", c.funding_now_hourly),
-        positive_funding("predicted funding", c.funding_predicted_hourly),
+        positive_funding("today's funding", c.funding_today_hourly),
         _rates_known(c),
         _total(whole_apr, settings),
         _volatility(c.funding_volatility_annual, settings),

@@ -7,7 +7,7 @@ from decimal import Decimal
 
 from evenkeel.errors import UNREAD, OperatorError
 from evenkeel.units import HOUR_MS
-from strategy.carry.funding import expected_hourly
+from strategy.carry.funding import expected_hourly, today_hourly
 from tasks.carry.desk import CarryDesk, LastMean
 from venues.perp import FundingHour
 
@@ -28,6 +28,11 @@ def mean_of(desk: CarryDesk, history: list[FundingHour]) -> Decimal | None:
         settings.expected_funding_hours,
         settings.min_funding_history_hours,
     )
+
+
+def today_of(desk: CarryDesk, history: list[FundingHour]) -> Decimal | None:
+    """The mean of the last day's settled hours: whether the short has been paid today."""
+    return today_hourly(((row.time_ms, row.rate_hourly) for row in history), desk.clock.now_ms())
 
 
 async def expected_funding(desk: CarryDesk, coin: str) -> Decimal | None:

@@ -10,9 +10,9 @@ from evenkeel.errors import UNREAD, LedgerUnavailable
 from evenkeel.types import Frozen
 from evenkeel.units import DAY_MS, HOUR_MS, YEAR_MS
 from state.ledger_models import PriceSnapshot, RateSnapshot
-from strategy.carry.funding import apr_from_apy, hourly_rate_from_premium
+from strategy.carry.funding import apr_from_apy
 from tasks.carry.desk import CarryDesk
-from tasks.carry.expected import mean_of
+from tasks.carry.expected import mean_of, today_of
 from tasks.carry.mark import UNDERLYING
 from tasks.step import step
 from venues.asgard.mints import LONG_ASSETS, TOKENS, USDC
@@ -49,7 +49,9 @@ class MarketView(Frozen):
     at_ms: int
     perp: PerpContext
     funding_now_hourly: Decimal | None
-    funding_predicted_hourly: Decimal | None
+    """Of the hour in progress, by its mean so far."""
+    funding_today_hourly: Decimal | None
+    """Mean of the last day's settled hours: today's sign."""
     funding_expected_hourly: Decimal | None
     """Mean of the settled hours, by which income is judged."""
     funding_volatility_annual: Decimal | None
@@ -87,12 +89,11 @@ async def read_market(desk: CarryDesk) -> MarketView:
         lookback_hours=settings.funding_lookback_hours,
         min_hours=settings.min_funding_history_hours,
     )
-    premium = context.premium
     view = MarketView(
         at_ms=desk.clock.now_ms(),
         perp=context,
         funding_now_hourly=context.funding_hourly,
-        funding_predicted_hourly=None if premium is None else hourly_rate_from_premium(premium),
+        funding_today_hourly=today_of(desk, history),
         funding_expected_hourly=mean_of(desk, history),
         funding_volatility_annual=None if volatility is None else Decimal(str(volatility)),
         history_hours=len(history),
@@ -208,7 +209,6 @@ def keep_market(desk: CarryDesk, view: MarketView) -> None:
     rates = [
         ("hyperliquid", UNDERLYING, "funding_now", view.funding_now_hourly, HOUR_MS),
         ("hyperliquid", UNDERLYING, "premium", view.perp.premium, HOUR_MS),
-        ("hyperliquid", UNDERLYING, "funding_predicted", view.funding_predicted_hourly, HOUR_MS),
     ]
     for offer in view.offers:
         if offer.active:

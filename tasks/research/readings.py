@@ -33,7 +33,7 @@ class Known:
     """What can be known of the market at a moment: the last hour that is over."""
 
     funding_hourly: float
-    predicted_hourly: float
+    today_hourly: float
     expected_hourly: float
     volatility_annual: float
     lend_apr: float
@@ -64,7 +64,7 @@ def candidate_of(asset: str, venues: Venues, seen: Known, leverage: int, positio
         borrow_apr=known(seen.borrow_apr),
         staking_apr=known(seen.staking_apr),
         funding_now_hourly=known(seen.funding_hourly),
-        funding_predicted_hourly=known(seen.predicted_hourly),
+        funding_today_hourly=known(seen.today_hourly),
         funding_expected_hourly=known(seen.expected_hourly),
         funding_volatility_annual=known(seen.volatility_annual),
         borrow_capacity_usd=known(seen.capacity_usd),
@@ -86,7 +86,7 @@ def entry_readings(
         asgard_sol_price_usd=exact(account.oracle_usd),
         hyperliquid_mark_usd=exact(account.mark_usd),
         funding_now_hourly=known(seen.funding_hourly),
-        funding_predicted_hourly=known(seen.predicted_hourly),
+        funding_today_hourly=known(seen.today_hourly),
         borrow_capacity_usd=known(seen.capacity_usd),
         market_max_leverage=exact(venues.max_leverage),
         priority_fee_lamports=FEE_LAMPORTS,
@@ -129,7 +129,6 @@ def watch_readings(
             now_ms,
         ),
         funding_now_hourly=known(seen.funding_hourly),
-        funding_predicted_hourly=known(seen.predicted_hourly),
         funding_expected_hourly=known(seen.expected_hourly),
         lend_apr=known(seen.lend_apr),
         borrow_apr=known(seen.borrow_apr),
@@ -165,7 +164,6 @@ def rates_of(seen: Known) -> Rates | None:
 def book_of(account: Account, venues: Venues, entered: Entered, seen: Known, drift_cost_usd: float) -> Book:
     """Both legs as the rules of rebalancing see them."""
     long, short = lender_distance(account, venues.lender), short_distance(account, venues.maintenance)
-    funding = [rate for rate in (seen.funding_hourly, seen.predicted_hourly) if rate == rate]
     return Book(
         long_sol=exact(account.long_sol),
         long_debt_usd=exact(account.debt_usd),
@@ -179,6 +177,6 @@ def book_of(account: Account, venues: Venues, entered: Entered, seen: Known, dri
         short_distance=None if short is None else exact(short),
         short_entry_distance=None if entered.short_distance is None else exact(entered.short_distance),
         drift_cost_usd=exact(drift_cost_usd),
-        funding_hourly=exact(max(funding)) if funding else None,
+        funding_hourly=known(seen.funding_hourly),
         entered_usd=None if entered.position_usd is None else exact(entered.position_usd),
     )

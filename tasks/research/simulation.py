@@ -21,6 +21,7 @@ from analytics.research.path import hour_path
 from analytics.research.results import Run, Trade
 from evenkeel.units import HOUR_MS
 from strategy.carry.decisions import Decision, Exit, Resize
+from strategy.carry.funding import LEAST_TODAY_HOURS, TODAY_HOURS
 from strategy.carry.keeping_size import (
     Growth,
     Transfer,
@@ -361,7 +362,7 @@ def knowledge(market: Market, limits: CarryLimits) -> list[Known]:
     hours = settings.expected_funding_hours
     columns = (
         market.funding,
-        market.funding,
+        trailing_mean(market.funding, TODAY_HOURS, LEAST_TODAY_HOURS),
         trailing_mean(market.funding, hours, min(settings.min_funding_history_hours, hours)),
         volatility,
         market.lend_apr,

@@ -14,12 +14,12 @@ NAME = "funding"
 
 @rule(NAME)
 def funding_breaker(readings: BreakerReadings, limits: RiskLimits) -> Judged[BreakerState]:
-    """No entry unless the short is paid now and by the prediction."""
-    now, predicted = readings.funding_now_hourly, readings.funding_predicted_hourly
-    check = judge_funding(now, predicted)
+    """No entry unless the short is paid in the running hour and has been over the last day."""
+    now, today = readings.funding_now_hourly, readings.funding_today_hourly
+    check = judge_funding(now, today)
     return breaker(
         NAME,
-        None if now is None or predicted is None else not check.ok,
+        None if now is None or today is None else not check.ok,
         check.reason,
         "wait until the short is paid again: `evenkeel scan`",
         readings.now_ms,

@@ -116,7 +116,7 @@ def rank_offers(desk: CarryDesk, market: MarketView, requested: RequestedEntry) 
             borrow_apr=offer.borrow_apr,
             staking_apr=offer.staking_apr,
             funding_now_hourly=market.funding_now_hourly,
-            funding_predicted_hourly=market.funding_predicted_hourly,
+            funding_today_hourly=market.funding_today_hourly,
             funding_expected_hourly=market.funding_expected_hourly,
             funding_volatility_annual=market.funding_volatility_annual,
             borrow_capacity_usd=offer.borrow_capacity_usd,

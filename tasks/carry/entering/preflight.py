@@ -48,7 +48,7 @@ async def run_preflight(desk: CarryDesk, plan: EntryPlan) -> Preflight:
         asgard_sol_price_usd=market.asgard_sol_price_usd if market else None,
         hyperliquid_mark_usd=market.perp.mark_px if market else None,
         funding_now_hourly=market.funding_now_hourly if market else None,
-        funding_predicted_hourly=market.funding_predicted_hourly if market else None,
+        funding_today_hourly=market.funding_today_hourly if market else None,
         borrow_capacity_usd=usable.borrow_capacity_usd if usable else None,
         market_max_leverage=usable.max_leverage if usable else None,
         priority_fee_lamports=fee,

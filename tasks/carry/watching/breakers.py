@@ -15,13 +15,14 @@ from strategy.breakers.state import ENTRIES, BreakerState, Memory
 from strategy.carry.breakers.fee_market import NAME as FEE_MARKET
 from strategy.carry.breakers.fee_market import fee_market_breaker
 from strategy.carry.breakers.price_deviation import price_deviation_breaker
-from strategy.carry.funding import hourly_rate_from_premium
+from strategy.carry.funding import TODAY_HOURS
 from strategy.carry.readings import BreakerReadings
 from strategy.carry.rulebook import BREAKERS, Breaker
 from strategy.carry.sizing import OpenExposure
 from strategy.rulebook import CALL_BREAKERS
 from strategy.rules import judge_all
 from tasks.carry.desk import CarryDesk
+from tasks.carry.expected import today_of
 from tasks.carry.mark import UNDERLYING
 from tasks.carry.market import MarketView, redemption_rates
 from tasks.carry.watching.seen import Seen
@@ -44,6 +45,7 @@ class MarketReadings:
     """What the breakers judge; None is "could not be read"."""
 
     context: PerpContext | None
+    funding_today_hourly: Decimal | None
     token_prices: dict[str, Decimal] | None
     redemption_rates: dict[str, Decimal]
     account_ms: int | None
@@ -125,9 +127,7 @@ def judge(desk: CarryDesk, market_now: MarketReadings) -> list[BreakerState]:
             OpenExposure(asset=one.asset, position_usd=one.size_usd or Decimal(0)) for one in positions
         ),
         funding_now_hourly=context.funding_hourly if context else None,
-        funding_predicted_hourly=hourly_rate_from_premium(context.premium)
-        if context and context.premium is not None
-        else None,
+        funding_today_hourly=market_now.funding_today_hourly,
         long_venue_price_usd=market_now.sol_price_usd,
         short_venue_price_usd=context.mark_px if context else None,
         token_prices_usd=market_now.token_prices or {},
@@ -222,14 +222,17 @@ async def _read_all(desk: CarryDesk, market: MarketView | None, *, with_fee: boo
         context: PerpContext | None = market.perp
         prices: dict[str, Decimal] | None = market.token_prices
         rates: dict[str, Decimal] | None = market.redemption_rates
+        today = market.funding_today_hourly
     else:
-        context, prices, rates = await asyncio.gather(
+        context, prices, rates, today = await asyncio.gather(
             _read(desk.short.market.context(UNDERLYING)),
             _read(desk.long.token_prices()),
             _read(redemption_rates(desk)),
+            _read(_funding_today(desk)),
         )
     return MarketReadings(
         context=context,
+        funding_today_hourly=today,
         token_prices=prices,
         redemption_rates=rates or {},
         account_ms=account.observed_ms if account else None,
@@ -248,6 +251,10 @@ async def _mode(desk: CarryDesk) -> tuple[bool, str | None]:
     except UNREAD:
         return False, None
     return True, None
+
+
+async def _funding_today(desk: CarryDesk) -> Decimal | None:
+    return today_of(desk, await desk.short.market.funding_history(UNDERLYING, hours=TODAY_HOURS))
 
 
 async def _given(value: T) -> T:

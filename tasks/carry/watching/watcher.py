@@ -16,7 +16,6 @@ from state.carry.models import Position, PositionSnapshot
 from state.watch_models import Severity
 from strategy.breach import BreachPhase
 from strategy.carry.decisions import Decision
-from strategy.carry.funding import hourly_rate_from_premium
 from strategy.carry.limits import CarryLimits
 from strategy.carry.monitor import Tick, judge, plan_rebalance
 from strategy.carry.readings import LegReading, WatchReadings
@@ -152,7 +151,6 @@ class Watcher:
             long=legs[LegSide.LONG],
             short=legs[LegSide.SHORT],
             funding_now_hourly=context.funding_hourly if context else None,
-            funding_predicted_hourly=_predicted(context),
             funding_expected_hourly=seen.funding_expected_hourly,
             lend_apr=seen.lend_apr,
             borrow_apr=seen.borrow_apr,
@@ -198,7 +196,7 @@ class Watcher:
             short_distance=legs[LegSide.SHORT].distance,
             short_entry_distance=_decimal(entry.get("short")),
             drift_cost_usd=self._drift_cost_usd,
-            funding_hourly=_better(seen.context.funding_hourly, _predicted(seen.context)),
+            funding_hourly=seen.context.funding_hourly,
             may_grow=kept.may_grow,
             entered_usd=position.size_usd,
         )
@@ -258,17 +256,6 @@ class Watcher:
 
 def _decimal(text: str | None) -> Decimal | None:
     return None if text is None else Decimal(text)
-
-
-def _better(*rates: Decimal | None) -> Decimal | None:
-    """The highest of the rates that are known."""
-    return max((rate for rate in rates if rate is not None), default=None)
-
-
-def _predicted(context: PerpContext | None) -> Decimal | None:
-    if context is None or context.premium is None:
-        return None
-    return hourly_rate_from_premium(context.premium)
 
 
 def _snapshot(position: Position, seen: Seen, book: Book | None) -> PositionSnapshot:

@@ -102,7 +102,7 @@ def test_more_than_three_errors_in_five_minutes_pause_for_five() -> None:
 
 
 @pytest.mark.parametrize(
-    ("now", "predicted", "tripped"),
+    ("now", "today", "tripped"),
     [
         ("0.0001", "0.0001", False),
         ("-0.0001", "0.0001", True),
@@ -111,13 +111,13 @@ def test_more_than_three_errors_in_five_minutes_pause_for_five() -> None:
         ("0.1", None, True),
     ],
 )
-def test_funding_must_pay_now_and_by_the_prediction(
-    now: str | None, predicted: str | None, tripped: bool
+def test_funding_must_pay_now_and_have_paid_today(
+    now: str | None, today: str | None, tripped: bool
 ) -> None:
     found = state(
         funding_breaker,
         funding_now_hourly=None if now is None else D(now),
-        funding_predicted_hourly=None if predicted is None else D(predicted),
+        funding_today_hourly=None if today is None else D(today),
     )
     assert found.tripped is tripped
     if tripped:

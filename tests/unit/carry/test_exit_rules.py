@@ -50,7 +50,6 @@ def readings(**changes: Any) -> WatchReadings:
         "long": leg(),
         "short": leg(),
         "funding_now_hourly": D("0.0000125"),
-        "funding_predicted_hourly": D("0.0000125"),
         "funding_expected_hourly": D("0.0000125"),
         "lend_apr": D("0.05"),
         "borrow_apr": D("0.06"),
@@ -131,9 +130,9 @@ def test_carry_exits_only_when_the_loss_over_the_horizon_exceeds_closing_and_ope
 
 def test_an_hour_however_bad_closes_nothing() -> None:
     """Neither the hour's rate nor the prediction speaks: 52 of 53 exits that one hour set off in 2025 did not pay."""
-    bad = {"funding_now_hourly": D("-0.002"), "funding_predicted_hourly": D("-0.002")}
+    bad = {"funding_now_hourly": D("-0.002")}
     assert isinstance(carry("0.0000125", **bad), Hold)
-    good = {"funding_now_hourly": D("0.0001"), "funding_predicted_hourly": None}
+    good = {"funding_now_hourly": D("0.0001")}
     assert isinstance(carry("-0.001", **good), Exit)
 
 
@@ -320,7 +319,6 @@ def test_a_tick_that_sees_nothing_is_not_calm() -> None:
             long=blind,
             short=blind,
             funding_now_hourly=None,
-            funding_predicted_hourly=None,
             funding_expected_hourly=None,
             long_venue_price_usd=None,
             short_venue_price_usd=None,

@@ -19,6 +19,7 @@ from strategy.carry.funding import (
     apr_from_apy,
     expected_hourly,
     hourly_rate_from_premium,
+    today_hourly,
 )
 
 D = Decimal
@@ -176,3 +177,12 @@ def test_what_is_expected_is_the_mean_of_the_settled_hours_that_are_there() -> N
         "what is settled later is not known"
     )
     assert expected_hourly([], now, 1, 1) is None
+
+
+def test_today_is_the_mean_of_the_last_days_hours_of_which_half_must_be_known() -> None:
+    hour = 3_600_000
+    settled = [(at * hour, Decimal(1 if at % 2 else -2)) for at in range(1, 60)]
+    now = 59 * hour + 1
+    assert today_hourly(settled, now) == Decimal("-0.5"), "older hours do not count"
+    assert today_hourly(settled[-12:], now) == Decimal("-0.5")
+    assert today_hourly(settled[-11:], now) is None, "eleven of 24 hours say nothing of the day"

@@ -40,7 +40,7 @@ def readings(**changes: Any) -> WatchReadings:
     values: dict[str, Any] = {
         "now_ms": NOW, "asset": "jitoSOL", "position_usd": D(15_000), "debt_usd": D(10_000),
         "long": leg("0.16", "0.16"), "short": leg("0.3", "0.3"),
-        "funding_now_hourly": D(0), "funding_predicted_hourly": D(0), "funding_expected_hourly": D(0),
+        "funding_now_hourly": D(0), "funding_expected_hourly": D(0),
         "lend_apr": D(0), "borrow_apr": D(0),
         "long_venue_price_usd": D(150), "short_venue_price_usd": D(150), "oracle_price_usd": D(150),
         "lst_price_usd": D(180), "redemption_rate": D("1.2"),

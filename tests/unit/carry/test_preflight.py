@@ -41,7 +41,7 @@ def readings(**changes: Any) -> EntryReadings:
         "asgard_sol_price_usd": D("150.74"),
         "hyperliquid_mark_usd": D(150),
         "funding_now_hourly": RATE,
-        "funding_predicted_hourly": RATE,
+        "funding_today_hourly": RATE,
         "borrow_capacity_usd": D(7200),
         "market_max_leverage": D("3.84"),
         "priority_fee_lamports": 10_000_000,
@@ -60,8 +60,8 @@ def check_price_consensus(asgard: Decimal | None, mark: Decimal | None) -> Check
     return checks.check_price_consensus(seen, LIMITS).answer
 
 
-def check_funding(now: Decimal | None, predicted: Decimal | None) -> Check:
-    seen = readings(funding_now_hourly=now, funding_predicted_hourly=predicted)
+def check_funding(now: Decimal | None, today: Decimal | None) -> Check:
+    seen = readings(funding_now_hourly=now, funding_today_hourly=today)
     return checks.check_funding(seen, LIMITS).answer
 
 
@@ -113,7 +113,7 @@ def test_a_check_that_was_not_made_fails() -> None:
         (check_funding(-RATE, RATE), "the short would pay"),
         (check_funding(RATE, D(0)), "earn nothing"),
         (check_funding(None, RATE), "current funding is missing"),
-        (check_funding(RATE, None), "predicted funding is missing"),
+        (check_funding(RATE, None), "today's funding is missing"),
         (check_protocol_capacity(1, D("7199.99"), D(4)), "7,199.99 USD against 7,200.00 USD"),
         (check_protocol_capacity(1, None, D(4)), "capacity is missing"),
         (check_protocol_capacity(1, D(9999), None), "maximum leverage is missing"),

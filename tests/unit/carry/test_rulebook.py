@@ -46,7 +46,6 @@ CALM: dict[str, Any] = {
     "long": SEEN,
     "short": SEEN,
     "funding_now_hourly": D("0.0000125"),
-    "funding_predicted_hourly": D("0.0000125"),
     "funding_expected_hourly": D("0.0000125"),
     "lend_apr": D("0.05"),
     "borrow_apr": D("0.06"),
@@ -56,7 +55,7 @@ CALM: dict[str, Any] = {
     "redemption_rate": D("1.2"),
 }
 UNREAD = dict.fromkeys(
-    ("funding_now_hourly", "funding_predicted_hourly", "funding_expected_hourly", "lend_apr", "borrow_apr",
+    ("funding_now_hourly", "funding_expected_hourly", "lend_apr", "borrow_apr",
      "long_venue_price_usd", "short_venue_price_usd", "lst_price_usd", "redemption_rate"),
     None,
 ) | {"long": BLIND, "short": BLIND, "failures": dict.fromkeys(VenueName, 3)}  # fmt: skip
@@ -69,7 +68,7 @@ UNREAD_ENTRY: dict[str, Any] = {
     "short_ran": False,
 } | dict.fromkeys(
     ("solana_usdc", "solana_gas_lamports", "hyperliquid_free_usdc", "asgard_sol_price_usd", "hyperliquid_mark_usd",
-     "funding_now_hourly", "funding_predicted_hourly", "borrow_capacity_usd", "market_max_leverage",
+     "funding_now_hourly", "funding_today_hourly", "borrow_capacity_usd", "market_max_leverage",
      "priority_fee_lamports"),
     None,
 )  # fmt: skip

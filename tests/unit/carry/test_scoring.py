@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from strategy.carry.funding import hourly_rate_from_premium
+from strategy.carry.funding import hourly_rate_from_premium, today_hourly
 from strategy.carry.limits import CostModel, StrategySettings
 from strategy.carry.scoring import Candidate, Opportunity, evaluate, net_carry_apr, rank, total_apr
 from tests.unit.carry.test_funding_formula import recorded_sol
@@ -39,7 +39,7 @@ def candidate(**changes: Any) -> Candidate:
         "lend_apr": D("0.05"),
         "borrow_apr": D("0.06"),
         "funding_now_hourly": FLOOR_HOURLY,
-        "funding_predicted_hourly": FLOOR_HOURLY,
+        "funding_today_hourly": FLOOR_HOURLY,
         "funding_expected_hourly": FLOOR_HOURLY,
         "funding_volatility_annual": D("0.1"),
         "borrow_capacity_usd": D(1_000_000),
@@ -90,10 +90,10 @@ def test_the_yearly_result_of_an_example_with_costs_of_one_leg_and_of_both() -> 
 def test_funding_of_minus_25_percent_is_refused() -> None:
     rate = D("-0.25") / 8760
     all_three = dict.fromkeys(
-        ("funding_now_hourly", "funding_predicted_hourly", "funding_expected_hourly"), rate
+        ("funding_now_hourly", "funding_today_hourly", "funding_expected_hourly"), rate
     )
     found = evaluate(candidate(**all_three), SETTINGS)
-    assert {"current funding", "predicted funding", "total APR"} <= failed(found)
+    assert {"current funding", "today's funding", "total APR"} <= failed(found)
     assert found.break_even_hours is None
 
 
@@ -120,9 +120,9 @@ def test_staking_counts_once_and_never_for_sol() -> None:
     [
         ({"funding_now_hourly": D("-0.00001")}, {"current funding"}),
         ({"funding_now_hourly": D(0)}, {"current funding"}),
-        ({"funding_predicted_hourly": D("-0.0000001")}, {"predicted funding"}),
+        ({"funding_today_hourly": D("-0.0000001")}, {"today's funding"}),
         ({"funding_now_hourly": None}, {"current funding"}),
-        ({"funding_predicted_hourly": None}, {"predicted funding"}),
+        ({"funding_today_hourly": None}, {"today's funding"}),
         ({"funding_expected_hourly": None}, {"total APR", "pays the round trip"}),
         ({"funding_expected_hourly": D("-0.00001")}, {"total APR", "pays the round trip"}),
         ({"lend_apr": None}, {"lending rates", "total APR"}),
@@ -184,21 +184,19 @@ def test_ranking_lists_everyone_and_breaks_ties_by_protocol() -> None:
 
 
 def test_every_recorded_hour_is_judged_by_who_is_paid() -> None:
-    """Costs, carry and volatility neutral: an hour passes exactly when the short is paid now and by the
-    prediction.
+    """Costs, carry and volatility neutral: an hour passes exactly when the short is paid in it and was over the day
+    before it.
     """
     settings = StrategySettings(costs=FREE, max_volatility_annual=D(100))
     rows = recorded_sol()
     paid = 0
-    for (_, rate, _), (_, _, next_premium) in zip(rows, [*rows[1:], rows[-1]], strict=True):
-        predicted = hourly_rate_from_premium(next_premium)
+    for at, (_, rate, _) in enumerate(rows):
+        today = today_hourly([(ms, one) for ms, one, _ in rows[max(0, at - 30) : at]], rows[at][0] - 1)
         found = evaluate(
-            candidate(
-                lend_apr=D(0), borrow_apr=D(0), funding_now_hourly=rate, funding_predicted_hourly=predicted
-            ),
+            candidate(lend_apr=D(0), borrow_apr=D(0), funding_now_hourly=rate, funding_today_hourly=today),
             settings,
         )
-        assert found.passed == (rate > 0 and predicted > 0), (rate, predicted, found.reasons)
+        assert found.passed == (rate > 0 and today is not None and today > 0), (rate, today, found.reasons)
         paid += rate > 0
     assert f"{paid / len(rows):.3f}" == "0.775"
 

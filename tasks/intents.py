@@ -7,10 +7,11 @@ has proved the old one dead. A retry, a restarted flow, a killed process and a s
 from __future__ import annotations
 
 import logging
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
-from evenkeel.errors import NOT_NOW, Bug, OperatorError, Retryable, VenueRefused
+from evenkeel.errors import NOT_NOW, Bug, EvenkeelError, OperatorError, Retryable, VenueRefused
 from evenkeel.types import Confirmed, IntentState, Outcome, Receipt, Rejected, Signed, Unknown, Working
 from state.models import Attempt, AttemptOutcome, Fence, Intent
 from tasks.desk import Desk
@@ -61,14 +62,30 @@ Unsettled: TypeAlias = StillUnknown | StillWorking
 Ending: TypeAlias = Done | NotDone | Unsettled
 
 
+BeforeSigning: TypeAlias = Callable[[], Awaitable[str | None]]
+"""Why what was built is not to be signed after all, asked at the last moment; None where it may be. Raises NOT_NOW where
+that cannot be found out now."""
+
+
+class _Withdrawn(EvenkeelError):
+    """Nothing is wrong with the build, and it is not wanted any more."""
+
+
 async def carry_out(
-    desk: Desk, intent_id: str, fence: Fence | None, *, attempts: int = 1, wait_s: float = 90.0
+    desk: Desk,
+    intent_id: str,
+    fence: Fence | None,
+    *,
+    attempts: int = 1,
+    wait_s: float = 90.0,
+    before_signing: BeforeSigning | None = None,
 ) -> Ending:
     """Resume or start the intent and drive it until it is final, until its venue works on it, or until `wait_s` has
     passed in the unknown. One that is being worked on is asked when it is due, and not before.
 
     `attempts` bounds how many signed payloads may be tried, one after another, each only after its predecessor is proved
-    dead. Raises LostRace when another worker has the subject; Bug or OperatorError where this desk does not serve the
+    dead. `before_signing` is asked of each, once it is built: what it answers is the reason not to sign, and the intent
+    ends. Raises LostRace when another worker has the subject; Bug or OperatorError where this desk does not serve the
     business or the venue of the intent, which then stays as it is.
     """
     deadline_ms = desk.clock.now_ms() + int(wait_s * 1000)
@@ -85,10 +102,10 @@ async def carry_out(
         desk.venue(intent.venue)
         if not intent.state.may_be_on_the_wire:
             try:
-                live, outcome = await _new_attempt(desk, intent, fence)
+                live, outcome = await _new_attempt(desk, intent, fence, before_signing)
                 doubted = False
                 refused = isinstance(outcome, Rejected) or (isinstance(outcome, Unknown) and outcome.answered)
-            except (VenueRefused, OperatorError) as refusal:
+            except (VenueRefused, OperatorError, _Withdrawn) as refusal:
                 # A key that may not sign is a refusal too: its caller must not wait for it with half of its work done.
                 refused = True
                 desk.store.fail_unsent(intent_id, str(refusal), fence=fence)
@@ -147,13 +164,17 @@ async def _note_working(
     return StillWorking(outcome.reason, None if row.so_far is None else _stored(desk, row, row.so_far))
 
 
-async def _new_attempt(desk: Desk, intent: Intent, fence: Fence | None) -> tuple[Signed, Outcome[Receipt]]:
+async def _new_attempt(
+    desk: Desk, intent: Intent, fence: Fence | None, before_signing: BeforeSigning | None
+) -> tuple[Signed, Outcome[Receipt]]:
     """Build, sign, write the key down, then send. Nothing leaves the process before SUBMITTING is committed."""
     venue, store, spec = desk.venue(intent.venue), desk.store, intent.spec
     if intent.state is not IntentState.IDLE and intent.state is not IntentState.BUILDING:
         store.restart_unsent(intent.intent_id, fence=fence)
     await desk.clock.refresh()
     built = await venue.build(spec)
+    if before_signing is not None and (why := await before_signing()) is not None:
+        raise _Withdrawn(why)
     signed = await venue.sign(spec, built)
     store.record_ready(intent.intent_id, built.note, signed.key, fence=fence)
     outcome = await venue.send(spec, signed)

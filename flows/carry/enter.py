@@ -12,7 +12,7 @@ from enum import StrEnum
 from prefect import flow
 from pydantic import Field
 
-from evenkeel.errors import NOT_NOW, LostRace
+from evenkeel.errors import NOT_NOW, UNREAD, LostRace
 from evenkeel.legs import PositionStatus
 from evenkeel.types import Frozen
 from flows.carry.forms import AssetField, LeverageField, ProtocolField, UsdField
@@ -30,6 +30,7 @@ from tasks.carry.closing.rebalancing import level_short
 from tasks.carry.desk import CarryDesk, open_desk
 from tasks.carry.entering import choose as choosing
 from tasks.carry.entering import clearing, entry
+from tasks.carry.entering.reference import left_reference
 from tasks.carry.watching import breakers
 from tasks.keys import refuse_readable_keys
 from tasks.oddities import naming_oddities
@@ -155,6 +156,9 @@ async def complete_entry(desk: CarryDesk, position_id: str, *, resumed: bool = F
                 f"{position_id} is {position.status}: its entry is already being finished elsewhere"
             )
 
+        if not resumed and (moved := await _moved(desk, position)) is not None:
+            await entry.abandon(desk, position, moved, fence)
+            return EnterResult(status=EntryStatus.FAILED, position_id=position_id, reasons=(moved,))
         if (unready := await entry.set_short_leverage(desk, position)) is not None:
             await entry.abandon(desk, position, unready, fence)
             return EnterResult(status=EntryStatus.FAILED, position_id=position_id, reasons=(unready,))
@@ -188,6 +192,16 @@ async def complete_entry(desk: CarryDesk, position_id: str, *, resumed: bool = F
             return _left_open(desk, position_id, str(error))
         await entry.mark_open(desk, position, validation.reason, fence)
         return EnterResult(status=EntryStatus.OPEN, position_id=position_id, reasons=(validation.reason,))
+
+
+async def _moved(desk: CarryDesk, position: Position) -> str | None:
+    """Why the plan's prices hold no longer, before the first setting is sent. What cannot be read now is asked again when
+    the long is signed, and not signed without an answer.
+    """
+    try:
+        return await left_reference(desk, position)
+    except UNREAD:
+        return None
 
 
 async def _hedged(desk: CarryDesk, position: Position, fence: Fence) -> entry.Hedge:

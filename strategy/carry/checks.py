@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from decimal import Decimal
 
+from evenkeel.legs import LegSide
 from evenkeel.units import BPS
 from strategy.carry.limits import PROTOCOL_NAMES, CarryLimits, RiskLimits
+from strategy.carry.liquidation import exit_distance, rebalance_distance
 from strategy.carry.needs.listed import judge_needs
 from strategy.carry.readings import EntryReadings
 from strategy.carry.rules.price_deviation import price_deviation
@@ -59,6 +62,63 @@ def check_price_consensus(readings: EntryReadings, limits: CarryLimits) -> Judge
             f"{pct(deviation, 3)}, limit below {pct(limit, 3)}",
         )
     )
+
+
+@rule("reference prices")
+def check_reference_prices(readings: EntryReadings, limits: CarryLimits) -> Judged[Check]:
+    """No price has left the one that the plan was made with: what was decided on it is worth what it was."""
+    r = readings
+    prices = {
+        "Asgard's SOL": (r.asgard_sol_price_usd, r.asgard_reference_usd),
+        "Asgard's token": (r.token_price_usd, r.token_reference_usd),
+        "Hyperliquid's SOL": (r.hyperliquid_mark_usd, r.hyperliquid_reference_usd),
+    }
+    return Judged(judge_reference(prices, limits.risk))
+
+
+def judge_reference(prices: Mapping[str, tuple[Decimal | None, Decimal | None]], limits: RiskLimits) -> Check:
+    """By name, each price now and in the plan, in USD: at most `max_price_deviation` apart, up or down."""
+    faults, most = [], Decimal(0)
+    for what, (now, reference) in prices.items():
+        if not now or not reference or now <= 0 or reference <= 0:
+            faults.append(f"{what} price is missing{'' if now else ' now'}")
+            continue
+        moved = now / reference - 1
+        most = max(most, abs(moved))
+        if abs(moved) > limits.max_price_deviation:
+            word = "above" if moved > 0 else "below"
+            faults.append(f"{what} at {usd(now)} is {pct(abs(moved), 3)} {word} the plan's {usd(reference)}")
+    limit = f"limit {pct(limits.max_price_deviation, 3)}"
+    reason = (
+        f"{'; '.join(faults)}; {limit}" if faults else f"prices moved {pct(most, 3)} since the plan, {limit}"
+    )
+    return Check(name="reference prices", ok=not faults, reason=reason)
+
+
+@rule("liquidation room")
+def check_liquidation_room(readings: EntryReadings, limits: CarryLimits) -> Judged[Check]:
+    """Each leg starts further from liquidation than where it would be closed: else the watch would end it at once."""
+    faults, rooms = [], []
+    for side, distance in (
+        (LegSide.LONG, readings.long_entry_distance),
+        (LegSide.SHORT, readings.short_entry_distance),
+    ):
+        if distance is None:
+            faults.append(f"the {side} leg's liquidation distance is not known")
+            continue
+        closes = exit_distance(distance, limits.risk)
+        resizes = rebalance_distance(distance, limits.risk)
+        words = (
+            f"the {side} leg would start {pct(distance)} from liquidation, is resized at {pct(resizes)} and closed at "
+            f"{pct(closes)}"
+        )
+        (rooms if distance > closes else faults).append(words)
+    reason = "; ".join(faults or rooms)
+    if faults:
+        reason += (
+            f" (leverage {readings.size.leverage}): no room; choose a lower leverage or another protocol"
+        )
+    return Judged(Check(name="liquidation room", ok=not faults, reason=reason))
 
 
 @rule("funding")

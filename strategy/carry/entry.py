@@ -21,8 +21,8 @@ MIN_ORDER_USD = Decimal(12)
 
 
 def naked_stop(price_usd: Decimal | None, reference_price_usd: Decimal, limits: RiskLimits) -> Check:
-    """Fails when SOL has fallen 1 % from the reference while only the long is open. A missing price fails
-    too.
+    """Fails when SOL has fallen 1 % from the reference (`stop_reference`) while only the long is open. A missing price
+    fails too.
     """
     name = "naked stop"
     if price_usd is None or price_usd <= 0:
@@ -34,6 +34,24 @@ def naked_stop(price_usd: Decimal | None, reference_price_usd: Decimal, limits: 
         reason=f"SOL at {usd(price_usd)} is {pct(fall)} below the reference {usd(reference_price_usd)}, "
         f"stop at {pct(limits.naked_stop_fall)}",
     )
+
+
+def stop_reference(reference_price_usd: Decimal, fill_price_usd: Decimal | None) -> Decimal:
+    """Return the price of one SOL that the naked stop counts from: the higher of the plan's reference and what the long
+    was really filled at. From the lower one a fall that began before the fill, or a dear fill, would not count.
+    """
+    return reference_price_usd if fill_price_usd is None else max(reference_price_usd, fill_price_usd)
+
+
+def fill_in_sol(
+    fill_usd: Decimal, token_reference_usd: Decimal | None, sol_reference_usd: Decimal | None, rate: Decimal
+) -> Decimal:
+    """Return the USD of one SOL that a fill of the long's token stands for: by the ratio of both prices in the plan, so
+    that a premium that the token stood at all along is no fall of SOL; by the redemption rate where the plan has none.
+    """
+    if token_reference_usd and sol_reference_usd:
+        return fill_usd * sol_reference_usd / token_reference_usd
+    return fill_usd / rate
 
 
 class ShortStep(StrEnum):

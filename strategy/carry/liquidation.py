@@ -14,6 +14,10 @@ from strategy.carry.limits import RiskLimits
 
 LOWEST_THRESHOLD = Decimal("0.5")
 """No lender of a volatile asset liquidates at a lower loan-to-value; below it a stated distance was misread."""
+LEAST_THRESHOLD_GAP = Decimal("0.05")
+"""Between the highest loan-to-value that may be opened and the one that liquidates: 5 points by Kamino's reference ranges
+(https://kamino.com/docs/curators/markets/risk-parameters), 10 by Save's (https://docs.solend.fi/protocol/parameters).
+"""
 
 
 def reference_distance(entry_distance: Decimal, limits: RiskLimits) -> Decimal:
@@ -50,6 +54,11 @@ def implied_threshold(debt_usd: Decimal, notional_usd: Decimal, distance: Decima
         return None
     threshold = debt_usd / notional_usd / (1 - distance)
     return threshold if LOWEST_THRESHOLD <= threshold <= 1 else None
+
+
+def least_threshold(max_ltv: Decimal) -> Decimal:
+    """The lowest loan-to-value at which a lender liquidates that opens up to `max_ltv`, where it does not say."""
+    return min(max_ltv + LEAST_THRESHOLD_GAP, Decimal(1))
 
 
 def own_long_distance(

@@ -123,6 +123,15 @@ class EntryReadings(Frozen):
     """Exposure in SOL of a position on Hyperliquid that is not ours; None where none is seen."""
     asgard_sol_price_usd: Decimal | None
     hyperliquid_mark_usd: Decimal | None
+    token_price_usd: Decimal | None = None
+    """Asgard's, of one token of the long; SOL's own for SOL."""
+    asgard_reference_usd: Decimal | None = None
+    hyperliquid_reference_usd: Decimal | None = None
+    token_reference_usd: Decimal | None = None
+    """The same three prices as the plan was made with them."""
+    long_entry_distance: Decimal | None = None
+    short_entry_distance: Decimal | None = None
+    """Liquidation distances at which the legs would start; 1 where nothing is borrowed."""
     funding_now_hourly: Decimal | None
     """Of the running hour, by its mean so far."""
     funding_today_hourly: Decimal | None

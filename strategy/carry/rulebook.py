@@ -20,8 +20,10 @@ from strategy.carry.checks import (
     check_exit_needs,
     check_fee_market,
     check_funding,
+    check_liquidation_room,
     check_price_consensus,
     check_protocol_capacity,
+    check_reference_prices,
     check_simulation,
 )
 from strategy.carry.decisions import Decision
@@ -71,8 +73,10 @@ is what liquidates, and money that lies beside a weak leg mends it before anythi
 ENTRY_CHECKS: tuple[EntryCheck, ...] = (
     check_balances,
     check_price_consensus,
+    check_reference_prices,
     check_funding,
     check_protocol_capacity,
+    check_liquidation_room,
     check_fee_market,
     check_exit_needs,
     check_simulation,

@@ -8,6 +8,7 @@ from decimal import Decimal
 from analytics.research.account import Account
 from analytics.research.liquidations import lender_distance, short_distance
 from analytics.research.market import Venues
+from strategy.carry.liquidation import own_long_distance
 from strategy.carry.readings import EntryReadings, LegReading, NeedReadings, WatchReadings
 from strategy.carry.rebalance import Book, Rates
 from strategy.carry.scoring import Candidate
@@ -77,6 +78,7 @@ def entry_readings(
 ) -> EntryReadings:
     """What the checks of an entry judge. Wallets hold SOL for gas, fees are calm, both legs simulate
     cleanly, and nothing is missing that an exit needs."""
+    token = exact(account.oracle_usd * account.redemption)
     return EntryReadings(
         size=size,
         protocol=venues.protocol,
@@ -85,6 +87,15 @@ def entry_readings(
         hyperliquid_free_usdc=exact(account.margin_usd),
         asgard_sol_price_usd=exact(account.oracle_usd),
         hyperliquid_mark_usd=exact(account.mark_usd),
+        token_price_usd=token,
+        asgard_reference_usd=exact(account.oracle_usd),
+        hyperliquid_reference_usd=exact(account.mark_usd),
+        token_reference_usd=token,
+        long_entry_distance=own_long_distance(
+            size.position_usd, size.borrow_usd, Decimal(1), exact(venues.lender.threshold)
+        )
+        or Decimal(1),
+        short_entry_distance=_short_entry_distance(size, venues),
         funding_now_hourly=known(seen.funding_hourly),
         funding_today_hourly=known(seen.today_hourly),
         borrow_capacity_usd=known(seen.capacity_usd),
@@ -102,6 +113,10 @@ def entry_readings(
             account_mode="default",
         ),
     )
+
+
+def _short_entry_distance(size: PositionSize, venues: Venues) -> Decimal:
+    return (size.per_leg_usd / size.position_usd + 1) / (1 + exact(venues.maintenance)) - 1
 
 
 def watch_readings(

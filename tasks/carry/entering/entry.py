@@ -28,6 +28,7 @@ from strategy.carry.sizing import exposure_sol, short_qty_for
 from tasks.carry.closing.leftovers import wallet_tokens
 from tasks.carry.desk import CarryDesk
 from tasks.carry.entering.clearing import Cleared
+from tasks.carry.entering.reference import TOKEN_REFERENCE, left_reference, naked_from_usd
 from tasks.carry.exit_needs import read_exit_needs
 from tasks.carry.legs import finish_started, plan, plan_step
 from tasks.carry.limits import limits_of
@@ -70,6 +71,7 @@ async def write_down(desk: CarryDesk, cleared: Cleared, fence: Fence | None = No
         "carry_usd_per_hour": plan.carry_usd_per_hour,
         "capital_usd": plan.size.deployment_usd,
         "leverage": plan.size.leverage,
+        TOKEN_REFERENCE: plan.token_price_usd,
     }
     return desk.store.carry.create_position(
         position_id,
@@ -119,7 +121,8 @@ async def set_short_leverage(desk: CarryDesk, position: Position) -> str | None:
 async def open_long(
     desk: CarryDesk, position: Position, fence: Fence, *, resumed: bool = False
 ) -> LongOpening:
-    """Open the lending position, exactly once; a second attempt only after the first is proved dead.
+    """Open the lending position, exactly once; a second attempt only after the first is proved dead. Neither is signed
+    once a price has left the plan's.
 
     `resumed`: by recovery, perhaps long after the plan was made and checked. Then what was sent is followed to its end,
     and what never left is dropped: an old decision must not open a new position.
@@ -137,7 +140,12 @@ async def open_long(
     )
     budget = budget_of(desk)
     ending = await carry_out(
-        desk, intent.intent_id, fence, attempts=budget.long_attempts, wait_s=budget.long_wait_s
+        desk,
+        intent.intent_id,
+        fence,
+        attempts=budget.long_attempts,
+        wait_s=budget.long_wait_s,
+        before_signing=lambda: left_reference(desk, position),
     )
     if isinstance(ending, Unsettled):
         return LongOpening(held=False, unknown=True, reason=ending.reason)
@@ -161,7 +169,8 @@ async def _resume_long(desk: CarryDesk, position: Position, fence: Fence) -> Lon
 @step("hedge with the short leg", tags=("wire",))
 async def hedge(desk: CarryDesk, position: Position, fence: Fence) -> Hedge:
     """Short what the long *really* got: up to 15 tries 2 s apart, topped up after partial fills, the stop watched
-    before each of them. A missing price counts as the stop (docs/deviations.md, row 7).
+    before each of them, from the reference or the long's own fill, whichever is higher. A missing price counts as the
+    stop (docs/deviations.md, row 7).
     """
     budget = budget_of(desk)
     while True:
@@ -179,7 +188,7 @@ async def hedge(desk: CarryDesk, position: Position, fence: Fence) -> Hedge:
             _attempts_made(desk, position),
             Decimal(desk.clock.now_ms() - long_leg.opened_ms) / 1000,
             price,
-            position.ref_short_price_usd or Decimal(0),
+            naked_from_usd(position, long_leg, rate),
             budget,
             desk.settings.limits,
         )

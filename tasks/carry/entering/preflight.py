@@ -13,7 +13,9 @@ from strategy.carry.preflight import Preflight, judge_entry
 from strategy.carry.readings import EntryReadings
 from strategy.carry.sizing import round_half_up
 from tasks.carry.desk import CarryDesk
+from tasks.carry.entering import entry_room
 from tasks.carry.entering.choose import EntryPlan
+from tasks.carry.entering.reference import reference_fields
 from tasks.carry.limits import limits_of
 from tasks.carry.mark import UNDERLYING
 from tasks.carry.market import read_market
@@ -29,8 +31,16 @@ T = TypeVar("T")
 
 async def run_preflight(desk: CarryDesk, plan: EntryPlan) -> Preflight:
     """Every check at once, against the markets as they are now and not as they were when the plan was made."""
-    market, (wallet, account, shorts), (fee, spike), (long_error, short_error), needs = await asyncio.gather(
+    (
+        market,
+        short_distance,
+        (wallet, account, shorts),
+        (fee, spike),
+        (long_error, short_error),
+        needs,
+    ) = await asyncio.gather(
         _read(read_market(desk)),
+        _read(entry_room.short_distance(desk, plan)),
         read_balances(desk),
         read_fee_market(desk),
         simulate(desk, plan),
@@ -47,6 +57,9 @@ async def run_preflight(desk: CarryDesk, plan: EntryPlan) -> Preflight:
         foreign_sol=next((leg.exposure_sol for leg in shorts or [] if leg.ref == UNDERLYING), None),
         asgard_sol_price_usd=market.asgard_sol_price_usd if market else None,
         hyperliquid_mark_usd=market.perp.mark_px if market else None,
+        **reference_fields(plan, market),
+        long_entry_distance=entry_room.long_distance(desk, plan),
+        short_entry_distance=short_distance,
         funding_now_hourly=market.funding_now_hourly if market else None,
         funding_today_hourly=market.funding_today_hourly if market else None,
         borrow_capacity_usd=usable.borrow_capacity_usd if usable else None,

@@ -40,7 +40,6 @@ from tasks.carry.watching.money import Money
 from tasks.carry.watching.seen import Seen, read_position
 from tasks.oddities import note_oddities
 from venues.asgard.mints import TOKENS
-from venues.hyperliquid.market import PerpContext
 
 MONITORED = frozenset({NOT_WATCHED})
 

@@ -111,9 +111,7 @@ def test_more_than_three_errors_in_five_minutes_pause_for_five() -> None:
         ("0.1", None, True),
     ],
 )
-def test_funding_must_pay_now_and_have_paid_today(
-    now: str | None, today: str | None, tripped: bool
-) -> None:
+def test_funding_must_pay_now_and_have_paid_today(now: str | None, today: str | None, tripped: bool) -> None:
     found = state(
         funding_breaker,
         funding_now_hourly=None if now is None else D(now),

@@ -16,8 +16,10 @@ from strategy.carry.entry import (
     TopUpStep,
     Verdict,
     delta_drift,
+    fill_in_sol,
     naked_stop,
     next_short_attempt,
+    stop_reference,
     top_up,
     validate_delta,
     validate_fills,
@@ -46,6 +48,27 @@ def test_the_naked_stop_is_a_fall_and_a_missing_price_breaches(price: str | None
     check = naked_stop(None if price is None else D(price), D(150), LIMITS)
     assert check.ok == ok
     assert check.reason
+
+
+prices = st.decimals(D(20), D(500), places=2)
+
+
+@given(reference=prices, fill=st.none() | prices, price=prices)
+def test_the_stop_counts_from_the_worse_of_reference_and_fill(
+    reference: Decimal, fill: Decimal | None, price: Decimal
+) -> None:
+    """For a book that is naked long the higher price is the worse one: neither alone would stop later."""
+    whole = naked_stop(price, stop_reference(reference, fill), LIMITS)
+    each = [naked_stop(price, one, LIMITS) for one in (reference, fill) if one is not None]
+    assert whole.ok == all(one.ok for one in each)
+
+
+def test_a_premium_that_the_token_stood_at_is_no_fall_of_sol() -> None:
+    """Bought at the plan's price of the token, one SOL cost the plan's price of SOL, however far from redemption."""
+    assert fill_in_sol(D("185.4"), D("185.4"), D(150), D("1.2")) == 150
+    assert fill_in_sol(D("187.254"), D("185.4"), D(150), D("1.2")) == D("151.5"), "1 % dearer than planned"
+    assert fill_in_sol(D(180), None, D(150), D("1.2")) == 150, "a plan of before kept no price of the token"
+    assert fill_in_sol(D(151), D(150), D(150), D(1)) == 151
 
 
 def test_fifteen_attempts_two_seconds_apart_then_unwind() -> None:

@@ -40,6 +40,12 @@ def readings(**changes: Any) -> EntryReadings:
         "hyperliquid_free_usdc": D(3090),
         "asgard_sol_price_usd": D("150.74"),
         "hyperliquid_mark_usd": D(150),
+        "token_price_usd": D("150.74"),
+        "asgard_reference_usd": D(150),
+        "hyperliquid_reference_usd": D("149.26"),
+        "token_reference_usd": D("151.49"),
+        "long_entry_distance": D("0.0401"),
+        "short_entry_distance": D("0.30"),
         "funding_now_hourly": RATE,
         "funding_today_hourly": RATE,
         "borrow_capacity_usd": D(7200),
@@ -58,6 +64,18 @@ def check_balances(solana: Decimal | None, gas: int | None, hyperliquid: Decimal
 def check_price_consensus(asgard: Decimal | None, mark: Decimal | None) -> Check:
     seen = readings(asgard_sol_price_usd=asgard, hyperliquid_mark_usd=mark)
     return checks.check_price_consensus(seen, LIMITS).answer
+
+
+def check_reference_prices(**changed: Decimal | None) -> Check:
+    return checks.check_reference_prices(readings(**changed), LIMITS).answer
+
+
+def check_liquidation_room(long: str | None, short: str | None) -> Check:
+    seen = readings(
+        long_entry_distance=None if long is None else D(long),
+        short_entry_distance=None if short is None else D(short),
+    )
+    return checks.check_liquidation_room(seen, LIMITS).answer
 
 
 def check_funding(now: Decimal | None, today: Decimal | None) -> Check:
@@ -84,14 +102,14 @@ def check_simulation(
 GOOD = list(judge_entry(readings(), LIMITS).checks)
 
 
-def test_all_six_pass_together_in_any_order() -> None:
+def test_all_pass_together_in_any_order() -> None:
     assert summarise(GOOD).ok and summarise(reversed(GOOD)).ok
     assert [check.name for check in GOOD] == [one.name for one in ENTRY_CHECKS]
     assert summarise(GOOD).reasons == ()
 
 
 def test_a_check_that_was_not_made_fails() -> None:
-    short = summarise(GOOD[:6])
+    short = summarise(GOOD[:-1])
     assert not short.ok and short.reasons == ("simulation: was not judged",)
     assert not summarise([]).ok
 
@@ -110,6 +128,21 @@ def test_a_check_that_was_not_made_fails() -> None:
         (check_price_consensus(None, D(150)), "Asgard SOL price is missing"),
         (check_price_consensus(D(150), None), "Hyperliquid SOL price is missing"),
         (check_price_consensus(D(150), D(0)), "Hyperliquid SOL price is missing"),
+        (check_reference_prices(hyperliquid_mark_usd=D("150.01")), "0.502 % above the plan's 149.26 USD"),
+        (check_reference_prices(asgard_sol_price_usd=D("149.24")), "0.507 % below the plan's 150.00 USD"),
+        (
+            check_reference_prices(token_price_usd=D("150.72")),
+            "Asgard's token at 150.72 USD is 0.508 % below",
+        ),
+        (check_reference_prices(hyperliquid_mark_usd=None), "Hyperliquid's SOL price is missing now"),
+        (check_reference_prices(token_reference_usd=None), "Asgard's token price is missing"),
+        (
+            check_liquidation_room("0.04", "0.3"),
+            "4.00 % from liquidation, is resized at 4.00 % and closed at 4.00 %",
+        ),
+        (check_liquidation_room("0.04", "0.3"), "leverage 3"),
+        (check_liquidation_room("0.11", "0.039"), "the short leg would start 3.90 % from liquidation"),
+        (check_liquidation_room(None, "0.3"), "long leg's liquidation distance is not known"),
         (check_funding(-RATE, RATE), "the short would pay"),
         (check_funding(RATE, D(0)), "earn nothing"),
         (check_funding(None, RATE), "current funding is missing"),

@@ -89,9 +89,7 @@ def test_the_yearly_result_of_an_example_with_costs_of_one_leg_and_of_both() -> 
 
 def test_funding_of_minus_25_percent_is_refused() -> None:
     rate = D("-0.25") / 8760
-    all_three = dict.fromkeys(
-        ("funding_now_hourly", "funding_today_hourly", "funding_expected_hourly"), rate
-    )
+    all_three = dict.fromkeys(("funding_now_hourly", "funding_today_hourly", "funding_expected_hourly"), rate)
     found = evaluate(candidate(**all_three), SETTINGS)
     assert {"current funding", "today's funding", "total APR"} <= failed(found)
     assert found.break_even_hours is None

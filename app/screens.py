@@ -21,6 +21,8 @@ def show_scan(result: dict[str, Any]) -> None:
         rank = result["funding_volatility_rank"]
         calmer = "" if rank is None else f", as calm or calmer {Decimal(rank):.0%} of the last 90 days"
         out.print(f"funding volatility {Decimal(volatility):.0%} a year{calmer}")
+    for reason in result["refused_now"]:
+        out.print(f"an entry would be refused now: {reason}", style="yellow", markup=False)
     columns = [name for name in result["rows"][0] if name != "why"] if result["rows"] else []
     table = Table(*columns, "why", title=f"{result['passed']} of {len(result['rows'])} could be entered")
     for row in result["rows"]:

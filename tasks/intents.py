@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from evenkeel.errors import NOT_NOW, Bug, EvenkeelError, OperatorError, Retryable, VenueRefused
-from evenkeel.types import Confirmed, IntentState, Outcome, Receipt, Rejected, Signed, Unknown, Working
+from evenkeel.types import Built, Confirmed, IntentState, Outcome, Receipt, Rejected, Signed, Unknown, Working
 from state.models import Attempt, AttemptOutcome, Fence, Intent
 from tasks.desk import Desk
 
@@ -62,8 +62,8 @@ Unsettled: TypeAlias = StillUnknown | StillWorking
 Ending: TypeAlias = Done | NotDone | Unsettled
 
 
-BeforeSigning: TypeAlias = Callable[[], Awaitable[str | None]]
-"""Why what was built is not to be signed after all, asked at the last moment; None where it may be. Raises NOT_NOW where
+BeforeSigning: TypeAlias = Callable[[Built], Awaitable[str | None]]
+"""Why this build is not to be signed after all, asked at the last moment; None where it may be. Raises NOT_NOW where
 that cannot be found out now."""
 
 
@@ -173,7 +173,7 @@ async def _new_attempt(
         store.restart_unsent(intent.intent_id, fence=fence)
     await desk.clock.refresh()
     built = await venue.build(spec)
-    if before_signing is not None and (why := await before_signing()) is not None:
+    if before_signing is not None and (why := await before_signing(built)) is not None:
         raise _Withdrawn(why)
     signed = await venue.sign(spec, built)
     store.record_ready(intent.intent_id, built.note, signed.key, fence=fence)

@@ -7,8 +7,8 @@ from decimal import Decimal
 from app.doctor.frame import Installation, Verdict, check, fail, ok, warn
 from evenkeel.errors import OperatorError, VenueRefused
 from strategy.carry.limits import PROTOCOL_NAMES
+from tasks.carry.fees import least_fee
 from venues.asgard.mints import TOKENS
-from venues.solana.fees import quote
 from venues.solana.rules import common as rules
 from venues.solana.slots import slot_time_ms
 
@@ -16,8 +16,6 @@ GROUP = "solana"
 WATCHED_S = 3.0
 """In which a living chain makes some seven slots."""
 SLOW_SLOT_S, STALLED_SLOT_S = 0.6, 1.2
-OPENING_UNITS = 600_000
-"""Compute units that a leveraged opening plausibly asks for."""
 PROGRAMS = {"Token": rules.TOKEN, "Associated Token": rules.ATA}
 LENDERS = {0: rules.MARGINFI, 1: rules.KAMINO, 2: rules.SAVE}
 
@@ -56,9 +54,9 @@ async def slot_time(installation: Installation) -> Verdict:
 @check(GROUP, "fee market")
 async def fee_market(installation: Installation) -> Verdict:
     limits = installation.settings.limits
-    found = await quote(installation.venues.long.rpc, [installation.venues.long.wallet], OPENING_UNITS)
-    detail = f"an opening bids {found.fee_lamports} lamports, the cap is {limits.max_fee_lamports}"
-    if found.capped or found.fee_lamports > limits.max_fee_lamports:
+    fee = await least_fee(installation.venues.long, installation.settings.strategy.disabled_protocols)
+    detail = f"an opening bids {fee} lamports, the cap is {limits.max_fee_lamports}"
+    if fee > limits.max_fee_lamports:
         return warn(detail, "wait until fees have calmed down: entries are refused, exits may pay more")
     return ok(detail)
 

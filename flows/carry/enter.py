@@ -23,7 +23,6 @@ from flows.running import desk_for_run
 from state.carry.models import Position
 from state.models import Fence
 from strategy.carry.entry import Verdict
-from strategy.carry.limits import PROTOCOL_NAMES
 from strategy.decisions import Urgency
 from tasks.carry.closing.close_out import close_out
 from tasks.carry.closing.rebalancing import level_short
@@ -77,6 +76,8 @@ class EnterResult(Frozen):
     status: EntryStatus
     position_id: str | None = None
     reasons: tuple[str, ...] = ()
+    long_refused: bool = False
+    """Nothing was opened, because the long was refused where it was asked for: another offer may be taken."""
 
 
 @naming_oddities
@@ -86,24 +87,42 @@ async def enter_position(desk: CarryDesk, request: EnterRequest) -> EnterResult:
     choosing.check_requested_entry(desk, requested)
     refuse_readable_keys(desk.settings)
 
+    tried: dict[tuple[str, int], EnterResult] = {}
+    while True:
+        decided = await _decide(desk, requested, frozenset(tried), dry_run=request.dry_run)
+        if isinstance(decided, EnterResult):
+            return decided if not tried else _nothing_left(tried, decided)
+        result = await _see_through(desk, decided.position_id)
+        if result.status is not EntryStatus.FAILED or not result.long_refused:
+            return result
+        tried[decided.asset, decided.protocol or 0] = result
+
+
+async def _decide(
+    desk: CarryDesk, requested: choosing.RequestedEntry, without: frozenset[tuple[str, int]], *, dry_run: bool
+) -> Position | EnterResult:
+    """The plan that passed every check, written down; or the refusal. `without`: offers whose long was refused just now."""
     ready = await clearing.get_ready(desk)
     if isinstance(ready, choosing.Declined):
         return _refused(*ready.reasons)
-
     try:
         async with desk.exclusive("entry", NEW_ENTRY) as only_one:
-            cleared = await clearing.clear(desk, ready, requested)
+            cleared = await clearing.clear(desk, ready, requested, without)
             if isinstance(cleared, choosing.Declined):
                 return _refused(*cleared.reasons)
-            if request.dry_run:
+            if dry_run:
                 plan = cleared.plan
-                where = f"{plan.asset} on {PROTOCOL_NAMES[plan.protocol]}"
-                return _refused(f"dry run: would enter {where}, {plan.size.position_usd} USD a leg")
-
-            position = await entry.write_down(desk, cleared, only_one)
+                return _refused(f"dry run: would enter {plan.where}, {plan.size.position_usd} USD a leg")
+            return await entry.write_down(desk, cleared, only_one)
     except LostRace as busy:
         return _refused(f"another entry is being decided right now: {busy}")
-    return await _see_through(desk, position.position_id)
+
+
+def _nothing_left(tried: dict[tuple[str, int], EnterResult], refusal: EnterResult) -> EnterResult:
+    """How an entry ended whose longs were all refused: as the last of them, with why each was, and why no other was tried."""
+    last = list(tried.values())[-1]
+    reasons = tuple(reason for one in tried.values() for reason in one.reasons)
+    return last.model_copy(update={"reasons": (*reasons, *refusal.reasons)})
 
 
 async def _see_through(desk: CarryDesk, position_id: str) -> EnterResult:
@@ -171,7 +190,12 @@ async def complete_entry(desk: CarryDesk, position_id: str, *, resumed: bool = F
             return _left_open(desk, position_id, long.reason)
         if not long.held:
             await entry.abandon(desk, position, long.reason, fence)
-            return EnterResult(status=EntryStatus.FAILED, position_id=position_id, reasons=(long.reason,))
+            return EnterResult(
+                status=EntryStatus.FAILED,
+                position_id=position_id,
+                reasons=(long.reason,),
+                long_refused=long.refused,
+            )
 
         hedge = await _hedged(desk, position, fence)
         if not hedge.complete:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 from prefect import flow
 from pydantic import Field
 
+from evenkeel.errors import UNREAD, OperatorError
 from evenkeel.types import Frozen
 from flows.carry.forms import AssetField, LeverageField, UsdField
 from flows.forms import Form
@@ -12,9 +15,19 @@ from flows.running import desk_for_run
 from strategy.carry.scoring import Opportunity
 from tasks.artifacts import show_table
 from tasks.carry.desk import CarryDesk, open_desk
-from tasks.carry.entering.choose import RequestedEntry, check_requested_entry, rank_offers
+from tasks.carry.entering.choose import (
+    RequestedEntry,
+    check_requested_entry,
+    rank_offers,
+    read_means,
+    size_for,
+)
+from tasks.carry.entering.clearing import would_refuse
 from tasks.carry.market import read_market, volatility_rank
 from tasks.oddities import naming_oddities
+from venues.asgard.mints import LONG_ASSETS
+
+PASS, WOULD_BE_REFUSED = "pass", "would be refused"
 
 
 class ScanRequest(Form):
@@ -25,7 +38,8 @@ class ScanRequest(Form):
         default=None, description="of both legs, a whole number; empty: strategy.leverage"
     )
     size_usd: UsdField | None = Field(
-        default=None, description="notional of one leg in USD that costs are scored for; empty: 10,000"
+        default=None,
+        description="notional of one leg in USD; empty: by strategy.deployment_pct of the balances, else 10,000",
     )
 
 
@@ -40,6 +54,9 @@ class ScanResult(Frozen):
     funding_volatility_rank: str | None
     """Share of the last 90 days that was as calm, or calmer."""
     passed: int
+    """Offers that pass, and would not be refused."""
+    refused_now: tuple[str, ...]
+    """Why an entry of any offer would be refused now: pauses, breakers, the gap between both venues' prices."""
     rows: list[dict[str, str]]
 
 
@@ -49,7 +66,9 @@ async def scan_markets(desk: CarryDesk, request: ScanRequest) -> ScanResult:
     requested = RequestedEntry(asset=request.asset, leverage=request.leverage, size_usd=request.size_usd)
     check_requested_entry(desk, requested)
     market = await read_market(desk)
-    ranked = rank_offers(desk, market, requested)
+    refused = await would_refuse(desk, market)
+    ranked = rank_offers(desk, market, requested, await _sizes_usd(desk, requested))
+    rows = [row(one, (*refused[None], *refused.get(one.candidate.asset, ()))) for one in ranked]
     volatility = market.funding_volatility_annual
     rank = await volatility_rank(desk, volatility)
     return ScanResult(
@@ -60,24 +79,42 @@ async def scan_markets(desk: CarryDesk, request: ScanRequest) -> ScanResult:
         ),
         funding_volatility_annual=None if volatility is None else f"{volatility:.4f}",
         funding_volatility_rank=None if rank is None else f"{rank:.4f}",
-        passed=sum(1 for one in ranked if one.passed),
-        rows=[row(one) for one in ranked],
+        passed=sum(1 for one in rows if one["verdict"] == PASS),
+        refused_now=refused[None],
+        rows=rows,
     )
 
 
-def row(one: Opportunity) -> dict[str, str]:
-    """One line of the table: what it would earn, what it costs, and why it passes or fails."""
+async def _sizes_usd(desk: CarryDesk, requested: RequestedEntry) -> dict[str, Decimal]:
+    """What an entry of now would put into each asset, USD of one leg; empty where the balances cannot be read."""
+    if requested.size_usd is not None:
+        return {}
+    try:
+        means = await read_means(desk)
+    except (*UNREAD, OperatorError):
+        return {}
+    sized = {asset: size_for(desk, requested, means, asset).size for asset in LONG_ASSETS}
+    return {asset: one.position_usd for asset, one in sized.items() if one is not None}
+
+
+def row(one: Opportunity, refused: tuple[str, ...] = ()) -> dict[str, str]:
+    """One line of the table: what it would earn and cost at its size, and why it passes or fails. `refused`: why an entry
+    of now would be refused though the offer passes.
+    """
     failed = [check.reason for check in one.checks if not check.ok]
+    why = failed or refused
+    verdict = "refused" if failed else WOULD_BE_REFUSED if refused else PASS
     return {
         "asset": one.candidate.asset,
         "protocol": one.protocol_name,
-        "verdict": "pass" if one.passed else "refused",
+        "verdict": verdict,
+        "size": f"{one.candidate.position_usd:,.0f} USD",
         "total APR": _percent(one.total_apr),
         "funding APR": _percent(one.funding_apr),
         "net carry APR": _percent(one.net_carry_apr),
         "round trip": f"{one.round_trip_cost_bps:.1f} bps",
         "break-even": "never" if one.break_even_hours is None else f"{one.break_even_hours:.0f} h",
-        "why": "; ".join(failed) if failed else "every check passes",
+        "why": "; ".join(why) if why else "every check passes",
     }
 
 

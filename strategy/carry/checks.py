@@ -47,20 +47,24 @@ def check_balances(readings: EntryReadings, limits: CarryLimits) -> Judged[Check
 @rule("price consensus")
 def check_price_consensus(readings: EntryReadings, limits: CarryLimits) -> Judged[Check]:
     """The venues agree on the price of *SOL*; an LST's price is judged by its peg, not here."""
-    name, asgard, mark = "price consensus", readings.asgard_sol_price_usd, readings.hyperliquid_mark_usd
+    return Judged(
+        judge_price_consensus(readings.asgard_sol_price_usd, readings.hyperliquid_mark_usd, limits.risk)
+    )
+
+
+def judge_price_consensus(asgard: Decimal | None, mark: Decimal | None, limits: RiskLimits) -> Check:
+    """Both venues' USD of one SOL, less than `max_price_deviation` apart."""
+    name, limit = "price consensus", limits.max_price_deviation
     for where, price in (("Asgard", asgard), ("Hyperliquid", mark)):
         if price is None or price <= 0:
-            return Judged(Check(name=name, ok=False, reason=f"{where} SOL price is missing"))
+            return Check(name=name, ok=False, reason=f"{where} SOL price is missing")
     deviation = price_deviation(asgard, mark)
     assert asgard is not None and mark is not None and deviation is not None
-    limit = limits.risk.max_price_deviation
-    return Judged(
-        Check(
-            name=name,
-            ok=deviation < limit,
-            reason=f"Asgard {usd(asgard)} and Hyperliquid {usd(mark)} differ by "
-            f"{pct(deviation, 3)}, limit below {pct(limit, 3)}",
-        )
+    return Check(
+        name=name,
+        ok=deviation < limit,
+        reason=f"Asgard {usd(asgard)} and Hyperliquid {usd(mark)} differ by "
+        f"{pct(deviation, 3)}, limit below {pct(limit, 3)}",
     )
 
 
@@ -98,7 +102,8 @@ def judge_reference(prices: Mapping[str, tuple[Decimal | None, Decimal | None]],
 @rule("liquidation room")
 def check_liquidation_room(readings: EntryReadings, limits: CarryLimits) -> Judged[Check]:
     """Each leg starts further from liquidation than where it would be closed: else the watch would end it at once."""
-    faults, rooms = [], []
+    faults: list[str] = []
+    rooms: list[str] = []
     for side, distance in (
         (LegSide.LONG, readings.long_entry_distance),
         (LegSide.SHORT, readings.short_entry_distance),

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from evenkeel.types import Frozen
 from strategy.carry.limits import CarryLimits
 from strategy.carry.readings import EntryReadings
-from strategy.carry.rulebook import ENTRY_CHECKS
+from strategy.carry.rulebook import ENTRY_CHECKS, OFFER_CHECKS
 from strategy.decisions import Check
 from strategy.rules import judge_all
 
@@ -16,6 +16,8 @@ class Preflight(Frozen):
     """The verdicts together."""
 
     checks: tuple[Check, ...]
+    offer_alone: bool = False
+    """Whatever failed speaks of the chosen offer, and not of the wallets, the prices or the short: another may pass."""
 
     @property
     def ok(self) -> bool:
@@ -38,4 +40,7 @@ def summarise(checks: Iterable[Check]) -> Preflight:
 
 def judge_entry(readings: EntryReadings, limits: CarryLimits) -> Preflight:
     """Make every check of an entry on one set of readings."""
-    return summarise(one.answer for one in judge_all(ENTRY_CHECKS, readings, limits))
+    found = summarise(one.answer for one in judge_all(ENTRY_CHECKS, readings, limits))
+    failed = {check.name for check in found.checks if not check.ok}
+    others_stand = readings.long_answered and readings.short_ran and readings.short_error is None
+    return found.model_copy(update={"offer_alone": failed <= OFFER_CHECKS and others_stand})

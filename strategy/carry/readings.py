@@ -145,6 +145,8 @@ class EntryReadings(Frozen):
     long_error: str | None = None
     short_error: str | None = None
     """Why the leg failed in simulation."""
+    long_answered: bool = True
+    """The builder answered; where it did not, it would build no other offer either."""
     long_ran: bool = True
     short_ran: bool = True
     """Whether the leg was simulated at all."""

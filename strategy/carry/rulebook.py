@@ -83,6 +83,17 @@ ENTRY_CHECKS: tuple[EntryCheck, ...] = (
 )
 """Made before an entry is written down: all must pass."""
 
+OFFER_CHECKS = frozenset(
+    one.name
+    for one in (
+        check_protocol_capacity,
+        check_liquidation_room,
+        check_fee_market,
+        check_simulation,
+    )
+)
+"""Of them, those that may fail for one offer and pass for the next."""
+
 BREAKERS: tuple[Breaker, ...] = (
     liquidation_breaker,
     funding_breaker,

@@ -52,7 +52,6 @@ from tasks.research.readings import (
 
 NEAR = 1.05
 """A leg counts as near a trigger of its distance or leverage from this factor on, and then the rules are asked in the hour."""
-SCORED_USD = Decimal(10_000)
 CARRY_RULE = "carry"
 
 
@@ -251,15 +250,15 @@ class Simulation:
         return False
 
     def _enter(self, hour: int, at_ms: int) -> None:
-        """Score, size and check as an entry does; the baseline only sizes."""
+        """Size, score and check as an entry does; the baseline only sizes."""
         account, limits, market, seen = self._account, self._limits, self._market, self._known[hour]
-        if not self._assumed.always_in:
-            offer = candidate_of(market.asset, market.venues, seen, limits.strategy.leverage, SCORED_USD)
-            if not rank([offer], limits.strategy)[0].passed:
-                return
         size = self._size()
         if size is None:
             return
+        if not self._assumed.always_in:
+            offer = candidate_of(market.asset, market.venues, seen, size.leverage, size.position_usd)
+            if not rank([offer], limits.strategy)[0].passed:
+                return
         checks = entry_readings(market.asset, account, market.venues, seen, size)
         if not self._assumed.always_in and not judge_entry(checks, limits).ok:
             return

@@ -16,6 +16,7 @@ from tests.worlds import flat_world
 from twins.faults import Fault
 from twins.odd_rows import ODD_ROWS
 from twins.serve import BuiltTwins, TwinOptions, build_twins
+from twins.solana.fees import recent_fees
 
 HOSTS = {
     "hyperliquid": "http://hl",
@@ -222,6 +223,21 @@ async def test_an_account_is_congested_alone() -> None:
     b.chain.control("congestion", {"account": str(busy), "micro_lamports": 0})
     b.pass_blocks(5)
     assert b.chain.transaction(late.signatures[0]) is None, "expired while it waited"
+
+
+async def test_a_price_that_begins_now_leaves_the_blocks_before_it_as_they_were() -> None:
+    b, busy = bench(), Pubkey.new_unique()
+
+    def dear() -> list[bool]:
+        return [row["prioritizationFee"] > 0 for row in recent_fees(b.chain, [busy])]
+
+    b.chain.control("congestion", {"account": str(busy), "micro_lamports": 100_000, "from_now": True})
+    assert dear() == [False] * 150
+    b.pass_blocks(40)
+    assert dear() == [False] * 110 + [True] * 40
+    b.chain.control("congestion", {"account": str(busy), "micro_lamports": 0, "from_now": True})
+    b.pass_blocks(5)
+    assert dear() == [False] * 105 + [True] * 40 + [False] * 5
 
 
 async def test_fees_asked_for_an_account_show_its_own_congestion(at: Client) -> None:

@@ -33,7 +33,7 @@ from twins.solana.errors import (
 from twins.solana.execution import Execution, Executor
 from twins.solana.keys import Unresolvable, instructions_of, price_micro_lamports, resolve_keys
 from twins.solana.ledger import AccountHistory, LandedTransaction, Ledger, TokenBalance
-from twins.solana.mempool import SEND, VENUE, Congestion, Mempool
+from twins.solana.mempool import SEND, VENUE, Congestion, Mempool, Prices
 from twins.solana.programs import EmulatedCall, EmulatedEffect, ProgramError, Programs
 from twins.world import World
 
@@ -90,7 +90,7 @@ class SolanaChain(ChainAccounts):
         self.history = AccountHistory()
         self.lock = threading.RLock()
         self.blocks = Blocks(self.svm, world.now_ms(), block_ms)
-        self.congestion_micro_lamports = 0
+        self.prices = Prices()
         self.socket_mode = "normal"
         self.congested: dict[Pubkey, Congestion] = {}
         self.mempool = Mempool(faults, self.blocks)

@@ -83,13 +83,17 @@ class Controls:
     def _congestion(self, body: dict[str, Any]) -> None:
         """Set what others pay per compute unit: for every block, or to write to `account` (0: nobody is there).
 
+        A node answers as if it had always been so; with `from_now` the blocks that are made keep what they showed.
         With `binding`, a transaction that writes to the account and pays less waits, and may expire meanwhile.
         """
         price = int(body["micro_lamports"])
+        self._chain.catch_up()
+        since = self._chain.blocks.tip + 1 if body.get("from_now") else 0
         if "account" not in body:
-            self._chain.congestion_micro_lamports = price
+            self._chain.prices.set(None, price, since)
             return
         account = Pubkey.from_string(body["account"])
+        self._chain.prices.set(account, price, since)
         self._chain.congested.pop(account, None)
         if price:
             self._chain.congested[account] = Congestion(price, bool(body.get("binding")))

@@ -40,7 +40,6 @@ def recent_fees(chain: SolanaChain, accounts: list[Pubkey]) -> list[dict[str, in
     Prices are micro-lamports per compute unit. The block's lowest is the congestion set by the operator, an account's
     the one set for it, both spread a little from slot to slot, and 0 without one.
     """
-    held = [chain.congested[account].micro_lamports for account in accounts if account in chain.congested]
     newest = chain.blocks.height()
     oldest_slot = chain.blocks.slot_of(newest - CACHED_BLOCKS + 1)
     lowest: dict[tuple[int, Pubkey], int] = {}
@@ -51,7 +50,9 @@ def recent_fees(chain: SolanaChain, accounts: list[Pubkey]) -> list[dict[str, in
     rows = []
     for height in range(newest - CACHED_BLOCKS + 1, newest + 1):
         slot = chain.blocks.slot_of(height)
-        price = max([chain.congestion_micro_lamports, *held]) * (80 + slot * 7919 % 41) // 100
+        price = (
+            max(chain.prices.at(one, height) for one in (None, *accounts)) * (80 + slot * 7919 % 41) // 100
+        )
         paid = [lowest.get((slot, account), 0) for account in accounts]
         rows.append({"slot": slot, "prioritizationFee": max([price, *paid])})
     return rows

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from solders.pubkey import Pubkey
 from solders.transaction import VersionedTransaction
 
 from twins.faults import FaultPlan
@@ -29,6 +30,21 @@ class Congestion:
 
     micro_lamports: int
     binding: bool
+
+
+class Prices:
+    """What others pay per compute unit, for every block (under None) or to write to an account, as it changed."""
+
+    def __init__(self) -> None:
+        self._steps: dict[Pubkey | None, list[tuple[int, int]]] = {}
+
+    def set(self, account: Pubkey | None, micro_lamports: int, since_height: int) -> None:
+        """From this height on it is so; from 0, it always was."""
+        kept = [one for one in self._steps.get(account, []) if one[0] < since_height]
+        self._steps[account] = [*kept, (since_height, micro_lamports)]
+
+    def at(self, account: Pubkey | None, height: int) -> int:
+        return next((price for since, price in reversed(self._steps.get(account, [])) if since <= height), 0)
 
 
 class Mempool:

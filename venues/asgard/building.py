@@ -14,6 +14,7 @@ from evenkeel.types import Signed
 from venues.asgard.client import BuildBlob
 from venues.asgard.models import LivePosition, PositionRecord
 from venues.asgard.orders import AsgardOrder, CloseLong, OpenLong
+from venues.solana.fees import unit_limit
 from venues.solana.keys import SolanaSigner
 from venues.solana.rules.approval import Refused
 from venues.solana.rules.common import Expectation, Rules
@@ -56,6 +57,22 @@ class SignedBuild:
 
     def __repr__(self) -> str:
         return f"SignedBuild({len(self.raws)} transactions)"
+
+
+@dataclass(frozen=True, slots=True)
+class Locks:
+    """What one transaction locks for writing, entries of lookup tables included, and its unit limit, if it sets one."""
+
+    accounts: tuple[str, ...]
+    units: int | None
+
+
+def locks_of(build: AsgardBuild) -> list[Locks]:
+    """Return what each transaction of a build locks, in order."""
+    return [
+        Locks(tuple(sorted(map(str, keys.writable))), unit_limit(approved.unsigned))
+        for approved, keys in zip(build.verdict.approved, build.verdict.keys, strict=True)
+    ]
 
 
 def judged(

@@ -11,7 +11,7 @@ from evenkeel.errors import UNREAD, NotUnderstood
 from evenkeel.legs import LegSide, LegView
 from evenkeel.types import VenueName
 from venues.asgard.effects import executed_metadata, read_swap
-from venues.asgard.mints import BY_MINT, LONG_ASSETS, USDC, Token
+from venues.asgard.mints import BY_MINT, LONG_ASSETS, TOKENS, USDC, Token
 from venues.asgard.models import LivePosition, PositionRecord, Strategy, UnitChanged, check_health_unit
 
 MAX_LEVERAGE_SHOWN = Decimal(1000)
@@ -116,6 +116,18 @@ def entry_price_usd(record: PositionRecord, held: Token) -> Decimal | None:
     except (*UNREAD, KeyError, TypeError, ArithmeticError):
         swap = None  # a figure for display must not hide the leg itself
     return swap.price_usd if swap else record.token_a_entry_price_usd
+
+
+def usdc_banks(strategies: Sequence[Strategy]) -> dict[int, str]:
+    """By lending protocol, the bank that lends the USDC of our long assets on an open market."""
+    longs = {TOKENS[asset].mint for asset in LONG_ASSETS}
+    return {
+        source.lending_protocol: source.token_b_bank
+        for strategy in strategies
+        if strategy.token_a_mint in longs and strategy.token_b_mint == USDC.mint
+        for source in strategy.liquidity_sources
+        if source.is_active
+    }
 
 
 def max_ltv(strategies: Sequence[Strategy], mint: str, protocol: int) -> Decimal | None:

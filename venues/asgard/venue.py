@@ -116,7 +116,7 @@ class AsgardVenue:
             if before.authority not in (self.wallet, None):
                 raise VenueRefused("asgard", f"position {order.position_pda} belongs to {before.authority}")
             record = await self.client.position(order.position_pda) if order.is_resize else None
-        strategies = await self._known_markets()
+        strategies = await self.known_markets()
         async with self._approver.pricing(order) as price:
             built_at_ms = self._clock.now_ms()
             blob = await self.client.build(order.build_path, order.body(self.wallet))
@@ -324,7 +324,7 @@ class AsgardVenue:
         except UNREAD:
             return self._markets[1] if self._markets is not None else self.stored_markets()
 
-    async def _known_markets(self) -> list[Strategy]:
+    async def known_markets(self) -> list[Strategy]:
         """The markets as last read, however old, or as kept: which banks one has does not change. Else they are asked for."""
         if self._markets is not None:
             return self._markets[1]

@@ -1,14 +1,16 @@
-"""Rank what could be entered now, and turn the choice into a plan with every number written down."""
+"""Decide the size, rank what could be entered with it, and turn the choice into plans with every number written down."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from decimal import Decimal
 
 from evenkeel.errors import OperatorError
 from evenkeel.types import Frozen
+from strategy.carry.limits import PROTOCOL_NAMES
 from strategy.carry.rules.lst_peg import judge_peg
 from strategy.carry.scoring import Candidate, Opportunity, rank
-from strategy.carry.sizing import OpenExposure, PositionSize, check_leverage, size_position
+from strategy.carry.sizing import OpenExposure, PositionSize, SizeDecision, check_leverage, size_position
 from strategy.decisions import Hold
 from tasks.carry.desk import CarryDesk
 from tasks.carry.mark import LIVE
@@ -17,7 +19,7 @@ from tasks.step import step
 from venues.asgard import orders as asgard
 
 SCAN_SIZE_USD = Decimal(10_000)
-"""Notional used to score costs where no size can be afforded or was asked for."""
+"""Notional of a leg that is scored where the balances carry none and none was asked for."""
 
 
 class RequestedEntry(Frozen):
@@ -58,6 +60,11 @@ class EntryPlan(Frozen):
             slippage_bps=self.slippage_bps,
             jito_tip_lamports=self.jito_tip_lamports,
         )
+
+    @property
+    def where(self) -> str:
+        """Asset and lender, in words."""
+        return f"{self.asset} on {PROTOCOL_NAMES[self.protocol]}"
 
     @property
     def estimated_short_qty(self) -> Decimal:
@@ -103,15 +110,56 @@ def _leverage(desk: CarryDesk, requested: RequestedEntry) -> int:
     return desk.settings.strategy.leverage if requested.leverage is None else requested.leverage
 
 
-def rank_offers(desk: CarryDesk, market: MarketView, requested: RequestedEntry) -> list[Opportunity]:
-    """Every offer scored, best first; each says why it passes or fails."""
+class Means(Frozen):
+    """What there is to size a position from: free USDC on both sides, and what is open. None: could not be read."""
+
+    solana_usdc: Decimal | None
+    hyperliquid_usdc: Decimal | None
+    open_positions: tuple[OpenExposure, ...]
+
+
+async def read_means(desk: CarryDesk) -> Means:
+    """Read them. Raises UNREAD, and OperatorError for an account whose margin cannot be read whole."""
+    await desk.short.account_mode()  # with shared margin the balances below would be read as nothing
+    wallet, account = await desk.long.wallet_balances(), await desk.short.account()
+    return Means(
+        solana_usdc=wallet.usdc, hyperliquid_usdc=account.free_margin_usd, open_positions=open_exposure(desk)
+    )
+
+
+def open_exposure(desk: CarryDesk) -> tuple[OpenExposure, ...]:
+    """What is open, as the caps see it."""
+    live = desk.store.carry.positions(LIVE)
+    return tuple(OpenExposure(asset=one.asset, position_usd=one.size_usd or Decimal(0)) for one in live)
+
+
+def size_for(desk: CarryDesk, requested: RequestedEntry, means: Means, asset: str) -> SizeDecision:
+    """The size of a position in this asset, decided before any offer of it is weighed."""
+    return size_position(
+        asset,
+        means.solana_usdc or Decimal(0),
+        means.hyperliquid_usdc or Decimal(0),
+        _leverage(desk, requested),
+        desk.settings.strategy,
+        desk.settings.limits,
+        means.open_positions,
+        requested.size_usd,
+    )
+
+
+def rank_offers(
+    desk: CarryDesk, market: MarketView, requested: RequestedEntry, sizes_usd: Mapping[str, Decimal]
+) -> list[Opportunity]:
+    """Every offer scored for what would be put into it, best first; each says why it passes or fails. `sizes_usd`: the
+    notional of one leg by asset; one that has none is scored for what was asked for, or for 10,000 USD.
+    """
     leverage = _leverage(desk, requested)
     candidates = [
         Candidate(
             asset=offer.asset,
             protocol=offer.protocol,
             leverage=leverage,
-            position_usd=requested.size_usd or SCAN_SIZE_USD,
+            position_usd=sizes_usd.get(offer.asset) or requested.size_usd or SCAN_SIZE_USD,
             lend_apr=offer.lend_apr,
             borrow_apr=offer.borrow_apr,
             staking_apr=offer.staking_apr,
@@ -123,24 +171,38 @@ def rank_offers(desk: CarryDesk, market: MarketView, requested: RequestedEntry) 
             market_max_leverage=offer.max_leverage,
             market_active=offer.active,
         )
-        for offer in market.offers
-        if requested.asset in (None, offer.asset) and requested.protocol in (None, offer.protocol)
+        for offer in _asked_for(market, requested)
     ]
     return rank(candidates, desk.settings.strategy)
 
 
+def _asked_for(market: MarketView, requested: RequestedEntry) -> list[Offer]:
+    return [
+        offer
+        for offer in market.offers
+        if requested.asset in (None, offer.asset) and requested.protocol in (None, offer.protocol)
+    ]
+
+
+class Choice(Frozen):
+    """What may be entered, best first: the next is tried where the one before has no room."""
+
+    plans: tuple[EntryPlan, ...]
+
+
 @step("choose what to enter", tags=("decide",))
-async def choose(desk: CarryDesk, market: MarketView, requested: RequestedEntry) -> EntryPlan | Declined:
-    """The best offer that passes, sized from the free balances; or every reason why there is none."""
-    ranked = rank_offers(desk, market, requested)
+async def choose(desk: CarryDesk, market: MarketView, requested: RequestedEntry) -> Choice | Declined:
+    """The offers that pass, each with the size decided from the free balances, ranked by that size; or every reason why
+    there is none.
+    """
+    means = await read_means(desk)
+    assets = {offer.asset for offer in _asked_for(market, requested)}
+    sized = {asset: size_for(desk, requested, means, asset) for asset in assets}
+    sizes = {asset: one.size for asset, one in sized.items() if one.size is not None}
+    ranked = rank_offers(desk, market, requested, {asset: one.position_usd for asset, one in sizes.items()})
     passing = [one for one in ranked if one.passed]
     if not passing:
-        if not ranked:
-            return Declined(reasons=("no market offers what was asked for",))
-        first = ranked[0]
-        failed = [check.reason for check in first.checks if not check.ok]
-        label = f"{first.candidate.asset} on {first.protocol_name}"
-        return Declined(reasons=tuple(f"{label}: {reason}" for reason in failed))
+        return Declined(reasons=_failures(ranked))
     off_peg = {
         asset: why
         for asset in {one.candidate.asset for one in passing}
@@ -149,30 +211,30 @@ async def choose(desk: CarryDesk, market: MarketView, requested: RequestedEntry)
     passing = [one for one in passing if one.candidate.asset not in off_peg]
     if not passing:
         return Declined(reasons=tuple(off_peg.values()))
-    chosen = passing[0]
-    offer = market.offer(chosen.candidate.asset, chosen.candidate.protocol)
-    assert offer is not None
-    live = desk.store.carry.positions(LIVE)
-    await desk.short.account_mode()  # with shared margin the balances below would be read as nothing
-    wallet, account = await desk.long.wallet_balances(), await desk.short.account()
-    sized = size_position(
-        offer.asset,
-        wallet.usdc,
-        account.free_margin_usd,
-        chosen.candidate.leverage,
-        desk.settings.strategy,
-        desk.settings.limits,
-        [OpenExposure(asset=one.asset, position_usd=one.size_usd or Decimal(0)) for one in live],
-        requested.size_usd,
-    )
-    if sized.size is None:
-        return Declined(reasons=sized.reasons)
-    if live:
+    fitting = [one for one in passing if one.candidate.asset in sizes]
+    if not fitting:
+        return Declined(reasons=sized[passing[0].candidate.asset].reasons)
+    if live := desk.store.carry.positions(LIVE):
         busy = ", ".join(one.position_id for one in live)
         return Declined(
             reasons=(f"the Hyperliquid account already carries the short of {busy}: one at a time",)
         )
-    return _plan(desk, market, offer, sized.size, chosen)
+    plans = [_plan(desk, market, one, sizes[one.candidate.asset]) for one in fitting]
+    whole = tuple(one for one in plans if isinstance(one, EntryPlan))
+    if not whole:
+        first = plans[0]
+        assert isinstance(first, Declined)
+        return first
+    return Choice(plans=whole)
+
+
+def _failures(ranked: list[Opportunity]) -> tuple[str, ...]:
+    """Why not even the best of the offers passes."""
+    if not ranked:
+        return ("no market offers what was asked for",)
+    first = ranked[0]
+    failed = [check.reason for check in first.checks if not check.ok]
+    return tuple(f"{first.candidate.asset} on {first.protocol_name}: {reason}" for reason in failed)
 
 
 def _off_peg(desk: CarryDesk, market: MarketView, asset: str) -> str | None:
@@ -188,8 +250,10 @@ def _off_peg(desk: CarryDesk, market: MarketView, asset: str) -> str | None:
 
 
 def _plan(
-    desk: CarryDesk, market: MarketView, offer: Offer, size: PositionSize, chosen: Opportunity
+    desk: CarryDesk, market: MarketView, chosen: Opportunity, size: PositionSize
 ) -> EntryPlan | Declined:
+    offer = market.offer(chosen.candidate.asset, chosen.candidate.protocol)
+    assert offer is not None
     missing = [
         what
         for what, value in (
@@ -202,14 +266,13 @@ def _plan(
     if missing:
         return Declined(reasons=tuple(f"{what} is missing" for what in missing))
     hold = desk.settings.strategy.expected_hold_hours
-    carry_at_scan = (chosen.expected_carry_usd or Decimal(0)) / hold
     return EntryPlan(
         asset=offer.asset,
         protocol=offer.protocol,
         size=size,
         offer=offer,
         expected_apr=chosen.total_apr or Decimal(0),
-        carry_usd_per_hour=carry_at_scan * size.position_usd / chosen.candidate.position_usd,
+        carry_usd_per_hour=(chosen.expected_carry_usd or Decimal(0)) / hold,
         asgard_sol_price_usd=market.token_prices["SOL"],
         hyperliquid_mark_usd=market.perp.mark_px,
         token_price_usd=market.token_prices[offer.asset],

@@ -6,17 +6,20 @@ and the pre-flight checks. Each answers with a type of its own that nothing else
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any, NoReturn, final
 
 from evenkeel.errors import Bug
 from evenkeel.legs import CARRY
+from strategy.carry.checks import judge_price_consensus
 from strategy.decisions import Check
 from tasks.carry.books.reconcile import unsettled_books
 from tasks.carry.desk import CarryDesk
 from tasks.carry.entering.choose import Declined, EntryPlan, RequestedEntry, choose
 from tasks.carry.entering.preflight import run_preflight
-from tasks.carry.market import read_market
+from tasks.carry.market import MarketView, read_market
 from tasks.carry.watching import breakers
+from venues.asgard.mints import TOKENS
 
 _TOKEN = object()
 """The right to clear, known to this module alone."""
@@ -75,8 +78,15 @@ async def get_ready(desk: CarryDesk) -> Ready | Declined:
     return Ready(_TOKEN)
 
 
-async def clear(desk: CarryDesk, ready: Ready, requested: RequestedEntry) -> Cleared | Declined:
-    """Read the markets, judge the breakers, choose within the limits, and make the pre-flight checks. Nothing is sent.
+async def clear(
+    desk: CarryDesk,
+    ready: Ready,
+    requested: RequestedEntry,
+    without: Collection[tuple[str, int]] = (),
+) -> Cleared | Declined:
+    """Read the markets, judge the breakers, choose within the limits, and make the pre-flight checks: of the best offer,
+    and of the next where what fails is that offer's alone. Nothing is sent. `without`: (asset, protocol) of offers that
+    have been tried already.
 
     Raises Retryable or VenueRefused where a market cannot be read, Bug where `ready` was not made by `get_ready`.
     """
@@ -85,13 +95,38 @@ async def clear(desk: CarryDesk, ready: Ready, requested: RequestedEntry) -> Cle
     market = await read_market(desk)
     if tripped := await breakers.refuse_market(desk, market):
         return Declined(reasons=tripped)
-    plan = await choose(desk, market, requested)
-    if isinstance(plan, Declined):
-        return plan
-    preflight = await run_preflight(desk, plan)
-    if not preflight.ok:
-        return Declined(reasons=preflight.reasons)
-    return Cleared(_TOKEN, plan, preflight.checks)
+    choice = await choose(desk, market, requested)
+    if isinstance(choice, Declined):
+        return choice
+    reasons: list[str] = []
+    for plan in choice.plans:
+        if (plan.asset, plan.protocol) in without:
+            continue
+        preflight = await run_preflight(desk, plan)
+        if preflight.ok:
+            return Cleared(_TOKEN, plan, preflight.checks)
+        where = f"{plan.where}: " if len(choice.plans) > 1 else ""
+        reasons += [f"{where}{reason}" for reason in preflight.reasons]
+        if not preflight.offer_alone:
+            break
+    return Declined(reasons=tuple(reasons))
+
+
+async def would_refuse(desk: CarryDesk, market: MarketView) -> dict[str | None, tuple[str, ...]]:
+    """What would refuse an entry of now before any offer is weighed: under None whatever refuses all of them, under an
+    asset what refuses it alone. Nothing is stored. Fees are those of the cheapest lender.
+    """
+    found: dict[str | None, list[str]] = {None: []}
+    states = [one for one in await breakers.standing(desk, market) if one.tripped]
+    if (unfinished := _unfinished(desk)) is not None:
+        found[None].append(unfinished)
+    found[None] += breakers.halted(desk, but={one.name for one in states})
+    for one in states:
+        found.setdefault(one.scope if one.scope in TOKENS else None, []).append(f"{one.name}: {one.reason}")
+    gap = judge_price_consensus(market.asgard_sol_price_usd, market.perp.mark_px, desk.settings.limits)
+    if not gap.ok:
+        found[None].append(f"{gap.name}: {gap.reason}")
+    return {asset: tuple(reasons) for asset, reasons in found.items()}
 
 
 def _unfinished(desk: CarryDesk) -> str | None:

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from evenkeel.errors import UNREAD, Bug, OperatorError
 from evenkeel.legs import CARRY, IntentKind, LegSide, PositionStatus
-from evenkeel.types import Frozen, IntentState
+from evenkeel.types import Built, Frozen, IntentState
 from state.carry.models import Leg, Position
 from state.models import Fence
 from state.watch_models import Severity
@@ -28,7 +28,7 @@ from strategy.carry.sizing import exposure_sol, short_qty_for
 from tasks.carry.closing.leftovers import wallet_tokens
 from tasks.carry.desk import CarryDesk
 from tasks.carry.entering.clearing import Cleared
-from tasks.carry.entering.reference import TOKEN_REFERENCE, left_reference, naked_from_usd
+from tasks.carry.entering.reference import TOKEN_REFERENCE, naked_from_usd, refuse_signing
 from tasks.carry.exit_needs import read_exit_needs
 from tasks.carry.legs import finish_started, plan, plan_step
 from tasks.carry.limits import limits_of
@@ -95,6 +95,8 @@ class LongOpening(Frozen):
 
     held: bool
     unknown: bool = False
+    refused: bool = False
+    """The builder or the lender refused it, or our rules its build: another offer may be taken."""
     reason: str = ""
 
 
@@ -122,7 +124,7 @@ async def open_long(
     desk: CarryDesk, position: Position, fence: Fence, *, resumed: bool = False
 ) -> LongOpening:
     """Open the lending position, exactly once; a second attempt only after the first is proved dead. Neither is signed
-    once a price has left the plan's.
+    once a price has left the plan's, or where what it writes to has become too dear.
 
     `resumed`: by recovery, perhaps long after the plan was made and checked. Then what was sent is followed to its end,
     and what never left is dropped: an old decision must not open a new position.
@@ -138,19 +140,25 @@ async def open_long(
         position.facts["long_order"],
         fence,
     )
-    budget = budget_of(desk)
+    budget, withdrawn = budget_of(desk), []
+
+    async def ask(built: Built) -> str | None:
+        if (why := await refuse_signing(desk, position, built)) is not None:
+            withdrawn.append(why)
+        return why
+
     ending = await carry_out(
         desk,
         intent.intent_id,
         fence,
         attempts=budget.long_attempts,
         wait_s=budget.long_wait_s,
-        before_signing=lambda: left_reference(desk, position),
+        before_signing=ask,
     )
     if isinstance(ending, Unsettled):
         return LongOpening(held=False, unknown=True, reason=ending.reason)
     if isinstance(ending, NotDone):
-        return LongOpening(held=False, reason=ending.reason)
+        return LongOpening(held=False, refused=ending.refused and not withdrawn, reason=ending.reason)
     return LongOpening(held=True)
 
 

@@ -6,9 +6,10 @@ import asyncio
 from collections.abc import Awaitable
 from typing import TypeVar
 
-from evenkeel.errors import UNREAD, OperatorError
+from evenkeel.errors import UNREAD, OperatorError, VenueRefused
 from evenkeel.legs import CARRY, IntentKind, LegSide, LegView
 from evenkeel.types import IntentSpec
+from strategy.carry.checks import judge_fee
 from strategy.carry.preflight import Preflight, judge_entry
 from strategy.carry.readings import EntryReadings
 from strategy.carry.sizing import round_half_up
@@ -16,6 +17,7 @@ from tasks.carry.desk import CarryDesk
 from tasks.carry.entering import entry_room
 from tasks.carry.entering.choose import EntryPlan
 from tasks.carry.entering.reference import reference_fields
+from tasks.carry.fees import fee_for
 from tasks.carry.limits import limits_of
 from tasks.carry.mark import UNDERLYING
 from tasks.carry.market import read_market
@@ -36,13 +38,13 @@ async def run_preflight(desk: CarryDesk, plan: EntryPlan) -> Preflight:
         short_distance,
         (wallet, account, shorts),
         (fee, spike),
-        (long_error, short_error),
+        (long_error, long_answered, short_error),
         needs,
     ) = await asyncio.gather(
         _read(read_market(desk)),
         _read(entry_room.short_distance(desk, plan)),
         read_balances(desk),
-        read_fee_market(desk),
+        read_fee_market(desk, plan),
         simulate(desk, plan),
         read_needs(desk, plan.asset, plan.protocol, plan.market.perp),
     )
@@ -67,6 +69,7 @@ async def run_preflight(desk: CarryDesk, plan: EntryPlan) -> Preflight:
         priority_fee_lamports=fee,
         fee_spike=spike,
         long_error=long_error,
+        long_answered=long_answered,
         short_error=short_error,
         needs=needs.readings(),
     )
@@ -84,24 +87,33 @@ async def read_balances(
 
 
 @step("read the fee market", tags=("preflight",))
-async def read_fee_market(desk: CarryDesk) -> tuple[int | None, bool]:
-    """What a Solana transaction must pay now, and whether a spike was remembered; a new one trips the breaker."""
-    fee, spike = await breakers.read_fee(desk), breakers.fee_spike_stands(desk)
-    breakers.settle(desk, [breakers.fee_state(desk, fee)])
+async def read_fee_market(desk: CarryDesk, plan: EntryPlan) -> tuple[int | None, bool]:
+    """What a transaction that writes to the plan's lender must pay now, and whether a spike was remembered. Where it must
+    pay too much, all lenders are asked: a spike that none of them escapes trips the breaker.
+    """
+    banks = (plan.offer.token_a_bank, plan.offer.token_b_bank)
+    fee, spike = await _read(fee_for(desk.long, banks)), breakers.fee_spike_stands(desk)
+    if fee is not None and not judge_fee(fee, desk.settings.limits, paused=spike).ok:
+        breakers.settle(desk, [breakers.fee_state(desk, await breakers.read_fee(desk))])
     return fee, spike
 
 
 @step("simulate both legs", tags=("preflight",))
-async def simulate(desk: CarryDesk, plan: EntryPlan) -> tuple[str | None, str | None]:
-    """Why a leg cannot be built, or None: Asgard simulates the opening, Hyperliquid's book takes the short."""
-    return await asyncio.gather(_long_error(desk, plan), _short_error(desk, plan))
+async def simulate(desk: CarryDesk, plan: EntryPlan) -> tuple[str | None, bool, str | None]:
+    """Why the long cannot be built, or None, and whether Asgard answered; why the short cannot. Asgard simulates the
+    opening, Hyperliquid's book takes the short.
+    """
+    (long_error, answered), short_error = await asyncio.gather(
+        _long_error(desk, plan), _short_error(desk, plan)
+    )
+    return long_error, answered, short_error
 
 
-async def _long_error(desk: CarryDesk, plan: EntryPlan) -> str | None:
+async def _long_error(desk: CarryDesk, plan: EntryPlan) -> tuple[str | None, bool]:
     try:
-        return await desk.long.can_build(plan.long_order())
+        return await desk.long.can_build(plan.long_order()), True
     except (*UNREAD, OperatorError) as error:
-        return str(error)
+        return str(error), isinstance(error, VenueRefused)
 
 
 async def _short_error(desk: CarryDesk, plan: EntryPlan) -> str | None:

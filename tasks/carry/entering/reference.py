@@ -1,18 +1,23 @@
-"""The prices that a plan was made with, held against those of the last moment before its long is signed."""
+"""What a plan was made with, held against the last moment before its long is signed: prices, and the price of a block."""
 
 from __future__ import annotations
 
 import asyncio
 from decimal import Decimal
 
+from evenkeel.errors import Bug
+from evenkeel.types import Built
 from state.carry.models import Leg, Position
-from strategy.carry.checks import judge_reference
+from strategy.carry.checks import judge_fee, judge_reference
 from strategy.carry.entry import fill_in_sol, stop_reference
 from tasks.carry.desk import CarryDesk
 from tasks.carry.entering.choose import EntryPlan
+from tasks.carry.fees import fee_of
 from tasks.carry.mark import UNDERLYING
 from tasks.carry.market import MarketView
+from tasks.carry.watching.breakers import fee_spike_stands
 from tasks.step import step
+from venues.asgard.building import AsgardBuild
 
 TOKEN_REFERENCE = "token_price_usd"
 """Fact of a position: Asgard's price of one token of the long in the plan; SOL's stand in its row."""
@@ -41,6 +46,22 @@ async def left_reference(desk: CarryDesk, position: Position) -> str | None:
         desk.settings.limits,
     )
     return None if check.ok else f"{check.name}: {check.reason}"
+
+
+async def refuse_signing(desk: CarryDesk, position: Position, built: Built) -> str | None:
+    """Return why the long as it was built is not to be signed: a price has left the plan's, or the accounts that it writes
+    have become too dear. Raises UNREAD where either cannot be read.
+    """
+    moved, dear = await asyncio.gather(left_reference(desk, position), _dear(desk, built))
+    return moved or dear
+
+
+async def _dear(desk: CarryDesk, built: Built) -> str | None:
+    if not isinstance(built.payload, AsgardBuild):
+        raise Bug(f"{type(built.payload).__name__} is not a build of the long")
+    fee = await fee_of(desk.long, built.payload)
+    check = judge_fee(fee, desk.settings.limits, paused=fee_spike_stands(desk))
+    return None if check.ok else f"{check.name}: {check.reason}, for what the transaction writes"
 
 
 def naked_from_usd(position: Position, long_leg: Leg, rate: Decimal | None) -> Decimal:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Collection, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, TypeVar
@@ -23,18 +23,16 @@ from strategy.rulebook import CALL_BREAKERS
 from strategy.rules import judge_all
 from tasks.carry.desk import CarryDesk
 from tasks.carry.expected import today_of
+from tasks.carry.fees import least_fee
 from tasks.carry.mark import UNDERLYING
 from tasks.carry.market import MarketView, redemption_rates
 from tasks.carry.watching.seen import Seen
 from tasks.step import step
 from venues.asgard.mints import TOKENS
 from venues.hyperliquid.market import PerpContext
-from venues.solana.fees import quote
 
 T = TypeVar("T")
 ALL = "all"
-OPENING_UNITS = 600_000
-"""Compute units that a leveraged opening plausibly asks for; the fee is charged on the limit, used or not."""
 TRIPPED = "breaker tripped"
 """The alert of a breaker that the ledger remembers; its subject is the breaker's name."""
 _LIVE = (PositionStatus.OPENING, PositionStatus.OPEN, PositionStatus.CLOSING, PositionStatus.UNWINDING)
@@ -69,12 +67,14 @@ async def refuse_entry(desk: CarryDesk) -> tuple[str, ...]:
     return halted(desk)
 
 
-def halted(desk: CarryDesk) -> tuple[str, ...]:
-    """Every pause that forbids an entry, with its reason: of entries, of everything, or of a venue that both legs need."""
+def halted(desk: CarryDesk, but: Collection[str] = ()) -> tuple[str, ...]:
+    """Every pause that forbids an entry, with its reason: of entries, of everything, or of a venue that both legs need;
+    without those of the breakers `but`.
+    """
     return tuple(
         _pause_words(desk, one)
         for one in desk.store.active_pauses()
-        if one.scope in (ENTRIES, ALL, *desk.venues)
+        if one.scope in (ENTRIES, ALL, *desk.venues) and one.breaker not in but
     )
 
 
@@ -94,6 +94,11 @@ async def refuse_market(desk: CarryDesk, market: MarketView) -> tuple[str, ...]:
         for one in states
         if one.tripped and one.scope not in TOKENS and one.name != FEE_MARKET
     )
+
+
+async def standing(desk: CarryDesk, market: MarketView) -> list[BreakerState]:
+    """Every breaker on the market just read and on today's fees; nothing is stored. For a scan."""
+    return judge(desk, await _read_all(desk, market, with_fee=True))
 
 
 async def breaker_states(desk: CarryDesk) -> list[BreakerState]:
@@ -168,9 +173,10 @@ def fee_spike_stands(desk: CarryDesk) -> bool:
 
 
 async def read_fee(desk: CarryDesk) -> int | None:
-    """Lamports that an opening would have to bid now; one more than the cap where the cap decided. None: unreadable."""
-    bid = await _read(quote(desk.long.rpc, [desk.long.wallet], OPENING_UNITS))
-    return None if bid is None else bid.fee_lamports + int(bid.capped)
+    """Lamports that an opening would have to bid now with the lender that is cheapest to write to; one more than the cap
+    where the cap decided. None: unreadable.
+    """
+    return await _read(least_fee(desk.long, desk.settings.strategy.disabled_protocols))
 
 
 def settle(desk: CarryDesk, states: list[BreakerState]) -> None:

@@ -37,7 +37,7 @@ async def test_a_plan_is_written_down_only_once_it_is_cleared(tmp_path: Path) ->
         ready = await get_ready(desk)
         assert isinstance(ready, Ready)
         cleared = await clear(desk, ready, SOL_ON_KAMINO)
-        assert isinstance(cleared, Cleared) and len(cleared.checks) == 7
+        assert isinstance(cleared, Cleared) and len(cleared.checks) == 9
         uncleared: Any = cleared.plan
         with pytest.raises(Bug, match="passed every check"):
             await entry.write_down(desk, uncleared)

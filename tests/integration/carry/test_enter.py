@@ -12,10 +12,8 @@ from evenkeel.legs import CARRY, IntentKind, LegSide, PositionStatus
 from evenkeel.types import IntentState
 from tests.carry.rig import OPEN_SUBMIT, ORDER, Rig, story_rig
 from tests.interruptions import hooked
-from twins.hyperliquid.meta import UNIVERSE
 
 SOL_ON_KAMINO = {"asset": "SOL", "protocol": 1}
-SOL_INDEX = next(i for i, asset in enumerate(UNIVERSE) if asset.name == "SOL")
 LEVERAGE = "exchange:updateLeverage"
 
 
@@ -174,104 +172,6 @@ async def test_a_fall_during_the_retries_is_the_stop(tmp_path: Path) -> None:
         assert result.status == "CLOSED" and "stop at" in result.reasons[0], result
         assert len(rig.account()["orders"]) == 4
         assert_nothing_held(rig)
-
-
-async def test_a_dear_fill_counts_as_where_the_fall_began(tmp_path: Path) -> None:
-    """SOL rose after the plan, the long was filled on the rise, and then it fell: 1.2 % from the fill, 0.8 % from the plan."""
-    async with story_rig(tmp_path) as rig:
-        with (
-            hooked(rig.desk.long, "sign", before=lambda: rig.market(sol_price=200.9)),
-            hooked(rig.desk.long, "send", after=lambda: rig.market(sol_price=198.45)),
-        ):
-            result = await rig.enter(**SOL_ON_KAMINO)
-
-        assert result.status == "CLOSED" and "stop at" in result.reasons[0], result
-        assert_nothing_held(rig)
-        assert not rig.account()["orders"], "no short may be sold into the fall"
-
-
-@pytest.mark.parametrize("price", [201.1, 198.9])
-async def test_a_price_that_left_the_plan_signs_no_long(tmp_path: Path, price: float) -> None:
-    """Read again after the build, right before the signature: up or down, what was decided is not what would be bought."""
-    async with story_rig(tmp_path) as rig:
-        with hooked(rig.desk.long, "build", before=lambda: rig.market(sol_price=price)):
-            result = await rig.enter(**SOL_ON_KAMINO)
-
-        assert result.status == "FAILED" and "the plan's 200.0" in result.reasons[0], result
-        assert "limit 0.500 %" in result.reasons[0]
-        assert_nothing_held(rig)
-        assert rig.opened_longs() == 0 and not rig.account()["orders"]
-        assert not rig.calls("asgard", OPEN_SUBMIT) and not rig.calls("solana", "rpc:sendTransaction")
-        rig.market(sol_price=200.0)
-        await rig.entered(**SOL_ON_KAMINO)
-
-
-async def test_a_price_that_left_before_anything_was_sent_sends_no_setting_either(tmp_path: Path) -> None:
-    async with story_rig(tmp_path) as rig:
-        before = rig.fingerprint()
-        store = rig.desk.store.carry
-        with hooked(store, "create_position", after=lambda: rig.market(sol_price=197.0)):
-            result = await rig.enter(**SOL_ON_KAMINO)
-        assert result.status == "FAILED" and "1.500 % below the plan's" in result.reasons[0], result
-        assert rig.fingerprint() == before
-
-
-async def test_a_second_attempt_at_the_long_reads_the_prices_again(tmp_path: Path) -> None:
-    """The first attempt is proved dead after a minute in which the market went on."""
-    async with story_rig(tmp_path) as rig:
-        rig.fault("asgard", "http_500", OPEN_SUBMIT, times=-1)
-        rig.fault("solana", "drop_request", "rpc:sendTransaction", times=-1)
-        with hooked(rig.desk.long, "send", after=lambda: rig.market(sol_price=203.0)):
-            result = await rig.enter(**SOL_ON_KAMINO)
-        assert result.status == "FAILED" and "above the plan's" in result.reasons[0], result
-        assert rig.opened_longs() == 0 and not rig.account()["orders"]
-        assert_nothing_held(rig)
-
-
-async def test_without_a_price_at_the_last_moment_nothing_is_signed(tmp_path: Path) -> None:
-    async with story_rig(tmp_path) as rig:
-        blind = lambda: rig.fault("hyperliquid", "http_500", "info:metaAndAssetCtxs", times=-1)
-        with hooked(rig.desk.store.carry, "create_position", after=blind):
-            result = await rig.enter(**SOL_ON_KAMINO)
-        assert result.status == "FAILED", result
-        assert rig.opened_longs() == 0 and not rig.calls("solana", "rpc:sendTransaction")
-
-
-async def test_one_sample_of_the_premium_decides_nothing(tmp_path: Path) -> None:
-    """The hour's own mean pays the short; the sample of this second alone would not."""
-    async with story_rig(tmp_path) as rig:
-        rig.fault(
-            "hyperliquid",
-            "field",
-            "info:metaAndAssetCtxs",
-            times=-1,
-            path=f"1.{SOL_INDEX}.premium",
-            value="-0.01",
-        )
-        await rig.entered(**SOL_ON_KAMINO)
-
-
-async def test_a_running_hour_that_does_not_pay_refuses_whatever_its_last_sample_says(tmp_path: Path) -> None:
-    async with story_rig(tmp_path) as rig:
-        path = f"1.{SOL_INDEX}.funding"
-        rig.fault("hyperliquid", "field", "info:metaAndAssetCtxs", times=-1, path=path, value="-0.00001")
-        result = await rig.enter(**SOL_ON_KAMINO)
-        assert result.status == "refused" and "current funding" in "; ".join(result.reasons), result
-
-
-async def test_a_day_that_did_not_pay_refuses_an_hour_that_does(tmp_path: Path) -> None:
-    """Nothing but today's sign speaks against it: over the week before, and in the running hour, the short is paid."""
-    async with story_rig(tmp_path) as rig:
-        series: Any = rig.world.series
-        calm = series.funding_history
-        series.funding_history = lambda start, end: [
-            (t, -0.000002 if t > rig.world.now_ms() - 24 * 3_600_000 else rate, premium)
-            for t, rate, premium in calm(start, end)
-        ]
-        result = await rig.enter(**SOL_ON_KAMINO)
-        assert result.status == "refused", result
-        [reason] = result.reasons
-        assert "today's funding" in reason, reason
 
 
 async def test_a_small_fall_or_a_rise_is_no_stop(tmp_path: Path) -> None:

@@ -246,9 +246,10 @@ async def test_a_persons_pause_in_a_breakers_words_is_lifted_by_nobody_but_a_per
 
 
 async def test_a_breach_of_a_position_that_ended_stops_nobody(tmp_path: Path) -> None:
-    limits = {"breach_duration_s": "0", "liquidation_floor": "0.9"}
+    limits = {"breach_duration_s": "0", "liquidation_floor": "0.15"}
     async with story_rig(tmp_path, limits=limits) as rig:
         position_id = await rig.entered(**SOL_ON_KAMINO)
+        rig.market(sol_price=195.0)
         await rig.desk.clock.refresh()
         until_ms = rig.desk.clock.now_ms() + 60_000
         await watch_position(rig.desk, MonitorRequest(position_id=position_id, until_ms=until_ms))

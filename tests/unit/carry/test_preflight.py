@@ -172,3 +172,22 @@ def test_each_fault_fails_alone_and_says_why(check: Check, word: str) -> None:
 def test_a_position_that_is_not_ours_refuses_whatever_the_balances_are() -> None:
     found = checks.check_balances(readings(foreign_sol=D("-3")), LIMITS).answer
     assert not found.ok and "already holds -3 SOL that is not ours" in found.reason
+
+
+@pytest.mark.parametrize(
+    ("fault", "alone"),
+    [
+        ({"borrow_capacity_usd": D(1)}, True),
+        ({"long_entry_distance": D("0.03")}, True),
+        ({"priority_fee_lamports": 10_000_001}, True),
+        ({"long_error": "no route"}, True),
+        ({"long_error": "no answer", "long_answered": False}, False),
+        ({"short_error": "margin"}, False),
+        ({"borrow_capacity_usd": D(1), "solana_usdc": D(0)}, False),
+        ({"hyperliquid_mark_usd": D(160)}, False),
+        ({"funding_today_hourly": -RATE}, False),
+    ],
+)
+def test_only_what_fails_for_one_offer_leaves_another_to_be_tried(fault: dict[str, Any], alone: bool) -> None:
+    found = judge_entry(readings(**fault), LIMITS)
+    assert not found.ok and found.offer_alone is alone

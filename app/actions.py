@@ -38,7 +38,7 @@ AsFlow = Callable[[Settings, str, Callable[[], Coroutine[Any, Any, Any]]], Await
 
 
 TRADING = ("rebalance", "monitor")
-"""Commands that act on a position; an entry checks its keys among its six checks."""
+"""Commands that act on a position; an entry checks its keys among its own checks."""
 
 
 async def _run_story(

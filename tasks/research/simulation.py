@@ -69,6 +69,8 @@ class Assumptions:
     """From the proposal of a transfer to its arrival; None: nobody moves money."""
     always_in: bool = False
     """The baseline: enters at once, never leaves for the sake of carry, and grows without asking whether that pays."""
+    asks_today: bool = True
+    """Whether an entry asks for today's sign; without, for the last hour's alone, as the old rules did."""
     margin_at_once: bool = False
     """Not possible, and a bound: a weak leg is mended with money of the other, at once, whatever that is tied up in."""
 
@@ -86,7 +88,7 @@ class Simulation:
             name: getattr(market, name).tolist()
             for name in ("open", "high", "low", "close", "premium", "funding", "redemption")
         }
-        self._known = knowledge(market, limits)
+        self._known = knowledge(market, limits, asks_today=assumed.asks_today)
         half = assumed.capital_usd / 2
         price = self._rows["open"][first]
         self._account = Account(wallet_usd=half, margin_usd=half, oracle_usd=price, mark_usd=price)
@@ -352,7 +354,7 @@ class Simulation:
         run.target.append(settings.leverage * float(1 - settings.reserve_pct) * account.equity_usd / 2)
 
 
-def knowledge(market: Market, limits: CarryLimits) -> list[Known]:
+def knowledge(market: Market, limits: CarryLimits, *, asks_today: bool = True) -> list[Known]:
     """Of each hour, what is known when it is over."""
     settings = limits.strategy
     volatility = trailing_volatility(
@@ -361,7 +363,7 @@ def knowledge(market: Market, limits: CarryLimits) -> list[Known]:
     hours = settings.expected_funding_hours
     columns = (
         market.funding,
-        trailing_mean(market.funding, TODAY_HOURS, LEAST_TODAY_HOURS),
+        trailing_mean(market.funding, TODAY_HOURS, LEAST_TODAY_HOURS) if asks_today else market.funding,
         trailing_mean(market.funding, hours, min(settings.min_funding_history_hours, hours)),
         volatility,
         market.lend_apr,

@@ -14,7 +14,9 @@ from tasks.research.backtest import limits_at, span_of
 from tasks.research.simulation import Assumptions, Simulation
 
 OLD_EXIT = {"expected_funding_hours": 1, "exit_horizon_hours": 97}
-"""The rule as it was: the last hour's rate over 24 h against closing alone, which is a quarter of the round trip."""
+"""The rule as it was: the last hour's rate over 24 h against closing alone, which is a quarter of the round trip. Its
+entries asked for the last hour's sign alone.
+"""
 POINTS_LESS = -0.10
 HALF_YEAR_HOURS = 4344
 """From 1 January to 1 July."""
@@ -44,7 +46,7 @@ def cases() -> dict[str, list[Case]]:
             case
             for leverage in levels
             for case in (
-                Case("old exit rule", leverage, OLD_EXIT),
+                Case("old exit rule", leverage, OLD_EXIT, Assumptions(asks_today=False)),
                 Case("the rules", leverage),
                 Case("always in", leverage, assumed=always),
             )

@@ -40,6 +40,7 @@ from tasks.carry.mark import LIVE
 from tasks.carry.positions import position_meant
 from tasks.carry.watching import breakers
 from tasks.carry.watching.absence import absence_is_over, beginning_of, size_is_shown
+from tasks.carry.watching.early_warnings import FeeMarket
 from tasks.carry.watching.needs import Needs, Subject
 from tasks.carry.watching.probe import differs, wait_for_tick
 from tasks.carry.watching.seen import Seen
@@ -129,6 +130,7 @@ class _Watch:
         position = self.desk.store.carry.position(self.position_id)
         self.needs = Needs(self.desk, Subject(position.asset, position.protocol or 0))
         self.trial = TrialClose(self.desk)
+        self.fees = FeeMarket(self.desk, self.position_id)
 
     async def tick(self) -> PositionStatus:
         """One tick, by the ledger where it can be used."""
@@ -217,6 +219,7 @@ class _Watch:
             self.needs.note(desk.store, self.needs.judge())
 
         _late(write)
+        await self.fees.note_if_due()
 
     async def _act(self, decision: Exit | Resize) -> str:
         """Do what was decided, in this process, at once; the answer says what came of it."""

@@ -12,6 +12,7 @@ from flows.running import desk_for_run
 from tasks.artifacts import show_table
 from tasks.carry.books.reconcile import Reconciled, reconcile_everything
 from tasks.carry.desk import CarryDesk, open_desk
+from tasks.carry.watching.wallets import money_is_level
 
 
 class ReconcileResult(Frozen):
@@ -33,6 +34,7 @@ async def reconcile_and_act(desk: CarryDesk) -> ReconcileResult:
     Foreign positions are named and never touched.
     """
     found = await reconcile_everything(desk)
+    await money_is_level(desk)
     actions: dict[str, str] = {}
     for position_id in found.to_act_on:
         if desk.store.carry.position(position_id).status is not PositionStatus.OPEN:

@@ -77,6 +77,48 @@ class WatchReadings(Frozen):
         return self.long if side is LegSide.LONG else self.short
 
 
+class FailedOrder(Frozen):
+    """An order that was sent and is proved dead: when that was known, what it was for, and the proof."""
+
+    at_ms: int
+    what: str
+    why: str
+
+
+class WarningReadings(Frozen):
+    """Everything that the early warnings judge (`strategy.carry.warnings`). None is "could not be read", which neither starts
+    a warning nor ends one. `running`: those that stand, by name.
+    """
+
+    now_ms: int
+    running: frozenset[str] = frozenset()
+    long: LegReading | None = None
+    short: LegReading | None = None
+    long_venue_price_usd: Decimal | None = None
+    short_venue_price_usd: Decimal | None = None
+    fee_lamports: int | None = None
+    """That a transaction would have to bid now, before capping."""
+    funding_day_hourly: Decimal | None = None
+    """Mean of the hours settled over the last day."""
+    funding_expected_hourly: Decimal | None = None
+    drift: Decimal | None = None
+    """Long less short as a share of the long, signed."""
+    orders_read: bool = False
+    failed_order: FailedOrder | None = None
+    """The last one of the long; None where none has failed."""
+    last_done_ms: int | None = None
+    """When an order of the long last landed as it should."""
+    wallet_usd: Decimal | None = None
+    margin_usd: Decimal | None = None
+    """Both venues' USDC while nothing is held."""
+    wallet_name: str = ""
+    margin_name: str = ""
+
+    def leg(self, side: LegSide) -> LegReading | None:
+        """The leg of this side."""
+        return self.long if side is LegSide.LONG else self.short
+
+
 class NeedReadings(Frozen):
     """Everything that the needs of an exit judge (`strategy.carry.needs`). None is "could not be read", and an unread need
     neither raises an alert nor ends one.

@@ -29,7 +29,7 @@ from strategy.carry.checks import (
 from strategy.carry.decisions import Decision
 from strategy.carry.keeping_size import growth_rule, reserve_rule
 from strategy.carry.limits import STAKED_ASSETS, CarryLimits, RiskLimits
-from strategy.carry.readings import BreakerReadings, EntryReadings, WatchReadings
+from strategy.carry.readings import BreakerReadings, EntryReadings, WarningReadings, WatchReadings
 from strategy.carry.rebalance import Book, drift_rule, margin_rule
 from strategy.carry.rules.carry import carry_rule
 from strategy.carry.rules.distance_gap import distance_gap_rule
@@ -40,6 +40,15 @@ from strategy.carry.rules.not_understood import not_understood_rule
 from strategy.carry.rules.outage import outage_rule
 from strategy.carry.rules.price_deviation import price_deviation_rule
 from strategy.carry.rules.stale_data import stale_data_rule
+from strategy.carry.warnings.drift_limit import drift_limit
+from strategy.carry.warnings.fee_spike import fee_spike
+from strategy.carry.warnings.funding_turned import funding_turned
+from strategy.carry.warnings.half_distance import half_distance
+from strategy.carry.warnings.near_exit import near_exit
+from strategy.carry.warnings.order_failed import order_failed
+from strategy.carry.warnings.price_gap import price_gap
+from strategy.carry.warnings.state import WarningState
+from strategy.carry.warnings.wallets_apart import wallets_apart
 from strategy.decisions import Check
 from strategy.rulebook import HEALTH_BREAKERS
 from strategy.rules import Rule
@@ -47,6 +56,7 @@ from strategy.rules import Rule
 WatchRule: TypeAlias = Rule[WatchReadings, CarryLimits, Decision]
 RebalanceRule: TypeAlias = Rule[Book, CarryLimits, Decision]
 EntryCheck: TypeAlias = Rule[EntryReadings, CarryLimits, Check]
+EarlyWarning: TypeAlias = Rule[WarningReadings, CarryLimits, WarningState]
 Breaker: TypeAlias = Rule[BreakerReadings, RiskLimits, BreakerState]
 
 WATCH_RULES: tuple[WatchRule, ...] = (
@@ -69,6 +79,20 @@ REBALANCE_RULES: tuple[RebalanceRule, ...] = (reserve_rule, margin_rule, drift_r
 """Asked at every tick that saw both legs: whether to change their sizes. The first that does not hold decides: margin
 is what liquidates, and money that lies beside a weak leg mends it before anything is sold. To grow comes last.
 """
+
+WARNINGS: tuple[EarlyWarning, ...] = (
+    half_distance(LegSide.LONG),
+    half_distance(LegSide.SHORT),
+    near_exit(LegSide.LONG),
+    near_exit(LegSide.SHORT),
+    price_gap,
+    fee_spike,
+    funding_turned,
+    order_failed,
+    drift_limit,
+    wallets_apart,
+)
+"""Asked at every tick of a position, the last after a close: what a person should know in time. They decide nothing."""
 
 ENTRY_CHECKS: tuple[EntryCheck, ...] = (
     check_balances,

@@ -37,11 +37,14 @@ class Accounts(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class LastMean:
-    """Expected funding as it was read last, and when; `tried_ms` is the last try, whether it was answered or not."""
+    """Expected funding as it was read last, and when; `tried_ms` is the last try, whether it was answered or not.
+    `day_hourly` is the mean of the last day alone.
+    """
 
     rate_hourly: Decimal | None
     read_ms: int
     tried_ms: int
+    day_hourly: Decimal | None = None
 
 
 def lease_of(position_id: str) -> str:

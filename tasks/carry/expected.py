@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from decimal import Decimal
 
 from evenkeel.errors import UNREAD, OperatorError
 from evenkeel.units import HOUR_MS
-from strategy.carry.funding import expected_hourly, today_hourly
+from strategy.carry.funding import TODAY_HOURS, expected_hourly, today_hourly
 from tasks.carry.desk import CarryDesk, LastMean
 from venues.perp import FundingHour
 
@@ -42,13 +43,19 @@ async def expected_funding(desk: CarryDesk, coin: str) -> Decimal | None:
         kept = last or LastMean(None, 0, 0)
         try:
             async with asyncio.timeout(TIMEOUT_S):
-                hours = desk.settings.strategy.expected_funding_hours
+                hours = max(TODAY_HOURS, desk.settings.strategy.expected_funding_hours)
                 history = await desk.short.market.funding_history(coin, hours=hours)
-            last = LastMean(mean_of(desk, history), now_ms, now_ms)
+            last = LastMean(mean_of(desk, history), now_ms, now_ms, today_of(desk, history))
         except (*UNREAD, OperatorError, TimeoutError):
-            last = LastMean(kept.rate_hourly, kept.read_ms, now_ms)
+            last = replace(kept, tried_ms=now_ms)
         desk.expected_funding[coin] = last
     return last.rate_hourly if now_ms - last.read_ms <= KEEP_MS else None
+
+
+def day_funding(desk: CarryDesk, coin: str) -> Decimal | None:
+    """The mean of the last day's settled hours, as `expected_funding` read them last; None where too few are known."""
+    last = desk.expected_funding.get(coin)
+    return last.day_hourly if last is not None and desk.clock.now_ms() - last.read_ms <= KEEP_MS else None
 
 
 def _is_due(last: LastMean, now_ms: int) -> bool:

@@ -15,6 +15,7 @@ from strategy.carry.reconcile import Finding, Handling
 from tasks.carry.desk import CarryDesk
 from tasks.carry.mark import LIVE, UNDERLYING
 from tasks.carry.market import read_market
+from tasks.carry.watching.wallets import money_is_level
 from tasks.oddities import naming_oddities
 from tasks.step import step
 from venues.hyperliquid.orders import is_whole
@@ -217,4 +218,5 @@ async def collect_everything(desk: CarryDesk, *, with_market: bool = True) -> Co
     fills = await collect_fills(desk)
     if with_market:
         await read_market(desk)
+        await money_is_level(desk)
     return Collected(funding_payments=payments, fills=fills, rates=with_market)

@@ -21,6 +21,8 @@ from tasks.carry.desk import CarryDesk
 from tasks.carry.hosts import ASGARD, HYPERLIQUID, SOLANA
 from tasks.carry.legs import close_long, close_short, finish_started
 from tasks.carry.watching.alerts import RESISTS, end_watch
+from tasks.carry.watching.early_warnings import note_orders
+from tasks.carry.watching.wallets import note_money
 from tasks.intents import Ending, NotDone, Unsettled
 from tasks.step import step
 
@@ -205,7 +207,10 @@ async def settle(desk: CarryDesk, position: Position, token_price_usd: Decimal, 
     alert_wallet(desk, position, wallet, tokens, token_price_usd)
     held = desk.store.carry.legs(name)
     to = PositionStatus.CLOSED if held else PositionStatus.FAILED
+    note_orders(desk, position)
     end_watch(desk, name, fence)
+    if held:
+        note_money(desk, wallet.usdc, account.free_margin_usd, but=name)
     return desk.store.carry.move_position(
         name, position.status, to, note=position.close_reason or "", fence=fence
     )

@@ -7,13 +7,15 @@ from state.models import Fence
 from state.store import Store
 from state.watch_models import Severity
 from strategy.carry.needs.listed import NEEDS
-from strategy.carry.rulebook import REBALANCE_RULES, WATCH_RULES
+from strategy.carry.rulebook import REBALANCE_RULES, WARNINGS, WATCH_RULES
 from tasks.carry.desk import CarryDesk
 
 WATCHED_RULES = frozenset(rule.name for rule in WATCH_RULES)
 """Rules that are judged on every tick, so that silence means that their alert is over."""
 REBALANCING_RULES = frozenset(rule.name for rule in REBALANCE_RULES)
 """Rules that are judged on every tick that saw both legs."""
+WARNING_NAMES = frozenset(one.name for one in WARNINGS)
+"""What a person is warned of early."""
 NEED_NAMES = frozenset(need.name for need in NEEDS)
 """What an exit needs: read at a pace of its own while the position is open."""
 UNRESOLVED = "entry unresolved"
@@ -36,6 +38,7 @@ OF_THE_LIVING = (
     WATCHED_RULES
     | REBALANCING_RULES
     | NEED_NAMES
+    | WARNING_NAMES
     | {UNRESOLVED, UNPROVED, RESIDUAL, NOT_WATCHED, HELD_BACK, RESIZE_REFUSED, TRANSFER, "rebalance"}
 )
 """Alerts that say how a position stands; others say what has happened, and are closed by a person."""

@@ -11,7 +11,6 @@ from typing import Any
 from evenkeel.errors import LedgerUnavailable
 from evenkeel.legs import CARRY, LegSide
 from evenkeel.types import VenueName
-from evenkeel.units import HOUR_MS
 from state.carry.models import Position, PositionSnapshot
 from state.watch_models import Severity
 from strategy.breach import BreachPhase
@@ -19,11 +18,13 @@ from strategy.carry.decisions import Decision
 from strategy.carry.limits import CarryLimits
 from strategy.carry.monitor import Tick, judge, plan_rebalance
 from strategy.carry.readings import LegReading, WatchReadings
-from strategy.carry.rebalance import Book, drift_cost_usd_per_hour, shrink_unread_short
+from strategy.carry.rebalance import Book, shrink_unread_short
 from strategy.decisions import Alert, Combined, combine
 from tasks.carry.desk import CarryDesk
 from tasks.carry.limits import limits_of
 from tasks.carry.watching.alerts import NOT_WATCHED, REBALANCING_RULES, WATCHED_RULES, end_watch
+from tasks.carry.watching.drift_cost import COST, DriftCost
+from tasks.carry.watching.early_warnings import note_tick
 from tasks.carry.watching.failures import keep_failures, kept_failures
 from tasks.carry.watching.ledger_copy import LedgerCopy, read_ledger
 from tasks.carry.watching.leg_readings import (
@@ -63,11 +64,10 @@ class Watcher:
         """Whether more ticks will follow: one tick is no watch."""
         self.position_id = position_id
         self._failures = kept_failures(desk, position_id)
-        self._drift_cost_usd = Decimal(0)
-        self._last_ms: int | None = None
         self._chain = ChainLiveness()
         self._money = Money(desk)
-        self._still = StandingStill(desk.store.carry.last_snapshot(position_id))
+        last = desk.store.carry.last_snapshot(position_id)
+        self._still, self._drift_cost = StandingStill(last), DriftCost(last)
         self.kept: LedgerCopy | None = None
         """What the last tick read of the ledger, with the breaches that ran after it."""
         self._unwritten = False
@@ -115,13 +115,13 @@ class Watcher:
         whole = combine(decisions)
         reasons = tuple(dict.fromkeys((*whole.reasons, *tick.combined.reasons)))
         speaking = [one for one in (*tick.decisions, *decisions[1:]) if isinstance(one, Alert)]
-        self._last_ms = seen.at_ms
 
         def remember() -> None:
             ended = self._desk.store.carry.position(position.position_id).closed_ms is not None
             self._remember(position, seen, tick, book, ended)
             self._alert(position, speaking, judged)
             self._money.note(position)
+            note_tick(self._desk, position.position_id, seen, legs, book)
             if ended:  # an exit acts first and notes then
                 end_watch(self._desk, position.position_id)
             self._unwritten = False
@@ -175,12 +175,7 @@ class Watcher:
         # Somebody else's short on the same account hedges nothing of ours, and is not ours to buy back.
         short_qty = min(seen.short.qty, leg.qty) if leg is not None and leg.is_open else seen.short.qty
         drift = seen.long.exposure_sol - short_qty
-        if self._last_ms is not None:
-            hours = Decimal(seen.at_ms - self._last_ms) / HOUR_MS
-            rate = seen.context.funding_hourly or Decimal(
-                0
-            )  # one that cannot be read costs nothing that we know of
-            self._drift_cost_usd += hours * drift_cost_usd_per_hour(drift, price, rate)
+        cost_usd = self._drift_cost.count(position, drift, price, seen.context.funding_hourly, seen.at_ms)
         entry = position.facts.get("entry_distance", {})
         return Book(
             long_sol=seen.long.exposure_sol,
@@ -194,7 +189,7 @@ class Watcher:
             long_entry_distance=_decimal(entry.get("long")),
             short_distance=legs[LegSide.SHORT].distance,
             short_entry_distance=_decimal(entry.get("short")),
-            drift_cost_usd=self._drift_cost_usd,
+            drift_cost_usd=cost_usd,
             funding_hourly=seen.context.funding_hourly,
             may_grow=kept.may_grow,
             entered_usd=position.size_usd,
@@ -213,7 +208,7 @@ class Watcher:
 
     def forget_drift(self) -> None:
         """After a rebalance the cost of drift starts anew, and growth is judged with what the legs hold then."""
-        self._drift_cost_usd = Decimal(0)
+        self._drift_cost.forget()
         self._money.judge_again()
 
     def _remember(self, position: Position, seen: Seen, tick: Tick, book: Book | None, ended: bool) -> None:
@@ -235,7 +230,7 @@ class Watcher:
         threshold = threshold_of(seen.long)
         if THRESHOLD not in position.facts and threshold is not None and not ended:
             store.carry.set_facts(position.position_id, {THRESHOLD: threshold})
-        store.carry.record_snapshot(_snapshot(position, seen, book))
+        store.carry.record_snapshot(_snapshot(position, seen, book, self._drift_cost.usd))
         store.record_heartbeat("monitor", {"position_id": position.position_id})
         keep_failures(self._desk, position, self._failures)
         note_oddities(self._desk)
@@ -257,14 +252,14 @@ def _decimal(text: str | None) -> Decimal | None:
     return None if text is None else Decimal(text)
 
 
-def _snapshot(position: Position, seen: Seen, book: Book | None) -> PositionSnapshot:
+def _snapshot(position: Position, seen: Seen, book: Book | None, drift_cost_usd: Decimal) -> PositionSnapshot:
     """Equity is the long leg's plus what the short's account gained since before the entry, plus its margin."""
     long_equity = seen.long.equity_usd if seen.long else None
     short_equity = seen.short.equity_usd if seen.short else None
     both = None if long_equity is None or short_equity is None else long_equity + short_equity
-    detail: dict[str, Any] = {}
+    detail: dict[str, Any] = {COST: str(drift_cost_usd)}
     if seen.long is not None:
-        detail = {
+        detail |= {
             "tokens": str(seen.long.qty),
             "debt_usd": str(seen.long.debt_usd),
             "token_price_usd": str(seen.token_price_usd or seen.long.price_usd),

@@ -19,6 +19,7 @@ from strategy.carry.rulebook import (
     BREAKERS,
     ENTRY_CHECKS,
     REBALANCE_RULES,
+    WARNINGS,
     WATCH_RULES,
     Breaker,
     EntryCheck,
@@ -118,7 +119,7 @@ def test_a_breaker_answers_by_its_own_name(breaker: Breaker) -> None:
 
 def test_nothing_is_listed_twice() -> None:
     for rules in (
-        [rule.name for rule in WATCH_RULES] + [rule.name for rule in REBALANCE_RULES],
+        [rule.name for rule in (*WATCH_RULES, *REBALANCE_RULES, *WARNINGS, *NEEDS)],
         [check.name for check in ENTRY_CHECKS],
         [breaker.name for breaker in BREAKERS],
         [need.name for need in NEEDS],
@@ -143,6 +144,7 @@ def first_column(heading: str) -> set[str]:
     ("heading", "rules"),
     [
         ("Alerts of the watch", (*WATCH_RULES, *REBALANCE_RULES)),
+        ("Early warnings", WARNINGS),
         ("What an exit needs", NEEDS),
         ("Pauses and breakers", BREAKERS),
         ("An entry is refused by its checks", ENTRY_CHECKS),

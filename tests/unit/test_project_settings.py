@@ -17,7 +17,7 @@ from typer.main import get_command
 from app.cli import app
 from evenkeel.settings.settings import Settings, load_settings
 from tasks.carry.books.collect import FOREIGN_FILL, LATE_FILL
-from tasks.carry.watching.alerts import NEED_NAMES, REBALANCING_RULES, WATCHED_RULES
+from tasks.carry.watching.alerts import NEED_NAMES, REBALANCING_RULES, WARNING_NAMES, WATCHED_RULES
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ROOT / "evenkeel.example.toml"
@@ -44,6 +44,7 @@ def test_the_example_names_every_setting_of_a_venue() -> None:
 CARRIED = {
     ("tasks/carry/watching/watcher.py", "one.rule"): WATCHED_RULES | REBALANCING_RULES,
     ("tasks/carry/watching/needs.py", "one.name"): NEED_NAMES,
+    ("tasks/carry/watching/early_warnings.py", "state.name"): WARNING_NAMES,
     ("tasks/carry/books/collect.py", "found.subject"): {FOREIGN_FILL, LATE_FILL},
 }
 """Kinds that come in an object, by file and expression. One that is not here fails the test: say what it can be."""

@@ -12,7 +12,7 @@ from evenkeel.settings.venues import Asgard
 from evenkeel.units import BPS
 from strategy.carry.limits import RiskLimits, StrategySettings
 
-__all__ = ["RiskLimits", "Staking", "StrategySettings", "check_caps"]
+__all__ = ["RiskLimits", "Staking", "StrategySettings", "check_caps", "check_strategy"]
 _CAP_ROOM = Decimal("1.05")
 
 
@@ -28,6 +28,16 @@ class Staking(Section):
         return Decimal(getattr(self, asset, 0))
 
 
+def check_strategy(strategy: StrategySettings, limits: RiskLimits) -> None:
+    """Raise ValueError where the strategy asks for more than its hard limits allow: every entry would be refused."""
+    for asked, most in (("leverage", "max_leverage"), ("deployment_pct", "max_deployment_pct")):
+        if getattr(strategy, asked) > getattr(limits, most):
+            raise ValueError(
+                f"strategy.{asked} {getattr(strategy, asked)} is above limits.{most} {getattr(limits, most)}: lower the "
+                "first or raise the second"
+            )
+
+
 def check_caps(limits: RiskLimits, safety: Safety, asgard: Asgard) -> None:
     """Raise ValueError where a cap lies below a limit of the strategy: it would stop the short after the long has opened."""
     for cap, limit in (
@@ -39,13 +49,19 @@ def check_caps(limits: RiskLimits, safety: Safety, asgard: Asgard) -> None:
             raise ValueError(
                 f"safety.{cap} {given} must be at least {needed:f}, {_CAP_ROOM} times limits.{limit}"
             )
-    widest, tip = limits.max_slippage_last_bps, asgard.emergency_tip_lamports
+    widest = limits.max_slippage_last_bps
+    if limits.max_slippage_entry_bps >= safety.entry_gap * BPS:
+        raise ValueError(
+            f"limits.max_slippage_entry_bps {limits.max_slippage_entry_bps} must be below safety.entry_gap "
+            f"{safety.entry_gap} (10000 times that in bps), or the short of an entry would not be signed"
+        )
     if widest >= safety.exit_gap * BPS:
         raise ValueError(
             f"limits.max_slippage_last_bps {widest} must be below safety.exit_gap {safety.exit_gap} (10000 "
             "times that in bps), or the last tries of an exit would not be signed"
         )
-    if tip > safety.tip_cap_lamports:
-        raise ValueError(
-            f"asgard.emergency_tip_lamports {tip} is above safety.tip_cap_lamports {safety.tip_cap_lamports}"
-        )
+    for name in ("jito_tip_lamports", "emergency_tip_lamports"):
+        if getattr(asgard, name) > safety.tip_cap_lamports:
+            raise ValueError(
+                f"asgard.{name} {getattr(asgard, name)} is above safety.tip_cap_lamports {safety.tip_cap_lamports}"
+            )

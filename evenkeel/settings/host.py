@@ -37,7 +37,7 @@ class PrefectSettings(Section):
     """The Prefect API; empty means `PREFECT_API_URL`, and without either the flows run bare."""
 
     api_url: str = ""
-    late_run_s: int = Field(default=300, ge=10)
+    late_run_s: int = Field(default=300, ge=10, le=86_400)
     """Most seconds after the time it was asked for that a run which trades (enter, exit, rebalance) may begin."""
 
 

@@ -17,10 +17,10 @@ class Safety(Section):
 
     withdrawal_hyperliquid: tuple[str, ...] = ()
     """Addresses that may receive USDC from the Hyperliquid account; empty: nothing is ever withdrawn."""
-    max_withdrawal_usd: Decimal = Field(default=Decimal(0), ge=0)
-    max_order_usd: Decimal | None = Field(default=None, gt=0)
+    max_withdrawal_usd: Decimal = Field(default=Decimal(0), ge=0, le=10**9)
+    max_order_usd: Decimal | None = Field(default=None, gt=0, le=10**9)
     """Most notional of one opening order on Hyperliquid; unset: 1.1 times `limits.max_position_usd`."""
-    max_short_usd: Decimal | None = Field(default=None, gt=0)
+    max_short_usd: Decimal | None = Field(default=None, gt=0, le=10**10)
     """Most notional short there altogether; unset: 1.1 times `limits.max_total_exposure_usd`."""
     entry_gap: Decimal = Field(default=Decimal("0.02"), gt=0, lt=1)
     """How far a limit price may be from the oracle's, for the worse."""
@@ -40,8 +40,8 @@ class Safety(Section):
     fee_accounts: tuple[str, ...] = ()
     """Token accounts that may receive the router's platform fee, within `router_fee_cap_bps`; empty: nobody."""
     router_fee_cap_bps: int = Field(default=50, ge=0, le=255)
-    tip_cap_lamports: int = Field(default=1_000_000, ge=0)
-    rent_cap_lamports: int = Field(default=60_000_000, ge=0)
+    tip_cap_lamports: int = Field(default=1_000_000, ge=0, le=10**9)
+    rent_cap_lamports: int = Field(default=60_000_000, ge=0, le=10**10)
     """Most that a build may lock in new accounts."""
     entry_price_tolerance: Decimal = Field(default=Decimal("0.03"), gt=0, lt=1)
     """How much worse than the independent price a swap may end on top of its slippage, when getting in."""

@@ -17,7 +17,7 @@ from pydantic import SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from evenkeel.errors import OperatorError
-from evenkeel.settings.carry import RiskLimits, Staking, StrategySettings, check_caps
+from evenkeel.settings.carry import RiskLimits, Staking, StrategySettings, check_caps, check_strategy
 from evenkeel.settings.host import Admin, ClockSettings, Database, PrefectSettings
 from evenkeel.settings.refused import explained
 from evenkeel.settings.safety import Safety
@@ -63,6 +63,7 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _caps_leave_room(self) -> Self:
+        check_strategy(self.strategy, self.limits)
         check_caps(self.limits, self.safety, self.asgard)
         return self
 

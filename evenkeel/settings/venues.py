@@ -38,7 +38,7 @@ class Solana(Section):
     second_rpc_url: str = ""
     key_file: Path | None = None
     timeout_s: float = Field(default=10.0, gt=0, le=120)
-    requests_per_minute: float = Field(default=600.0, gt=0)
+    requests_per_minute: float = Field(default=600.0, gt=0, le=1_000_000)
 
 
 class Asgard(Section):
@@ -47,7 +47,7 @@ class Asgard(Section):
     url: str = "https://v2-ultra-edge.asgard.finance/margin-trading"
     api_key_file: Path | None = None
     timeout_s: float = Field(default=15.0, gt=0, le=120)
-    requests_per_minute: float = Field(default=60.0, gt=0)
+    requests_per_minute: float = Field(default=60.0, gt=0, le=1_000_000)
     jito_tip_lamports: int = Field(default=0, ge=0, le=10_000_000)
     """Of an ordinary transaction. Asgard chooses the priority fee: a tip is all that we can offer for speed."""
     emergency_tip_lamports: int = Field(default=400_000, ge=0, le=10_000_000)

@@ -174,6 +174,11 @@ class RiskLimits(HealthLimits):
                 raise ValueError(
                     f"{smaller} {getattr(self, smaller)} is above {larger} {getattr(self, larger)}: swap them"
                 )
+        if not self.allowed_long_assets:
+            raise ValueError(
+                f"allowed_long_assets is empty: name at least one of SOL, {', '.join(STAKED_ASSETS)}; "
+                "`evenkeel pause` is what stops entries"
+            )
         unknown = sorted(set(self.allowed_long_assets) - {"SOL", *STAKED_ASSETS})
         if unknown:
             raise ValueError(
@@ -186,6 +191,21 @@ class RiskLimits(HealthLimits):
             )
         if self.resume_fee_lamports > self.max_fee_lamports:
             raise ValueError("resume_fee_lamports is above max_fee_lamports: a pause would never end cleanly")
+        if self.liquidation_floor >= self.liquidation_reference_cap:
+            raise ValueError(
+                f"liquidation_floor {self.liquidation_floor} must be below liquidation_reference_cap "
+                f"{self.liquidation_reference_cap}, or every leg would be closed as soon as it is open"
+            )
+        if self.min_rebalance_usd > self.min_position_usd:
+            raise ValueError(
+                f"min_rebalance_usd {self.min_rebalance_usd} is above min_position_usd {self.min_position_usd}: a small "
+                "position would never be levelled for its cost"
+            )
+        if self.fill_residual_tolerance > self.max_delta_drift:
+            raise ValueError(
+                f"fill_residual_tolerance {self.fill_residual_tolerance} is above max_delta_drift {self.max_delta_drift}: "
+                "an entry would be called done that is levelled at once"
+            )
         if self.max_price_deviation >= self.exit_price_deviation:
             raise ValueError(
                 "max_price_deviation must be below exit_price_deviation, or an entry would exit at once"
@@ -296,6 +316,8 @@ class StrategySettings(Frozen):
         unknown = set(self.protocol_preference + self.disabled_protocols) - set(PROTOCOL_NAMES)
         if unknown:
             raise ValueError(f"unknown lending protocol {sorted(unknown)}: known are {PROTOCOL_NAMES}")
+        if len(set(self.protocol_preference)) < len(self.protocol_preference):
+            raise ValueError(f"protocol_preference {list(self.protocol_preference)} names a protocol twice")
         if self.breach_poll_interval_s > self.poll_interval_s:
             raise ValueError(
                 f"breach_poll_interval_s {self.breach_poll_interval_s} is above poll_interval_s {self.poll_interval_s}: "

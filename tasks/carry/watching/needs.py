@@ -44,7 +44,7 @@ MARKETS_TTL_MS = 300_000
 MODE_TTL_MS = 50_000
 HEAVY = frozenset({"agent", "mode", "perp"})
 """Readings that cost a second of Hyperliquid's request budget each: one a tick, so that no tick waits for it."""
-MODE_AT_ENTRY, LENDER_COVERED = "account_mode", "lender_covered"
+MODE_AT_ENTRY, LENDER_COVERED, NOTED = "account_mode", "lender_covered", "needs_noted"
 """Facts that are kept with a position."""
 
 Fields = dict[str, Any]
@@ -172,15 +172,13 @@ READERS: tuple[Reader, ...] = (
 
 
 class Needs:
-    """The needs of one position, or of an entry: what was read last, when, and what a person was warned of."""
+    """The needs of one position, or of an entry: what was read last, and when."""
 
     def __init__(self, desk: Around, subject: Subject) -> None:
         self._desk = desk
         self._subject = subject
-        self._since_ms = desk.clock.now_ms()
         self._asked_ms: dict[str, int] = {}
         self._fields: Fields = {}
-        self._phases: dict[str, str] = {}
 
     async def read(
         self,
@@ -269,30 +267,41 @@ class Needs:
             self.follow(kept, tokens)
 
     def note(self, store: Store, states: tuple[NeedState, ...]) -> None:
-        """Raise what is new or has gone a phase further, close what is over; what merely goes on is not written again."""
+        """Raise what is new or has gone a phase further, close what is over; what merely goes on is not written again.
+
+        How far each had come, and since when one cannot be read, is kept with the position: the next process goes on from it.
+        """
         position = self._subject.position
         assert position is not None
         subject = position.position_id
         rows = {row.kind: row for row in store.alerts(open_only=True) if row.subject == subject}
-        long_unread = self._desk.clock.now_ms() - self._since_ms >= UNREAD_MS
+        now_ms, kept = self._desk.clock.now_ms(), position.facts.get(NOTED) or {}
+        phases: dict[str, str] = dict(kept.get("phases") or {})
+        unread: dict[str, int] = {}
         for one in states:
             row = rows.get(one.name)
-            if one.level is Level.UNKNOWN and not long_unread:
-                continue
+            if one.level is Level.UNKNOWN:
+                unread[one.name] = int((kept.get("unread_ms") or {}).get(one.name, now_ms))
+                if now_ms - unread[one.name] < UNREAD_MS:
+                    continue
             if one.level is Level.FINE:
                 if row is not None:
                     store.ack_alert(one.name, subject=subject)
-                self._phases.pop(one.name, None)
+                phases.pop(one.name, None)
                 continue
             severity = Severity.CRITICAL if one.level is Level.CRITICAL else Severity.WARNING
             further = row is not None and (
-                row.severity is not severity or self._phases.get(one.name, one.phase) != one.phase
+                row.severity is not severity or phases.get(one.name, one.phase) != one.phase
             )
             if row is not None and further:
                 store.ack_alert(one.name, subject=subject)
             if row is None or further:
                 store.alert(one.name, severity, f"{one.reason}: {one.advice}", subject=subject)
-            self._phases[one.name] = one.phase
+            phases[one.name] = one.phase
+        noted = {"phases": phases, "unread_ms": unread}
+        if noted != {"phases": kept.get("phases") or {}, "unread_ms": kept.get("unread_ms") or {}}:
+            row_now = store.carry.set_facts(subject, {NOTED: noted})
+            self.follow(row_now, self._subject.tokens)
 
 
 async def read_needs(desk: Around, asset: str, protocol: int, context: PerpContext) -> Needs:

@@ -63,6 +63,32 @@ async def test_an_agent_key_that_ends_is_announced_twice_and_a_dead_one_keeps_th
         rig.assert_hedged("0.02")
 
 
+async def test_a_key_that_dies_between_two_monitors_is_announced_by_the_second(tmp_path: Path) -> None:
+    """Both alerts are critical: they differ by the phase alone, which is kept with the position."""
+    async with story_rig(tmp_path, strategy={"poll_interval_s": 300}) as rig:
+        position_id = await rig.entered(**JITOSOL)
+        agent_ends(rig, 20)
+        await watched(rig, position_id, 10)
+        assert alerts(rig, "agent_key") == [(Severity.CRITICAL, True)]
+        rig.later(24 * 3600)
+        await watched(rig, position_id, 10)
+        assert alerts(rig, "agent_key") == [(Severity.CRITICAL, False), (Severity.CRITICAL, True)]
+        await watched(rig, position_id, 10)
+        assert len(alerts(rig, "agent_key")) == 2
+
+
+async def test_what_cannot_be_read_for_an_hour_is_said_though_monitors_come_and_go(tmp_path: Path) -> None:
+    async with story_rig(tmp_path, strategy={"poll_interval_s": 300}) as rig:
+        position_id = await rig.entered(**JITOSOL)
+        rig.fault("solana", "http_500", "rpc:getBalance", times=-1)
+        for _ in range(2):
+            await watched(rig, position_id, 10)
+            assert not alerts(rig, "fee_money")
+            rig.later(28 * 60)
+        await watched(rig, position_id, 10)
+        assert alerts(rig, "fee_money") == [(Severity.WARNING, True)]
+
+
 async def test_a_clock_behind_the_venues_is_announced_and_an_exit_closes_both_legs(
     tmp_path: Path,
 ) -> None:

@@ -52,8 +52,8 @@ class Story:
     steps: tuple[Step, ...]
     standing: tuple[tuple[str, str, str], ...] = ()
     """Faults that stay all through the story: (venue, kind, call)."""
-    only: str = ""
-    """Only calls that contain this meet faults."""
+    only: str | tuple[str, ...] = ""
+    """Only calls that contain this, or one of these, meet faults."""
     sparse: int | None = None
     """Reads meet the kills and every second other fault, from this one on; when repeated, kills at their last occurrence.
     Two stories that make the same calls share the faults between them.
@@ -96,7 +96,8 @@ def scenarios_of(story: Story, recorded: list[Point], kinds: CallKinds) -> list[
     counts = Counter(point.call for point in recorded)
     found = []
     for call in dict.fromkeys(point.call for point in recorded):
-        if story.only and story.only not in call:
+        wanted = (story.only,) if isinstance(story.only, str) else story.only
+        if not any(part in call for part in wanted):
             continue
         special = _special(call, counts[call], kinds, story.sparse)
         for nth, faults in [*_occurrences(call, counts[call], kinds, story.sparse), *special]:

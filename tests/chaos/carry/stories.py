@@ -23,6 +23,7 @@ CLOSING = Point("asgard POST /submit-close-position-tx", 1)
 RESIZING = Point("asgard POST /submit-position-update-tx", 1)
 WRITING = ("exchange:", "POST /submit-", "rpc:sendTransaction")
 BUILDING = ("POST /create-position", "POST /close-position", "POST /position/")
+GROWING_CALLS = ("POST /", ORDER.call, "rpc:getTransaction", "info:clearinghouseState")
 LANDED = Point("solana rpc:getTransaction", 1)
 
 
@@ -49,9 +50,10 @@ STORIES = (
     Story("enter", "funded", (ENTER,)),
     Story("exit", "entered", (EXIT,)),
     Story("rebalance", "drifted", (REBALANCE,)),
-    Story("grow", "shrunk", (USING_THE_WALLET,), sparse=0),
-    Story("mend from the wallet", "drifted", (USING_THE_WALLET,), only="position", sparse=1),
-    Story("recover a growth", "half grown", (RECOVER,), sparse=1),
+    # What a growth asks beside a resize: the build, both orders, their outcomes, and the account that must carry more.
+    Story("grow", "shrunk", (USING_THE_WALLET,), only=GROWING_CALLS, sparse=0),
+    Story("mend from the wallet", "drifted", (USING_THE_WALLET,), only="POST /", sparse=1),
+    Story("recover a growth", "half grown", (RECOVER,), only=(ORDER.call, "rpc:getTransaction"), sparse=1),
     Story("recover an entry", "half entered", (RECOVER,), sparse=0),
     Story("recover a lone long", "long alone", (RECOVER,), sparse=1),
     Story("recover an exit", "half left", (RECOVER,), sparse=0),

@@ -1,4 +1,4 @@
-"""What the defaults must hold on recorded 2025: they earn, hardly trade, keep their size, and stay out where nothing is earned."""
+"""The defaults on recorded 2025: they earn, hardly trade, keep their size, and stay out where nothing is earned."""
 
 from __future__ import annotations
 

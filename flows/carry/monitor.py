@@ -17,7 +17,7 @@ from evenkeel.errors import UNREAD, Bug, LedgerUnavailable, LostRace, OperatorEr
 from evenkeel.legs import PositionStatus
 from evenkeel.types import Frozen
 from evenkeel.units import DAY_MS, HOUR_MS, HOURS_PER_YEAR
-from flows.carry.rebalance import resize
+from flows.carry.rebalance import Action, resize
 from flows.carry.recover import recover_position
 from flows.carry.watched import POSITIONS
 from flows.forms import Form
@@ -243,7 +243,8 @@ async def _acted(desk: CarryDesk, watcher: Watcher, decision: Exit | Resize) -> 
                 done = await close_out(desk, position_id, why, decision.urgency, fence, begins.first)
                 return f"exit ({decision.rule}): {done.status}"
             resized = await resize(desk, position_id, decision, fence)
-            watcher.forget_drift()
+            if resized.action is Action.RESIZED:
+                watcher.forget_drift()
             return f"rebalance ({decision.rule}): {resized.action}"
     except LostRace as busy:
         return f"left alone: {busy}"

@@ -7,7 +7,8 @@ from enum import StrEnum
 from prefect import flow
 from pydantic import Field
 
-from evenkeel.legs import LegSide, PositionStatus
+from evenkeel.errors import UNREAD, LedgerUnavailable
+from evenkeel.legs import CARRY, LegSide, PositionStatus
 from evenkeel.types import Frozen
 from flows.forms import Form
 from flows.running import desk_for_run
@@ -21,6 +22,7 @@ from tasks.carry.books.reconcile import reconcile_everything
 from tasks.carry.closing.close_out import close_out
 from tasks.carry.closing.proving import waits_for_a_venue
 from tasks.carry.closing.rebalancing import (
+    Levelled,
     end_level,
     note_rebalance,
     refusal_ahead,
@@ -34,6 +36,8 @@ from tasks.carry.entering.growing import (
     growth_refused,
     hedge_growth,
     leave_alone,
+    lender_answers,
+    try_again,
 )
 from tasks.carry.mark import GROWING
 from tasks.carry.positions import position_meant
@@ -132,37 +136,45 @@ async def resize(desk: CarryDesk, position_id: str, decision: Resize, fence: Fen
 
 
 async def _keep_size(desk: CarryDesk, position: Position, decision: Resize, fence: Fence) -> RebalanceResult:
-    """Pay back debt of the long from the wallet, or grow both legs. What a venue refuses is left alone for a while: the
-    position stands as it did, and the rules that shrink it do not wait for it.
+    """Pay back debt of the long from the wallet, or grow both legs. What does not go through, for whatever reason, is left
+    alone for a while: the position stands as it did, and the rules that shrink it do not wait for it.
     """
     name, plan, why = position.position_id, decision.plan, f"{decision.rule}: {decision.reason}"
-    if decision.rule == GROWTH_RULE and (halts := await breakers.refuse_entry(desk)):
-        return RebalanceResult(position_id=name, action=Action.HELD, reason=halts[0])
-    refused = await growth_refused(desk, position, plan)
-    if refused is None and not isinstance(plan.long_operation, IncreaseLeverage):
-        done = await resize_both(
-            desk, position, plan, why, fence, may_grow=breakers.refuse_growth(desk) is None
-        )
-    elif refused is None:
-        done = await grow_both(desk, position, plan, why, fence)
-    if refused is not None or done.refused is LegSide.LONG:
+    try:
+        refused = await growth_refused(desk, position, plan)
+        if refused is not None:
+            done = Levelled(complete=False, reason=refused, refused=LegSide.LONG)
+        elif isinstance(plan.long_operation, IncreaseLeverage):
+            done = await grow_both(desk, position, plan, why, fence)
+        else:
+            grows = breakers.refuse_growth(desk) is None
+            done = await resize_both(desk, position, plan, why, fence, may_grow=grows)
+    except LedgerUnavailable:
+        raise
+    except UNREAD:
         leave_alone(desk, position, decision.rule, fence)
-        reason = f"{decision.rule}: {refused or done.reason}"
-        return RebalanceResult(position_id=name, action=Action.HELD, reason=reason)
-    if done.refused is LegSide.SHORT:
+        raise
+    if done.complete:
+        if decision.rule == RESERVE_RULE or isinstance(plan.long_operation, IncreaseLeverage):
+            try_again(desk, position, decision.rule, fence)
+        await note_rebalance(desk, position, done, fence)
+        return RebalanceResult(position_id=name, action=Action.RESIZED, reason=done.reason)
+    if done.refused is LegSide.SHORT and isinstance(plan.long_operation, IncreaseLeverage):
         return await _take_back(desk, position, decision.rule, done.reason, fence)
-    if not done.complete:
-        return RebalanceResult(position_id=name, action=Action.INTERRUPTED, reason=done.reason)
-    await note_rebalance(desk, position, done, fence)
-    return RebalanceResult(position_id=name, action=Action.RESIZED, reason=done.reason)
+    was_sent = isinstance(plan.long_operation, IncreaseLeverage) and refused is None
+    leave_alone(desk, position, decision.rule, fence, harder=was_sent)
+    action = Action.HELD if done.refused is LegSide.LONG else Action.INTERRUPTED
+    return RebalanceResult(position_id=name, action=action, reason=f"{decision.rule}: {done.reason}")
 
 
-async def finish_growth(desk: CarryDesk, position_id: str, fence: Fence) -> None:
-    """Take up a growth whose process died: the short follows, or what the long got is taken back."""
+async def finish_growth(desk: CarryDesk, position_id: str, fence: Fence, wait_s: float | None = None) -> None:
+    """Take up a growth whose process died, or whose short was left waiting: the short follows, or what the long got is taken
+    back. `wait_s` bounds how long an order is waited for, where other rules must be seen to.
+    """
     position = desk.store.carry.position(position_id)
     if position.status is not PositionStatus.OPEN or not position.facts.get(GROWING):
         return
-    done = await hedge_growth(desk, position, "a growth was interrupted", fence)
+    done = await hedge_growth(desk, position, "a growth was interrupted", fence, wait_s=wait_s)
     if done.refused is LegSide.SHORT:
         await _take_back(desk, position, GROWTH_RULE, done.reason, fence)
     elif done.complete:
@@ -172,14 +184,22 @@ async def finish_growth(desk: CarryDesk, position_id: str, fence: Fence) -> None
 async def _take_back(
     desk: CarryDesk, position: Position, rule: str, why: str, fence: Fence
 ) -> RebalanceResult:
-    """The short could not follow: the long comes down to it, or the position is closed."""
+    """The short could not follow: the long comes down to it, or the position is closed. While the lender cannot be asked,
+    neither is begun: the next tick tries again.
+    """
     name, reason = position.position_id, f"{rule}: the short could not follow: {why}"
-    if await end_level(desk, position, LegSide.SHORT, why, fence, weak=False) is Remedy.CLOSE:
+    waiting = RebalanceResult(position_id=name, action=Action.INTERRUPTED, reason=reason)
+    leave_alone(desk, position, rule, fence, harder=True)
+    if not await lender_answers(desk, position):
+        return waiting
+    found = await end_level(desk, position, LegSide.SHORT, why, fence, weak=False)
+    if any(one.part == LegSide.LONG for one in desk.store.unfinished_intents(CARRY, name)):
+        return waiting
+    if found is Remedy.CLOSE:
         closed = await close_out(desk, name, reason, Urgency.NORMAL, fence)
         return RebalanceResult(position_id=name, action=Action(closed.status.lower()), reason=reason)
     growth_is_over(desk, position, fence)
-    leave_alone(desk, position, rule, fence)
-    return RebalanceResult(position_id=name, action=Action.INTERRUPTED, reason=reason)
+    return waiting
 
 
 async def _end_level(
@@ -188,6 +208,9 @@ async def _end_level(
     """One half of a change was refused: level by the other direction, or close."""
     name, weak = position.position_id, decision.plan.weak_leg is not None
     reason = f"{decision.rule}: the {refused} cannot be resized: {why}"
+    leave_alone(
+        desk, position, GROWTH_RULE, fence
+    )  # what a venue has just refused is not tried the other way round
     if await end_level(desk, position, refused, why, fence, weak=weak) is not Remedy.CLOSE:
         return RebalanceResult(position_id=name, action=Action.INTERRUPTED, reason=reason)
     closed = await close_out(desk, name, reason, Urgency.NORMAL, fence)

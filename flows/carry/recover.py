@@ -95,7 +95,7 @@ async def recover_position(
             await finish_started(desk, position_id, LegSide.SHORT, fence, wait_s=wait_s)
             ended = await finish_started(desk, position_id, LegSide.LONG, fence, wait_s=wait_s)
             if position.facts.get(GROWING):
-                await finish_growth(desk, position_id, fence)
+                await finish_growth(desk, position_id, fence, None if level else wait_s)
             elif level and any(isinstance(one, Done) for one in ended):  # the short follows, as it would have
                 await _follow_the_long(desk, position, fence)
             return desk.store.carry.position(position_id).status

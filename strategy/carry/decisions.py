@@ -61,6 +61,8 @@ class ResizePlan(Frozen):
     short_target_qty: Decimal
     short_change_qty: Decimal
     """Signed: above zero the short grows, below zero it shrinks."""
+    debt_usd: Decimal | None = None
+    """Of the long as it was when a payment was planned: one that is smaller by now was paid by somebody else."""
     of_the_books: bool = False
     """The short's account cannot be read: the books say what it holds, and it may only shrink."""
 

@@ -214,6 +214,7 @@ def _growing(book: Book, operation: RepayDebt | IncreaseLeverage, long_sol: Deci
         expected_long_sol=long_sol,
         short_target_qty=target,
         short_change_qty=target - book.short_qty,
+        debt_usd=book.long_debt_usd if isinstance(operation, RepayDebt) else None,
     )
 
 

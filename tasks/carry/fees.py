@@ -15,13 +15,16 @@ from venues.solana.fees import quote
 OPENING_UNITS = 600_000
 """Compute units that a leveraged opening plausibly asks for; the fee is charged on the limit, used or not."""
 
+NO_CAP = 10**15
+"""Lamports: more than any limit can be set to."""
+
 
 async def fee_for(long: AsgardVenue, accounts: Iterable[str], units: int = OPENING_UNITS) -> int:
-    """Return the lamports of a transaction that writes to our wallet and these accounts; one more than the cap where the
-    cap decided. Raises UNREAD.
+    """Return the lamports of a transaction that writes to our wallet and these accounts, however dear: it is judged by the
+    limits, and Asgard chooses what is bid. Raises UNREAD.
     """
-    bid = await quote(long.rpc, [long.wallet, *sorted(set(accounts) - {long.wallet})], units)
-    return bid.fee_lamports + int(bid.capped)
+    wanted = [long.wallet, *sorted(set(accounts) - {long.wallet})]
+    return (await quote(long.rpc, wanted, units, NO_CAP)).fee_lamports
 
 
 async def least_fee(long: AsgardVenue, disabled_protocols: Collection[int]) -> int:

@@ -27,7 +27,7 @@ from tasks.carry.books.external_short import (
 from tasks.carry.desk import CarryDesk
 from tasks.carry.mark import UNDERLYING
 from tasks.carry.orders import close_long_order, close_short_order, resize_long_order, resize_short_order
-from tasks.intents import Ending, NotDone, Unsettled, carry_out
+from tasks.intents import BeforeSigning, Ending, NotDone, Unsettled, carry_out
 from venues.hyperliquid.orders import MIN_NOTIONAL_USD, NOTHING_TO_REDUCE
 
 ROUTE = "route not understood"
@@ -224,7 +224,12 @@ def alert_route(desk: CarryDesk, position_id: str, intent_id: str) -> None:
 
 
 async def resize_long(
-    desk: CarryDesk, position: Position, operation: LongOperation, fence: Fence | None
+    desk: CarryDesk,
+    position: Position,
+    operation: LongOperation,
+    fence: Fence | None,
+    *,
+    before_signing: BeforeSigning | None = None,
 ) -> Ending:
     """Change the lending position as the plan says: sell a part, repay debt, or borrow and buy more."""
     leg = desk.store.carry.leg(position.position_id, LegSide.LONG)
@@ -234,7 +239,7 @@ async def resize_long(
     intent = plan(desk, position.position_id, LegSide.LONG, IntentKind.RESIZE, order, fence)
     # A growth is decided anew by the rules rather than signed again at prices of another moment.
     attempts = 1 if isinstance(operation, IncreaseLeverage) else 2
-    ending = await carry_out(desk, intent.intent_id, fence, attempts=attempts)
+    ending = await carry_out(desk, intent.intent_id, fence, attempts=attempts, before_signing=before_signing)
     alert_route(desk, position.position_id, intent.intent_id)
     return ending
 

@@ -24,6 +24,7 @@ from twins.world import HOUR_MS, World
 SAMPLES = 2_000
 FRACTION = st.floats(0, 1, exclude_max=True)
 PREMIUM = st.floats(-0.05, 0.05)
+PHASE = st.floats(0, 6.28)
 
 
 @pytest.fixture(scope="module")
@@ -34,21 +35,23 @@ def recorded() -> RecordedSeries:
     return RecordedSeries(root)
 
 
-@given(start=PREMIUM, mean=PREMIUM, swing=PREMIUM)
-def test_an_hours_premium_has_the_recorded_mean(start: float, mean: float, swing: float) -> None:
-    hour = HourPremium.of(start, mean, swing)
+@given(start=PREMIUM, mean=PREMIUM, swing=PREMIUM, phase=PHASE)
+def test_an_hours_premium_has_the_recorded_mean(
+    start: float, mean: float, swing: float, phase: float
+) -> None:
+    hour = HourPremium.of(start, mean, swing, phase)
     sampled = sum(hour.at((i + 0.5) / SAMPLES) for i in range(SAMPLES)) / SAMPLES
     assert sampled == pytest.approx(mean, abs=1e-8)
     assert hour.mean_until(1) == pytest.approx(mean, abs=1e-12)
     assert hour.at(0) == hour.mean_until(0) == start
-    assert hour.at(1) == pytest.approx(hour.level, abs=1e-12), "the next hour starts there"
+    assert hour.at(1) == pytest.approx(hour.end, abs=1e-12), "the next hour starts there"
 
 
-@given(start=PREMIUM, mean=PREMIUM, swing=PREMIUM, fraction=FRACTION)
+@given(start=PREMIUM, mean=PREMIUM, swing=PREMIUM, phase=PHASE, fraction=FRACTION)
 def test_the_running_mean_is_the_mean_so_far(
-    start: float, mean: float, swing: float, fraction: float
+    start: float, mean: float, swing: float, phase: float, fraction: float
 ) -> None:
-    hour = HourPremium.of(start, mean, swing)
+    hour = HourPremium.of(start, mean, swing, phase)
     sampled = sum(hour.at(fraction * (i + 0.5) / SAMPLES) for i in range(SAMPLES)) / SAMPLES
     assert hour.mean_until(fraction) == pytest.approx(sampled, abs=1e-7)
 
@@ -75,7 +78,8 @@ def test_the_first_second_of_a_recorded_hour_shows_what_was_settled_before(recor
         before, own = recorded.settled_premium(begins), recorded.settled_premium(begins + HOUR_MS)
         assert recorded.running_premium(begins) == recorded.premium(begins)
         earlier = recorded.settled_premium(begins - HOUR_MS)
-        assert abs(recorded.premium(begins) - before) <= 0.06 * abs(before - earlier) + 1e-4
+        assert abs(recorded.premium(begins) - recorded.premium(begins - 1)) < 1e-5
+        assert abs(recorded.premium(begins) - before) <= 0.6 * abs(before - earlier) + 2e-4
         assert recorded.running_premium(begins + HOUR_MS - 1) == pytest.approx(own, abs=1e-7)
 
 
@@ -86,8 +90,13 @@ def test_no_moment_of_a_recorded_hour_says_its_mean(recorded: RecordedSeries) ->
         range(recorded.start_ms // HOUR_MS + 1, recorded.end_ms // HOUR_MS - 1), 400
     ):
         settled = recorded.settled_premium((hour + 1) * HOUR_MS)
-        off.append(abs(recorded.premium(hour * HOUR_MS + 12 * 60_000) - settled))
+        off += [abs(recorded.premium(hour * HOUR_MS + minute * 60_000) - settled) for minute in (6, 12, 33)]
     assert sorted(off)[len(off) // 10] > 1e-6
+
+
+def test_the_first_second_after_a_gap_shows_what_was_before_it() -> None:
+    known = running({0: 0.001, 1: 0.002, 9: -0.03})
+    assert known[9].at(0) == known[1].end == known[9].mean_until(0)
 
 
 def test_the_first_extreme_of_a_recorded_hour_says_nothing_of_its_close(recorded: RecordedSeries) -> None:

@@ -55,10 +55,10 @@ def priority_fee_lamports(micro_lamports: int, unit_limit: int) -> int:
     return -(-micro_lamports * unit_limit // 1_000_000)
 
 
-def bid(recent_micro_lamports: Sequence[int], unit_limit: int) -> FeeBid:
+def bid(recent_micro_lamports: Sequence[int], unit_limit: int, cap_lamports: int = CAP_LAMPORTS) -> FeeBid:
     """Return the bid for one transaction, from recent prices in micro-lamports per unit."""
     wanted = ceil(percentile(recent_micro_lamports, PERCENTILE) * (100 + PREMIUM_PCT) / 100)
-    highest = CAP_LAMPORTS * 1_000_000 // unit_limit
+    highest = cap_lamports * 1_000_000 // unit_limit
     price = min(wanted, highest)
     return FeeBid(price, priority_fee_lamports(price, unit_limit), wanted > highest)
 
@@ -75,14 +75,16 @@ def latest(
     return [one.micro_lamports for one in recent if one.slot > oldest]
 
 
-async def quote(rpc: SolanaRpc, writable: list[str], unit_limit: int) -> FeeBid:
+async def quote(
+    rpc: SolanaRpc, writable: list[str], unit_limit: int, cap_lamports: int = CAP_LAMPORTS
+) -> FeeBid:
     """Return the bid for a transaction that locks these *writable* accounts (those from lookup tables included): a node
     answers per block the highest of the lowest prices that landed on any of them.
     """
     recent, samples = await asyncio.gather(
         rpc.get_recent_prioritization_fees(writable), rpc.get_recent_performance_samples(SAMPLES)
     )
-    return bid(latest(recent, slot_time_ms(samples)), unit_limit)
+    return bid(latest(recent, slot_time_ms(samples)), unit_limit, cap_lamports)
 
 
 def unit_limit(transaction: bytes) -> int | None:

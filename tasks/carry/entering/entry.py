@@ -7,7 +7,7 @@ from contextlib import suppress
 from decimal import Decimal
 from typing import Any, TypeVar
 
-from evenkeel.errors import UNREAD, Bug, OperatorError
+from evenkeel.errors import UNREAD, Bug, EvenkeelError, OperatorError
 from evenkeel.legs import CARRY, IntentKind, LegSide, PositionStatus
 from evenkeel.types import Built, Frozen, IntentState
 from state.carry.models import Leg, Position
@@ -143,7 +143,12 @@ async def open_long(
     budget, withdrawn = budget_of(desk), []
 
     async def ask(built: Built) -> str | None:
-        if (why := await refuse_signing(desk, position, built)) is not None:
+        try:
+            why = await refuse_signing(desk, position, built)
+        except EvenkeelError as unread:  # nothing that this offer could help
+            withdrawn.append(str(unread))
+            raise
+        if why is not None:
             withdrawn.append(why)
         return why
 

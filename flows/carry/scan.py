@@ -7,7 +7,7 @@ from decimal import Decimal
 from prefect import flow
 from pydantic import Field
 
-from evenkeel.errors import UNREAD, OperatorError
+from evenkeel.errors import UNREAD
 from evenkeel.types import Frozen
 from flows.carry.forms import AssetField, LeverageField, UsdField
 from flows.forms import Form
@@ -91,7 +91,7 @@ async def _sizes_usd(desk: CarryDesk, requested: RequestedEntry) -> dict[str, De
         return {}
     try:
         means = await read_means(desk)
-    except (*UNREAD, OperatorError):
+    except UNREAD:
         return {}
     sized = {asset: size_for(desk, requested, means, asset).size for asset in LONG_ASSETS}
     return {asset: one.position_usd for asset, one in sized.items() if one is not None}

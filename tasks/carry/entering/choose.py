@@ -119,8 +119,9 @@ class Means(Frozen):
 
 
 async def read_means(desk: CarryDesk) -> Means:
-    """Read them. Raises UNREAD, and OperatorError for an account whose margin cannot be read whole."""
-    await desk.short.account_mode()  # with shared margin the balances below would be read as nothing
+    """Read them. With shared margin they would be read as nothing: the breaker `venue_mode` has been asked before. Raises
+    UNREAD.
+    """
     wallet, account = await desk.long.wallet_balances(), await desk.short.account()
     return Means(
         solana_usdc=wallet.usdc, hyperliquid_usdc=account.free_margin_usd, open_positions=open_exposure(desk)

@@ -112,6 +112,21 @@ async def _stale(desk: CarryDesk, position: Position, plan: ResizePlan) -> str |
     return None
 
 
+@step("pay in from the wallet", tags=("wire",))
+async def pay_in(desk: CarryDesk, position: Position, plan: ResizePlan, why: str, fence: Fence) -> Levelled:
+    """Pay back debt of the long with USDC of the wallet. The short stays as it is. Raises Retryable."""
+    assert plan.long_operation is not None
+    if (earlier := await nothing_started(desk, position, fence)) is not None:
+        return earlier
+    await book_changes_of_both(desk, position, fence)
+    ending = await resize_long(desk, position, plan.long_operation, fence)
+    if isinstance(ending, NotDone | Unsettled):
+        refused = LegSide.LONG if isinstance(ending, NotDone) else None
+        return Levelled(complete=False, reason=ending.reason, refused=refused)
+    sizes = await sizes_of(desk, position)
+    return Levelled(complete=True, reason=why, long_sol=sizes.long_sol, short_qty=sizes.short_qty)
+
+
 @step("grow both legs", tags=("wire",))
 async def grow_both(
     desk: CarryDesk, position: Position, plan: ResizePlan, why: str, fence: Fence

@@ -35,19 +35,20 @@ async def run_preflight(desk: CarryDesk, plan: EntryPlan) -> Preflight:
     """Every check at once, against the markets as they are now and not as they were when the plan was made."""
     (
         market,
-        short_distance,
         (wallet, account, shorts),
         (fee, spike),
         (long_error, long_answered, short_error),
         needs,
     ) = await asyncio.gather(
         _read(read_market(desk)),
-        _read(entry_room.short_distance(desk, plan)),
         read_balances(desk),
         read_fee_market(desk, plan),
         simulate(desk, plan),
         read_needs(desk, plan.asset, plan.protocol, plan.market.perp),
     )
+    short_distance = await _read(
+        entry_room.short_distance(desk, plan)
+    )  # the list of assets has been read by now
     offer = market.offer(plan.asset, plan.protocol) if market else None
     usable = offer if offer is not None and offer.active else None
     readings = EntryReadings(

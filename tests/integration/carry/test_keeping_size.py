@@ -246,9 +246,7 @@ async def test_each_growth_that_was_taken_back_makes_the_next_wait_longer(tmp_pa
         for tries in (1, 2, 3):
             rig.fault("hyperliquid", "reject", ORDER, times=-1)
             while updates(rig).count("increase_leverage") < tries:  # a payment may come first
-                r = await rebalanced(rig, position_id)
-                print("ITER", tries, r, updates(rig), rig.desk.store.carry.position(position_id).facts.get(LEFT_ALONE), rig.short_qty(), rig.long_sol(), rig.desk.clock.now_ms(), [p for p in rig.desk.store.active_pauses()])
-                assert r.action != "held"
+                assert (await rebalanced(rig, position_id)).action != "held"
             rig.heal()
             left = rig.desk.store.carry.position(position_id).facts[LEFT_ALONE]["growth"]
             waits.append(left["until_ms"] - rig.desk.clock.now_ms())

@@ -84,8 +84,9 @@ def _note(desk: CarryDesk, position: Position, read: dict[str, Any]) -> None:
     """
     store, subject = desk.store, position.position_id
     kept: dict[str, dict[str, Any]] = dict(position.facts.get(KEPT) or {})
-    shown = {row.kind for row in store.alerts(open_only=True) if row.subject == subject}
-    if any(row.kind == WALLETS_APART for row in store.alerts(open_only=True)):
+    alerts = store.alerts(open_only=True)
+    shown = {row.kind for row in alerts if row.subject == subject}
+    if any(row.kind == WALLETS_APART for row in alerts):
         store.ack_alert(WALLETS_APART)  # money is at work again
     running = frozenset(
         one.name

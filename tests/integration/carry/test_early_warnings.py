@@ -42,6 +42,13 @@ async def watched_by_another(rig: Rig, position_id: str, seconds: int) -> None:
         await watch_position(desk, MonitorRequest(position_id=position_id, until_ms=until_ms))
 
 
+async def seen_by_another(rig: Rig, position_id: str) -> None:
+    """One tick of a process that knows nothing but the ledger, 30 s later."""
+    rig.later(30)
+    await rig.desk.clock.refresh()
+    await Watcher(rig.desk, position_id).tick()
+
+
 async def test_a_calm_position_has_no_warning(tmp_path: Path) -> None:
     async with story_rig(tmp_path, strategy={"poll_interval_s": 600}) as rig:
         position_id = await rig.entered(**SOL_ON_KAMINO)
@@ -64,7 +71,7 @@ async def test_half_of_the_distance_and_its_end(tmp_path: Path) -> None:
         assert (row.subject, row.severity, row.acked_ms) == (position_id, Severity.WARNING, None)
         for swing in (3, -1) * 3:  # tenths of a point around it, each seen by a process that has just begun
             rig.market(sol_price=price_at(entry * Decimal("0.49") + Decimal(swing) / 1000))
-            await watched_by_another(rig, position_id, 35)
+            await seen_by_another(rig, position_id)
         assert the_only(rig, "half_distance:long").acked_ms is None
         assert not raised(rig, "near_exit:long") and rig.status(position_id) == "OPEN"
         rig.market(sol_price=200.0)
@@ -104,7 +111,7 @@ async def test_a_price_gap_between_the_venues(tmp_path: Path) -> None:
         position_id = await rig.entered(**SOL_ON_KAMINO)
         for share in (0.006, 0.0049, 0.0052, 0.0045, 0.0056):
             apart(rig, share)
-            await watched_by_another(rig, position_id, 35)
+            await seen_by_another(rig, position_id)
         assert the_only(rig, "price_gap").acked_ms is None
         apart(rig, 0.0005)
         await watched(rig, position_id, 35)

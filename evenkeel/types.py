@@ -99,6 +99,13 @@ class Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
 
+class Decided(Frozen):
+    """USD of the underlying when an order was decided, and when that was read."""
+
+    price_usd: Decimal
+    at_ms: int
+
+
 class Forced(StrEnum):
     """Why a venue traded a position by itself."""
 

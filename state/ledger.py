@@ -66,9 +66,10 @@ class Ledger(Database):
         market: str | None = None,
         kind: str | None = None,
         since_ms: int | None = None,
+        until_ms: int | None = None,
     ) -> list[RateSnapshot]:
-        """Rates with since ≤ time, in order of time."""
-        query = window(select(RATES), RATES.c.at_ms, since_ms, None).order_by(RATES.c.at_ms, RATES.c.id)
+        """Rates with since ≤ time < until, in order of time."""
+        query = window(select(RATES), RATES.c.at_ms, since_ms, until_ms).order_by(RATES.c.at_ms, RATES.c.id)
         for name, value in {"venue": venue, "market": market, "kind": kind}.items():
             if value is not None:
                 query = query.where(RATES.c[name] == value)

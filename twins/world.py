@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Protocol
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
 
 from twins.clock import TwinClock
 
@@ -74,30 +75,54 @@ class Overrides:
     """Market price of an LST relative to its redemption value: 1.0 is at peg, 0.98 a 2 % discount."""
     borrow_apr: float | None = None
 
+    def __post_init__(self) -> None:
+        self.watch(lambda: None)
+
+    def watch(self, before_change: Callable[[], None]) -> None:
+        """Call this before anything is pinned: until then the market was what it is now."""
+        object.__setattr__(self, "_before_change", before_change)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if "_before_change" in self.__dict__:
+            self.__dict__["_before_change"]()
+        object.__setattr__(self, name, value)
+
 
 class World:
-    """What every twin reads. One clock, one series, one set of overrides."""
+    """What every twin reads. One clock, one series, one set of overrides; what was pinned stays true of its time."""
 
     def __init__(self, series: Series, clock: TwinClock) -> None:
         self.series = series
         self.clock = clock
         self.overrides = Overrides()
+        self.overrides.watch(self._keep_overrides)
+        self._earlier: list[tuple[int, Overrides]] = []
+        """What was pinned until a time, oldest first."""
 
     def now_ms(self) -> int:
         return self.clock.now_ms()
 
+    def _keep_overrides(self) -> None:
+        now_ms = self.now_ms()
+        if not self._earlier or self._earlier[-1][0] != now_ms:
+            self._earlier.append((now_ms, replace(self.overrides)))
+
+    def overrides_at(self, t_ms: int) -> Overrides:
+        """Return what was pinned at a time."""
+        return next((pinned for until_ms, pinned in self._earlier if t_ms < until_ms), self.overrides)
+
     def sol_price(self, t_ms: int | None = None) -> float:
-        """Return the oracle price of SOL in USD."""
-        if self.overrides.sol_price is not None:
-            return self.overrides.sol_price
-        return (
-            self.series.sol_price(self.now_ms() if t_ms is None else t_ms) * self.overrides.sol_price_factor
-        )
+        """Return the oracle price of SOL in USD, of a past time as it was then."""
+        at_ms = self.now_ms() if t_ms is None else t_ms
+        pinned = self.overrides_at(at_ms)
+        if pinned.sol_price is not None:
+            return pinned.sol_price
+        return self.series.sol_price(at_ms) * pinned.sol_price_factor
 
     def premium(self, t_ms: int | None = None) -> float:
-        if self.overrides.premium is not None:
-            return self.overrides.premium
-        return self.series.premium(self.now_ms() if t_ms is None else t_ms)
+        at_ms = self.now_ms() if t_ms is None else t_ms
+        pinned = self.overrides_at(at_ms).premium
+        return self.series.premium(at_ms) if pinned is None else pinned
 
     def running_premium(self, t_ms: int) -> float:
         """Return the mean premium of the running hour so far; a pinned premium counts for all of it."""

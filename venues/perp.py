@@ -32,6 +32,21 @@ class PerpContext(Frozen):
     observed_ms: int
 
 
+class Candle(Frozen):
+    """Trades of the perpetual in [open_ms, close_ms], in USD."""
+
+    coin: str
+    open_ms: int
+    close_ms: int
+    open_px: Decimal
+    close_px: Decimal
+
+    def px_at(self, at_ms: int) -> Decimal:
+        """Return the price on the straight line from open to close: what a candle says of a moment inside it."""
+        share = Decimal(at_ms - self.open_ms) / (self.close_ms - self.open_ms + 1)
+        return self.open_px + (self.close_px - self.open_px) * min(max(share, Decimal(0)), Decimal(1))
+
+
 class FundingHour(Frozen):
     """One settled hour: the rate that was applied at `time_ms`, and the average premium that it came from, if that can be
     read.

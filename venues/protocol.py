@@ -28,6 +28,7 @@ from venues.perp import (
     AccountSummary,
     AgentKey,
     AssetSpec,
+    Candle,
     Execution,
     FundingHour,
     LedgerUpdate,
@@ -94,8 +95,18 @@ class PerpMarket(Protocol):
         """The coin's number and precision in orders. Raises UNREAD, OperatorError for an unknown coin."""
         ...
 
-    async def funding_history(self, coin: str, *, hours: int) -> list[FundingHour]:
-        """The settled hours among the last `hours`, oldest first. Hours may be missing."""
+    def last_context(self, coin: str) -> PerpContext | None:
+        """The context as this process has read it last, however long ago; asks nothing."""
+        ...
+
+    async def funding_history(
+        self, coin: str, *, hours: int, until_ms: int | None = None
+    ) -> list[FundingHour]:
+        """The settled hours among the last `hours` (before now, or `until_ms`), oldest first. Hours may be missing."""
+        ...
+
+    async def candles(self, coin: str, start_ms: int, end_ms: int) -> list[Candle]:
+        """Candles of trades that touch [start, end], oldest first, as fine as they are still to be had. Some may be missing."""
         ...
 
 

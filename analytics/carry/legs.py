@@ -23,7 +23,7 @@ Cash is conserved when the wallet moves by `w = ΔD − σ·u − f` and `ΔQ = 
 
     sum of the items = Σ w + E_now          (E_now = 0 once the leg is closed)
 
-Short leg: with signed fills σ·q at price `x`, reference (mid at the decision) `m`, mark `k` and net
+Short leg: with signed fills σ·q at price `x`, reference (mid when the order was sent) `m`, mark `k` and net
 size `N = Σ σ·q`:
 
     price_short = −Σ σ·q·i + N·k,   basis = −Σ σ·q·(m − i),   slippage_short = −Σ σ·q·(x − m)
@@ -77,7 +77,8 @@ GAS_ITEMS = ("gas", "tips")
 class LongEvent(Frozen):
     """One landed transaction of the long leg, or what its lender seized, and the market at that moment.
 
-    `token_price_usd` is the reference before the swap. `redemption_rate` is SOL per token, 1 for SOL.
+    `token_price_usd` is the reference that the swap is held against. `redemption_rate` is SOL per token, 1 for SOL.
+    `decided_sol_usd` and `sent_sol_usd` are SOL's price when its order was decided, and built to be sent, where known.
     `dex_fee_usd` is the part of the swap's shortfall known to be the pool's fee (0 when not known separately).
     """
 
@@ -89,6 +90,8 @@ class LongEvent(Frozen):
     token_price_usd: Decimal = Field(gt=0)
     redemption_rate: Decimal = Field(default=Decimal(1), gt=0)
     dex_fee_usd: Decimal = Field(default=ZERO, ge=0)
+    decided_sol_usd: Decimal | None = Field(default=None, gt=0)
+    sent_sol_usd: Decimal | None = Field(default=None, gt=0)
 
 
 class LongMark(Frozen):
@@ -104,14 +107,16 @@ class LongMark(Frozen):
 
 
 class ShortFill(Frozen):
-    """One fill of the short leg with the mid price on which its order was decided, and the index price of SOL then.
+    """One fill of the short leg with the mid price when its order was sent, and the index price of SOL then.
 
-    Without an index price the mid stands in, and no basis is distinguished from the price.
+    Without an index price the mid stands in, and no basis is distinguished from the price. `decided_sol_usd` is SOL's index
+    price when the order was decided, where known.
     """
 
     fill: Fill
     reference_price_usd: Decimal = Field(gt=0)
     index_price_usd: Decimal | None = Field(default=None, gt=0)
+    decided_sol_usd: Decimal | None = Field(default=None, gt=0)
 
 
 class GasCost(Frozen):

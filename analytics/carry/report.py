@@ -19,10 +19,13 @@ from analytics.carry.attribution import Attribution, plain
 from analytics.carry.equity import Drawdown, Naked
 from analytics.carry.legs import LongEvent, ShortFill
 from analytics.carry.life import LifeEvent
+from analytics.carry.waiting import prices_before_fill, prices_before_swap
 from analytics.carry.words import GROUPS, ITEM_MEANINGS, ITEM_NAMES, signed_usd
 from evenkeel.legs import PositionStatus
 from evenkeel.types import Frozen
 
+TRADE_COLUMNS = ("quantity", "decided", "sent", "USD", "fee USD")
+"""Of a trade: the price when its order was decided and sent, and the price that it got."""
 SHOWN = 20
 """Rows of one list that a person is shown; `as_dict` always has all."""
 YEARLY_FROM_DAYS = 30
@@ -30,13 +33,17 @@ YEARLY_FROM_DAYS = 30
 
 
 class Trade(Frozen):
-    """One fill or swap. `fee_usd` > 0 is a cost."""
+    """One fill or swap. `fee_usd` > 0 is a cost. `decided_usd` and `sent_usd` are the same price when its order was decided
+    and sent, where known: between them lies the market's move, and from there to `price_usd` the slippage.
+    """
 
     at_ms: int
     what: str
     qty: Decimal
     price_usd: Decimal
     fee_usd: Decimal
+    decided_usd: Decimal | None = None
+    sent_usd: Decimal | None = None
 
 
 class Report(Frozen):
@@ -57,6 +64,9 @@ class Report(Frozen):
     drawdown: Drawdown | None = None
     naked: Naked | None = None
     funding_apr: float | None = None
+    moved_before_long_usd: Decimal | None = None
+    moved_before_short_usd: Decimal | None = None
+    """What SOL's move between decisions and fills gave or took: in the prices, not in slippage."""
     facts: dict[str, str] = Field(default_factory=dict)
 
     @property
@@ -73,6 +83,7 @@ def trades_of(long_events: Sequence[LongEvent], short_fills: Sequence[ShortFill]
         if change.swap_token_qty == 0:
             continue
         verb = "buy" if change.tokens_after > change.tokens_before else "sell"
+        decided, sent = prices_before_swap(event)
         trades.append(
             Trade(
                 at_ms=event.at_ms,
@@ -80,13 +91,23 @@ def trades_of(long_events: Sequence[LongEvent], short_fills: Sequence[ShortFill]
                 qty=change.swap_token_qty,
                 price_usd=change.swap_usdc_qty / change.swap_token_qty,
                 fee_usd=change.protocol_fee_usd,
+                decided_usd=decided,
+                sent_usd=sent,
             )
         )
     for row in short_fills:
         fill = row.fill
-        what = f"short: {fill.side} {fill.asset}"
+        decided, sent = prices_before_fill(row)
         trades.append(
-            Trade(at_ms=fill.time_ms, what=what, qty=fill.qty, price_usd=fill.price_usd, fee_usd=fill.fee_usd)
+            Trade(
+                at_ms=fill.time_ms,
+                what=f"short: {fill.side} {fill.asset}",
+                qty=fill.qty,
+                price_usd=fill.price_usd,
+                fee_usd=fill.fee_usd,
+                decided_usd=decided,
+                sent_usd=sent,
+            )
         )
     return sorted(trades, key=lambda trade: trade.at_ms)
 
@@ -170,6 +191,9 @@ def _fact_rows(report: Report) -> list[tuple[str, str]]:
         bare = report.naked
         text = f"{bare.total_seconds:,.0f} s, longest {bare.longest_seconds:,.0f} s at a time"
         rows.append(("one leg uncovered", text))
+    moved = {"long": report.moved_before_long_usd, "short": report.moved_before_short_usd}
+    if known := [f"{leg} {signed_usd(usd)}" for leg, usd in moved.items() if usd is not None]:
+        rows.append(("decision to fill", f"SOL moved {', '.join(known)} USD: in prices, not in slippage"))
     return rows + list(report.facts.items())
 
 
@@ -212,7 +236,7 @@ def render_rich(report: Report) -> RenderableType:
         trades = Table(title="Trades", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
         trades.add_column("time (UTC)", no_wrap=True)
         trades.add_column("what")
-        for column in ("quantity", "price USD", "fee USD"):
+        for column in TRADE_COLUMNS:
             trades.add_column(column, justify="right", no_wrap=True)
         for trade in report.trades[:SHOWN]:
             trades.add_row(*_trade_cells(trade))
@@ -232,12 +256,13 @@ def render_rich(report: Report) -> RenderableType:
     return Group(*parts)
 
 
-def _trade_cells(trade: Trade) -> tuple[str, str, str, str, str]:
+def _trade_cells(trade: Trade) -> tuple[str, ...]:
+    prices = (trade.decided_usd, trade.sent_usd, trade.price_usd)
     return (
         moment(trade.at_ms),
         trade.what,
         f"{trade.qty:,.4f}",
-        f"{trade.price_usd:,.3f}",
+        *("" if price is None else f"{price:,.3f}" for price in prices),
         f"{trade.fee_usd:,.3f}",
     )
 
@@ -256,8 +281,8 @@ def render_markdown(report: Report) -> str:
     for name, usd, meaning, is_sum in _money_rows(report.attribution):
         lines.append(_row(f"**{name}**", f"**{usd}**", meaning) if is_sum else _row(name, usd, meaning))
     if report.trades:
-        lines += ["", "## Trades", "", "| time (UTC) | what | quantity | price USD | fee USD |"]
-        lines += ["| --- | --- | ---: | ---: | ---: |"]
+        lines += ["", "## Trades", "", _row("time (UTC)", "what", *TRADE_COLUMNS)]
+        lines += ["| --- | --- |" + " ---: |" * len(TRADE_COLUMNS)]
         lines += [_row(*_trade_cells(trade)) for trade in report.trades]
     if report.events:
         lines += ["", "## Timeline (UTC)", ""]
@@ -269,6 +294,9 @@ def as_dict(report: Report) -> dict[str, Any]:
     """Return the report as JSON-able values; money as decimal strings."""
     body = report.model_dump(mode="json", exclude={"attribution", "trades"})
     found = report.attribution
+    for name in ("moved_before_long_usd", "moved_before_short_usd"):
+        usd = getattr(report, name)
+        body[name] = None if usd is None else plain(usd)
     body["result"] = result_sentence(report)
     body["agrees"] = report.agrees
     body["agreement"] = agreement_lines(report)
@@ -283,6 +311,8 @@ def as_dict(report: Report) -> dict[str, Any]:
             "qty": f"{trade.qty:f}",
             "price_usd": plain(trade.price_usd),
             "fee_usd": plain(trade.fee_usd),
+            "decided_usd": None if trade.decided_usd is None else plain(trade.decided_usd),
+            "sent_usd": None if trade.sent_usd is None else plain(trade.sent_usd),
         }
         for trade in report.trades
     ]

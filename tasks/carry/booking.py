@@ -1,11 +1,11 @@
-"""Carry's bookkeeper: the market at the moment of a booking, and the leg that a receipt leaves behind."""
+"""Carry's bookkeeper: the market at the moment of a settlement, and the leg that a receipt leaves behind."""
 
 from __future__ import annotations
 
 from decimal import Decimal
 
 from evenkeel.clock import Clock
-from evenkeel.errors import UNREAD, Bug, OperatorError, Retryable
+from evenkeel.errors import Bug
 from evenkeel.legs import IntentKind, LegReceipt, LegSide
 from evenkeel.types import Receipt
 from state.carry.models import Leg, LegStatus, Position
@@ -13,12 +13,10 @@ from state.carry.receipts import LegBooking
 from state.models import Intent
 from state.store import Store
 from tasks.booking import Prepared
+from tasks.carry.books.marks import Marks, Seen
 from tasks.carry.mark import Mark
 from venues.asgard.venue import AsgardVenue
 from venues.protocol import PerpVenue
-
-LATE_MS = 60_000
-"""What settled longer ago has no price of its moment any more; one of this age stands beside it as well as any."""
 
 
 class CarryBookkeeper:
@@ -28,28 +26,25 @@ class CarryBookkeeper:
 
     def __init__(self, store: Store, clock: Clock, long: AsgardVenue, short: PerpVenue) -> None:
         self._store = store
-        self._clock = clock
         self._long = long
         self._short = short
+        self.marks = Marks(store, clock, long, short)
         self._positions: dict[str, Position] = {}
         """What is asked for with every booking and never changes: asset, underlying and accounts."""
-        self._marks: dict[str, Mark] = {}
-        """The last prices that stood beside a booking, by asset."""
 
     async def prepare(self, intent: Intent, receipt: Receipt, *, final: bool) -> Prepared:
-        """The receipt with the market beside it, and the rows of it; the leg changes when the receipt is final.
+        """The receipt with the market of its settlement beside it, and the rows of it; the leg changes when the receipt is
+        final.
 
-        A booking must not wait for a price: where none can be had, the last one seen stands in, and the receipt says so.
+        A booking must not wait for a price: where one can only be had from afar, the mark says so.
         """
         if not isinstance(receipt, LegReceipt):
             receipt = LegReceipt.model_validate(receipt.model_dump())
         position = self._position(intent.subject)
-        try:
-            mark = await self._mark_for(position, receipt)
-        except (*UNREAD, OperatorError):
-            mark = self._last_seen(position, receipt)
-        booked = _with_mark(receipt, mark)
         long = intent.part == LegSide.LONG
+        of_leg = self.marks.of_long if long else self.marks.of_short
+        mark = await of_leg(position, receipt.settled_ms, Seen.of(receipt), receipt.avg_price_usd)
+        booked = _with_mark(receipt, mark, intent)
         leg = None
         if final:
             held = self._store.carry.leg(intent.subject, LegSide(intent.part))
@@ -68,51 +63,18 @@ class CarryBookkeeper:
 
         Raises Retryable.
         """
-        context = await self._short.market.context(underlying)
-        prices = await self._long.token_prices()
-        rate = await self._long.redemption_rate(asset)
-        if asset not in prices or rate is None:
-            raise Retryable(f"no price or redemption rate of {asset} at this moment")
-        return Mark(
-            at_ms=self._clock.now_ms(),
-            sol_price_usd=context.oracle_px,
-            token_price_usd=prices[asset],
-            redemption_rate=rate,
-        )
+        return await self.marks.read(asset, underlying)
 
     def _position(self, position_id: str) -> Position:
         if position_id not in self._positions:
             self._positions[position_id] = self._store.carry.position(position_id)
         return self._positions[position_id]
 
-    async def _mark_for(self, position: Position, receipt: LegReceipt) -> Mark:
-        """The market now; what settled longer ago is booked beside one that may be as old as `LATE_MS`, because none that
-        can be had is of its moment, and a recovery may have a thousand of them to book.
-        """
-        now_ms, asset = self._clock.now_ms(), position.asset
-        known = self._marks.get(asset)
-        if known is not None and now_ms - receipt.settled_ms > LATE_MS and now_ms - known.at_ms < LATE_MS:
-            return known
-        self._marks[asset] = await self.read_mark(asset, position.underlying)
-        return self._marks[asset]
 
-    def _last_seen(self, position: Position, receipt: LegReceipt) -> Mark:
-        sol = self._store.prices(kind="oracle")
-        rates = [row for row in self._store.prices(kind="redemption") if row.asset == position.asset]
-        rate = rates[-1].price_usd if rates else Decimal(1)
-        if sol:
-            price = sol[-1].price_usd
-        elif receipt.avg_price_usd is not None:
-            price = receipt.avg_price_usd if receipt.lending is None else receipt.avg_price_usd / rate
-        else:
-            raise Bug(f"a booking needs a price of {position.underlying}, and none was ever stored")
-        return Mark(
-            at_ms=receipt.settled_ms, sol_price_usd=price, token_price_usd=price * rate, redemption_rate=rate
-        )
-
-
-def _with_mark(receipt: LegReceipt, mark: Mark) -> LegReceipt:
+def _with_mark(receipt: LegReceipt, mark: Mark, intent: Intent) -> LegReceipt:
     detail = {**receipt.detail, "mark": mark.model_dump(mode="json")}
+    if (decided := intent.order.get("decided")) is not None:
+        detail["decided"] = decided
     if receipt.lending is None:
         return receipt.model_copy(update={"detail": detail})
     # The ledger keys a lending change by its transaction, and books the protocol's fee from the change alone.

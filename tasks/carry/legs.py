@@ -26,7 +26,13 @@ from tasks.carry.books.external_short import (
 )
 from tasks.carry.desk import CarryDesk
 from tasks.carry.mark import UNDERLYING
-from tasks.carry.orders import close_long_order, close_short_order, resize_long_order, resize_short_order
+from tasks.carry.orders import (
+    close_long_order,
+    close_short_order,
+    decided_at,
+    resize_long_order,
+    resize_short_order,
+)
 from tasks.intents import BeforeSigning, Ending, NotDone, Unsettled, carry_out
 from venues.hyperliquid.orders import MIN_NOTIONAL_USD, NOTHING_TO_REDUCE
 
@@ -69,7 +75,12 @@ def plan_step(
     order: dict[str, Any],
     fence: Fence | None,
 ) -> Intent:
-    """One numbered step; planned again it is the same intent."""
+    """One numbered step; planned again it is the same intent. The order keeps the price that it is decided by."""
+    if order.get("decided") is None:
+        steps = desk.store.intents_of(CARRY, position_id)
+        known = next((one for one in steps if (one.part, one.kind, one.step) == (leg, kind, step)), None)
+        decided = decided_at(desk) if known is None else known.order.get("decided")
+        order = order if decided is None else order | {"decided": decided}
     spec = IntentSpec(
         intent_id=f"{position_id}-{leg}-{kind}-{step}",
         business=CARRY,

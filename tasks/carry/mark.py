@@ -18,12 +18,15 @@ def underlying_of(asset: str) -> str:
 
 
 class Mark(Frozen):
-    """Prices in USD at `at_ms`; `redemption_rate` is SOL per token (1 for SOL)."""
+    """Prices in USD at `at_ms`; `redemption_rate` is SOL per token (1 for SOL). `source`: where each was had from; "" in
+    bookings of earlier versions, whose prices are of the moment of booking.
+    """
 
     at_ms: int
     sol_price_usd: Decimal
     token_price_usd: Decimal
     redemption_rate: Decimal
+    source: str = ""
 
 
 LIVE = (PositionStatus.OPENING, PositionStatus.OPEN, PositionStatus.CLOSING, PositionStatus.UNWINDING)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any
 
+from evenkeel.errors import Retryable
+from evenkeel.types import Decided
 from state.carry.models import Leg
 from strategy.carry.decisions import Deleverage, IncreaseLeverage, LongOperation, RepayDebt
 from strategy.decisions import Urgency
@@ -14,6 +16,27 @@ from tasks.carry.tips import affordable_tip
 from venues.asgard import orders as asgard
 from venues.hyperliquid import digests as _digests  # noqa: F401  (loaded now, not with the first order)
 from venues.hyperliquid.orders import PerpOrder
+
+DECIDED_MS = 300_000
+"""An older price is not the one that an order was decided by."""
+
+
+def decided_at(desk: CarryDesk) -> dict[str, Any] | None:
+    """SOL's oracle price as this process, or else another, read it last, for the books: what an order is decided by. None
+    where that was long ago; nothing is asked for it.
+    """
+    now_ms, known = desk.clock.now_ms(), desk.short.market.last_context(UNDERLYING)
+    if known is not None:
+        decided = Decided(price_usd=known.oracle_px, at_ms=known.observed_ms)
+    else:
+        try:
+            stored = desk.store.last_price(desk.short.name, UNDERLYING, "oracle")
+        except Retryable:  # a busy ledger holds up no order for this
+            return None
+        if stored is None:
+            return None
+        decided = Decided(price_usd=stored.price_usd, at_ms=stored.at_ms)
+    return decided.model_dump(mode="json") if now_ms - decided.at_ms <= DECIDED_MS else None
 
 
 def perp_order(

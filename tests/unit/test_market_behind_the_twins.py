@@ -157,3 +157,18 @@ def test_a_pinned_premium_counts_for_the_whole_hour() -> None:
     world.overrides.premium = -0.002
     now = world.now_ms()
     assert world.premium(now) == world.running_premium(now) == world.settled_premium(now + HOUR_MS) == -0.002
+
+
+def test_what_was_pinned_stays_true_of_its_time() -> None:
+    """A candle of the past must not follow a price that is pinned now."""
+    clock = TwinClock(FlatSeries().start_ms, stepped=True)
+    world = World(FlatSeries(price=200.0), clock)
+    first = world.now_ms()
+    clock.advance_to(first + 60_000)
+    world.overrides.sol_price = 190.0
+    world.overrides.premium = -0.002
+    clock.advance_to(first + 120_000)
+    world.overrides.sol_price_factor, world.overrides.sol_price = 0.5, None
+    assert [world.sol_price(first + minute * 60_000) for minute in range(3)] == [200.0, 190.0, 100.0]
+    assert [world.premium(first + minute * 60_000) for minute in range(2)] == [0.0003, -0.002]
+    assert world.sol_price(world.now_ms() + 1) == world.sol_price() == 100.0

@@ -190,8 +190,8 @@ class Histories:
         return [row for row in found if row[0] >= start]
 
     def candles(self, request: Request, t_ms: int) -> Any:
-        """Return the mids of the world's price path, sampled five times a candle; the world has no trades of others
-        (volume 0).
+        """Return the candles that touch the range, of the 5,000 newest: mids of the world's price path, sampled five times a
+        candle; the world has no trades of others (volume 0).
         """
         inner = request.get("req")
         if not isinstance(inner, dict) or inner.get("interval") not in INTERVAL_MS:
@@ -200,8 +200,10 @@ class Histories:
         start, end = range_of(inner, self.engine.now_ms)
         if coin not in BY_NAME or BY_NAME[coin].delisted:
             return []
-        end = min(end, self.engine.now_ms)
-        begin = max(start, self.engine.world.series.start_ms, end - CANDLES * length) // length * length
+        now = self.engine.now_ms
+        end, newest = min(end, now), now // length * length
+        begin = max(start, self.engine.world.series.start_ms) // length * length
+        begin = max(begin, newest - (CANDLES - 1) * length)
         rows = []
         for open_ms in range(begin, end + 1, length):
             times = [min(open_ms + length * part // 4, open_ms + length - 1, end) for part in range(5)]

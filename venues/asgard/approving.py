@@ -42,10 +42,14 @@ StoredPrice: TypeAlias = Callable[[str], tuple[int, Decimal] | None]
 
 @dataclass(frozen=True, slots=True)
 class FairPrice:
-    """USD per token by a source other than the builder. Age 0 where the source has just said it."""
+    """USD per token by a source other than the builder. Age 0 where the source has just said it.
+
+    `seen`: what it was made of, for the books: `sol_price_usd`, `redemption_rate`, `at_ms`; None where it is an old one.
+    """
 
     usd: Decimal
     age_ms: int = 0
+    seen: dict[str, Any] | None = None
 
 
 def _must_be_seen(order: AsgardOrder, verdict: Verdict) -> bool:
@@ -118,10 +122,10 @@ class Approver:
         if isinstance(order, RepayDebt):
             return None
         if not is_exit(order):
-            return FairPrice(await self._asked(order.asset))
+            return await self._asked(order.asset)
         try:
             async with asyncio.timeout(EXIT_TIMEOUT_S):
-                return FairPrice(await self._asked(order.asset))
+                return await self._asked(order.asset)
         except (EvenkeelError, TimeoutError):
             return self._last_known(order.asset)
 
@@ -136,14 +140,16 @@ class Approver:
         at_ms, price = max(known)
         return FairPrice(price, max(0, self._clock.now_ms() - at_ms))
 
-    async def _asked(self, asset: str) -> Decimal:
+    async def _asked(self, asset: str) -> FairPrice:
         sol, rate = await self._sol_price(), await self._redemption_rate(asset)
         if rate is None:
             raise Retryable(
                 f"no redemption rate of {asset} is to be had, so that no swap of it can be judged"
             )
-        self.note_price(asset, sol * rate, self._clock.now_ms())
-        return sol * rate
+        at_ms = self._clock.now_ms()
+        self.note_price(asset, sol * rate, at_ms)
+        seen = {"sol_price_usd": str(sol), "redemption_rate": str(rate), "at_ms": at_ms}
+        return FairPrice(sol * rate, seen=seen)
 
     async def approve(
         self,

@@ -40,6 +40,8 @@ class AsgardBuild:
     record: PositionRecord | None
     position_digest: str | None = None
     """Of the position's account as it stood before (`venues.asgard.no_effect.digest`)."""
+    seen: dict[str, Any] | None = None
+    """Prices as read for the order (`venues.asgard.approving.FairPrice.seen`)."""
 
     def __repr__(self) -> str:
         return f"AsgardBuild({self.order.op}, {len(self.verdict.approved)} transactions, {self.blob!r})"
@@ -93,7 +95,7 @@ def judged(
 
 def expected_amounts(order: AsgardOrder) -> dict[str, str]:
     """Return what the order asks for, for people and for the stored note."""
-    fields = order.model_dump(mode="json", exclude={"token_a_bank", "token_b_bank"})
+    fields = order.model_dump(mode="json", exclude={"token_a_bank", "token_b_bank", "decided"})
     return {key: str(value) for key, value in fields.items()}
 
 
@@ -119,6 +121,7 @@ def signed_build(build: AsgardBuild, signer: SolanaSigner, now_ms: int, wallet: 
         "tip_lamports": build.verdict.tip_lamports,
         "before": _before(build.before),
         "position_digest": build.position_digest,
+        "seen": build.seen,
     }
     encoded = [base64.b64encode(raw).decode() for raw in raws]
     return Signed(key, SignedBuild(raws, order.submit_path, submit_body(build, encoded, wallet)))

@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
 from pydantic import Field, TypeAdapter
 
-from evenkeel.types import Frozen
+from evenkeel.types import Decided, Frozen
 from venues.asgard.mints import USDC, token
 from venues.solana.tokens import to_base_units
 
@@ -17,7 +17,9 @@ DEPOSIT_DEBT_TOKEN = 1
 
 
 class _Order(Frozen):
-    """`slippage_bps` is a request that the builder may ignore; the caps on what we sign are ours."""
+    """`slippage_bps` is a request that the builder may ignore; the caps on what we sign are ours. `decided` is kept for the
+    books alone.
+    """
 
     build_path: ClassVar[str]
     submit_path: ClassVar[str] = "/submit-position-update-tx"
@@ -27,6 +29,7 @@ class _Order(Frozen):
     asset: str
     protocol: int
     jito_tip_lamports: int = Field(default=0, ge=0)
+    decided: Decided | None = None
 
     def body(self, wallet: str) -> dict[str, Any]:
         return {"protocol": self.protocol, "walletPubkey": wallet, "jitoTipLamport": self.jito_tip_lamports}

@@ -31,6 +31,8 @@ from venues.solana.rpc import SolanaRpc
 METADATA_WAIT_S = 60.0
 """The vendor's own figure for how long executed metadata may be missing."""
 READ_WAIT_S = 10.0
+UNSTAMPED_MS = 10_000
+"""After it was built, a transaction has landed that the node shows without the time of its block."""
 
 
 class Receipts:
@@ -125,7 +127,7 @@ class Receipts:
             or (record.pda if record else None)
             or await self._pda(key, signature, slot)
         )
-        settled_ms = effect.time_ms or self._clock.now_ms()
+        settled_ms = effect.time_ms or min(self._clock.now_ms(), int(key["built_at_ms"]) + UNSTAMPED_MS)
         change = self._change(key, effect, record)
         price = effect.price_usd
         fills = []
@@ -151,6 +153,8 @@ class Receipts:
             "wallet_token_delta": str(effect.wallet_token_delta),
             "position_id": record.id if record else None,
         }
+        if key.get("seen"):
+            detail["seen"] = key["seen"]
         if refusal:
             detail["failed_parts"] = refusal
         return LegReceipt(

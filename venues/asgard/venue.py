@@ -121,11 +121,13 @@ class AsgardVenue:
             built_at_ms = self._clock.now_ms()
             blob = await self.client.build(order.build_path, order.body(self.wallet))
             lvbh_max = await self._confirmer.height_limit()
-            verdict, checks = await self._approver.approve(order, blob, strategies, before, await price)
+            fair = await price
+            verdict, checks = await self._approver.approve(order, blob, strategies, before, fair)
         found = str(verdict.position) if verdict.position else blob.hint("positionPDA", "positionPda")
         pda = (str(found) if found else None) if isinstance(order, OpenLong) else order.position_pda
         stood = checks.pop("position_digest", None)
-        build = AsgardBuild(order, blob, verdict, lvbh_max, built_at_ms, pda, before, record, stood)
+        seen = fair.seen if fair is not None else None
+        build = AsgardBuild(order, blob, verdict, lvbh_max, built_at_ms, pda, before, record, stood, seen)
         note = {
             "position_pda": pda,
             "lvbh_max": lvbh_max,

@@ -202,6 +202,11 @@ class HyperliquidClient:
             request, m.WireFundingRate, FUNDING_PAGE, lambda row: row.time, start_ms, end_ms
         )
 
+    async def candles(self, coin: str, interval: str, start_ms: int, end_ms: int) -> list[m.WireCandle]:
+        """Return the candles that touch [start, end], among the 5,000 newest of that interval, as the venue orders them."""
+        asked = {"coin": coin, "interval": interval, "startTime": start_ms, "endTime": end_ms}
+        return await self._info({"type": "candleSnapshot", "req": asked}, list[m.WireCandle])
+
     async def non_funding_ledger(
         self, user: str, start_ms: int, end_ms: int | None = None
     ) -> list[m.WireLedgerUpdate]:

@@ -11,9 +11,13 @@ from evenkeel.types import Frozen, VenueName
 from evenkeel.units import HOUR_MS, hour_of
 from venues.hyperliquid import models as m
 from venues.hyperliquid.client import HyperliquidClient
-from venues.perp import AssetSpec, FundingHour, PerpContext
+from venues.perp import AssetSpec, Candle, FundingHour, PerpContext
 
 _META_LIFE_MS = 6 * HOUR_MS
+_MINUTE_MS = 60_000
+_INTERVALS = {"1m": _MINUTE_MS, "15m": 15 * _MINUTE_MS, "1h": HOUR_MS, "1d": 24 * HOUR_MS}
+_CANDLES_KEPT = 5_000
+"""The venue lists so many of the newest candles of an interval (its documentation, info endpoint, "Candle snapshot")."""
 
 
 class BookLevel(Frozen):
@@ -51,6 +55,7 @@ class MarketData:
         self._assets: dict[str, AssetSpec] = {}
         self.stored_asset: Callable[[str], AssetSpec | None] = lambda coin: None
         self._assets_at_ms = 0
+        self._last: dict[str, PerpContext] = {}
 
     async def asset(self, coin: str) -> AssetSpec:
         """Return the asset's number, precision and tiers, cached for hours. OperatorError for a coin the venue does not
@@ -91,7 +96,7 @@ class MarketData:
                 )
             rates = {"funding": ctx.funding, "premium": ctx.premium}
             self._client.note_missing("metaAndAssetCtxs", f"prices {coin}", rates)
-            return PerpContext(
+            self._last[coin] = PerpContext(
                 coin=coin,
                 funding_hourly=ctx.funding,
                 premium=ctx.premium,
@@ -100,9 +105,36 @@ class MarketData:
                 mid_px=ctx.mid_px,
                 observed_ms=self._clock.now_ms(),
             )
+            return self._last[coin]
         if coin in self._assets or self.stored_asset(coin) is not None:  # it was listed before
             raise NotUnderstood(VenueName.HYPERLIQUID, f"metaAndAssetCtxs lists no {coin} any more")
         raise _not_listed(coin, meta)
+
+    def last_context(self, coin: str) -> PerpContext | None:
+        """Return the context as this process has read it last, however long ago; asks nothing."""
+        return self._last.get(coin)
+
+    async def candles(self, coin: str, start_ms: int, end_ms: int) -> list[Candle]:
+        """Return the candles that touch [start, end], oldest first, of the shortest interval that the venue still lists for
+        all of it. Some may be missing.
+        """
+        age_ms = self._clock.now_ms() - start_ms
+        kept = [one for one, length_ms in _INTERVALS.items() if age_ms < (_CANDLES_KEPT - 2) * length_ms]
+        interval = kept[0] if kept else "1d"
+        length_ms = _INTERVALS[interval]
+        rows = await self._client.candles(coin, interval, start_ms // length_ms * length_ms, end_ms)
+        found = [
+            Candle(
+                coin=coin,
+                open_ms=row.open_ms,
+                close_ms=row.close_ms,
+                open_px=row.open_px,
+                close_px=row.close_px,
+            )
+            for row in rows
+            if row.open_ms < row.close_ms and row.open_px > 0 and row.close_px > 0
+        ]
+        return sorted(found, key=lambda one: one.open_ms)
 
     async def book(self, coin: str) -> Book:
         """Return up to 20 levels a side. Retryable while one side is empty: there is no price then."""
@@ -118,11 +150,14 @@ class MarketData:
             raise Retryable(f"the Hyperliquid book of {coin} has no {'bids' if not bids else 'asks'} now")
         return Book(coin=coin, bids=bids, asks=asks, time_ms=wire.time)
 
-    async def funding_history(self, coin: str, *, hours: int) -> list[FundingHour]:
-        """Return the settled hours among the last `hours`, oldest first. Hours may be missing: those that the venue leaves
-        out, that cannot be read, or that it gives with two rates.
+    async def funding_history(
+        self, coin: str, *, hours: int, until_ms: int | None = None
+    ) -> list[FundingHour]:
+        """Return the settled hours among the last `hours` (before now, or `until_ms`), oldest first. Hours may be missing:
+        those that the venue leaves out, that cannot be read, or that it gives with two rates.
         """
-        rows = await self._client.funding_history(coin, self._clock.now_ms() - hours * HOUR_MS)
+        end_ms = self._clock.now_ms() if until_ms is None else until_ms
+        rows = await self._client.funding_history(coin, end_ms - hours * HOUR_MS, until_ms)
         rates: dict[int, set[Decimal]] = {}
         for row in rows:
             rates.setdefault(hour_of(row.time), set()).add(row.funding_rate)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.alias_generators import to_camel
 
 from evenkeel.errors import NotUnderstood
@@ -80,6 +80,15 @@ class WireBook(Wire):
     coin: str
     levels: list[list[WireLevel]]
     time: Moment = 0
+
+
+class WireCandle(Wire):
+    """`candleSnapshot`: opened at `t`, closed at `T`."""
+
+    open_ms: Moment = Field(alias="t")
+    close_ms: Moment = Field(alias="T")
+    open_px: Number = Field(alias="o")
+    close_px: Number = Field(alias="c")
 
 
 class WireFundingRate(Wire):

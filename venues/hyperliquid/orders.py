@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import Field
 
 from evenkeel.errors import Bug, VenueRefused
-from evenkeel.types import Fill, Frozen, Receipt, VenueName
+from evenkeel.types import Decided, Fill, Frozen, Receipt, VenueName
 from evenkeel.units import BPS
 from venues.hyperliquid import models as m
 from venues.hyperliquid.client import VENUE
@@ -28,7 +28,8 @@ class PerpOrder(Frozen):
 
     `size` is in coins and rounds down to the lot. `limit_px` is a further bound fixed by the strategy:
     never sell below, never buy above it. `though_unshown`: the account shows no position, and that is not believed; an
-    order that only reduces is built all the same, for the venue cuts it down to what is held.
+    order that only reduces is built all the same, for the venue cuts it down to what is held. `decided` is kept for the
+    books alone.
     """
 
     coin: str
@@ -38,6 +39,7 @@ class PerpOrder(Frozen):
     slippage_bps: Decimal = Field(ge=0, lt=BPS)
     limit_px: Decimal | None = Field(default=None, gt=0)
     though_unshown: bool = False
+    decided: Decided | None = None
 
 
 class OrderKey(Frozen):
@@ -61,6 +63,8 @@ class OrderKey(Frozen):
     reference_px: Decimal
     szi_before: Decimal
     position_time_ms: int
+    oracle_px: Decimal | None = None
+    """The oracle's price as read for the order; None where it was not read."""
     szi_read: bool = True
     """False where the account could not be read, or was not believed: `szi_before` is what the order assumes, and no proof."""
 
@@ -169,5 +173,7 @@ def receipt_of(key: OrderKey, rows: Sequence[m.WireFill]) -> Receipt:
             "asked_qty": str(key.size),
             "limit_px": str(key.limit_px),
             "reference_px": str(key.reference_px),
-        },
+            "sent_ms": key.built_at_ms,
+        }
+        | ({} if key.oracle_px is None else {"oracle_px": str(key.oracle_px)}),
     )

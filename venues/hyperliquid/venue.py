@@ -127,12 +127,13 @@ class HyperliquidVenue(HyperliquidAccount):
     async def _built(self, order: PerpOrder) -> Built:
         asset = await (self.market.asset_to_close if order.reduce_only else self.market.asset)(order.coin)
         szi, mark_px, time_ms, unread = await self._held(order)
+        oracle_px = None
         if order.reduce_only:
             fair_px = mark_px or (await self.market.context(order.coin)).mark_px
             book = await self._book_or_mark(order.coin, fair_px)
         else:
             book = await self.market.book(order.coin)
-            fair_px = (await self.market.context(order.coin)).oracle_px
+            fair_px = oracle_px = (await self.market.context(order.coin)).oracle_px
         try:
             price = limit_price(order, book, asset)
         except ValueError as error:
@@ -149,6 +150,7 @@ class HyperliquidVenue(HyperliquidAccount):
             "limit_px": str(price),
             "reference_px": str(book.mid_px),
             "fair_px": str(fair_px),
+            "oracle_px": None if oracle_px is None else str(oracle_px),
             "sz_decimals": asset.sz_decimals,
             "seen_ms": self.clock.now_ms(),
             "bid_px": str(book.best_bid_px),
@@ -219,6 +221,7 @@ class HyperliquidVenue(HyperliquidAccount):
             reference_px=Decimal(note["reference_px"]),
             szi_before=Decimal(note["szi_before"]),
             position_time_ms=note["position_time_ms"],
+            oracle_px=note.get("oracle_px"),
             szi_read="account_unread" not in note,
         )
         return Signed(key=key.model_dump(mode="json"), wire=key.payload)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 from evenkeel.errors import Bug
 from evenkeel.legs import CARRY, FundingPayment, LegSide, PositionStatus
-from evenkeel.types import Fill, Frozen
+from evenkeel.types import Fill, Frozen, IntentState, VenueName
 from evenkeel.units import DAY_MS, HOUR_MS
 from state.carry.models import Position
 from state.fills import Owner, names_in_books
-from state.ledger_models import FillRow
+from state.ledger_models import FillRow, PriceSnapshot
 from state.models import Intent
+from state.store import Store
 from state.watch_models import Severity
 from strategy.carry.reconcile import Finding, Handling
 from tasks.carry.desk import CarryDesk
@@ -25,6 +28,8 @@ OVERLAP_MS = 2 * HOUR_MS
 GAPS_MS = 14 * DAY_MS
 """For so long an hour that a position was held in and that is not booked is asked for again: its row may have been odd."""
 
+AT_FILL = "oracle_at_fill"
+"""The kind under which SOL's price at a fill without an order is kept, at the fill's own time."""
 FOREIGN_FILL, LATE_FILL = "foreign fill", "late fill"
 """Alerts of fills that were booked and belong to no live position."""
 
@@ -211,11 +216,51 @@ def owner_at(positions: list[Position], at_ms: int) -> Position | None:
     return None
 
 
+async def price_fills_without_order(desk: CarryDesk) -> None:
+    """Keep SOL's price at each fill of a position that no booked order of ours explains: a liquidation, auto-deleveraging, an
+    order that was called dead. Its time is its own, whenever it was found.
+    """
+    since_ms = desk.clock.now_ms() - GAPS_MS
+    for position in desk.store.carry.positions():
+        if position.closed_ms is not None and position.closed_ms < since_ms:
+            continue
+        fills = fills_without_order(desk.store, position)
+        known = prices_at_fills(desk.store, position) if fills else {}
+        for fill in fills:
+            if fill.time_ms in known:
+                continue
+            mark = await desk.books.marks.of_short(position, fill.time_ms, fill_px=fill.price_usd)
+            known[fill.time_ms] = mark.sol_price_usd
+            price = PriceSnapshot(
+                venue=VenueName.HYPERLIQUID,
+                asset=position.underlying,
+                kind=AT_FILL,
+                price_usd=mark.sol_price_usd,
+                at_ms=fill.time_ms,
+            )
+            desk.store.record_prices([price])
+
+
+def fills_without_order(store: Store, position: Position) -> list[FillRow]:
+    """The short's fills that stand in no receipt of an order, in order of time."""
+    rows = [row for row in store.fills_of(CARRY, position.position_id) if row.venue == VenueName.HYPERLIQUID]
+    intents = store.intents_of(CARRY, position.position_id) if rows else []
+    done = {one.intent_id for one in intents if one.state is IntentState.CONFIRMED}
+    return [row for row in rows if row.intent_id not in done]
+
+
+def prices_at_fills(store: Store, position: Position) -> dict[int, Decimal]:
+    """USD per SOL at the time of those fills, as they were kept."""
+    rows = store.prices(VenueName.HYPERLIQUID, position.underlying, AT_FILL, position.created_ms)
+    return {row.at_ms: row.price_usd for row in rows}
+
+
 @naming_oddities
 async def collect_everything(desk: CarryDesk, *, with_market: bool = True) -> Collected:
     """One round of collecting."""
     payments = await collect_funding(desk)
     fills = await collect_fills(desk)
+    await price_fills_without_order(desk)
     if with_market:
         await read_market(desk)
         await money_is_level(desk)

@@ -22,6 +22,7 @@ from strategy.carry.reconcile import (
     from_balances,
 )
 from tasks.carry.desk import CarryDesk
+from tasks.carry.mark import Mark
 from venues.asgard.models import LivePosition
 
 GONE_FOR_MS = 10_000
@@ -154,13 +155,8 @@ async def _long_seized(
     now: Holding,
     fence: Fence | None,
 ) -> ChangeBooked:
-    rate = await desk.long.redemption_rate(position.asset)
-    if rate is None:
-        raise Retryable(
-            f"the redemption rate of {position.asset} cannot be read: a seizure waits to be booked"
-        )
-    price = (await desk.short.market.context(position.underlying)).oracle_px * rate
-    rows = [_row(position, one, one.seized.price_usd or price, rate) for one in placed]
+    marks = [await desk.books.marks.of_long(position, one.at_ms) for one in placed]
+    rows = [_row(position, one, mark) for one, mark in zip(placed, marks, strict=True)]
     left = leg
     if leg.is_open:
         left = leg.shrunk(leg.qty - now.tokens, desk.clock.now_ms())
@@ -170,13 +166,15 @@ async def _long_seized(
         f"the long leg of {name} was liquidated: {taken:f} {position.asset} seized, {repaid:f} USD of debt repaid, "
         f"{now.tokens:f} {position.asset} left"
     )
-    desk.store.carry.record_liquidations(rows, left, text, fence=fence)
+    priced = f"{text}; prices of that moment: {marks[-1].source}" if marks else text
+    desk.store.carry.record_liquidations(rows, left, priced, fence=fence)
     kind = "leg liquidated" if left.is_open or not leg.is_open else "leg vanished"
     desk.store.alert(kind, Severity.CRITICAL, text, subject=name)
     return ChangeBooked(leg=left, finding=to_act_on("long", "asgard", leg.ref, text, name))
 
 
-def _row(position: Position, one: Placed, price: Decimal, rate: Decimal) -> Liquidation:
+def _row(position: Position, one: Placed, mark: Mark) -> Liquidation:
+    """The seizure with the market of its moment; the token at the lender's own price, where the event says it."""
     return Liquidation(
         position_id=position.position_id,
         ref=one.seized.ref,
@@ -185,9 +183,9 @@ def _row(position: Position, one: Placed, price: Decimal, rate: Decimal) -> Liqu
         tokens_after=one.after.tokens,
         debt_before_usd=one.before.debt_usd,
         debt_after_usd=one.after.debt_usd,
-        token_price_usd=price,
-        sol_price_usd=price / rate,
-        redemption_rate=rate,
+        token_price_usd=one.seized.price_usd or mark.token_price_usd,
+        sol_price_usd=mark.sol_price_usd,
+        redemption_rate=mark.redemption_rate,
     )
 
 

@@ -13,13 +13,15 @@ from analytics.carry.equity import Naked, equity_curve, max_drawdown, realised_f
 from analytics.carry.legs import GasCost, LongEvent, LongMark, ShortFill
 from analytics.carry.life import LifeEvent, LifeSnapshot
 from analytics.carry.report import Report, trades_of
+from analytics.carry.waiting import moved_before_long, moved_before_short
 from evenkeel.legs import IntentKind, LegReceipt, LegSide, LendingChange
-from evenkeel.types import IntentState
+from evenkeel.types import Decided, IntentState
 from evenkeel.units import HOUR_MS
 from state.carry.liquidation_models import Liquidation
 from state.carry.models import LegStatus, PositionSnapshot
 from state.models import Intent
 from tasks.carry.books.external_short import SEIZED_MARGIN
+from tasks.carry.books.marks import Seen
 from tasks.carry.books.report_reading import Booked, Held, Listed
 from tasks.carry.mark import Mark
 from tasks.intents import FOUND_AFTER_UNKNOWN
@@ -48,6 +50,8 @@ def report_from(booked: Booked, held: Held, listed: Listed) -> Report:
         drawdown=max_drawdown(equity_curve(seen)) if seen else None,
         naked=naked(booked),
         funding_apr=realised_funding_apr(booked.funding),
+        moved_before_long_usd=moved_before_long(longs),
+        moved_before_short_usd=moved_before_short(shorts),
         facts={"duplicates prevented": str(len(lost_answers(booked)))} | not_counted(held),
     )
 
@@ -77,9 +81,17 @@ def long_events(booked: Booked) -> list[LongEvent]:
                 sol_price_usd=mark.sol_price_usd,
                 token_price_usd=mark.token_price_usd,
                 redemption_rate=mark.redemption_rate,
+                decided_sol_usd=_decided(receipt),
+                sent_sol_usd=seen.sol_price_usd if (seen := Seen.of(receipt)) is not None else None,
             )
         )
     return sorted(events, key=lambda event: event.at_ms)
+
+
+def _decided(receipt: LegReceipt) -> Decimal | None:
+    """SOL's price when the order of a receipt was decided; None where it was not kept."""
+    decided = receipt.detail.get("decided")
+    return None if decided is None else Decided.model_validate(decided).price_usd
 
 
 def _seizure(row: Liquidation) -> LongEvent:
@@ -105,18 +117,25 @@ def _seizure(row: Liquidation) -> LongEvent:
 
 
 def short_fills(booked: Booked) -> list[ShortFill]:
-    """Return every fill of the perpetual that belongs to the position, each with the mid on which its order was decided.
+    """Return every fill of the perpetual that belongs to the position, each with the mid when its order was sent.
 
-    A fill without an order of ours (liquidation, auto-deleveraging) was decided by nobody: its own price stands in.
+    A fill without an order of ours (liquidation, auto-deleveraging) was sent by nobody: its own price stands in for the mid.
     """
-    decided: dict[str, tuple[Decimal, Decimal]] = {}
+    sent: dict[str, dict[str, Decimal | None]] = {}
     for _, receipt in confirmed(booked, LegSide.SHORT):
-        index = Mark.model_validate(receipt.detail["mark"]).sol_price_usd
-        decided |= {fill.fill_id: (Decimal(receipt.detail["reference_px"]), index) for fill in receipt.fills}
+        prices = {
+            "reference_price_usd": Decimal(receipt.detail["reference_px"]),
+            "index_price_usd": Mark.model_validate(receipt.detail["mark"]).sol_price_usd,
+            "decided_sol_usd": _decided(receipt),
+        }
+        sent |= {fill.fill_id: prices for fill in receipt.fills}
     found = []
     for row in booked.short_fills:
-        reference, index = decided.get(row.fill_id, (row.price_usd, row.price_usd))
-        found.append(ShortFill(fill=row.fill, reference_price_usd=reference, index_price_usd=index))
+        alone = {
+            "reference_price_usd": row.price_usd,
+            "index_price_usd": booked.prices_at_fills.get(row.time_ms, row.price_usd),
+        }
+        found.append(ShortFill(fill=row.fill, **sent.get(row.fill_id, alone)))  # type: ignore[arg-type]
     return found
 
 
@@ -126,7 +145,8 @@ def attributed(
     """Return every item from the books, held against balances read from the venues and never from the books."""
     before, after, marks, equity_after = held.before, held.after, long_marks(booked.snapshots), Decimal(0)
     if (view := held.open_long) is not None:
-        marks.append(LongMark(tokens=view.qty, debt_usd=view.debt_usd, **held.mark.model_dump()))
+        prices = held.mark.model_dump(exclude={"source"})
+        marks.append(LongMark(tokens=view.qty, debt_usd=view.debt_usd, **prices))
         equity_after = view.qty * held.mark.token_price_usd - view.debt_usd
     return attribute(
         long_events=longs,
@@ -185,11 +205,16 @@ def not_counted(held: Held) -> dict[str, str]:
 
 
 def other_gas(booked: Booked, lamports_taken: dict[str, int]) -> list[GasCost]:
-    """Return the lamports beside the booked gas and tips: transactions that landed and failed, rent paid or returned."""
+    """Return the lamports beside the booked gas and tips: transactions that landed and failed, rent paid or returned.
+
+    A failed one is valued at the price that its order was decided by, else at the entry's reference price.
+    """
     price = booked.position.ref_long_price_usd or Decimal(1)
     costs: list[GasCost] = []
     for intent in booked.intents:
         taken, at_ms, paid_at = lamports_taken.get(intent.intent_id, 0), intent.created_ms, price
+        if (decided := intent.order.get("decided")) is not None:
+            paid_at = Decided.model_validate(decided).price_usd
         if intent.part == LegSide.LONG and intent.state is IntentState.CONFIRMED:
             receipt = LegReceipt.model_validate(intent.result)
             assert receipt.lending is not None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
@@ -14,6 +14,7 @@ from state.carry.liquidation_models import Liquidation
 from state.carry.models import Position, PositionSnapshot
 from state.ledger_models import Fee, FillRow
 from state.models import Attempt, Intent, Transition
+from tasks.carry.books.collect import prices_at_fills
 from tasks.carry.books.movements import Movements, movements
 from tasks.carry.desk import CarryDesk
 from tasks.carry.mark import Mark
@@ -43,6 +44,8 @@ class Booked:
     liquidations: list[Liquidation]
     snapshots: list[PositionSnapshot]
     leg_moves: list[Transition]
+    prices_at_fills: dict[int, Decimal] = field(default_factory=dict)
+    """USD per SOL by the time of a fill that no order of ours explains."""
 
     @property
     def opened_ms(self) -> int:
@@ -116,6 +119,7 @@ def read_booked(desk: CarryDesk, position: Position) -> Booked:
         liquidations=store.carry.liquidations(position_id),
         snapshots=store.carry.snapshots(position_id),
         leg_moves=[one for one in store.transitions("leg") if one.entity_id.startswith(f"{position_id}/")],
+        prices_at_fills=prices_at_fills(store, position),
     )
 
 

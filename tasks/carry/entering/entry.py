@@ -33,7 +33,7 @@ from tasks.carry.exit_needs import read_exit_needs
 from tasks.carry.legs import finish_started, plan, plan_step
 from tasks.carry.limits import limits_of
 from tasks.carry.mark import UNDERLYING, underlying_of
-from tasks.carry.orders import perp_order
+from tasks.carry.orders import decided_at, perp_order
 from tasks.carry.watching.alerts import RESIDUAL, UNRESOLVED, end_watch
 from tasks.carry.watching.leg_readings import THRESHOLD, threshold_of
 from tasks.carry.watching.needs import MODE_AT_ENTRY, MODE_TTL_MS
@@ -67,7 +67,7 @@ async def write_down(desk: CarryDesk, cleared: Cleared, fence: Fence | None = No
             "wallet_tokens": await wallet_tokens(desk, plan.asset),
             "at_ms": desk.clock.now_ms(),
         },
-        "long_order": plan.long_order().model_dump(mode="json"),
+        "long_order": plan.long_order().model_dump(mode="json") | {"decided": decided_at(desk)},
         "carry_usd_per_hour": plan.carry_usd_per_hour,
         "capital_usd": plan.size.deployment_usd,
         "leverage": plan.size.leverage,

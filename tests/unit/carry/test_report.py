@@ -151,7 +151,7 @@ def test_markdown_tables_keep_their_columns() -> None:
     text = render_markdown(report())
     assert text.startswith("# SOL carry")
     rows = [line for line in text.splitlines() if line.startswith("|")]
-    assert {line.count("|") for line in rows} == {3, 4, 6}
+    assert {line.count("|") for line in rows} == {3, 4, 8}
     assert "- 2027-01-15 08:00:00 entered | twice looked at" in text
 
 

@@ -156,7 +156,7 @@ async def _long_seized(
     fence: Fence | None,
 ) -> ChangeBooked:
     marks = [await desk.books.marks.of_long(position, one.at_ms) for one in placed]
-    rows = [_row(position, one, mark) for one, mark in zip(placed, marks, strict=True)]
+    rows = [seizure_row(position, one, mark) for one, mark in zip(placed, marks, strict=True)]
     left = leg
     if leg.is_open:
         left = leg.shrunk(leg.qty - now.tokens, desk.clock.now_ms())
@@ -173,7 +173,7 @@ async def _long_seized(
     return ChangeBooked(leg=left, finding=to_act_on("long", "asgard", leg.ref, text, name))
 
 
-def _row(position: Position, one: Placed, mark: Mark) -> Liquidation:
+def seizure_row(position: Position, one: Placed, mark: Mark) -> Liquidation:
     """The seizure with the market of its moment; the token at the lender's own price, where the event says it."""
     return Liquidation(
         position_id=position.position_id,

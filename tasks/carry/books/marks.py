@@ -2,9 +2,9 @@
 
 No venue says what its oracle or a pool's books were at a past time, so what is nearest to that is asked, in this order:
 
-* SOL: read within `RECENT_MS` of the settlement (with the order itself, for the ledger, or now); the mid that an order of
-  the perpetual was priced by, less the premium of that time; a candle of the perpetual, less the premium; readings of the
-  ledger before and after; the present one; the price of the fill itself.
+* SOL: read with the order within `RECENT_MS` of the settlement; the mid that an order of the perpetual was priced by then,
+  less the premium of that time; now, where the settlement is as recent; a candle of the perpetual, less the premium;
+  readings of the ledger before and after; the present one; the price of the fill itself.
 * premium: now, where that is recent; a sample of the ledger within `SAMPLE_MS`; the mean that the hour was settled by; now.
 * redemption rate, which changes once an epoch: read with the order; now, where that is recent; the nearest of the ledger; now.
 * price of the token: SOL's times the redemption rate times its peg, which is the nearest that was read.
@@ -156,10 +156,7 @@ class _Moment:
             return _Price(now.sol.value, "read now")
         readings = self._sources.stored("hyperliquid", self._underlying, "oracle", self._at_ms)
         readings += [of_order] if of_order is not None else []
-        near = nearest(readings, self._at_ms)
-        if near is not None and self._is_recent(near.at_ms):
-            return _Price(near.value, self._away(near))
-        if (by_candle := await self._by_candle(near)) is not None:
+        if (by_candle := await self._by_candle(nearest(readings, self._at_ms))) is not None:
             return by_candle
         return await self._joined(readings, fill_px)
 

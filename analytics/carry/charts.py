@@ -219,7 +219,7 @@ def _equity_panel(frame: pd.DataFrame, x: Any) -> Any:
         .encode(x=x, y=y)
     )
     known = frame["equity_usd"].dropna()
-    subtitle = "what both venues hold for the position"
+    subtitle = "what both venues hold for the position, less what was paid in on the way"
     layers = [line]
     if len(known):
         first, last = float(known.iloc[0]), float(known.iloc[-1])

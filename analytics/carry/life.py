@@ -16,7 +16,8 @@ class LifeSnapshot(Frozen):
     """One observation. None means not known, or not held, at that moment; it is never drawn as zero.
 
     `funding_rate_hourly` > 0 pays the short. Distances are the adverse price move, as a fraction, that
-    liquidates the leg. `equity_usd` is what both venues hold for the position.
+    liquidates the leg. `equity_usd` is what both venues hold for the position, less what was
+    paid in since it was opened.
     """
 
     at_ms: int

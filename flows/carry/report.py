@@ -14,7 +14,7 @@ from flows.forms import Form
 from flows.running import desk_for_run
 from tasks.artifacts import show_markdown, show_picture
 from tasks.carry.books.collect import collect_everything
-from tasks.carry.books.report import life_snapshots, report_from
+from tasks.carry.books.report import life_snapshots, paid_in, report_from
 from tasks.carry.books.report_reading import read_booked, read_held, read_listed
 from tasks.carry.desk import CarryDesk, open_desk
 from tasks.carry.positions import position_meant
@@ -40,7 +40,7 @@ async def account_for(desk: CarryDesk, request: ReportRequest) -> tuple[Report, 
     if request.out_dir:
         folder = Path(request.out_dir)
         folder.mkdir(parents=True, exist_ok=True)
-        seen = life_snapshots(booked.snapshots)
+        seen = life_snapshots(booked.snapshots, paid_in(booked))
         if seen:
             pictures += save_life_chart(seen, report.events, folder / "life")
         pictures += save_attribution_chart(report.attribution, folder / "attribution")

@@ -22,6 +22,7 @@ from strategy.wording import usd
 
 RESERVE_RULE = "reserve"
 GROWTH_RULE = "growth"
+PAID_FIRST = "are paid in first"
 LEAST_TRANSFER = Decimal("0.01")
 """Of all the money of a position: less is not worth a person's time."""
 
@@ -197,9 +198,7 @@ def growth_rule(book: Book, limits: CarryLimits) -> Judged[Decision]:
     reason, repaid = f"{growth.reason}; {pays.reason}", round_to_cent(growth.repay_usd)
     if repaid > limits.risk.min_rebalance_usd:
         plan = _growing(book, RepayDebt(usdc=repaid), book.long_sol)
-        return Judged(
-            Resize(rule=GROWTH_RULE, reason=f"{reason}; {usd(repaid)} are paid in first", plan=plan)
-        )
+        return Judged(Resize(rule=GROWTH_RULE, reason=f"{reason}; {usd(repaid)} {PAID_FIRST}", plan=plan))
     leverage = min(growth.long_usd / book.long_equity_usd, Decimal(book.target_leverage))
     operation = IncreaseLeverage(target_leverage=leverage.quantize(Decimal("0.0001"), ROUND_DOWN))
     after_sol = operation.target_leverage * book.long_equity_usd / book.price_usd

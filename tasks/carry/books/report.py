@@ -20,6 +20,7 @@ from evenkeel.units import HOUR_MS
 from state.carry.liquidation_models import Liquidation
 from state.carry.models import LegStatus, PositionSnapshot
 from state.models import Intent
+from strategy.carry.keeping_size import GROWTH_RULE, PAID_FIRST, RESERVE_RULE
 from tasks.carry.books.external_short import SEIZED_MARGIN
 from tasks.carry.books.marks import Seen
 from tasks.carry.books.report_reading import Booked, Held, Listed
@@ -34,7 +35,7 @@ def report_from(booked: Booked, held: Held, listed: Listed) -> Report:
     position = booked.position
     longs, shorts = long_events(booked), short_fills(booked)
     differences, compared = compare(booked, listed)
-    seen = life_snapshots(booked.snapshots)
+    seen = life_snapshots(booked.snapshots, paid_in(booked))
     return Report(
         position_id=position.position_id,
         title=f"{position.asset} long at {position.leverage.normalize():f}x against SOL-PERP short",
@@ -245,15 +246,36 @@ def compare(booked: Booked, listed: Listed) -> tuple[list[Difference], int]:
     return differences, len(funding) + len(fills)
 
 
-def life_snapshots(snapshots: Sequence[PositionSnapshot]) -> list[LifeSnapshot]:
-    """Return what the picture of a position's life shows, from what the monitor saw."""
+def paid_in(booked: Booked) -> list[tuple[int, Decimal]]:
+    """Return the USDC that went from the wallet into the long after it was opened, each with its moment in ms; below zero came
+    out again.
+    """
+    return [
+        (receipt.settled_ms, -receipt.lending.wallet_usdc_delta)
+        for intent, receipt in confirmed(booked, LegSide.LONG)
+        if intent.kind == IntentKind.RESIZE and receipt.lending is not None
+    ]
+
+
+def life_snapshots(
+    snapshots: Sequence[PositionSnapshot], paid: Sequence[tuple[int, Decimal]] = ()
+) -> list[LifeSnapshot]:
+    """Return what the picture of a position's life shows, from what the monitor saw. Money that was paid in is nothing that
+    was earned: it is taken off the equity from its moment on.
+    """
+
+    def earned(one: PositionSnapshot) -> float | None:
+        if one.equity_usd is None:
+            return None
+        return float(one.equity_usd - sum((usd for at_ms, usd in paid if at_ms <= one.at_ms), Decimal(0)))
+
     return [
         LifeSnapshot(
             at_ms=one.at_ms,
             funding_rate_hourly=_float(one.funding_rate_hourly),
             long_distance=_float(one.long_liquidation_distance),
             short_distance=_float(one.short_liquidation_distance),
-            equity_usd=_float(one.equity_usd),
+            equity_usd=earned(one),
         )
         for one in snapshots
     ]
@@ -263,12 +285,20 @@ def _float(value: Decimal | None) -> float | None:
     return None if value is None else float(value)
 
 
+def _change_of_size(reason: str) -> str:
+    """What a change of size was, in a word, from the rule that its reason begins with."""
+    if reason.startswith(f"{RESERVE_RULE}:") or reason.endswith(PAID_FIRST):
+        return "paid in"
+    return "grown" if reason.startswith(f"{GROWTH_RULE}:") else "rebalance"
+
+
 def life_events(booked: Booked) -> list[LifeEvent]:
     """Return entry, rebalances, lost answers and exit, as they are marked in the picture."""
     position = booked.position
     rebalances: list[dict[str, Any]] = position.facts.get("rebalances", [])
     events = [
-        LifeEvent(at_ms=int(one["at_ms"]), kind="rebalance", label="rebalance") for one in rebalances
+        LifeEvent(at_ms=int(one["at_ms"]), kind="rebalance", label=_change_of_size(str(one["reason"])))
+        for one in rebalances
     ] + [
         LifeEvent(at_ms=at_ms, kind="lost answer", label="answer lost", tone="trouble")
         for at_ms in lost_answers(booked)

@@ -10,6 +10,8 @@ import pytest
 
 from evenkeel.errors import Retryable
 from evenkeel.legs import IntentKind, LegSide, PositionStatus
+from tasks.carry.books.report import life_events, life_snapshots, paid_in
+from tasks.carry.books.report_reading import read_booked
 from tasks.carry.entering.growing import LEFT_ALONE
 from tasks.carry.mark import GROWING
 from tests.carry.rig import ORDER, Rig, story_rig
@@ -253,3 +255,19 @@ async def test_each_growth_that_was_taken_back_makes_the_next_wait_longer(tmp_pa
             await settled(rig, position_id)  # the rest of the whole percents is levelled
             rig.later(waits[-1] / 1000 + 1)
         assert waits[1] > 1.9 * waits[0] and waits[2] > 1.9 * waits[1], waits
+
+
+async def test_what_was_paid_in_is_not_shown_as_earned(tmp_path: Path) -> None:
+    """The picture of a position's life: equity does not jump by the USDC that paid back debt."""
+    async with story_rig(tmp_path) as rig:
+        position_id = await rig.entered(asset="SOL", protocol=1)
+        rig.market(sol_price=176.0)
+        await settled(rig, position_id)
+        booked = read_booked(rig.desk, rig.desk.store.carry.position(position_id))
+        paid = sum((usd for _, usd in paid_in(booked)), Decimal(0))
+        assert paid > 1000
+        first, last = (
+            life_snapshots(booked.snapshots, paid_in(booked))[place].equity_usd for place in (0, -1)
+        )
+        assert first is not None and last is not None and abs(last - first) < 50
+        assert {one.label for one in life_events(booked)} >= {"enter", "paid in", "grown"}

@@ -177,3 +177,23 @@ async def test_a_month_of_funding_is_paged(rig: Rig) -> None:
     assert len(history) in (1099, 1100)
     assert len({row.hour_ms for row in history}) == len(history)
     assert rig.calls("info:fundingHistory") >= 3
+
+
+async def test_candles_say_what_the_perpetual_was_at_a_past_moment(rig: Rig) -> None:
+    """Whatever the price is now; as fine as the venue still lists them."""
+    market, start = rig.venue.market, rig.world.now_ms() // HOUR_MS * HOUR_MS
+    mid = (await market.book("SOL")).mid_px
+    rig.world.clock.advance_to(start + 600_000)
+    rig.world.overrides.sol_price = 100.0
+    rig.world.clock.advance_to(start + 1_200_000)
+    found = await market.candles("SOL", start, start + 540_000)
+    assert [one.open_ms for one in found] == [start + minute * 60_000 for minute in range(10)]
+    assert all(one.px_at(one.open_ms + 20_000) == mid for one in found)
+    rig.world.clock.advance_to(start + 1_230_000)
+    [latest] = await market.candles("SOL", start + 1_200_000, start + 1_260_000)
+    assert latest.open_ms == start + 1_200_000 and latest.close_ms <= rig.world.now_ms()
+    rig.world.clock.advance_to(start + 10 * DAY_MS)
+    coarse = await market.candles("SOL", start, start + HOUR_MS - 1)
+    assert [one.open_ms - start for one in coarse] == [quarter * 900_000 for quarter in range(4)]
+    assert coarse[0].px_at(start) == mid and coarse[2].px_at(start + 1_900_000) < mid / 2 + 1
+    assert await rig.venue.client.candles("SOL", "1m", start, start + 60_000) == [], "the 5,000 newest alone"

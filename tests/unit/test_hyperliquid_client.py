@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from decimal import Decimal
 from typing import Any
 
 import httpx
@@ -255,3 +256,27 @@ async def test_an_agent_that_the_venue_lists_as_expired_is_for_the_operator() ->
     desk.clock.ms = valid_until
     with pytest.raises(OperatorError, match="expired at 1757203200001"):
         await account.check_agent(agent)
+
+
+async def test_an_odd_candle_is_left_out_and_no_candles_are_none() -> None:
+    rows = [
+        {
+            "t": 0,
+            "T": 59_999,
+            "s": "SOL",
+            "i": "1m",
+            "o": "200.1",
+            "c": "200.4",
+            "h": "201",
+            "l": "200",
+            "v": "1",
+            "n": 3,
+        },
+        {"t": 60_000, "T": 119_999, "s": "SOL", "i": "1m", "o": "NaN", "c": "200.4"},
+    ]
+    answers = iter([rows, None])
+    desk = Desk(lambda request: httpx.Response(200, text=json.dumps(next(answers))))
+    [candle] = await desk.client.candles("SOL", "1m", 0, 119_999)
+    assert (candle.open_ms, candle.close_ms, candle.open_px) == (0, 59_999, Decimal("200.1"))
+    assert "o is" in desk.client.oddities.words()["hyperliquid candleSnapshot"]
+    assert await desk.client.candles("SOL", "1m", 0, 119_999) == []

@@ -205,7 +205,7 @@ class HyperliquidClient:
     async def candles(self, coin: str, interval: str, start_ms: int, end_ms: int) -> list[m.WireCandle]:
         """Return the candles that touch [start, end], among the 5,000 newest of that interval, as the venue orders them."""
         asked = {"coin": coin, "interval": interval, "startTime": start_ms, "endTime": end_ms}
-        return await self._info({"type": "candleSnapshot", "req": asked}, list[m.WireCandle])
+        return await self._info({"type": "candleSnapshot", "req": asked}, list[m.WireCandle] | None) or []
 
     async def non_funding_ledger(
         self, user: str, start_ms: int, end_ms: int | None = None

@@ -116,9 +116,10 @@ class MarketData:
 
     async def candles(self, coin: str, start_ms: int, end_ms: int) -> list[Candle]:
         """Return the candles that touch [start, end], oldest first, of the shortest interval that the venue still lists for
-        all of it. Some may be missing.
+        all of it. Some may be missing; the one that is not over closes now.
         """
-        age_ms = self._clock.now_ms() - start_ms
+        now_ms = self._clock.now_ms()
+        age_ms = now_ms - start_ms
         kept = [one for one, length_ms in _INTERVALS.items() if age_ms < (_CANDLES_KEPT - 2) * length_ms]
         interval = kept[0] if kept else "1d"
         length_ms = _INTERVALS[interval]
@@ -127,12 +128,12 @@ class MarketData:
             Candle(
                 coin=coin,
                 open_ms=row.open_ms,
-                close_ms=row.close_ms,
+                close_ms=min(row.close_ms, now_ms),
                 open_px=row.open_px,
                 close_px=row.close_px,
             )
             for row in rows
-            if row.open_ms < row.close_ms and row.open_px > 0 and row.close_px > 0
+            if row.open_ms < min(row.close_ms, now_ms) and row.open_px > 0 and row.close_px > 0
         ]
         return sorted(found, key=lambda one: one.open_ms)
 

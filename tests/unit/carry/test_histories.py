@@ -30,7 +30,8 @@ from tasks.carry.books.movements import Movements
 from tasks.carry.books.report import attributed, long_events, short_fills
 from tasks.carry.books.report_reading import Balances, Booked, Held, read_booked
 from tasks.carry.mark import Mark
-from tests.carry.histories import FUNDED, LATEST_HOURS, PDA, Happened, History, lived
+from tests.carry.histories import FUNDED, PDA, Happened, History
+from tests.carry.lived import LATEST_HOURS, lived
 from tests.carry.market_path import HOUR_MS, LenderOnPath, PerpOnPath
 from tests.databases import ManualClock
 

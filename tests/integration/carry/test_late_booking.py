@@ -156,3 +156,21 @@ async def test_a_liquidation_found_later_is_priced_by_its_own_time(tmp_path: Pat
         await items_of(rig, position_id)
         prices = rig.desk.store.prices(kind="oracle_at_fill")
         assert prices and all(abs(row.price_usd - 200) < 200 * NEAR for row in prices)
+
+
+async def test_a_landing_without_the_time_of_its_block_is_placed_beside_its_build(tmp_path: Path) -> None:
+    """Booked hours later, it must not count as settled then."""
+    async with story_rig(tmp_path) as rig:
+
+        def long(intent_id: str, *_: Any, **__: Any) -> bool:
+            return rig.desk.store.intent(intent_id).part == LegSide.LONG
+
+        with hooked(rig.desk.store, "confirm", when=long, before=die):
+            assert await killed(rig.enter(**SOL_ON_KAMINO))
+        opened_ms = rig.world.now_ms()
+        fell_to_190(rig)
+        rig.fault("solana", "field", "rpc:getTransaction$", times=-1, path="result.blockTime", value=None)
+        await rig.recovered()
+        [position] = rig.desk.store.carry.positions()
+        mark = mark_of(rig, position.position_id, LegSide.LONG, IntentKind.OPEN)
+        assert abs(mark["at_ms"] - opened_ms) < 60_000 and abs(D(mark["sol_price_usd"]) - 200) < 200 * NEAR

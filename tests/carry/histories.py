@@ -54,7 +54,7 @@ class History:
     """Of the perpetuals account: without what is not realised."""
     short: Decimal = ZERO
     entry_px: Decimal = ZERO
-    seized_margin: Decimal = ZERO
+    lost_margin: Decimal = ZERO
     happened: list[Happened] = field(default_factory=list)
     funding: list[FundingPayment] = field(default_factory=list)
     snapshots: list[tuple[int, Decimal, Decimal]] = field(default_factory=list)
@@ -262,7 +262,7 @@ class History:
         if backstop:
             kept = rounded(self.cash / 50)
             self.cash -= kept
-            self.seized_margin += kept
+            self.lost_margin += kept
         self.happened.append(Happened(self.at_ms, forced=_fill_of(row)))
         self.soon(1_000)
 

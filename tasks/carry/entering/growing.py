@@ -183,15 +183,15 @@ async def hedge_growth(
     With `wait_s` no order is waited for longer, and one try is made: whoever watches must see to its other rules.
     """
     begun, budget, limits = position.facts[GROWING], budget_of(desk), desk.settings.limits
-    name, patience = position.position_id, min(budget.short_wait_s, wait_s or budget.short_wait_s)
+    name, most_s = position.position_id, min(budget.short_wait_s, wait_s or budget.short_wait_s)
     reference = Decimal(str(begun["price_usd"]))
     while True:
-        for ending in await finish_started(desk, name, LegSide.LONG, fence, wait_s=patience):
+        for ending in await finish_started(desk, name, LegSide.LONG, fence, wait_s=most_s):
             if isinstance(ending, Unsettled):
                 return Levelled(complete=False, reason=ending.reason)
         open_ends = [
             one.reason
-            for one in await finish_started(desk, name, LegSide.SHORT, fence, wait_s=patience)
+            for one in await finish_started(desk, name, LegSide.SHORT, fence, wait_s=most_s)
             if isinstance(one, Unsettled)
         ]
         orders = _orders_since(desk, position, int(begun["since_ms"]))

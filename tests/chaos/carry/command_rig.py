@@ -8,6 +8,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from tests.carry.rig import NO_RESERVE
 from tests.chaos.commands import CommandRig, command_rig
 
 
@@ -33,6 +34,6 @@ class CarryRig(CommandRig):
 @asynccontextmanager
 async def carry_rig(folder: Path) -> AsyncIterator[CarryRig]:
     """A fresh market, funded accounts and an empty ledger."""
-    strategy = {"deployment_pct": "0.5", "leverage": 3}
+    strategy = {"deployment_pct": "0.5", "leverage": 3} | NO_RESERVE
     async with command_rig(CarryRig, folder, strategy) as rig:
         yield rig

@@ -14,7 +14,7 @@ from tasks.carry.books.collect import collect_everything
 from tasks.carry.watching.alerts import WARNING_NAMES
 from tasks.carry.watching.early_warnings import KEPT
 from tasks.carry.watching.watcher import Watcher
-from tests.carry.rig import Rig, story_rig, watched
+from tests.carry.rig import NO_RESERVE, Rig, story_rig, watched
 
 SOL_ON_KAMINO = {"asset": "SOL", "protocol": 1}
 
@@ -58,7 +58,7 @@ async def test_a_calm_position_has_no_warning(tmp_path: Path) -> None:
 
 
 async def test_half_of_the_distance_and_its_end(tmp_path: Path) -> None:
-    async with story_rig(tmp_path) as rig:
+    async with story_rig(tmp_path, strategy=NO_RESERVE) as rig:
         position_id = await rig.entered(**SOL_ON_KAMINO, leverage=2)
         entry = Decimal(rig.desk.store.carry.position(position_id).facts["entry_distance"]["long"])
 
@@ -80,7 +80,7 @@ async def test_half_of_the_distance_and_its_end(tmp_path: Path) -> None:
 
 
 async def test_near_the_exit_is_critical_and_ends_when_the_legs_were_made_smaller(tmp_path: Path) -> None:
-    async with story_rig(tmp_path) as rig:
+    async with story_rig(tmp_path, strategy=NO_RESERVE) as rig:
         position_id = await rig.entered(**SOL_ON_KAMINO, leverage=2)
         entry = Decimal(rig.desk.store.carry.position(position_id).facts["entry_distance"]["long"])
         rig.market(sol_price=200.0 * float((1 - entry) / (1 - Decimal("0.14"))))
@@ -92,7 +92,7 @@ async def test_near_the_exit_is_critical_and_ends_when_the_legs_were_made_smalle
 
 
 async def test_the_short_is_warned_of_as_well(tmp_path: Path) -> None:
-    async with story_rig(tmp_path) as rig:
+    async with story_rig(tmp_path, strategy=NO_RESERVE) as rig:
         position_id = await rig.entered(**SOL_ON_KAMINO)
         facts = rig.desk.store.carry.position(position_id).facts["entry_distance"]
         rig.desk.store.carry.set_facts(position_id, {"entry_distance": facts | {"short": "0.5"}})
@@ -107,7 +107,7 @@ async def test_the_short_is_warned_of_as_well(tmp_path: Path) -> None:
 
 
 async def test_a_price_gap_between_the_venues(tmp_path: Path) -> None:
-    async with story_rig(tmp_path) as rig:
+    async with story_rig(tmp_path, strategy=NO_RESERVE) as rig:
         position_id = await rig.entered(**SOL_ON_KAMINO)
         for share in (0.006, 0.0049, 0.0052, 0.0045, 0.0056):
             apart(rig, share)
@@ -124,7 +124,7 @@ async def test_a_price_gap_between_the_venues(tmp_path: Path) -> None:
 async def test_a_warning_that_was_acknowledged_is_not_raised_again_before_it_has_ended(
     tmp_path: Path,
 ) -> None:
-    async with story_rig(tmp_path) as rig:
+    async with story_rig(tmp_path, strategy=NO_RESERVE) as rig:
         position_id = await rig.entered(**SOL_ON_KAMINO)
         apart(rig, 0.006)
         await watched(rig, position_id, 35)
@@ -135,7 +135,7 @@ async def test_a_warning_that_was_acknowledged_is_not_raised_again_before_it_has
 
 
 async def test_a_crash_between_alert_and_fact_raises_nothing_twice(tmp_path: Path) -> None:
-    async with story_rig(tmp_path) as rig:
+    async with story_rig(tmp_path, strategy=NO_RESERVE) as rig:
         position_id = await rig.entered(**SOL_ON_KAMINO)
         apart(rig, 0.006)
         await watched(rig, position_id, 35)
@@ -147,7 +147,7 @@ async def test_a_crash_between_alert_and_fact_raises_nothing_twice(tmp_path: Pat
 
 
 async def test_a_fee_spike_while_a_position_is_held(tmp_path: Path) -> None:
-    async with story_rig(tmp_path) as rig:
+    async with story_rig(tmp_path, strategy=NO_RESERVE) as rig:
         position_id = await rig.entered(**SOL_ON_KAMINO)
         rig.control("solana", "congestion", micro_lamports=40_000_000)
         await watched(rig, position_id, 150)
@@ -161,7 +161,7 @@ async def test_a_fee_spike_while_a_position_is_held(tmp_path: Path) -> None:
 
 
 async def test_funding_that_has_turned_is_said_once_a_turn(tmp_path: Path) -> None:
-    async with story_rig(tmp_path) as rig:
+    async with story_rig(tmp_path, strategy=NO_RESERVE) as rig:
         position_id = await rig.entered(**SOL_ON_KAMINO)
         rig.market(premium=-0.002)  # an hour of it is no turn
         await watched(rig, position_id, 35)
@@ -177,7 +177,7 @@ async def test_funding_that_has_turned_is_said_once_a_turn(tmp_path: Path) -> No
 
 
 async def test_an_order_that_failed_on_chain_is_said_and_is_over_once_made_good(tmp_path: Path) -> None:
-    async with story_rig(tmp_path) as rig:
+    async with story_rig(tmp_path, strategy=NO_RESERVE) as rig:
         position_id = await rig.entered(**SOL_ON_KAMINO, leverage=2)
         assert not raised(rig, "order_failed")
         entry = Decimal(rig.desk.store.carry.position(position_id).facts["entry_distance"]["long"])
@@ -193,7 +193,7 @@ async def test_an_order_that_failed_on_chain_is_said_and_is_over_once_made_good(
 
 
 async def test_a_close_that_failed_once_is_noted_though_the_position_has_ended(tmp_path: Path) -> None:
-    async with story_rig(tmp_path) as rig:
+    async with story_rig(tmp_path, strategy=NO_RESERVE) as rig:
         position_id = await rig.entered(**SOL_ON_KAMINO)
         broken = rig.fault("solana", "fail_transaction", "rpc:sendTransaction", times=1)
         result = await exit_position(rig.desk, ExitRequest(position_id=position_id))
@@ -203,7 +203,7 @@ async def test_a_close_that_failed_once_is_noted_though_the_position_has_ended(t
 
 
 async def test_drift_above_the_limit_is_said_and_ends_when_it_is_levelled(tmp_path: Path) -> None:
-    async with story_rig(tmp_path) as rig:
+    async with story_rig(tmp_path, strategy=NO_RESERVE) as rig:
         position_id = await rig.entered(**SOL_ON_KAMINO)
         part = (rig.short_qty() * Decimal("0.015")).quantize(Decimal("0.01"))
         rig.trade_by_hand("SOL", str(part))
@@ -213,7 +213,7 @@ async def test_drift_above_the_limit_is_said_and_ends_when_it_is_levelled(tmp_pa
 
 
 async def test_wallets_apart_after_a_close_and_the_transfer_that_levels_them(tmp_path: Path) -> None:
-    async with story_rig(tmp_path) as rig:
+    async with story_rig(tmp_path, strategy=NO_RESERVE) as rig:
         position_id = await rig.entered(**SOL_ON_KAMINO)
         rig.fund("15000")
         await watched(rig, position_id, 35)
@@ -239,7 +239,7 @@ async def test_wallets_apart_after_a_close_and_the_transfer_that_levels_them(tmp
 
 
 async def test_what_a_drift_has_cost_outlives_the_process_and_ends_with_a_levelling(tmp_path: Path) -> None:
-    async with story_rig(tmp_path) as rig:
+    async with story_rig(tmp_path, strategy=NO_RESERVE) as rig:
         position_id = await rig.entered(**SOL_ON_KAMINO)
         store = rig.desk.store.carry
         leg = store.leg(position_id, LegSide.SHORT)
@@ -272,7 +272,7 @@ async def test_what_a_drift_has_cost_outlives_the_process_and_ends_with_a_levell
 
 
 async def test_no_breach_and_no_decision_comes_of_a_warning(tmp_path: Path) -> None:
-    async with story_rig(tmp_path) as rig:
+    async with story_rig(tmp_path, strategy=NO_RESERVE) as rig:
         position_id = await rig.entered(**SOL_ON_KAMINO)
         apart(rig, 0.006)
         rig.control("solana", "congestion", micro_lamports=40_000_000)

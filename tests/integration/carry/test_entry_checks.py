@@ -29,8 +29,13 @@ def assert_nothing_held(rig: Rig) -> None:
 async def test_a_dear_fill_counts_as_where_the_fall_began(tmp_path: Path) -> None:
     """SOL rose after the plan, the long was filled on the rise, and then it fell: 1.2 % from the fill, 0.8 % from the plan."""
     async with story_rig(tmp_path) as rig:
+
+        def rise() -> None:
+            rig.market(sol_price=200.9)
+            rig.later(1)  # a block swaps at the price of its own time
+
         with (
-            hooked(rig.desk.long, "sign", before=lambda: rig.market(sol_price=200.9)),
+            hooked(rig.desk.long, "sign", before=rise),
             hooked(rig.desk.long, "send", after=lambda: rig.market(sol_price=198.45)),
         ):
             result = await rig.enter(**SOL_ON_KAMINO)

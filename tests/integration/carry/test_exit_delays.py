@@ -26,7 +26,7 @@ from tasks.carry.desk import CarryDesk
 from tasks.carry.legs import resize_short
 from tasks.carry.watching.alerts import NOT_WATCHED, alarm_unwatched
 from tasks.intents import Done
-from tests.carry.rig import ORDER, story_rig
+from tests.carry.rig import NO_RESERVE, ORDER, story_rig
 from tests.integration.carry.test_entry_interrupted import SOL_ON_KAMINO, Locked, of_short
 from tests.interruptions import die, hooked, killed
 
@@ -36,7 +36,7 @@ async def test_a_ledger_that_is_busy_after_a_late_send_contradicts_nothing(
 ) -> None:
     """The sending took all the time there was, and then it cannot be noted: the order is asked about, not called unsent."""
     monkeypatch.setattr(engine, "BUSY_TIMEOUT_MS", 20)
-    async with story_rig(tmp_path) as rig:
+    async with story_rig(tmp_path, strategy=NO_RESERVE) as rig:
         position_id = await rig.entered(**SOL_ON_KAMINO)
         lock = Locked(rig, for_sleeps=5)
         release = lock.count_waits()
@@ -66,7 +66,7 @@ async def test_a_ledger_that_is_busy_after_a_late_send_contradicts_nothing(
 
 @pytest.mark.parametrize("prove", [False, True])
 async def test_a_contradiction_at_one_leg_does_not_hold_up_the_other(tmp_path: Path, prove: bool) -> None:
-    async with story_rig(tmp_path) as rig:
+    async with story_rig(tmp_path, strategy=NO_RESERVE) as rig:
         position_id = await rig.entered(**SOL_ON_KAMINO)
 
         def contradicts() -> None:
@@ -83,7 +83,7 @@ async def test_a_contradiction_at_one_leg_does_not_hold_up_the_other(tmp_path: P
 
 async def test_a_seizure_that_cannot_be_read_up_does_not_hold_up_the_closing(tmp_path: Path) -> None:
     """What was taken is booked later; what is left is sold now."""
-    async with story_rig(tmp_path) as rig:
+    async with story_rig(tmp_path, strategy=NO_RESERVE) as rig:
         position_id = await rig.entered(**SOL_ON_KAMINO)
         [held] = rig.holdings()
         rig.control("asgard", "liquidate", pda=held["pda"], full=False)
@@ -106,7 +106,7 @@ async def test_a_seizure_that_cannot_be_read_up_does_not_hold_up_the_closing(tmp
 
 async def test_a_busy_ledger_does_not_end_the_watch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine, "BUSY_TIMEOUT_MS", 20)
-    async with story_rig(tmp_path) as rig:
+    async with story_rig(tmp_path, strategy=NO_RESERVE) as rig:
         position_id = await rig.entered(**SOL_ON_KAMINO)
         lock = Locked(rig, for_sleeps=6)
         release = lock.count_waits()
@@ -158,7 +158,7 @@ async def test_a_resize_whose_outcome_is_unknown_does_not_blind_the_watch(tmp_pa
 
 async def test_a_row_that_contradicts_the_books_does_not_end_the_watch(tmp_path: Path) -> None:
     """The short was partly auto-deleveraged, and its booking meets a contradiction: alerted, and tried again."""
-    async with story_rig(tmp_path) as rig:
+    async with story_rig(tmp_path, strategy=NO_RESERVE) as rig:
         position_id = await rig.entered(**SOL_ON_KAMINO)
         rig.control("hyperliquid", "adl", address=rig.address, coin="SOL", fraction="0.001")
         lookup = rig.desk.short.client.user_fills_by_time
@@ -181,7 +181,7 @@ async def test_a_row_that_contradicts_the_books_does_not_end_the_watch(tmp_path:
 
 async def test_a_plan_is_dropped_where_an_earlier_order_has_only_now_been_found_done(tmp_path: Path) -> None:
     """The order of a resize is done and its answer lost; who plans on the old figures must not send it again."""
-    async with story_rig(tmp_path) as rig:
+    async with story_rig(tmp_path, strategy=NO_RESERVE) as rig:
         position_id = await rig.entered(**SOL_ON_KAMINO)
         position = rig.desk.store.carry.position(position_id)
         before = rig.short_qty()
@@ -203,7 +203,7 @@ async def test_a_plan_is_dropped_where_an_earlier_order_has_only_now_been_found_
 
 
 async def test_a_second_attempt_that_succeeds_at_once_is_no_lost_answer(tmp_path: Path) -> None:
-    async with story_rig(tmp_path) as rig:
+    async with story_rig(tmp_path, strategy=NO_RESERVE) as rig:
         position_id = await rig.entered(**SOL_ON_KAMINO)
         position = rig.desk.store.carry.position(position_id)
         rig.fault("hyperliquid", "drop_request", ORDER, times=-1)
@@ -221,7 +221,7 @@ async def test_a_second_attempt_that_succeeds_at_once_is_no_lost_answer(tmp_path
 
 async def test_one_tick_of_a_command_is_no_watch(tmp_path: Path) -> None:
     """`evenkeel rebalance` looks once and goes: the alert that nobody watches stays open for a monitor to close."""
-    async with story_rig(tmp_path) as rig:
+    async with story_rig(tmp_path, strategy=NO_RESERVE) as rig:
         position_id = await rig.entered(**SOL_ON_KAMINO)
         alarm_unwatched(rig.desk.store, position_id, "test")
 

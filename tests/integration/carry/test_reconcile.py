@@ -16,7 +16,7 @@ from state.watch_models import Severity
 from strategy.carry.reconcile import Handling
 from tasks.carry.books.collect import collect_everything
 from tasks.carry.books.reconcile import reconcile_everything
-from tests.carry.rig import Rig, story_rig
+from tests.carry.rig import NO_RESERVE, Rig, story_rig
 from tests.databases import by_hand
 from tests.interruptions import hooked
 
@@ -28,7 +28,7 @@ def alerts(rig: Rig) -> set[str]:
 
 
 async def test_a_healthy_position_agrees_and_the_checkpoint_moves(tmp_path: Path) -> None:
-    async with story_rig(tmp_path) as rig:
+    async with story_rig(tmp_path, strategy=NO_RESERVE) as rig:
         position_id = await rig.entered(**SOL_ON_KAMINO)
         rig.later(5 * 3600)
         found = await reconcile_everything(rig.desk)
@@ -50,7 +50,7 @@ async def test_a_healthy_position_agrees_and_the_checkpoint_moves(tmp_path: Path
 async def test_a_foreign_position_is_named_and_never_touched(
     tmp_path: Path, coin: str, critical: bool
 ) -> None:
-    async with story_rig(tmp_path) as rig:
+    async with story_rig(tmp_path, strategy=NO_RESERVE) as rig:
         position_id = await rig.entered(**SOL_ON_KAMINO)
         ours = rig.short_qty()
         rig.trade_by_hand(coin, "-2" if coin == "SOL" else "-0.01")
@@ -74,7 +74,7 @@ async def test_a_foreign_position_is_named_and_never_touched(
 
 
 async def test_a_trade_by_hand_against_our_short_is_hedged_again(tmp_path: Path) -> None:
-    async with story_rig(tmp_path) as rig:
+    async with story_rig(tmp_path, strategy=NO_RESERVE) as rig:
         position_id = await rig.entered(**SOL_ON_KAMINO)
         rig.trade_by_hand("SOL", "9")
         result = await reconcile_and_act(rig.desk)
@@ -88,7 +88,7 @@ async def test_a_fill_that_collecting_finds_first_is_alerted_once_and_stays_news
     tmp_path: Path, whose: str
 ) -> None:
     """Collecting books it, so that no later comparison could miss it any more: who books must alert."""
-    async with story_rig(tmp_path) as rig:
+    async with story_rig(tmp_path, strategy=NO_RESERVE) as rig:
         ended = await rig.entered(**SOL_ON_KAMINO)
         await exit_position(rig.desk, ExitRequest(position_id=ended))
         [opening] = [
@@ -115,7 +115,7 @@ async def test_a_fill_that_collecting_finds_first_is_alerted_once_and_stays_news
 
 
 async def test_a_payment_and_a_fill_lost_from_the_books_come_back(tmp_path: Path) -> None:
-    async with story_rig(tmp_path) as rig:
+    async with story_rig(tmp_path, strategy=NO_RESERVE) as rig:
         position_id = await rig.entered(**SOL_ON_KAMINO)
         rig.later(3 * 3600)
         await reconcile_everything(rig.desk)
@@ -139,7 +139,7 @@ async def test_a_payment_and_a_fill_lost_from_the_books_come_back(tmp_path: Path
 async def test_books_that_contradict_a_venue_are_alarmed_until_they_agree(
     tmp_path: Path, sql: str, subject: str
 ) -> None:
-    async with story_rig(tmp_path) as rig:
+    async with story_rig(tmp_path, strategy=NO_RESERVE) as rig:
         await rig.entered(**SOL_ON_KAMINO)
         rig.later(3600)
         await reconcile_everything(rig.desk)
@@ -163,7 +163,7 @@ async def test_books_that_contradict_a_venue_are_alarmed_until_they_agree(
 
 @pytest.mark.parametrize("venue", ["hyperliquid", "asgard"])
 async def test_a_venue_out_of_reach_is_named_and_its_checkpoint_stays(tmp_path: Path, venue: str) -> None:
-    async with story_rig(tmp_path) as rig:
+    async with story_rig(tmp_path, strategy=NO_RESERVE) as rig:
         await rig.entered(**SOL_ON_KAMINO)
         await reconcile_everything(rig.desk)
         before = rig.desk.store.checkpoint(f"reconcile:{venue}")
@@ -179,7 +179,7 @@ async def test_a_venue_out_of_reach_is_named_and_its_checkpoint_stays(tmp_path: 
 @pytest.mark.parametrize("what", ["part of the short", "short", "part of the long"])
 async def test_taken_while_the_monitor_sleeps(tmp_path: Path, what: str) -> None:
     """Between two ticks of a calm watch: the other leg follows within one fast tick, not at the next slow one."""
-    async with story_rig(tmp_path) as rig:
+    async with story_rig(tmp_path, strategy=NO_RESERVE) as rig:
         position_id = await rig.entered(**SOL_ON_KAMINO)
         [held] = rig.holdings()
         orders = len(rig.filled_orders())

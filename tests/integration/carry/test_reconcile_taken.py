@@ -14,7 +14,7 @@ from strategy.carry.reconcile import Handling
 from tasks.carry.books.external_long import SECOND_READING_S
 from tasks.carry.books.reconcile import reconcile_everything
 from tasks.carry.books.recovery import compare_legs
-from tests.carry.rig import Rig, story_rig, watched
+from tests.carry.rig import NO_RESERVE, Rig, story_rig, watched
 from tests.interruptions import hooked
 
 SOL_ON_KAMINO = {"asset": "SOL", "protocol": 1}
@@ -44,7 +44,7 @@ async def assert_books_equal_venues(rig: Rig, position_id: str) -> dict[str, Dec
 
 @pytest.mark.parametrize("how", ["liquidate", "adl"])
 async def test_a_short_that_is_taken_whole(tmp_path: Path, how: str) -> None:
-    async with story_rig(tmp_path) as rig:
+    async with story_rig(tmp_path, strategy=NO_RESERVE) as rig:
         position_id = await rig.entered(**SOL_ON_KAMINO)
         rig.control("hyperliquid", how, address=rig.address, coin="SOL")
         result = await watched(rig, position_id, 60)
@@ -54,7 +54,7 @@ async def test_a_short_that_is_taken_whole(tmp_path: Path, how: str) -> None:
 
 @pytest.mark.parametrize("fraction", ["0.3", "0.9"])
 async def test_a_short_deleveraged_in_part_is_sold_again(tmp_path: Path, fraction: str) -> None:
-    async with story_rig(tmp_path) as rig:
+    async with story_rig(tmp_path, strategy=NO_RESERVE) as rig:
         position_id = await rig.entered(**SOL_ON_KAMINO)
         rig.control("hyperliquid", "adl", address=rig.address, coin="SOL", fraction=fraction)
         result = await watched(rig, position_id, 60)
@@ -65,7 +65,7 @@ async def test_a_short_deleveraged_in_part_is_sold_again(tmp_path: Path, fractio
 
 
 async def test_a_long_liquidated_for_one_round_is_hedged_again(tmp_path: Path) -> None:
-    async with story_rig(tmp_path) as rig:
+    async with story_rig(tmp_path, strategy=NO_RESERVE) as rig:
         position_id = await rig.entered(**SOL_ON_KAMINO)
         before = rig.long_sol()
         rig.control("asgard", "liquidate", pda=pda(rig))
@@ -79,7 +79,7 @@ async def test_a_long_liquidated_for_one_round_is_hedged_again(tmp_path: Path) -
 
 
 async def test_a_long_taken_whole_in_a_crash_is_followed_by_the_short(tmp_path: Path) -> None:
-    async with story_rig(tmp_path) as rig:
+    async with story_rig(tmp_path, strategy=NO_RESERVE) as rig:
         position_id = await rig.entered(**SOL_ON_KAMINO)
         rig.market(sol_price=80.0)
         rig.later(1)
@@ -92,7 +92,7 @@ async def test_a_long_taken_whole_in_a_crash_is_followed_by_the_short(tmp_path: 
 
 async def test_a_backstop_takes_the_margin_with_the_short(tmp_path: Path) -> None:
     """A price that leaps over the whole margin: the position and the account's value are gone, and the books say so."""
-    async with story_rig(tmp_path) as rig:
+    async with story_rig(tmp_path, strategy=NO_RESERVE) as rig:
         rig.set_usdc("hyperliquid", 3000)
         result = await rig.enter(**SOL_ON_KAMINO, size_usd="2200")
         assert result.status == "OPEN" and result.position_id, result
@@ -108,7 +108,7 @@ async def test_a_backstop_takes_the_margin_with_the_short(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("venue", ["hyperliquid", "asgard"])
 async def test_taken_while_the_process_is_down(tmp_path: Path, venue: str) -> None:
-    async with story_rig(tmp_path) as rig:
+    async with story_rig(tmp_path, strategy=NO_RESERVE) as rig:
         position_id = await rig.entered(**SOL_ON_KAMINO)
         if venue == "hyperliquid":
             rig.control("hyperliquid", "adl", address=rig.address, coin="SOL", fraction="0.4")
@@ -123,7 +123,7 @@ async def test_taken_while_the_process_is_down(tmp_path: Path, venue: str) -> No
 @pytest.mark.parametrize("what", ["short", "part of the short", "long"])
 async def test_taken_while_closing(tmp_path: Path, what: str) -> None:
     """The books say CLOSING and a leg resists; meanwhile its venue takes it."""
-    async with story_rig(tmp_path) as rig:
+    async with story_rig(tmp_path, strategy=NO_RESERVE) as rig:
         position_id = await rig.entered(**SOL_ON_KAMINO)
         rig.control("hyperliquid", "halt", mode="502")
         rig.fault("asgard", "reject", "POST /close-position", times=-1)
@@ -142,7 +142,7 @@ async def test_taken_while_closing(tmp_path: Path, what: str) -> None:
 
 
 async def test_seized_between_our_reading_and_the_landing_of_the_close(tmp_path: Path) -> None:
-    async with story_rig(tmp_path) as rig:
+    async with story_rig(tmp_path, strategy=NO_RESERVE) as rig:
         position_id = await rig.entered(**SOL_ON_KAMINO)
         held = pda(rig)
         with hooked(
@@ -177,7 +177,7 @@ async def test_a_shrink_that_nothing_explains_is_acted_on_once_and_stays_alarmed
     tmp_path: Path, what: str
 ) -> None:
     """Interest moves the amounts between two ticks: what is known stays known, what is lost after it is not."""
-    async with story_rig(tmp_path) as rig:
+    async with story_rig(tmp_path, strategy=NO_RESERVE) as rig:
         position_id = await rig.entered(**SOL_ON_KAMINO)
         shrink_in_silence(rig, what)
         first = [one for one in (await reconcile_everything(rig.desk)).open if one.subject == "long"]

@@ -15,11 +15,10 @@ from analytics.research.market import Market
 from analytics.research.path import hour_path
 from evenkeel.settings.carry import Staking
 from evenkeel.units import HOUR_MS
-from strategy.carry.funding import expected_hourly
+from strategy.carry.funding import expected_hourly, today_hourly
 from strategy.carry.limits import CarryLimits
 from strategy.carry.readings import LegReading, WarningReadings
 from strategy.carry.rulebook import WARNINGS
-from strategy.carry.warnings.funding_turned import DAY_HOURS, LEAST_HOURS
 from tasks.research.readings import exact
 from tasks.research.recorded import read_recorded
 
@@ -85,7 +84,7 @@ def raised(market: Market, first: int, last: int, leverage: int) -> list[str]:
                 short=reading(short_distance(account, venues.maintenance), at_entry[1], end_ms),
                 long_venue_price_usd=exact(account.oracle_usd),
                 short_venue_price_usd=exact(account.mark_usd),
-                funding_day_hourly=expected_hourly(settled, end_ms, DAY_HOURS, LEAST_HOURS),
+                funding_day_hourly=today_hourly(settled, end_ms),
                 funding_expected_hourly=expected_hourly(
                     settled, end_ms, LIMITS.strategy.expected_funding_hours, 24
                 ),

@@ -155,7 +155,7 @@ class Books:
         )
 
     def fees(self) -> list[Fee]:
-        kept, name = self.life.seized_margin, self.life.position_id
+        kept, name = self.life.lost_margin, self.life.position_id
         fee = {
             "kind": SEIZED_MARGIN,
             "fee_key": f"{SEIZED_MARGIN}:{name}",
@@ -300,7 +300,7 @@ def test_the_lives_hold_everything_that_can_happen() -> None:
     assert {receipt.detail.get("op", "trade") for receipt in receipts} == everything
     assert any(one.seizure for one in happened) and any(one.forced for one in happened)
     assert any(len(receipt.fills) > 1 for receipt in receipts), "filled in parts"
-    assert any(life.seized_margin for life in lives)
+    assert any(life.lost_margin for life in lives)
     assert {bool(life.tokens) for life in lives} == {True, False}, "closed and still held"
 
 

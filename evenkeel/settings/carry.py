@@ -60,8 +60,8 @@ def check_caps(limits: RiskLimits, safety: Safety, asgard: Asgard) -> None:
             f"limits.max_slippage_last_bps {widest} must be below safety.exit_gap {safety.exit_gap} (10000 "
             "times that in bps), or the last tries of an exit would not be signed"
         )
-    for name in ("jito_tip_lamports", "emergency_tip_lamports"):
-        if getattr(asgard, name) > safety.tip_cap_lamports:
-            raise ValueError(
-                f"asgard.{name} {getattr(asgard, name)} is above safety.tip_cap_lamports {safety.tip_cap_lamports}"
-            )
+    tip = asgard.emergency_tip_lamports
+    if tip > safety.tip_cap_lamports:
+        raise ValueError(
+            f"asgard.emergency_tip_lamports {tip} is above safety.tip_cap_lamports {safety.tip_cap_lamports}"
+        )

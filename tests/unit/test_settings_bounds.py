@@ -42,7 +42,6 @@ def test_every_number_of_every_section_has_a_least_and_a_most(section: str, name
         ({"strategy": {"leverage": 3}, "limits": {"max_leverage": 2}}, "strategy.leverage 3 is above limits.max_leverage 2"),
         ({"limits": {"max_deployment_pct": "0.05"}}, "deployment_pct 0.10 is above limits.max_deployment_pct 0.05"),
         ({"limits": {"max_slippage_entry_bps": 200}}, "the short of an entry would not be signed"),
-        ({"asgard": {"jito_tip_lamports": 2_000_000}}, "asgard.jito_tip_lamports 2000000 is above safety.tip_cap"),
         ({"asgard": {"emergency_tip_lamports": 2_000_000}}, "emergency_tip_lamports 2000000 is above safety.tip"),
         ({"limits": {"allowed_long_assets": []}}, "allowed_long_assets is empty"),
         ({"limits": {"liquidation_floor": "0.3"}}, "closed as soon as it is open"),

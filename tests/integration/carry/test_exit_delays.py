@@ -131,7 +131,7 @@ async def test_a_busy_ledger_does_not_end_the_watch(tmp_path: Path, monkeypatch:
 
 async def test_a_resize_whose_outcome_is_unknown_does_not_blind_the_watch(tmp_path: Path) -> None:
     """The order of a resize is lost in an outage; the next tick comes in seconds, and the outage still closes the long."""
-    async with story_rig(tmp_path, limits={"outage_exit_after_s": "20"}) as rig:
+    async with story_rig(tmp_path, strategy=NO_RESERVE, limits={"outage_exit_after_s": "20"}) as rig:
         position_id = await rig.entered(**SOL_ON_KAMINO)
         rig.market(sol_price=180.0)
         rig.fault("hyperliquid", "drop_answer", ORDER, times=1)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.doctor import limits
@@ -148,6 +148,7 @@ def test_a_figure_clearly_above_the_model_is_named_with_what_to_set() -> None:
     assert one.value == "9.00 bps" and one.advice.startswith("set strategy.costs.short_slippage_bps to 9.0")
 
 
+@settings(deadline=None)
 @given(name=st.sampled_from(sorted(CostModel.model_fields)), seen=st.decimals(D("-50"), D("500"), places=2))
 def test_what_is_at_or_below_the_model_is_never_named(name: str, seen: Decimal) -> None:
     found = judge_observed(Observed(figures={name: seen}), CostModel())

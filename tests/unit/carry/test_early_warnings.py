@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -134,6 +134,7 @@ def test_cents_that_are_not_worth_a_transfer_are_no_warning() -> None:
 shares = st.decimals(D("0.0001"), D("0.9999"), places=4)
 
 
+@settings(deadline=None)
 @given(first=shares, second=shares, walk=st.lists(shares, max_size=60), runs=st.booleans())
 def test_between_two_starts_the_value_has_crossed_the_whole_band(
     first: Decimal, second: Decimal, walk: list[Decimal], runs: bool
@@ -161,6 +162,7 @@ def test_between_two_starts_the_value_has_crossed_the_whole_band(
     assert band.stands(None, runs=runs) == runs
 
 
+@settings(deadline=None)
 @given(
     entry=st.decimals(D("0.02"), D("3"), places=4),
     floor=st.decimals(D("0.01"), D("0.2"), places=3),

@@ -297,7 +297,7 @@ def life_events(booked: Booked) -> list[LifeEvent]:
     position = booked.position
     rebalances: list[dict[str, Any]] = position.facts.get("rebalances", [])
     events = [
-        LifeEvent(at_ms=int(one["at_ms"]), kind="rebalance", label=_change_of_size(str(one["reason"])))
+        LifeEvent(at_ms=int(one["at_ms"]), kind=(what := _change_of_size(str(one["reason"]))), label=what)
         for one in rebalances
     ] + [
         LifeEvent(at_ms=at_ms, kind="lost answer", label="answer lost", tone="trouble")

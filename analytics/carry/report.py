@@ -26,6 +26,8 @@ from evenkeel.types import Frozen
 
 TRADE_COLUMNS = ("quantity", "decided", "sent", "USD", "fee USD")
 """Of a trade: the price when its order was decided and sent, and the price that it got."""
+NARROW_COLUMNS = ("quantity", "sent", "USD", "fee USD")
+"""What of it a terminal has room for."""
 SHOWN = 20
 """Rows of one list that a person is shown; `as_dict` always has all."""
 YEARLY_FROM_DAYS = 30
@@ -236,10 +238,10 @@ def render_rich(report: Report) -> RenderableType:
         trades = Table(title="Trades", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
         trades.add_column("time (UTC)", no_wrap=True)
         trades.add_column("what")
-        for column in TRADE_COLUMNS:
+        for column in NARROW_COLUMNS:
             trades.add_column(column, justify="right", no_wrap=True)
         for trade in report.trades[:SHOWN]:
-            trades.add_row(*_trade_cells(trade))
+            trades.add_row(*_trade_cells(trade, NARROW_COLUMNS))
         parts.append(trades)
         if len(report.trades) > SHOWN:
             parts.append(Text(f"and {len(report.trades) - SHOWN} more trades"))
@@ -256,15 +258,18 @@ def render_rich(report: Report) -> RenderableType:
     return Group(*parts)
 
 
-def _trade_cells(trade: Trade) -> tuple[str, ...]:
-    prices = (trade.decided_usd, trade.sent_usd, trade.price_usd)
-    return (
-        moment(trade.at_ms),
-        trade.what,
-        f"{trade.qty:,.4f}",
-        *("" if price is None else f"{price:,.3f}" for price in prices),
-        f"{trade.fee_usd:,.3f}",
-    )
+def _trade_cells(trade: Trade, columns: Sequence[str] = TRADE_COLUMNS) -> list[str]:
+    def price(usd: Decimal | None) -> str:
+        return "" if usd is None else f"{usd:,.3f}"
+
+    cells = {
+        "quantity": f"{trade.qty:,.4f}",
+        "decided": price(trade.decided_usd),
+        "sent": price(trade.sent_usd),
+        "USD": price(trade.price_usd),
+        "fee USD": price(trade.fee_usd),
+    }
+    return [moment(trade.at_ms), trade.what, *(cells[column] for column in columns)]
 
 
 def _row(*cells: str) -> str:

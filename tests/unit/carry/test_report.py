@@ -21,6 +21,7 @@ from analytics.carry.report import (
     result_sentence,
     trades_of,
 )
+from analytics.carry.waiting import moved_before_long, moved_before_short
 from analytics.carry.words import GROUPS, ITEM_MEANINGS, ITEM_NAMES, signed_usd
 from tests.carry.lives import T0, attributed, payment, whole_life
 
@@ -179,3 +180,23 @@ def test_signed_usd_keeps_sign_and_small_amounts() -> None:
     assert signed_usd(D("-0.0042")) == "-0.0042"
     assert signed_usd(D("-0.00000001")) == "0.00"
     assert signed_usd(D(0)) == "0.00"
+
+
+def test_trades_show_the_price_at_the_decision_when_sent_and_what_they_got() -> None:
+    """SOL moved from 148 at the decision to 149 when the order was sent and 150 when it settled; the swap itself cost 0.1."""
+    books, fills, *_ = whole_life()
+    bought = books.events[0].model_copy(update={"decided_sol_usd": D(148), "sent_sol_usd": D(149)})
+    sold = fills[0].model_copy(update={"index_price_usd": D("149.9"), "decided_sol_usd": D("149.4")})
+    long, short = trades_of([bought], [sold], "jitoSOL")
+    if short.what.startswith("long"):
+        long, short = short, long
+    assert (long.decided_usd, long.sent_usd) == (D("177.6"), D("178.8"))
+    assert short.sent_usd == 150 and short.decided_usd == 150 * D("149.4") / D("149.9")
+    assert moved_before_long([bought]) == -bought.change.swap_token_qty * D("1.2") * 2
+    assert moved_before_short([sold]) == sold.fill.qty * D("0.5")
+    assert moved_before_long(books.events) is None and moved_before_short(fills) is None
+    shown = report(trades=[long, short], moved_before_long_usd=D("-3.5"), moved_before_short_usd=D("2"))
+    assert "SOL moved long -3.50, short +2.00 USD: in prices, not in slippage" in render_text(shown, 120)
+    assert "| 177.600 | 178.800 |" in render_markdown(shown)
+    body = json.loads(json.dumps(as_dict(shown)))
+    assert body["trades"][0]["decided_usd"] == "177.600000" and body["moved_before_short_usd"] == "2.000000"

@@ -208,9 +208,8 @@ async def _end_level(
     """One half of a change was refused: level by the other direction, or close."""
     name, weak = position.position_id, decision.plan.weak_leg is not None
     reason = f"{decision.rule}: the {refused} cannot be resized: {why}"
-    leave_alone(
-        desk, position, GROWTH_RULE, fence
-    )  # what a venue has just refused is not tried the other way round
+    # What a venue has just refused is not tried the other way round.
+    leave_alone(desk, position, GROWTH_RULE, fence)
     if await end_level(desk, position, refused, why, fence, weak=weak) is not Remedy.CLOSE:
         return RebalanceResult(position_id=name, action=Action.INTERRUPTED, reason=reason)
     closed = await close_out(desk, name, reason, Urgency.NORMAL, fence)

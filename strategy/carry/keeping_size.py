@@ -10,12 +10,12 @@ from decimal import ROUND_DOWN, Decimal
 
 from evenkeel.legs import LegSide
 from evenkeel.types import Frozen
-from strategy.carry.decisions import Decision, IncreaseLeverage, RepayDebt, Resize, ResizePlan
+from strategy.carry.decisions import Decision, IncreaseLeverage, RepayDebt, Resize
 from strategy.carry.limits import CarryLimits
 from strategy.carry.liquidation import rebalance_distance
-from strategy.carry.rebalance import Book, Rates, is_weak
+from strategy.carry.rebalance import Book, Rates, is_weak, resize_plan
 from strategy.carry.scoring import carry_usd_per_hour
-from strategy.carry.sizing import CENT, round_half_up
+from strategy.carry.sizing import CENT
 from strategy.decisions import Check, Hold, Judged
 from strategy.rules import rule
 from strategy.wording import usd
@@ -178,7 +178,9 @@ def reserve_rule(book: Book, limits: CarryLimits) -> Judged[Decision]:
         "pay back debt, without a swap"
     )
     operation = RepayDebt(usdc=repaid)
-    return Judged(Resize(rule=RESERVE_RULE, reason=reason, plan=_growing(book, operation, book.long_sol)))
+    return Judged(
+        Resize(rule=RESERVE_RULE, reason=reason, plan=resize_plan(book, None, operation, book.long_sol))
+    )
 
 
 @rule(GROWTH_RULE)
@@ -197,24 +199,12 @@ def growth_rule(book: Book, limits: CarryLimits) -> Judged[Decision]:
         return Judged(Hold(rule=GROWTH_RULE, reason=f"{growth.reason}; {pays.reason}"))
     reason, repaid = f"{growth.reason}; {pays.reason}", round_to_cent(growth.repay_usd)
     if repaid > limits.risk.min_rebalance_usd:
-        plan = _growing(book, RepayDebt(usdc=repaid), book.long_sol)
+        plan = resize_plan(book, None, RepayDebt(usdc=repaid), book.long_sol)
         return Judged(Resize(rule=GROWTH_RULE, reason=f"{reason}; {usd(repaid)} {PAID_FIRST}", plan=plan))
     leverage = min(growth.long_usd / book.long_equity_usd, Decimal(book.target_leverage))
     operation = IncreaseLeverage(target_leverage=leverage.quantize(Decimal("0.0001"), ROUND_DOWN))
     after_sol = operation.target_leverage * book.long_equity_usd / book.price_usd
-    return Judged(Resize(rule=GROWTH_RULE, reason=reason, plan=_growing(book, operation, after_sol)))
-
-
-def _growing(book: Book, operation: RepayDebt | IncreaseLeverage, long_sol: Decimal) -> ResizePlan:
-    target = round_half_up(long_sol)
-    return ResizePlan(
-        weak_leg=None,
-        long_operation=operation,
-        expected_long_sol=long_sol,
-        short_target_qty=target,
-        short_change_qty=target - book.short_qty,
-        debt_usd=book.long_debt_usd if isinstance(operation, RepayDebt) else None,
-    )
+    return Judged(Resize(rule=GROWTH_RULE, reason=reason, plan=resize_plan(book, None, operation, after_sol)))
 
 
 def _carry_of(added_usd: Decimal, book: Book, rates: Rates) -> Decimal:

@@ -18,6 +18,7 @@ from strategy.carry.decisions import (
     Exit,
     LongOperation,
     PartialClose,
+    RepayDebt,
     Resize,
     ResizePlan,
 )
@@ -175,12 +176,15 @@ def _resize_weak(book: Book, side: LegSide, state: str) -> Decision:
 def _shrink(
     book: Book, weak: LegSide, operation: LongOperation | None, left_sol: Decimal, state: str
 ) -> Resize:
-    plan = _plan(book, weak, operation, left_sol)
+    plan = resize_plan(book, weak, operation, left_sol)
     steps = f"long to {plan.expected_long_sol:.4f} SOL, short to {plan.short_target_qty} SOL"
     return Resize(rule=MARGIN_RULE, reason=f"{state}: {weak.value} leg is weak, {steps}", plan=plan)
 
 
-def _plan(book: Book, weak: LegSide | None, operation: LongOperation | None, left_sol: Decimal) -> ResizePlan:
+def resize_plan(
+    book: Book, weak: LegSide | None, operation: LongOperation | None, left_sol: Decimal
+) -> ResizePlan:
+    """Both legs after an operation that leaves the long at `left_sol`: the short at that, to the lot."""
     target = round_half_up(left_sol)
     return ResizePlan(
         weak_leg=weak,
@@ -188,6 +192,7 @@ def _plan(book: Book, weak: LegSide | None, operation: LongOperation | None, lef
         expected_long_sol=left_sol,
         short_target_qty=target,
         short_change_qty=target - book.short_qty,
+        debt_usd=book.long_debt_usd if isinstance(operation, RepayDebt) else None,
     )
 
 
@@ -208,7 +213,7 @@ def _mend_drift(book: Book, settings: StrategySettings, limits: RiskLimits) -> D
             f"long {book.long_sol:.4f} SOL, short {book.short_qty} SOL: a leg is missing, that is no drift"
         )
         return Alert(rule=DRIFT_RULE, reason=reason, critical=True)
-    plan = _plan(book, None, None, book.long_sol)
+    plan = resize_plan(book, None, None, book.long_sol)
     change_usd = abs(plan.short_change_qty) * book.price_usd
     cost_usd = settings.costs.short_order_usd(change_usd)
     over_limit = abs(book.drift) > limits.max_delta_drift
@@ -278,7 +283,7 @@ def _level_down(book: Book, state: str) -> Decision | None:
         return Exit(rule=DRIFT_RULE, reason=reason, urgency=Urgency.NORMAL, first_leg=LegSide.LONG)
     if percent < 1:
         return None
-    plan = _plan(book, None, PartialClose(close_percent=percent), book.long_sol * (100 - percent) / 100)
+    plan = resize_plan(book, None, PartialClose(close_percent=percent), book.long_sol * (100 - percent) / 100)
     reason = f"{state}: {percent} % of the long is closed, short to {plan.short_target_qty} SOL"
     return Resize(rule=DRIFT_RULE, reason=reason, plan=plan)
 

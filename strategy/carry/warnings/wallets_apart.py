@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from decimal import ROUND_DOWN, Decimal
+from decimal import Decimal
 
 from evenkeel.legs import LegSide
-from strategy.carry.keeping_size import propose_transfer
+from strategy.carry.keeping_size import propose_transfer, round_to_cent
 from strategy.carry.limits import CarryLimits
 from strategy.carry.readings import WarningReadings
 from strategy.carry.rebalance import Book
@@ -50,7 +50,7 @@ def wallets_apart(readings: WarningReadings, limits: CarryLimits) -> Judged[Warn
     advice = ""
     if levels is not None:
         to = LegSide.SHORT if levels.from_side is LegSide.LONG else LegSide.LONG
-        amount = levels.usd.quantize(Decimal("0.01"), ROUND_DOWN)
+        amount = round_to_cent(levels.usd)
         advice = f"move {amount:,.2f} USDC from {places[levels.from_side]} to {places[to]}"
     reason = f"{held}, warning from {pct(band.starts)} to {pct(band.ends)}"
     return Judged(WarningState(name=NAME, stands=stands, reason=reason, advice=advice))

@@ -63,9 +63,8 @@ async def resize_both(
 
     A crash in between leaves resumable intents and a measurable drift, which the next tick mends by the same rules.
     """
-    if (earlier := await nothing_started(desk, position, fence)) is not None:
+    if (earlier := await not_ready(desk, position, fence)) is not None:
         return earlier
-    await book_changes_of_both(desk, position, fence)
     if plan.of_the_books and not await _books_say_so(desk, position, plan):
         return Levelled(complete=False, reason="the books do not show it so: the next tick plans anew")
     if (first := await _shrunk_first(desk, position, plan)) < 0:
@@ -87,9 +86,9 @@ async def resize_both(
     return await _true_up(desk, position, why, fence, may_grow=may_grow)
 
 
-async def nothing_started(desk: CarryDesk, position: Position, fence: Fence) -> Levelled | None:
-    """None where no earlier order of either leg may still take effect, or has only just done so: a plan knows nothing of
-    those. Else why the plan is dropped.
+async def not_ready(desk: CarryDesk, position: Position, fence: Fence) -> Levelled | None:
+    """Why a plan is dropped: an earlier order of either leg may still take effect, or has only just done so, of which the
+    plan knows nothing. None where there is none; then the books have what the venues did by themselves.
     """
     for side in LegSide:
         for ending in await finish_started(desk, position.position_id, side, fence, wait_s=2.0):
@@ -98,6 +97,7 @@ async def nothing_started(desk: CarryDesk, position: Position, fence: Fence) -> 
             if isinstance(ending, Done):
                 reason = "an earlier order has only now been found done: the next tick plans anew"
                 return Levelled(complete=False, reason=reason)
+    await book_changes_of_both(desk, position, fence)
     return None
 
 

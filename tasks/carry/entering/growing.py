@@ -18,7 +18,7 @@ from evenkeel.types import Built, IntentState
 from state.carry.models import Position
 from state.models import Fence, Intent
 from strategy.carry.breakers.exposure import NAME as EXPOSURE
-from strategy.carry.checks import judge_fee, judge_price_consensus, judge_reference
+from strategy.carry.checks import judge_price_consensus, judge_reference
 from strategy.carry.decisions import IncreaseLeverage, PartialClose, RepayDebt, ResizePlan
 from strategy.carry.entry import ShortStep, TopUpStep, next_short_attempt, top_up
 from strategy.carry.leaving import hedge_carried, share_to_level
@@ -26,12 +26,11 @@ from strategy.carry.rules.lst_peg import judge_peg
 from strategy.carry.sizing import short_qty_for
 from strategy.decisions import Hold
 from tasks.carry.books.external_long import holding_of
-from tasks.carry.books.external_short import book_changes_of_both
 from tasks.carry.closing.holding import sizes_of
-from tasks.carry.closing.rebalancing import Levelled, nothing_started, refusal_ahead
+from tasks.carry.closing.rebalancing import Levelled, not_ready, refusal_ahead
 from tasks.carry.desk import CarryDesk
 from tasks.carry.entering.entry import budget_of, price_and_rate
-from tasks.carry.fees import fee_of
+from tasks.carry.entering.reference import too_dear
 from tasks.carry.legs import finish_started, resize_long, resize_short
 from tasks.carry.mark import GROWING, UNDERLYING
 from tasks.carry.market import read_market
@@ -39,7 +38,6 @@ from tasks.carry.orders import resize_long_order, resize_short_order
 from tasks.carry.watching import breakers
 from tasks.intents import NotDone, Unsettled
 from tasks.step import step
-from venues.asgard.building import AsgardBuild
 
 LEFT_ALONE = "size_left_alone"
 """Where a position keeps until when, in ms, a change of size is not tried again, and how often in a row it failed, by rule."""
@@ -82,10 +80,7 @@ async def _market_refuses(desk: CarryDesk, position: Position) -> str | None:
     if halts := await breakers.refuse_entry(desk):
         return halts[0]
     market = await read_market(desk)
-    tripped = [
-        one for one in await breakers.refuse_market(desk, market) if not one.startswith(f"{EXPOSURE}:")
-    ]
-    if tripped:
+    if tripped := await breakers.refuse_market(desk, market, but=(EXPOSURE,)):
         return tripped[0]
     sol = market.token_prices.get(UNDERLYING)
     prices = judge_price_consensus(sol, market.perp.mark_px, limits)
@@ -116,9 +111,8 @@ async def _stale(desk: CarryDesk, position: Position, plan: ResizePlan) -> str |
 async def pay_in(desk: CarryDesk, position: Position, plan: ResizePlan, why: str, fence: Fence) -> Levelled:
     """Pay back debt of the long with USDC of the wallet. The short stays as it is. Raises Retryable."""
     assert plan.long_operation is not None
-    if (earlier := await nothing_started(desk, position, fence)) is not None:
+    if (earlier := await not_ready(desk, position, fence)) is not None:
         return earlier
-    await book_changes_of_both(desk, position, fence)
     ending = await resize_long(desk, position, plan.long_operation, fence)
     if isinstance(ending, NotDone | Unsettled):
         refused = LegSide.LONG if isinstance(ending, NotDone) else None
@@ -135,9 +129,8 @@ async def grow_both(
     long got is then to be taken back. Raises Retryable.
     """
     assert plan.long_operation is not None
-    if (earlier := await nothing_started(desk, position, fence)) is not None:
+    if (earlier := await not_ready(desk, position, fence)) is not None:
         return earlier
-    await book_changes_of_both(desk, position, fence)
     asgard, mark = await _prices(desk, position)
     begun = {"since_ms": desk.clock.now_ms(), "price_usd": mark}
     desk.store.carry.set_facts(position.position_id, {GROWING: begun}, fence=fence)
@@ -152,9 +145,7 @@ async def grow_both(
         moved = judge_reference(asked, desk.settings.limits)
         if not moved.ok:
             return f"{moved.name}: {moved.reason}"
-        assert isinstance(built.payload, AsgardBuild)
-        fee = judge_fee(await fee_of(desk.long, built.payload), desk.settings.limits)
-        return None if fee.ok else f"{fee.name}: {fee.reason}"
+        return await too_dear(desk, built)
 
     ending = await resize_long(desk, position, plan.long_operation, fence, before_signing=ask)
     if isinstance(ending, Unsettled):
@@ -197,9 +188,8 @@ async def hedge_growth(
         orders = _orders_since(desk, position, int(begun["since_ms"]))
         added_ms = _added_ms(orders)
         legs = {leg.side: leg.qty for leg in desk.store.carry.legs(name) if leg.is_open}
-        if added_ms is None or len(legs) < len(
-            LegSide
-        ):  # nothing was added, or it is more than a growth by now
+        if added_ms is None or len(legs) < len(LegSide):
+            # Nothing was added, or it is more than a growth by now.
             growth_is_over(desk, position, fence)
             return Levelled(complete=False, reason="the long did not grow")
         sizes = await sizes_of(desk, position)  # at the last price and rate that are known

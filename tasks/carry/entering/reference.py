@@ -52,11 +52,12 @@ async def refuse_signing(desk: CarryDesk, position: Position, built: Built) -> s
     """Return why the long as it was built is not to be signed: a price has left the plan's, or the accounts that it writes
     have become too dear. Raises UNREAD where either cannot be read.
     """
-    moved, dear = await asyncio.gather(left_reference(desk, position), _dear(desk, built))
+    moved, dear = await asyncio.gather(left_reference(desk, position), too_dear(desk, built))
     return moved or dear
 
 
-async def _dear(desk: CarryDesk, built: Built) -> str | None:
+async def too_dear(desk: CarryDesk, built: Built) -> str | None:
+    """Return why what a build writes has become too dear; None: it has not. Raises UNREAD."""
     if not isinstance(built.payload, AsgardBuild):
         raise Bug(f"{type(built.payload).__name__} is not a build of the long")
     fee = await fee_of(desk.long, built.payload)

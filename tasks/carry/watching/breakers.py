@@ -85,14 +85,16 @@ def refuse_growth(desk: CarryDesk) -> str | None:
 
 
 @step("judge the circuit breakers", tags=("guard",))
-async def refuse_market(desk: CarryDesk, market: MarketView) -> tuple[str, ...]:
-    """Judge every breaker on the market just read; what trips is remembered. An asset off its peg refuses only itself."""
+async def refuse_market(desk: CarryDesk, market: MarketView, but: Collection[str] = ()) -> tuple[str, ...]:
+    """Judge every breaker on the market just read; what trips is remembered. An asset off its peg refuses only itself, the
+    breakers `but` refuse nothing.
+    """
     states = judge(desk, await _read_all(desk, market, with_fee=False))
     settle(desk, states)
     return tuple(
         f"{one.name}: {one.reason}"
         for one in states
-        if one.tripped and one.scope not in TOKENS and one.name != FEE_MARKET
+        if one.tripped and one.scope not in TOKENS and one.name not in (FEE_MARKET, *but)
     )
 
 
@@ -173,9 +175,7 @@ def fee_spike_stands(desk: CarryDesk) -> bool:
 
 
 async def read_fee(desk: CarryDesk) -> int | None:
-    """Lamports that an opening would have to bid now with the lender that is cheapest to write to; one more than the cap
-    where the cap decided. None: unreadable.
-    """
+    """Lamports that an opening would have to bid now with the lender that is cheapest to write to. None: unreadable."""
     return await _read(least_fee(desk.long, desk.settings.strategy.disabled_protocols))
 
 

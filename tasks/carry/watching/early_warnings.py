@@ -35,10 +35,9 @@ DOING = {IntentKind.OPEN: "open", IntentKind.CLOSE: "close", IntentKind.RESIZE: 
 
 
 def note_tick(
-    desk: CarryDesk, position_id: str, seen: Seen, legs: dict[LegSide, LegReading], book: Book | None
+    desk: CarryDesk, position: Position, seen: Seen, legs: dict[LegSide, LegReading], book: Book | None
 ) -> None:
-    """Judge what a tick of an open position has read, and write down what has changed."""
-    position = desk.store.carry.position(position_id)
+    """Judge what a tick of an open position has read, and write down what has changed. `position`: as the ledger has it now."""
     if position.closed_ms is not None:
         return
     read = _orders(desk, position) | {

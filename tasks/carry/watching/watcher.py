@@ -118,11 +118,12 @@ class Watcher:
         speaking = [one for one in (*tick.decisions, *decisions[1:]) if isinstance(one, Alert)]
 
         def remember() -> None:
-            ended = self._desk.store.carry.position(position.position_id).closed_ms is not None
+            row = self._desk.store.carry.position(position.position_id)
+            ended = row.closed_ms is not None
             self._remember(position, seen, tick, book, ended)
             self._alert(position, speaking, judged)
             self._money.note(position)
-            note_tick(self._desk, position.position_id, seen, legs, book)
+            note_tick(self._desk, row, seen, legs, book)
             if ended:  # an exit acts first and notes then
                 end_watch(self._desk, position.position_id)
             self._unwritten = False

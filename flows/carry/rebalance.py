@@ -189,9 +189,10 @@ async def _take_back(
     """
     name, reason = position.position_id, f"{rule}: the short could not follow: {why}"
     waiting = RebalanceResult(position_id=name, action=Action.INTERRUPTED, reason=reason)
-    leave_alone(desk, position, rule, fence, harder=True)
     if not await lender_answers(desk, position):
+        leave_alone(desk, position, rule, fence)
         return waiting
+    leave_alone(desk, position, rule, fence, harder=True)
     found = await end_level(desk, position, LegSide.SHORT, why, fence, weak=False)
     if any(one.part == LegSide.LONG for one in desk.store.unfinished_intents(CARRY, name)):
         return waiting

@@ -202,7 +202,12 @@ async def test_a_growth_whose_short_is_unknown_is_taken_back_in_time(tmp_path: P
         with hooked(rig.desk.short, "send", before=die):
             assert await killed(rebalanced(rig, position_id))
         rig.fault("hyperliquid", "http_500", ".*", times=-1)
+        unanswered = rig.fault("asgard", "http_500", "POST /position/partial-close", times=2)
         rig.later(100)
+        while unanswered.hits < 2:
+            await rig.recovered()
+        facts = rig.desk.store.carry.position(position_id).facts
+        assert facts[GROWING] and not facts[LEFT_ALONE]["growth"]["times"], "nothing was taken back yet"
         await rig.recovered()
         assert updates(rig)[-2:] == ["increase_leverage", "partial_close"]
         rig.heal()

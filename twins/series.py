@@ -10,7 +10,7 @@ import gzip
 import math
 import random
 from bisect import bisect_right
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from twins.premium import HourPremium, running
@@ -87,6 +87,7 @@ class RecordedSeries:
             for protocol, name in ((0, "marginfi"), (1, "kamino"))
             for token in ("SOL", "USDC")
         }
+        self._lending_hours = {key: sorted(rates) for key, rates in self._lending.items()}
         self._staking = {
             int(row["hour_ms"]) // HOUR_MS: float(row["apy_avg"])
             for row in _rows(data / "lst" / "jitosol_staking_apy_hourly.csv.gz")
@@ -163,17 +164,19 @@ class RecordedSeries:
 
     def rates(self, protocol: int, token: str, t_ms: int) -> LendingRates:
         """Return the recorded rates. jitoSOL is offered where its protocol's USDC market was recorded; it earns no
-        lending rate of its own.
+        lending rate of its own. What is not offered any more goes on at its last rate for those who hold it.
         """
-        missing = LendingRates(0.0, 0.0, available=False)
         recorded = self._lending.get((protocol, "USDC" if token == "jitoSOL" else token))
         if recorded is None:
-            return missing
+            return LendingRates(0.0, 0.0, available=False)
         hour = t_ms // HOUR_MS
-        for back in range(MAX_CARRY_HOURS + 1):
-            if hour - back in recorded:
-                return LendingRates(0.0, 0.0) if token == "jitoSOL" else recorded[hour - back]
-        return missing
+        hours = self._lending_hours[protocol, "USDC" if token == "jitoSOL" else token]
+        place = bisect_right(hours, hour)
+        if place == 0:
+            return LendingRates(0.0, 0.0, available=False)
+        last = hours[place - 1]
+        rates = LendingRates(0.0, 0.0) if token == "jitoSOL" else recorded[last]
+        return replace(rates, available=hour - last <= MAX_CARRY_HOURS)
 
     def staking_apy(self, lst: str, t_ms: int) -> float:
         if lst != "jitoSOL":

@@ -172,3 +172,11 @@ def test_what_was_pinned_stays_true_of_its_time() -> None:
     assert [world.sol_price(first + minute * 60_000) for minute in range(3)] == [200.0, 190.0, 100.0]
     assert [world.premium(first + minute * 60_000) for minute in range(2)] == [0.0003, -0.002]
     assert world.sol_price(world.now_ms() + 1) == world.sol_price() == 100.0
+
+
+def test_what_is_owed_grows_while_no_rate_is_recorded(recorded: RecordedSeries) -> None:
+    """A rate that is missing for long is not offered to anybody new; a debt does not stop growing for it."""
+    hours = range(recorded.start_ms, recorded.end_ms, HOUR_MS)
+    missing = [at for at in hours if not recorded.rates(1, "USDC", at).available]
+    assert missing, "the recorded span has no gap any more: this test shows nothing"
+    assert all(recorded.rates(1, "USDC", at).borrow_apr > 0.001 for at in missing)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 
 import typer
 
-from app import cli_checks, cli_research, cli_routes, cli_safety
+from app import cli_checks, cli_parity, cli_research, cli_routes, cli_safety
 from app.keys import keys_app
 from app.prefect_server import point_prefect_at
 from app.screens import (
@@ -106,8 +106,12 @@ def demo(
     start: Annotated[
         str | None,
         typer.Option(
-            help="With --data: where the span begins, e.g. 2025-09-01T06:00 (UTC); empty: one that holds the whole story."
+            help="With --data: where the span begins, e.g. 2025-09-01T06:00 (UTC); empty: its first hour."
         ),
+    ] = None,
+    hours: Annotated[
+        int | None,
+        typer.Option(help="With --data: how long the position is watched at most, 1 to 2000; empty: 240."),
     ] = None,
     ui: Annotated[
         bool, typer.Option("--ui", help="Keep the Prefect UI up at the end, until Ctrl-C.")
@@ -118,7 +122,8 @@ def demo(
     from app.demo.demo import run_demo
 
     chosen = data or (Path(os.environ["EVENKEEL_DATA"]) if os.environ.get("EVENKEEL_DATA") else None)
-    summary = run_demo(chosen, out_dir, seed=seed, start=start, keep_ui=ui, console=err if as_json else out)
+    console = err if as_json else out
+    summary = run_demo(chosen, out_dir, seed=seed, start=start, hours=hours, keep_ui=ui, console=console)
     if as_json:
         sys.stdout.write(json.dumps(summary, indent=2) + "\n")
 
@@ -350,6 +355,7 @@ cli_safety.add_to(app, _settings, _emit, lambda text, code=2: _fail(text, code))
 cli_routes.add_to(app, _settings, _emit)
 cli_checks.add_to(app, _settings, _emit, lambda text, code=2: _fail(text, code), as_flow)
 cli_research.add_to(app, _settings, _emit, as_flow)
+cli_parity.add_to(app, _settings, _emit, as_flow)
 
 
 def main() -> None:

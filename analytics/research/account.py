@@ -40,6 +40,10 @@ class Account:
     tokens: float = 0.0
     debt_usd: float = 0.0
     short_qty: float = 0.0
+    premium_usd: float = 0.0
+    """What the perpetual stood above the oracle where the short was sold, less what it did where it was bought back: a part of
+    the item `price`.
+    """
     items: dict[str, float] = field(default_factory=lambda: dict.fromkeys(ITEMS, 0.0))
 
     @property
@@ -125,6 +129,7 @@ class Account:
         """Make the short larger, or smaller where the change is below zero."""
         usd = abs(change_qty) * self.mark_usd
         fee, slip = usd * fee_bps / BPS, usd * slippage_bps / BPS
+        self.premium_usd += change_qty * (self.mark_usd - self.oracle_usd)
         self.short_qty = max(0.0, self.short_qty + change_qty)
         self.margin_usd -= fee + slip
         self.book("fees", -fee)

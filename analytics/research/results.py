@@ -37,6 +37,8 @@ class Run:
     alerts: dict[str, int] = field(default_factory=dict)
     """By rule: hours in which it spoke without acting."""
     gap_hours: int = 0
+    premium_usd: float = 0.0
+    """Of the item `price`: what the perpetual's premium gave between the sales and the purchases of the short."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,8 @@ MAX_SCANS = 72
 HOUR_S = 3600.0
 MAX_HOURS = 600
 RECORDED_HOURS = 240
-"""A recorded span is watched this long; what is open then is closed, and the account says so."""
+"""A recorded span is watched this long where nothing else is asked; what is open then is closed, and the account says so."""
+MOST_HOURS = 2000
 LAST_HOURS = 3
 """Recorded hours that are kept for the exit."""
 LEAST_HOURS = 24
@@ -36,10 +37,19 @@ LEAST_HOURS = 24
 
 
 def run_demo(
-    data: Path | None, out_dir: Path, *, seed: int, start: str | None, keep_ui: bool, console: Console
+    data: Path | None,
+    out_dir: Path,
+    *,
+    seed: int,
+    start: str | None,
+    keep_ui: bool,
+    console: Console,
+    hours: int | None = None,
 ) -> dict[str, Any]:
     """Run everything and write `summary.json`. Raises OperatorError when the story did not come to its end."""
     started = time.monotonic()
+    if hours is not None and not (data is not None and 1 <= hours <= MOST_HOURS):
+        raise OperatorError(f"--hours {hours} needs --data FOLDER and a number from 1 to {MOST_HOURS}")
     if start is not None and data is None:
         raise OperatorError(f"--start {start} needs --data FOLDER: the seeded model has one span only")
     if data is not None and not data.is_dir():
@@ -59,7 +69,8 @@ def run_demo(
         os.environ["EVENKEEL_CONFIG"] = str(settings.resolve())
         use_prefect(api_url, out_dir / "prefect")
         console.print(f"Prefect UI: {api_url.removesuffix('/api')}   settings: {settings}")
-        summary = asyncio.run(_story(twins, out_dir, console))
+        watched = RECORDED_HOURS if hours is None else hours
+        summary = asyncio.run(_story(twins, data, watched, out_dir, console))
         summary["wall_seconds"] = round(time.monotonic() - started, 1)
         (out_dir / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
         console.print(f"summary: {out_dir / 'summary.json'}   wall time {summary['wall_seconds']} s")
@@ -69,7 +80,9 @@ def run_demo(
     return summary
 
 
-async def _story(twins: dict[str, Any], out_dir: Path, console: Console) -> dict[str, Any]:
+async def _story(
+    twins: dict[str, Any], data: Path | None, watched: int, out_dir: Path, console: Console
+) -> dict[str, Any]:
     """Scan, enter, watch, account. The flows are the product's own; only the faults are planned."""
     from evenkeel.settings.settings import load_settings
     from flows.carry.report import ReportRequest, account_for
@@ -81,19 +94,23 @@ async def _story(twins: dict[str, Any], out_dir: Path, console: Console) -> dict
     Store.upgrade(settings.database.url)
     control = environment.Control(twins["control"]["url"])
     async with open_desk(settings) as desk:
-        until_ms = _until_ms(desk.clock.now_ms(), twins["world"])
+        until_ms = _until_ms(desk.clock.now_ms(), twins["world"], RECORDED_HOURS)
         if not await _scan_until_worth_it(desk, until_ms, console):
             return {"position": None, "reason": "nothing was worth entering", **_span(twins, control)}
         position_id = await _enter(control, console)
-        await _watch(desk, control, position_id, _until_ms(desk.clock.now_ms(), twins["world"]), console)
+        until_ms = _until_ms(desk.clock.now_ms(), twins["world"], watched)
+        await _watch(desk, control, position_id, until_ms, console)
         await report_flow(ReportRequest(position_id=position_id, out_dir=str(out_dir)))
         report, _ = await account_for(desk, ReportRequest(position_id=position_id))
         flat = not await desk.short.legs() and not await desk.long.legs()
         counts = desk.store.intent_counts()
         payments = desk.store.carry.funding_payments(position_id=position_id)
         duplicates = int(report.facts["duplicates prevented"])
+        beside = None if data is None else await _beside_backtest(desk, data, position_id, twins["world"])
         rebalances = len(desk.store.carry.position(position_id).facts.get("rebalances", []))
     _print_report(report, out_dir, console)
+    if beside is not None:
+        _print_parity(beside, console)
     return {
         "position": {"id": position_id, "status": report.status, "exit_reason": report.exit_reason},
         "venues_flat": flat,
@@ -105,6 +122,7 @@ async def _story(twins: dict[str, Any], out_dir: Path, console: Console) -> dict
         "books_agree": report.agrees,
         "rows_compared": report.rows_compared,
         "differences": [one.model_dump(mode="json") for one in report.differences],
+        **({} if beside is None else {"parity": beside}),
         **_span(twins, control),
     }
 
@@ -181,11 +199,11 @@ async def _enter(control: environment.Control, console: Console) -> str:
     return entered.position_id
 
 
-def _until_ms(now_ms: int, world: dict[str, Any]) -> int:
+def _until_ms(now_ms: int, world: dict[str, Any], hours: int) -> int:
     """Return when the watch ends at the latest, ms UTC."""
     if world["source"] != "recorded":
         return now_ms + MAX_HOURS * HOUR_MS
-    return min(now_ms + RECORDED_HOURS * HOUR_MS, int(world["end_ms"]) - LAST_HOURS * HOUR_MS)
+    return min(now_ms + hours * HOUR_MS, int(world["end_ms"]) - LAST_HOURS * HOUR_MS)
 
 
 async def _watch(
@@ -234,6 +252,28 @@ async def _progress(desk: Any, position_id: str, console: Console) -> None:
             f"{_when(last.at_ms)}  SOL {float(last.short_price_usd or 0):.2f}  funding {funding:+.1%} a year  "
             f"room to liquidation: long {rooms[0]}, short {rooms[1]}"
         )
+
+
+async def _beside_backtest(desk: Any, data: Path, position_id: str, world: dict[str, Any]) -> dict[str, Any]:
+    """The position beside a back-test that looks for an entry from the same hour on; or why there is none."""
+    from flows.research.parity import ParityRequest, parity_of
+
+    since = as_datetime(int(world["now_ms"])).isoformat(timespec="minutes")
+    try:
+        found = await parity_of(desk, ParityRequest(data=str(data), position_id=position_id, since=since))
+    except OperatorError as why:
+        return {"not_compared": str(why)}
+    return found.as_dict()
+
+
+def _print_parity(beside: dict[str, Any], console: Console) -> None:
+    from app.cli_parity import show_parity
+
+    console.rule("beside a back-test")
+    if "not_compared" in beside:
+        console.print(f"not compared: {beside['not_compared']}", markup=False)
+    else:
+        show_parity(beside, console)
 
 
 def _print_report(report: Any, out_dir: Path, console: Console) -> None:

@@ -37,7 +37,7 @@ from strategy.carry.preflight import judge_entry
 from strategy.carry.rebalance import MARGIN_RULE, Book, drift_cost_usd_per_hour
 from strategy.carry.scoring import rank
 from strategy.carry.sizing import PositionSize, size_position
-from strategy.decisions import Hold, combine
+from strategy.decisions import Hold, Urgency, combine
 from tasks.research.orders import Broker, frictions_of
 from tasks.research.readings import (
     Entered,
@@ -53,6 +53,7 @@ from tasks.research.readings import (
 NEAR = 1.05
 """A leg counts as near a trigger of its distance or leverage from this factor on, and then the rules are asked in the hour."""
 CARRY_RULE = "carry"
+ENDED = Exit(rule="end of the span", reason="the span ended", urgency=Urgency.NORMAL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,12 @@ class Assumptions:
 
     capital_usd: float = 100_000.0
     """Of both legs and what lies beside them."""
+    margin_share: float = 0.5
+    """What of it lies with the perpetual's venue; the rest is beside the long."""
+    deploys_share: bool = False
+    """True: an entry deploys the settings' share of what lies on each side, as the product does; False: all of it."""
+    closes_at_end: bool = False
+    """Whether what is open when the span ends is closed then."""
     cost_factor: float = 1.0
     transfer_usd: float = 3.0
     keeps_size: bool = True
@@ -89,9 +96,10 @@ class Simulation:
             for name in ("open", "high", "low", "close", "premium", "funding", "redemption")
         }
         self._known = knowledge(market, limits, asks_today=assumed.asks_today)
-        half = assumed.capital_usd / 2
+        margin = assumed.capital_usd * assumed.margin_share
+        wallet = assumed.capital_usd - margin
         price = self._rows["open"][first]
-        self._account = Account(wallet_usd=half, margin_usd=half, oracle_usd=price, mark_usd=price)
+        self._account = Account(wallet_usd=wallet, margin_usd=margin, oracle_usd=price, mark_usd=price)
         frictions = frictions_of(limits.strategy.costs, assumed.cost_factor, assumed.transfer_usd)
         self._broker = Broker(self._account, frictions, market.venues)
         self._entered: Entered | None = None
@@ -104,7 +112,10 @@ class Simulation:
         """Walk all hours."""
         for hour in range(self._first, self._last):
             self._hour(hour)
+            if hour == self._last - 1 and self._assumed.closes_at_end and self._entered is not None:
+                self._act(ENDED, self._market.start_ms(self._last))
             self._note()
+        self._run.premium_usd = self._account.premium_usd
         self._run.items = dict(self._account.items)
         return self._run
 
@@ -272,10 +283,13 @@ class Simulation:
     def _size(self) -> PositionSize | None:
         """The product's sizing of what each side can hold, with the headroom that an entry's check of balances asks for.
 
-        The product deploys a share of its wallets; a back-test's capital is that share.
+        The product deploys a share of its wallets; a back-test's capital is that share, unless `deploys_share`.
         """
-        settings, risk = self._limits.strategy, self._limits.risk
-        side = min(exact(self._account.wallet_usd), exact(self._account.margin_usd))
+        settings, risk, account = self._limits.strategy, self._limits.risk, self._account
+        if self._assumed.deploys_share:
+            both = (exact(account.wallet_usd), exact(account.margin_usd))
+            return size_position(self._market.asset, *both, settings.leverage, settings, risk).size
+        side = min(exact(account.wallet_usd), exact(account.margin_usd))
         headroom = settings.leverage * Decimal(risk.balance_headroom_bps) / 10_000
         room = max(1 + headroom, 1 / (1 - settings.reserve_pct))
         share = min(settings.deployment_pct, risk.max_deployment_pct)

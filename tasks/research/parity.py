@@ -1,0 +1,228 @@
+"""A position beside a back-test of the same hours, money and settings: which trades each made, and why the money differs.
+
+The two differ on purpose in what a back-test cannot know: what trading really cost, where inside an hour the perpetual's
+premium stood, and what a token traded at. Each of these is named. What remains is what the back-test gets wrong of a
+position's life, held against what the position paid to trade.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from analytics.carry.attribution import Attribution
+from analytics.carry.report import Report
+from analytics.research.market import Market
+from analytics.research.results import Run
+from evenkeel.clock import as_datetime
+from evenkeel.errors import OperatorError
+from evenkeel.settings.settings import Settings
+from evenkeel.units import HOUR_MS
+from state.carry.models import Position
+from tasks.research.backtest import limits_at, span_of
+from tasks.research.simulation import Assumptions, Simulation
+
+CENT = 2
+KINDS = {
+    "entry": "enter",
+    "exit": "exit",
+    "resize": "rebalance",
+    "grow": "grown",
+    "reserve": "paid in",
+    "liquidation": "liquidated",
+}
+"""A trade of the back-test, and what the account of a position calls it. Nobody transfers money in this comparison."""
+COSTS = {
+    "fees": ("fees_hyperliquid", "fees_asgard", "fees_dex"),
+    "slippage": ("slippage_long", "slippage_short"),
+    "gas": ("gas", "tips"),
+}
+CARRY = {"funding": "funding", "lending": "lending", "staking": "staking", "borrowing": "borrow"}
+WHY = {
+    "fees": "what was paid, beside the cost model of the settings",
+    "slippage": "what was paid, beside the cost model of the settings",
+    "gas": "what was paid, beside the cost model of the settings",
+    "premium": "the perpetual over the oracle when the orders were sent, beside the mean of the hour",
+    "peg": "what the token traded at, beside its redemption value",
+}
+"""The differences that are named, and where each comes from."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A kind of trade in an hour: how often the position made it, and the back-test."""
+
+    hour_ms: int
+    kind: str
+    position: int
+    backtest: int
+
+    @property
+    def same(self) -> bool:
+        return self.position == self.backtest
+
+
+@dataclass(frozen=True)
+class Item:
+    """What one source gave, USD, income positive. `why` names a difference that is no fault of the back-test; "" for others."""
+
+    name: str
+    position_usd: Decimal
+    backtest_usd: Decimal
+
+    @property
+    def difference_usd(self) -> Decimal:
+        return self.position_usd - self.backtest_usd
+
+    @property
+    def why(self) -> str:
+        return WHY.get(self.name, "")
+
+
+@dataclass(frozen=True)
+class Parity:
+    """The comparison. `costs_usd` is what the position paid to trade, above zero."""
+
+    position_id: str
+    first_ms: int
+    last_ms: int
+    pairs: list[Pair]
+    items: list[Item]
+    costs_usd: Decimal
+
+    @property
+    def same_trades(self) -> bool:
+        """Whether both made the same trades in the same hours."""
+        return all(one.same for one in self.pairs)
+
+    @property
+    def difference_usd(self) -> Decimal:
+        return sum((one.difference_usd for one in self.items), Decimal(0))
+
+    @property
+    def unexplained_usd(self) -> Decimal:
+        """What of the difference is not named."""
+        return sum((one.difference_usd for one in self.items if not one.why), Decimal(0))
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-able; USD rounded to the cent."""
+        return {
+            "position_id": self.position_id,
+            "from": _stamp(self.first_ms),
+            "to": _stamp(self.last_ms),
+            "same_trades": self.same_trades,
+            "trades": [
+                {
+                    "hour": _stamp(one.hour_ms),
+                    "kind": one.kind,
+                    "position": one.position,
+                    "backtest": one.backtest,
+                }
+                for one in self.pairs
+            ],
+            "items": [
+                {
+                    "name": one.name,
+                    "position_usd": _cents(one.position_usd),
+                    "backtest_usd": _cents(one.backtest_usd),
+                    "difference_usd": _cents(one.difference_usd),
+                    "why": one.why,
+                }
+                for one in self.items
+            ],
+            "difference_usd": _cents(self.difference_usd),
+            "unexplained_usd": _cents(self.unexplained_usd),
+            "costs_usd": _cents(self.costs_usd),
+        }
+
+
+def parity(
+    position: Position, report: Report, market: Market, settings: Settings, since_ms: int | None = None
+) -> Parity:
+    """Run the rules over the market from `since_ms` (else the hour of the entry) to the hour in which the position ended, with
+    the money that lay on both sides before its entry. Raises OperatorError where that cannot be compared.
+    """
+    wallet, margin = _money_before(position)
+    if position.closed_ms is None:
+        raise OperatorError(
+            f"{position.position_id} is {position.status}: a position is compared once it is closed"
+        )
+    if position.protocol != market.venues.protocol:
+        raise OperatorError(
+            f"{position.position_id} borrowed on protocol {position.protocol}; the series are of {market.venues.protocol}"
+        )
+    began_ms = position.created_ms // HOUR_MS * HOUR_MS - HOUR_MS
+    ended_ms = position.closed_ms // HOUR_MS * HOUR_MS
+    first, last = span_of(market, began_ms if since_ms is None else since_ms, ended_ms)
+    assumed = Assumptions(
+        capital_usd=float(wallet + margin),
+        margin_share=float(margin / (wallet + margin)),
+        deploys_share=True,
+        closes_at_end=True,
+        transfer_delay_hours=None,
+    )
+    limits = limits_at(settings, int(position.leverage))
+    run = Simulation(market, limits, assumed, first, last).run()
+    return Parity(
+        position_id=position.position_id,
+        first_ms=market.start_ms(first),
+        last_ms=market.start_ms(last),
+        pairs=_pairs(report, run),
+        items=items_of(report.attribution, run),
+        costs_usd=-report.attribution.costs_usd,
+    )
+
+
+def _money_before(position: Position) -> tuple[Decimal, Decimal]:
+    """USDC of the wallet and USD on the perpetual's venue when the entry began."""
+    before = position.facts.get("before")
+    if before is None:
+        raise OperatorError(f"{position.position_id} does not say what lay on both sides before its entry")
+    return Decimal(before["wallet_usdc"]), Decimal(before["hyperliquid_usd"])
+
+
+def _pairs(report: Report, run: Run) -> list[Pair]:
+    """Every kind of trade of either, by hour."""
+    did = [(one.at_ms // HOUR_MS, one.kind) for one in report.events if one.kind in KINDS.values()]
+    simulated = [(one.at_ms // HOUR_MS, KINDS[one.kind]) for one in run.trades if one.kind in KINDS]
+    return [
+        Pair(hour * HOUR_MS, kind, did.count((hour, kind)), simulated.count((hour, kind)))
+        for hour, kind in sorted({*did, *simulated})
+    ]
+
+
+def items_of(attribution: Attribution, run: Run) -> list[Item]:
+    """Return every source of money of both, once; they sum to the net result of each."""
+    live = attribution.items
+
+    def of(*names: str) -> Decimal:
+        return sum((live[name] for name in names), Decimal(0))
+
+    def simulated(usd: float) -> Decimal:
+        return Decimal(repr(usd))
+
+    found = [Item(name, of(item), simulated(run.items[name])) for name, item in CARRY.items()]
+    found += [
+        Item("hedge", of("price_long", "price_short"), simulated(run.items["price"] - run.premium_usd)),
+        Item("liquidation", of("liquidation"), simulated(run.items["liquidation"])),
+        Item("premium", of("basis"), simulated(run.premium_usd)),
+        Item("peg", of("lst_basis"), Decimal(0)),
+    ]
+    found += [Item(name, of(*names), simulated(run.items[name])) for name, names in COSTS.items()]
+    assert set(live) == {name for names in ({*CARRY.values()}, *COSTS.values()) for name in names} | {
+        "price_long",
+        "price_short",
+        "liquidation",
+        "basis",
+        "lst_basis",
+    }, f"an item of the account is not compared: {sorted(live)}"
+    return found
+
+
+def _stamp(at_ms: int) -> str:
+    return f"{as_datetime(at_ms):%Y-%m-%dT%H:%M}"
+
+
+def _cents(usd: Decimal) -> str:
+    return f"{usd:.{CENT}f}"

@@ -1,0 +1,115 @@
+"""A position beside a back-test: every source of money once, trades by the hour, and what cannot be compared in one line."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import pytest
+
+from analytics.carry.attribution import ITEMS, Attribution
+from analytics.carry.life import LifeEvent
+from analytics.carry.report import Report
+from evenkeel.errors import OperatorError
+from evenkeel.legs import PositionStatus
+from evenkeel.settings.settings import Settings
+from evenkeel.units import HOUR_MS
+from state.carry.models import Position
+from tasks.research.parity import Parity, parity
+from tests.research.markets import FIRST_MS, calm
+
+ENTERED = FIRST_MS + 24 * HOUR_MS + 120_000
+"""Two minutes into the first hour in which the rules have enough history of a calm market."""
+CLOSED = FIRST_MS + 60 * HOUR_MS + 5_000
+
+
+def closed(**changes: object) -> Position:
+    fields: dict[str, object] = {
+        "position_id": "sol-1",
+        "asset": "SOL",
+        "protocol": 1,
+        "status": PositionStatus.CLOSED,
+        "leverage": Decimal(3),
+        "facts": {"before": {"wallet_usdc": "50000", "hyperliquid_usd": "30000"}},
+        "created_ms": ENTERED,
+        "updated_ms": CLOSED,
+        "opened_ms": ENTERED + 15_000,
+        "closed_ms": CLOSED,
+    }
+    return Position.model_validate(fields | changes)
+
+
+def account(events: list[tuple[int, str]], **items: str) -> Report:
+    zero = Decimal(0)
+    made = {name: Decimal(items.get(name, "0")) for name in ITEMS}
+    attribution = Attribution(
+        items=made,
+        venue_change_usd=sum(made.values(), zero),
+        residual_hyperliquid_usd=zero,
+        residual_solana_usd=zero,
+        residual_gas_usd=zero,
+        capital_usd=Decimal(80_000),
+        holding_hours=Decimal(36),
+        is_open=False,
+    )
+    return Report(
+        position_id="sol-1",
+        title="sol-1",
+        status=PositionStatus.CLOSED,
+        opened_ms=ENTERED,
+        ended_ms=CLOSED,
+        attribution=attribution,
+        events=[LifeEvent(at_ms=at_ms, kind=kind, label=kind) for at_ms, kind in events],
+    )
+
+
+def compared(report: Report, position: Position | None = None) -> Parity:
+    return parity(position or closed(), report, calm(200), Settings(), FIRST_MS)
+
+
+def test_the_same_trades_in_the_same_hours() -> None:
+    found = compared(account([(ENTERED, "enter"), (CLOSED, "exit")]))
+    assert [(one.kind, one.position, one.backtest) for one in found.pairs] == [
+        ("enter", 1, 1),
+        ("exit", 1, 1),
+    ]
+    assert found.same_trades
+
+
+def test_a_trade_of_one_alone_is_seen() -> None:
+    found = compared(account([(ENTERED, "enter"), (ENTERED + HOUR_MS, "grown"), (CLOSED, "exit")]))
+    [apart] = [one for one in found.pairs if not one.same]
+    assert (apart.kind, apart.position, apart.backtest) == ("grown", 1, 0)
+    assert not found.same_trades
+
+
+def test_the_backtest_has_the_positions_money_and_deploys_its_share() -> None:
+    """A tenth of the poorer side, half of it a leg, at 3x: 4,500 USD earn 36 hours of funding at its floor."""
+    found = {one.name: one for one in compared(account([])).items}
+    assert float(found["funding"].backtest_usd) == pytest.approx(4_500 * 0.0000125 * 36, rel=0.01)
+    assert float(found["fees"].backtest_usd) == pytest.approx(-4_500 * 24 / 10_000, rel=0.01)
+
+
+def test_what_is_named_and_what_is_not_sum_to_the_whole_difference() -> None:
+    report = account([], funding="20", basis="7", lst_basis="-2", fees_asgard="-80", price_long="5")
+    found = compared(report)
+    of_backtest = sum((one.backtest_usd for one in found.items), Decimal(0))
+    assert found.difference_usd == report.attribution.net_usd - of_backtest
+    named = sum((one.difference_usd for one in found.items if one.why), Decimal(0))
+    assert found.unexplained_usd == found.difference_usd - named
+    assert {one.name for one in found.items if one.why} == {"fees", "slippage", "gas", "premium", "peg"}
+    assert found.costs_usd == 80
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"closed_ms": None, "status": PositionStatus.OPEN}, "is compared once it is closed"),
+        ({"protocol": 0}, "borrowed on protocol 0"),
+        ({"facts": {}}, "does not say what lay on both sides"),
+        ({"closed_ms": FIRST_MS + 300 * HOUR_MS, "created_ms": FIRST_MS + 250 * HOUR_MS}, "holds no hour"),
+    ],
+)
+def test_what_cannot_be_compared_is_one_line(changes: dict[str, object], says: str) -> None:
+    with pytest.raises(OperatorError, match=says) as why:
+        parity(closed(**changes), account([]), calm(200), Settings())
+    assert "\n" not in str(why.value)

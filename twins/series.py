@@ -18,7 +18,8 @@ from twins.world import HOUR_MS, LendingRates
 
 HOURS_PER_YEAR = 8760
 EPOCH_HOURS = 48
-"""Staking rewards arrive once an epoch; in 2025 an epoch took about two days."""
+"""Staking rewards arrive once an epoch; in 2025 an epoch took about two days. Here they begin at whole multiples of it since
+1970: when they really began was not recorded."""
 
 JITOSOL_RATE_AT_START = 1.2105
 """SOL per jitoSOL where the recorded yield begins. The ratio itself was not recorded: it is carried forward from the
@@ -119,11 +120,11 @@ class RecordedSeries:
         }
 
     def _grow(self, first: int, last: int) -> dict[int, float]:
-        """SOL per jitoSOL at each epoch start, compounding the recorded yield."""
+        """SOL per jitoSOL as of the last epoch's start, compounding the recorded yield."""
         rate, grown = JITOSOL_RATE_AT_START, {}
         epoch_start = rate
         for hour in range(first, last + 1):
-            if (hour - first) % EPOCH_HOURS == 0:
+            if hour % EPOCH_HOURS == 0:
                 epoch_start = rate
             grown[hour] = epoch_start
             rate *= math.pow(1 + self.staking_apy("jitoSOL", hour * HOUR_MS), 1 / HOURS_PER_YEAR)

@@ -84,12 +84,16 @@ class Market:
 COLUMNS = tuple(one.name for one in fields(Market) if one.type == "Column")
 
 
-def staked(staking_apr: Column, start: float = 1.0) -> Column:
-    """Return the redemption rate that grows by these yields, in a step an epoch."""
+def staked(staking_apr: Column, start: float = 1.0, first_hour: int = 0) -> Column:
+    """Return the redemption rate that grows by these yields, in a step an epoch.
+
+    `first_hour` (since 1970) is the first column's: epochs begin at the same hours wherever a series does. When they really
+    began was not recorded.
+    """
     rates, grown, shown = np.empty(len(staking_apr)), start, start
     for hour, apr in enumerate(staking_apr.tolist()):
         grown *= math.exp((0.0 if math.isnan(apr) else apr) / HOURS_PER_YEAR)
-        if (hour + 1) % EPOCH_HOURS == 0:
+        if (first_hour + hour + 1) % EPOCH_HOURS == 0:
             shown = grown
         rates[hour] = shown
     return rates

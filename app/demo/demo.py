@@ -20,8 +20,8 @@ from evenkeel.errors import OperatorError
 from evenkeel.units import HOUR_MS, HOURS_PER_YEAR
 
 STRATEGY = {
-    # Half an hour between ticks keeps ten simulated days short; while a danger runs it is still 2 s.
-    "poll_interval_s": 3600,
+    # Ten minutes between ticks keep ten simulated days short; while a danger runs it is still 2 s.
+    "poll_interval_s": 600,
     "deployment_pct": "0.5",
 }
 MAX_SCANS = 72

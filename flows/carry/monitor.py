@@ -245,7 +245,8 @@ async def _acted(desk: CarryDesk, watcher: Watcher, decision: Exit | Resize) -> 
             resized = await resize(desk, position_id, decision, fence)
             if resized.action is Action.RESIZED:
                 watcher.forget_drift()
-            return f"rebalance ({decision.rule}): {resized.action}"
+            said = f"rebalance ({decision.rule}): {resized.action}"
+            return said if resized.action is Action.RESIZED else f"{said}: {resized.reason}"
     except LostRace as busy:
         return f"left alone: {busy}"
     except LedgerUnavailable:

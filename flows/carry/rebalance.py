@@ -142,7 +142,7 @@ async def _keep_size(desk: CarryDesk, position: Position, decision: Resize, fenc
     """
     name, plan, why = position.position_id, decision.plan, f"{decision.rule}: {decision.reason}"
     try:
-        refused = await growth_refused(desk, position, plan)
+        refused = await growth_refused(desk, position, decision)
         if refused is not None:
             done = Levelled(complete=False, reason=refused, refused=LegSide.LONG)
         elif isinstance(plan.long_operation, IncreaseLeverage):

@@ -10,6 +10,7 @@ from decimal import ROUND_DOWN, Decimal
 
 from evenkeel.legs import LegSide
 from evenkeel.types import Frozen
+from strategy.carry.checks import judge_funding
 from strategy.carry.decisions import Decision, IncreaseLeverage, RepayDebt, Resize
 from strategy.carry.limits import CarryLimits
 from strategy.carry.liquidation import rebalance_distance
@@ -150,8 +151,13 @@ def plan_growth(book: Book, wallet_usd: Decimal, limits: CarryLimits) -> Growth 
 
 
 def growth_pays(growth: Growth, book: Book, rates: Rates, limits: CarryLimits) -> Check:
-    """The carry expected of what is added exceeds what it costs to add it and to close it again."""
+    """The carry expected of what is added exceeds what it costs to add it and to close it again, and the short is paid now and
+    has been over the last day, as for an entry.
+    """
     settings = limits.strategy
+    paid = judge_funding(rates.now_hourly, rates.day_hourly)
+    if not paid.ok:
+        return Check(name="growth pays", ok=False, reason=paid.reason)
     added = growth.long_usd - book.long_sol * book.price_usd
     per_hour = _carry_of(added, book, rates)
     expected, cost = per_hour * settings.expected_hold_hours, settings.costs.round_trip_usd(added)

@@ -40,6 +40,10 @@ class Rates(Frozen):
     """What a position is expected to earn and pay. Hourly funding, simple yearly rates."""
 
     funding_hourly: Decimal
+    """The expected one."""
+    now_hourly: Decimal | None
+    """Funding of the running hour, and `day_hourly` the mean of the last day's: None where not known."""
+    day_hourly: Decimal | None
     lend_apr: Decimal
     borrow_apr: Decimal
     staking_apr: Decimal

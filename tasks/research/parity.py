@@ -140,8 +140,8 @@ class Parity:
 def parity(
     position: Position, report: Report, market: Market, settings: Settings, since_ms: int | None = None
 ) -> Parity:
-    """Run the rules over the market from `since_ms` (else the hour of the entry) to the hour in which the position ended, with
-    the money that lay on both sides before its entry. Raises OperatorError where that cannot be compared.
+    """Run the rules over the market from the hour of `since_ms` (else that of the entry) to the hour in which the position
+    ended, with the money that lay on both sides before its entry. Raises OperatorError where that cannot be compared.
     """
     wallet, margin = _money_before(position)
     if position.closed_ms is None:
@@ -152,9 +152,10 @@ def parity(
         raise OperatorError(
             f"{position.position_id} borrowed on protocol {position.protocol}; the series are of {market.venues.protocol}"
         )
-    began_ms = position.created_ms // HOUR_MS * HOUR_MS - HOUR_MS
+    began_ms = position.created_ms if since_ms is None else since_ms
     ended_ms = position.closed_ms // HOUR_MS * HOUR_MS
-    first, last = span_of(market, began_ms if since_ms is None else since_ms, ended_ms)
+    # The rules decide for the first time where the hour before is over.
+    first, last = span_of(market, began_ms // HOUR_MS * HOUR_MS - HOUR_MS, ended_ms)
     assumed = Assumptions(
         capital_usd=float(wallet + margin),
         margin_share=float(margin / (wallet + margin)),

@@ -173,7 +173,14 @@ def rates_of(seen: Known) -> Rates | None:
     )
     if funding is None or lend is None or borrow is None or staking is None:
         return None
-    return Rates(funding_hourly=funding, lend_apr=lend, borrow_apr=borrow, staking_apr=staking)
+    return Rates(
+        funding_hourly=funding,
+        now_hourly=known(seen.funding_hourly),
+        day_hourly=known(seen.today_hourly),
+        lend_apr=lend,
+        borrow_apr=borrow,
+        staking_apr=staking,
+    )
 
 
 def book_of(account: Account, venues: Venues, entered: Entered, seen: Known, drift_cost_usd: float) -> Book:

@@ -68,7 +68,7 @@ def read_recorded(folder: Path, asset: str, staking: Staking) -> Market:
         lend_apr=lend if is_sol else np.zeros(len(span)),
         borrow_apr=borrow,
         staking_apr=np.zeros(len(span)) if is_sol else yields,
-        redemption=np.ones(len(span)) if is_sol else staked(yields),
+        redemption=np.ones(len(span)) if is_sol else staked(yields, first_hour=first),
         capacity_usd=_capacity(rows["usdc_daily"], span),
         notes=_notes(perp, rows, None if is_sol else assumed, asset),
     )

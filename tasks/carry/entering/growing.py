@@ -19,8 +19,9 @@ from state.carry.models import Position
 from state.models import Fence, Intent
 from strategy.carry.breakers.exposure import NAME as EXPOSURE
 from strategy.carry.checks import judge_price_consensus, judge_reference
-from strategy.carry.decisions import IncreaseLeverage, PartialClose, RepayDebt, ResizePlan
+from strategy.carry.decisions import IncreaseLeverage, PartialClose, RepayDebt, Resize, ResizePlan
 from strategy.carry.entry import ShortStep, TopUpStep, next_short_attempt, top_up
+from strategy.carry.keeping_size import GROWTH_RULE
 from strategy.carry.leaving import hedge_carried, share_to_level
 from strategy.carry.rules.lst_peg import judge_peg
 from strategy.carry.sizing import short_qty_for
@@ -49,12 +50,12 @@ MOST_ALONE_MS = 86_400_000
 
 
 @step("prove both halves of a growth", tags=("read",))
-async def growth_refused(desk: CarryDesk, position: Position, plan: ResizePlan) -> str | None:
-    """Why it cannot be had now, by the market as for an entry and by both venues; None where it can. Raises Retryable,
-    VenueRefused.
+async def growth_refused(desk: CarryDesk, position: Position, decision: Resize) -> str | None:
+    """Why it cannot be had now, by the market as for an entry and by both venues; None where it can. What is paid in for a
+    growth is asked about as the growth itself: it is not paid in for nothing. Raises Retryable, VenueRefused.
     """
-    operation = plan.long_operation
-    if isinstance(operation, IncreaseLeverage) and (why := await _market_refuses(desk, position)) is not None:
+    plan, operation = decision.plan, decision.plan.long_operation
+    if decision.rule == GROWTH_RULE and (why := await _market_refuses(desk, position)) is not None:
         return why
     if isinstance(operation, RepayDebt) and (why := await _stale(desk, position, plan)) is not None:
         return why

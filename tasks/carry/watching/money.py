@@ -15,6 +15,7 @@ from strategy.carry.limits import CarryLimits
 from strategy.carry.rebalance import Book, Rates, is_weak
 from tasks.carry.desk import CarryDesk
 from tasks.carry.entering.growing import is_left_alone
+from tasks.carry.expected import day_funding
 from tasks.carry.watching.alerts import TRANSFER
 from tasks.carry.watching.breakers import halted
 from tasks.carry.watching.seen import Seen
@@ -54,11 +55,12 @@ class Money:
             self._again_ms = now_ms + AGAIN_MS
             return book
         held = max(Decimal(0), usdc - limits.strategy.wallet_kept_usd)
+        rates = rates_of(seen, day_funding(self._desk, position.underlying))
         if judges:
             self._judged_hour = hour
-            self._judged = (book, held, rates_of(seen), limits)
+            self._judged = (book, held, rates, limits)
         grows = judges and not halted(self._desk)
-        return book.model_copy(update={"wallet_usd": held, "rates": rates_of(seen) if grows else None})
+        return book.model_copy(update={"wallet_usd": held, "rates": rates if grows else None})
 
     def note(self, position: Position) -> None:
         """Alert a person to the transfer that would level both sides; the alert ends when they are near enough."""
@@ -86,9 +88,16 @@ class Money:
             return None
 
 
-def rates_of(seen: Seen) -> Rates | None:
+def rates_of(seen: Seen, day_hourly: Decimal | None) -> Rates | None:
     """What more of the position is expected to earn; None while a rate of it is not known."""
     funding, lend, borrow = seen.funding_expected_hourly, seen.lend_apr, seen.borrow_apr
     if funding is None or lend is None or borrow is None:
         return None
-    return Rates(funding_hourly=funding, lend_apr=lend, borrow_apr=borrow, staking_apr=seen.staking_apr)
+    return Rates(
+        funding_hourly=funding,
+        now_hourly=seen.context.funding_hourly if seen.context else None,
+        day_hourly=day_hourly,
+        lend_apr=lend,
+        borrow_apr=borrow,
+        staking_apr=seen.staking_apr,
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -232,6 +233,22 @@ async def test_nothing_grows_while_the_short_pays(tmp_path: Path) -> None:
         rig.market(premium=-0.002)
         result = await rebalanced(rig, position_id)
         assert result.action == "held" and "increase_leverage" not in updates(rig), result
+
+
+@pytest.mark.parametrize(
+    "market", [{"premium": -0.002}, {"lst_peg": {"jitoSOL": 0.97}}], ids=["the short pays", "off its peg"]
+)
+async def test_nothing_is_paid_in_for_a_growth_that_cannot_be_had(
+    tmp_path: Path, market: dict[str, Any]
+) -> None:
+    """What lies in the wallet stays there until both legs can grow: a payment alone earns nothing."""
+    async with story_rig(tmp_path) as rig:
+        position_id = await shrunk(rig, "jitoSOL")
+        before = updates(rig)
+        rig.market(**market)
+        for _ in range(3):
+            await rebalanced(rig, position_id)
+        assert "repay_debt" not in updates(rig)[len(before) :], updates(rig)
 
 
 async def test_a_payment_that_fails_does_not_hold_up_the_shrinking(tmp_path: Path) -> None:

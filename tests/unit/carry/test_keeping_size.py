@@ -30,7 +30,15 @@ from strategy.decisions import Hold
 
 D = Decimal
 LIMITS = CarryLimits()
-GOOD = Rates(funding_hourly=D("0.0000125"), lend_apr=D("0.05"), borrow_apr=D("0.06"), staking_apr=D(0))
+FLOOR = D("0.0000125")
+GOOD = Rates(
+    funding_hourly=FLOOR,
+    now_hourly=FLOOR,
+    day_hourly=FLOOR,
+    lend_apr=D("0.05"),
+    borrow_apr=D("0.06"),
+    staking_apr=D(0),
+)
 
 
 def book(price: Decimal = D(200), **changes: Any) -> Book:
@@ -139,6 +147,18 @@ def test_growth_is_judged_with_wallet_and_rates_alone_and_pays_in_first() -> Non
     assert then.plan.short_target_qty == 675 and then.plan.short_change_qty == 375
     poor = GOOD.model_copy(update={"funding_hourly": D("-0.000001")})
     assert isinstance(growth_rule(paid.model_copy(update={"rates": poor}), LIMITS).answer, Hold)
+
+
+@pytest.mark.parametrize("rate", ["now_hourly", "day_hourly"])
+@pytest.mark.parametrize("value", [D("-0.000001"), D(0), None])
+def test_nothing_grows_or_is_paid_in_unless_the_short_is_paid_now_and_was_today(
+    rate: str, value: Decimal | None
+) -> None:
+    """A growth asks what an entry asks: a rate that is expected over a month says nothing of today."""
+    small = book(long_sol=D(300), short_qty=D(300), long_debt_usd=D(40_000), long_distance=None)
+    rates = GOOD.model_copy(update={rate: value})
+    held = growth_rule(small.model_copy(update={"wallet_usd": D(30_000), "rates": rates}), LIMITS).answer
+    assert isinstance(held, Hold), held
 
 
 @given(sums, sums, sums, st.decimals("20", "400", places=2), st.decimals("1000", "300000", places=2))

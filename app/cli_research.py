@@ -116,6 +116,12 @@ def show_backtest(body: dict[str, Any]) -> None:
         )
     if body["gap_hours"]:
         out.print(f"{body['gap_hours']} hours have no price: nothing was decided in them")
+    if body["unrated_hours"]:
+        out.print(
+            f"{body['unrated_hours']} hours in the market have no funding or no lending rate: what they would have earned "
+            "or paid is missing above",
+            markup=False,
+        )
     for note in body["notes"]:
         out.print(f"note: {note}", markup=False)
     for path in body["files"]:

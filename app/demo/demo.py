@@ -27,7 +27,7 @@ STRATEGY = {
 MAX_SCANS = 72
 HOUR_S = 3600.0
 MAX_HOURS = 600
-RECORDED_HOURS = 240
+RECORDED_HOURS = 168
 """A recorded span is watched this long where nothing else is asked; what is open then is closed, and the account says so."""
 MOST_HOURS = 2000
 LAST_HOURS = 3

@@ -52,6 +52,7 @@ class Backtest:
                 for name, row in by_rule(self.run).items()
             },
             "gap_hours": self.run.gap_hours,
+            "unrated_hours": self.run.unrated_hours,
             "notes": list(self.market.notes),
         }
 

@@ -60,7 +60,8 @@ class Pair:
 
     @property
     def same(self) -> bool:
-        return self.position == self.backtest
+        """Whether both did it in this hour. How often says how the price moved inside the hour, which was not recorded."""
+        return (self.position > 0) == (self.backtest > 0)
 
 
 @dataclass(frozen=True)

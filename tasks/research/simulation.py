@@ -135,6 +135,8 @@ class Simulation:
         funding = rows["funding"][hour]
         if funding == funding:
             account.settle_funding(funding)
+        if account.is_open and not (funding == funding and self._has_rates(hour)):
+            self._run.unrated_hours += 1
         if is_gap:
             return
         high, low = rows["high"][hour], rows["low"][hour]
@@ -172,6 +174,10 @@ class Simulation:
         seen = self._known[hour]
         lend, borrow = seen.lend_apr, seen.borrow_apr
         self._account.accrue(lend if lend == lend else 0.0, borrow if borrow == borrow else 0.0, hours)
+
+    def _has_rates(self, hour: int) -> bool:
+        seen = self._known[hour]
+        return seen.lend_apr == seen.lend_apr and seen.borrow_apr == seen.borrow_apr
 
     def _is_near(self) -> bool:
         """Whether a rule that looks at distances or leverage could speak: spares the others, which see no price."""

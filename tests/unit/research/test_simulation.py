@@ -38,6 +38,15 @@ def test_an_entry_waits_for_history_and_earns_from_the_next_hour_on() -> None:
     assert found.items["funding"] == pytest.approx(16 * 0.0000125 * found.notional[-1], rel=0.001)
 
 
+@pytest.mark.parametrize("column", ["funding", "lend_apr", "borrow_apr"])
+def test_hours_held_without_a_rate_are_counted(column: str) -> None:
+    """Rows that a recording lost are no hours that cost nothing: the result says how many there were."""
+    rates = getattr(calm(100), column).copy()
+    rates[60:75] = np.nan
+    assert run(calm(100, **{column: rates}), always_in=True).unrated_hours == 15
+    assert run(calm(100), always_in=True).unrated_hours == 0
+
+
 def test_what_is_earned_in_a_calm_year_is_the_arithmetic() -> None:
     found = summarise(run(calm(800), always_in=True))
     notional = 3 * 100_000 / 2 * 0.9

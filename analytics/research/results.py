@@ -39,7 +39,7 @@ class Run:
     gap_hours: int = 0
     """Hours without a price: nothing was decided in them."""
     unrated_hours: int = 0
-    """Hours in which something was held whose funding or rate was not recorded: what that would have earned or paid is missing."""
+    """Hours in which something was held and funding or a rate was not recorded: what that gave or took is missing."""
     premium_usd: float = 0.0
     """Of the item `price`: what the perpetual's premium gave between the sales and the purchases of the short."""
 

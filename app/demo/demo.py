@@ -20,10 +20,14 @@ from evenkeel.errors import OperatorError
 from evenkeel.units import HOUR_MS, HOURS_PER_YEAR
 
 STRATEGY = {
-    # Ten minutes between ticks keep ten simulated days short; while a danger runs it is still 2 s.
-    "poll_interval_s": 600,
+    # An hour between ticks keeps two simulated weeks short; while a danger runs it is still 2 s.
+    "poll_interval_s": 3600,
     "deployment_pct": "0.5",
 }
+RECORDED_STRATEGY = STRATEGY | {"poll_interval_s": 600}
+"""Within an hour the model hardly moves. Recorded prices fell by a tenth in twenty minutes, which nobody who looks once an
+hour would see.
+"""
 MAX_SCANS = 72
 HOUR_S = 3600.0
 MAX_HOURS = 600
@@ -65,7 +69,9 @@ def run_demo(
         _require_span(twins["world"], start)
         environment.clear(out_dir)  # nothing of an earlier demo goes before this one can begin
         api_url = stack.enter_context(prefect_server(out_dir / "prefect"))
-        settings = environment.write_settings(out_dir, twins, STRATEGY, api_url)
+        settings = environment.write_settings(
+            out_dir, twins, STRATEGY if data is None else RECORDED_STRATEGY, api_url
+        )
         os.environ["EVENKEEL_CONFIG"] = str(settings.resolve())
         use_prefect(api_url, out_dir / "prefect")
         console.print(f"Prefect UI: {api_url.removesuffix('/api')}   settings: {settings}")

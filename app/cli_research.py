@@ -39,12 +39,25 @@ def add_to(app: typer.Typer, settings: Callable[[], Settings], emit: Emit, as_fl
 
     @app.command()
     def backtest(
-        data: Annotated[Path, typer.Option(help="Folder of recorded series.", envvar="EVENKEEL_DATA")],
+        context: typer.Context,
+        data: Annotated[
+            Path | None,
+            typer.Option(help="Folder of recorded series; without one: --collected.", envvar="EVENKEEL_DATA"),
+        ] = None,
+        collected: Annotated[
+            bool,
+            typer.Option(
+                "--collected", help="What `collect` has stored in the ledger, whatever EVENKEEL_DATA says."
+            ),
+        ] = False,
         since: Annotated[
             str | None, typer.Option("--from", help="First hour, e.g. 2025-01-01 (UTC); empty: all.")
         ] = None,
         until: Annotated[str | None, typer.Option("--to", help="End, e.g. 2025-11-15 (UTC).")] = None,
-        asset: Annotated[str, typer.Option(help="SOL or jitoSOL.")] = "SOL",
+        asset: Annotated[str, typer.Option(help="SOL or jitoSOL; collected also jupSOL and INF.")] = "SOL",
+        protocol: Annotated[
+            str | None, typer.Option(help="Who lends, of collected series; empty: kamino.")
+        ] = None,
         leverage: Annotated[
             int | None, typer.Option(help="Whole number from 1 to 4; empty: strategy.leverage.")
         ] = None,
@@ -53,12 +66,16 @@ def add_to(app: typer.Typer, settings: Callable[[], Settings], emit: Emit, as_fl
         ] = None,
         as_json: JsonFlag = False,
     ) -> None:
-        """What the rules would have earned over recorded markets, beside a position that is always held."""
+        """What the rules would have earned over recorded or collected markets, beside a position that is always held."""
+        given = context.get_parameter_source("data")
+        if collected and given is not None and given.name == "COMMANDLINE":
+            raise OperatorError("--collected and --data name two different markets: choose one")
         requested = {
-            "data": str(data),
+            "data": None if collected or data is None else str(data),
             "since": since,
             "until": until,
             "asset": asset,
+            "protocol": protocol,
             "leverage": leverage,
             "out_dir": None if out_dir is None else str(out_dir),
         }
@@ -101,7 +118,7 @@ async def _backtest(settings: Settings, requested: dict[str, Any], as_flow: AsFl
 
 def show_backtest(body: dict[str, Any]) -> None:
     """The three runs side by side, where the money came from, what the rules did, and what was assumed."""
-    title = f"{body['asset']} {body['leverage']}x, {body['from']} to {body['to']}"
+    title = f"{body['asset']} {body['leverage']}x, {body['source']} series, {body['from']} to {body['to']}"
     table = Table("", "the rules", "always in", "at twice the cost", title=title)
     runs = (body, body["baseline"], body["twice_the_cost"])
     for name, words in WORDS.items():

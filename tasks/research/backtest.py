@@ -8,6 +8,8 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from analytics.research.market import Market
 from analytics.research.results import Run, by_rule, summarise
 from evenkeel.clock import as_datetime
@@ -39,6 +41,7 @@ class Backtest:
         """JSON-able. Rates and shares are fractions, `net_apr` a simple yearly rate on the capital of both legs."""
         return {
             "asset": self.market.asset,
+            "source": self.market.source,
             "leverage": self.leverage,
             "from": _stamp(self.market.start_ms(self.first)),
             "to": _stamp(self.market.start_ms(self.last)),
@@ -138,8 +141,10 @@ def limits_at(settings: Settings, leverage: int | None) -> CarryLimits:
 
 
 def span_of(market: Market, since_ms: int | None, until_ms: int | None) -> tuple[int, int]:
-    """Hours of the span; what is left empty is the whole market. Raises OperatorError where it holds none."""
-    first = 0 if since_ms is None else max(0, market.hour_at(since_ms))
+    """Hours of the span; what is left empty is the whole market, from the first hour that has a price and lending rates.
+    Raises OperatorError where it holds none.
+    """
+    first = _first_whole(market) if since_ms is None else max(0, market.hour_at(since_ms))
     last = len(market) if until_ms is None else min(len(market), market.hour_at(until_ms))
     if first >= last:
         begin, end = _stamp(market.first_ms), _stamp(market.start_ms(len(market)))
@@ -149,6 +154,11 @@ def span_of(market: Market, since_ms: int | None, until_ms: int | None) -> tuple
             f"no price was recorded at {_stamp(market.start_ms(first))}: begin at an hour that has one"
         )
     return first, last
+
+
+def _first_whole(market: Market) -> int:
+    whole = ~np.isnan(market.open + market.lend_apr + market.borrow_apr)
+    return int(np.argmax(whole)) if whole.any() else 0
 
 
 def _stamp(at_ms: int) -> str:

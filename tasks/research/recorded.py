@@ -7,6 +7,7 @@ import gzip
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -50,7 +51,7 @@ def read_recorded(folder: Path, asset: str, staking: Staking) -> Market:
 
     perp = {_hour(row, "open_ms"): row for row in rows["perp"]}
     candles = {_hour(row, "open_ms"): row for row in rows["okx"]} | perp
-    prices = {
+    prices: dict[str, Any] = {
         name: column({hour: float(row[name]) for hour, row in candles.items()})
         for name in ("open", "high", "low", "close")
     }

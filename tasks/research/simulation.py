@@ -106,6 +106,8 @@ class Simulation:
         self._breaches: dict[str, int] = {}
         self._drift_cost_usd = 0.0
         self._coming: tuple[int, Transfer] | None = None
+        self._is_token_known = False
+        """Whether a redemption rate was ever known: without one a token has no price, and is not bought."""
         self._run = Run(first_ms=market.start_ms(first), capital_usd=assumed.capital_usd)
 
     def run(self) -> Run:
@@ -131,7 +133,7 @@ class Simulation:
             self._walk(hour)
         else:
             self._mark(hour, rows["close"][hour])
-        account.stake(rows["redemption"][hour])
+        self._stake(rows["redemption"][hour])
         funding = rows["funding"][hour]
         if funding == funding:
             account.settle_funding(funding)
@@ -142,17 +144,18 @@ class Simulation:
         high, low = rows["high"][hour], rows["low"][hour]
         self._broker.hour_range = high / low - 1
         end_ms = self._market.start_ms(hour + 1)
-        if self._entered is None:
-            self._enter(hour, end_ms)
-        else:
+        if self._entered is not None:
             self._watch(hour, end_ms)
+        elif self._is_token_known:
+            self._enter(hour, end_ms)
         self._keep_size(hour, end_ms)
 
     def _walk(self, hour: int) -> None:
         """Along the price path: venues liquidate, and rules that the price can bring to act are asked."""
         rows, since = self._rows, 0.0
         seen_high = seen_low = rows["open"][hour]
-        for fraction, price in hour_path(*(rows[name][hour] for name in ("open", "high", "low", "close"))):
+        candle = (rows[name][hour] for name in ("open", "high", "low", "close"))
+        for fraction, price in self._market.inner.get(hour) or hour_path(*candle):
             self._accrue(hour, fraction - since)
             since = fraction
             self._mark(hour, price)
@@ -165,6 +168,12 @@ class Simulation:
                 self._liquidate(at_ms)
                 if fraction < 1:
                     self._watch(hour - 1, at_ms)
+
+    def _stake(self, redemption: float) -> None:
+        """Take an hour's redemption rate; one that was not recorded stays as it was."""
+        if redemption == redemption:
+            self._account.stake(redemption)
+            self._is_token_known = True
 
     def _mark(self, hour: int, price: float) -> None:
         premium = self._rows["premium"][hour]

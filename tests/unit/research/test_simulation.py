@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from decimal import Decimal
 
 import numpy as np
 import pytest
 
 from analytics.research.market import Market
+from analytics.research.path import path_of_bars
 from analytics.research.results import Run, by_rule, summarise
 from evenkeel.errors import OperatorError
 from evenkeel.settings.settings import Settings
@@ -188,3 +190,30 @@ def test_a_study_names_every_run_and_changes_one_thing_each() -> None:
     headings = list(cases())
     assert len(headings) == len(set(headings)) == 6
     assert all(1 <= case.leverage <= 4 for rows in cases().values() for case in rows)
+
+
+def test_a_token_whose_redemption_rate_is_not_known_is_not_bought() -> None:
+    """Its first known rate is no gain, and an hour without one leaves it as it was."""
+    known = np.full(60, 1.2)
+    known[:40], known[50] = np.nan, np.nan
+    found = run(calm(60, "jitoSOL", redemption=known), always_in=True)
+    [entry] = [one for one in found.trades if one.kind == "entry"]
+    assert entry.at_ms == FIRST_MS + 41 * HOUR_MS
+    assert found.items["staking"] == 0
+    assert not np.isnan(found.equity).any()
+
+
+def test_the_way_inside_an_hour_is_walked_where_it_is_known() -> None:
+    """The hour's candle alone has its low before its high; the way along candles of five minutes says the contrary."""
+    low, high = np.full(40, 200.0), np.full(40, 200.0)
+    low[30], high[30] = 164.0, 201.0
+    market = calm(40, high=high, low=low)
+    bars = [(200.0, 200.0, 200.0, 200.0)] * 10 + [(200.0, 200.0, 164.0, 164.0), (164.0, 201.0, 164.0, 200.0)]
+    finer = replace(market, inner={30: path_of_bars(bars)})
+    acted = [
+        min(one.at_ms for one in run(one_market).trades if one.rule == "leg_margin")
+        for one_market in (market, finer)
+    ]
+    begin = FIRST_MS + 30 * HOUR_MS
+    assert acted[0] < begin + 20 * 60_000
+    assert begin + 50 * 60_000 < acted[1] < begin + 56 * 60_000

@@ -61,6 +61,13 @@ def add_to(app: typer.Typer, settings: Callable[[], Settings], emit: Emit, as_fl
         leverage: Annotated[
             int | None, typer.Option(help="Whole number from 1 to 4; empty: strategy.leverage.")
         ] = None,
+        adl: Annotated[
+            str | None,
+            typer.Option(
+                help="Scenario: then, e.g. 2025-10-10T21 (UTC), the venue closes a part of the short."
+            ),
+        ] = None,
+        adl_share: Annotated[float, typer.Option(help="That part, above 0 and up to 1.")] = 0.5,
         out_dir: Annotated[
             Path | None, typer.Option("--out", help="Folder for hours.csv and trades.csv.")
         ] = None,
@@ -77,6 +84,8 @@ def add_to(app: typer.Typer, settings: Callable[[], Settings], emit: Emit, as_fl
             "asset": asset,
             "protocol": protocol,
             "leverage": leverage,
+            "deleveraged_at": adl,
+            "deleveraged_share": adl_share,
             "out_dir": None if out_dir is None else str(out_dir),
         }
         body = asyncio.run(_backtest(settings(), requested, as_flow))
@@ -131,6 +140,8 @@ def show_backtest(body: dict[str, Any]) -> None:
             f"{rule}: acted {row['acted']:.0f} times for {row['cost_usd']:,.2f} USD, spoke in {row['alerts']:.0f} ticks",
             markup=False,
         )
+    if body["deleveraging"] is not None:
+        _show_deleveraging(body["deleveraging"])
     if body["gap_hours"]:
         out.print(f"{body['gap_hours']} hours have no price: nothing was decided in them")
     if body["unrated_hours"]:
@@ -143,6 +154,21 @@ def show_backtest(body: dict[str, Any]) -> None:
         out.print(f"note: {note}", markup=False)
     for path in body["files"]:
         out.print(f"written: {path}", markup=False)
+
+
+def _show_deleveraging(found: dict[str, Any]) -> None:
+    """What a closed part of the short cost, and what the rules did."""
+    if not found["happened"]:
+        out.print(f"auto-deleveraging at {found['at']}: no short was open, nothing happened", markup=False)
+        return
+    without, cost = _shown("net_apr", found["without"]["net_apr"]), found["cost_usd"]
+    out.print(
+        f"auto-deleveraging of {found['share']:.0%} of the short at {found['at']}: the result is {abs(cost):,.2f} USD "
+        f"{'lower' if cost >= 0 else 'higher'} for it; without it {without} a year",
+        markup=False,
+    )
+    for one in found["then"]:
+        out.print(f"  then {one['at']} {one['kind']} ({one['rule']}): {one['reason']}", markup=False)
 
 
 def _shown(name: str, value: Any) -> str:

@@ -8,10 +8,12 @@ import numpy as np
 
 from evenkeel.units import HOURS_PER_YEAR
 
+DELEVERAGING = "deleveraging"
+
 
 @dataclass(frozen=True, slots=True)
 class Trade:
-    """Something that was done: `kind` is entry, exit, resize, grow, reserve, transfer or liquidation. USD."""
+    """Something that was done: `kind` is entry, exit, resize, grow, reserve, transfer, liquidation or deleveraging. USD."""
 
     at_ms: int
     kind: str

@@ -22,6 +22,7 @@ from tasks.artifacts import show_table
 from tasks.research.backtest import backtest as run_backtest
 from tasks.research.collected import read_collected
 from tasks.research.recorded import read_recorded
+from tasks.research.simulation import Assumptions
 
 
 class BacktestRequest(Form):
@@ -38,16 +39,25 @@ class BacktestRequest(Form):
         description="who lends to the long leg; empty: Kamino, of which alone rates were recorded",
     )
     leverage: LeverageField | None = Field(default=None, description="of both legs; empty: strategy.leverage")
+    deleveraged_at: str | None = Field(
+        default=None,
+        description="scenario: from this time on, like 2025-10-10T21 (UTC), the venue closes a part of the short; empty: none",
+    )
+    deleveraged_share: float = Field(
+        default=0.5, gt=0, le=1, description="how much of the short it closes then"
+    )
     out_dir: str | None = Field(default=None, description="folder for hours.csv and trades.csv; empty: none")
 
 
 async def backtest_market(settings: Settings, request: BacktestRequest) -> dict[str, Any]:
     """Read the market, run the rules over it, and write what was asked for."""
     since_ms, until_ms = time_ms("from", request.since), time_ms("to", request.until)
+    due_ms = time_ms("adl", request.deleveraged_at)
 
     def work() -> dict[str, Any]:
         market = _market(settings, request)
-        found = run_backtest(market, settings, request.leverage, since_ms, until_ms)
+        assumed = Assumptions(deleveraged_ms=due_ms, deleveraged_share=request.deleveraged_share)
+        found = run_backtest(market, settings, request.leverage, since_ms, until_ms, assumed)
         files = found.write(Path(request.out_dir)) if request.out_dir else []
         return found.as_dict() | {"files": [str(path) for path in files]}
 

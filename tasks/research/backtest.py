@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from analytics.research.market import Market
-from analytics.research.results import Run, by_rule, summarise
+from analytics.research.results import DELEVERAGING, Run, by_rule, summarise
 from evenkeel.clock import as_datetime
 from evenkeel.errors import OperatorError
 from evenkeel.settings.settings import Settings
@@ -22,6 +22,39 @@ from tasks.research.simulation import Assumptions, Simulation
 
 CENT = 2
 RATE = 6
+
+
+@dataclass(frozen=True)
+class Deleveraged:
+    """The scenario of an auto-deleveraging, beside the run without it."""
+
+    due_ms: int
+    share: float
+    without: Run
+
+    def as_dict(self, run: Run) -> dict[str, Any]:
+        """JSON-able: what it cost in USD, and what was done in the hour after it. Where no short was open, nothing happened."""
+        place = next((at for at, one in enumerate(run.trades) if one.kind == DELEVERAGING), None)
+        after = [] if place is None else run.trades[place + 1 :]
+        until_ms = self.due_ms + 2 * HOUR_MS
+        return {
+            "at": _stamp(self.due_ms if place is None else run.trades[place].at_ms),
+            "share": self.share,
+            "happened": place is not None,
+            "cost_usd": round(self.without.equity[-1] - run.equity[-1], CENT),
+            "without": figures(self.without),
+            "then": [
+                {
+                    "at": _stamp(one.at_ms),
+                    "kind": one.kind,
+                    "rule": one.rule,
+                    "cost_usd": round(one.cost_usd, CENT),
+                    "reason": one.reason,
+                }
+                for one in after
+                if one.at_ms <= until_ms
+            ],
+        }
 
 
 @dataclass(frozen=True)
@@ -36,6 +69,7 @@ class Backtest:
     run: Run
     always_in: Run
     twice_the_cost: Run
+    deleveraged: Deleveraged | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-able. Rates and shares are fractions, `net_apr` a simple yearly rate on the capital of both legs."""
@@ -54,6 +88,7 @@ class Backtest:
                 name: {what: round(value, CENT) for what, value in row.items()}
                 for name, row in by_rule(self.run).items()
             },
+            "deleveraging": None if self.deleveraged is None else self.deleveraged.as_dict(self.run),
             "gap_hours": self.run.gap_hours,
             "unrated_hours": self.run.unrated_hours,
             "notes": list(self.market.notes),
@@ -118,6 +153,12 @@ def backtest(
     def run(assumptions: Assumptions) -> Run:
         return Simulation(market, limits, assumptions, first, last).run()
 
+    due_ms, scenario = base.deleveraged_ms, None
+    if due_ms is not None:
+        if not market.start_ms(first) <= due_ms < market.start_ms(last):
+            raise OperatorError(f"an auto-deleveraging at {_stamp(due_ms)} lies outside of the span")
+        without = run(replace(base, deleveraged_ms=None))
+        scenario = Deleveraged(due_ms, base.deleveraged_share, without)
     return Backtest(
         market=market,
         leverage=limits.strategy.leverage,
@@ -126,6 +167,7 @@ def backtest(
         run=run(base),
         always_in=run(replace(base, always_in=True)),
         twice_the_cost=run(replace(base, cost_factor=base.cost_factor * 2)),
+        deleveraged=scenario,
     )
 
 

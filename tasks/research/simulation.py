@@ -16,12 +16,11 @@ from analytics.research.liquidations import (
     liquidate_short,
     short_distance,
 )
-from analytics.research.market import Market, trailing_mean, trailing_volatility
+from analytics.research.market import Market
 from analytics.research.path import hour_path
-from analytics.research.results import Run, Trade
+from analytics.research.results import DELEVERAGING, Run, Trade
 from evenkeel.units import HOUR_MS
 from strategy.carry.decisions import Decision, Exit, Resize
-from strategy.carry.funding import LEAST_TODAY_HOURS, TODAY_HOURS
 from strategy.carry.keeping_size import (
     Growth,
     Transfer,
@@ -46,6 +45,7 @@ from tasks.research.readings import (
     candidate_of,
     entry_readings,
     exact,
+    knowledge,
     rates_of,
     watch_readings,
 )
@@ -80,6 +80,9 @@ class Assumptions:
     """Whether an entry asks for today's sign; without, for the last hour's alone, as the old rules did."""
     margin_at_once: bool = False
     """Not possible, and a bound: a weak leg is mended with money of the other, at once, whatever that is tied up in."""
+    deleveraged_ms: int | None = None
+    """Auto-deleveraging: by the first price after this time the venue closes a share of the short; None: never."""
+    deleveraged_share: float = 0.5
 
 
 class Simulation:
@@ -106,6 +109,7 @@ class Simulation:
         self._breaches: dict[str, int] = {}
         self._drift_cost_usd = 0.0
         self._coming: tuple[int, Transfer] | None = None
+        self._deleveraged = False
         self._is_token_known = False
         """Whether a redemption rate was ever known: without one a token has no price, and is not bought."""
         self._run = Run(first_ms=market.start_ms(first), capital_usd=assumed.capital_usd)
@@ -162,9 +166,9 @@ class Simulation:
             seen_high, seen_low = max(seen_high, price), min(seen_low, price)
             if self._entered is None:
                 continue
-            if self._is_near():
+            at_ms = self._market.start_ms(hour) + int(fraction * HOUR_MS)
+            if self._is_deleveraged(at_ms) or self._is_near():
                 self._broker.hour_range = seen_high / seen_low - 1
-                at_ms = self._market.start_ms(hour) + int(fraction * HOUR_MS)
                 self._liquidate(at_ms)
                 if fraction < 1:
                     self._watch(hour - 1, at_ms)
@@ -213,6 +217,17 @@ class Simulation:
             if notional >= most * equity or (now is not None and now < limit):
                 return True
         return False
+
+    def _is_deleveraged(self, at_ms: int) -> bool:
+        """Close the scenario's share of the short at the mark, once. True where it just was."""
+        due_ms = self._assumed.deleveraged_ms
+        if due_ms is None or self._deleveraged or not due_ms < at_ms <= due_ms + HOUR_MS:
+            return False
+        self._deleveraged = True
+        self._broker.deleverage(self._assumed.deleveraged_share)
+        share = f"{self._assumed.deleveraged_share:.0%} of the short closed against a bankrupt counterparty's"
+        self._trade(at_ms, DELEVERAGING, "venue", 0.0, share)
+        return True
 
     def _liquidate(self, at_ms: int) -> None:
         account, venues = self._account, self._market.venues
@@ -381,23 +396,3 @@ class Simulation:
         run.equity.append(account.equity_usd)
         run.notional.append(account.long_usd)
         run.target.append(settings.leverage * float(1 - settings.reserve_pct) * account.equity_usd / 2)
-
-
-def knowledge(market: Market, limits: CarryLimits, *, asks_today: bool = True) -> list[Known]:
-    """Of each hour, what is known when it is over."""
-    settings = limits.strategy
-    volatility = trailing_volatility(
-        market.funding, settings.funding_lookback_hours, settings.min_funding_history_hours
-    )
-    hours = settings.expected_funding_hours
-    columns = (
-        market.funding,
-        trailing_mean(market.funding, TODAY_HOURS, LEAST_TODAY_HOURS) if asks_today else market.funding,
-        trailing_mean(market.funding, hours, min(settings.min_funding_history_hours, hours)),
-        volatility,
-        market.lend_apr,
-        market.borrow_apr,
-        market.staking_apr,
-        market.capacity_usd,
-    )
-    return [Known(*row) for row in zip(*(column.tolist() for column in columns), strict=True)]

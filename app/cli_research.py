@@ -69,7 +69,7 @@ def add_to(app: typer.Typer, settings: Callable[[], Settings], emit: Emit, as_fl
         ] = None,
         adl_share: Annotated[float, typer.Option(help="That part, above 0 and up to 1.")] = 0.5,
         out_dir: Annotated[
-            Path | None, typer.Option("--out", help="Folder for hours.csv and trades.csv.")
+            Path | None, typer.Option("--out", help="Folder for hours.csv, trades.csv and the picture.")
         ] = None,
         as_json: JsonFlag = False,
     ) -> None:

@@ -46,7 +46,9 @@ class BacktestRequest(Form):
     deleveraged_share: float = Field(
         default=0.5, gt=0, le=1, description="how much of the short it closes then"
     )
-    out_dir: str | None = Field(default=None, description="folder for hours.csv and trades.csv; empty: none")
+    out_dir: str | None = Field(
+        default=None, description="folder for hours.csv, trades.csv and the picture; empty: none"
+    )
 
 
 async def backtest_market(settings: Settings, request: BacktestRequest) -> dict[str, Any]:

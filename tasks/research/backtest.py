@@ -95,7 +95,7 @@ class Backtest:
         }
 
     def write(self, folder: Path) -> list[Path]:
-        """Write every hour's equity and notional, and every trade, as CSV."""
+        """Write every hour's equity and notional, and every trade, as CSV, and a picture."""
         folder.mkdir(parents=True, exist_ok=True)
         hours, trades = folder / "hours.csv", folder / "trades.csv"
         with hours.open("w", newline="") as file:
@@ -125,7 +125,12 @@ class Backtest:
                         one.reason,
                     ]
                 )
-        return [hours, trades]
+        from analytics.research.charts import save_backtest_chart
+
+        title = (
+            f"{self.market.asset} {self.leverage}x against its short: the rules on {self.market.source} hours"
+        )
+        return [hours, trades, *save_backtest_chart(self.run, self.always_in, title, folder / "backtest")]
 
 
 def figures(run: Run) -> dict[str, Any]:

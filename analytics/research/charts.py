@@ -86,7 +86,7 @@ def _frame(run: Run, always_in: Run) -> pd.DataFrame:
 
 
 def _lines(frame: pd.DataFrame, columns: dict[str, str], colours: list[str], x: Any, y: Any) -> Any:
-    """One line a column, told apart by colour and dash."""
+    """One line a column, each with its own colour and dash."""
     names = list(columns)
     values = [
         {"at": int(at), "line": name, "value": float(value)}

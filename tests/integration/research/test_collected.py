@@ -81,6 +81,7 @@ def test_what_was_collected_is_what_the_twins_showed(rig: Rig) -> None:
     market = read_collected(store, "jitoSOL", Staking())
     store.close()
     assert market.source == "collected"
+    assert market.start_ms(len(market)) == START_MS + HOURS * HOUR_MS, "an hour that is not over is none yet"
     settled = {stamp // HOUR_MS * HOUR_MS: row for stamp, *row in engine.settled["SOL"]}
     for hour in hours_of(market):
         end_ms = market.start_ms(hour + 1)

@@ -150,9 +150,9 @@ async def monitor(
 async def collect(settings: Settings, as_flow: AsFlow) -> dict[str, Any]:
     """Collect once."""
     from flows.carry import collect as flow
-    from tasks.carry.books.collect import collect_everything
+    from tasks.carry.books.collect import collect_with_series
 
-    return await _run_story(settings, "collect", as_flow, lambda: flow.collect(), collect_everything)
+    return await _run_story(settings, "collect", as_flow, lambda: flow.collect(), collect_with_series)
 
 
 async def reconcile(settings: Settings, as_flow: AsFlow) -> dict[str, Any]:

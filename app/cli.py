@@ -286,7 +286,10 @@ def collect(as_json: JsonFlag = False) -> None:
     _emit(
         as_json,
         result,
-        lambda: out.print(f"{result['funding_payments']} new payments, {result['fills']} new fills"),
+        lambda: out.print(
+            f"{result['funding_payments']} new payments, {result['fills']} new fills, {result['series']} new figures of "
+            "funding and candles"
+        ),
     )
 
 

@@ -39,27 +39,53 @@ def add_to(app: typer.Typer, settings: Callable[[], Settings], emit: Emit, as_fl
 
     @app.command()
     def backtest(
-        data: Annotated[Path, typer.Option(help="Folder of recorded series.", envvar="EVENKEEL_DATA")],
+        context: typer.Context,
+        data: Annotated[
+            Path | None,
+            typer.Option(help="Folder of recorded series; without one: --collected.", envvar="EVENKEEL_DATA"),
+        ] = None,
+        collected: Annotated[
+            bool,
+            typer.Option(
+                "--collected", help="What `collect` has stored in the ledger, whatever EVENKEEL_DATA says."
+            ),
+        ] = False,
         since: Annotated[
             str | None, typer.Option("--from", help="First hour, e.g. 2025-01-01 (UTC); empty: all.")
         ] = None,
         until: Annotated[str | None, typer.Option("--to", help="End, e.g. 2025-11-15 (UTC).")] = None,
-        asset: Annotated[str, typer.Option(help="SOL or jitoSOL.")] = "SOL",
+        asset: Annotated[str, typer.Option(help="SOL or jitoSOL; collected also jupSOL and INF.")] = "SOL",
+        protocol: Annotated[
+            str | None, typer.Option(help="Who lends, of collected series; empty: kamino.")
+        ] = None,
         leverage: Annotated[
             int | None, typer.Option(help="Whole number from 1 to 4; empty: strategy.leverage.")
         ] = None,
+        adl: Annotated[
+            str | None,
+            typer.Option(
+                help="Scenario: then, e.g. 2025-10-10T21 (UTC), the venue closes a part of the short."
+            ),
+        ] = None,
+        adl_share: Annotated[float, typer.Option(help="That part, above 0 and up to 1.")] = 0.5,
         out_dir: Annotated[
-            Path | None, typer.Option("--out", help="Folder for hours.csv and trades.csv.")
+            Path | None, typer.Option("--out", help="Folder for hours.csv, trades.csv and the picture.")
         ] = None,
         as_json: JsonFlag = False,
     ) -> None:
-        """What the rules would have earned over recorded markets, beside a position that is always held."""
+        """What the rules would have earned over recorded or collected markets, beside a position that is always held."""
+        given = context.get_parameter_source("data")
+        if collected and given is not None and given.name == "COMMANDLINE":
+            raise OperatorError("--collected and --data name two different markets: choose one")
         requested = {
-            "data": str(data),
+            "data": None if collected or data is None else str(data),
             "since": since,
             "until": until,
             "asset": asset,
+            "protocol": protocol,
             "leverage": leverage,
+            "deleveraged_at": adl,
+            "deleveraged_share": adl_share,
             "out_dir": None if out_dir is None else str(out_dir),
         }
         body = asyncio.run(_backtest(settings(), requested, as_flow))
@@ -101,7 +127,7 @@ async def _backtest(settings: Settings, requested: dict[str, Any], as_flow: AsFl
 
 def show_backtest(body: dict[str, Any]) -> None:
     """The three runs side by side, where the money came from, what the rules did, and what was assumed."""
-    title = f"{body['asset']} {body['leverage']}x, {body['from']} to {body['to']}"
+    title = f"{body['asset']} {body['leverage']}x, {body['source']} series, {body['from']} to {body['to']}"
     table = Table("", "the rules", "always in", "at twice the cost", title=title)
     runs = (body, body["baseline"], body["twice_the_cost"])
     for name, words in WORDS.items():
@@ -114,6 +140,8 @@ def show_backtest(body: dict[str, Any]) -> None:
             f"{rule}: acted {row['acted']:.0f} times for {row['cost_usd']:,.2f} USD, spoke in {row['alerts']:.0f} ticks",
             markup=False,
         )
+    if body["deleveraging"] is not None:
+        _show_deleveraging(body["deleveraging"])
     if body["gap_hours"]:
         out.print(f"{body['gap_hours']} hours have no price: nothing was decided in them")
     if body["unrated_hours"]:
@@ -126,6 +154,21 @@ def show_backtest(body: dict[str, Any]) -> None:
         out.print(f"note: {note}", markup=False)
     for path in body["files"]:
         out.print(f"written: {path}", markup=False)
+
+
+def _show_deleveraging(found: dict[str, Any]) -> None:
+    """What a closed part of the short cost, and what the rules did."""
+    if not found["happened"]:
+        out.print(f"auto-deleveraging at {found['at']}: no short was open, nothing happened", markup=False)
+        return
+    without, cost = _shown("net_apr", found["without"]["net_apr"]), found["cost_usd"]
+    out.print(
+        f"auto-deleveraging of {found['share']:.0%} of the short at {found['at']}: the result is {abs(cost):,.2f} USD "
+        f"{'lower' if cost >= 0 else 'higher'} for it; without it {without} a year",
+        markup=False,
+    )
+    for one in found["then"]:
+        out.print(f"  then {one['at']} {one['kind']} ({one['rule']}): {one['reason']}", markup=False)
 
 
 def _shown(name: str, value: Any) -> str:

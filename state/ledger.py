@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from decimal import Decimal
 from typing import Any
 
 from sqlalchemy import Select, select
@@ -95,6 +96,26 @@ class Ledger(Database):
             if value is not None:
                 query = query.where(PRICES.c[name] == value)
         return self._rows(PriceSnapshot, query)
+
+    def rate_points(self, venue: str, market: str, kind: str) -> list[tuple[int, Decimal]]:
+        """Every (time, rate) of this kind, oldest first: a long series without the rows around it."""
+        mine = (RATES.c.venue == venue, RATES.c.market == market, RATES.c.kind == kind)
+        return self._points(select(RATES.c.at_ms, RATES.c.value).where(*mine).order_by(RATES.c.at_ms))
+
+    def price_points(self, venue: str, asset: str, kind: str) -> list[tuple[int, Decimal]]:
+        """Every (time, price) of this kind, oldest first."""
+        mine = (PRICES.c.venue == venue, PRICES.c.asset == asset, PRICES.c.kind == kind)
+        return self._points(select(PRICES.c.at_ms, PRICES.c.price_usd).where(*mine).order_by(PRICES.c.at_ms))
+
+    def _points(self, query: Select[Any]) -> list[tuple[int, Decimal]]:
+        with self._read() as connection:
+            return [(at_ms, value) for at_ms, value in connection.execute(query)]
+
+    def rate_markets(self, venue: str, kind: str) -> list[str]:
+        """The markets of which a rate of this kind was ever seen, by name."""
+        query = select(RATES.c.market).where(RATES.c.venue == venue, RATES.c.kind == kind).distinct()
+        with self._read() as connection:
+            return sorted(market for (market,) in connection.execute(query))
 
     def last_price(self, venue: str, asset: str, kind: str) -> PriceSnapshot | None:
         """The newest price of this kind, however old."""

@@ -94,7 +94,9 @@ class RateTable(RateSnapshot, table=True):
 
 
 class PriceSnapshot(Row):
-    """A price as seen at a time; `kind` says which (mark, oracle, mid, redemption)."""
+    """A price as seen at a time, or another sum of USD; `kind` says which (mark, oracle, mid, redemption, a part of a candle
+    like low_1h, borrow_capacity).
+    """
 
     id: int | None = row_id()
     venue: str = word()

@@ -47,6 +47,13 @@ class Candle(Frozen):
         return self.open_px + (self.close_px - self.open_px) * min(max(share, Decimal(0)), Decimal(1))
 
 
+class Bar(Candle):
+    """A candle that is over, with how far its trades went."""
+
+    high_px: Decimal
+    low_px: Decimal
+
+
 class FundingHour(Frozen):
     """One settled hour: the rate that was applied at `time_ms`, and the average premium that it came from, if that can be
     read.

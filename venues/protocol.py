@@ -28,6 +28,7 @@ from venues.perp import (
     AccountSummary,
     AgentKey,
     AssetSpec,
+    Bar,
     Candle,
     Execution,
     FundingHour,
@@ -107,6 +108,10 @@ class PerpMarket(Protocol):
 
     async def candles(self, coin: str, start_ms: int, end_ms: int) -> list[Candle]:
         """Candles of trades that touch [start, end], oldest first, as fine as they are still to be had. Some may be missing."""
+        ...
+
+    async def bars(self, coin: str, length_ms: int, start_ms: int, end_ms: int) -> list[Bar]:
+        """Candles of that length that are over and touch [start, end], oldest first. Some may be missing."""
         ...
 
 

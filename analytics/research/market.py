@@ -7,12 +7,14 @@ known at its end, and not before.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Self
 
 import numpy as np
 
 from analytics.research.liquidations import LenderRule
+from analytics.research.path import Path
 from evenkeel.units import HOUR_MS, HOURS_PER_YEAR
 
 Column = np.ndarray
@@ -55,6 +57,10 @@ class Market:
     """SOL per token at the hour's end."""
     capacity_usd: Column
     """What the lender can still lend."""
+    source: str = "recorded"
+    """Or `collected`: by the product itself, into its ledger."""
+    inner: Mapping[int, Path] = field(default_factory=dict)
+    """Of hours whose way is known better than by their candle: what the price went along."""
     notes: tuple[str, ...] = field(default=())
     """Where the figures come from and what is assumed, in words."""
 

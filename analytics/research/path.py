@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
+Bar = tuple[float, float, float, float]
+"""Open, high, low, close in USD."""
+Path = tuple[tuple[float, float], ...]
+"""(Fraction of the hour, price) in order of time."""
 MOST_MOVE = 0.01
 """Largest move between two points that are looked at, as a fraction: a crash is walked through, not jumped over."""
 
@@ -26,3 +31,13 @@ def hour_path(
         ]
         here = target
     return points
+
+
+def path_of_bars(bars: Sequence[Bar], most_move: float = MOST_MOVE) -> Path:
+    """Return the way along the candles that an hour is made of, all of one length; each is walked like an hour's own."""
+    points: list[tuple[float, float]] = []
+    for place, bar in enumerate(bars):
+        if place and bar[0] != points[-1][1]:
+            points.append((place / len(bars), bar[0]))
+        points += [((place + part) / len(bars), price) for part, price in hour_path(*bar, most_move)]
+    return tuple(points)

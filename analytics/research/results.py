@@ -8,10 +8,12 @@ import numpy as np
 
 from evenkeel.units import HOURS_PER_YEAR
 
+DELEVERAGING = "deleveraging"
+
 
 @dataclass(frozen=True, slots=True)
 class Trade:
-    """Something that was done: `kind` is entry, exit, resize, grow, reserve, transfer or liquidation. USD."""
+    """Something that was done: `kind` is entry, exit, resize, grow, reserve, transfer, liquidation or deleveraging. USD."""
 
     at_ms: int
     kind: str
@@ -69,14 +71,13 @@ def summarise(run: Run) -> Summary:
     equity, notional = np.array(run.equity), np.array(run.notional)
     held = notional > 0
     net = float(equity[-1]) - run.capital_usd
-    peaks = np.maximum.accumulate(np.concatenate(([run.capital_usd], equity)))[1:]
     shares = notional[held] / np.array(run.target)[held]
     kinds = [one.kind for one in run.trades]
     return Summary(
         hours=len(equity),
         net_usd=net,
         net_apr=net / run.capital_usd * HOURS_PER_YEAR / len(equity),
-        max_drawdown=float(np.max(1 - equity / peaks)),
+        max_drawdown=float(drawdowns(run).max()),
         time_in_market=float(held.mean()),
         mean_notional_share=float(shares.mean()) if held.any() else 0.0,
         entries=kinds.count("entry"),
@@ -85,6 +86,13 @@ def summarise(run: Run) -> Summary:
         liquidations=kinds.count("liquidation"),
         transfers=kinds.count("transfer"),
     )
+
+
+def drawdowns(run: Run) -> np.ndarray:
+    """Return of each hour how far the equity lies under its peak so far, the capital included, as a fraction."""
+    equity = np.array(run.equity)
+    peaks = np.maximum.accumulate(np.concatenate(([run.capital_usd], equity)))[1:]
+    return np.asarray(1 - equity / peaks)
 
 
 def by_rule(run: Run) -> dict[str, dict[str, float]]:

@@ -1,11 +1,11 @@
-"""Every hour, bring the venues' ledgers into ours: funding payments, fills, rates and prices."""
+"""Every hour, bring the venues' ledgers into ours: funding payments, fills, rates, prices and the perpetual's series."""
 
 from __future__ import annotations
 
 from prefect import flow
 
 from flows.running import desk_for_run
-from tasks.carry.books.collect import Collected, collect_everything
+from tasks.carry.books.collect import Collected, collect_with_series
 from tasks.carry.desk import open_desk
 
 
@@ -13,4 +13,4 @@ from tasks.carry.desk import open_desk
 async def collect() -> Collected:
     """Collect once; running it twice adds nothing."""
     async with desk_for_run(open_desk) as desk:
-        return await collect_everything(desk)
+        return await collect_with_series(desk)

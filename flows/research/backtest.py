@@ -10,39 +10,76 @@ from typing import Any
 from prefect import flow
 from pydantic import Field
 
+from analytics.research.market import Market
+from evenkeel.clock import SystemClock
 from evenkeel.errors import OperatorError
 from evenkeel.settings.settings import Settings
-from flows.carry.forms import AssetField, LeverageField, LongAsset
+from flows.carry.forms import AssetField, LendingProtocol, LeverageField, LongAsset, ProtocolField
 from flows.forms import Form
 from flows.running import settings_for_run
+from state.store import Store
 from tasks.artifacts import show_table
 from tasks.research.backtest import backtest as run_backtest
+from tasks.research.collected import read_collected
 from tasks.research.recorded import read_recorded
+from tasks.research.simulation import Assumptions
 
 
 class BacktestRequest(Form):
     """Which market, and which part of it."""
 
-    data: str = Field(description="folder of recorded series")
+    data: str | None = Field(
+        default=None, description="folder of recorded series; empty: what `collect` has stored in the ledger"
+    )
     since: str | None = Field(default=None, description="first hour, like 2025-01-01T00:00 (UTC); empty: all")
     until: str | None = Field(default=None, description="end, like 2025-11-15 (UTC); empty: all")
     asset: AssetField | None = Field(default=None, description="what the long leg holds; empty: SOL")
+    protocol: ProtocolField | None = Field(
+        default=None,
+        description="who lends to the long leg; empty: Kamino, of which alone rates were recorded",
+    )
     leverage: LeverageField | None = Field(default=None, description="of both legs; empty: strategy.leverage")
-    out_dir: str | None = Field(default=None, description="folder for hours.csv and trades.csv; empty: none")
+    deleveraged_at: str | None = Field(
+        default=None,
+        description="scenario: from this time on, like 2025-10-10T21 (UTC), the venue closes a part of the short; empty: none",
+    )
+    deleveraged_share: float = Field(
+        default=0.5, gt=0, le=1, description="how much of the short it closes then"
+    )
+    out_dir: str | None = Field(
+        default=None, description="folder for hours.csv, trades.csv and the picture; empty: none"
+    )
 
 
 async def backtest_market(settings: Settings, request: BacktestRequest) -> dict[str, Any]:
     """Read the market, run the rules over it, and write what was asked for."""
     since_ms, until_ms = time_ms("from", request.since), time_ms("to", request.until)
+    due_ms = time_ms("adl", request.deleveraged_at)
 
     def work() -> dict[str, Any]:
-        asset = request.asset or LongAsset.SOL
-        market = read_recorded(Path(request.data), asset.value, settings.staking)
-        found = run_backtest(market, settings, request.leverage, since_ms, until_ms)
+        market = _market(settings, request)
+        assumed = Assumptions(deleveraged_ms=due_ms, deleveraged_share=request.deleveraged_share)
+        found = run_backtest(market, settings, request.leverage, since_ms, until_ms, assumed)
         files = found.write(Path(request.out_dir)) if request.out_dir else []
         return found.as_dict() | {"files": [str(path) for path in files]}
 
     return await asyncio.to_thread(work)
+
+
+def _market(settings: Settings, request: BacktestRequest) -> Market:
+    """From the folder where one is named, else from the ledger. Raises OperatorError for what neither holds."""
+    asset, protocol = request.asset or LongAsset.SOL, request.protocol or LendingProtocol.KAMINO
+    if request.data is None:
+        store = Store.open(settings.database.url, SystemClock())
+        try:
+            return read_collected(store, asset.value, settings.staking, protocol.number)
+        finally:
+            store.close()
+    if protocol is not LendingProtocol.KAMINO:
+        raise OperatorError(
+            f"nothing was recorded of {protocol.value}: a folder of series holds Kamino's rates alone"
+        )
+    return read_recorded(Path(request.data), asset.value, settings.staking)
 
 
 def time_ms(name: str, text: str | None) -> int | None:

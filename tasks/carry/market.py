@@ -226,6 +226,11 @@ def keep_market(desk: CarryDesk, view: MarketView) -> None:
         ("hyperliquid", UNDERLYING, "mark", view.perp.mark_px),
         ("hyperliquid", UNDERLYING, "oracle", view.perp.oracle_px),
     ]
+    prices += [
+        ("asgard", f"{one.asset}/USDC@{one.protocol}", "borrow_capacity", one.borrow_capacity_usd)
+        for one in view.offers
+        if one.active
+    ]
     prices += [("asgard", asset, "token", price) for asset, price in view.token_prices.items()]
     prices += [("solana", asset, "redemption", rate) for asset, rate in view.redemption_rates.items()]
     desk.store.record_prices(

@@ -8,8 +8,10 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from analytics.research.market import Market
-from analytics.research.results import Run, by_rule, summarise
+from analytics.research.results import DELEVERAGING, Run, by_rule, summarise
 from evenkeel.clock import as_datetime
 from evenkeel.errors import OperatorError
 from evenkeel.settings.settings import Settings
@@ -20,6 +22,39 @@ from tasks.research.simulation import Assumptions, Simulation
 
 CENT = 2
 RATE = 6
+
+
+@dataclass(frozen=True)
+class Deleveraged:
+    """The scenario of an auto-deleveraging, beside the run without it."""
+
+    due_ms: int
+    share: float
+    without: Run
+
+    def as_dict(self, run: Run) -> dict[str, Any]:
+        """JSON-able: what it cost in USD, and what was done in the hour after it. Where no short was open, nothing happened."""
+        place = next((at for at, one in enumerate(run.trades) if one.kind == DELEVERAGING), None)
+        after = [] if place is None else run.trades[place + 1 :]
+        until_ms = self.due_ms + 2 * HOUR_MS
+        return {
+            "at": _stamp(self.due_ms if place is None else run.trades[place].at_ms),
+            "share": self.share,
+            "happened": place is not None,
+            "cost_usd": round(self.without.equity[-1] - run.equity[-1], CENT),
+            "without": figures(self.without),
+            "then": [
+                {
+                    "at": _stamp(one.at_ms),
+                    "kind": one.kind,
+                    "rule": one.rule,
+                    "cost_usd": round(one.cost_usd, CENT),
+                    "reason": one.reason,
+                }
+                for one in after
+                if one.at_ms <= until_ms
+            ],
+        }
 
 
 @dataclass(frozen=True)
@@ -34,11 +69,13 @@ class Backtest:
     run: Run
     always_in: Run
     twice_the_cost: Run
+    deleveraged: Deleveraged | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-able. Rates and shares are fractions, `net_apr` a simple yearly rate on the capital of both legs."""
         return {
             "asset": self.market.asset,
+            "source": self.market.source,
             "leverage": self.leverage,
             "from": _stamp(self.market.start_ms(self.first)),
             "to": _stamp(self.market.start_ms(self.last)),
@@ -51,13 +88,14 @@ class Backtest:
                 name: {what: round(value, CENT) for what, value in row.items()}
                 for name, row in by_rule(self.run).items()
             },
+            "deleveraging": None if self.deleveraged is None else self.deleveraged.as_dict(self.run),
             "gap_hours": self.run.gap_hours,
             "unrated_hours": self.run.unrated_hours,
             "notes": list(self.market.notes),
         }
 
     def write(self, folder: Path) -> list[Path]:
-        """Write every hour's equity and notional, and every trade, as CSV."""
+        """Write every hour's equity and notional, and every trade, as CSV, and a picture."""
         folder.mkdir(parents=True, exist_ok=True)
         hours, trades = folder / "hours.csv", folder / "trades.csv"
         with hours.open("w", newline="") as file:
@@ -87,7 +125,12 @@ class Backtest:
                         one.reason,
                     ]
                 )
-        return [hours, trades]
+        from analytics.research.charts import save_backtest_chart
+
+        title = (
+            f"{self.market.asset} {self.leverage}x against its short: the rules on {self.market.source} hours"
+        )
+        return [hours, trades, *save_backtest_chart(self.run, self.always_in, title, folder / "backtest")]
 
 
 def figures(run: Run) -> dict[str, Any]:
@@ -115,6 +158,12 @@ def backtest(
     def run(assumptions: Assumptions) -> Run:
         return Simulation(market, limits, assumptions, first, last).run()
 
+    due_ms, scenario = base.deleveraged_ms, None
+    if due_ms is not None:
+        if not market.start_ms(first) <= due_ms < market.start_ms(last):
+            raise OperatorError(f"an auto-deleveraging at {_stamp(due_ms)} lies outside of the span")
+        without = run(replace(base, deleveraged_ms=None))
+        scenario = Deleveraged(due_ms, base.deleveraged_share, without)
     return Backtest(
         market=market,
         leverage=limits.strategy.leverage,
@@ -123,6 +172,7 @@ def backtest(
         run=run(base),
         always_in=run(replace(base, always_in=True)),
         twice_the_cost=run(replace(base, cost_factor=base.cost_factor * 2)),
+        deleveraged=scenario,
     )
 
 
@@ -138,8 +188,10 @@ def limits_at(settings: Settings, leverage: int | None) -> CarryLimits:
 
 
 def span_of(market: Market, since_ms: int | None, until_ms: int | None) -> tuple[int, int]:
-    """Hours of the span; what is left empty is the whole market. Raises OperatorError where it holds none."""
-    first = 0 if since_ms is None else max(0, market.hour_at(since_ms))
+    """Hours of the span; what is left empty is the whole market, from the first hour that has a price and lending rates.
+    Raises OperatorError where it holds none.
+    """
+    first = _first_whole(market) if since_ms is None else max(0, market.hour_at(since_ms))
     last = len(market) if until_ms is None else min(len(market), market.hour_at(until_ms))
     if first >= last:
         begin, end = _stamp(market.first_ms), _stamp(market.start_ms(len(market)))
@@ -149,6 +201,11 @@ def span_of(market: Market, since_ms: int | None, until_ms: int | None) -> tuple
             f"no price was recorded at {_stamp(market.start_ms(first))}: begin at an hour that has one"
         )
     return first, last
+
+
+def _first_whole(market: Market) -> int:
+    whole = ~np.isnan(market.open + market.lend_apr + market.borrow_apr)
+    return int(np.argmax(whole)) if whole.any() else 0
 
 
 def _stamp(at_ms: int) -> str:

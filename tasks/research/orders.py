@@ -94,6 +94,10 @@ class Broker:
         self._level_short()
         self._pay_gas()
 
+    def deleverage(self, share: float) -> None:
+        """The venue closes a share of the short at the mark, without a fee."""
+        self.account.trade_short(-share * self.account.short_qty, fee_bps=0.0, slippage_bps=0.0)
+
     def transfer(self, from_side: LegSide, usd: float) -> float:
         """Move idle money to the other side, as far as it is there. Return what was moved."""
         account = self.account

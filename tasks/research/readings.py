@@ -7,7 +7,9 @@ from decimal import Decimal
 
 from analytics.research.account import Account
 from analytics.research.liquidations import lender_distance, short_distance
-from analytics.research.market import Venues
+from analytics.research.market import Market, Venues, trailing_mean, trailing_volatility
+from strategy.carry.funding import LEAST_TODAY_HOURS, TODAY_HOURS
+from strategy.carry.limits import CarryLimits
 from strategy.carry.liquidation import own_long_distance
 from strategy.carry.readings import EntryReadings, LegReading, NeedReadings, WatchReadings
 from strategy.carry.rebalance import Book, Rates
@@ -202,3 +204,23 @@ def book_of(account: Account, venues: Venues, entered: Entered, seen: Known, dri
         funding_hourly=known(seen.funding_hourly),
         entered_usd=None if entered.position_usd is None else exact(entered.position_usd),
     )
+
+
+def knowledge(market: Market, limits: CarryLimits, *, asks_today: bool = True) -> list[Known]:
+    """Of each hour, what is known when it is over."""
+    settings = limits.strategy
+    volatility = trailing_volatility(
+        market.funding, settings.funding_lookback_hours, settings.min_funding_history_hours
+    )
+    hours = settings.expected_funding_hours
+    columns = (
+        market.funding,
+        trailing_mean(market.funding, TODAY_HOURS, LEAST_TODAY_HOURS) if asks_today else market.funding,
+        trailing_mean(market.funding, hours, min(settings.min_funding_history_hours, hours)),
+        volatility,
+        market.lend_apr,
+        market.borrow_apr,
+        market.staking_apr,
+        market.capacity_usd,
+    )
+    return [Known(*row) for row in zip(*(column.tolist() for column in columns), strict=True)]

@@ -7,6 +7,7 @@ import gzip
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -50,7 +51,7 @@ def read_recorded(folder: Path, asset: str, staking: Staking) -> Market:
 
     perp = {_hour(row, "open_ms"): row for row in rows["perp"]}
     candles = {_hour(row, "open_ms"): row for row in rows["okx"]} | perp
-    prices = {
+    prices: dict[str, Any] = {
         name: column({hour: float(row[name]) for hour, row in candles.items()})
         for name in ("open", "high", "low", "close")
     }
@@ -135,6 +136,7 @@ def _notes(
     lines = [
         f"prices before {day(min(perp))} are OKX's, from then on Hyperliquid's",
         f"lending rates before {day(_hour(rows['usdc'][0], 'hour_ms'))} are Kamino's daily ones, then hourly means",
+        "no candles of five minutes were recorded: inside an hour the price goes by open, extremes and close",
         f"Kamino liquidates {asset} at a loan-to-value of {rule.threshold:.0%} with a penalty of {rule.penalty:.0%}, "
         f"and lends up to {MAX_LEVERAGE:g}x: assumed",
     ]

@@ -16,12 +16,11 @@ from analytics.research.liquidations import (
     liquidate_short,
     short_distance,
 )
-from analytics.research.market import Market, trailing_mean, trailing_volatility
+from analytics.research.market import Market
 from analytics.research.path import hour_path
-from analytics.research.results import Run, Trade
+from analytics.research.results import DELEVERAGING, Run, Trade
 from evenkeel.units import HOUR_MS
 from strategy.carry.decisions import Decision, Exit, Resize
-from strategy.carry.funding import LEAST_TODAY_HOURS, TODAY_HOURS
 from strategy.carry.keeping_size import (
     Growth,
     Transfer,
@@ -46,6 +45,7 @@ from tasks.research.readings import (
     candidate_of,
     entry_readings,
     exact,
+    knowledge,
     rates_of,
     watch_readings,
 )
@@ -80,6 +80,9 @@ class Assumptions:
     """Whether an entry asks for today's sign; without, for the last hour's alone, as the old rules did."""
     margin_at_once: bool = False
     """Not possible, and a bound: a weak leg is mended with money of the other, at once, whatever that is tied up in."""
+    deleveraged_ms: int | None = None
+    """Auto-deleveraging: by the first price after this time the venue closes a share of the short; None: never."""
+    deleveraged_share: float = 0.5
 
 
 class Simulation:
@@ -106,6 +109,9 @@ class Simulation:
         self._breaches: dict[str, int] = {}
         self._drift_cost_usd = 0.0
         self._coming: tuple[int, Transfer] | None = None
+        self._deleveraged = False
+        self._is_token_known = False
+        """Whether a redemption rate was ever known: without one a token has no price, and is not bought."""
         self._run = Run(first_ms=market.start_ms(first), capital_usd=assumed.capital_usd)
 
     def run(self) -> Run:
@@ -131,7 +137,7 @@ class Simulation:
             self._walk(hour)
         else:
             self._mark(hour, rows["close"][hour])
-        account.stake(rows["redemption"][hour])
+        self._stake(rows["redemption"][hour])
         funding = rows["funding"][hour]
         if funding == funding:
             account.settle_funding(funding)
@@ -142,29 +148,36 @@ class Simulation:
         high, low = rows["high"][hour], rows["low"][hour]
         self._broker.hour_range = high / low - 1
         end_ms = self._market.start_ms(hour + 1)
-        if self._entered is None:
-            self._enter(hour, end_ms)
-        else:
+        if self._entered is not None:
             self._watch(hour, end_ms)
+        elif self._is_token_known:
+            self._enter(hour, end_ms)
         self._keep_size(hour, end_ms)
 
     def _walk(self, hour: int) -> None:
         """Along the price path: venues liquidate, and rules that the price can bring to act are asked."""
         rows, since = self._rows, 0.0
         seen_high = seen_low = rows["open"][hour]
-        for fraction, price in hour_path(*(rows[name][hour] for name in ("open", "high", "low", "close"))):
+        candle = (rows[name][hour] for name in ("open", "high", "low", "close"))
+        for fraction, price in self._market.inner.get(hour) or hour_path(*candle):
             self._accrue(hour, fraction - since)
             since = fraction
             self._mark(hour, price)
             seen_high, seen_low = max(seen_high, price), min(seen_low, price)
             if self._entered is None:
                 continue
-            if self._is_near():
+            at_ms = self._market.start_ms(hour) + int(fraction * HOUR_MS)
+            if self._is_deleveraged(at_ms) or self._is_near():
                 self._broker.hour_range = seen_high / seen_low - 1
-                at_ms = self._market.start_ms(hour) + int(fraction * HOUR_MS)
                 self._liquidate(at_ms)
                 if fraction < 1:
                     self._watch(hour - 1, at_ms)
+
+    def _stake(self, redemption: float) -> None:
+        """Take an hour's redemption rate; one that was not recorded stays as it was."""
+        if redemption == redemption:
+            self._account.stake(redemption)
+            self._is_token_known = True
 
     def _mark(self, hour: int, price: float) -> None:
         premium = self._rows["premium"][hour]
@@ -204,6 +217,17 @@ class Simulation:
             if notional >= most * equity or (now is not None and now < limit):
                 return True
         return False
+
+    def _is_deleveraged(self, at_ms: int) -> bool:
+        """Close the scenario's share of the short at the mark, once. True where it just was."""
+        due_ms = self._assumed.deleveraged_ms
+        if due_ms is None or self._deleveraged or not due_ms < at_ms <= due_ms + HOUR_MS:
+            return False
+        self._deleveraged = True
+        self._broker.deleverage(self._assumed.deleveraged_share)
+        share = f"{self._assumed.deleveraged_share:.0%} of the short closed against a bankrupt counterparty's"
+        self._trade(at_ms, DELEVERAGING, "venue", 0.0, share)
+        return True
 
     def _liquidate(self, at_ms: int) -> None:
         account, venues = self._account, self._market.venues
@@ -372,23 +396,3 @@ class Simulation:
         run.equity.append(account.equity_usd)
         run.notional.append(account.long_usd)
         run.target.append(settings.leverage * float(1 - settings.reserve_pct) * account.equity_usd / 2)
-
-
-def knowledge(market: Market, limits: CarryLimits, *, asks_today: bool = True) -> list[Known]:
-    """Of each hour, what is known when it is over."""
-    settings = limits.strategy
-    volatility = trailing_volatility(
-        market.funding, settings.funding_lookback_hours, settings.min_funding_history_hours
-    )
-    hours = settings.expected_funding_hours
-    columns = (
-        market.funding,
-        trailing_mean(market.funding, TODAY_HOURS, LEAST_TODAY_HOURS) if asks_today else market.funding,
-        trailing_mean(market.funding, hours, min(settings.min_funding_history_hours, hours)),
-        volatility,
-        market.lend_apr,
-        market.borrow_apr,
-        market.staking_apr,
-        market.capacity_usd,
-    )
-    return [Known(*row) for row in zip(*(column.tolist() for column in columns), strict=True)]

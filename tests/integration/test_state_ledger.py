@@ -172,12 +172,21 @@ def test_snapshots_keep_the_first_of_a_time(store: Store) -> None:
         (2, Decimal("-0.0000125")),
     ]
     assert len(store.rates(since_ms=2)) == 1
+    assert store.rate_points("hyperliquid", "SOL", "funding") == [
+        (1, Decimal("-0.0000125")),
+        (2, Decimal("-0.0000125")),
+    ]
+    assert (store.rate_markets("hyperliquid", "funding"), store.rate_markets("asgard", "funding")) == (
+        ["SOL"],
+        [],
+    )
     assert store.rates(kind="premium") == []
     price = PriceSnapshot(
         venue="asgard", asset="jitoSOL", kind="redemption", price_usd=Decimal("244.40"), at_ms=1
     )
     assert store.record_prices([price, price]) == 1
     assert [p.price_usd for p in store.prices(asset="jitoSOL")] == [Decimal("244.40")]
+    assert store.price_points("asgard", "jitoSOL", "redemption") == [(1, Decimal("244.40"))]
     moment = PositionSnapshot(
         position_id="p1", at_ms=5, equity_usd=Decimal("1000.01"), delta_sol=Decimal("-0.003")
     )

@@ -11,11 +11,12 @@ from evenkeel.types import Frozen, VenueName
 from evenkeel.units import HOUR_MS, hour_of
 from venues.hyperliquid import models as m
 from venues.hyperliquid.client import HyperliquidClient
-from venues.perp import AssetSpec, Candle, FundingHour, PerpContext
+from venues.perp import AssetSpec, Bar, Candle, FundingHour, PerpContext
 
 _META_LIFE_MS = 6 * HOUR_MS
 _MINUTE_MS = 60_000
 _INTERVALS = {"1m": _MINUTE_MS, "15m": 15 * _MINUTE_MS, "1h": HOUR_MS, "1d": 24 * HOUR_MS}
+_BARS = {5 * _MINUTE_MS: "5m", HOUR_MS: "1h"}
 _CANDLES_KEPT = 5_000
 """The venue lists so many of the newest candles of an interval (its documentation, info endpoint, "Candle snapshot")."""
 
@@ -134,6 +135,33 @@ class MarketData:
             )
             for row in rows
             if row.open_ms < min(row.close_ms, now_ms) and row.open_px > 0 and row.close_px > 0
+        ]
+        return sorted(found, key=lambda one: one.open_ms)
+
+    async def bars(self, coin: str, length_ms: int, start_ms: int, end_ms: int) -> list[Bar]:
+        """Return the candles of that length that are over and touch [start, end], oldest first, among the 5,000 newest that
+        the venue lists. Some may be missing: those that the venue leaves out, or whose prices cannot be read.
+        """
+        interval = _BARS[length_ms]
+        rows = await self._client.candles(coin, interval, start_ms // length_ms * length_ms, end_ms)
+        now_ms = self._clock.now_ms()
+        found = [
+            Bar(
+                coin=coin,
+                open_ms=row.open_ms,
+                close_ms=row.close_ms,
+                open_px=row.open_px,
+                high_px=row.high_px,
+                low_px=row.low_px,
+                close_px=row.close_px,
+            )
+            for row in rows
+            if row.high_px is not None
+            and row.low_px is not None
+            and row.close_ms - row.open_ms == length_ms - 1
+            and row.close_ms < now_ms
+            and 0 < row.low_px <= min(row.open_px, row.close_px)
+            and row.high_px >= max(row.open_px, row.close_px)
         ]
         return sorted(found, key=lambda one: one.open_ms)
 

@@ -89,6 +89,8 @@ class WireCandle(Wire):
     close_ms: Moment = Field(alias="T")
     open_px: Number = Field(alias="o")
     close_px: Number = Field(alias="c")
+    high_px: Number | None = Field(alias="h", default=None)
+    low_px: Number | None = Field(alias="l", default=None)
 
 
 class WireFundingRate(Wire):

@@ -15,6 +15,7 @@ from state.models import Intent
 from state.store import Store
 from state.watch_models import Severity
 from strategy.carry.reconcile import Finding, Handling
+from tasks.carry.books.series import collect_series
 from tasks.carry.desk import CarryDesk
 from tasks.carry.mark import LIVE, UNDERLYING
 from tasks.carry.market import read_market
@@ -40,6 +41,8 @@ class Collected(Frozen):
     funding_payments: int
     fills: int
     rates: bool
+    series: int = 0
+    """Figures of the perpetual's series: settled funding, candles."""
 
 
 @step("collect funding payments", retries=3, tags=("collect",))
@@ -265,3 +268,9 @@ async def collect_everything(desk: CarryDesk, *, with_market: bool = True) -> Co
         await read_market(desk)
         await money_is_level(desk)
     return Collected(funding_payments=payments, fills=fills, rates=with_market)
+
+
+async def collect_with_series(desk: CarryDesk) -> Collected:
+    """The round of the hourly schedule: the perpetual's series too, which no watch waits for."""
+    done = await collect_everything(desk)
+    return done.model_copy(update={"series": await collect_series(desk)})

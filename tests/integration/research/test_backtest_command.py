@@ -29,6 +29,7 @@ def test_json_has_the_named_figures_and_says_what_was_assumed(tmp_path: Path) ->
     hours = list(csv.DictReader((tmp_path / "hours.csv").open()))
     assert len(hours) == body["hours"]
     assert float(hours[-1]["equity_usd"]) - body["capital_usd"] == pytest.approx(body["net_usd"], abs=0.01)
+    assert {path.name for path in tmp_path.iterdir()} >= {"backtest.png", "backtest.svg"}
     trades = list(csv.DictReader((tmp_path / "trades.csv").open()))
     assert sum(one["kind"] == "entry" for one in trades) == body["entries"]
 

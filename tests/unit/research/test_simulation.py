@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from decimal import Decimal
 
 import numpy as np
 import pytest
 
 from analytics.research.market import Market
+from analytics.research.path import path_of_bars
 from analytics.research.results import Run, by_rule, summarise
 from evenkeel.errors import OperatorError
 from evenkeel.settings.settings import Settings
 from evenkeel.units import HOUR_MS
 from strategy.carry.funding import expected_hourly
 from strategy.carry.limits import CarryLimits, StrategySettings
-from tasks.research.backtest import backtest, limits_at, span_of
-from tasks.research.simulation import Assumptions, Simulation, knowledge
+from tasks.research.backtest import Backtest, backtest, limits_at, span_of
+from tasks.research.readings import knowledge
+from tasks.research.simulation import Assumptions, Simulation
 from tasks.research.study import cases, study
 from tests.research.markets import FIRST_MS, calm, priced, stormy
 
@@ -188,3 +191,68 @@ def test_a_study_names_every_run_and_changes_one_thing_each() -> None:
     headings = list(cases())
     assert len(headings) == len(set(headings)) == 6
     assert all(1 <= case.leverage <= 4 for rows in cases().values() for case in rows)
+
+
+def test_a_token_whose_redemption_rate_is_not_known_is_not_bought() -> None:
+    """Its first known rate is no gain, and an hour without one leaves it as it was."""
+    known = np.full(60, 1.2)
+    known[:40], known[50] = np.nan, np.nan
+    found = run(calm(60, "jitoSOL", redemption=known), always_in=True)
+    [entry] = [one for one in found.trades if one.kind == "entry"]
+    assert entry.at_ms == FIRST_MS + 41 * HOUR_MS
+    assert found.items["staking"] == 0
+    assert not np.isnan(found.equity).any()
+
+
+def test_the_way_inside_an_hour_is_walked_where_it_is_known() -> None:
+    """The hour's candle alone has its low before its high; the way along candles of five minutes says the contrary."""
+    low, high = np.full(40, 200.0), np.full(40, 200.0)
+    low[30], high[30] = 164.0, 201.0
+    market = calm(40, high=high, low=low)
+    bars = [(200.0, 200.0, 200.0, 200.0)] * 10 + [(200.0, 200.0, 164.0, 164.0), (164.0, 201.0, 164.0, 200.0)]
+    finer = replace(market, inner={30: path_of_bars(bars)})
+    acted = [
+        min(one.at_ms for one in run(one_market).trades if one.rule == "leg_margin")
+        for one_market in (market, finer)
+    ]
+    begin = FIRST_MS + 30 * HOUR_MS
+    assert acted[0] < begin + 20 * 60_000
+    assert begin + 50 * 60_000 < acted[1] < begin + 56 * 60_000
+
+
+def deleveraged(hours: int, at_hour: int, share: float, **assumed: object) -> Backtest:
+    chosen = Assumptions(deleveraged_ms=FIRST_MS + at_hour * HOUR_MS, deleveraged_share=share, **assumed)  # type: ignore[arg-type]
+    return backtest(calm(hours), Settings(), 2, assumed=chosen)
+
+
+def test_after_an_auto_deleveraging_the_rules_sell_the_missing_part_again_at_once() -> None:
+    found = deleveraged(60, 30, 0.5)
+    assert found.deleveraged is not None
+    without = found.deleveraged.without
+    at = next(place for place, one in enumerate(found.run.trades) if one.kind == "deleveraging")
+    taken, mended = found.run.trades[at : at + 2]
+    assert FIRST_MS + 30 * HOUR_MS < taken.at_ms == mended.at_ms < FIRST_MS + 31 * HOUR_MS
+    assert (mended.kind, mended.rule, taken.cost_usd) == ("resize", "delta_drift", 0)
+    assert found.run.equity[:30] == without.equity[:30], "what comes later is not known before"
+    said = found.as_dict()["deleveraging"]
+    half_usd = 0.5 * found.run.notional[30]
+    costs = CarryLimits().strategy.costs
+    bps = float(costs.short_taker_fee_bps + costs.short_slippage_bps)
+    assert said["cost_usd"] == pytest.approx(half_usd * bps / 10_000 + float(costs.gas_usd) / 2, rel=0.01)
+    assert [one["rule"] for one in said["then"]] == ["delta_drift"]
+    assert (said["happened"], said["without"]["resizes"] + 1) == (True, found.as_dict()["resizes"])
+
+
+def test_a_short_that_is_closed_whole_ends_the_position() -> None:
+    found = deleveraged(60, 30, 1.0)
+    said = found.as_dict()["deleveraging"]
+    assert next((one["kind"], one["rule"]) for one in said["then"]) == ("exit", "missing_leg")
+    assert sum(found.run.items.values()) == pytest.approx(found.run.equity[-1] - 100_000, abs=0.005)
+
+
+def test_an_auto_deleveraging_needs_a_short_and_lies_in_the_span() -> None:
+    nothing = deleveraged(60, 3, 0.5)
+    said = nothing.as_dict()["deleveraging"]
+    assert (said["happened"], said["cost_usd"], said["then"]) == (False, 0, [])
+    with pytest.raises(OperatorError, match="outside of the span"):
+        deleveraged(60, 60, 0.5)

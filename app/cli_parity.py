@@ -24,16 +24,21 @@ def add_to(app: typer.Typer, settings: Callable[[], Settings], emit: Emit, as_fl
 
     @app.command()
     def parity(
-        data: Annotated[Path, typer.Option(help="Folder of recorded series.", envvar="EVENKEEL_DATA")],
         position: Annotated[str | None, typer.Argument(help="Its id; empty: the latest.")] = None,
         since: Annotated[
             str | None,
             typer.Option("--from", help="When the rules begin to look for an entry (UTC); empty: its hour."),
         ] = None,
+        data: Annotated[
+            Path | None,
+            typer.Option(
+                help="Folder of recorded series; empty: what `collect` has stored.", envvar="EVENKEEL_DATA"
+            ),
+        ] = None,
         as_json: Annotated[bool, typer.Option("--json", help="Answer as JSON on standard output.")] = False,
     ) -> None:
         """A closed position beside a back-test of the same hours, money and settings: trades, and why the money differs."""
-        requested = {"data": str(data), "position_id": position, "since": since}
+        requested = {"data": None if data is None else str(data), "position_id": position, "since": since}
         body = asyncio.run(_parity(settings(), requested, as_flow))
         emit(as_json, body, lambda: show_parity(body, out))
 

@@ -57,7 +57,7 @@ async def backtest_market(settings: Settings, request: BacktestRequest) -> dict[
     due_ms = time_ms("adl", request.deleveraged_at)
 
     def work() -> dict[str, Any]:
-        market = _market(settings, request)
+        market = market_of(settings, request.data, request.asset, request.protocol)
         assumed = Assumptions(deleveraged_ms=due_ms, deleveraged_share=request.deleveraged_share)
         found = run_backtest(market, settings, request.leverage, since_ms, until_ms, assumed)
         files = found.write(Path(request.out_dir)) if request.out_dir else []
@@ -66,10 +66,12 @@ async def backtest_market(settings: Settings, request: BacktestRequest) -> dict[
     return await asyncio.to_thread(work)
 
 
-def _market(settings: Settings, request: BacktestRequest) -> Market:
+def market_of(
+    settings: Settings, data: str | None, long_asset: LongAsset | None, lender: LendingProtocol | None
+) -> Market:
     """From the folder where one is named, else from the ledger. Raises OperatorError for what neither holds."""
-    asset, protocol = request.asset or LongAsset.SOL, request.protocol or LendingProtocol.KAMINO
-    if request.data is None:
+    asset, protocol = long_asset or LongAsset.SOL, lender or LendingProtocol.KAMINO
+    if data is None:
         store = Store.open(settings.database.url, SystemClock())
         try:
             return read_collected(store, asset.value, settings.staking, protocol.number)
@@ -79,7 +81,7 @@ def _market(settings: Settings, request: BacktestRequest) -> Market:
         raise OperatorError(
             f"nothing was recorded of {protocol.value}: a folder of series holds Kamino's rates alone"
         )
-    return read_recorded(Path(request.data), asset.value, settings.staking)
+    return read_recorded(Path(data), asset.value, settings.staking)
 
 
 def time_ms(name: str, text: str | None) -> int | None:

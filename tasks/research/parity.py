@@ -7,11 +7,13 @@ position's life, held against what the position paid to trade.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
 from analytics.carry.attribution import Attribution
+from analytics.carry.legs import LongEvent, ShortFill
 from analytics.carry.report import Report
 from analytics.research.market import Market
 from analytics.research.results import Run
@@ -20,6 +22,8 @@ from evenkeel.errors import OperatorError
 from evenkeel.settings.settings import Settings
 from evenkeel.units import HOUR_MS
 from state.carry.models import Position
+from tasks.carry.books.report import long_events, short_fills
+from tasks.carry.books.report_reading import Booked
 from tasks.research.backtest import limits_at, span_of
 from tasks.research.simulation import Assumptions, Simulation
 
@@ -45,8 +49,11 @@ WHY = {
     "gas": "what was paid, beside the cost model of the settings",
     "premium": "the perpetual over the oracle when the orders were sent, beside the mean of the hour",
     "peg": "what the token traded at, beside its redemption value",
+    "between the legs": "what SOL moved while one leg stood without the other; a back-test trades both at once",
 }
 """The differences that are named, and where each comes from."""
+ALONE = Decimal("0.005")
+"""Of the larger leg: what is not hedged beyond this is a leg that the other has yet to follow, less is drift."""
 
 
 @dataclass(frozen=True)
@@ -139,11 +146,12 @@ class Parity:
 
 
 def parity(
-    position: Position, report: Report, market: Market, settings: Settings, since_ms: int | None = None
+    booked: Booked, report: Report, market: Market, settings: Settings, since_ms: int | None = None
 ) -> Parity:
     """Run the rules over the market from the hour of `since_ms` (else that of the entry) to the hour in which the position
     ended, with the money that lay on both sides before its entry. Raises OperatorError where that cannot be compared.
     """
+    position = booked.position
     wallet, margin = _money_before(position)
     if position.closed_ms is None:
         raise OperatorError(
@@ -171,7 +179,7 @@ def parity(
         first_ms=market.start_ms(first),
         last_ms=market.start_ms(last),
         pairs=_pairs(report, run),
-        items=items_of(report.attribution, run),
+        items=items_of(report.attribution, run, between_legs(long_events(booked), short_fills(booked))),
         costs_usd=-report.attribution.costs_usd,
     )
 
@@ -194,7 +202,32 @@ def _pairs(report: Report, run: Run) -> list[Pair]:
     ]
 
 
-def items_of(attribution: Attribution, run: Run) -> list[Item]:
+def between_legs(longs: Sequence[LongEvent], shorts: Sequence[ShortFill]) -> Decimal:
+    """Return what SOL's price gave, USD, from each change of a leg to the next one, where one leg stood without the other."""
+    changes = [
+        (
+            one.at_ms,
+            (one.change.tokens_after - one.change.tokens_before) * one.redemption_rate,
+            Decimal(0),
+            one.sol_price_usd,
+        )
+        for one in longs
+    ]
+    for one in shorts:
+        sold = one.fill.qty if one.fill.side == "sell" else -one.fill.qty
+        price = one.index_price_usd or one.reference_price_usd
+        changes.append((one.fill.time_ms, Decimal(0), sold, price))
+    changes.sort(key=lambda change: change[0])
+    long_sol = short_sol = found = Decimal(0)
+    for place, (_, bought, sold, price) in enumerate(changes[:-1]):
+        long_sol, short_sol = long_sol + bought, short_sol + sold
+        open_sol = long_sol - short_sol
+        if abs(open_sol) > ALONE * max(long_sol, short_sol):
+            found += open_sol * (changes[place + 1][3] - price)
+    return found
+
+
+def items_of(attribution: Attribution, run: Run, between: Decimal) -> list[Item]:
     """Return every source of money of both, once; they sum to the net result of each."""
     live = attribution.items
 
@@ -206,7 +239,12 @@ def items_of(attribution: Attribution, run: Run) -> list[Item]:
 
     found = [Item(name, of(item), simulated(run.items[name])) for name, item in CARRY.items()]
     found += [
-        Item("hedge", of("price_long", "price_short"), simulated(run.items["price"] - run.premium_usd)),
+        Item(
+            "hedge",
+            of("price_long", "price_short") - between,
+            simulated(run.items["price"] - run.premium_usd),
+        ),
+        Item("between the legs", between, Decimal(0)),
         Item("liquidation", of("liquidation"), simulated(run.items["liquidation"])),
         Item("premium", of("basis"), simulated(run.premium_usd)),
         Item("peg", of("lst_basis"), Decimal(0)),

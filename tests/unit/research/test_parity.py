@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from typing import Literal
 
 import pytest
 
 from analytics.carry.attribution import ITEMS, Attribution
+from analytics.carry.legs import LongEvent, ShortFill
 from analytics.carry.life import LifeEvent
 from analytics.carry.report import Report
 from evenkeel.errors import OperatorError
-from evenkeel.legs import PositionStatus
+from evenkeel.legs import LendingChange, PositionStatus
 from evenkeel.settings.settings import Settings
+from evenkeel.types import Fill, VenueName
 from evenkeel.units import HOUR_MS
 from state.carry.models import Position
-from tasks.research.parity import Parity, parity
+from tasks.carry.books.report_reading import Booked
+from tasks.research.parity import Parity, between_legs, parity
 from tests.research.markets import FIRST_MS, calm
 
 ENTERED = FIRST_MS + 24 * HOUR_MS + 120_000
@@ -36,6 +40,11 @@ def closed(**changes: object) -> Position:
         "closed_ms": CLOSED,
     }
     return Position.model_validate(fields | changes)
+
+
+def booked(position: Position) -> Booked:
+    """A ledger that holds the position alone."""
+    return Booked(position, CLOSED, [], {}, [], frozenset(), [], [], [], [], [])
 
 
 def account(events: list[tuple[int, str]], **items: str) -> Report:
@@ -63,7 +72,7 @@ def account(events: list[tuple[int, str]], **items: str) -> Report:
 
 
 def compared(report: Report, position: Position | None = None) -> Parity:
-    return parity(position or closed(), report, calm(200), Settings(), FIRST_MS)
+    return parity(booked(position or closed()), report, calm(200), Settings(), FIRST_MS)
 
 
 def test_the_same_trades_in_the_same_hours() -> None:
@@ -96,8 +105,58 @@ def test_what_is_named_and_what_is_not_sum_to_the_whole_difference() -> None:
     assert found.difference_usd == report.attribution.net_usd - of_backtest
     named = sum((one.difference_usd for one in found.items if one.why), Decimal(0))
     assert found.unexplained_usd == found.difference_usd - named
-    assert {one.name for one in found.items if one.why} == {"fees", "slippage", "gas", "premium", "peg"}
+    assert {one.name for one in found.items if one.why} == {
+        "fees",
+        "slippage",
+        "gas",
+        "premium",
+        "peg",
+        "between the legs",
+    }
     assert found.costs_usd == 80
+
+
+def test_what_the_price_did_between_the_legs_is_named() -> None:
+    """100 SOL bought at 200 and sold in two parts at 201 and 202; at the end the short is bought back at 150 and the long sold
+    at 149. Drift in between is not of it.
+    """
+    longs = [long_event(0, "0", "100", "200"), long_event(9_000, "100.1", "0", "149")]
+    shorts = [short_fill(1_000, "sell", "60", "201"), short_fill(2_000, "sell", "40", "202")]
+    shorts.append(short_fill(8_000, "buy", "100", "150"))
+    assert between_legs(longs, shorts) == 100 * 1 + 40 * 1 + 100 * (149 - 150)
+    assert between_legs([], []) == 0
+
+
+def long_event(at_ms: int, before: str, after: str, price: str) -> LongEvent:
+    change = LendingChange(
+        tokens_before=Decimal(before),
+        tokens_after=Decimal(after),
+        debt_before_usd=Decimal(0),
+        debt_after_usd=Decimal(0),
+        swap_token_qty=Decimal(0),
+        swap_usdc_qty=Decimal(0),
+        wallet_usdc_delta=Decimal(0),
+        protocol_fee_usd=Decimal(0),
+        gas_lamports=0,
+    )
+    usd = Decimal(price)
+    return LongEvent(
+        ref=str(at_ms), kind="resize", at_ms=at_ms, change=change, sol_price_usd=usd, token_price_usd=usd
+    )
+
+
+def short_fill(at_ms: int, side: Literal["buy", "sell"], qty: str, price: str) -> ShortFill:
+    fill = Fill(
+        fill_id=str(at_ms),
+        venue=VenueName.HYPERLIQUID,
+        asset="SOL",
+        side=side,
+        qty=Decimal(qty),
+        price_usd=Decimal(price),
+        fee_usd=Decimal(0),
+        time_ms=at_ms,
+    )
+    return ShortFill(fill=fill, reference_price_usd=Decimal(price), index_price_usd=Decimal(price))
 
 
 @pytest.mark.parametrize(
@@ -111,5 +170,5 @@ def test_what_is_named_and_what_is_not_sum_to_the_whole_difference() -> None:
 )
 def test_what_cannot_be_compared_is_one_line(changes: dict[str, object], says: str) -> None:
     with pytest.raises(OperatorError, match=says) as why:
-        parity(closed(**changes), account([]), calm(200), Settings())
+        parity(booked(closed(**changes)), account([]), calm(200), Settings())
     assert "\n" not in str(why.value)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +22,8 @@ SCHEMA = "0003"
 read from that folder, because a process may run on after a newer version was installed over its files.
 """
 BUSY_TIMEOUT_MS = 10_000
+CHECKED_STEPS = 10_000
+"""Of SQLite's machine between two readings of the clock."""
 VERSION_TABLE = "alembic_version"
 
 
@@ -153,6 +156,25 @@ def first_line(error: Exception) -> str:
     """The driver's own wording in one line, without the SQL and its parameters."""
     cause = getattr(error, "orig", None) or error
     return (str(cause).strip().splitlines() or [type(cause).__name__])[0]
+
+
+def damage(engine: Engine, within_s: float) -> str | None:
+    """Return what is wrong with the pages of an SQLite file, None where nothing was found within so many seconds of the wall.
+    PostgreSQL looks after its own.
+    """
+    if engine.dialect.name != "sqlite":
+        return None
+    end = time.monotonic() + within_s
+    with engine.connect() as connection:
+        driver: Any = connection.connection.driver_connection
+        driver.set_progress_handler(lambda: time.monotonic() > end, CHECKED_STEPS)
+        try:
+            found = str(driver.execute("PRAGMA quick_check(1)").fetchone()[0])
+        except sqlite3.DatabaseError as error:
+            found = "ok" if isinstance(error, sqlite3.OperationalError) else str(error)
+        finally:
+            driver.set_progress_handler(None, 0)
+    return None if found == "ok" else found.replace("\n", " ")
 
 
 def check_schema(engine: Engine, url: URL) -> None:

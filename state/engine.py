@@ -68,10 +68,18 @@ def make_engine(url: URL, *, foreign_keys: bool = True) -> Engine:
 
     Without `foreign_keys` SQLite does not check references: only for an upgrade. Does not connect yet.
     """
-    if url.drivername.startswith("postgresql"):
-        return create_engine(url, pool_pre_ping=True, connect_args=_postgres_session(url))
-    engine = create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_MS / 1000, "check_same_thread": False})
     schema = head_revision()
+    if url.drivername.startswith("postgresql"):
+        engine = create_engine(url, pool_pre_ping=True, connect_args=_postgres_session(url))
+
+        @event.listens_for(engine, "begin")
+        def _say_schema(connection: Connection) -> None:
+            # A pooler may drop what a session says at its start, or give each transaction another session.
+            if connection.get_execution_options().get("evenkeel_write", False):
+                connection.exec_driver_sql("SELECT set_config('evenkeel.schema', %s, true)", (schema,))
+
+        return engine
+    engine = create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_MS / 1000, "check_same_thread": False})
 
     @event.listens_for(engine, "connect")
     def _settings(connection: Any, _record: Any) -> None:

@@ -12,7 +12,7 @@ from sqlalchemy import text
 
 from app.doctor.frame import Installation, Verdict, check, fail, ok, warn
 from evenkeel.legs import CARRY
-from state.engine import damage, head_revision, make_engine, parse_url
+from state.engine import damage, head_revision, make_engine, parse_url, writing
 from state.watch_models import Severity
 from tasks.carry.books.recovery import compare_legs, interrupted_positions
 from tasks.carry.desk import CarryDesk
@@ -89,9 +89,10 @@ def _try_sqlite(path: Path) -> Verdict:
 def _try_postgres(url_text: str) -> Verdict:
     engine = make_engine(parse_url(url_text))
     try:
-        with engine.connect() as connection:
+        with writing(engine) as connection:
             read_only = connection.execute(text("SHOW transaction_read_only")).scalar_one()
             durable = connection.execute(text("SHOW synchronous_commit")).scalar_one()
+            said = connection.execute(text("SELECT current_setting('evenkeel.schema', true)")).scalar_one()
     finally:
         engine.dispose()
     if read_only != "off":
@@ -100,6 +101,11 @@ def _try_postgres(url_text: str) -> Verdict:
         return fail(
             "synchronous_commit is off: a key could be lost after it was sent",
             "set synchronous_commit = on for this database",
+        )
+    if said != head_revision():
+        return fail(
+            f"a transaction's setting evenkeel.schema arrives as {said or 'nothing'}: every write would be refused",
+            "connect to the server itself, or let the pooler keep a transaction's settings",
         )
     return ok("writable, commits are durable")
 

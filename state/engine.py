@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +22,8 @@ SCHEMA = "0003"
 read from that folder, because a process may run on after a newer version was installed over its files.
 """
 BUSY_TIMEOUT_MS = 10_000
+CHECKED_STEPS = 10_000
+"""Of SQLite's machine between two readings of the clock."""
 VERSION_TABLE = "alembic_version"
 
 
@@ -65,10 +68,18 @@ def make_engine(url: URL, *, foreign_keys: bool = True) -> Engine:
 
     Without `foreign_keys` SQLite does not check references: only for an upgrade. Does not connect yet.
     """
-    if url.drivername.startswith("postgresql"):
-        return create_engine(url, pool_pre_ping=True, connect_args=_postgres_session(url))
-    engine = create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_MS / 1000, "check_same_thread": False})
     schema = head_revision()
+    if url.drivername.startswith("postgresql"):
+        engine = create_engine(url, pool_pre_ping=True, connect_args=_postgres_session(url))
+
+        @event.listens_for(engine, "begin")
+        def _say_schema(connection: Connection) -> None:
+            # A pooler may drop what a session says at its start, or give each transaction another session.
+            if connection.get_execution_options().get("evenkeel_write", False):
+                connection.exec_driver_sql("SELECT set_config('evenkeel.schema', %s, true)", (schema,))
+
+        return engine
+    engine = create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_MS / 1000, "check_same_thread": False})
 
     @event.listens_for(engine, "connect")
     def _settings(connection: Any, _record: Any) -> None:
@@ -153,6 +164,25 @@ def first_line(error: Exception) -> str:
     """The driver's own wording in one line, without the SQL and its parameters."""
     cause = getattr(error, "orig", None) or error
     return (str(cause).strip().splitlines() or [type(cause).__name__])[0]
+
+
+def damage(engine: Engine, within_s: float) -> str | None:
+    """Return what is wrong with the pages of an SQLite file, None where nothing was found within so many seconds of the wall.
+    PostgreSQL looks after its own.
+    """
+    if engine.dialect.name != "sqlite":
+        return None
+    end = time.monotonic() + within_s
+    with engine.connect() as connection:
+        driver: Any = connection.connection.driver_connection
+        driver.set_progress_handler(lambda: time.monotonic() > end, CHECKED_STEPS)
+        try:
+            found = str(driver.execute("PRAGMA quick_check(1)").fetchone()[0])
+        except sqlite3.DatabaseError as error:
+            found = "ok" if isinstance(error, sqlite3.OperationalError) else str(error)
+        finally:
+            driver.set_progress_handler(None, 0)
+    return None if found == "ok" else found.replace("\n", " ")
 
 
 def check_schema(engine: Engine, url: URL) -> None:

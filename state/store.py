@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from sqlalchemy import Engine
 
 from evenkeel.clock import Clock
+from evenkeel.errors import OperatorError
 from state.acknowledgements import Acknowledgements
 from state.books import Books
 from state.carry.store import CarryStore
-from state.engine import check_schema, make_engine, parse_url
+from state.engine import check_schema, damage, make_engine, parse_url, shown
 from state.intents import Intents
 from state.leases import Leases
 from state.ledger import Ledger
@@ -42,6 +43,14 @@ class Store(Intents, Leases, Ledger, Watch, Acknowledgements):
             engine.dispose()
             raise
         return cls(engine, clock, more)
+
+    def require_whole(self, within_s: float = 2.0) -> None:
+        """Raise OperatorError where the ledger's file is found to be damaged within so many seconds of the wall."""
+        if (found := damage(self._engine, within_s)) is not None:
+            raise OperatorError(
+                f"the ledger {shown(self._engine.url)} is damaged ({found}): stop every process, then restore a copy "
+                '(docs/runbook.md, "Restore a copy")'
+            )
 
     @staticmethod
     def upgrade(url: str) -> str:

@@ -1,4 +1,4 @@
-"""A Solana node in front of a twin's own, which can be shut, be refused to us, lose its memory or stand still."""
+"""A Solana node in front of a twin's own, which can be shut, refused to us, blind, frozen or wrong about heights."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from typing import Any
 
 import httpx
 
+from tests.chaos.carry.events import HEIGHTS, SLOT
+from twins.answers import altered
 from twins.http import served
 
 SLOW_S = 1.2
@@ -20,7 +22,7 @@ FROZEN = ("getEpochInfo", "getBlockHeight", "getSlot", "getLatestBlockhash")
 
 class NodeProxy:
     """`mode`: open, shut (503), revoked (401), slow (answers after `SLOW_S`), blind (knows no signature and no transaction)
-    or frozen (its height stands still, and it knows nothing that came later).
+    frozen (its height stands still, and it knows nothing that came later) or slot (every height is a slot).
     """
 
     def __init__(self, upstream: str) -> None:
@@ -65,6 +67,8 @@ class NodeProxy:
         answer = response.json()
         if method in FROZEN:
             self._kept[remembered] = answer
+        if self.mode == "slot" and method in HEIGHTS:
+            altered([answer], "field", {"path": HEIGHTS[method], "scale": SLOT}, method)
         if self.mode in ("blind", "frozen"):
             if method == "getSignatureStatuses":
                 answer["result"]["value"] = [None] * len(answer["result"]["value"])

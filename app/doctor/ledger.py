@@ -12,7 +12,7 @@ from sqlalchemy import text
 
 from app.doctor.frame import Installation, Verdict, check, fail, ok, warn
 from evenkeel.legs import CARRY
-from state.engine import head_revision, make_engine, parse_url
+from state.engine import damage, head_revision, make_engine, parse_url, writing
 from state.watch_models import Severity
 from tasks.carry.books.recovery import compare_legs, interrupted_positions
 from tasks.carry.desk import CarryDesk
@@ -21,6 +21,9 @@ from tasks.leases import HolderState, described, state_of_holder
 T = TypeVar("T")
 GROUP = "ledger"
 LOCK_TIMEOUT_S = 2.0
+CHECK_S = 10.0
+"""Wall seconds for the pages of the file: some gigabytes."""
+RESTORE = 'stop every process, then restore a copy (docs/runbook.md, "Restore a copy")'
 
 
 async def _apart(work: Callable[[], T]) -> T:
@@ -58,6 +61,8 @@ def _try_sqlite(path: Path) -> Verdict:
         connection.execute("ROLLBACK")
         mode = connection.execute("PRAGMA journal_mode").fetchone()[0]
     except sqlite3.Error as error:
+        if not isinstance(error, sqlite3.OperationalError):
+            return fail(f"{path} is damaged: {error}", RESTORE)
         advice = (
             "another process holds it for long: stop that process, or look for a backup tool that locks it"
             if "locked" in str(error)
@@ -71,15 +76,23 @@ def _try_sqlite(path: Path) -> Verdict:
             f"journal mode is {mode}, not WAL",
             "put the ledger on a local file system, not on a network share",
         )
+    engine = make_engine(parse_url(f"sqlite:///{path}"))
+    try:
+        found = damage(engine, CHECK_S)
+    finally:
+        engine.dispose()
+    if found is not None:
+        return fail(f"{path} is damaged: {found}", RESTORE)
     return ok("writable, WAL, synchronous FULL")
 
 
 def _try_postgres(url_text: str) -> Verdict:
     engine = make_engine(parse_url(url_text))
     try:
-        with engine.connect() as connection:
+        with writing(engine) as connection:
             read_only = connection.execute(text("SHOW transaction_read_only")).scalar_one()
             durable = connection.execute(text("SHOW synchronous_commit")).scalar_one()
+            said = connection.execute(text("SELECT current_setting('evenkeel.schema', true)")).scalar_one()
     finally:
         engine.dispose()
     if read_only != "off":
@@ -88,6 +101,11 @@ def _try_postgres(url_text: str) -> Verdict:
         return fail(
             "synchronous_commit is off: a key could be lost after it was sent",
             "set synchronous_commit = on for this database",
+        )
+    if said != head_revision():
+        return fail(
+            f"a transaction's setting evenkeel.schema arrives as {said or 'nothing'}: every write would be refused",
+            "connect to the server itself, or let the pooler keep a transaction's settings",
         )
     return ok("writable, commits are durable")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import tomllib
 from importlib.metadata import PackageNotFoundError, requires, version
@@ -10,10 +11,11 @@ from pathlib import Path
 import httpx
 
 from app.doctor.frame import Installation, Verdict, check, fail, ok, warn
-from app.prefect_server import assumed
+from app.prefect_server import SERVER_SETTINGS, assumed
 
 GROUP = "prefect"
 EPHEMERAL = "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE"
+LEASE_STORAGE = "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE"
 
 
 def pinned() -> str | None:
@@ -54,6 +56,7 @@ async def server(installation: Installation) -> Verdict:
         async with httpx.AsyncClient(timeout=5, trust_env=False) as http:
             healthy = (await http.get(f"{url}/health")).status_code == 200
             theirs = str((await http.get(f"{url}/admin/version")).json()) if healthy else ""
+            leases = _lease_storage((await http.get(f"{url}/admin/settings")).text) if healthy else ""
     except (httpx.HTTPError, ValueError) as error:
         return fail(
             f"{url} does not answer ({type(error).__name__})",
@@ -67,7 +70,20 @@ async def server(installation: Installation) -> Verdict:
             f"the server is {theirs}, this program is pinned to {pin}",
             f"install prefect=={pin} for the server",
         )
+    if leases.endswith(".memory"):
+        return fail(
+            f"{url} keeps concurrency leases in memory: a run that dies before it begins blocks its deployment for ever",
+            f"start the server with {LEASE_STORAGE}={SERVER_SETTINGS[LEASE_STORAGE]}",
+        )
     return ok(f"{url} answers, version {theirs}")
+
+
+def _lease_storage(answer: str) -> str:
+    """The module in which the server keeps its concurrency leases; empty where it does not say."""
+    try:
+        return str(json.loads(answer)["server"]["concurrency"]["lease_storage"])
+    except (ValueError, KeyError, TypeError):
+        return ""
 
 
 @check(GROUP, "client")

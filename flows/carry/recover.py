@@ -55,7 +55,10 @@ class RecoverResult(Frozen):
 
 
 async def recover_everything(desk: CarryDesk) -> RecoverResult:
-    """Resume every interrupted position by the very steps that were interrupted, then compare with the venues."""
+    """Resume every interrupted position by the very steps that were interrupted, then compare with the venues. Raises
+    OperatorError where the ledger is damaged: nothing is done by what it says.
+    """
+    desk.store.require_whole()
     positions: dict[str, str] = {}
     for position in interrupted_positions(desk):
         try:

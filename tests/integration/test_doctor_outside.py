@@ -26,14 +26,27 @@ def installation(url: str) -> Installation:
     return Installation(settings=settings, clock=SystemClock())
 
 
-def server(version: str, healthy: bool = True) -> Starlette:
+def server(version: str, healthy: bool = True, leases: str | None = None) -> Starlette:
     async def health(request: object) -> Response:
         return JSONResponse(True, status_code=200 if healthy else 503)
 
     async def answer_version(request: object) -> Response:
         return JSONResponse(version)
 
-    return Starlette(routes=[Route("/api/health", health), Route("/api/admin/version", answer_version)])
+    async def answer_settings(request: object) -> Response:
+        concurrency = {"lease_storage": f"prefect.server.concurrency.lease_storage.{leases}"}
+        return JSONResponse({"server": {"concurrency": concurrency}})
+
+    routes = [Route("/api/health", health), Route("/api/admin/version", answer_version)]
+    return Starlette(routes=routes + ([Route("/api/admin/settings", answer_settings)] if leases else []))
+
+
+async def test_a_server_that_keeps_leases_in_memory_is_found() -> None:
+    """As opsmill/infrahub#9925: a worker that dies between PENDING and RUNNING keeps its deployment's slot for good."""
+    async with served(server(prefect.pinned() or "", leases="memory")) as url:
+        found = await prefect.server(installation(f"{url}/api"))
+    assert found.health is Health.FAIL
+    assert "in memory" in found.detail and prefect.LEASE_STORAGE in found.advice
 
 
 async def test_a_prefect_server_of_the_pinned_version_and_others() -> None:
@@ -46,6 +59,8 @@ async def test_a_prefect_server_of_the_pinned_version_and_others() -> None:
         assert other.health is Health.FAIL and pin in other.advice
     async with served(server(pin, healthy=False)) as url:
         assert (await prefect.server(installation(f"{url}/api"))).health is Health.FAIL
+    async with served(server(pin, leases="filesystem")) as url:
+        assert (await prefect.server(installation(f"{url}/api"))).health is Health.OK
     gone = await prefect.server(installation("http://127.0.0.1:9/api"))
     assert gone.health is Health.FAIL and "flatten" in gone.advice
 

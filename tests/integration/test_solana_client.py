@@ -199,8 +199,10 @@ async def test_death_is_proved_without_one_of_the_endpoints(call: str) -> None:
         assert height + 150 <= limit <= height + 150 + 40
         pay = transfer(TransferParams(from_pubkey=b.wallet, to_pubkey=Pubkey.new_unique(), lamports=1))
         tx = VersionedTransaction(MessageV0.try_compile(b.wallet, [pay], [], latest[0]), [b.key])
-        signature = str(tx.signatures[0])
-        while isinstance(result := await confirmer.result_of(signature, limit), Unknown):
+        signature, built_at_ms = str(tx.signatures[0]), b.clock.now_ms()
+        while isinstance(
+            result := await confirmer.result_of(signature, limit, built_at_ms=built_at_ms), Unknown
+        ):
             assert b.chain.height("finalized") <= limit
             await b.clock.sleep(5)
         assert isinstance(result, Dead) and signature in result.evidence

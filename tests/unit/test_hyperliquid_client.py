@@ -258,6 +258,11 @@ async def test_an_agent_that_the_venue_lists_as_expired_is_for_the_operator() ->
         await account.check_agent(agent)
 
 
+def test_before_the_first_reading_nothing_was_not_understood() -> None:
+    desk = Desk(lambda body: httpx.Response(200, json=None))
+    assert HyperliquidAccount(desk.client, USER, desk.clock).not_understood == {}
+
+
 async def test_an_odd_candle_is_left_out_and_no_candles_are_none() -> None:
     rows = [
         {

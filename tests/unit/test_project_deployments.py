@@ -28,8 +28,8 @@ DEPLOYMENT_KEYS = {
     "work_pool",
 }
 SCHEDULE_KEYS = {"cron", "timezone", "slug"}
-UNLIMITED = {"exit"}
-"""A closing must never wait for the slot of a killed run."""
+UNLIMITED = {"exit", "recover"}
+"""A closing must never wait for the slot of a killed run, nor may a dead worker's slot keep recovery from running."""
 
 CONTENT: dict[str, Any] = yaml.safe_load((ROOT / "prefect.yaml").read_text())
 DEPLOYMENTS: list[dict[str, Any]] = CONTENT["deployments"]

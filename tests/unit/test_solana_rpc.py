@@ -160,7 +160,7 @@ def status(level: str = "confirmed", err: Any = None) -> dict[str, Any]:
 async def result(chain: Chain, second: Chain | None = None) -> Any:
     clock = TickClock()
     rpc = node(chain) if second is None else FailoverRpc(node(chain), node(second), clock)
-    return await Confirmer(rpc, clock).result_of("5ig", 500)
+    return await Confirmer(rpc, clock).result_of("5ig", 500, built_at_ms=clock.ms - 60_000)
 
 
 CUSTOM = {"InstructionError": [0, {"Custom": 1}]}

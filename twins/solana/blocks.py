@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import deque
 
 from solders.clock import Clock
@@ -40,8 +41,9 @@ class Blocks:
         self._hash_at: dict[int, Hash] = {self.tip: svm.latest_blockhash()}
         self._kept: set[int] = set()
         self._archive: dict[int, Hash] = {}
-        self._anchor_ms = now_ms
-        self._anchor_height = self.tip + _WINDOW
+        self._anchors: list[tuple[int, int]] = []
+        """(height, world time) from which on one block was made each `block_ms`, oldest first."""
+        self._anchor(now_ms, self.tip + _WINDOW)
         self.produce(self._anchor_height, now_ms)
         self._minute_ms = now_ms - now_ms % MINUTE_MS
         self.minutes: deque[tuple[int, int]] = deque(maxlen=MAX_SAMPLES + 1)
@@ -69,8 +71,11 @@ class Blocks:
         return max(self.tip, self._height_at(now_ms))
 
     def time_of(self, height: int) -> int:
-        """Return world milliseconds at which a block was or will be produced (an estimate before the last halt)."""
-        return self._anchor_ms + (height - self._anchor_height) * self.block_ms
+        """Return world milliseconds at which a block was or will be produced."""
+        after = bisect_right(self._anchors, height, key=lambda one: one[0])
+        anchor_height, anchor_ms = self._anchors[max(after - 1, 0)]
+        made_ms = anchor_ms + (height - anchor_height) * self.block_ms
+        return made_ms if after == len(self._anchors) else min(made_ms, self._anchors[after][1])
 
     def produce(self, height: int, now_ms: int) -> None:
         """Produce blocks up to `height`. Of a long jump only the last few hundred exist, the rest is counted."""
@@ -114,6 +119,7 @@ class Blocks:
     def _anchor(self, now_ms: int, height: int) -> None:
         self._anchor_ms = now_ms
         self._anchor_height = height
+        self._anchors.append((height, now_ms))
 
     @staticmethod
     def slot_of(height: int) -> int:

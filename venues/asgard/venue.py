@@ -187,6 +187,7 @@ class AsgardVenue:
             results = await self._confirmer.settle(
                 payloads,
                 int(signed.key["lvbh_max"]),
+                built_at_ms=signed.key.get("built_at_ms"),
                 wait_s=self._wait_s,
                 already_sent=already_sent,
                 preflight=preflight,
@@ -199,9 +200,9 @@ class AsgardVenue:
     async def find(self, intent: IntentSpec, signed: Signed) -> Outcome[Receipt]:
         """Return what became of an attempt, from its signatures alone. Rejected carries the proof that it is dead."""
         limit = int(signed.key["lvbh_max"])
-        is_exit = signed.key["op"] in EXITS
+        is_exit, built_at_ms = signed.key["op"] in EXITS, signed.key.get("built_at_ms")
         results = [
-            await self._confirmer.result_of(signature, limit, is_exit=is_exit)
+            await self._confirmer.result_of(signature, limit, built_at_ms=built_at_ms, is_exit=is_exit)
             for signature in signed.key["signatures"]
         ]
         return await self._receipts.conclude(signed.key, results)

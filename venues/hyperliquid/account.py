@@ -32,6 +32,8 @@ class HyperliquidAccount:
         self.clock = clock
         self.market = MarketData(client, clock)
         self._equity = Equity(client, self.address, clock)
+        self.not_understood: dict[str, str] = {}
+        """Positions that the last reading of all of them found and could not make sense of: coin and why."""
 
     @property
     def time(self) -> VenueTime:
@@ -46,8 +48,6 @@ class HyperliquidAccount:
     async def mode(self, max_age_ms: int = 0) -> str:
         """Return the account's mode, whatever it is; a reading younger than `max_age_ms` will do."""
         return await self._equity.mode(max_age_ms)
-        self.not_understood: dict[str, str] = {}
-        """Positions that the last reading of all of them found and could not make sense of: coin and why."""
 
     async def account_mode(self) -> str:
         """Return the abstraction mode. OperatorError unless it is one in which the equity can be read whole."""

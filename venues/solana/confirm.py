@@ -18,7 +18,8 @@ from evenkeel.errors import UNREAD, EvenkeelError
 from evenkeel.types import Confirmed, Outcome, Rejected, Unknown
 from venues.solana.answers import Landing
 from venues.solana.failover import FailoverRpc
-from venues.solana.rpc import BLOCKHASH_LIFE_BLOCKS, RpcError, SolanaRpc
+from venues.solana.heights import FOREIGN_BLOCKHASH_MARGIN, Life, how_far, last_valid_height
+from venues.solana.rpc import RpcError, SolanaRpc
 
 ALONE_AFTER_BLOCKS = 600
 """Finalized blocks beyond the limit after which one of two nodes may call a *way out* dead alone: four lives of a blockhash,
@@ -30,10 +31,6 @@ POLL_S = 1.0
 RESEND_S = 2.0
 NODE_TIMEOUT_S = 10.0
 """Wall seconds for all that one of two nodes is asked about a signature: up to three readings, one after the other."""
-FOREIGN_BLOCKHASH_MARGIN = 32
-"""Blocks by which our node may lag behind the one whose blockhash the builder used."""
-LIFE_WITH_MARGIN = BLOCKHASH_LIFE_BLOCKS + 2 * FOREIGN_BLOCKHASH_MARGIN
-"""Blocks before its limit in which a transaction cannot have been built yet."""
 
 
 Source: TypeAlias = Literal["status", "transaction", "list"]
@@ -94,40 +91,45 @@ class Confirmer:
     async def height_limit(self) -> int:
         """Return an upper bound for the last block height at which a transaction built up to now can land.
 
-        Of two nodes the one that is further ahead says it: the other may lag behind the builder's. Raises `Retryable`.
+        Of two nodes the one that is further ahead says it: the other may lag behind the builder's. Raises UNREAD.
         """
         heights: list[int] = []
         if isinstance(self.rpc, FailoverRpc):
-            asked = (self.rpc.probe(node, node.get_last_valid_height) for node in self.rpc.nodes)
+            asked = (self.rpc.probe(node, partial(last_valid_height, node)) for node in self.rpc.nodes)
             found = await asyncio.gather(*asked, return_exceptions=True)
             heights = [one for one in found if isinstance(one, int)]
         if not heights:
-            heights = [await self.rpc.get_last_valid_height()]
+            heights = [await last_valid_height(self.rpc)]
         return max(heights) + FOREIGN_BLOCKHASH_MARGIN
 
-    async def result_of(self, signature: str, lvbh_max: int, *, is_exit: bool = False) -> SignatureResult:
+    async def result_of(
+        self, signature: str, lvbh_max: int, *, built_at_ms: int | None = None, is_exit: bool = False
+    ) -> SignatureResult:
         """Return what became of a signature. Never raises for transport reasons: not knowing is an answer.
 
         A failure counts once it is final, unless it is of a way out: a block that is only confirmed may in principle be left
         out yet, and what failed in it land elsewhere, where a second opening would stand beside it.
         """
-        result = await self._result_of(signature, lvbh_max, is_exit=is_exit)
+        return await self._judged_result(signature, Life(lvbh_max, built_at_ms), is_exit=is_exit)
+
+    async def _judged_result(self, signature: str, life: Life, *, is_exit: bool) -> SignatureResult:
+        result = await self._result_of(signature, life, is_exit=is_exit)
         if isinstance(result, Landed) and result.err is not None and not is_exit and not result.is_final:
             return Unknown(f"{signature} failed in slot {result.slot} ({result.err}), which is not final yet")
         return result
 
-    async def _result_of(self, signature: str, lvbh_max: int, *, is_exit: bool) -> SignatureResult:
+    async def _result_of(self, signature: str, life: Life, *, is_exit: bool) -> SignatureResult:
         """A landing that either node saw counts. It is dead when both say so; a way out (`is_exit`) also when one does
         that is `ALONE_AFTER_BLOCKS` beyond, for then the other is of no use.
         """
         if not isinstance(self.rpc, FailoverRpc):
-            return await self._result_at(self.rpc, signature, lvbh_max)
+            return await self._result_at(self.rpc, signature, life)
         dead: list[Dead] = []
         unknown: list[Unknown] = []
         alone: list[Landed] = []
         # One after the other: a question given up half-way would be noted as a failure of a healthy node.
         for node in self.rpc.nodes:
-            result = await self._result_at_node(self.rpc, node, signature, lvbh_max)
+            result = await self._result_at_node(self.rpc, node, signature, life)
             if isinstance(result, Landed):
                 return result
             if isinstance(result, Dead):
@@ -146,24 +148,24 @@ class Confirmer:
         return unknown[0]
 
     async def _result_at_node(
-        self, pair: FailoverRpc, node: SolanaRpc, signature: str, lvbh_max: int
+        self, pair: FailoverRpc, node: SolanaRpc, signature: str, life: Life
     ) -> SignatureResult:
         try:
-            asked = partial(self._asked, node, signature, lvbh_max)
+            asked = partial(self._asked, node, signature, life)
             found = await pair.probe(node, asked, NODE_TIMEOUT_S)
         except RpcError as error:
             return Unknown(f"status of {signature}: {error}")
         return found or Unknown(f"status of {signature}: {node.host} cannot be reached")
 
-    async def _result_at(self, rpc: SolanaRpc, signature: str, lvbh_max: int) -> SignatureResult:
+    async def _result_at(self, rpc: SolanaRpc, signature: str, life: Life) -> SignatureResult:
         try:
-            return await self._asked(rpc, signature, lvbh_max)
+            return await self._asked(rpc, signature, life)
         except UNREAD as error:
             return Unknown(f"status of {signature}: {error}")
 
-    async def _asked(self, rpc: SolanaRpc, signature: str, lvbh_max: int) -> SignatureResult:
+    async def _asked(self, rpc: SolanaRpc, signature: str, life: Life) -> SignatureResult:
         """What one node knows and proves. Raises `Retryable` or `RpcError`."""
-        found = await self._found(rpc, signature, lvbh_max)
+        found = await self._found(rpc, signature, life)
         if isinstance(found, Landed) and found.err is not None:
             return await self._agreed(rpc, signature, found)
         return found
@@ -206,40 +208,38 @@ class Confirmer:
             return None
         return _listed(rows, signature)
 
-    async def _found(self, rpc: SolanaRpc, signature: str, lvbh_max: int) -> SignatureResult:
+    async def _found(self, rpc: SolanaRpc, signature: str, life: Life) -> SignatureResult:
         """The same, by the first source that says it."""
         try:
             landed = (await rpc.get_signature_statuses([signature], history=True)).found[0]
         except UNREAD as fault:
-            return await self._without_status(rpc, signature, lvbh_max, fault)
+            return await self._without_status(rpc, signature, life, fault)
         if landed is not None:
             found = _as_result(signature, landed)
             # A provider's statuses may stay at `processed` for good while its ledger has the transaction.
             return found if isinstance(found, Landed) else await _shown(rpc, signature) or found
-        tip = await rpc.get_tip()
-        if tip.block_height <= lvbh_max:
-            return Unknown(
-                f"{signature} not seen; finalized height {tip.block_height} has not passed {lvbh_max}"
-            )
+        passed = await how_far(rpc, life, self._clock.now_ms())
+        if isinstance(passed, str):
+            return Unknown(f"{signature} not seen; {passed}")
         after = await rpc.get_signature_statuses([signature], history=True)
         if after.found[0] is not None:
             return _as_result(signature, after.found[0])
-        if after.context_slot < tip.absolute_slot:
+        if after.context_slot < passed.slot:
             return Unknown(
-                f"{signature}: {rpc.host} answered at slot {after.context_slot}, behind {tip.absolute_slot}"
+                f"{signature}: {rpc.host} answered at slot {after.context_slot}, behind {passed.slot}"
             )
         if (
             shown := await _shown(rpc, signature)
         ) is not None:  # its statuses do not know what its ledger has
             return shown
         return Dead(
-            f"{signature} never landed: finalized height {tip.block_height} passed {lvbh_max}; {rpc.host}, "
+            f"{signature} never landed: {passed.words}; {rpc.host}, "
             f"asked with history at slot {after.context_slot}, does not know it",
-            tip.block_height - lvbh_max,
+            passed.beyond,
         )
 
     async def _without_status(
-        self, rpc: SolanaRpc, signature: str, lvbh_max: int, fault: EvenkeelError
+        self, rpc: SolanaRpc, signature: str, life: Life, fault: EvenkeelError
     ) -> SignatureResult:
         """What the ledger of a node shows that does not say the status: the transaction, or that it is not among the finalized
         ones of our wallet. Whatever landed up to the last block that could hold it is, where the list goes on to one that is
@@ -254,22 +254,18 @@ class Confirmer:
             return Unknown(
                 f"{signature} is in slot {found.get('slot')}, and what became of it cannot be read"
             )
-        tip = await rpc.get_tip()
-        if tip.block_height <= lvbh_max:
-            return Unknown(
-                f"{signature} not seen; finalized height {tip.block_height} has not passed {lvbh_max}"
-            )
-        rows = await rpc.get_landed(self._wallet, tip.absolute_slot)
+        passed = await how_far(rpc, life, self._clock.now_ms())
+        if isinstance(passed, str):
+            return Unknown(f"{signature} not seen; {passed}")
+        rows = await rpc.get_landed(self._wallet, passed.slot)
         if (landed := _listed(rows, signature)) is not None:
             return landed
-        # Not one slot in two is without a block for long: so far back the list must go.
-        since_slot = tip.absolute_slot - 2 * (tip.block_height - lvbh_max + LIFE_WITH_MARGIN)
-        if not rows or rows[-1].slot >= since_slot:  # pruned, or cut short: it may be what is missing
+        if not rows or rows[-1].slot >= passed.since_slot:  # pruned, or cut short: it may be what is missing
             raise fault
         return Dead(
-            f"{signature} never landed: finalized height {tip.block_height} passed {lvbh_max}; {rpc.host} lists the "
-            f"transactions of {self._wallet} up to slot {tip.absolute_slot}, and it is not among them",
-            tip.block_height - lvbh_max,
+            f"{signature} never landed: {passed.words}; {rpc.host} lists the "
+            f"transactions of {self._wallet} up to slot {passed.slot}, and it is not among them",
+            passed.beyond,
         )
 
     async def settle(
@@ -277,6 +273,7 @@ class Confirmer:
         payloads: Sequence[Payload],
         lvbh_max: int,
         *,
+        built_at_ms: int | None = None,
         wait_s: float = 20.0,
         already_sent: bool = False,
         preflight: bool = True,
@@ -299,7 +296,7 @@ class Confirmer:
                     results[index] = await self._step(
                         index,
                         payload,
-                        lvbh_max,
+                        Life(lvbh_max, built_at_ms),
                         sent_ms,
                         preflight,
                         _earlier_ones_landed(results, index),
@@ -314,7 +311,7 @@ class Confirmer:
         self,
         index: int,
         payload: Payload,
-        lvbh_max: int,
+        life: Life,
         sent_ms: dict[int, int],
         preflight: bool,
         may_send: bool,
@@ -330,7 +327,7 @@ class Confirmer:
             answer = await (self.send if first and preflight else self.resend)(payload.raw)
             refused = answer if isinstance(answer, Rejected) else None
             said_no = isinstance(answer, Unknown) and answer.answered
-        result = await self.result_of(payload.signature, lvbh_max, is_exit=is_exit)
+        result = await self._judged_result(payload.signature, life, is_exit=is_exit)
         if refused is not None and isinstance(result, Unknown):
             return Dead(refused.reason)
         if said_no and isinstance(result, Unknown):

@@ -227,24 +227,16 @@ class SolanaRpc:
         answer = await self.read("getEpochInfo", [{"commitment": commitment}])
         return EpochInfo(int(answer["epoch"]), int(answer["absoluteSlot"]), int(answer["blockHeight"]))
 
-    async def get_tip(self) -> EpochInfo:
-        """Return the finalized slot and height, both of one bank: behind one address two calls may be answered by two nodes."""
-        try:
-            return await self.get_epoch_info("finalized")
-        except UNREAD as fault:
-            try:
-                newest = await self.get_latest_blockhash("finalized")
-            except UNREAD:
-                raise fault from None
-            height = newest.last_valid_block_height - BLOCKHASH_LIFE_BLOCKS
-            return EpochInfo(0, newest.context_slot, height)
+    @_typed
+    async def get_blocks(self, first: int, last: int) -> list[int]:
+        """Return the slots from `first` to `last` that hold a finalized block, in order."""
+        answer = await self.read("getBlocks", [first, last, {"commitment": "finalized"}])
+        return sorted({slot for slot in map(int, answer) if first <= slot <= last})
 
-    async def get_last_valid_height(self) -> int:
-        """Return an upper bound for the last height at which the newest blockhash is accepted."""
-        try:
-            return (await self.get_latest_blockhash("processed")).last_valid_block_height
-        except UNREAD:
-            return await self.get_block_height("processed") + BLOCKHASH_LIFE_BLOCKS
+    @_typed
+    async def get_block_time(self, slot: int) -> int:
+        """Return the second, UTC, at which the chain says that the block of a slot was made."""
+        return int(await self.read("getBlockTime", [slot]))
 
     @_typed
     async def get_landed(self, address: str, min_slot: int) -> list[Landing]:

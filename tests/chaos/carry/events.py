@@ -48,6 +48,28 @@ def solana_halted(seconds: float) -> Event:
     )
 
 
+HEIGHTS = {
+    "getEpochInfo": "result.blockHeight",
+    "getBlockHeight": "result",
+    "getLatestBlockhash": "result.value.lastValidBlockHeight",
+}
+"""Where our node says a height."""
+SLOT = "1.0537"
+"""Times the height it is some 22 million more, as slots are on mainnet."""
+
+
+def slots_for_heights(*methods: str, send: str = "", **args: Any) -> Event:
+    """Our node says slots for heights in these answers, and does this to what is sent through it."""
+
+    def event(bed: Testbed) -> None:
+        for method in methods:
+            bed.fault("solana", "field", f"rpc:{method}", times=-1, path=HEIGHTS[method], scale=SLOT)
+        if send:
+            bed.fault("solana", send, "rpc:sendTransaction", **args)
+
+    return event
+
+
 def hidden(seconds: float) -> Event:
     """An order is filled, its answer is lost, and its record stays unseen for a while."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from tests.chaos.carry.events import (
+    HEIGHTS,
     deleveraged,
     hidden,
     hyperliquid_halted,
@@ -15,6 +16,7 @@ from tests.chaos.carry.events import (
     price,
     reserve_left,
     short_liquidated,
+    slots_for_heights,
     solana_halted,
     unlisted,
 )
@@ -129,6 +131,15 @@ def _chain(rows: _List) -> None:
         rows.first(story, "transaction fails", "on its slippage", fault("asgard", "slippage_fail"))
         rows.first(story, "node lags", "by 30 slots", controlled("chain", "lag", slots=30))
         rows.first(story, "worse price", "by 40 bps", fault("asgard", "bad_price", bps="40"))
+        for methods, which in (
+            (("getEpochInfo",), "one height"),
+            (("getLatestBlockhash",), "the limit"),
+            (HEIGHTS, "all"),
+        ):
+            late = slots_for_heights(*methods, send="land_late", times=2, blocks=60)
+            rows.first(story, "slots for heights", f"{which}, lands late", late)
+            lost = slots_for_heights(*methods, send="drop_transaction", times=1)
+            rows.first(story, "slots for heights", f"{which}, transaction lost", lost)
         rows.first(story, "no row at Asgard", "", fault("asgard", "submit_no_row"))
 
 

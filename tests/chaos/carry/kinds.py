@@ -6,10 +6,11 @@ import random
 import re
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from tests.chaos.carry.drawing import PART, always, event_kind, nth_of, simpler, some_call
-from tests.chaos.carry.events import account_of, control
+from tests.chaos.carry.events import HEIGHTS, SLOT, account_of, control
 from tests.chaos.carry.stories import CALLS
 from tests.chaos.carry.venue_kinds import VENUE_KINDS
 from tests.chaos.findings import Outage
@@ -114,6 +115,14 @@ def _hidden(playing: Playing, params: Params) -> None:
     """An order is filled, its answer is lost, and its record stays unseen for a while."""
     playing.fault("hyperliquid", "hidden_order", times=1, seconds=params["lasts_s"])
     playing.on_call("hyperliquid exchange:order", "answer lost", 1)
+
+
+def _slots_for_heights(playing: Playing, params: Params) -> None:
+    """Our node says slots for heights in these answers, for a while."""
+    for method in params["calls"].split():
+        call = f"rpc:{method}"
+        playing.fault("solana", "field", call, times=-1, path=HEIGHTS[method], scale=SLOT)
+        playing.at(params["lasts_s"], partial(playing.end_fault, "solana", "field", call))
 
 
 # --- the market, and what venues do by themselves -----------------------------------------------------------
@@ -226,6 +235,15 @@ KINDS: tuple[Kind, ...] = (
     event_kind(
         "blockhash expired",
         lambda playing, params: control(playing.twins.chain.control, "expire_blockhash", {}),
+    ),
+    event_kind(
+        "slots for heights",
+        _slots_for_heights,
+        lambda chance: {
+            "calls": chance.choice(("getEpochInfo", "getLatestBlockhash", " ".join(HEIGHTS))),
+            "lasts_s": chance.choice((60, 400)),
+        },
+        weight=2,
     ),
     event_kind(
         "node lags",

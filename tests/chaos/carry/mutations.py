@@ -28,6 +28,7 @@ from tests.chaos.scenarios import Scenario
 from venues.asgard import receipts
 from venues.hyperliquid.lookup import OrderLookup
 from venues.solana.confirm import Confirmer, Dead, SignatureResult
+from venues.solana.heights import Life
 from venues.solana.rpc import SolanaRpc
 
 WITHOUT_EFFECT = Scenario("exit", "lands without effect", "entered", (EXIT,), CLOSING)
@@ -70,11 +71,16 @@ def transaction_dead_before_its_height() -> None:
     """A transaction that the node does not show is called dead at the first tick, and another one is built."""
     whole = Confirmer._result_at
 
-    async def too_early(self: Confirmer, rpc: SolanaRpc, signature: str, lvbh_max: int) -> SignatureResult:
+    async def too_early(self: Confirmer, rpc: SolanaRpc, signature: str, life: Life) -> SignatureResult:
         found = (await rpc.get_signature_statuses([signature], history=True)).found[0]
-        return await whole(self, rpc, signature, lvbh_max) if found is not None else Dead("not seen")
+        return await whole(self, rpc, signature, life) if found is not None else Dead("not seen")
 
     Confirmer._result_at = too_early  # type: ignore[method-assign]
+
+
+def any_height_is_believed() -> None:
+    """A transaction is dead once the height that the node says has passed its limit, whatever that height is."""
+    Life.allows = lambda self, height, now_ms: True  # type: ignore[method-assign]
 
 
 def short_sized_from_the_plan() -> None:
@@ -132,6 +138,7 @@ MUTATIONS = (
     Mutation(commit_after_the_wire, f"{FIRST_ORDER} / kill after it was applied", "double open"),
     Mutation(order_dead_before_its_expiry, f"{FIRST_ORDER} / late, after a tick", "double open"),
     Mutation(transaction_dead_before_its_height, "enter / twice by 60 blocks / lands late", "double open"),
+    Mutation(any_height_is_believed, "enter / one height, lands late / slots for heights", "double open"),
     Mutation(short_sized_from_the_plan, "enter / by 40 bps / worse price", "double open"),
     Mutation(landed_without_effect_is_never_dead, WITHOUT_EFFECT.name, "unfinished"),
     Mutation(keys_in_the_log, f"{FIRST_ORDER} / 429", "key shown"),

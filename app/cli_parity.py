@@ -77,3 +77,5 @@ def show_parity(body: dict[str, Any], console: Console) -> None:
         f"{body['unexplained_usd']} USD, beside costs of {body['costs_usd']} USD",
         markup=False,
     )
+    for note in body["notes"]:
+        console.print(f"note: {note}", markup=False)

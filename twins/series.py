@@ -123,7 +123,7 @@ class RecordedSeries:
         """SOL per jitoSOL as of the last epoch's start, compounding the recorded yield."""
         rate, grown = JITOSOL_RATE_AT_START, {}
         epoch_start = rate
-        for hour in range(first, last + 1):
+        for hour in range(first - first % EPOCH_HOURS, last + 1):
             if hour % EPOCH_HOURS == 0:
                 epoch_start = rate
             grown[hour] = epoch_start

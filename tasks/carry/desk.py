@@ -38,13 +38,14 @@ class Accounts(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class LastMean:
     """Expected funding as it was read last, and when; `tried_ms` is the last try, whether it was answered or not.
-    `day_hourly` is the mean of the last day alone.
+    `day_hourly` is the mean of the last day alone, `settled_hourly` the last settled hour's rate.
     """
 
     rate_hourly: Decimal | None
     read_ms: int
     tried_ms: int
     day_hourly: Decimal | None = None
+    settled_hourly: Decimal | None = None
 
 
 def lease_of(position_id: str) -> str:

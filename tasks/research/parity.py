@@ -24,8 +24,9 @@ from evenkeel.units import HOUR_MS
 from state.carry.models import Position
 from tasks.carry.books.report import long_events, short_fills
 from tasks.carry.books.report_reading import Booked
+from tasks.carry.watching.alerts import WATCHED_RULES
 from tasks.research.backtest import limits_at, span_of
-from tasks.research.simulation import Assumptions, Simulation
+from tasks.research.simulation import ENDED, Assumptions, Simulation
 
 CENT = 2
 KINDS = {
@@ -54,6 +55,8 @@ WHY = {
 """The differences that are named, and where each comes from."""
 ALONE = Decimal("0.005")
 """Of the larger leg: what is not hedged beyond this is a leg that the other has yet to follow, less is drift."""
+ALONE_MS = 600_000
+"""Between two changes that lie further apart nothing waits to follow: what is open then is drift, or a lost hedge."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +101,8 @@ class Parity:
     pairs: list[Pair]
     items: list[Item]
     costs_usd: Decimal
+    notes: list[str]
+    """What the series lack or assume, and where the back-test was made to end."""
 
     @property
     def same_trades(self) -> bool:
@@ -142,6 +147,7 @@ class Parity:
             "difference_usd": _cents(self.difference_usd),
             "unexplained_usd": _cents(self.unexplained_usd),
             "costs_usd": _cents(self.costs_usd),
+            "notes": self.notes,
         }
 
 
@@ -153,9 +159,9 @@ def parity(
     """
     position = booked.position
     wallet, margin = _money_before(position)
-    if position.closed_ms is None:
+    if position.closed_ms is None or position.opened_ms is None:
         raise OperatorError(
-            f"{position.position_id} is {position.status}: a position is compared once it is closed"
+            f"{position.position_id} is {position.status}: a position is compared once it was open and is closed"
         )
     if position.protocol != market.venues.protocol:
         raise OperatorError(
@@ -163,6 +169,10 @@ def parity(
         )
     began_ms = position.created_ms if since_ms is None else since_ms
     ended_ms = position.closed_ms // HOUR_MS * HOUR_MS
+    if ended_ms > market.start_ms(len(market)):
+        raise OperatorError(
+            f"the series end at {_stamp(market.start_ms(len(market)))}, before {position.position_id} did at {_stamp(ended_ms)}"
+        )
     # The rules decide for the first time where the hour before is over.
     first, last = span_of(market, began_ms // HOUR_MS * HOUR_MS - HOUR_MS, ended_ms)
     assumed = Assumptions(
@@ -174,28 +184,61 @@ def parity(
     )
     limits = limits_at(settings, int(position.leverage))
     run = Simulation(market, limits, assumed, first, last).run()
+    left_by_rule = (position.close_reason or "").partition(":")[0] in WATCHED_RULES
     return Parity(
         position_id=position.position_id,
         first_ms=market.start_ms(first),
         last_ms=market.start_ms(last),
-        pairs=_pairs(report, run),
+        pairs=_pairs(booked, report, run, left_by_rule=left_by_rule),
         items=items_of(report.attribution, run, between_legs(long_events(booked), short_fills(booked))),
         costs_usd=-report.attribution.costs_usd,
+        notes=_notes(run, market, left_by_rule=left_by_rule),
     )
 
 
+def _notes(run: Run, market: Market, *, left_by_rule: bool) -> list[str]:
+    found = []
+    if any(one.rule == ENDED.rule for one in run.trades):
+        found.append(
+            "the back-test still held the position where a rule had closed it, and was made to end there"
+            if left_by_rule
+            else "the position was not closed by a rule: the back-test was made to end with it"
+        )
+    if run.gap_hours:
+        found.append(f"{run.gap_hours} hours have no price: the back-test decided nothing in them")
+    if run.unrated_hours:
+        found.append(
+            f"{run.unrated_hours} hours of the back-test have no funding or no lending rate: nothing was booked in them"
+        )
+    return [*found, *market.notes]
+
+
 def _money_before(position: Position) -> tuple[Decimal, Decimal]:
-    """USDC of the wallet and USD on the perpetual's venue when the entry began."""
-    before = position.facts.get("before")
-    if before is None:
+    """USDC of the wallet and USD on the perpetual's venue when the entry began. Raises OperatorError where neither is known."""
+    before = position.facts.get("before") or {}
+    found = [before.get(name) for name in ("wallet_usdc", "hyperliquid_usd")]
+    if None in found:
         raise OperatorError(f"{position.position_id} does not say what lay on both sides before its entry")
-    return Decimal(before["wallet_usdc"]), Decimal(before["hyperliquid_usd"])
+    wallet, margin = (Decimal(str(one)) for one in found)
+    if wallet <= 0 or margin <= 0:
+        raise OperatorError(
+            f"{position.position_id} began with {wallet} USDC in the wallet and {margin} USD on the perpetual's venue: "
+            "a back-test needs some on both"
+        )
+    return wallet, margin
 
 
-def _pairs(report: Report, run: Run) -> list[Pair]:
-    """Every kind of trade of either, by hour."""
+def _pairs(booked: Booked, report: Report, run: Run, *, left_by_rule: bool) -> list[Pair]:
+    """Every kind of trade of either, by hour. An end that the back-test was made to is an exit of its own only where the
+    position was not closed by a rule either.
+    """
     did = [(one.at_ms // HOUR_MS, one.kind) for one in report.events if one.kind in KINDS.values()]
-    simulated = [(one.at_ms // HOUR_MS, KINDS[one.kind]) for one in run.trades if one.kind in KINDS]
+    did += [(one.at_ms // HOUR_MS, KINDS["liquidation"]) for one in booked.liquidations]
+    simulated = [
+        (one.at_ms // HOUR_MS, KINDS[one.kind])
+        for one in run.trades
+        if one.kind in KINDS and not (left_by_rule and one.rule == ENDED.rule)
+    ]
     return [
         Pair(hour * HOUR_MS, kind, did.count((hour, kind)), simulated.count((hour, kind)))
         for hour, kind in sorted({*did, *simulated})
@@ -219,10 +262,11 @@ def between_legs(longs: Sequence[LongEvent], shorts: Sequence[ShortFill]) -> Dec
         changes.append((one.fill.time_ms, Decimal(0), sold, price))
     changes.sort(key=lambda change: change[0])
     long_sol = short_sol = found = Decimal(0)
-    for place, (_, bought, sold, price) in enumerate(changes[:-1]):
+    for place, (at_ms, bought, sold, price) in enumerate(changes[:-1]):
         long_sol, short_sol = long_sol + bought, short_sol + sold
         open_sol = long_sol - short_sol
-        if abs(open_sol) > ALONE * max(long_sol, short_sol):
+        follows = changes[place + 1][0] - at_ms <= ALONE_MS
+        if follows and abs(open_sol) > ALONE * max(long_sol, short_sol):
             found += open_sol * (changes[place + 1][3] - price)
     return found
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from decimal import Decimal
+from itertools import pairwise
 from pathlib import Path
 from random import Random
 
@@ -172,6 +173,15 @@ def test_what_was_pinned_stays_true_of_its_time() -> None:
     assert [world.sol_price(first + minute * 60_000) for minute in range(3)] == [200.0, 190.0, 100.0]
     assert [world.premium(first + minute * 60_000) for minute in range(2)] == [0.0003, -0.002]
     assert world.sol_price(world.now_ms() + 1) == world.sol_price() == 100.0
+
+
+def test_every_epoch_of_the_recorded_span_pays_whole(recorded: RecordedSeries) -> None:
+    """The epoch that the span begins in has run before: its reward is no smaller for it."""
+    rates = [
+        recorded.redemption_rate("jitoSOL", at) for at in range(recorded.start_ms, recorded.end_ms, HOUR_MS)
+    ]
+    steps = [after / before - 1 for before, after in pairwise(rates) if after != before]
+    assert steps[0] > 0.95 * steps[1], steps[:2]
 
 
 def test_what_is_owed_grows_while_no_rate_is_recorded(recorded: RecordedSeries) -> None:

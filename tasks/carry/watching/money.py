@@ -15,7 +15,7 @@ from strategy.carry.limits import CarryLimits
 from strategy.carry.rebalance import Book, Rates, is_weak
 from tasks.carry.desk import CarryDesk
 from tasks.carry.entering.growing import is_left_alone
-from tasks.carry.expected import day_funding
+from tasks.carry.expected import day_funding, hour_funding
 from tasks.carry.watching.alerts import TRANSFER
 from tasks.carry.watching.breakers import halted
 from tasks.carry.watching.seen import Seen
@@ -35,6 +35,8 @@ class Money:
         """The last hour in which the wallet was read and growth judged."""
         self._again_ms = 0
         """The wallet is not asked before, for it could not be read."""
+        self._judge_again_ms = 0
+        """Growth is not judged before, for a rate was missing."""
         self._judged: tuple[Book, Decimal, Rates | None, CarryLimits] | None = None
         """What a transfer is judged by, until that is written down."""
 
@@ -47,7 +49,8 @@ class Money:
             return book
         weak = is_weak(book, LegSide.LONG, limits.risk)
         mends = weak and not is_left_alone(position, RESERVE_RULE, now_ms)
-        judges = not weak and hour != self._judged_hour and not is_left_alone(position, GROWTH_RULE, now_ms)
+        is_due = hour != self._judged_hour and now_ms >= self._judge_again_ms
+        judges = not weak and is_due and not is_left_alone(position, GROWTH_RULE, now_ms)
         if (not mends and not judges) or now_ms < self._again_ms:
             return book
         usdc = await self._idle_usdc()
@@ -55,9 +58,12 @@ class Money:
             self._again_ms = now_ms + AGAIN_MS
             return book
         held = max(Decimal(0), usdc - limits.strategy.wallet_kept_usd)
-        rates = rates_of(seen, day_funding(self._desk, position.underlying))
-        if judges:
+        rates = _rates_of(self._desk, position, seen)
+        if judges and rates is None:
+            self._judge_again_ms = now_ms + AGAIN_MS
+        elif judges:
             self._judged_hour = hour
+        if judges:
             self._judged = (book, held, rates, limits)
         grows = judges and not halted(self._desk)
         return book.model_copy(update={"wallet_usd": held, "rates": rates if grows else None})
@@ -88,15 +94,17 @@ class Money:
             return None
 
 
-def rates_of(seen: Seen, day_hourly: Decimal | None) -> Rates | None:
+def _rates_of(desk: CarryDesk, position: Position, seen: Seen) -> Rates | None:
     """What more of the position is expected to earn; None while a rate of it is not known."""
     funding, lend, borrow = seen.funding_expected_hourly, seen.lend_apr, seen.borrow_apr
     if funding is None or lend is None or borrow is None:
         return None
     return Rates(
         funding_hourly=funding,
-        now_hourly=seen.context.funding_hourly if seen.context else None,
-        day_hourly=day_hourly,
+        now_hourly=hour_funding(
+            desk, position.underlying, seen.context.funding_hourly if seen.context else None
+        ),
+        day_hourly=day_funding(desk, position.underlying),
         lend_apr=lend,
         borrow_apr=borrow,
         staking_apr=seen.staking_apr,

@@ -5,8 +5,9 @@ from __future__ import annotations
 from decimal import Decimal
 from pathlib import Path
 
+from evenkeel.units import HOUR_MS
 from strategy.carry.decisions import Exit
-from tasks.carry.expected import AGAIN_MS, KEEP_MS, expected_funding
+from tasks.carry.expected import AGAIN_MS, KEEP_MS, LEAST_OF_HOUR_MS, expected_funding, hour_funding
 from tasks.carry.watching.watcher import Watcher
 from tests.carry.rig import story_rig
 
@@ -49,3 +50,17 @@ async def test_a_mean_that_cannot_be_read_stands_for_hours_and_is_no_outage(tmp_
         rig.heal()
         await rig.desk.clock.sleep(AGAIN_MS / 1000)
         assert await expected_funding(rig.desk, "SOL") > Decimal(0)  # type: ignore[operator]
+
+
+async def test_a_young_hour_speaks_by_the_one_before_it(tmp_path: Path) -> None:
+    """Seconds after the full hour the running mean is one sample: growth is judged by the hour that was settled."""
+    async with story_rig(tmp_path) as rig:
+        sample = Decimal("-0.01")
+        assert hour_funding(rig.desk, "SOL", sample) in (None, sample), "nothing was read yet"
+        await rig.desk.clock.sleep((HOUR_MS - rig.world.now_ms() % HOUR_MS) / 1000 + 30)
+        await expected_funding(rig.desk, "SOL")
+        [*_, newest] = await rig.desk.short.market.funding_history("SOL", hours=2)
+        assert hour_funding(rig.desk, "SOL", sample) == newest.rate_hourly
+        await rig.desk.clock.sleep(LEAST_OF_HOUR_MS / 1000)
+        assert hour_funding(rig.desk, "SOL", sample) == sample
+        assert hour_funding(rig.desk, "SOL", None) is None

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
 from typing import Literal
 
+import numpy as np
 import pytest
 
 from analytics.carry.attribution import ITEMS, Attribution
 from analytics.carry.legs import LongEvent, ShortFill
 from analytics.carry.life import LifeEvent
 from analytics.carry.report import Report
+from analytics.research.results import Run
 from evenkeel.errors import OperatorError
 from evenkeel.legs import LendingChange, PositionStatus
 from evenkeel.settings.settings import Settings
 from evenkeel.types import Fill, VenueName
 from evenkeel.units import HOUR_MS
+from state.carry.liquidation_models import Liquidation
 from state.carry.models import Position
 from tasks.carry.books.report_reading import Booked
-from tasks.research.parity import Parity, between_legs, parity
+from tasks.research.parity import Parity, _pairs, between_legs, parity
 from tests.research.markets import FIRST_MS, calm
 
 ENTERED = FIRST_MS + 24 * HOUR_MS + 120_000
@@ -91,6 +95,32 @@ def test_a_trade_of_one_alone_is_seen() -> None:
     assert not found.same_trades
 
 
+def test_an_exit_by_a_rule_that_the_backtest_does_not_make_is_seen() -> None:
+    """A close by hand ends the back-test too; a rule's close is one that the back-test has to make by itself."""
+    report = account([(ENTERED, "enter"), (CLOSED, "exit")])
+    by_hand = compared(report, closed(close_reason="asked for by the operator"))
+    by_rule = compared(report, closed(close_reason="carry: it pays to leave"))
+    assert by_hand.same_trades and not by_rule.same_trades
+    [apart] = [one for one in by_rule.pairs if not one.same]
+    assert (apart.kind, apart.position, apart.backtest) == ("exit", 1, 0)
+    assert "made to end" in by_hand.notes[0] and "made to end" in by_rule.notes[0]
+
+
+def test_a_liquidation_of_the_position_alone_is_seen() -> None:
+    taken = Liquidation.model_construct(at_ms=ENTERED + HOUR_MS)
+    ledger = replace(booked(closed()), liquidations=[taken])
+    pairs = _pairs(ledger, account([]), Run(first_ms=FIRST_MS, capital_usd=1.0), left_by_rule=False)
+    assert [(one.kind, one.position, one.backtest) for one in pairs] == [("liquidated", 1, 0)]
+
+
+def test_hours_that_the_series_lack_are_said() -> None:
+    funding, prices = np.full(200, 0.0000125), np.full(200, 200.0)
+    funding[30:33], prices[40:42] = np.nan, np.nan
+    market = calm(200, funding=funding, open=prices, high=prices, low=prices, close=prices)
+    notes = parity(booked(closed()), account([]), market, Settings(), FIRST_MS).notes
+    assert [one[:2] for one in notes[1:3]] == ["2 ", "3 "], notes
+
+
 def test_the_backtest_has_the_positions_money_and_deploys_its_share() -> None:
     """A tenth of the poorer side, half of it a leg, at 3x: 4,500 USD earn 36 hours of funding at its floor."""
     found = {one.name: one for one in compared(account([])).items}
@@ -125,6 +155,15 @@ def test_what_the_price_did_between_the_legs_is_named() -> None:
     shorts.append(short_fill(8_000, "buy", "100", "150"))
     assert between_legs(longs, shorts) == 100 * 1 + 40 * 1 + 100 * (149 - 150)
     assert between_legs([], []) == 0
+
+
+def test_drift_of_months_is_not_between_the_legs() -> None:
+    """The long earns staking, the short is levelled upwards each week: by the changes alone the long would look too small."""
+    week = 7 * 86_400_000
+    longs = [long_event(0, "0", "100", "200")]
+    shorts = [short_fill(1_000, "sell", "100", "200")]
+    shorts += [short_fill(at * week, "sell", "0.2", str(200 - at)) for at in range(1, 20)]
+    assert between_legs(longs, shorts) == 0
 
 
 def long_event(at_ms: int, before: str, after: str, price: str) -> LongEvent:
@@ -162,10 +201,16 @@ def short_fill(at_ms: int, side: Literal["buy", "sell"], qty: str, price: str) -
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"closed_ms": None, "status": PositionStatus.OPEN}, "is compared once it is closed"),
+        ({"closed_ms": None, "status": PositionStatus.OPEN}, "compared once it was open and is closed"),
         ({"protocol": 0}, "borrowed on protocol 0"),
         ({"facts": {}}, "does not say what lay on both sides"),
-        ({"closed_ms": FIRST_MS + 300 * HOUR_MS, "created_ms": FIRST_MS + 250 * HOUR_MS}, "holds no hour"),
+        ({"facts": {"before": {"wallet_usdc": "5"}}}, "does not say what lay on both sides"),
+        ({"facts": {"before": {"wallet_usdc": "0", "hyperliquid_usd": "0"}}}, "needs some on both"),
+        ({"opened_ms": None, "status": PositionStatus.FAILED}, "once it was open"),
+        (
+            {"closed_ms": FIRST_MS + 300 * HOUR_MS, "created_ms": FIRST_MS + 250 * HOUR_MS},
+            "the series end at",
+        ),
     ],
 )
 def test_what_cannot_be_compared_is_one_line(changes: dict[str, object], says: str) -> None:

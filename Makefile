@@ -12,7 +12,7 @@ TESTS   ?= tests
 .PHONY: help setup demo test lint bench chaos fuzz clients clean
 
 help:
-	@echo 'make demo [DATA=../shared/data [START=2025-09-01]]  the whole trade on local venues, a minute or two; pictures and account in out/demo'
+	@echo 'make demo [DATA=../shared/data [START=2025-09-01 HOURS=240]]  the whole trade on local venues, a minute or two; pictures and account in out/demo'
 	@echo 'make test [TESTS=tests/unit]     every test, on WORKERS=$(WORKERS) processes'
 	@echo 'make lint                        ruff, format, types, and the rule by which imports run one way'
 	@echo 'make bench                       the figures we promise, measured; out/bench/summary.json'
@@ -35,7 +35,7 @@ $(STAMP): requirements.lock pyproject.toml
 	@touch $(STAMP)
 
 demo: $(STAMP)
-	$(BIN)/evenkeel demo $(if $(DATA),--data $(DATA)) $(if $(START),--start $(START))
+	$(BIN)/evenkeel demo $(if $(DATA),--data $(DATA)) $(if $(START),--start $(START)) $(if $(HOURS),--hours $(HOURS))
 
 test: $(STAMP)
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(TESTS)

@@ -111,7 +111,7 @@ def demo(
     ] = None,
     hours: Annotated[
         int | None,
-        typer.Option(help="With --data: how long the position is watched at most, 1 to 2000; empty: 168."),
+        typer.Option(help="With --data: how long the position is watched at most, 1 to 2000; empty: 72."),
     ] = None,
     ui: Annotated[
         bool, typer.Option("--ui", help="Keep the Prefect UI up at the end, until Ctrl-C.")

@@ -31,7 +31,7 @@ hour would see.
 MAX_SCANS = 72
 HOUR_S = 3600.0
 MAX_HOURS = 600
-RECORDED_HOURS = 168
+RECORDED_HOURS = 72
 """A recorded span is watched this long where nothing else is asked; what is open then is closed, and the account says so."""
 MOST_HOURS = 2000
 LAST_HOURS = 3

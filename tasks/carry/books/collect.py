@@ -270,6 +270,7 @@ async def collect_everything(desk: CarryDesk, *, with_market: bool = True) -> Co
     return Collected(funding_payments=payments, fills=fills, rates=with_market)
 
 
+@naming_oddities
 async def collect_with_series(desk: CarryDesk) -> Collected:
     """The round of the hourly schedule: the perpetual's series too, which no watch waits for."""
     done = await collect_everything(desk)

@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, Engine, event
 
+from tasks.carry.books.collect import collect_with_series
 from tasks.carry.books.series import collect_series
+from tasks.oddities import ODD_ANSWER
 from tests.carry.rig import story_rig
 
 HOUR_S = 3_600
@@ -83,3 +85,16 @@ async def test_what_ended_half_way_is_taken_up_where_it_ended(tmp_path: Path) ->
         await collect_series(rig.desk)
         assert len(store.price_points("hyperliquid", "SOL", "low_1h")) == 60
         assert len(store.price_points("hyperliquid", "SOL", "close_5m")) == 60 * 12
+
+
+async def test_a_candle_that_could_not_be_read_is_an_alert_until_it_can(tmp_path: Path) -> None:
+    async with story_rig(tmp_path) as rig:
+        rig.later(5 * HOUR_S)
+        await rig.desk.clock.refresh()
+        rig.fault("hyperliquid", "field", "info:candleSnapshot", path="3.h", value="NaN")
+        await collect_with_series(rig.desk)
+        [alert] = [row for row in rig.desk.store.alerts(open_only=True) if row.kind == ODD_ANSWER]
+        assert "candleSnapshot 1h" in alert.text and "03:00 h is no number (row left out)" in alert.text
+        await collect_with_series(rig.desk)
+        assert not rig.desk.store.alerts(open_only=True)
+        assert len(rig.desk.store.price_points("hyperliquid", "SOL", "high_1h")) == 5

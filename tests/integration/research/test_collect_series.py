@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, Engine, event
 
+from evenkeel.errors import NotUnderstood, Retryable
 from tasks.carry.books.collect import collect_with_series
 from tasks.carry.books.series import collect_series
 from tasks.oddities import ODD_ANSWER
@@ -98,3 +99,37 @@ async def test_a_candle_that_could_not_be_read_is_an_alert_until_it_can(tmp_path
         await collect_with_series(rig.desk)
         assert not rig.desk.store.alerts(open_only=True)
         assert len(rig.desk.store.price_points("hyperliquid", "SOL", "high_1h")) == 5
+
+
+async def test_what_fails_takes_nothing_else_with_it_and_is_said_at_the_end(tmp_path: Path) -> None:
+    async with story_rig(tmp_path) as rig:
+        await rig.entered()
+        rig.later(3 * HOUR_S)
+        await rig.desk.clock.refresh()
+        store = rig.desk.store
+        rig.fault("asgard", "http_500", times=-1)
+        with pytest.raises(
+            Retryable, match=r"asgard.*3 new payments.*0 new fills, \d{3} new figures"
+        ) as found:
+            await collect_with_series(rig.desk)
+        assert "no rates" in str(found.value)
+        assert len(store.price_points("hyperliquid", "SOL", "close_1h")) == 3, "the series needs no lender"
+        rig.heal()
+        rig.later(HOUR_S)
+        await rig.desk.clock.refresh()
+        seen = len(store.rates("asgard"))
+        rig.fault("hyperliquid", "http_500", "info:candleSnapshot", times=-1)
+        with pytest.raises(Retryable, match=r"candleSnapshot.*1 new payments"):
+            await collect_with_series(rig.desk)
+        assert len(store.rates("asgard")) > seen
+        rig.fault("asgard", "http_500", times=-1)
+        with pytest.raises(Retryable, match=r"asgard.*also: .*candleSnapshot"):
+            await collect_with_series(rig.desk)
+
+
+async def test_what_was_not_understood_is_said_with_what_was_collected(tmp_path: Path) -> None:
+    async with story_rig(tmp_path) as rig:
+        await rig.desk.clock.refresh()
+        rig.fault("hyperliquid", "field", "info:fundingHistory", times=-1, path="", value={"what": 1})
+        with pytest.raises(NotUnderstood, match="collected all the same: 0 new payments"):
+            await collect_with_series(rig.desk)

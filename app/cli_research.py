@@ -159,7 +159,7 @@ def show_backtest(body: dict[str, Any]) -> None:
 def _show_deleveraging(found: dict[str, Any]) -> None:
     """What a closed part of the short cost, and what the rules did."""
     if not found["happened"]:
-        out.print(f"auto-deleveraging at {found['at']}: no short was open, nothing happened", markup=False)
+        out.print(f"auto-deleveraging at {found['at']}: {found['why_not']}, nothing happened", markup=False)
         return
     without, cost = _shown("net_apr", found["without"]["net_apr"]), found["cost_usd"]
     out.print(

@@ -75,9 +75,12 @@ class Database:
         return self._rows(Transition, query)
 
     def _insert_all(self, table: Table, rows: Iterable[Row]) -> int:
-        """Insert the rows that are not stored yet; returns how many were new."""
+        """Insert the rows that are not stored yet, all of them in one transaction; returns how many were new."""
+        values = [values_of(row) for row in rows]  # made before the transaction begins: others wait for that
+        if not values:
+            return 0
         with self._write() as db:
-            return sum(insert_new(db, table, values_of(row)) for row in rows)
+            return len(db.execute(_insert_new(table, db.dialect.name), values).all())
 
 
 @contextmanager

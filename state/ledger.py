@@ -97,6 +97,24 @@ class Ledger(Database):
                 query = query.where(PRICES.c[name] == value)
         return self._rows(PriceSnapshot, query)
 
+    def rates_known(
+        self, venue: str, market: str, kinds: Iterable[str], since_ms: int
+    ) -> set[tuple[str, int]]:
+        """(kind, time) of every stored rate of these kinds from then on."""
+        mine = (RATES.c.venue == venue, RATES.c.market == market, RATES.c.kind.in_(list(kinds)))
+        return self._known(select(RATES.c.kind, RATES.c.at_ms).where(*mine, RATES.c.at_ms >= since_ms))
+
+    def prices_known(
+        self, venue: str, asset: str, kinds: Iterable[str], since_ms: int
+    ) -> set[tuple[str, int]]:
+        """(kind, time) of every stored price of these kinds from then on."""
+        mine = (PRICES.c.venue == venue, PRICES.c.asset == asset, PRICES.c.kind.in_(list(kinds)))
+        return self._known(select(PRICES.c.kind, PRICES.c.at_ms).where(*mine, PRICES.c.at_ms >= since_ms))
+
+    def _known(self, query: Select[Any]) -> set[tuple[str, int]]:
+        with self._read() as connection:
+            return {(kind, at_ms) for kind, at_ms in connection.execute(query)}
+
     def rate_points(self, venue: str, market: str, kind: str) -> list[tuple[int, Decimal]]:
         """Every (time, rate) of this kind, oldest first: a long series without the rows around it."""
         mine = (RATES.c.venue == venue, RATES.c.market == market, RATES.c.kind == kind)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -57,13 +59,30 @@ async def backtest_market(settings: Settings, request: BacktestRequest) -> dict[
     due_ms = time_ms("adl", request.deleveraged_at)
 
     def work() -> dict[str, Any]:
+        folder = Path(request.out_dir) if request.out_dir else None
+        if folder is not None:
+            with writable(folder):  # before the runs, which take long
+                folder.mkdir(parents=True, exist_ok=True)
         market = market_of(settings, request.data, request.asset, request.protocol)
         assumed = Assumptions(deleveraged_ms=due_ms, deleveraged_share=request.deleveraged_share)
         found = run_backtest(market, settings, request.leverage, since_ms, until_ms, assumed)
-        files = found.write(Path(request.out_dir)) if request.out_dir else []
+        files: list[Path] = []
+        if folder is not None:
+            with writable(folder):
+                files = found.write(folder)
         return found.as_dict() | {"files": [str(path) for path in files]}
 
     return await asyncio.to_thread(work)
+
+
+@contextmanager
+def writable(folder: Path) -> Iterator[None]:
+    """Raise OperatorError where a folder that a person named cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        file = "" if error.filename is None else f" ({Path(error.filename).name})"
+        raise OperatorError(f"--out {folder} cannot be written: {error.strerror or error}{file}") from error
 
 
 def market_of(

@@ -31,16 +31,22 @@ class Deleveraged:
     due_ms: int
     share: float
     without: Run
+    has_price: bool
+    """Whether a price follows in the span: by none, nothing can be closed."""
 
     def as_dict(self, run: Run) -> dict[str, Any]:
-        """JSON-able: what it cost in USD, and what was done in the hour after it. Where no short was open, nothing happened."""
+        """JSON-able: what it cost in USD, and what was done in the two hours after it. Where no short was open, or no price
+        follows, nothing happened.
+        """
         place = next((at for at, one in enumerate(run.trades) if one.kind == DELEVERAGING), None)
         after = [] if place is None else run.trades[place + 1 :]
-        until_ms = self.due_ms + 2 * HOUR_MS
+        at_ms = self.due_ms if place is None else run.trades[place].at_ms
+        why_not = "no short was open" if self.has_price else "no price follows in the span"
         return {
-            "at": _stamp(self.due_ms if place is None else run.trades[place].at_ms),
+            "at": _stamp(at_ms),
             "share": self.share,
             "happened": place is not None,
+            "why_not": why_not if place is None else None,
             "cost_usd": round(self.without.equity[-1] - run.equity[-1], CENT),
             "without": figures(self.without),
             "then": [
@@ -52,7 +58,7 @@ class Deleveraged:
                     "reason": one.reason,
                 }
                 for one in after
-                if one.at_ms <= until_ms
+                if one.at_ms <= at_ms + 2 * HOUR_MS
             ],
         }
 
@@ -163,7 +169,8 @@ def backtest(
         if not market.start_ms(first) <= due_ms < market.start_ms(last):
             raise OperatorError(f"an auto-deleveraging at {_stamp(due_ms)} lies outside of the span")
         without = run(replace(base, deleveraged_ms=None))
-        scenario = Deleveraged(due_ms, base.deleveraged_share, without)
+        prices = market.close[market.hour_at(due_ms) : last]
+        scenario = Deleveraged(due_ms, base.deleveraged_share, without, bool((prices == prices).any()))
     return Backtest(
         market=market,
         leverage=limits.strategy.leverage,

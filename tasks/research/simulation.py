@@ -109,7 +109,7 @@ class Simulation:
         self._breaches: dict[str, int] = {}
         self._drift_cost_usd = 0.0
         self._coming: tuple[int, Transfer] | None = None
-        self._deleveraged = False
+        self._is_scenario_over = False
         self._is_token_known = False
         """Whether a redemption rate was ever known: without one a token has no price, and is not bought."""
         self._run = Run(first_ms=market.start_ms(first), capital_usd=assumed.capital_usd)
@@ -137,6 +137,7 @@ class Simulation:
             self._walk(hour)
         else:
             self._mark(hour, rows["close"][hour])
+            self._is_deleveraged(self._market.start_ms(hour + 1))
         self._stake(rows["redemption"][hour])
         funding = rows["funding"][hour]
         if funding == funding:
@@ -164,8 +165,6 @@ class Simulation:
             since = fraction
             self._mark(hour, price)
             seen_high, seen_low = max(seen_high, price), min(seen_low, price)
-            if self._entered is None:
-                continue
             at_ms = self._market.start_ms(hour) + int(fraction * HOUR_MS)
             if self._is_deleveraged(at_ms) or self._is_near():
                 self._broker.hour_range = seen_high / seen_low - 1
@@ -219,11 +218,13 @@ class Simulation:
         return False
 
     def _is_deleveraged(self, at_ms: int) -> bool:
-        """Close the scenario's share of the short at the mark, once. True where it just was."""
+        """Close the scenario's share of the short by the first price after its time, if one is open. True where it just was."""
         due_ms = self._assumed.deleveraged_ms
-        if due_ms is None or self._deleveraged or not due_ms < at_ms <= due_ms + HOUR_MS:
+        if due_ms is None or self._is_scenario_over or at_ms <= due_ms:
             return False
-        self._deleveraged = True
+        self._is_scenario_over = True
+        if self._account.short_qty <= 0:
+            return False
         self._broker.deleverage(self._assumed.deleveraged_share)
         share = f"{self._assumed.deleveraged_share:.0%} of the short closed against a bankrupt counterparty's"
         self._trade(at_ms, DELEVERAGING, "venue", 0.0, share)

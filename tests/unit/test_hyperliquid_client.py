@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from decimal import Decimal
+from email.utils import formatdate
 from typing import Any
 
 import httpx
@@ -14,7 +15,9 @@ from evenkeel.errors import OperatorError, Retryable, VenueRefused
 from evenkeel.types import Confirmed, Rejected, Unknown
 from venues.hyperliquid.account import HyperliquidAccount
 from venues.hyperliquid.client import HyperliquidClient, default_budget, info_weight
+from venues.hyperliquid.market import MarketData
 from venues.ratebudget import RateBudget
+from venues.timing import KEPT
 
 USER = "0x" + "ab" * 20
 Peer = Callable[[dict[str, Any]], httpx.Response]
@@ -283,5 +286,56 @@ async def test_an_odd_candle_is_left_out_and_no_candles_are_none() -> None:
     desk = Desk(lambda request: httpx.Response(200, text=json.dumps(next(answers))))
     [candle] = await desk.client.candles("SOL", "1m", 0, 119_999)
     assert (candle.open_ms, candle.close_ms, candle.open_px) == (0, 59_999, Decimal("200.1"))
-    assert "o is" in desk.client.oddities.words()["hyperliquid candleSnapshot"]
+    assert "o is" in desk.client.oddities.words()["hyperliquid candleSnapshot 1m"]
     assert await desk.client.candles("SOL", "1m", 0, 119_999) == []
+
+
+HOUR = 3_600_000
+MIDNIGHT = 1_757_203_200_000
+
+
+def bar(at: int, **fields: str | int | None) -> dict[str, Any]:
+    """A candle of the `at`-th hour after midnight; a field given as None is missing."""
+    opened = MIDNIGHT + at * HOUR
+    row = {"t": opened, "T": opened + HOUR - 1, "o": "200", "c": "201", "h": "202", "l": "199", **fields}
+    return {name: value for name, value in row.items() if value is not None}
+
+
+async def test_a_candle_that_contradicts_itself_is_left_out_and_named() -> None:
+    odd = [bar(1, h=None), bar(2, h="200.5"), bar(3, l="200.5"), bar(4, l="0"), bar(5, T=MIDNIGHT + 7 * HOUR)]
+    other = [bar(at) for at in range(3)]
+    answers = iter([[bar(0), *odd, bar(6), bar(9, h=None)], other])
+    desk = Desk(lambda request: httpx.Response(200, text=json.dumps(next(answers))))
+    desk.clock.ms = MIDNIGHT + 10 * HOUR
+    market = MarketData(desk.client, desk.clock)
+    found = await market.bars("SOL", HOUR, MIDNIGHT, desk.clock.ms)
+    assert [one.open_ms for one in found] == [MIDNIGHT, MIDNIGHT + 6 * HOUR]
+    await market.bars("SOL", 300_000, MIDNIGHT, desk.clock.ms)
+    words = desk.client.oddities.words()["hyperliquid candleSnapshot 1h"]
+    for place, what in (
+        (1, "h is no number"),
+        (2, "h is below"),
+        (3, "l is above"),
+        (4, "l is not"),
+        (5, "T is"),
+    ):
+        assert f"2025-09-07T0{place}:00 {what}" in words, words
+    assert "T09:00" not in words and words.count("row left out") == 5, "one that is not over is no oddity yet"
+
+
+@pytest.mark.parametrize(("ours_ms", "counts"), [(9_000, False), (10_500, True)])
+async def test_a_candle_is_final_ten_seconds_after_its_end(ours_ms: int, counts: bool) -> None:
+    desk = Desk(lambda request: httpx.Response(200, text=json.dumps([bar(0)])))
+    desk.clock.ms = MIDNIGHT + HOUR + ours_ms
+    found = await MarketData(desk.client, desk.clock).bars("SOL", HOUR, MIDNIGHT, desk.clock.ms)
+    assert bool(found) == counts
+
+
+async def test_a_candle_is_final_by_the_time_of_the_venue() -> None:
+    date = {"date": formatdate((MIDNIGHT + HOUR) // 1000, usegmt=True)}
+    desk = Desk(lambda request: httpx.Response(200, text=json.dumps([bar(0)]), headers=date))
+    market = MarketData(desk.client, desk.clock)
+    for _ in range(KEPT):  # of five stamps the least counts: one may be an old answer
+        desk.clock.ms = MIDNIGHT + HOUR + 60_000
+        found = await market.bars("SOL", HOUR, MIDNIGHT, desk.clock.ms)
+    assert found == []

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import httpx
 
-from evenkeel.clock import Clock
+from evenkeel.clock import Clock, as_datetime
 from evenkeel.errors import NOT_NOW, UNREAD, EvenkeelError, NotUnderstood, Retryable, VenueRefused, shown
 from evenkeel.types import Answer, Confirmed, Rejected, Unknown
 from venues.hyperliquid import models as m
@@ -20,6 +20,7 @@ from venues.reading import Oddities, Oddity, Read, parse_json, read
 from venues.timing import VenueTime
 
 VENUE = "hyperliquid"
+_CANDLES = "candleSnapshot"
 FUNDING_PAGE = 500
 FILLS_PAGE = 2000
 _READ_ATTEMPTS = 4
@@ -205,7 +206,13 @@ class HyperliquidClient:
     async def candles(self, coin: str, interval: str, start_ms: int, end_ms: int) -> list[m.WireCandle]:
         """Return the candles that touch [start, end], among the 5,000 newest of that interval, as the venue orders them."""
         asked = {"coin": coin, "interval": interval, "startTime": start_ms, "endTime": end_ms}
-        return await self._info({"type": "candleSnapshot", "req": asked}, list[m.WireCandle] | None) or []
+        return await self._info({"type": _CANDLES, "req": asked}, list[m.WireCandle] | None) or []
+
+    def note_candles(self, interval: str, odd: Iterable[tuple[int, str, str]]) -> None:
+        """Note candles of the last answer that contradict themselves and are left out: begin, field, what is wrong with it."""
+        source = _source({"type": _CANDLES, "req": {"interval": interval}})
+        rows = ((f"{as_datetime(open_ms):%Y-%m-%dT%H:%M}", name, what) for open_ms, name, what in odd)
+        self.oddities.add(source, [Oddity(source, row, name, what, lost=True) for row, name, what in rows])
 
     async def non_funding_ledger(
         self, user: str, start_ms: int, end_ms: int | None = None
@@ -338,8 +345,9 @@ class HyperliquidClient:
 
 
 def _source(request: dict[str, Any]) -> str:
-    """The name of an answer in alerts: the kind, and whose it is where that is public."""
-    return " ".join(word for word in (VENUE, request["type"], request.get("coin", "")) if word)
+    """The name of an answer in alerts: the kind, whose it is where that is public, and of candles how long they are."""
+    named = (request.get("coin", ""), request.get("req", {}).get("interval", ""))
+    return " ".join(word for word in (VENUE, request["type"], *named) if word)
 
 
 def _named(odd: Oddity, meta: m.WireMeta) -> Oddity:

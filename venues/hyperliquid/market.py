@@ -19,6 +19,8 @@ _INTERVALS = {"1m": _MINUTE_MS, "15m": 15 * _MINUTE_MS, "1h": HOUR_MS, "1d": 24 
 _BARS = {5 * _MINUTE_MS: "5m", HOUR_MS: "1h"}
 _CANDLES_KEPT = 5_000
 """The venue lists so many of the newest candles of an interval (its documentation, info endpoint, "Candle snapshot")."""
+_FINAL_AFTER_MS = 10_000
+"""By the venue's clock, from a candle's end on: until then a trade of its last moments may still be missing in it."""
 
 
 class BookLevel(Frozen):
@@ -139,12 +141,16 @@ class MarketData:
         return sorted(found, key=lambda one: one.open_ms)
 
     async def bars(self, coin: str, length_ms: int, start_ms: int, end_ms: int) -> list[Bar]:
-        """Return the candles of that length that are over and touch [start, end], oldest first, among the 5,000 newest that
-        the venue lists. Some may be missing: those that the venue leaves out, or whose prices cannot be read.
+        """Return the candles of that length that are final and touch [start, end], oldest first, among the 5,000 newest that
+        the venue lists. Some may be missing: those that the venue leaves out, and those that contradict themselves, which
+        are noted.
         """
         interval = _BARS[length_ms]
         rows = await self._client.candles(coin, interval, start_ms // length_ms * length_ms, end_ms)
-        now_ms = self._clock.now_ms()
+        venue_ms = self._clock.now_ms() - (self._client.time.ahead_ms or 0)
+        final = [row for row in rows if row.close_ms + _FINAL_AFTER_MS < venue_ms]
+        odd = {at: wrong for at, row in enumerate(final) if (wrong := _contradiction(row, length_ms))}
+        self._client.note_candles(interval, ((final[at].open_ms, *found) for at, found in odd.items()))
         found = [
             Bar(
                 coin=coin,
@@ -155,13 +161,8 @@ class MarketData:
                 low_px=row.low_px,
                 close_px=row.close_px,
             )
-            for row in rows
-            if row.high_px is not None
-            and row.low_px is not None
-            and row.close_ms - row.open_ms == length_ms - 1
-            and row.close_ms < now_ms
-            and 0 < row.low_px <= min(row.open_px, row.close_px)
-            and row.high_px >= max(row.open_px, row.close_px)
+            for at, row in enumerate(final)
+            if at not in odd and row.high_px is not None and row.low_px is not None
         ]
         return sorted(found, key=lambda one: one.open_ms)
 
@@ -202,6 +203,21 @@ class MarketData:
             if len(rates[hour_of(row.time)]) == 1
         }
         return [found[hour] for hour in sorted(found)]
+
+
+def _contradiction(row: m.WireCandle, length_ms: int) -> tuple[str, str] | None:
+    """The field of a candle that is over and cannot be true, and what is wrong with it; None where all of it fits."""
+    body = (row.open_px, row.close_px)
+    if row.close_ms - row.open_ms != length_ms - 1:
+        return "T", f"{row.close_ms - row.open_ms + 1} ms after its begin"
+    for name, price in (("h", row.high_px), ("l", row.low_px)):
+        if price is None:
+            return name, "no number"
+        if price <= 0:
+            return name, "not above 0"
+        if price < max(body) if name == "h" else price > min(body):
+            return name, "below its begin or end" if name == "h" else "above its begin or end"
+    return None
 
 
 def _not_listed(coin: str, meta: m.WireMeta) -> NotUnderstood | OperatorError:

@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from decimal import Decimal
+from typing import TypeVar
 
-from evenkeel.errors import Bug
+from evenkeel.errors import (
+    Bug,
+    EvenkeelError,
+    LedgerUnavailable,
+    LostRace,
+    NotUnderstood,
+    OperatorError,
+    Retryable,
+    VenueRefused,
+)
 from evenkeel.legs import CARRY, FundingPayment, LegSide, PositionStatus
 from evenkeel.types import Fill, Frozen, IntentState, VenueName
 from evenkeel.units import DAY_MS, HOUR_MS
@@ -24,6 +35,7 @@ from tasks.oddities import naming_oddities
 from tasks.step import step
 from venues.hyperliquid.orders import is_whole
 
+R = TypeVar("R")
 OVERLAP_MS = 2 * HOUR_MS
 """Asked for again each time, so that a settlement stamped late or shown late is not missed."""
 GAPS_MS = 14 * DAY_MS
@@ -33,6 +45,10 @@ AT_FILL = "oracle_at_fill"
 """The kind under which SOL's price at a fill without an order is kept, at the fill's own time."""
 FOREIGN_FILL, LATE_FILL = "foreign fill", "late fill"
 """Alerts of fills that were booked and belong to no live position."""
+
+
+PLAIN = (LedgerUnavailable, Retryable, OperatorError, LostRace, Bug)
+"""Errors that are made of a text alone."""
 
 
 class Collected(Frozen):
@@ -270,7 +286,49 @@ async def collect_everything(desk: CarryDesk, *, with_market: bool = True) -> Co
     return Collected(funding_payments=payments, fills=fills, rates=with_market)
 
 
+@naming_oddities
 async def collect_with_series(desk: CarryDesk) -> Collected:
-    """The round of the hourly schedule: the perpetual's series too, which no watch waits for."""
-    done = await collect_everything(desk)
-    return done.model_copy(update={"series": await collect_series(desk)})
+    """The round of the hourly schedule: the perpetual's series too, which no watch waits for. What fails takes nothing else
+    with it: an hour that was not collected stays missing. Raises it once all is through, with the counts of what was new.
+    """
+    failed: list[EvenkeelError] = []
+
+    async def part(read: Callable[[CarryDesk], Awaitable[R]]) -> R | None:
+        try:
+            return await read(desk)
+        except EvenkeelError as error:
+            failed.append(error)
+            return None
+
+    payments = await part(collect_funding)
+    fills = await part(collect_fills)
+    await part(price_fills_without_order)
+    market = await part(read_market)
+    await part(money_is_level)
+    series = await part(collect_series)
+    done = Collected(
+        funding_payments=payments or 0, fills=fills or 0, rates=market is not None, series=series or 0
+    )
+    if failed:
+        raise _with_counts(failed, done)
+    return done
+
+
+def _with_counts(failed: list[EvenkeelError], done: Collected) -> EvenkeelError:
+    """The gravest of what failed, in whose text the others and the counts stand."""
+    worst = next((one for kind in (Bug, OperatorError) for one in failed if isinstance(one, kind)), failed[0])
+    also = "".join(f"; also: {one}" for one in failed if one is not worst)
+    text = (
+        f"{also}; collected all the same: {done.funding_payments} new payments, {done.fills} new fills, {done.series} new "
+        f"figures of funding and candles, {'rates' if done.rates else 'no rates'}"
+    )
+    said: EvenkeelError
+    if isinstance(worst, VenueRefused):
+        said = VenueRefused(worst.venue, f"{worst.reason}{text}")
+    elif isinstance(worst, NotUnderstood):
+        said = NotUnderstood(worst.venue, f"{worst.reason}{text}")
+    else:
+        kind = next((one for one in PLAIN if isinstance(worst, one)), EvenkeelError)
+        said = kind(f"{worst}{text}")
+    said.__cause__ = worst
+    return said

@@ -5,12 +5,14 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from app.cli import app
+from evenkeel.errors import OperatorError
 from tasks.research.recorded import FILES
 
 DATA = Path(os.environ.get("EVENKEEL_DATA") or Path(__file__).parents[4] / "shared" / "data")
@@ -46,3 +48,20 @@ def test_a_folder_without_series_is_named(tmp_path: Path) -> None:
     done = CliRunner().invoke(app, ["backtest", "--data", str(tmp_path)])
     assert done.exit_code != 0
     assert next(iter(FILES.values())) in str(done.exception)
+
+
+def test_a_folder_that_cannot_be_made_is_named_before_anything_runs(tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("")
+    asked = ["backtest", "--data", str(tmp_path), "--out", str(tmp_path / "taken" / "out")]
+    done = CliRunner().invoke(app, asked)
+    assert isinstance(done.exception, OperatorError), done.exception
+    assert re.fullmatch(r"--out \S+taken/out cannot be written: \S.*", str(done.exception))
+
+
+@recorded
+def test_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "hours.csv").mkdir()
+    span = ["backtest", "--data", str(DATA), "--from", "2025-10-01", "--to", "2025-10-03"]
+    done = CliRunner().invoke(app, [*span, "--out", str(tmp_path)])
+    assert isinstance(done.exception, OperatorError), done.exception
+    assert "hours.csv" in str(done.exception) and "\n" not in str(done.exception)

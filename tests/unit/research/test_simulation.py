@@ -256,3 +256,29 @@ def test_an_auto_deleveraging_needs_a_short_and_lies_in_the_span() -> None:
     assert (said["happened"], said["cost_usd"], said["then"]) == (False, 0, [])
     with pytest.raises(OperatorError, match="outside of the span"):
         deleveraged(60, 60, 0.5)
+
+
+def in_a_gap(hours: int, gap: range, at_hour: int) -> Backtest:
+    """An auto-deleveraging in hours without a price."""
+    market = calm(hours)
+    for name in ("open", "high", "low", "close"):
+        getattr(market, name)[list(gap)] = np.nan
+    chosen = Assumptions(deleveraged_ms=FIRST_MS + at_hour * HOUR_MS, deleveraged_share=0.5)
+    return backtest(market, Settings(), 2, assumed=chosen)
+
+
+def test_an_auto_deleveraging_in_a_gap_comes_with_the_next_price() -> None:
+    found = in_a_gap(60, range(30, 36), 30)
+    said = found.as_dict()["deleveraging"]
+    [taken] = [one for one in found.run.trades if one.kind == "deleveraging"]
+    assert FIRST_MS + 36 * HOUR_MS < taken.at_ms < FIRST_MS + 37 * HOUR_MS
+    assert (said["happened"], said["why_not"]) == (True, None)
+    assert [one["rule"] for one in said["then"]] == ["delta_drift"], "by the time that it happened"
+
+
+def test_why_no_auto_deleveraging_happened_is_said() -> None:
+    assert (
+        in_a_gap(60, range(50, 60), 52).as_dict()["deleveraging"]["why_not"] == "no price follows in the span"
+    )
+    assert deleveraged(60, 3, 0.5).as_dict()["deleveraging"]["why_not"] == "no short was open"
+    assert in_a_gap(60, range(3, 6), 3).as_dict()["deleveraging"]["why_not"] == "no short was open"

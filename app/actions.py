@@ -25,6 +25,7 @@ with unswept():
     from strategy.breakers.state import BreakerState
     from tasks.carry.books.recovery import Comparison, compare_legs
     from tasks.carry.desk import CarryDesk, check_keys, open_desk
+    from tasks.carry.last_ticks import LastTick, last_ticks, overdue_after_s
     from tasks.carry.mark import LIVE
     from tasks.carry.positions import position_meant
     from tasks.desk import LedgerFault, make_clock
@@ -116,7 +117,7 @@ async def exit_(settings: Settings, requested: dict[str, Any]) -> dict[str, Any]
 
 
 async def rebalance(settings: Settings, position: str | None, as_flow: AsFlow) -> dict[str, Any]:
-    """Look once at one position and act on it."""
+    """LastTick once at one position and act on it."""
     from flows.carry import rebalance as flow
 
     request = flow.RebalanceRequest(position_id=position)
@@ -196,6 +197,16 @@ def pause(
 
     with _ledger(settings) as store:
         return _pause_row(admin.pause(settings, store, key, scope, reason, hours))
+
+
+async def watchdog(settings: Settings, *, once: bool) -> list[dict[str, Any]]:
+    """Judge who looks at the live positions, once or until asked to end; the answer is how it stands then."""
+    from app.watchdog import Watchdog, rows_of
+
+    with _ledger(settings) as store:
+        dog = Watchdog(settings, store, store.clock)
+        await (dog.round() if once else dog.run())
+        return rows_of(store, settings)
 
 
 def resume(settings: Settings, key: str, scope: str | None, reason: str) -> dict[str, Any]:
@@ -288,9 +299,14 @@ async def status(settings: Settings) -> dict[str, Any]:
     async with open_desk(settings) as desk:
         comparison = await compare_legs(desk)
         store = desk.store
+        after = overdue_after_s(settings)
+        seen = {one.position_id: (one, not one.is_overdue(after)) for one in last_ticks(store)}
         return {
             "at": as_datetime(desk.clock.now_ms()).isoformat(),
-            "positions": [_row(one) | {"legs": _legs(store, one)} for one in store.carry.positions(LIVE)],
+            "positions": [
+                _row(one) | {"legs": _legs(store, one)} | _last_tick(store, one, seen.get(one.position_id))
+                for one in store.carry.positions(LIVE)
+            ],
             "unfinished_intents": [
                 {"intent_id": one.intent_id, "state": one.state, "venue": one.venue, "kind": one.kind}
                 for one in store.unfinished_intents(CARRY)
@@ -299,6 +315,29 @@ async def status(settings: Settings) -> dict[str, Any]:
             "pauses": [_pause_row(one) for one in store.active_pauses()],
             "breakers": [_breaker_row(one) for one in await breakers.breaker_states(desk)],
         } | _comparison(comparison)
+
+
+def _last_tick(store: Store, position: Position, seen: tuple[LastTick, bool] | None) -> dict[str, Any]:
+    """How the position stood at the last look, and how long ago that was. Distances and drift in per cent, prices in USD,
+    funding in per cent an hour; None where it was not read.
+    """
+    last = store.carry.last_snapshot(position.position_id)
+
+    def of(name: str, factor: int = 1) -> float | None:
+        value = None if last is None else getattr(last, name)
+        return None if value is None else round(float(value) * factor, 6)
+
+    return {
+        "seconds_since_tick": None if seen is None else round(seen[0].age_s, 1),
+        "watched": seen is None or seen[1],
+        "long_liquidation_distance_pct": of("long_liquidation_distance", 100),
+        "short_liquidation_distance_pct": of("short_liquidation_distance", 100),
+        "long_price_usd": of("long_price_usd"),
+        "short_price_usd": of("short_price_usd"),
+        "delta_sol": of("delta_sol"),
+        "funding_pct_per_hour": of("funding_rate_hourly", 100),
+        "equity_usd": of("equity_usd"),
+    }
 
 
 def _breaker_row(one: BreakerState) -> dict[str, Any]:

@@ -307,12 +307,17 @@ def recover(as_json: JsonFlag = False) -> None:
 
 @app.command()
 def status(as_json: JsonFlag = False) -> None:
-    """What is open, what is unfinished, and whether our legs are what the venues hold now."""
+    """What is open, what is unfinished, and whether our legs are what the venues hold now. Exit code 1 where a leg is
+    nobody's, a position is not watched or a critical alert is open.
+    """
     from app import actions
 
     result = _run(actions.status(_settings()))
     _emit(as_json, result, lambda: show_status(result))
     _fail_if_unreadable(result)
+    critical = any(one["severity"] == "critical" for one in result["alerts"])
+    if result["unowned_legs"] or critical or not all(one["watched"] for one in result["positions"]):
+        raise typer.Exit(1)
 
 
 @app.command()

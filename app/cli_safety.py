@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import getpass
 import os
 import sys
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 import typer
 
-from app.screens import alert_line, out
+from app.screens import alert_line, out, show_watched
 from evenkeel.errors import OperatorError
 
 if TYPE_CHECKING:
@@ -109,6 +110,21 @@ def add_to(app: typer.Typer, settings: Callable[[], Settings], emit: Emit, fail:
                 out.print(f"acknowledged {alert_line(one)}", markup=False, soft_wrap=True)
 
         emit(as_json, body, human)
+
+    @app.command()
+    def watchdog(
+        once: Annotated[
+            bool, typer.Option("--once", help="One round; exit code 1 where a position is not watched.")
+        ] = False,
+        as_json: JsonFlag = False,
+    ) -> None:
+        """See to it that somebody looks at every live position. Needs the ledger alone, neither Prefect nor a key."""
+        from app import actions
+
+        rows = asyncio.run(actions.watchdog(settings(), once=once))
+        emit(as_json, {"positions": rows}, lambda: show_watched(rows))
+        if not all(row["watched"] for row in rows):
+            raise typer.Exit(1)
 
     @app.command()
     def flatten(

@@ -42,6 +42,8 @@ def show_recovery(result: dict[str, Any]) -> None:
 def show_status(result: dict[str, Any]) -> None:
     """Positions, unfinished intents, the comparison, alerts and pauses."""
     show_positions(result["positions"])
+    for row in result["positions"]:
+        _show_last_tick(row)
     for intent in result["unfinished_intents"]:
         out.print(f"unfinished: {intent['intent_id']} is {intent['state']}; run `evenkeel recover`")
     show_comparison(result)
@@ -51,6 +53,25 @@ def show_status(result: dict[str, Any]) -> None:
         until = f" until {pause['until']}" if pause["until"] else ""
         out.print(f"paused ({pause['scope']}){until}: {pause['reason']}", style="yellow", markup=False)
     show_breakers(result["breakers"])
+
+
+def _show_last_tick(row: dict[str, Any]) -> None:
+    """Two lines: whether it is watched, and how it stood at the last look."""
+    if row["seconds_since_tick"] is None:
+        return
+    show_watched([row])
+
+    def shown(name: str, form: str) -> str:
+        return "unknown" if row[name] is None else format(row[name], form)
+
+    out.print(
+        f"  room to liquidation: long {shown('long_liquidation_distance_pct', '.2f')} %, short "
+        f"{shown('short_liquidation_distance_pct', '.2f')} %; SOL {shown('long_price_usd', '.3f')} and "
+        f"{shown('short_price_usd', '.3f')} USD; delta {shown('delta_sol', '+.4f')} SOL; funding "
+        f"{shown('funding_pct_per_hour', '+.5f')} %/h; equity {shown('equity_usd', ',.2f')} USD",
+        markup=False,
+        soft_wrap=True,
+    )
 
 
 def alert_line(alert: dict[str, Any]) -> str:
@@ -112,3 +133,18 @@ def show_result(what: str, result: dict[str, Any]) -> None:
     )
     for reason in result["reasons"]:
         out.print(f"  {reason}")
+
+
+def show_watched(rows: list[dict[str, Any]]) -> None:
+    """A line for each live position: whether it is watched, and its last look."""
+    for row in rows:
+        word = "watched" if row["watched"] else "NOT WATCHED"
+        style = "" if row["watched"] else "red"
+        out.print(
+            f"{row['position_id']} ({row['status']}): {word}, last look {row['seconds_since_tick']:.0f} s ago",
+            style=style,
+            markup=False,
+            soft_wrap=True,
+        )
+    if not rows:
+        out.print("no live position: nothing has to be watched")

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from sqlalchemy import bindparam, or_, select, update
+from sqlalchemy import bindparam, delete, or_, select, update
 
 from evenkeel.errors import LedgerUnavailable, Retryable
 from state.columns import plain_json
@@ -199,6 +199,11 @@ class Watch(Database):
         with self._write() as db:
             if not insert_new(db, HEARTBEATS, {"name": name, **values}):
                 db.execute(update(HEARTBEATS).where(HEARTBEATS.c.name == name).values(**values))
+
+    def forget_heartbeat(self, name: str) -> None:
+        """The part has ended for good: nobody expects it to be alive. One that is not known changes nothing."""
+        with self._write() as db:
+            db.execute(delete(HEARTBEATS).where(HEARTBEATS.c.name == name))
 
     def heartbeats(self) -> list[Heartbeat]:
         """The latest heartbeat of every part."""

@@ -16,6 +16,7 @@ from state.engine import damage, head_revision, make_engine, parse_url, writing
 from state.watch_models import Severity
 from tasks.carry.books.recovery import compare_legs, interrupted_positions
 from tasks.carry.desk import CarryDesk
+from tasks.carry.last_ticks import last_ticks, overdue_after_s
 from tasks.leases import HolderState, described, state_of_holder
 
 T = TypeVar("T")
@@ -136,6 +137,20 @@ async def leases(installation: Installation) -> Verdict:
             "stop that process, then run `evenkeel recover`; `evenkeel flatten` takes the lease over",
         )
     return ok(f"{len(running)} held" + (f" ({', '.join(sorted(running))})" if running else ""))
+
+
+@check(GROUP, "watched")
+async def watched(installation: Installation) -> Verdict:
+    """Whether somebody looks at every live position, by the rule of `evenkeel watchdog`."""
+    after = overdue_after_s(installation.settings)
+    found = await _apart(lambda: last_ticks(installation.store))
+    alone = [f"{one.position_id} ({one.age_s:.0f} s ago)" for one in found if one.is_overdue(after)]
+    if alone:
+        return fail(
+            f"nobody has looked for {after:.0f} s at {', '.join(alone)}",
+            "keep `evenkeel monitor POSITION` or `python -m flows.serve` running",
+        )
+    return ok(f"{len(found)} live positions, all looked at" if found else "no live position")
 
 
 @check(GROUP, "unfinished work")

@@ -41,6 +41,26 @@ class PrefectSettings(Section):
     """Most seconds after the time it was asked for that a run which trades (enter, exit, rebalance) may begin."""
 
 
+class Watchdog(Section):
+    """How `evenkeel watchdog` sees to it that somebody looks at every live position."""
+
+    after_s: int = Field(default=90, ge=45, le=3600)
+    """Seconds without a look after which a position is `not watched`."""
+    every_s: int = Field(default=15, ge=1, le=300)
+    """Seconds between two rounds of the watchdog."""
+    ping_url: str = ""
+    """Address of a dead man's switch at somebody else's, called after each round in which all is well: it speaks up where the
+    calls stop, be it that a position is not watched, that the ledger cannot be read, or that the whole host is gone.
+    """
+
+    @field_validator("ping_url")
+    @classmethod
+    def _is_address(cls, value: str) -> str:
+        if value and not re.fullmatch(r"https?://[^\s/]+(/\S*)?", value):
+            raise ValueError("must be an address that starts with https:// or http://, or empty")
+        return value
+
+
 class Admin(Section):
     """Who may pause and resume. The hash is made by `evenkeel admin hash`; it is no secret, the key is."""
 

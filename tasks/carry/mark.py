@@ -10,6 +10,8 @@ from evenkeel.types import Frozen
 UNDERLYING = "SOL"
 GROWING = "growing"
 """Where a position keeps that its long grows and its short has yet to follow: since when, in ms, and USD of one SOL then."""
+TICKED = "tick:"
+"""A heartbeat with this before a position's id is the last look of a monitor at it."""
 
 
 def underlying_of(asset: str) -> str:

@@ -9,6 +9,7 @@ from state.watch_models import Severity
 from strategy.carry.needs.listed import NEEDS
 from strategy.carry.rulebook import REBALANCE_RULES, WARNINGS, WATCH_RULES
 from tasks.carry.desk import CarryDesk
+from tasks.carry.mark import TICKED
 
 WATCHED_RULES = frozenset(rule.name for rule in WATCH_RULES)
 """Rules that are judged on every tick, so that silence means that their alert is over."""
@@ -60,6 +61,7 @@ def end_watch(desk: CarryDesk, position_id: str, fence: Fence | None = None) -> 
         if why.startswith(f"{breach.kind}:{breach.part}:" if breach.part else f"{breach.kind}:"):
             store.breach_fire(CARRY, position_id, breach.kind, breach.part, fence)
         store.breach_clear(CARRY, position_id, breach.kind, breach.part, fence)
+    store.forget_heartbeat(f"{TICKED}{position_id}")
     for row in store.alerts(open_only=True):
         if row.subject == position_id and (row.kind in OF_THE_LIVING or row.kind.endswith(RESISTS)):
             store.ack_alert(row.kind, subject=position_id)

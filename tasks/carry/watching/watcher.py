@@ -22,6 +22,7 @@ from strategy.carry.rebalance import Book, shrink_unread_short
 from strategy.decisions import Alert, Combined, combine
 from tasks.carry.desk import CarryDesk
 from tasks.carry.limits import limits_of
+from tasks.carry.mark import TICKED
 from tasks.carry.watching.alerts import NOT_WATCHED, REBALANCING_RULES, WATCHED_RULES, end_watch
 from tasks.carry.watching.drift_cost import COST, DriftCost
 from tasks.carry.watching.early_warnings import note_tick
@@ -233,7 +234,8 @@ class Watcher:
         if THRESHOLD not in position.facts and threshold is not None and not ended:
             store.carry.set_facts(position.position_id, {THRESHOLD: threshold})
         store.carry.record_snapshot(_snapshot(position, seen, book, self._drift_cost.usd))
-        store.record_heartbeat("monitor", {"position_id": position.position_id})
+        if self._is_monitor and not ended:
+            store.record_heartbeat(f"{TICKED}{position.position_id}")
         keep_failures(self._desk, position, self._failures)
         note_oddities(self._desk)
 

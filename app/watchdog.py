@@ -1,0 +1,106 @@
+"""Sees to it that somebody looks at every live position: a process that needs neither Prefect nor a key.
+
+It reads the ledger alone. Where nobody has looked at a position for too long it raises `not watched`; while all is well it
+calls a dead man's switch at somebody else's, whose silence says that this host is gone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+import httpx
+
+from evenkeel.clock import Clock
+from evenkeel.errors import Retryable
+from evenkeel.settings.settings import Settings
+from state.store import Store
+from tasks.carry.last_ticks import LastTick, alarm_overdue, last_ticks, overdue_after_s
+
+log = logging.getLogger("evenkeel.watchdog")
+PING_TIMEOUT_S = 10.0
+
+
+@dataclass
+class Watchdog:
+    """One round after the other. What goes on is written to the log once, when it begins and when it is over."""
+
+    settings: Settings
+    store: Store
+    clock: Clock
+    _overdue: set[str] = field(default_factory=set)
+    _blind: str = ""
+    _unheard: str = ""
+
+    async def run(self) -> None:
+        """Until the process is asked to end (SIGTERM, SIGINT)."""
+        loop, ended = asyncio.get_running_loop(), asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, ended.set)
+        after, every = overdue_after_s(self.settings), self.settings.watchdog.every_s
+        log.warning("the watchdog runs: a position without a look for %.0f s is not watched", after)
+        while not ended.is_set():
+            await self.round()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(ended.wait(), every)
+
+    async def round(self) -> list[LastTick]:
+        """Judge every live position once; return those that nobody has looked at for too long. Never raises for a ledger that
+        cannot be read: then nothing is known, and the switch is not called.
+        """
+        await self.clock.refresh()
+        try:
+            found = alarm_overdue(self.store, overdue_after_s(self.settings))
+        except Retryable as error:
+            if str(error) != self._blind:
+                log.critical("the ledger cannot be read, so that nobody knows who is watched: %s", error)
+            self._blind = str(error)
+            return []
+        if self._blind:
+            log.warning("the ledger can be read again")
+        self._blind = ""
+        self._say(found)
+        if not found and self.settings.watchdog.ping_url:
+            await self._ping()
+        return found
+
+    def _say(self, found: list[LastTick]) -> None:
+        now = {one.position_id for one in found}
+        for one in found:
+            if one.position_id not in self._overdue:
+                log.critical(
+                    "%s is not watched: nobody has looked at it for %.0f s", one.position_id, one.age_s
+                )
+        for name in sorted(self._overdue - now):
+            log.warning("%s is looked at again, or has ended", name)
+        self._overdue = now
+
+    async def _ping(self) -> None:
+        try:
+            async with httpx.AsyncClient(timeout=PING_TIMEOUT_S) as http:
+                answer = await http.get(self.settings.watchdog.ping_url)
+            fault = "" if answer.is_success else f"it answered {answer.status_code}"
+        except httpx.HTTPError as error:
+            fault = f"{type(error).__name__}"
+        if fault and fault != self._unheard:
+            log.error("the dead man's switch could not be called: %s", fault)
+        elif self._unheard and not fault:
+            log.warning("the dead man's switch answers again")
+        self._unheard = fault
+
+
+def rows_of(store: Store, settings: Settings) -> list[dict[str, object]]:
+    """Every live position with its last look, JSON-able."""
+    after = overdue_after_s(settings)
+    return [
+        {
+            "position_id": one.position_id,
+            "status": one.status,
+            "seconds_since_tick": round(one.age_s, 1),
+            "watched": not one.is_overdue(after),
+        }
+        for one in last_ticks(store)
+    ]

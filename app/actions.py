@@ -25,7 +25,7 @@ with unswept():
     from strategy.breakers.state import BreakerState
     from tasks.carry.books.recovery import Comparison, compare_legs
     from tasks.carry.desk import CarryDesk, check_keys, open_desk
-    from tasks.carry.last_ticks import LastTick, last_ticks, overdue_after_s
+    from tasks.carry.last_ticks import rows_of
     from tasks.carry.mark import LIVE
     from tasks.carry.positions import position_meant
     from tasks.desk import LedgerFault, make_clock
@@ -201,10 +201,10 @@ def pause(
 
 async def watchdog(settings: Settings, *, once: bool) -> list[dict[str, Any]]:
     """Judge who looks at the live positions, once or until asked to end; the answer is how it stands then."""
-    from app.watchdog import Watchdog, rows_of
+    from app.watchdog import Watchdog
 
     with _ledger(settings) as store:
-        dog = Watchdog(settings, store, store.clock)
+        dog = Watchdog(settings, store)
         await (dog.round() if once else dog.run())
         return rows_of(store, settings)
 
@@ -299,8 +299,7 @@ async def status(settings: Settings) -> dict[str, Any]:
     async with open_desk(settings) as desk:
         comparison = await compare_legs(desk)
         store = desk.store
-        after = overdue_after_s(settings)
-        seen = {one.position_id: (one, not one.is_overdue(after)) for one in last_ticks(store)}
+        seen = {row["position_id"]: row for row in rows_of(store, settings)}
         return {
             "at": as_datetime(desk.clock.now_ms()).isoformat(),
             "positions": [
@@ -317,7 +316,7 @@ async def status(settings: Settings) -> dict[str, Any]:
         } | _comparison(comparison)
 
 
-def _last_tick(store: Store, position: Position, seen: tuple[LastTick, bool] | None) -> dict[str, Any]:
+def _last_tick(store: Store, position: Position, seen: dict[str, Any] | None) -> dict[str, Any]:
     """How the position stood at the last look, and how long ago that was. Distances and drift in per cent, prices in USD,
     funding in per cent an hour; None where it was not read.
     """
@@ -328,8 +327,8 @@ def _last_tick(store: Store, position: Position, seen: tuple[LastTick, bool] | N
         return None if value is None else round(float(value) * factor, 6)
 
     return {
-        "seconds_since_tick": None if seen is None else round(seen[0].age_s, 1),
-        "watched": seen is None or seen[1],
+        "seconds_since_tick": seen["seconds_since_tick"] if seen else None,
+        "watched": seen is None or seen["watched"],
         "long_liquidation_distance_pct": of("long_liquidation_distance", 100),
         "short_liquidation_distance_pct": of("short_liquidation_distance", 100),
         "long_price_usd": of("long_price_usd"),

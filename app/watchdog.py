@@ -14,11 +14,10 @@ from dataclasses import dataclass, field
 
 import httpx
 
-from evenkeel.clock import Clock
 from evenkeel.errors import Retryable
 from evenkeel.settings.settings import Settings
 from state.store import Store
-from tasks.carry.last_ticks import LastTick, alarm_overdue, last_ticks, overdue_after_s
+from tasks.carry.last_ticks import LastTick, alarm_overdue, overdue_after_s
 
 log = logging.getLogger("evenkeel.watchdog")
 PING_TIMEOUT_S = 10.0
@@ -30,7 +29,6 @@ class Watchdog:
 
     settings: Settings
     store: Store
-    clock: Clock
     _overdue: set[str] = field(default_factory=set)
     _blind: str = ""
     _unheard: str = ""
@@ -51,7 +49,7 @@ class Watchdog:
         """Judge every live position once; return those that nobody has looked at for too long. Never raises for a ledger that
         cannot be read: then nothing is known, and the switch is not called.
         """
-        await self.clock.refresh()
+        await self.store.clock.refresh()
         try:
             found = alarm_overdue(self.store, overdue_after_s(self.settings))
         except Retryable as error:
@@ -90,17 +88,3 @@ class Watchdog:
         elif self._unheard and not fault:
             log.warning("the dead man's switch answers again")
         self._unheard = fault
-
-
-def rows_of(store: Store, settings: Settings) -> list[dict[str, object]]:
-    """Every live position with its last look, JSON-able."""
-    after = overdue_after_s(settings)
-    return [
-        {
-            "position_id": one.position_id,
-            "status": one.status,
-            "seconds_since_tick": round(one.age_s, 1),
-            "watched": not one.is_overdue(after),
-        }
-        for one in last_ticks(store)
-    ]

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,14 @@ def _values(frame: pd.DataFrame, **columns: pd.Series) -> alt.Data:
     return alt.Data(values=table.astype(object).where(table.notna(), None).to_dict("records"))
 
 
+def time_axis(scale: Any, pattern: str, ticks: int, caption: str, label: bool) -> Any:
+    """Return the time axis that all panels of a picture share; only the one with a label names hours and caption."""
+    axis = alt.Axis(
+        format=pattern, tickCount=ticks, labels=label, ticks=label, title=caption if label else None
+    )
+    return alt.X("at:T", scale=scale, axis=axis)
+
+
 def life_chart(snapshots: Sequence[LifeSnapshot], events: Sequence[LifeEvent], title: str) -> Any:
     """Return three panels over one time axis (UTC): funding, distance to liquidation of both legs, equity.
 
@@ -74,11 +83,7 @@ def life_chart(snapshots: Sequence[LifeSnapshot], events: Sequence[LifeEvent], t
     if unlabelled:
         caption += f"; events drawn without a label: {unlabelled}"
 
-    def x(label: bool) -> Any:
-        axis = alt.Axis(
-            format=pattern, tickCount=8, labels=label, ticks=label, title=caption if label else None
-        )
-        return alt.X("at:T", scale=scale, axis=axis)
+    x = partial(time_axis, scale, pattern, 8, caption)
 
     rules = alt.Data(values=[{"at": event.at_ms, "tone": event.tone} for event in events])
     tone = alt.condition("datum.tone == 'trouble'", alt.value(VERMILION), alt.value(GREY))

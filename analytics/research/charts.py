@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from analytics.carry.charts import BLUE, GREEN, GREY, INK, MAX_POINTS, VERMILION, WIDTH, save_chart
+from analytics.carry.charts import BLUE, GREEN, GREY, INK, MAX_POINTS, VERMILION, WIDTH, save_chart, time_axis
 from analytics.carry.life import thin
 from analytics.research.results import DELEVERAGING, Run, drawdowns
 from evenkeel.units import DAY_MS, HOUR_MS
@@ -39,11 +40,7 @@ def backtest_chart(run: Run, always_in: Run, title: str) -> Any:
     if marks:
         caption += f"; lines: {_legend_of_marks(run)}"
 
-    def x(label: bool) -> Any:
-        axis = alt.Axis(
-            format=pattern, tickCount=10, labels=label, ticks=label, title=caption if label else None
-        )
-        return alt.X("at:T", scale=scale, axis=axis)
+    x = partial(time_axis, scale, pattern, 10, caption)
 
     panels = []
     for place, panel in enumerate((_equity_panel, _drawdown_panel, _notional_panel)):

@@ -6,6 +6,8 @@ rule serves `evenkeel watchdog`, `recover`, `doctor` and `status`.
 
 from __future__ import annotations
 
+from typing import Any
+
 from evenkeel.legs import CARRY
 from evenkeel.settings.settings import Settings
 from evenkeel.types import Frozen
@@ -59,3 +61,17 @@ def alarm_overdue(store: Store, after_s: float) -> list[LastTick]:
         why = f"nobody has looked at it for {one.age_s:.0f} s, at most {after_s:.0f} s are allowed"
         alarm_unwatched(store, one.position_id, why)
     return found
+
+
+def rows_of(store: Store, settings: Settings) -> list[dict[str, Any]]:
+    """Every live position with its last look, JSON-able."""
+    after = overdue_after_s(settings)
+    return [
+        {
+            "position_id": one.position_id,
+            "status": one.status,
+            "seconds_since_tick": round(one.age_s, 1),
+            "watched": not one.is_overdue(after),
+        }
+        for one in last_ticks(store)
+    ]

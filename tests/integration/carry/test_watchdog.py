@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from app.watchdog import Watchdog, rows_of
+from app.watchdog import Watchdog
 from evenkeel.settings.host import Watchdog as WatchdogSettings
 from flows.carry.exit import ExitRequest, exit_position
 from state.watch_models import Severity
-from tasks.carry.last_ticks import last_ticks, overdue_after_s
+from tasks.carry.last_ticks import last_ticks, overdue_after_s, rows_of
 from tasks.carry.mark import TICKED
 from tasks.carry.watching.alerts import NOT_WATCHED
 from tests.carry.rig import Rig, story_rig, watched
@@ -31,7 +31,7 @@ def alarms(rig: Rig) -> list[str]:
 def dog(rig: Rig, ping_url: str = "") -> Watchdog:
     """With the rig's ledger; its clock is the world's."""
     settings = rig.desk.settings.model_copy(update={"watchdog": WatchdogSettings(ping_url=ping_url)})
-    return Watchdog(settings, rig.desk.store, rig.desk.clock)
+    return Watchdog(settings, rig.desk.store)
 
 
 async def test_a_position_is_not_watched_from_90_seconds_after_the_last_tick_on(tmp_path: Path) -> None:

@@ -93,18 +93,20 @@ def _await_health(process: subprocess.Popen[bytes], api_url: str, log_path: Path
     import httpx
 
     deadline = time.monotonic() + timeout_s
-    while time.monotonic() < deadline:
-        if process.poll() is not None:
-            break
-        try:
-            if httpx.get(f"{api_url}/health", timeout=2, trust_env=False).status_code == 200:
-                return
-        except httpx.HTTPError:
-            pass
-        try:
-            process.wait(timeout=0.1)
-        except subprocess.TimeoutExpired:
-            continue
+    # One client: each builds a TLS context, which takes more of a core than the server's start can spare.
+    with httpx.Client(timeout=2, trust_env=False) as http:
+        while time.monotonic() < deadline:
+            if process.poll() is not None:
+                break
+            try:
+                if http.get(f"{api_url}/health").status_code == 200:
+                    return
+            except httpx.HTTPError:
+                pass
+            try:
+                process.wait(timeout=0.1)
+            except subprocess.TimeoutExpired:
+                continue
     raise OperatorError(f"the Prefect server did not become healthy within {timeout_s:.0f} s; see {log_path}")
 
 

@@ -23,8 +23,10 @@ STRATEGY = {
     # An hour between ticks keeps two simulated weeks short; while a danger runs it is still 2 s.
     "poll_interval_s": 3600,
     "deployment_pct": "0.5",
+    # What the twins' order books and blocks charge for the demo's size, as `evenkeel doctor` counts it from our own fills.
+    "costs": {"long_slippage_bps": "3.0", "short_slippage_bps": "0.8", "gas_usd": "0.26"},
 }
-RECORDED_STRATEGY = STRATEGY | {"poll_interval_s": 600}
+RECORDED_STRATEGY = STRATEGY | {"poll_interval_s": 900}
 """Within an hour the model hardly moves. Recorded prices fell by a tenth in twenty minutes, which nobody who looks once an
 hour would see.
 """

@@ -109,10 +109,17 @@ def write_settings(
     lines = ["# Written by `evenkeel demo`: local twins, test money. Not for real venues."]
     lines += ['log_level = "ERROR"']
     for name, values in sections.items():
-        lines += ["", f"[{name}]", *(f"{key} = {json.dumps(value)}" for key, value in values.items())]
+        lines += _table(name, values)
     path = folder / "evenkeel.toml"
     path.write_text("\n".join(lines) + "\n")
     return path
+
+
+def _table(name: str, values: dict[str, Any]) -> list[str]:
+    """Lines of one TOML table; a dictionary within becomes a table below it."""
+    plain = [f"{key} = {json.dumps(value)}" for key, value in values.items() if not isinstance(value, dict)]
+    below = [_table(f"{name}.{key}", value) for key, value in values.items() if isinstance(value, dict)]
+    return ["", f"[{name}]", *plain, *(line for lines in below for line in lines)]
 
 
 class Control:

@@ -21,10 +21,10 @@ from flows.forms import Form
 from flows.running import settings_for_run
 from state.store import Store
 from tasks.artifacts import show_table
+from tasks.research.assumptions import Assumptions
 from tasks.research.backtest import backtest as run_backtest
 from tasks.research.collected import read_collected
 from tasks.research.recorded import read_recorded
-from tasks.research.simulation import Assumptions
 
 
 class BacktestRequest(Form):

@@ -18,7 +18,8 @@ from evenkeel.settings.settings import Settings
 from evenkeel.units import HOUR_MS
 from strategy.carry.limits import CarryLimits
 from strategy.carry.sizing import check_leverage
-from tasks.research.simulation import Assumptions, Simulation
+from tasks.research.assumptions import Assumptions
+from tasks.research.simulation import Simulation
 
 CENT = 2
 RATE = 6

@@ -1,14 +1,15 @@
 """A position beside a back-test of the same hours, money and settings: which trades each made, and why the money differs.
 
-The two differ on purpose in what a back-test cannot know: what trading really cost, where inside an hour the perpetual's
-premium stood, and what a token traded at. Each of these is named. What remains is what the back-test gets wrong of a
-position's life, held against what the position paid to trade.
+The two differ on purpose in what a back-test cannot know: what trading really cost, what moved between the orders of the two
+legs, and what a token traded at. Each of these is named. Where inside an hour the perpetual's premium stood is not in the
+series either: the back-test trades at the one that the position saw, and a note says what the hours' means would have given.
+What remains is what the back-test gets wrong of a position's life, held against what the position paid to trade.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
 
@@ -25,8 +26,9 @@ from state.carry.models import Position
 from tasks.carry.books.report import long_events, short_fills
 from tasks.carry.books.report_reading import Booked
 from tasks.carry.watching.alerts import WATCHED_RULES
+from tasks.research.assumptions import Assumptions
 from tasks.research.backtest import limits_at, span_of
-from tasks.research.simulation import ENDED, Assumptions, Simulation
+from tasks.research.simulation import ENDED, Simulation
 
 CENT = 2
 KINDS = {
@@ -48,7 +50,7 @@ WHY = {
     "fees": "what was paid, beside the cost model of the settings",
     "slippage": "what was paid, beside the cost model of the settings",
     "gas": "what was paid, beside the cost model of the settings",
-    "premium": "the perpetual over the oracle when the orders were sent, beside the mean of the hour",
+    "premium": "the perpetual over the oracle by the prices and quantities of our orders, beside the back-test's",
     "peg": "what the token traded at, beside its redemption value",
     "between the legs": "what SOL moved while one leg stood without the other; a back-test trades both at once",
 }
@@ -183,21 +185,44 @@ def parity(
         transfer_delay_hours=None,
     )
     limits = limits_at(settings, int(position.leverage))
-    run = Simulation(market, limits, assumed, first, last).run()
+    longs, shorts = long_events(booked), short_fills(booked)
+    seen = replace(assumed, premium_seen=premium_seen(shorts))
+    run = Simulation(market, limits, seen, first, last).run()
+    by_means = Simulation(market, limits, assumed, first, last).run()
     left_by_rule = (position.close_reason or "").partition(":")[0] in WATCHED_RULES
     return Parity(
         position_id=position.position_id,
         first_ms=market.start_ms(first),
         last_ms=market.start_ms(last),
         pairs=_pairs(booked, report, run, left_by_rule=left_by_rule),
-        items=items_of(report.attribution, run, between_legs(long_events(booked), short_fills(booked))),
+        items=items_of(report.attribution, run, between_legs(longs, shorts)),
         costs_usd=-report.attribution.costs_usd,
-        notes=_notes(run, market, left_by_rule=left_by_rule),
+        notes=_notes(run, by_means, market, left_by_rule=left_by_rule),
     )
 
 
-def _notes(run: Run, market: Market, *, left_by_rule: bool) -> list[str]:
+def premium_seen(shorts: Sequence[ShortFill]) -> dict[int, float]:
+    """Return the perpetual over the oracle when the orders of each hour were sent (mean by quantity, a fraction), by the start
+    of the hour. Orders without an index price say nothing.
+    """
+    over: dict[int, Decimal] = {}
+    sums: dict[int, Decimal] = {}
+    for one in shorts:
+        if one.index_price_usd is not None:
+            hour_ms = one.fill.time_ms // HOUR_MS * HOUR_MS
+            gap = one.reference_price_usd - one.index_price_usd
+            over[hour_ms] = over.get(hour_ms, Decimal(0)) + one.fill.qty * gap
+            sums[hour_ms] = sums.get(hour_ms, Decimal(0)) + one.fill.qty * one.index_price_usd
+    return {hour_ms: float(usd / sums[hour_ms]) for hour_ms, usd in over.items()}
+
+
+def _notes(run: Run, by_means: Run, market: Market, *, left_by_rule: bool) -> list[str]:
     found = []
+    if run.premium_usd != by_means.premium_usd:
+        found.append(
+            f"the back-test trades at the premium of the moment, which the position saw: {run.premium_usd:.2f} USD; "
+            f"at each hour's mean it would have been {by_means.premium_usd:.2f} USD"
+        )
     if any(one.rule == ENDED.rule for one in run.trades):
         found.append(
             "the back-test still held the position where a rule had closed it, and was made to end there"

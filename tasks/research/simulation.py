@@ -6,7 +6,6 @@ funding is paid for what is held, then the watch, or the entry, decides. What is
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from decimal import Decimal
 
 from analytics.research.account import Account
@@ -37,6 +36,7 @@ from strategy.carry.rebalance import MARGIN_RULE, Book, drift_cost_usd_per_hour
 from strategy.carry.scoring import rank
 from strategy.carry.sizing import PositionSize, size_position
 from strategy.decisions import Hold, Urgency, combine
+from tasks.research.assumptions import Assumptions
 from tasks.research.orders import Broker, frictions_of
 from tasks.research.readings import (
     Entered,
@@ -54,35 +54,6 @@ NEAR = 1.05
 """A leg counts as near a trigger of its distance or leverage from this factor on, and then the rules are asked in the hour."""
 CARRY_RULE = "carry"
 ENDED = Exit(rule="end of the span", reason="the span ended", urgency=Urgency.NORMAL)
-
-
-@dataclass(frozen=True, slots=True)
-class Assumptions:
-    """What a back-test takes for granted. USD; rates are fractions."""
-
-    capital_usd: float = 100_000.0
-    """Of both legs and what lies beside them."""
-    margin_share: float = 0.5
-    """What of it lies with the perpetual's venue; the rest is beside the long."""
-    deploys_share: bool = False
-    """True: an entry deploys the settings' share of what lies on each side, as the product does; False: all of it."""
-    closes_at_end: bool = False
-    """Whether what is open when the span ends is closed then."""
-    cost_factor: float = 1.0
-    transfer_usd: float = 3.0
-    keeps_size: bool = True
-    """False: no reserve, no transfer, no growth, as before these rules were there."""
-    transfer_delay_hours: int | None = 24
-    """From the proposal of a transfer to its arrival; None: nobody moves money."""
-    always_in: bool = False
-    """The baseline: enters at once, never leaves for the sake of carry, and grows without asking whether that pays."""
-    asks_today: bool = True
-    """Whether an entry asks for today's sign; without, for the last hour's alone, as the old rules did."""
-    margin_at_once: bool = False
-    """Not possible, and a bound: a weak leg is mended with money of the other, at once, whatever that is tied up in."""
-    deleveraged_ms: int | None = None
-    """Auto-deleveraging: by the first price after this time the venue closes a share of the short; None: never."""
-    deleveraged_share: float = 0.5
 
 
 class Simulation:
@@ -149,6 +120,7 @@ class Simulation:
         high, low = rows["high"][hour], rows["low"][hour]
         self._broker.hour_range = high / low - 1
         end_ms = self._market.start_ms(hour + 1)
+        self._mark_as_seen(end_ms)
         if self._entered is not None:
             self._watch(hour, end_ms)
         elif self._is_token_known:
@@ -181,6 +153,12 @@ class Simulation:
     def _mark(self, hour: int, price: float) -> None:
         premium = self._rows["premium"][hour]
         self._account.mark(price / (1 + (premium if premium == premium else 0.0)), price)
+
+    def _mark_as_seen(self, at_ms: int) -> None:
+        """Take the premium that somebody saw at this time, where one is known: the hour's mean holds of no moment."""
+        premium = self._assumed.premium_seen.get(at_ms)
+        if premium is not None:
+            self._account.mark(self._account.oracle_usd, self._account.oracle_usd * (1 + premium))
 
     def _accrue(self, hour: int, hours: float) -> None:
         seen = self._known[hour]

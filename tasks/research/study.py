@@ -10,8 +10,9 @@ from analytics.research.market import Market
 from analytics.research.results import Summary, summarise
 from evenkeel.settings.settings import Settings
 from strategy.carry.limits import CarryLimits
+from tasks.research.assumptions import Assumptions
 from tasks.research.backtest import limits_at, span_of
-from tasks.research.simulation import Assumptions, Simulation
+from tasks.research.simulation import Simulation
 
 OLD_EXIT = {"expected_funding_hours": 1, "exit_horizon_hours": 97}
 """The rule as it was: the last hour's rate over 24 h against closing alone, which is a quarter of the round trip. Its

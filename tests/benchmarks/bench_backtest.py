@@ -8,9 +8,10 @@ from pathlib import Path
 
 from analytics.research.market import Market
 from evenkeel.settings.settings import Settings
+from tasks.research.assumptions import Assumptions
 from tasks.research.backtest import limits_at, span_of
 from tasks.research.recorded import read_recorded
-from tasks.research.simulation import Assumptions, Simulation
+from tasks.research.simulation import Simulation
 from tests.benchmarks.rows import Row, at_most
 from tests.research.markets import stormy
 

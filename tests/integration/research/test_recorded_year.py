@@ -11,8 +11,8 @@ from analytics.research.market import Market
 from analytics.research.results import Summary
 from evenkeel.settings.carry import Staking
 from evenkeel.settings.settings import Settings
+from tasks.research.assumptions import Assumptions
 from tasks.research.recorded import read_recorded
-from tasks.research.simulation import Assumptions
 from tasks.research.study import HALF_YEAR_HOURS, POINTS_LESS, Case, run_case
 
 DATA = Path(os.environ.get("EVENKEEL_DATA") or Path(__file__).parents[4] / "shared" / "data")

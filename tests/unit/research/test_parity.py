@@ -22,7 +22,10 @@ from evenkeel.units import HOUR_MS
 from state.carry.liquidation_models import Liquidation
 from state.carry.models import Position
 from tasks.carry.books.report_reading import Booked
-from tasks.research.parity import Parity, _pairs, between_legs, parity
+from tasks.research.assumptions import Assumptions
+from tasks.research.backtest import limits_at, span_of
+from tasks.research.parity import Parity, _notes, _pairs, between_legs, parity, premium_seen
+from tasks.research.simulation import Simulation
 from tests.research.markets import FIRST_MS, calm
 
 ENTERED = FIRST_MS + 24 * HOUR_MS + 120_000
@@ -184,7 +187,40 @@ def long_event(at_ms: int, before: str, after: str, price: str) -> LongEvent:
     )
 
 
-def short_fill(at_ms: int, side: Literal["buy", "sell"], qty: str, price: str) -> ShortFill:
+def test_the_premium_of_the_moment_is_that_of_the_orders_by_quantity() -> None:
+    shorts = [
+        short_fill(60_000, "sell", "1", "202", index="200"),
+        short_fill(61_000, "sell", "3", "200", index="200"),
+        short_fill(HOUR_MS, "buy", "1", "199", index="200"),
+        short_fill(2 * HOUR_MS, "buy", "1", "199").model_copy(update={"index_price_usd": None}),
+    ]
+    assert premium_seen(shorts) == {0: pytest.approx(0.0025), HOUR_MS: pytest.approx(-0.005)}
+
+
+def test_the_backtest_trades_at_the_premium_that_the_position_saw() -> None:
+    """4,500 USD at 200 sold 0.2 % over the oracle and bought back 0.4 % over it: what the legs lose is the premium's, no other
+    item's, and the hours' means are said beside it.
+    """
+    shorts = [
+        short_fill(ENTERED, "sell", "1", "200.4", index="200"),
+        short_fill(CLOSED, "buy", "1", "200.8", index="200"),
+    ]
+    market, limits = calm(200), limits_at(Settings(), 3)
+    first, last = span_of(market, FIRST_MS, CLOSED // HOUR_MS * HOUR_MS)
+    assumed = Assumptions(capital_usd=80_000, margin_share=0.375, deploys_share=True, closes_at_end=True)
+    plain = Simulation(market, limits, assumed, first, last).run()
+    seen = Simulation(market, limits, replace(assumed, premium_seen=premium_seen(shorts)), first, last).run()
+    assert plain.premium_usd == pytest.approx(0, abs=1e-9)
+    assert seen.premium_usd == pytest.approx(-9, rel=0.01)
+    assert seen.items["price"] == pytest.approx(plain.items["price"] + seen.premium_usd, abs=0.01)
+    assert [one.kind for one in seen.trades] == [one.kind for one in plain.trades]
+    notes = _notes(seen, plain, market, left_by_rule=False)
+    assert f"{seen.premium_usd:.2f} USD; at each hour's mean it would have been 0.00 USD" in notes[0]
+
+
+def short_fill(
+    at_ms: int, side: Literal["buy", "sell"], qty: str, price: str, index: str | None = None
+) -> ShortFill:
     fill = Fill(
         fill_id=str(at_ms),
         venue=VenueName.HYPERLIQUID,
@@ -195,7 +231,7 @@ def short_fill(at_ms: int, side: Literal["buy", "sell"], qty: str, price: str) -
         fee_usd=Decimal(0),
         time_ms=at_ms,
     )
-    return ShortFill(fill=fill, reference_price_usd=Decimal(price), index_price_usd=Decimal(price))
+    return ShortFill(fill=fill, reference_price_usd=Decimal(price), index_price_usd=Decimal(index or price))
 
 
 @pytest.mark.parametrize(

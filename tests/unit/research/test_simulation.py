@@ -17,9 +17,10 @@ from evenkeel.settings.settings import Settings
 from evenkeel.units import HOUR_MS
 from strategy.carry.funding import expected_hourly
 from strategy.carry.limits import CarryLimits, StrategySettings
+from tasks.research.assumptions import Assumptions
 from tasks.research.backtest import Backtest, backtest, limits_at, span_of
 from tasks.research.readings import knowledge
-from tasks.research.simulation import Assumptions, Simulation
+from tasks.research.simulation import Simulation
 from tasks.research.study import cases, study
 from tests.research.markets import FIRST_MS, calm, priced, stormy
 

@@ -49,7 +49,8 @@ def test_a_recorded_demo_and_the_back_test_make_the_same_trades_and_the_same_mon
     assert beside["same_trades"], beside["trades"]
     costs = Decimal(beside["costs_usd"])
     assert abs(Decimal(beside["unexplained_usd"])) <= costs / 100, beside
-    assert abs(Decimal(beside["difference_usd"])) <= costs / 100, beside
+    # With what is named, too: SOL between the legs and the depth of the second, which the demo does not repeat.
+    assert abs(Decimal(beside["difference_usd"])) <= costs / 40, beside
     named = {one["name"] for one in beside["items"] if one["why"]}
     assert named == {"fees", "slippage", "gas", "premium", "peg", "between the legs"}
     assert found["books_agree"]

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 
 import typer
 
-from app import cli_checks, cli_parity, cli_research, cli_routes, cli_safety
+from app import cli_checks, cli_parity, cli_prefect, cli_research, cli_routes, cli_safety
 from app.keys import keys_app
 from app.prefect_server import point_prefect_at
 from app.screens import (
@@ -218,10 +218,9 @@ def enter(
         "dry_run": dry_run,
     }
     result = _run(actions.enter(_settings(), requested, as_flow))
-    planned = dry_run and any(reason.startswith("dry run:") for reason in result["reasons"])
-    opened = result["status"] == "OPEN" or planned
-    _emit(as_json, result, lambda: show_result("entry", result) if opened else None)
-    if not opened:
+    done = result["status"] in ("OPEN", "dry run")
+    _emit(as_json, result, lambda: show_result("entry", result) if done else None)
+    if not done:
         _fail(f"entry {result['status']}: {'; '.join(result['reasons'])}", 1)
 
 
@@ -364,6 +363,7 @@ cli_routes.add_to(app, _settings, _emit)
 cli_checks.add_to(app, _settings, _emit, lambda text, code=2: _fail(text, code), as_flow)
 cli_research.add_to(app, _settings, _emit, as_flow)
 cli_parity.add_to(app, _settings, _emit, as_flow)
+cli_prefect.add_to(app, _settings, _emit)
 
 
 def main() -> None:

@@ -132,7 +132,9 @@ def show_result(what: str, result: dict[str, Any]) -> None:
         f"{what}: {result['status']}" + (f" {result['position_id']}" if result.get("position_id") else "")
     )
     for reason in result["reasons"]:
-        out.print(f"  {reason}")
+        out.print(f"  {reason}", markup=False, soft_wrap=True)
+    for name, value in (result.get("plan") or {}).items():
+        out.print(f"  {name}: {'never' if value is None else value}", markup=False, soft_wrap=True)
 
 
 def show_watched(rows: list[dict[str, Any]]) -> None:

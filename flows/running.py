@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
 
+from prefect.context import FlowRunContext
 from prefect.runtime import flow_run
 
 from evenkeel.errors import LostRace, OperatorError
@@ -67,22 +68,38 @@ async def desk_for_run(
 
 
 @contextmanager
-def settings_for_run() -> Iterator[Settings]:
-    """This host's settings, for a story that needs neither ledger nor venue. Raises LostRace like `desk_for_run`."""
+def settings_for_run(*, in_time: bool = False) -> Iterator[Settings]:
+    """This host's settings, for a story that needs neither ledger nor venue, or opens its own. Raises LostRace like
+    `desk_for_run`, and OperatorError where a run that must begin `in_time` is late.
+    """
     settings = _settings()
+    if in_time:
+        refuse_late(flow_run.scheduled_start_time, datetime.now(UTC), settings.prefect.late_run_s)
     _begin()
     yield settings
 
 
 @contextmanager
-def ledger_for_run() -> Iterator[Store]:
-    """The ledger of this host's settings alone: no venue, no key. Raises OperatorError where there is none."""
+def ledger_for_run(*, in_time: bool = False) -> Iterator[Store]:
+    """The ledger of this host's settings alone: no venue, no key. Raises OperatorError where there is none, and where a run
+    that must begin `in_time` is late.
+    """
     settings = _settings()
+    if in_time:
+        refuse_late(flow_run.scheduled_start_time, datetime.now(UTC), settings.prefect.late_run_s)
     store = Store.open(settings.database.url, make_clock(settings))
     try:
         yield store
     finally:
         store.close()
+
+
+def run_name() -> str:
+    """The run that executes us, by name and number, as the audit log names it."""
+    context = FlowRunContext.get()
+    if context is None or context.flow_run is None:
+        return "a run of Prefect"
+    return f"Prefect run {context.flow_run.name} ({context.flow_run.id})"
 
 
 def _begin() -> None:

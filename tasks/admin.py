@@ -51,27 +51,37 @@ def is_key(key: str, key_hash: str) -> bool:
 def pause(
     settings: Settings, store: Store, key: str, scope: str, reason: str, hours: float | None = None
 ) -> Pause:
-    """Halt a scope until it is resumed, or for some hours. Raises OperatorError for a wrong key, scope or no reason."""
+    """`halt` by whoever has the admin key. Raises OperatorError for a wrong one."""
     _check(settings, store, key, "pause")
+    return halt(store, _who(), scope, reason, hours)
+
+
+def halt(store: Store, who: str, scope: str, reason: str, hours: float | None = None) -> Pause:
+    """Halt a scope until it is resumed, or for some hours; `who` goes into the audit log. Raises OperatorError for an unknown
+    scope, and for no reason.
+    """
     _check_scope(scope)
     if not reason.strip():
-        raise OperatorError("a pause needs a reason: whoever finds it must know why; give --reason")
+        raise OperatorError("a pause needs a reason: whoever finds it must know why; nothing was paused")
     if hours is not None and not 0 < hours <= 24 * 365:
-        raise OperatorError(f"--hours {hours} must be above 0 and at most a year")
+        raise OperatorError(f"hours {hours} must be above 0 and at most a year; nothing was paused")
     until_ms = None if hours is None else store.clock.now_ms() + int(hours * HOUR_MS)
-    return store.pause(scope, reason.strip(), until_ms, note=f"{_who()}: {reason.strip()}")
+    return store.pause(scope, reason.strip(), until_ms, note=f"{who}: {reason.strip()}")
 
 
 def resume(settings: Settings, store: Store, key: str, scope: str | None, reason: str = "") -> list[Pause]:
-    """End the pauses of a scope, or every pause. Returns those that were ended."""
+    """`end_pauses` by whoever has the admin key. Raises OperatorError for a wrong one."""
     _check(settings, store, key, "resume")
+    return end_pauses(store, _who(), scope, reason)
+
+
+def end_pauses(store: Store, who: str, scope: str | None, reason: str = "") -> list[Pause]:
+    """End the pauses of a scope, or every pause; `who` goes into the audit log. Returns those that were ended."""
     if scope is not None:
         _check_scope(scope)
     running = [one for one in store.active_pauses() if scope in (None, one.scope)]
     for one in running:
-        store.resume(
-            one.scope, one.reason, note=f"{_who()}: {reason or 'no reason given'}; was: {one.reason}"
-        )
+        store.resume(one.scope, one.reason, note=f"{who}: {reason or 'no reason given'}; was: {one.reason}")
     return running
 
 

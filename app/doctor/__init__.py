@@ -1,5 +1,16 @@
 """What `evenkeel doctor` looks at, one function a check. Importing this package makes all of them known."""
 
-from app.doctor import accounts, chain, clocks, hosts, ledger, limits, needs, observed, prefect
+from app.doctor import accounts, chain, clocks, hosts, ledger, limits, needs, observed, prefect, schedules
 
-__all__ = ["accounts", "chain", "clocks", "hosts", "ledger", "limits", "needs", "observed", "prefect"]
+__all__ = [
+    "accounts",
+    "chain",
+    "clocks",
+    "hosts",
+    "ledger",
+    "limits",
+    "needs",
+    "observed",
+    "prefect",
+    "schedules",
+]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import Field, field_validator
 
@@ -39,6 +40,26 @@ class PrefectSettings(Section):
     api_url: str = ""
     late_run_s: int = Field(default=300, ge=10, le=86_400)
     """Most seconds after the time it was asked for that a run which trades (enter, exit, rebalance) may begin."""
+
+
+class Reports(Section):
+    """When the daily report is made. `evenkeel deploy` gives its schedule to Prefect."""
+
+    timezone: str = "UTC"
+    """As the IANA data base names it, e.g. `Europe/Zurich`;"""
+    hour: int = Field(default=7, ge=0, le=23)
+    """Of that time zone."""
+
+    @field_validator("timezone")
+    @classmethod
+    def _is_timezone(cls, value: str) -> str:
+        try:
+            ZoneInfo(value)
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            raise ValueError(
+                "must be a time zone as the IANA data base names it, e.g. Europe/Zurich"
+            ) from None
+        return value
 
 
 class Watchdog(Section):

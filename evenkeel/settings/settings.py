@@ -18,7 +18,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from evenkeel.errors import OperatorError
 from evenkeel.settings.carry import RiskLimits, Staking, StrategySettings, check_caps, check_strategy
-from evenkeel.settings.host import Admin, ClockSettings, Database, PrefectSettings, Watchdog
+from evenkeel.settings.host import Admin, ClockSettings, Database, PrefectSettings, Reports, Watchdog
 from evenkeel.settings.refused import explained
 from evenkeel.settings.safety import Safety
 from evenkeel.settings.secrets import Keeper, key_of, passphrase_of, refuse_secrets
@@ -42,6 +42,7 @@ class Settings(BaseSettings):
     asgard: Asgard = Asgard()
     prefect: PrefectSettings = PrefectSettings()
     watchdog: Watchdog = Watchdog()
+    reports: Reports = Reports()
     staking: Staking = Staking()
     signers: Signers = Signers()
     safety: Safety = Safety()

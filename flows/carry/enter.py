@@ -24,11 +24,14 @@ from state.carry.models import Position
 from state.models import Fence
 from strategy.carry.entry import Verdict
 from strategy.decisions import Urgency
+from tasks.artifacts import show_table
+from tasks.carry.books.traded import show_traded
 from tasks.carry.closing.close_out import close_out
 from tasks.carry.closing.rebalancing import level_short
 from tasks.carry.desk import CarryDesk, open_desk
 from tasks.carry.entering import choose as choosing
 from tasks.carry.entering import clearing, entry
+from tasks.carry.entering.planned import PlannedEntry, planned_entry
 from tasks.carry.entering.reference import left_reference
 from tasks.carry.watching import breakers
 from tasks.keys import refuse_readable_keys
@@ -43,6 +46,8 @@ class EntryStatus(StrEnum):
     """How an entry stands: as its position does, or `refused` when nothing was sent."""
 
     REFUSED = "refused"
+    DRY_RUN = "dry run"
+    """Every check passed, and nothing was sent, as it was asked for."""
     OPENING = "OPENING"
     OPEN = "OPEN"
     CLOSING = "CLOSING"
@@ -78,6 +83,8 @@ class EnterResult(Frozen):
     reasons: tuple[str, ...] = ()
     long_refused: bool = False
     """Nothing was opened, because the long was refused where it was asked for: another offer may be taken."""
+    plan: PlannedEntry | None = None
+    """Of a dry run: what would be entered."""
 
 
 @naming_oddities
@@ -111,11 +118,18 @@ async def _decide(
             if isinstance(cleared, choosing.Declined):
                 return _refused(*cleared.reasons)
             if dry_run:
-                plan = cleared.plan
-                return _refused(f"dry run: would enter {plan.where}, {plan.size.position_usd} USD a leg")
+                return _planned(desk, cleared)
             return await entry.write_down(desk, cleared, only_one)
     except LostRace as busy:
         return _refused(f"another entry is being decided right now: {busy}")
+
+
+def _planned(desk: CarryDesk, cleared: clearing.Cleared) -> EnterResult:
+    """The answer to a dry run: the plan, and what each of its checks said."""
+    would = f"dry run: would enter {cleared.plan.where}, {cleared.plan.size.position_usd} USD a leg"
+    checks = (f"{one.name}: {one.reason}" for one in cleared.checks)
+    plan = planned_entry(cleared.plan, desk.settings.strategy.costs)
+    return EnterResult(status=EntryStatus.DRY_RUN, reasons=(would, *checks), plan=plan)
 
 
 def _nothing_left(tried: dict[tuple[str, int], EnterResult], refusal: EnterResult) -> EnterResult:
@@ -277,6 +291,13 @@ def _refused(*reasons: str) -> EnterResult:
 async def enter(request: EnterRequest) -> EnterResult:
     """Open one position. Refusals are answers, not failures: nothing was sent."""
     async with desk_for_run(open_desk, trades=True) as desk:
+        began_ms = desk.clock.now_ms()
         result = await enter_position(desk, request)
         await watch_from_here(POSITIONS, desk.store, [result.position_id or ""], "entered")
+        if result.plan is not None:
+            await show_table(
+                "dry-run", [result.plan.model_dump(mode="json")], "what would be entered; nothing was sent"
+            )
+        if result.position_id is not None:
+            await show_traded(desk.store, "enter", result.position_id, began_ms, result.reasons)
         return result

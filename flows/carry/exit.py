@@ -9,6 +9,7 @@ from evenkeel.legs import PositionStatus
 from flows.forms import Form
 from flows.running import desk_for_run
 from strategy.decisions import Urgency
+from tasks.carry.books.traded import show_traded
 from tasks.carry.closing.close_out import ENDED, ExitResult, close_out
 from tasks.carry.desk import CarryDesk, open_desk
 from tasks.carry.positions import position_meant
@@ -48,4 +49,7 @@ async def exit_position(desk: CarryDesk, request: ExitRequest) -> ExitResult:
 async def exit_(request: ExitRequest) -> ExitResult:
     """Close a position, short first."""
     async with desk_for_run(open_desk, trades=True) as desk:
-        return await exit_position(desk, request)
+        began_ms = desk.clock.now_ms()
+        result = await exit_position(desk, request)
+        await show_traded(desk.store, "exit", result.position_id, began_ms, result.reasons)
+        return result

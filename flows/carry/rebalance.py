@@ -19,6 +19,7 @@ from strategy.carry.keeping_size import GROWTH_RULE, RESERVE_RULE
 from strategy.carry.leaving import Remedy
 from strategy.decisions import Hold, Urgency
 from tasks.carry.books.reconcile import reconcile_everything
+from tasks.carry.books.traded import show_traded
 from tasks.carry.closing.close_out import close_out
 from tasks.carry.closing.proving import waits_for_a_venue
 from tasks.carry.closing.rebalancing import (
@@ -221,4 +222,8 @@ async def _end_level(
 async def rebalance(request: RebalanceRequest) -> RebalanceResult:
     """Bring both legs level again."""
     async with desk_for_run(open_desk, trades=True) as desk:
-        return await rebalance_position(desk, request)
+        began_ms = desk.clock.now_ms()
+        result = await rebalance_position(desk, request)
+        if result.action is not Action.HELD:
+            await show_traded(desk.store, "rebalance", result.position_id, began_ms, (result.reason,))
+        return result

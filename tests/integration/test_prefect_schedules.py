@@ -3,25 +3,39 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, STDOUT
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 import pytest
 import yaml
 from prefect.client.orchestration import PrefectClient
+from prefect.client.schemas.actions import DeploymentScheduleCreate
+from prefect.client.schemas.schedules import CronSchedule
 
+from app.deployments import RETIRED
+from app.doctor.frame import Health, Installation, Verdict
+from app.doctor.schedules import expected
+from app.doctor.schedules import schedules as schedules_check
 from app.prefect_server import CLIENT_SETTINGS
+from evenkeel.settings.settings import load_settings
 from tests.prefect_rig import ROOT, Server
 
 RUNS_AHEAD = 3
 """Runs that the scheduler keeps ahead of every schedule, at the least: Prefect's own default."""
+
+HOUR, ZONE = 8, "Pacific/Auckland"
+"""When this host wants its daily report."""
 
 BROKEN = ("Traceback", "Can't evaluate", "ERROR")
 """What a server's log never says while all is well."""
@@ -71,9 +85,10 @@ def faults(server: Server) -> list[str]:
 
 
 def written() -> dict[str, str]:
-    """Each schedule of `prefect.yaml`: its slug and its cron expression."""
+    """Each schedule of `prefect.yaml`: its slug and its cron expression, with the hour of the settings filled in."""
     deployments = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
-    return {one["slug"]: one["cron"] for each in deployments for one in each.get("schedules", [])}
+    found = {one["slug"]: one["cron"] for each in deployments for one in each.get("schedules", [])}
+    return {slug: cron.replace("{{ $EVENKEEL_REPORTS__HOUR }}", str(HOUR)) for slug, cron in found.items()}
 
 
 def scheduled(server: Server, schedule: dict[str, Any]) -> list[dict[str, Any]]:
@@ -101,22 +116,123 @@ async def made(server: Server, schedules: dict[str, dict[str, Any]]) -> dict[str
 
 
 def fits(cron: str, at: datetime) -> bool:
-    """Whether a moment is one of `MINUTE * * * *`, the only form our schedules have."""
-    minute, *rest = cron.split()
-    assert rest == ["*"] * 4, f"{cron}: this test knows only schedules by the minute"
+    """Whether a moment is one of `MINUTE HOUR * * *`, the only form our schedules have, by the clock of their zone."""
+    minute, hour, *rest = cron.split()
+    assert rest == ["*"] * 3, f"{cron}: this test knows only schedules of the day"
     step = minute.removeprefix("*/")
     due = at.minute % int(step) == 0 if step != minute else at.minute == int(minute)
+    if hour != "*":
+        due = due and at.astimezone(ZoneInfo(ZONE)).hour == int(hour)
     return due and at.second == at.microsecond == 0
 
 
-@pytest.mark.timeout(240)
+def settings_for(server: Server, folder: Path) -> Path:
+    """Of a host that wants its report at eight in the morning in Auckland."""
+    path = folder / "evenkeel.toml"
+    path.write_text(
+        f'[database]\nurl = "sqlite:///{folder / "evenkeel.db"}"\n[prefect]\napi_url = "{server.url}"\n'
+        f'[reports]\ntimezone = "{ZONE}"\nhour = {HOUR}\n'
+    )
+    return path
+
+
+async def deploy(server: Server, folder: Path) -> dict[str, Any]:
+    """`evenkeel deploy --json` as an operator gives it, from anywhere."""
+    environment = os.environ | {"PREFECT_HOME": str(folder / "client"), "PYTHONPATH": str(ROOT)}
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "app.cli", "--config", str(settings_for(server, folder)), "deploy", "--json"),
+        cwd=folder,
+        env=environment,
+        stdin=DEVNULL,
+        stdout=PIPE,
+        stderr=PIPE,
+    )
+    said, wrong = await process.communicate()
+    assert process.returncode == 0, said.decode() + wrong.decode()
+    return dict(json.loads(said))
+
+
+async def checked(server: Server, folder: Path) -> Verdict:
+    """What doctor says of the schedules."""
+    settings = load_settings(settings_for(server, folder))
+    return await schedules_check(cast(Installation, SimpleNamespace(settings=settings)))
+
+
+async def retired(server: Server, folder: Path) -> dict[str, bool]:
+    """What an earlier version had on this server, by its own names: and whether an operator had paused it."""
+    await prefect(server, folder, "work-pool", "create", "evenkeel", "--type", "process")
+    found = {"scan/hourly": False, "collect/hourly": True, "enter/by-hand": False}
+    crons = {
+        "scan/hourly": ("50 * * * *", "before-each-funding-hour"),
+        "collect/hourly": ("2 * * * *", "after-each-funding-hour"),
+    }
+    async with PrefectClient(server.url) as client:
+        for name, is_paused in found.items():
+            flow, _, deployment = name.partition("/")
+            flow_id = await client.create_flow_from_name(flow)
+            cron, slug = crons.get(name, ("", ""))
+            timing = (
+                [DeploymentScheduleCreate(schedule=CronSchedule(cron=cron), active=not is_paused, slug=slug)]
+                if cron
+                else []
+            )
+            await client.create_deployment(
+                flow_id, deployment, schedules=timing, work_pool_name="evenkeel", tags=["evenkeel"]
+            )
+    return found
+
+
+@asynccontextmanager
+async def worker(server: Server, folder: Path) -> AsyncIterator[None]:
+    """`prefect worker start` on our pool, which begins nothing: no run is due while it lives here for seconds."""
+    environment = (
+        os.environ | CLIENT_SETTINGS | {"PREFECT_API_URL": server.url, "PREFECT_HOME": str(folder / "worker")}
+    )
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "prefect", "worker", "start", "--pool", "evenkeel", "--type", "process"),
+        cwd=folder,
+        env=environment,
+        stdin=DEVNULL,
+        stdout=DEVNULL,
+        stderr=DEVNULL,
+    )
+    try:
+        yield
+    finally:
+        process.terminate()
+        await process.wait()
+
+
+async def until_online(server: Server) -> None:
+    def online() -> bool:
+        return any(one["status"] == "ONLINE" for one in server.ask("work_pools/evenkeel/workers"))
+
+    await server.reached(online, 60)
+
+
+@pytest.mark.timeout(300)
 async def test_the_scheduler_makes_the_runs_of_every_schedule(server: Server, tmp_path: Path) -> None:
-    """With Prefect 3.8.8 on SQLAlchemy 2.1.9 the insert failed on every pass, and not one run was ever made."""
-    await prefect(server, tmp_path, "work-pool", "create", "evenkeel", "--type", "process")
-    await prefect(server, tmp_path, "--no-prompt", "deploy", "--all")
-    active = [one for row in server.ask("deployments") for one in row["schedules"] if one["active"]]
-    schedules = {one["slug"]: one for one in active}
-    assert {slug: one["schedule"]["cron"] for slug, one in schedules.items()} == written()
+    """With Prefect 3.8.8 on SQLAlchemy 2.1.9 the insert failed on every pass, and not one run was ever made. Deployments of
+    an earlier version go, and what was paused among them stays paused.
+    """
+    assert (await checked(server, tmp_path)).detail.startswith("not deployed: ")
+    old = await retired(server, tmp_path)
+    assert old.keys() <= RETIRED.keys()
+
+    body = await deploy(server, tmp_path)
+    assert body["retired"] == sorted(old)
+    names = {one["name"] for one in body["deployments"]}
+    assert expected() == names and not names & RETIRED.keys()
+    paused = {one["name"] for one in body["deployments"] if not one["active"]}
+    assert paused == {RETIRED[name] for name, is_paused in old.items() if is_paused}
+    assert (await deploy(server, tmp_path)) == body | {"retired": []}, "twice changes nothing"
+
+    every = [one for row in server.ask("deployments") for one in row["schedules"]]
+    assert {one["slug"]: one["schedule"]["cron"] for one in every} == written()
+    assert {one["schedule"]["timezone"] for one in every} == {"UTC", ZONE}
+    stopped = [one["deployment_id"] for one in every if not one["active"]]
+    schedules = {one["slug"]: one for one in every if one["active"]}
+    assert len(stopped) == len(paused)
 
     runs = await made(server, schedules)
     for slug, each in runs.items():
@@ -133,4 +249,11 @@ async def test_the_scheduler_makes_the_runs_of_every_schedule(server: Server, tm
             await client.delete_flow_run(UUID(run_id))
     again = await made(server, schedules)
     assert gone.isdisjoint(run["id"] for run in again["every-ten-minutes"])
+
+    nobody = await checked(server, tmp_path)
+    assert nobody.health is Health.FAIL and "no worker of the pool evenkeel lives" in nobody.detail
+    async with worker(server, tmp_path):
+        await until_online(server)
+        stands = await checked(server, tmp_path)
+        assert stands.health is Health.WARN and stands.detail == f"paused: {', '.join(sorted(paused))}"
     assert not faults(server)

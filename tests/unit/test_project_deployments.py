@@ -11,8 +11,11 @@ from typing import Any
 import pytest
 import yaml
 from prefect import Flow
+from prefect.client.schemas.schedules import CronSchedule
 from pydantic import BaseModel
 
+from app.deployments import RETIRED
+from app.doctor.schedules import expected
 from flows.carry.monitor import MonitorRequest, monitor
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -28,8 +31,10 @@ DEPLOYMENT_KEYS = {
     "work_pool",
 }
 SCHEDULE_KEYS = {"cron", "timezone", "slug"}
-UNLIMITED = {"exit", "recover"}
-"""A closing must never wait for the slot of a killed run, nor may a dead worker's slot keep recovery from running."""
+UNLIMITED = {"exit", "recover", "pause", "resume", "flatten"}
+"""A closing or a pause must never wait for the slot of a killed run, nor may a dead worker's slot keep recovery waiting."""
+FILLED_IN = {"{{ $EVENKEEL_REPORTS__HOUR }}": "7", "{{ $EVENKEEL_REPORTS__TIMEZONE }}": "Europe/Zurich"}
+"""What `evenkeel deploy` puts in from the settings, and something that it may be."""
 
 CONTENT: dict[str, Any] = yaml.safe_load((ROOT / "prefect.yaml").read_text())
 DEPLOYMENTS: list[dict[str, Any]] = CONTENT["deployments"]
@@ -40,6 +45,12 @@ def flow_of(entrypoint: str) -> Flow[..., Any]:
     found = getattr(importlib.import_module(path.removesuffix(".py").replace("/", ".")), name)
     assert isinstance(found, Flow), f"{entrypoint} is not a flow"
     return found
+
+
+def filled(text: str) -> str:
+    for name, value in FILLED_IN.items():
+        text = text.replace(name, value)
+    return text
 
 
 def ids(deployment: dict[str, Any]) -> str:
@@ -62,7 +73,8 @@ def test_a_deployment_has_known_keys_only(deployment: dict[str, Any]) -> None:
         assert set(schedule) == SCHEDULE_KEYS, (
             "every schedule has a slug and a time zone, and none says active"
         )
-        assert schedule["timezone"] == "UTC"
+        assert schedule["timezone"] in ("UTC", "{{ $EVENKEEL_REPORTS__TIMEZONE }}")
+        CronSchedule(cron=filled(schedule["cron"]), timezone=filled(schedule["timezone"]))
 
 
 @pytest.mark.parametrize("deployment", DEPLOYMENTS, ids=ids)
@@ -109,7 +121,7 @@ def test_every_flow_is_deployed_once_and_schedules_are_distinct() -> None:
     assert len(deployed) == len(set(deployed))
     assert defined == {*deployed, "flows/carry/monitor.py:monitor"}
     slugs = [schedule["slug"] for one in DEPLOYMENTS for schedule in one.get("schedules", [])]
-    assert len(slugs) == len(set(slugs)) == 4
+    assert len(slugs) == len(set(slugs)) == 5
 
 
 def test_the_monitor_is_served_without_a_concurrency_limit(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -131,6 +143,22 @@ def test_the_monitor_is_served_without_a_concurrency_limit(monkeypatch: pytest.M
 
 
 def test_the_readme_names_what_is_deployed() -> None:
-    [line] = re.findall(r"deploy --all +# (.+)", (ROOT / "README.md").read_text())
-    deployed = [Path(one["entrypoint"].partition(":")[0]).stem for one in DEPLOYMENTS]
+    [line] = re.findall(r"^evenkeel deploy +# (.+)", (ROOT / "README.md").read_text(), re.MULTILINE)
+    deployed = [flow_of(one["entrypoint"]).name for one in DEPLOYMENTS]
     assert sorted(line.split(", ")) == sorted(deployed)
+
+
+def test_nothing_is_called_by_how_it_is_started_and_what_was_so_called_is_taken_away() -> None:
+    names = {f"{flow_of(one['entrypoint']).name}/{one['name']}" for one in DEPLOYMENTS}
+    assert names == expected()
+    assert not [name for name in names if name.endswith(("/by-hand", "/hourly", "/every-ten-minutes"))]
+    assert set(RETIRED.values()) <= names and not names & RETIRED.keys()
+
+
+def test_a_quick_run_sends_nothing() -> None:
+    """What the UI starts without asking for fields: the entry is a dry run, the kill switch and resume lack their word."""
+    given = {
+        flow_of(one["entrypoint"]).name: one.get("parameters", {}).get("request", {}) for one in DEPLOYMENTS
+    }
+    assert given["enter"]["dry_run"] is True
+    assert given["flatten"]["confirm"] == given["resume"]["confirm"] == given["pause"]["reason"] == ""

@@ -24,6 +24,7 @@ MODULES_IN_A_FOLDER = 18
 
 CARRY_WORDS = {"sol", "asgard", "leg", "legs", "lending", "jito"}
 EXCEPTIONS = {
+    "flows/flatten_all.py": "composes the kill switches of every business, whose words its form has",
     "tasks/keys.py": "opens the key of each venue, and says which venue stays shut without it",
 }
 """Modules at the root of a layer that may use the words of carry, and why: opening keys, Solana's rules, hosting."""

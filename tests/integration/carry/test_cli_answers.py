@@ -27,8 +27,15 @@ async def test_every_command_answers_in_json(rig: CarryRig) -> None:
     scanned = await rig.run("scan", "--json")
     assert scanned.json()["rows"]
     planned = await rig.run("enter", "--dry-run", "--asset", "SOL", "--protocol", "kamino", "--json")
-    assert (planned.code, planned.json()["status"]) == (0, "refused")
+    assert (planned.code, planned.json()["status"]) == (0, "dry run")
     assert planned.json()["reasons"][0].startswith("dry run: would enter SOL on Kamino, ")
+    assert len(planned.json()["reasons"]) == 1 + 6, "the six checks"
+    plan = planned.json()["plan"]
+    assert (plan["protocol"], plan["leverage"]) == ("Kamino", 3)
+    assert plan["round_trip_cost_usd"] > plan["opening_cost_usd"] > 0
+    assert plan["break_even_hours"] == pytest.approx(
+        plan["round_trip_cost_usd"] / plan["expected_carry_usd_per_hour"], rel=0.01
+    )
     refused = await rig.run("enter", "--asset", "SOL", "--protocol", "3", "--json")
     assert (refused.code, refused.json()["status"]) == (1, "refused")
     empty = await rig.run("status", "--json")

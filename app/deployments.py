@@ -1,0 +1,139 @@
+"""Give the deployments of `prefect.yaml` to a Prefect server, and take away those that an earlier version had there."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from asyncio.subprocess import DEVNULL, PIPE, STDOUT
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from app.prefect_server import CLIENT_SETTINGS, prefect_answers
+from evenkeel.errors import OperatorError
+from evenkeel.settings.settings import Settings
+
+if TYPE_CHECKING:
+    from prefect.client.orchestration import PrefectClient
+    from prefect.client.schemas.responses import DeploymentResponse
+
+ROOT = Path(__file__).resolve().parents[1]
+FILE = ROOT / "prefect.yaml"
+POOL = "evenkeel"
+RETIRED = {
+    "scan/hourly": "scan/rank-offers",
+    "enter/by-hand": "enter/open-position",
+    "exit/by-hand": "exit/close-position",
+    "rebalance/by-hand": "rebalance/adjust-position",
+    "recover/every-ten-minutes": "recover/finish-interrupted",
+    "collect/hourly": "collect/store-records",
+    "reconcile/hourly": "reconcile/compare-books",
+    "report/by-hand": "report/account-for-position",
+    "backtest/by-hand": "backtest/replay-rules",
+    "parity/by-hand": "parity/compare-with-backtest",
+}
+"""Deployments of an earlier version, and what took their place."""
+LATE_S = 120.0
+"""Seconds for one command of Prefect's."""
+
+
+async def deploy(settings: Settings) -> dict[str, Any]:
+    """Make the work pool, the deployments and their schedules; take away retired ones. A schedule that an operator has paused
+    stays paused, under its new name too. Raises OperatorError, and leaves what was there, where the server does not answer.
+    """
+    from prefect.client.orchestration import get_client
+
+    url = settings.prefect.api_url or os.environ.get("PREFECT_API_URL", "")
+    if not url:
+        raise OperatorError("no Prefect server is set: start one (`evenkeel server`) and set prefect.api_url")
+    if not FILE.is_file():
+        raise OperatorError(
+            f"{FILE} is not there: deploy from a checkout, where the worker finds the flows too"
+        )
+    if not await asyncio.to_thread(prefect_answers, url):
+        raise OperatorError(
+            f"Prefect does not answer at {url}: start it (`evenkeel server`); nothing was deployed"
+        )
+    async with get_client() as client:
+        if not any(one.name == POOL for one in await client.read_work_pools()):
+            await _prefect(url, settings, "work-pool", "create", POOL, "--type", "process")
+        old = {name: found for name in RETIRED if (found := await _find(client, name)) is not None}
+        await _prefect(url, settings, "--no-prompt", "deploy", "--all")
+        for name, was in old.items():
+            await _keep_paused(client, was, RETIRED[name])
+            await client.delete_deployment(was.id)
+        rows = [row for one in await _all(client) for row in _rows(*one)]
+    return {"api_url": url, "retired": sorted(old), "deployments": rows}
+
+
+async def _prefect(url: str, settings: Settings, *words: str) -> None:
+    """A command of Prefect's, in the checkout. It gets no secret of ours."""
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("EVENKEEL_")}
+    environment = kept | CLIENT_SETTINGS | {"PREFECT_API_URL": url, "PYTHONPATH": str(ROOT)}
+    environment |= {
+        "EVENKEEL_REPORTS__HOUR": str(settings.reports.hour),
+        "EVENKEEL_REPORTS__TIMEZONE": settings.reports.timezone,
+    }
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "prefect", *words),
+        cwd=ROOT,
+        env=environment,
+        stdin=DEVNULL,
+        stdout=PIPE,
+        stderr=STDOUT,
+    )
+    try:
+        said, _ = await asyncio.wait_for(process.communicate(), LATE_S)
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+        raise OperatorError(
+            f"`prefect {' '.join(words)}` did not end within {LATE_S:.0f} s: try again"
+        ) from None
+    if process.returncode:
+        last = " | ".join(said.decode(errors="replace").strip().splitlines()[-3:])
+        raise OperatorError(f"`prefect {' '.join(words)}` failed: {last}")
+
+
+async def _find(client: PrefectClient, name: str) -> DeploymentResponse | None:
+    from prefect.exceptions import ObjectNotFound
+
+    try:
+        return await client.read_deployment_by_name(name)
+    except ObjectNotFound:
+        return None
+
+
+async def _keep_paused(client: PrefectClient, was: DeploymentResponse, now_named: str) -> None:
+    """What an operator has stopped is not started by a new name."""
+    found = await _find(client, now_named)
+    if found is None:
+        raise OperatorError(
+            f"{now_named} is missing after the deployment: is {FILE} whole? {was.name} was left"
+        )
+    stopped = {one.slug for one in was.schedules if not one.active}
+    for one in found.schedules:
+        if one.slug in stopped and one.active:
+            await client.update_deployment_schedule(found.id, one.id, active=False)
+    if was.paused and not found.paused:
+        await client.pause_deployment(found.id)
+
+
+async def _all(client: PrefectClient) -> list[tuple[str, DeploymentResponse]]:
+    flows = {one.id: one.name for one in await client.read_flows(limit=200)}
+    found = [one for one in await client.read_deployments(limit=200) if "evenkeel" in one.tags]
+    return sorted((f"{flows.get(one.flow_id, '?')}/{one.name}", one) for one in found)
+
+
+def _rows(name: str, found: DeploymentResponse) -> list[dict[str, Any]]:
+    """One for each schedule, or one without."""
+    if not found.schedules:
+        return [{"name": name, "schedule": None, "active": not found.paused}]
+    return [
+        {
+            "name": name,
+            "schedule": f"{getattr(one.schedule, 'cron', '?')} {getattr(one.schedule, 'timezone', '')}".strip(),
+            "active": one.active and not found.paused,
+        }
+        for one in found.schedules
+    ]

@@ -1,0 +1,140 @@
+"""The daily report: every position that lives, or ended since the last one, what it earned, and whatever needs a person."""
+
+from __future__ import annotations
+
+from prefect import flow
+from pydantic import Field
+
+from evenkeel.clock import as_datetime
+from evenkeel.errors import UNREAD, OperatorError
+from evenkeel.types import Frozen
+from evenkeel.units import HOUR_MS
+from flows.carry.report import ReportRequest, account_for
+from flows.forms import Form
+from flows.running import desk_for_run
+from state.carry.models import Position
+from tasks.artifacts import show_markdown
+from tasks.carry.desk import CarryDesk, open_desk
+from tasks.carry.last_ticks import last_ticks, overdue_after_s
+
+DAY_HOURS = 24
+MOST_HOURS = 24 * 31
+
+
+class DailyRequest(Form):
+    """How far back a position may have ended to be in the report."""
+
+    hours: int = Field(default=DAY_HOURS, ge=1, le=MOST_HOURS, description="hours that the report covers")
+
+
+class DailyRow(Frozen):
+    """One position. USD since it was opened, but `funding_usd`: of the hours that the report covers."""
+
+    position_id: str
+    status: str
+    hours_held: float | None = None
+    funding_usd: float | None = None
+    carry_usd: float | None = None
+    costs_usd: float | None = None
+    net_usd: float | None = None
+    books_agree: bool | None = None
+    fault: str = ""
+    """Why it could not be accounted for; the figures are missing then."""
+
+
+class DailyReport(Frozen):
+    """What the day came to, and what needs a person: open alerts, pauses, positions that nobody watches."""
+
+    since: str
+    until: str
+    hours: int
+    positions: tuple[DailyRow, ...]
+    alerts: tuple[str, ...]
+    pauses: tuple[str, ...]
+    not_watched: tuple[str, ...]
+
+    @property
+    def needs_a_person(self) -> bool:
+        """Whether anything is open that does not end by itself."""
+        faulty = any(one.fault or one.books_agree is False for one in self.positions)
+        return bool(faulty or self.alerts or self.not_watched)
+
+
+async def report_the_day(desk: CarryDesk, request: DailyRequest) -> DailyReport:
+    """Account for each position in turn: one that cannot be is named, and keeps no other from its row."""
+    now_ms = desk.clock.now_ms()
+    since_ms = now_ms - request.hours * HOUR_MS
+    meant = [one for one in desk.store.carry.positions() if (one.closed_ms or now_ms) >= since_ms]
+    rows = tuple([await _row(desk, one, since_ms) for one in meant])
+    after_s = overdue_after_s(desk.settings)
+    return DailyReport(
+        since=f"{as_datetime(since_ms):%Y-%m-%d %H:%M} UTC",
+        hours=request.hours,
+        until=f"{as_datetime(now_ms):%Y-%m-%d %H:%M} UTC",
+        positions=rows,
+        alerts=tuple(
+            f"{one.severity} {one.kind}{f' ({one.subject})' if one.subject else ''}: {one.text}"
+            for one in desk.store.alerts(open_only=True)
+        ),
+        pauses=tuple(f"{one.scope}: {one.reason}" for one in desk.store.active_pauses()),
+        not_watched=tuple(one.position_id for one in last_ticks(desk.store) if one.is_overdue(after_s)),
+    )
+
+
+async def _row(desk: CarryDesk, position: Position, since_ms: int) -> DailyRow:
+    name = position.position_id
+    try:
+        report, _ = await account_for(desk, ReportRequest(position_id=name))
+    except (*UNREAD, OperatorError) as fault:
+        return DailyRow(position_id=name, status=position.status, fault=str(fault))
+    found = report.attribution
+    paid = desk.store.carry.funding_payments(position_id=name, since_ms=since_ms)
+    return DailyRow(
+        position_id=name,
+        status=report.status,
+        hours_held=round(float(found.holding_hours), 1),
+        funding_usd=round(float(sum(one.usdc for one in paid)), 2),
+        carry_usd=round(float(found.carry_usd), 2),
+        costs_usd=round(float(found.costs_usd), 2),
+        net_usd=round(float(found.net_usd), 2),
+        books_agree=report.agrees,
+    )
+
+
+def as_markdown(report: DailyReport) -> str:
+    """The report as a person reads it, what needs one first."""
+    lines = [f"# {report.since} to {report.until}", ""]
+    if not report.needs_a_person:
+        lines += ["Nothing needs a person.", ""]
+    for title, found in (
+        ("Open alerts", report.alerts),
+        ("Not watched by anybody", report.not_watched),
+        ("Paused", report.pauses),
+    ):
+        if found:
+            lines += [f"## {title}", "", *(f"- {one}" for one in found), ""]
+    lines += ["## Positions", ""]
+    if not report.positions:
+        return "\n".join([*lines, "None was open.", ""])
+    lines += [
+        f"| position | status | hours held | funding of these {report.hours} h | carry | costs | net | books |",
+        "| --- | --- | ---: | ---: | ---: | ---: | ---: | --- |",
+    ]
+    for one in report.positions:
+        figures = [
+            "" if value is None else f"{value:,.2f}"
+            for value in (one.funding_usd, one.carry_usd, one.costs_usd, one.net_usd)
+        ]
+        books = one.fault or ("agree" if one.books_agree else "DO NOT AGREE")
+        held = "" if one.hours_held is None else f"{one.hours_held:,.1f}"
+        lines.append(f"| {' | '.join([one.position_id, one.status, held, *figures, books])} |")
+    return "\n".join([*lines, "", "USD; carry, costs and net since the position was opened.", ""])
+
+
+@flow(name="daily-report", flow_run_name="daily-report")
+async def daily_report(request: DailyRequest) -> DailyReport:
+    """What the day came to, as JSON and as a markdown artifact whose versions are the days."""
+    async with desk_for_run(open_desk) as desk:
+        found = await report_the_day(desk, request)
+    await show_markdown("daily-report", as_markdown(found), f"{found.since} to {found.until}")
+    return found

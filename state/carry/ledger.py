@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
-from sqlalchemy import func, select, update
+from sqlalchemy import delete, func, select, update
 
 from evenkeel.errors import Bug
 from evenkeel.legs import FundingPayment
@@ -21,6 +21,7 @@ from state.ledger import window
 
 FUNDING = table_of(FundingTable)
 SNAPSHOTS = table_of(PositionSnapshotTable)
+REMOVED_AT_ONCE = 500
 
 
 class CarryLedger(Database):
@@ -98,3 +99,12 @@ class CarryLedger(Database):
         """The life of a position with since ≤ time, in order of time."""
         query = select(SNAPSHOTS).where(SNAPSHOTS.c.position_id == position_id).order_by(SNAPSHOTS.c.at_ms)
         return self._rows(PositionSnapshot, window(query, SNAPSHOTS.c.at_ms, since_ms, None))
+
+    def remove_snapshots(self, ids: Sequence[int]) -> int:
+        """Forget these moments, some hundred a transaction, so that no look waits for them. Returns how many there were."""
+        removed = 0
+        for start in range(0, len(ids), REMOVED_AT_ONCE):
+            some = list(ids[start : start + REMOVED_AT_ONCE])
+            with self._write() as db:
+                removed += int(db.execute(delete(SNAPSHOTS).where(SNAPSHOTS.c.id.in_(some))).rowcount)
+        return removed

@@ -27,6 +27,7 @@ from state.store import Store
 from state.watch_models import Severity
 from strategy.carry.reconcile import Finding, Handling
 from tasks.carry.books.series import collect_series
+from tasks.carry.books.thinning import thin_out
 from tasks.carry.desk import CarryDesk
 from tasks.carry.mark import LIVE, UNDERLYING
 from tasks.carry.market import read_market
@@ -306,6 +307,7 @@ async def collect_with_series(desk: CarryDesk) -> Collected:
     market = await part(read_market)
     await part(money_is_level)
     series = await part(collect_series)
+    await part(thin_out)
     done = Collected(
         funding_payments=payments or 0, fills=fills or 0, rates=market is not None, series=series or 0
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -173,13 +173,19 @@ def attributed(
     )
 
 
-def long_marks(snapshots: Sequence[PositionSnapshot]) -> list[LongMark]:
-    """Return the long leg as the monitor saw it, once an hour: enough to split interest from price."""
-    marks, last = [], 0
+def marked(snapshots: Sequence[PositionSnapshot]) -> Iterator[PositionSnapshot]:
+    """Yield the looks that saw the long leg and both prices, at least an hour apart: enough to split interest from price."""
+    last = 0
     for one in snapshots:
-        if "tokens" not in one.detail or one.short_price_usd is None or one.at_ms - last < HOUR_MS:
-            continue
-        last = one.at_ms
+        if "tokens" in one.detail and one.short_price_usd is not None and one.at_ms - last >= HOUR_MS:
+            last = one.at_ms
+            yield one
+
+
+def long_marks(snapshots: Sequence[PositionSnapshot]) -> list[LongMark]:
+    """Return the long leg as the monitor saw it, once an hour."""
+    marks = []
+    for one in marked(snapshots):
         rate = Decimal(one.detail["redemption_rate"])
         price = Decimal(one.detail["token_price_usd"])
         marks.append(

@@ -1,0 +1,83 @@
+"""Which looks at a position are kept for how long: every one for two days, one in five minutes for a month, hourly for ever.
+
+Orders, fills, payments and the audit log are never removed. A report splits interest from price by hourly marks of the long
+leg (`tasks.carry.books.report.marked`): those looks are kept whatever their age, so that no figure of an account moves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from evenkeel.units import DAY_MS, HOUR_MS
+from state.carry.models import PositionSnapshot
+from tasks import step
+from tasks.carry.books.report import marked
+from tasks.carry.desk import CarryDesk
+
+log = logging.getLogger("evenkeel.collect")
+WHOLE_MS = 2 * DAY_MS
+FINE_MS = 30 * DAY_MS
+FINE_STEP_MS = 5 * 60_000
+EVERY_MS = 20 * HOUR_MS
+"""Between two rounds; the hourly collection asks."""
+THINNED = "snapshots thinned"
+"""The heartbeat of a round."""
+RESULT_DAYS = 7
+"""Days for which Prefect's results of harmless steps are kept: nobody reads them after the run."""
+
+
+def superfluous(snapshots: Sequence[PositionSnapshot], now_ms: int) -> list[int]:
+    """Return the ids of those that are kept no longer. `snapshots`: all of one position, in order of time."""
+    kept = {one.at_ms for one in marked(snapshots)}
+    found, last_step = [], -1
+    for one in snapshots:
+        age_ms = now_ms - one.at_ms
+        if age_ms <= WHOLE_MS:
+            break
+        fine = age_ms <= FINE_MS
+        # Steps of both widths are numbered apart, so that the first look of each is kept.
+        step_of = one.at_ms // FINE_STEP_MS * 2 if fine else one.at_ms // HOUR_MS * 2 + 1
+        is_first, last_step = step_of != last_step, step_of
+        if not is_first and one.at_ms not in kept and one.id is not None:
+            found.append(one.id)
+    return found
+
+
+async def thin_out(desk: CarryDesk) -> int:
+    """Remove what is kept no longer, at most once in 20 hours. Returns how many looks were removed."""
+    now_ms = desk.clock.now_ms()
+    rounds = [one.at_ms for one in desk.store.heartbeats() if one.name == THINNED]
+    if rounds and now_ms - rounds[0] < EVERY_MS:
+        return 0
+    removed = await asyncio.to_thread(_round, desk, now_ms)
+    desk.store.record_heartbeat(THINNED, {"removed": removed})
+    await asyncio.to_thread(forget_results, step.RESULTS, time.time())
+    return removed
+
+
+def _round(desk: CarryDesk, now_ms: int) -> int:
+    removed = 0
+    for position in desk.store.carry.positions():
+        # What ended long ago has been thinned to the end; once more does no harm, and costs a read.
+        if position.closed_ms is not None and now_ms - position.closed_ms > 2 * FINE_MS:
+            continue
+        ids = superfluous(desk.store.carry.snapshots(position.position_id), now_ms)
+        removed += desk.store.carry.remove_snapshots(ids)
+    return removed
+
+
+def forget_results(folder: Path, now_s: float) -> int:
+    """Remove Prefect's old result files. Returns how many."""
+    old = now_s - RESULT_DAYS * 24 * 3600
+    gone = 0
+    for path in folder.glob("*") if folder.is_dir() else ():
+        with contextlib.suppress(OSError):  # somebody else removes it, or it is not ours to remove
+            if path.is_file() and path.stat().st_mtime < old:
+                path.unlink()
+                gone += 1
+    return gone

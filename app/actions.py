@@ -177,13 +177,14 @@ async def reconcile(settings: Settings, as_flow: AsFlow) -> dict[str, Any]:
 
 async def recover(settings: Settings) -> dict[str, Any]:
     """Take up what is unfinished. Never through Prefect: recovery must not wait for a server that may be what died."""
-    from flows.carry.recover import recover_everything
+    from flows.carry.recover import judge_watch, recover_everything
 
     async with open_desk(settings) as desk:
         await check_keys(desk)
-        found = await recover_everything(desk)
+        found = judge_watch(desk, await recover_everything(desk))
     return {
         "positions": found.positions,
+        "not_watched": list(found.not_watched),
         "unfinished_intents": found.unfinished_intents,
         "clean": found.clean,
     } | _comparison(found.comparison)

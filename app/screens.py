@@ -36,6 +36,13 @@ def show_recovery(result: dict[str, Any]) -> None:
         out.print(f"{position}: {status}")
     if not result["positions"]:
         out.print("nothing was interrupted")
+    for position in result["not_watched"]:
+        out.print(
+            f"{position}: NOT WATCHED; run `evenkeel monitor {position}`",
+            style="red",
+            markup=False,
+            soft_wrap=True,
+        )
     show_comparison(result)
 
 

@@ -25,6 +25,7 @@ from tasks.carry.books.recovery import Comparison, compare_legs, interrupted_pos
 from tasks.carry.closing.close_out import close_out
 from tasks.carry.closing.rebalancing import level_short
 from tasks.carry.desk import CarryDesk, open_desk
+from tasks.carry.last_ticks import alarm_overdue, overdue_after_s
 from tasks.carry.legs import finish_started
 from tasks.carry.mark import GROWING
 from tasks.carry.watching import breakers
@@ -44,6 +45,8 @@ class RecoverResult(Frozen):
 
     findings: tuple[Finding, ...] = ()
     """What books and venues did not agree on."""
+    not_watched: tuple[str, ...] = ()
+    """Live positions that nobody has looked at for longer than `evenkeel watchdog` allows."""
     actions: dict[str, str] = Field(default_factory=dict)
     """What was done about positions of which a venue had taken something."""
 
@@ -77,6 +80,12 @@ async def recover_everything(desk: CarryDesk) -> RecoverResult:
         findings=reconciled.found.open,
         actions=reconciled.actions,
     )
+
+
+def judge_watch(desk: CarryDesk, result: RecoverResult) -> RecoverResult:
+    """Alert a person to what nobody watches, by the rule of `evenkeel watchdog`."""
+    overdue = alarm_overdue(desk.store, overdue_after_s(desk.settings))
+    return result.model_copy(update={"not_watched": tuple(one.position_id for one in overdue)})
 
 
 async def recover_position(
@@ -127,7 +136,10 @@ def _urgency(desk: CarryDesk, position_id: str) -> Urgency:
 async def recover() -> RecoverResult:
     """Resume whatever is unfinished, then compare our legs with the venues'."""
     async with desk_for_run(open_desk) as desk:
-        result = await recover_everything(desk)
+        result = judge_watch(desk, await recover_everything(desk))
         finished = [name for name, status in result.positions.items() if status == PositionStatus.OPEN]
-        await watch_from_here(POSITIONS, desk.store, finished, f"recovered-{desk.clock.now_ms() // DAY_MS}")
+        day = desk.clock.now_ms() // DAY_MS
+        await watch_from_here(POSITIONS, desk.store, finished, f"recovered-{day}")
+        # One run a day at most: while nobody hosts monitors, runs that wait would come all at once later.
+        await watch_from_here(POSITIONS, desk.store, result.not_watched, f"unwatched-{day}")
         return result

@@ -13,6 +13,7 @@ import pytest
 from app.watchdog import Watchdog
 from evenkeel.settings.host import Watchdog as WatchdogSettings
 from flows.carry.exit import ExitRequest, exit_position
+from flows.carry.recover import judge_watch, recover_everything
 from state.watch_models import Severity
 from tasks.carry.last_ticks import last_ticks, overdue_after_s, rows_of
 from tasks.carry.mark import TICKED
@@ -57,6 +58,20 @@ async def test_one_tick_of_a_command_is_no_watch(tmp_path: Path) -> None:
         await rig.recovered()
         rig.later(100)
         assert [one.position_id for one in await dog(rig).round()] == [position_id]
+
+
+async def test_recovery_judges_by_the_same_rule(tmp_path: Path) -> None:
+    async with story_rig(tmp_path) as rig:
+        position_id = await rig.entered(**SOL_ON_KAMINO)
+        await watched(rig, position_id, 60)
+        rig.later(45)
+        assert (
+            judge_watch(rig.desk, await recover_everything(rig.desk)).not_watched == () and alarms(rig) == []
+        )
+        rig.later(60)
+        found = judge_watch(rig.desk, await recover_everything(rig.desk))
+        assert found.not_watched == (position_id,) and alarms(rig) == [position_id]
+        assert found.clean, "nothing is interrupted: what is missing is a watch"
 
 
 async def test_an_ended_position_needs_no_tick_and_leaves_no_row(tmp_path: Path) -> None:

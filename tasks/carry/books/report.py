@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -16,7 +16,6 @@ from analytics.carry.report import Report, trades_of
 from analytics.carry.waiting import moved_before_long, moved_before_short
 from evenkeel.legs import IntentKind, LegReceipt, LegSide, LendingChange
 from evenkeel.types import Decided, IntentState
-from evenkeel.units import HOUR_MS
 from state.carry.liquidation_models import Liquidation
 from state.carry.models import LegStatus, PositionSnapshot
 from state.models import Intent
@@ -24,6 +23,7 @@ from strategy.carry.keeping_size import GROWTH_RULE, PAID_FIRST, RESERVE_RULE
 from tasks.carry.books.external_short import SEIZED_MARGIN
 from tasks.carry.books.marks import Seen
 from tasks.carry.books.report_reading import Booked, Held, Listed
+from tasks.carry.books.thinning import marked
 from tasks.carry.mark import Mark
 from tasks.intents import FOUND_AFTER_UNKNOWN
 
@@ -171,15 +171,6 @@ def attributed(
         other_gas=other_gas(booked, held.lamports_taken),
         margin_seized_usd=margin_seized_usd(booked),
     )
-
-
-def marked(snapshots: Sequence[PositionSnapshot]) -> Iterator[PositionSnapshot]:
-    """Yield the looks that saw the long leg and both prices, at least an hour apart: enough to split interest from price."""
-    last = 0
-    for one in snapshots:
-        if "tokens" in one.detail and one.short_price_usd is not None and one.at_ms - last >= HOUR_MS:
-            last = one.at_ms
-            yield one
 
 
 def long_marks(snapshots: Sequence[PositionSnapshot]) -> list[LongMark]:

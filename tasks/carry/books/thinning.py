@@ -1,7 +1,7 @@
 """Which looks at a position are kept for how long: every one for two days, one in five minutes for a month, hourly for ever.
 
 Orders, fills, payments and the audit log are never removed. A report splits interest from price by hourly marks of the long
-leg (`tasks.carry.books.report.marked`): those looks are kept whatever their age, so that no figure of an account moves.
+leg (`marked`): those looks are kept whatever their age, so that no figure of an account moves.
 """
 
 from __future__ import annotations
@@ -10,13 +10,12 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from evenkeel.units import DAY_MS, HOUR_MS
 from state.carry.models import PositionSnapshot
 from tasks import step
-from tasks.carry.books.report import marked
 from tasks.carry.desk import CarryDesk
 
 log = logging.getLogger("evenkeel.collect")
@@ -29,6 +28,15 @@ THINNED = "snapshots thinned"
 """The heartbeat of a round."""
 RESULT_DAYS = 7
 """Days for which Prefect's results of harmless steps are kept: nobody reads them after the run."""
+
+
+def marked(snapshots: Sequence[PositionSnapshot]) -> Iterator[PositionSnapshot]:
+    """Yield the looks that saw the long leg and both prices, at least an hour apart: enough to split interest from price."""
+    last = 0
+    for one in snapshots:
+        if "tokens" in one.detail and one.short_price_usd is not None and one.at_ms - last >= HOUR_MS:
+            last = one.at_ms
+            yield one
 
 
 def superfluous(snapshots: Sequence[PositionSnapshot], now_ms: int) -> list[int]:

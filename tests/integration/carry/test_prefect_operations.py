@@ -118,7 +118,9 @@ async def test_the_kill_switch_asks_for_its_word_and_comes_in_time_or_not_at_all
         asked = FlattenRequest(confirm="FLATTEN", reason="the chain is on fire")
         async with get_client() as client:
             late = Scheduled(scheduled_time=datetime.now(UTC) - timedelta(hours=1))
-            run = await client.create_flow_run(flatten, {"request": asked.model_dump()}, state=late)
+            run = await client.create_flow_run(
+                flatten, parameters={"request": asked.model_dump()}, state=late
+            )
             with pytest.raises(OperatorError, match=r"was asked for 360\d s ago"):
                 await run_flow(flatten, run, {"request": asked}, return_type="result")
         assert rig.status(position_id) is PositionStatus.OPEN and not rig.desk.store.active_pauses()

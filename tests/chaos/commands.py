@@ -31,7 +31,9 @@ LIMIT_S = 60.0
 """Wall seconds for one command."""
 _forkserver = multiprocessing.get_context("forkserver")
 # A forked child skips three seconds of imports; it is a process of its own all the same, killed like any other.
-_forkserver.set_forkserver_preload(["app.cli", "app.actions", "flows.carry.enter", "flows.carry.recover"])
+_forkserver.set_forkserver_preload(
+    ["app.cli", "app.actions", "flows.carry.enter", "flows.carry.recover", "tests.chaos.warm"]
+)
 
 
 @dataclass(frozen=True)

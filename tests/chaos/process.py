@@ -23,6 +23,7 @@ import httpx._transports.default as transports
 
 from evenkeel.errors import EvenkeelError
 from evenkeel.settings.settings import load_settings, settings_path
+from tests.chaos import warm  # noqa: F401  (what is forked has it)
 
 Step = tuple[str, dict[str, Any]]
 """A step's name and its arguments, e.g. ("exit", {"reason": "asked for"}); or ("evenkeel", {"arguments": [...]}): the

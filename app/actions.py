@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager
-from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -364,9 +363,9 @@ def _row(one: Position) -> dict[str, Any]:
         "status": one.status.value,
         "asset": one.asset,
         "protocol": one.protocol,
-        "leverage": f"{one.leverage.normalize():f}",
-        "size_usd": None if one.size_usd is None else f"{one.size_usd:.2f}",
-        "expected_apr": None if one.expected_apr is None else f"{one.expected_apr * Decimal(100):.2f} %",
+        "leverage": float(one.leverage),
+        "size_usd": None if one.size_usd is None else round(float(one.size_usd), 2),
+        "expected_apr_pct": None if one.expected_apr is None else round(float(one.expected_apr) * 100, 2),
         "opened": None if one.opened_ms is None else as_datetime(one.opened_ms).isoformat(timespec="seconds"),
         "closed": None if one.closed_ms is None else as_datetime(one.closed_ms).isoformat(timespec="seconds"),
         "close_reason": one.close_reason,

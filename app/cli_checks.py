@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
-from app.screens import out
+from app.screens import NOT_CHECKED, out
 from evenkeel.errors import OperatorError
 
 if TYPE_CHECKING:
@@ -65,15 +66,32 @@ def add_to(
 
 
 def show_examination(body: dict[str, Any]) -> None:
-    """One row a check; what to do stands under what is wrong."""
+    """One row a check; what to do stands under what is wrong. Checks that could not be made for one reason share a row."""
     table = Table("", "check", "found, and what to do")
-    for row in body["checks"]:
-        status = row["status"]
-        text = row["detail"] + (f"\n→ {row['advice']}" if row["advice"] else "")
-        table.add_row(f"[{COLOURS[status]}]{status}[/]", f"{row['group']}: {row['name']}", text)
+    for status, names, text in folded(body["checks"]):
+        table.add_row(Text(status, style=COLOURS[status]), Text("\n".join(names)), Text(text))
     out.print(table)
     counts = body["counts"]
     out.print(f"{counts['ok']} ok, {counts['warn']} to weigh, {counts['fail']} failed")
+
+
+def folded(checks: list[dict[str, Any]]) -> list[tuple[str, list[str], str]]:
+    """Return status, names and text of each row, in the order of the checks; of those that were not made, one for each
+    reason, in the place of the first.
+    """
+    rows: list[tuple[str, list[str], str]] = []
+    not_made: dict[str, list[str]] = {}
+    for row in checks:
+        name = f"{row['group']}: {row['name']}"
+        text = row["detail"] + (f"\n→ {row['advice']}" if row["advice"] else "")
+        if not row["detail"].startswith(NOT_CHECKED):
+            rows.append((row["status"], [name], text))
+        elif text in not_made:
+            not_made[text].append(name)
+        else:
+            not_made[text] = [name]
+            rows.append((row["status"], not_made[text], text))
+    return rows
 
 
 def show_reconciliation(result: dict[str, Any]) -> None:

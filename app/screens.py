@@ -6,28 +6,52 @@ from decimal import Decimal
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from evenkeel.units import HOURS_PER_YEAR
 
 out = Console()
+NOT_CHECKED = "not checked: "
+"""How the detail of a check begins that could not be made, before the reason."""
 
 
 def show_scan(result: dict[str, Any]) -> None:
     """Ranked offers as a table, under the funding rate of now."""
-    now = Decimal(result["funding_now_hourly"]) * HOURS_PER_YEAR * 100
-    out.print(f"SOL-PERP funding {now:.2f} % a year now; positive pays the short")
+    rate = result["funding_now_hourly"]
+    now = "unknown" if rate is None else f"{Decimal(rate) * HOURS_PER_YEAR * 100:.2f} %"
+    out.print(f"SOL-PERP funding {now} a year now; positive pays the short")
     if (volatility := result["funding_volatility_annual"]) is not None:
         rank = result["funding_volatility_rank"]
         calmer = "" if rank is None else f", as calm or calmer {Decimal(rank):.0%} of the last 90 days"
         out.print(f"funding volatility {Decimal(volatility):.0%} a year{calmer}")
     for reason in result["refused_now"]:
         out.print(f"an entry would be refused now: {reason}", style="yellow", markup=False)
-    columns = [name for name in result["rows"][0] if name != "why"] if result["rows"] else []
-    table = Table(*columns, "why", title=f"{result['passed']} of {len(result['rows'])} could be entered")
+    title = f"{result['passed']} of {len(result['rows'])} could be entered"
+    table = Table(*OFFER_COLUMNS, "size", "round trip", "why", title=title)
     for row in result["rows"]:
-        table.add_row(*[row[name] for name in columns], row["why"])
+        size, trip = f"{row['size_usd']:,.0f} USD", f"{row['round_trip_bps']:.1f} bps"
+        table.add_row(*offer_cells(row), size, trip, row["why"])
     out.print(table)
+
+
+OFFER_COLUMNS = ("asset", "protocol", "verdict", "total APR", "funding APR", "net carry APR", "break-even")
+
+
+def offer_cells(row: dict[str, Any]) -> list[str]:
+    """Return what a person reads of an offer under `OFFER_COLUMNS`."""
+
+    def percent(name: str) -> str:
+        return "unknown" if row[name] is None else f"{row[name]:.2f} %"
+
+    hours = row["break_even_hours"]
+    rates = [percent(name) for name in ("total_apr_pct", "funding_apr_pct", "net_carry_apr_pct")]
+    return [
+        row["asset"],
+        row["protocol"],
+        row["verdict"],
+        *rates,
+        "never" if hours is None else f"{hours:.0f} h",
+    ]
 
 
 def show_recovery(result: dict[str, Any]) -> None:
@@ -116,17 +140,20 @@ def show_positions(rows: list[dict[str, Any]]) -> None:
     if not rows:
         out.print("no positions")
         return
-    table = Table(
-        "position", "status", "asset", "leverage", "size USD", "expected APR", "opened", "why ended"
+    # An id that is cut cannot be given to the next command.
+    first = Column(
+        "position", no_wrap=True, overflow="fold", min_width=max(len(row["position_id"]) for row in rows)
     )
+    table = Table(first, "status", "asset", "leverage", "size USD", "expected APR", "opened", "why ended")
     for row in rows:
+        expected = row["expected_apr_pct"]
         table.add_row(
             row["position_id"],
             row["status"],
             row["asset"],
-            row["leverage"],
-            row["size_usd"] or "",
-            row["expected_apr"] or "",
+            f"{row['leverage']:g}",
+            "" if row["size_usd"] is None else f"{row['size_usd']:,.2f}",
+            "" if expected is None else f"{expected:.2f} %",
             row["opened"] or "",
             row["close_reason"] or "",
         )

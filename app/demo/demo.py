@@ -15,6 +15,7 @@ from rich.table import Table
 
 from app.demo import environment
 from app.prefect_server import prefect_server, use_prefect
+from app.screens import OFFER_COLUMNS, offer_cells
 from evenkeel.clock import as_datetime
 from evenkeel.errors import OperatorError
 from evenkeel.units import HOUR_MS, HOURS_PER_YEAR
@@ -168,20 +169,9 @@ async def _scan_until_worth_it(desk: Any, until_ms: int, console: Console) -> bo
         found = await scan(ScanRequest())
         if found.passed:
             console.print(f"{_when(found.at_ms)}  {found.passed} of {len(found.rows)} offers pass")
-            table = Table(
-                "asset", "protocol", "verdict", "total APR", "funding APR", "net carry APR", "break-even"
-            )
+            table = Table(*OFFER_COLUMNS)
             for row in found.rows:
-                names = (
-                    "asset",
-                    "protocol",
-                    "verdict",
-                    "total APR",
-                    "funding APR",
-                    "net carry APR",
-                    "break-even",
-                )
-                table.add_row(*[row[name] for name in names])
+                table.add_row(*offer_cells(row))
             console.print(table)
             return True
         refused = next((row["why"] for row in found.rows if row["why"]), "no offers")

@@ -9,6 +9,7 @@ from typing import Any
 
 import app.doctor  # noqa: F401  (makes every check known)
 from app.doctor.frame import CHECKS, Check, Health, Installation, Missing, Verdict, fail
+from app.screens import NOT_CHECKED
 from evenkeel.clock import Clock, SystemClock
 from evenkeel.errors import EvenkeelError
 from evenkeel.settings.settings import Settings
@@ -90,7 +91,7 @@ async def _run(one: Check, installation: Installation, timeout_s: float) -> Verd
     try:
         return await asyncio.wait_for(one.run(installation), timeout_s)
     except Missing as what:
-        return fail(f"not checked: {what}", AGAIN)
+        return fail(f"{NOT_CHECKED}{what}", AGAIN)
     except TimeoutError:
         return fail(
             f"no answer within {timeout_s:g} s", "see the host's own check; run `evenkeel doctor` again"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from typing import Any
 
 from prefect import flow
 from pydantic import Field
@@ -57,7 +58,8 @@ class ScanResult(Frozen):
     """Offers that pass, and would not be refused."""
     refused_now: tuple[str, ...]
     """Why an entry of any offer would be refused now: pauses, breakers, the gap between both venues' prices."""
-    rows: list[dict[str, str]]
+    rows: list[dict[str, Any]]
+    """See `row`: numbers have their unit in the key."""
 
 
 @naming_oddities
@@ -97,9 +99,9 @@ async def _sizes_usd(desk: CarryDesk, requested: RequestedEntry) -> dict[str, De
     return {asset: one.position_usd for asset, one in sized.items() if one is not None}
 
 
-def row(one: Opportunity, refused: tuple[str, ...] = ()) -> dict[str, str]:
+def row(one: Opportunity, refused: tuple[str, ...] = ()) -> dict[str, Any]:
     """One line of the table: what it would earn and cost at its size, and why it passes or fails. `refused`: why an entry
-    of now would be refused though the offer passes.
+    of now would be refused though the offer passes. A rate that is not known, and a break-even that never comes, are None.
     """
     failed = [check.reason for check in one.checks if not check.ok]
     why = failed or refused
@@ -108,18 +110,22 @@ def row(one: Opportunity, refused: tuple[str, ...] = ()) -> dict[str, str]:
         "asset": one.candidate.asset,
         "protocol": one.protocol_name,
         "verdict": verdict,
-        "size": f"{one.candidate.position_usd:,.0f} USD",
-        "total APR": _percent(one.total_apr),
-        "funding APR": _percent(one.funding_apr),
-        "net carry APR": _percent(one.net_carry_apr),
-        "round trip": f"{one.round_trip_cost_bps:.1f} bps",
-        "break-even": "never" if one.break_even_hours is None else f"{one.break_even_hours:.0f} h",
+        "size_usd": _rounded(one.candidate.position_usd),
+        "total_apr_pct": _percent(one.total_apr),
+        "funding_apr_pct": _percent(one.funding_apr),
+        "net_carry_apr_pct": _percent(one.net_carry_apr),
+        "round_trip_bps": _rounded(one.round_trip_cost_bps),
+        "break_even_hours": _rounded(one.break_even_hours),
         "why": "; ".join(why) if why else "every check passes",
     }
 
 
-def _percent(value: object) -> str:
-    return "unknown" if value is None else f"{float(value) * 100:.2f} %"  # type: ignore[arg-type]
+def _percent(value: Decimal | None) -> float | None:
+    return None if value is None else _rounded(value * 100)
+
+
+def _rounded(value: Decimal | None) -> float | None:
+    return None if value is None else round(float(value), 2)
 
 
 @flow(name="scan", flow_run_name="scan-{request.asset}")

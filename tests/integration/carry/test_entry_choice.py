@@ -38,10 +38,10 @@ async def test_offers_are_scored_for_the_size_that_would_be_entered(tmp_path: Pa
         position_id = await rig.entered(asset="SOL", protocol=1)
         entered = rig.desk.store.carry.position(position_id).size_usd
         assert entered is not None
-        assert {row["size"] for row in found.rows} == {f"{entered:,.0f} USD"}
+        assert {row["size_usd"] for row in found.rows} == {round(float(entered), 2)}
         small = await scan_markets(rig.desk, ScanRequest(size_usd="1000"))
-        assert {row["size"] for row in small.rows} == {"1,000 USD"}
-        trip = lambda rows: float(rows[0]["round trip"].removesuffix(" bps"))
+        assert {row["size_usd"] for row in small.rows} == {1000.0}
+        trip = lambda rows: rows[0]["round_trip_bps"]
         assert trip(small.rows) > trip(found.rows)
 
 

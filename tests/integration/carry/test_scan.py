@@ -24,7 +24,7 @@ async def test_every_offer_has_a_verdict_and_a_reason(tmp_path: Path) -> None:
         passing = [row for row in found.rows if row["verdict"] == "pass"]
         assert found.passed == len(passing) > 0
         assert found.rows[: len(passing)] == passing, "best first"
-        yields = [float(row["total APR"].removesuffix(" %")) for row in passing]
+        yields = [row["total_apr_pct"] for row in passing]
         assert yields == sorted(yields, reverse=True)
         assert rig.fingerprint() == before and not rig.desk.store.carry.positions()
         assert rig.desk.store.prices(kind="oracle") and rig.desk.store.prices(kind="redemption")

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 import httpx
 
+from app.supervised import ALIVE, READY, STOPPING, notify
 from evenkeel.errors import Retryable
 from evenkeel.settings.settings import Settings
 from state.store import Store
@@ -40,10 +41,13 @@ class Watchdog:
             loop.add_signal_handler(number, ended.set)
         after, every = overdue_after_s(self.settings), self.settings.watchdog.every_s
         log.warning("the watchdog runs: a position without a look for %.0f s is not watched", after)
+        notify(READY)
         while not ended.is_set():
             await self.round()
+            notify(ALIVE)
             with suppress(TimeoutError):
                 await asyncio.wait_for(ended.wait(), every)
+        notify(STOPPING)
 
     async def round(self) -> list[LastTick]:
         """Judge every live position once; return those that nobody has looked at for too long. Never raises for a ledger that

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -10,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from app.supervised import READY, notify
 from app.watchdog import Watchdog
 from evenkeel.settings.host import Watchdog as WatchdogSettings
 from flows.carry.exit import ExitRequest, exit_position
@@ -160,3 +164,32 @@ async def test_every_live_position_has_a_row(tmp_path: Path) -> None:
         [row] = rows_of(rig.desk.store, rig.desk.settings)
         assert (row["position_id"], row["status"], row["watched"]) == (position_id, "OPEN", False)
         assert row["seconds_since_tick"] >= 200  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("abstract", [False, True])
+async def test_the_supervisor_hears_that_it_is_up_and_lives(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, abstract: bool
+) -> None:
+    """As systemd listens: a datagram socket, in the file system or in the abstract namespace."""
+    name = f"evenkeel-{os.getpid()}-{abstract}" if abstract else str(tmp_path / "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+        listener.bind(f"\0{name}" if abstract else name)
+        listener.setblocking(False)
+        monkeypatch.setenv("NOTIFY_SOCKET", f"@{name}" if abstract else name)
+        async with story_rig(tmp_path) as rig:
+            running = asyncio.ensure_future(dog(rig).run())
+            loop = asyncio.get_running_loop()
+            heard = [await asyncio.wait_for(loop.sock_recv(listener, 64), 30) for _ in range(2)]
+            os.kill(os.getpid(), signal.SIGTERM)
+            await asyncio.wait_for(running, 30)
+            heard.append(await asyncio.wait_for(loop.sock_recv(listener, 64), 30))
+    assert heard == [b"READY=1", b"WATCHDOG=1", b"STOPPING=1"]
+
+
+def test_a_supervisor_that_is_not_there_or_does_not_listen_is_no_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
+    assert notify(READY) is False
+    monkeypatch.setenv("NOTIFY_SOCKET", "/nowhere/at/all")
+    assert notify(READY) is False

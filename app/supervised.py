@@ -1,0 +1,27 @@
+"""Tell a supervisor that we are up and alive: the datagrams of systemd's `sd_notify` (`man 3 sd_notify`)."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+
+log = logging.getLogger("evenkeel.watchdog")
+READY, ALIVE, STOPPING = "READY=1", "WATCHDOG=1", "STOPPING=1"
+
+
+def notify(state: str) -> bool:
+    """Send a state to the supervisor that started us. False where there is none or it does not listen: nothing rests on it."""
+    address = os.environ.get("NOTIFY_SOCKET", "")
+    if not address:
+        return False
+    if address.startswith("@"):  # a name in the abstract namespace
+        address = "\0" + address[1:]
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:
+            sender.settimeout(1)
+            sender.sendto(state.encode(), address)
+    except OSError as fault:
+        log.warning("the supervisor cannot be reached: %s", fault)
+        return False
+    return True

@@ -1,4 +1,4 @@
-"""Tell a supervisor that we are up and alive: the datagrams of systemd's `sd_notify` (`man 3 sd_notify`)."""
+"""Say to a supervisor that we are up and alive: the datagrams of systemd's `sd_notify` (`man 3 sd_notify`)."""
 
 from __future__ import annotations
 

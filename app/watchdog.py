@@ -22,6 +22,18 @@ from tasks.carry.last_ticks import LastTick, alarm_overdue, overdue_after_s
 
 log = logging.getLogger("evenkeel.watchdog")
 PING_TIMEOUT_S = 10.0
+ALIVE_S = 20.0
+"""Seconds between two signs of life to the supervisor, which is to wait several times as long (`WatchdogSec`)."""
+
+
+async def _rest(ended: asyncio.Event, seconds: float) -> None:
+    """Until then, or until asked to end. The supervisor hears of us often: rounds may be minutes apart."""
+    loop = asyncio.get_running_loop()
+    until = loop.time() + seconds
+    while not ended.is_set() and (left := until - loop.time()) > 0:
+        notify(ALIVE)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(ended.wait(), min(left, ALIVE_S))
 
 
 @dataclass
@@ -44,9 +56,7 @@ class Watchdog:
         notify(READY)
         while not ended.is_set():
             await self.round()
-            notify(ALIVE)
-            with suppress(TimeoutError):
-                await asyncio.wait_for(ended.wait(), every)
+            await _rest(ended, every)
         notify(STOPPING)
 
     async def round(self) -> list[LastTick]:

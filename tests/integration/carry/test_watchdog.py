@@ -186,6 +186,26 @@ async def test_the_supervisor_hears_that_it_is_up_and_lives(
     assert heard == [b"READY=1", b"WATCHDOG=1", b"STOPPING=1"]
 
 
+async def test_the_supervisor_hears_of_us_between_two_rounds_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`watchdog.every_s` may be 300, and the unit gives up after 120 s of silence."""
+    monkeypatch.setattr("app.watchdog.ALIVE_S", 0.02)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+        listener.bind(str(tmp_path / "notify"))
+        listener.setblocking(False)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        async with story_rig(tmp_path) as rig, switch() as dead_man:
+            settings = WatchdogSettings(ping_url=dead_man.url, every_s=300)
+            watchdog = Watchdog(rig.desk.settings.model_copy(update={"watchdog": settings}), rig.desk.store)
+            running = asyncio.ensure_future(watchdog.run())
+            loop = asyncio.get_running_loop()
+            heard = [await asyncio.wait_for(loop.sock_recv(listener, 64), 30) for _ in range(4)]
+            assert heard == [b"READY=1", *[b"WATCHDOG=1"] * 3] and dead_man.paths == ["/ping/1"]
+            os.kill(os.getpid(), signal.SIGTERM)
+            await asyncio.wait_for(running, 30)
+
+
 def test_a_supervisor_that_is_not_there_or_does_not_listen_is_no_error(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

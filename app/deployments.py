@@ -58,9 +58,18 @@ async def deploy(settings: Settings) -> dict[str, Any]:
         if not any(one.name == POOL for one in await client.read_work_pools()):
             await _prefect(url, settings, "work-pool", "create", POOL, "--type", "process")
         old = {name: found for name in RETIRED if (found := await _find(client, name)) is not None}
-        await _prefect(url, settings, "--no-prompt", "deploy", "--all")
-        for name, was in old.items():
-            await _keep_paused(client, was, RETIRED[name])
+        await _refuse_waiting(client, old)
+        try:
+            await _prefect(url, settings, "--no-prompt", "deploy", "--all")
+        finally:  # also where it failed half-way: what an operator has stopped must not run under its new name
+            missing = [
+                name for name, was in old.items() if not await _keep_paused(client, was, RETIRED[name])
+            ]
+        if missing:
+            raise OperatorError(
+                f"{', '.join(missing)} were left: what takes their place is missing; is {FILE} whole?"
+            )
+        for was in old.values():
             await client.delete_deployment(was.id)
         rows = [row for one in await _all(client) for row in _rows(*one)]
     return {"api_url": url, "retired": sorted(old), "deployments": rows}
@@ -104,19 +113,44 @@ async def _find(client: PrefectClient, name: str) -> DeploymentResponse | None:
         return None
 
 
-async def _keep_paused(client: PrefectClient, was: DeploymentResponse, now_named: str) -> None:
-    """What an operator has stopped is not started by a new name."""
+async def _refuse_waiting(client: PrefectClient, old: dict[str, DeploymentResponse]) -> None:
+    """Raise OperatorError where somebody has asked for a run that has not begun: it would go with its deployment, unsaid."""
+    from prefect.client.schemas.filters import (
+        DeploymentFilter,
+        DeploymentFilterId,
+        FlowRunFilter,
+        FlowRunFilterState,
+        FlowRunFilterStateType,
+    )
+    from prefect.client.schemas.objects import StateType
+
+    if not old:
+        return
+    not_begun = FlowRunFilterStateType(any_=[StateType.SCHEDULED, StateType.PENDING])
+    waiting = await client.read_flow_runs(
+        deployment_filter=DeploymentFilter(id=DeploymentFilterId(any_=[one.id for one in old.values()])),
+        flow_run_filter=FlowRunFilter(state=FlowRunFilterState(type=not_begun)),
+        limit=200,
+    )
+    if asked_for := [one.name for one in waiting if not one.auto_scheduled]:
+        raise OperatorError(
+            f"{len(asked_for)} runs that somebody asked for have not begun ({', '.join(asked_for)}): let them run or cancel "
+            "them, then deploy again; nothing was changed"
+        )
+
+
+async def _keep_paused(client: PrefectClient, was: DeploymentResponse, now_named: str) -> bool:
+    """What an operator has stopped is not started by a new name. False where there is none of that name."""
     found = await _find(client, now_named)
     if found is None:
-        raise OperatorError(
-            f"{now_named} is missing after the deployment: is {FILE} whole? {was.name} was left"
-        )
+        return False
     stopped = {one.slug for one in was.schedules if not one.active}
     for one in found.schedules:
         if one.slug in stopped and one.active:
             await client.update_deployment_schedule(found.id, one.id, active=False)
     if was.paused and not found.paused:
         await client.pause_deployment(found.id)
+    return True
 
 
 async def _all(client: PrefectClient) -> list[tuple[str, DeploymentResponse]]:

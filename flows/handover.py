@@ -96,7 +96,10 @@ async def have_watched(
     """
     had = True
     for subject in subjects:
-        asked = await ask(watch.deployment, {watch.parameter: subject}, f"{subject}-{occasion}")
+        key, request = f"{subject}-{occasion}", {watch.parameter: subject}
+        asked = await ask(watch.deployment, request, key)
+        if asked.run is not None and _is_over(asked.run):  # of this occasion, and it watches no longer
+            asked = await ask(watch.deployment, request, f"{key}-{asked.run.id}")
         if asked.run is None or (asked.fault and not by_us):
             _alarm(watch, store, subject, asked.fault)
         had = had and asked.run is not None

@@ -77,12 +77,12 @@ def require_word(field: str, typed: str, word: str, what: str) -> None:
 
 @flow(name="pause", flow_run_name="pause-{request.scope}")
 async def pause(request: PauseRequest) -> Paused:
-    """Halt entries, a venue, or everything that grows."""
-    with ledger_for_run(in_time=True) as store:
+    """Halt entries, a venue, or everything that grows. However late it begins: a pause is always safe."""
+    with ledger_for_run() as store:
         return paused(halt(store, run_name(), request.scope, request.reason, request.hours))
 
 
-@flow(name="resume", flow_run_name="resume-{request.scope}")
+@flow(name="resume", flow_run_name="resume")
 async def resume(request: ResumeRequest) -> list[dict[str, Any]]:
     """End pauses, once the word was typed. The answer: those that were ended."""
     require_word("confirm", request.confirm, RESUME, "let trading go on")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import stat
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -236,10 +237,13 @@ def _warnings(settings: Settings) -> list[str]:
         settings.signers.solana.passphrase_file,
     ]
     found = []
+    given = os.environ.get("CREDENTIALS_DIRECTORY", "")
     for path in files:
         if path is None or not path.expanduser().is_file():
             continue
         mode = stat.S_IMODE(path.expanduser().stat().st_mode)
-        if mode & (stat.S_IRWXG | stat.S_IRWXO):
+        # What systemd gives to a unit is root's, and an access list, shown as the group's bits, lets the unit's user read it.
+        is_credential = bool(given) and path.expanduser().resolve().is_relative_to(Path(given).resolve())
+        if mode & (stat.S_IRWXO if is_credential else stat.S_IRWXG | stat.S_IRWXO):
             found.append(f"{path} can be read by others on this host (mode {mode:04o}): chmod 600 it")
     return found

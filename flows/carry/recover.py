@@ -7,7 +7,7 @@ import logging
 from prefect import flow
 from pydantic import Field
 
-from evenkeel.errors import UNREAD, EvenkeelError, LedgerUnavailable, LostRace
+from evenkeel.errors import UNREAD, EvenkeelError, LedgerUnavailable, LostRace, Retryable
 from evenkeel.legs import CARRY, LegSide, PositionStatus
 from evenkeel.types import Frozen
 from evenkeel.units import DAY_MS
@@ -83,8 +83,14 @@ async def recover_everything(desk: CarryDesk) -> RecoverResult:
 
 
 def judge_watch(desk: CarryDesk, result: RecoverResult) -> RecoverResult:
-    """Alert a person to what nobody watches, by the rule of `evenkeel watchdog`."""
-    overdue = alarm_overdue(desk.store, overdue_after_s(desk.settings))
+    """Alert a person to what nobody watches, by the rule of `evenkeel watchdog`. A ledger that is busy now keeps nothing else
+    of the answer.
+    """
+    try:
+        overdue = alarm_overdue(desk.store, overdue_after_s(desk.settings))
+    except Retryable as busy:
+        log.warning("who is watched was not judged: %s", busy)
+        return result
     return result.model_copy(update={"not_watched": tuple(one.position_id for one in overdue)})
 
 

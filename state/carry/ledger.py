@@ -95,10 +95,12 @@ class CarryLedger(Database):
         with self._read() as db:
             return fetch_one(db, PositionSnapshot, query.order_by(SNAPSHOTS.c.at_ms.desc()))
 
-    def snapshots(self, position_id: str, since_ms: int | None = None) -> list[PositionSnapshot]:
-        """The life of a position with since ≤ time, in order of time."""
+    def snapshots(
+        self, position_id: str, since_ms: int | None = None, until_ms: int | None = None
+    ) -> list[PositionSnapshot]:
+        """The life of a position with since ≤ time < until, in order of time."""
         query = select(SNAPSHOTS).where(SNAPSHOTS.c.position_id == position_id).order_by(SNAPSHOTS.c.at_ms)
-        return self._rows(PositionSnapshot, window(query, SNAPSHOTS.c.at_ms, since_ms, None))
+        return self._rows(PositionSnapshot, window(query, SNAPSHOTS.c.at_ms, since_ms, until_ms))
 
     def remove_snapshots(self, ids: Sequence[int]) -> int:
         """Forget these moments, some hundred a transaction, so that no look waits for them. Returns how many there were."""

@@ -136,7 +136,14 @@ def settings_for(server: Server, folder: Path) -> Path:
     return path
 
 
-async def deploy(server: Server, folder: Path) -> dict[str, Any]:
+async def asked(server: Server, name: str) -> str:
+    """A run that a person asks for, and that no worker has begun."""
+    async with PrefectClient(server.url) as client:
+        found = await client.read_deployment_by_name(name)
+        return str((await client.create_flow_run_from_deployment(found.id)).id)
+
+
+async def deploy(server: Server, folder: Path, code: int = 0) -> dict[str, Any]:
     """`evenkeel deploy --json` as an operator gives it, from anywhere."""
     environment = os.environ | {"PREFECT_HOME": str(folder / "client"), "PYTHONPATH": str(ROOT)}
     process = await asyncio.create_subprocess_exec(
@@ -148,8 +155,8 @@ async def deploy(server: Server, folder: Path) -> dict[str, Any]:
         stderr=PIPE,
     )
     said, wrong = await process.communicate()
-    assert process.returncode == 0, said.decode() + wrong.decode()
-    return dict(json.loads(said))
+    assert process.returncode == code, said.decode() + wrong.decode()
+    return dict(json.loads(said)) if said else {"error": wrong.decode()}
 
 
 async def checked(server: Server, folder: Path) -> Verdict:
@@ -218,6 +225,12 @@ async def test_the_scheduler_makes_the_runs_of_every_schedule(server: Server, tm
     assert (await checked(server, tmp_path)).detail.startswith("not deployed: ")
     old = await retired(server, tmp_path)
     assert old.keys() <= RETIRED.keys()
+
+    asked_for = await asked(server, "enter/by-hand")
+    refusal = await deploy(server, tmp_path, code=2)
+    assert "1 runs that somebody asked for have not begun" in refusal["error"]
+    assert {one["name"] for one in server.ask("deployments")} == {"hourly", "by-hand"}, "nothing was changed"
+    server.forget(asked_for)
 
     body = await deploy(server, tmp_path)
     assert body["retired"] == sorted(old)

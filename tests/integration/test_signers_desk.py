@@ -249,6 +249,18 @@ async def test_files_that_others_can_read_are_named(rig: Rig) -> None:
     assert str(key_file) in warning and "chmod 600" in warning
 
 
+async def test_what_systemd_gives_to_a_unit_is_its_own(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From systemd 254 on such a file is root's, mode 0440 with an access list, on a file system that nobody writes."""
+    key_file = load_settings(rig.config).solana.key_file
+    assert key_file is not None
+    key_file.chmod(0o440)
+    assert (await open_keys(load_settings(rig.config))).warnings
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(key_file.parent))
+    assert (await open_keys(load_settings(rig.config))).warnings == ()
+    key_file.chmod(0o444)
+    assert (await open_keys(load_settings(rig.config))).warnings
+
+
 @pytest.mark.parametrize("which", ["hyperliquid", "solana", "asgard"])
 async def test_a_key_file_that_others_can_read_refuses_an_entry_and_no_exit(rig: Rig, which: str) -> None:
     settings = load_settings(rig.config)

@@ -15,6 +15,7 @@ from app.cli import app
 from evenkeel.settings.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
+RUN = ROOT / "deploy" / "evenkeel-run"
 UNITS = sorted((ROOT / "deploy" / "systemd").iterdir())
 SERVICES = [path for path in UNITS if path.suffix == ".service"]
 HOME = "/opt/evenkeel/current"
@@ -86,3 +87,52 @@ def test_the_target_wants_every_service() -> None:
     target.optionxform = str  # type: ignore[assignment,method-assign]
     target.read(ROOT / "deploy" / "systemd" / "evenkeel.target")
     assert set(target["Unit"]["Wants"].split()) == {path.name for path in SERVICES}
+
+
+@pytest.mark.parametrize("unit", SERVICES, ids=name_of)
+def test_what_is_not_allowed_fails_and_does_not_kill(unit: Path) -> None:
+    """Charts are drawn by a library that asks for memory protection keys, which @system-service has not."""
+    lines = unit.read_text().splitlines()
+    assert "SystemCallFilter=@system-service @pkey" in lines and "SystemCallErrorNumber=EPERM" in lines
+
+
+def test_prefects_pages_are_copied_to_where_the_server_may_write() -> None:
+    text = (ROOT / "deploy" / "systemd" / "evenkeel-server.service").read_text()
+    assert "PREFECT_UI_STATIC_DIRECTORY=/var/lib/evenkeel/" in text
+
+
+def test_a_command_of_the_operator_runs_with_the_keys_that_there_are(tmp_path: Path) -> None:
+    """In the place of systemd-run, which needs a host's: something that does with options and command what it does."""
+    (tmp_path / "deploy").mkdir()
+    command = tmp_path / "deploy" / "evenkeel-run"
+    shutil.copy(RUN, command)
+    (tmp_path / "linked").symlink_to(command)
+    program = tmp_path / ".venv" / "bin" / "evenkeel"
+    program.parent.mkdir(parents=True)
+    program.write_text('#!/bin/sh\necho "$@"; env | grep ^EVENKEEL_ | sort\n')
+    (tmp_path / "credentials").mkdir()
+    (tmp_path / "credentials" / "solana.key").write_text("x")
+    stand_in = tmp_path / "bin" / "systemd-run"
+    stand_in.parent.mkdir()
+    stand_in.write_text(
+        '#!/bin/sh\nwhile [ "${1#--}" != "$1" ]; do\n'
+        '  case "$1" in --setenv=*) export "${1#--setenv=}" ;; esac\n  shift\ndone\n'
+        f'CREDENTIALS_DIRECTORY={tmp_path}/credentials exec "$@"\n'
+    )
+    for path in (program, stand_in):
+        path.chmod(0o755)
+    done = subprocess.run(
+        [str(tmp_path / "linked"), "flatten", "--all", "--reason", "two words"],
+        env={"PATH": f"{stand_in.parent}:/usr/bin:/bin"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    first, *rest = done.stdout.splitlines()
+    assert (done.returncode, first) == (0, "flatten --all --reason two words"), done.stderr
+    assert rest == [
+        "EVENKEEL_CONFIG=/etc/evenkeel/evenkeel.toml",
+        "EVENKEEL_DATABASE__EMERGENCY_JOURNAL=/var/lib/evenkeel/emergency.jsonl",
+        f"EVENKEEL_SOLANA__KEY_FILE={tmp_path}/credentials/solana.key",
+    ]

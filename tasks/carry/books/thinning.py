@@ -10,11 +10,12 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from evenkeel.units import DAY_MS, HOUR_MS
-from state.carry.models import PositionSnapshot
+from state.carry.models import Position, PositionSnapshot
+from state.store import Store
 from tasks import step
 from tasks.carry.desk import CarryDesk
 
@@ -22,6 +23,7 @@ log = logging.getLogger("evenkeel.collect")
 WHOLE_MS = 2 * DAY_MS
 FINE_MS = 30 * DAY_MS
 FINE_STEP_MS = 5 * 60_000
+PIECE_MS = 7 * DAY_MS
 EVERY_MS = 20 * HOUR_MS
 """Between two rounds; the hourly collection asks."""
 THINNED = "snapshots thinned"
@@ -30,30 +32,39 @@ RESULT_DAYS = 7
 """Days for which Prefect's results of harmless steps are kept: nobody reads them after the run."""
 
 
-def marked(snapshots: Sequence[PositionSnapshot]) -> Iterator[PositionSnapshot]:
-    """Yield the looks that saw the long leg and both prices, at least an hour apart: enough to split interest from price."""
-    last = 0
+def marked(snapshots: Iterable[PositionSnapshot], last_ms: int = 0) -> Iterator[PositionSnapshot]:
+    """Yield the looks that saw the long leg and both prices, at least an hour apart: enough to split interest from price.
+    `last_ms`: of the mark before them.
+    """
     for one in snapshots:
-        if "tokens" in one.detail and one.short_price_usd is not None and one.at_ms - last >= HOUR_MS:
-            last = one.at_ms
+        if "tokens" in one.detail and one.short_price_usd is not None and one.at_ms - last_ms >= HOUR_MS:
+            last_ms = one.at_ms
             yield one
 
 
-def superfluous(snapshots: Sequence[PositionSnapshot], now_ms: int) -> list[int]:
-    """Return the ids of those that are kept no longer. `snapshots`: all of one position, in order of time."""
-    kept = {one.at_ms for one in marked(snapshots)}
-    found, last_step = [], -1
-    for one in snapshots:
-        age_ms = now_ms - one.at_ms
-        if age_ms <= WHOLE_MS:
-            break
-        fine = age_ms <= FINE_MS
-        # Steps of both widths are numbered apart, so that the first look of each is kept.
-        step_of = one.at_ms // FINE_STEP_MS * 2 if fine else one.at_ms // HOUR_MS * 2 + 1
-        is_first, last_step = step_of != last_step, step_of
-        if not is_first and one.at_ms not in kept and one.id is not None:
-            found.append(one.id)
-    return found
+class Thinning:
+    """Goes through the snapshots of one position in order of time, piece by piece, and names those that are kept no longer."""
+
+    def __init__(self, now_ms: int) -> None:
+        self._now_ms = now_ms
+        self._last_mark_ms, self._last_step = 0, -1
+
+    def superfluous(self, piece: Sequence[PositionSnapshot]) -> list[int]:
+        """Return their ids. The piece follows the one before."""
+        kept = {one.at_ms for one in marked(piece, self._last_mark_ms)}
+        self._last_mark_ms = max(kept, default=self._last_mark_ms)
+        found = []
+        for one in piece:
+            age_ms = self._now_ms - one.at_ms
+            if age_ms <= WHOLE_MS:
+                break
+            fine = age_ms <= FINE_MS
+            # Steps of both widths are numbered apart, so that the first look of each is kept.
+            step_of = one.at_ms // FINE_STEP_MS * 2 if fine else one.at_ms // HOUR_MS * 2 + 1
+            is_first, self._last_step = step_of != self._last_step, step_of
+            if not is_first and one.at_ms not in kept and one.id is not None:
+                found.append(one.id)
+        return found
 
 
 async def thin_out(desk: CarryDesk) -> int:
@@ -74,8 +85,20 @@ def _round(desk: CarryDesk, now_ms: int) -> int:
         # What ended long ago has been thinned to the end; once more does no harm, and costs a read.
         if position.closed_ms is not None and now_ms - position.closed_ms > 2 * FINE_MS:
             continue
-        ids = superfluous(desk.store.carry.snapshots(position.position_id), now_ms)
-        removed += desk.store.carry.remove_snapshots(ids)
+        removed += _thinned(desk.store, position, now_ms)
+    return removed
+
+
+def _thinned(store: Store, position: Position, now_ms: int) -> int:
+    """A week at a time, so that a year of looks is never held at once; the last look stays, whatever its age."""
+    last = store.carry.last_snapshot(position.position_id)
+    if last is None:
+        return 0
+    thinning, removed = Thinning(now_ms), 0
+    for since_ms in range(position.created_ms, min(last.at_ms, now_ms - WHOLE_MS) + 1, PIECE_MS):
+        piece = store.carry.snapshots(position.position_id, since_ms, since_ms + PIECE_MS)
+        ids = [one for one in thinning.superfluous(piece) if one != last.id]
+        removed += store.carry.remove_snapshots(ids)
     return removed
 
 

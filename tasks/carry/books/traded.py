@@ -6,7 +6,6 @@ import logging
 from decimal import Decimal
 
 from evenkeel.clock import as_datetime
-from evenkeel.errors import EvenkeelError
 from evenkeel.legs import CARRY, LegSide
 from state.carry.models import LendingRow, Position
 from state.ledger_models import FillRow
@@ -27,11 +26,15 @@ async def show_traded(store: Store, what: str, position_id: str, since_ms: int, 
         return
     try:
         position = store.carry.position(position_id)
-        fills = [one for one in store.fills_of(CARRY, position_id) if one.time_ms >= since_ms]
-        changes = [one for one in store.carry.lending_changes(position_id) if one.at_ms >= since_ms]
+        # By our own clock: a venue's and a block's may be seconds behind it.
+        ours = {one.intent_id for one in store.intents_of(CARRY, position_id) if one.updated_ms >= since_ms}
+        fills = [one for one in store.fills_of(CARRY, position_id) if one.intent_id in ours]
+        changes = [one for one in store.carry.lending_changes(position_id) if one.intent_id in ours]
         text = as_markdown(what, position, fills, changes, why)
-    except EvenkeelError as fault:
-        log.warning("what was done to %s cannot be shown: %s", position_id, fault)
+    except (
+        Exception
+    ) as fault:  # a bug too: the orders are done, and their run must not fail for a picture of them
+        log.warning("what was done to %s cannot be shown: %r", position_id, fault)
         return
     await show_markdown(f"{what}-{position_id.lower()}", text, f"{what} {position_id}: {position.status}")
 
@@ -42,7 +45,9 @@ def as_markdown(
     """Return the text: how it ended and why, each fill in order of time, what it cost, how far both legs are from
     liquidation since the entry.
     """
-    lender = "" if position.protocol is None else f" on {PROTOCOL_NAMES[position.protocol]}"
+    lender = (
+        "" if position.protocol is None else f" on {PROTOCOL_NAMES.get(position.protocol, position.protocol)}"
+    )
     lines = [
         f"# {what} {position.position_id}: {position.status}",
         "",

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from evenkeel.units import DAY_MS, HOUR_MS
 from state.carry.models import PositionSnapshot
 from tasks.carry.books.report import long_marks
-from tasks.carry.books.thinning import FINE_STEP_MS, RESULT_DAYS, forget_results, superfluous
+from tasks.carry.books.thinning import FINE_STEP_MS, RESULT_DAYS, Thinning, forget_results
 
 FIRST_MS = 1_760_000_000_000
 SEEN = {"tokens": "100", "debt_usd": "9000", "token_price_usd": "220", "redemption_rate": "1.1"}
@@ -31,7 +31,10 @@ def snapshot(number: int, at_ms: int, *, seen: bool = True) -> PositionSnapshot:
 
 
 def thinned(snapshots: list[PositionSnapshot], now_ms: int) -> list[PositionSnapshot]:
-    gone = set(superfluous(snapshots, now_ms))
+    """Piece by piece, as a ledger's are."""
+    thinning, gone = Thinning(now_ms), set[int]()
+    for start in range(0, len(snapshots), 37):
+        gone.update(thinning.superfluous(snapshots[start : start + 37]))
     return [one for one in snapshots if one.id not in gone]
 
 

@@ -68,7 +68,8 @@ def _settings() -> Settings:
     if path is not None:
         os.environ["EVENKEEL_CONFIG"] = str(path.resolve())
     logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    for noisy in ("httpx", "alembic"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
     point_prefect_at(settings.prefect.api_url)
     return settings
 

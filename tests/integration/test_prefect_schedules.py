@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, STDOUT
 from collections import Counter
@@ -191,10 +192,11 @@ async def retired(server: Server, folder: Path) -> dict[str, bool]:
 
 @asynccontextmanager
 async def worker(server: Server, folder: Path) -> AsyncIterator[None]:
-    """`prefect worker start` on our pool, which begins nothing: no run is due while it lives here for seconds."""
-    environment = (
-        os.environ | CLIENT_SETTINGS | {"PREFECT_API_URL": server.url, "PREFECT_HOME": str(folder / "worker")}
-    )
+    """`prefect worker start` on our pool for some seconds. A run that is due just then is begun, and ends with it: a worker
+    that is asked to end would wait for it.
+    """
+    where = {"PREFECT_API_URL": server.url, "PREFECT_HOME": str(folder / "worker")}
+    environment = os.environ | CLIENT_SETTINGS | where | {"EVENKEEL_CONFIG": str(folder / "evenkeel.toml")}
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "prefect", "worker", "start", "--pool", "evenkeel", "--type", "process"),
         cwd=folder,
@@ -202,11 +204,12 @@ async def worker(server: Server, folder: Path) -> AsyncIterator[None]:
         stdin=DEVNULL,
         stdout=DEVNULL,
         stderr=DEVNULL,
+        start_new_session=True,
     )
     try:
         yield
     finally:
-        process.terminate()
+        os.killpg(process.pid, signal.SIGKILL)
         await process.wait()
 
 

@@ -116,7 +116,7 @@ async def exit_(settings: Settings, requested: dict[str, Any]) -> dict[str, Any]
 
 
 async def rebalance(settings: Settings, position: str | None, as_flow: AsFlow) -> dict[str, Any]:
-    """LastTick once at one position and act on it."""
+    """Look once at one position and act on it."""
     from flows.carry import rebalance as flow
 
     request = flow.RebalanceRequest(position_id=position)

@@ -19,6 +19,7 @@ from app import cli_checks, cli_parity, cli_prefect, cli_research, cli_routes, c
 from app.keys import keys_app
 from app.prefect_server import point_prefect_at
 from app.screens import (
+    JsonFlag,
     out,
     show_positions,
     show_recovery,
@@ -45,7 +46,6 @@ db_app = typer.Typer(help="The ledger's schema.", no_args_is_help=True)
 app.add_typer(twins_app, name="twins")
 app.add_typer(db_app, name="db")
 app.add_typer(keys_app, name="keys")
-JsonFlag = Annotated[bool, typer.Option("--json", help="Answer as JSON on standard output.")]
 PositionArgument = Annotated[str | None, typer.Argument(help="Position; empty: the only one it can mean.")]
 
 

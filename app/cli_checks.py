@@ -3,35 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Annotated, Any, Protocol
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.table import Table
 from rich.text import Text
 
-from app.screens import NOT_CHECKED, out
+from app.screens import NOT_CHECKED, AsFlow, Emit, Fail, JsonFlag, out
 from evenkeel.errors import OperatorError
 
 if TYPE_CHECKING:
     from evenkeel.settings.settings import Settings
 
-JsonFlag = Annotated[bool, typer.Option("--json", help="Answer as JSON on standard output.")]
 COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
-
-
-class Emit(Protocol):
-    def __call__(self, as_json: bool, body: dict[str, Any], human: Callable[[], None]) -> None: ...
-
-
-class Fail(Protocol):
-    def __call__(self, text: str, code: int = 2) -> Any: ...
-
-
-class AsFlow(Protocol):
-    async def __call__(
-        self, settings: Settings, name: str, call: Callable[[], Coroutine[Any, Any, Any]]
-    ) -> Any: ...
 
 
 def add_to(

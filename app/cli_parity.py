@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from app.screens import out
+from app.screens import AsFlow, Emit, JsonFlag, out
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from app.cli_checks import AsFlow, Emit
     from evenkeel.settings.settings import Settings
 
 
@@ -35,7 +34,7 @@ def add_to(app: typer.Typer, settings: Callable[[], Settings], emit: Emit, as_fl
                 help="Folder of recorded series; empty: what `collect` has stored.", envvar="EVENKEEL_DATA"
             ),
         ] = None,
-        as_json: Annotated[bool, typer.Option("--json", help="Answer as JSON on standard output.")] = False,
+        as_json: JsonFlag = False,
     ) -> None:
         """A closed position beside a back-test of the same hours, money and settings: trades, and why the money differs."""
         requested = {"data": None if data is None else str(data), "position_id": position, "since": since}

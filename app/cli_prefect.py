@@ -10,13 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from app.screens import out
+from app.screens import Emit, JsonFlag, out
 
 if TYPE_CHECKING:
-    from app.cli_safety import Emit
     from evenkeel.settings.settings import Settings
-
-JsonFlag = Annotated[bool, typer.Option("--json", help="Answer as JSON on standard output.")]
 
 
 def add_to(app: typer.Typer, settings: Callable[[], Settings], emit: Emit) -> None:
@@ -30,15 +27,14 @@ def add_to(app: typer.Typer, settings: Callable[[], Settings], emit: Emit) -> No
         port: Annotated[int, typer.Option(min=1, max=65_535, help="Port of API and UI.")] = 4200,
     ) -> None:
         """Start the Prefect server with the settings that a trading host needs. Keep it running under a supervisor."""
-        from app.prefect_server import SERVER_SETTINGS
+        from app.prefect_server import SERVER_SETTINGS, server_command
 
         # What the operator has set himself stays; what has not been set must not be left to Prefect's defaults.
         for name, value in SERVER_SETTINGS.items():
             os.environ.setdefault(name, value)
         # A page that is served from elsewhere would ask this address, which its reader may not reach.
         os.environ.setdefault("PREFECT_UI_API_URL", f"http://{host}:{port}/api")
-        words = ["-m", "prefect", "server", "start", "--host", host, "--port", str(port)]
-        os.execv(sys.executable, [sys.executable, *words])
+        os.execv(sys.executable, server_command(host, port))
 
     @app.command()
     def deploy(as_json: JsonFlag = False) -> None:

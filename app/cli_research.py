@@ -11,14 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from app.screens import out
+from app.screens import AsFlow, Emit, JsonFlag, out
 from evenkeel.errors import OperatorError
 
 if TYPE_CHECKING:
-    from app.cli_checks import AsFlow, Emit
     from evenkeel.settings.settings import Settings
 
-JsonFlag = Annotated[bool, typer.Option("--json", help="Answer as JSON on standard output.")]
 SHARES = {"net_apr", "max_drawdown", "time_in_market", "mean_notional_share"}
 WORDS = {
     "net_usd": "net USD",

@@ -8,13 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from app.screens import out
+from app.screens import Emit, JsonFlag, out
 
 if TYPE_CHECKING:
-    from app.cli_safety import Emit
     from evenkeel.settings.settings import Settings
 
-JsonFlag = Annotated[bool, typer.Option("--json", help="Answer as JSON on standard output.")]
 AddressArgument = Annotated[str, typer.Argument(help="A Solana address.")]
 NameOption = Annotated[str, typer.Option("--name", help="What it is, for people.")]
 

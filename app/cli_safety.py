@@ -8,11 +8,11 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Protocol
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from app.screens import alert_line, out, show_watched
+from app.screens import Emit, Fail, JsonFlag, alert_line, out, show_watched
 from evenkeel.errors import OperatorError
 
 if TYPE_CHECKING:
@@ -22,15 +22,6 @@ KEY_VARIABLE = "EVENKEEL_ADMIN_KEY"
 SCOPE_HELP = (
     "entries (no new position), hyperliquid or asgard (not used to enter), all (also no leg is made larger)."
 )
-JsonFlag = Annotated[bool, typer.Option("--json", help="Answer as JSON on standard output.")]
-
-
-class Emit(Protocol):
-    def __call__(self, as_json: bool, body: dict[str, Any], human: Callable[[], None]) -> None: ...
-
-
-class Fail(Protocol):
-    def __call__(self, text: str, code: int = 2) -> Any: ...
 
 
 def admin_key(twice: bool = False) -> str:

@@ -9,7 +9,7 @@ from asyncio.subprocess import DEVNULL, PIPE, STDOUT
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from app.prefect_server import CLIENT_SETTINGS, prefect_answers
+from app.prefect_server import CLIENT_SETTINGS, prefect_answers, server_url
 from evenkeel.errors import OperatorError
 from evenkeel.settings.settings import Settings
 
@@ -43,7 +43,7 @@ async def deploy(settings: Settings) -> dict[str, Any]:
     """
     from prefect.client.orchestration import get_client
 
-    url = settings.prefect.api_url or os.environ.get("PREFECT_API_URL", "")
+    url = server_url(settings)
     if not url:
         raise OperatorError("no Prefect server is set: start one (`evenkeel server`) and set prefect.api_url")
     if not FILE.is_file():

@@ -10,8 +10,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from evenkeel.errors import OperatorError
+
+if TYPE_CHECKING:
+    from evenkeel.settings.settings import Settings
 
 # Batch 50 cuts the server's work per task run by three to four times.
 START_TIMEOUT_S = 90.0
@@ -42,6 +46,16 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def server_command(host: str, port: int) -> list[str]:
+    """What starts a Prefect server there, with the settings of its environment."""
+    return [sys.executable, "-m", "prefect", "server", "start", "--host", host, "--port", str(port)]
+
+
+def server_url(settings: Settings) -> str:
+    """The Prefect API that the settings name, else the environment; "" where neither does."""
+    return settings.prefect.api_url or os.environ.get("PREFECT_API_URL", "")
+
+
 @contextmanager
 def prefect_server(home: Path) -> Iterator[str]:
     """A server with its own home and database on a random loopback port; yields the API URL; stopped at the end.
@@ -62,18 +76,7 @@ def prefect_server(home: Path) -> Iterator[str]:
             "PREFECT_API_URL": api_url,
         }
     )
-    command = [sys.executable, "-m", "app.with_parent", str(os.getpid())]
-    command += [
-        sys.executable,
-        "-m",
-        "prefect",
-        "server",
-        "start",
-        "--host",
-        "127.0.0.1",
-        "--port",
-        str(port),
-    ]
+    command = [sys.executable, "-m", "app.with_parent", str(os.getpid()), *server_command("127.0.0.1", port)]
     log_path = home / "server.log"
     with log_path.open("wb") as log:
         process = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)

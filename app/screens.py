@@ -2,17 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Coroutine
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
+import typer
 from rich.console import Console
 from rich.table import Column, Table
 
 from evenkeel.units import HOURS_PER_YEAR
 
+if TYPE_CHECKING:
+    from evenkeel.settings.settings import Settings
+
 out = Console()
 NOT_CHECKED = "not checked: "
 """How the detail of a check begins that could not be made, before the reason."""
+
+
+JsonFlag = Annotated[bool, typer.Option("--json", help="Answer as JSON on standard output.")]
+
+
+class Emit(Protocol):
+    def __call__(self, as_json: bool, body: dict[str, Any], human: Callable[[], None]) -> None: ...
+
+
+class Fail(Protocol):
+    def __call__(self, text: str, code: int = 2) -> Any: ...
+
+
+class AsFlow(Protocol):
+    async def __call__(
+        self, settings: Settings, name: str, call: Callable[[], Coroutine[Any, Any, Any]]
+    ) -> Any: ...
 
 
 def show_scan(result: dict[str, Any]) -> None:

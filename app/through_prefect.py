@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from rich.console import Console
 
-from app.prefect_server import prefect_answers
+from app.prefect_server import prefect_answers, server_url
 from evenkeel.errors import EvenkeelError, OperatorError
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ async def as_flow(settings: Settings, name: str, call: Callable[[], Coroutine[An
 
     Raises what the story raises, and OperatorError where Prefect failed after the story had begun.
     """
-    url = settings.prefect.api_url or os.environ.get("PREFECT_API_URL", "")
+    url = server_url(settings)
     if not url:
         return None
     if not await asyncio.to_thread(prefect_answers, url):

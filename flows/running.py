@@ -59,9 +59,7 @@ async def desk_for_run(
     Raises LostRace where the command that started the run has given it up, and OperatorError where a run that `trades`
     because somebody asked for it begins too late.
     """
-    settings = _settings()
-    if trades:
-        refuse_late(flow_run.scheduled_start_time, datetime.now(UTC), settings.prefect.late_run_s)
+    settings = _settings(in_time=trades)
     async with open_desk(settings) as desk:
         _begin()
         yield desk
@@ -72,9 +70,7 @@ def settings_for_run(*, in_time: bool = False) -> Iterator[Settings]:
     """This host's settings, for a story that needs neither ledger nor venue, or opens its own. Raises LostRace like
     `desk_for_run`, and OperatorError where a run that must begin `in_time` is late.
     """
-    settings = _settings()
-    if in_time:
-        refuse_late(flow_run.scheduled_start_time, datetime.now(UTC), settings.prefect.late_run_s)
+    settings = _settings(in_time=in_time)
     _begin()
     yield settings
 
@@ -84,9 +80,7 @@ def ledger_for_run(*, in_time: bool = False) -> Iterator[Store]:
     """The ledger of this host's settings alone: no venue, no key. Raises OperatorError where there is none, and where a run
     that must begin `in_time` is late.
     """
-    settings = _settings()
-    if in_time:
-        refuse_late(flow_run.scheduled_start_time, datetime.now(UTC), settings.prefect.late_run_s)
+    settings = _settings(in_time=in_time)
     store = Store.open(settings.database.url, make_clock(settings))
     try:
         yield store
@@ -109,6 +103,10 @@ def _begin() -> None:
         story.begun.set()
 
 
-def _settings() -> Settings:
+def _settings(*, in_time: bool) -> Settings:
+    """This host's settings. Raises OperatorError where the run must begin in time, and is late."""
     named = os.environ.get("EVENKEEL_CONFIG")
-    return load_settings(Path(named) if named else None)
+    settings = load_settings(Path(named) if named else None)
+    if in_time:
+        refuse_late(flow_run.scheduled_start_time, datetime.now(UTC), settings.prefect.late_run_s)
+    return settings

@@ -8,14 +8,24 @@ import signal
 import sys
 import time
 from asyncio.subprocess import DEVNULL
-from collections.abc import AsyncIterator, Callable
-from contextlib import ExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
+from prefect.settings import (
+    PREFECT_API_URL,
+    PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
+    PREFECT_HOME,
+    PREFECT_LOGGING_TO_API_ENABLED,
+    PREFECT_SERVER_ALLOW_EPHEMERAL_MODE,
+    temporary_settings,
+)
 
 from app.prefect_server import CLIENT_SETTINGS, prefect_server
+from tasks import step
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -100,6 +110,26 @@ class Server:
                 if expected <= done:
                     return rows
                 await asyncio.sleep(0.1)
+
+
+@contextmanager
+def server_in_use(home: Path) -> Iterator[Server]:
+    """A server of its own that this process's flows run on, their results and logs with it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(step, "RESULTS", home / "results")
+        found = Server(home / "server")
+        options = {
+            PREFECT_API_URL: found.url,
+            PREFECT_HOME: home / "client",
+            PREFECT_SERVER_ALLOW_EPHEMERAL_MODE: False,
+            PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None,
+            PREFECT_LOGGING_TO_API_ENABLED: True,
+        }
+        try:
+            with temporary_settings(options):
+                yield found
+        finally:
+            found.running.close()
 
 
 @asynccontextmanager

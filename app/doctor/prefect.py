@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 
 from app.doctor.frame import Installation, Verdict, check, fail, ok, warn
-from app.prefect_server import SERVER_SETTINGS, assumed
+from app.prefect_server import SERVER_SETTINGS, assumed, server_url
 
 GROUP = "prefect"
 EPHEMERAL = "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE"
@@ -46,7 +46,7 @@ def _profile() -> dict[str, str]:
 
 @check(GROUP, "server")
 async def server(installation: Installation) -> Verdict:
-    url = installation.settings.prefect.api_url or os.environ.get("PREFECT_API_URL", "")
+    url = server_url(installation.settings)
     if not url:
         return warn(
             "no Prefect server is set: flows run bare, without schedules and without the UI",

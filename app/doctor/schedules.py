@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -12,6 +10,7 @@ import yaml  # type: ignore[import-untyped]
 
 from app.deployments import FILE, POOL, RETIRED
 from app.doctor.frame import Installation, Verdict, check, fail, ok, warn
+from app.prefect_server import server_url
 
 GROUP = "prefect"
 OVERDUE_S = 90.0
@@ -48,7 +47,7 @@ def flow_named(entrypoint: str) -> str:
 @check(GROUP, "schedules")
 async def schedules(installation: Installation) -> Verdict:
     """Every schedule has a next run, a worker lives, nothing is overdue, and the deployments are this version's."""
-    url = installation.settings.prefect.api_url or os.environ.get("PREFECT_API_URL", "")
+    url = server_url(installation.settings)
     if not url:
         return ok("no Prefect server is set: nothing is scheduled")
     try:
@@ -74,7 +73,9 @@ async def _judge(server: Answers, now: datetime) -> Verdict:
         return fail(f"deployments of an earlier version start runs too: {', '.join(old)}", DEPLOY)
     scheduled = {name: one for name, one in found.items() if one["schedules"]}
     paused = [
-        name for name, one in scheduled.items() if one["paused"] or not any(map(_active, one["schedules"]))
+        name
+        for name, one in scheduled.items()
+        if one["paused"] or not any(schedule["active"] for schedule in one["schedules"])
     ]
     overdue, idle = await _waiting(
         server, {name: scheduled[name] for name in scheduled.keys() - set(paused)}, now
@@ -102,10 +103,6 @@ async def _judge(server: Answers, now: datetime) -> Verdict:
     return ok(f"{len(scheduled)} schedules have a next run, and a worker lives")
 
 
-def _active(schedule: dict[str, Any]) -> bool:
-    return bool(schedule["active"])
-
-
 async def _waiting(
     server: Answers, scheduled: dict[str, dict[str, Any]], now: datetime
 ) -> tuple[list[str], list[str]]:
@@ -118,16 +115,11 @@ async def _waiting(
             flow_runs={"state": {"type": {"any_": ["SCHEDULED", "PENDING"]}}},
             sort="EXPECTED_START_TIME_ASC",
         )
-        times = list(_times(runs))
-        overdue += [f"{name} since {min(times):%Y-%m-%d %H:%M} UTC"] if any(map(_late(now), times)) else []
-        idle += [] if any(at > now for at in times) else [name]
+        stamps = [run["expected_start_time"] for run in runs]
+        times = [datetime.fromisoformat(stamp) for stamp in stamps if stamp]
+        first = min(times, default=now)
+        if first < now - timedelta(seconds=OVERDUE_S):
+            overdue.append(f"{name} since {first:%Y-%m-%d %H:%M} UTC")
+        if not any(at > now for at in times):
+            idle.append(name)
     return overdue, idle
-
-
-def _times(runs: Iterable[dict[str, Any]]) -> Iterable[datetime]:
-    return (datetime.fromisoformat(one["expected_start_time"]) for one in runs if one["expected_start_time"])
-
-
-def _late(now: datetime) -> Any:
-    limit = now - timedelta(seconds=OVERDUE_S)
-    return lambda at: at < limit

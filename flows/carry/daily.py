@@ -15,7 +15,7 @@ from flows.running import desk_for_run
 from state.carry.models import Position
 from tasks.artifacts import show_markdown
 from tasks.carry.desk import CarryDesk, open_desk
-from tasks.carry.last_ticks import last_ticks, overdue_after_s
+from tasks.carry.last_ticks import overdue, overdue_after_s
 
 DAY_HOURS = 25
 """One more than a day has: on the day on which summer time ends nothing is left out."""
@@ -67,7 +67,6 @@ async def report_the_day(desk: CarryDesk, request: DailyRequest) -> DailyReport:
     since_ms = now_ms - request.hours * HOUR_MS
     meant = [one for one in desk.store.carry.positions() if (one.closed_ms or now_ms) >= since_ms]
     rows = tuple([await _row(desk, one, since_ms) for one in meant])
-    after_s = overdue_after_s(desk.settings)
     return DailyReport(
         since=f"{as_datetime(since_ms):%Y-%m-%d %H:%M} UTC",
         hours=request.hours,
@@ -78,7 +77,7 @@ async def report_the_day(desk: CarryDesk, request: DailyRequest) -> DailyReport:
             for one in desk.store.alerts(open_only=True)
         ),
         pauses=tuple(f"{one.scope}: {one.reason}" for one in desk.store.active_pauses()),
-        not_watched=tuple(one.position_id for one in last_ticks(desk.store) if one.is_overdue(after_s)),
+        not_watched=tuple(one.position_id for one in overdue(desk.store, overdue_after_s(desk.settings))),
     )
 
 

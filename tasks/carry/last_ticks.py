@@ -52,11 +52,16 @@ def last_ticks(store: Store) -> list[LastTick]:
     return found
 
 
+def overdue(store: Store, after_s: float) -> list[LastTick]:
+    """Every live position that nobody has looked at for so long, oldest first."""
+    return [one for one in last_ticks(store) if one.is_overdue(after_s)]
+
+
 def alarm_overdue(store: Store, after_s: float) -> list[LastTick]:
     """Alert a person to each live position that nobody has looked at for so long; return these. The next
     look of a monitor closes the alert.
     """
-    found = [one for one in last_ticks(store) if one.is_overdue(after_s)]
+    found = overdue(store, after_s)
     for one in found:
         why = f"nobody has looked at it for {one.age_s:.0f} s, at most {after_s:.0f} s are allowed"
         alarm_unwatched(store, one.position_id, why)

@@ -7,7 +7,7 @@ import json
 import os
 import signal
 import sys
-from asyncio.subprocess import DEVNULL, PIPE, STDOUT
+from asyncio.subprocess import DEVNULL, PIPE
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -21,7 +21,7 @@ from zoneinfo import ZoneInfo
 import pytest
 import yaml
 from prefect.client.orchestration import PrefectClient
-from prefect.client.schemas.actions import DeploymentScheduleCreate
+from prefect.client.schemas.actions import DeploymentScheduleCreate, WorkPoolCreate
 from prefect.client.schemas.schedules import CronSchedule
 
 from app.deployments import RETIRED
@@ -51,32 +51,6 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
         yield found
     finally:
         found.running.close()
-
-
-async def prefect(server: Server, folder: Path, *words: str) -> None:
-    """A `prefect` command, given in the checkout as an operator gives it; it must succeed."""
-    environment = (
-        os.environ
-        | CLIENT_SETTINGS
-        | {
-            "PREFECT_API_URL": server.url,
-            "PREFECT_HOME": str(folder / "client"),
-            "PYTHONPATH": str(ROOT),
-        }
-    )
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "prefect",
-        *words,
-        cwd=ROOT,
-        env=environment,
-        stdin=DEVNULL,
-        stdout=PIPE,
-        stderr=STDOUT,
-    )
-    said, _ = await process.communicate()
-    assert process.returncode == 0, said.decode()
 
 
 def faults(server: Server) -> list[str]:
@@ -166,15 +140,15 @@ async def checked(server: Server, folder: Path) -> Verdict:
     return await schedules_check(cast(Installation, SimpleNamespace(settings=settings)))
 
 
-async def retired(server: Server, folder: Path) -> dict[str, bool]:
+async def retired(server: Server) -> dict[str, bool]:
     """What an earlier version had on this server, by its own names: and whether an operator had paused it."""
-    await prefect(server, folder, "work-pool", "create", "evenkeel", "--type", "process")
     found = {"scan/hourly": False, "collect/hourly": True, "enter/by-hand": False}
     crons = {
         "scan/hourly": ("50 * * * *", "before-each-funding-hour"),
         "collect/hourly": ("2 * * * *", "after-each-funding-hour"),
     }
     async with PrefectClient(server.url) as client:
+        await client.create_work_pool(WorkPoolCreate(name="evenkeel", type="process"))
         for name, is_paused in found.items():
             flow, _, deployment = name.partition("/")
             flow_id = await client.create_flow_from_name(flow)
@@ -226,7 +200,7 @@ async def test_the_scheduler_makes_the_runs_of_every_schedule(server: Server, tm
     an earlier version go, and what was paused among them stays paused.
     """
     assert (await checked(server, tmp_path)).detail.startswith("not deployed: ")
-    old = await retired(server, tmp_path)
+    old = await retired(server)
     assert old.keys() <= RETIRED.keys()
 
     asked_for = await asked(server, "enter/by-hand")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -19,7 +18,6 @@ from state.store import Store
 from tasks import step
 from tasks.carry.desk import CarryDesk
 
-log = logging.getLogger("evenkeel.collect")
 WHOLE_MS = 2 * DAY_MS
 FINE_MS = 30 * DAY_MS
 FINE_STEP_MS = 5 * 60_000
@@ -104,7 +102,7 @@ def _thinned(store: Store, position: Position, now_ms: int) -> int:
 
 def forget_results(folder: Path, now_s: float) -> int:
     """Remove Prefect's old result files. Returns how many."""
-    old = now_s - RESULT_DAYS * 24 * 3600
+    old = now_s - RESULT_DAYS * DAY_MS / 1000
     gone = 0
     for path in folder.glob("*") if folder.is_dir() else ():
         with contextlib.suppress(OSError):  # somebody else removes it, or it is not ours to remove

@@ -7,6 +7,7 @@ from decimal import Decimal
 
 from evenkeel.clock import as_datetime
 from evenkeel.legs import CARRY, LegSide
+from evenkeel.units import LAMPORTS_PER_SOL
 from state.carry.models import LendingRow, Position
 from state.ledger_models import FillRow
 from state.store import Store
@@ -15,7 +16,6 @@ from tasks.artifacts import show_markdown
 from tasks.step import in_flow_run
 
 log = logging.getLogger("evenkeel.artifacts")
-LAMPORTS = Decimal(10**9)
 
 
 async def show_traded(store: Store, what: str, position_id: str, since_ms: int, why: tuple[str, ...]) -> None:
@@ -31,9 +31,8 @@ async def show_traded(store: Store, what: str, position_id: str, since_ms: int, 
         fills = [one for one in store.fills_of(CARRY, position_id) if one.intent_id in ours]
         changes = [one for one in store.carry.lending_changes(position_id) if one.intent_id in ours]
         text = as_markdown(what, position, fills, changes, why)
-    except (
-        Exception
-    ) as fault:  # a bug too: the orders are done, and their run must not fail for a picture of them
+    except Exception as fault:
+        # A bug too: the orders are done, and their run must not fail for a picture of them.
         log.warning("what was done to %s cannot be shown: %r", position_id, fault)
         return
     await show_markdown(f"{what}-{position_id.lower()}", text, f"{what} {position_id}: {position.status}")
@@ -68,7 +67,7 @@ def as_markdown(
     fees = sum((one.fee_usd for one in fills), Decimal(0))
     fees += sum((one.protocol_fee_usd for one in changes), Decimal(0))
     lamports = sum(one.gas_lamports + one.tip_lamports for one in changes)
-    lines += ["", f"Fees {fees:,.2f} USD; gas and tips {Decimal(lamports) / LAMPORTS:.6f} SOL."]
+    lines += ["", f"Fees {fees:,.2f} USD; gas and tips {Decimal(lamports) / LAMPORTS_PER_SOL:.6f} SOL."]
     distances = position.facts.get("entry_distance") or {}
     said = [
         f"{side} {Decimal(str(distances[side])):.1%}" for side in LegSide if distances.get(side) is not None

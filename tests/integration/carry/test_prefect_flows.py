@@ -19,14 +19,6 @@ import pytest
 from prefect import tags
 from prefect.client.orchestration import get_client
 from prefect.flow_engine import run_flow
-from prefect.settings import (
-    PREFECT_API_URL,
-    PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
-    PREFECT_HOME,
-    PREFECT_LOGGING_TO_API_ENABLED,
-    PREFECT_SERVER_ALLOW_EPHEMERAL_MODE,
-    temporary_settings,
-)
 from prefect.states import Scheduled
 
 from evenkeel.errors import OperatorError
@@ -36,11 +28,10 @@ from flows.carry.enter import EnterRequest, enter
 from flows.carry.exit import ExitRequest, exit_, exit_position
 from flows.carry.monitor import MonitorRequest, monitor, watch_position
 from flows.carry.scan import ScanRequest, scan
-from tasks import step
 from tasks.carry.watching.alerts import NOT_WATCHED
 from tests.carry.rig import HOUR_MS, Rig, story_rig
 from tests.interruptions import hooked
-from tests.prefect_rig import Server, hosted_monitors, processes_of
+from tests.prefect_rig import Server, hosted_monitors, processes_of, server_in_use
 
 
 @pytest.fixture(scope="module")
@@ -50,21 +41,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def server(home: Path) -> Iterator[Server]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(step, "RESULTS", home / "results")
-        found = Server(home / "server")
-        options = {
-            PREFECT_API_URL: found.url,
-            PREFECT_HOME: home / "client",
-            PREFECT_SERVER_ALLOW_EPHEMERAL_MODE: False,
-            PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None,
-            PREFECT_LOGGING_TO_API_ENABLED: True,
-        }
-        try:
-            with temporary_settings(options):
-                yield found
-        finally:
-            found.running.close()
+    with server_in_use(home) as found:
+        yield found
 
 
 def use(rig: Rig, patch: pytest.MonkeyPatch) -> None:

@@ -10,13 +10,6 @@ from pathlib import Path
 import pytest
 from prefect.client.orchestration import get_client
 from prefect.flow_engine import run_flow
-from prefect.settings import (
-    PREFECT_API_URL,
-    PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
-    PREFECT_HOME,
-    PREFECT_SERVER_ALLOW_EPHEMERAL_MODE,
-    temporary_settings,
-)
 from prefect.states import Scheduled
 from pydantic import ValidationError
 
@@ -28,28 +21,14 @@ from flows.carry.exit import ExitRequest, exit_
 from flows.flatten_all import FlattenRequest, flatten
 from flows.pausing import PauseRequest, ResumeRequest, pause, resume
 from state.watch_models import Severity
-from tasks import step
 from tests.carry.rig import Rig, story_rig
-from tests.prefect_rig import Server
+from tests.prefect_rig import Server, server_in_use
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    home = tmp_path_factory.mktemp("prefect")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(step, "RESULTS", home / "results")
-        found = Server(home / "server")
-        options = {
-            PREFECT_API_URL: found.url,
-            PREFECT_HOME: home / "client",
-            PREFECT_SERVER_ALLOW_EPHEMERAL_MODE: False,
-            PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None,
-        }
-        try:
-            with temporary_settings(options):
-                yield found
-        finally:
-            found.running.close()
+    with server_in_use(tmp_path_factory.mktemp("prefect")) as found:
+        yield found
 
 
 def use(rig: Rig, patch: pytest.MonkeyPatch) -> None:

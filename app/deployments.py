@@ -33,6 +33,10 @@ RETIRED = {
     "parity/by-hand": "parity/compare-with-backtest",
 }
 """Deployments of an earlier version, and what took their place."""
+TURNS = 3
+BUSY = ("503 Service Unavailable", "database is locked")
+"""What Prefect's server says while its own database is busy, after its client has asked five times."""
+BUSY_S = 5.0
 LATE_S = 120.0
 """Seconds for one command of Prefect's."""
 
@@ -76,7 +80,20 @@ async def deploy(settings: Settings) -> dict[str, Any]:
 
 
 async def _prefect(url: str, settings: Settings, *words: str) -> None:
-    """A command of Prefect's, in the checkout. It gets no secret of ours."""
+    """A command of Prefect's, in the checkout, again where its server was too busy: each says the same twice as once. It gets
+    no secret of ours. Raises OperatorError.
+    """
+    for turn in range(1, TURNS + 1):
+        code, lines = await _once(url, settings, words)
+        if not code:
+            return
+        if turn == TURNS or not any(word in line for line in lines for word in BUSY):
+            raise OperatorError(f"`prefect {' '.join(words)}` failed: {' | '.join(lines[-3:])}")
+        await asyncio.sleep(BUSY_S * turn)
+
+
+async def _once(url: str, settings: Settings, words: tuple[str, ...]) -> tuple[int, list[str]]:
+    """Its exit code and what it said."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith("EVENKEEL_")}
     environment = kept | CLIENT_SETTINGS | {"PREFECT_API_URL": url, "PYTHONPATH": str(ROOT)}
     environment |= {
@@ -99,9 +116,7 @@ async def _prefect(url: str, settings: Settings, *words: str) -> None:
         raise OperatorError(
             f"`prefect {' '.join(words)}` did not end within {LATE_S:.0f} s: try again"
         ) from None
-    if process.returncode:
-        last = " | ".join(said.decode(errors="replace").strip().splitlines()[-3:])
-        raise OperatorError(f"`prefect {' '.join(words)}` failed: {last}")
+    return process.returncode or 0, said.decode(errors="replace").strip().splitlines()
 
 
 async def _find(client: PrefectClient, name: str) -> DeploymentResponse | None:

@@ -146,7 +146,7 @@ def held_to_the_bounds(verdict: Approved | Refused, request: Request, reading: R
     assert signed["grouping"] == "na"
     (one,) = signed["orders"]
     assert list(one) == ["a", "b", "p", "s", "r", "t", "c"]
-    assert one["a"] == 5 and reading.coin == "SOL" and one["t"] == {"limit": {"tif": "Ioc"}}
+    assert one["a"] == reading.asset and reading.coin == "SOL" and one["t"] == {"limit": {"tif": "Ioc"}}
     size, limit = Decimal(one["s"]), Decimal(one["p"])
     assert 0 < size <= request.size and one["b"] is request.is_buy and one["r"] is request.reduce_only
     assert one["r"] or not one["b"], "buys only ever reduce"

@@ -5,14 +5,17 @@ BIN     := $(VENV)/bin
 # One stamp for each set of requirements: a second run with the same set installs nothing and needs no network.
 STAMP   := $(VENV)/.ready-$(shell cat requirements.lock pyproject.toml | cksum | cut -d' ' -f1)
 WORKERS ?= 2
+JOBS    ?= $(shell expr $(WORKERS) + 1)
 DATA    ?=
 TESTS   ?= tests
+PORT    ?= 4200
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench chaos fuzz clients clean
+.PHONY: help setup demo up down test lint bench chaos fuzz clients clean
 
 help:
 	@echo 'make demo [DATA=../shared/data [START=2025-09-01 HOURS=240]]  the whole trade on local venues, a minute or two; pictures and account in out/demo'
+	@echo 'make up [PORT=4200]              paper trading: local venues, Prefect, worker, monitors, watchdog, sender; make down stops them'
 	@echo 'make test [TESTS=tests/unit]     every test, on WORKERS=$(WORKERS) processes'
 	@echo 'make lint                        ruff, format, types, and the rule by which imports run one way'
 	@echo 'make bench                       the figures we promise, measured; out/bench/summary.json'
@@ -37,6 +40,12 @@ $(STAMP): requirements.lock pyproject.toml
 demo: $(STAMP)
 	$(BIN)/evenkeel demo $(if $(DATA),--data $(DATA)) $(if $(START),--start $(START)) $(if $(HOURS),--hours $(HOURS))
 
+up: $(STAMP)
+	$(BIN)/evenkeel up --port $(PORT)
+
+down:
+	$(BIN)/evenkeel down
+
 test: $(STAMP)
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(TESTS)
 
@@ -49,8 +58,9 @@ lint: $(STAMP)
 bench: $(STAMP)
 	$(BIN)/python -m tests.benchmarks.run
 
+# One more at a time than there are cores to work on: some wait for real time.
 chaos: $(STAMP)
-	$(BIN)/python -m tests.chaos --jobs $(WORKERS) $(if $(ONLY),--only "$(ONLY)") $(if $(SEEDS),--seeds $(SEEDS)) $(if $(SEED),--seed $(SEED))
+	$(BIN)/python -m tests.chaos --jobs $(JOBS) $(if $(ONLY),--only "$(ONLY)") $(if $(SEEDS),--seeds $(SEEDS)) $(if $(SEED),--seed $(SEED))
 
 fuzz: $(STAMP)
 	$(BIN)/python -m tests.fuzz --jobs $(WORKERS) $(if $(ONLY),--only "$(ONLY)") $(if $(SEED),--seed $(SEED))

@@ -243,6 +243,9 @@ def _alert_row(one: Alert) -> dict[str, Any]:
         "subject": one.subject,
         "since": at,
         "times": one.times,
+        "acknowledged": None
+        if one.seen_ms is None
+        else as_datetime(one.seen_ms).isoformat(timespec="seconds"),
     }
 
 
@@ -326,6 +329,10 @@ def _last_tick(store: Store, position: Position, seen: dict[str, Any] | None) ->
         value = None if last is None else getattr(last, name)
         return None if value is None else round(float(value) * factor, 6)
 
+    def detail(name: str, factor: int) -> float | None:
+        value = None if last is None else last.detail.get(name)
+        return None if value is None else round(float(value) * factor, 6)
+
     return {
         "seconds_since_tick": seen["seconds_since_tick"] if seen else None,
         "watched": seen is None or seen["watched"],
@@ -335,6 +342,8 @@ def _last_tick(store: Store, position: Position, seen: dict[str, Any] | None) ->
         "short_price_usd": of("short_price_usd"),
         "delta_sol": of("delta_sol"),
         "funding_pct_per_hour": of("funding_rate_hourly", 100),
+        "expected_funding_pct_per_hour": detail("funding_expected_hourly", 100),
+        "borrow_apr_pct": detail("borrow_apr", 100),
         "equity_usd": of("equity_usd"),
     }
 

@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 import typer
 
 from app import cli_checks, cli_parity, cli_prefect, cli_research, cli_routes, cli_safety
+from app.demo import cli as cli_demo
 from app.keys import keys_app
+from app.messages import cli as cli_messages
 from app.prefect_server import point_prefect_at
 from app.screens import (
     JsonFlag,
@@ -27,7 +29,8 @@ from app.screens import (
     show_scan,
     show_status,
 )
-from app.through_prefect import as_flow, err, leave, note
+from app.through_prefect import as_flow, leave, note
+from app.up import cli as cli_up
 from evenkeel.errors import Bug, EvenkeelError, LostRace, OperatorError
 
 if TYPE_CHECKING:
@@ -41,9 +44,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-twins_app = typer.Typer(help="Local venues for demo, tests and paper trading.", no_args_is_help=True)
 db_app = typer.Typer(help="The ledger's schema.", no_args_is_help=True)
-app.add_typer(twins_app, name="twins")
 app.add_typer(db_app, name="db")
 app.add_typer(keys_app, name="keys")
 PositionArgument = Annotated[str | None, typer.Argument(help="Position; empty: the only one it can mean.")]
@@ -95,80 +96,6 @@ def _decimal(name: str, text: str | None) -> Decimal | None:
     if not value.is_finite():
         raise OperatorError(f"{name} {text!r} is not a number; give a plain decimal such as 3 or 2500")
     return value
-
-
-@app.command()
-def demo(
-    data: Annotated[
-        Path | None, typer.Option(help="Folder of recorded series; empty: the seeded model.")
-    ] = None,
-    out_dir: Annotated[Path, typer.Option("--out", help="Where everything is written.")] = Path("out/demo"),
-    seed: Annotated[int, typer.Option(help="Seed of the model.")] = 7,
-    start: Annotated[
-        str | None,
-        typer.Option(
-            help="With --data: where the span begins, e.g. 2025-09-01T06:00 (UTC); empty: its first hour."
-        ),
-    ] = None,
-    hours: Annotated[
-        int | None,
-        typer.Option(help="With --data: how long the position is watched at most, 1 to 2000; empty: 72."),
-    ] = None,
-    ui: Annotated[
-        bool, typer.Option("--ui", help="Keep the Prefect UI up at the end, until Ctrl-C.")
-    ] = False,
-    as_json: JsonFlag = False,
-) -> None:
-    """The whole trade on local venues: scan, enter, collect, rebalance, survive a lost answer, exit, account."""
-    from app.demo.demo import run_demo
-
-    chosen = data or (Path(os.environ["EVENKEEL_DATA"]) if os.environ.get("EVENKEEL_DATA") else None)
-    console = err if as_json else out
-    summary = run_demo(chosen, out_dir, seed=seed, start=start, hours=hours, keep_ui=ui, console=console)
-    if as_json:
-        sys.stdout.write(json.dumps(summary, indent=2) + "\n")
-
-
-@twins_app.command("serve")
-def twins_serve(
-    data: Annotated[
-        Path | None, typer.Option(help="Folder of recorded series; empty: the seeded model.")
-    ] = None,
-    speed: Annotated[float, typer.Option(help="World seconds per wall second.")] = 1.0,
-    start: Annotated[
-        str | None, typer.Option(help="World start: now, or e.g. 2025-09-26T06:00 (UTC).")
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the model.")] = 7,
-    stepped: Annotated[bool, typer.Option(help="Let clients move the clock instead of waiting.")] = False,
-    usdc: Annotated[str, typer.Option(help="USDC put on each venue.")] = "50000",
-    parent_pid: Annotated[int | None, typer.Option(hidden=True)] = None,
-    idle_exit_s: Annotated[float | None, typer.Option(hidden=True)] = None,
-) -> None:
-    """Serve the twins on loopback; prints one JSON line with URLs and funded test keys, then runs until stopped."""
-    from twins.serve import TwinOptions, serve_until_stopped, start_ms_of
-
-    funds = _decimal("--usdc", usdc)
-    assert funds is not None
-    if funds <= 0:
-        raise OperatorError(f"--usdc {usdc} must be above 0")
-    if speed <= 0:
-        raise OperatorError(f"--speed {speed} must be above 0; 1 is real time, 60 a minute a second")
-    try:
-        start_ms = start_ms_of(start)
-    except ValueError as error:
-        raise OperatorError(str(error)) from error
-    options = TwinOptions(
-        data=data, seed=seed, start_ms=start_ms, speed=speed, stepped=stepped, usdc_per_venue=funds
-    )
-
-    def announce(line: dict[str, Any]) -> None:
-        sys.stdout.write(json.dumps(line) + "\n")
-        sys.stdout.flush()
-
-    try:
-        _run(serve_until_stopped(options, announce, parent_pid=parent_pid, idle_exit_s=idle_exit_s))
-    except ValueError as error:
-        raise OperatorError(str(error)) from error
 
 
 @db_app.command("upgrade")
@@ -308,14 +235,14 @@ def recover(as_json: JsonFlag = False) -> None:
 @app.command()
 def status(as_json: JsonFlag = False) -> None:
     """What is open, what is unfinished, and whether our legs are what the venues hold now. Exit code 1 where a leg is
-    nobody's, a position is not watched or a critical alert is open.
+    nobody's, a position is not watched or a critical alert is open that nobody has acknowledged.
     """
     from app import actions
 
     result = _run(actions.status(_settings()))
     _emit(as_json, result, lambda: show_status(result))
     _fail_if_unreadable(result)
-    critical = any(one["severity"] == "critical" for one in result["alerts"])
+    critical = any(one["severity"] == "critical" and not one["acknowledged"] for one in result["alerts"])
     if result["unowned_legs"] or critical or not all(one["watched"] for one in result["positions"]):
         raise typer.Exit(1)
 
@@ -359,12 +286,15 @@ def _fail_if_unreadable(result: dict[str, Any]) -> None:
         _fail("; ".join(f"{venue} cannot be read: {why}" for venue, why in result["unreadable"].items()), 1)
 
 
+cli_demo.add_to(app)
+cli_up.add_to(app)
 cli_safety.add_to(app, _settings, _emit, lambda text, code=2: _fail(text, code))
 cli_routes.add_to(app, _settings, _emit)
 cli_checks.add_to(app, _settings, _emit, lambda text, code=2: _fail(text, code), as_flow)
 cli_research.add_to(app, _settings, _emit, as_flow)
 cli_parity.add_to(app, _settings, _emit, as_flow)
 cli_prefect.add_to(app, _settings, _emit)
+cli_messages.add_to(app, _settings, _emit)
 
 
 def main() -> None:

@@ -91,7 +91,7 @@ def add_to(app: typer.Typer, settings: Callable[[], Settings], emit: Emit, fail:
         reason: Annotated[str, typer.Option(help="Kept in the audit log.")] = "",
         as_json: JsonFlag = False,
     ) -> None:
-        """Close alerts that you have seen and that are news, not a condition. Needs no key; who did it is in the audit log."""
+        """You have seen these alerts: news is closed, what goes on is silent until it gets worse or ends. Needs no key."""
         from app import actions
 
         body = actions.acknowledge(settings(), kind, subject, reason)

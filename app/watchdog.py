@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 import httpx
 
+from app.metrics.serving import metrics
 from app.supervised import ALIVE, READY, STOPPING, notify
 from evenkeel.errors import Retryable
 from evenkeel.settings.settings import Settings
@@ -53,11 +54,12 @@ class Watchdog:
             loop.add_signal_handler(number, ended.set)
         after, every = overdue_after_s(self.settings), self.settings.watchdog.every_s
         log.warning("the watchdog runs: a position without a look for %.0f s is not watched", after)
-        notify(READY)
-        while not ended.is_set():
-            await self.round()
-            await _rest(ended, every)
-        notify(STOPPING)
+        with metrics(self.settings, self.settings.metrics.watchdog_port):
+            notify(READY)
+            while not ended.is_set():
+                await self.round()
+                await _rest(ended, every)
+            notify(STOPPING)
 
     async def round(self) -> list[LastTick]:
         """Judge every live position once; return those that nobody has looked at for too long. Never raises for a ledger that

@@ -40,13 +40,20 @@ class ExactDecimal(TypeDecorator[Decimal]):
 
 
 class Word(TypeDecorator[str]):
-    """A StrEnum stored as its value: no driver has to know our enums, no database type has to be altered."""
+    """A StrEnum stored as its value: no driver has to know our enums, no database type has to be altered.
+
+    What a server's words may hold and a database refuses (NUL, half of a surrogate pair) is stored as another character: no
+    text is worth the row that it stands in.
+    """
 
     impl = Text
     cache_ok = True
 
     def process_bind_param(self, value: Any, dialect: Dialect) -> str | None:
-        return value.value if isinstance(value, StrEnum) else value
+        text = value.value if isinstance(value, StrEnum) else value
+        if not isinstance(text, str) or (text.isascii() and "\0" not in text):
+            return text
+        return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
 
 
 class Json(TypeDecorator[Any]):

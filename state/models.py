@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Any, ClassVar, NamedTuple
 
 from pydantic import ConfigDict
-from sqlalchemy import BigInteger, Index, Text, UniqueConstraint, text
+from sqlalchemy import BigInteger, Index, UniqueConstraint, text
 from sqlmodel import Field, SQLModel
 
 from evenkeel.types import IntentSpec, IntentState
@@ -147,7 +147,7 @@ class Transition(Row):
     entity_id: str = word()
     from_state: str = word()
     to_state: str = word()
-    note: str = Field(default="", sa_type=Text)
+    note: str = word(default="")
     fence: int | None = ms(default=None)
     at_ms: int = ms()
 

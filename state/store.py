@@ -8,17 +8,17 @@ from sqlalchemy import Engine
 
 from evenkeel.clock import Clock
 from evenkeel.errors import OperatorError
-from state.acknowledgements import Acknowledgements
 from state.books import Books
 from state.carry.store import CarryStore
 from state.engine import check_schema, damage, make_engine, parse_url, shown
 from state.intents import Intents
 from state.leases import Leases
 from state.ledger import Ledger
+from state.outbox import Outbox
 from state.watch import Watch
 
 
-class Store(Intents, Leases, Ledger, Watch, Acknowledgements):
+class Store(Intents, Leases, Ledger, Watch, Outbox):
     """Synchronous and short: each call is one transaction, and is called directly from async code.
 
     The methods here are the core's and serve every business; what only one business keeps stands under its name

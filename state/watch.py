@@ -6,11 +6,13 @@ import logging
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from sqlalchemy import bindparam, delete, or_, select, update
+from sqlalchemy import Connection, bindparam, delete, or_, select, update
 
 from evenkeel.errors import LedgerUnavailable, Retryable
 from state.columns import plain_json
-from state.database import AnyFence, Database, fetch_one, insert_new, log_move, table_of, values_of
+from state.database import AnyFence, Database, fetch, fetch_one, insert_new, log_move, table_of, values_of
+from state.outbox import announce, last_said, thread_of
+from state.outbox_models import MessageKind
 from state.watch_models import (
     TRIPPED_BY,
     Alert,
@@ -41,6 +43,8 @@ _ACTIVE = (
     .order_by(PAUSES.c.since_ms, PAUSES.c.id)
 )
 TRIES = 2
+NEWS_APART_MS = 60_000
+"""How long after one piece of news was said the next of its kind and subject is said again."""
 R = TypeVar("R")
 
 
@@ -56,38 +60,89 @@ class Watch(Database):
     unstored: Callable[[Alert], None] = staticmethod(_logged)
     """What is done with an alert that cannot be written down; it never raises."""
 
-    def alert(self, kind: str, severity: Severity, text: str, subject: str = "") -> tuple[Alert, bool]:
+    def alert(
+        self,
+        kind: str,
+        severity: Severity,
+        text: str,
+        subject: str = "",
+        *,
+        news: bool = False,
+        exact: bool = False,
+        anew: bool = False,
+    ) -> tuple[Alert, bool]:
         """Raise an alert; (row, True) when it is new. One that the ledger cannot take goes to `unstored`, and the error on.
 
-        While (kind, subject) is not acknowledged it only counts up, with the latest text and higher severity,
-        so that a person is alerted once.
+        While (kind, subject) is open it only counts up, with the latest text and the higher severity (with `exact` the one
+        given), so that a person is alerted once: the message stands in the outbox from the same transaction on, and another
+        one when it gets worse, or happens `anew` (at most one a minute). What a person has acknowledged goes on in silence
+        until then. `news` is what is over at once: it is open until a person closes it.
         """
         now = self.clock.now_ms()
-        fresh = Alert(kind=kind, subject=subject, severity=severity, text=text, at_ms=now, last_ms=now)
-        same = (ALERTS.c.kind == kind, ALERTS.c.subject == subject, ALERTS.c.acked_ms.is_(None))
+        fresh = Alert(
+            kind=kind, subject=subject, severity=severity, text=text, at_ms=now, last_ms=now, news=news
+        )
 
         def once() -> tuple[Alert, bool] | None:
             with self._write() as db:
-                new = insert_new(db, ALERTS, values_of(fresh))
-                if not new:
-                    known = fetch_one(db, Alert, select(ALERTS).where(*same).with_for_update())
-                    worst = max((severity, known.severity if known else severity), key=list(Severity).index)
-                    values = {"times": ALERTS.c.times + 1, "last_ms": now, "text": text, "severity": worst}
-                    db.execute(update(ALERTS).where(*same).values(**values))
-                row = fetch_one(db, Alert, select(ALERTS).where(*same))
-            return None if row is None else (row, new)
+                values = values_of(fresh) | {
+                    "thread": thread_of(db, subject, f"alert/{kind}/{subject}/{now}")
+                }
+                if insert_new(db, ALERTS, values):
+                    row = fetch_one(db, Alert, select(ALERTS).where(*_open(kind, subject)))
+                    said = True
+                else:
+                    row, said = _raised_again(db, fresh, exact=exact, anew=anew)
+                if row is not None and said:
+                    announce_alert(db, row, MessageKind.ALERT, f"{severity}/{row.times}", now)
+            return None if row is None else (row, row.times == 1)
 
         try:
-            return _until_it_is_written(once, f"alert {kind} {subject} was acknowledged while it was raised")
+            return _until_it_is_written(once, f"alert {kind} {subject} was closed while it was raised")
         except LedgerUnavailable:
             self.unstored(fresh)
             raise
 
-    def ack_alert(self, kind: str, subject: str = "") -> bool:
-        """Close the open alert, by a person or because the condition is over; False when none was open."""
-        same = (ALERTS.c.kind == kind, ALERTS.c.subject == subject, ALERTS.c.acked_ms.is_(None))
+    def ack_alert(self, kind: str, subject: str = "", *, followed: bool = False) -> bool:
+        """Close the open alert because its condition is over, and say so; False when none was open. One that is `followed` by
+        another at once is closed without a word.
+        """
+        now = self.clock.now_ms()
         with self._write() as db:
-            return db.execute(update(ALERTS).where(*same).values(acked_ms=self.clock.now_ms())).rowcount == 1
+            row = _closed(db, _open(kind, subject), now)
+            if row is not None and not followed:
+                announce_alert(db, row, MessageKind.OVER, "over", now)
+            return row is not None
+
+    def acknowledge(self, kind: str, subject: str | None, note: str) -> list[Alert]:
+        """Note that a person has seen the open alerts of a kind, of one subject or of all, in the audit log and in a message;
+        returns them. News is closed by it, and so is what was acknowledged before; everything else stays open while it goes on.
+        """
+        now = self.clock.now_ms()
+        wanted = [ALERTS.c.kind == kind, ALERTS.c.acked_ms.is_(None)]
+        if subject is not None:
+            wanted.append(ALERTS.c.subject == subject)
+        with self._write() as db:
+            found = fetch(db, Alert, select(ALERTS).where(*wanted).order_by(ALERTS.c.id).with_for_update())
+            for row in found:
+                closes = row.news or row.seen_ms is not None
+                values = {"seen_ms": now} | ({"acked_ms": now} if closes else {})
+                db.execute(update(ALERTS).where(ALERTS.c.id == row.id).values(**values))
+                name = f"{row.kind}/{row.subject}" if row.subject else row.kind
+                log_move(db, "alert", name, "open", "acknowledged", note=note, at_ms=now, fence=None)
+                announce_alert(db, row, MessageKind.ACKNOWLEDGED, f"acknowledged/{now}", now, text=note)
+        return found
+
+    def escalate(self, alert_id: int, step: str, text: str) -> bool:
+        """Write the message that nobody has acknowledged a critical alert, once for its step; False where that is not so any
+        more, or where it is written already.
+        """
+        now = self.clock.now_ms()
+        with self._write() as db:
+            row = fetch_one(db, Alert, select(ALERTS).where(ALERTS.c.id == alert_id).with_for_update())
+            if row is None or row.acked_ms is not None or row.seen_ms is not None:
+                return False
+            return announce_alert(db, row, MessageKind.ESCALATED, f"escalated/{step}", now, text=text)
 
     def alerts(self, open_only: bool = False) -> list[Alert]:
         """Alerts in the order in which they were raised."""
@@ -221,6 +276,55 @@ class Watch(Database):
             if not insert_new(db, CHECKPOINTS, {"name": name, **values}):
                 here = (CHECKPOINTS.c.name == name, CHECKPOINTS.c.at_ms <= at_ms)
                 db.execute(update(CHECKPOINTS).where(*here).values(**values))
+
+
+def announce_alert(
+    db: Connection, row: Alert, kind: MessageKind, step: str, at_ms: int, text: str | None = None
+) -> bool:
+    """Write the message of what has just become of an alert, in its transaction, once for its step."""
+    return announce(
+        db,
+        key=f"alert/{row.id}/{step}",
+        thread=row.thread or f"alert/{row.kind}/{row.subject}/{row.at_ms}",
+        kind=kind,
+        about=row.kind,
+        subject=row.subject,
+        severity=row.severity,
+        text=row.text if text is None else text,
+        facts={"alert": row.id, "since_ms": row.at_ms},
+        at_ms=at_ms,
+    )
+
+
+def _open(kind: str, subject: str) -> tuple[Any, ...]:
+    return (ALERTS.c.kind == kind, ALERTS.c.subject == subject, ALERTS.c.acked_ms.is_(None))
+
+
+def _closed(db: Connection, which: tuple[Any, ...], at_ms: int) -> Alert | None:
+    closed = update(ALERTS).where(*which).values(acked_ms=at_ms).returning(*ALERTS.c)
+    row = db.execute(closed).mappings().first()
+    return None if row is None else Alert.model_validate(dict(row))
+
+
+def _raised_again(db: Connection, fresh: Alert, *, exact: bool, anew: bool) -> tuple[Alert | None, bool]:
+    """Count an open alert up; the row as it is then, and whether a person is sent a message. None: it was closed just now."""
+    which = _open(fresh.kind, fresh.subject)
+    known = fetch_one(db, Alert, select(ALERTS).where(*which).with_for_update())
+    if known is None:
+        return None, False
+    worse = _rank(fresh.severity) > _rank(known.severity)
+    due = anew and fresh.at_ms - last_said(db, known) >= NEWS_APART_MS
+    values: dict[str, Any] = {"times": ALERTS.c.times + 1, "last_ms": fresh.at_ms, "text": fresh.text}
+    if worse or exact:
+        values["severity"] = fresh.severity
+    if worse or due:
+        values["seen_ms"] = None
+    db.execute(update(ALERTS).where(*which).values(**values))
+    return fetch_one(db, Alert, select(ALERTS).where(*which)), worse or due
+
+
+def _rank(severity: Severity) -> int:
+    return list(Severity).index(severity)
 
 
 def _until_it_is_written(once: Callable[[], R | None], lost: str) -> R:

@@ -18,7 +18,12 @@ class Severity(StrEnum):
 
 
 class Alert(Row):
-    """Something a person should know. Until it is acknowledged, the same (kind, subject) only counts up."""
+    """Something a person should know. Until it is over or acknowledged, the same (kind, subject) only counts up.
+
+    `acked_ms` is when it was closed, by its end or by a person. `seen_ms` is when a person acknowledged it: it stays open while
+    it goes on, and nobody is sent a message of it until it gets worse. `news` is what happens and is over at once: only a
+    person closes it. Its messages stand in `thread`.
+    """
 
     id: int | None = row_id()
     kind: str = word()
@@ -29,12 +34,16 @@ class Alert(Row):
     last_ms: int = ms()
     times: int = Field(default=1)
     acked_ms: int | None = ms(default=None)
+    seen_ms: int | None = ms(default=None)
+    news: bool = Field(default=False)
+    thread: str = word(default="")
 
 
 class AlertTable(Alert, table=True):
     __tablename__ = "alerts"
     __table_args__: ClassVar[Any] = (
         Index("uq_alerts_open", "kind", "subject", unique=True, **where("acked_ms IS NULL")),
+        Index("ix_alerts_kind", "kind", "subject", "id"),
     )
 
 

@@ -87,7 +87,7 @@ def end_pauses(store: Store, who: str, scope: str | None, reason: str = "") -> l
 
 def acknowledge(store: Store, kind: str, subject: str | None, reason: str = "") -> list[Alert]:
     """A person has seen these alerts. Raises OperatorError, naming what is open, where there is none such. Needs no key: it
-    halts and starts nothing, and one whose condition still holds is raised again.
+    halts and starts nothing, and what goes on stays open.
     """
     closed = store.acknowledge(kind, subject, f"{_who()}: {reason.strip() or 'no reason given'}")
     if closed:
@@ -108,7 +108,7 @@ def _check(settings: Settings, store: Store, key: str, doing: str) -> None:
         return
     try:
         text = f"{_who()} tried to {doing} with a wrong admin key"
-        store.alert("wrong admin key", Severity.CRITICAL, text)
+        store.alert("wrong admin key", Severity.CRITICAL, text, news=True, anew=True)
     except Retryable:  # a busy ledger must not turn a refusal into something else
         pass
     raise OperatorError("that is not the admin key; nothing was changed")

@@ -23,6 +23,11 @@ RECORDED = Path(__file__).parent / "recorded" / "demo_0002.db.gz"
 """The ledger that the demo made on the seeded market with the program of schema 0002."""
 SUMMARY = RECORDED.with_name("demo_0002_summary.json")
 """What that demo reported."""
+NEWS = {
+    "books contradicted", "dust left", "foreign fill", "late fill", "left over", "leg liquidated", "leg reduced",
+    "leg vanished", "rebalance", "route not understood", "unowned leg", "wrong admin key",
+}  # fmt: skip
+"""Alerts that a person closes."""
 Rows = dict[str, dict[tuple[Any, ...], dict[str, Any]]]
 """By table, then by primary key."""
 
@@ -83,7 +88,7 @@ def broken_references(url: str) -> list[Any]:
 
 
 def upgraded(rows: Rows) -> Rows:
-    """Return the rows that the upgrade to schema 0003 has to make of those of 0002: the same keys in every table."""
+    """Return the rows that the upgrade has to make of those of 0002: the same keys in every table, and tables that are new."""
     positions = {key: _position(row) for key, row in rows["positions"].items()}
     accounts: dict[str, set[str]] = defaultdict(set)
     for row in positions.values():
@@ -119,6 +124,12 @@ def upgraded(rows: Rows) -> Rows:
             key: {**row, "venue": VenueName.HYPERLIQUID.value}
             for key, row in rows.get("funding_payments", {}).items()
         },
+        "alerts": {
+            key: {**row, "seen_ms": None, "news": row["kind"] in NEWS, "thread": ""}
+            for key, row in rows.get("alerts", {}).items()
+        },
+        "messages": {},
+        "deliveries": {},
     }
     return {**rows, **made}
 

@@ -177,7 +177,10 @@ class FaultMiddleware:
             await _endpoint_down(connection, send, fault, body)
             return
         if kind == "http_429":
-            await _answer(send, 429, b"rate limited")
+            assert fault is not None
+            again = str(fault.args.get("retry_after", ""))
+            more = [(b"retry-after", again.encode())] if again else []
+            await _answer(send, 429, b"rate limited", more)
             return
         if kind == "http_500":
             await _answer(send, 500, b'{"error": "internal server error"}')
@@ -288,7 +291,9 @@ async def _swallow(message: Message) -> None:
     """The app believes that it answered."""
 
 
-async def _answer(send: Send, status: int, body: bytes) -> None:
-    headers = [(b"content-type", b"text/html"), (b"content-length", str(len(body)).encode())]
+async def _answer(
+    send: Send, status: int, body: bytes, more: list[tuple[bytes, bytes]] | None = None
+) -> None:
+    headers = [(b"content-type", b"text/html"), (b"content-length", str(len(body)).encode()), *(more or ())]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

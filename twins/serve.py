@@ -32,6 +32,7 @@ from twins.hyperliquid import HyperliquidTwin
 from twins.keys import KeySource
 from twins.lst_accounts import LstAccounts
 from twins.series import ModelSeries, RecordedSeries
+from twins.slack import SlackTwin
 from twins.solana import SolanaChain, SolanaTwin
 from twins.world import World
 
@@ -52,6 +53,8 @@ class TwinOptions:
     sol: Decimal = Decimal(5)
     key_seed: int | None = None
     """With it, every start has the same keys."""
+    slack: bool = False
+    """Whether a Slack workspace is served as well."""
 
 
 def start_ms_of(text: str | None) -> int | None:
@@ -142,6 +145,7 @@ class RunningTwins:
     keys: dict[str, Any]
     stopping: asyncio.Event
     last_request: Callable[[], float]
+    slack: SlackTwin | None = None
 
     def announcement(self) -> dict[str, Any]:
         """Return URLs and funded test keys, as one JSON object."""
@@ -154,10 +158,17 @@ class RunningTwins:
             "asgard": {"url": self.urls["asgard"] + "/margin-trading", "fee_account": str(FEE_ACCOUNT)},
             "control": {"url": self.urls["control"]},
             "keys": self.keys,
+            **self._slack_line(),
             "world": {"source": self.world.series.source, "now_ms": self.world.now_ms()}
             | {"end_ms": self.world.series.end_ms}
             | {"speed": self.world.clock.speed, "stepped": self.world.clock.stepped},
         }
+
+    def _slack_line(self) -> dict[str, Any]:
+        if self.slack is None:
+            return {}
+        channel = next(iter(self.slack.channels))
+        return {"slack": {"url": self.urls["slack"] + "/api", "channel": channel, "token": self.slack.token}}
 
 
 @dataclass
@@ -173,6 +184,7 @@ class BuiltTwins:
     apps: dict[str, App]
     keys: dict[str, Any]
     stopping: asyncio.Event
+    slack: SlackTwin | None = None
 
     def running(self, urls: dict[str, str], last_request: Callable[[], float]) -> RunningTwins:
         """The same as something that runs, at these addresses."""
@@ -186,6 +198,7 @@ class BuiltTwins:
             self.keys,
             self.stopping,
             last_request,
+            self.slack,
         )
 
 
@@ -199,6 +212,7 @@ def build_twins(options: TwinOptions, world: World | None = None) -> BuiltTwins:
     api_key = "twin-" + chain.keys.secret().hex()[:24]
     asgard = AsgardTwin(world, chain, faults, api_keys={api_key})
     stopping = asyncio.Event()
+    slack = SlackTwin(faults) if options.slack else None
 
     def catch_up() -> None:
         asgard.catch_up()
@@ -207,7 +221,8 @@ def build_twins(options: TwinOptions, world: World | None = None) -> BuiltTwins:
     control = control_app(
         world,
         faults,
-        {"hyperliquid": hyperliquid.control, "solana": chain.control, "asgard": asgard.control},
+        {"hyperliquid": hyperliquid.control, "solana": chain.control, "asgard": asgard.control}
+        | ({"slack": slack.control} if slack else {}),
         catch_up,
         stopping.set,
     )
@@ -219,9 +234,11 @@ def build_twins(options: TwinOptions, world: World | None = None) -> BuiltTwins:
         "asgard": FaultMiddleware(asgard.app, faults, "asgard", asgard.call_name, world.now_ms),
         "control": control,
     }
+    if slack is not None:
+        apps["slack"] = slack.app
     keys = _funded_accounts(options, hyperliquid, chain) | {"asgard": {"api_key": api_key}}
     lst = LstAccounts(world, chain)
-    return BuiltTwins(world, faults, hyperliquid, chain, asgard, lst, apps, keys, stopping)
+    return BuiltTwins(world, faults, hyperliquid, chain, asgard, lst, apps, keys, stopping, slack)
 
 
 @asynccontextmanager

@@ -71,7 +71,7 @@ def write_keys(folder: Path, keys: dict[str, Any]) -> dict[str, Path]:
         "hyperliquid": keys["hyperliquid"]["agent_private_key"],
         "solana": keys["solana"]["private_key"],
         "asgard": keys["asgard"]["api_key"],
-    }
+    } | ({"slack": keys["slack"]["token"]} if "slack" in keys else {})
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o700)
     paths = {}
@@ -85,8 +85,9 @@ def write_keys(folder: Path, keys: dict[str, Any]) -> dict[str, Path]:
 def write_settings(
     folder: Path, announcement: dict[str, Any], strategy: dict[str, Any], prefect_url: str
 ) -> Path:
-    """The TOML that demo and command line share while the twins run."""
-    keys = write_keys(folder / "keys", announcement["keys"])
+    """The TOML that demo and command line share while the twins run; with the Slack beside them, where there is one."""
+    slack = announcement.get("slack")
+    keys = write_keys(folder / "keys", announcement["keys"] | ({"slack": slack} if slack else {}))
     root = folder.resolve()
     sections: dict[str, dict[str, Any]] = {
         "database": {"url": f"sqlite:///{root / 'evenkeel.db'}"},
@@ -106,7 +107,10 @@ def write_settings(
         "safety": {"fee_accounts": [announcement["asgard"]["fee_account"]]},
         "strategy": strategy,
     }
-    lines = ["# Written by `evenkeel demo`: local twins, test money. Not for real venues."]
+    if slack:
+        token = str(keys["slack"].resolve())
+        sections["slack"] = {"url": slack["url"], "channel": slack["channel"], "token_file": token}
+    lines = ["# Written for local twins, test money. Not for real venues."]
     lines += ['log_level = "ERROR"']
     for name, values in sections.items():
         lines += _table(name, values)

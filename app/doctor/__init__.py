@@ -1,6 +1,18 @@
 """What `evenkeel doctor` looks at, one function a check. Importing this package makes all of them known."""
 
-from app.doctor import accounts, chain, clocks, hosts, ledger, limits, needs, observed, prefect, schedules
+from app.doctor import (
+    accounts,
+    chain,
+    clocks,
+    hosts,
+    ledger,
+    limits,
+    messages,
+    needs,
+    observed,
+    prefect,
+    schedules,
+)
 
 __all__ = [
     "accounts",
@@ -9,6 +21,7 @@ __all__ = [
     "hosts",
     "ledger",
     "limits",
+    "messages",
     "needs",
     "observed",
     "prefect",

@@ -204,10 +204,13 @@ async def pauses(installation: Installation) -> Verdict:
 @check(GROUP, "alerts")
 async def alerts(installation: Installation) -> Verdict:
     found = [one for one in await _apart(lambda: installation.store.alerts(open_only=True))]
-    critical = [one for one in found if one.severity is Severity.CRITICAL]
+    critical = [one for one in found if one.severity is Severity.CRITICAL and one.seen_ms is None]
     if critical:
         return warn(
             "; ".join(f"{one.kind}: {one.text}" for one in critical),
             "see `evenkeel status` and docs/runbook.md",
         )
-    return ok(f"{len(found)} open, none critical")
+    seen = sum(one.seen_ms is not None for one in found)
+    return ok(
+        f"{len(found)} open{f', {seen} of them acknowledged' if seen else ''}, none critical that nobody has seen"
+    )

@@ -82,6 +82,17 @@ class Watchdog(Section):
         return value
 
 
+class Metrics(Section):
+    """Where Prometheus finds what the ledger says. Each port serves the same; 0 serves nothing."""
+
+    host: str = "127.0.0.1"
+    """Loopback unless something in front of it asks who it is: positions and their size are in it."""
+    watchdog_port: int = Field(default=0, ge=0, le=65_535)
+    """Of `evenkeel watchdog`."""
+    sender_port: int = Field(default=0, ge=0, le=65_535)
+    """Of `evenkeel send`."""
+
+
 class Admin(Section):
     """Who may pause and resume. The hash is made by `evenkeel admin hash`; it is no secret, the key is."""
 

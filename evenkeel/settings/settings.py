@@ -18,7 +18,16 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from evenkeel.errors import OperatorError
 from evenkeel.settings.carry import RiskLimits, Staking, StrategySettings, check_caps, check_strategy
-from evenkeel.settings.host import Admin, ClockSettings, Database, PrefectSettings, Reports, Watchdog
+from evenkeel.settings.host import (
+    Admin,
+    ClockSettings,
+    Database,
+    Metrics,
+    PrefectSettings,
+    Reports,
+    Watchdog,
+)
+from evenkeel.settings.messages import Mail, Messages, Slack, Webhook
 from evenkeel.settings.refused import explained
 from evenkeel.settings.safety import Safety
 from evenkeel.settings.secrets import Keeper, key_of, passphrase_of, refuse_secrets
@@ -26,6 +35,15 @@ from evenkeel.settings.signers import Signers
 from evenkeel.settings.venues import Asgard, Hyperliquid, Solana
 
 DEMO_SETTINGS = Path("out/demo/evenkeel.toml")
+
+
+_KEY_FILES: dict[Keeper, str] = {
+    "asgard": "api_key_file",
+    "slack": "token_file",
+    "webhook": "secret_file",
+    "mail": "login_file",
+}
+"""Which setting names the file of a secret, where it is not `key_file`."""
 
 
 class Settings(BaseSettings):
@@ -43,6 +61,11 @@ class Settings(BaseSettings):
     prefect: PrefectSettings = PrefectSettings()
     watchdog: Watchdog = Watchdog()
     reports: Reports = Reports()
+    metrics: Metrics = Metrics()
+    messages: Messages = Messages()
+    slack: Slack = Slack()
+    webhook: Webhook = Webhook()
+    mail: Mail = Mail()
     staking: Staking = Staking()
     signers: Signers = Signers()
     safety: Safety = Safety()
@@ -83,7 +106,7 @@ class Settings(BaseSettings):
 
     def secret(self, name: Keeper) -> SecretStr | None:
         """The secret of a venue from its environment variable, else from the file the settings name, else None."""
-        return key_of(name, self.asgard.api_key_file if name == "asgard" else getattr(self, name).key_file)
+        return key_of(name, getattr(getattr(self, name), _KEY_FILES.get(name, "key_file")))
 
 
 def settings_path(given: Path | None = None) -> Path | None:

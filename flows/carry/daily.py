@@ -13,6 +13,9 @@ from flows.carry.report import ReportRequest, account_for
 from flows.forms import Form
 from flows.running import desk_for_run
 from state.carry.models import Position
+from state.outbox_models import MessageKind
+from state.store import Store
+from state.watch_models import Severity
 from tasks.artifacts import show_markdown
 from tasks.carry.desk import CarryDesk, open_desk
 from tasks.carry.last_ticks import overdue, overdue_after_s
@@ -44,7 +47,9 @@ class DailyRow(Frozen):
 
 
 class DailyReport(Frozen):
-    """What the day came to, and what needs a person: open alerts, pauses, positions that nobody watches."""
+    """What the day came to, and what needs a person: alerts that nobody has acknowledged, pauses, positions that nobody
+    watches.
+    """
 
     since: str
     until: str
@@ -75,6 +80,7 @@ async def report_the_day(desk: CarryDesk, request: DailyRequest) -> DailyReport:
         alerts=tuple(
             f"{one.severity} {one.kind}{f' ({one.subject})' if one.subject else ''}: {one.text}"
             for one in desk.store.alerts(open_only=True)
+            if one.seen_ms is None
         ),
         pauses=tuple(f"{one.scope}: {one.reason}" for one in desk.store.active_pauses()),
         not_watched=tuple(one.position_id for one in overdue(desk.store, overdue_after_s(desk.settings))),
@@ -132,10 +138,44 @@ def as_markdown(report: DailyReport) -> str:
     return "\n".join([*lines, "", "USD; carry, costs and net since the position was opened.", ""])
 
 
+def as_message(report: DailyReport) -> str:
+    """The report as plain text for a phone: what needs a person, then a line for each position."""
+    lines = [*(f"open alert: {one}" for one in report.alerts)]
+    lines += [f"not watched: {one}" for one in report.not_watched]
+    lines += [f"paused: {one}" for one in report.pauses]
+    if not report.needs_a_person:
+        lines.append("Nothing needs a person.")
+    for one in report.positions:
+        if one.fault:
+            lines.append(f"{one.position_id} {one.status}: {one.fault}")
+            continue
+        books = "agree" if one.books_agree else "DO NOT AGREE"
+        lines.append(
+            f"{one.position_id} {one.status}, held {one.hours_held or 0:,.1f} h: funding of {report.hours} h "
+            f"{one.funding_usd or 0:+,.2f}, carry {one.carry_usd or 0:+,.2f}, costs {one.costs_usd or 0:,.2f}, net "
+            f"{one.net_usd or 0:+,.2f} USD; books {books}"
+        )
+    if not report.positions:
+        lines.append("No position was open.")
+    return "\n".join([f"{report.since} to {report.until}", *lines])
+
+
+def send_report(store: Store, report: DailyReport) -> None:
+    """Put the report into the outbox, once for the moment at which it ends."""
+    store.write_message(
+        f"report/{report.until}",
+        MessageKind.REPORT,
+        "daily report",
+        as_message(report),
+        severity=Severity.WARNING if report.needs_a_person else Severity.INFO,
+    )
+
+
 @flow(name="daily-report", flow_run_name="daily-report")
 async def daily_report(request: DailyRequest) -> DailyReport:
-    """What the day came to, as JSON and as a markdown artifact whose versions are the days."""
+    """What the day came to: as JSON, as a markdown artifact whose versions are the days, and as a message to people."""
     async with desk_for_run(open_desk) as desk:
         found = await report_the_day(desk, request)
+        send_report(desk.store, found)
     await show_markdown("daily-report", as_markdown(found), f"{found.since} to {found.until}")
     return found

@@ -319,7 +319,7 @@ async def _collect(desk: CarryDesk) -> None:
 
 def _contradicted(desk: CarryDesk, contradiction: Bug) -> None:
     text = f"collected rows contradict the books: {contradiction}"
-    desk.store.alert("books contradicted", Severity.CRITICAL, text)
+    desk.store.alert("books contradicted", Severity.CRITICAL, text, news=True)
 
 
 def _line(position_id: str, seen: Seen, reasons: tuple[str, ...]) -> str:

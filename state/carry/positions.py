@@ -11,6 +11,7 @@ from sqlalchemy import Connection, bindparam, func, select, update
 from evenkeel.errors import Bug, LostRace
 from evenkeel.legs import CARRY, LegSide, PositionStatus
 from evenkeel.types import IntentState
+from state.carry.announced import announce_move
 from state.carry.machine import check_position_move, never_holds_a_leg
 from state.carry.models import Leg, LegStatus, LegTable, Position, PositionTable
 from state.columns import plain_json
@@ -100,6 +101,7 @@ class Positions(Database):
         with self._write(fence) as db:
             if insert_new(db, POSITIONS, values_of(row)):
                 log_move(db, "position", position_id, "", row.status, note="planned", at_ms=now, fence=fence)
+                announce_move(db, row, "", "planned", now)
                 return row
             known = _load(db, position_id)
         if (known.asset, known.protocol, known.leverage) != (asset, protocol, leverage):
@@ -154,7 +156,9 @@ class Positions(Database):
             if never_holds_a_leg(to):
                 _refuse_if_held(db, position_id, to)
             log_move(db, "position", position_id, from_, to, note=note, at_ms=now, fence=fence)
-            return _load(db, position_id)
+            moved = _load(db, position_id)
+            announce_move(db, moved, from_, note, now)
+            return moved
 
     def set_facts(self, position_id: str, facts: dict[str, Any], fence: AnyFence = None) -> Position:
         """Merge `facts` into the stored ones (Decimals become strings); a key given again is replaced."""

@@ -21,6 +21,7 @@ from tasks.carry.connect import open_venues
 from tasks.carry.prices import stored_price_of
 from tasks.carry.stored_needs import stored_needs, use_stored_needs
 from tasks.desk import Desk, LedgerFault, make_clock
+from tasks.messages.connect import usable_channels
 from venues.asgard.venue import AsgardVenue
 from venues.protocol import LegVenue, PerpVenue
 from venues.timing import VenueTime
@@ -140,7 +141,12 @@ async def open_desk(settings: Settings) -> AsyncIterator[CarryDesk]:
         try:
             desk = CarryDesk(settings, clock, store, venues.long, venues.short)
             desk.health, desk.oddities = venues.health, venues.oddities
-            yield desk
+            async with usable_channels(settings) as channels:
+                desk.notifier.channels = channels
+                try:
+                    yield desk
+                finally:
+                    await desk.notifier.flushed()
         finally:
             store.close()
 

@@ -178,7 +178,7 @@ def _end_dust(desk: CarryDesk, position: Position, leg: Leg, held: LegView, fenc
         "their own, and end with the position"
     )
     desk.store.carry.close_leg(position.position_id, LegSide.SHORT, note=text, fence=fence)
-    desk.store.alert(DUST_LEFT, Severity.WARNING, text, subject=position.position_id)
+    desk.store.alert(DUST_LEFT, Severity.WARNING, text, subject=position.position_id, news=True)
 
 
 def _gives_way(desk: CarryDesk, position: Position) -> bool:
@@ -231,7 +231,7 @@ def alert_route(desk: CarryDesk, position_id: str, intent_id: str) -> None:
     if warnings:
         text = f"{intent_id} was signed with {'; '.join(str(one) for one in warnings)}; its simulation passed"
         with suppress(Retryable):  # a ledger that is busy does not hold up what follows the close
-            desk.store.alert(ROUTE, Severity.WARNING, text, subject=position_id)
+            desk.store.alert(ROUTE, Severity.WARNING, text, subject=position_id, news=True)
 
 
 async def resize_long(
@@ -353,7 +353,9 @@ def _alert_contradiction(desk: CarryDesk, position: Position, problem: Exception
     """Rows that contradict the books are for a person; the closing goes on."""
     if isinstance(problem, Bug):
         text = f"while closing: {problem}"
-        desk.store.alert("books contradicted", Severity.CRITICAL, text, subject=position.position_id)
+        desk.store.alert(
+            "books contradicted", Severity.CRITICAL, text, subject=position.position_id, news=True
+        )
 
 
 def closings(desk: CarryDesk, position: Position, side: LegSide) -> tuple[int, int]:

@@ -20,6 +20,9 @@ UNITS = sorted((ROOT / "deploy" / "systemd").iterdir())
 SERVICES = [path for path in UNITS if path.suffix == ".service"]
 HOME = "/opt/evenkeel/current"
 TRADING = {"evenkeel-worker.service", "evenkeel-monitors.service"}
+SPEAKING = {"evenkeel-sender.service", "evenkeel-monitors.service"}
+KEYS = {"hyperliquid.key", "solana.key", "asgard.key"}
+CHANNELS = {"slack-token", "webhook-secret", "mail-login"}
 MOST_EXPOSED = 20
 """Of 100, by systemd's own score of what a unit may still do."""
 
@@ -71,11 +74,15 @@ def test_a_unit_starts_a_command_that_there_is(unit: Path) -> None:
 
 
 @pytest.mark.parametrize("unit", SERVICES, ids=name_of)
-def test_keys_are_credentials_of_what_trades_and_of_nothing_else(unit: Path) -> None:
+def test_secrets_are_credentials_of_what_needs_them_and_of_nothing_else(unit: Path) -> None:
     text = unit.read_text()
-    loaded = re.findall(r"^LoadCredentialEncrypted=([\w.]+):/etc/evenkeel/[\w.]+$", text, re.MULTILINE)
-    named = re.findall(r"^Environment=EVENKEEL_(\w+?)__(\w+)=%d/([\w.]+)$", text, re.MULTILINE)
-    assert bool(loaded) == bool(named) == (unit.name in TRADING)
+    # What not everybody has is a comment: a credential whose file is missing keeps a unit from starting.
+    given = set(re.findall(r"^LoadCredentialEncrypted=([\w.-]+):", text, re.MULTILINE))
+    assert given == (KEYS if unit.name in TRADING else set())
+    loaded = re.findall(r"^#?LoadCredentialEncrypted=([\w.-]+):/etc/evenkeel/[\w.-]+$", text, re.MULTILINE)
+    named = re.findall(r"^#?Environment=EVENKEEL_(\w+?)__(\w+)=%d/([\w.-]+)$", text, re.MULTILINE)
+    wanted = (KEYS if unit.name in TRADING else set()) | (CHANNELS if unit.name in SPEAKING else set())
+    assert set(loaded) == wanted and len(loaded) == len(wanted)
     assert sorted(loaded) == sorted(name for _, _, name in named)
     for section, field, _ in named:
         assert field.lower() in type(getattr(Settings(), section.lower())).model_fields

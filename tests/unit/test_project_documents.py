@@ -34,6 +34,7 @@ NOT_OURS = {
     "docs/runbook.md: resume/let-trading-go-on": "a deployment",
     "docs/runbook.md: flatten/close-everything": "a deployment",
     "README.md: evenkeel.db": "what a run leaves behind",
+    "README.md: evenkeel.toml": "the operator's own file",
     "CHANGELOG.md: evenkeel.toml": "the operator's own file",
 }
 """What looks like a path of this repository and is none."""

@@ -183,7 +183,7 @@ def _amend(desk: CarryDesk, known: list[tuple[Fill, FillRow]]) -> None:
 def _alerted(desk: CarryDesk, found: Finding) -> Finding:
     """Raise the alert that is named like the finding's subject. It stays open: it is news for a person."""
     severity = Severity.CRITICAL if found.critical else Severity.WARNING
-    desk.store.alert(found.subject, severity, found.text, subject=f"{found.venue} {found.key}")
+    desk.store.alert(found.subject, severity, found.text, subject=f"{found.venue} {found.key}", news=True)
     return found
 
 

@@ -169,7 +169,7 @@ async def _long_seized(
     priced = f"{text}; prices of that moment: {marks[-1].source}" if marks else text
     desk.store.carry.record_liquidations(rows, left, priced, fence=fence)
     kind = "leg liquidated" if left.is_open or not leg.is_open else "leg vanished"
-    desk.store.alert(kind, Severity.CRITICAL, text, subject=name)
+    desk.store.alert(kind, Severity.CRITICAL, text, subject=name, news=True, anew=True)
     return ChangeBooked(leg=left, finding=to_act_on("long", "asgard", leg.ref, text, name))
 
 
@@ -199,7 +199,9 @@ async def _long_unexplained(
     if now.tokens == 0:
         await _require_that_it_is_gone(desk, position, leg)
         text = f"the long leg of {position.position_id} is gone from asgard without an order of ours: {why}"
-        desk.store.alert("leg vanished", Severity.CRITICAL, text, subject=position.position_id)
+        desk.store.alert(
+            "leg vanished", Severity.CRITICAL, text, subject=position.position_id, news=True, anew=True
+        )
         left = desk.store.carry.close_leg(position.position_id, LegSide.LONG, note=text, fence=fence)
         return ChangeBooked(
             leg=left, finding=to_act_on("long", "asgard", leg.ref, text, position.position_id)
@@ -209,7 +211,9 @@ async def _long_unexplained(
     if again.has_lost(now) or now.has_lost(again):
         raise Retryable(f"Asgard shows the long of {position.position_id} differently each time: {why}")
     text = f"the long leg of {position.position_id} shrank and nothing explains it: {why}"
-    desk.store.alert("leg reduced", Severity.CRITICAL, text, subject=position.position_id)
+    desk.store.alert(
+        "leg reduced", Severity.CRITICAL, text, subject=position.position_id, news=True, anew=True
+    )
     believed = {
         "tokens": str(now.tokens),
         "debt_usd": str(now.debt_usd),

@@ -138,11 +138,11 @@ def _short_changed(
     name = position.position_id
     if qty == 0:
         text = f"the short leg of {name} is gone from hyperliquid without an order of ours: {causes}"
-        desk.store.alert("leg vanished", Severity.CRITICAL, text, subject=name)
+        desk.store.alert("leg vanished", Severity.CRITICAL, text, subject=name, news=True, anew=True)
         left = desk.store.carry.close_leg(name, LegSide.SHORT, note=text, fence=fence)
     else:
         text = f"the short leg of {name} went from {leg.qty} to {qty} SOL without an order of ours: {causes}"
-        desk.store.alert("leg reduced", Severity.CRITICAL, text, subject=name)
+        desk.store.alert("leg reduced", Severity.CRITICAL, text, subject=name, news=True, anew=True)
         left = desk.store.carry.put_leg(leg.model_copy(update={"qty": qty}), fence=fence)
     return ChangeBooked(leg=left, finding=to_act_on("short", "hyperliquid", position.underlying, text, name))
 

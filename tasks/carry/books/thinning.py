@@ -26,6 +26,8 @@ EVERY_MS = 20 * HOUR_MS
 """Between two rounds; the hourly collection asks."""
 THINNED = "snapshots thinned"
 """The heartbeat of a round."""
+MESSAGES_MS = 90 * DAY_MS
+"""How long what was sent to people is kept: the alerts themselves stay for ever."""
 RESULT_DAYS = 7
 """Days for which Prefect's results of harmless steps are kept: nobody reads them after the run."""
 
@@ -74,6 +76,7 @@ async def thin_out(desk: CarryDesk) -> int:
     removed = await asyncio.to_thread(_round, desk, now_ms)
     desk.store.record_heartbeat(THINNED, {"removed": removed})
     await asyncio.to_thread(forget_results, step.RESULTS, time.time())
+    await asyncio.to_thread(desk.store.forget_messages, now_ms - MESSAGES_MS)
     return removed
 
 

@@ -171,7 +171,9 @@ async def collect_last(desk: CarryDesk, position: Position) -> None:
         await collect_everything(desk, with_market=False)
     except Bug as contradiction:
         text = f"collected rows contradict the books: {contradiction}"
-        desk.store.alert("books contradicted", Severity.CRITICAL, text, subject=position.position_id)
+        desk.store.alert(
+            "books contradicted", Severity.CRITICAL, text, subject=position.position_id, news=True
+        )
 
 
 def unfinished(desk: CarryDesk, position_id: str) -> bool:
@@ -223,4 +225,4 @@ async def _alert_unless_the_short_is_gone(desk: CarryDesk, position: Position) -
     held = [view.ref for view in [await desk.short.leg(position.underlying)] if view is not None]
     if held:
         text = f"{position.position_id} is closed in our books, yet the venues still hold {', '.join(held)}"
-        desk.store.alert("unowned leg", Severity.CRITICAL, text, subject=position.position_id)
+        desk.store.alert("unowned leg", Severity.CRITICAL, text, subject=position.position_id, news=True)

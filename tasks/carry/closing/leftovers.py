@@ -44,7 +44,7 @@ async def reopen_what_is_left(desk: CarryDesk, position: Position, price_usd: De
     )
     again = leg.model_copy(update={"qty": held.tokens, "status": LegStatus.OPEN, "closed_ms": None})
     desk.store.carry.put_leg(again, fence=fence)
-    desk.store.alert(LEFT_OVER, Severity.CRITICAL, text, subject=position.position_id)
+    desk.store.alert(LEFT_OVER, Severity.CRITICAL, text, subject=position.position_id, news=True)
     return text
 
 
@@ -79,7 +79,7 @@ def alert_wallet(
             found.append(f"{more:f} USDC more than our transactions explain")
     if found:
         text = f"after {position.position_id} the wallet {desk.long.wallet} holds {', '.join(found)}"
-        desk.store.alert(LEFT_OVER, Severity.WARNING, text, subject=position.position_id)
+        desk.store.alert(LEFT_OVER, Severity.WARNING, text, subject=position.position_id, news=True)
 
 
 def _paid_out(desk: CarryDesk, since_ms: int) -> Decimal:

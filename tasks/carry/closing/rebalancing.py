@@ -156,7 +156,7 @@ async def _true_up(
         if stopped is not None:
             return stopped
         short = await held_short(desk)
-    desk.store.alert("rebalance", Severity.INFO, why, subject=position.position_id)
+    desk.store.alert("rebalance", Severity.INFO, why, subject=position.position_id, news=True, anew=True)
     return Levelled(
         complete=True,
         reason=why,

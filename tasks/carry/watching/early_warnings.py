@@ -99,7 +99,7 @@ def _note(desk: CarryDesk, position: Position, read: dict[str, Any]) -> None:
         is_news = bool(state.mark) and state.mark != row.get("mark")
         since_ms = row.get("since_ms")
         if (state.stands and state.name not in running) or is_news:
-            raise_warning(desk, state, subject)
+            raise_warning(desk, state, subject, anew=is_news)
         if not state.stands and (state.name in running or is_news):
             store.ack_alert(state.name, subject=subject)
         now = {"since_ms": (since_ms or readings.now_ms) if state.stands else None}
@@ -115,11 +115,11 @@ def _judged(readings: WarningReadings, limits: CarryLimits) -> tuple[WarningStat
     return tuple(one.answer for one in judge_all(OF_A_POSITION, readings, limits))
 
 
-def raise_warning(desk: CarryDesk, state: WarningState, subject: str) -> None:
-    """Write the alert of a warning that starts."""
+def raise_warning(desk: CarryDesk, state: WarningState, subject: str, *, anew: bool = False) -> None:
+    """Write the alert of a warning that starts, or of one that stands and has happened once more."""
     severity = Severity.CRITICAL if state.critical else Severity.WARNING
     text = f"{state.reason}: {state.advice}" if state.advice else state.reason
-    desk.store.alert(state.name, severity, text, subject=subject)
+    desk.store.alert(state.name, severity, text, subject=subject, anew=anew)
 
 
 def _orders(desk: CarryDesk, position: Position) -> dict[str, Any]:

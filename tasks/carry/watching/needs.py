@@ -293,10 +293,12 @@ class Needs:
             further = row is not None and (
                 row.severity is not severity or phases.get(one.name, one.phase) != one.phase
             )
-            if row is not None and further:
-                store.ack_alert(one.name, subject=subject)
+            calmer = row is not None and row.severity is Severity.CRITICAL and severity is not row.severity
+            if row is not None and further and not calmer:  # a phase further: an alert of its own
+                store.ack_alert(one.name, subject=subject, followed=True)
             if row is None or further:
-                store.alert(one.name, severity, f"{one.reason}: {one.advice}", subject=subject)
+                text = f"{one.reason}: {one.advice}"
+                store.alert(one.name, severity, text, subject=subject, exact=True)
             phases[one.name] = one.phase
         noted = {"phases": phases, "unread_ms": unread}
         if noted != {"phases": kept.get("phases") or {}, "unread_ms": kept.get("unread_ms") or {}}:

@@ -262,6 +262,9 @@ def _snapshot(position: Position, seen: Seen, book: Book | None, drift_cost_usd:
     short_equity = seen.short.equity_usd if seen.short else None
     both = None if long_equity is None or short_equity is None else long_equity + short_equity
     detail: dict[str, Any] = {COST: str(drift_cost_usd)}
+    for name in ("funding_expected_hourly", "lend_apr", "borrow_apr", "staking_apr"):
+        if (value := getattr(seen, name)) is not None:
+            detail[name] = f"{value:.9f}"
     if seen.long is not None:
         detail |= {
             "tokens": str(seen.long.qty),

@@ -52,7 +52,7 @@ async def test_a_closing_by_hand_ends_alerts_and_breaches_too_and_keeps_the_news
         await watched(rig, position_id, 60)
         store = rig.desk.store
         store.breach_start(CARRY, position_id, "price_deviation")
-        store.alert("leg reduced", Severity.CRITICAL, "partly liquidated", subject=position_id)
+        store.alert("leg reduced", Severity.CRITICAL, "partly liquidated", subject=position_id, news=True)
         store.alert("carry", Severity.WARNING, "of another", subject="another")
         assert {"carry", "leg reduced"} <= still_open(rig, position_id)
         result = await exit_position(rig.desk, ExitRequest(position_id=position_id))
@@ -65,9 +65,11 @@ async def test_a_closing_by_hand_ends_alerts_and_breaches_too_and_keeps_the_news
 async def test_a_person_acknowledges_what_is_news(tmp_path: Path) -> None:
     async with story_rig(tmp_path) as rig:
         store = rig.desk.store
-        store.alert("leg vanished", Severity.CRITICAL, "gone", subject="P")
-        store.alert("leg vanished", Severity.CRITICAL, "gone too", subject="Q")
-        store.alert("late fill", Severity.CRITICAL, "of an order called dead", subject="hyperliquid 7")
+        store.alert("leg vanished", Severity.CRITICAL, "gone", subject="P", news=True)
+        store.alert("leg vanished", Severity.CRITICAL, "gone too", subject="Q", news=True)
+        store.alert(
+            "late fill", Severity.CRITICAL, "of an order called dead", subject="hyperliquid 7", news=True
+        )
 
         nothing = command(rig, "ack", "leg reduced")
         assert nothing.returncode == 2 and len(nothing.stderr.strip().splitlines()) == 1, nothing.stderr
@@ -89,7 +91,7 @@ async def test_a_person_acknowledges_what_is_news(tmp_path: Path) -> None:
             ("leg vanished/P", "open", "acknowledged"),
         ]
         assert "@" in moves[0].note and "seen on the venue" in moves[0].note and moves[0].at_ms > 0
-        _, new = store.alert("leg vanished", Severity.CRITICAL, "again", subject="P")
+        _, new = store.alert("leg vanished", Severity.CRITICAL, "again", subject="P", news=True)
         assert new, "what happens anew is raised anew"
 
 

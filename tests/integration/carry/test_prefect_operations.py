@@ -155,6 +155,10 @@ async def test_the_daily_report_says_what_was_earned_and_what_needs_a_person(
         paid = rig.desk.store.carry.funding_payments(position_id=position_id)
         assert len(paid) == 3 and row.funding_usd == round(float(sum(one.usdc for one in paid)), 2)
         assert found.needs_a_person and found.not_watched == (position_id,)
+        said = [row for row in rig.desk.store.messages() if row.kind == "report"]
+        assert [row.severity for row in said] == [Severity.INFO, Severity.WARNING]
+        assert "Nothing needs a person." in said[0].text
+        assert f"not watched: {position_id}" in said[1].text and "books agree" in said[1].text
         text = artifact(server, "daily-report")
         assert text.index("price gap") < text.index("## Positions") and f"| {position_id} | OPEN |" in text
 

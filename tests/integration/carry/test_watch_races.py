@@ -88,7 +88,7 @@ def test_who_loses_the_race_twice_may_try_again(
         return new
 
     monkeypatch.setattr(watch, "insert_new", insert_new)
-    with pytest.raises(Retryable, match="acknowledged while it was raised"):
+    with pytest.raises(Retryable, match="closed while it was raised"):
         store.alert("outage", Severity.WARNING, "ours")
     monkeypatch.undo()
     assert tries == [False, False]

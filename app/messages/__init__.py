@@ -1,0 +1,1 @@
+"""The sender of messages as a process, and the commands about channels."""

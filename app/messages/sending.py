@@ -1,0 +1,67 @@
+"""`evenkeel send`: the process that delivers the outbox. It needs neither Prefect nor a venue's key."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from pathlib import Path
+
+from app.metrics.serving import metrics
+from app.supervised import ALIVE, READY, STOPPING, notify
+from evenkeel.errors import OperatorError
+from evenkeel.settings.settings import Settings
+from state.store import Store
+from tasks.carry.books.heads import standing
+from tasks.carry.watching.meanings import MEANINGS
+from tasks.channels import Channel
+from tasks.leases import OwnLeases
+from tasks.messages.compose import Meaning, load_meanings
+from tasks.messages.connect import open_channels
+from tasks.messages.sender import LEASE, Sender
+
+log = logging.getLogger("evenkeel.sender")
+
+
+def meanings() -> dict[str, Meaning]:
+    """What the alerts of every business mean, by kind."""
+    return load_meanings(Path(MEANINGS))
+
+
+async def send(settings: Settings, store: Store) -> None:
+    """Deliver until asked to end (SIGTERM, SIGINT). Raises OperatorError where no channel is set, LostRace where another sender
+    of this ledger is at work.
+    """
+    channels = open_channels(settings)
+    if not channels:
+        raise OperatorError(
+            "no channel is set: fill in slack.channel, webhook.url or mail.host (docs/messages.md), then try "
+            "`evenkeel channels --trial`"
+        )
+    loop, ended = asyncio.get_running_loop(), asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, ended.set)
+    try:
+        async with OwnLeases(store).exclusive(LEASE, "the outbox") as fence:
+            sender = Sender(
+                settings,
+                store,
+                channels,
+                meanings(),
+                fence,
+                alive=lambda: notify(ALIVE),
+                standing=standing,
+            )
+            log.warning("the sender runs: %s", ", ".join(one.name for one in channels))
+            with metrics(settings, settings.metrics.sender_port):
+                notify(READY)
+                await sender.run(ended)
+                notify(STOPPING)
+    finally:
+        await closed(channels)
+
+
+async def closed(channels: list[Channel]) -> None:
+    """Give the connections of the channels back."""
+    for one in channels:
+        await one.close()

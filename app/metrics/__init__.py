@@ -1,0 +1,1 @@
+"""Metrics for Prometheus: what the ledger says, read at each scrape."""

@@ -1,0 +1,94 @@
+"""The commands that start everything on one machine, and that write the first settings."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from app.demo.cli import funds_of
+from app.screens import JsonFlag, out
+from app.through_prefect import err
+from evenkeel.errors import OperatorError
+
+UP = Path("out/up")
+FolderOption = Annotated[Path, typer.Option(help="Where settings, ledger and logs are.")]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Put the commands on the command line."""
+
+    @app.command()
+    def up(
+        folder: FolderOption = UP,
+        port: Annotated[int, typer.Option(min=1, max=65_535, help="Of Prefect's UI and API.")] = 4200,
+        speed: Annotated[float, typer.Option(help="World seconds per wall second.")] = 1.0,
+        usdc: Annotated[str, typer.Option(help="USDC put on each venue.")] = "50000",
+        as_json: JsonFlag = False,
+    ) -> None:
+        """Paper trading: start local venues, Prefect, worker, monitors, watchdog and sender under one supervisor."""
+        from app.up.up import folder_of
+        from app.up.up import up as start
+
+        if speed <= 0:
+            raise OperatorError(f"--speed {speed} must be above 0; 1 is real time, 60 a minute a second")
+        console = err if as_json else out
+        body = start(
+            folder_of(folder),
+            port,
+            speed,
+            str(funds_of(usdc)),
+            lambda line: console.print(line, markup=False, soft_wrap=True),
+        )
+        if as_json:
+            sys.stdout.write(json.dumps(body, indent=2) + "\n")
+            return
+        out.print(f"UI {body['ui_url']}; logs {body['logs']}", markup=False, soft_wrap=True)
+        out.print(f"now: evenkeel --config {body['settings']} status", markup=False, soft_wrap=True)
+
+    @app.command()
+    def down(folder: FolderOption = UP) -> None:
+        """Stop everything that `evenkeel up` has started."""
+        from app.up.up import down as stop
+        from app.up.up import folder_of
+
+        stopped = stop(folder_of(folder))
+        out.print("everything is stopped" if stopped else f"nothing is up in {folder}", markup=False)
+
+    @app.command()
+    def init(
+        path: Annotated[Path, typer.Option("--out", help="The settings to write.")] = Path("evenkeel.toml"),
+        key_folder: Annotated[Path, typer.Option("--keys", help="Folder for the encrypted keys.")] = Path(
+            "~/.config/evenkeel"
+        ),
+        offline: Annotated[
+            bool, typer.Option("--offline", help="Ask no venue whether it fits: no doctor.")
+        ] = False,
+    ) -> None:
+        """Ask for accounts, node, keys and channels; write settings in which every line is explained; make the ledger; ask
+        doctor.
+        """
+        from app.cli_checks import show_examination
+        from app.doctor.doctor import examine
+        from app.up.asking import ask
+        from app.up.init import write
+        from evenkeel.settings.settings import load_settings
+        from state.store import Store
+
+        if path.exists():
+            raise OperatorError(f"{path} exists already: edit it, or give another --out")
+        values = ask(key_folder.expanduser())
+        write(path, values, load_settings)
+        out.print(f"written: {path}", markup=False, soft_wrap=True)
+        settings = load_settings(path)
+        Store.upgrade(settings.database.url)
+        if offline:
+            out.print(f"then: `evenkeel --config {path} doctor`", markup=False, soft_wrap=True)
+            return
+        found = asyncio.run(examine(settings)).as_dict()
+        show_examination(found)
+        out.print(f"again: `evenkeel --config {path} doctor`", markup=False, soft_wrap=True)

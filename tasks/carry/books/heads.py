@@ -1,0 +1,46 @@
+"""How a position stands now, for the head of its thread: from the ledger alone."""
+
+from __future__ import annotations
+
+from evenkeel.units import DAY_MS
+from state.carry.models import Position, PositionSnapshot
+from state.store import Store
+from tasks.carry.last_ticks import last_ticks
+from tasks.carry.mark import LIVE
+
+ENDED_MS = DAY_MS
+"""How long after its end a position's head is still brought up to date."""
+
+
+def standing(store: Store) -> dict[str, str]:
+    """By position: its present state in a few words, of those that live and those that ended within a day."""
+    now_ms = store.clock.now_ms()
+    ages = {one.position_id: one.age_s for one in last_ticks(store)}
+    found = {}
+    for row in store.carry.positions():
+        if row.status in LIVE or now_ms - (row.closed_ms or 0) < ENDED_MS:
+            last = store.carry.last_snapshot(row.position_id)
+            found[row.position_id] = _words(row, last, ages.get(row.position_id))
+    return found
+
+
+def _words(row: Position, last: PositionSnapshot | None, age_s: float | None) -> str:
+    size = "" if row.size_usd is None else f", {row.size_usd:,.2f} USD"
+    parts = [f"{row.status} · {row.asset} {row.leverage.normalize():f}x{size}"]
+    if row.closed_ms is not None:
+        parts.append(f"closed: {row.close_reason or 'no reason noted'}")
+        return "\n".join(parts)
+    if last is not None:
+        room = [
+            f"{leg} {getattr(last, f'{leg}_liquidation_distance') * 100:.1f} %"
+            for leg in ("long", "short")
+            if getattr(last, f"{leg}_liquidation_distance") is not None
+        ]
+        parts.append(f"room to liquidation: {', '.join(room) or 'not read'}")
+        if last.equity_usd is not None:
+            parts.append(f"equity {last.equity_usd:,.2f} USD")
+        if last.delta_sol is not None:
+            parts.append(f"long less short {last.delta_sol:+.4f} SOL")
+    if age_s is not None:
+        parts.append("watched" if age_s < 90 else f"nobody has looked for {age_s / 60:.0f} min")
+    return "\n".join(parts)

@@ -1,0 +1,1 @@
+"""Messages to people: composed from the outbox, and delivered once by each channel."""

@@ -1,0 +1,35 @@
+"""How the delivery of messages stands, for `doctor` and the metrics."""
+
+from __future__ import annotations
+
+import math
+import time
+from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
+
+from evenkeel.settings.settings import Settings
+from state.outbox import Pending
+from state.store import Store
+from tasks.messages.choose import is_quiet
+from tasks.messages.sender import HEARTBEAT, JOINED
+
+
+def waiting_for(store: Store, channel: str) -> list[Pending]:
+    """What a channel has still to deliver, oldest first; nothing before it was first used."""
+    joined = store.checkpoint(f"{JOINED}{channel}")
+    return store.pending(channel, int(joined.detail.get("after", 0))) if joined else []
+
+
+def quiet_now(settings: Settings) -> bool:
+    """Whether it is quiet by the time of people."""
+    return is_quiet(
+        settings.messages.quiet, datetime.now(UTC).astimezone(ZoneInfo(settings.reports.timezone))
+    )
+
+
+def silent_s(store: Store) -> float:
+    """Wall seconds since the sender's last sign of life; infinite where there never was one."""
+    for row in store.heartbeats():
+        if row.name == HEARTBEAT:
+            return max(0.0, time.time() - float(row.detail.get("wall_ms", 0)) / 1000)
+    return math.inf

@@ -1,0 +1,5 @@
+"""A workspace of Slack with one app and its channels, as its Web API answers."""
+
+from twins.slack.app import SlackTwin
+
+__all__ = ["SlackTwin"]

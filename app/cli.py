@@ -9,7 +9,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Coroutine
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 
@@ -22,6 +22,7 @@ from app.messages import cli as cli_messages
 from app.prefect_server import point_prefect_at
 from app.screens import (
     JsonFlag,
+    decimal_of,
     out,
     show_positions,
     show_recovery,
@@ -87,15 +88,7 @@ def _run(work: Coroutine[Any, Any, R]) -> R:
 
 
 def _decimal(name: str, text: str | None) -> Decimal | None:
-    if text is None:
-        return None
-    try:
-        value = Decimal(text)
-    except InvalidOperation:
-        value = Decimal("NaN")
-    if not value.is_finite():
-        raise OperatorError(f"{name} {text!r} is not a number; give a plain decimal such as 3 or 2500")
-    return value
+    return None if text is None else decimal_of(name, text)
 
 
 @db_app.command("upgrade")

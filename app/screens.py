@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 import typer
 from rich.console import Console
 from rich.table import Column, Table
 
+from evenkeel.errors import OperatorError
 from evenkeel.units import HOURS_PER_YEAR
 
 if TYPE_CHECKING:
@@ -35,6 +36,17 @@ class AsFlow(Protocol):
     async def __call__(
         self, settings: Settings, name: str, call: Callable[[], Coroutine[Any, Any, Any]]
     ) -> Any: ...
+
+
+def decimal_of(name: str, text: str) -> Decimal:
+    """The number that an option says. Raises OperatorError for what is none."""
+    try:
+        value = Decimal(text)
+    except InvalidOperation:
+        value = Decimal("NaN")
+    if not value.is_finite():
+        raise OperatorError(f"{name} {text!r} is not a number; give a plain decimal such as 3 or 2500")
+    return value
 
 
 def show_scan(result: dict[str, Any]) -> None:

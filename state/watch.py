@@ -312,7 +312,7 @@ def _raised_again(db: Connection, fresh: Alert, *, exact: bool, anew: bool) -> t
     known = fetch_one(db, Alert, select(ALERTS).where(*which).with_for_update())
     if known is None:
         return None, False
-    worse = _rank(fresh.severity) > _rank(known.severity)
+    worse = fresh.severity.rank > known.severity.rank
     due = anew and fresh.at_ms - last_said(db, known) >= NEWS_APART_MS
     values: dict[str, Any] = {"times": ALERTS.c.times + 1, "last_ms": fresh.at_ms, "text": fresh.text}
     if worse or exact:
@@ -321,10 +321,6 @@ def _raised_again(db: Connection, fresh: Alert, *, exact: bool, anew: bool) -> t
         values["seen_ms"] = None
     db.execute(update(ALERTS).where(*which).values(**values))
     return fetch_one(db, Alert, select(ALERTS).where(*which)), worse or due
-
-
-def _rank(severity: Severity) -> int:
-    return list(Severity).index(severity)
 
 
 def _until_it_is_written(once: Callable[[], R | None], lost: str) -> R:

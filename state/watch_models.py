@@ -16,6 +16,11 @@ class Severity(StrEnum):
     WARNING = "warning"
     CRITICAL = "critical"
 
+    @property
+    def rank(self) -> int:
+        """Its place in the order of severities, the worst last."""
+        return list(Severity).index(self)
+
 
 class Alert(Row):
     """Something a person should know. Until it is over or acknowledged, the same (kind, subject) only counts up.

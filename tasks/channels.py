@@ -130,7 +130,7 @@ class Notifier:
         """Send by every channel, in the background. Without a running event loop the log alone has it."""
         now_ms = self._clock.now_ms()
         at_ms, known = self._sent.get((kind, subject), (None, None))
-        worse = known is not None and list(Severity).index(severity) > list(Severity).index(known)
+        worse = known is not None and severity.rank > known.rank
         if at_ms is not None and not worse and 0 <= now_ms - at_ms < AGAIN_MS:
             return
         self._sent[kind, subject] = now_ms, severity

@@ -6,13 +6,13 @@ import asyncio
 import json
 import os
 import sys
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from app.screens import JsonFlag, out
+from app.screens import JsonFlag, decimal_of, out
 from app.through_prefect import err
 from evenkeel.errors import OperatorError
 
@@ -79,8 +79,7 @@ def add_to(app: typer.Typer) -> None:
         """Serve the twins on loopback; prints one JSON line with URLs and funded test keys, then runs until stopped."""
         from twins.serve import TwinOptions, serve_until_stopped, start_ms_of
 
-        if speed <= 0:
-            raise OperatorError(f"--speed {speed} must be above 0; 1 is real time, 60 a minute a second")
+        check_speed(speed)
         try:
             start_ms = start_ms_of(start)
         except ValueError as error:
@@ -120,12 +119,13 @@ def _written(folder: Path, announcement: dict[str, Any]) -> Path:
 
 def funds_of(text: str) -> Decimal:
     """What `--usdc` says. Raises OperatorError."""
-    try:
-        value = Decimal(text)
-    except InvalidOperation:
-        value = Decimal("NaN")
-    if not value.is_finite():
-        raise OperatorError(f"--usdc {text!r} is not a number; give a plain decimal such as 3 or 2500")
+    value = decimal_of("--usdc", text)
     if value <= 0:
         raise OperatorError(f"--usdc {text} must be above 0")
     return value
+
+
+def check_speed(speed: float) -> None:
+    """Raise OperatorError for a world that stands or runs backwards."""
+    if speed <= 0:
+        raise OperatorError(f"--speed {speed} must be above 0; 1 is real time, 60 a minute a second")

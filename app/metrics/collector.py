@@ -22,7 +22,7 @@ from state.watch_models import Severity
 from tasks.carry.last_ticks import last_ticks
 from tasks.carry.mark import LIVE
 from tasks.desk import make_clock
-from tasks.messages.choose import rank, urgency
+from tasks.messages.choose import urgency
 from tasks.messages.connect import named_channels
 from tasks.messages.waiting import quiet_now, silent_s, waiting_for
 
@@ -175,14 +175,11 @@ class LedgerCollector(Collector):
             "Age of the oldest that does not wait for the end of quiet hours.",
             labels=["channel"],
         )
+        quiet = quiet_now(self._settings)
         for name in named_channels(self._settings):
             rows = waiting_for(store, name)
             waiting.add_metric([name], len(rows))
-            due = [
-                one
-                for one in rows
-                if not quiet_now(self._settings) or urgency(one.message) == rank(Severity.CRITICAL)
-            ]
+            due = [one for one in rows if not quiet or urgency(one.message) == Severity.CRITICAL.rank]
             oldest.add_metric([name], max(0.0, (now_ms - due[0].message.at_ms) / 1000) if due else 0.0)
         yield from (waiting, oldest)
         alive = GaugeMetricFamily("evenkeel_sender_alive_seconds", "Since the sender's last sign of life.")

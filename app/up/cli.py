@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from app.demo.cli import funds_of
+from app.demo.cli import check_speed, funds_of
 from app.screens import JsonFlag, out
 from app.through_prefect import err
 from evenkeel.errors import OperatorError
@@ -34,8 +34,7 @@ def add_to(app: typer.Typer) -> None:
         from app.up.up import folder_of
         from app.up.up import up as start
 
-        if speed <= 0:
-            raise OperatorError(f"--speed {speed} must be above 0; 1 is real time, 60 a minute a second")
+        check_speed(speed)
         console = err if as_json else out
         body = start(
             folder_of(folder),

@@ -11,8 +11,6 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from zoneinfo import ZoneInfo
 
 from evenkeel.errors import LostRace, Retryable
 from evenkeel.settings.settings import Settings
@@ -21,7 +19,7 @@ from state.outbox import Pending
 from state.outbox_models import Delivery, DeliveryState, MessageKind
 from state.store import Store
 from tasks.channels import Channel, Letter, NotNow, Outcome, Refused, Sent, Unsure
-from tasks.messages.choose import is_quiet, next_of, wait_s, wanted
+from tasks.messages.choose import LONGEST_WAIT_MS, next_of, quiet_at, still_waits, wait_s, wanted
 from tasks.messages.compose import Meaning, compose
 from tasks.messages.escalation import escalate
 
@@ -40,7 +38,6 @@ FIND_S = 30.0
 """Until a channel that could not say whether it has a message is asked for it again."""
 MOST_TRIES = 8
 """Tries after which a message that a working channel fails at is given up."""
-LONGEST_WAIT_MS = 86_400_000
 IDS_APART = 1_000
 """Ids of messages whose transactions may end in another order than they began."""
 
@@ -175,7 +172,7 @@ class Sender:
             not pending
         ):  # what is written meanwhile may have a lower id on a server: transactions end out of order
             line.since_id = max(line.since_id, newest - IDS_APART)
-        chosen = next_of(meant, now_ms, self._is_quiet())
+        chosen = next_of(meant, now_ms, quiet_at(self.settings, now_ms))
         if chosen is None:
             return False
         letter = self._letter(line, chosen)
@@ -256,7 +253,7 @@ class Sender:
 
     def _is_blocked(self, line: Line) -> bool:
         """Whether the channel is left alone now. A clock that was set back does not block it for longer than it was meant."""
-        return 0 < line.blocked_ms - self.now_ms() <= LONGEST_WAIT_MS
+        return still_waits(line.blocked_ms, self.now_ms())
 
     def _hold(self, line: Line, reason: str, after_s: float | None) -> None:
         """Leave a channel alone for a while: it takes nothing now."""
@@ -292,11 +289,6 @@ class Sender:
             keep_at=same,
             fence=self.fence,
         )
-
-    def _is_quiet(self) -> bool:
-        at = datetime.fromtimestamp(self.now_ms() / 1000, tz=UTC)
-        zone = ZoneInfo(self.settings.reports.timezone)
-        return is_quiet(self.settings.messages.quiet, at.astimezone(zone))
 
 
 async def _rest(ended: asyncio.Event, seconds: float) -> None:

@@ -11,11 +11,9 @@ import asyncio
 import json
 import logging
 import re
-import time
 import urllib.error
 from collections.abc import Callable
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Any
 
 from pydantic import SecretStr
@@ -25,6 +23,7 @@ from slack_sdk.errors import SlackApiError, SlackRequestError
 from evenkeel.errors import OperatorError, Retryable
 from state.watch_models import Severity
 from tasks.channels import Letter, NotNow, Outcome, Refused, Sent, Unsure
+from tasks.messages.choose import seconds_of
 
 EVENT = "evenkeel_message"
 TIMEOUT_S = 10
@@ -231,18 +230,6 @@ def _refusal(fault: SlackApiError) -> Outcome:
     if error in OF_THE_TEXT:
         return Refused(reason=error)
     return NotNow(reason=error, after_s=60.0, all_of_it=True)
-
-
-def seconds_of(text: object) -> float | None:
-    """The seconds of a `Retry-After`, given as a number or a date, from one second to a day; None where it gives none."""
-    try:
-        value = float(str(text))
-    except ValueError:
-        try:
-            value = parsedate_to_datetime(str(text)).timestamp() - time.time()
-        except (TypeError, ValueError):
-            return None
-    return min(max(value, 1.0), 86_400.0) if value == value else None
 
 
 def escaped(text: str) -> str:

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import math
-import time
-from datetime import UTC, datetime
-from zoneinfo import ZoneInfo
 
 from evenkeel.settings.settings import Settings
 from state.outbox import Pending
 from state.store import Store
-from tasks.messages.choose import is_quiet
-from tasks.messages.sender import HEARTBEAT, JOINED
+from tasks.messages.choose import quiet_at
+from tasks.messages.sender import HEARTBEAT, JOINED, wall_ms
 
 
 def waiting_for(store: Store, channel: str) -> list[Pending]:
@@ -22,14 +19,12 @@ def waiting_for(store: Store, channel: str) -> list[Pending]:
 
 def quiet_now(settings: Settings) -> bool:
     """Whether it is quiet by the time of people."""
-    return is_quiet(
-        settings.messages.quiet, datetime.now(UTC).astimezone(ZoneInfo(settings.reports.timezone))
-    )
+    return quiet_at(settings, wall_ms())
 
 
 def silent_s(store: Store) -> float:
     """Wall seconds since the sender's last sign of life; infinite where there never was one."""
     for row in store.heartbeats():
         if row.name == HEARTBEAT:
-            return max(0.0, time.time() - float(row.detail.get("wall_ms", 0)) / 1000)
+            return max(0.0, (wall_ms() - float(row.detail.get("wall_ms", 0))) / 1000)
     return math.inf

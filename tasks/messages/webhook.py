@@ -22,7 +22,7 @@ from pydantic import SecretStr
 from evenkeel.errors import OperatorError, Retryable
 from state.watch_models import Severity
 from tasks.channels import Letter, NotNow, Outcome, Refused, Sent, Unsure
-from tasks.messages.slack import seconds_of
+from tasks.messages.choose import seconds_of
 
 TIMEOUT_S = 10.0
 OF_THE_LETTER = frozenset({400, 413, 415, 422})

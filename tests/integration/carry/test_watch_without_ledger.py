@@ -20,16 +20,16 @@ from sqlalchemy import event
 from evenkeel.legs import PositionStatus
 from evenkeel.settings.settings import Settings, load_settings
 from state.store import Store
-from state.watch_models import Severity
 from tasks.carry.closing.key_file import NAME, KeyFile, journal_of
 from tasks.carry.closing.last_resort import Ours, close_without_ledger
 from tasks.carry.desk import lease_of
 from tasks.carry.legs import resize_short
-from tasks.channels import Letter, Outcome, Sent
+from tasks.channels import Letter, Outcome
 from tasks.desk import make_clock
 from tasks.leases import OwnLeases
 from tests.carry.rig import Rig, story_rig, watched
 from tests.interruptions import die, hooked, killed
+from tests.message_rig import Scripted
 
 SOL_ON_KAMINO = {"asset": "SOL", "protocol": 1}
 NEAR = 171.0
@@ -42,40 +42,19 @@ def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
 
 
-class Heard:
+class Heard(Scripted):
     """A channel that keeps what it was sent."""
 
-    name = "test"
-    least = Severity.INFO
-
     def __init__(self) -> None:
-        self.letters: list[Letter] = []
-
-    async def send(self, letter: Letter) -> Outcome:
-        self.letters.append(letter)
-        return Sent()
-
-    async def find(self, letter: Letter, since_ms: int) -> str | None:
-        return None
-
-    async def restate(self, ref: str, letter: Letter) -> Outcome | None:
-        return None
-
-    async def check(self) -> str:
-        return "ok"
-
-    async def close(self) -> None:
-        """Nothing to give back."""
+        super().__init__("test")
 
     @property
     def kinds(self) -> set[str]:
-        return {one.about for one in self.letters}
+        return {one.about for one in self.sent}
 
 
 class Broken(Heard):
     """A channel whose server is gone."""
-
-    name = "broken"
 
     async def send(self, letter: Letter) -> Outcome:
         raise ConnectionError(letter.about)
@@ -151,7 +130,7 @@ async def test_a_full_disk_holds_up_no_danger_and_is_said_at_once(
 
             rig.market(sol_price=NEAR)
             ended = await watched(rig, position_id, 120)
-            assert rig.flat, (ended, heard.letters)
+            assert rig.flat, (ended, heard.sent)
             assert "closed without the ledger" in heard.kinds
             assert "signed" in (tmp_path / "evenkeel-flatten.jsonl").read_text()
             assert len(rig.filled_orders()) == 2, "one opening, one closing"
@@ -267,7 +246,7 @@ async def test_a_damaged_ledger_is_no_bug(tmp_path: Path, held: bool) -> None:
             rig.market(sol_price=NEAR)
             assert (await watch).status == "OPEN", "by what was read last"
         assert rig.flat is not held
-        assert any("holds its lease" in one.text for one in heard.letters) is held, heard.letters
+        assert any("holds its lease" in one.text for one in heard.sent) is held, heard.sent
 
 
 @contextmanager

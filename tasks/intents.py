@@ -84,13 +84,15 @@ async def carry_out(
     passed in the unknown. One that is being worked on is asked when it is due, and not before.
 
     `attempts` bounds how many signed payloads may be tried, one after another, each only after its predecessor is proved
-    dead. `before_signing` is asked of each, once it is built: what it answers is the reason not to sign, and the intent
-    ends. Raises LostRace when another worker has the subject; Bug or OperatorError where this desk does not serve the
-    business or the venue of the intent, which then stays as it is.
+    dead, and after one that was refused only where one that takes as long would end within `wait_s`. `before_signing` is
+    asked of each, once it is built: what it answers is the reason not to sign, and the intent ends. Raises LostRace when
+    another worker has the subject; Bug or OperatorError where this desk does not serve the business or the venue of the
+    intent, which then stays as it is.
     """
     deadline_ms = desk.clock.now_ms() + int(wait_s * 1000)
     live: Signed | None = None
     doubted = refused = False
+    began_ms = desk.clock.now_ms()
     while True:
         intent = desk.store.intent(intent_id)
         if intent.state is IntentState.CONFIRMED:
@@ -101,6 +103,7 @@ async def carry_out(
         desk.bookkeeper(intent.business)
         desk.venue(intent.venue)
         if not intent.state.may_be_on_the_wire:
+            began_ms = desk.clock.now_ms()
             try:
                 live, outcome = await _new_attempt(desk, intent, fence, before_signing)
                 doubted = False
@@ -135,7 +138,10 @@ async def carry_out(
         if isinstance(outcome, Working):
             return await _note_working(desk, intent, outcome, fence)
         if isinstance(outcome, Rejected):
-            again = desk.store.intent(intent_id).attempts < attempts and desk.clock.now_ms() < deadline_ms
+            now_ms = desk.clock.now_ms()
+            # The next would be refused for as long as this one, and its caller may have half of its work done.
+            ends_ms = now_ms + (now_ms - began_ms if refused else 0)
+            again = desk.store.intent(intent_id).attempts < attempts and ends_ms < deadline_ms
             desk.store.attempt_dead(intent_id, outcome.reason, again=again, fence=fence)
             live = None
         elif desk.clock.now_ms() >= deadline_ms:

@@ -6,6 +6,7 @@ Sizes are in SOL, long and short both positive; prices in USD of one SOL.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from decimal import ROUND_CEILING, Decimal
 from enum import StrEnum
 
@@ -20,6 +21,12 @@ SHARES = (50, 25, 12, 6, 3, 1)
 """Percent of the long that a lender is asked to release where it does not release all, the largest first."""
 MARGIN_KEPT = Decimal("0.97")
 """Share of the free margin that a hedge opened again may take: fees and a step of the price come out of the rest."""
+
+
+STUCK_AFTER_MS = 60_000
+"""For so long at most a leg is tried before it counts as stuck, while its venue refuses it."""
+REFUSED_AGAIN_S, MOST_AGAIN_S = 2.5, 10.0
+"""Before the next try after a refusal; doubled with each."""
 
 
 class Remedy(StrEnum):
@@ -121,3 +128,28 @@ def remedy(
     if refused is LegSide.SHORT and can_resize and share_to_level(long_sol, short_qty) is not None:
         return Remedy.LEVEL_DOWN
     return Remedy.KEEP if is_level(long_sol, short_qty) else Remedy.CLOSE
+
+
+@dataclass
+class Refusals:
+    """Refusals of one leg in a row. They prove it stuck once there are `most` of them, or once the next, as long as the last,
+    would end `STUCK_AFTER_MS` or more after the first try began: what a node refuses is dead only when its block height has
+    passed, and then one refusal says as much as three.
+    """
+
+    most: int
+    count: int = 0
+    since_ms: int = 0
+    prove_it_stuck: bool = False
+
+    def add(self, began_ms: int, now_ms: int) -> None:
+        """Count the refusal, now, of a try that began then."""
+        self.since_ms = self.since_ms if self.count else began_ms
+        self.count += 1
+        next_ends_ms = now_ms + (now_ms - began_ms)
+        self.prove_it_stuck = self.count >= self.most or next_ends_ms - self.since_ms >= STUCK_AFTER_MS
+
+    @property
+    def pause_s(self) -> float:
+        """Before the next try: doubled with each refusal."""
+        return min(REFUSED_AGAIN_S * 2.0**self.count, MOST_AGAIN_S) if self.count else 0.0

@@ -15,6 +15,7 @@ from state.carry.models import Leg, Position
 from state.models import Fence, Intent
 from state.watch_models import Severity
 from strategy.carry.decisions import IncreaseLeverage, LongOperation
+from strategy.carry.leaving import Refusals
 from strategy.decisions import Urgency
 from tasks.carry.books.external_long import book_long_changes, holding_of
 from tasks.carry.books.external_short import (
@@ -41,12 +42,8 @@ ROUTE = "route not understood"
 LEAST_ORDER_USD = MIN_NOTIONAL_USD
 DUST_LEFT = "dust left"
 """The alert of a rest of a short that no order can close."""
-STUCK_AFTER_MS = 60_000
-"""For so long at most a leg is tried before it counts as stuck, while its venue refuses it."""
 WIRE_TRIES = 2
 """Closes of the long in a row, in one pass, that failed on their way and not by a refusal."""
-REFUSED_AGAIN_S, MOST_AGAIN_S = 2.5, 10.0
-"""Before the next try after a refusal; doubled with each."""
 UNBOOKED = (*UNREAD, Bug)
 """What may keep a venue's own doing from being booked just now."""
 
@@ -194,8 +191,7 @@ async def close_long(desk: CarryDesk, position: Position, fence: Fence | None, u
     waits; two where it is the way there that fails. Each try that was sent and failed, now or earlier, makes the next pay
     a higher tip and accept more slippage, and an emergency starts with more of both.
     """
-    most, refused_ms = desk.settings.limits.stuck_after_refusals, 0
-    refusals = failures = 0
+    refusals, failures = _no_refusals(desk), 0
     while True:
         for ending in await finish_started(desk, position.position_id, LegSide.LONG, fence, wait_s=60):
             if isinstance(ending, Unsettled):
@@ -214,13 +210,13 @@ async def close_long(desk: CarryDesk, position: Position, fence: Fence | None, u
         alert_route(desk, position.position_id, intent.intent_id)
         if not isinstance(last, NotDone):
             return last
-        refused_ms = began_ms if not refusals else refused_ms
-        refusals, failures = (refusals + 1, failures) if last.refused else (0, failures + 1)
-        # What a node refuses is dead only after a minute: then one refusal says as much as three.
-        stuck = refusals >= most or (refusals > 0 and desk.clock.now_ms() - refused_ms >= STUCK_AFTER_MS)
-        if stuck or failures >= WIRE_TRIES:
-            return NotDone(last.reason, stuck)
-        await desk.clock.sleep(_pause_s(refusals) if refusals else 0.0)
+        if last.refused:
+            refusals.add(began_ms, desk.clock.now_ms())
+        else:
+            refusals, failures = _no_refusals(desk), failures + 1
+        if refusals.prove_it_stuck or failures >= WIRE_TRIES:
+            return NotDone(last.reason, refusals.prove_it_stuck)
+        await desk.clock.sleep(refusals.pause_s)
 
 
 def alert_route(desk: CarryDesk, position_id: str, intent_id: str) -> None:
@@ -255,21 +251,24 @@ async def resize_long(
     return ending
 
 
+def _no_refusals(desk: CarryDesk) -> Refusals:
+    return Refusals(desk.settings.limits.stuck_after_refusals)
+
+
 async def until_stuck(desk: CarryDesk, once: Callable[[], Awaitable[Ending]]) -> Ending:
-    """Try an order again while it is refused, apart by growing waits, until it counts as stuck
-    (`limits.stuck_after_refusals`). Any other end is the answer at once.
+    """Try an order again while it is refused, apart by growing waits, until it counts as stuck (`Refusals`). Any other end
+    is the answer at once.
     """
-    most = desk.settings.limits.stuck_after_refusals
-    for refusals in range(1, most + 1):
+    refusals = _no_refusals(desk)
+    while True:
+        began_ms = desk.clock.now_ms()
         ending = await once()
-        if not isinstance(ending, NotDone) or not ending.refused or refusals == most:
-            break
-        await desk.clock.sleep(_pause_s(refusals))
-    return ending
-
-
-def _pause_s(refusals: int) -> float:
-    return min(REFUSED_AGAIN_S * 2.0**refusals, MOST_AGAIN_S)
+        if not isinstance(ending, NotDone) or not ending.refused:
+            return ending
+        refusals.add(began_ms, desk.clock.now_ms())
+        if refusals.prove_it_stuck:
+            return ending
+        await desk.clock.sleep(refusals.pause_s)
 
 
 async def resize_short(

@@ -73,6 +73,13 @@ STORIES = (
         (("asgard", "http_500", "POST /submit-close-position-tx"),),
         "rpc:sendTransaction",
     ),
+    Story(
+        "rebalance by the node",
+        "drifted",
+        (REBALANCE,),
+        (("asgard", "http_500", "POST /submit-position-update-tx"),),
+        "rpc:sendTransaction",
+    ),
 )
 
 

@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 from evenkeel.legs import LegSide
 from strategy.carry.entry import MIN_ORDER_USD
 from strategy.carry.leaving import (
+    STUCK_AFTER_MS,
     Leaving,
+    Refusals,
     hedge_carried,
     hedge_missing,
     is_level,
@@ -115,3 +117,36 @@ def test_what_is_not_worth_an_order_is_not_asked_of_a_lender() -> None:
     assert shares_to_ask(D(75), D(200)) == (50, 25, 12, 6, 3, 1)
     assert shares_to_ask(D("0.5"), D(200)) == (50, 25, 12)
     assert shares_to_ask(D("0.1"), D(200)) == ()
+
+
+def tried(most: int, *lasted_ms: int) -> Refusals:
+    """After refusals that took so long, with their pauses between them."""
+    refusals, at_ms = Refusals(most), 1_000_000
+    for lasts_ms in lasted_ms:
+        assert not refusals.prove_it_stuck
+        at_ms += int(refusals.pause_s * 1000)
+        refusals.add(at_ms, at_ms + lasts_ms)
+        at_ms += lasts_ms
+    return refusals
+
+
+def test_quick_refusals_prove_a_leg_stuck_by_their_number() -> None:
+    assert not tried(3, 200).prove_it_stuck
+    assert not tried(3, 200, 200).prove_it_stuck
+    assert tried(3, 200, 200, 200).prove_it_stuck
+    assert tried(1, 200).prove_it_stuck
+
+
+def test_one_refusal_proves_it_where_a_second_could_not_end_within_the_minute() -> None:
+    """A transaction that no node takes is dead after 55 s: waiting for another left one leg alone for 116 s."""
+    assert tried(3, 55_000).prove_it_stuck
+    assert not tried(3, 20_000).prove_it_stuck
+
+
+@given(st.integers(1, 9), st.integers(1, 120_000))
+def test_the_last_try_before_a_leg_counts_as_stuck_began_early_enough(most: int, lasts_ms: int) -> None:
+    refusals, at_ms, began_ms = Refusals(most), 0, 0
+    while not refusals.prove_it_stuck:
+        began_ms, at_ms = at_ms, at_ms + lasts_ms
+        refusals.add(began_ms, at_ms)
+    assert refusals.count == 1 or began_ms + lasts_ms < STUCK_AFTER_MS

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
-import shutil
-import subprocess
 import urllib.request
 from contextlib import ExitStack
 from decimal import Decimal
@@ -13,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml  # type: ignore[import-untyped]
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.parser import text_string_to_metric_families
@@ -26,12 +22,7 @@ from evenkeel.settings.settings import load_settings
 from flows.carry.report import ReportRequest, account_for
 from state.watch_models import Severity
 from strategy.carry.liquidation import exit_distance
-from tasks.carry.watching.meanings import MEANINGS
-from tasks.messages.compose import anchor, load_meanings
 from tests.carry.rig import Rig, story_rig, watched
-
-ROOT = Path(__file__).resolve().parents[3]
-RULES = ROOT / "deploy" / "prometheus" / "rules.yml"
 
 
 def read(rig: Rig, **settings: Any) -> dict[tuple[str, ...], float]:
@@ -155,114 +146,3 @@ async def test_they_are_served_and_a_port_that_is_taken_stops_nobody(
             with metrics(chosen, int(address.rpartition(":")[2].partition("/")[0])) as second:
                 assert second == "" and "choose another port" in caplog.text
         assert samples(text.decode())["evenkeel_ledger_up",] == 1
-
-
-def rules() -> list[dict[str, Any]]:
-    return [rule for group in yaml.safe_load(RULES.read_text())["groups"] for rule in group["rules"]]
-
-
-async def test_every_rule_asks_for_a_metric_that_there_is_and_every_alert_has_one(tmp_path: Path) -> None:
-    async with story_rig(tmp_path) as rig:
-        store = rig.desk.store
-        for kind, severity in (("x", Severity.CRITICAL), ("y", Severity.WARNING)):
-            store.alert(kind, severity, "t")
-        registry = CollectorRegistry(auto_describe=False)
-        registry.register(LedgerCollector(rig.desk.settings, store))
-        named = {family.name for family in registry.collect()}
-    asked = {name for rule in rules() for name in re.findall(r"\bevenkeel_\w+", rule["expr"])}
-    assert asked <= {*named, *(f"{one}_info" for one in named)}
-    kinds = load_meanings(MEANINGS)
-    patterns = [pattern for rule in rules() for pattern in re.findall(r'kind=~?"([^"]+)"', rule["expr"])]
-    unknown = [one for one in patterns if not any(re.fullmatch(one, kind) for kind in kinds)]
-    assert not unknown, "a rule for an alert that there is not"
-    for severity in (Severity.CRITICAL, Severity.WARNING):
-        [general] = [one for rule in rules() if f'severity="{severity}"' in (one := rule["expr"])]
-        [left_out] = re.findall(r'kind!~"([^"]+)"', general)
-        others = [one for rule in rules() if "severity=" not in (one := rule["expr"])]
-        for kind in kinds:
-            ways = int(not re.fullmatch(left_out, kind)) + sum(
-                bool(re.fullmatch(pattern, kind))
-                for one in others
-                for pattern in re.findall(r'kind=~?"([^"]+)"', one)
-            )
-            assert ways == 1 or kind == "breaker tripped", (kind, "is paged for once")
-    assert {rule["labels"]["severity"] for rule in rules()} == {"critical", "warning"}
-
-
-def test_every_rule_names_a_place_in_a_document() -> None:
-    for rule in rules():
-        path, _, fragment = rule["annotations"]["runbook"].partition("#")
-        headings = [
-            line.lstrip("#").strip()
-            for line in (ROOT / path).read_text().splitlines()
-            if line.startswith("#")
-        ]
-        assert not fragment or fragment in {anchor(one) for one in headings}, rule["alert"]
-
-
-@pytest.mark.skipif(shutil.which("promtool") is None, reason="no promtool here")
-def test_prometheus_takes_the_rules_and_they_fire(tmp_path: Path) -> None:
-    done = subprocess.run(
-        ["promtool", "check", "rules", str(RULES)], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    written = tmp_path / "tests.yml"
-    shutil.copy(RULES, tmp_path / "rules.yml")
-    written.write_text(yaml.safe_dump(_incident()))
-    done = subprocess.run(
-        ["promtool", "test", "rules", str(written)], capture_output=True, text=True, check=False, cwd=tmp_path
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-
-
-def _incident() -> dict[str, Any]:
-    """A minute of calm, five of trouble, calm again; what fires within, and that it ends."""
-    rows = [
-        ("funding_turned", "p1", "warning", "FundingTurned"),
-        ("half_distance:long", "p1", "warning", "HealthFalls"),
-        ("near_exit:short", "p1", "critical", "NearLiquidation"),
-        ("drift_limit", "p1", "warning", "DeltaDrift"),
-        ("lst_peg", "p1", "critical", "StakedTokenOffItsValue"),
-        ("price_gap", "p1", "warning", "PricesApart"),
-        ("outage", "p1", "critical", "VenueOut"),
-        ("breaker tripped", "api_errors", "warning", "BreakerOpen"),
-        ("order_failed", "p1", "warning", "OrderFailed"),
-        ("fee_spike", "p1", "warning", "FeesSpike"),
-        ("carry", "p1", "warning", "EvenkeelWarning"),
-        ("fee_money", "p1", "critical", "EvenkeelCritical"),
-    ]
-    trouble = {
-        'up{job="evenkeel"}': ("1", "0", "EvenkeelSilent"),
-        "evenkeel_ledger_up": ("1", "0", "EvenkeelLedgerUnreadable"),
-        'evenkeel_last_tick_seconds{position="p1"}': ("5", "120", "EvenkeelNotWatched"),
-        'evenkeel_messages_oldest_seconds{channel="slack"}': ("0", "2000", "EvenkeelMessagesWait"),
-        "evenkeel_sender_alive_seconds": ("5", "100", "EvenkeelSenderSilent"),
-        "evenkeel_intents_oldest_seconds": ("0", "700", "EvenkeelOrderUnfinished"),
-    } | {
-        f'evenkeel_alert_open{{kind="{kind}",subject="{subject}",severity="{severity}",acknowledged="no"}}': (
-            "_",
-            "1",
-            alert,
-        )
-        for kind, subject, severity, alert in rows
-    }
-    assert {one[2] for one in trouble.values()} == {rule["alert"] for rule in rules()}
-
-    def values(calm: str, bad: str) -> str:
-        return " ".join([calm] * 2 + [bad] * 5 + [calm] * 6)
-
-    series = [{"series": name, "values": values(one[0], one[1])} for name, one in trouble.items()]
-    expressions = [
-        {
-            "expr": f'count(ALERTS{{alertname="{name}",alertstate="firing"}}) or vector(0)',
-            "eval_time": at,
-            "exp_samples": [{"labels": "{}", "value": int(firing)}],
-        }
-        for at, firing in (("1m", False), ("6m", True), ("12m", False))
-        for name in sorted({one[2] for one in trouble.values()})
-    ]
-    return {
-        "rule_files": ["rules.yml"],
-        "evaluation_interval": "1m",
-        "tests": [{"interval": "1m", "input_series": series, "promql_expr_test": expressions}],
-    }

@@ -6,10 +6,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import shutil
 import socket
 import subprocess
 import time
+import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -24,6 +26,7 @@ from app.watchdog import Watchdog
 from evenkeel.settings.settings import load_settings
 from state.watch_models import Severity
 from tests.carry.rig import story_rig, watched
+from tests.dashboard import queries
 
 RULES = Path(__file__).resolve().parents[3] / "deploy" / "prometheus" / "rules.yml"
 WITHIN_S = 100
@@ -83,6 +86,17 @@ def asked(address: str, path: str) -> Any:
         return None
 
 
+def empty(address: str) -> list[str]:
+    """Queries of the dashboard to which nothing is found, without those of channels that are not set."""
+    found = []
+    for one in queries():
+        filled = one.replace("$__rate_interval", "1m").replace("$position", ".*")
+        rows = asked(address, f"query?query={urllib.parse.quote(filled)}")
+        if not re.search("evenkeel_(messages|sender)", one) and not (rows or {}).get("result"):
+            found.append(one)
+    return found
+
+
 def firing(address: str) -> set[tuple[str, str]]:
     """Name and severity of every alert that fires there."""
     found = asked(address, "alerts")
@@ -140,6 +154,8 @@ async def test_a_position_that_nobody_looks_at_fires_holds_and_ends_there(tmp_pa
                     ("HealthFalls", "critical"),
                 }
                 await until(lambda: firing(address) == incident, "the incident does not fire")
+                rig.desk.store.pause("entries", "a holiday")
+                await until(lambda: empty(address) == [], "the dashboard shows nothing of it")
 
             await until(lambda: SILENT in firing(address), "its silence does not fire")
             assert firing(address) == {SILENT, *incident}, "while nothing can be read nothing is over"

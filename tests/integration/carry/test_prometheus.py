@@ -129,7 +129,7 @@ async def judged_again(address: str) -> None:
 
 @pytest.mark.skipif(shutil.which("prometheus") is None, reason="no prometheus here")
 @pytest.mark.timeout(400)
-async def test_a_position_that_nobody_looks_at_fires_holds_and_ends_there(tmp_path: Path) -> None:
+async def test_a_position_without_a_watch_fires_holds_and_ends_there(tmp_path: Path) -> None:
     async with story_rig(tmp_path) as rig:
         name = await rig.entered(asset="jitoSOL", protocol=1)
         await watched(rig, name, 40)

@@ -164,6 +164,19 @@ def test_every_rule_names_a_place_in_a_document() -> None:
         assert not fragment or fragment in {anchor(one) for one in headings}, rule["alert"]
 
 
+def test_every_alert_that_the_ledger_does_not_have_has_its_row_in_the_runbook() -> None:
+    text = (ROOT / "docs" / "runbook.md").read_text()
+    table = text.partition("## Alerts of Prometheus alone")[2].partition("\n## ")[0]
+    rows = {
+        name
+        for line in re.findall(r"^\| (`.*?) \|", table, re.MULTILINE)
+        for name in re.findall(r"`(\w+)`", line)
+    }
+    assert rows == {rule["alert"] for rule in alerts() if rule["alert"].startswith("Evenkeel")}
+    by_kind = [rule["alert"] for rule in alerts() if rule["alert"] not in rows]
+    assert all("evenkeel:alert_open{kind" in rule["expr"] for rule in alerts() if rule["alert"] in by_kind)
+
+
 def test_who_is_to_be_woken_is_said_by_the_ledger_or_by_the_rule() -> None:
     for rule in alerts():
         from_the_ledger = "evenkeel:alert_open" in rule["expr"]

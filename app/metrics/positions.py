@@ -10,7 +10,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoM
 
 from evenkeel.legs import LegSide
 from evenkeel.settings.settings import Settings
-from evenkeel.units import HOURS_PER_YEAR
+from evenkeel.units import HOUR_MS, HOURS_PER_YEAR
 from state.carry.models import Position, PositionSnapshot
 from state.store import Store
 from strategy.carry.liquidation import exit_distance
@@ -80,7 +80,7 @@ class PositionMetrics:
     def __init__(self, settings: Settings, store: Store) -> None:
         self._settings = settings
         self._store = store
-        self._received: dict[str, tuple[int, Decimal]] = {}
+        self._received: dict[str, tuple[int, int, Decimal]] = {}
 
     def collect(self) -> Iterator[Metric]:
         """Yield every metric, those without a live position too."""
@@ -151,12 +151,17 @@ class PositionMetrics:
         return None if at_entry is None else exit_distance(Decimal(at_entry), self._settings.limits)
 
     def _received_usd(self, position_id: str) -> Decimal:
-        """Added up from where the last scrape ended: a position is paid hourly, and held for months."""
-        since_ms, total = self._received.get(position_id, (0, Decimal(0)))
+        """Added up from where the last scrape ended: a position is paid hourly, and held for months. From the start once an
+        hour, since a payment may be booked late.
+        """
+        hour = self._store.clock.now_ms() // HOUR_MS
+        added, since_ms, total = self._received.get(position_id, (hour, 0, Decimal(0)))
+        if added != hour:
+            since_ms, total = 0, Decimal(0)
         for row in self._store.carry.funding_payments(position_id=position_id, since_ms=since_ms):
             if row.hour_ms >= since_ms:
                 since_ms, total = row.hour_ms + 1, total + row.usdc
-        self._received[position_id] = since_ms, total
+        self._received[position_id] = hour, since_ms, total
         return total
 
 

@@ -15,10 +15,11 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.parser import text_string_to_metric_families
 
 from app.metrics.collector import LedgerCollector
-from app.metrics.positions import OF_A_TICK, WORKED_OUT, add
+from app.metrics.positions import OF_A_TICK, WORKED_OUT, PositionMetrics, add
 from app.metrics.serving import metrics
-from evenkeel.legs import CARRY
+from evenkeel.legs import CARRY, FundingPayment
 from evenkeel.settings.settings import load_settings
+from evenkeel.units import HOUR_MS
 from flows.carry.report import ReportRequest, account_for
 from state.watch_models import Severity
 from strategy.carry.liquidation import exit_distance
@@ -91,6 +92,39 @@ async def test_what_was_earned_is_what_the_report_says(tmp_path: Path) -> None:
         booked = sum(one.amount_usd or 0 for one in rig.desk.store.fees(CARRY, name) if one.kind == "gas")
         expected = report.attribution.net_usd - items["gas"] - booked
         assert found["evenkeel_net_usd", name] == pytest.approx(float(expected), abs=0.05)
+
+
+async def test_a_payment_that_is_booked_late_counts_within_the_hour(tmp_path: Path) -> None:
+    async with story_rig(tmp_path) as rig:
+        name = await rig.entered(asset="jitoSOL", protocol=1)
+        store, metrics_of = rig.desk.store, PositionMetrics(rig.desk.settings, rig.desk.store)
+        first = store.clock.now_ms() // HOUR_MS * HOUR_MS
+
+        def pay(hour_ms: int) -> None:
+            paid = FundingPayment(
+                venue="hyperliquid",
+                account="a",
+                coin="SOL",
+                hour_ms=hour_ms,
+                time_ms=hour_ms + 60,
+                usdc=Decimal("0.5"),
+                position_size=Decimal(-70),
+                funding_rate_hourly=Decimal("0.0001"),
+            )
+            assert store.carry.record_funding([paid], name) == 1
+
+        def received() -> float:
+            [found] = [one for one in metrics_of.collect() if one.name == "evenkeel_funding_received_usd"]
+            return found.samples[0].value
+
+        pay(first + 2 * HOUR_MS)
+        assert received() == 0.5
+        pay(first + 3 * HOUR_MS)
+        assert received() == 1.0, "what is new at once"
+        pay(first + HOUR_MS)
+        rig.later(3_600)
+        await rig.desk.clock.refresh()
+        assert received() == 1.5
 
 
 async def test_calls_failures_and_weight_are_counted_by_who_watches(tmp_path: Path) -> None:

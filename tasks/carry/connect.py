@@ -69,18 +69,19 @@ async def open_connections(
             raise
         api_key = None  # slower, but a way out
     async with AsyncExitStack() as opened:
+        health.budgets[HYPERLIQUID] = budget = _budget(
+            settings.hyperliquid.url,
+            settings.hyperliquid.weight_per_minute,
+            clock,
+            burst=max(
+                HYPERLIQUID_LARGEST_WEIGHT,
+                HYPERLIQUID_WEIGHT_LIMIT - settings.hyperliquid.weight_per_minute,
+            ),
+        )
         hyperliquid = HyperliquidClient(
             settings.hyperliquid.url,
             clock,
-            budget=_budget(
-                settings.hyperliquid.url,
-                settings.hyperliquid.weight_per_minute,
-                clock,
-                burst=max(
-                    HYPERLIQUID_LARGEST_WEIGHT,
-                    HYPERLIQUID_WEIGHT_LIMIT - settings.hyperliquid.weight_per_minute,
-                ),
-            ),
+            budget=budget,
             http=await opened.enter_async_context(
                 httpx.AsyncClient(
                     timeout=settings.hyperliquid.timeout_s,

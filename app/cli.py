@@ -186,6 +186,14 @@ def rebalance(position: PositionArgument = None, as_json: JsonFlag = False) -> N
 
 
 @app.command()
+def watch() -> None:
+    """Watch every position of every account, in this process and without Prefect. Keep it running under a supervisor."""
+    from app.watching.everything import watch_until_ended
+
+    _run(watch_until_ended(_settings()))
+
+
+@app.command()
 def monitor(
     position: PositionArgument = None,
     interval: Annotated[

@@ -43,7 +43,7 @@ from tasks.carry.watching import breakers
 from tasks.carry.watching.absence import absence_is_over, beginning_of, size_is_shown
 from tasks.carry.watching.early_warnings import FeeMarket
 from tasks.carry.watching.needs import Needs, Subject
-from tasks.carry.watching.probe import differs, wait_for_tick
+from tasks.carry.watching.probe import differs, probe_pace_s, until_next_s, wait_for_tick
 from tasks.carry.watching.seen import Seen
 from tasks.carry.watching.trial import TrialClose
 from tasks.carry.watching.unledgered import CALM_S, Unledgered, is_emergency
@@ -205,10 +205,11 @@ class _Watch:
             log.info("%s", _line(position_id, seen, found.reasons))
         if closely or isinstance(decision, Exit):  # what was done meanwhile does not put off the next tick
             spent_s = (desk.clock.now_ms() - began_ms) / 1000
-            await desk.clock.sleep(max(self.danger_s - spent_s, 1.0))
+            alone_s = max(self.danger_s - spent_s, 1.0)
+            await desk.clock.sleep(alone_s if desk.beside == 1 else until_next_s(desk, self.danger_s))
         else:
-            pace_s = self.danger_s if self.put_off else self.calm_s
-            await wait_for_tick(desk, position_id, pace_s, self.danger_s, self._is_asked)
+            pace_s = until_next_s(desk, self.danger_s if self.put_off else self.calm_s)
+            await wait_for_tick(desk, position_id, pace_s, probe_pace_s(desk, self.danger_s), self._is_asked)
         return status
 
     async def _watch_needs(self, seen: Seen, *, calm: bool) -> None:

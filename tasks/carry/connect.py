@@ -23,6 +23,7 @@ from venues.asgard.venue import AsgardVenue
 from venues.hyperliquid.client import HyperliquidClient
 from venues.hyperliquid.venue import HyperliquidVenue
 from venues.reading import Oddities
+from venues.shared import SharedReads
 from venues.solana.rpc import SHUT_OUT_STATUS, SolanaRpc
 from venues.solana.rules.common import Rules
 
@@ -52,6 +53,13 @@ class Connections:
     asgard: AsgardClient
     health: CallLog
     oddities: Oddities
+
+    def share(self, shared: SharedReads) -> None:
+        """Read what is everybody's once for all accounts."""
+        self.hyperliquid.shared = self.rpc.shared = shared
+        if self.second_rpc is not None:
+            self.second_rpc.shared = SharedReads(shared.clock, shared.fresh_ms)
+        self.asgard.share(shared)
 
 
 @asynccontextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from decimal import Decimal
@@ -25,6 +25,7 @@ from tasks.desk import Desk, LedgerFault, make_clock
 from tasks.messages.connect import usable_channels
 from venues.asgard.venue import AsgardVenue
 from venues.protocol import LegVenue, PerpVenue
+from venues.shared import SharedReads
 from venues.timing import VenueTime
 
 
@@ -50,6 +51,10 @@ class LastMean:
     settled_hourly: Decimal | None = None
 
 
+SHARED_FOR_MS = 500
+"""So old the market's figures may be that another account of this process has read: they are older on their way here."""
+
+
 def lease_of(position_id: str) -> str:
     """The name of the lease that lets one worker write a position."""
     return f"position:{position_id}"
@@ -67,6 +72,8 @@ class CarryDesk(Desk):
         self.short = short
         long.use_stored_prices(stored_price_of(store))
         use_stored_needs(partial(stored_needs, store), long, short)
+        self.beside = 1
+        """How many accounts are watched in this process, on the same request budgets."""
         self.without_key: Mapping[str, str] = {}
         """Venues whose key could not be opened, and why: of the kill switch's desk alone."""
         self.unidentified: Mapping[str, str] = {}
@@ -147,16 +154,35 @@ async def open_desk(
 
 
 @asynccontextmanager
-async def open_desks(settings: Settings) -> AsyncIterator[list[CarryDesk]]:
+async def open_desks(
+    settings: Settings, without: Callable[[str, OperatorError], None] | None = None
+) -> AsyncIterator[list[CarryDesk]]:
     """A desk for each account that the settings mean, on the same ledger and connections: of a fleet all of them, or the one
     that is named. Closes everything at the end.
+
+    An account of several whose keys cannot be opened is left out where `without` is given, which gets its name and why.
     """
     clock = make_clock(settings)
     async with open_connections(settings, clock) as connected:
-        each = [(one, await venues_on(connected, one, clock)) for one in settings.each_account()]
+        each: list[tuple[Settings, Venues]] = []
+        meant = settings.each_account()
+        for one in meant:
+            try:
+                each.append((one, await venues_on(connected, one, clock)))
+            except OperatorError as fault:
+                if without is None or len(meant) == 1:
+                    raise
+                without(one.of_account, fault)
+        if not each:
+            raise OperatorError("no account of the fleet has keys that can be opened")
+        if len(each) > 1:
+            connected.share(SharedReads(clock, SHARED_FOR_MS))
         store = Store.open(settings.database.url, clock)
         try:
             desks = [_desk(one, clock, store, venues) for one, venues in each]
+            for desk in desks:
+                desk.beside = len(desks)
+                desk.expected_funding, desk.staking_seen = desks[0].expected_funding, desks[0].staking_seen
             async with usable_channels(settings) as channels:
                 for desk in desks:
                     desk.notifier.channels = channels

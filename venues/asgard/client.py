@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -27,10 +28,15 @@ from venues.asgard.models import (
 )
 from venues.ratebudget import RateBudget
 from venues.reading import Oddities, Oddity, parse_json
+from venues.shared import Gathered, SharedReads, once_for_all
 from venues.timing import VenueTime
 
 MAX_TRANSACTIONS = 4
 READ_ATTEMPTS = 3
+GATHER_S = 0.02
+"""Wall seconds for which a question about a live position waits for others that can be asked with it."""
+MOST_TOGETHER = 50
+"""Live positions asked for in one call."""
 
 
 class BuildBlob:
@@ -94,12 +100,20 @@ class AsgardClient:
         self._http = httpx.AsyncClient(
             timeout=timeout_s, trust_env=False, headers=headers, transport=transport
         )
+        self.shared: SharedReads | None = None
+        """Reads markets, prices and redemption rates once for all accounts of this process."""
+        self._gathered: Gathered[tuple[int, str], LivePosition | NotUnderstood] | None = None
 
     def __repr__(self) -> str:
         return f"AsgardClient({self.host})"
 
     async def close(self) -> None:
         await self._http.aclose()
+
+    def share(self, shared: SharedReads) -> None:
+        """Read markets and prices once for all accounts of this process, and live positions in batches."""
+        self.shared = shared
+        self._gathered = Gathered(self._refresh_pairs, GATHER_S, MOST_TOGETHER)
 
     async def _once(self, method: str, path: str, body: dict[str, Any] | None, **query: str) -> str:
         """One request. Raises `Retryable` (unreachable, 429, 5xx) or `VenueRefused` (any other 4xx)."""
@@ -136,11 +150,17 @@ class AsgardClient:
 
     async def markets(self) -> list[Strategy]:
         """Return every strategy on offer that can be read. Raises `NotUnderstood`."""
+        return await once_for_all(self.shared, "markets", self._markets)
+
+    async def _markets(self) -> list[Strategy]:
         found: Markets = self._understood("/markets", Markets, await self._read("GET", "/markets"))
         return list(found.strategies.values())
 
     async def token_metadata(self) -> list[TokenInfo]:
         """Return every token that can be read. Raises `NotUnderstood`."""
+        return await once_for_all(self.shared, "tokens", self._tokens)
+
+    async def _tokens(self) -> list[TokenInfo]:
         path = "/token-metadata"
         found: Tokens = self._understood(path, Tokens, await self._read("GET", path))
         return found.tokens
@@ -173,6 +193,18 @@ class AsgardClient:
         """
         if not positions:
             return {}
+        if self._gathered is None:
+            return await self._refresh(positions)
+        found = await self._gathered.ask(positions)
+        return {pda: one for (_, pda), one in found.items()}
+
+    async def _refresh_pairs(
+        self, pairs: Sequence[tuple[int, str]]
+    ) -> dict[tuple[int, str], LivePosition | NotUnderstood]:
+        found = await self._refresh(list(pairs))
+        return {pair: found[pair[1]] for pair in pairs if pair[1] in found}
+
+    async def _refresh(self, positions: list[tuple[int, str]]) -> dict[str, LivePosition | NotUnderstood]:
         path = "/refresh-positions"
         body = {"positionPDAs": [{"protocol": protocol, "positionPDA": pda} for protocol, pda in positions]}
         rows = self._understood(path, LiveRows, await self._read("POST", path, body)).positions

@@ -25,6 +25,7 @@ from venues.asgard.prices import known_prices
 from venues.asgard.proving import way_out
 from venues.asgard.receipts import Receipts
 from venues.asgard.redemption import OnChainRedemption, RedemptionSource
+from venues.shared import once_for_all
 from venues.solana.confirm import Confirmer, Payload
 from venues.solana.failover import FailoverRpc
 from venues.solana.keys import SolanaSigner
@@ -347,7 +348,9 @@ class AsgardVenue:
 
     async def redemption_rate(self, asset: str) -> Decimal | None:
         """Return SOL per token (1 for SOL). None = unknown, which counts as a breach, never as calm."""
-        rate = await self.redemption.redemption_rate(asset)
+        rate = await once_for_all(
+            self.client.shared, ("redemption rate", asset), lambda: self.redemption.redemption_rate(asset)
+        )
         if rate is not None:
             self._last_rates[asset] = rate
         return rate

@@ -17,6 +17,7 @@ from evenkeel.types import Answer, Confirmed, Rejected, Unknown
 from venues.hyperliquid import models as m
 from venues.ratebudget import RateBudget
 from venues.reading import Oddities, Oddity, Read, parse_json, read
+from venues.shared import SharedReads, once_for_all
 from venues.timing import VenueTime
 
 VENUE = "hyperliquid"
@@ -77,6 +78,8 @@ class HyperliquidClient:
         """The venue's clock, by what it stamps its answers with."""
         self._budget = budget or default_budget(clock)
         self.oddities = oddities or Oddities()
+        self.shared: SharedReads | None = None
+        """Reads prices, rates and settled funding once for all accounts of this process."""
         self._own_http = http is None
         self._http = http or httpx.AsyncClient(timeout=timeout_s, trust_env=False)
 
@@ -103,6 +106,9 @@ class HyperliquidClient:
 
         Raises NotUnderstood where one list is longer than the other: whose prices are whose is not known then.
         """
+        return await once_for_all(self.shared, "metaAndAssetCtxs", self._meta_and_asset_ctxs)
+
+    async def _meta_and_asset_ctxs(self) -> tuple[m.WireMeta, list[m.WireAssetCtx | None]]:
         request = {"type": "metaAndAssetCtxs"}
         source = _source(request)
         found: list[Any] = await self._info(request, list[Any])

@@ -12,6 +12,7 @@ from evenkeel.units import HOUR_MS, hour_of
 from venues.hyperliquid import models as m
 from venues.hyperliquid.client import HyperliquidClient
 from venues.perp import AssetSpec, Bar, Candle, FundingHour, PerpContext
+from venues.shared import once_for_all
 
 _META_LIFE_MS = 6 * HOUR_MS
 _MINUTE_MS = 60_000
@@ -187,7 +188,11 @@ class MarketData:
         those that the venue leaves out, that cannot be read, or that it gives with two rates.
         """
         end_ms = self._clock.now_ms() if until_ms is None else until_ms
-        rows = await self._client.funding_history(coin, end_ms - hours * HOUR_MS, until_ms)
+        rows = await once_for_all(
+            self._client.shared,
+            ("fundingHistory", coin, hours, until_ms),
+            lambda: self._client.funding_history(coin, end_ms - hours * HOUR_MS, until_ms),
+        )
         rates: dict[int, set[Decimal]] = {}
         for row in rows:
             rates.setdefault(hour_of(row.time), set()).add(row.funding_rate)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import binascii
 import itertools
+import json
 from collections.abc import Awaitable, Callable
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
@@ -23,6 +24,7 @@ from evenkeel.errors import NOT_NOW, UNREAD, NotUnderstood, Retryable, VenueRefu
 from evenkeel.types import Answer, Confirmed, Rejected, Unknown
 from venues.ratebudget import RateBudget
 from venues.reading import Number, Oddities, Whole
+from venues.shared import SharedReads
 from venues.solana.answers import (
     AccountInfo,
     EpochInfo,
@@ -46,6 +48,8 @@ SHUT_OUT_STATUS = frozenset({401, 402, 403, 404, 407, 410})
 """HTTP answers of a provider that does not let us in: a revoked key, an unpaid bill, an endpoint taken away."""
 SIGNATURE_VERIFICATION_FAILED = -32003
 INVALID_PARAMS = -32602
+OF_EVERYBODY = frozenset({"getBlockHeight", "getRecentPrioritizationFees", "getRecentPerformanceSamples"})
+"""What the chain answers alike to everybody, and what is only ever waited for: an older answer proves no less."""
 
 
 P = ParamSpec("P")
@@ -126,6 +130,8 @@ class SolanaRpc:
         self._budget = budget
         self._ids = itertools.count(1)
         self._http = httpx.AsyncClient(timeout=timeout_s, trust_env=False, transport=transport)
+        self.shared: SharedReads | None = None
+        """Makes what is everybody's once for all accounts of this process (`OF_EVERYBODY`)."""
 
     def __repr__(self) -> str:
         return f"SolanaRpc({self.host})"
@@ -167,6 +173,12 @@ class SolanaRpc:
 
     async def read(self, method: str, params: list[Any]) -> Any:
         """Make a call without effect, tried a few times. Raises as `call` does."""
+        if self.shared is None or method not in OF_EVERYBODY:
+            return await self._read(method, params)
+        name = (method, json.dumps(params))
+        return await self.shared.once(name, lambda: self._read(method, params))
+
+    async def _read(self, method: str, params: list[Any]) -> Any:
         for attempt in itertools.count(1):
             try:
                 return await self.call(method, params)

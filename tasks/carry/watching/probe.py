@@ -15,6 +15,9 @@ from tasks.carry.desk import CarryDesk
 from tasks.carry.watching.seen import Seen
 
 LONGEST_PROBED_S = 60.0
+ASKED_EVERY_S = 2.0
+PROBES_A_MINUTE = 150.0
+"""Of all accounts of a process together: 300 of Hyperliquid's weight, of 1,200 a minute."""
 
 
 def differs(desk: CarryDesk, position_id: str, seen: Seen) -> bool:
@@ -30,6 +33,23 @@ def differs(desk: CarryDesk, position_id: str, seen: Seen) -> bool:
     return seen.long_read and long is not None and long.is_open and shown_long < long.qty * ROUNDING
 
 
+def probe_pace_s(desk: CarryDesk, least_s: float) -> float:
+    """Seconds between two probes of a position: `least_s`, and longer where the accounts of this process would take more than a
+    small part of the venues' request budgets (docs/deploy.md, "A fleet").
+    """
+    a_minute = min(PROBES_A_MINUTE, desk.settings.asgard.requests_per_minute / 2)
+    return max(least_s, 60 * desk.beside / a_minute)
+
+
+def until_next_s(desk: CarryDesk, pace_s: float) -> float:
+    """Seconds to the next tick: `pace_s`, or where several accounts are watched here, to the moment at which they all tick, so
+    that what they ask can be asked together.
+    """
+    if desk.beside == 1:
+        return pace_s
+    return pace_s - desk.clock.now_ms() / 1000 % pace_s
+
+
 async def wait_for_tick(
     desk: CarryDesk, position_id: str, seconds: float, probe_s: float, asked: Callable[[], bool]
 ) -> None:
@@ -41,13 +61,16 @@ async def wait_for_tick(
     """
     until_ms = desk.clock.now_ms() + int(seconds * 1000)
     probes = seconds <= LONGEST_PROBED_S
-    step_s = probe_s if probes else max(probe_s, seconds / 4)
+    step_s = min(probe_s, ASKED_EVERY_S) if probes else max(probe_s, seconds / 4)
+    probed_ms = desk.clock.now_ms()
     while until_ms - desk.clock.now_ms() > step_s * 1000:
         if asked():
             return
         await desk.clock.sleep(step_s)
-        if probes and not await _as_booked(desk, position_id):
-            return
+        if probes and desk.clock.now_ms() - probed_ms >= probe_s * 1000:
+            probed_ms = desk.clock.now_ms()
+            if not await _as_booked(desk, position_id):
+                return
     await desk.clock.sleep(max(0.0, (until_ms - desk.clock.now_ms()) / 1000))
 
 

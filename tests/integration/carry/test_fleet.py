@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,14 @@ from flows.carry.exit import ExitRequest, exit_position
 from flows.carry.flatten import flatten
 from flows.carry.monitor import MonitorRequest, watch_position
 from flows.carry.recover import recover_accounts
+from flows.carry.watch import Watching
 from state.requests.models import RequestAction
 from state.watch_models import Severity
 from tasks.carry.books.recovery import compare_legs
-from tasks.carry.desk import CarryDesk, open_desk, open_desk_to_close
+from tasks.carry.desk import CarryDesk, open_desk, open_desk_to_close, open_desks
 from tasks.carry.watching import breakers
-from tests.carry.fleet import fleet_rig
+from tasks.carry.watching.watcher import Watcher
+from tests.carry.fleet import FleetRig, fleet_rig
 
 
 async def entered(desk: CarryDesk) -> str:
@@ -54,7 +57,7 @@ async def test_two_accounts_hold_a_position_each_and_neither_sees_the_others(tmp
 
 
 async def test_the_books_of_a_fleet_agree_after_it_was_watched(tmp_path: Path) -> None:
-    async with fleet_rig(tmp_path) as rig:
+    async with fleet_rig(tmp_path, strategy={"poll_interval_s": 120}) as rig:
         names = {desk.store.member: await entered(desk) for desk in rig.desks}
         until_ms = rig.desk.clock.now_ms() + 3700 * 1000
         each = await asyncio.gather(
@@ -194,3 +197,78 @@ def test_settings_of_a_single_account_are_a_fleet_of_one() -> None:
         OperatorError, match="no account is named 'north': the settings are of a single account"
     ):
         settings.for_account("north")
+
+
+async def until(rig: FleetRig, holds: Callable[[], bool]) -> None:
+    """Wait until something holds, however long this machine takes (the test's own limit ends it)."""
+    while not holds():
+        await asyncio.sleep(0.01)
+
+
+async def test_one_process_watches_every_account_and_what_is_entered_meanwhile(tmp_path: Path) -> None:
+    async with fleet_rig(tmp_path, accounts=3) as rig:
+        first = await entered(rig.of("north"))
+        ended = asyncio.Event()
+        watching = Watching(rig.desks)
+        task = asyncio.create_task(watching.run(ended))
+
+        def ticked(*names: str) -> bool:
+            beating = {one.name for one in rig.whole.heartbeats()}
+            return {f"tick:{name}" for name in names} <= beating
+
+        await until(rig, lambda: ticked(first))
+        second = await entered(rig.of("south"))
+        await until(rig, lambda: ticked(first, second))
+        asking = Asking(load_settings(rig.config), rig.whole)
+        answer = asking.ask(RequestAction.EXIT, second, who="U0ANN", via="slack", key="t1")
+        asking.confirm(answer.request_id, who="U0ANN")
+        await until(rig, lambda: rig.whole.carry.position(second).status is PositionStatus.CLOSED)
+        assert rig.whole.carry.position(first).status is PositionStatus.OPEN
+        ended.set()
+        await task
+        assert all(one.done() for one in watching.tasks.values())
+        assert rig.shorts()["south"] == 0 and rig.shorts()["north"] > 1
+
+
+async def test_a_fault_of_one_account_ends_no_other_watch(tmp_path: Path) -> None:
+    async with fleet_rig(tmp_path) as rig:
+        names = [await entered(desk) for desk in rig.desks]
+        rig.of("north").long = None  # type: ignore[assignment]
+        ended = asyncio.Event()
+        task = asyncio.create_task(Watching(rig.desks).run(ended))
+        await until(rig, lambda: f"tick:{names[1]}" in {one.name for one in rig.whole.heartbeats()})
+        assert f"tick:{names[0]}" not in {one.name for one in rig.whole.heartbeats()}
+        ended.set()
+        await task
+
+
+async def test_what_is_everybodys_is_read_once_for_all(tmp_path: Path) -> None:
+    """Three accounts tick together: prices, markets and live positions are asked for once, the accounts one by one."""
+    async with fleet_rig(tmp_path, accounts=3) as rig:
+        names = {desk.store.member: await entered(desk) for desk in rig.desks}
+        for desk in rig.desks:  # what is read once an hour or at the first tick
+            await Watcher(desk, names[desk.store.member]).tick()
+        rig.later(60)
+        calls = ("info:metaAndAssetCtxs", "info:clearinghouseState")
+        before = [rig.calls("hyperliquid", name) for name in calls]
+        asgard = [rig.calls("asgard", name) for name in ("GET /token-metadata", "POST /refresh-positions")]
+        await asyncio.gather(*(Watcher(desk, names[desk.store.member]).tick() for desk in rig.desks))
+        assert [rig.calls("hyperliquid", name) - had for name, had in zip(calls, before, strict=True)] == [
+            1,
+            3,
+        ]
+        after = [rig.calls("asgard", name) for name in ("GET /token-metadata", "POST /refresh-positions")]
+        assert [now - had for now, had in zip(after, asgard, strict=True)] == [1, 1]
+
+
+async def test_an_account_whose_keys_cannot_be_opened_is_left_out_and_named(tmp_path: Path) -> None:
+    async with fleet_rig(tmp_path) as rig:
+        settings = load_settings(rig.config)
+        Path(str(settings.fleet[0].solana.keystore_file)).unlink()
+        left_out: dict[str, str] = {}
+        async with open_desks(settings, lambda name, why: left_out.update({name: str(why)})) as desks:
+            assert [one.store.member for one in desks] == ["south"]
+        assert "keystore" in left_out["north"] and "cannot be read" in left_out["north"]
+        with pytest.raises(OperatorError, match="cannot be read"):
+            async with open_desks(settings):
+                pass

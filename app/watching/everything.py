@@ -1,0 +1,57 @@
+"""`evenkeel watch`: one process that watches every position of every account, and does what people ask for."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+
+from app.supervised import ALIVE, READY, STOPPING, notify
+from evenkeel.errors import OperatorError
+from evenkeel.settings.settings import Settings
+from flows.carry.watch import Watching
+from tasks.carry.desk import CarryDesk, check_keys, open_desks
+
+log = logging.getLogger("evenkeel.watch")
+ALIVE_S = 20.0
+"""Seconds between two signs of life to the supervisor."""
+
+
+async def watch_until_ended(settings: Settings) -> None:
+    """Watch until SIGTERM or SIGINT. Raises OperatorError where the key of a single account is missing or may not act; of a
+    fleet the others are watched.
+    """
+    loop, ended = asyncio.get_running_loop(), asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, ended.set)
+    async with open_desks(settings, _left_out) as desks:
+        for desk in desks:
+            await _check(desk, alone=len(desks) == 1)
+        notify(READY)
+        living = asyncio.create_task(_say_alive())
+        try:
+            await Watching(desks).run(ended)
+        finally:
+            living.cancel()
+            notify(STOPPING)
+
+
+def _left_out(account: str, fault: OperatorError) -> None:
+    """Its positions are not watched here, which the watchdog raises an alert for."""
+    log.critical("%s is not watched: %s", account, fault)
+
+
+async def _check(desk: CarryDesk, *, alone: bool) -> None:
+    """Of several accounts one whose key may not act is watched all the same: it can be seen, and the others do not wait."""
+    try:
+        await check_keys(desk)
+    except OperatorError as fault:
+        if alone:
+            raise
+        log.critical("%s is watched, and cannot act: %s", desk.store.member, fault)
+
+
+async def _say_alive() -> None:
+    while True:
+        notify(ALIVE)
+        await asyncio.sleep(ALIVE_S)

@@ -1,0 +1,68 @@
+"""Watch every live position of every account in one process: the same watch as a monitor run's, without Prefect."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from evenkeel.errors import EvenkeelError
+from flows.carry.monitor import MonitorRequest, watch_position
+from state.carry.models import Position
+from tasks.carry.desk import CarryDesk
+from tasks.carry.mark import LIVE
+
+log = logging.getLogger("evenkeel.watch")
+FIND_EVERY_S = 5.0
+"""Wall seconds between two looks for positions that are not watched yet."""
+AGAIN_S = 30.0
+"""Wall seconds after which a watch that failed is begun again: a position is overdue after three times as long."""
+
+
+@dataclass
+class Watching:
+    """A watch of each live position, by its name. A fault of one ends no other."""
+
+    desks: Sequence[CarryDesk]
+    tasks: dict[str, asyncio.Task[None]] = field(default_factory=dict)
+
+    async def run(self, ended: asyncio.Event) -> None:
+        """Until asked to end: positions that are entered meanwhile are watched within seconds. What is being done then is
+        broken off, and taken up by the next watch, as after any other end of a process.
+        """
+        try:
+            while not ended.is_set():
+                self.find()
+                try:
+                    await asyncio.wait_for(ended.wait(), FIND_EVERY_S)
+                except TimeoutError:
+                    continue
+        finally:
+            for task in self.tasks.values():
+                task.cancel()
+            await asyncio.gather(*self.tasks.values(), return_exceptions=True)
+
+    def find(self) -> None:
+        """Begin a watch of each live position that has none."""
+        self.tasks = {name: task for name, task in self.tasks.items() if not task.done()}
+        for desk in self.desks:
+            try:
+                live = desk.store.carry.positions(LIVE)
+            except EvenkeelError as fault:  # those that are watched are watched on
+                log.warning("the ledger cannot be read, so that no new watch begins: %s", fault)
+                return
+            for position in live:
+                if position.position_id not in self.tasks:
+                    self.tasks[position.position_id] = asyncio.create_task(self._watched(desk, position))
+
+    async def _watched(self, desk: CarryDesk, position: Position) -> None:
+        name = position.position_id
+        log.info("%s is watched", name)
+        try:
+            request = MonitorRequest(position_id=name)
+            done = await watch_position(desk, request)
+            log.info("%s has ended: %s", name, done.status)
+        except Exception:  # a bug too: the other positions are watched all the same, and so is it again
+            log.exception("the watch of %s failed; it begins again in %.0f s", name, AGAIN_S)
+            await asyncio.sleep(AGAIN_S)

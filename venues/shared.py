@@ -1,0 +1,102 @@
+"""Readings that several accounts of one process want at the same moment, made once for all of them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Hashable, Sequence
+from typing import Any, Generic, TypeVar
+
+from evenkeel.clock import Clock
+
+T = TypeVar("T")
+K = TypeVar("K", bound=Hashable)
+
+
+class SharedReads:
+    """Of what nobody's account changes: prices, rates, the chain's height. An answer that is younger than `fresh_ms` serves
+    again, and who asks while it is on its way gets the same one.
+    """
+
+    def __init__(self, clock: Clock, fresh_ms: int) -> None:
+        self.clock = clock
+        self.fresh_ms = fresh_ms
+        self._under_way: dict[Hashable, asyncio.Task[Any]] = {}
+        self._known: dict[Hashable, tuple[int, Any]] = {}
+
+    async def once(self, name: Hashable, reading: Callable[[], Awaitable[T]]) -> T:
+        """Return what `reading` gives, or what it has just given to somebody else. An error is everybody's who waited for it,
+        and is kept for nobody.
+        """
+        known = self._known.get(name)
+        if known is not None and 0 <= self.clock.now_ms() - known[0] < self.fresh_ms:
+            value: T = known[1]
+            return value
+        task = self._under_way.get(name)
+        if task is None:
+            task = self._under_way[name] = asyncio.ensure_future(self._read(name, reading))
+        # Shielded: who gives up waiting takes the answer from nobody else.
+        found: T = await asyncio.shield(task)
+        return found
+
+    async def _read(self, name: Hashable, reading: Callable[[], Awaitable[T]]) -> T:
+        asked_ms = self.clock.now_ms()
+        try:
+            value = await reading()
+            self._known[name] = (asked_ms, value)
+            return value
+        finally:
+            del self._under_way[name]
+
+
+async def once_for_all(shared: SharedReads | None, name: Hashable, reading: Callable[[], Awaitable[T]]) -> T:
+    """Return what `reading` gives, shared where anything is."""
+    return await (reading() if shared is None else shared.once(name, reading))
+
+
+class Gathered(Generic[K, T]):
+    """Questions about single things, asked together: what comes within `wait_s` wall seconds is one call of at most `most`."""
+
+    def __init__(
+        self, together: Callable[[Sequence[K]], Awaitable[dict[K, T]]], wait_s: float, most: int
+    ) -> None:
+        self._together, self._wait_s, self._most = together, wait_s, most
+        self._waiting: dict[K, asyncio.Future[T | None]] = {}
+        self._calls: set[asyncio.Task[None]] = set()
+
+    async def ask(self, keys: Sequence[K]) -> dict[K, T]:
+        """Return the answers by key; one that has none is left out. Raises what the call raised that it was part of."""
+        loop = asyncio.get_running_loop()
+        mine = {}
+        for key in keys:
+            if key not in self._waiting:
+                if not self._waiting:
+                    self._begin()
+                self._waiting[key] = loop.create_future()
+            mine[key] = self._waiting[key]
+        found = {key: await asyncio.shield(one) for key, one in mine.items()}
+        return {key: value for key, value in found.items() if value is not None}
+
+    def _begin(self) -> None:
+        call = asyncio.ensure_future(self._call())
+        self._calls.add(call)
+        call.add_done_callback(self._calls.discard)
+
+    async def _call(self) -> None:
+        await asyncio.sleep(self._wait_s)
+        asked, self._waiting = self._waiting, {}
+        keys = list(asked)
+        for start in range(0, len(keys), self._most):
+            some = keys[start : start + self._most]
+            try:
+                found = await self._together(some)
+            except BaseException as error:
+                for key in some:
+                    if not asked[key].done():
+                        asked[key].set_exception(error)
+                        asked[key].exception()  # who has given up waiting never fetches it
+                if not isinstance(error, Exception):
+                    raise
+                continue
+            for key in some:
+                if not asked[key].done():
+                    asked[key].set_result(found.get(key))

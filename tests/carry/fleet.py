@@ -75,7 +75,12 @@ class FleetRig(Rig):
 
 @asynccontextmanager
 async def fleet_rig(
-    folder: Path, accounts: int = 2, *, strategy: dict[str, Any] | None = None, **market: float
+    folder: Path,
+    accounts: int = 2,
+    *,
+    strategy: dict[str, Any] | None = None,
+    limits: dict[str, Any] | None = None,
+    **market: float,
 ) -> AsyncIterator[FleetRig]:
     """Twins with several funded accounts, one upgraded ledger, a desk an account."""
     world = flat_world(**market)
@@ -83,7 +88,10 @@ async def fleet_rig(
     with twins_in_thread(options, world) as (twins, loop):
         announced = twins.announcement()
         config = write_settings(folder, announced, STRATEGY | (strategy or {}), "")
-        write_fleet(config, announced["keys"]["fleet"])
+        write_fleet(config, announced["keys"].get("fleet") or [announced["keys"]])
+        if limits:
+            lines = "\n".join(f'{name} = "{value}"' for name, value in limits.items())
+            config.write_text(f"{config.read_text()}\n[limits]\n{lines}\n")
         settings = load_settings(config)
         Store.upgrade(settings.database.url)
         rig = FleetRig(twins, loop, config)

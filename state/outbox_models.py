@@ -15,7 +15,8 @@ from state.watch_models import Severity
 
 class MessageKind(StrEnum):
     """ALERT: raised, or worse than it was. OVER: its condition ended. ACKNOWLEDGED: a person has seen it. ESCALATED: nobody
-    has. SUBJECT: what has a thread of its own moved. REPORT: an account of a day. TRIAL: sent to see whether it arrives.
+    has. SUBJECT: what has a thread of its own moved. REPORT: an account of a day, CHART: its picture (a PNG in `facts`).
+    TRIAL: sent to see whether it arrives.
     """
 
     ALERT = "alert"
@@ -24,6 +25,7 @@ class MessageKind(StrEnum):
     ESCALATED = "escalated"
     SUBJECT = "subject"
     REPORT = "report"
+    CHART = "chart"
     TRIAL = "trial"
 
 

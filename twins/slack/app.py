@@ -48,6 +48,7 @@ class SlackTwin:
         self.page = page
         self.channels: dict[str, SlackChannel] = {"C0TWIN00001": SlackChannel()}
         self.files: dict[str, dict[str, Any]] = {}
+        self.scopes = ["chat:write", "channels:history", "groups:history", "files:write", "commands"]
         self._last_us = 0
         self.app = FaultMiddleware(
             Starlette(
@@ -68,6 +69,10 @@ class SlackTwin:
         """Messages in the order in which they were posted: of one thread, or all of the channel."""
         rows = self.channels[channel].messages.values()
         return [dict(row) for row in rows if thread is None or row.get("thread_ts", row["ts"]) == thread]
+
+    def shared_files(self, channel: str = "C0TWIN00001") -> list[str]:
+        """Names of the files in the order in which they were shown, each as often as it was."""
+        return [one["name"] for row in self.shown(channel) for one in row.get("files", ())]
 
     def control(self, op: str, body: dict[str, Any]) -> dict[str, Any]:
         """`ledger` and `shown`: every message, by channel. ValueError for another operation."""
@@ -93,6 +98,12 @@ class SlackTwin:
             return _refused("not_authed")
         if used != self.token:
             return _refused("invalid_auth")
+        method = request.path_params["method"]
+        needed = {"chat": "chat:write", "files": "files:write"}.get(method.split(".")[0], "")
+        if needed and needed not in self.scopes:
+            return self._named(_refused("missing_scope", needed=needed, provided=",".join(self.scopes)))
+        if method == "files.getUploadURLExternal" and "json" in kind:
+            return _refused("invalid_arguments")  # measured by others: it reads forms alone
         methods: dict[str, Callable[[dict[str, Any], str], Response]] = {
             "auth.test": self._auth_test,
             "chat.postMessage": self._post,
@@ -102,8 +113,15 @@ class SlackTwin:
             "files.getUploadURLExternal": self._upload_url,
             "files.completeUploadExternal": self._complete_upload,
         }
-        found = methods.get(request.path_params["method"])
-        return _refused("unknown_method") if found is None else found(given, str(request.base_url))
+        found = methods.get(method)
+        return self._named(
+            _refused("unknown_method") if found is None else found(given, str(request.base_url))
+        )
+
+    def _named(self, answer: Response) -> Response:
+        """Every answer names the rights of the token."""
+        answer.headers["x-oauth-scopes"] = ",".join(self.scopes)
+        return answer
 
     def _auth_test(self, given: dict[str, Any], base: str) -> Response:
         return _ok(
@@ -189,7 +207,7 @@ class SlackTwin:
 
     def _upload_url(self, given: dict[str, Any], base: str) -> Response:
         if not given.get("filename") or not int(given.get("length") or 0):
-            return _refused("invalid_arguments")
+            return _refused("missing_argument")
         file_id = f"F0TWIN{len(self.files):05d}"
         self.files[file_id] = {"name": given["filename"], "length": int(given["length"]), "bytes": b""}
         return _ok(upload_url=f"{base}upload/{file_id}", file_id=file_id)
@@ -205,15 +223,28 @@ class SlackTwin:
     def _complete_upload(self, given: dict[str, Any], base: str) -> Response:
         asked = given.get("files") or []
         rows = json.loads(asked) if isinstance(asked, str) else asked
-        if not rows or any(not self.files.get(row["id"], {}).get("bytes") for row in rows):
+        if not rows:
+            return _refused("invalid_arguments")
+        if any(not self.files.get(row["id"], {}).get("bytes") for row in rows):
+            return _refused("file_not_found")
+        if self.faults.take("slack", "file_not_found"):  # its job has not come to the file yet
             return _refused("file_not_found")
         sent = {**given, "channel": given.get("channel_id") or str(given.get("channels", "")).split(",")[0]}
         channel, error = self._open(sent, to_post=True)
         if channel is None:
             return _refused(error)
+        thread = str(given.get("thread_ts") or "")
+        if thread and thread not in channel.messages:
+            return _refused("thread_not_found")
         ts = self._next_ts()
         shown = [
-            {"id": row["id"], "title": row.get("title", ""), "name": self.files[row["id"]]["name"]}
+            {
+                "id": row["id"],
+                "title": row.get("title", ""),
+                "name": self.files[row["id"]]["name"],
+                "size": self.files[row["id"]]["length"],
+                "mimetype": "image/png",
+            }
             for row in rows
         ]
         row = {
@@ -223,8 +254,8 @@ class SlackTwin:
             "text": given.get("initial_comment", ""),
             "files": shown,
         }
-        if thread := given.get("thread_ts"):
-            row["thread_ts"] = str(thread)
+        if thread:
+            row["thread_ts"] = thread
         channel.messages[ts] = row
         return _ok(files=shown)
 
@@ -237,8 +268,8 @@ def _ok(**more: Any) -> Response:
     return JSONResponse({"ok": True, **more})
 
 
-def _refused(error: str) -> Response:
-    return JSONResponse({"ok": False, "error": error})
+def _refused(error: str, **more: Any) -> Response:
+    return JSONResponse({"ok": False, "error": error, **more})
 
 
 def _truth(value: Any) -> bool:

@@ -28,8 +28,8 @@ def urgency(message: Message) -> int:
 
 
 def wanted(message: Message, least: Severity, pictures: bool = True) -> bool:
-    """Whether a channel for `least` and worse delivers it. What nobody has answered, and a trial, go everywhere; a chart to what
-    shows `pictures`.
+    """Whether a channel for `least` and worse delivers it. What nobody has answered, and a trial, go everywhere; a chart to
+    what shows `pictures`.
     """
     if message.kind is MessageKind.CHART and not pictures:
         return False

@@ -109,9 +109,7 @@ class SlackChannel:
         """
         oldest = f"{since_ms / 1000 - BEFORE_S:.6f}"
         if letter.thread_ref:
-            found = await self._find(
-                self._client.conversations_replies, letter, oldest, ts=letter.thread_ref
-            )
+            found = await self._find(self._client.conversations_replies, letter, oldest, ts=letter.thread_ref)
             if found:
                 return found
         return await self._find(self._client.conversations_history, letter, oldest)

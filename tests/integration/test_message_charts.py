@@ -57,7 +57,9 @@ async def test_the_chart_stands_in_the_thread_of_its_report(store: Store) -> Non
 
 
 @pytest.mark.parametrize("step", [ADDRESS, UPLOAD, SHARE])
-@pytest.mark.parametrize("kind", ["drop_request", "drop_answer", "http_429", "http_500", "http_500_after", "garbage"])
+@pytest.mark.parametrize(
+    "kind", ["drop_request", "drop_answer", "http_429", "http_500", "http_500_after", "garbage"]
+)
 async def test_what_fails_at_a_step_shows_no_second_file_and_holds_up_no_text(
     store: Store, step: str, kind: str
 ) -> None:
@@ -105,7 +107,9 @@ async def test_a_sender_that_is_killed_at_each_step_shows_each_chart_once(store:
         await rig.deliver(HOUR_S)
         assert deaths > 9
         assert len(rig.twin.shared_files()) == len(set(rig.twin.shared_files())) == 4
-        assert sorted(rig.keys) == sorted(row.key for row in store.messages() if row.kind != MessageKind.CHART)
+        assert sorted(rig.keys) == sorted(
+            row.key for row in store.messages() if row.kind != MessageKind.CHART
+        )
 
 
 class Cut(SlackChannel):
@@ -133,7 +137,9 @@ class Cut(SlackChannel):
 
 
 @pytest.mark.parametrize("calls", [1, 2, 3, 4])
-async def test_a_sender_that_ends_within_the_three_steps_shows_the_chart_once(store: Store, calls: int) -> None:
+async def test_a_sender_that_ends_within_the_three_steps_shows_the_chart_once(
+    store: Store, calls: int
+) -> None:
     """Before and after the address was given, before and after the share: the next sender asks before it sends again."""
     twin = SlackTwin()
     async with slack_rig(store) as rig, served(twin.app) as base:

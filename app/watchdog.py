@@ -68,6 +68,7 @@ class Watchdog:
         await self.store.clock.refresh()
         try:
             found = alarm_overdue(self.store, overdue_after_s(self.settings))
+            self.store.requests.lapse()
         except Retryable as error:
             if str(error) != self._blind:
                 log.critical("the ledger cannot be read, so that nobody knows who is watched: %s", error)

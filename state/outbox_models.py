@@ -15,8 +15,8 @@ from state.watch_models import Severity
 
 class MessageKind(StrEnum):
     """ALERT: raised, or worse than it was. OVER: its condition ended. ACKNOWLEDGED: a person has seen it. ESCALATED: nobody
-    has. SUBJECT: what has a thread of its own moved. REPORT: an account of a day, CHART: its picture (a PNG in `facts`).
-    TRIAL: sent to see whether it arrives.
+    has. SUBJECT: what has a thread of its own moved. REQUEST: what a person asked for, and its end. REPORT: an account of a
+    day, CHART: its picture (a PNG in `facts`). TRIAL: sent to see whether it arrives.
     """
 
     ALERT = "alert"
@@ -24,6 +24,7 @@ class MessageKind(StrEnum):
     ACKNOWLEDGED = "acknowledged"
     ESCALATED = "escalated"
     SUBJECT = "subject"
+    REQUEST = "request"
     REPORT = "report"
     CHART = "chart"
     TRIAL = "trial"

@@ -15,6 +15,7 @@ from state.intents import Intents
 from state.leases import Leases
 from state.ledger import Ledger
 from state.outbox import Outbox
+from state.requests.store import Requests
 from state.watch import Watch
 
 
@@ -22,11 +23,12 @@ class Store(Intents, Leases, Ledger, Watch, Outbox):
     """Synchronous and short: each call is one transaction, and is called directly from async code.
 
     The methods here are the core's and serve every business; what only one business keeps stands under its name
-    (`store.carry`), on the same connections and clock.
+    (`store.carry`), and what people ask for under `store.requests`, on the same connections and clock.
     """
 
     def __init__(self, engine: Engine, clock: Clock, more: Mapping[str, Books] | None = None) -> None:
         self.carry = CarryStore(engine, clock)
+        self.requests = Requests(engine, clock)
         super().__init__(engine, clock, {self.carry.name: self.carry, **(more or {})})
 
     @classmethod

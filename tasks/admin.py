@@ -60,7 +60,7 @@ def halt(store: Store, who: str, scope: str, reason: str, hours: float | None = 
     """Halt a scope until it is resumed, or for some hours; `who` goes into the audit log. Raises OperatorError for an unknown
     scope, and for no reason.
     """
-    _check_scope(scope)
+    check_scope(scope)
     if not reason.strip():
         raise OperatorError("a pause needs a reason: whoever finds it must know why; nothing was paused")
     if hours is not None and not 0 < hours <= 24 * 365:
@@ -78,18 +78,18 @@ def resume(settings: Settings, store: Store, key: str, scope: str | None, reason
 def end_pauses(store: Store, who: str, scope: str | None, reason: str = "") -> list[Pause]:
     """End the pauses of a scope, or every pause; `who` goes into the audit log. Returns those that were ended."""
     if scope is not None:
-        _check_scope(scope)
+        check_scope(scope)
     running = [one for one in store.active_pauses() if scope in (None, one.scope)]
     for one in running:
         store.resume(one.scope, one.reason, note=f"{who}: {reason or 'no reason given'}; was: {one.reason}")
     return running
 
 
-def acknowledge(store: Store, kind: str, subject: str | None, reason: str = "") -> list[Alert]:
-    """A person has seen these alerts. Raises OperatorError, naming what is open, where there is none such. Needs no key: it
-    halts and starts nothing, and what goes on stays open.
+def acknowledge(store: Store, kind: str, subject: str | None, reason: str = "", who: str = "") -> list[Alert]:
+    """A person has seen these alerts: `who`, or the user of this process. Raises OperatorError, naming what is open, where
+    there is none such. Needs no key: it halts and starts nothing, and what goes on stays open.
     """
-    closed = store.acknowledge(kind, subject, f"{_who()}: {reason.strip() or 'no reason given'}")
+    closed = store.acknowledge(kind, subject, f"{who or _who()}: {reason.strip() or 'no reason given'}")
     if closed:
         return closed
     names = dict.fromkeys(f"{row.kind} ({row.subject})" for row in store.alerts(open_only=True))
@@ -114,7 +114,8 @@ def _check(settings: Settings, store: Store, key: str, doing: str) -> None:
     raise OperatorError("that is not the admin key; nothing was changed")
 
 
-def _check_scope(scope: str) -> None:
+def check_scope(scope: str) -> None:
+    """Raise OperatorError for a scope that does not exist."""
     if scope not in SCOPES:
         raise OperatorError(f"scope {scope!r} is unknown; allowed are {', '.join(SCOPES)}")
 

@@ -130,6 +130,7 @@ def upgraded(rows: Rows) -> Rows:
         },
         "messages": {},
         "deliveries": {},
+        "requests": {},
     }
     return {**rows, **made}
 

@@ -7,6 +7,7 @@ import logging
 import signal
 from pathlib import Path
 
+from app.messages.orders import open_orders, take_orders
 from app.metrics.serving import metrics
 from app.supervised import ALIVE, READY, STOPPING, notify
 from evenkeel.errors import OperatorError
@@ -38,6 +39,7 @@ async def send(settings: Settings, store: Store) -> None:
             "no channel is set: fill in slack.channel, webhook.url or mail.host (docs/messages.md), then try "
             "`evenkeel channels --trial`"
         )
+    orders = open_orders(settings, store)
     loop, ended = asyncio.get_running_loop(), asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ended.set)
@@ -51,11 +53,18 @@ async def send(settings: Settings, store: Store) -> None:
                 fence,
                 alive=lambda: notify(ALIVE),
                 standing=standing,
+                faults=lambda: {"orders": orders.fault} if orders is not None and orders.fault else {},
             )
             log.warning("the sender runs: %s", ", ".join(one.name for one in channels))
             with metrics(settings, settings.metrics.sender_port):
                 notify(READY)
-                await sender.run(ended)
+                taking = asyncio.create_task(take_orders(orders, ended)) if orders is not None else None
+                try:
+                    await sender.run(ended)
+                finally:
+                    ended.set()
+                    if taking is not None:
+                        await taking
                 notify(STOPPING)
     finally:
         await closed(channels)

@@ -19,6 +19,7 @@ from evenkeel.types import Frozen
 from evenkeel.units import DAY_MS, HOUR_MS, HOURS_PER_YEAR
 from flows.carry.rebalance import Action, resize
 from flows.carry.recover import recover_position
+from flows.carry.requested import do_requested, is_asked
 from flows.carry.watched import POSITIONS
 from flows.forms import Form
 from flows.handover import NextRun, go_on
@@ -123,6 +124,8 @@ class _Watch:
     reconciled: bool = False
     absent: bool = True
     """A leg was out of sight at an earlier tick, perhaps of an earlier run."""
+    put_off: bool = False
+    """What a person has asked for could not be begun at this tick."""
 
     def __post_init__(self) -> None:
         self.watcher = Watcher(self.desk, self.position_id, is_monitor=True)
@@ -151,6 +154,9 @@ class _Watch:
         desk, position_id = self.desk, self.position_id
         began_ms = desk.clock.now_ms()
         await _finish_interrupted(desk, self.danger_s)
+        for done in await do_requested(desk, position_id):
+            self._did(done)
+        self.put_off = is_asked(desk, position_id)
         position = desk.store.carry.position(position_id)
         status, held_back = position.status, closing.waits(desk, position)
         if status is not PositionStatus.OPEN and not held_back:
@@ -187,11 +193,13 @@ class _Watch:
         if self.absent and not seen.misses_a_leg:
             _late(partial(absence_is_over, desk, position_id))
         self.absent = seen.misses_a_leg
+        if self._is_asked():  # a person waits: the books may
+            return status
         if not self.reconciled and not closely:  # once, at the start; a danger comes first
             await _reconcile(desk)
             self.reconciled = True
         hour = seen.at_ms // HOUR_MS
-        if hour != self.collected_hour and not first_in_danger:
+        if hour != self.collected_hour and not first_in_danger and not self._is_asked():
             self.collected_hour = hour
             await _collect(desk)
             log.info("%s", _line(position_id, seen, found.reasons))
@@ -199,7 +207,8 @@ class _Watch:
             spent_s = (desk.clock.now_ms() - began_ms) / 1000
             await desk.clock.sleep(max(self.danger_s - spent_s, 1.0))
         else:
-            await wait_for_tick(desk, position_id, self.calm_s, self.danger_s)
+            pace_s = self.danger_s if self.put_off else self.calm_s
+            await wait_for_tick(desk, position_id, pace_s, self.danger_s, self._is_asked)
         return status
 
     async def _watch_needs(self, seen: Seen, *, calm: bool) -> None:
@@ -224,9 +233,16 @@ class _Watch:
     async def _act(self, decision: Exit | Resize) -> str:
         """Do what was decided, in this process, at once; the answer says what came of it."""
         done = await _acted(self.desk, self.watcher, decision)
+        self._did(done)
+        return done
+
+    def _is_asked(self) -> bool:
+        """Whether a person has asked for something since this tick began."""
+        return not self.put_off and is_asked(self.desk, self.position_id)
+
+    def _did(self, done: str) -> None:
         self.actions.append(done)
         log.warning("%s %s: %s", as_datetime(self.desk.clock.now_ms()).isoformat(), self.position_id, done)
-        return done
 
 
 async def _acted(desk: CarryDesk, watcher: Watcher, decision: Exit | Resize) -> str:

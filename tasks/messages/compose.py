@@ -98,6 +98,8 @@ def _title(message: Message) -> str:
         return f"{message.severity.upper()}: {about}{of}"
     if message.kind in _SAYS:
         return f"{_SAYS[message.kind]}: {about}{of}"
+    if message.kind is MessageKind.REQUEST:
+        return f"request: {about}{of}"
     if message.kind is MessageKind.SUBJECT:
         return f"{message.about}{of}"
     return about

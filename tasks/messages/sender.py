@@ -74,6 +74,8 @@ class Sender:
     alive: Callable[[], object] = lambda: None
     standing: Callable[[Store], Mapping[str, str]] = lambda store: {}
     """By subject with a thread of its own: how it stands now, which the head of the thread shows."""
+    faults: Callable[[], Mapping[str, str]] = lambda: {}
+    """What else of this process does not work now, by name, for who asks how the sender is."""
     now_ms: Callable[[], int] = wall_ms
     lines: list[Line] = field(default_factory=list)
     _stated: dict[tuple[str, str], str] = field(default_factory=dict)
@@ -109,7 +111,9 @@ class Sender:
             try:
                 await self.store.clock.refresh()
                 escalate(self.store, chosen.escalate_after_s, chosen.escalate_every_s)
-                faults = {line.channel.name: line.fault for line in self.lines if line.fault}
+                faults = {line.channel.name: line.fault for line in self.lines if line.fault} | dict(
+                    self.faults()
+                )
                 self.store.record_heartbeat(HEARTBEAT, {"faults": faults, "wall_ms": wall_ms()})
             except Retryable as fault:
                 log.error("ledger or clock cannot be used: %s", fault)

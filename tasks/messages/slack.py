@@ -19,6 +19,7 @@ from slack_sdk import WebClient
 from evenkeel.errors import OperatorError, Retryable
 from state.watch_models import Severity
 from tasks.channels import Letter, NotNow, Outcome, Refused, Sent, Unsure
+from tasks.messages.orders.buttons import buttons_of
 from tasks.messages.slack_answers import REMEDIES, outcome_of, thread_is_gone
 from tasks.messages.slack_files import SCOPE, share
 
@@ -41,8 +42,11 @@ class SlackChannel:
     name = "slack"
     pictures = True
 
-    def __init__(self, token: SecretStr, channel: str, least: Severity, url: str) -> None:
+    def __init__(
+        self, token: SecretStr, channel: str, least: Severity, url: str, buttons: bool = False
+    ) -> None:
         self._channel = channel
+        self._buttons = buttons
         self.least = least
         self._client = WebClient(
             token=token.get_secret_value(),
@@ -56,7 +60,7 @@ class SlackChannel:
         """Post it, or its picture. A thread that is gone is left out: the message stands alone then."""
         if letter.picture is not None:
             return await share(self._client, self._channel, letter, letter.picture)
-        blocks: list[dict[str, Any]] | None = blocks_of(letter)
+        blocks: list[dict[str, Any]] | None = blocks_of(letter, self._buttons)
         outcome = await self._post(letter, blocks)
         for _ in range(2):
             if not isinstance(outcome, Refused):
@@ -189,8 +193,8 @@ def plain_of(letter: Letter) -> str:
     return escaped(f"{letter.title}\n{letter.text}")
 
 
-def blocks_of(letter: Letter) -> list[dict[str, Any]]:
-    """The letter as Block Kit: what happened, what the system does, what you do, links and time."""
+def blocks_of(letter: Letter, buttons: bool = False) -> list[dict[str, Any]]:
+    """The letter as Block Kit: what happened, what the system does, what you do, buttons where orders are taken, links, time."""
     mark = "" if letter.kind in ("over", "acknowledged") else _MARKS.get(letter.severity, "")
     call = "<!channel> " if letter.urgent else ""
     parts = [f"{call}{mark}{' ' if mark else ''}*{escaped(letter.title)}*\n{escaped(letter.text)}"]
@@ -213,4 +217,5 @@ def blocks_of(letter: Letter) -> list[dict[str, Any]]:
     ]
     when = datetime.fromtimestamp(letter.at_ms / 1000, tz=UTC)
     foot = "  ·  ".join([f"{when:%Y-%m-%d %H:%M:%S} UTC", *links])
-    return [*blocks, {"type": "context", "elements": [{"type": "mrkdwn", "text": foot}]}]
+    pressed = buttons_of(letter) if buttons else []
+    return [*blocks, *pressed, {"type": "context", "elements": [{"type": "mrkdwn", "text": foot}]}]

@@ -16,6 +16,7 @@ import venues.protocol
 from app.cli import app
 from evenkeel.settings.settings import Settings
 from state.carry.store import CarryStore
+from state.requests.store import Requests
 from state.store import Store
 from tests.unit.test_project_files import PACKAGES, ROOT, tracked
 
@@ -196,6 +197,9 @@ def test_a_new_venue_is_explained_by_the_table_and_the_code_that_bind() -> None:
     assert example in (ROOT / "tests" / "second_business.py").read_text()
 
 
+PARTS = {"store.carry": CarryStore, "store.requests": Requests}
+
+
 def test_the_ledger_is_explained_table_by_table_and_method_by_method() -> None:
     text = (ROOT / "docs" / "ledger.md").read_text()
     [table] = re.findall(r"^\| table \|.*?(?=\n\n)", text, re.MULTILINE | re.DOTALL)
@@ -205,7 +209,7 @@ def test_the_ledger_is_explained_table_by_table_and_method_by_method() -> None:
     [table] = re.findall(r"^\| part \| methods \|.*?(?=\n\n)", text, re.MULTILINE | re.DOTALL)
     for row in table.splitlines()[2:]:
         part, methods = row.split("|")[1:3]
-        owner = CarryStore if "store.carry" in part else Store
+        owner = next((one for name, one in PARTS.items() if name in part), Store)
         missing = [
             name for name in re.findall(r"`(\w+)`", methods) if not callable(getattr(owner, name, None))
         ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from decimal import Decimal
 
 from evenkeel.errors import UNREAD, NotUnderstood
@@ -29,17 +30,23 @@ def differs(desk: CarryDesk, position_id: str, seen: Seen) -> bool:
     return seen.long_read and long is not None and long.is_open and shown_long < long.qty * ROUNDING
 
 
-async def wait_for_tick(desk: CarryDesk, position_id: str, seconds: float, probe_s: float) -> None:
-    """Wait for the next tick, but not while a leg is being taken: every `probe_s` its size is read on both venues.
+async def wait_for_tick(
+    desk: CarryDesk, position_id: str, seconds: float, probe_s: float, asked: Callable[[], bool]
+) -> None:
+    """Wait for the next tick, but not while a leg is being taken: every `probe_s` its size is read on both venues. Nor while
+    a person waits: as often `asked` says whether the next tick is wanted now.
 
     Liquidation and auto-deleveraging come in the moments in which half a minute matters. Who looks less often than once a
-    minute has asked for that pace, and is not woken.
+    minute has asked for that pace: a person alone wakes him, after a quarter of it at most.
     """
     until_ms = desk.clock.now_ms() + int(seconds * 1000)
     probes = seconds <= LONGEST_PROBED_S
-    while probes and until_ms - desk.clock.now_ms() > probe_s * 1000:
-        await desk.clock.sleep(probe_s)
-        if not await _as_booked(desk, position_id):
+    step_s = probe_s if probes else max(probe_s, seconds / 4)
+    while until_ms - desk.clock.now_ms() > step_s * 1000:
+        if asked():
+            return
+        await desk.clock.sleep(step_s)
+        if probes and not await _as_booked(desk, position_id):
             return
     await desk.clock.sleep(max(0.0, (until_ms - desk.clock.now_ms()) / 1000))
 

@@ -33,13 +33,13 @@ async def send(settings: Settings, store: Store) -> None:
     """Deliver until asked to end (SIGTERM, SIGINT). Raises OperatorError where no channel is set, LostRace where another sender
     of this ledger is at work.
     """
+    orders = open_orders(settings, store)
     channels = open_channels(settings)
     if not channels:
         raise OperatorError(
             "no channel is set: fill in slack.channel, webhook.url or mail.host (docs/messages.md), then try "
             "`evenkeel channels --trial`"
         )
-    orders = open_orders(settings, store)
     loop, ended = asyncio.get_running_loop(), asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ended.set)

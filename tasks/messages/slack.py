@@ -194,7 +194,7 @@ def plain_of(letter: Letter) -> str:
 
 
 def blocks_of(letter: Letter, buttons: bool = False) -> list[dict[str, Any]]:
-    """The letter as Block Kit: what happened, what the system does, what you do, buttons where orders are taken, links, time."""
+    """The letter as Block Kit: what happened, what the system does, what you do, the buttons, links and time."""
     mark = "" if letter.kind in ("over", "acknowledged") else _MARKS.get(letter.severity, "")
     call = "<!channel> " if letter.urgent else ""
     parts = [f"{call}{mark}{' ' if mark else ''}*{escaped(letter.title)}*\n{escaped(letter.text)}"]

@@ -58,7 +58,7 @@ def app_token(settings: Settings) -> SecretStr | None:
         raise OperatorError("a Slack app token is set: set slack.channel and the bot token as well")
     if not settings.slack.operators:
         raise OperatorError(
-            "a Slack app token is set and slack.operators is empty: name the user ids that may give orders, or take the token away"
+            "a Slack app token is set and slack.operators is empty: name the users that may give orders, or take the token away"
         )
     return token
 

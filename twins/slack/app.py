@@ -253,6 +253,9 @@ class SlackTwin:
             return refused("file_not_found")
         if self.faults.take("slack", "file_not_found"):  # its job has not come to the file yet
             return refused("file_not_found")
+        race = self.faults.take("slack", "file_update_failed")
+        if race is not None and not race.args.get("shared"):
+            return refused("file_update_failed")
         sent = {**given, "channel": given.get("channel_id") or str(given.get("channels", "")).split(",")[0]}
         channel, error = self._open(sent, to_post=True)
         if channel is None:
@@ -281,7 +284,7 @@ class SlackTwin:
         if thread:
             row["thread_ts"] = thread
         channel.messages[ts] = row
-        return ok(files=shown)
+        return refused("file_update_failed") if race is not None else ok(files=shown)
 
     def _next_ts(self) -> str:
         self._last_us = max(self._last_us + 1, time.time_ns() // 1000)

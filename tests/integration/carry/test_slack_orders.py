@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, suppress
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -23,15 +24,24 @@ from tasks.messages.orders.buttons import ACK, CONFIRM, EXIT
 from tasks.messages.orders.connection import Connection
 from tasks.messages.orders.handling import Given, Orders
 from tests.carry.rig import story_rig
-from tests.databases import ManualClock, database_fixtures
+from tests.databases import ManualClock
 from tests.message_rig import CHANNEL, Rig, slack_rig
 from twins.faults import Fault
 from twins.slack import SlackTwin
 from twins.slack.socket_mode import Envelope
 
-databases, url, store = database_fixtures()
 ANN, BOB, EVE = "U0000000ANN", "U0000000BOB", "U0000000EVE"
-STEPS = 3_000
+STEPS = 4_500
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    url = f"sqlite:///{tmp_path / 'orders.db'}"
+    Store.upgrade(url)
+    found = Store.open(url, ManualClock())
+    found.carry.create_position("p1", asset="SOL", leverage=Decimal(3))
+    yield found
+    found.close()
 
 
 async def come(condition: Callable[[], object]) -> None:
@@ -206,7 +216,7 @@ async def test_an_order_that_comes_again_to_the_next_process_is_done_once(
 
 @pytest.mark.parametrize("reason", ["refresh_requested", "warning", ""])
 async def test_a_connection_that_ends_is_opened_again(rig: Rig, reason: str) -> None:
-    for _ in range(3):
+    for _ in range(2):
         before = rig.twin.socket.opened
         if reason:
             rig.twin.socket.disconnect(reason)
@@ -215,6 +225,74 @@ async def test_a_connection_that_ends_is_opened_again(rig: Rig, reason: str) -> 
         await come(lambda before=before: rig.twin.socket.opened > before)  # type: ignore[misc]
         await come(lambda: rig.twin.socket.connections == 1)
         assert "p1" in (await typed(rig.twin, "status"))["text"]
+
+
+async def test_an_order_whose_first_envelope_is_lost_is_done_when_it_comes_again(rig: Rig) -> None:
+    """What comes again is not thrown away: it may be the first that we see of it."""
+    rig.twin.socket.ack_s = 0.2
+    rig.twin.faults.add(Fault("slack", "envelope_lost"))
+    assert (await typed(rig.twin, "pause all"))["text"].startswith("paused (all)")
+    assert len(rig.twin.socket.envelopes[-1].tries) == 2
+
+
+async def test_a_refusal_while_the_connection_is_exchanged_ends_nothing(rig: Rig) -> None:
+    rig.twin.faults.add(Fault("slack", "http_500", call="apps.connections.open", times=2))
+    rig.twin.socket.disconnect("refresh_requested")
+    await come(lambda: rig.twin.socket.opened == 2 and rig.twin.socket.connections == 1)
+    assert "p1" in (await typed(rig.twin, "status"))["text"]
+
+
+class Pipe:
+    """Passes bytes on to a server until it is frozen: then nothing comes through, and nobody hangs up."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+        self._open: set[asyncio.StreamWriter] = set()
+        self._frozen: set[asyncio.StreamWriter] = set()
+
+    async def __aenter__(self) -> Pipe:
+        self._server = await asyncio.start_server(self._take, "127.0.0.1", 0)
+        self.base = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+        for one in self._open:
+            one.close()
+
+    def freeze(self) -> None:
+        """What is open now stays so, and nothing comes through it any more; what is opened from now on works."""
+        self._frozen = set(self._open)
+
+    async def _take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there, to = await asyncio.open_connection("127.0.0.1", self.port)
+        self._open |= {writer, to}
+        with suppress(OSError):
+            await asyncio.gather(self._pass(reader, to), self._pass(there, writer))
+        for one in (writer, to):
+            one.close()
+
+    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(65_536):
+            if writer not in self._frozen:
+                writer.write(data)
+                await writer.drain()
+        if writer not in self._frozen:
+            writer.close()
+
+
+async def test_a_connection_that_is_open_and_silent_is_replaced(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A router that forgot us: no end is seen, and no answer to a ping comes any more."""
+    async with slack_rig(store) as rig:
+        port = int(rig.line.channel._client.base_url.split(":")[2].split("/")[0])  # type: ignore[attr-defined]
+        async with Pipe(port) as pipe, taking(store, rig.twin, f"{pipe.base}/api", monkeypatch):
+            assert "p1" in (await typed(rig.twin, "status"))["text"]
+            pipe.freeze()
+            await come(lambda: rig.twin.socket.opened == 2)
+            rig.twin.socket.forget_first()
+            assert "p1" in (await typed(rig.twin, "status"))["text"]
 
 
 async def test_an_address_that_takes_nothing_any_more_is_answered_in_the_channel(rig: Rig) -> None:

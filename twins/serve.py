@@ -170,7 +170,7 @@ class RunningTwins:
         channel = next(iter(self.slack.channels))
         return {
             "slack": {"url": self.urls["slack"] + "/api", "channel": channel, "token": self.slack.token}
-            | {"app_token": self.slack.socket.token}
+            | {"app_token": self.slack.socket.token, "operator": "U0OPERATOR1"}
         }
 
 

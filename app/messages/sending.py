@@ -7,7 +7,7 @@ import logging
 import signal
 from pathlib import Path
 
-from app.messages.orders import open_orders, take_orders
+from app.messages.requests import open_connection, take_requests
 from app.metrics.serving import metrics
 from app.supervised import ALIVE, READY, STOPPING, notify
 from evenkeel.errors import OperatorError
@@ -33,7 +33,7 @@ async def send(settings: Settings, store: Store) -> None:
     """Deliver until asked to end (SIGTERM, SIGINT). Raises OperatorError where no channel is set, LostRace where another sender
     of this ledger is at work.
     """
-    orders = open_orders(settings, store)
+    requests = open_connection(settings, store)
     channels = open_channels(settings)
     if not channels:
         raise OperatorError(
@@ -53,12 +53,14 @@ async def send(settings: Settings, store: Store) -> None:
                 fence,
                 alive=lambda: notify(ALIVE),
                 standing=standing,
-                faults=lambda: {"orders": orders.fault} if orders is not None and orders.fault else {},
+                faults=lambda: (
+                    {"requests": requests.fault} if requests is not None and requests.fault else {}
+                ),
             )
             log.warning("the sender runs: %s", ", ".join(one.name for one in channels))
             with metrics(settings, settings.metrics.sender_port):
                 notify(READY)
-                taking = asyncio.create_task(take_orders(orders, ended)) if orders is not None else None
+                taking = asyncio.create_task(take_requests(requests, ended)) if requests is not None else None
                 try:
                     await sender.run(ended)
                 finally:

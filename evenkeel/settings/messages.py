@@ -56,7 +56,7 @@ class Messages(Section):
 
 class Slack(Section):
     """A Slack app of yours with a bot token (`chat:write`, `channels:history` or `groups:history`, `files:write`), and with an
-    app token (`connections:write`) where it takes orders.
+    app token (`connections:write`) where it takes requests.
     """
 
     channel: str = ""
@@ -64,9 +64,9 @@ class Slack(Section):
     token_file: Path | None = None
     """Holds the bot token (`xoxb-…`), unless `EVENKEEL_SLACK_TOKEN` does."""
     app_token_file: Path | None = None
-    """Holds the app token (`xapp-…`), unless `EVENKEEL_SLACK_APP_TOKEN` does: `evenkeel send` takes orders with it."""
+    """Holds the app token (`xapp-…`), unless `EVENKEEL_SLACK_APP_TOKEN` does: `evenkeel send` takes requests with it."""
     operators: tuple[str, ...] = Field(default=(), max_length=50)
-    """Who may give orders: ids of users (a profile shows it, e.g. U0123456789), not names."""
+    """Who may ask for anything: ids of users (a profile shows it, e.g. U0123456789), not names."""
     least: Least = "info"
     """What is less than this is not sent."""
     url: str = "https://slack.com/api"
@@ -93,10 +93,10 @@ class Slack(Section):
         return value
 
     @model_validator(mode="after")
-    def _orders_are_whole(self) -> Self:
+    def _requests_are_whole(self) -> Self:
         if self.app_token_file is not None and not (self.channel and self.operators):
             raise ValueError(
-                "slack.app_token_file is set: set slack.channel, and in slack.operators who may give orders"
+                "slack.app_token_file is set: set slack.channel, and in slack.operators who may ask for anything"
             )
         return self
 

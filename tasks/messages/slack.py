@@ -19,7 +19,7 @@ from slack_sdk import WebClient
 from evenkeel.errors import OperatorError, Retryable
 from state.watch_models import Severity
 from tasks.channels import Letter, NotNow, Outcome, Refused, Sent, Unsure
-from tasks.messages.orders.buttons import buttons_of
+from tasks.messages.requests.buttons import buttons_of
 from tasks.messages.slack_answers import REMEDIES, outcome_of, thread_is_gone
 from tasks.messages.slack_files import SCOPE, share
 

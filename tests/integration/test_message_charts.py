@@ -86,7 +86,7 @@ async def test_a_file_that_slack_has_not_read_yet_is_shared_later(store: Store) 
 
 
 @pytest.mark.parametrize("shared", [False, True])
-async def test_a_share_that_failed_on_the_way_is_looked_up_first(store: Store, shared: bool) -> None:
+async def test_a_share_that_failed_on_the_way_is_asked_for_first(store: Store, shared: bool) -> None:
     """`file_update_failed` is a race within Slack: nobody knows whether the file is shown."""
     async with slack_rig(store) as rig:
         report(store)

@@ -9,7 +9,7 @@ import pytest
 from evenkeel.errors import OperatorError
 from evenkeel.settings.settings import Settings, load_settings
 from tasks.messages.connect import named_channels, open_channels
-from tasks.messages.orders.connection import app_token
+from tasks.messages.requests.connection import app_token
 
 REFUSED = {
     "half of the quiet hours": ('[messages]\nquiet_from = "22:00"\n', "set both, or neither"),
@@ -24,9 +24,9 @@ REFUSED = {
     "an app token in the file": ('[slack]\napp_token = "xapp-1-1234567890"\n', "looks like a secret"),
     "an operator's name": ('[slack]\noperators = ["@ann"]\n', "ids of users"),
     "an operator twice": ('[slack]\noperators = ["U0123456789", "U0123456789"]\n', "names a user twice"),
-    "orders of nobody": (
+    "requests of nobody": (
         '[slack]\nchannel = "C0123456789"\napp_token_file = "x"\n',
-        "in slack.operators who may give orders",
+        "in slack.operators who may ask for anything",
     ),
     "no URL": ('[webhook]\nurl = "ftp://x"\n', "URL"),
     "a mail server alone": ('[mail]\nhost = "mail.example.com"\n', "mail.sender"),
@@ -101,7 +101,7 @@ def test_an_app_token_whose_settings_are_missing_is_refused_in_one_line(
     assert says in str(refused.value) and token not in str(refused.value)
 
 
-def test_without_an_app_token_no_orders_are_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_an_app_token_no_requests_are_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert app_token(Settings()) is None
     (tmp_path / "token").write_text("xapp-1-x\n")
     monkeypatch.setenv("EVENKEEL_SLACK_TOKEN", "xoxb-of-the-bot")

@@ -1,4 +1,4 @@
-"""From what a person types behind `/evenkeel` to an order, or one line that says what is meant by it."""
+"""From what a person types behind `/evenkeel` to a command, or one line that says what is meant by it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _HOURS = re.compile(r"(\d{1,4}(?:\.\d{1,3})?)h")
 _ALERT = re.compile(r"(?P<kind>[^()]+?)(?:\s*\((?P<subject>[^()]*)\))?")
 
 
-class Order(Frozen):
+class Command(Frozen):
     """What is to be done. `subject`: the position of an exit, the alert of an acknowledgement, and `of` what that is about."""
 
     action: str
@@ -29,41 +29,41 @@ class Order(Frozen):
     reason: str = ""
 
 
-def parse(text: str) -> Order:
-    """Return the order that a text says. Raises OperatorError, in one line, for one that says none."""
+def parse(text: str) -> Command:
+    """Return the command that a text says. Raises OperatorError, in one line, for one that says none."""
     if len(text) > MOST_CHARACTERS:
         raise OperatorError(
-            f"an order has at most {MOST_CHARACTERS} characters, this one {len(text)}; nothing was done"
+            f"a command has at most {MOST_CHARACTERS} characters, this one {len(text)}; nothing was done"
         )
     action, _, rest = " ".join(text.split()).partition(" ")
     action, rest = action.lower(), rest.strip("`\"'“”‘’ ")
     if action in ("", "help", "?"):
-        return Order(action="help")
+        return Command(action="help")
     if action in ("status", "flatten"):
         if rest:
             raise OperatorError(f"{action} takes nothing more, here {rest!r}; nothing was done")
-        return Order(action=action)
+        return Command(action=action)
     if action == "exit":
         if len(rest.split()) > 1:
             raise OperatorError(f"exit takes one position, here {rest!r}; nothing was done")
-        return Order(action=action, subject=rest)
+        return Command(action=action, subject=rest)
     if action == "pause":
         return _pause(rest)
     if action == "resume":
-        return Order(action=action, scope=_scope(rest) if rest else None)
+        return Command(action=action, scope=_scope(rest) if rest else None)
     if action == "ack":
         return _ack(rest)
-    raise OperatorError(f"{action!r} is no order; nothing was done. {HELP}")
+    raise OperatorError(f"{action!r} is no command; nothing was done. {HELP}")
 
 
-def _pause(rest: str) -> Order:
+def _pause(rest: str) -> Command:
     first, _, why = rest.partition(" ")
     hours = None
     if (found := _HOURS.fullmatch(why.partition(" ")[0])) is not None:
         hours, why = float(found[1]), why.partition(" ")[2]
         if not 0 < hours <= MOST_HOURS:
             raise OperatorError(f"{found[0]} must be above 0 and at most {MOST_HOURS}h; nothing was paused")
-    return Order(action="pause", scope=_scope(first) if first else None, hours=hours, reason=why.strip())
+    return Command(action="pause", scope=_scope(first) if first else None, hours=hours, reason=why.strip())
 
 
 def _scope(text: str) -> str:
@@ -72,10 +72,10 @@ def _scope(text: str) -> str:
     return text.lower()
 
 
-def _ack(rest: str) -> Order:
+def _ack(rest: str) -> Command:
     if not rest:
-        return Order(action="ack")
+        return Command(action="ack")
     found = _ALERT.fullmatch(rest)
     if found is None:
         raise OperatorError(f"{rest!r} names no alert: write it as the message does, e.g. ack price gap (p1)")
-    return Order(action="ack", subject=found["kind"].strip(), of=found["subject"] or None)
+    return Command(action="ack", subject=found["kind"].strip(), of=found["subject"] or None)

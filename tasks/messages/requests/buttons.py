@@ -7,7 +7,7 @@ from typing import Any
 
 from evenkeel.errors import OperatorError
 from tasks.channels import Letter
-from tasks.messages.orders.parsing import Order
+from tasks.messages.requests.parsing import Command
 
 ACK, PAUSE, EXIT, CONFIRM = "evenkeel_ack", "evenkeel_pause", "evenkeel_exit", "evenkeel_confirm"
 VALUE_CHARACTERS = 2_000
@@ -31,16 +31,16 @@ def buttons_of(letter: Letter) -> list[dict[str, Any]]:
     return [{"type": "actions", "elements": fitting}] if fitting else []
 
 
-def order_of(action_id: str, value: str) -> Order:
-    """The order behind a button that is no confirmation. Raises OperatorError for a button of somebody else."""
+def command_of(action_id: str, value: str) -> Command:
+    """The command behind a button that is no confirmation. Raises OperatorError for a button of somebody else."""
     try:
         held = json.loads(value)
         if action_id == ACK:
-            return Order(action="ack", subject=str(held["alert"]), of=str(held["of"]) or None)
+            return Command(action="ack", subject=str(held["alert"]), of=str(held["of"]) or None)
         if action_id == PAUSE:
-            return Order(action="pause", scope=str(held["scope"]))
+            return Command(action="pause", scope=str(held["scope"]))
         if action_id == EXIT:
-            return Order(action="exit", subject=str(held["subject"]))
+            return Command(action="exit", subject=str(held["subject"]))
     except (ValueError, KeyError, TypeError):
         pass
     raise OperatorError("this button is not known here: it is of another version or app; nothing was done")

@@ -1,4 +1,4 @@
-"""What becomes of one order: who gave it is allowed to, it is asked for under its own key, and the person is answered."""
+"""What becomes of a command or a button: may this person, it is asked for under its own key, and the person is answered."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from evenkeel.errors import EvenkeelError, OperatorError, Retryable
 from evenkeel.types import Frozen
 from state.requests.models import RequestAction
 from state.store import Store
-from tasks.messages.orders.buttons import CONFIRM, number_of, order_of
-from tasks.messages.orders.parsing import HELP, Order, parse
+from tasks.messages.requests.buttons import CONFIRM, command_of, number_of
+from tasks.messages.requests.parsing import HELP, Command, parse
 
-log = logging.getLogger("evenkeel.orders")
+log = logging.getLogger("evenkeel.requests")
 VIA = "Slack"
 REMEMBERED = 2_000
 
@@ -75,7 +75,7 @@ class Asks(Protocol):
     def confirm(self, request_id: int, *, who: str) -> Answered: ...
 
 
-class Orders:
+class Handler:
     """Answers what people do in Slack. `status` says in a few lines how everything stands."""
 
     def __init__(
@@ -96,19 +96,19 @@ class Orders:
     def reply(self, given: Given) -> Reply:
         """Do what is asked for where it is allowed, and say what came of it. Never raises."""
         if given.who not in self._operators:
-            log.warning("%s is not among slack.operators: an order was refused", given.who)
+            log.warning("%s is not among slack.operators: what was asked for was refused", given.who)
             return Reply(
                 text=f"{given.who} is not among slack.operators, who alone may do this; nothing was done"
             )
         try:
             return self._done(given)
         except Retryable as fault:
-            log.error("an order of %s was not taken: %s", given.who, fault)
-            return Reply(text=f"the ledger cannot be used now ({fault}): give the order again")
+            log.error("a request of %s was not taken: %s", given.who, fault)
+            return Reply(text=f"the ledger cannot be used now ({fault}): ask again")
         except EvenkeelError as refused:
             return Reply(text=str(refused), replace=given.alone)
-        except Exception as fault:  # one order that we fail at must not end the others
-            log.exception("an order of %s failed", given.who)
+        except Exception as fault:  # one request that we fail at must not end the others
+            log.exception("a request of %s failed", given.who)
             return Reply(
                 text=f"a bug ({type(fault).__name__}): `evenkeel status` says what was done, the log why"
             )
@@ -117,42 +117,44 @@ class Orders:
         if given.action_id == CONFIRM:
             found = self._asks.confirm(number_of(given.value), who=given.who)
             return Reply(text=found.text, replace=given.alone)
-        order = order_of(given.action_id, given.value) if given.action_id else parse(given.text)
-        if order.action == "help":
+        command = command_of(given.action_id, given.value) if given.action_id else parse(given.text)
+        if command.action == "help":
             return Reply(text=HELP)
-        if order.action == "status":
+        if command.action == "status":
             return Reply(text=self._status(self._store))
-        if order.action == "ack":
-            order = self._alert_meant(order)
+        if command.action == "ack":
+            command = self._alert_meant(command)
         found = self._asks.ask(
-            RequestAction(order.action),
-            order.subject,
+            RequestAction(command.action),
+            command.subject,
             who=given.who,
             via=VIA,
             key=given.key,
-            reason=order.reason,
-            scope=order.scope,
-            hours=order.hours,
-            of=order.of,
+            reason=command.reason,
+            scope=command.scope,
+            hours=command.hours,
+            of=command.of,
         )
         return Reply(text=found.text, confirm=found.request_id if found.confirm_within_s else None)
 
-    def _alert_meant(self, order: Order) -> Order:
+    def _alert_meant(self, command: Command) -> Command:
         """The alert by the name that the ledger has for it: messages write `fee_money` as two words. Without a name it is the
         only one that nobody has acknowledged.
         """
         waiting = [row for row in self._store.alerts(open_only=True) if row.seen_ms is None]
-        if not order.subject:
+        if not command.subject:
             if len(waiting) == 1:
-                return order.model_copy(update={"subject": waiting[0].kind, "of": waiting[0].subject or None})
+                return command.model_copy(
+                    update={"subject": waiting[0].kind, "of": waiting[0].subject or None}
+                )
             names = "; ".join(f"{row.kind} ({row.subject})" for row in waiting)
             raise OperatorError(
                 f"{len(waiting)} alerts wait to be acknowledged: {names}; name the one you have seen; nothing was done"
                 if waiting
                 else "no alert waits to be acknowledged; nothing was done"
             )
-        spoken = order.subject.replace("_", " ").lower()
+        spoken = command.subject.replace("_", " ").lower()
         for row in self._store.alerts(open_only=True):
             if row.kind.replace("_", " ").lower() == spoken:
-                return order.model_copy(update={"subject": row.kind})
-        return order
+                return command.model_copy(update={"subject": row.kind})
+        return command

@@ -1,4 +1,4 @@
-"""Orders from Slack, taken by the sender: the ledger alone is needed, and no venue's key."""
+"""Requests from Slack, taken by the sender: the ledger alone is needed, and no venue's key."""
 
 from __future__ import annotations
 
@@ -9,31 +9,31 @@ from app.requests.asking import Asking
 from evenkeel.settings.settings import Settings
 from state.store import Store
 from tasks.carry.books.heads import standing
-from tasks.messages.orders.connection import Connection, app_token
-from tasks.messages.orders.handling import Orders
+from tasks.messages.requests.connection import Connection, app_token
+from tasks.messages.requests.handling import Handler
 
-log = logging.getLogger("evenkeel.orders")
+log = logging.getLogger("evenkeel.requests")
 ALERTS_SHOWN = 10
 
 
-def open_orders(settings: Settings, store: Store) -> Connection | None:
-    """The connection that takes orders; None where no app token is set. Raises OperatorError where what belongs to it is
+def open_connection(settings: Settings, store: Store) -> Connection | None:
+    """The connection that takes requests; None where no app token is set. Raises OperatorError where what belongs to it is
     missing.
     """
     token, bot_token = app_token(settings), settings.secret("slack")
     if token is None or bot_token is None:
         return None
-    orders = Orders(Asking(settings, store), store, settings.slack.operators, status_text)
-    return Connection(token, bot_token, settings.slack.url, orders)
+    handler = Handler(Asking(settings, store), store, settings.slack.operators, status_text)
+    return Connection(token, bot_token, settings.slack.url, handler)
 
 
-async def take_orders(connection: Connection, ended: asyncio.Event) -> None:
+async def take_requests(connection: Connection, ended: asyncio.Event) -> None:
     """Until asked to end. A bug of this ends no delivery: it is logged, and begun again."""
     while not ended.is_set():
         try:
             await connection.run(ended)
         except Exception:
-            log.exception("taking orders from Slack failed; it is begun again")
+            log.exception("taking requests from Slack failed; it is begun again")
             await asyncio.sleep(10)
 
 

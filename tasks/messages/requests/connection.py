@@ -1,4 +1,4 @@
-"""The connection by which orders reach us: Socket Mode, opened by us, so that no port of ours has to be open.
+"""The connection by which requests reach us: Socket Mode, opened by us, so that no port of ours has to be open.
 
 Slack's own client keeps it: it pings, opens another connection when Slack asks for one, and acknowledges from a thread of its
 own, whatever else this process does. What is known of it: it does not begin by itself where the first address is refused, and
@@ -25,11 +25,11 @@ from slack_sdk.webhook import WebhookClient
 from evenkeel.errors import OperatorError, Retryable
 from evenkeel.settings.settings import Settings
 from tasks.messages.choose import wait_s
-from tasks.messages.orders.buttons import answer_blocks
-from tasks.messages.orders.handling import Given, Orders, Reply
+from tasks.messages.requests.buttons import answer_blocks
+from tasks.messages.requests.handling import Given, Handler, Reply
 from tasks.messages.slack import escaped
 
-log = logging.getLogger("evenkeel.orders")
+log = logging.getLogger("evenkeel.requests")
 T = TypeVar("T")
 TIMEOUT_S = 10
 LISTEN_S = 0.5
@@ -44,7 +44,7 @@ _QUIET.setLevel(logging.CRITICAL + 1)
 
 
 def app_token(settings: Settings) -> SecretStr | None:
-    """The token that opens the connection, or None where no orders are taken. Raises OperatorError where the settings that
+    """The token that opens the connection, or None where no requests are taken. Raises OperatorError where the settings that
     belong to it are missing, or it is another token.
     """
     token = settings.secret("slack_app")
@@ -58,7 +58,7 @@ def app_token(settings: Settings) -> SecretStr | None:
         raise OperatorError("a Slack app token is set: set slack.channel and the bot token as well")
     if not settings.slack.operators:
         raise OperatorError(
-            "a Slack app token is set and slack.operators is empty: name the users that may give orders, or take the token away"
+            "a Slack app token is set and slack.operators is empty: name who may ask, or take the token away"
         )
     return token
 
@@ -96,15 +96,15 @@ def _web(token: SecretStr | None, url: str) -> WebClient:
 
 
 class Connection:
-    """Takes orders for as long as it runs."""
+    """Takes requests for as long as it runs."""
 
-    def __init__(self, token: SecretStr, bot_token: SecretStr, url: str, orders: Orders) -> None:
-        self._token, self._url, self._orders = token, url, orders
+    def __init__(self, token: SecretStr, bot_token: SecretStr, url: str, handler: Handler) -> None:
+        self._token, self._url, self._handler = token, url, handler
         self._web = _web(bot_token, url)
         self._given: asyncio.Queue[Given] = asyncio.Queue()
         self._working: set[asyncio.Task[None]] = set()
         self.fault = "not connected yet"
-        """Why no order can be taken now; empty while one can."""
+        """Why no request can be taken now; empty while one can."""
 
     async def run(self, ended: asyncio.Event) -> None:
         """Until asked to end. Whatever fails is tried again: nothing else of this process waits for it."""
@@ -141,7 +141,7 @@ class Connection:
             if client.is_connected():
                 had, lost_s = True, 0.0
                 if self.fault:
-                    log.warning("orders are taken from Slack")
+                    log.warning("requests are taken from Slack")
                 self.fault = ""
             else:
                 lost_s += LISTEN_S
@@ -162,7 +162,7 @@ class Connection:
 
     def _say(self, fault: str) -> None:
         if fault != self.fault:
-            log.error("no orders are taken: %s", fault)
+            log.error("no requests are taken: %s", fault)
         self.fault = fault
 
     async def _closed(self, client: SocketModeClient) -> None:
@@ -186,20 +186,20 @@ class Connection:
     async def _take(self) -> None:
         while True:
             given = await self._given.get()
-            if self._orders.is_new(given):
+            if self._handler.is_new(given):
                 task = asyncio.create_task(self._answered(given))
                 self._working.add(task)
                 task.add_done_callback(self._working.discard)
 
     async def _answered(self, given: Given) -> None:
-        reply = await asyncio.to_thread(self._orders.reply, given)
+        reply = await asyncio.to_thread(self._handler.reply, given)
         try:
             await asyncio.to_thread(self._answer, given, reply)
         except Exception as fault:
             log.error("an answer to %s could not be given: %s", given.who, type(fault).__name__)
 
     def _answer(self, given: Given, reply: Reply) -> None:
-        """Answer the person alone: by the address that came with the order, else, where it takes nothing any more, by a message
+        """Answer the person alone: by the address that came with it, else, where it takes nothing any more, by a message
         that only this person sees.
         """
         text = escaped(reply.text)
@@ -222,7 +222,7 @@ class Connection:
 
 
 def given_of(request: SocketModeRequest) -> Given | None:
-    """What a person did, from an envelope; None for what is no order."""
+    """What a person did, from an envelope; None for what is neither command nor button."""
     payload = request.payload
     try:
         key = f"slack/{payload.get('trigger_id') or request.envelope_id}"

@@ -1,1 +1,0 @@
-"""Orders that people give in Slack: understood, allowed or refused, asked for, and answered to the person alone."""

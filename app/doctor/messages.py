@@ -64,7 +64,7 @@ async def requests(installation: Installation) -> Verdict:
     why = await asyncio.to_thread(sender_faults, installation.store)
     if "requests" in why:
         return warn(f"the sender takes no requests: {why['requests']}", "its log says since when")
-    return ok(f"taken from {len(settings.slack.operators)} users")
+    return ok(f"taken; slack.operators names {len(settings.slack.operators)}")
 
 
 @check(GROUP, "sender")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,8 +23,8 @@ with unswept():
     from state.store import Store
     from state.watch_models import Alert, Pause
     from strategy.breakers.state import BreakerState
-    from tasks.carry.books.recovery import Comparison, compare_legs
-    from tasks.carry.desk import CarryDesk, check_keys, open_desk
+    from tasks.carry.books.recovery import Comparison, compare_legs, joined
+    from tasks.carry.desk import CarryDesk, check_keys, ledger_of, open_desk, open_desks
     from tasks.carry.last_ticks import rows_of
     from tasks.carry.mark import LIVE
     from tasks.carry.positions import position_meant
@@ -47,9 +48,10 @@ async def _run_story(
     as_flow: AsFlow,
     flow: Callable[[], Coroutine[Any, Any, Any]],
     story: Callable[[CarryDesk], Awaitable[Any]],
+    position_id: str | None = None,
 ) -> dict[str, Any]:
     """The flow where Prefect is there, else the bare story. The desk is opened first: bad settings never reach a flow."""
-    async with open_desk(settings) as desk:
+    async with open_desk(settings, position_id=position_id) as desk:
         if name in TRADING:
             await check_keys(desk)
         result = await as_flow(settings, name, flow)
@@ -110,9 +112,10 @@ async def exit_(settings: Settings, requested: dict[str, Any]) -> dict[str, Any]
     """Close one position. Never through Prefect: a way out waits for nobody. The ledger and `evenkeel status` show it."""
     from flows.carry import exit as flow
 
-    async with open_desk(settings) as desk:
+    request = flow.ExitRequest(**requested)
+    async with open_desk(settings, position_id=request.position_id) as desk:
         await check_keys(desk)
-        return dump(await flow.exit_position(desk, flow.ExitRequest(**requested)))
+        return dump(await flow.exit_position(desk, request))
 
 
 async def rebalance(settings: Settings, position: str | None, as_flow: AsFlow) -> dict[str, Any]:
@@ -126,6 +129,7 @@ async def rebalance(settings: Settings, position: str | None, as_flow: AsFlow) -
         as_flow,
         lambda: flow.rebalance(request),
         lambda desk: flow.rebalance_position(desk, request),
+        position,
     )
 
 
@@ -144,26 +148,30 @@ async def monitor(
         as_flow,
         lambda: flow.monitor(request),
         lambda desk: flow.watch_position(desk, request),
+        position,
     )
 
 
 async def collect(settings: Settings, as_flow: AsFlow) -> dict[str, Any]:
-    """Collect once."""
+    """Collect once, of every account."""
     from flows.carry import collect as flow
-    from tasks.carry.books.collect import collect_with_series
+    from tasks.carry.books.collect import collect_accounts
 
-    return await _run_story(settings, "collect", as_flow, lambda: flow.collect(), collect_with_series)
+    async with open_desks(settings) as desks:
+        result = await as_flow(settings, "collect", lambda: flow.collect())
+        return dump(await collect_accounts(desks) if result is None else result)
 
 
 async def reconcile(settings: Settings, as_flow: AsFlow) -> dict[str, Any]:
     """Hold the books against both venues; act where a leg was taken."""
     from flows.carry import reconcile as flow
 
-    async with open_desk(settings) as desk:
-        await check_keys(desk)
+    async with open_desks(settings) as desks:
+        for desk in desks:
+            await check_keys(desk)
         result = await as_flow(settings, "reconcile", lambda: flow.reconcile())
         if result is None:
-            result = await flow.reconcile_and_act(desk)
+            result = await flow.reconcile_accounts(desks)
     found = result.found
     return {
         "agrees": result.agrees,
@@ -176,11 +184,12 @@ async def reconcile(settings: Settings, as_flow: AsFlow) -> dict[str, Any]:
 
 async def recover(settings: Settings) -> dict[str, Any]:
     """Take up what is unfinished. Never through Prefect: recovery must not wait for a server that may be what died."""
-    from flows.carry.recover import judge_watch, recover_everything
+    from flows.carry.recover import recover_accounts
 
-    async with open_desk(settings) as desk:
-        await check_keys(desk)
-        found = judge_watch(desk, await recover_everything(desk))
+    async with open_desks(settings) as desks:
+        for desk in desks:
+            await check_keys(desk)
+        found = await recover_accounts(desks)
     return {
         "positions": found.positions,
         "not_watched": list(found.not_watched),
@@ -229,7 +238,7 @@ def acknowledge(settings: Settings, kind: str, subject: str | None, reason: str)
 def _ledger(settings: Settings) -> Iterator[Store]:
     store = Store.open(settings.database.url, make_clock(settings))
     try:
-        yield store
+        yield ledger_of(settings, store)
     finally:
         store.close()
 
@@ -259,8 +268,6 @@ def flatten(
     settings: Settings, reason: str, within_s: float, journal: Path | None, one_leg: bool = False
 ) -> dict[str, Any]:
     """The kill switch; with a journal, without the ledger. Imports nothing of Prefect."""
-    import asyncio
-
     return asyncio.run(
         _flatten(settings, reason, within_s, one_leg)
         if journal is None
@@ -278,15 +285,11 @@ async def _flatten(settings: Settings, reason: str, within_s: float, one_leg: bo
 
 
 async def _last_resort(settings: Settings, within_s: float, journal: Path) -> dict[str, Any]:
-    from tasks.carry.closing.key_file import KeyFile
-    from tasks.carry.closing.last_resort import close_without_ledger
+    from tasks.carry.closing.last_resort import close_accounts_without_ledger
 
-    done = await close_without_ledger(settings, make_clock(settings), KeyFile(journal), within_s)
-    notes = (
-        *done.notes,
-        f"keys are in {journal}; entries are not paused; once the ledger is back, `evenkeel flatten --all` closes the books",
-    )
-    return {"flat": not done.left, "positions": {}, "left": list(done.left), "notes": list(notes)}
+    done = await close_accounts_without_ledger(settings, make_clock, journal, within_s)
+    after = "entries are not paused; once the ledger is back, `evenkeel flatten --all` closes the books"
+    return {"flat": not done.left, "positions": {}, "left": list(done.left), "notes": [*done.notes, after]}
 
 
 def _comparison(found: Comparison) -> dict[str, Any]:
@@ -299,12 +302,12 @@ async def status(settings: Settings) -> dict[str, Any]:
     with unswept():
         from tasks.carry.watching import breakers
 
-    async with open_desk(settings) as desk:
-        comparison = await compare_legs(desk)
-        store = desk.store
+    async with open_desks(settings) as desks:
+        store = desks[0].store if len(desks) == 1 else desks[0].store.whole
+        comparison = joined([(desk.store.member, await compare_legs(desk)) for desk in desks])
         seen = {row["position_id"]: row for row in rows_of(store, settings)}
         return {
-            "at": as_datetime(desk.clock.now_ms()).isoformat(),
+            "at": as_datetime(store.clock.now_ms()).isoformat(),
             "positions": [
                 _row(one) | {"legs": _legs(store, one)} | _last_tick(store, one, seen.get(one.position_id))
                 for one in store.carry.positions(LIVE)
@@ -315,7 +318,11 @@ async def status(settings: Settings) -> dict[str, Any]:
             ],
             "alerts": [_alert_row(one) for one in store.alerts(open_only=True)],
             "pauses": [_pause_row(one) for one in store.active_pauses()],
-            "breakers": [_breaker_row(one) for one in await breakers.breaker_states(desk)],
+            "breakers": [
+                _breaker_row(one) | ({"account": desk.store.member} if desk.store.member else {})
+                for desk in desks
+                for one in await breakers.breaker_states(desk)
+            ],
         } | _comparison(comparison)
 
 
@@ -387,6 +394,6 @@ async def report(settings: Settings, position: str | None, out_dir: Path | None)
 
     if out_dir is not None and out_dir.exists() and not out_dir.is_dir():
         raise OperatorError(f"--out {out_dir} is a file; give a folder for the pictures")
-    async with open_desk(settings) as desk:
+    async with open_desk(settings, position_id=position) as desk:
         request = ReportRequest(position_id=position, out_dir=None if out_dir is None else str(out_dir))
         return await account_for(desk, request)

@@ -54,10 +54,15 @@ PositionArgument = Annotated[str | None, typer.Argument(help="Position; empty: t
 @app.callback()
 def _main(
     config: Annotated[Path | None, typer.Option("--config", "-c", help="Settings file (TOML).")] = None,
+    account: Annotated[
+        str | None, typer.Option("--account", help="Of a fleet, the account that is meant; empty: each.")
+    ] = None,
 ) -> None:
-    """Remember which settings file was asked for."""
+    """Remember which settings file and account were asked for."""
     if config is not None:
         os.environ["EVENKEEL_CONFIG"] = str(config)
+    if account is not None:
+        os.environ["EVENKEEL_ACCOUNT"] = account
 
 
 def _settings() -> Settings:

@@ -9,7 +9,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, context
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from prefect.context import FlowRunContext
 from prefect.runtime import flow_run
@@ -19,7 +19,7 @@ from evenkeel.settings.settings import Settings, load_settings
 from state.store import Store
 from tasks.desk import Desk, make_clock
 
-D = TypeVar("D", bound=Desk)
+D = TypeVar("D", bound="Desk | list[Any]")
 
 
 class Beginning:

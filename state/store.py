@@ -30,6 +30,10 @@ class Store(Intents, Leases, Ledger, Watch, Outbox):
         self.carry = CarryStore(engine, clock)
         self.requests = Requests(engine, clock)
         super().__init__(engine, clock, {self.carry.name: self.carry, **(more or {})})
+        self.whole: Store = self
+        """The ledger of everybody, where this is the view of one account."""
+        self.member = ""
+        """The account of a fleet whose view this is."""
 
     @classmethod
     def open(cls, url: str, clock: Clock, more: Mapping[str, Books] | None = None) -> Store:

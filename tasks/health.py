@@ -9,29 +9,40 @@ import httpx
 
 from evenkeel.clock import Clock
 from evenkeel.tls import tls
+from venues.ratebudget import RateBudget
 
 REMEMBERED = 256
 """Failed calls kept for each host."""
 
 
 class CallLog:
-    """Failed calls by host: no answer, 429 or 5xx. A refusal is an answer, but for a node that lets us in no more."""
+    """Calls by host, and which of them failed: no answer, 429 or 5xx. A refusal is an answer, but for a node that lets us in
+    no more.
+    """
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._failed: dict[str, deque[int]] = {}
         self._row: dict[str, deque[int]] = {}
+        self._made: dict[str, int] = {}
+        self._failures: dict[str, int] = {}
+        self.budgets: dict[str, RateBudget] = {}
+        """What the calls to a host are weighed by, where they are."""
 
     def expect(self, host: str) -> None:
         """From now on this host is listed, with no failed call until one is noted."""
         self._failed.setdefault(host, deque(maxlen=REMEMBERED))
         self._row.setdefault(host, deque(maxlen=REMEMBERED))
+        self._made.setdefault(host, 0)
+        self._failures.setdefault(host, 0)
 
     def note(self, host: str, ok: bool) -> None:
         """One call to an expected host has ended."""
+        self._made[host] += 1
         if ok:
             self._row[host].clear()
             return
+        self._failures[host] += 1
         now = self._clock.now_ms()
         self._failed[host].append(now)
         self._row[host].append(now)
@@ -39,6 +50,11 @@ class CallLog:
     def failed_ms(self) -> dict[str, tuple[int, ...]]:
         """When calls failed, by host, oldest first."""
         return {host: tuple(times) for host, times in self._failed.items()}
+
+    def counted(self) -> dict[str, dict[str, float]]:
+        """Calls, failed calls and weight since this process began, by host, as a heartbeat keeps them."""
+        weights = {host: budget.spent for host, budget in self.budgets.items()}
+        return {"venue_calls": {**self._made}, "venue_failures": {**self._failures}, "venue_weight": weights}
 
     def in_a_row(self, window_s: int, within_s: int | None = None) -> dict[str, int]:
         """Calls that failed one after another, up to the last one made, within `window_s` of it.

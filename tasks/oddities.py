@@ -28,13 +28,13 @@ def note_oddities(desk: Desk) -> None:
         return
     try:
         standing = {
-            row.subject: row.text for row in desk.store.alerts(open_only=True) if row.kind == ODD_ANSWER
+            row.subject: row.text for row in desk.store.whole.alerts(open_only=True) if row.kind == ODD_ANSWER
         }
         for source, words in found.items():
             if words and standing.get(source) != (text := f"{source}: {words}"):
-                desk.store.alert(ODD_ANSWER, Severity.WARNING, text, subject=source)
+                desk.store.whole.alert(ODD_ANSWER, Severity.WARNING, text, subject=source)
             elif not words and source in standing:
-                desk.store.ack_alert(ODD_ANSWER, subject=source)
+                desk.store.whole.ack_alert(ODD_ANSWER, subject=source)
     except EvenkeelError as busy:  # a ledger that is busy, or gone
         log.warning("not noted: %s; %s", "; ".join(word for word in found.values() if word), busy)
 

@@ -53,6 +53,8 @@ class TwinOptions:
     sol: Decimal = Decimal(5)
     key_seed: int | None = None
     """With it, every start has the same keys."""
+    accounts: int = 1
+    """How many pairs of a Hyperliquid account and a wallet have money."""
     slack: bool = False
     """Whether a Slack workspace is served as well."""
 
@@ -239,7 +241,8 @@ def build_twins(options: TwinOptions, world: World | None = None) -> BuiltTwins:
     }
     if slack is not None:
         apps["slack"] = slack.app
-    keys = _funded_accounts(options, hyperliquid, chain) | {"asgard": {"api_key": api_key}}
+    each = [_funded_accounts(options, hyperliquid, chain) for _ in range(options.accounts)]
+    keys = each[0] | {"asgard": {"api_key": api_key}} | ({"fleet": each} if options.accounts > 1 else {})
     lst = LstAccounts(world, chain)
     return BuiltTwins(world, faults, hyperliquid, chain, asgard, lst, apps, keys, stopping, slack)
 

@@ -15,6 +15,8 @@ class RateBudget:
         self._per_ms = per_minute / 60_000
         self._burst = per_minute if burst is None else burst
         self._saved = self._burst
+        self.spent = 0.0
+        """Weight taken so far."""
         self._at_ms = clock.now_ms()
         self._lock = asyncio.Lock()
 
@@ -27,6 +29,7 @@ class RateBudget:
                 self._at_ms = now
                 if self._saved >= min(weight, self._burst):
                     self._saved -= weight
+                    self.spent += weight
                     return
                 missing = min(weight, self._burst) - self._saved
                 await self._clock.sleep(missing / self._per_ms / 1000 + 0.001)

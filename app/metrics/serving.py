@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client import CollectorRegistry, ProcessCollector, start_http_server
 
 from app.metrics.collector import LedgerCollector
 from evenkeel.settings.settings import Settings
@@ -37,11 +37,18 @@ class _Unserved(Exception):
     """The port is taken, or the ledger cannot be opened."""
 
 
+def registry_of(settings: Settings, store: Store) -> CollectorRegistry:
+    """Return everything that is served: the ledger's metrics, and those of the process that serves them."""
+    registry = CollectorRegistry(auto_describe=False)
+    ProcessCollector(registry=registry)
+    registry.register(LedgerCollector(settings, store))
+    return registry
+
+
 @contextmanager
 def _served(settings: Settings, port: int) -> Iterator[str]:
     store = Store.open(settings.database.url, make_clock(settings))
-    registry = CollectorRegistry(auto_describe=False)
-    registry.register(LedgerCollector(settings, store))
+    registry = registry_of(settings, store)
     host = settings.metrics.host
     try:
         server, thread = start_http_server(port, addr=host, registry=registry)

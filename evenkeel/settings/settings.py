@@ -13,11 +13,12 @@ import tomllib
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import SecretStr, ValidationError, model_validator
+from pydantic import PrivateAttr, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from evenkeel.errors import OperatorError
 from evenkeel.settings.carry import RiskLimits, Staking, StrategySettings, check_caps, check_strategy
+from evenkeel.settings.fleet import FleetAccount, account_named, check_fleet
 from evenkeel.settings.host import (
     Admin,
     ClockSettings,
@@ -73,6 +74,10 @@ class Settings(BaseSettings):
     admin: Admin = Admin()
     strategy: StrategySettings = StrategySettings()
     limits: RiskLimits = RiskLimits()
+    fleet: tuple[FleetAccount, ...] = ()
+    account: str = ""
+    """Which account of the fleet is meant, where a command does not say."""
+    _of_account: str = PrivateAttr("")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
     @classmethod
@@ -91,7 +96,62 @@ class Settings(BaseSettings):
     def _caps_leave_room(self) -> Self:
         check_strategy(self.strategy, self.limits)
         check_caps(self.limits, self.safety, self.asgard)
+        keys = {f"signers.{chain}": self._keys_of(chain) for chain in ("hyperliquid", "solana")}
+        files = {f"{chain}.key_file": getattr(self, chain).key_file for chain in ("hyperliquid", "solana")}
+        check_fleet(
+            self.fleet, {"hyperliquid.account_address": self.hyperliquid.account_address, **files, **keys}
+        )
         return self
+
+    def _keys_of(self, chain: str) -> bool:
+        source = getattr(self.signers, chain)
+        return bool(source.keystore_file or source.kms_key_id)
+
+    def for_account(self, name: str = "") -> Settings:
+        """The settings as one account's: those of a fleet's member in the places of a single account's. `name`: of the account;
+        empty: `account`, or the only one. Raises OperatorError, naming all, where none or more than one is meant.
+        """
+        meant = name or self.account
+        if self.of_account:
+            if name not in ("", self.of_account):
+                raise OperatorError(f"these are the settings of {self.of_account}, not of {name}")
+            return self
+        if not self.fleet and not meant:
+            return self
+        if not meant and len(self.fleet) > 1:
+            names = ", ".join(one.name for one in self.fleet)
+            raise OperatorError(
+                f"{len(self.fleet)} accounts are in the fleet ({names}): name one with --account"
+            )
+        one = account_named(self.fleet, meant or self.fleet[0].name)
+        settings = self.model_copy(
+            update={
+                "hyperliquid": self.hyperliquid.model_copy(
+                    update={"account_address": one.hyperliquid_account}
+                ),
+                "signers": self.signers.model_copy(
+                    update={"hyperliquid": one.hyperliquid, "solana": one.solana}
+                ),
+            }
+        )
+        settings._of_account = one.name
+        return settings
+
+    @property
+    def of_account(self) -> str:
+        """Whose settings these are, of what `for_account` gave; "" else."""
+        return self._of_account
+
+    def each_account(self) -> list[Settings]:
+        """The settings of every account that is meant: of the one that is named or the only one, else of the whole fleet."""
+        if self.of_account or self.account or not self.fleet:
+            return [self.for_account()]
+        return [self.for_account(one.name) for one in self.fleet]
+
+    def account_of(self, hyperliquid_account: str) -> str:
+        """The name of the fleet's account with this address; "" where it is none of the fleet's."""
+        address = hyperliquid_account.lower()
+        return next((one.name for one in self.fleet if one.hyperliquid_account == address), "")
 
     def exit_tip_lamports(self, tries: int, *, emergency: bool) -> int:
         """Tip of a closing after `tries` that failed: twice the ordinary one or more in an emergency or a further try."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 from prefect import flow
 
 from flows.running import desk_for_run
-from tasks.carry.books.collect import Collected, collect_with_series
-from tasks.carry.desk import open_desk
+from tasks.carry.books.collect import Collected, collect_accounts
+from tasks.carry.desk import open_desks
 
 
 @flow(name="collect", flow_run_name="collect")
 async def collect() -> Collected:
     """Collect once; running it twice adds nothing."""
-    async with desk_for_run(open_desk) as desk:
-        return await collect_with_series(desk)
+    async with desk_for_run(open_desks) as desks:
+        return await collect_accounts(desks)

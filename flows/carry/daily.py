@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 
 from prefect import flow
 from pydantic import Field
@@ -20,7 +21,7 @@ from state.store import Store
 from state.watch_models import Severity
 from tasks.artifacts import show_markdown
 from tasks.carry.books.day_picture import draw_day
-from tasks.carry.desk import CarryDesk, open_desk
+from tasks.carry.desk import CarryDesk, open_desks
 from tasks.carry.last_ticks import overdue, overdue_after_s
 from tasks.messages.compose import PNG
 
@@ -88,6 +89,18 @@ async def report_the_day(desk: CarryDesk, request: DailyRequest) -> DailyReport:
         ),
         pauses=tuple(f"{one.scope}: {one.reason}" for one in desk.store.active_pauses()),
         not_watched=tuple(one.position_id for one in overdue(desk.store, overdue_after_s(desk.settings))),
+    )
+
+
+async def report_accounts(desks: Sequence[CarryDesk], request: DailyRequest) -> DailyReport:
+    """The day of every account as one report; what is said of all of them is said once."""
+    each = [await report_the_day(desk, request) for desk in desks]
+    several = {
+        name: tuple(dict.fromkeys(text for one in each for text in getattr(one, name)))
+        for name in ("alerts", "pauses", "not_watched")
+    }
+    return each[0].model_copy(
+        update={"positions": tuple(row for one in each for row in one.positions), **several}
     )
 
 
@@ -198,12 +211,13 @@ def _severity(report: DailyReport) -> Severity:
 @flow(name="daily-report", flow_run_name="daily-report")
 async def daily_report(request: DailyRequest) -> DailyReport:
     """What the day came to: as JSON, as a markdown artifact whose versions are the days, and as a message to people."""
-    async with desk_for_run(open_desk) as desk:
-        found = await report_the_day(desk, request)
-        send_report(desk.store, found)
-        since_ms = desk.clock.now_ms() - request.hours * HOUR_MS
+    async with desk_for_run(open_desks) as desks:
+        found = await report_accounts(desks, request)
+        whole = desks[0].store.whole
+        send_report(whole, found)
+        since_ms = whole.clock.now_ms() - request.hours * HOUR_MS
         names = [one.position_id for one in found.positions]
-        if (picture := await draw_day(desk, names, since_ms)) is not None:
-            send_picture(desk.store, found, picture)
+        if (picture := await draw_day(desks, names, since_ms)) is not None:
+            send_picture(whole, found, picture)
     await show_markdown("daily-report", as_markdown(found), f"{found.since} to {found.until}")
     return found

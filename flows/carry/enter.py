@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from enum import StrEnum
+from functools import partial
 
 from prefect import flow
 from pydantic import Field
@@ -73,6 +74,10 @@ class EnterRequest(Form):
         default=None, description="notional of one leg in USD; empty: by strategy.deployment_pct"
     )
     dry_run: bool = Field(default=False, description="decide and check, but send nothing")
+    account: str | None = Field(
+        default=None,
+        description="of a fleet, the account that enters; empty: the only one, or settings.account",
+    )
 
 
 class EnterResult(Frozen):
@@ -290,7 +295,7 @@ def _refused(*reasons: str) -> EnterResult:
 @flow(name="enter", flow_run_name="enter-{request.asset}-{request.size_usd}")
 async def enter(request: EnterRequest) -> EnterResult:
     """Open one position. Refusals are answers, not failures: nothing was sent."""
-    async with desk_for_run(open_desk, trades=True) as desk:
+    async with desk_for_run(partial(open_desk, account=request.account), trades=True) as desk:
         began_ms = desk.clock.now_ms()
         result = await enter_position(desk, request)
         await watch_from_here(POSITIONS, desk.store, [result.position_id or ""], "entered")

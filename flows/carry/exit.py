@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from prefect import flow
 from pydantic import Field
 
@@ -48,7 +50,7 @@ async def exit_position(desk: CarryDesk, request: ExitRequest) -> ExitResult:
 @flow(name="exit", flow_run_name="exit-{request.position_id}")
 async def exit_(request: ExitRequest) -> ExitResult:
     """Close a position, short first."""
-    async with desk_for_run(open_desk, trades=True) as desk:
+    async with desk_for_run(partial(open_desk, position_id=request.position_id), trades=True) as desk:
         began_ms = desk.clock.now_ms()
         result = await exit_position(desk, request)
         await show_traded(desk.store, "exit", result.position_id, began_ms, result.reasons)

@@ -50,10 +50,13 @@ async def flatten(
     settings: Settings, reason: str, within_s: float = WITHIN_S, *, one_leg: bool = False
 ) -> Flattened:
     """The whole kill switch. A key that cannot be opened is tried again and again; meanwhile both legs of its positions stand,
-    or with `one_leg` its own alone.
+    or with `one_leg` its own alone. Of a fleet every account is closed, side by side.
 
     Raises LedgerFault where the ledger cannot be used at all; `tasks.carry.closing.last_resort` closes without one.
     """
+    if len(each := settings.each_account()) > 1:
+        ends = await asyncio.gather(*(flatten(one, reason, within_s, one_leg=one_leg) for one in each))
+        return _together([(one.of_account, end) for one, end in zip(each, ends, strict=True)])
     deadline_ms: int | None = None
     while True:
         hint = _hint()
@@ -69,6 +72,16 @@ async def flatten(
                 await desk.clock.sleep(REOPEN_S)
         finally:
             hint.cancel()
+
+
+def _together(each: list[tuple[str, Flattened]]) -> Flattened:
+    """The answer of a fleet: flat where every account is."""
+    return Flattened(
+        flat=all(one.flat for _, one in each),
+        positions={name: end for _, one in each for name, end in one.positions.items()},
+        left=tuple(f"{account}: {text}" for account, one in each for text in one.left),
+        notes=tuple(f"{account}: {text}" for account, one in each for text in one.notes),
+    )
 
 
 @naming_oddities

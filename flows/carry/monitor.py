@@ -368,5 +368,8 @@ async def _watch_on(flow: Any, flow_run: FlowRun, state: Any) -> None:
 async def monitor(request: MonitorRequest) -> MonitorResult:
     """One long run that watches a position; served, it hands over to a fresh run once a day."""
     asked = request.model_dump(mode="json")
-    async with desk_for_run(open_desk) as desk, NextRun(POSITIONS, desk.clock, asked) as next_run:
+    async with (
+        desk_for_run(partial(open_desk, position_id=request.position_id)) as desk,
+        NextRun(POSITIONS, desk.clock, asked) as next_run,
+    ):
         return await watch_position(desk, request, next_run.watches)

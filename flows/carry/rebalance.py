@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from functools import partial
 
 from prefect import flow
 from pydantic import Field
@@ -221,7 +222,7 @@ async def _end_level(
 @flow(name="rebalance", flow_run_name="rebalance-{request.position_id}")
 async def rebalance(request: RebalanceRequest) -> RebalanceResult:
     """Bring both legs level again."""
-    async with desk_for_run(open_desk, trades=True) as desk:
+    async with desk_for_run(partial(open_desk, position_id=request.position_id), trades=True) as desk:
         began_ms = desk.clock.now_ms()
         result = await rebalance_position(desk, request)
         if result.action is not Action.HELD:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from prefect import flow
 
 from evenkeel.errors import UNREAD, LostRace, OperatorError
@@ -11,7 +13,7 @@ from flows.carry.rebalance import tick_once
 from flows.running import desk_for_run
 from tasks.artifacts import show_table
 from tasks.carry.books.reconcile import Reconciled, reconcile_everything
-from tasks.carry.desk import CarryDesk, open_desk
+from tasks.carry.desk import CarryDesk, open_desks
 from tasks.carry.watching.wallets import money_is_level
 
 
@@ -47,11 +49,28 @@ async def reconcile_and_act(desk: CarryDesk) -> ReconcileResult:
     return ReconcileResult(found=found, actions=actions)
 
 
+async def reconcile_accounts(desks: Sequence[CarryDesk]) -> ReconcileResult:
+    """Compare each account in turn; the answer is of all of them."""
+    each = [(desk.store.member, await reconcile_and_act(desk)) for desk in desks]
+    if len(each) == 1:
+        return each[0][1]
+    found = Reconciled(
+        rows=sum(one.found.rows for _, one in each),
+        findings=tuple(finding for _, one in each for finding in one.found.findings),
+        unreadable={
+            f"{venue}@{name}": why for name, one in each for venue, why in one.found.unreadable.items()
+        },
+    )
+    return ReconcileResult(
+        found=found, actions={name: did for _, one in each for name, did in one.actions.items()}
+    )
+
+
 @flow(name="reconcile", flow_run_name="reconcile")
 async def reconcile() -> ReconcileResult:
     """Compare the books with both venues' ledgers, and act where a leg was taken."""
-    async with desk_for_run(open_desk) as desk:
-        result = await reconcile_and_act(desk)
+    async with desk_for_run(open_desks) as desks:
+        result = await reconcile_accounts(desks)
     rows = [one.model_dump(mode="json") for one in result.found.findings]
     if rows:
         await show_table("reconcile", rows, "On what books and venues did not agree")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 
 from prefect import flow
 from pydantic import Field
@@ -21,10 +22,10 @@ from state.carry.models import Position
 from state.models import Fence
 from strategy.carry.reconcile import Finding
 from strategy.decisions import Urgency
-from tasks.carry.books.recovery import Comparison, compare_legs, interrupted_positions
+from tasks.carry.books.recovery import Comparison, compare_legs, interrupted_positions, joined
 from tasks.carry.closing.close_out import close_out
 from tasks.carry.closing.rebalancing import level_short
-from tasks.carry.desk import CarryDesk, open_desk
+from tasks.carry.desk import CarryDesk, open_desks
 from tasks.carry.last_ticks import alarm_overdue, overdue_after_s
 from tasks.carry.legs import finish_started
 from tasks.carry.mark import GROWING
@@ -79,6 +80,22 @@ async def recover_everything(desk: CarryDesk) -> RecoverResult:
         still_interrupted=tuple(position.position_id for position in interrupted_positions(desk)),
         findings=reconciled.found.open,
         actions=reconciled.actions,
+    )
+
+
+async def recover_accounts(desks: Sequence[CarryDesk]) -> RecoverResult:
+    """Recover each account in turn, and judge who watches; the answer is of all of them."""
+    each = [(desk, judge_watch(desk, await recover_everything(desk))) for desk in desks]
+    if len(each) == 1:
+        return each[0][1]
+    return RecoverResult(
+        positions={name: status for _, one in each for name, status in one.positions.items()},
+        unfinished_intents=sum(one.unfinished_intents for _, one in each),
+        comparison=joined([(desk.store.member, one.comparison) for desk, one in each]),
+        still_interrupted=tuple(name for _, one in each for name in one.still_interrupted),
+        findings=tuple(finding for _, one in each for finding in one.findings),
+        not_watched=tuple(name for _, one in each for name in one.not_watched),
+        actions={name: did for _, one in each for name, did in one.actions.items()},
     )
 
 
@@ -141,11 +158,14 @@ def _urgency(desk: CarryDesk, position_id: str) -> Urgency:
 @flow(name="recover", flow_run_name="recover")
 async def recover() -> RecoverResult:
     """Resume whatever is unfinished, then compare our legs with the venues'."""
-    async with desk_for_run(open_desk) as desk:
-        result = judge_watch(desk, await recover_everything(desk))
-        finished = [name for name, status in result.positions.items() if status == PositionStatus.OPEN]
-        day = desk.clock.now_ms() // DAY_MS
-        await watch_from_here(POSITIONS, desk.store, finished, f"recovered-{day}")
+    async with desk_for_run(open_desks) as desks:
+        result = await recover_accounts(desks)
+        whole, finished = (
+            desks[0].store.whole,
+            [name for name, status in result.positions.items() if status == PositionStatus.OPEN],
+        )
+        day = desks[0].clock.now_ms() // DAY_MS
+        await watch_from_here(POSITIONS, whole, finished, f"recovered-{day}")
         # One run a day at most: while nobody hosts monitors, runs that wait would come all at once later.
-        await watch_from_here(POSITIONS, desk.store, result.not_watched, f"unwatched-{day}")
+        await watch_from_here(POSITIONS, whole, result.not_watched, f"unwatched-{day}")
         return result

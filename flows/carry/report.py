@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,7 @@ async def account_for(desk: CarryDesk, request: ReportRequest) -> tuple[Report, 
 @flow(name="report", flow_run_name="report-{request.position_id}")
 async def report(request: ReportRequest) -> dict[str, Any]:
     """The account of one position as JSON, with a markdown artifact and its picture."""
-    async with desk_for_run(open_desk) as desk:
+    async with desk_for_run(partial(open_desk, position_id=request.position_id)) as desk:
         found, pictures = await account_for(desk, request)
     key = found.position_id.lower()
     await show_markdown(f"report-{key}", render_markdown(found), found.title)

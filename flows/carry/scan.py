@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 from prefect import flow
@@ -41,6 +42,9 @@ class ScanRequest(Form):
     size_usd: UsdField | None = Field(
         default=None,
         description="notional of one leg in USD; empty: by strategy.deployment_pct of the balances, else 10,000",
+    )
+    account: str | None = Field(
+        default=None, description="of a fleet, the account whose balances count; empty: settings.account"
     )
 
 
@@ -131,7 +135,7 @@ def _rounded(value: Decimal | None) -> float | None:
 @flow(name="scan", flow_run_name="scan-{request.asset}")
 async def scan(request: ScanRequest) -> ScanResult:
     """Rank what could be entered now."""
-    async with desk_for_run(open_desk) as desk:
+    async with desk_for_run(partial(open_desk, account=request.account)) as desk:
         result = await scan_markets(desk, request)
     await show_table("opportunities", result.rows, "What could be entered now, best first")
     return result

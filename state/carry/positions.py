@@ -118,12 +118,19 @@ class Positions(Database):
         with self._read() as db:
             return fetch_one(db, Position, _BY_ID, position_id=position_id)
 
+    accounts: frozenset[str] | None = None
+
+    def is_own(self, position: Position) -> bool:
+        """Whether the position is one of `accounts`: by its short's, else by its long's, else it is nobody's yet."""
+        theirs = position.short_account or position.long_account
+        return self.accounts is None or not theirs or theirs in self.accounts
+
     def positions(self, statuses: Iterable[PositionStatus] | None = None) -> list[Position]:
-        """Positions, oldest first; of the given statuses only."""
+        """Positions, oldest first; of the given statuses only, and of `accounts` where these are set."""
         query = select(POSITIONS).order_by(POSITIONS.c.created_ms, POSITIONS.c.position_id)
         if statuses is not None:
             query = query.where(POSITIONS.c.status.in_(list(statuses)))
-        return self._rows(Position, query)
+        return [one for one in self._rows(Position, query) if self.is_own(one)]
 
     def move_position(
         self,
@@ -196,9 +203,13 @@ class Positions(Database):
         return self._rows(Leg, select(LEGS).where(LEGS.c.position_id == position_id).order_by(LEGS.c.side))
 
     def open_legs(self) -> list[Leg]:
-        """Every leg that our books hold now."""
+        """Every leg that our books hold now, of `accounts` where these are set."""
         query = select(LEGS).where(LEGS.c.status == LegStatus.OPEN).order_by(LEGS.c.opened_ms, LEGS.c.side)
-        return self._rows(Leg, query)
+        found = self._rows(Leg, query)
+        if self.accounts is None:
+            return found
+        own = {one.position_id for one in self.positions()}
+        return [one for one in found if one.position_id in own]
 
 
 def store_leg(db: Connection, leg: Leg, *, at_ms: int, fence: AnyFence, note: str = "") -> None:

@@ -22,10 +22,13 @@ SOL_LOT = Decimal("0.01")
 
 
 class OpenExposure(Frozen):
-    """An open position as the caps see it: its long asset and the notional of its long leg."""
+    """An open position as the caps see it: its long asset and the notional of its long leg. `own`: of the account that is
+    asked about, not of another of its fleet.
+    """
 
     asset: str
     position_usd: Decimal
+    own: bool = True
 
 
 class PositionSize(Frozen):
@@ -99,7 +102,7 @@ def size_position(
     per_leg = (position_usd / whole).quantize(CENT, ROUND_DOWN)
     deployment = per_leg * 2
 
-    same_asset = sum(1 for p in open_positions if p.asset == asset)
+    same_asset = sum(1 for p in open_positions if p.own and p.asset == asset)
     checks = (
         leverage_check,
         _at_most(

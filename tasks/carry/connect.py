@@ -42,35 +42,46 @@ class Venues:
     unidentified: Mapping[str, str] = field(default_factory=dict)
 
 
-@asynccontextmanager
-async def open_venues(
-    settings: Settings, clock: Clock, to_close: Mapping[str, str] | None = None
-) -> AsyncIterator[Venues]:
-    """Connect both venues; nothing is asked of them yet. Raises OperatorError where a key or an address is missing.
+@dataclass(frozen=True)
+class Connections:
+    """What every account of a process shares: clients without a key, their request budgets, and how their servers answered."""
 
-    `to_close` is the kill switch's, with the addresses that the ledger knows: there one key suffices.
+    hyperliquid: HyperliquidClient
+    rpc: SolanaRpc
+    second_rpc: SolanaRpc | None
+    asgard: AsgardClient
+    health: CallLog
+    oddities: Oddities
+
+
+@asynccontextmanager
+async def open_connections(
+    settings: Settings, clock: Clock, *, to_close: bool = False
+) -> AsyncIterator[Connections]:
+    """Connect to both venues and the chain; nothing is asked of them yet. With `to_close` a key of Asgard's that cannot be read
+    only makes us slower; else it raises OperatorError.
     """
-    keys = await (open_keys(settings) if to_close is None else open_keys_to_close(settings, to_close))
     health, oddities = CallLog(clock), Oddities()
     try:
         api_key = settings.secret("asgard")
     except OperatorError:
-        if to_close is None:
+        if not to_close:
             raise
         api_key = None  # slower, but a way out
     async with AsyncExitStack() as opened:
+        health.budgets[HYPERLIQUID] = budget = _budget(
+            settings.hyperliquid.url,
+            settings.hyperliquid.weight_per_minute,
+            clock,
+            burst=max(
+                HYPERLIQUID_LARGEST_WEIGHT,
+                HYPERLIQUID_WEIGHT_LIMIT - settings.hyperliquid.weight_per_minute,
+            ),
+        )
         hyperliquid = HyperliquidClient(
             settings.hyperliquid.url,
             clock,
-            budget=_budget(
-                settings.hyperliquid.url,
-                settings.hyperliquid.weight_per_minute,
-                clock,
-                burst=max(
-                    HYPERLIQUID_LARGEST_WEIGHT,
-                    HYPERLIQUID_WEIGHT_LIMIT - settings.hyperliquid.weight_per_minute,
-                ),
-            ),
+            budget=budget,
             http=await opened.enter_async_context(
                 httpx.AsyncClient(
                     timeout=settings.hyperliquid.timeout_s,
@@ -97,24 +108,48 @@ async def open_venues(
             oddities=oddities,
         )
         opened.push_async_callback(asgard.close)
-        short = HyperliquidVenue(
-            hyperliquid,
-            keys.hyperliquid,
-            keys.account,
-            clock,
-            expires_after_ms=int(settings.hyperliquid.order_life_s * 1000),
-            validator=hyperliquid_validator(settings, keys.account),
-        )
-        long = AsgardVenue(
-            asgard,
-            rpc,
-            keys.solana,
-            clock,
-            sol_price=sol_price_of(short),
-            second_rpc=second_rpc,
-            rules=Rules() if VenueName.ASGARD in keys.without_key else rules_as_they_stand(settings),
-        )
-        yield Venues(long, short, health, oddities, keys.warnings, keys.without_key, keys.unidentified)
+        yield Connections(hyperliquid, rpc, second_rpc, asgard, health, oddities)
+
+
+async def venues_on(
+    connected: Connections, settings: Settings, clock: Clock, known: Mapping[str, str] | None = None
+) -> Venues:
+    """Both venues for the account of these settings. Raises OperatorError where a key or an address is missing.
+
+    `known` is the kill switch's, the addresses that the ledger knows: there one key suffices.
+    """
+    keys = await (open_keys(settings) if known is None else open_keys_to_close(settings, known))
+    short = HyperliquidVenue(
+        connected.hyperliquid,
+        keys.hyperliquid,
+        keys.account,
+        clock,
+        expires_after_ms=int(settings.hyperliquid.order_life_s * 1000),
+        validator=hyperliquid_validator(settings, keys.account),
+    )
+    long = AsgardVenue(
+        connected.asgard,
+        connected.rpc,
+        keys.solana,
+        clock,
+        sol_price=sol_price_of(short),
+        second_rpc=connected.second_rpc,
+        rules=Rules() if VenueName.ASGARD in keys.without_key else rules_as_they_stand(settings),
+    )
+    return Venues(
+        long, short, connected.health, connected.oddities, keys.warnings, keys.without_key, keys.unidentified
+    )
+
+
+@asynccontextmanager
+async def open_venues(
+    settings: Settings, clock: Clock, to_close: Mapping[str, str] | None = None
+) -> AsyncIterator[Venues]:
+    """Connect both venues for one account; nothing is asked of them yet. Raises OperatorError where a key or an address is
+    missing. `to_close` is the kill switch's (`venues_on`).
+    """
+    async with open_connections(settings, clock, to_close=to_close is not None) as connected:
+        yield await venues_on(connected, settings, clock, to_close)
 
 
 def _solana_rpc(

@@ -14,10 +14,11 @@ from evenkeel.errors import UNREAD, EvenkeelError, OperatorError
 from evenkeel.legs import CARRY, LegSide
 from evenkeel.settings.settings import Settings
 from state.carry.models import Position
+from state.fleet.member import MemberStore
 from state.models import Fence
 from state.store import Store
 from tasks.carry.booking import CarryBookkeeper
-from tasks.carry.connect import open_venues
+from tasks.carry.connect import Venues, open_connections, open_venues, venues_on
 from tasks.carry.prices import stored_price_of
 from tasks.carry.stored_needs import stored_needs, use_stored_needs
 from tasks.desk import Desk, LedgerFault, make_clock
@@ -133,22 +134,78 @@ async def check_keys(desk: CarryDesk) -> None:
 
 
 @asynccontextmanager
-async def open_desk(settings: Settings) -> AsyncIterator[CarryDesk]:
-    """Connect everything, refuse with one clear line where something is missing, close everything at the end."""
+async def open_desk(
+    settings: Settings, *, position_id: str | None = None, account: str | None = None
+) -> AsyncIterator[CarryDesk]:
+    """Connect everything, refuse with one clear line where something is missing, close everything at the end. Of a fleet the
+    desk is that of the position, else of the account that is named here or in the settings.
+    """
+    if settings.fleet and position_id:
+        settings = settings_for_position(settings, position_id)
+    async with open_desks(settings.for_account(account or "")) as desks:
+        yield desks[0]
+
+
+@asynccontextmanager
+async def open_desks(settings: Settings) -> AsyncIterator[list[CarryDesk]]:
+    """A desk for each account that the settings mean, on the same ledger and connections: of a fleet all of them, or the one
+    that is named. Closes everything at the end.
+    """
     clock = make_clock(settings)
-    async with open_venues(settings, clock) as venues:
+    async with open_connections(settings, clock) as connected:
+        each = [(one, await venues_on(connected, one, clock)) for one in settings.each_account()]
         store = Store.open(settings.database.url, clock)
         try:
-            desk = CarryDesk(settings, clock, store, venues.long, venues.short)
-            desk.health, desk.oddities = venues.health, venues.oddities
+            desks = [_desk(one, clock, store, venues) for one, venues in each]
             async with usable_channels(settings) as channels:
-                desk.notifier.channels = channels
+                for desk in desks:
+                    desk.notifier.channels = channels
                 try:
-                    yield desk
+                    yield desks
                 finally:
-                    await desk.notifier.flushed()
+                    for desk in desks:
+                        await desk.notifier.flushed()
         finally:
             store.close()
+
+
+def _desk(settings: Settings, clock: Clock, store: Store, venues: Venues) -> CarryDesk:
+    """The desk of one account: of a fleet's, it sees its own part of the ledger alone."""
+    long, short = venues.long, venues.short
+    if settings.of_account:
+        store = MemberStore(store, settings.of_account, (short.address, long.wallet))
+    desk = CarryDesk(settings, clock, store, long, short)
+    desk.health, desk.oddities = venues.health, venues.oddities
+    desk.without_key, desk.unidentified = venues.without_key, venues.unidentified
+    return desk
+
+
+def ledger_of(settings: Settings, whole: Store) -> Store:
+    """The ledger as the settings mean it: the part of the account that they name, else the whole. No key is opened."""
+    meant = settings.for_account() if settings.account else settings
+    if not meant.of_account:
+        return whole
+    return MemberStore(whole, meant.of_account, (meant.hyperliquid.account_address,))
+
+
+def settings_for_position(settings: Settings, position_id: str) -> Settings:
+    """The settings of the account whose position this is. Raises OperatorError for a position that is no account's of the
+    fleet; one that is not known is left to whoever asks for it by name.
+    """
+    store = Store.open(settings.database.url, make_clock(settings))
+    try:
+        position = store.carry.find_position(position_id)
+    finally:
+        store.close()
+    if position is None:
+        raise OperatorError(f"no position is named {position_id!r}; `evenkeel positions` lists them")
+    name = settings.account_of(position.short_account)
+    if not name:
+        raise OperatorError(
+            f"{position_id} belongs to the account {position.short_account}, which is none of the fleet's: "
+            "name it under [[fleet]]"
+        )
+    return settings.for_account(name)
 
 
 @asynccontextmanager
@@ -156,6 +213,7 @@ async def open_desk_to_close(settings: Settings) -> AsyncIterator[CarryDesk]:
     """The kill switch's desk: one key that opens is enough (`CarryDesk.without_key`). Raises LedgerFault where the ledger
     cannot be used.
     """
+    settings = settings.for_account()
     clock = make_clock(settings)
     try:
         store = Store.open(settings.database.url, clock)
@@ -164,6 +222,8 @@ async def open_desk_to_close(settings: Settings) -> AsyncIterator[CarryDesk]:
     try:
         try:
             live = [one for one in store.carry.positions() if one.closed_ms is None]
+            if settings.of_account:
+                live = [one for one in live if settings.account_of(one.short_account) == settings.of_account]
         except EvenkeelError as fault:
             raise LedgerFault(str(fault)) from fault
         known: dict[str, str] = {}
@@ -177,13 +237,6 @@ async def open_desk_to_close(settings: Settings) -> AsyncIterator[CarryDesk]:
                 if account
             } | known
         async with open_venues(settings, clock, known) as venues:
-            desk = CarryDesk(settings, clock, store, venues.long, venues.short)
-            desk.health, desk.oddities, desk.without_key, desk.unidentified = (
-                venues.health,
-                venues.oddities,
-                venues.without_key,
-                venues.unidentified,
-            )
-            yield desk
+            yield _desk(settings, clock, store, venues)
     finally:
         store.close()

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from decimal import Decimal
 
 from evenkeel.errors import OperatorError
 from evenkeel.legs import LegSide, PositionStatus
 from evenkeel.units import DAY_MS
 from state.carry.models import Leg, Position
 from state.store import Store
+from strategy.carry.sizing import OpenExposure
+from tasks.carry.mark import LIVE
 
 REMEMBERED_MS = 90 * DAY_MS
 MOST_REMEMBERED = 50
@@ -43,6 +46,14 @@ def position_meant(
             f"{len(found)} positions are {' or '.join(among)} ({names}): name the one you mean"
         )
     return found[-1]
+
+
+def open_exposure(store: Store) -> tuple[OpenExposure, ...]:
+    """What is open, as the caps see it: of this account, and of every other on the ledger."""
+    return tuple(
+        OpenExposure(asset=one.asset, position_usd=one.size_usd or Decimal(0), own=store.carry.is_own(one))
+        for one in store.whole.carry.positions(LIVE)
+    )
 
 
 def ended_longs(store: Store, now_ms: int) -> dict[str, Leg]:

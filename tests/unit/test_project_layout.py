@@ -19,6 +19,7 @@ MAY_IMPORT = {"capital": {"carry"}, "research": {"carry"}}
 SHARED = {
     "strategy/breakers",
     "state/migrations",
+    "state/fleet",
     "state/requests",
     "tasks/messages",
     "tasks/messages/requests",

@@ -16,9 +16,9 @@ NAME = "exposure"
 
 @rule(NAME)
 def exposure_breaker(readings: BreakerReadings, limits: RiskLimits) -> Judged[BreakerState]:
-    """No entry where not even the smallest position would fit under the caps."""
+    """No entry where not even the smallest position would fit under the caps: of the account, and of its fleet in sum."""
     total = sum((one.position_usd for one in readings.open_positions), Decimal(0))
-    held = [one.asset for one in readings.open_positions]
+    held = [one.asset for one in readings.open_positions if one.own]
     full = [
         asset for asset in limits.allowed_long_assets if held.count(asset) >= limits.max_positions_per_asset
     ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from decimal import Decimal
 from typing import TypeVar
 
@@ -287,8 +287,28 @@ async def collect_everything(desk: CarryDesk, *, with_market: bool = True) -> Co
     return Collected(funding_payments=payments, fills=fills, rates=with_market)
 
 
+async def collect_accounts(desks: Sequence[CarryDesk]) -> Collected:
+    """Collect each account's books in turn, and the market's series once. Raises what failed of one once all are through."""
+    found: list[Collected] = []
+    failed: list[EvenkeelError] = []
+    for number, desk in enumerate(desks):
+        try:
+            found.append(await collect_with_series(desk, with_market=number == 0))
+        except EvenkeelError as error:
+            failed.append(error)
+    total = Collected(
+        funding_payments=sum(one.funding_payments for one in found),
+        fills=sum(one.fills for one in found),
+        rates=any(one.rates for one in found),
+        series=sum(one.series for one in found),
+    )
+    if failed:
+        raise failed[0] if len(desks) == 1 else _with_counts(failed, total)
+    return total
+
+
 @naming_oddities
-async def collect_with_series(desk: CarryDesk) -> Collected:
+async def collect_with_series(desk: CarryDesk, *, with_market: bool = True) -> Collected:
     """The round of the hourly schedule: the perpetual's series too, which no watch waits for. What fails takes nothing else
     with it: an hour that was not collected stays missing. Raises it once all is through, with the counts of what was new.
     """
@@ -304,9 +324,9 @@ async def collect_with_series(desk: CarryDesk) -> Collected:
     payments = await part(collect_funding)
     fills = await part(collect_fills)
     await part(price_fills_without_order)
-    market = await part(read_market)
+    market = await part(read_market) if with_market else None
     await part(money_is_level)
-    series = await part(collect_series)
+    series = await part(collect_series) if with_market else 0
     await part(thin_out)
     done = Collected(
         funding_payments=payments or 0, fills=fills or 0, rates=market is not None, series=series or 0

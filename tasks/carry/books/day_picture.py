@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from decimal import Decimal
 
 from state.carry.models import Position, PositionSnapshot
-from state.store import Store
 from tasks.carry.books.report import life_events, life_snapshots, paid_in
 from tasks.carry.books.report_reading import read_booked
 from tasks.carry.desk import CarryDesk
@@ -16,14 +16,15 @@ log = logging.getLogger("evenkeel.report")
 FAR = Decimal(10**6)
 
 
-async def draw_day(desk: CarryDesk, position_ids: list[str], since_ms: int) -> bytes | None:
-    """Return the picture as a PNG, drawn from the ledger alone; None where none of these positions was watched since then, or
-    where it cannot be drawn: a report waits for no picture.
+async def draw_day(desks: Sequence[CarryDesk], position_ids: list[str], since_ms: int) -> bytes | None:
+    """Return the picture as a PNG, drawn from the ledger alone, of a position of any of these accounts; None where none of the
+    positions was watched since then, or where it cannot be drawn: a report waits for no picture.
     """
     try:
-        found = _nearest(desk.store, position_ids, since_ms)
-        if found is None:
+        nearest = _nearest(desks, position_ids, since_ms)
+        if nearest is None:
             return None
+        desk, found = nearest
         booked = read_booked(desk, found)
         seen = [one for one in life_snapshots(booked.snapshots, paid_in(booked)) if one.at_ms >= since_ms]
         events = [one for one in life_events(booked) if one.at_ms >= since_ms]
@@ -36,14 +37,20 @@ async def draw_day(desk: CarryDesk, position_ids: list[str], since_ms: int) -> b
         return None
 
 
-def _nearest(store: Store, position_ids: list[str], since_ms: int) -> Position | None:
+def _nearest(
+    desks: Sequence[CarryDesk], position_ids: list[str], since_ms: int
+) -> tuple[CarryDesk, Position] | None:
     """Of the positions that were watched since then, the one with the least room at its last tick."""
     rooms = []
-    for name in position_ids:
-        last, position = store.carry.last_snapshot(name), store.carry.find_position(name)
-        if last is not None and position is not None and last.at_ms >= since_ms:
-            rooms.append((_room(last), name, position))
-    return min(rooms, key=lambda one: one[:2])[2] if rooms else None
+    for number, desk in enumerate(desks):
+        for name in position_ids:
+            last, position = desk.store.carry.last_snapshot(name), desk.store.carry.find_position(name)
+            if last is not None and position is not None and last.at_ms >= since_ms:
+                rooms.append((_room(last), number, name, position))
+    if not rooms:
+        return None
+    _, number, _, position = min(rooms, key=lambda one: one[:3])
+    return desks[number], position
 
 
 def _room(one: PositionSnapshot) -> Decimal:

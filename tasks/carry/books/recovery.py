@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -28,6 +29,16 @@ class Comparison(Frozen):
 
     unowned: tuple[Difference, ...]
     unreadable: dict[str, str]
+
+
+def joined(each: Sequence[tuple[str, Comparison]]) -> Comparison:
+    """Several accounts' comparisons as one; what could not be read is named with its account."""
+    if len(each) == 1:
+        return each[0][1]
+    return Comparison(
+        unowned=tuple(leg for _, one in each for leg in one.unowned),
+        unreadable={f"{venue}@{name}": why for name, one in each for venue, why in one.unreadable.items()},
+    )
 
 
 def interrupted_positions(desk: CarryDesk) -> list[Position]:

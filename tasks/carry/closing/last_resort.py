@@ -12,6 +12,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from decimal import Decimal
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from evenkeel.clock import Clock
@@ -19,7 +20,7 @@ from evenkeel.errors import Bug, EvenkeelError
 from evenkeel.legs import CARRY, IntentKind, LegSide, LegView
 from evenkeel.settings.settings import Settings
 from evenkeel.types import Confirmed, Frozen, IntentSpec, Outcome, Receipt, Signed, Unknown, VenueName
-from tasks.carry.closing.key_file import Journal, NoJournal
+from tasks.carry.closing.key_file import Journal, KeyFile, NoJournal
 from tasks.carry.connect import Venues, open_venues
 from tasks.carry.mark import UNDERLYING
 from tasks.carry.prices import prices_without_ledger
@@ -352,3 +353,30 @@ def _words_of(fault: Exception) -> str:
         return str(fault)
     log.debug("a bug", exc_info=fault)
     return f"a bug: {type(fault).__name__}: {fault}"
+
+
+async def close_accounts_without_ledger(
+    settings: Settings, make_clock: Callable[[Settings], Clock], path: Path, within_s: float
+) -> Emptied:
+    """Empty every account that the settings mean, side by side, with a key file for each: of a fleet, `path` with the account's
+    name in it. Raises NoJournal where one cannot be written.
+    """
+    each = settings.each_account()
+
+    async def close(one: Settings) -> Emptied:
+        several = len(each) > 1
+        file = path.with_name(f"{path.stem}-{one.of_account}{path.suffix}") if several else path
+        done = await close_without_ledger(one, make_clock(one), KeyFile(file), within_s)
+        whose = f"{one.of_account}: " if several else ""
+        return Emptied(
+            left=tuple(f"{whose}{text}" for text in done.left),
+            notes=tuple(f"{whose}{text}" for text in (*done.notes, f"keys are in {file}")),
+            closed=done.closed,
+        )
+
+    ends = await asyncio.gather(*(close(one) for one in each))
+    return Emptied(
+        left=tuple(text for one in ends for text in one.left),
+        notes=tuple(text for one in ends for text in one.notes),
+        closed=any(one.closed for one in ends),
+    )

@@ -15,6 +15,7 @@ from strategy.decisions import Hold
 from tasks.carry.desk import CarryDesk
 from tasks.carry.mark import LIVE
 from tasks.carry.market import MarketView, Offer
+from tasks.carry.positions import open_exposure
 from tasks.step import step
 from venues.asgard import orders as asgard
 
@@ -124,14 +125,10 @@ async def read_means(desk: CarryDesk) -> Means:
     """
     wallet, account = await desk.long.wallet_balances(), await desk.short.account()
     return Means(
-        solana_usdc=wallet.usdc, hyperliquid_usdc=account.free_margin_usd, open_positions=open_exposure(desk)
+        solana_usdc=wallet.usdc,
+        hyperliquid_usdc=account.free_margin_usd,
+        open_positions=open_exposure(desk.store),
     )
-
-
-def open_exposure(desk: CarryDesk) -> tuple[OpenExposure, ...]:
-    """What is open, as the caps see it."""
-    live = desk.store.carry.positions(LIVE)
-    return tuple(OpenExposure(asset=one.asset, position_usd=one.size_usd or Decimal(0)) for one in live)
 
 
 def size_for(desk: CarryDesk, requested: RequestedEntry, means: Means, asset: str) -> SizeDecision:

@@ -18,7 +18,6 @@ from strategy.carry.breakers.price_deviation import price_deviation_breaker
 from strategy.carry.funding import TODAY_HOURS
 from strategy.carry.readings import BreakerReadings
 from strategy.carry.rulebook import BREAKERS, Breaker
-from strategy.carry.sizing import OpenExposure
 from strategy.rulebook import CALL_BREAKERS
 from strategy.rules import judge_all
 from tasks.carry.desk import CarryDesk
@@ -26,6 +25,7 @@ from tasks.carry.expected import today_of
 from tasks.carry.fees import least_fee
 from tasks.carry.mark import UNDERLYING
 from tasks.carry.market import MarketView, redemption_rates
+from tasks.carry.positions import open_exposure
 from tasks.carry.watching.seen import Seen
 from tasks.step import step
 from venues.asgard.mints import TOKENS
@@ -130,9 +130,7 @@ def judge(desk: CarryDesk, market_now: MarketReadings) -> list[BreakerState]:
             for position in positions
             for row in desk.store.running_breaches(CARRY, position.position_id)
         },
-        open_positions=tuple(
-            OpenExposure(asset=one.asset, position_usd=one.size_usd or Decimal(0)) for one in positions
-        ),
+        open_positions=open_exposure(desk.store),
         funding_now_hourly=context.funding_hourly if context else None,
         funding_today_hourly=market_now.funding_today_hourly,
         long_venue_price_usd=market_now.sol_price_usd,

@@ -189,7 +189,8 @@ class Needs:
     ) -> None:
         """Take the readings that are due, side by side; one that fails leaves what was known before. Raises nothing.
 
-        `context`: the market as it has just been read. Without `all_at_once` of the heavy ones only the first that is due.
+        `context`: the market as it has just been read. Without `all_at_once` of the heavy ones only that which was read
+        longest ago, so that a slow watch comes to each.
         """
         now = self._desk.clock.now_ms()
         if context is not None:
@@ -202,6 +203,7 @@ class Needs:
         ]
         if not all_at_once:
             heavy = [one for one in due if one.name in HEAVY]
+            heavy.sort(key=lambda one: self._asked_ms.get(one.name, 0))
             due = [one for one in due if one not in heavy[1:]]
         self._asked_ms.update(dict.fromkeys((one.name for one in due), now))
         for fields in await asyncio.gather(*(self._take(one) for one in due)):

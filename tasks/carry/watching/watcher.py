@@ -73,6 +73,8 @@ class Watcher:
         """What the last tick read of the ledger, with the breaches that ran after it."""
         self._unwritten = False
         """Whether the last tick is not written down: its breaches run all the same."""
+        self._took_s = 0.0
+        """What the last tick took to read and judge."""
 
     async def tick(self) -> tuple[Seen, Combined[Decision], bool]:
         """Read, judge and remember. The bool says whether to tick again soon."""
@@ -85,6 +87,7 @@ class Watcher:
 
         With `from_copy` the ledger is not asked: what was read of it last counts, and the breaches since.
         """
+        began_ms = self._desk.clock.now_ms()
         if not from_copy:
             read = read_ledger(self._desk, self.position_id)
             unwritten = self.kept.breaches if self.kept is not None and self._unwritten else read.breaches
@@ -130,6 +133,7 @@ class Watcher:
             self._unwritten = False
 
         combined = Combined(decision=whole.decision, reasons=reasons)
+        self._took_s = (self._desk.clock.now_ms() - began_ms) / 1000
         return Decided(seen, combined, tick.watch_closely, remember)
 
     def _count_failures(self, seen: Seen, chain_lives: bool) -> None:
@@ -235,7 +239,8 @@ class Watcher:
             store.carry.set_facts(position.position_id, {THRESHOLD: threshold})
         store.carry.record_snapshot(_snapshot(position, seen, book, self._drift_cost.usd))
         if self._is_monitor and not ended:
-            store.record_heartbeat(f"{TICKED}{position.position_id}")
+            detail = {"took_s": self._took_s, **self._desk.health.counted()}
+            store.record_heartbeat(f"{TICKED}{position.position_id}", detail)
         keep_failures(self._desk, position, self._failures)
         note_oddities(self._desk)
 

@@ -223,3 +223,11 @@ async def test_a_close_is_built_as_a_trial_an_hour_after_the_entry_and_daily_fro
         rig.heal()
         await watched(rig, position_id, 3600)
         assert alerts(rig, "swap_route") == [(Severity.CRITICAL, False)]
+
+
+async def test_a_slow_watch_comes_to_every_reading(tmp_path: Path) -> None:
+    """Of readings that are all due at each tick, one a tick, the first kept the others from their turn."""
+    async with story_rig(tmp_path, strategy={"poll_interval_s": 600}) as rig:
+        position_id = await rig.entered(**JITOSOL)
+        await watched(rig, position_id, 3 * 3600)
+        assert not alerts(rig, "account_mode") and not alerts(rig, "agent_key")

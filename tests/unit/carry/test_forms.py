@@ -75,8 +75,8 @@ def test_every_field_is_described_and_none_asks_for_a_code(flow: Flow[..., Any])
 
 def test_the_forms_of_entry_and_scan_have_these_fields() -> None:
     forms = {flow.name: form(flow) for flow in deployed()}
-    assert list(forms["enter"]) == ["asset", "protocol", "leverage", "size_usd", "dry_run"]
-    assert list(forms["scan"]) == ["asset", "leverage", "size_usd"]
+    assert list(forms["enter"]) == ["asset", "protocol", "leverage", "size_usd", "dry_run", "account"]
+    assert list(forms["scan"]) == ["asset", "leverage", "size_usd", "account"]
 
 
 def test_the_names_are_those_that_the_venue_and_the_strategy_know() -> None:
@@ -104,6 +104,7 @@ def test_what_was_filled_in_survives_the_run_that_keeps_it() -> None:
         "leverage": 2,
         "size_usd": 2500.55,
         "dry_run": False,
+        "account": None,
     }
     assert EnterRequest.model_validate(kept) == request
 

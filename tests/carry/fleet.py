@@ -1,0 +1,93 @@
+"""Several accounts on one ledger in front of one world."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from app.demo.environment import write_settings
+from evenkeel.settings.settings import load_settings
+from state.store import Store
+from tasks.carry.desk import CarryDesk, open_desks
+from tests.carry.rig import STRATEGY, Rig, flat_world, twins_in_thread
+from twins.serve import TwinOptions
+from venues.signers.keystore import encrypt_evm, encrypt_solana
+
+PASSPHRASE = "correct horse battery"
+WORK = 2**14
+"""The least that a keystore may cost: tests open many."""
+NAMES = ("north", "south", "east", "west")
+
+
+def name_of(number: int) -> str:
+    """The name of the fleet's account of this number."""
+    return NAMES[number] if number < len(NAMES) else f"account-{number}"
+
+
+def write_fleet(config: Path, each: list[dict[str, Any]]) -> None:
+    """Turn the settings of a single account into those of a fleet: each with its keys in encrypted files."""
+    folder = config.parent / "keys"
+    passphrase = folder / "passphrase"
+    passphrase.touch(mode=0o600)
+    passphrase.write_text(PASSPHRASE)
+    lines = [
+        line
+        for line in config.read_text().splitlines()
+        if not line.startswith("account_address") and not (line.startswith("key_file"))
+    ]
+    for number, keys in enumerate(each):
+        name = name_of(number)
+        evm, ed25519 = folder / f"{name}-hyperliquid.json", folder / f"{name}-solana.json"
+        evm.write_text(encrypt_evm(keys["hyperliquid"]["agent_private_key"], PASSPHRASE, work=WORK))
+        ed25519.write_text(encrypt_solana(keys["solana"]["private_key"], PASSPHRASE, work=WORK))
+        account = keys["hyperliquid"]["account_address"]
+        lines += ["", "[[fleet]]", f'name = "{name}"', f'hyperliquid_account = "{account}"']
+        for chain, file in (("hyperliquid", evm), ("solana", ed25519)):
+            places = {"keystore_file": str(file), "passphrase_file": str(passphrase)}
+            lines.append(f"{chain} = {{ {', '.join(f'{k} = {json.dumps(v)}' for k, v in places.items())} }}")
+    config.write_text("\n".join(lines) + "\n")
+
+
+class FleetRig(Rig):
+    """A rig with a desk for each account."""
+
+    def of(self, name: str) -> CarryDesk:
+        return next(one for one in self.desks if one.store.member == name)
+
+    @property
+    def whole(self) -> Store:
+        return self.desk.store.whole
+
+    def shorts(self) -> dict[str, Decimal]:
+        """SOL that each account is short, by the venue."""
+        accounts = self.control("hyperliquid", "ledger")["accounts"]
+        return {
+            desk.store.member: -sum(
+                (Decimal(row["szi"]) for row in accounts[desk.short.address]["positions"]), Decimal(0)
+            )
+            for desk in self.desks
+        }
+
+
+@asynccontextmanager
+async def fleet_rig(
+    folder: Path, accounts: int = 2, *, strategy: dict[str, Any] | None = None, **market: float
+) -> AsyncIterator[FleetRig]:
+    """Twins with several funded accounts, one upgraded ledger, a desk an account."""
+    world = flat_world(**market)
+    options = TwinOptions(stepped=True, accounts=accounts)
+    with twins_in_thread(options, world) as (twins, loop):
+        announced = twins.announcement()
+        config = write_settings(folder, announced, STRATEGY | (strategy or {}), "")
+        write_fleet(config, announced["keys"]["fleet"])
+        settings = load_settings(config)
+        Store.upgrade(settings.database.url)
+        rig = FleetRig(twins, loop, config)
+        rig.later(20)
+        async with open_desks(settings) as desks:
+            rig.desks += desks
+            yield rig

@@ -1,0 +1,196 @@
+"""Several accounts on one ledger: each trades its own, sees its own, and together they stay under the caps."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.requests.asking import Asking
+from evenkeel.errors import OperatorError
+from evenkeel.legs import PositionStatus
+from evenkeel.settings.settings import Settings, load_settings
+from flows.carry.enter import EnterRequest, enter_position
+from flows.carry.exit import ExitRequest, exit_position
+from flows.carry.flatten import flatten
+from flows.carry.monitor import MonitorRequest, watch_position
+from flows.carry.recover import recover_accounts
+from state.requests.models import RequestAction
+from state.watch_models import Severity
+from tasks.carry.books.recovery import compare_legs
+from tasks.carry.desk import CarryDesk, open_desk, open_desk_to_close
+from tasks.carry.watching import breakers
+from tests.carry.fleet import fleet_rig
+
+
+async def entered(desk: CarryDesk) -> str:
+    result = await enter_position(desk, EnterRequest(asset="SOL", protocol=1))  # type: ignore[arg-type]
+    assert result.status == "OPEN" and result.position_id is not None, result
+    return result.position_id
+
+
+async def test_two_accounts_hold_a_position_each_and_neither_sees_the_others(tmp_path: Path) -> None:
+    async with fleet_rig(tmp_path) as rig:
+        north, south = rig.of("north"), rig.of("south")
+        first = await entered(north)
+        assert (await enter_position(north, EnterRequest(asset="SOL", protocol=1))).status == "refused"  # type: ignore[arg-type]
+        second = await entered(south)
+
+        assert [one.position_id for one in north.store.carry.positions()] == [first]
+        assert [one.position_id for one in south.store.carry.positions()] == [second]
+        assert {one.position_id for one in rig.whole.carry.positions()} == {first, second}
+        assert all(qty > 1 for qty in rig.shorts().values()), rig.shorts()
+        for desk in rig.desks:
+            found = await compare_legs(desk)
+            assert not found.unowned and not found.unreadable, found
+
+        done = await exit_position(north, ExitRequest(position_id=first))
+        assert done.status is PositionStatus.CLOSED
+        assert rig.shorts()["north"] == 0 and rig.shorts()["south"] > 1
+        with pytest.raises(OperatorError, match=f"{second} belongs to the hyperliquid account"):
+            await exit_position(north, ExitRequest(position_id=second))
+
+
+async def test_the_books_of_a_fleet_agree_after_it_was_watched(tmp_path: Path) -> None:
+    async with fleet_rig(tmp_path) as rig:
+        names = {desk.store.member: await entered(desk) for desk in rig.desks}
+        until_ms = rig.desk.clock.now_ms() + 3700 * 1000
+        each = await asyncio.gather(
+            *(
+                watch_position(desk, MonitorRequest(position_id=names[desk.store.member], until_ms=until_ms))
+                for desk in rig.desks
+            )
+        )
+        assert all(one.status is PositionStatus.OPEN and not one.actions for one in each), each
+        found = await recover_accounts(rig.desks)
+        assert found.clean and not found.findings, found
+        assert not rig.whole.alerts(open_only=True), rig.whole.alerts(open_only=True)
+        for desk in rig.desks:
+            mine = desk.store.carry.funding_payments(position_id=names[desk.store.member])
+            assert mine and {one.account for one in mine} == {desk.short.address}
+
+
+async def test_the_caps_of_exposure_count_the_whole_fleet_and_those_of_an_asset_each_account(
+    tmp_path: Path,
+) -> None:
+    async with fleet_rig(tmp_path) as rig:
+        north, south = rig.of("north"), rig.of("south")
+        first = await entered(north)
+        size = rig.whole.carry.position(first).size_usd
+        assert size is not None
+        limits = south.settings.limits.model_copy(
+            update={"max_total_exposure_usd": size + 2_000, "max_position_usd": size}
+        )
+        south.settings = south.settings.model_copy(update={"limits": limits})
+        refused = await enter_position(south, EnterRequest(asset="SOL", protocol=1, size_usd=size))  # type: ignore[arg-type]
+        assert refused.status == "refused"
+        assert any("the cap on all positions" in one for one in refused.reasons), refused
+
+
+async def test_alerts_and_pauses_of_an_account_are_its_own_and_those_of_everybody_are_everybodys(
+    tmp_path: Path,
+) -> None:
+    async with fleet_rig(tmp_path) as rig:
+        north, south = rig.of("north"), rig.of("south")
+        north.store.pause("entries", "drill")
+        assert breakers.halted(north) and not breakers.halted(south)
+        assert [one.scope for one in rig.whole.active_pauses()] == ["entries@north"]
+        rig.whole.pause("entries", "all of us")
+        assert breakers.halted(south)
+        assert north.store.resume("entries") == 1 and breakers.halted(north), (
+            "what a person set for all stays"
+        )
+
+        north.store.alert("agent key", Severity.WARNING, "36 h left")
+        south.store.alert("agent key", Severity.WARNING, "20 h left")
+        assert {one.subject for one in rig.whole.alerts()} == {"@north", "@south"}
+        assert [one.text for one in north.store.alerts()] == ["36 h left"]
+        assert south.store.ack_alert("agent key") and not south.store.alerts(open_only=True)
+        assert north.store.alerts(open_only=True)
+
+
+async def test_flatten_closes_every_account_and_one_named_only_that(tmp_path: Path) -> None:
+    async with fleet_rig(tmp_path) as rig:
+        for desk in rig.desks:
+            await entered(desk)
+        settings = load_settings(rig.config)
+        one = await flatten(settings.for_account("north"), "drill", 60)
+        assert one.flat and rig.shorts()["north"] == 0 and rig.shorts()["south"] > 1
+        everything = await flatten(settings, "drill", 60)
+        assert everything.flat and set(rig.shorts().values()) == {0}
+        assert len(everything.positions) == 1, "the other had ended"
+
+
+async def test_a_position_says_whose_desk_it_needs(tmp_path: Path) -> None:
+    async with fleet_rig(tmp_path) as rig:
+        settings = load_settings(rig.config)
+        with pytest.raises(
+            OperatorError, match=r"2 accounts are in the fleet \(north, south\): name one with --account"
+        ):
+            async with open_desk(settings):
+                pass
+        with pytest.raises(OperatorError, match="no account is named 'west'; the fleet has north, south"):
+            async with open_desk(settings, account="west"):
+                pass
+        second = await entered(rig.of("south"))
+        async with open_desk(settings, position_id=second) as desk:
+            assert desk.store.member == "south"
+        async with open_desk_to_close(settings.for_account("south")) as desk:
+            assert desk.store.member == "south" and not desk.without_key
+
+
+async def test_a_flatten_that_was_asked_for_closes_every_account(tmp_path: Path) -> None:
+    async with fleet_rig(tmp_path) as rig:
+        names = [await entered(desk) for desk in rig.desks]
+        asking = Asking(load_settings(rig.config), rig.whole)
+        answer = asking.ask(RequestAction.FLATTEN, who="U0ANN", via="slack", key="t1")
+        asking.confirm(answer.request_id, who="U0ANN")
+        for desk, name in zip(rig.desks, names, strict=True):
+            assert breakers.refuse_growth(desk) is not None
+            until_ms = desk.clock.now_ms() + 60_000
+            done = await watch_position(desk, MonitorRequest(position_id=name, until_ms=until_ms))
+            assert done.status is PositionStatus.CLOSED
+        assert set(rig.shorts().values()) == {0}
+
+
+def account(name: str, number: int, **more: Any) -> dict[str, Any]:
+    return {
+        "name": name,
+        "hyperliquid_account": f"0x{number:040x}",
+        "hyperliquid": {"keystore_file": f"/keys/{name}-h"},
+        "solana": {"keystore_file": f"/keys/{name}-s"},
+    } | more
+
+
+@pytest.mark.parametrize(
+    ("content", "wrong"),
+    [
+        ({"fleet": [account("a", 1), account("a", 2)]}, "two accounts of the fleet have one name"),
+        ({"fleet": [account("a", 1), account("b", 1)]}, "have one hyperliquid_account"),
+        (
+            {"fleet": [account("a", 1), account("b", 2, solana={"keystore_file": "/keys/a-s"})]},
+            "have one solana key",
+        ),
+        ({"fleet": [account("A b", 1)]}, "must be 1 to 31 of a-z"),
+        ({"fleet": [account("a", 1, solana={})]}, "needs solana.keystore_file or solana.kms_key_id"),
+        (
+            {"fleet": [account("a", 1)], "hyperliquid": {"account_address": f"0x{3:040x}"}},
+            "hyperliquid.account_address is of a single account",
+        ),
+        ({"fleet": [account(f"a{n}", n) for n in range(1, 102)]}, "at most 100"),
+    ],
+)
+def test_a_fleet_that_contradicts_itself_is_refused(content: dict[str, Any], wrong: str) -> None:
+    with pytest.raises(ValueError, match=wrong):
+        Settings(**content)
+
+
+def test_settings_of_a_single_account_are_a_fleet_of_one() -> None:
+    settings = Settings()
+    assert settings.for_account() is settings and settings.each_account() == [settings]
+    with pytest.raises(
+        OperatorError, match="no account is named 'north': the settings are of a single account"
+    ):
+        settings.for_account("north")

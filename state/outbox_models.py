@@ -16,7 +16,7 @@ from state.watch_models import Severity
 class MessageKind(StrEnum):
     """ALERT: raised, or worse than it was. OVER: its condition ended. ACKNOWLEDGED: a person has seen it. ESCALATED: nobody
     has. SUBJECT: what has a thread of its own moved. REQUEST: what a person asked for, and its end. REPORT: an account of a
-    day. TRIAL: sent to see whether it arrives.
+    day, CHART: its picture (a PNG in `facts`). TRIAL: sent to see whether it arrives.
     """
 
     ALERT = "alert"
@@ -26,6 +26,7 @@ class MessageKind(StrEnum):
     SUBJECT = "subject"
     REQUEST = "request"
     REPORT = "report"
+    CHART = "chart"
     TRIAL = "trial"
 
 

@@ -19,6 +19,13 @@ TIMEOUT_S = 15.0
 _LEVELS = {Severity.CRITICAL: logging.CRITICAL, Severity.WARNING: logging.WARNING}
 
 
+class Picture(Frozen):
+    """A PNG that a letter shows, and the name of its file, by which a channel knows it again."""
+
+    name: str
+    data: bytes
+
+
 class Letter(Frozen):
     """What one message says, in plain text, for every channel.
 
@@ -42,6 +49,8 @@ class Letter(Frozen):
     thread_ref: str = ""
     loud: bool = True
     urgent: bool = False
+    picture: Picture | None = None
+    """It is shown in the place of the text, which only introduces it."""
 
 
 class Sent(Frozen):
@@ -80,6 +89,7 @@ class Channel(Protocol):
     | --- | --- |
     | `name` | under which deliveries are kept: it never changes |
     | `least` | the least severity that it is for |
+    | `pictures` | whether it shows pictures: a letter with one is skipped where it does not |
     | `send` | puts a letter on the wire, once: no client below may try again by itself. Never raises |
     | `find` | the channel's own name of a letter whose answer was lost, "" where it is not there. None: the channel cannot say; it must then show a letter of the same key once. Raises `Retryable` where it does not answer |
     | `restate` | changes what stands in a message that is there, by its `ref`: the head of a thread. None: the channel cannot |
@@ -92,6 +102,9 @@ class Channel(Protocol):
 
     @property
     def least(self) -> Severity: ...
+
+    @property
+    def pictures(self) -> bool: ...
 
     async def send(self, letter: Letter) -> Outcome: ...
 

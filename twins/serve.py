@@ -170,7 +170,10 @@ class RunningTwins:
         if self.slack is None:
             return {}
         channel = next(iter(self.slack.channels))
-        return {"slack": {"url": self.urls["slack"] + "/api", "channel": channel, "token": self.slack.token}}
+        return {
+            "slack": {"url": self.urls["slack"] + "/api", "channel": channel, "token": self.slack.token}
+            | {"app_token": self.slack.socket.token, "operator": "U0OPERATOR1"}
+        }
 
 
 @dataclass

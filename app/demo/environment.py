@@ -71,7 +71,9 @@ def write_keys(folder: Path, keys: dict[str, Any]) -> dict[str, Path]:
         "hyperliquid": keys["hyperliquid"]["agent_private_key"],
         "solana": keys["solana"]["private_key"],
         "asgard": keys["asgard"]["api_key"],
-    } | ({"slack": keys["slack"]["token"]} if "slack" in keys else {})
+    }
+    if "slack" in keys:
+        secrets |= {"slack": keys["slack"]["token"], "slack-app": keys["slack"]["app_token"]}
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o700)
     paths = {}
@@ -109,7 +111,13 @@ def write_settings(
     }
     if slack:
         token = str(keys["slack"].resolve())
-        sections["slack"] = {"url": slack["url"], "channel": slack["channel"], "token_file": token}
+        sections["slack"] = {
+            "url": slack["url"],
+            "channel": slack["channel"],
+            "token_file": token,
+            "app_token_file": str(keys["slack-app"].resolve()),
+            "operators": [slack["operator"]],
+        }
     lines = ["# Written for local twins, test money. Not for real venues."]
     lines += ['log_level = "ERROR"']
     for name, values in sections.items():

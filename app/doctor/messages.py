@@ -9,7 +9,8 @@ from app.doctor.frame import Installation, Verdict, check, fail, ok, warn
 from evenkeel.errors import EvenkeelError, OperatorError
 from tasks.channels import Channel
 from tasks.messages.connect import named_channels, open_channel
-from tasks.messages.waiting import quiet_now, silent_s, waiting_for
+from tasks.messages.requests.connection import app_token, ask_for_connection
+from tasks.messages.waiting import quiet_now, sender_faults, silent_s, waiting_for
 
 GROUP = "messages"
 SILENT_S = 60.0
@@ -44,6 +45,26 @@ async def _asked(channel: Channel) -> str:
         return await channel.check()
     finally:
         await channel.close()
+
+
+@check(GROUP, "requests")
+async def requests(installation: Installation) -> Verdict:
+    """Slack opens a connection for requests where an app token is set, and the sender has one."""
+    settings = installation.settings
+    try:
+        token = app_token(settings)
+        if token is None:
+            named = ", ".join(settings.slack.operators)
+            return ok(f"no app token is set: no requests are taken{f' from {named}' if named else ''}")
+        await asyncio.to_thread(ask_for_connection, token, settings.slack.url)
+    except OperatorError as fault:
+        return fail(str(fault), "see docs/messages.md")
+    except EvenkeelError as fault:
+        return warn(str(fault), "try again")
+    why = await asyncio.to_thread(sender_faults, installation.store)
+    if "requests" in why:
+        return warn(f"the sender takes no requests: {why['requests']}", "its log says since when")
+    return ok(f"taken; slack.operators names {len(settings.slack.operators)}")
 
 
 @check(GROUP, "sender")

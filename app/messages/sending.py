@@ -7,6 +7,7 @@ import logging
 import signal
 from pathlib import Path
 
+from app.messages.requests import open_connection, take_requests
 from app.metrics.serving import metrics
 from app.supervised import ALIVE, READY, STOPPING, notify
 from evenkeel.errors import OperatorError
@@ -32,6 +33,7 @@ async def send(settings: Settings, store: Store) -> None:
     """Deliver until asked to end (SIGTERM, SIGINT). Raises OperatorError where no channel is set, LostRace where another sender
     of this ledger is at work.
     """
+    requests = open_connection(settings, store)
     channels = open_channels(settings)
     if not channels:
         raise OperatorError(
@@ -51,11 +53,20 @@ async def send(settings: Settings, store: Store) -> None:
                 fence,
                 alive=lambda: notify(ALIVE),
                 standing=standing,
+                faults=lambda: (
+                    {"requests": requests.fault} if requests is not None and requests.fault else {}
+                ),
             )
             log.warning("the sender runs: %s", ", ".join(one.name for one in channels))
             with metrics(settings, settings.metrics.sender_port):
                 notify(READY)
-                await sender.run(ended)
+                taking = asyncio.create_task(take_requests(requests, ended)) if requests is not None else None
+                try:
+                    await sender.run(ended)
+                finally:
+                    ended.set()
+                    if taking is not None:
+                        await taking
                 notify(STOPPING)
     finally:
         await closed(channels)

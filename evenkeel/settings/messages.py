@@ -55,12 +55,18 @@ class Messages(Section):
 
 
 class Slack(Section):
-    """A Slack app of yours with a bot token (`chat:write`, `channels:history` or `groups:history`, `files:write`)."""
+    """A Slack app of yours with a bot token (`chat:write`, `channels:history` or `groups:history`, `files:write`), and with an
+    app token (`connections:write`) where it takes requests.
+    """
 
     channel: str = ""
     """The id of the channel (its details show it, e.g. C0123456789), not its name; the app is a member. Empty: no Slack."""
     token_file: Path | None = None
     """Holds the bot token (`xoxb-…`), unless `EVENKEEL_SLACK_TOKEN` does."""
+    app_token_file: Path | None = None
+    """Holds the app token (`xapp-…`), unless `EVENKEEL_SLACK_APP_TOKEN` does: `evenkeel send` takes requests with it."""
+    operators: tuple[str, ...] = Field(default=(), max_length=50)
+    """Who may ask for anything: ids of users (a profile shows it, e.g. U0123456789), not names."""
     least: Least = "info"
     """What is less than this is not sent."""
     url: str = "https://slack.com/api"
@@ -73,6 +79,26 @@ class Slack(Section):
                 "must be the id of a channel, e.g. C0123456789 (its details in Slack show it), or empty"
             )
         return value
+
+    @field_validator("operators")
+    @classmethod
+    def _are_users(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for one in value:
+            if not re.fullmatch(r"[UW][A-Z0-9]{8,20}", one):
+                raise ValueError(
+                    "must be ids of users, e.g. U0123456789 (the profile of a person in Slack shows it)"
+                )
+        if len(set(value)) < len(value):
+            raise ValueError("names a user twice")
+        return value
+
+    @model_validator(mode="after")
+    def _requests_are_whole(self) -> Self:
+        if self.app_token_file is not None and not (self.channel and self.operators):
+            raise ValueError(
+                "slack.app_token_file is set: set slack.channel, and in slack.operators who may ask for anything"
+            )
+        return self
 
 
 class Webhook(Section):

@@ -11,15 +11,16 @@ from pydantic import SecretStr
 
 from evenkeel.errors import OperatorError, shown_path
 
-Keeper = Literal["hyperliquid", "solana", "asgard", "slack", "webhook", "mail"]
+Keeper = Literal["hyperliquid", "solana", "asgard", "slack", "slack_app", "webhook", "mail"]
 _FORBIDDEN_IN_TOML = re.compile(
-    r"^(key|private_key|secret|secret_key|api_key|token|password|passphrase|mnemonic|seed)$"
+    r"^(key|private_key|secret|secret_key|api_key|token|app_token|password|passphrase|mnemonic|seed)$"
 )
 _SECRET_ENV: dict[Keeper, str] = {
     "hyperliquid": "EVENKEEL_HYPERLIQUID_KEY",
     "solana": "EVENKEEL_SOLANA_KEY",
     "asgard": "EVENKEEL_ASGARD_API_KEY",
     "slack": "EVENKEEL_SLACK_TOKEN",
+    "slack_app": "EVENKEEL_SLACK_APP_TOKEN",
     "webhook": "EVENKEEL_WEBHOOK_SECRET",
     "mail": "EVENKEEL_MAIL_PASSWORD",
 }

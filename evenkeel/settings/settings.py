@@ -41,6 +41,7 @@ DEMO_SETTINGS = Path("out/demo/evenkeel.toml")
 _KEY_FILES: dict[Keeper, str] = {
     "asgard": "api_key_file",
     "slack": "token_file",
+    "slack_app": "app_token_file",
     "webhook": "secret_file",
     "mail": "login_file",
 }
@@ -166,7 +167,8 @@ class Settings(BaseSettings):
 
     def secret(self, name: Keeper) -> SecretStr | None:
         """The secret of a venue from its environment variable, else from the file the settings name, else None."""
-        return key_of(name, getattr(getattr(self, name), _KEY_FILES.get(name, "key_file")))
+        section = getattr(self, name.removesuffix("_app"))
+        return key_of(name, getattr(section, _KEY_FILES.get(name, "key_file")))
 
 
 def settings_path(given: Path | None = None) -> Path | None:

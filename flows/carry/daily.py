@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Sequence
 
 from prefect import flow
@@ -19,8 +20,10 @@ from state.outbox_models import MessageKind
 from state.store import Store
 from state.watch_models import Severity
 from tasks.artifacts import show_markdown
+from tasks.carry.books.day_picture import draw_day
 from tasks.carry.desk import CarryDesk, open_desks
 from tasks.carry.last_ticks import overdue, overdue_after_s
+from tasks.messages.compose import PNG
 
 DAY_HOURS = 25
 """One more than a day has: on the day on which summer time ends nothing is left out."""
@@ -176,13 +179,33 @@ def as_message(report: DailyReport) -> str:
 
 def send_report(store: Store, report: DailyReport) -> None:
     """Put the report into the outbox, once for the moment at which it ends."""
+    key = f"report/{report.until}"
     store.write_message(
-        f"report/{report.until}",
+        key,
         MessageKind.REPORT,
         "daily report",
         as_message(report),
-        severity=Severity.WARNING if report.needs_a_person else Severity.INFO,
+        severity=_severity(report),
+        thread=key,
     )
+
+
+def send_picture(store: Store, report: DailyReport, picture: bytes) -> None:
+    """Put the picture of the report into the outbox: a message of its own, so that the text never waits for it."""
+    key = f"report/{report.until}"
+    store.write_message(
+        f"{key}/chart",
+        MessageKind.CHART,
+        "daily report",
+        f"{report.since} to {report.until}",
+        severity=_severity(report),
+        thread=key,
+        facts={PNG: base64.b64encode(picture).decode()},
+    )
+
+
+def _severity(report: DailyReport) -> Severity:
+    return Severity.WARNING if report.needs_a_person else Severity.INFO
 
 
 @flow(name="daily-report", flow_run_name="daily-report")
@@ -190,6 +213,11 @@ async def daily_report(request: DailyRequest) -> DailyReport:
     """What the day came to: as JSON, as a markdown artifact whose versions are the days, and as a message to people."""
     async with desk_for_run(open_desks) as desks:
         found = await report_accounts(desks, request)
-        send_report(desks[0].store.whole, found)
+        whole = desks[0].store.whole
+        send_report(whole, found)
+        since_ms = whole.clock.now_ms() - request.hours * HOUR_MS
+        names = [one.position_id for one in found.positions]
+        if (picture := await draw_day(desks, names, since_ms)) is not None:
+            send_picture(whole, found, picture)
     await show_markdown("daily-report", as_markdown(found), f"{found.since} to {found.until}")
     return found

@@ -27,8 +27,12 @@ def urgency(message: Message) -> int:
     return Severity.INFO.rank if message.kind in CALM else message.severity.rank
 
 
-def wanted(message: Message, least: Severity) -> bool:
-    """Whether a channel for `least` and worse delivers it. What nobody has answered, and a trial, go everywhere."""
+def wanted(message: Message, least: Severity, pictures: bool = True) -> bool:
+    """Whether a channel for `least` and worse delivers it. What nobody has answered, and a trial, go everywhere; a chart to
+    what shows `pictures`.
+    """
+    if message.kind is MessageKind.CHART and not pictures:
+        return False
     return message.kind in (MessageKind.ESCALATED, MessageKind.TRIAL) or message.severity.rank >= least.rank
 
 

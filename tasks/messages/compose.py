@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,9 +11,11 @@ from pathlib import Path
 from evenkeel.types import Frozen
 from state.outbox_models import Message, MessageKind
 from state.watch_models import Severity
-from tasks.channels import Letter
+from tasks.channels import Letter, Picture
 
 RUNBOOK = "docs/runbook.md"
+PNG = "png"
+"""The fact of a message that holds its picture, in base64."""
 
 
 class Meaning(Frozen):
@@ -60,7 +64,17 @@ def compose(
         thread_ref=thread_ref,
         loud=_is_loud(message),
         urgent=message.kind is MessageKind.ESCALATED,
+        picture=picture_of(message),
     )
+
+
+def picture_of(message: Message) -> Picture | None:
+    """The picture that a message carries. Its file is named by the message's key, so that it is known again."""
+    encoded = message.facts.get(PNG)
+    if not encoded:
+        return None
+    mark = hashlib.sha256(message.key.encode()).hexdigest()[:16]
+    return Picture(name=f"{anchor(message.about)}-{mark}.png", data=base64.b64decode(encoded))
 
 
 def anchor(heading: str) -> str:

@@ -58,7 +58,13 @@ def open_channel(name: str, settings: Settings) -> Channel:
             raise OperatorError(
                 "slack.channel is set and there is no token: set slack.token_file or EVENKEEL_SLACK_TOKEN"
             )
-        return SlackChannel(token, settings.slack.channel, Severity(settings.slack.least), settings.slack.url)
+        return SlackChannel(
+            token,
+            settings.slack.channel,
+            Severity(settings.slack.least),
+            settings.slack.url,
+            buttons=settings.secret("slack_app") is not None,
+        )
     if name == "webhook":
         from tasks.messages.webhook import WebhookChannel
 

@@ -32,6 +32,7 @@ class MailChannel:
     """A `Channel` that hands mail to one SMTP server."""
 
     name = "mail"
+    pictures = False
 
     def __init__(self, mail: Mail, password: SecretStr | None) -> None:
         self._mail = mail

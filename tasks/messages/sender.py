@@ -38,6 +38,8 @@ FIND_S = 30.0
 """Until a channel that could not say whether it has a message is asked for it again."""
 MOST_TRIES = 8
 """Tries after which a message that a working channel fails at is given up."""
+MOST_TRIES_OF_CHART = 60
+"""Some four hours: nobody needs the picture of a report any more that is older."""
 IDS_APART = 1_000
 """Ids of messages whose transactions may end in another order than they began."""
 
@@ -72,6 +74,8 @@ class Sender:
     alive: Callable[[], object] = lambda: None
     standing: Callable[[Store], Mapping[str, str]] = lambda store: {}
     """By subject with a thread of its own: how it stands now, which the head of the thread shows."""
+    faults: Callable[[], Mapping[str, str]] = lambda: {}
+    """What else of this process does not work now, by name, for who asks how the sender is."""
     now_ms: Callable[[], int] = wall_ms
     lines: list[Line] = field(default_factory=list)
     _stated: dict[tuple[str, str], str] = field(default_factory=dict)
@@ -107,7 +111,9 @@ class Sender:
             try:
                 await self.store.clock.refresh()
                 escalate(self.store, chosen.escalate_after_s, chosen.escalate_every_s)
-                faults = {line.channel.name: line.fault for line in self.lines if line.fault}
+                faults = {line.channel.name: line.fault for line in self.lines if line.fault} | dict(
+                    self.faults()
+                )
                 self.store.record_heartbeat(HEARTBEAT, {"faults": faults, "wall_ms": wall_ms()})
             except Retryable as fault:
                 log.error("ledger or clock cannot be used: %s", fault)
@@ -163,11 +169,12 @@ class Sender:
         store, name, now_ms = self.store, line.channel.name, self.now_ms()
         newest = store.newest_message_id()
         pending = store.pending(name, line.since_id)
-        meant = [one for one in pending if wanted(one.message, line.channel.least)]
+        meant = [one for one in pending if wanted(one.message, line.channel.least, line.channel.pictures)]
         if len(meant) < len(pending):
             kept = {one.message.id for one in meant}
             skipped = [one.message.id or 0 for one in pending if one.message.id not in kept]
-            store.skip_messages(skipped, name, f"less than {line.channel.least}", now_ms, fence=self.fence)
+            note = f"less than {line.channel.least}, or a chart where none is shown"
+            store.skip_messages(skipped, name, note, now_ms, fence=self.fence)
         if (
             not pending
         ):  # what is written meanwhile may have a lower id on a server: transactions end out of order
@@ -233,6 +240,10 @@ class Sender:
         elif isinstance(outcome, Refused):
             log.error("%s refuses message %s: %s", name, chosen.message.key, outcome.reason)
             self._settle(line, chosen, DeliveryState.REFUSED, note=outcome.reason)
+        elif chosen.message.kind is MessageKind.CHART and delivery.tries >= MOST_TRIES_OF_CHART:
+            log.error("%s: a chart is given up, its text was sent: %s", name, outcome.reason)
+            note = f"given up after {delivery.tries} tries: {outcome.reason}"
+            self._settle(line, chosen, DeliveryState.REFUSED, note=note)
         elif isinstance(outcome, NotNow):
             after = outcome.after_s if outcome.after_s is not None else wait_s(delivery.tries)
             again_ms = now_ms + int(1000 * after)

@@ -22,6 +22,14 @@ def quiet_now(settings: Settings) -> bool:
     return quiet_at(settings, wall_ms())
 
 
+def sender_faults(store: Store) -> dict[str, str]:
+    """What does not work at the sender by its last sign of life, by name."""
+    for row in store.heartbeats():
+        if row.name == HEARTBEAT:
+            return {str(name): str(why) for name, why in dict(row.detail.get("faults") or {}).items()}
+    return {}
+
+
 def silent_s(store: Store) -> float:
     """Wall seconds since the sender's last sign of life; infinite where there never was one."""
     for row in store.heartbeats():

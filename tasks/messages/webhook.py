@@ -59,6 +59,7 @@ class WebhookChannel:
     """A `Channel` that posts to one address."""
 
     name = "webhook"
+    pictures = False
 
     def __init__(self, url: str, secret: SecretStr, least: Severity) -> None:
         self._url = url

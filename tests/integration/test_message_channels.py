@@ -42,7 +42,7 @@ from tasks.messages.webhook import WebhookChannel
 from twins.faults import Fault
 from twins.http import served, served_in_thread
 from twins.slack import SlackTwin
-from twins.slack.app import _wrong_content
+from twins.slack.content import wrong_content
 
 SECRET = "whsec_" + base64.b64encode(bytes(range(32))).decode()
 
@@ -299,7 +299,7 @@ def test_slack_takes_the_form_of_every_letter(title: str, text: str, more: str, 
     one = letter(title=title or "t", text=text + more, did=more, do=more, urgent=urgent)
     blocks = blocks_of(one)
     given = {"text": "t", "blocks": blocks}
-    assert _wrong_content(given) in ("", "msg_blocks_too_long"), (
+    assert wrong_content(given) in ("", "msg_blocks_too_long"), (
         "sent again without its form where it is too long"
     )
     shown = "".join(block["text"]["text"] for block in blocks if block["type"] == "section")

@@ -210,6 +210,7 @@ class Mortal:
         self.nth = nth
         self.channel = rig.line.channel
         self.name, self.least = rig.line.channel.name, rig.line.channel.least
+        self.pictures = rig.line.channel.pictures
         self._store = rig.store
         self._begin, self._settle = rig.store.begin_delivery, rig.store.settle_delivery
 

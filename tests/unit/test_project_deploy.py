@@ -82,6 +82,7 @@ def test_secrets_are_credentials_of_what_needs_them_and_of_nothing_else(unit: Pa
     loaded = re.findall(r"^#?LoadCredentialEncrypted=([\w.-]+):/etc/evenkeel/[\w.-]+$", text, re.MULTILINE)
     named = re.findall(r"^#?Environment=EVENKEEL_(\w+?)__(\w+)=%d/([\w.-]+)$", text, re.MULTILINE)
     wanted = (KEYS if unit.name in TRADING else set()) | (CHANNELS if unit.name in SPEAKING else set())
+    wanted |= {"slack-app-token"} if unit.name == "evenkeel-sender.service" else set()
     assert set(loaded) == wanted and len(loaded) == len(wanted)
     assert sorted(loaded) == sorted(name for _, _, name in named)
     for section, field, _ in named:

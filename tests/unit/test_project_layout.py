@@ -16,7 +16,14 @@ from tests.unit.test_project_files import PACKAGES, ROOT
 LAYERS = ("flows", "tasks", "strategy", "state", "analytics")
 BUSINESSES = ("carry", "accounts", "hedging", "capital", "research")
 MAY_IMPORT = {"capital": {"carry"}, "research": {"carry"}}
-SHARED = {"strategy/breakers", "state/migrations", "state/fleet", "state/requests", "tasks/messages"}
+SHARED = {
+    "strategy/breakers",
+    "state/migrations",
+    "state/fleet",
+    "state/requests",
+    "tasks/messages",
+    "tasks/messages/requests",
+}
 """Folders of a layer that are no business's."""
 ROOMS = {"entering", "watching", "closing", "books"}
 TEST_FOLDERS = ("unit", "integration", "chaos", "fuzz", "benchmarks", "conformance")

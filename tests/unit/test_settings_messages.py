@@ -9,6 +9,7 @@ import pytest
 from evenkeel.errors import OperatorError
 from evenkeel.settings.settings import Settings, load_settings
 from tasks.messages.connect import named_channels, open_channels
+from tasks.messages.requests.connection import app_token
 
 REFUSED = {
     "half of the quiet hours": ('[messages]\nquiet_from = "22:00"\n', "set both, or neither"),
@@ -20,6 +21,13 @@ REFUSED = {
     "escalation at once": ("[messages]\nescalate_after_s = 5\n", "escalate_after_s"),
     "a channel's name": ('[slack]\nchannel = "#alerts"\n', "id of a channel"),
     "a token in the file": ('[slack]\ntoken = "xoxb-1234567890-abcdefghijk"\n', "looks like a secret"),
+    "an app token in the file": ('[slack]\napp_token = "xapp-1-1234567890"\n', "looks like a secret"),
+    "an operator's name": ('[slack]\noperators = ["@ann"]\n', "ids of users"),
+    "an operator twice": ('[slack]\noperators = ["U0123456789", "U0123456789"]\n', "names a user twice"),
+    "requests of nobody": (
+        '[slack]\nchannel = "C0123456789"\napp_token_file = "x"\n',
+        "in slack.operators who may ask for anything",
+    ),
     "no URL": ('[webhook]\nurl = "ftp://x"\n', "URL"),
     "a mail server alone": ('[mail]\nhost = "mail.example.com"\n', "mail.sender"),
     "mail in clear": (
@@ -41,7 +49,9 @@ def test_what_cannot_be_meant_is_refused_in_one_line(
     path.write_text(text)
     with pytest.raises(OperatorError) as refused:
         load_settings(path)
-    assert says in str(refused.value) and "xoxb-1234567890" not in str(refused.value)
+    assert says in str(refused.value) and "1234567890" not in str(refused.value).replace(
+        "C0123456789", ""
+    ).replace("U0123456789", "")
 
 
 @pytest.mark.parametrize(
@@ -71,3 +81,34 @@ def test_a_channel_without_its_secret_says_where_it_belongs(section: dict[str, o
 
 def test_nothing_is_sent_where_nothing_is_set() -> None:
     assert named_channels(Settings()) == [] and open_channels(Settings()) == []
+
+
+@pytest.mark.parametrize(
+    ("slack", "token", "says"),
+    [
+        ({"channel": "C0123456789", "operators": ["U0123456789"]}, "xoxb-of-the-bot", "it begins with xapp-"),
+        ({"operators": ["U0123456789"]}, "xapp-1-x", "set slack.channel"),
+        ({"channel": "C0123456789"}, "xapp-1-x", "slack.operators is empty"),
+    ],
+)
+def test_an_app_token_whose_settings_are_missing_is_refused_in_one_line(
+    slack: dict[str, object], token: str, says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EVENKEEL_SLACK_TOKEN", "xoxb-of-the-bot")
+    monkeypatch.setenv("EVENKEEL_SLACK_APP_TOKEN", token)
+    with pytest.raises(OperatorError) as refused:
+        app_token(Settings(slack=slack))  # type: ignore[arg-type]
+    assert says in str(refused.value) and token not in str(refused.value)
+
+
+def test_without_an_app_token_no_requests_are_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert app_token(Settings()) is None
+    (tmp_path / "token").write_text("xapp-1-x\n")
+    monkeypatch.setenv("EVENKEEL_SLACK_TOKEN", "xoxb-of-the-bot")
+    given = {
+        "channel": "C0123456789",
+        "operators": ("U0123456789",),
+        "app_token_file": tmp_path / "token",
+    }
+    found = app_token(Settings(slack=given))  # type: ignore[arg-type]
+    assert found is not None and found.get_secret_value() == "xapp-1-x" and "xapp-1-x" not in repr(found)

@@ -15,17 +15,12 @@ from urllib.parse import parse_qsl
 
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
-from starlette.routing import Route
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route, WebSocketRoute
 
 from twins.faults import FaultMiddleware, FaultPlan
-
-SECTION_CHARACTERS = 3_000
-BLOCKS = 50
-BLOCKS_CHARACTERS = 13_200
-"""Measured by others (slackapi/bolt-js issue 2509); the reference names no limit of the whole."""
-TEXT_CHARACTERS = 40_000
-METADATA_CHARACTERS = 16_000
+from twins.slack.content import content_of, ok, refused, truth, wrong_content
+from twins.slack.socket_mode import SocketMode
 
 
 @dataclass
@@ -45,13 +40,18 @@ class SlackTwin:
     ) -> None:
         self.faults = faults or FaultPlan()
         self.token = token
+        self.socket = SocketMode(self.faults)
         self.page = page
         self.channels: dict[str, SlackChannel] = {"C0TWIN00001": SlackChannel()}
         self.files: dict[str, dict[str, Any]] = {}
+        self.scopes = ["chat:write", "channels:history", "groups:history", "files:write", "commands"]
         self._last_us = 0
         self.app = FaultMiddleware(
             Starlette(
                 routes=[
+                    Route("/api/apps.connections.open", self.socket.connections_open, methods=["POST"]),
+                    WebSocketRoute("/link/", self.socket.link),
+                    Route("/response/{name}", self.socket.respond, methods=["POST"]),
                     Route("/api/{method}", self._call, methods=["GET", "POST"]),
                     Route("/upload/{file_id}", self._upload, methods=["POST"]),
                 ]
@@ -69,11 +69,33 @@ class SlackTwin:
         rows = self.channels[channel].messages.values()
         return [dict(row) for row in rows if thread is None or row.get("thread_ts", row["ts"]) == thread]
 
+    def shared_files(self, channel: str = "C0TWIN00001") -> list[str]:
+        """Names of the files in the order in which they were shown, each as often as it was."""
+        return [one["name"] for row in self.shown(channel) for one in row.get("files", ())]
+
     def control(self, op: str, body: dict[str, Any]) -> dict[str, Any]:
-        """`ledger` and `shown`: every message, by channel. ValueError for another operation."""
-        if op not in ("ledger", "shown"):
-            raise ValueError(f"Slack has no operation {op!r}: ledger, shown")
-        return {"messages": {name: self.shown(name) for name in self.channels}}
+        """`ledger` and `shown`: every message, by channel. `command` (user, text) and `press` (user, ts, action_id) are what a
+        person does, `answers` what only that person sees; `disconnect` (reason). ValueError for another operation.
+        """
+        channel = str(body.get("channel", "C0TWIN00001"))
+        if op in ("ledger", "shown"):
+            return {"messages": {name: self.shown(name) for name in self.channels}}
+        if op == "answers":
+            return {"answers": self.socket.answers}
+        if op == "command":
+            return {"state": self.socket.command(str(body["user"]), str(body.get("text", "")), channel).state}
+        if op == "press":
+            rows = [*self.socket.answers, *self.shown(channel)]
+            meant = [row for row in rows if row["ts"] == body["ts"]]
+            if not meant:
+                raise ValueError(f"no message has ts {body['ts']}")
+            return {
+                "state": self.socket.press(str(body["user"]), meant[0], str(body["action_id"]), channel).state
+            }
+        if op == "disconnect":
+            self.socket.disconnect(str(body.get("reason", "refresh_requested")))
+            return {"connections": self.socket.connections}
+        raise ValueError(f"Slack has no operation {op!r}: ledger, shown, answers, command, press, disconnect")
 
     # --- the interface ------------------------------------------------------------------------------------------
 
@@ -84,29 +106,43 @@ class SlackTwin:
             try:
                 given |= await request.json()
             except ValueError:
-                return _refused("invalid_json")
+                return refused("invalid_json")
         elif request.method == "POST":
             given |= dict(parse_qsl((await request.body()).decode()))
         bearer = request.headers.get("authorization", "").removeprefix("Bearer ").strip()
         used = bearer or str(given.get("token", ""))
         if not used:
-            return _refused("not_authed")
+            return refused("not_authed")
         if used != self.token:
-            return _refused("invalid_auth")
+            return refused("invalid_auth")
+        method = request.path_params["method"]
+        needed = {"chat": "chat:write", "files": "files:write"}.get(method.split(".")[0], "")
+        if needed and needed not in self.scopes:
+            return self._named(refused("missing_scope", needed=needed, provided=",".join(self.scopes)))
+        if method == "files.getUploadURLExternal" and "json" in kind:
+            return refused("invalid_arguments")  # measured by others: it reads forms alone
         methods: dict[str, Callable[[dict[str, Any], str], Response]] = {
             "auth.test": self._auth_test,
             "chat.postMessage": self._post,
             "chat.update": self._update,
+            "chat.postEphemeral": self._ephemeral,
             "conversations.history": self._history,
             "conversations.replies": self._replies,
             "files.getUploadURLExternal": self._upload_url,
             "files.completeUploadExternal": self._complete_upload,
         }
-        found = methods.get(request.path_params["method"])
-        return _refused("unknown_method") if found is None else found(given, str(request.base_url))
+        found = methods.get(method)
+        return self._named(
+            refused("unknown_method") if found is None else found(given, str(request.base_url))
+        )
+
+    def _named(self, answer: Response) -> Response:
+        """Every answer names the rights of the token."""
+        answer.headers["x-oauth-scopes"] = ",".join(self.scopes)
+        return answer
 
     def _auth_test(self, given: dict[str, Any], base: str) -> Response:
-        return _ok(
+        return ok(
             url=base,
             team="twin",
             user="evenkeel",
@@ -127,35 +163,41 @@ class SlackTwin:
 
     def _post(self, given: dict[str, Any], base: str) -> Response:
         channel, error = self._open(given, to_post=True)
-        error = error or _wrong_content(given)
+        error = error or wrong_content(given)
         if channel is None or error:
-            return _refused(error)
+            return refused(error)
         ts = self._next_ts()
-        row = {"type": "message", "user": "U0TWIN0001", "bot_id": "B0TWIN0001", "ts": ts, **_content(given)}
+        row = {"type": "message", "user": "U0TWIN0001", "bot_id": "B0TWIN0001", "ts": ts, **content_of(given)}
         if thread := given.get("thread_ts"):
             row["thread_ts"] = str(thread)
-            if _truth(given.get("reply_broadcast")):
+            if truth(given.get("reply_broadcast")):
                 row["subtype"] = "thread_broadcast"
         channel.messages[ts] = row
-        return _ok(channel=given["channel"], ts=ts, message=row)
+        return ok(channel=given["channel"], ts=ts, message=row)
 
     def _update(self, given: dict[str, Any], base: str) -> Response:
         channel, error = self._open(given, to_post=True)
         if channel is None:
-            return _refused(error)
+            return refused(error)
         row = channel.messages.get(str(given.get("ts", "")))
         if row is None:
-            return _refused("message_not_found")
-        if error := _wrong_content(given):
-            return _refused(error)
-        row |= _content(given)
+            return refused("message_not_found")
+        if error := wrong_content(given):
+            return refused(error)
+        row |= content_of(given)
         row["edited"] = {"user": "U0TWIN0001", "ts": self._next_ts()}
-        return _ok(channel=given["channel"], ts=row["ts"], text=row["text"], message=row)
+        return ok(channel=given["channel"], ts=row["ts"], text=row["text"], message=row)
+
+    def _ephemeral(self, given: dict[str, Any], base: str) -> Response:
+        channel, error = self._open(given, to_post=True)
+        if channel is None or not given.get("user"):
+            return refused(error or "user_not_in_channel")
+        return self.socket.post_ephemeral(given)
 
     def _history(self, given: dict[str, Any], base: str) -> Response:
         channel, error = self._open(given, to_post=False)
         if channel is None:
-            return _refused(error)
+            return refused(error)
         rows = [
             row
             for row in channel.messages.values()
@@ -168,10 +210,10 @@ class SlackTwin:
     def _replies(self, given: dict[str, Any], base: str) -> Response:
         channel, error = self._open(given, to_post=False)
         if channel is None:
-            return _refused(error)
+            return refused(error)
         parent = str(given.get("ts", ""))
         if parent not in channel.messages:
-            return _refused("thread_not_found")
+            return refused("thread_not_found")
         answers = [row for row in channel.messages.values() if row.get("thread_ts") == parent]
         return self._page([channel.messages[parent], *answers], given, always=parent)
 
@@ -181,18 +223,18 @@ class SlackTwin:
         begin = int(given.get("cursor") or 0)
         end = begin + min(int(given.get("limit") or 100), self.page)
         shown = [dict(row) for row in seen[begin:end]]
-        if not _truth(given.get("include_all_metadata")):
+        if not truth(given.get("include_all_metadata")):
             for row in shown:
                 row.pop("metadata", None)
         more = end < len(seen)
-        return _ok(messages=shown, has_more=more, response_metadata={"next_cursor": str(end) if more else ""})
+        return ok(messages=shown, has_more=more, response_metadata={"next_cursor": str(end) if more else ""})
 
     def _upload_url(self, given: dict[str, Any], base: str) -> Response:
         if not given.get("filename") or not int(given.get("length") or 0):
-            return _refused("invalid_arguments")
+            return refused("missing_argument")
         file_id = f"F0TWIN{len(self.files):05d}"
         self.files[file_id] = {"name": given["filename"], "length": int(given["length"]), "bytes": b""}
-        return _ok(upload_url=f"{base}upload/{file_id}", file_id=file_id)
+        return ok(upload_url=f"{base}upload/{file_id}", file_id=file_id)
 
     async def _upload(self, request: Request) -> Response:
         file = self.files.get(request.path_params["file_id"])
@@ -205,15 +247,31 @@ class SlackTwin:
     def _complete_upload(self, given: dict[str, Any], base: str) -> Response:
         asked = given.get("files") or []
         rows = json.loads(asked) if isinstance(asked, str) else asked
-        if not rows or any(not self.files.get(row["id"], {}).get("bytes") for row in rows):
-            return _refused("file_not_found")
+        if not rows:
+            return refused("invalid_arguments")
+        if any(not self.files.get(row["id"], {}).get("bytes") for row in rows):
+            return refused("file_not_found")
+        if self.faults.take("slack", "file_not_found"):  # its job has not come to the file yet
+            return refused("file_not_found")
+        race = self.faults.take("slack", "file_update_failed")
+        if race is not None and not race.args.get("shared"):
+            return refused("file_update_failed")
         sent = {**given, "channel": given.get("channel_id") or str(given.get("channels", "")).split(",")[0]}
         channel, error = self._open(sent, to_post=True)
         if channel is None:
-            return _refused(error)
+            return refused(error)
+        thread = str(given.get("thread_ts") or "")
+        if thread and thread not in channel.messages:
+            return refused("thread_not_found")
         ts = self._next_ts()
         shown = [
-            {"id": row["id"], "title": row.get("title", ""), "name": self.files[row["id"]]["name"]}
+            {
+                "id": row["id"],
+                "title": row.get("title", ""),
+                "name": self.files[row["id"]]["name"],
+                "size": self.files[row["id"]]["length"],
+                "mimetype": "image/png",
+            }
             for row in rows
         ]
         row = {
@@ -223,66 +281,11 @@ class SlackTwin:
             "text": given.get("initial_comment", ""),
             "files": shown,
         }
-        if thread := given.get("thread_ts"):
-            row["thread_ts"] = str(thread)
+        if thread:
+            row["thread_ts"] = thread
         channel.messages[ts] = row
-        return _ok(files=shown)
+        return refused("file_update_failed") if race is not None else ok(files=shown)
 
     def _next_ts(self) -> str:
         self._last_us = max(self._last_us + 1, time.time_ns() // 1000)
         return f"{self._last_us // 1_000_000}.{self._last_us % 1_000_000:06d}"
-
-
-def _ok(**more: Any) -> Response:
-    return JSONResponse({"ok": True, **more})
-
-
-def _refused(error: str) -> Response:
-    return JSONResponse({"ok": False, "error": error})
-
-
-def _truth(value: Any) -> bool:
-    return str(value).lower() in ("1", "true")
-
-
-def _parsed(value: Any) -> Any:
-    return json.loads(value) if isinstance(value, str) and value else value
-
-
-def _content(given: dict[str, Any]) -> dict[str, Any]:
-    row = {"text": str(given.get("text", ""))[:TEXT_CHARACTERS]}
-    for name in ("blocks", "metadata"):
-        if given.get(name):
-            row[name] = _parsed(given[name])
-    return row
-
-
-def _wrong_content(given: dict[str, Any]) -> str:
-    """The error that Slack names, or nothing."""
-    try:
-        blocks, metadata = _parsed(given.get("blocks")), _parsed(given.get("metadata"))
-    except ValueError:
-        return "invalid_blocks_format"
-    if not given.get("text") and not blocks:
-        return "no_text"
-    if metadata is not None and (
-        not isinstance(metadata, dict)
-        or not isinstance(metadata.get("event_payload"), dict)
-        or not metadata.get("event_type")
-    ):
-        return "invalid_metadata_format"
-    if metadata is not None and len(json.dumps(metadata)) > METADATA_CHARACTERS:
-        return "metadata_too_large"
-    if blocks is None:
-        return ""
-    if not isinstance(blocks, list) or len(blocks) > BLOCKS:
-        return "invalid_blocks"
-    for block in blocks:
-        texts = [block.get("text") or {}, *(block.get("elements") or ())]
-        if block.get("type") not in ("section", "context", "header", "divider", "actions", "image"):
-            return "invalid_blocks"
-        if block["type"] == "section" and not 0 < len(texts[0].get("text", "")) <= SECTION_CHARACTERS:
-            return "invalid_blocks"
-        if block["type"] == "context" and not 0 < len(block.get("elements") or ()) <= 10:
-            return "invalid_blocks"
-    return "msg_blocks_too_long" if len(json.dumps(blocks)) > BLOCKS_CHARACTERS else ""

@@ -21,7 +21,8 @@ from flows.carry.exit import ExitRequest, exit_
 from flows.flatten_all import FlattenRequest, flatten
 from flows.pausing import PauseRequest, ResumeRequest, pause, resume
 from state.watch_models import Severity
-from tests.carry.rig import Rig, story_rig
+from tasks.messages.compose import picture_of
+from tests.carry.rig import Rig, story_rig, watched
 from tests.prefect_rig import Server, server_in_use
 
 
@@ -159,6 +160,13 @@ async def test_the_daily_report_says_what_was_earned_and_what_needs_a_person(
         assert [row.severity for row in said] == [Severity.INFO, Severity.WARNING]
         assert "Nothing needs a person." in said[0].text
         assert f"not watched: {position_id}" in said[1].text and "books agree" in said[1].text
+        assert not [row for row in rig.desk.store.messages() if row.kind == "chart"], "nobody has looked"
+        await watched(rig, position_id, 300)
+        seen = await daily_report(DailyRequest())
+        (chart,) = [row for row in rig.desk.store.messages() if row.kind == "chart"]
+        picture = picture_of(chart)
+        assert chart.thread == f"report/{seen.until}" and picture is not None
+        assert picture.data.startswith(b"\x89PNG") and len(picture.data) > 20_000
         text = artifact(server, "daily-report")
         assert text.index("price gap") < text.index("## Positions") and f"| {position_id} | OPEN |" in text
 

@@ -1,0 +1,53 @@
+"""Requests from Slack, taken by the sender: the ledger alone is needed, and no venue's key."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from app.requests.asking import Asking
+from evenkeel.settings.settings import Settings
+from state.store import Store
+from tasks.carry.books.heads import standing
+from tasks.messages.requests.connection import Connection, app_token
+from tasks.messages.requests.handling import Handler
+
+log = logging.getLogger("evenkeel.requests")
+ALERTS_SHOWN = 10
+
+
+def open_connection(settings: Settings, store: Store) -> Connection | None:
+    """The connection that takes requests; None where no app token is set. Raises OperatorError where what belongs to it is
+    missing.
+    """
+    token, bot_token = app_token(settings), settings.secret("slack")
+    if token is None or bot_token is None:
+        return None
+    handler = Handler(Asking(settings, store), store, settings.slack.operators, status_text)
+    return Connection(token, bot_token, settings.slack.url, handler)
+
+
+async def take_requests(connection: Connection, ended: asyncio.Event) -> None:
+    """Until asked to end. A bug of this ends no delivery: it is logged, and begun again."""
+    while not ended.is_set():
+        try:
+            await connection.run(ended)
+        except Exception:
+            log.exception("taking requests from Slack failed; it is begun again")
+            await asyncio.sleep(10)
+
+
+def status_text(store: Store) -> str:
+    """How everything stands, from the ledger alone: positions that live or ended within a day, open alerts, pauses."""
+    lines = [f"{name}: {text}".replace("\n", "; ") for name, text in standing(store).items()]
+    open_yet = store.alerts(open_only=True)
+    for row in open_yet[-ALERTS_SHOWN:]:
+        seen = "" if row.seen_ms is None else ", acknowledged"
+        of = f" ({row.subject})" if row.subject else ""
+        lines.append(f"{row.severity}{seen}: {row.kind}{of}: {row.text}")
+    if len(open_yet) > ALERTS_SHOWN:
+        lines.append(f"and {len(open_yet) - ALERTS_SHOWN} alerts more")
+    lines += [f"paused ({one.scope}): {one.reason}" for one in store.active_pauses()]
+    if not open_yet:
+        lines.append("no alert is open")
+    return "\n".join(lines if standing(store) else ["no position is open", *lines])

@@ -1,0 +1,74 @@
+"""The buttons under messages in Slack, what their values hold, and the blocks of an answer to one person."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from evenkeel.errors import OperatorError
+from tasks.channels import Letter
+from tasks.messages.requests.parsing import Command
+
+ACK, PAUSE, EXIT, CONFIRM = "evenkeel_ack", "evenkeel_pause", "evenkeel_exit", "evenkeel_confirm"
+VALUE_CHARACTERS = 2_000
+SECTION_CHARACTERS = 2_900
+LOUD_KINDS = ("alert", "escalated")
+
+
+def buttons_of(letter: Letter) -> list[dict[str, Any]]:
+    """The block of buttons under an alert: it is seen, entries are paused, and, where it is about what has a thread of its
+    own, that is closed. Nothing under any other message.
+    """
+    if letter.kind not in LOUD_KINDS:
+        return []
+    found = [
+        _button(ACK, "Acknowledge", json.dumps({"alert": letter.about, "of": letter.subject})),
+        _button(PAUSE, "Pause entries", json.dumps({"scope": "entries"})),
+    ]
+    if letter.subject and letter.thread == letter.subject:
+        found.append(_button(EXIT, "Exit …", json.dumps({"subject": letter.subject}), style="danger"))
+    fitting = [one for one in found if len(one["value"]) <= VALUE_CHARACTERS]
+    return [{"type": "actions", "elements": fitting}] if fitting else []
+
+
+def command_of(action_id: str, value: str) -> Command:
+    """The command behind a button that is no confirmation. Raises OperatorError for a button of somebody else."""
+    try:
+        held = json.loads(value)
+        if action_id == ACK:
+            return Command(action="ack", subject=str(held["alert"]), of=str(held["of"]) or None)
+        if action_id == PAUSE:
+            return Command(action="pause", scope=str(held["scope"]))
+        if action_id == EXIT:
+            return Command(action="exit", subject=str(held["subject"]))
+    except (ValueError, KeyError, TypeError):
+        pass
+    raise OperatorError("this button is not known here: it is of another version or app; nothing was done")
+
+
+def number_of(value: str) -> int:
+    """The number of the request that a confirmation is of. Raises OperatorError where it has none."""
+    if not value.isascii() or not value.isdigit() or len(value) > 18:
+        raise OperatorError("this confirmation names no request; nothing was done")
+    return int(value)
+
+
+def answer_blocks(text: str, confirm: int | None) -> list[dict[str, Any]]:
+    """An answer as Block Kit, with the button that confirms a request under it."""
+    section = {"type": "section", "text": {"type": "mrkdwn", "text": text[:SECTION_CHARACTERS]}}
+    if confirm is None:
+        return [section]
+    return [
+        section,
+        {"type": "actions", "elements": [_button(CONFIRM, "Confirm", str(confirm), style="danger")]},
+    ]
+
+
+def _button(action_id: str, text: str, value: str, style: str = "") -> dict[str, Any]:
+    made: dict[str, Any] = {
+        "type": "button",
+        "action_id": action_id,
+        "text": {"type": "plain_text", "text": text},
+        "value": value,
+    }
+    return made | ({"style": style} if style else {})

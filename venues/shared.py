@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Hashable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Sequence
 from typing import Any, Generic, TypeVar
 
 from evenkeel.clock import Clock
@@ -38,6 +38,10 @@ class SharedReads:
         found: T = await asyncio.shield(task)
         return found
 
+    async def close(self) -> None:
+        """Break off what is on its way: nobody waits for it any more."""
+        await ended(self._under_way.values())
+
     async def _read(self, name: Hashable, reading: Callable[[], Awaitable[T]]) -> T:
         asked_ms = self.clock.now_ms()
         try:
@@ -45,7 +49,15 @@ class SharedReads:
             self._known[name] = (asked_ms, value)
             return value
         finally:
-            del self._under_way[name]
+            self._under_way.pop(name, None)
+
+
+async def ended(tasks: Iterable[asyncio.Task[Any]]) -> None:
+    """Cancel these and wait until they are over, whatever they end with."""
+    found = list(tasks)
+    for task in found:
+        task.cancel()
+    await asyncio.gather(*found, return_exceptions=True)
 
 
 async def once_for_all(shared: SharedReads | None, name: Hashable, reading: Callable[[], Awaitable[T]]) -> T:
@@ -75,6 +87,10 @@ class Gathered(Generic[K, T]):
             mine[key] = self._waiting[key]
         found = {key: await asyncio.shield(one) for key, one in mine.items()}
         return {key: value for key, value in found.items() if value is not None}
+
+    async def close(self) -> None:
+        """Break off what is on its way: nobody waits for it any more."""
+        await ended(self._calls)
 
     def _begin(self) -> None:
         call = asyncio.ensure_future(self._call())

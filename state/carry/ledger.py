@@ -87,7 +87,8 @@ class CarryLedger(Database):
 
     def record_snapshot(self, snapshot: PositionSnapshot) -> bool:
         """Store a moment of a position's life; the first of a (position, time) stands."""
-        return self._insert_all(SNAPSHOTS, [snapshot]) == 1
+        with self._write() as db:
+            return insert_new(db, SNAPSHOTS, values_of(snapshot))
 
     def last_snapshot(self, position_id: str) -> PositionSnapshot | None:
         """The latest moment of a position's life, if one is stored."""

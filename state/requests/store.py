@@ -71,7 +71,9 @@ class Requests(Database):
             assert row is not None
             if new:
                 _log(db, row, "", now, None)
-                if confirmed:
+                if (
+                    confirmed and action is RequestAction.EXIT
+                ):  # of anything else that is done at once the end is said
                     _announce(db, row, now)
         return row, new
 

@@ -94,3 +94,16 @@ async def test_a_piece_that_fails_fails_for_those_alone_who_asked_for_it() -> No
     assert all(isinstance(one, Retryable) for one in found)
     venue.fails = False
     assert await gathered.ask([1]) == {1: "row 1"}
+
+
+async def test_what_is_on_its_way_when_all_is_closed_is_broken_off() -> None:
+    venue = Venue()
+    shared, gathered = SharedReads(ManualClock(), 500), Gathered(venue.several, 60.0, 4)
+    waiting = [asyncio.create_task(shared.once("price", venue.price)), asyncio.create_task(gathered.ask([1]))]
+    await asyncio.sleep(0)
+    waiting[0].cancel()
+    waiting[1].cancel()
+    await shared.close()
+    await gathered.close()
+    await asyncio.gather(*waiting, return_exceptions=True)
+    assert len(asyncio.all_tasks()) == 1, "nothing is left behind but this test"

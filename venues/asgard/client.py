@@ -108,6 +108,10 @@ class AsgardClient:
         return f"AsgardClient({self.host})"
 
     async def close(self) -> None:
+        if self._gathered is not None:
+            await self._gathered.close()
+        if self.shared is not None:
+            await self.shared.close()
         await self._http.aclose()
 
     def share(self, shared: SharedReads) -> None:

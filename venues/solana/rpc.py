@@ -137,6 +137,8 @@ class SolanaRpc:
         return f"SolanaRpc({self.host})"
 
     async def close(self) -> None:
+        if self.shared is not None:
+            await self.shared.close()
         await self._http.aclose()
 
     async def call(self, method: str, params: list[Any]) -> Any:

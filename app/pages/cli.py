@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from app.screens import out
+
 if TYPE_CHECKING:
     from evenkeel.settings.settings import Settings
 
@@ -21,4 +23,4 @@ def add_to(app: typer.Typer, settings: Callable[[], Settings]) -> None:
         supervisor."""
         from app.pages.serving import serve_pages
 
-        asyncio.run(serve_pages(settings()))
+        asyncio.run(serve_pages(settings(), lambda text: out.print(text, markup=False, soft_wrap=True)))

@@ -17,6 +17,11 @@ def number(value: Any, form: str = ",.2f") -> str:
     return UNKNOWN if value is None else format(value, form)
 
 
+def exact(value: str | None, digits: int = 6) -> str:
+    """A decimal that was written as text, with so many digits at most; `unknown` for None."""
+    return UNKNOWN if value is None else f"{round(Decimal(value), digits).normalize():,f}"
+
+
 def usd(value: Decimal | None) -> str:
     """USD with its sign; `unknown` for None."""
     return UNKNOWN if value is None else signed_usd(value)
@@ -50,6 +55,7 @@ def share(value: float | None, full: float = FULL) -> float:
 
 FILTERS = {
     "number": number,
+    "exact": exact,
     "usd": usd,
     "moment": moment,
     "moment_of": moment_of,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from decimal import Decimal
 from typing import Any
 
 from app.pages.overview import Results, day_began_ms, position_rows
@@ -16,6 +17,7 @@ from tasks.carry.books.as_seen import SeenAccount, seen_account
 from tasks.carry.books.reconcile import ALARMS
 from tasks.carry.books.report import life_events, life_snapshots, long_events, paid_in, short_fills
 from tasks.carry.books.report_reading import Booked, read_booked
+from tasks.carry.mark import REPORTED
 
 SHOWN = 200
 """Lines of the timeline."""
@@ -40,6 +42,7 @@ def position_page(ledger: Ledger, results: Results, position_id: str) -> dict[st
 
     position = find(ledger, position_id)
     booked = read_booked(ledger, position)
+    report = last_report(ledger, position)
     [row] = position_rows(ledger, results, [position])
     return {
         "at_ms": booked.now_ms,
@@ -51,8 +54,15 @@ def position_page(ledger: Ledger, results: Results, position_id: str) -> dict[st
         "compared": compared(ledger, position),
         "timeline": _timeline(ledger, booked),
         "has_life": bool(booked.snapshots),
-        "items": _items(row["result"]),
+        "items": _items(row["result"], report),
+        "report": report,
     }
+
+
+def last_report(ledger: Ledger, position: Position) -> dict[str, Any] | None:
+    """Return the newest account of a position for which both venues were asked; None before the first."""
+    kept = ledger.store.checkpoint(f"{REPORTED}{position.position_id}")
+    return None if kept is None else kept.detail | {"at_ms": kept.at_ms}
 
 
 def _intent_row(intent: Intent, attempts: list[Attempt]) -> dict[str, Any]:
@@ -133,22 +143,26 @@ def _timeline(ledger: Ledger, booked: Booked) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: row["order"], reverse=True)[:SHOWN]
 
 
-def _items(found: SeenAccount | None) -> list[dict[str, Any]]:
-    """Every item of the result by its group, as the report names it."""
+def _items(found: SeenAccount | None, report: dict[str, Any] | None) -> list[dict[str, Any]]:
+    """Every item of the result by its group, as the report names it, beside what the last report said."""
     from analytics.carry.words import GROUPS, ITEM_MEANINGS, ITEM_NAMES
 
     if found is None:
         return []
     items = found.attribution.items
+    reported = {name: Decimal(value) for name, value in report["attribution"].items()} if report else {}
+
+    def line(name: str, usd: Decimal, theirs: Decimal | None, meaning: str = "") -> dict[str, Any]:
+        return {"name": name, "usd": usd, "reported": theirs, "meaning": meaning, "is_sum": not meaning}
+
     rows: list[dict[str, Any]] = []
     for group, names in GROUPS.items():
         rows += [
-            {"name": ITEM_NAMES[name], "usd": items[name], "meaning": ITEM_MEANINGS[name], "is_sum": False}
-            for name in names
+            line(ITEM_NAMES[name], items[name], reported.get(name), ITEM_MEANINGS[name]) for name in names
         ]
-        total = sum((items[name] for name in names), start=items[names[0]] * 0)
-        rows.append({"name": group, "usd": total, "meaning": "", "is_sum": True})
-    return [*rows, {"name": "net result", "usd": found.attribution.net_usd, "meaning": "", "is_sum": True}]
+        theirs = sum((reported[name] for name in names), Decimal(0)) if reported else None
+        rows.append(line(group, sum((items[name] for name in names), Decimal(0)), theirs))
+    return [*rows, line("net result", found.attribution.net_usd, reported.get("net_usd"))]
 
 
 class Pictures:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 import uvicorn
@@ -20,7 +19,6 @@ from evenkeel.settings.settings import Settings
 from state.store import Store
 from tasks.desk import make_clock
 
-log = logging.getLogger("evenkeel.pages")
 END_S = 3
 """How long open streams are waited for."""
 ALIVE_S = 20.0
@@ -59,13 +57,14 @@ def address_of(settings: Settings) -> str:
     return f"http://{f'[{host}]' if ':' in host else host}:{settings.pages.port}/"
 
 
-async def serve_pages(settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT. Opens the ledger alone: no venue, and no key of one. Raises OperatorError."""
+async def serve_pages(settings: Settings, say: Callable[[str], None]) -> None:
+    """Serve until SIGTERM or SIGINT; `say` is given the address. Opens the ledger alone: no venue, and no key of one. Raises OperatorError."""
     check_pages(settings)
     store = Store.open(settings.database.url, make_clock(settings))
     reader = Reader(settings, store)
     try:
         with listening(settings) as taken, metrics(settings, settings.metrics.desk_port):
+            say(f"the pages are at {address_of(settings)}")
             await _serve(settings, reader, taken)
     finally:
         reader.close()
@@ -98,7 +97,6 @@ async def _serve(settings: Settings, reader: Reader, taken: socket.socket) -> No
     server = _Server(config)
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, server.end)
-    log.warning("the pages are at %s", address_of(settings))
     notify(READY)
     alive = asyncio.create_task(_say_alive())
     try:

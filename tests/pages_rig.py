@@ -66,17 +66,18 @@ async def served(
     store: Store,
     sessions: Sessions | None = None,
     answer_s: float = 60,
-    scheme: str = "http",
+    port: int = 0,
     **pages: Any,
 ) -> AsyncIterator[Browser]:
-    """The pages of a ledger on a random port of loopback, and a browser that has not logged in."""
+    """The pages of a ledger on a random port of loopback, or on one that was served before, and a browser without a login."""
     chosen = settings.model_copy(
         update={"admin": Admin(key_hash=HASH), "pages": Pages(**({"refresh_s": 0.5} | pages))}
     )
     reader = Reader(chosen, store, answer_s)
     app = make_app(chosen, reader, sessions)
     with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        taken.bind(("127.0.0.1", port))
         taken.listen(64)
         server = uvicorn.Server(
             uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=3)

@@ -58,7 +58,9 @@ def address_of(settings: Settings) -> str:
 
 
 async def serve_pages(settings: Settings, say: Callable[[str], None]) -> None:
-    """Serve until SIGTERM or SIGINT; `say` is given the address. Opens the ledger alone: no venue, and no key of one. Raises OperatorError."""
+    """Serve until SIGTERM or SIGINT; `say` is given the address. Opens the ledger alone: no venue, and no key of one. Raises
+    OperatorError.
+    """
     check_pages(settings)
     store = Store.open(settings.database.url, make_clock(settings))
     reader = Reader(settings, store)

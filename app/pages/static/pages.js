@@ -31,6 +31,12 @@
   document.body.addEventListener("htmx:sseOpen", function () { say("Live.", false); });
   document.body.addEventListener("htmx:sseError", function () {
     say("Not live: the connection is lost, and is tried again. Figures below are old.", true);
+    // Refused, and not only lost: after a restart of the server everybody has to log in again.
+    if (source && source.readyState === EventSource.CLOSED) {
+      fetch(window.location.href, { redirect: "manual" }).then(function (answer) {
+        if (answer.type === "opaqueredirect") { window.location.assign("/login"); }
+      }).catch(function () {});
+    }
   });
   document.body.addEventListener("htmx:sseMessage", function () {
     // Read out only what a person must hear: a number of alerts that has changed.

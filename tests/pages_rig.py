@@ -16,7 +16,7 @@ import uvicorn
 
 from app.pages.reader import Reader
 from app.pages.sessions import Sessions
-from app.pages.site import Site, make_app
+from app.pages.site import Site, make_app, outside
 from evenkeel.settings.host import Admin
 from evenkeel.settings.pages import Pages
 from evenkeel.settings.settings import Settings
@@ -80,7 +80,7 @@ async def served(
         taken.bind(("127.0.0.1", port))
         taken.listen(64)
         server = uvicorn.Server(
-            uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=3)
+            uvicorn.Config(outside(app), log_level="warning", access_log=False, timeout_graceful_shutdown=3)
         )
         running = asyncio.create_task(server._serve(sockets=[taken]))
         address = f"http://127.0.0.1:{taken.getsockname()[1]}"

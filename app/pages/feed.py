@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import logging
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from app.pages.overview import Results, overview
 from app.pages.reader import Reader
 from evenkeel.errors import EvenkeelError
 
+log = logging.getLogger("evenkeel.pages")
 AGES_S = 10.0
 """How often ages are sent where nothing else has changed."""
 MOST_STREAMS = 50
@@ -83,6 +85,11 @@ class Feed:
                 self.shown = Shown(found, "", self.now_s())
             except EvenkeelError as error:
                 self.shown = Shown(self.shown.found, " ".join(str(error).split()), self.now_s())
+            except Exception as error:  # who watches must not take old figures for new ones
+                fault = f"a bug of ours: {type(error).__name__}; the log of `evenkeel desk` says where"
+                if fault != self.shown.fault:
+                    log.exception("the overview cannot be made")
+                self.shown = Shown(self.shown.found, fault, self.now_s())
         async with self._changed:
             self._changed.notify_all()
 

@@ -12,7 +12,7 @@ import uvicorn
 
 from app.metrics.serving import metrics
 from app.pages.reader import Reader
-from app.pages.site import make_app
+from app.pages.site import make_app, outside
 from app.supervised import ALIVE, READY, STOPPING, notify
 from evenkeel.errors import OperatorError
 from evenkeel.settings.settings import Settings
@@ -89,7 +89,7 @@ class _Server(uvicorn.Server):
 async def _serve(settings: Settings, reader: Reader, taken: socket.socket) -> None:
     # Addresses that a proxy writes into a header are not taken for those of a client: anybody could write them.
     config = uvicorn.Config(
-        make_app(settings, reader),
+        outside(make_app(settings, reader)),
         log_level="warning",
         access_log=False,
         server_header=False,

@@ -15,6 +15,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp
 
 from app.pages.feed import Feed
 from app.pages.figures import FILTERS
@@ -127,7 +128,7 @@ def templates() -> Environment:
 
 
 def make_app(settings: Settings, reader: Reader, sessions: Sessions | None = None) -> FastAPI:
-    """Return the application; `evenkeel desk` serves it."""
+    """Return the application; `outside` makes of it what is served."""
     from app.pages import doing, views
 
     results = Results(settings)
@@ -160,13 +161,17 @@ def make_app(settings: Settings, reader: Reader, sessions: Sessions | None = Non
         allowed_hosts=[*LOCAL_NAMES, *settings.pages.proxy_names],
         www_redirect=False,
     )
-    app.add_middleware(Headers)
     app.mount("/static", StaticFiles(packages=[("app.pages", "static")]), name="static")
     app.include_router(login_routes())
     app.include_router(views.router)
     app.include_router(doing.router)
     _answer_faults(app)
     return app
+
+
+def outside(app: FastAPI) -> ASGIApp:
+    """Return what is served: around everything, so that an answer to a bug of ours has the headers too."""
+    return Headers(app)
 
 
 def _answer_faults(app: FastAPI) -> None:
@@ -202,6 +207,11 @@ def _answer_faults(app: FastAPI) -> None:
         title = "Not found" if unknown else "The ledger cannot be read"
         status = 404 if unknown else 503
         return site.page(request, "fault.html", site.session(request), status, title=title, text=str(fault))
+
+    @app.exception_handler(Exception)
+    async def broken(request: Request, fault: Exception) -> Response:
+        text = f"A bug of ours: {type(fault).__name__}. The log of `evenkeel desk` says where."
+        return site_of(request).page(request, "fault.html", None, 500, title="This page failed", text=text)
 
 
 def _target(given: str) -> str:

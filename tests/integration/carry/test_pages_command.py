@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import shutil
 import signal
 import socket
 import sys
@@ -37,6 +38,7 @@ async def started(rig: Rig, **settings: str) -> asyncio.subprocess.Process:
 async def test_it_is_up_and_ends_though_a_page_is_open(tmp_path: Path, number: int) -> None:
     async with story_rig(tmp_path) as rig:
         port = free_port()
+        shutil.rmtree(tmp_path / "keys")  # no key of a venue is needed
         process = await started(rig, ADMIN__KEY_HASH=HASH, PAGES__PORT=str(port))
         try:
             assert process.stdout is not None and process.stderr is not None

@@ -106,9 +106,10 @@ class Tab:
             mobile=phone,
         )
 
-    async def picture(self, path: Path) -> None:
-        """The whole page, however long."""
-        width, height = await self.evaluate("[innerWidth, document.documentElement.scrollHeight]")
+    async def picture(self, path: Path, most: int) -> None:
+        """The page from its beginning on, so high at most."""
+        width, whole = await self.evaluate("[innerWidth, document.documentElement.scrollHeight]")
+        height = min(whole, most)
         clip = {"x": 0, "y": 0, "width": width, "height": height, "scale": 1}
         shot = await self.call("Page.captureScreenshot", captureBeyondViewport=True, clip=clip)
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -19,6 +19,8 @@ from tests.pages_rig import KEY, served
 
 IMAGES = Path(__file__).resolve().parents[1] / "docs" / "images"
 DESKTOP, PHONE = (1280, 800), (390, 844)
+MOST = {"": 3200, "-phone": 1800}
+"""Pixels from the top, by the suffix of the picture's name."""
 SHOTS = {"overview": "/", "position": "/positions/{}"}
 MORE = {"opportunities": "/opportunities", "alerts": "/alerts", "reports": "/reports", "login": "/login"}
 
@@ -53,7 +55,7 @@ async def shoot(tab: Tab, address: str, position_id: str, folder: Path, shots: d
         for suffix, (width, height) in (("", DESKTOP), ("-phone", PHONE)):
             await tab.size(width, height, phone=bool(suffix))
             await tab.open(address + path.format(position_id))
-            await tab.picture(folder / f"desk-{name}{suffix}.png")
+            await tab.picture(folder / f"desk-{name}{suffix}.png", MOST[suffix])
 
 
 async def main(folder: Path, more: Path | None) -> None:

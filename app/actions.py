@@ -15,14 +15,12 @@ from app.loading import unswept
 from evenkeel.legs import CARRY
 
 with unswept():
+    from app.pages.rows import alert_row, breaker_row, last_tick, legs_of, pause_row, position_row
     from evenkeel.clock import as_datetime
     from evenkeel.errors import OperatorError
     from evenkeel.settings.settings import Settings
     from evenkeel.types import Frozen
-    from state.carry.models import Position
     from state.store import Store
-    from state.watch_models import Alert, Pause
-    from strategy.breakers.state import BreakerState
     from tasks.carry.books.recovery import Comparison, compare_legs, joined
     from tasks.carry.desk import CarryDesk, check_keys, ledger_of, open_desk, open_desks
     from tasks.carry.last_ticks import rows_of
@@ -205,7 +203,7 @@ def pause(
     from tasks import admin
 
     with _ledger(settings) as store:
-        return _pause_row(admin.pause(settings, store, key, scope, reason, hours))
+        return pause_row(admin.pause(settings, store, key, scope, reason, hours))
 
 
 async def watchdog(settings: Settings, *, once: bool) -> list[dict[str, Any]]:
@@ -223,7 +221,7 @@ def resume(settings: Settings, key: str, scope: str | None, reason: str) -> dict
     from tasks import admin
 
     with _ledger(settings) as store:
-        return {"resumed": [_pause_row(one) for one in admin.resume(settings, store, key, scope, reason)]}
+        return {"resumed": [pause_row(one) for one in admin.resume(settings, store, key, scope, reason)]}
 
 
 def acknowledge(settings: Settings, kind: str, subject: str | None, reason: str) -> dict[str, Any]:
@@ -231,7 +229,7 @@ def acknowledge(settings: Settings, kind: str, subject: str | None, reason: str)
     from tasks import admin
 
     with _ledger(settings) as store:
-        return {"acknowledged": [_alert_row(one) for one in admin.acknowledge(store, kind, subject, reason)]}
+        return {"acknowledged": [alert_row(one) for one in admin.acknowledge(store, kind, subject, reason)]}
 
 
 @contextmanager
@@ -241,27 +239,6 @@ def _ledger(settings: Settings) -> Iterator[Store]:
         yield ledger_of(settings, store)
     finally:
         store.close()
-
-
-def _alert_row(one: Alert) -> dict[str, Any]:
-    at = as_datetime(one.at_ms).isoformat(timespec="seconds")
-    return {
-        "kind": one.kind,
-        "severity": one.severity,
-        "text": one.text,
-        "subject": one.subject,
-        "since": at,
-        "times": one.times,
-        "acknowledged": None
-        if one.seen_ms is None
-        else as_datetime(one.seen_ms).isoformat(timespec="seconds"),
-    }
-
-
-def _pause_row(one: Pause) -> dict[str, Any]:
-    until = None if one.until_ms is None else as_datetime(one.until_ms).isoformat(timespec="seconds")
-    since = as_datetime(one.since_ms).isoformat(timespec="seconds")
-    return {"scope": one.scope, "reason": one.reason, "since": since, "until": until}
 
 
 def flatten(
@@ -309,83 +286,29 @@ async def status(settings: Settings) -> dict[str, Any]:
         return {
             "at": as_datetime(store.clock.now_ms()).isoformat(),
             "positions": [
-                _row(one) | {"legs": _legs(store, one)} | _last_tick(store, one, seen.get(one.position_id))
+                position_row(one)
+                | {"legs": legs_of(store, one)}
+                | last_tick(store, one, seen.get(one.position_id))
                 for one in store.carry.positions(LIVE)
             ],
             "unfinished_intents": [
                 {"intent_id": one.intent_id, "state": one.state, "venue": one.venue, "kind": one.kind}
                 for one in store.unfinished_intents(CARRY)
             ],
-            "alerts": [_alert_row(one) for one in store.alerts(open_only=True)],
-            "pauses": [_pause_row(one) for one in store.active_pauses()],
+            "alerts": [alert_row(one) for one in store.alerts(open_only=True)],
+            "pauses": [pause_row(one) for one in store.active_pauses()],
             "breakers": [
-                _breaker_row(one) | ({"account": desk.store.member} if desk.store.member else {})
+                breaker_row(one) | ({"account": desk.store.member} if desk.store.member else {})
                 for desk in desks
                 for one in await breakers.breaker_states(desk)
             ],
         } | _comparison(comparison)
 
 
-def _last_tick(store: Store, position: Position, seen: dict[str, Any] | None) -> dict[str, Any]:
-    """How the position stood at the last look, and how long ago that was. Distances and drift in per cent, prices in USD,
-    funding in per cent an hour; None where it was not read.
-    """
-    last = store.carry.last_snapshot(position.position_id)
-
-    def of(name: str, factor: int = 1) -> float | None:
-        value = None if last is None else getattr(last, name)
-        return None if value is None else round(float(value) * factor, 6)
-
-    def detail(name: str, factor: int) -> float | None:
-        value = None if last is None else last.detail.get(name)
-        return None if value is None else round(float(value) * factor, 6)
-
-    return {
-        "seconds_since_tick": seen["seconds_since_tick"] if seen else None,
-        "watched": seen is None or seen["watched"],
-        "long_liquidation_distance_pct": of("long_liquidation_distance", 100),
-        "short_liquidation_distance_pct": of("short_liquidation_distance", 100),
-        "long_price_usd": of("long_price_usd"),
-        "short_price_usd": of("short_price_usd"),
-        "delta_sol": of("delta_sol"),
-        "funding_pct_per_hour": of("funding_rate_hourly", 100),
-        "expected_funding_pct_per_hour": detail("funding_expected_hourly", 100),
-        "borrow_apr_pct": detail("borrow_apr", 100),
-        "equity_usd": of("equity_usd"),
-    }
-
-
-def _breaker_row(one: BreakerState) -> dict[str, Any]:
-    """Times as dates, for a person and for a program alike."""
-    row = one.model_dump(mode="json", exclude={"keep", "since_ms", "until_ms"})
-    for name, at_ms in (("since", one.since_ms), ("until", one.until_ms)):
-        row[name] = None if at_ms is None else as_datetime(at_ms).isoformat(timespec="seconds")
-    return row
-
-
-def _legs(store: Store, position: Position) -> list[dict[str, Any]]:
-    return [leg.model_dump(mode="json", exclude={"detail"}) for leg in store.carry.legs(position.position_id)]
-
-
 def positions(settings: Settings) -> list[dict[str, Any]]:
     """Every position of the ledger; no venue is asked."""
     with _ledger(settings) as store:
-        return [_row(one) for one in store.carry.positions()]
-
-
-def _row(one: Position) -> dict[str, Any]:
-    return {
-        "position_id": one.position_id,
-        "status": one.status.value,
-        "asset": one.asset,
-        "protocol": one.protocol,
-        "leverage": float(one.leverage),
-        "size_usd": None if one.size_usd is None else round(float(one.size_usd), 2),
-        "expected_apr_pct": None if one.expected_apr is None else round(float(one.expected_apr) * 100, 2),
-        "opened": None if one.opened_ms is None else as_datetime(one.opened_ms).isoformat(timespec="seconds"),
-        "closed": None if one.closed_ms is None else as_datetime(one.closed_ms).isoformat(timespec="seconds"),
-        "close_reason": one.close_reason,
-    }
+        return [position_row(one) for one in store.carry.positions()]
 
 
 async def report(settings: Settings, position: str | None, out_dir: Path | None) -> tuple[Report, list[Path]]:

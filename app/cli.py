@@ -19,6 +19,7 @@ from app import cli_checks, cli_parity, cli_prefect, cli_research, cli_routes, c
 from app.demo import cli as cli_demo
 from app.keys import keys_app
 from app.messages import cli as cli_messages
+from app.pages import cli as cli_pages
 from app.prefect_server import point_prefect_at
 from app.screens import (
     JsonFlag,
@@ -301,6 +302,7 @@ cli_research.add_to(app, _settings, _emit, as_flow)
 cli_parity.add_to(app, _settings, _emit, as_flow)
 cli_prefect.add_to(app, _settings, _emit)
 cli_messages.add_to(app, _settings, _emit)
+cli_pages.add_to(app, _settings)
 
 
 def main() -> None:

@@ -259,9 +259,10 @@ class Outbox(Database):
         with self._read() as db:
             return int(db.execute(select(func.coalesce(func.max(MESSAGES.c.id), 0))).scalar_one())
 
-    def newest_messages(self, count: int) -> list[Message]:
-        """The newest so many messages, oldest first."""
-        return self._rows(Message, select(MESSAGES).order_by(MESSAGES.c.id.desc()).limit(count))[::-1]
+    def newest_messages(self, count: int, kind: MessageKind | None = None) -> list[Message]:
+        """The newest so many messages, oldest first; of one kind only, if given."""
+        query = select(MESSAGES).order_by(MESSAGES.c.id.desc()).limit(count)
+        return self._rows(Message, query if kind is None else query.where(MESSAGES.c.kind == kind))[::-1]
 
     def messages(self, after_id: int = 0, thread: str | None = None) -> list[Message]:
         """Messages in the order in which they were written; of one thread only, if given."""

@@ -52,7 +52,7 @@ def pause(
     settings: Settings, store: Store, key: str, scope: str, reason: str, hours: float | None = None
 ) -> Pause:
     """`halt` by whoever has the admin key. Raises OperatorError for a wrong one."""
-    _check(settings, store, key, "pause")
+    check_key(settings, store, key, "pause")
     return halt(store, _who(), scope, reason, hours)
 
 
@@ -71,7 +71,7 @@ def halt(store: Store, who: str, scope: str, reason: str, hours: float | None = 
 
 def resume(settings: Settings, store: Store, key: str, scope: str | None, reason: str = "") -> list[Pause]:
     """`end_pauses` by whoever has the admin key. Raises OperatorError for a wrong one."""
-    _check(settings, store, key, "resume")
+    check_key(settings, store, key, "resume")
     return end_pauses(store, _who(), scope, reason)
 
 
@@ -85,9 +85,11 @@ def end_pauses(store: Store, who: str, scope: str | None, reason: str = "") -> l
     return running
 
 
-def acknowledge(store: Store, kind: str, subject: str | None, reason: str = "", who: str = "") -> list[Alert]:
-    """A person has seen these alerts: `who`, or the user of this process. Raises OperatorError, naming what is open, where
-    there is none such. Needs no key: it halts and starts nothing, and what goes on stays open.
+def acknowledge(
+    store: Store, kind: str, subject: str | None, reason: str = "", who: str | None = None
+) -> list[Alert]:
+    """A person has seen these alerts. Raises OperatorError, naming what is open, where there is none such. Needs no key: it
+    halts and starts nothing, and what goes on stays open. `who` goes into the audit log; None: the user of this process.
     """
     closed = store.acknowledge(kind, subject, f"{who or _who()}: {reason.strip() or 'no reason given'}")
     if closed:
@@ -101,13 +103,14 @@ def acknowledge(store: Store, kind: str, subject: str | None, reason: str = "", 
     )
 
 
-def _check(settings: Settings, store: Store, key: str, doing: str) -> None:
+def check_key(settings: Settings, store: Store, key: str, doing: str, who: str | None = None) -> None:
+    """Raise OperatorError, and a critical alert that names `who` (None: the user of this process), for a wrong admin key."""
     if not settings.admin.key_hash:
         raise OperatorError("no admin key is set: put what `evenkeel admin hash` prints into admin.key_hash")
     if is_key(key, settings.admin.key_hash):
         return
     try:
-        text = f"{_who()} tried to {doing} with a wrong admin key"
+        text = f"{who or _who()} tried to {doing} with a wrong admin key"
         store.alert("wrong admin key", Severity.CRITICAL, text, news=True, anew=True)
     except Retryable:  # a busy ledger must not turn a refusal into something else
         pass

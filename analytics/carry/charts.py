@@ -283,10 +283,20 @@ def attribution_chart(found: Attribution, title: str) -> Any:
     )
 
 
+def _spec(chart: Any) -> dict[str, Any]:
+    spec: dict[str, Any] = chart.to_dict()
+    spec.pop("$schema", None)
+    return spec
+
+
+def as_svg(chart: Any) -> str:
+    """Return the picture as SVG; needs neither browser nor network."""
+    return str(vlc.vegalite_to_svg(_spec(chart), config=CONFIG))
+
+
 def save_chart(chart: Any, path_stem: Path) -> list[Path]:
     """Write `<stem>.png`, `.svg` and a self-contained `.html`; needs neither browser nor network."""
-    spec = chart.to_dict()
-    spec.pop("$schema", None)
+    spec = _spec(chart)
     path_stem.parent.mkdir(parents=True, exist_ok=True)
     png, svg, html = (path_stem.with_name(f"{path_stem.name}.{end}") for end in ("png", "svg", "html"))
     png.write_bytes(vlc.vegalite_to_png(spec, scale=2, config=CONFIG))

@@ -114,7 +114,7 @@ def _written(folder: Path, announcement: dict[str, Any]) -> Path:
     if folder.exists() and not folder.is_dir():
         raise OperatorError(f"--write {folder} is a file; give a folder for the settings")
     folder.mkdir(parents=True, exist_ok=True)
-    return write_settings(folder, announcement, {}, "")
+    return write_settings(folder, announcement, {}, "", with_admin=True)
 
 
 def funds_of(text: str) -> Decimal:

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from secrets import token_urlsafe
 from typing import Any
 
 import httpx
@@ -79,15 +80,26 @@ def write_keys(folder: Path, keys: dict[str, Any]) -> dict[str, Path]:
     paths = {}
     for name, secret in secrets.items():
         paths[name] = folder / f"{name}.key"
-        paths[name].touch(mode=0o600)
-        paths[name].write_text(secret)
+        _write_secret(paths[name], secret)
     return paths
 
 
+def _write_secret(path: Path, secret: str) -> None:
+    path.touch(mode=0o600)
+    path.write_text(secret)
+
+
 def write_settings(
-    folder: Path, announcement: dict[str, Any], strategy: dict[str, Any], prefect_url: str
+    folder: Path,
+    announcement: dict[str, Any],
+    strategy: dict[str, Any],
+    prefect_url: str,
+    *,
+    with_admin: bool = False,
 ) -> Path:
-    """The TOML that demo and command line share while the twins run; with the Slack beside them, where there is one."""
+    """The TOML that demo and command line share while the twins run; with the Slack beside them, where there is one. With
+    `with_admin` an admin key is made for it, in `keys/admin.key`.
+    """
     slack = announcement.get("slack")
     keys = write_keys(folder / "keys", announcement["keys"] | ({"slack": slack} if slack else {}))
     root = folder.resolve()
@@ -118,6 +130,12 @@ def write_settings(
             "app_token_file": str(keys["slack-app"].resolve()),
             "operators": [slack["operator"]],
         }
+    if with_admin:
+        from tasks.admin import make_hash
+
+        key = token_urlsafe(18)
+        _write_secret(folder / "keys" / "admin.key", key)
+        sections["admin"] = {"key_hash": make_hash(key)}
     lines = ["# Written for local twins, test money. Not for real venues."]
     lines += ['log_level = "ERROR"']
     for name, values in sections.items():

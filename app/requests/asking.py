@@ -56,22 +56,7 @@ class Asking:
         about. `scope` and `hours` are those of a pause or of its end.
         """
         reason_text = reason.strip() or f"asked for by {who} via {via}"
-        if action is RequestAction.EXIT:
-            position = position_meant(self._store, subject or None, LIVE)
-            if position.closed_ms is not None:
-                raise OperatorError(
-                    f"{position.position_id} has ended already ({position.status}); nothing was done"
-                )
-            subject_text, text = position.position_id, self._exit_text(position)
-        elif action is RequestAction.FLATTEN:
-            subject_text, text = "", self._flatten_text()
-        elif action is RequestAction.RESUME:
-            subject_text, text = "", self._resume_text(scope)
-        elif action is RequestAction.PAUSE:
-            check_scope(scope or ENTRIES)
-            subject_text, text = "", f"pause {scope or ENTRIES}"
-        else:
-            subject_text, text = "", f"acknowledge {subject}"
+        subject_text, text = self._meant(action, subject, scope)
         row, new = self._store.requests.ask(
             key,
             action,
@@ -94,6 +79,30 @@ class Asking:
                 row, f"{what(row)} was asked for before: {row.outcome or row.state}; nothing was done"
             )
         return self._do(row)
+
+    def says(self, action: RequestAction, subject: str = "", scope: str | None = None) -> str:
+        """What would be done, in a line: of an exit the position, its size and what closing is expected to cost. Nothing is
+        written.
+        """
+        return self._meant(action, subject, scope)[1]
+
+    def _meant(self, action: RequestAction, subject: str, scope: str | None) -> tuple[str, str]:
+        """The subject that is meant, and `says`."""
+        if action is RequestAction.EXIT:
+            position = position_meant(self._store, subject or None, LIVE)
+            if position.closed_ms is not None:
+                raise OperatorError(
+                    f"{position.position_id} has ended already ({position.status}); nothing was done"
+                )
+            return position.position_id, self._exit_text(position)
+        if action is RequestAction.FLATTEN:
+            return "", self._flatten_text()
+        if action is RequestAction.RESUME:
+            return "", self._resume_text(scope)
+        if action is RequestAction.PAUSE:
+            check_scope(scope or ENTRIES)
+            return "", f"pause {scope or ENTRIES}"
+        return "", f"acknowledge {subject}"
 
     def confirm(self, request_id: int, *, who: str) -> Answer:
         """Confirm what the same person asked for. An exit is done by the position's monitor, within seconds; everything else

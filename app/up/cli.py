@@ -26,11 +26,12 @@ def add_to(app: typer.Typer) -> None:
     def up(
         folder: FolderOption = UP,
         port: Annotated[int, typer.Option(min=1, max=65_535, help="Of Prefect's UI and API.")] = 4200,
+        desk_port: Annotated[int, typer.Option(min=1, max=65_535, help="Of the web pages.")] = 8470,
         speed: Annotated[float, typer.Option(help="World seconds per wall second.")] = 1.0,
         usdc: Annotated[str, typer.Option(help="USDC put on each venue.")] = "50000",
         as_json: JsonFlag = False,
     ) -> None:
-        """Paper trading: start local venues, Prefect, worker, monitors, watchdog and sender under one supervisor."""
+        """Paper trading: start local venues, Prefect, worker, monitors, watchdog, sender and desk under one supervisor."""
         from app.up.up import folder_of
         from app.up.up import up as start
 
@@ -42,11 +43,13 @@ def add_to(app: typer.Typer) -> None:
             speed,
             str(funds_of(usdc)),
             lambda line: console.print(line, markup=False, soft_wrap=True),
+            desk_port,
         )
         if as_json:
             sys.stdout.write(json.dumps(body, indent=2) + "\n")
             return
         out.print(f"UI {body['ui_url']}; logs {body['logs']}", markup=False, soft_wrap=True)
+        out.print(f"desk {body['desk_url']}, the key is in {body['desk_key']}", markup=False, soft_wrap=True)
         out.print(f"now: evenkeel --config {body['settings']} status", markup=False, soft_wrap=True)
 
     @app.command()

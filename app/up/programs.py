@@ -11,7 +11,7 @@ from pathlib import Path
 from app.prefect_server import CLIENT_SETTINGS, SERVER_SETTINGS
 
 POOL = "evenkeel"
-TWINS, SERVER = "twins", "server"
+TWINS, SERVER, DESK = "twins", "server", "desk"
 OF_FOLDER = "PAPER_TRADING_FOLDER"
 """Says in the environment of every process whose it is."""
 
@@ -27,7 +27,7 @@ class Program:
     more: Mapping[str, str] = field(default_factory=dict)
 
 
-def programs(folder: Path, port: int, speed: float, usdc: str) -> list[Program]:
+def programs(folder: Path, port: int, speed: float, usdc: str, desk_port: int) -> list[Program]:
     """Every program, in the order in which they are started."""
     evenkeel = ("-m", "app.cli")
     address = f"http://127.0.0.1:{port}"
@@ -64,6 +64,12 @@ def programs(folder: Path, port: int, speed: float, usdc: str) -> list[Program]:
         Program("monitors", ("-m", "flows.serve"), "looks at every open position"),
         Program("watchdog", (*evenkeel, "watchdog"), "sees to it that somebody looks"),
         Program("sender", (*evenkeel, "send"), "delivers alerts and moves of positions"),
+        Program(
+            DESK,
+            (*evenkeel, "desk"),
+            f"web pages at http://127.0.0.1:{desk_port}/",
+            more={"EVENKEEL_PAGES__PORT": str(desk_port)},
+        ),
     ]
 
 

@@ -17,11 +17,14 @@ from pathlib import Path
 from typing import Any
 from xmlrpc.client import Fault, ServerProxy
 
+import httpx
+
 from app.demo.environment import OURS
 from app.prefect_server import prefect_answers
-from app.up.programs import OF_FOLDER, SERVER, TWINS, Program, configuration, environment, programs
+from app.up.programs import DESK, OF_FOLDER, SERVER, TWINS, Program, configuration, environment, programs
 from evenkeel.errors import OperatorError
 
+DESK_PORT = 8470
 READY_S = 120.0
 END_S = 180.0
 MARK = "supervisor.conf"
@@ -66,7 +69,9 @@ def is_up(folder: Path) -> bool:
         return False
 
 
-def up(folder: Path, port: int, speed: float, usdc: str, say: Callable[[str], None]) -> dict[str, Any]:
+def up(
+    folder: Path, port: int, speed: float, usdc: str, say: Callable[[str], None], desk_port: int = DESK_PORT
+) -> dict[str, Any]:
     """Start all of it, from an empty world; returns what runs and where. Raises OperatorError, and leaves nothing running,
     where it is up already, the port is taken, or something does not start.
     """
@@ -74,13 +79,14 @@ def up(folder: Path, port: int, speed: float, usdc: str, say: Callable[[str], No
         raise OperatorError(
             f"it is up in {folder}: `evenkeel down` stops it (with --folder, where you gave one)"
         )
-    _refuse_taken(port)
+    _refuse_taken(port, "--port")
+    _refuse_taken(desk_port, "--desk-port")
     _refuse_foreign(folder)
     for name in (*OURS, "logs"):
         path = folder / name
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
     (folder / "logs").mkdir(parents=True)
-    all_of = programs(folder, port, speed, usdc)
+    all_of = programs(folder, port, speed, usdc, desk_port)
     written = folder / MARK
     written.write_text(configuration(folder, socket_of(folder), port, all_of))
     subprocess.run(
@@ -89,11 +95,13 @@ def up(folder: Path, port: int, speed: float, usdc: str, say: Callable[[str], No
     try:
         for one in all_of:
             _start(folder, port, one)
+            if one.name == DESK:
+                _await(folder, DESK, lambda: _pages_answer(desk_port))
             say(f"{one.name:<9} {one.says}")
     except BaseException:
         down(folder)
         raise
-    return status(folder, port)
+    return status(folder, port, desk_port)
 
 
 def clean() -> dict[str, str]:
@@ -159,18 +167,25 @@ def _last_line(folder: Path, name: str) -> str:
     return f"its log ends: {lines[-1][:200]} ({path})" if lines else f"it has written nothing ({path})"
 
 
-def _refuse_taken(port: int) -> None:
+def _pages_answer(port: int) -> bool:
+    try:
+        return httpx.get(f"http://127.0.0.1:{port}/health", timeout=5, trust_env=False).is_success
+    except httpx.HTTPError:
+        return False
+
+
+def _refuse_taken(port: int, option: str) -> None:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))
         except OSError:
             raise OperatorError(
-                f"port {port} is taken: stop what listens there, or give another --port"
+                f"port {port} is taken: stop what listens there, or give another {option}"
             ) from None
 
 
-def status(folder: Path, port: int) -> dict[str, Any]:
+def status(folder: Path, port: int, desk_port: int) -> dict[str, Any]:
     """Every program and whether it runs, the addresses, and the settings to use from another terminal."""
     rows = [
         {"name": row["name"], "state": row["statename"].lower(), "pid": row["pid"]}
@@ -179,6 +194,8 @@ def status(folder: Path, port: int) -> dict[str, Any]:
     return {
         "programs": sorted(rows, key=lambda row: str(row["name"])),
         "ui_url": f"http://127.0.0.1:{port}",
+        "desk_url": f"http://127.0.0.1:{desk_port}/",
+        "desk_key": str(folder / "keys" / "admin.key"),
         "settings": str(folder / "evenkeel.toml"),
         "logs": str(folder / "logs"),
     }

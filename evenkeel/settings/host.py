@@ -91,6 +91,8 @@ class Metrics(Section):
     """Of `evenkeel watchdog`."""
     sender_port: int = Field(default=0, ge=0, le=65_535)
     """Of `evenkeel send`."""
+    desk_port: int = Field(default=0, ge=0, le=65_535)
+    """Of `evenkeel desk`."""
 
 
 class Admin(Section):

@@ -29,6 +29,7 @@ from evenkeel.settings.host import (
     Watchdog,
 )
 from evenkeel.settings.messages import Mail, Messages, Slack, Webhook
+from evenkeel.settings.pages import Pages
 from evenkeel.settings.refused import explained
 from evenkeel.settings.safety import Safety
 from evenkeel.settings.secrets import Keeper, key_of, passphrase_of, refuse_secrets
@@ -64,6 +65,7 @@ class Settings(BaseSettings):
     watchdog: Watchdog = Watchdog()
     reports: Reports = Reports()
     metrics: Metrics = Metrics()
+    pages: Pages = Pages()
     messages: Messages = Messages()
     slack: Slack = Slack()
     webhook: Webhook = Webhook()

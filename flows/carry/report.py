@@ -18,6 +18,7 @@ from tasks.carry.books.collect import collect_everything
 from tasks.carry.books.report import life_snapshots, paid_in, report_from
 from tasks.carry.books.report_reading import read_booked, read_held, read_listed
 from tasks.carry.desk import CarryDesk, open_desk
+from tasks.carry.mark import REPORTED
 from tasks.carry.positions import position_meant
 from tasks.oddities import naming_oddities
 
@@ -31,12 +32,13 @@ class ReportRequest(Form):
 
 @naming_oddities
 async def account_for(desk: CarryDesk, request: ReportRequest) -> tuple[Report, list[Path]]:
-    """Collect what is missing, then report; pictures only where a folder is given."""
+    """Collect what is missing, then report, and keep the report; pictures only where a folder is given."""
     position = position_meant(desk.store, request.position_id, newest=True)
     await collect_everything(desk, with_market=False)
     booked = read_booked(desk, position)
     held = await read_held(desk, position)
     report = report_from(booked, held, await read_listed(desk, position.created_ms, booked.ended_ms))
+    desk.store.whole.move_checkpoint(f"{REPORTED}{position.position_id}", booked.now_ms, as_dict(report))
     pictures: list[Path] = []
     if request.out_dir:
         folder = Path(request.out_dir)

@@ -25,6 +25,7 @@ from tasks.carry.entering.choose import (
     size_for,
 )
 from tasks.carry.entering.clearing import would_refuse
+from tasks.carry.mark import LAST_SCAN
 from tasks.carry.market import read_market, volatility_rank
 from tasks.oddities import naming_oddities
 from venues.asgard.mints import LONG_ASSETS
@@ -68,7 +69,7 @@ class ScanResult(Frozen):
 
 @naming_oddities
 async def scan_markets(desk: CarryDesk, request: ScanRequest) -> ScanResult:
-    """Read both venues, keep what was seen, score every offer."""
+    """Read both venues, keep what was seen and what came of it, score every offer."""
     requested = RequestedEntry(asset=request.asset, leverage=request.leverage, size_usd=request.size_usd)
     check_requested_entry(desk, requested)
     market = await read_market(desk)
@@ -77,7 +78,7 @@ async def scan_markets(desk: CarryDesk, request: ScanRequest) -> ScanResult:
     rows = [row(one, (*refused[None], *refused.get(one.candidate.asset, ()))) for one in ranked]
     volatility = market.funding_volatility_annual
     rank = await volatility_rank(desk, volatility)
-    return ScanResult(
+    result = ScanResult(
         at_ms=market.at_ms,
         funding_now_hourly=None if market.funding_now_hourly is None else f"{market.funding_now_hourly:f}",
         funding_today_hourly=(
@@ -89,6 +90,9 @@ async def scan_markets(desk: CarryDesk, request: ScanRequest) -> ScanResult:
         refused_now=refused[None],
         rows=rows,
     )
+    kept = {"asked": request.model_dump(mode="json"), "found": result.model_dump(mode="json")}
+    desk.store.whole.move_checkpoint(LAST_SCAN, market.at_ms, kept)
+    return result
 
 
 async def _sizes_usd(desk: CarryDesk, requested: RequestedEntry) -> dict[str, Decimal]:

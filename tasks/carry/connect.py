@@ -27,7 +27,6 @@ from venues.shared import SharedReads
 from venues.solana.rpc import SHUT_OUT_STATUS, SolanaRpc
 from venues.solana.rules.common import Rules
 
-
 CONNECTIONS = 20
 """To Hyperliquid at a time, all of them kept: more accounts than that wait their turn, instead of opening one for each call."""
 

@@ -10,6 +10,10 @@ from evenkeel.types import Frozen
 UNDERLYING = "SOL"
 GROWING = "growing"
 """Where a position keeps that its long grows and its short has yet to follow: since when, in ms, and USD of one SOL then."""
+LAST_SCAN = "scan"
+"""The checkpoint that keeps what the newest scan found, and what it was asked."""
+REPORTED = "report:"
+"""A checkpoint with this before a position's id keeps its newest account for which both venues were asked."""
 TICKED = "tick:"
 """A heartbeat with this before a position's id is the last look of a monitor at it."""
 

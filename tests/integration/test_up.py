@@ -22,8 +22,9 @@ from evenkeel.clock import SystemClock
 from evenkeel.settings.settings import load_settings
 from state.store import Store
 from state.watch_models import Severity
+from tasks.admin import is_key
 
-PROGRAMS = {"twins", "server", "worker", "monitors", "watchdog", "sender"}
+PROGRAMS = {"twins", "server", "worker", "monitors", "watchdog", "sender", "desk"}
 WAIT_S = 400.0
 """How long anything is waited for: on a busy machine a Python with Prefect takes many seconds to start."""
 
@@ -46,7 +47,17 @@ def evenkeel(*words: str, check: bool = True) -> subprocess.CompletedProcess[str
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, dict[str, Any]]]:
     folder = tmp_path_factory.mktemp("up")
     try:
-        done = evenkeel("up", "--folder", str(folder), "--port", str(free_port()), "--json", check=False)
+        done = evenkeel(
+            "up",
+            "--folder",
+            str(folder),
+            "--port",
+            str(free_port()),
+            "--desk-port",
+            str(free_port()),
+            "--json",
+            check=False,
+        )
         assert done.returncode == 0, done.stderr + done.stdout
         yield folder, json.loads(done.stdout)
     finally:
@@ -71,7 +82,10 @@ def test_it_comes_up_writes_to_slack_comes_back_and_goes(running: tuple[Path, di
     assert {row["state"] for row in body["programs"]} == {"running"}
     with urllib.request.urlopen(f"{body['ui_url']}/api/health", timeout=30) as answer:
         assert answer.status == 200
+    with urllib.request.urlopen(f"{body['desk_url']}health", timeout=30) as answer:
+        assert answer.read() == b"ok\n"
     settings = load_settings(folder / "evenkeel.toml")
+    assert is_key(Path(body["desk_key"]).read_text(), settings.admin.key_hash)
     store = Store.open(settings.database.url, SystemClock())
 
     wait_for(

@@ -53,14 +53,14 @@ async def test_who_asks_while_it_is_on_its_way_or_just_after_gets_the_same_answe
 async def test_one_that_gives_up_takes_the_answer_from_nobody() -> None:
     venue = Venue()
     shared = SharedReads(ManualClock(), 500)
-    impatient = asyncio.create_task(shared.once("price", venue.price))
-    patient = asyncio.create_task(shared.once("price", venue.price))
+    first = asyncio.create_task(shared.once("price", venue.price))
+    second = asyncio.create_task(shared.once("price", venue.price))
     await asyncio.sleep(0)
-    impatient.cancel()
+    first.cancel()
     venue.answers.set()
-    assert await patient == 1
+    assert await second == 1
     with pytest.raises(asyncio.CancelledError):
-        await impatient
+        await first
 
 
 async def test_an_error_is_everybodys_who_waited_and_is_not_kept() -> None:

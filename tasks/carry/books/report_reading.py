@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any
+from typing import Any, Protocol
 
+from evenkeel.clock import Clock
 from evenkeel.errors import NotUnderstood
 from evenkeel.legs import CARRY, FundingPayment, LegSide, LegView
 from evenkeel.types import Fill, VenueName
@@ -14,6 +15,7 @@ from state.carry.liquidation_models import Liquidation
 from state.carry.models import Position, PositionSnapshot
 from state.ledger_models import Fee, FillRow
 from state.models import Attempt, Intent, Transition
+from state.store import Store
 from tasks.carry.books.collect import prices_at_fills
 from tasks.carry.books.movements import Movements, movements
 from tasks.carry.desk import CarryDesk
@@ -102,7 +104,17 @@ class Listed:
     fills: list[Fill]
 
 
-def read_booked(desk: CarryDesk, position: Position) -> Booked:
+class LedgerReader(Protocol):
+    """Who has the ledger and a clock: a desk, or a process that has no venue."""
+
+    @property
+    def store(self) -> Store: ...
+
+    @property
+    def clock(self) -> Clock: ...
+
+
+def read_booked(desk: LedgerReader, position: Position) -> Booked:
     """Return everything that our ledger holds of a position."""
     position_id, store, now_ms = position.position_id, desk.store, desk.clock.now_ms()
     intents = store.intents_of(CARRY, position_id)

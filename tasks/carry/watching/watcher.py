@@ -40,6 +40,7 @@ from tasks.carry.watching.leg_readings import (
 from tasks.carry.watching.liveness import ChainLiveness
 from tasks.carry.watching.money import Money
 from tasks.carry.watching.seen import Seen, read_position
+from tasks.leases import described, own_name
 from tasks.oddities import note_oddities
 from venues.asgard.mints import TOKENS
 
@@ -239,7 +240,7 @@ class Watcher:
             store.carry.set_facts(position.position_id, {THRESHOLD: threshold})
         store.carry.record_snapshot(_snapshot(position, seen, book, self._drift_cost.usd))
         if self._is_monitor and not ended:
-            detail = {"took_s": self._took_s, **self._desk.health.counted()}
+            detail = {"took_s": self._took_s, **self._desk.health.counted(), "by": described(own_name())}
             store.record_heartbeat(f"{TICKED}{position.position_id}", detail)
         keep_failures(self._desk, position, self._failures)
         note_oddities(self._desk)

@@ -1,0 +1,113 @@
+"""The overview as it is now: read once for everybody who has it open, and sent to them where something has changed."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import logging
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from app.pages.overview import Results, overview
+from app.pages.reader import Reader
+from evenkeel.errors import EvenkeelError
+
+log = logging.getLogger("evenkeel.pages")
+AGES_S = 10.0
+"""How often ages are sent where nothing else has changed."""
+MOST_STREAMS = 50
+AGING = {"at_ms", "seconds_since_tick"}
+"""What changes by itself."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What the overview shows: the newest answer of the ledger, and why there is no newer one."""
+
+    found: dict[str, Any] | None = None
+    fault: str = ""
+    read_s: float = 0.0
+
+    @property
+    def mark(self) -> str:
+        """A mark that is another one as soon as something has changed."""
+        text = json.dumps([_unaged(self.found), self.fault], default=str, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _unaged(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _unaged(one) for name, one in value.items() if name not in AGING}
+    return [_unaged(one) for one in value] if isinstance(value, list) else value
+
+
+@dataclass
+class Feed:
+    """Reads the ledger while anybody listens."""
+
+    reader: Reader
+    results: Results
+    every_s: float
+    now_s: Callable[[], float] = time.monotonic
+    shown: Shown = field(default_factory=Shown)
+    listeners: int = 0
+    _changed: asyncio.Condition = field(default_factory=asyncio.Condition)
+    _reading: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _wanted: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def run(self) -> None:
+        """Until cancelled. Never raises for a ledger that cannot be read: that is what is shown then."""
+        while True:
+            await self._wanted.wait()
+            await self.read()
+            await asyncio.sleep(self.every_s)
+            if not self.listeners:
+                self._wanted.clear()
+
+    async def now(self) -> Shown:
+        """What is shown now: read for it, unless it was read a moment ago."""
+        if self.now_s() - self.shown.read_s >= self.every_s or self.shown.found is None:
+            await self.read()
+        return self.shown
+
+    async def read(self) -> None:
+        """Read the ledger, once for all who wait for it."""
+        asked_s = self.now_s()
+        async with self._reading:
+            if self.shown.read_s > asked_s:
+                return
+            try:
+                await self.reader.ledger.clock.refresh()
+                found = await self.reader.ask(lambda ledger: overview(ledger, self.results))
+                self.shown = Shown(found, "", self.now_s())
+            except EvenkeelError as error:
+                self.shown = Shown(self.shown.found, " ".join(str(error).split()), self.now_s())
+            except Exception as error:  # who watches must not take old figures for new ones
+                fault = f"a bug of ours: {type(error).__name__}; the log of `evenkeel desk` says where"
+                if fault != self.shown.fault:
+                    log.exception("the overview cannot be made")
+                self.shown = Shown(self.shown.found, fault, self.now_s())
+        async with self._changed:
+            self._changed.notify_all()
+
+    async def updates(self, goes_on: Callable[[], bool]) -> AsyncIterator[Shown]:
+        """Yield what is shown: at once, whenever something has changed, and every some seconds for the ages; until `goes_on`
+        says no.
+        """
+        self.listeners += 1
+        self._wanted.set()
+        try:
+            last, sent_s = "", 0.0
+            while goes_on():
+                shown = self.shown
+                if shown.read_s and (shown.mark != last or self.now_s() - sent_s >= AGES_S):
+                    last, sent_s = shown.mark, self.now_s()
+                    yield shown
+                async with self._changed:
+                    if self.shown is shown:
+                        await self._changed.wait()
+        finally:
+            self.listeners -= 1

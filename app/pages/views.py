@@ -1,0 +1,81 @@
+"""The pages that are only read."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable
+from functools import partial
+
+from fastapi import APIRouter, HTTPException, Request
+from fastapi.responses import HTMLResponse, PlainTextResponse, Response
+from fastapi.sse import EventSourceResponse, ServerSentEvent
+
+from app.pages import lists
+from app.pages.feed import MOST_STREAMS
+from app.pages.headers import OF_A_PICTURE
+from app.pages.position import position_page
+from app.pages.site import Known, TheSite
+from evenkeel.errors import EvenkeelError
+
+router = APIRouter(default_response_class=HTMLResponse)
+
+
+@router.get("/health")
+async def health(site: TheSite) -> Response:
+    """Whether the ledger can be read; nothing of what is in it."""
+    try:
+        await site.reader.ask(lambda ledger: ledger.store.active_pauses())
+    except EvenkeelError:
+        return PlainTextResponse("the ledger cannot be read\n", 503)
+    return PlainTextResponse("ok\n")
+
+
+@router.get("/")
+async def overview_page(request: Request, site: TheSite, session: Known) -> Response:
+    """The overview, which the stream keeps up to date."""
+    shown = await site.feed.now()
+    return site.page(request, "overview.html", session, 200 if shown.found else 503, shown=shown)
+
+
+@router.get("/stream", response_class=EventSourceResponse)
+async def stream(request: Request, site: TheSite, session: Known) -> AsyncIterable[ServerSentEvent]:
+    """The overview whenever it has changed, while the session lasts."""
+    if site.feed.listeners >= MOST_STREAMS:
+        raise HTTPException(503, f"{MOST_STREAMS} pages are open already")
+    async for shown in site.feed.updates(lambda: site.session(request) is not None):
+        yield ServerSentEvent(event="overview", raw_data=site.fragment("parts/overview.html", shown=shown))
+    yield ServerSentEvent(event="ended", raw_data="log in again")
+
+
+@router.get("/positions/{position_id}")
+async def position(request: Request, site: TheSite, session: Known, position_id: str) -> Response:
+    """One position."""
+    found = await site.reader.ask(partial(position_page, results=site.results, position_id=position_id))
+    return site.page(request, "position.html", session, **found)
+
+
+@router.get("/positions/{position_id}/{picture}.svg")
+async def picture(site: TheSite, session: Known, position_id: str, picture: str) -> Response:
+    """The life of a position, or its result, as a picture."""
+    drawings = {"life": site.pictures.life, "result": site.pictures.result}
+    if picture not in drawings:
+        raise HTTPException(404)
+    drawn = await site.reader.draw(partial(drawings[picture], site.reader.ledger, position_id))
+    return Response(drawn, media_type="image/svg+xml", headers={"Content-Security-Policy": OF_A_PICTURE})
+
+
+@router.get("/opportunities")
+async def opportunities(request: Request, site: TheSite, session: Known) -> Response:
+    """What the last scan found."""
+    return site.page(request, "opportunities.html", session, **await site.reader.ask(lists.opportunities))
+
+
+@router.get("/alerts")
+async def alerts(request: Request, site: TheSite, session: Known) -> Response:
+    """What is open for a person, and what is paused."""
+    return site.page(request, "alerts.html", session, **await site.reader.ask(lists.alerts))
+
+
+@router.get("/reports")
+async def reports(request: Request, site: TheSite, session: Known) -> Response:
+    """The daily reports and every position."""
+    return site.page(request, "reports.html", session, **await site.reader.ask(lists.reports))

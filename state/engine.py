@@ -25,6 +25,15 @@ BUSY_TIMEOUT_MS = 10_000
 CHECKED_STEPS = 10_000
 """Of SQLite's machine between two readings of the clock."""
 VERSION_TABLE = "alembic_version"
+MOUNTS = Path("/proc/self/mountinfo")
+NETWORK_KINDS = frozenset(
+    {"nfs", "nfs4", "cifs", "smb2", "smb3", "smbfs", "afs", "ceph", "lustre", "gfs2", "ocfs2"}
+    | {
+        f"fuse.{name}"
+        for name in ("sshfs", "glusterfs", "ceph", "s3fs", "juicefs", "rclone", "nfs", "davfs2")
+    }
+)
+"""File systems that several hosts can have mounted at once (`proc(5)`, mountinfo)."""
 
 
 def parse_url(url: str) -> URL:
@@ -185,8 +194,38 @@ def damage(engine: Engine, within_s: float) -> str | None:
     return None if found == "ok" else found.replace("\n", " ")
 
 
+def network_mount(path: Path, mounts: str) -> str | None:
+    """Return the kind of the network file system that a path lies on, by the lines of `/proc/self/mountinfo`; None for a local
+    one.
+
+    Processes of two hosts that share an SQLite file do not see each other's locks, nor the memory that its log needs.
+    """
+    places = []
+    for line in mounts.splitlines():
+        fields, _, rest = line.partition(" - ")
+        kind = rest.partition(" ")[0]
+        place = fields.split(" ")[4].replace("\\040", " ") if len(fields.split(" ")) > 4 else ""
+        if place and kind and path.is_relative_to(place):
+            places.append((len(Path(place).parts), kind))
+    kind = max(places, default=(0, ""), key=lambda one: one[0])[1]
+    return kind if kind.lower() in NETWORK_KINDS else None
+
+
+def refuse_network_mount(url: URL) -> None:
+    """Raise OperatorError for an SQLite ledger on a network file system: a second host could open it."""
+    if not url.drivername.startswith("sqlite") or not url.database or not MOUNTS.is_file():
+        return
+    kind = network_mount(Path(url.database).expanduser().resolve(), MOUNTS.read_text(errors="replace"))
+    if kind is not None:
+        raise OperatorError(
+            f"database {shown(url)} lies on a network file system ({kind}), where SQLite's locks do not hold against another "
+            "host: use a disk of this host, or PostgreSQL for several hosts (docs/deploy.md)"
+        )
+
+
 def check_schema(engine: Engine, url: URL) -> None:
     """Raise OperatorError unless the database is at exactly the version that this program is written for."""
+    refuse_network_mount(url)
     if url.drivername.startswith("sqlite") and not Path(str(url.database)).is_file():
         raise OperatorError(f"database {shown(url)} does not exist: run `evenkeel db upgrade`")
     with reachable(url), engine.connect() as connection:

@@ -25,6 +25,7 @@ from state.engine import (
     make_engine,
     parse_url,
     reachable,
+    refuse_network_mount,
     shown,
     writing,
 )
@@ -52,6 +53,7 @@ def upgrade(url_text: str) -> str:
     locked (on PostgreSQL with who holds the lock after 5 s). What a migration raises otherwise passes through.
     """
     url = parse_url(url_text)
+    refuse_network_mount(url)
     if url.drivername.startswith("sqlite"):
         try:
             Path(str(url.database)).parent.mkdir(parents=True, exist_ok=True)

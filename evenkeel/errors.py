@@ -54,6 +54,13 @@ class Bug(EvenkeelError):
     """An invariant of our own does not hold. Never retried, always reported."""
 
 
+def words_of(fault: BaseException) -> str:
+    """A fault in words; what is no error of ours, or a bug, is called one."""
+    if isinstance(fault, EvenkeelError) and not isinstance(fault, Bug):
+        return str(fault)
+    return f"a bug: {type(fault).__name__}: {fault}"
+
+
 UNREAD = (Retryable, VenueRefused, NotUnderstood)
 """How a reading ends that gave nothing."""
 NOT_NOW = (Retryable, NotUnderstood)

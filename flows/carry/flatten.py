@@ -8,17 +8,19 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+from collections.abc import Sequence
 
-from evenkeel.errors import UNREAD, Bug, EvenkeelError, LedgerUnavailable, LostRace, OperatorError
+from evenkeel.errors import UNREAD, Bug, EvenkeelError, LedgerUnavailable, LostRace, OperatorError, words_of
 from evenkeel.settings.settings import Settings
 from evenkeel.types import Frozen
+from state.store import Store
 from strategy.decisions import Urgency
 from tasks.carry.books.recovery import Comparison, compare_legs
 from tasks.carry.closing.close_out import ENDED, close_out
 from tasks.carry.closing.last_resort import PASS_S, REOPEN_S
 from tasks.carry.desk import CarryDesk, open_desk_to_close
 from tasks.carry.mark import LIVE
-from tasks.desk import LedgerFault
+from tasks.desk import LedgerFault, make_clock
 from tasks.oddities import naming_oddities
 
 log = logging.getLogger("evenkeel.flatten")
@@ -54,14 +56,20 @@ async def flatten(
 
     Raises LedgerFault where the ledger cannot be used at all; `tasks.carry.closing.last_resort` closes without one.
     """
-    if len(each := settings.each_account()) > 1:
-        ends = await asyncio.gather(*(flatten(one, reason, within_s, one_leg=one_leg) for one in each))
-        return _together([(one.of_account, end) for one, end in zip(each, ends, strict=True)])
+    if settings.fleet and not (settings.account or settings.of_account):
+        return await _flatten_fleet(settings, reason, within_s, one_leg=one_leg)
+    return await _flatten_account(settings, reason, within_s, one_leg=one_leg)
+
+
+async def _flatten_account(
+    settings: Settings, reason: str, within_s: float, store: Store | None = None, *, one_leg: bool
+) -> Flattened:
+    """Close one account, with its keys opened anew until both could be. `store`: an open ledger, else it opens its own."""
     deadline_ms: int | None = None
     while True:
         hint = _hint()
         try:
-            async with open_desk_to_close(settings) as desk:
+            async with open_desk_to_close(settings, store) as desk:
                 hint.cancel()
                 deadline_ms = deadline_ms or desk.clock.now_ms() + int(within_s * 1000)
                 left_s = max((deadline_ms - desk.clock.now_ms()) / 1000, 0.0)
@@ -74,12 +82,62 @@ async def flatten(
             hint.cancel()
 
 
-def _together(each: list[tuple[str, Flattened]]) -> Flattened:
-    """The answer of a fleet: flat where every account is."""
+async def _flatten_fleet(settings: Settings, reason: str, within_s: float, *, one_leg: bool) -> Flattened:
+    """Close every account side by side, on one connection to the ledger: no fault of one breaks off another."""
+    each, clock, hint = settings.each_account(), make_clock(settings), _hint()
+    try:
+        store = Store.open(settings.database.url, clock)
+    except EvenkeelError as fault:
+        raise LedgerFault(str(fault)) from fault
+    finally:
+        hint.cancel()
+    try:
+        ends = await asyncio.gather(
+            *(_flatten_account(one, reason, within_s, store, one_leg=one_leg) for one in each),
+            return_exceptions=True,
+        )
+        faults = [end for end in ends if isinstance(end, BaseException)]
+        if len(faults) == len(each) and (
+            len(each) == 1 or all(isinstance(one, LedgerFault) for one in faults)
+        ):
+            raise faults[0]
+        named = [
+            (one.of_account, end if isinstance(end, Flattened) else _broken_off(one, end))
+            for one, end in zip(each, ends, strict=True)
+        ]
+        return _together(named, _of_no_account(settings, store))
+    finally:
+        store.close()
+
+
+def _broken_off(account: Settings, fault: BaseException) -> Flattened:
+    """The answer of an account at which something failed that is of none of its positions."""
+    log.error("%s is not closed: %s", account.of_account, words_of(fault))
+    log.debug("a fault", exc_info=fault)
+    why = f"the ledger cannot be used: {fault}; {WITHOUT_LEDGER}" if isinstance(fault, LedgerFault) else ""
+    return Flattened(flat=False, positions={}, left=(why or words_of(fault),))
+
+
+def _of_no_account(settings: Settings, store: Store) -> list[str]:
+    """Live positions of the ledger that none of the fleet's keys can close."""
+    try:
+        live = store.carry.positions(LIVE)
+    except EvenkeelError as fault:
+        return [f"whether a position belongs to no account of the fleet could not be read: {fault}"]
+    return [
+        f"{one.position_id} belongs to account {one.short_account or '(not recorded)'}, which is none of the fleet's: "
+        "name it under [[fleet]], or close it by hand"
+        for one in live
+        if not settings.account_of(one.short_account)
+    ]
+
+
+def _together(each: list[tuple[str, Flattened]], others: Sequence[str]) -> Flattened:
+    """The answer of a fleet: flat where every account is, and the ledger has no live position of any other (`others`)."""
     return Flattened(
-        flat=all(one.flat for _, one in each),
+        flat=all(one.flat for _, one in each) and not others,
         positions={name: end for _, one in each for name, end in one.positions.items()},
-        left=tuple(f"{account}: {text}" for account, one in each for text in one.left),
+        left=(*(f"{account}: {text}" for account, one in each for text in one.left), *others),
         notes=tuple(f"{account}: {text}" for account, one in each for text in one.notes),
     )
 

@@ -235,34 +235,38 @@ def settings_for_position(settings: Settings, position_id: str) -> Settings:
 
 
 @asynccontextmanager
-async def open_desk_to_close(settings: Settings) -> AsyncIterator[CarryDesk]:
-    """The kill switch's desk: one key that opens is enough (`CarryDesk.without_key`). Raises LedgerFault where the ledger
-    cannot be used.
+async def open_desk_to_close(settings: Settings, store: Store | None = None) -> AsyncIterator[CarryDesk]:
+    """The kill switch's desk: one key that opens is enough (`CarryDesk.without_key`). `store`: an open ledger, which stays
+    open at the end. Raises LedgerFault where the ledger cannot be used.
     """
     settings = settings.for_account()
-    clock = make_clock(settings)
-    try:
-        store = Store.open(settings.database.url, clock)
-    except EvenkeelError as fault:
-        raise LedgerFault(str(fault)) from fault
-    try:
+    if store is None:
+        clock = make_clock(settings)
         try:
-            live = [one for one in store.carry.positions() if one.closed_ms is None]
-            if settings.of_account:
-                live = [one for one in live if settings.account_of(one.short_account) == settings.of_account]
+            opened = Store.open(settings.database.url, clock)
         except EvenkeelError as fault:
             raise LedgerFault(str(fault)) from fault
-        known: dict[str, str] = {}
-        for position in live:
-            known = {
-                name: account
-                for name, account in (
-                    (position.short_venue, position.short_account),
-                    (position.long_venue, position.long_account),
-                )
-                if account
-            } | known
-        async with open_venues(settings, clock, known) as venues:
-            yield _desk(settings, clock, store, venues)
-    finally:
-        store.close()
+        try:
+            async with open_desk_to_close(settings, opened) as desk:
+                yield desk
+        finally:
+            opened.close()
+        return
+    try:
+        live = [one for one in store.carry.positions() if one.closed_ms is None]
+        if settings.of_account:
+            live = [one for one in live if settings.account_of(one.short_account) == settings.of_account]
+    except EvenkeelError as fault:
+        raise LedgerFault(str(fault)) from fault
+    known: dict[str, str] = {}
+    for position in live:
+        known = {
+            name: account
+            for name, account in (
+                (position.short_venue, position.short_account),
+                (position.long_venue, position.long_account),
+            )
+            if account
+        } | known
+    async with open_venues(settings, store.clock, known) as venues:
+        yield _desk(settings, store.clock, store, venues)

@@ -97,12 +97,12 @@ class KeysInLog:
 
 
 def journal_of(settings: Settings, unusable: Collection[str] = ()) -> Journal:
-    """The file of the settings, else the first place that can be written, on another disk than the ledger's where there is
-    one; the log where no file can be written. `unusable`: places that have failed. Never raises.
+    """The account's file of the settings, else the first place that can be written, on another disk than the ledger's where
+    there is one; the log where no file can be written. `unusable`: places that have failed. Never raises.
     """
     named = settings.database.emergency_journal
     places = [named] if named else [folder / NAME for folder in _folders(settings)]
-    for path in places:
+    for path in (own_path(settings, place) for place in places):
         if str(path) in unusable:
             continue
         file = KeyFile(path)
@@ -113,6 +113,11 @@ def journal_of(settings: Settings, unusable: Collection[str] = ()) -> Journal:
             continue
         return file
     return KeysInLog()
+
+
+def own_path(settings: Settings, path: Path) -> Path:
+    """Where the account of these settings keeps its keys: of a fleet, a file with the account's name in its own."""
+    return path.with_name(f"{path.stem}-{settings.of_account}{path.suffix}") if settings.of_account else path
 
 
 def _folders(settings: Settings) -> Iterable[Path]:

@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from evenkeel.clock import Clock
-from evenkeel.errors import Bug, EvenkeelError
+from evenkeel.errors import words_of
 from evenkeel.legs import CARRY, IntentKind, LegSide, LegView
 from evenkeel.settings.settings import Settings
 from evenkeel.types import Confirmed, Frozen, IntentSpec, Outcome, Receipt, Signed, Unknown, VenueName
-from tasks.carry.closing.key_file import Journal, KeyFile, NoJournal
+from tasks.carry.closing.key_file import Journal, KeyFile, NoJournal, own_path
 from tasks.carry.connect import Venues, open_venues
 from tasks.carry.mark import UNDERLYING
 from tasks.carry.prices import prices_without_ledger
@@ -348,35 +348,44 @@ class _Run:
 
 
 def _words_of(fault: Exception) -> str:
-    """A fault in words; what is no error of ours, or a bug, is called one."""
-    if isinstance(fault, EvenkeelError) and not isinstance(fault, Bug):
-        return str(fault)
-    log.debug("a bug", exc_info=fault)
-    return f"a bug: {type(fault).__name__}: {fault}"
+    log.debug("a fault", exc_info=fault)
+    return words_of(fault)
 
 
 async def close_accounts_without_ledger(
     settings: Settings, make_clock: Callable[[Settings], Clock], path: Path, within_s: float
 ) -> Emptied:
     """Empty every account that the settings mean, side by side, with a key file for each: of a fleet, `path` with the account's
-    name in it. Raises NoJournal where one cannot be written.
+    name in it. No fault of one breaks off another. Raises NoJournal where no account's can be written.
     """
     each = settings.each_account()
 
     async def close(one: Settings) -> Emptied:
-        several = len(each) > 1
-        file = path.with_name(f"{path.stem}-{one.of_account}{path.suffix}") if several else path
+        file = own_path(one, path)
         done = await close_without_ledger(one, make_clock(one), KeyFile(file), within_s)
-        whose = f"{one.of_account}: " if several else ""
-        return Emptied(
-            left=tuple(f"{whose}{text}" for text in done.left),
-            notes=tuple(f"{whose}{text}" for text in (*done.notes, f"keys are in {file}")),
-            closed=done.closed,
-        )
+        return done.model_copy(update={"notes": (*done.notes, f"keys are in {file}")})
 
-    ends = await asyncio.gather(*(close(one) for one in each))
+    ends = await asyncio.gather(*(close(one) for one in each), return_exceptions=True)
+    faults = [end for end in ends if isinstance(end, BaseException)]
+    if len(faults) == len(each) and (len(each) == 1 or all(isinstance(one, NoJournal) for one in faults)):
+        raise faults[0]
+    whole = [_emptied(one, end, several=len(each) > 1) for one, end in zip(each, ends, strict=True)]
     return Emptied(
-        left=tuple(text for one in ends for text in one.left),
-        notes=tuple(text for one in ends for text in one.notes),
-        closed=any(one.closed for one in ends),
+        left=tuple(text for one in whole for text in one.left),
+        notes=tuple(text for one in whole for text in one.notes),
+        closed=any(one.closed for one in whole),
+    )
+
+
+def _emptied(account: Settings, end: Emptied | BaseException, *, several: bool) -> Emptied:
+    """What became of one account, with its name where there are several."""
+    if isinstance(end, BaseException):
+        log.error("%s is not closed: %s", account.of_account, words_of(end))
+        log.debug("a fault", exc_info=end)
+        end = Emptied(left=(words_of(end),), notes=())
+    whose = f"{account.of_account}: " if several else ""
+    return Emptied(
+        left=tuple(f"{whose}{text}" for text in end.left),
+        notes=tuple(f"{whose}{text}" for text in end.notes),
+        closed=end.closed,
     )

@@ -22,7 +22,16 @@ with unswept():
     from evenkeel.types import Frozen
     from state.store import Store
     from tasks.carry.books.recovery import Comparison, compare_legs, joined
-    from tasks.carry.desk import CarryDesk, check_keys, ledger_of, open_desk, open_desks
+    from tasks.carry.desk import (
+        CarryDesk,
+        check_keys,
+        ledger_of,
+        named_faults,
+        noted_in,
+        of_each,
+        open_desk,
+        open_desks,
+    )
     from tasks.carry.last_ticks import rows_of
     from tasks.carry.mark import LIVE
     from tasks.carry.positions import position_meant
@@ -139,7 +148,10 @@ async def monitor(
 
     request = flow.MonitorRequest(position_id=position, interval_s=interval_s)
     with _ledger(settings) as store:  # no run is begun, and handed over, for a position that is not there
-        position_meant(store, position, LIVE)
+        found = position_meant(store, position, LIVE)
+    if settings.fleet:  # the account is the position's
+        position = found.position_id
+        request = flow.MonitorRequest(position_id=position, interval_s=interval_s)
     return await _run_story(
         settings,
         "monitor",
@@ -155,28 +167,29 @@ async def collect(settings: Settings, as_flow: AsFlow) -> dict[str, Any]:
     from flows.carry import collect as flow
     from tasks.carry.books.collect import collect_accounts
 
-    async with open_desks(settings) as desks:
+    faults: dict[str, str] = {}
+    async with open_desks(settings, noted_in(faults)) as desks:
         result = await as_flow(settings, "collect", lambda: flow.collect())
-        return dump(await collect_accounts(desks) if result is None else result)
+        return dump(await collect_accounts(desks, faults) if result is None else result)
 
 
 async def reconcile(settings: Settings, as_flow: AsFlow) -> dict[str, Any]:
     """Hold the books against both venues; act where a leg was taken."""
     from flows.carry import reconcile as flow
 
-    async with open_desks(settings) as desks:
-        for desk in desks:
-            await check_keys(desk)
+    faults: dict[str, str] = {}
+    async with open_desks(settings, noted_in(faults)) as desks:
+        able = [desk for desk, _ in await of_each(desks, check_keys, faults)]
         result = await as_flow(settings, "reconcile", lambda: flow.reconcile())
         if result is None:
-            result = await flow.reconcile_accounts(desks)
+            result = await flow.reconcile_accounts(able, faults)
     found = result.found
     return {
-        "agrees": result.agrees,
+        "agrees": result.agrees and not faults,
         "rows": found.rows,
         "findings": [one.model_dump(mode="json") for one in found.findings],
         "actions": result.actions,
-        "unreadable": found.unreadable,
+        "unreadable": found.unreadable | named_faults(faults),
     }
 
 
@@ -184,10 +197,10 @@ async def recover(settings: Settings) -> dict[str, Any]:
     """Take up what is unfinished. Never through Prefect: recovery must not wait for a server that may be what died."""
     from flows.carry.recover import recover_accounts
 
-    async with open_desks(settings) as desks:
-        for desk in desks:
-            await check_keys(desk)
-        found = await recover_accounts(desks)
+    faults: dict[str, str] = {}
+    async with open_desks(settings, noted_in(faults)) as desks:
+        able = [desk for desk, _ in await of_each(desks, check_keys, faults)]
+        found = await recover_accounts(able, faults)
     return {
         "positions": found.positions,
         "not_watched": list(found.not_watched),
@@ -279,9 +292,12 @@ async def status(settings: Settings) -> dict[str, Any]:
     with unswept():
         from tasks.carry.watching import breakers
 
-    async with open_desks(settings) as desks:
-        store = desks[0].store if len(desks) == 1 else desks[0].store.whole
-        comparison = joined([(desk.store.member, await compare_legs(desk)) for desk in desks])
+    faults: dict[str, str] = {}
+    async with open_desks(settings, noted_in(faults)) as desks:
+        store = desks[0].store if len(desks) == 1 and not faults else desks[0].store.whole
+        compared = await of_each(desks, compare_legs, faults)
+        broken = await of_each(desks, breakers.breaker_states, faults)
+        comparison = joined([(desk.store.member, one) for desk, one in compared], faults)
         seen = {row["position_id"]: row for row in rows_of(store, settings)}
         return {
             "at": as_datetime(store.clock.now_ms()).isoformat(),
@@ -299,8 +315,8 @@ async def status(settings: Settings) -> dict[str, Any]:
             "pauses": [pause_row(one) for one in store.active_pauses()],
             "breakers": [
                 breaker_row(one) | ({"account": desk.store.member} if desk.store.member else {})
-                for desk in desks
-                for one in await breakers.breaker_states(desk)
+                for desk, states in broken
+                for one in states
             ],
         } | _comparison(comparison)
 

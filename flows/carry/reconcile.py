@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from prefect import flow
 
@@ -13,7 +14,7 @@ from flows.carry.rebalance import tick_once
 from flows.running import desk_for_run
 from tasks.artifacts import show_table
 from tasks.carry.books.reconcile import Reconciled, reconcile_everything
-from tasks.carry.desk import CarryDesk, open_desks
+from tasks.carry.desk import CarryDesk, named_faults, noted_in, of_each, open_desks
 from tasks.carry.watching.wallets import money_is_level
 
 
@@ -49,17 +50,23 @@ async def reconcile_and_act(desk: CarryDesk) -> ReconcileResult:
     return ReconcileResult(found=found, actions=actions)
 
 
-async def reconcile_accounts(desks: Sequence[CarryDesk]) -> ReconcileResult:
-    """Compare each account in turn; the answer is of all of them."""
-    each = [(desk.store.member, await reconcile_and_act(desk)) for desk in desks]
-    if len(each) == 1:
+async def reconcile_accounts(
+    desks: Sequence[CarryDesk], faults: dict[str, str] | None = None
+) -> ReconcileResult:
+    """Compare each account in turn; the answer is of all of them. `faults`: accounts of the fleet that are left out, and why;
+    one that cannot be compared is added. Raises what fails at a single account.
+    """
+    faults = {} if faults is None else faults
+    each = [(desk.store.member, one) for desk, one in await of_each(desks, reconcile_and_act, faults)]
+    if len(each) == 1 and not faults:
         return each[0][1]
     found = Reconciled(
         rows=sum(one.found.rows for _, one in each),
         findings=tuple(finding for _, one in each for finding in one.found.findings),
         unreadable={
             f"{venue}@{name}": why for name, one in each for venue, why in one.found.unreadable.items()
-        },
+        }
+        | named_faults(faults),
     )
     return ReconcileResult(
         found=found, actions={name: did for _, one in each for name, did in one.actions.items()}
@@ -69,8 +76,9 @@ async def reconcile_accounts(desks: Sequence[CarryDesk]) -> ReconcileResult:
 @flow(name="reconcile", flow_run_name="reconcile")
 async def reconcile() -> ReconcileResult:
     """Compare the books with both venues' ledgers, and act where a leg was taken."""
-    async with desk_for_run(open_desks) as desks:
-        result = await reconcile_accounts(desks)
+    faults: dict[str, str] = {}
+    async with desk_for_run(partial(open_desks, without=noted_in(faults))) as desks:
+        result = await reconcile_accounts(desks, faults)
     rows = [one.model_dump(mode="json") for one in result.found.findings]
     if rows:
         await show_table("reconcile", rows, "On what books and venues did not agree")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from functools import partial
 
 from prefect import flow
 from pydantic import Field
@@ -25,7 +26,7 @@ from strategy.decisions import Urgency
 from tasks.carry.books.recovery import Comparison, compare_legs, interrupted_positions, joined
 from tasks.carry.closing.close_out import close_out
 from tasks.carry.closing.rebalancing import level_short
-from tasks.carry.desk import CarryDesk, open_desks
+from tasks.carry.desk import CarryDesk, noted_in, of_each, open_desks
 from tasks.carry.last_ticks import alarm_overdue, overdue_after_s
 from tasks.carry.legs import finish_started
 from tasks.carry.mark import GROWING
@@ -83,15 +84,22 @@ async def recover_everything(desk: CarryDesk) -> RecoverResult:
     )
 
 
-async def recover_accounts(desks: Sequence[CarryDesk]) -> RecoverResult:
-    """Recover each account in turn, and judge who watches; the answer is of all of them."""
-    each = [(desk, judge_watch(desk, await recover_everything(desk))) for desk in desks]
-    if len(each) == 1:
+async def recover_accounts(desks: Sequence[CarryDesk], faults: dict[str, str] | None = None) -> RecoverResult:
+    """Recover each account in turn, and judge who watches; the answer is of all of them. `faults`: accounts of the fleet that
+    are left out, and why; one that cannot be recovered is added. Raises what fails at a single account.
+    """
+    faults = {} if faults is None else faults
+
+    async def recovered(desk: CarryDesk) -> RecoverResult:
+        return judge_watch(desk, await recover_everything(desk))
+
+    each = await of_each(desks, recovered, faults)
+    if len(each) == 1 and not faults:
         return each[0][1]
     return RecoverResult(
         positions={name: status for _, one in each for name, status in one.positions.items()},
         unfinished_intents=sum(one.unfinished_intents for _, one in each),
-        comparison=joined([(desk.store.member, one.comparison) for desk, one in each]),
+        comparison=joined([(desk.store.member, one.comparison) for desk, one in each], faults),
         still_interrupted=tuple(name for _, one in each for name in one.still_interrupted),
         findings=tuple(finding for _, one in each for finding in one.findings),
         not_watched=tuple(name for _, one in each for name in one.not_watched),
@@ -158,8 +166,9 @@ def _urgency(desk: CarryDesk, position_id: str) -> Urgency:
 @flow(name="recover", flow_run_name="recover")
 async def recover() -> RecoverResult:
     """Resume whatever is unfinished, then compare our legs with the venues'."""
-    async with desk_for_run(open_desks) as desks:
-        result = await recover_accounts(desks)
+    faults: dict[str, str] = {}
+    async with desk_for_run(partial(open_desks, without=noted_in(faults))) as desks:
+        result = await recover_accounts(desks, faults)
         whole, finished = (
             desks[0].store.whole,
             [name for name, status in result.positions.items() if status == PositionStatus.OPEN],

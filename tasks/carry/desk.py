@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from evenkeel.clock import Clock
-from evenkeel.errors import UNREAD, EvenkeelError, OperatorError
+from evenkeel.errors import UNREAD, EvenkeelError, OperatorError, Retryable, words_of
 from evenkeel.legs import CARRY, LegSide
 from evenkeel.settings.settings import Settings
 from state.carry.models import Position
@@ -18,7 +20,7 @@ from state.fleet.member import MemberStore
 from state.models import Fence
 from state.store import Store
 from tasks.carry.booking import CarryBookkeeper
-from tasks.carry.connect import Venues, open_connections, open_venues, venues_on
+from tasks.carry.connect import Connections, Venues, open_connections, open_venues, venues_on
 from tasks.carry.prices import stored_price_of
 from tasks.carry.stored_needs import stored_needs, use_stored_needs
 from tasks.desk import Desk, LedgerFault, make_clock
@@ -27,6 +29,9 @@ from venues.asgard.venue import AsgardVenue
 from venues.protocol import LegVenue, PerpVenue
 from venues.shared import SharedReads
 from venues.timing import VenueTime
+
+T = TypeVar("T")
+log = logging.getLogger("evenkeel.desk")
 
 
 class Accounts(NamedTuple):
@@ -53,6 +58,10 @@ class LastMean:
 
 SHARED_FOR_MS = 500
 """So old the market's figures may be that another account of this process has read: they are older on their way here."""
+
+
+OPENED_AT_ONCE = 4
+"""Accounts whose keys are opened at a time: each takes some tenths of a second of a processor and 128 MB for that long."""
 
 
 def lease_of(position_id: str) -> str:
@@ -155,26 +164,17 @@ async def open_desk(
 
 @asynccontextmanager
 async def open_desks(
-    settings: Settings, without: Callable[[str, OperatorError], None] | None = None
+    settings: Settings, without: Callable[[str, EvenkeelError], None] | None = None
 ) -> AsyncIterator[list[CarryDesk]]:
     """A desk for each account that the settings mean, on the same ledger and connections: of a fleet all of them, or the one
     that is named. Closes everything at the end.
 
-    An account of several whose keys cannot be opened is left out where `without` is given, which gets its name and why.
+    An account of several whose keys cannot be opened, or which has the wallet or the account of another, is left out where
+    `without` is given, which gets its name and why.
     """
     clock = make_clock(settings)
     async with open_connections(settings, clock) as connected:
-        each: list[tuple[Settings, Venues]] = []
-        meant = settings.each_account()
-        for one in meant:
-            try:
-                each.append((one, await venues_on(connected, one, clock)))
-            except OperatorError as fault:
-                if without is None or len(meant) == 1:
-                    raise
-                without(one.of_account, fault)
-        if not each:
-            raise OperatorError("no account of the fleet has keys that can be opened")
+        each = await _opened(connected, settings.each_account(), clock, without)
         if len(each) > 1:
             connected.share(SharedReads(clock, SHARED_FOR_MS))
         store = Store.open(settings.database.url, clock)
@@ -193,6 +193,81 @@ async def open_desks(
                         await desk.notifier.flushed()
         finally:
             store.close()
+
+
+async def _opened(
+    connected: Connections,
+    meant: Sequence[Settings],
+    clock: Clock,
+    without: Callable[[str, EvenkeelError], None] | None,
+) -> list[tuple[Settings, Venues]]:
+    """The accounts in their order, each with its keys: a few are opened at a time."""
+    limit = asyncio.Semaphore(OPENED_AT_ONCE)
+
+    async def opened(one: Settings) -> Venues | EvenkeelError:
+        async with limit:
+            try:
+                return await venues_on(connected, one, clock)
+            except (OperatorError, Retryable) as fault:
+                return fault
+
+    each: list[tuple[Settings, Venues]] = []
+    faults: list[EvenkeelError] = []
+    owners: dict[str, str] = {}
+    for one, found in zip(meant, await asyncio.gather(*map(opened, meant)), strict=True):
+        fault = found if isinstance(found, EvenkeelError) else _shared(owners, one.of_account, found)
+        if fault is None and isinstance(found, Venues):
+            each.append((one, found))
+        elif fault is not None:
+            if without is None or len(meant) == 1:
+                raise fault
+            faults.append(fault)
+            without(one.of_account, fault)
+    if not each:
+        raise OperatorError(f"no account of the fleet has keys that can be opened; the first: {faults[0]}")
+    return each
+
+
+def _shared(owners: dict[str, str], name: str, venues: Venues) -> OperatorError | None:
+    """The fault of an account that has the wallet or the account of one before it; else it is noted as their owner's."""
+    held = {f"the wallet {venues.long.wallet}": name, f"the Hyperliquid account {venues.short.address}": name}
+    for what in held:
+        if what in owners:
+            return OperatorError(
+                f"{owners[what]} and {name} both have {what}: give each account of [[fleet]] its own"
+            )
+    owners.update(held)
+    return None
+
+
+async def of_each(
+    desks: Sequence[CarryDesk], ask: Callable[[CarryDesk], Awaitable[T]], faults: dict[str, str]
+) -> list[tuple[CarryDesk, T]]:
+    """The answer of each account in turn. Of a fleet one at which something fails keeps no other from its own: it is put into
+    `faults` with why. Raises what fails at a single account.
+    """
+    alone = len(desks) == 1 and not faults
+    answers = []
+    for desk in desks:
+        try:
+            answers.append((desk, await ask(desk)))
+        except Exception as fault:
+            if alone:
+                raise
+            log.warning("%s: %s", desk.store.member, words_of(fault))
+            log.debug("a fault", exc_info=fault)
+            faults[desk.store.member] = words_of(fault)
+    return answers
+
+
+def noted_in(faults: dict[str, str]) -> Callable[[str, EvenkeelError], None]:
+    """What puts an account that is left out into `faults`, for `open_desks`."""
+    return lambda name, fault: faults.update({name: str(fault)})
+
+
+def named_faults(faults: Mapping[str, str]) -> dict[str, str]:
+    """Accounts at which something failed, as an answer of several names them beside venues that cannot be read."""
+    return {f"account@{name}": why for name, why in faults.items()}
 
 
 def _desk(settings: Settings, clock: Clock, store: Store, venues: Venues) -> CarryDesk:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import TypeVar
 
@@ -15,6 +16,7 @@ from evenkeel.errors import (
     OperatorError,
     Retryable,
     VenueRefused,
+    words_of,
 )
 from evenkeel.legs import CARRY, FundingPayment, LegSide, PositionStatus
 from evenkeel.types import Fill, Frozen, IntentState, VenueName
@@ -37,6 +39,7 @@ from tasks.step import step
 from venues.hyperliquid.orders import is_whole
 
 R = TypeVar("R")
+log = logging.getLogger("evenkeel.collect")
 OVERLAP_MS = 2 * HOUR_MS
 """Asked for again each time, so that a settlement stamped late or shown late is not missed."""
 GAPS_MS = 14 * DAY_MS
@@ -287,15 +290,25 @@ async def collect_everything(desk: CarryDesk, *, with_market: bool = True) -> Co
     return Collected(funding_payments=payments, fills=fills, rates=with_market)
 
 
-async def collect_accounts(desks: Sequence[CarryDesk]) -> Collected:
-    """Collect each account's books in turn, and the market's series once. Raises what failed of one once all are through."""
+async def collect_accounts(
+    desks: Sequence[CarryDesk], left_out: Mapping[str, str] | None = None
+) -> Collected:
+    """Collect each account's books in turn, and the market's series once. Raises what failed of one once all are through, and
+    that accounts of the fleet are `left_out`.
+    """
     found: list[Collected] = []
-    failed: list[EvenkeelError] = []
+    failed: list[EvenkeelError] = [OperatorError(f"{name}: {why}") for name, why in (left_out or {}).items()]
+    alone = len(desks) == 1 and not failed
     for number, desk in enumerate(desks):
         try:
             found.append(await collect_with_series(desk, with_market=number == 0))
         except EvenkeelError as error:
-            failed.append(error)
+            failed.append(error if alone else _reworded(error, before=f"{desk.store.member}: "))
+        except Exception as bug:  # of this account alone: the others are collected all the same
+            if alone:
+                raise
+            log.warning("%s is not collected", desk.store.member, exc_info=bug)
+            failed.append(Bug(f"{desk.store.member}: {words_of(bug)}"))
     total = Collected(
         funding_payments=sum(one.funding_payments for one in found),
         fills=sum(one.fills for one in found),
@@ -303,7 +316,7 @@ async def collect_accounts(desks: Sequence[CarryDesk]) -> Collected:
         series=sum(one.series for one in found),
     )
     if failed:
-        raise failed[0] if len(desks) == 1 else _with_counts(failed, total)
+        raise failed[0] if alone else _with_counts(failed, total)
     return total
 
 
@@ -344,13 +357,18 @@ def _with_counts(failed: list[EvenkeelError], done: Collected) -> EvenkeelError:
         f"{also}; collected all the same: {done.funding_payments} new payments, {done.fills} new fills, {done.series} new "
         f"figures of funding and candles, {'rates' if done.rates else 'no rates'}"
     )
+    return _reworded(worst, after=text)
+
+
+def _reworded(fault: EvenkeelError, before: str = "", after: str = "") -> EvenkeelError:
+    """An error of the same kind that says more."""
     said: EvenkeelError
-    if isinstance(worst, VenueRefused):
-        said = VenueRefused(worst.venue, f"{worst.reason}{text}")
-    elif isinstance(worst, NotUnderstood):
-        said = NotUnderstood(worst.venue, f"{worst.reason}{text}")
+    if isinstance(fault, VenueRefused):
+        said = VenueRefused(fault.venue, f"{before}{fault.reason}{after}")
+    elif isinstance(fault, NotUnderstood):
+        said = NotUnderstood(fault.venue, f"{before}{fault.reason}{after}")
     else:
-        kind = next((one for one in PLAIN if isinstance(worst, one)), EvenkeelError)
-        said = kind(f"{worst}{text}")
-    said.__cause__ = worst
+        kind = next((one for one in PLAIN if isinstance(fault, one)), EvenkeelError)
+        said = kind(f"{before}{fault}{after}")
+    said.__cause__ = fault
     return said

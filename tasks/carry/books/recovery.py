@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -12,7 +12,7 @@ from evenkeel.errors import UNREAD
 from evenkeel.legs import CARRY, LegSide, LegView, PositionStatus
 from evenkeel.types import Frozen
 from state.carry.models import Leg, Position
-from tasks.carry.desk import CarryDesk
+from tasks.carry.desk import CarryDesk, named_faults
 from tasks.carry.mark import GROWING, UNDERLYING
 from tasks.carry.positions import ended_longs
 from tasks.step import step
@@ -31,13 +31,16 @@ class Comparison(Frozen):
     unreadable: dict[str, str]
 
 
-def joined(each: Sequence[tuple[str, Comparison]]) -> Comparison:
-    """Several accounts' comparisons as one; what could not be read is named with its account."""
-    if len(each) == 1:
+def joined(each: Sequence[tuple[str, Comparison]], faults: Mapping[str, str]) -> Comparison:
+    """Several accounts' comparisons as one; what could not be read is named with its account, and so are accounts at which
+    something failed.
+    """
+    if len(each) == 1 and not faults:
         return each[0][1]
     return Comparison(
         unowned=tuple(leg for _, one in each for leg in one.unowned),
-        unreadable={f"{venue}@{name}": why for name, one in each for venue, why in one.unreadable.items()},
+        unreadable={f"{venue}@{name}": why for name, one in each for venue, why in one.unreadable.items()}
+        | named_faults(faults),
     )
 
 

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 from solders.keypair import Keypair
 from sqlalchemy import event
 from sqlalchemy.engine import Connection, Engine
 
+from app import actions
+from evenkeel.errors import OperatorError
 from evenkeel.settings.settings import Settings, load_settings
 from flows.carry.flatten import flatten
+from flows.carry.reconcile import reconcile_accounts
+from flows.carry.recover import recover_accounts
 from state.carry.models import Position
 from tasks.carry.closing.key_file import NoJournal, journal_of
 from tasks.carry.closing.last_resort import close_accounts_without_ledger
+from tasks.carry.desk import noted_in, open_desks
 from tasks.desk import LedgerFault, make_clock
 from tests.carry.fleet import PASSPHRASE, WORK, FleetRig, fleet_rig
-from tests.integration.carry.test_fleet import entered
+from tests.integration.carry.test_fleet import entered, until
 from venues.signers.keystore import encrypt_evm, encrypt_solana
 
 SECRET = bytes(range(1, 33))
@@ -128,3 +135,84 @@ async def test_a_position_of_an_account_that_left_the_fleet_is_not_flat(
         assert not done.flat and len(done.left) == 1 and done.left[0].startswith(why), done
         assert (await flatten(rest.for_account("south"), "drill", 60)).flat, "only the one that is named"
         assert (await flatten(settings, "drill", 60)).flat and not live(rig)
+
+
+async def test_keys_that_cannot_be_opened_stop_no_other_account(tmp_path: Path) -> None:
+    async with fleet_rig(tmp_path) as rig:
+        await entered(rig.of("south"))
+        settings = load_settings(rig.config)
+        Path(str(settings.fleet[0].solana.keystore_file)).unlink()
+
+        recovered = await actions.recover(settings)
+        assert not recovered["clean"] and "cannot be read" in recovered["unreadable"]["account@north"]
+        assert not recovered["unowned_legs"] and set(recovered["unreadable"]) == {"account@north"}
+        compared = await actions.reconcile(settings, as_story)
+        assert not compared["agrees"] and set(compared["unreadable"]) == {"account@north"}
+        assert compared["rows"] > 0, "those of the other account"
+        stands = await actions.status(settings)
+        assert set(stands["unreadable"]) == {"account@north"} and len(stands["positions"]) == 1
+        assert {one["account"] for one in stands["breakers"]} == {"south"}
+        with pytest.raises(OperatorError, match=r"north: .*cannot be read.*; collected all the same: "):
+            await actions.collect(settings, as_story)
+        with pytest.raises(OperatorError, match="cannot be read"):
+            await actions.recover(settings.for_account("north"))
+
+
+async def test_an_account_whose_key_is_anothers_stops_no_other_account(tmp_path: Path) -> None:
+    """A position that another wallet opened: its account is refused by name, the other is recovered and compared."""
+    async with fleet_rig(tmp_path) as rig:
+        names = [await entered(desk) for desk in rig.desks]
+        settings = load_settings(rig.config)
+        solana = Path(str(settings.fleet[0].solana.keystore_file))
+        solana.write_text(encrypt_solana(str(Keypair.from_seed(SECRET)), PASSPHRASE, work=WORK))
+        recovered = await actions.recover(settings)
+        assert not recovered["clean"] and set(recovered["unreadable"]) == {"account@north"}
+        assert f"{names[0]} belongs to the asgard wallet" in recovered["unreadable"]["account@north"]
+        compared = await actions.reconcile(settings, as_story)
+        assert not compared["agrees"] and set(compared["unreadable"]) == {"account@north"}
+
+
+async def test_a_bug_in_one_accounts_books_stops_no_other_account(tmp_path: Path) -> None:
+    async with fleet_rig(tmp_path) as rig:
+        names = [await entered(desk) for desk in rig.desks]
+        rig.of("north").long = None  # type: ignore[assignment]
+        recovered = await recover_accounts(rig.desks)
+        assert not recovered.clean and set(recovered.comparison.unreadable) == {"account@north"}, recovered
+        compared = await reconcile_accounts(rig.desks)
+        assert not compared.agrees and "a bug" in compared.found.unreadable["account@north"], compared
+        with pytest.raises(AttributeError):
+            await reconcile_accounts([rig.of("north")])
+        assert {one.position_id for one in live(rig)} == set(names)
+
+
+async def test_accounts_with_one_wallet_are_refused_by_name(tmp_path: Path) -> None:
+    async with fleet_rig(tmp_path) as rig:
+        settings = load_settings(rig.config)
+        first, second = (Path(str(one.solana.keystore_file)) for one in settings.fleet)
+        second.write_text(first.read_text())
+        wrong = f"north and south both have the wallet {rig.of('north').long.wallet}: give each account"
+        with pytest.raises(OperatorError, match=wrong):
+            async with open_desks(settings):
+                pass
+        faults: dict[str, str] = {}
+        async with open_desks(settings, noted_in(faults)) as desks:
+            assert [one.store.member for one in desks] == ["north"]
+        assert wrong in faults["south"]
+
+
+async def test_monitor_finds_the_account_of_the_only_live_position(tmp_path: Path) -> None:
+    async with fleet_rig(tmp_path) as rig:
+        position_id = await entered(rig.of("south"))
+        task = asyncio.create_task(actions.monitor(load_settings(rig.config), None, None, as_story))
+        await until(rig, lambda: task.done() or ticked(rig, position_id))
+        assert not task.done(), task.exception()
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+def ticked(rig: FleetRig, position_id: str) -> bool:
+    return f"tick:{position_id}" in {one.name for one in rig.whole.heartbeats()}
+
+
+async def as_story(*_: Any) -> None:
+    """No Prefect: the bare story runs."""

@@ -7,7 +7,7 @@ import logging
 import signal
 
 from app.supervised import ALIVE, READY, STOPPING, notify
-from evenkeel.errors import OperatorError
+from evenkeel.errors import EvenkeelError, OperatorError, words_of
 from evenkeel.settings.settings import Settings
 from flows.carry.watch import Watching
 from tasks.carry.desk import CarryDesk, check_keys, open_desks
@@ -25,30 +25,35 @@ async def watch_until_ended(settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ended.set)
     async with open_desks(settings, _left_out) as desks:
-        for desk in desks:
-            await _check(desk, alone=len(desks) == 1)
+        if len(settings.each_account()) == 1:
+            await check_keys(desks[0])
+            beside = []
+        else:
+            beside = [asyncio.create_task(_check(desk)) for desk in desks]
         notify(READY)
-        living = asyncio.create_task(_say_alive())
+        beside.append(asyncio.create_task(_say_alive()))
         try:
             await Watching(desks).run(ended)
         finally:
-            living.cancel()
+            for task in beside:
+                task.cancel()
+            await asyncio.gather(*beside, return_exceptions=True)
             notify(STOPPING)
 
 
-def _left_out(account: str, fault: OperatorError) -> None:
+def _left_out(account: str, fault: EvenkeelError) -> None:
     """Its positions are not watched here, which the watchdog raises an alert for."""
     log.critical("%s is not watched: %s", account, fault)
 
 
-async def _check(desk: CarryDesk, *, alone: bool) -> None:
-    """Of several accounts one whose key may not act is watched all the same: it can be seen, and the others do not wait."""
+async def _check(desk: CarryDesk) -> None:
+    """Of several accounts one whose key may not act is watched all the same, and is not waited for: it can be seen."""
     try:
         await check_keys(desk)
     except OperatorError as fault:
-        if alone:
-            raise
         log.critical("%s is watched, and cannot act: %s", desk.store.member, fault)
+    except Exception as fault:
+        log.error("whether %s can act is not known: %s", desk.store.member, words_of(fault))
 
 
 async def _say_alive() -> None:

@@ -12,6 +12,8 @@ from sqlalchemy import event
 from sqlalchemy.engine import Connection, Engine
 
 from app import actions
+from app.supervised import notify
+from app.watching import everything
 from evenkeel.errors import OperatorError
 from evenkeel.settings.settings import Settings, load_settings
 from flows.carry.flatten import flatten
@@ -208,6 +210,29 @@ async def test_monitor_finds_the_account_of_the_only_live_position(tmp_path: Pat
         assert not task.done(), task.exception()
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_the_supervisor_and_the_watch_wait_for_no_accounts_agent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with fleet_rig(tmp_path) as rig:
+        names = [await entered(desk) for desk in rig.desks]
+        asked = rig.calls("hyperliquid", "info:extraAgents")
+        at_ready: list[int] = []
+
+        def seen(state: str) -> bool:
+            if state == everything.READY:
+                at_ready.append(rig.calls("hyperliquid", "info:extraAgents") - asked)
+            return notify(state)
+
+        monkeypatch.setattr(everything, "notify", seen)
+        task = asyncio.create_task(everything.watch_until_ended(load_settings(rig.config)))
+        await until(rig, lambda: task.done() or all(ticked(rig, one) for one in names))
+        await until(rig, lambda: task.done() or rig.calls("hyperliquid", "info:extraAgents") >= asked + 2)
+        assert not task.done(), task.exception()
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        assert at_ready == [0], "nobody's agent had been asked about"
 
 
 def ticked(rig: FleetRig, position_id: str) -> bool:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 
 from prefect import flow
 from pydantic import Field
 
 from evenkeel.clock import as_datetime
 from evenkeel.errors import EvenkeelError
+from evenkeel.settings.settings import Settings
 from evenkeel.types import Frozen
 from evenkeel.units import HOUR_MS
 from flows.carry.report import ReportRequest, account_for
@@ -21,7 +23,7 @@ from state.store import Store
 from state.watch_models import Severity
 from tasks.artifacts import show_markdown
 from tasks.carry.books.day_picture import draw_day
-from tasks.carry.desk import CarryDesk, open_desks
+from tasks.carry.desk import CarryDesk, noted_in, open_desks
 from tasks.carry.last_ticks import overdue, overdue_after_s
 from tasks.messages.compose import PNG
 
@@ -63,44 +65,60 @@ class DailyReport(Frozen):
     alerts: tuple[str, ...]
     pauses: tuple[str, ...]
     not_watched: tuple[str, ...]
+    left_out: tuple[str, ...] = ()
+    """Accounts of the fleet that could not be opened, each with why: nothing of their positions is in the report."""
 
     @property
     def needs_a_person(self) -> bool:
         """Whether anything is open that does not end by itself."""
         faulty = any(one.fault or one.books_agree is False for one in self.positions)
-        return bool(faulty or self.alerts or self.not_watched or self.pauses)
+        return bool(faulty or self.alerts or self.not_watched or self.pauses or self.left_out)
 
 
 async def report_the_day(desk: CarryDesk, request: DailyRequest) -> DailyReport:
     """Account for each position in turn: one that cannot be is named, and keeps no other from its row."""
     now_ms = desk.clock.now_ms()
+    rows = await _rows(desk, now_ms, request)
+    return _report(desk.store, desk.settings, now_ms, request, rows)
+
+
+async def report_accounts(
+    desks: Sequence[CarryDesk], request: DailyRequest, left_out: Mapping[str, str] | None = None
+) -> DailyReport:
+    """The day of every account as one report; alerts, pauses and who is not watched are read once, of the whole ledger, with
+    the names of accounts in them. `left_out`: accounts of the fleet that could not be opened, and why.
+    """
+    left_out = left_out or {}
+    if len(desks) == 1 and not left_out:
+        return await report_the_day(desks[0], request)
+    now_ms = desks[0].clock.now_ms()
+    rows = [row for desk in desks for row in await _rows(desk, now_ms, request)]
+    found = _report(desks[0].store.whole, desks[0].settings, now_ms, request, rows)
+    return found.model_copy(update={"left_out": tuple(f"{name}: {why}" for name, why in left_out.items())})
+
+
+async def _rows(desk: CarryDesk, now_ms: int, request: DailyRequest) -> list[DailyRow]:
     since_ms = now_ms - request.hours * HOUR_MS
     meant = [one for one in desk.store.carry.positions() if (one.closed_ms or now_ms) >= since_ms]
-    rows = tuple([await _row(desk, one, since_ms) for one in meant])
+    return [await _row(desk, one, since_ms) for one in meant]
+
+
+def _report(
+    store: Store, settings: Settings, now_ms: int, request: DailyRequest, rows: Sequence[DailyRow]
+) -> DailyReport:
+    since_ms = now_ms - request.hours * HOUR_MS
     return DailyReport(
         since=f"{as_datetime(since_ms):%Y-%m-%d %H:%M} UTC",
         hours=request.hours,
         until=f"{as_datetime(now_ms):%Y-%m-%d %H:%M} UTC",
-        positions=rows,
+        positions=tuple(rows),
         alerts=tuple(
             f"{one.severity} {one.kind}{f' ({one.subject})' if one.subject else ''}: {one.text}"
-            for one in desk.store.alerts(open_only=True)
+            for one in store.alerts(open_only=True)
             if one.seen_ms is None
         ),
-        pauses=tuple(f"{one.scope}: {one.reason}" for one in desk.store.active_pauses()),
-        not_watched=tuple(one.position_id for one in overdue(desk.store, overdue_after_s(desk.settings))),
-    )
-
-
-async def report_accounts(desks: Sequence[CarryDesk], request: DailyRequest) -> DailyReport:
-    """The day of every account as one report; what is said of all of them is said once."""
-    each = [await report_the_day(desk, request) for desk in desks]
-    several = {
-        name: tuple(dict.fromkeys(text for one in each for text in getattr(one, name)))
-        for name in ("alerts", "pauses", "not_watched")
-    }
-    return each[0].model_copy(
-        update={"positions": tuple(row for one in each for row in one.positions), **several}
+        pauses=tuple(f"{one.scope}: {one.reason}" for one in store.active_pauses()),
+        not_watched=tuple(one.position_id for one in overdue(store, overdue_after_s(settings))),
     )
 
 
@@ -133,6 +151,7 @@ def as_markdown(report: DailyReport) -> str:
     for title, found in (
         ("Open alerts", report.alerts),
         ("Not watched by anybody", report.not_watched),
+        ("Accounts that could not be opened", report.left_out),
         ("Paused", report.pauses),
     ):
         if found:
@@ -159,6 +178,7 @@ def as_message(report: DailyReport) -> str:
     """The report as plain text for a phone: what needs a person, then a line for each position."""
     lines = [*(f"open alert: {one}" for one in report.alerts)]
     lines += [f"not watched: {one}" for one in report.not_watched]
+    lines += [f"account that could not be opened: {one}" for one in report.left_out]
     lines += [f"paused: {one}" for one in report.pauses]
     if not report.needs_a_person:
         lines.append("Nothing needs a person.")
@@ -211,8 +231,9 @@ def _severity(report: DailyReport) -> Severity:
 @flow(name="daily-report", flow_run_name="daily-report")
 async def daily_report(request: DailyRequest) -> DailyReport:
     """What the day came to: as JSON, as a markdown artifact whose versions are the days, and as a message to people."""
-    async with desk_for_run(open_desks) as desks:
-        found = await report_accounts(desks, request)
+    left_out: dict[str, str] = {}
+    async with desk_for_run(partial(open_desks, without=noted_in(left_out))) as desks:
+        found = await report_accounts(desks, request, left_out)
         whole = desks[0].store.whole
         send_report(whole, found)
         since_ms = whole.clock.now_ms() - request.hours * HOUR_MS

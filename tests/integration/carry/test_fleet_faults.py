@@ -16,10 +16,12 @@ from app.supervised import notify
 from app.watching import everything
 from evenkeel.errors import OperatorError
 from evenkeel.settings.settings import Settings, load_settings
+from flows.carry.daily import DailyRequest, as_markdown, as_message, report_accounts
 from flows.carry.flatten import flatten
 from flows.carry.reconcile import reconcile_accounts
 from flows.carry.recover import recover_accounts
 from state.carry.models import Position
+from state.watch_models import Severity
 from tasks.carry.closing.key_file import NoJournal, journal_of
 from tasks.carry.closing.last_resort import close_accounts_without_ledger
 from tasks.carry.desk import noted_in, open_desks
@@ -233,6 +235,34 @@ async def test_the_supervisor_and_the_watch_wait_for_no_accounts_agent(
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
         assert at_ready == [0], "nobody's agent had been asked about"
+
+
+async def test_the_daily_report_says_once_whose_alerts_and_pauses_stand_and_who_is_left_out(
+    tmp_path: Path,
+) -> None:
+    async with fleet_rig(tmp_path) as rig:
+        names = [await entered(desk) for desk in rig.desks]
+        for desk in rig.desks:
+            desk.store.pause("entries", "drill")
+            desk.store.alert("agent key", Severity.WARNING, "36 h left")
+        rig.whole.pause("rebalance", "of all")
+        rig.later(3600)
+        found = await report_accounts(rig.desks, DailyRequest())
+        assert {one.position_id for one in found.positions} == set(names)
+        assert sorted(found.pauses) == ["entries@north: drill", "entries@south: drill", "rebalance: of all"]
+        raised = [one for one in found.alerts if "agent key" in one]
+        assert sorted(raised) == [f"warning agent key (@{name}): 36 h left" for name in ("north", "south")]
+        assert sorted(found.not_watched) == sorted(names) and not found.left_out
+
+        settings = load_settings(rig.config)
+        Path(str(settings.fleet[0].solana.keystore_file)).unlink()
+        faults: dict[str, str] = {}
+        async with open_desks(settings, noted_in(faults)) as desks:
+            found = await report_accounts(desks, DailyRequest(), faults)
+        assert [one.position_id for one in found.positions] == [names[1]] and found.needs_a_person
+        assert set(found.not_watched) == set(names), "of the account that is left out too"
+        for text in (as_markdown(found), as_message(found)):
+            assert "north: the solana keystore" in text
 
 
 def ticked(rig: FleetRig, position_id: str) -> bool:

@@ -44,6 +44,8 @@ class Run:
     """Hours in which something was held and funding or a rate was not recorded: what that gave or took is missing."""
     premium_usd: float = 0.0
     """Of the item `price`: what the perpetual's premium gave between the sales and the purchases of the short."""
+    below_a_lot_usd: float = 0.0
+    """Of the item `price`: what SOL's price gave on what the short's lots left open of the long."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,11 +20,13 @@ from evenkeel.settings.settings import Settings
 from evenkeel.types import Fill, VenueName
 from evenkeel.units import HOUR_MS
 from state.carry.liquidation_models import Liquidation
-from state.carry.models import Position
+from state.carry.models import Position, PositionSnapshot
 from tasks.carry.books.report_reading import Booked
 from tasks.research.assumptions import Assumptions
 from tasks.research.backtest import limits_at, span_of
-from tasks.research.parity import Parity, _notes, _pairs, between_legs, parity, premium_seen
+from tasks.research.hedging import below_a_lot, between_legs
+from tasks.research.moments import Moment, by_hour, in_one_go, moments_of
+from tasks.research.parity import Parity, _notes, _pairs, parity
 from tasks.research.simulation import Simulation
 from tests.research.markets import FIRST_MS, calm
 
@@ -112,7 +114,7 @@ def test_an_exit_by_a_rule_that_the_backtest_does_not_make_is_seen() -> None:
 def test_a_liquidation_of_the_position_alone_is_seen() -> None:
     taken = Liquidation.model_construct(at_ms=ENTERED + HOUR_MS)
     ledger = replace(booked(closed()), liquidations=[taken])
-    pairs = _pairs(ledger, account([]), Run(first_ms=FIRST_MS, capital_usd=1.0), left_by_rule=False)
+    pairs = _pairs(ledger, account([]), Run(first_ms=FIRST_MS, capital_usd=1.0), {}, left_by_rule=False)
     assert [(one.kind, one.position, one.backtest) for one in pairs] == [("liquidated", 1, 0)]
 
 
@@ -144,6 +146,7 @@ def test_what_is_named_and_what_is_not_sum_to_the_whole_difference() -> None:
         "gas",
         "premium",
         "peg",
+        "below a lot",
         "between the legs",
     }
     assert found.costs_usd == 80
@@ -187,35 +190,95 @@ def long_event(at_ms: int, before: str, after: str, price: str) -> LongEvent:
     )
 
 
-def test_the_premium_of_the_moment_is_that_of_the_orders_by_quantity() -> None:
+def test_what_lots_leave_open_is_named_from_one_change_of_both_legs_to_the_next() -> None:
+    """100.004 SOL against 100, then 80.003 against 80 once both were made smaller; a top-up of the short alone says nothing of
+    what the long had become by then.
+    """
+    longs = [long_event(0, "0", "100.004", "200"), long_event(9_000_000, "100.5", "80.003", "180")]
+    longs.append(long_event(29_000_000, "80.6", "0", "150"))
+    shorts = [short_fill(1_000, "sell", "100", "201"), short_fill(9_001_000, "buy", "20", "179")]
+    closing = short_fill(28_999_000, "buy", "80", "151")
+    left = Decimal("0.004") * (180 - 201) + Decimal("0.003") * (151 - 179)
+    assert below_a_lot(longs, [*shorts, closing]) == left
+    topped_up = short_fill(19_000_000, "sell", "0.5", "160")
+    closing = short_fill(28_999_000, "buy", "80.5", "151")
+    left = Decimal("0.004") * (180 - 201) + Decimal("0.003") * (160 - 179)
+    assert below_a_lot(longs, [*shorts, topped_up, closing]) == left
+    assert below_a_lot([], []) == 0
+
+
+def test_a_leg_that_stands_alone_is_not_below_a_lot() -> None:
+    longs = [long_event(0, "0", "100", "200"), long_event(9_000_000, "100", "0", "150")]
+    assert below_a_lot(longs, []) == 0
+
+
+def test_orders_are_one_moment_at_the_long_s_price_and_the_short_s_second_and_premium() -> None:
+    longs = [long_event(58_000, "0", "4", "198"), long_event(HOUR_MS + 9_000, "4", "0", "190")]
     shorts = [
         short_fill(60_000, "sell", "1", "202", index="200"),
         short_fill(61_000, "sell", "3", "200", index="200"),
-        short_fill(HOUR_MS, "buy", "1", "199", index="200"),
-        short_fill(2 * HOUR_MS, "buy", "1", "199").model_copy(update={"index_price_usd": None}),
+        short_fill(HOUR_MS, "buy", "4", "199", index="200"),
     ]
-    assert premium_seen(shorts) == {0: pytest.approx(0.0025), HOUR_MS: pytest.approx(-0.005)}
+    entry, exit_ = moments_of(in_one_go(longs, shorts), [])
+    assert (entry.at_ms, entry.oracle_usd, entry.mark_usd) == (60_000, 198, pytest.approx(198 * 1.0025))
+    assert (exit_.at_ms, exit_.oracle_usd, exit_.mark_usd) == (HOUR_MS, 190, pytest.approx(190 * 0.995))
 
 
-def test_the_backtest_trades_at_the_premium_that_the_position_saw() -> None:
-    """4,500 USD at 200 sold 0.2 % over the oracle and bought back 0.4 % over it: what the legs lose is the premium's, no other
-    item's, and the hours' means are said beside it.
-    """
+def test_ticks_are_moments_between_the_orders_and_orders_without_an_index_keep_the_premium() -> None:
     shorts = [
-        short_fill(ENTERED, "sell", "1", "200.4", index="200"),
-        short_fill(CLOSED, "buy", "1", "200.8", index="200"),
+        short_fill(60_000, "sell", "1", "200"),
+        short_fill(5 * HOUR_MS, "buy", "1", "199").model_copy(update={"index_price_usd": None}),
     ]
+    ticks = [
+        tick(30_000, "999", "999"),
+        tick(HOUR_MS, "210", "220.5"),
+        tick(2 * HOUR_MS, None, "220"),
+        tick(6 * HOUR_MS, "999", "999"),
+    ]
+    found = moments_of(in_one_go([], shorts), ticks)
+    assert found == [
+        Moment(60_000, 200, 200),
+        Moment(HOUR_MS, 210, 220.5),
+        Moment(5 * HOUR_MS, 199, pytest.approx(199 * 1.05)),
+    ]
+    assert moments_of([], ticks) == []
+
+
+def test_an_hour_whose_decision_was_done_in_the_next_one_has_no_moment() -> None:
+    moments = [Moment(HOUR_MS + 3, 200, 200), Moment(HOUR_MS + 4, 201, 201), Moment(3 * HOUR_MS, 202, 202)]
+    found = by_hour(moments, HOUR_MS - 5)
+    assert found == {0: (), HOUR_MS: tuple(moments[:2]), 3 * HOUR_MS: (moments[2],)}
+    assert by_hour(moments, HOUR_MS + 1) == {HOUR_MS: tuple(moments[:2]), 3 * HOUR_MS: (moments[2],)}
+
+
+def test_the_backtest_trades_where_the_position_saw_prices() -> None:
+    """4,500 USD at 210 sold 0.2 % over the oracle and bought back at 205 and 0.4 % over it: what the legs lose is the
+    premium's, no other item's; the quantity is that of 210 USD, and the candles' result is said beside it.
+    """
+    entered, closed_ = Moment(ENTERED, 210, 210 * 1.002), Moment(CLOSED, 205, 205 * 1.004)
     market, limits = calm(200), limits_at(Settings(), 3)
     first, last = span_of(market, FIRST_MS, CLOSED // HOUR_MS * HOUR_MS)
     assumed = Assumptions(capital_usd=80_000, margin_share=0.375, deploys_share=True, closes_at_end=True)
     plain = Simulation(market, limits, assumed, first, last).run()
-    seen = Simulation(market, limits, replace(assumed, premium_seen=premium_seen(shorts)), first, last).run()
+    seen = by_hour([entered, closed_], ENTERED)
+    beside = Simulation(market, limits, replace(assumed, seen=seen), first, last).run()
     assert plain.premium_usd == pytest.approx(0, abs=1e-9)
-    assert seen.premium_usd == pytest.approx(-9, rel=0.01)
-    assert seen.items["price"] == pytest.approx(plain.items["price"] + seen.premium_usd, abs=0.01)
-    assert [one.kind for one in seen.trades] == [one.kind for one in plain.trades]
-    notes = _notes(seen, plain, market, left_by_rule=False)
-    assert f"{seen.premium_usd:.2f} USD; at each hour's mean it would have been 0.00 USD" in notes[0]
+    assert beside.premium_usd == pytest.approx(4_500 / 210 * (210 * 0.002 - 205 * 0.004), rel=0.01)
+    assert beside.items["price"] == pytest.approx(beside.premium_usd, abs=0.1)
+    assert beside.items["funding"] == pytest.approx(plain.items["funding"] * 200 / 210, rel=0.001)
+    assert [(one.kind, one.at_ms) for one in beside.trades] == [("entry", ENTERED), ("exit", CLOSED)]
+    notes = _notes(beside, plain, market, 2, left_by_rule=False)
+    assert notes[0].startswith("the back-test goes along the 2 moments at which the position saw prices")
+    assert notes[0].endswith("0.00 USD of it by the premium")
+
+
+def tick(at_ms: int, oracle: str | None, mark: str) -> PositionSnapshot:
+    return PositionSnapshot(
+        position_id="sol-1",
+        at_ms=at_ms,
+        long_price_usd=None if oracle is None else Decimal(oracle),
+        short_price_usd=Decimal(mark),
+    )
 
 
 def short_fill(

@@ -1,0 +1,131 @@
+"""What a position saw of the prices, moment by moment: at the ticks of its monitor, and where its orders were done.
+
+Series hold hours. Inside an hour the price at which an order is done, and the second from which it earns, are known of a
+position alone: a back-test beside it goes along its moments.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+from analytics.carry.legs import LongEvent, ShortFill
+from evenkeel.units import HOUR_MS
+from state.carry.models import PositionSnapshot
+
+TOGETHER_MS = 600_000
+"""Orders that lie no further apart belong to one change of both legs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """Both prices of SOL at a time, USD."""
+
+    at_ms: int
+    oracle_usd: float
+    mark_usd: float
+
+
+@dataclass(slots=True)
+class Orders:
+    """What was done on both legs in one go, each in order of time. One of the two may be empty."""
+
+    longs: list[LongEvent] = field(default_factory=list)
+    shorts: list[ShortFill] = field(default_factory=list)
+
+    @property
+    def first_ms(self) -> int:
+        """When the first of it was done."""
+        return min(self._times)
+
+    @property
+    def last_ms(self) -> int:
+        """When the last of it was done."""
+        return max(self._times)
+
+    @property
+    def _times(self) -> list[int]:
+        return [one.at_ms for one in self.longs] + [one.fill.time_ms for one in self.shorts]
+
+    @property
+    def at_ms(self) -> int:
+        """When the short began to change, by which an hour's funding is paid or not; else the long."""
+        return self.shorts[0].fill.time_ms if self.shorts else self.longs[0].at_ms
+
+    @property
+    def oracle_usd(self) -> Decimal:
+        """SOL's price at which the most of the long was traded, which makes its quantity; else the short's, by quantity."""
+        if self.longs:
+            return max(self.longs, key=_traded).sol_price_usd
+        return _mean([(one, one.index_price_usd or one.reference_price_usd) for one in self.shorts])
+
+    @property
+    def premium(self) -> Decimal | None:
+        """The perpetual over the oracle when the short's orders were sent: mean by quantity, a fraction. None where no order
+        of the short has an index price.
+        """
+        indexed = [(one, one.index_price_usd) for one in self.shorts if one.index_price_usd is not None]
+        if not indexed:
+            return None
+        return _mean([(one, one.reference_price_usd) for one, _ in indexed]) / _mean(indexed) - 1
+
+
+def _traded(one: LongEvent) -> Decimal:
+    return abs(one.change.tokens_after - one.change.tokens_before)
+
+
+def _mean(prices: Sequence[tuple[ShortFill, Decimal]]) -> Decimal:
+    qty = sum((one.fill.qty for one, _ in prices), Decimal(0))
+    return sum((one.fill.qty * price for one, price in prices), Decimal(0)) / qty
+
+
+def in_one_go(longs: Iterable[LongEvent], shorts: Iterable[ShortFill]) -> list[Orders]:
+    """Return what was done on both legs, in order of time, each change of them by itself."""
+    done: list[tuple[int, LongEvent | ShortFill]] = [(one.at_ms, one) for one in longs]
+    done += [(one.fill.time_ms, one) for one in shorts]
+    found: list[Orders] = []
+    before_ms: int | None = None
+    for at_ms, one in sorted(done, key=lambda pair: pair[0]):
+        if before_ms is None or at_ms - before_ms > TOGETHER_MS:
+            found.append(Orders())
+        if isinstance(one, LongEvent):
+            found[-1].longs.append(one)
+        else:
+            found[-1].shorts.append(one)
+        before_ms = at_ms
+    return found
+
+
+def moments_of(orders: Sequence[Orders], snapshots: Iterable[PositionSnapshot]) -> list[Moment]:
+    """Return the moments of a position from its first order to its last one, in order of time. A tick while orders were on
+    their way is left out; orders that saw no premium stand at the one before.
+    """
+    if not orders:
+        return []
+    first_ms, last_ms = orders[0].at_ms, orders[-1].at_ms
+    seen: list[tuple[int, Decimal, Decimal | None]] = [
+        (one.at_ms, one.long_price_usd, one.short_price_usd / one.long_price_usd - 1)
+        for one in snapshots
+        if one.long_price_usd and one.short_price_usd and first_ms < one.at_ms < last_ms
+        if not any(each.first_ms <= one.at_ms <= each.last_ms for each in orders)
+    ]
+    seen += [(one.at_ms, one.oracle_usd, one.premium) for one in orders]
+    found, premium = [], Decimal(0)
+    for at_ms, oracle_usd, over in sorted(seen, key=lambda one: one[0]):
+        premium = premium if over is None else over
+        found.append(Moment(at_ms, float(oracle_usd), float(oracle_usd * (1 + premium))))
+    return found
+
+
+def by_hour(moments: Iterable[Moment], began_ms: int) -> Mapping[int, tuple[Moment, ...]]:
+    """Return the moments by the start of their hour. Hours from the one in which an entry began up to that of its orders are
+    there too, without a moment: what was decided in them was done later.
+    """
+    found: dict[int, tuple[Moment, ...]] = {}
+    for one in moments:
+        hour_ms = one.at_ms // HOUR_MS * HOUR_MS
+        if not found:
+            found.update((at, ()) for at in range(began_ms // HOUR_MS * HOUR_MS, hour_ms, HOUR_MS))
+        found[hour_ms] = (*found.get(hour_ms, ()), one)
+    return found

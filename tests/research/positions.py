@@ -1,7 +1,8 @@
 """A position on an hourly market whose orders are done at any second: what its ledger holds, and the account of it.
 
 Inside an hour of the market the price goes along open, an extreme, the other one and close, and the premium swings around the
-hour's mean. The position earns by the second, is paid by the hour, and does nothing between entry and exit.
+hour's mean. The position earns by the second and is paid by the hour. Between entry and exit its monitor pays debt back from
+the wallet where the product's rule asks for that, with an order that is done a little later.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any
 from analytics.carry.attribution import VenueChange, attribute
 from analytics.carry.life import LifeEvent
 from analytics.carry.report import Report
+from analytics.research.account import Account
 from analytics.research.market import Market
 from evenkeel.legs import (
     CARRY,
@@ -31,13 +33,15 @@ from evenkeel.units import HOUR_MS, HOURS_PER_YEAR
 from state.carry.models import Position, PositionSnapshot
 from state.ledger_models import FillRow
 from state.models import Intent
+from strategy.carry.keeping_size import reserve_repayment
+from strategy.carry.limits import CarryLimits
 from strategy.carry.sizing import short_qty_for, size_position
 from tasks.carry.books.report import long_events, long_marks, short_fills
 from tasks.carry.books.report_reading import Booked
 from tasks.research.backtest import limits_at
+from tasks.research.readings import Entered, book_of, knowledge
 
 WALLET, MARGIN = Decimal(50_000), Decimal(50_000)
-TICK_MS = 900_000
 SWING = 0.0003
 """Of the premium around its mean, inside an hour."""
 
@@ -52,8 +56,10 @@ class Held:
 
     market: Market
     chance: Random
-    leverage: int = 3
+    tick_ms: int = 900_000
+    limits: CarryLimits = field(default_factory=lambda: limits_at(Settings(), 3))
     at_ms: int = 0
+    wallet: float = float(WALLET)
     tokens: float = 0.0
     debt: float = 0.0
     short: Decimal = Decimal(0)
@@ -61,6 +67,10 @@ class Held:
     fills: list[FillRow] = field(default_factory=list)
     funding: list[FundingPayment] = field(default_factory=list)
     snapshots: list[PositionSnapshot] = field(default_factory=list)
+    paid_in_ms: list[int] = field(default_factory=list)
+    entered: Entered | None = None
+    due: tuple[int, float] | None = None
+    """An order that is on its way: when it is done, and USD of debt."""
 
     # --- the market inside its hours ---
 
@@ -85,19 +95,21 @@ class Held:
 
     def passes(self, until_ms: int) -> None:
         """Interest by the second, the payment of every full hour, and the ticks of the monitor."""
-        next_tick = self.at_ms + TICK_MS
+        next_tick = self.at_ms + self.tick_ms
         while self.at_ms < until_ms:
             hour_ms = (self.at_ms // HOUR_MS + 1) * HOUR_MS
-            then = min(hour_ms, until_ms, next_tick)
+            then = min(hour_ms, until_ms, next_tick, *([] if self.due is None else [self.due[0]]))
             hours = (then - self.at_ms) / HOUR_MS
             self.tokens *= 1 + self._row("lend_apr", self.at_ms) * hours / HOURS_PER_YEAR
             self.debt *= 1 + self._row("borrow_apr", self.at_ms) * hours / HOURS_PER_YEAR
             if then == hour_ms and self.short:
                 self._paid(then)
-            if then == next_tick:
-                next_tick += TICK_MS
-                self._tick(then)
             self.at_ms = then
+            if self.due is not None and then == self.due[0]:
+                self._repay(self.due[1])
+            if then == next_tick:
+                next_tick += self.tick_ms
+                self._tick(then)
 
     def _paid(self, hour_ms: int) -> None:
         rate = self._row("funding", hour_ms - 1)
@@ -132,6 +144,25 @@ class Held:
                 detail=detail,
             )
         )
+        if self.entered is not None and self.due is None and (usd := self._reserve(at_ms)):
+            self.due = (at_ms + self.chance.randint(400, 6_000), usd)
+
+    def _reserve(self, at_ms: int) -> float:
+        """What the product's rule would pay back from the wallet now, USD."""
+        assert self.entered is not None
+        now = Account(
+            wallet_usd=self.wallet,
+            margin_usd=float(MARGIN),
+            oracle_usd=self.oracle(at_ms),
+            mark_usd=self.mark(at_ms),
+            tokens=self.tokens,
+            debt_usd=self.debt,
+            short_qty=float(self.short),
+        )
+        known = knowledge(self.market, self.limits)[self.market.hour_at(at_ms) - 1]
+        book = book_of(now, self.market.venues, self.entered, known, 0.0)
+        usd = reserve_repayment(book, exact(self.wallet), self.limits)
+        return float(usd) if usd > self.limits.risk.min_rebalance_usd else 0.0
 
     # --- orders ---
 
@@ -139,6 +170,11 @@ class Held:
         fee, slip = usd * fee_bps / 10_000, usd * self.chance.uniform(0, 6) / 10_000
         tokens = (usd - fee - slip) / self.oracle(self.at_ms)
         self._long(IntentKind.OPEN, tokens, usd - equity_usd, usd - fee, -equity_usd, fee)
+
+    def _repay(self, usd: float) -> None:
+        self._long(IntentKind.RESIZE, 0.0, -usd, 0.0, -usd, 0.0)
+        self.paid_in_ms.append(self.at_ms)
+        self.due = None
 
     def sell_long(self, fee_bps: float) -> None:
         gross = self.tokens * self.oracle(self.at_ms)
@@ -161,6 +197,7 @@ class Held:
             gas_lamports=0,
         )
         self.tokens, self.debt = max(0.0, self.tokens + tokens), max(0.0, self.debt + debt)
+        self.wallet += wallet
         mark = {
             "at_ms": self.at_ms,
             "sol_price_usd": str(oracle),
@@ -170,7 +207,7 @@ class Held:
         receipt = LegReceipt(
             ref=f"tx{len(self.intents)}",
             done_qty=change.swap_token_qty,
-            avg_price_usd=oracle,
+            avg_price_usd=oracle if tokens else None,
             lending=change,
             settled_ms=self.at_ms,
             detail={"mark": mark},
@@ -231,7 +268,13 @@ class Held:
 
 
 def held(
-    market: Market, chance: Random, settings: Settings, entered_ms: int, closed_ms: int, apart_ms: int = 4_000
+    market: Market,
+    chance: Random,
+    settings: Settings,
+    entered_ms: int,
+    closed_ms: int,
+    apart_ms: int = 4_000,
+    tick_ms: int = 900_000,
 ) -> tuple[Booked, Report]:
     """Return a position whose first order is done at `entered_ms` and whose last one begins at `closed_ms`, with `apart_ms`
     between the orders of its two legs.
@@ -241,7 +284,7 @@ def held(
     size = size_position("SOL", WALLET, MARGIN, leverage, limits.strategy, limits.risk).size
     assert size is not None
     fee_bps = float(costs.short_taker_fee_bps)
-    one = Held(market, chance, at_ms=entered_ms)
+    one = Held(market, chance, tick_ms, limits, at_ms=entered_ms)
     one.buy_long(float(size.position_usd), float(size.per_leg_usd), float(costs.long_open_fee_bps))
     one.passes(entered_ms + apart_ms)
     whole = short_qty_for(exact(one.tokens), Decimal(1))
@@ -250,6 +293,8 @@ def held(
     one.passes(one.at_ms + 1_500)
     one.trade_short(IntentKind.OPEN, whole - first, fee_bps)
     opened_ms = one.at_ms
+    long_distance = 1 - one.debt / (one.tokens * one.oracle(opened_ms) * market.venues.lender.threshold)
+    one.entered = Entered(leverage, long_distance, None, float(size.position_usd))
     one.passes(closed_ms)
     one.trade_short(IntentKind.CLOSE, -one.short, fee_bps)
     one.passes(closed_ms + apart_ms)
@@ -270,10 +315,10 @@ def held(
     booked = Booked(
         position, one.at_ms, one.intents, {}, one.fills, frozenset(), [], one.funding, [], one.snapshots, []
     )
-    return booked, _account(booked)
+    return booked, _account(booked, one.paid_in_ms)
 
 
-def _account(booked: Booked) -> Report:
+def _account(booked: Booked, paid_in_ms: list[int]) -> Report:
     """The account of the books alone: no balance of a venue is held against it."""
     zero, position = Decimal(0), booked.position
     attribution = attribute(
@@ -296,6 +341,7 @@ def _account(booked: Booked) -> Report:
     assert not attribution.checks, attribution.checks
     events = [
         LifeEvent(at_ms=booked.opened_ms, kind="enter", label="enter"),
+        *(LifeEvent(at_ms=at_ms, kind="paid in", label="paid in") for at_ms in paid_in_ms),
         LifeEvent(at_ms=booked.ended_ms, kind="exit", label="exit"),
     ]
     return Report(

@@ -17,6 +17,9 @@ from state.carry.models import PositionSnapshot
 TOGETHER_MS = 600_000
 """Orders that lie no further apart belong to one change of both legs."""
 
+SOON_MS = 60_000
+"""Orders that follow a tick by no more are those that it decided."""
+
 
 @dataclass(frozen=True, slots=True)
 class Moment:
@@ -98,24 +101,40 @@ def in_one_go(longs: Iterable[LongEvent], shorts: Iterable[ShortFill]) -> list[O
 
 
 def moments_of(orders: Sequence[Orders], snapshots: Iterable[PositionSnapshot]) -> list[Moment]:
-    """Return the moments of a position from its first order to its last one, in order of time. A tick while orders were on
-    their way is left out; orders that saw no premium stand at the one before.
+    """Return the moments of a position from its first order to its last one, in order of time.
+
+    A tick while orders were on their way is left out. One whose orders were done in the next hour counts at their second: until
+    then the position earned as before. Orders that saw no premium stand at the one before.
     """
     if not orders:
         return []
     first_ms, last_ms = orders[0].at_ms, orders[-1].at_ms
-    seen: list[tuple[int, Decimal, Decimal | None]] = [
-        (one.at_ms, one.long_price_usd, one.short_price_usd / one.long_price_usd - 1)
-        for one in snapshots
-        if one.long_price_usd and one.short_price_usd and first_ms < one.at_ms < last_ms
-        if not any(each.first_ms <= one.at_ms <= each.last_ms for each in orders)
-    ]
+    seen: list[tuple[int, Decimal, Decimal | None]] = []
+    for one in snapshots:
+        oracle_usd, mark_usd = one.long_price_usd, one.short_price_usd
+        if oracle_usd and mark_usd and first_ms < one.at_ms < last_ms:
+            following = next(each for each in orders if each.last_ms >= one.at_ms)
+            if following.first_ms > one.at_ms:
+                seen.append((_acted_ms(one.at_ms, following), oracle_usd, mark_usd / oracle_usd - 1))
     seen += [(one.at_ms, one.oracle_usd, one.premium) for one in orders]
     found, premium = [], Decimal(0)
     for at_ms, oracle_usd, over in sorted(seen, key=lambda one: one[0]):
         premium = premium if over is None else over
         found.append(Moment(at_ms, float(oracle_usd), float(oracle_usd * (1 + premium))))
     return found
+
+
+def _acted_ms(at_ms: int, following: Orders) -> int:
+    """When a tick's decision was done: with the orders that follow it at once, where a full hour lies between."""
+    is_soon = following.first_ms - at_ms <= SOON_MS
+    is_later = following.at_ms // HOUR_MS > at_ms // HOUR_MS
+    return following.at_ms if is_soon and is_later else at_ms
+
+
+def done_ms(at_ms: int, orders: Sequence[Orders]) -> int:
+    """Return when the orders were done that were the last ones to begin by this time; this time where there are none."""
+    before = [one for one in orders if one.first_ms <= at_ms]
+    return before[-1].at_ms if before else at_ms
 
 
 def by_hour(moments: Iterable[Moment], began_ms: int) -> Mapping[int, tuple[Moment, ...]]:

@@ -9,7 +9,7 @@ life, held against what the position paid to trade.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
@@ -29,7 +29,7 @@ from tasks.carry.watching.alerts import WATCHED_RULES
 from tasks.research.assumptions import Assumptions
 from tasks.research.backtest import limits_at, span_of
 from tasks.research.hedging import below_a_lot, between_legs
-from tasks.research.moments import by_hour, in_one_go, moments_of
+from tasks.research.moments import Orders, by_hour, done_ms, in_one_go, moments_of
 from tasks.research.simulation import ENDED, Simulation
 
 CENT = 2
@@ -172,10 +172,7 @@ def parity(
     longs, shorts = long_events(booked), short_fills(booked)
     orders = in_one_go(longs, shorts)
     moments = moments_of(orders, booked.snapshots)
-    entered_ms, done_ms = (
-        (moments[0].at_ms, moments[-1].at_ms) if moments else (position.opened_ms, position.closed_ms)
-    )
-    ended_ms = done_ms // HOUR_MS * HOUR_MS
+    ended_ms = done_ms(position.closed_ms, orders) // HOUR_MS * HOUR_MS
     if ended_ms > market.start_ms(len(market)):
         raise OperatorError(
             f"the series end at {_stamp(market.start_ms(len(market)))}, before {position.position_id} did at {_stamp(ended_ms)}"
@@ -199,7 +196,7 @@ def parity(
         position_id=position.position_id,
         first_ms=market.start_ms(first),
         last_ms=market.start_ms(last),
-        pairs=_pairs(booked, report, run, {"enter": entered_ms, "exit": done_ms}, left_by_rule=left_by_rule),
+        pairs=_pairs(booked, report, run, orders, left_by_rule=left_by_rule),
         items=items_of(report.attribution, run, between_legs(longs, shorts), below_a_lot(longs, shorts)),
         costs_usd=-report.attribution.costs_usd,
         notes=_notes(run, by_candles, market, len(moments), left_by_rule=left_by_rule),
@@ -248,13 +245,13 @@ def _money_before(position: Position) -> tuple[Decimal, Decimal]:
 
 
 def _pairs(
-    booked: Booked, report: Report, run: Run, done_ms: Mapping[str, int], *, left_by_rule: bool
+    booked: Booked, report: Report, run: Run, orders: Sequence[Orders], *, left_by_rule: bool
 ) -> list[Pair]:
-    """Every kind of trade of either, by hour; `done_ms` says when the orders of a kind were done that happens once. An end that
-    the back-test was made to is an exit of its own only where the position was not closed by a rule either.
+    """Every kind of trade of either, by the hour in which its orders were done. An end that the back-test was made to is an
+    exit of its own only where the position was not closed by a rule either.
     """
     did = [
-        (done_ms.get(one.kind, one.at_ms) // HOUR_MS, one.kind)
+        (done_ms(one.at_ms, orders) // HOUR_MS, one.kind)
         for one in report.events
         if one.kind in KINDS.values()
     ]

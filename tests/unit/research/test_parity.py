@@ -114,7 +114,7 @@ def test_an_exit_by_a_rule_that_the_backtest_does_not_make_is_seen() -> None:
 def test_a_liquidation_of_the_position_alone_is_seen() -> None:
     taken = Liquidation.model_construct(at_ms=ENTERED + HOUR_MS)
     ledger = replace(booked(closed()), liquidations=[taken])
-    pairs = _pairs(ledger, account([]), Run(first_ms=FIRST_MS, capital_usd=1.0), {}, left_by_rule=False)
+    pairs = _pairs(ledger, account([]), Run(first_ms=FIRST_MS, capital_usd=1.0), [], left_by_rule=False)
     assert [(one.kind, one.position, one.backtest) for one in pairs] == [("liquidated", 1, 0)]
 
 
@@ -242,6 +242,41 @@ def test_ticks_are_moments_between_the_orders_and_orders_without_an_index_keep_t
         Moment(5 * HOUR_MS, 199, pytest.approx(199 * 1.05)),
     ]
     assert moments_of([], ticks) == []
+
+
+def test_a_tick_whose_orders_were_done_in_the_next_hour_counts_at_their_second() -> None:
+    """Two seconds before the hour a tick finds the long weak; the long lands a second before it, the short a second after. An
+    earlier tick of the same hour stays where it was.
+    """
+    entry = short_fill(60_000, "sell", "5", "200")
+    longs = [long_event(2 * HOUR_MS - 1_000, "5", "4", "180")]
+    shorts = [
+        entry,
+        short_fill(2 * HOUR_MS + 1_000, "buy", "1", "179"),
+        short_fill(9 * HOUR_MS, "buy", "4", "190"),
+    ]
+    ticks = [tick(2 * HOUR_MS - 900_000, "190", "190"), tick(2 * HOUR_MS - 2_000, "181", "181")]
+    orders = in_one_go(longs, shorts)
+    found = [(one.at_ms, one.oracle_usd) for one in moments_of(orders, ticks)]
+    assert found == [
+        (60_000, 200),
+        (2 * HOUR_MS - 900_000, 190),
+        (2 * HOUR_MS + 1_000, 181),
+        (2 * HOUR_MS + 1_000, 180),
+        (9 * HOUR_MS, 190),
+    ]
+    report = account([(60_500, "enter"), (2 * HOUR_MS + 4_000, "rebalance"), (9 * HOUR_MS + 900, "exit")])
+    pairs = _pairs(booked(closed()), report, Run(first_ms=0, capital_usd=1.0), orders, left_by_rule=False)
+    assert [(one.hour_ms // HOUR_MS, one.kind) for one in pairs] == [
+        (0, "enter"),
+        (2, "rebalance"),
+        (9, "exit"),
+    ]
+    late = [(2 * HOUR_MS - 500, "rebalance")]
+    pairs = _pairs(
+        booked(closed()), account(late), Run(first_ms=0, capital_usd=1.0), orders, left_by_rule=False
+    )
+    assert [(one.hour_ms // HOUR_MS, one.kind) for one in pairs] == [(2, "rebalance")]
 
 
 def test_an_hour_whose_decision_was_done_in_the_next_one_has_no_moment() -> None:

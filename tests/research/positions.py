@@ -72,6 +72,9 @@ class Held:
     due: tuple[int, float] | None = None
     """An order that is on its way: when it is done, and USD of debt."""
 
+    def __post_init__(self) -> None:
+        self.known = knowledge(self.market, self.limits)
+
     # --- the market inside its hours ---
 
     def _row(self, name: str, at_ms: int) -> float:
@@ -159,7 +162,7 @@ class Held:
             debt_usd=self.debt,
             short_qty=float(self.short),
         )
-        known = knowledge(self.market, self.limits)[self.market.hour_at(at_ms) - 1]
+        known = self.known[self.market.hour_at(at_ms) - 1]
         book = book_of(now, self.market.venues, self.entered, known, 0.0)
         usd = reserve_repayment(book, exact(self.wallet), self.limits)
         return float(usd) if usd > self.limits.risk.min_rebalance_usd else 0.0

@@ -46,6 +46,8 @@ class Run:
     """Of the item `price`: what the perpetual's premium gave between the sales and the purchases of the short."""
     below_a_lot_usd: float = 0.0
     """Of the item `price`: what SOL's price gave on what the short's lots left open of the long."""
+    between_legs_usd: float = 0.0
+    """Of the item `price`: what it gave from a liquidation of one leg until the other one followed."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""What a position's two legs left open to SOL's price, by its orders: while one leg stood alone, and below a lot."""
+"""What the two legs of a position, and of a simulated account, left open to SOL's price: while one stood alone, below a lot."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from decimal import Decimal
 
 from analytics.carry.legs import LongEvent, ShortFill
+from analytics.research.account import Account
+from analytics.research.results import Run
 from tasks.research.moments import TOGETHER_MS, in_one_go
 
 ALONE = Decimal("0.005")
@@ -56,6 +58,32 @@ def below_a_lot(longs: Sequence[LongEvent], shorts: Sequence[ShortFill]) -> Deci
             left_sol = Decimal(0)  # what the long held then is not known
         price_then = changes[-1][1]
     return found
+
+
+class LeftOpen:
+    """What the last trade of a simulated account left open of the long. A venue that liquidates changes one leg alone."""
+
+    def __init__(self) -> None:
+        self._sol = self._price_usd = 0.0
+        self._at_ms, self._is_alone = 0, False
+
+    def traded(self, account: Account, at_ms: int, run: Run) -> None:
+        """Book what SOL's price gave on it since then, and begin anew."""
+        usd = self._sol * (account.oracle_usd - self._price_usd)
+        if not self._is_alone:
+            run.below_a_lot_usd += usd
+        elif at_ms - self._at_ms <= TOGETHER_MS:
+            run.between_legs_usd += usd
+        self._sol, self._price_usd, self._at_ms = (
+            account.long_sol - account.short_qty,
+            account.oracle_usd,
+            at_ms,
+        )
+        self._is_alone = abs(self._sol) > float(ALONE) * max(account.long_sol, account.short_qty)
+
+    def forget(self) -> None:
+        """After a change of the short alone: of a position nobody says what its long had become by then."""
+        self._sol = 0.0
 
 
 def _sold(one: ShortFill) -> Decimal:

@@ -17,6 +17,8 @@ from state.carry.models import PositionSnapshot
 TOGETHER_MS = 600_000
 """Orders that lie no further apart belong to one change of both legs."""
 
+SEIZED = "liquidated"
+"""The kind of a long's event that its lender made."""
 SOON_MS = 60_000
 """Orders that follow a tick by no more are those that it decided."""
 
@@ -28,11 +30,15 @@ class Moment:
     at_ms: int
     oracle_usd: float
     mark_usd: float
+    is_asked: bool = True
+    """Whether the rules were asked then: not where a lender took something by itself, between two ticks."""
 
 
 @dataclass(slots=True)
 class Orders:
-    """What was done on both legs in one go, each in order of time. One of the two may be empty."""
+    """What was done on both legs in one go, each in order of time. One of the two may be empty. What a lender seized is a
+    change by itself.
+    """
 
     longs: list[LongEvent] = field(default_factory=list)
     shorts: list[ShortFill] = field(default_factory=list)
@@ -46,6 +52,11 @@ class Orders:
     def last_ms(self) -> int:
         """When the last of it was done."""
         return max(self._times)
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether it was done by orders of ours; a lender's seizure was not."""
+        return not any(one.kind == SEIZED for one in self.longs)
 
     @property
     def _times(self) -> list[int]:
@@ -90,6 +101,10 @@ def in_one_go(longs: Iterable[LongEvent], shorts: Iterable[ShortFill]) -> list[O
     found: list[Orders] = []
     before_ms: int | None = None
     for at_ms, one in sorted(done, key=lambda pair: pair[0]):
+        if isinstance(one, LongEvent) and one.kind == SEIZED:
+            found.append(Orders([one]))
+            before_ms = None
+            continue
         if before_ms is None or at_ms - before_ms > TOGETHER_MS:
             found.append(Orders())
         if isinstance(one, LongEvent):
@@ -109,18 +124,18 @@ def moments_of(orders: Sequence[Orders], snapshots: Iterable[PositionSnapshot]) 
     if not orders:
         return []
     first_ms, last_ms = orders[0].at_ms, orders[-1].at_ms
-    seen: list[tuple[int, Decimal, Decimal | None]] = []
+    seen: list[tuple[int, Decimal, Decimal | None, bool]] = []
     for one in snapshots:
         oracle_usd, mark_usd = one.long_price_usd, one.short_price_usd
         if oracle_usd and mark_usd and first_ms < one.at_ms < last_ms:
             following = next(each for each in orders if each.last_ms >= one.at_ms)
             if following.first_ms > one.at_ms:
-                seen.append((_acted_ms(one.at_ms, following), oracle_usd, mark_usd / oracle_usd - 1))
-    seen += [(one.at_ms, one.oracle_usd, one.premium) for one in orders]
+                seen.append((_acted_ms(one.at_ms, following), oracle_usd, mark_usd / oracle_usd - 1, True))
+    seen += [(one.at_ms, one.oracle_usd, one.premium, one.is_ours) for one in orders]
     found, premium = [], Decimal(0)
-    for at_ms, oracle_usd, over in sorted(seen, key=lambda one: one[0]):
+    for at_ms, oracle_usd, over, is_asked in sorted(seen, key=lambda one: one[0]):
         premium = premium if over is None else over
-        found.append(Moment(at_ms, float(oracle_usd), float(oracle_usd * (1 + premium))))
+        found.append(Moment(at_ms, float(oracle_usd), float(oracle_usd * (1 + premium)), is_asked))
     return found
 
 

@@ -23,6 +23,7 @@ from evenkeel.errors import OperatorError
 from evenkeel.settings.settings import Settings
 from evenkeel.units import HOUR_MS
 from state.carry.models import Position
+from strategy.carry.keeping_size import PAID_FIRST
 from tasks.carry.books.report import long_events, short_fills
 from tasks.carry.books.report_reading import Booked
 from tasks.carry.watching.alerts import WATCHED_RULES
@@ -248,10 +249,12 @@ def _pairs(
     booked: Booked, report: Report, run: Run, orders: Sequence[Orders], *, left_by_rule: bool
 ) -> list[Pair]:
     """Every kind of trade of either, by the hour in which its orders were done. An end that the back-test was made to is an
-    exit of its own only where the position was not closed by a rule either.
+    exit of its own only where the position was not closed by a rule either. What was paid in first is a part of the growth.
     """
+    resized = booked.position.facts.get("rebalances", [])
+    of_growth = {int(one["at_ms"]) for one in resized if str(one["reason"]).endswith(PAID_FIRST)}
     did = [
-        (done_ms(one.at_ms, orders) // HOUR_MS, one.kind)
+        (done_ms(one.at_ms, orders) // HOUR_MS, KINDS["grow"] if one.at_ms in of_growth else one.kind)
         for one in report.events
         if one.kind in KINDS.values()
     ]
@@ -282,10 +285,10 @@ def items_of(attribution: Attribution, run: Run, between: Decimal, below: Decima
         Item(
             "hedge",
             of("price_long", "price_short") - between - below,
-            simulated(run.items["price"] - run.premium_usd - run.below_a_lot_usd),
+            simulated(run.items["price"] - run.premium_usd - run.below_a_lot_usd - run.between_legs_usd),
         ),
         Item("below a lot", below, simulated(run.below_a_lot_usd)),
-        Item("between the legs", between, Decimal(0)),
+        Item("between the legs", between, simulated(run.between_legs_usd)),
         Item("liquidation", of("liquidation"), simulated(run.items["liquidation"])),
         Item("premium", of("basis"), simulated(run.premium_usd)),
         Item("peg", of("lst_basis"), Decimal(0)),

@@ -32,6 +32,7 @@ from strategy.carry.scoring import rank
 from strategy.carry.sizing import PositionSize, size_position
 from strategy.decisions import Hold, Urgency, combine
 from tasks.research.assumptions import Assumptions
+from tasks.research.hedging import LeftOpen
 from tasks.research.moments import Moment
 from tasks.research.orders import Broker, frictions_of
 from tasks.research.readings import (
@@ -74,8 +75,7 @@ class Simulation:
         self._entered: Entered | None = None
         self._breaches: dict[str, int] = {}
         self._drift_cost_usd = 0.0
-        self._left_open_sol, self._left_open_at_usd = 0.0, price
-        """What the last trade left open of the long, and SOL's price then."""
+        self._left_open = LeftOpen()
         self._coming: tuple[int, Transfer] | None = None
         self._is_scenario_over = False
         self._is_token_known = False
@@ -152,6 +152,7 @@ class Simulation:
         near a trigger.
         """
         account, before_ms = self._account, self._market.start_ms(hour)
+        first = next((one for one in moments if one.is_asked), moments[0])
         for place, one in enumerate(moments):
             self._accrue(hour, (one.at_ms - before_ms) / HOUR_MS)
             before_ms = one.at_ms
@@ -162,9 +163,9 @@ class Simulation:
                 self._liquidate(one.at_ms)
             if hour == self._last and next_ms is None and not self._assumed.asks_at_end:
                 continue
-            if place == 0:
+            if one is first:
                 self._decide(hour - 1, one.at_ms, next_ms)
-            elif is_near and self._entered is not None:
+            elif is_near and one.is_asked and self._entered is not None:
                 walked = [each.oracle_usd for each in moments[: place + 1]]
                 self._broker.hour_range = max(walked) / min(walked) - 1
                 self._watch(hour - 1, one.at_ms, hourly=False, next_ms=next_ms)
@@ -284,7 +285,7 @@ class Simulation:
             self._drift_cost_usd = 0.0
             self._trade(at_ms, "resize", decision.rule, self._costs() - before, decision.reason)
             if decision.plan.long_operation is None:
-                self._left_open_sol = 0.0
+                self._left_open.forget()
         else:
             if not isinstance(decision, Hold):
                 self._run.alerts[decision.rule] = self._run.alerts.get(decision.rule, 0) + 1
@@ -387,10 +388,8 @@ class Simulation:
         return -(items["fees"] + items["slippage"] + items["gas"] + items["transfers"])
 
     def _trade(self, at_ms: int, kind: str, rule: str, cost_usd: float, reason: str) -> None:
-        account = self._account
-        self._run.trades.append(Trade(at_ms, kind, rule, account.long_usd, cost_usd, reason))
-        self._run.below_a_lot_usd += self._left_open_sol * (account.oracle_usd - self._left_open_at_usd)
-        self._left_open_sol, self._left_open_at_usd = account.long_sol - account.short_qty, account.oracle_usd
+        self._run.trades.append(Trade(at_ms, kind, rule, self._account.long_usd, cost_usd, reason))
+        self._left_open.traded(self._account, at_ms, self._run)
 
     def _note(self) -> None:
         account, run, settings = self._account, self._run, self._limits.strategy

@@ -4,30 +4,28 @@ from __future__ import annotations
 
 from dataclasses import replace
 from decimal import Decimal
-from typing import Literal
 
 import numpy as np
 import pytest
 
 from analytics.carry.attribution import ITEMS, Attribution
-from analytics.carry.legs import LongEvent, ShortFill
 from analytics.carry.life import LifeEvent
 from analytics.carry.report import Report
 from analytics.research.results import Run
 from evenkeel.errors import OperatorError
-from evenkeel.legs import LendingChange, PositionStatus
+from evenkeel.legs import PositionStatus
 from evenkeel.settings.settings import Settings
-from evenkeel.types import Fill, VenueName
 from evenkeel.units import HOUR_MS
 from state.carry.liquidation_models import Liquidation
-from state.carry.models import Position, PositionSnapshot
+from state.carry.models import Position
+from strategy.carry.keeping_size import PAID_FIRST
 from tasks.carry.books.report_reading import Booked
 from tasks.research.assumptions import Assumptions
 from tasks.research.backtest import limits_at, span_of
-from tasks.research.hedging import below_a_lot, between_legs
 from tasks.research.moments import Moment, by_hour, in_one_go, moments_of
 from tasks.research.parity import Parity, _notes, _pairs, parity
 from tasks.research.simulation import Simulation
+from tests.research.events import long_event, short_fill, tick
 from tests.research.markets import FIRST_MS, calm
 
 ENTERED = FIRST_MS + 24 * HOUR_MS + 120_000
@@ -152,98 +150,6 @@ def test_what_is_named_and_what_is_not_sum_to_the_whole_difference() -> None:
     assert found.costs_usd == 80
 
 
-def test_what_the_price_did_between_the_legs_is_named() -> None:
-    """100 SOL bought at 200 and sold in two parts at 201 and 202; at the end the short is bought back at 150 and the long sold
-    at 149. Drift in between is not of it.
-    """
-    longs = [long_event(0, "0", "100", "200"), long_event(9_000, "100.1", "0", "149")]
-    shorts = [short_fill(1_000, "sell", "60", "201"), short_fill(2_000, "sell", "40", "202")]
-    shorts.append(short_fill(8_000, "buy", "100", "150"))
-    assert between_legs(longs, shorts) == 100 * 1 + 40 * 1 + 100 * (149 - 150)
-    assert between_legs([], []) == 0
-
-
-def test_drift_of_months_is_not_between_the_legs() -> None:
-    """The long earns staking, the short is levelled upwards each week: by the changes alone the long would look too small."""
-    week = 7 * 86_400_000
-    longs = [long_event(0, "0", "100", "200")]
-    shorts = [short_fill(1_000, "sell", "100", "200")]
-    shorts += [short_fill(at * week, "sell", "0.2", str(200 - at)) for at in range(1, 20)]
-    assert between_legs(longs, shorts) == 0
-
-
-def long_event(at_ms: int, before: str, after: str, price: str) -> LongEvent:
-    change = LendingChange(
-        tokens_before=Decimal(before),
-        tokens_after=Decimal(after),
-        debt_before_usd=Decimal(0),
-        debt_after_usd=Decimal(0),
-        swap_token_qty=Decimal(0),
-        swap_usdc_qty=Decimal(0),
-        wallet_usdc_delta=Decimal(0),
-        protocol_fee_usd=Decimal(0),
-        gas_lamports=0,
-    )
-    usd = Decimal(price)
-    return LongEvent(
-        ref=str(at_ms), kind="resize", at_ms=at_ms, change=change, sol_price_usd=usd, token_price_usd=usd
-    )
-
-
-def test_what_lots_leave_open_is_named_from_one_change_of_both_legs_to_the_next() -> None:
-    """100.004 SOL against 100, then 80.003 against 80 once both were made smaller; a top-up of the short alone says nothing of
-    what the long had become by then.
-    """
-    longs = [long_event(0, "0", "100.004", "200"), long_event(9_000_000, "100.5", "80.003", "180")]
-    longs.append(long_event(29_000_000, "80.6", "0", "150"))
-    shorts = [short_fill(1_000, "sell", "100", "201"), short_fill(9_001_000, "buy", "20", "179")]
-    closing = short_fill(28_999_000, "buy", "80", "151")
-    left = Decimal("0.004") * (180 - 201) + Decimal("0.003") * (151 - 179)
-    assert below_a_lot(longs, [*shorts, closing]) == left
-    topped_up = short_fill(19_000_000, "sell", "0.5", "160")
-    closing = short_fill(28_999_000, "buy", "80.5", "151")
-    left = Decimal("0.004") * (180 - 201) + Decimal("0.003") * (160 - 179)
-    assert below_a_lot(longs, [*shorts, topped_up, closing]) == left
-    assert below_a_lot([], []) == 0
-
-
-def test_a_leg_that_stands_alone_is_not_below_a_lot() -> None:
-    longs = [long_event(0, "0", "100", "200"), long_event(9_000_000, "100", "0", "150")]
-    assert below_a_lot(longs, []) == 0
-
-
-def test_orders_are_one_moment_at_the_long_s_price_and_the_short_s_second_and_premium() -> None:
-    longs = [long_event(58_000, "0", "4", "198"), long_event(HOUR_MS + 9_000, "4", "0", "190")]
-    shorts = [
-        short_fill(60_000, "sell", "1", "202", index="200"),
-        short_fill(61_000, "sell", "3", "200", index="200"),
-        short_fill(HOUR_MS, "buy", "4", "199", index="200"),
-    ]
-    entry, exit_ = moments_of(in_one_go(longs, shorts), [])
-    assert (entry.at_ms, entry.oracle_usd, entry.mark_usd) == (60_000, 198, pytest.approx(198 * 1.0025))
-    assert (exit_.at_ms, exit_.oracle_usd, exit_.mark_usd) == (HOUR_MS, 190, pytest.approx(190 * 0.995))
-
-
-def test_ticks_are_moments_between_the_orders_and_orders_without_an_index_keep_the_premium() -> None:
-    shorts = [
-        short_fill(60_000, "sell", "1", "200"),
-        short_fill(5 * HOUR_MS, "buy", "1", "199").model_copy(update={"index_price_usd": None}),
-    ]
-    ticks = [
-        tick(30_000, "999", "999"),
-        tick(HOUR_MS, "210", "220.5"),
-        tick(2 * HOUR_MS, None, "220"),
-        tick(6 * HOUR_MS, "999", "999"),
-    ]
-    found = moments_of(in_one_go([], shorts), ticks)
-    assert found == [
-        Moment(60_000, 200, 200),
-        Moment(HOUR_MS, 210, 220.5),
-        Moment(5 * HOUR_MS, 199, pytest.approx(199 * 1.05)),
-    ]
-    assert moments_of([], ticks) == []
-
-
 def test_a_tick_whose_orders_were_done_in_the_next_hour_counts_at_their_second() -> None:
     """Two seconds before the hour a tick finds the long weak; the long lands a second before it, the short a second after. An
     earlier tick of the same hour stays where it was.
@@ -279,11 +185,45 @@ def test_a_tick_whose_orders_were_done_in_the_next_hour_counts_at_their_second()
     assert [(one.hour_ms // HOUR_MS, one.kind) for one in pairs] == [(2, "rebalance")]
 
 
-def test_an_hour_whose_decision_was_done_in_the_next_one_has_no_moment() -> None:
-    moments = [Moment(HOUR_MS + 3, 200, 200), Moment(HOUR_MS + 4, 201, 201), Moment(3 * HOUR_MS, 202, 202)]
-    found = by_hour(moments, HOUR_MS - 5)
-    assert found == {0: (), HOUR_MS: tuple(moments[:2]), 3 * HOUR_MS: (moments[2],)}
-    assert by_hour(moments, HOUR_MS + 1) == {HOUR_MS: tuple(moments[:2]), 3 * HOUR_MS: (moments[2],)}
+def test_a_liquidation_between_two_ticks_is_answered_at_the_second_one() -> None:
+    """3,000 USD owed on 4,500 at 200: at 166 the lender takes a fifth, 612 USD of SOL. A minute later, at 164, the rules pay
+    debt back and level the short; until then it stood alone by what was taken.
+    """
+    seized_ms = FIRST_MS + 40 * HOUR_MS + 600_000
+    moments = [
+        Moment(ENTERED, 200, 200),
+        Moment(seized_ms, 166, 166, is_asked=False),
+        Moment(seized_ms + 60_000, 164, 164),
+        Moment(CLOSED, 170, 170),
+    ]
+    market, limits = calm(200), limits_at(Settings(), 3)
+    first, last = span_of(market, FIRST_MS, CLOSED // HOUR_MS * HOUR_MS)
+    assumed = Assumptions(
+        capital_usd=80_000,
+        margin_share=0.375,
+        deploys_share=True,
+        closes_at_end=True,
+        asks_at_end=False,
+        seen=by_hour(moments, ENTERED),
+    )
+    run = Simulation(market, limits, assumed, first, last).run()
+    in_that_hour = [(one.kind, one.at_ms) for one in run.trades if seized_ms <= one.at_ms < CLOSED][:3]
+    assert in_that_hour == [
+        ("liquidation", seized_ms),
+        ("reserve", seized_ms + 60_000),
+        ("resize", seized_ms + 60_000),
+    ]
+    assert run.between_legs_usd == pytest.approx(-612 / 166 * (164 - 166), rel=0.01)
+    assert abs(run.below_a_lot_usd) < 0.5
+
+
+def test_what_is_paid_in_first_is_a_part_of_the_growth() -> None:
+    reasons = {ENTERED + HOUR_MS: f"growth: 5.00 USD {PAID_FIRST}", ENTERED + 2 * HOUR_MS: "reserve: weak"}
+    facts = {"rebalances": [{"at_ms": at_ms, "reason": reason} for at_ms, reason in reasons.items()]}
+    report = account([(at_ms, "paid in") for at_ms in reasons])
+    ledger = booked(closed(facts=facts))
+    pairs = _pairs(ledger, report, Run(first_ms=FIRST_MS, capital_usd=1.0), [], left_by_rule=False)
+    assert [one.kind for one in pairs] == ["grown", "paid in"]
 
 
 def test_the_backtest_trades_where_the_position_saw_prices() -> None:
@@ -305,31 +245,6 @@ def test_the_backtest_trades_where_the_position_saw_prices() -> None:
     notes = _notes(beside, plain, market, 2, left_by_rule=False)
     assert notes[0].startswith("the back-test goes along the 2 moments at which the position saw prices")
     assert notes[0].endswith("0.00 USD of it by the premium")
-
-
-def tick(at_ms: int, oracle: str | None, mark: str) -> PositionSnapshot:
-    return PositionSnapshot(
-        position_id="sol-1",
-        at_ms=at_ms,
-        long_price_usd=None if oracle is None else Decimal(oracle),
-        short_price_usd=Decimal(mark),
-    )
-
-
-def short_fill(
-    at_ms: int, side: Literal["buy", "sell"], qty: str, price: str, index: str | None = None
-) -> ShortFill:
-    fill = Fill(
-        fill_id=str(at_ms),
-        venue=VenueName.HYPERLIQUID,
-        asset="SOL",
-        side=side,
-        qty=Decimal(qty),
-        price_usd=Decimal(price),
-        fee_usd=Decimal(0),
-        time_ms=at_ms,
-    )
-    return ShortFill(fill=fill, reference_price_usd=Decimal(price), index_price_usd=Decimal(index or price))
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from decimal import Decimal
 from analytics.carry.legs import LongEvent, ShortFill
 from evenkeel.units import HOUR_MS
 from state.carry.models import PositionSnapshot
+from tasks.carry.expected import LEAST_OF_HOUR_MS
 
 TOGETHER_MS = 600_000
 """Orders that lie no further apart belong to one change of both legs."""
@@ -31,7 +32,11 @@ class Moment:
     oracle_usd: float
     mark_usd: float
     is_asked: bool = True
-    """Whether the rules were asked then: not where a lender took something by itself, between two ticks."""
+    """Whether the rules were asked then: not where orders were done that a tick just before had decided, nor where a lender
+    took something by itself.
+    """
+    funding_hourly: float | None = None
+    """The running hour's rate then; None where it was not read, and while it is too young to be asked."""
 
 
 @dataclass(slots=True)
@@ -115,7 +120,7 @@ def in_one_go(longs: Iterable[LongEvent], shorts: Iterable[ShortFill]) -> list[O
     return found
 
 
-def moments_of(orders: Sequence[Orders], snapshots: Iterable[PositionSnapshot]) -> list[Moment]:
+def moments_of(orders: Sequence[Orders], snapshots: Sequence[PositionSnapshot]) -> list[Moment]:
     """Return the moments of a position from its first order to its last one, in order of time.
 
     A tick while orders were on their way is left out. One whose orders were done in the next hour counts at their second: until
@@ -124,19 +129,32 @@ def moments_of(orders: Sequence[Orders], snapshots: Iterable[PositionSnapshot]) 
     if not orders:
         return []
     first_ms, last_ms = orders[0].at_ms, orders[-1].at_ms
-    seen: list[tuple[int, Decimal, Decimal | None, bool]] = []
+    found: list[tuple[int, Decimal, Decimal | None, bool, Decimal | None]] = []
     for one in snapshots:
         oracle_usd, mark_usd = one.long_price_usd, one.short_price_usd
         if oracle_usd and mark_usd and first_ms < one.at_ms < last_ms:
             following = next(each for each in orders if each.last_ms >= one.at_ms)
             if following.first_ms > one.at_ms:
-                seen.append((_acted_ms(one.at_ms, following), oracle_usd, mark_usd / oracle_usd - 1, True))
-    seen += [(one.at_ms, one.oracle_usd, one.premium, one.is_ours) for one in orders]
-    found, premium = [], Decimal(0)
-    for at_ms, oracle_usd, over, is_asked in sorted(seen, key=lambda one: one[0]):
+                is_young = one.at_ms % HOUR_MS < LEAST_OF_HOUR_MS
+                running = None if is_young else one.funding_rate_hourly
+                at_ms = _acted_ms(one.at_ms, following)
+                found.append((at_ms, oracle_usd, mark_usd / oracle_usd - 1, True, running))
+    for done in orders:
+        is_decided = any(first_ms < one.at_ms <= done.first_ms <= one.at_ms + SOON_MS for one in snapshots)
+        is_asked = done.is_ours and not is_decided
+        found.append((done.at_ms, done.oracle_usd, done.premium, is_asked, None))
+    return _with_premiums(sorted(found, key=lambda one: one[0]))
+
+
+def _with_premiums(
+    found: Iterable[tuple[int, Decimal, Decimal | None, bool, Decimal | None]],
+) -> list[Moment]:
+    moments, premium = [], Decimal(0)
+    for at_ms, oracle_usd, over, is_asked, running in found:
         premium = premium if over is None else over
-        found.append(Moment(at_ms, float(oracle_usd), float(oracle_usd * (1 + premium)), is_asked))
-    return found
+        funding = None if running is None else float(running)
+        moments.append(Moment(at_ms, float(oracle_usd), float(oracle_usd * (1 + premium)), is_asked, funding))
+    return moments
 
 
 def _acted_ms(at_ms: int, following: Orders) -> int:

@@ -7,7 +7,7 @@ Beside a position an hour is walked along what the position saw, and the hour be
 
 from __future__ import annotations
 
-from decimal import Decimal
+from dataclasses import replace
 
 from analytics.research.account import Account
 from analytics.research.liquidations import liquidate_long, liquidate_short
@@ -29,12 +29,11 @@ from strategy.carry.monitor import judge, plan_rebalance
 from strategy.carry.preflight import judge_entry
 from strategy.carry.rebalance import MARGIN_RULE, Book, drift_cost_usd_per_hour
 from strategy.carry.scoring import rank
-from strategy.carry.sizing import PositionSize, size_position
 from strategy.decisions import Hold, Urgency, combine
 from tasks.research.assumptions import Assumptions
 from tasks.research.hedging import LeftOpen
 from tasks.research.moments import Moment
-from tasks.research.orders import Broker, frictions_of
+from tasks.research.orders import Broker, entry_size, frictions_of
 from tasks.research.readings import (
     Entered,
     Known,
@@ -76,6 +75,7 @@ class Simulation:
         self._breaches: dict[str, int] = {}
         self._drift_cost_usd = 0.0
         self._left_open = LeftOpen()
+        self._running_hourly: float | None = None
         self._coming: tuple[int, Transfer] | None = None
         self._is_scenario_over = False
         self._is_token_known = False
@@ -149,26 +149,39 @@ class Simulation:
 
     def _walk_moments(self, hour: int, moments: tuple[Moment, ...]) -> None:
         """Along what a position saw: the hour before is decided at the first moment, later ones ask the rules where a leg is
-        near a trigger.
+        near a trigger, and judge growth again where the one before changed something.
         """
         account, before_ms = self._account, self._market.start_ms(hour)
-        first = next((one for one in moments if one.is_asked), moments[0])
+        first, has_changed = next((one for one in moments if one.is_asked), moments[0]), False
         for place, one in enumerate(moments):
             self._accrue(hour, (one.at_ms - before_ms) / HOUR_MS)
             before_ms = one.at_ms
             account.mark(one.oracle_usd, one.mark_usd)
+            self._running_hourly = one.funding_hourly
             next_ms = moments[place + 1].at_ms if place + 1 < len(moments) else None
             is_near = self._is_deleveraged(one.at_ms) or self._is_near()
             if is_near:
                 self._liquidate(one.at_ms)
             if hour == self._last and next_ms is None and not self._assumed.asks_at_end:
                 continue
+            trades = len(self._run.trades)
             if one is first:
                 self._decide(hour - 1, one.at_ms, next_ms)
-            elif is_near and one.is_asked and self._entered is not None:
-                walked = [each.oracle_usd for each in moments[: place + 1]]
-                self._broker.hour_range = max(walked) / min(walked) - 1
-                self._watch(hour - 1, one.at_ms, hourly=False, next_ms=next_ms)
+            elif one.is_asked and self._entered is not None:
+                if is_near:
+                    walked = [each.oracle_usd for each in moments[: place + 1]]
+                    self._broker.hour_range = max(walked) / min(walked) - 1
+                    self._watch(hour - 1, one.at_ms, hourly=False, next_ms=next_ms)
+                if has_changed:
+                    self._keep_size(hour - 1, one.at_ms)
+            if one.is_asked:
+                has_changed = len(self._run.trades) > trades
+        self._running_hourly = None
+
+    def _seen(self, hour: int) -> Known:
+        """What is known once an hour is over, with the rate of the running one where somebody read it."""
+        known, running = self._known[hour], self._running_hourly
+        return known if running is None else replace(known, funding_hourly=running)
 
     def _walk(self, hour: int) -> None:
         """Along the price path: venues liquidate, and rules that the price can bring to act are asked."""
@@ -247,7 +260,7 @@ class Simulation:
         """Judge and act. True where a breach runs and nothing was done. `hourly`: an hour of drift has to be paid for."""
         account, entered, market = self._account, self._entered, self._market
         assert entered is not None
-        seen = self._known[known]
+        seen = self._seen(known)
         readings = watch_readings(account, market.asset, market.venues, entered, seen, at_ms, self._breaches)
         tick = judge(readings, self._limits)
         decisions = [
@@ -294,8 +307,8 @@ class Simulation:
 
     def _enter(self, hour: int, at_ms: int) -> None:
         """Size, score and check as an entry does; the baseline only sizes."""
-        account, limits, market, seen = self._account, self._limits, self._market, self._known[hour]
-        size = self._size()
+        account, limits, market, seen = self._account, self._limits, self._market, self._seen(hour)
+        size = entry_size(account, market.asset, limits, deploys_share=self._assumed.deploys_share)
         if size is None:
             return
         if not self._assumed.always_in:
@@ -309,22 +322,6 @@ class Simulation:
         self._entered = self._broker.open(size)
         self._drift_cost_usd = 0.0
         self._trade(at_ms, "entry", "entry", self._costs() - before, f"{size.leverage}x")
-
-    def _size(self) -> PositionSize | None:
-        """The product's sizing of what each side can hold, with the headroom that an entry's check of balances asks for.
-
-        The product deploys a share of its wallets; a back-test's capital is that share, unless `deploys_share`.
-        """
-        settings, risk, account = self._limits.strategy, self._limits.risk, self._account
-        if self._assumed.deploys_share:
-            both = (exact(account.wallet_usd), exact(account.margin_usd))
-            return size_position(self._market.asset, *both, settings.leverage, settings, risk).size
-        side = min(exact(account.wallet_usd), exact(account.margin_usd))
-        headroom = settings.leverage * Decimal(risk.balance_headroom_bps) / 10_000
-        room = max(1 + headroom, 1 / (1 - settings.reserve_pct))
-        share = min(settings.deployment_pct, risk.max_deployment_pct)
-        wallet = 2 * side / room / share
-        return size_position(self._market.asset, wallet, wallet, settings.leverage, settings, risk).size
 
     # --- size ------------------------------------------------------------------------------------------------------
 
@@ -350,7 +347,7 @@ class Simulation:
         """Move the money that was asked for, ask for more where the sides are apart, and grow where that pays."""
         if not self._assumed.keeps_size or self._assumed.margin_at_once:
             return
-        account, seen, wallet = self._account, self._known[hour], exact(self._account.wallet_usd)
+        account, seen, wallet = self._account, self._seen(hour), exact(self._account.wallet_usd)
         entered = self._entered or Entered(self._limits.strategy.leverage, None, None)
         book = book_of(account, self._market.venues, entered, seen, 0.0)
         asked = propose_transfer(book, wallet, self._limits)
@@ -374,7 +371,10 @@ class Simulation:
         if growth is None or not (self._assumed.always_in or self._growth_pays(growth, book, seen)):
             return
         before = self._costs()
-        self._broker.grow(growth)
+        if self._assumed.seen and growth.repay_usd > limits.risk.min_rebalance_usd:
+            self._broker.repay(growth.repay_usd)  # an order of its own; the next tick grows
+        else:
+            self._broker.grow(growth)
         self._trade(at_ms, "grow", "growth", self._costs() - before, growth.reason)
 
     def _growth_pays(self, growth: Growth, book: Book, seen: Known) -> bool:

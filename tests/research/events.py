@@ -11,12 +11,13 @@ from evenkeel.types import Fill, VenueName
 from state.carry.models import PositionSnapshot
 
 
-def tick(at_ms: int, oracle: str | None, mark: str) -> PositionSnapshot:
+def tick(at_ms: int, oracle: str | None, mark: str, funding: str | None = None) -> PositionSnapshot:
     return PositionSnapshot(
         position_id="sol-1",
         at_ms=at_ms,
         long_price_usd=None if oracle is None else Decimal(oracle),
         short_price_usd=Decimal(mark),
+        funding_rate_hourly=None if funding is None else Decimal(funding),
     )
 
 

@@ -144,6 +144,7 @@ class Held:
                 at_ms=at_ms,
                 long_price_usd=oracle,
                 short_price_usd=exact(self.mark(at_ms)),
+                funding_rate_hourly=exact(self._row("funding", at_ms), 12),
                 detail=detail,
             )
         )

@@ -99,6 +99,28 @@ def test_what_a_lender_seized_is_a_moment_of_its_own_at_which_no_rule_is_asked()
     ]
 
 
+def test_orders_that_a_tick_has_just_decided_ask_no_rule_again() -> None:
+    """Orders that no tick explains were decided by themselves: the entry, a close by hand, those of thinned ticks."""
+    longs = [long_event(at * HOUR_MS, str(at), str(at + 1), "200") for at in range(4)]
+    ticks = [tick(HOUR_MS - 5_000, "200", "200"), tick(2 * HOUR_MS - 70_000, "200", "200")]
+    found = moments_of(in_one_go(longs, []), ticks)
+    assert [(one.at_ms, one.is_asked) for one in found] == [
+        (0, True),
+        (HOUR_MS, True),
+        (HOUR_MS, False),
+        (2 * HOUR_MS - 70_000, True),
+        (2 * HOUR_MS, True),
+        (3 * HOUR_MS, True),
+    ]
+
+
+def test_a_tick_says_what_funding_the_running_hour_showed_once_it_is_ten_minutes_old() -> None:
+    longs = [long_event(0, "0", "1", "200"), long_event(9 * HOUR_MS, "1", "0", "200")]
+    ticks = [tick(HOUR_MS + at, "200", "200", "-0.0004") for at in (599_000, 600_000)]
+    found = moments_of(in_one_go(longs, []), ticks)
+    assert [one.funding_hourly for one in found] == [None, None, -0.0004, None]
+
+
 def test_an_hour_whose_decision_was_done_in_the_next_one_has_no_moment() -> None:
     moments = [Moment(HOUR_MS + 3, 200, 200), Moment(HOUR_MS + 4, 201, 201), Moment(3 * HOUR_MS, 202, 202)]
     found = by_hour(moments, HOUR_MS - 5)

@@ -217,6 +217,34 @@ def test_a_liquidation_between_two_ticks_is_answered_at_the_second_one() -> None
     assert abs(run.below_a_lot_usd) < 0.5
 
 
+@pytest.mark.parametrize(("running", "kinds"), [(0.00002, ["grow", "grow"]), (-0.00002, [])])
+def test_growth_pays_in_first_and_grows_at_the_next_tick_unless_the_running_hour_costs(
+    running: float, kinds: list[str]
+) -> None:
+    """SOL falls by an eighth: debt is paid back, and what the position was entered with is held again two ticks later."""
+    at_ms = FIRST_MS + 40 * HOUR_MS + 900_000
+    ticks = [
+        Moment(at_ms + place * 300_000, price, price, funding_hourly=running)
+        for place, price in enumerate((175.0, 176.0, 172.0, 172.0))
+    ]
+    moments = [Moment(ENTERED, 200, 200), *ticks, Moment(CLOSED, 174, 174)]
+    funding = np.full(200, 0.00005)
+    market, limits = calm(200, funding=funding), limits_at(Settings(), 3)
+    first, last = span_of(market, FIRST_MS, CLOSED // HOUR_MS * HOUR_MS)
+    assumed = Assumptions(
+        capital_usd=80_000,
+        margin_share=0.375,
+        deploys_share=True,
+        closes_at_end=True,
+        asks_at_end=False,
+        seen=by_hour(moments, ENTERED),
+    )
+    run = Simulation(market, limits, assumed, first, last).run()
+    hour = [(one.kind, one.at_ms) for one in run.trades if at_ms - 900_000 < one.at_ms <= ticks[-1].at_ms]
+    print(hour)
+    assert [kind for kind, _ in hour if kind == "grow"] == kinds
+
+
 def test_what_is_paid_in_first_is_a_part_of_the_growth() -> None:
     reasons = {ENTERED + HOUR_MS: f"growth: 5.00 USD {PAID_FIRST}", ENTERED + 2 * HOUR_MS: "reserve: weak"}
     facts = {"rebalances": [{"at_ms": at_ms, "reason": reason} for at_ms, reason in reasons.items()]}

@@ -87,10 +87,10 @@ def test_a_position_that_was_closed_in_the_hour_of_its_entry() -> None:
 @pytest.mark.parametrize("seed", range(10))
 def test_a_reserve_used_inside_an_hour_is_used_at_the_price_that_the_monitor_saw(seed: int) -> None:
     """SOL falls by an eighth within twenty minutes and comes back: the candle does not say at which price the monitor, which
-    asks every two minutes, found the long weak.
+    asks every two minutes, found the long weak. Funding of that hour is below zero, so that nothing grows at the low price.
     """
     market = lively(seed)
-    market.low[90] = market.open[90] * 0.875
+    market.low[90], market.funding[90] = market.open[90] * 0.875, -0.00002
     chance = Random(seed)
     entered, closed = ENTRY_HOUR + chance.uniform(0.001, 0.99), 140 + chance.uniform(0, 0.99)
     found = compared(seed, entered, closed, market=market, tick_ms=120_000)

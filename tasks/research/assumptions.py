@@ -37,6 +37,8 @@ class Assumptions:
     deleveraged_ms: int | None = None
     """Auto-deleveraging: by the first price after this time the venue closes a share of the short; None: never."""
     deleveraged_share: float = 0.5
+    reads_running_rates: bool = False
+    """Whether lending rates are those of the hour that runs, as a lender shows them, and not the last hour's mean."""
     seen: Mapping[int, tuple[Moment, ...]] = field(default_factory=dict)
     """What a position saw of the prices, by the start (ms) of the hour. Such an hour is walked along these moments, and the
     hour before it is decided at the first of them, or, where there is none, not at all.

@@ -10,7 +10,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 
+import numpy as np
+
 from analytics.carry.legs import LongEvent, ShortFill
+from analytics.research.market import Column, Market
 from evenkeel.units import HOUR_MS
 from state.carry.models import PositionSnapshot
 from tasks.carry.expected import LEAST_OF_HOUR_MS
@@ -168,6 +171,18 @@ def done_ms(at_ms: int, orders: Sequence[Orders]) -> int:
     """Return when the orders were done that were the last ones to begin by this time; this time where there are none."""
     before = [one for one in orders if one.first_ms <= at_ms]
     return before[-1].at_ms if before else at_ms
+
+
+def yields_seen(market: Market, snapshots: Iterable[PositionSnapshot], assumed_apr: float) -> Column:
+    """Return the staking yield that a position was decided by once each hour of the market was over, as its ticks kept it:
+    before the first of them that one's. Where none kept one it is `assumed_apr`.
+    """
+    kept = [(one.at_ms, one.detail.get("staking_apr")) for one in snapshots]
+    seen = {market.hour_at(at_ms) - 1: float(apr) for at_ms, apr in kept if apr is not None}
+    apr, found = next(iter(seen.values()), assumed_apr), np.empty(len(market))
+    for hour in range(len(market)):
+        apr = found[hour] = seen.get(hour, apr)
+    return found
 
 
 def by_hour(moments: Iterable[Moment], began_ms: int) -> Mapping[int, tuple[Moment, ...]]:

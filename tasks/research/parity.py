@@ -30,7 +30,7 @@ from tasks.carry.watching.alerts import WATCHED_RULES
 from tasks.research.assumptions import Assumptions
 from tasks.research.backtest import limits_at, span_of
 from tasks.research.hedging import below_a_lot, between_legs
-from tasks.research.moments import Orders, by_hour, done_ms, in_one_go, moments_of
+from tasks.research.moments import Orders, by_hour, done_ms, in_one_go, moments_of, yields_seen
 from tasks.research.simulation import ENDED, Simulation
 
 CENT = 2
@@ -170,6 +170,9 @@ def parity(
             f"{position.position_id} borrowed on protocol {position.protocol}; the series are of {market.venues.protocol}"
         )
     began_ms = position.created_ms if since_ms is None else since_ms
+    # The desk decided by the yield that it knew of; what the token earned is in its redemption rate.
+    assumed_apr = float(settings.staking.assumed_apr(market.asset))
+    market = replace(market, staking_apr=yields_seen(market, booked.snapshots, assumed_apr))
     longs, shorts = long_events(booked), short_fills(booked)
     orders = in_one_go(longs, shorts)
     moments = moments_of(orders, booked.snapshots)
@@ -187,6 +190,7 @@ def parity(
         deploys_share=True,
         closes_at_end=True,
         asks_at_end=left_by_rule,
+        reads_running_rates=True,
         transfer_delay_hours=None,
     )
     limits = limits_at(settings, int(position.leverage))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from analytics.research.account import Account
@@ -226,6 +226,17 @@ def knowledge(market: Market, limits: CarryLimits, *, asks_today: bool = True) -
         market.capacity_usd,
     )
     return [Known(*row) for row in zip(*(column.tolist() for column in columns), strict=True)]
+
+
+def as_shown(hours: list[Known]) -> list[Known]:
+    """Return what is decided by once each of these hours is over: a lender shows the rates of the hour that runs. The recorded
+    mean of that hour stands for them.
+    """
+    following = [*hours[1:], *hours[-1:]]
+    return [
+        replace(one, lend_apr=after.lend_apr, borrow_apr=after.borrow_apr)
+        for one, after in zip(hours, following, strict=True)
+    ]
 
 
 def is_near(account: Account, venues: Venues, entered: Entered, risk: RiskLimits) -> bool:

@@ -37,6 +37,7 @@ from tasks.research.orders import Broker, entry_size, frictions_of
 from tasks.research.readings import (
     Entered,
     Known,
+    as_shown,
     book_of,
     candidate_of,
     entry_readings,
@@ -65,6 +66,7 @@ class Simulation:
             for name in ("open", "high", "low", "close", "premium", "funding", "redemption")
         }
         self._known = knowledge(market, limits, asks_today=assumed.asks_today)
+        self._shown = as_shown(self._known) if assumed.reads_running_rates else self._known
         margin = assumed.capital_usd * assumed.margin_share
         wallet = assumed.capital_usd - margin
         price = self._rows["open"][first]
@@ -179,8 +181,8 @@ class Simulation:
         self._running_hourly = None
 
     def _seen(self, hour: int) -> Known:
-        """What is known once an hour is over, with the rate of the running one where somebody read it."""
-        known, running = self._known[hour], self._running_hourly
+        """What is decided by once an hour is over, with the rate of the running one where somebody read it."""
+        known, running = self._shown[hour], self._running_hourly
         return known if running is None else replace(known, funding_hourly=running)
 
     def _walk(self, hour: int) -> None:

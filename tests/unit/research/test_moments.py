@@ -6,10 +6,14 @@ from decimal import Decimal
 
 import pytest
 
+from evenkeel.settings.settings import Settings
 from evenkeel.units import HOUR_MS
+from tasks.research.backtest import limits_at
 from tasks.research.hedging import below_a_lot, between_legs
-from tasks.research.moments import Moment, by_hour, in_one_go, moments_of
+from tasks.research.moments import Moment, by_hour, in_one_go, moments_of, yields_seen
+from tasks.research.readings import as_shown, knowledge
 from tests.research.events import long_event, short_fill, tick
+from tests.research.markets import FIRST_MS, calm
 
 
 def test_what_lots_leave_open_is_named_from_one_change_of_both_legs_to_the_next() -> None:
@@ -119,6 +123,25 @@ def test_a_tick_says_what_funding_the_running_hour_showed_once_it_is_ten_minutes
     ticks = [tick(HOUR_MS + at, "200", "200", "-0.0004") for at in (599_000, 600_000)]
     found = moments_of(in_one_go(longs, []), ticks)
     assert [one.funding_hourly for one in found] == [None, None, -0.0004, None]
+
+
+def test_yields_are_those_that_the_ticks_kept() -> None:
+    kept = {FIRST_MS + 2 * HOUR_MS + 5: "0.06", FIRST_MS + 4 * HOUR_MS: "0.07"}
+    ticks = [tick(at_ms, "200", "200") for at_ms in (FIRST_MS, *kept)]
+    for one in ticks[1:]:
+        one.detail = {"staking_apr": kept[one.at_ms]}
+    market = calm(6, staking_apr=0.09)
+    assert yields_seen(market, ticks, 0.05).tolist() == [0.06, 0.06, 0.06, 0.07, 0.07, 0.07]
+    assert yields_seen(market, ticks[:1], 0.05).tolist() == [0.05] * 6
+
+
+def test_a_lender_shows_the_rates_of_the_hour_that_runs() -> None:
+    market = calm(4, borrow_apr=[0.01, 0.02, 0.03, 0.04], lend_apr=[0.1, 0.2, 0.3, 0.4])
+    known = knowledge(market, limits_at(Settings(), 3))
+    shown = as_shown(known)
+    assert [one.borrow_apr for one in shown] == [0.02, 0.03, 0.04, 0.04]
+    assert [one.lend_apr for one in shown] == [0.2, 0.3, 0.4, 0.4]
+    assert [one.funding_hourly for one in shown] == [one.funding_hourly for one in known]
 
 
 def test_an_hour_whose_decision_was_done_in_the_next_one_has_no_moment() -> None:

@@ -241,8 +241,8 @@ def test_growth_pays_in_first_and_grows_at_the_next_tick_unless_the_running_hour
     )
     run = Simulation(market, limits, assumed, first, last).run()
     hour = [(one.kind, one.at_ms) for one in run.trades if at_ms - 900_000 < one.at_ms <= ticks[-1].at_ms]
-    print(hour)
-    assert [kind for kind, _ in hour if kind == "grow"] == kinds
+    paid_ms, grown_ms = ticks[0].at_ms, ticks[1].at_ms
+    assert hour == [("reserve", paid_ms), *zip(kinds, (paid_ms, grown_ms), strict=False)]
 
 
 def test_what_is_paid_in_first_is_a_part_of_the_growth() -> None:

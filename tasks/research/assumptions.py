@@ -40,6 +40,6 @@ class Assumptions:
     reads_running_rates: bool = False
     """Whether lending rates are those of the hour that runs, as a lender shows them, and not the last hour's mean."""
     seen: Mapping[int, tuple[Moment, ...]] = field(default_factory=dict)
-    """What a position saw of the prices, by the start (ms) of the hour. Such an hour is walked along these moments, and the
-    hour before it is decided at the first of them, or, where there is none, not at all.
+    """What a position saw of the prices, by the start (ms) of the hour. Such an hour is walked along these moments, each of
+    which asks the rules; the hour before it is decided at the first of them, or, where there is none, not at all.
     """

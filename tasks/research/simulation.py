@@ -150,8 +150,8 @@ class Simulation:
         return self._assumed.seen.get(self._market.start_ms(hour))
 
     def _walk_moments(self, hour: int, moments: tuple[Moment, ...]) -> None:
-        """Along what a position saw: the hour before is decided at the first moment, later ones ask the rules where a leg is
-        near a trigger, and judge growth again where the one before changed something.
+        """Along what a position saw: every moment of it asks the rules, the first one what the end of the hour before asks too,
+        and growth is judged again where the one before changed something.
         """
         account, before_ms = self._account, self._market.start_ms(hour)
         first, has_changed = next((one for one in moments if one.is_asked), moments[0]), False
@@ -161,8 +161,7 @@ class Simulation:
             account.mark(one.oracle_usd, one.mark_usd)
             self._running_hourly = one.funding_hourly
             next_ms = moments[place + 1].at_ms if place + 1 < len(moments) else None
-            is_near = self._is_deleveraged(one.at_ms) or self._is_near()
-            if is_near:
+            if self._is_deleveraged(one.at_ms) or self._is_near():
                 self._liquidate(one.at_ms)
             if hour == self._last and next_ms is None and not self._assumed.asks_at_end:
                 continue
@@ -170,10 +169,9 @@ class Simulation:
             if one is first:
                 self._decide(hour - 1, one.at_ms, next_ms)
             elif one.is_asked and self._entered is not None:
-                if is_near:
-                    walked = [each.oracle_usd for each in moments[: place + 1]]
-                    self._broker.hour_range = max(walked) / min(walked) - 1
-                    self._watch(hour - 1, one.at_ms, hourly=False, next_ms=next_ms)
+                walked = [each.oracle_usd for each in moments[: place + 1]]
+                self._broker.hour_range = max(walked) / min(walked) - 1
+                self._watch(hour - 1, one.at_ms, hourly=False, next_ms=next_ms)
                 if has_changed:
                     self._keep_size(hour - 1, one.at_ms)
             if one.is_asked:

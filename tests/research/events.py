@@ -11,12 +11,15 @@ from evenkeel.types import Fill, VenueName
 from state.carry.models import PositionSnapshot
 
 
-def tick(at_ms: int, oracle: str | None, mark: str, funding: str | None = None) -> PositionSnapshot:
+def tick(
+    at_ms: int, oracle: str | None, mark: str, funding: str | None = None, **detail: str
+) -> PositionSnapshot:
     return PositionSnapshot(
         position_id="sol-1",
         at_ms=at_ms,
         long_price_usd=None if oracle is None else Decimal(oracle),
         short_price_usd=Decimal(mark),
+        detail=detail,
         funding_rate_hourly=None if funding is None else Decimal(funding),
     )
 

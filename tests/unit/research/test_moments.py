@@ -127,9 +127,8 @@ def test_a_tick_says_what_funding_the_running_hour_showed_once_it_is_ten_minutes
 
 def test_yields_are_those_that_the_ticks_kept() -> None:
     kept = {FIRST_MS + 2 * HOUR_MS + 5: "0.06", FIRST_MS + 4 * HOUR_MS: "0.07"}
-    ticks = [tick(at_ms, "200", "200") for at_ms in (FIRST_MS, *kept)]
-    for one in ticks[1:]:
-        one.detail = {"staking_apr": kept[one.at_ms]}
+    ticks = [tick(FIRST_MS, "200", "200")]
+    ticks += [tick(at_ms, "200", "200", staking_apr=apr) for at_ms, apr in kept.items()]
     market = calm(6, staking_apr=0.09)
     assert yields_seen(market, ticks, 0.05).tolist() == [0.06, 0.06, 0.06, 0.07, 0.07, 0.07]
     assert yields_seen(market, ticks[:1], 0.05).tolist() == [0.05] * 6

@@ -113,6 +113,20 @@ class Broker:
         self._level_short()
         self._pay_gas()
 
+    def grow_by_orders(self, growth: Growth, leverage: int, least_usd: Decimal) -> None:
+        """As the live product orders it: money of the wallet first, and that alone. Where no more than `least_usd` of it is
+        needed, the long grows by what it can borrow at its leverage.
+        """
+        if growth.repay_usd > least_usd:
+            self.repay(growth.repay_usd)
+        else:
+            most_usd = exact(leverage * self.account.long_equity_usd)
+            self.grow(
+                growth.model_copy(
+                    update={"repay_usd": Decimal(0), "long_usd": min(growth.long_usd, most_usd)}
+                )
+            )
+
     def deleverage(self, share: float) -> None:
         """The venue closes a share of the short at the mark, without a fee."""
         self.account.trade_short(-share * self.account.short_qty, fee_bps=0.0, slippage_bps=0.0)

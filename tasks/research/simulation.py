@@ -371,8 +371,8 @@ class Simulation:
         if growth is None or not (self._assumed.always_in or self._growth_pays(growth, book, seen)):
             return
         before = self._costs()
-        if self._assumed.seen and growth.repay_usd > limits.risk.min_rebalance_usd:
-            self._broker.repay(growth.repay_usd)  # an order of its own; the next tick grows
+        if self._assumed.seen:
+            self._broker.grow_by_orders(growth, entered.leverage, limits.risk.min_rebalance_usd)
         else:
             self._broker.grow(growth)
         self._trade(at_ms, "grow", "growth", self._costs() - before, growth.reason)

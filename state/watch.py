@@ -114,14 +114,17 @@ class Watch(Database):
                 announce_alert(db, row, MessageKind.OVER, "over", now)
             return row is not None
 
-    def acknowledge(self, kind: str, subject: str | None, note: str) -> list[Alert]:
+    def acknowledge(self, kind: str, subject: str | None, note: str, *, unseen: bool = False) -> list[Alert]:
         """Note that a person has seen the open alerts of a kind, of one subject or of all, in the audit log and in a message;
         returns them. News is closed by it, and so is what was acknowledged before; everything else stays open while it goes on.
+        With `unseen` what was acknowledged before is left as it is.
         """
         now = self.clock.now_ms()
         wanted = [ALERTS.c.kind == kind, ALERTS.c.acked_ms.is_(None)]
         if subject is not None:
             wanted.append(ALERTS.c.subject == subject)
+        if unseen:
+            wanted.append(ALERTS.c.seen_ms.is_(None))
         with self._write() as db:
             found = fetch(db, Alert, select(ALERTS).where(*wanted).order_by(ALERTS.c.id).with_for_update())
             for row in found:

@@ -9,11 +9,13 @@ import hashlib
 import hmac
 import os
 import socket
+from collections.abc import Collection
 
 from evenkeel.errors import OperatorError, Retryable
 from evenkeel.settings.settings import Settings
 from evenkeel.types import VenueName
 from evenkeel.units import HOUR_MS
+from state.fleet.member import member_of
 from state.store import Store
 from state.watch_models import Alert, Pause, Severity
 
@@ -56,11 +58,18 @@ def pause(
     return halt(store, _who(), scope, reason, hours)
 
 
-def halt(store: Store, who: str, scope: str, reason: str, hours: float | None = None) -> Pause:
+def halt(
+    store: Store,
+    who: str,
+    scope: str,
+    reason: str,
+    hours: float | None = None,
+    accounts: Collection[str] = (),
+) -> Pause:
     """Halt a scope until it is resumed, or for some hours; `who` goes into the audit log. Raises OperatorError for an unknown
-    scope, and for no reason.
+    scope, and for no reason. `accounts`: those of a fleet, of which one may be named behind an @.
     """
-    check_scope(scope)
+    check_scope(scope, accounts)
     if not reason.strip():
         raise OperatorError("a pause needs a reason: whoever finds it must know why; nothing was paused")
     if hours is not None and not 0 < hours <= 24 * 365:
@@ -76,26 +85,43 @@ def resume(settings: Settings, store: Store, key: str, scope: str | None, reason
 
 
 def end_pauses(store: Store, who: str, scope: str | None, reason: str = "") -> list[Pause]:
-    """End the pauses of a scope, or every pause; `who` goes into the audit log. Returns those that were ended."""
+    """End the pauses of a scope, or every pause; `who` goes into the audit log. Returns those that were ended: an account of a
+    fleet ends its own alone.
+    """
     if scope is not None:
         check_scope(scope)
     running = [one for one in store.active_pauses() if scope in (None, one.scope)]
-    for one in running:
-        store.resume(one.scope, one.reason, note=f"{who}: {reason or 'no reason given'}; was: {one.reason}")
-    return running
+    return [
+        one
+        for one in running
+        if store.resume(
+            one.scope, one.reason, note=f"{who}: {reason or 'no reason given'}; was: {one.reason}"
+        )
+    ]
 
 
 def acknowledge(
-    store: Store, kind: str, subject: str | None, reason: str = "", who: str | None = None
+    store: Store,
+    kind: str,
+    subject: str | None,
+    reason: str = "",
+    who: str | None = None,
+    *,
+    unseen: bool = False,
 ) -> list[Alert]:
     """A person has seen these alerts. Raises OperatorError, naming what is open, where there is none such. Needs no key: it
-    halts and starts nothing, and what goes on stays open. `who` goes into the audit log; None: the user of this process.
+    halts and starts nothing, and what goes on stays open. `who` goes into the audit log; None: the user of this process. Of
+    what is `unseen` only: acknowledged twice it is not closed.
     """
-    closed = store.acknowledge(kind, subject, f"{who or _who()}: {reason.strip() or 'no reason given'}")
+    note = f"{who or _who()}: {reason.strip() or 'no reason given'}"
+    closed = store.acknowledge(kind, subject, note, unseen=unseen)
     if closed:
         return closed
-    names = dict.fromkeys(f"{row.kind} ({row.subject})" for row in store.alerts(open_only=True))
     which = f"{kind!r}" if subject is None else f"{kind!r} of {subject!r}"
+    rows = store.alerts(open_only=True)
+    if unseen and any(row.kind == kind and subject in (None, row.subject) for row in rows):
+        raise OperatorError(f"{which} is acknowledged already; nothing was done")
+    names = dict.fromkeys(f"{row.kind} ({row.subject})" for row in rows)
     raise OperatorError(
         f"no open alert is {which}; open are: {', '.join(names)}"
         if names
@@ -117,10 +143,12 @@ def check_key(settings: Settings, store: Store, key: str, doing: str, who: str |
     raise OperatorError("that is not the admin key; nothing was changed")
 
 
-def check_scope(scope: str) -> None:
-    """Raise OperatorError for a scope that does not exist."""
-    if scope not in SCOPES:
-        raise OperatorError(f"scope {scope!r} is unknown; allowed are {', '.join(SCOPES)}")
+def check_scope(scope: str, accounts: Collection[str] = ()) -> None:
+    """Raise OperatorError for a scope that does not exist, or that of an account which is none of these."""
+    plain, member = member_of(scope)
+    if plain not in SCOPES or (member and member not in accounts):
+        of_one = f", each alone or with @ and one of {', '.join(accounts)}" if accounts else ""
+        raise OperatorError(f"scope {scope!r} is unknown; allowed are {', '.join(SCOPES)}{of_one}")
 
 
 def _who() -> str:

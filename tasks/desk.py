@@ -46,7 +46,7 @@ class Desk:
         """How the venues' servers have answered lately."""
         self.notifier = Notifier(clock)
         """Says what the ledger cannot keep."""
-        store.unstored = self.notifier.unstored
+        store.unstored = store.whole.unstored = self.notifier.unstored
         self.oddities = Oddities()
         """What of the venues' last answers could not be read."""
 

@@ -46,6 +46,8 @@ class SharedReads:
         asked_ms = self.clock.now_ms()
         try:
             value = await reading()
+            oldest = self.clock.now_ms() - self.fresh_ms
+            self._known = {key: known for key, known in self._known.items() if known[0] > oldest}
             self._known[name] = (asked_ms, value)
             return value
         finally:
@@ -98,8 +100,17 @@ class Gathered(Generic[K, T]):
         call.add_done_callback(self._calls.discard)
 
     async def _call(self) -> None:
-        await asyncio.sleep(self._wait_s)
-        asked, self._waiting = self._waiting, {}
+        asked: dict[K, asyncio.Future[T | None]] = {}
+        try:
+            await asyncio.sleep(self._wait_s)
+            asked, self._waiting = self._waiting, {}
+            await self._ask_all(asked)
+        finally:  # broken off: nobody waits for an answer that never comes, and the next question begins anew
+            left, self._waiting = (asked, self._waiting) if asked else (self._waiting, {})
+            for future in left.values():
+                future.cancel()
+
+    async def _ask_all(self, asked: dict[K, asyncio.Future[T | None]]) -> None:
         keys = list(asked)
         for start in range(0, len(keys), self._most):
             some = keys[start : start + self._most]

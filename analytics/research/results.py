@@ -44,6 +44,10 @@ class Run:
     """Hours in which something was held and funding or a rate was not recorded: what that gave or took is missing."""
     premium_usd: float = 0.0
     """Of the item `price`: what the perpetual's premium gave between the sales and the purchases of the short."""
+    below_a_lot_usd: float = 0.0
+    """Of the item `price`: what SOL's price gave on what the short's lots left open of the long."""
+    between_legs_usd: float = 0.0
+    """Of the item `price`: what it gave from a liquidation of one leg until the other one followed."""
 
 
 @dataclass(frozen=True, slots=True)

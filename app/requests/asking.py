@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 from evenkeel.errors import OperatorError
 from evenkeel.legs import LegSide
 from evenkeel.settings.settings import Settings
@@ -10,8 +12,9 @@ from state.carry.models import Position
 from state.requests.models import Request, RequestAction, RequestState
 from state.requests.store import CONFIRMED_WITHIN_MS, what
 from state.store import Store
-from tasks.admin import ALL, ENTRIES, acknowledge, check_scope, end_pauses, halt
-from tasks.carry.last_ticks import last_ticks, overdue_after_s
+from state.watch_models import Pause
+from tasks.admin import ALL, ENTRIES, acknowledge, check_scope, halt
+from tasks.carry.last_ticks import LastTick, last_ticks, overdue_after_s
 from tasks.carry.mark import LIVE
 from tasks.carry.positions import position_meant
 
@@ -57,6 +60,7 @@ class Asking:
         """
         reason_text = reason.strip() or f"asked for by {who} via {via}"
         subject_text, text = self._meant(action, subject, scope)
+        shown = self._paused(scope) if action is RequestAction.RESUME else []
         row, new = self._store.requests.ask(
             key,
             action,
@@ -64,7 +68,14 @@ class Asking:
             who=who,
             via=via,
             text=text,
-            detail={"reason": reason_text, "scope": scope, "hours": hours, "kind": subject, "of": of},
+            detail={
+                "shown": [[one.scope, one.reason] for one in shown],
+                "reason": reason_text,
+                "scope": scope,
+                "hours": hours,
+                "kind": subject,
+                "of": of,
+            },
             confirmed=action in AT_ONCE,
         )
         if row.state is RequestState.ASKED:
@@ -94,101 +105,135 @@ class Asking:
                 raise OperatorError(
                     f"{position.position_id} has ended already ({position.status}); nothing was done"
                 )
-            return position.position_id, self._exit_text(position)
+            name = position.position_id
+            seen = next((one for one in last_ticks(self._store) if one.position_id == name), None)
+            return name, self._exit_text(position, seen)
         if action is RequestAction.FLATTEN:
             return "", self._flatten_text()
         if action is RequestAction.RESUME:
             return "", self._resume_text(scope)
         if action is RequestAction.PAUSE:
-            check_scope(scope or ENTRIES)
+            check_scope(scope or ENTRIES, self._accounts)
             return "", f"pause {scope or ENTRIES}"
         return "", f"acknowledge {subject}"
 
     def confirm(self, request_id: int, *, who: str) -> Answer:
         """Confirm what the same person asked for. An exit is done by the position's monitor, within seconds; everything else
-        now.
+        now. What was confirmed and could not be done whole is taken up again by confirming it once more, within its minute.
         """
+        known = self._store.requests.request(request_id)
+        if (
+            known is not None
+            and known.who == who
+            and known.state is RequestState.CONFIRMED
+            and known.action is not RequestAction.EXIT
+            and self._store.clock.now_ms() < known.until_ms
+        ):
+            return self._do(known)
         return self._do(self._store.requests.confirm(request_id, who=who))
 
     def _do(self, row: Request) -> Answer:
-        """Do what needs the ledger alone. A process that died in between does it again: each is the same done twice."""
+        """Do what needs the ledger alone. What was broken off is done again: each is the same done twice."""
         if row.action is RequestAction.EXIT:
             return _answer(row, f"exit of {row.subject} is confirmed: its monitor begins within seconds")
-        who, reason, scope = f"{row.who} via {row.via}", str(row.detail["reason"]), row.detail["scope"]
         try:
-            if row.action is RequestAction.PAUSE:
-                found = halt(self._store, who, scope or ENTRIES, reason, row.detail["hours"])
-                text = f"paused ({found.scope}): {found.reason}"
-            elif row.action is RequestAction.RESUME:
-                ended = end_pauses(self._store, who, scope, reason)
-                text = (
-                    "; ".join(f"resumed ({one.scope}): {one.reason}" for one in ended) or "nothing was paused"
-                )
-            elif row.action is RequestAction.ACK:
-                seen = acknowledge(self._store, row.detail["kind"], row.detail["of"], reason, who)
-                text = "; ".join(f"acknowledged {one.kind} ({one.subject})" for one in seen)
-            else:
-                text = self._flatten(row, who, reason)
+            text = self._done(row, f"{row.who} via {row.via}", str(row.detail["reason"]))
         except OperatorError as refused:
             self._store.requests.finish(row.id or 0, RequestState.REFUSED, str(refused))
             raise
         self._store.requests.finish(row.id or 0, RequestState.DONE, text)
         return _answer(row.model_copy(update={"state": RequestState.DONE}), text)
 
+    def _done(self, row: Request, who: str, reason: str) -> str:
+        """What was done, in words."""
+        scope, store = row.detail["scope"], self._store
+        if row.action is RequestAction.PAUSE:
+            # Numbered: the same pause set again would move the end of the first, and perhaps forward.
+            numbered = f"{reason} (request {row.id})"
+            found = halt(store, who, scope or ENTRIES, numbered, row.detail["hours"], self._accounts)
+            return f"paused ({found.scope}): {found.reason}"
+        if row.action is RequestAction.RESUME:
+            return self._resume(row, who, reason)
+        if row.action is RequestAction.ACK:
+            seen = acknowledge(store, row.detail["kind"], row.detail["of"], reason, who, unseen=True)
+            return "; ".join(f"acknowledged {one.kind} ({one.subject})" for one in seen)
+        return self._flatten(row, who, reason)
+
+    def _resume(self, row: Request, who: str, reason: str) -> str:
+        """End the pauses that the confirmation showed, and no other: what was paused since then stays."""
+        said = []
+        for scope, why in row.detail["shown"]:
+            if self._store.resume(scope, why, note=f"{who}: {reason}; was: {why}"):
+                said.append(f"resumed ({scope}): {why}")
+        said += [f"still paused ({one.scope}): {one.reason}" for one in self._paused(None)]
+        return "; ".join(said) or "nothing was paused"
+
+    def _paused(self, scope: str | None) -> list[Pause]:
+        return [one for one in self._store.active_pauses() if scope in (None, one.scope)]
+
+    @property
+    def _accounts(self) -> tuple[str, ...]:
+        return tuple(one.name for one in self._settings.fleet)
+
     def _flatten(self, row: Request, who: str, reason: str) -> str:
         """Pause everything, then ask for the exit of each live position, confirmed by the same word."""
-        halt(self._store, who, ALL, f"flatten: {reason}")
-        live = self._store.carry.positions(LIVE)
-        for position in live:
-            name = position.position_id
-            self._store.requests.ask(
-                f"{row.key}/{name}",
-                RequestAction.EXIT,
-                name,
-                who=row.who,
-                via=row.via,
-                text=self._exit_text(position),
-                detail={"reason": f"flatten: {reason}", "emergency": True},
-                confirmed=True,
-            )
-        names = ", ".join(one.position_id for one in live)
-        return (
-            f"everything is paused; exits asked for: {names}"
-            if live
-            else "everything is paused; no position is open"
+        halt(self._store, who, ALL, f"flatten: {reason} (request {row.id})")
+        names = [one.position_id for one in self._store.carry.positions(LIVE)]
+        self._store.requests.ask_each(
+            RequestAction.EXIT,
+            {name: f"exit of {name}: everything is closed" for name in names},
+            row.key,
+            who=row.who,
+            via=row.via,
+            detail={"reason": f"flatten: {reason}", "emergency": True},
         )
+        if not names:
+            return "everything is paused; no position is open"
+        return f"everything is paused; exits asked for: {', '.join(names)}"
 
-    def _exit_text(self, position: Position) -> str:
+    def _exit_text(self, position: Position, seen: LastTick | None) -> str:
         """Position, size and what closing is expected to cost, from the ledger alone."""
-        name, size = position.position_id, position.size_usd
-        short = self._store.carry.leg(name, LegSide.SHORT)
-        last = self._store.carry.last_snapshot(name)
-        price = last.short_price_usd if last is not None else position.ref_short_price_usd
-        if short is not None and short.is_open and price is not None:
-            size = short.qty * price
-        held = "its size is not known" if size is None else f"{size:,.2f} USD a leg"
+        name, size = position.position_id, self._size_usd(position)
+        held = "its size is not known"
         if size is not None:
-            cost = self._settings.strategy.costs.closing_usd(size)
-            held += f"; closing is expected to cost {cost:,.2f} USD"
+            held = f"{size:,.2f} USD a leg; closing is expected to cost {self._cost_usd(size):,.2f} USD"
         text = f"exit of {name}: {position.asset} {position.leverage.normalize():f}x, {held}"
-        after_s = overdue_after_s(self._settings)
-        seen = next((one for one in last_ticks(self._store) if one.position_id == name), None)
-        if seen is not None and seen.is_overdue(after_s):
+        if seen is not None and seen.is_overdue(overdue_after_s(self._settings)):
             text += (
                 f". Nobody has looked at it for {seen.age_s:.0f} s: where no monitor begins in time the request lapses; "
                 "`evenkeel exit` needs none"
             )
         return text
 
+    def _size_usd(self, position: Position) -> Decimal | None:
+        """USD of one leg at the last price that was seen."""
+        short = self._store.carry.leg(position.position_id, LegSide.SHORT)
+        last = self._store.carry.last_snapshot(position.position_id)
+        price = last.short_price_usd if last is not None else position.ref_short_price_usd
+        if short is not None and short.is_open and price is not None:
+            return short.qty * price
+        return position.size_usd
+
+    def _cost_usd(self, size_usd: Decimal) -> Decimal:
+        return self._settings.strategy.costs.closing_usd(size_usd)
+
     def _flatten_text(self) -> str:
         live = self._store.carry.positions(LIVE)
-        each = "; ".join(self._exit_text(one) for one in live) or "no position is open"
-        return f"flatten: everything is paused, then closed: {each}"
+        if not live:
+            return "flatten: everything is paused; no position is open"
+        sizes = [size for one in live if (size := self._size_usd(one)) is not None]
+        seen = {one.position_id: one for one in last_ticks(self._store)}
+        total, cost = sum(sizes, Decimal(0)), sum((self._cost_usd(one) for one in sizes), Decimal(0))
+        each = "; ".join(self._exit_text(one, seen.get(one.position_id)) for one in live)
+        return (
+            f"flatten: everything is paused, then {len(live)} position{'s are' if len(live) > 1 else ' is'} closed, "
+            f"{total:,.2f} USD a leg in all, expected to cost {cost:,.2f} USD: {each}"
+        )
 
     def _resume_text(self, scope: str | None) -> str:
         if scope is not None:
-            check_scope(scope)
-        running = [one for one in self._store.active_pauses() if scope in (None, one.scope)]
+            check_scope(scope, self._accounts)
+        running = self._paused(scope)
         if not running:
             raise OperatorError(
                 f"nothing is paused{'' if scope is None else f' ({scope})'}; nothing was done"

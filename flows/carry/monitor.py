@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -16,11 +17,11 @@ from evenkeel.clock import as_datetime
 from evenkeel.errors import UNREAD, Bug, LedgerUnavailable, LostRace, OperatorError, Retryable
 from evenkeel.legs import PositionStatus
 from evenkeel.types import Frozen
-from evenkeel.units import DAY_MS, HOUR_MS, HOURS_PER_YEAR
+from evenkeel.units import DAY_MS, HOUR_MS
 from flows.carry.rebalance import Action, resize
 from flows.carry.recover import recover_position
 from flows.carry.requested import do_requested, is_asked
-from flows.carry.watched import POSITIONS
+from flows.carry.watched import POSITIONS, line_of
 from flows.forms import Form
 from flows.handover import NextRun, go_on
 from flows.running import desk_for_run
@@ -92,14 +93,18 @@ async def watch_position(
     danger_s = float(desk.settings.strategy.breach_poll_interval_s)
     ends_ms = request.until_ms or desk.clock.now_ms() + DAY_MS
     watch = _Watch(desk, position_id, calm_s, danger_s)
-    while desk.clock.now_ms() < ends_ms or not (request.until_ms or watched_by_next(position_id)):
-        try:
-            watch.status = await watch.tick()
-            if watch.status in ENDED:
-                break
-        except UNREAD as error:  # the ledger's as well: a watch does not end over one
-            log.warning("%s could not be looked at: %s", position_id, error)
-            await desk.clock.sleep(danger_s)
+    try:
+        while desk.clock.now_ms() < ends_ms or not (request.until_ms or watched_by_next(position_id)):
+            try:
+                watch.status = await watch.tick()
+                if watch.status in ENDED:
+                    break
+            except UNREAD as error:  # the ledger's as well: a watch does not end over one
+                log.warning("%s could not be looked at: %s", position_id, error)
+                await desk.clock.sleep(danger_s)
+    finally:  # the books go on where they stopped, at the next watch
+        for task in watch.under_way:
+            task.cancel()
     try:
         status = desk.store.carry.position(position_id).status
     except LedgerUnavailable:  # as it was read last
@@ -124,6 +129,8 @@ class _Watch:
     reconciled: bool = False
     absent: bool = True
     """A leg was out of sight at an earlier tick, perhaps of an earlier run."""
+    under_way: set[asyncio.Task[None]] = field(default_factory=set)
+    """What is read into the books meanwhile."""
     put_off: bool = False
     """What a person has asked for could not be begun at this tick."""
 
@@ -196,13 +203,13 @@ class _Watch:
         if self._is_asked():  # a person waits: the books may
             return status
         if not self.reconciled and not closely:  # once, at the start; a danger comes first
-            await _reconcile(desk)
+            await self._books(_reconcile)
             self.reconciled = True
         hour = seen.at_ms // HOUR_MS
         if hour != self.collected_hour and not first_in_danger and not self._is_asked():
             self.collected_hour = hour
-            await _collect(desk)
-            log.info("%s", _line(position_id, seen, found.reasons))
+            await self._books(_collect)
+            log.info("%s", line_of(position_id, seen, found.reasons))
         if closely or isinstance(decision, Exit):  # what was done meanwhile does not put off the next tick
             spent_s = (desk.clock.now_ms() - began_ms) / 1000
             alone_s = max(self.danger_s - spent_s, 1.0)
@@ -236,6 +243,25 @@ class _Watch:
         done = await _acted(self.desk, self.watcher, decision)
         self._did(done)
         return done
+
+    async def _books(self, work: Callable[[CarryDesk], Awaitable[None]]) -> None:
+        """Read the venues' ledgers into ours. Beside other accounts no tick waits for it: it is done in their turn, one account
+        after the other, for it takes many times what a tick takes of the venue's request budget.
+        """
+        if self.desk.beside == 1:
+            await work(self.desk)
+            return
+
+        async def in_turn() -> None:
+            async with self.desk.books_turn:
+                try:
+                    await work(self.desk)
+                except Exception:  # the watch goes on; the next hour reads on from here
+                    log.exception("the books of %s were not brought up to date", self.position_id)
+
+        task = asyncio.create_task(in_turn())
+        self.under_way.add(task)
+        task.add_done_callback(self.under_way.discard)
 
     def _is_asked(self) -> bool:
         """Whether a person has asked for something since this tick began."""
@@ -337,22 +363,6 @@ async def _collect(desk: CarryDesk) -> None:
 def _contradicted(desk: CarryDesk, contradiction: Bug) -> None:
     text = f"collected rows contradict the books: {contradiction}"
     desk.store.alert("books contradicted", Severity.CRITICAL, text, news=True)
-
-
-def _line(position_id: str, seen: Seen, reasons: tuple[str, ...]) -> str:
-    """One line an hour that says how the position stands."""
-    long = (
-        f"{seen.long.liquidation_distance:.1%}" if seen.long and seen.long.liquidation_distance else "unknown"
-    )
-    short = (
-        f"{seen.short.liquidation_distance:.1%}"
-        if seen.short and seen.short.liquidation_distance
-        else "unknown"
-    )
-    rate = seen.context.funding_hourly if seen.context else None
-    funding = "unknown" if rate is None else f"{rate * HOURS_PER_YEAR:.1%} a year"
-    reasons_text = f"; {'; '.join(reasons)}" if reasons else ""
-    return f"{position_id}: funding {funding}, room to liquidation long {long}, short {short}{reasons_text}"
 
 
 async def _watch_on(flow: Any, flow_run: FlowRun, state: Any) -> None:

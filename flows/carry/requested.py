@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 
-from evenkeel.errors import UNREAD, LedgerUnavailable, LostRace, OperatorError
+from evenkeel.errors import UNREAD, Bug, LedgerUnavailable, LostRace, OperatorError
 from flows.carry.exit import ExitRequest, exit_position
 from state.requests.models import Request, RequestAction, RequestState
+from state.watch_models import Severity
 from tasks.carry.closing.close_out import ENDED
 from tasks.carry.desk import CarryDesk
 
@@ -33,9 +34,17 @@ async def do_requested(desk: CarryDesk, position_id: str) -> list[str]:
         except (LostRace, *UNREAD) as busy:
             log.warning("request %s is put off: %s", row.id, busy)
         except OperatorError as refused:
-            desk.store.requests.finish(row.id or 0, RequestState.REFUSED, str(refused))
-            done.append(f"exit (asked for by {row.who} via {row.via}): refused: {refused}")
+            done.append(_refused(desk, row, str(refused)))
+        except Bug as contradiction:  # its watch goes on: what was begun is taken up as any closing that was interrupted
+            text = f"the exit that was asked for contradicts the books: {contradiction}"
+            desk.store.alert("books contradicted", Severity.CRITICAL, text, news=True)
+            done.append(_refused(desk, row, f"a bug: {contradiction}"))
     return done
+
+
+def _refused(desk: CarryDesk, row: Request, why: str) -> str:
+    desk.store.requests.finish(row.id or 0, RequestState.REFUSED, why)
+    return f"exit (asked for by {row.who} via {row.via}): refused: {why}"
 
 
 async def _exit(desk: CarryDesk, row: Request) -> str | None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, func, select, update
+from sqlalchemy import ColumnElement, Connection, bindparam, case, func, or_, select, update
 
 from evenkeel.errors import Bug, LostRace
 from evenkeel.legs import CARRY, LegSide, PositionStatus
@@ -130,7 +130,19 @@ class Positions(Database):
         query = select(POSITIONS).order_by(POSITIONS.c.created_ms, POSITIONS.c.position_id)
         if statuses is not None:
             query = query.where(POSITIONS.c.status.in_(list(statuses)))
-        return [one for one in self._rows(Position, query) if self.is_own(one)]
+        if self.accounts is not None:
+            query = query.where(_of(self.accounts))
+        return self._rows(Position, query)
+
+    def of_others(self, position_ids: Collection[str]) -> set[str]:
+        """Which of these are positions, and none of `accounts`."""
+        if self.accounts is None or not position_ids:
+            return set()
+        query = select(POSITIONS.c.position_id).where(
+            POSITIONS.c.position_id.in_(list(position_ids)), ~_of(self.accounts)
+        )
+        with self._read() as db:
+            return {str(row.position_id) for row in db.execute(query)}
 
     def move_position(
         self,
@@ -210,6 +222,14 @@ class Positions(Database):
             return found
         own = {one.position_id for one in self.positions()}
         return [one for one in found if one.position_id in own]
+
+
+def _of(accounts: Collection[str]) -> ColumnElement[bool]:
+    """`Positions.is_own`, in the database."""
+    theirs = case(
+        (POSITIONS.c.short_account != "", POSITIONS.c.short_account), else_=POSITIONS.c.long_account
+    )
+    return or_(theirs == "", theirs.in_(list(accounts)))
 
 
 def store_leg(db: Connection, leg: Leg, *, at_ms: int, fence: AnyFence, note: str = "") -> None:

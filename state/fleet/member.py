@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
+from evenkeel.errors import LedgerUnavailable
 from state.carry.store import CarryStore
 from state.ledger_models import FillRow
 from state.models import Intent
 from state.store import Store
-from state.watch_models import Alert, Checkpoint, Pause, Severity
+from state.watch_models import TRIPPED_BY, Alert, Checkpoint, Pause, Severity
 
 OF = "@"
 """Between a name and the account whose it is, in the subject of an alert, the scope of a pause and a checkpoint's name."""
@@ -87,32 +88,36 @@ class MemberStore(Store):
         return super().alert(kind, severity, text, self._subject(subject), news=news, exact=exact, anew=anew)
 
     def ack_alert(self, kind: str, subject: str = "", *, followed: bool = False) -> bool:
-        """Close an alert of this account."""
-        return super().ack_alert(kind, self._subject(subject), followed=followed)
+        """Close an alert of this account, or else one from the time before there was a fleet."""
+        mine = self._subject(subject)
+        if super().ack_alert(kind, mine, followed=followed):
+            return True
+        return mine != subject and super().ack_alert(kind, subject, followed=followed)
 
-    def acknowledge(self, kind: str, subject: str | None, note: str) -> list[Alert]:
+    def acknowledge(self, kind: str, subject: str | None, note: str, *, unseen: bool = False) -> list[Alert]:
         """Note that a person has seen alerts: of a subject of this account, or of a kind, whoseever they are."""
-        return super().acknowledge(kind, None if subject is None else self._subject(subject), note)
+        meant = None if subject is None else self._subject(subject)
+        return super().acknowledge(kind, meant, note, unseen=unseen)
 
     def alerts(self, open_only: bool = False) -> list[Alert]:
         """Alerts of this account, its name taken off, and those of everybody."""
-        found = []
-        for row in super().alerts(open_only):
-            subject, member = member_of(row.subject)
-            if member == self.member:
-                found.append(row.model_copy(update={"subject": subject}))
-            elif not member and self._is_seen(row.subject):
-                found.append(row)
-        return found
-
-    def _is_seen(self, subject: str) -> bool:
-        """Whether it is no other account's position."""
-        position = self.whole.carry.find_position(subject) if subject else None
-        return position is None or self.carry.is_own(position)
+        rows = [(*member_of(row.subject), row) for row in super().alerts(open_only)]
+        others = self.carry.of_others({subject for subject, member, _ in rows if subject and not member})
+        return [
+            row.model_copy(update={"subject": subject}) if member else row
+            for subject, member, row in rows
+            if member == self.member or (not member and subject not in others)
+        ]
 
     def _subject(self, subject: str) -> str:
-        if subject and self.whole.carry.find_position(subject) is not None:
-            return subject
+        """A position's name as it is, any other with the account's. A ledger that cannot be asked does not keep an alert from
+        being raised.
+        """
+        try:
+            if subject and self.whole.carry.find_position(subject) is not None:
+                return subject
+        except LedgerUnavailable:
+            return subject or named(subject, self.member)
         return named(subject, self.member)
 
     # --- pauses -----------------------------------------------------------------------------------------------
@@ -126,8 +131,13 @@ class MemberStore(Store):
         return self._plain(super().trip(named(scope, self.member), breaker, until_ms))
 
     def resume(self, scope: str, reason: str | None = None, note: str = "") -> int:
-        """End pauses of this account; one that is everybody's is ended by nobody alone."""
-        return super().resume(named(scope, self.member), reason, note)
+        """End pauses of this account. One that is everybody's is ended by nobody alone, but for a breaker's from the time
+        before there was a fleet.
+        """
+        ended = super().resume(named(scope, self.member), reason, note)
+        if not ended and reason is not None and reason.startswith(TRIPPED_BY):
+            return super().resume(scope, reason, note)
+        return ended
 
     def active_pauses(self) -> list[Pause]:
         """Pauses of this account, its name taken off, and those of everybody."""

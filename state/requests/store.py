@@ -53,29 +53,30 @@ class Requests(Database):
         is new. The same key again gives the row as it stands.
         """
         now = self.clock.now_ms()
-        fresh = Request(
-            key=key,
-            action=action,
-            subject=subject,
-            who=who,
-            via=via,
-            state=RequestState.CONFIRMED if confirmed else RequestState.ASKED,
-            text=text,
-            detail=plain_json(dict(detail or {})),
-            asked_ms=now,
-            until_ms=now + CONFIRMED_WITHIN_MS,
-        )
+        state = RequestState.CONFIRMED if confirmed else RequestState.ASKED
+        fresh = _fresh(key, action, subject, who, via, state, text, detail, now)
         with self._write() as db:
-            new = insert_new(db, REQUESTS, values_of(fresh))
-            row = fetch_one(db, Request, select(REQUESTS).where(REQUESTS.c.key == key))
-            assert row is not None
-            if new:
-                _log(db, row, "", now, None)
-                if (
-                    confirmed and action is RequestAction.EXIT
-                ):  # of anything else that is done at once the end is said
-                    _announce(db, row, now)
-        return row, new
+            return _added(db, fresh, now)
+
+    def ask_each(
+        self,
+        action: RequestAction,
+        asked: Mapping[str, str],
+        key: str,
+        *,
+        who: str,
+        via: str,
+        detail: Mapping[str, Any],
+    ) -> None:
+        """Write down the same of several subjects, confirmed, in one transaction; `asked`: the text of each, by subject."""
+        now = self.clock.now_ms()
+        rows = [
+            _fresh(f"{key}/{name}", action, name, who, via, RequestState.CONFIRMED, text, detail, now)
+            for name, text in asked.items()
+        ]
+        with self._write() as db:
+            for row in rows:
+                _added(db, row, now)
 
     def confirm(self, request_id: int, *, who: str) -> Request:
         """Confirm what the same person asked for less than a minute ago. Raises OperatorError, naming why, for any other."""
@@ -141,7 +142,10 @@ class Requests(Database):
         with self._write() as db:
             for row in fetch(db, Request, due):
                 here = (REQUESTS.c.id == row.id, REQUESTS.c.state == row.state)
-                ended = _moved(db, here, row.state, RequestState.LAPSED, now, _WHY[row.state], None)
+                why = _WHY[row.state]
+                if row.state is RequestState.CONFIRMED and row.action is not RequestAction.EXIT:
+                    why = "it was begun, and perhaps not all of it was done; see pauses and positions, and ask again"
+                ended = _moved(db, here, row.state, RequestState.LAPSED, now, why, None)
                 lapsed += [ended] if ended is not None else []
         return lapsed
 
@@ -165,6 +169,44 @@ class Requests(Database):
 def what(row: Request) -> str:
     """A request in a few words."""
     return f"{row.action} {row.subject}".strip()
+
+
+def _fresh(
+    key: str,
+    action: RequestAction,
+    subject: str,
+    who: str,
+    via: str,
+    state: RequestState,
+    text: str,
+    detail: Mapping[str, Any] | None,
+    now: int,
+) -> Request:
+    return Request(
+        key=key,
+        action=action,
+        subject=subject,
+        who=who,
+        via=via,
+        state=state,
+        text=text,
+        detail=plain_json(dict(detail or {})),
+        asked_ms=now,
+        until_ms=now + CONFIRMED_WITHIN_MS,
+    )
+
+
+def _added(db: Connection, fresh: Request, now: int) -> tuple[Request, bool]:
+    """The row of this key, and whether it is new."""
+    new = insert_new(db, REQUESTS, values_of(fresh))
+    row = fetch_one(db, Request, select(REQUESTS).where(REQUESTS.c.key == fresh.key))
+    assert row is not None
+    if new:
+        _log(db, row, "", now, None)
+        # Of anything else that is done at once the end is said.
+        if row.state is RequestState.CONFIRMED and row.action is RequestAction.EXIT:
+            _announce(db, row, now)
+    return row, new
 
 
 def _overdue(now: int) -> tuple[Any, ...]:
@@ -217,10 +259,15 @@ def _announce(db: Connection, row: Request, now: int) -> None:
         kind=MessageKind.REQUEST,
         about=row.action,
         subject=row.subject,
-        severity=Severity.WARNING
-        if row.state in (RequestState.REFUSED, RequestState.LAPSED)
-        else Severity.INFO,
+        severity=_severity(row),
         text=f"{what(row)} {says} (by {row.who} via {row.via})" + (f": {why}" if why else ""),
         facts={"request": row.id, "state": row.state},
         at_ms=now,
     )
+
+
+def _severity(row: Request) -> Severity:
+    """An exit in an emergency that nobody began is for a person at once."""
+    if row.state not in (RequestState.REFUSED, RequestState.LAPSED):
+        return Severity.INFO
+    return Severity.CRITICAL if row.detail.get("emergency") else Severity.WARNING

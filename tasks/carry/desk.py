@@ -81,6 +81,8 @@ class CarryDesk(Desk):
         self.short = short
         long.use_stored_prices(stored_price_of(store))
         use_stored_needs(partial(stored_needs, store), long, short)
+        self.books_turn = asyncio.Semaphore(1)
+        """Whose turn it is to read its books' part of the venues' ledgers: the same for all accounts of a process."""
         self.beside = 1
         """How many accounts are watched in this process, on the same request budgets."""
         self.without_key: Mapping[str, str] = {}
@@ -181,7 +183,7 @@ async def open_desks(
         try:
             desks = [_desk(one, clock, store, venues) for one, venues in each]
             for desk in desks:
-                desk.beside = len(desks)
+                desk.beside, desk.books_turn = len(desks), desks[0].books_turn
                 desk.expected_funding, desk.staking_seen = desks[0].expected_funding, desks[0].staking_seen
             async with usable_channels(settings) as channels:
                 for desk in desks:

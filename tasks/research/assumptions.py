@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from tasks.research.moments import Moment
+
 
 @dataclass(frozen=True, slots=True)
 class Assumptions:
@@ -18,6 +20,8 @@ class Assumptions:
     """True: an entry deploys the settings' share of what lies on each side, as the product does; False: all of it."""
     closes_at_end: bool = False
     """Whether what is open when the span ends is closed then."""
+    asks_at_end: bool = True
+    """Whether the rules are asked in that moment too, as for a position that one of them closed; one by hand asks none."""
     cost_factor: float = 1.0
     transfer_usd: float = 3.0
     keeps_size: bool = True
@@ -33,7 +37,9 @@ class Assumptions:
     deleveraged_ms: int | None = None
     """Auto-deleveraging: by the first price after this time the venue closes a share of the short; None: never."""
     deleveraged_share: float = 0.5
-    premium_seen: Mapping[int, float] = field(default_factory=dict)
-    """The perpetual over the oracle (a fraction) at which orders were sent, by the start (ms) of the hour: recorded series hold
-    an hour's mean alone, a position knows the moment's. Decisions at the start of these hours trade at it.
+    reads_running_rates: bool = False
+    """Whether lending rates are those of the hour that runs, as a lender shows them, and not the last hour's mean."""
+    seen: Mapping[int, tuple[Moment, ...]] = field(default_factory=dict)
+    """What a position saw of the prices, by the start (ms) of the hour. Such an hour is walked along these moments, each of
+    which asks the rules; the hour before it is decided at the first of them, or, where there is none, not at all.
     """

@@ -12,8 +12,8 @@ from evenkeel.legs import LegSide
 from strategy.carry.decisions import Deleverage, PartialClose, ResizePlan
 from strategy.carry.entry import MIN_ORDER_USD
 from strategy.carry.keeping_size import Growth
-from strategy.carry.limits import CostModel
-from strategy.carry.sizing import PositionSize, short_qty_for
+from strategy.carry.limits import CarryLimits, CostModel
+from strategy.carry.sizing import PositionSize, short_qty_for, size_position
 from tasks.research.readings import Entered, exact
 
 LEAST_ORDER_USD = float(MIN_ORDER_USD)
@@ -31,6 +31,25 @@ def frictions_of(costs: CostModel, factor: float, transfer_usd: float) -> Fricti
         transfer_usd=transfer_usd,
         factor=factor,
     )
+
+
+def entry_size(
+    account: Account, asset: str, limits: CarryLimits, *, deploys_share: bool
+) -> PositionSize | None:
+    """Return the product's sizing of what each side can hold, with the headroom that an entry's check of balances asks for.
+
+    The product deploys a share of its wallets; a back-test's capital is that share, unless `deploys_share`.
+    """
+    settings, risk = limits.strategy, limits.risk
+    if deploys_share:
+        both = (exact(account.wallet_usd), exact(account.margin_usd))
+        return size_position(asset, *both, settings.leverage, settings, risk).size
+    side = min(exact(account.wallet_usd), exact(account.margin_usd))
+    headroom = settings.leverage * Decimal(risk.balance_headroom_bps) / 10_000
+    room = max(1 + headroom, 1 / (1 - settings.reserve_pct))
+    share = min(settings.deployment_pct, risk.max_deployment_pct)
+    wallet = 2 * side / room / share
+    return size_position(asset, wallet, wallet, settings.leverage, settings, risk).size
 
 
 class Broker:
@@ -93,6 +112,20 @@ class Broker:
         self._trade_long(max(0.0, float(growth.long_usd) - self.account.long_usd))
         self._level_short()
         self._pay_gas()
+
+    def grow_by_orders(self, growth: Growth, leverage: int, least_usd: Decimal) -> None:
+        """As the live product orders it: money of the wallet first, and that alone. Where no more than `least_usd` of it is
+        needed, the long grows by what it can borrow at its leverage.
+        """
+        if growth.repay_usd > least_usd:
+            self.repay(growth.repay_usd)
+        else:
+            most_usd = exact(leverage * self.account.long_equity_usd)
+            self.grow(
+                growth.model_copy(
+                    update={"repay_usd": Decimal(0), "long_usd": min(growth.long_usd, most_usd)}
+                )
+            )
 
     def deleverage(self, share: float) -> None:
         """The venue closes a share of the short at the mark, without a fee."""

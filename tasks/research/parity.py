@@ -1,9 +1,10 @@
 """A position beside a back-test of the same hours, money and settings: which trades each made, and why the money differs.
 
 The two differ on purpose in what a back-test cannot know: what trading really cost, what moved between the orders of the two
-legs, and what a token traded at. Each of these is named. Where inside an hour the perpetual's premium stood is not in the
-series either: the back-test trades at the one that the position saw, and a note says what the hours' means would have given.
-What remains is what the back-test gets wrong of a position's life, held against what the position paid to trade.
+legs, and what a token traded at. Each of these is named. Where inside an hour the price and the perpetual's premium stood, and
+from which second on a leg earned, is not in the series either: the back-test goes along the moments at which the position saw
+prices, and a note says what the hours' candles would have given. What remains is what the back-test gets wrong of a position's
+life, held against what the position paid to trade.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ from decimal import Decimal
 from typing import Any
 
 from analytics.carry.attribution import Attribution
-from analytics.carry.legs import LongEvent, ShortFill
 from analytics.carry.report import Report
 from analytics.research.market import Market
 from analytics.research.results import Run
@@ -23,11 +23,14 @@ from evenkeel.errors import OperatorError
 from evenkeel.settings.settings import Settings
 from evenkeel.units import HOUR_MS
 from state.carry.models import Position
+from strategy.carry.keeping_size import PAID_FIRST
 from tasks.carry.books.report import long_events, short_fills
 from tasks.carry.books.report_reading import Booked
 from tasks.carry.watching.alerts import WATCHED_RULES
 from tasks.research.assumptions import Assumptions
 from tasks.research.backtest import limits_at, span_of
+from tasks.research.hedging import below_a_lot, between_legs
+from tasks.research.moments import Orders, by_hour, done_ms, in_one_go, moments_of, yields_seen
 from tasks.research.simulation import ENDED, Simulation
 
 CENT = 2
@@ -52,13 +55,10 @@ WHY = {
     "gas": "what was paid, beside the cost model of the settings",
     "premium": "the perpetual over the oracle by the prices and quantities of our orders, beside the back-test's",
     "peg": "what the token traded at, beside its redemption value",
+    "below a lot": "what the short's lots left open of the long, by what SOL moved until the next order",
     "between the legs": "what SOL moved while one leg stood without the other; a back-test trades both at once",
 }
 """The differences that are named, and where each comes from."""
-ALONE = Decimal("0.005")
-"""Of the larger leg: what is not hedged beyond this is a leg that the other has yet to follow, less is drift."""
-ALONE_MS = 600_000
-"""Between two changes that lie further apart nothing waits to follow: what is open then is drift, or a lost hedge."""
 
 
 @dataclass(frozen=True)
@@ -170,11 +170,18 @@ def parity(
             f"{position.position_id} borrowed on protocol {position.protocol}; the series are of {market.venues.protocol}"
         )
     began_ms = position.created_ms if since_ms is None else since_ms
-    ended_ms = position.closed_ms // HOUR_MS * HOUR_MS
+    # The desk decided by the yield that it knew of; what the token earned is in its redemption rate.
+    assumed_apr = float(settings.staking.assumed_apr(market.asset))
+    market = replace(market, staking_apr=yields_seen(market, booked.snapshots, assumed_apr))
+    longs, shorts = long_events(booked), short_fills(booked)
+    orders = in_one_go(longs, shorts)
+    moments = moments_of(orders, booked.snapshots)
+    ended_ms = done_ms(position.closed_ms, orders) // HOUR_MS * HOUR_MS
     if ended_ms > market.start_ms(len(market)):
         raise OperatorError(
             f"the series end at {_stamp(market.start_ms(len(market)))}, before {position.position_id} did at {_stamp(ended_ms)}"
         )
+    left_by_rule = (position.close_reason or "").partition(":")[0] in WATCHED_RULES
     # The rules decide for the first time where the hour before is over.
     first, last = span_of(market, began_ms // HOUR_MS * HOUR_MS - HOUR_MS, ended_ms)
     assumed = Assumptions(
@@ -182,46 +189,31 @@ def parity(
         margin_share=float(margin / (wallet + margin)),
         deploys_share=True,
         closes_at_end=True,
+        asks_at_end=left_by_rule,
+        reads_running_rates=True,
         transfer_delay_hours=None,
     )
     limits = limits_at(settings, int(position.leverage))
-    longs, shorts = long_events(booked), short_fills(booked)
-    seen = replace(assumed, premium_seen=premium_seen(shorts))
+    seen = replace(assumed, seen=by_hour(moments, position.created_ms))
     run = Simulation(market, limits, seen, first, last).run()
-    by_means = Simulation(market, limits, assumed, first, last).run()
-    left_by_rule = (position.close_reason or "").partition(":")[0] in WATCHED_RULES
+    by_candles = Simulation(market, limits, assumed, first, last).run()
     return Parity(
         position_id=position.position_id,
         first_ms=market.start_ms(first),
         last_ms=market.start_ms(last),
-        pairs=_pairs(booked, report, run, left_by_rule=left_by_rule),
-        items=items_of(report.attribution, run, between_legs(longs, shorts)),
+        pairs=_pairs(booked, report, run, orders, left_by_rule=left_by_rule),
+        items=items_of(report.attribution, run, between_legs(longs, shorts), below_a_lot(longs, shorts)),
         costs_usd=-report.attribution.costs_usd,
-        notes=_notes(run, by_means, market, left_by_rule=left_by_rule),
+        notes=_notes(run, by_candles, market, len(moments), left_by_rule=left_by_rule),
     )
 
 
-def premium_seen(shorts: Sequence[ShortFill]) -> dict[int, float]:
-    """Return the perpetual over the oracle when the orders of each hour were sent (mean by quantity, a fraction), by the start
-    of the hour. Orders without an index price say nothing.
-    """
-    over: dict[int, Decimal] = {}
-    sums: dict[int, Decimal] = {}
-    for one in shorts:
-        if one.index_price_usd is not None:
-            hour_ms = one.fill.time_ms // HOUR_MS * HOUR_MS
-            gap = one.reference_price_usd - one.index_price_usd
-            over[hour_ms] = over.get(hour_ms, Decimal(0)) + one.fill.qty * gap
-            sums[hour_ms] = sums.get(hour_ms, Decimal(0)) + one.fill.qty * one.index_price_usd
-    return {hour_ms: float(usd / sums[hour_ms]) for hour_ms, usd in over.items()}
-
-
-def _notes(run: Run, by_means: Run, market: Market, *, left_by_rule: bool) -> list[str]:
+def _notes(run: Run, by_candles: Run, market: Market, moments: int, *, left_by_rule: bool) -> list[str]:
     found = []
-    if run.premium_usd != by_means.premium_usd:
+    if moments:
         found.append(
-            f"the back-test trades at the premium of the moment, which the position saw: {run.premium_usd:.2f} USD; "
-            f"at each hour's mean it would have been {by_means.premium_usd:.2f} USD"
+            f"the back-test goes along the {moments} moments at which the position saw prices, and trades at them: "
+            f"{_words(run)}; along the hours' candles and mean premiums it would have been {_words(by_candles)}"
         )
     if any(one.rule == ENDED.rule for one in run.trades):
         found.append(
@@ -236,6 +228,10 @@ def _notes(run: Run, by_means: Run, market: Market, *, left_by_rule: bool) -> li
             f"{run.unrated_hours} hours of the back-test have no funding or no lending rate: nothing was booked in them"
         )
     return [*found, *market.notes]
+
+
+def _words(run: Run) -> str:
+    return f"{len(run.trades)} trades and {sum(run.items.values()):.2f} USD, {run.premium_usd:.2f} USD of it by the premium"
 
 
 def _money_before(position: Position) -> tuple[Decimal, Decimal]:
@@ -253,11 +249,19 @@ def _money_before(position: Position) -> tuple[Decimal, Decimal]:
     return wallet, margin
 
 
-def _pairs(booked: Booked, report: Report, run: Run, *, left_by_rule: bool) -> list[Pair]:
-    """Every kind of trade of either, by hour. An end that the back-test was made to is an exit of its own only where the
-    position was not closed by a rule either.
+def _pairs(
+    booked: Booked, report: Report, run: Run, orders: Sequence[Orders], *, left_by_rule: bool
+) -> list[Pair]:
+    """Every kind of trade of either, by the hour in which its orders were done. An end that the back-test was made to is an
+    exit of its own only where the position was not closed by a rule either. What was paid in first is a part of the growth.
     """
-    did = [(one.at_ms // HOUR_MS, one.kind) for one in report.events if one.kind in KINDS.values()]
+    resized = booked.position.facts.get("rebalances", [])
+    of_growth = {int(one["at_ms"]) for one in resized if str(one["reason"]).endswith(PAID_FIRST)}
+    did = [
+        (done_ms(one.at_ms, orders) // HOUR_MS, KINDS["grow"] if one.at_ms in of_growth else one.kind)
+        for one in report.events
+        if one.kind in KINDS.values()
+    ]
     did += [(one.at_ms // HOUR_MS, KINDS["liquidation"]) for one in booked.liquidations]
     simulated = [
         (one.at_ms // HOUR_MS, KINDS[one.kind])
@@ -270,33 +274,7 @@ def _pairs(booked: Booked, report: Report, run: Run, *, left_by_rule: bool) -> l
     ]
 
 
-def between_legs(longs: Sequence[LongEvent], shorts: Sequence[ShortFill]) -> Decimal:
-    """Return what SOL's price gave, USD, from each change of a leg to the next one, where one leg stood without the other."""
-    changes = [
-        (
-            one.at_ms,
-            (one.change.tokens_after - one.change.tokens_before) * one.redemption_rate,
-            Decimal(0),
-            one.sol_price_usd,
-        )
-        for one in longs
-    ]
-    for one in shorts:
-        sold = one.fill.qty if one.fill.side == "sell" else -one.fill.qty
-        price = one.index_price_usd or one.reference_price_usd
-        changes.append((one.fill.time_ms, Decimal(0), sold, price))
-    changes.sort(key=lambda change: change[0])
-    long_sol = short_sol = found = Decimal(0)
-    for place, (at_ms, bought, sold, price) in enumerate(changes[:-1]):
-        long_sol, short_sol = long_sol + bought, short_sol + sold
-        open_sol = long_sol - short_sol
-        follows = changes[place + 1][0] - at_ms <= ALONE_MS
-        if follows and abs(open_sol) > ALONE * max(long_sol, short_sol):
-            found += open_sol * (changes[place + 1][3] - price)
-    return found
-
-
-def items_of(attribution: Attribution, run: Run, between: Decimal) -> list[Item]:
+def items_of(attribution: Attribution, run: Run, between: Decimal, below: Decimal) -> list[Item]:
     """Return every source of money of both, once; they sum to the net result of each."""
     live = attribution.items
 
@@ -310,10 +288,11 @@ def items_of(attribution: Attribution, run: Run, between: Decimal) -> list[Item]
     found += [
         Item(
             "hedge",
-            of("price_long", "price_short") - between,
-            simulated(run.items["price"] - run.premium_usd),
+            of("price_long", "price_short") - between - below,
+            simulated(run.items["price"] - run.premium_usd - run.below_a_lot_usd - run.between_legs_usd),
         ),
-        Item("between the legs", between, Decimal(0)),
+        Item("below a lot", below, simulated(run.below_a_lot_usd)),
+        Item("between the legs", between, simulated(run.between_legs_usd)),
         Item("liquidation", of("liquidation"), simulated(run.items["liquidation"])),
         Item("premium", of("basis"), simulated(run.premium_usd)),
         Item("peg", of("lst_basis"), Decimal(0)),

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from analytics.research.account import Account
 from analytics.research.liquidations import lender_distance, short_distance
 from analytics.research.market import Market, Venues, trailing_mean, trailing_volatility
 from strategy.carry.funding import LEAST_TODAY_HOURS, TODAY_HOURS
-from strategy.carry.limits import CarryLimits
-from strategy.carry.liquidation import own_long_distance
+from strategy.carry.limits import CarryLimits, RiskLimits
+from strategy.carry.liquidation import own_long_distance, rebalance_distance
 from strategy.carry.readings import EntryReadings, LegReading, NeedReadings, WatchReadings
 from strategy.carry.rebalance import Book, Rates
 from strategy.carry.scoring import Candidate
 from strategy.carry.sizing import PositionSize
 
 FEE_LAMPORTS = 100_000
+NEAR = 1.05
+"""A leg counts as near a trigger of its distance or leverage from this factor on, and then the rules are asked in the hour."""
 GAS_LAMPORTS = 10**9
 """A calm fee market and a wallet with SOL: neither was recorded."""
 
@@ -224,3 +226,37 @@ def knowledge(market: Market, limits: CarryLimits, *, asks_today: bool = True) -
         market.capacity_usd,
     )
     return [Known(*row) for row in zip(*(column.tolist() for column in columns), strict=True)]
+
+
+def as_shown(hours: list[Known]) -> list[Known]:
+    """Return what is decided by once each of these hours is over: a lender shows the rates of the hour that runs. The recorded
+    mean of that hour stands for them.
+    """
+    following = [*hours[1:], *hours[-1:]]
+    return [
+        replace(one, lend_apr=after.lend_apr, borrow_apr=after.borrow_apr)
+        for one, after in zip(hours, following, strict=True)
+    ]
+
+
+def is_near(account: Account, venues: Venues, entered: Entered, risk: RiskLimits) -> bool:
+    """Whether a rule that looks at distances or leverage could speak: spares the others, which see no price."""
+    most = float(risk.rebalance_leverage_trigger) * entered.leverage / NEAR
+    for now, at_entry, notional, equity in (
+        (
+            lender_distance(account, venues.lender),
+            entered.long_distance,
+            account.long_usd,
+            account.long_equity_usd,
+        ),
+        (
+            short_distance(account, venues.maintenance),
+            entered.short_distance,
+            account.short_usd,
+            account.margin_usd,
+        ),
+    ):
+        limit = 0.0 if at_entry is None else NEAR * float(rebalance_distance(exact(at_entry), risk))
+        if notional >= most * equity or (now is not None and now < limit):
+            return True
+    return False

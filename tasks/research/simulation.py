@@ -2,19 +2,15 @@
 
 An hour is walked along its candle's path; a rule that the path could bring to act is asked on the way. At the hour's end
 funding is paid for what is held, then the watch, or the entry, decides. What is decided then earns from the next hour on.
+Beside a position an hour is walked along what the position saw, and the hour before is decided at its first moment.
 """
 
 from __future__ import annotations
 
-from decimal import Decimal
+from dataclasses import replace
 
 from analytics.research.account import Account
-from analytics.research.liquidations import (
-    lender_distance,
-    liquidate_long,
-    liquidate_short,
-    short_distance,
-)
+from analytics.research.liquidations import liquidate_long, liquidate_short
 from analytics.research.market import Market
 from analytics.research.path import hour_path
 from analytics.research.results import DELEVERAGING, Run, Trade
@@ -29,29 +25,29 @@ from strategy.carry.keeping_size import (
     reserve_repayment,
 )
 from strategy.carry.limits import CarryLimits
-from strategy.carry.liquidation import rebalance_distance
 from strategy.carry.monitor import judge, plan_rebalance
 from strategy.carry.preflight import judge_entry
 from strategy.carry.rebalance import MARGIN_RULE, Book, drift_cost_usd_per_hour
 from strategy.carry.scoring import rank
-from strategy.carry.sizing import PositionSize, size_position
 from strategy.decisions import Hold, Urgency, combine
 from tasks.research.assumptions import Assumptions
-from tasks.research.orders import Broker, frictions_of
+from tasks.research.hedging import LeftOpen
+from tasks.research.moments import Moment
+from tasks.research.orders import Broker, entry_size, frictions_of
 from tasks.research.readings import (
     Entered,
     Known,
+    as_shown,
     book_of,
     candidate_of,
     entry_readings,
     exact,
+    is_near,
     knowledge,
     rates_of,
     watch_readings,
 )
 
-NEAR = 1.05
-"""A leg counts as near a trigger of its distance or leverage from this factor on, and then the rules are asked in the hour."""
 CARRY_RULE = "carry"
 ENDED = Exit(rule="end of the span", reason="the span ended", urgency=Urgency.NORMAL)
 
@@ -70,6 +66,7 @@ class Simulation:
             for name in ("open", "high", "low", "close", "premium", "funding", "redemption")
         }
         self._known = knowledge(market, limits, asks_today=assumed.asks_today)
+        self._shown = as_shown(self._known) if assumed.reads_running_rates else self._known
         margin = assumed.capital_usd * assumed.margin_share
         wallet = assumed.capital_usd - margin
         price = self._rows["open"][first]
@@ -79,6 +76,8 @@ class Simulation:
         self._entered: Entered | None = None
         self._breaches: dict[str, int] = {}
         self._drift_cost_usd = 0.0
+        self._left_open = LeftOpen()
+        self._running_hourly: float | None = None
         self._coming: tuple[int, Transfer] | None = None
         self._is_scenario_over = False
         self._is_token_known = False
@@ -89,8 +88,8 @@ class Simulation:
         """Walk all hours."""
         for hour in range(self._first, self._last):
             self._hour(hour)
-            if hour == self._last - 1 and self._assumed.closes_at_end and self._entered is not None:
-                self._act(ENDED, self._market.start_ms(self._last))
+            if hour == self._last - 1 and self._assumed.closes_at_end:
+                self._end()
             self._note()
         self._run.premium_usd = self._account.premium_usd
         self._run.items = dict(self._account.items)
@@ -104,6 +103,10 @@ class Simulation:
         if is_gap:
             self._run.gap_hours += 1
             self._accrue(hour, 1.0)
+        elif moments := self._moments(hour):
+            self._walk_moments(hour, moments)
+            self._accrue(hour, 1 - (moments[-1].at_ms - self._market.start_ms(hour)) / HOUR_MS)
+            self._mark(hour, rows["close"][hour])
         elif self._entered is not None:
             self._walk(hour)
         else:
@@ -119,13 +122,66 @@ class Simulation:
             return
         high, low = rows["high"][hour], rows["low"][hour]
         self._broker.hour_range = high / low - 1
-        end_ms = self._market.start_ms(hour + 1)
-        self._mark_as_seen(end_ms)
+        if self._moments(hour + 1) is None and (hour + 1 < self._last or self._assumed.asks_at_end):
+            self._decide(hour, self._market.start_ms(hour + 1))
+
+    def _decide(self, hour: int, at_ms: int, next_ms: int | None = None) -> None:
+        """What is decided once an hour is over."""
         if self._entered is not None:
-            self._watch(hour, end_ms)
+            self._watch(hour, at_ms, next_ms=next_ms)
         elif self._is_token_known:
-            self._enter(hour, end_ms)
-        self._keep_size(hour, end_ms)
+            self._enter(hour, at_ms)
+        self._keep_size(hour, at_ms)
+
+    def _end(self) -> None:
+        """Go on to the last moment that was seen, and close there what is open."""
+        moments, at_ms = self._moments(self._last), self._market.start_ms(self._last)
+        if moments:
+            self._walk_moments(self._last, moments)
+            at_ms = moments[-1].at_ms
+        if self._entered is not None:
+            self._act(ENDED, at_ms)
+
+    def _moments(self, hour: int) -> tuple[Moment, ...] | None:
+        """What a position saw in an hour; None where none did, and where the hour has no price or is not run."""
+        is_gap = any(close != close for close in self._rows["close"][hour : hour + 1])
+        if is_gap or (hour == self._last and not self._assumed.closes_at_end):
+            return None
+        return self._assumed.seen.get(self._market.start_ms(hour))
+
+    def _walk_moments(self, hour: int, moments: tuple[Moment, ...]) -> None:
+        """Along what a position saw: every moment of it asks the rules, the first one what the end of the hour before asks too,
+        and growth is judged again where the one before changed something.
+        """
+        account, before_ms = self._account, self._market.start_ms(hour)
+        first, has_changed = next((one for one in moments if one.is_asked), moments[0]), False
+        for place, one in enumerate(moments):
+            self._accrue(hour, (one.at_ms - before_ms) / HOUR_MS)
+            before_ms = one.at_ms
+            account.mark(one.oracle_usd, one.mark_usd)
+            self._running_hourly = one.funding_hourly
+            next_ms = moments[place + 1].at_ms if place + 1 < len(moments) else None
+            if self._is_deleveraged(one.at_ms) or self._is_near():
+                self._liquidate(one.at_ms)
+            if hour == self._last and next_ms is None and not self._assumed.asks_at_end:
+                continue
+            trades = len(self._run.trades)
+            if one is first:
+                self._decide(hour - 1, one.at_ms, next_ms)
+            elif one.is_asked and self._entered is not None:
+                walked = [each.oracle_usd for each in moments[: place + 1]]
+                self._broker.hour_range = max(walked) / min(walked) - 1
+                self._watch(hour - 1, one.at_ms, hourly=False, next_ms=next_ms)
+                if has_changed:
+                    self._keep_size(hour - 1, one.at_ms)
+            if one.is_asked:
+                has_changed = len(self._run.trades) > trades
+        self._running_hourly = None
+
+    def _seen(self, hour: int) -> Known:
+        """What is decided by once an hour is over, with the rate of the running one where somebody read it."""
+        known, running = self._shown[hour], self._running_hourly
+        return known if running is None else replace(known, funding_hourly=running)
 
     def _walk(self, hour: int) -> None:
         """Along the price path: venues liquidate, and rules that the price can bring to act are asked."""
@@ -154,14 +210,8 @@ class Simulation:
         premium = self._rows["premium"][hour]
         self._account.mark(price / (1 + (premium if premium == premium else 0.0)), price)
 
-    def _mark_as_seen(self, at_ms: int) -> None:
-        """Take the premium that somebody saw at this time, where one is known: the hour's mean holds of no moment."""
-        premium = self._assumed.premium_seen.get(at_ms)
-        if premium is not None:
-            self._account.mark(self._account.oracle_usd, self._account.oracle_usd * (1 + premium))
-
     def _accrue(self, hour: int, hours: float) -> None:
-        seen = self._known[hour]
+        seen = self._known[min(hour, len(self._known) - 1)]
         lend, borrow = seen.lend_apr, seen.borrow_apr
         self._account.accrue(lend if lend == lend else 0.0, borrow if borrow == borrow else 0.0, hours)
 
@@ -170,30 +220,9 @@ class Simulation:
         return seen.lend_apr == seen.lend_apr and seen.borrow_apr == seen.borrow_apr
 
     def _is_near(self) -> bool:
-        """Whether a rule that looks at distances or leverage could speak: spares the others, which see no price."""
-        account, entered, risk = self._account, self._entered, self._limits.risk
-        if entered is None:
-            return False
-        venues = self._market.venues
-        most = float(risk.rebalance_leverage_trigger) * entered.leverage / NEAR
-        for now, at_entry, notional, equity in (
-            (
-                lender_distance(account, venues.lender),
-                entered.long_distance,
-                account.long_usd,
-                account.long_equity_usd,
-            ),
-            (
-                short_distance(account, venues.maintenance),
-                entered.short_distance,
-                account.short_usd,
-                account.margin_usd,
-            ),
-        ):
-            limit = 0.0 if at_entry is None else NEAR * float(rebalance_distance(exact(at_entry), risk))
-            if notional >= most * equity or (now is not None and now < limit):
-                return True
-        return False
+        return self._entered is not None and is_near(
+            self._account, self._market.venues, self._entered, self._limits.risk
+        )
 
     def _is_deleveraged(self, at_ms: int) -> bool:
         """Close the scenario's share of the short by the first price after its time, if one is open. True where it just was."""
@@ -220,23 +249,26 @@ class Simulation:
 
     # --- decisions -------------------------------------------------------------------------------------------------
 
-    def _watch(self, known: int, at_ms: int) -> None:
-        """A tick of the monitor; while a breach runs it looks again once the breach has lasted."""
-        if self._tick(known, at_ms) and self._entered is not None:
-            self._tick(known, at_ms + self._limits.risk.breach_duration_s * 1000)
+    def _watch(self, known: int, at_ms: int, *, hourly: bool = True, next_ms: int | None = None) -> None:
+        """A tick of the monitor; while a breach runs it looks again once that has lasted, unless `next_ms` comes first."""
+        again_ms = at_ms + self._limits.risk.breach_duration_s * 1000
+        runs = self._tick(known, at_ms, hourly=hourly)
+        if runs and self._entered is not None and (next_ms is None or next_ms > again_ms):
+            self._tick(known, again_ms, hourly=hourly)
 
-    def _tick(self, known: int, at_ms: int) -> bool:
-        """Judge and act. True where a breach runs and nothing was done."""
+    def _tick(self, known: int, at_ms: int, *, hourly: bool) -> bool:
+        """Judge and act. True where a breach runs and nothing was done. `hourly`: an hour of drift has to be paid for."""
         account, entered, market = self._account, self._entered, self._market
         assert entered is not None
-        seen = self._known[known]
+        seen = self._seen(known)
         readings = watch_readings(account, market.asset, market.venues, entered, seen, at_ms, self._breaches)
         tick = judge(readings, self._limits)
         decisions = [
             one for one in tick.decisions if not (self._assumed.always_in and one.rule == CARRY_RULE)
         ]
         if account.tokens > 0 and account.short_qty > 0:
-            self._add_drift(seen)
+            if hourly:
+                self._add_drift(seen)
             self._use_reserve(seen, at_ms)
             book = book_of(account, market.venues, entered, seen, self._drift_cost_usd)
             decisions.append(plan_rebalance(book, self._limits))
@@ -265,6 +297,8 @@ class Simulation:
                 self._broker.resize(decision.plan)
             self._drift_cost_usd = 0.0
             self._trade(at_ms, "resize", decision.rule, self._costs() - before, decision.reason)
+            if decision.plan.long_operation is None:
+                self._left_open.forget()
         else:
             if not isinstance(decision, Hold):
                 self._run.alerts[decision.rule] = self._run.alerts.get(decision.rule, 0) + 1
@@ -273,8 +307,8 @@ class Simulation:
 
     def _enter(self, hour: int, at_ms: int) -> None:
         """Size, score and check as an entry does; the baseline only sizes."""
-        account, limits, market, seen = self._account, self._limits, self._market, self._known[hour]
-        size = self._size()
+        account, limits, market, seen = self._account, self._limits, self._market, self._seen(hour)
+        size = entry_size(account, market.asset, limits, deploys_share=self._assumed.deploys_share)
         if size is None:
             return
         if not self._assumed.always_in:
@@ -288,22 +322,6 @@ class Simulation:
         self._entered = self._broker.open(size)
         self._drift_cost_usd = 0.0
         self._trade(at_ms, "entry", "entry", self._costs() - before, f"{size.leverage}x")
-
-    def _size(self) -> PositionSize | None:
-        """The product's sizing of what each side can hold, with the headroom that an entry's check of balances asks for.
-
-        The product deploys a share of its wallets; a back-test's capital is that share, unless `deploys_share`.
-        """
-        settings, risk, account = self._limits.strategy, self._limits.risk, self._account
-        if self._assumed.deploys_share:
-            both = (exact(account.wallet_usd), exact(account.margin_usd))
-            return size_position(self._market.asset, *both, settings.leverage, settings, risk).size
-        side = min(exact(account.wallet_usd), exact(account.margin_usd))
-        headroom = settings.leverage * Decimal(risk.balance_headroom_bps) / 10_000
-        room = max(1 + headroom, 1 / (1 - settings.reserve_pct))
-        share = min(settings.deployment_pct, risk.max_deployment_pct)
-        wallet = 2 * side / room / share
-        return size_position(self._market.asset, wallet, wallet, settings.leverage, settings, risk).size
 
     # --- size ------------------------------------------------------------------------------------------------------
 
@@ -329,7 +347,7 @@ class Simulation:
         """Move the money that was asked for, ask for more where the sides are apart, and grow where that pays."""
         if not self._assumed.keeps_size or self._assumed.margin_at_once:
             return
-        account, seen, wallet = self._account, self._known[hour], exact(self._account.wallet_usd)
+        account, seen, wallet = self._account, self._seen(hour), exact(self._account.wallet_usd)
         entered = self._entered or Entered(self._limits.strategy.leverage, None, None)
         book = book_of(account, self._market.venues, entered, seen, 0.0)
         asked = propose_transfer(book, wallet, self._limits)
@@ -353,7 +371,10 @@ class Simulation:
         if growth is None or not (self._assumed.always_in or self._growth_pays(growth, book, seen)):
             return
         before = self._costs()
-        self._broker.grow(growth)
+        if self._assumed.seen:
+            self._broker.grow_by_orders(growth, entered.leverage, limits.risk.min_rebalance_usd)
+        else:
+            self._broker.grow(growth)
         self._trade(at_ms, "grow", "growth", self._costs() - before, growth.reason)
 
     def _growth_pays(self, growth: Growth, book: Book, seen: Known) -> bool:
@@ -367,8 +388,8 @@ class Simulation:
         return -(items["fees"] + items["slippage"] + items["gas"] + items["transfers"])
 
     def _trade(self, at_ms: int, kind: str, rule: str, cost_usd: float, reason: str) -> None:
-        trade = Trade(at_ms, kind, rule, self._account.long_usd, cost_usd, reason)
-        self._run.trades.append(trade)
+        self._run.trades.append(Trade(at_ms, kind, rule, self._account.long_usd, cost_usd, reason))
+        self._left_open.traded(self._account, at_ms, self._run)
 
     def _note(self) -> None:
         account, run, settings = self._account, self._run, self._limits.strategy

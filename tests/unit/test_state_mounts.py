@@ -14,7 +14,7 @@ from tests.databases import ManualClock
 
 LOCAL = "22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw\n30 22 0:27 / /dev/shm rw - tmpfs tmpfs rw\n"
 NFS = "41 22 0:44 / /srv/shared rw,relatime shared:9 - nfs4 10.0.0.5:/export rw,vers=4.2\n"
-SSHFS = "42 22 0:45 / /home/op/my\\040files rw - fuse.sshfs op@host:/ rw\n"
+SSHFS = "42 22 0:45 / /media/my\\040files rw - fuse.sshfs op@host:/ rw\n"
 LOCAL_BELOW = "43 41 8:2 / /srv/shared/disk rw - xfs /dev/sdb1 rw\n"
 
 
@@ -24,7 +24,7 @@ LOCAL_BELOW = "43 41 8:2 / /srv/shared/disk rw - xfs /dev/sdb1 rw\n"
         ("/srv/shared/evenkeel.db", "nfs4"),
         ("/srv/shared/disk/evenkeel.db", None),
         ("/srv/shared-too/evenkeel.db", None),
-        ("/home/op/my files/evenkeel.db", "fuse.sshfs"),
+        ("/media/my files/evenkeel.db", "fuse.sshfs"),
         ("/var/lib/evenkeel/evenkeel.db", None),
         ("/dev/shm/evenkeel.db", None),
     ],

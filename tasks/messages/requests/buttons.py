@@ -36,7 +36,7 @@ def command_of(action_id: str, value: str) -> Command:
     try:
         held = json.loads(value)
         if action_id == ACK:
-            return Command(action="ack", subject=str(held["alert"]), of=str(held["of"]) or None)
+            return Command(action="ack", subject=str(held["alert"]), of=str(held["of"]))
         if action_id == PAUSE:
             return Command(action="pause", scope=str(held["scope"]))
         if action_id == EXIT:

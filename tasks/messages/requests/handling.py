@@ -144,9 +144,7 @@ class Handler:
         waiting = [row for row in self._store.alerts(open_only=True) if row.seen_ms is None]
         if not command.subject:
             if len(waiting) == 1:
-                return command.model_copy(
-                    update={"subject": waiting[0].kind, "of": waiting[0].subject or None}
-                )
+                return command.model_copy(update={"subject": waiting[0].kind, "of": waiting[0].subject})
             names = "; ".join(f"{row.kind} ({row.subject})" for row in waiting)
             raise OperatorError(
                 f"{len(waiting)} alerts wait to be acknowledged: {names}; name the one you have seen; nothing was done"
@@ -154,7 +152,18 @@ class Handler:
                 else "no alert waits to be acknowledged; nothing was done"
             )
         spoken = command.subject.replace("_", " ").lower()
-        for row in self._store.alerts(open_only=True):
-            if row.kind.replace("_", " ").lower() == spoken:
-                return command.model_copy(update={"subject": row.kind})
-        return command
+        named = [
+            row for row in self._store.alerts(open_only=True) if row.kind.replace("_", " ").lower() == spoken
+        ]
+        if not named:
+            return command
+        update: dict[str, str] = {"subject": named[0].kind}
+        if command.of is None:  # what another is about was not read
+            unseen = [row for row in named if row.seen_ms is None] or named[:1]
+            if len(unseen) > 1:
+                names = "; ".join(f"{row.kind} ({row.subject})" for row in unseen)
+                raise OperatorError(
+                    f"{len(unseen)} alerts are {named[0].kind}: {names}; name the one you have seen; nothing was done"
+                )
+            update["of"] = unseen[0].subject
+        return command.model_copy(update=update)

@@ -67,7 +67,9 @@ def _pause(rest: str) -> Command:
 
 
 def _scope(text: str) -> str:
-    if text.lower() not in SCOPES:
+    if (
+        text.lower().partition("@")[0] not in SCOPES
+    ):  # whose account it is, is checked where the fleet is known
         raise OperatorError(f"scope {text!r} is unknown; allowed are {', '.join(SCOPES)}; nothing was done")
     return text.lower()
 

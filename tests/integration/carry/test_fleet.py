@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from app.requests.asking import Asking
-from evenkeel.errors import OperatorError
+from evenkeel.errors import LedgerUnavailable, OperatorError
 from evenkeel.legs import PositionStatus
 from evenkeel.settings.settings import Settings, load_settings
 from flows.carry.enter import EnterRequest, enter_position
@@ -20,7 +20,8 @@ from flows.carry.monitor import MonitorRequest, watch_position
 from flows.carry.recover import recover_accounts
 from flows.carry.watch import Watching
 from state.requests.models import RequestAction
-from state.watch_models import Severity
+from state.watch_models import TRIPPED_BY, Severity
+from tasks import admin
 from tasks.carry.books.recovery import compare_legs
 from tasks.carry.desk import CarryDesk, open_desk, open_desk_to_close, open_desks
 from tasks.carry.watching import breakers
@@ -272,3 +273,48 @@ async def test_an_account_whose_keys_cannot_be_opened_is_left_out_and_named(tmp_
         with pytest.raises(OperatorError, match="cannot be read"):
             async with open_desks(settings):
                 pass
+
+
+async def test_what_stood_before_there_was_a_fleet_is_ended_by_whoever_finds_it_over(tmp_path: Path) -> None:
+    async with fleet_rig(tmp_path) as rig:
+        north, south = rig.of("north"), rig.of("south")
+        rig.whole.trip("asgard", "fee_market")
+        rig.whole.alert("breaker tripped", Severity.WARNING, "fees", subject="fee_market")
+        assert breakers.halted(north) and breakers.halted(south)
+        assert north.store.resume("asgard", f"{TRIPPED_BY}fee_market") == 1
+        assert north.store.ack_alert("breaker tripped", subject="fee_market")
+        assert not rig.whole.active_pauses() and not rig.whole.alerts(open_only=True)
+
+
+async def test_an_alert_of_an_account_reaches_people_where_the_ledger_does_not_take_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with fleet_rig(tmp_path) as rig:
+        store = rig.of("north").store
+        said: list[str] = []
+        store.unstored = lambda alert: said.append(f"{alert.kind} {alert.subject}")  # type: ignore[method-assign]
+
+        def away(*_: Any) -> None:
+            raise LedgerUnavailable("the server is away")
+
+        monkeypatch.setattr(rig.whole.carry, "find_position", away)
+        monkeypatch.setattr(store, "_write", away)
+        with pytest.raises(LedgerUnavailable):
+            store.alert("exit held back", Severity.CRITICAL, "no way out", subject="sol-1")
+        assert said == ["exit held back sol-1"]
+
+
+async def test_a_person_may_pause_one_account_and_end_that_alone(tmp_path: Path) -> None:
+    async with fleet_rig(tmp_path) as rig:
+        asking = Asking(load_settings(rig.config), rig.whole)
+        asking.ask(RequestAction.PAUSE, scope="entries@north", who="U0ANN", via="slack", key="t1")
+        asking.ask(RequestAction.PAUSE, scope="entries", who="U0ANN", via="slack", key="t2")
+        assert breakers.halted(rig.of("south")) and len(breakers.halted(rig.of("north"))) == 2
+        answer = asking.ask(RequestAction.RESUME, scope="entries@north", who="U0ANN", via="slack", key="t3")
+        asking.confirm(answer.request_id, who="U0ANN")
+        assert [one.scope for one in rig.whole.active_pauses()] == ["entries"]
+        assert admin.end_pauses(rig.of("north").store, "ann", None) == [], "everybody's, and not ended by one"
+        with pytest.raises(
+            OperatorError, match=r"'entries@west' is unknown; .* with @ and one of north, south"
+        ):
+            asking.ask(RequestAction.PAUSE, scope="entries@west", who="U0ANN", via="slack", key="t4")

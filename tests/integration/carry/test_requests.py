@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from app.requests.asking import Answer, Asking
-from evenkeel.errors import OperatorError
+from evenkeel.errors import Bug, LedgerUnavailable, OperatorError
 from evenkeel.legs import PositionStatus
 from evenkeel.settings.settings import Settings
+from flows.carry import requested
 from state.outbox_models import MessageKind
 from state.requests.models import RequestAction, RequestState
 from state.store import Store
@@ -49,7 +50,7 @@ def test_a_pause_is_done_at_once_and_its_key_once(store: Store) -> None:
         answer = asking(store).ask(PAUSE, key="t1", reason="odd market", **ANN)
     assert "was asked for before" in answer.text and "nothing was done" in answer.text
     [pause] = store.active_pauses()
-    assert (pause.scope, pause.reason) == ("entries", "odd market")
+    assert (pause.scope, pause.reason) == ("entries", "odd market (request 1)")
     [row] = store.requests.newest(9)
     assert (row.state, row.who) == (RequestState.DONE, "U0ANN")
     assert any("U0ANN via slack" in row.note for row in store.transitions("pause"))
@@ -271,3 +272,81 @@ async def test_a_position_that_is_held_back_answers_that_it_goes_on(tmp_path: Pa
         assert row is not None and row.state is RequestState.DONE
         assert row.outcome.startswith("CLOSING, and goes on by itself: ")
         assert rig.account()["positions"], "the hedge is kept"
+
+
+# --- what a reviewer found -------------------------------------------------------------------------------------------------
+
+
+def test_a_flatten_that_was_broken_off_is_taken_up_by_confirming_it_again(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = asking(store).ask(FLATTEN, key="t1", **ANN)
+    assert "1 position is closed" in answer.text and answer.text.startswith("flatten: ")
+
+    def broken(*_: Any, **__: Any) -> None:
+        raise LedgerUnavailable("database is locked")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(store.requests, "ask_each", broken)
+        with pytest.raises(LedgerUnavailable):
+            asking(store).confirm(answer.request_id, who="U0ANN")
+    assert store.active_pauses() and not store.requests.to_do(EXIT, "p1")
+    done = asking(store).confirm(answer.request_id, who="U0ANN")
+    assert "exits asked for: p1" in done.text
+    assert len(store.requests.to_do(EXIT, "p1")) == 1 and len(store.active_pauses()) == 1
+    with pytest.raises(OperatorError, match="was done"):
+        asking(store).confirm(answer.request_id, who="U0ANN")
+
+
+def test_a_resume_ends_what_was_shown_and_nothing_that_came_since(store: Store) -> None:
+    store.pause("entries", "maintenance")
+    answer = asking(store).ask(RESUME, key="t1", **ANN)
+    store.pause("all", "flatten: drill")
+    done = asking(store).confirm(answer.request_id, who="U0ANN")
+    assert done.text == "resumed (entries): maintenance; still paused (all): flatten: drill"
+    assert [one.scope for one in store.active_pauses()] == ["all"]
+
+
+def test_a_pause_never_ends_another_earlier(store: Store) -> None:
+    asking(store).ask(PAUSE, key="t1", reason="odd", **ANN)
+    asking(store).ask(PAUSE, key="t2", reason="odd", hours=0.01, **ANN)
+    later(store, 3600)
+    assert [one.until_ms for one in store.active_pauses()] == [None]
+
+
+def test_an_alert_that_goes_on_is_not_closed_by_acknowledging_it_twice(store: Store) -> None:
+    store.alert("peg", Severity.CRITICAL, "0.9", subject="p1")
+    asking(store).ask(ACK, "peg", of="p1", key="t1", **ANN)
+    with pytest.raises(OperatorError, match="is acknowledged already; nothing was done"):
+        asking(store).ask(ACK, "peg", of="p1", key="t2", **ANN)
+    assert store.alerts(open_only=True)
+
+
+def test_an_exit_in_an_emergency_that_nobody_begins_is_critical(store: Store) -> None:
+    answer = asking(store).ask(FLATTEN, key="t1", **ANN)
+    asking(store).confirm(answer.request_id, who="U0ANN")
+    later(store, 61)
+    store.requests.lapse()
+    [lapsed] = [
+        row for row in store.messages() if row.kind is MessageKind.REQUEST and "has lapsed" in row.text
+    ]
+    assert lapsed.severity is Severity.CRITICAL
+
+
+async def test_a_bug_in_an_exit_does_not_end_its_watch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with story_rig(tmp_path) as rig:
+        position_id = await rig.entered(asset="SOL", protocol=1)
+        number = confirmed_exit(rig, position_id)
+
+        async def contradicts(*_: Any) -> None:
+            raise Bug("fill is stored with other figures")
+
+        with monkeypatch.context() as patched:
+            patched.setattr(requested, "exit_position", contradicts)
+            result = await watched(rig, position_id, 60)
+        assert result.status is PositionStatus.OPEN and result.ticks >= 1
+        row = rig.desk.store.requests.request(number)
+        assert row is not None and row.state is RequestState.REFUSED and "a bug" in row.outcome
+        assert "books contradicted" in {one.kind for one in rig.desk.store.alerts(open_only=True)}

@@ -1,6 +1,7 @@
 """A demo over recorded hours (twins, flows, Prefect) and the back-test over the same: one trade, done twice.
 
-The span holds an entry, a fall of a tenth within twenty minutes that the wallet's reserve answers, and a close by hand.
+The first span holds an entry, a fall of a tenth within twenty minutes that the wallet's reserve answers, and a close by hand;
+the second one the crash of 2025-10-10, in which the lender sells a part of the long.
 """
 
 from __future__ import annotations
@@ -52,5 +53,16 @@ def test_a_recorded_demo_and_the_back_test_make_the_same_trades_and_the_same_mon
     # With what is named, too: SOL between the legs and the depth of the second, which the demo does not repeat.
     assert abs(Decimal(beside["difference_usd"])) <= costs / 40, beside
     named = {one["name"] for one in beside["items"] if one["why"]}
-    assert named == {"fees", "slippage", "gas", "premium", "peg", "between the legs"}
+    assert named == {"fees", "slippage", "gas", "premium", "peg", "below a lot", "between the legs"}
     assert found["books_agree"]
+
+
+@pytest.mark.timeout(480)
+def test_through_a_crash_with_liquidations_both_do_the_same(tmp_path: Path) -> None:
+    """What the seconds decide (how often the lender takes, where a leg is found weak), they decide for both."""
+    beside = demo(tmp_path, "--start", "2025-10-09", "--hours", "60")["parity"]
+    assert {"enter", "paid in", "liquidated", "rebalance", "exit"} <= {
+        one["kind"] for one in beside["trades"]
+    }
+    assert beside["same_trades"], beside["trades"]
+    assert abs(Decimal(beside["unexplained_usd"])) <= Decimal(beside["costs_usd"]) / 100, beside

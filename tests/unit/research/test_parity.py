@@ -4,28 +4,28 @@ from __future__ import annotations
 
 from dataclasses import replace
 from decimal import Decimal
-from typing import Literal
 
 import numpy as np
 import pytest
 
 from analytics.carry.attribution import ITEMS, Attribution
-from analytics.carry.legs import LongEvent, ShortFill
 from analytics.carry.life import LifeEvent
 from analytics.carry.report import Report
 from analytics.research.results import Run
 from evenkeel.errors import OperatorError
-from evenkeel.legs import LendingChange, PositionStatus
+from evenkeel.legs import PositionStatus
 from evenkeel.settings.settings import Settings
-from evenkeel.types import Fill, VenueName
 from evenkeel.units import HOUR_MS
 from state.carry.liquidation_models import Liquidation
 from state.carry.models import Position
+from strategy.carry.keeping_size import PAID_FIRST
 from tasks.carry.books.report_reading import Booked
 from tasks.research.assumptions import Assumptions
 from tasks.research.backtest import limits_at, span_of
-from tasks.research.parity import Parity, _notes, _pairs, between_legs, parity, premium_seen
+from tasks.research.moments import Moment, by_hour, in_one_go, moments_of
+from tasks.research.parity import Parity, _notes, _pairs, parity
 from tasks.research.simulation import Simulation
+from tests.research.events import long_event, short_fill, tick
 from tests.research.markets import FIRST_MS, calm
 
 ENTERED = FIRST_MS + 24 * HOUR_MS + 120_000
@@ -112,7 +112,7 @@ def test_an_exit_by_a_rule_that_the_backtest_does_not_make_is_seen() -> None:
 def test_a_liquidation_of_the_position_alone_is_seen() -> None:
     taken = Liquidation.model_construct(at_ms=ENTERED + HOUR_MS)
     ledger = replace(booked(closed()), liquidations=[taken])
-    pairs = _pairs(ledger, account([]), Run(first_ms=FIRST_MS, capital_usd=1.0), left_by_rule=False)
+    pairs = _pairs(ledger, account([]), Run(first_ms=FIRST_MS, capital_usd=1.0), [], left_by_rule=False)
     assert [(one.kind, one.position, one.backtest) for one in pairs] == [("liquidated", 1, 0)]
 
 
@@ -144,94 +144,135 @@ def test_what_is_named_and_what_is_not_sum_to_the_whole_difference() -> None:
         "gas",
         "premium",
         "peg",
+        "below a lot",
         "between the legs",
     }
     assert found.costs_usd == 80
 
 
-def test_what_the_price_did_between_the_legs_is_named() -> None:
-    """100 SOL bought at 200 and sold in two parts at 201 and 202; at the end the short is bought back at 150 and the long sold
-    at 149. Drift in between is not of it.
+def test_a_tick_whose_orders_were_done_in_the_next_hour_counts_at_their_second() -> None:
+    """Two seconds before the hour a tick finds the long weak; the long lands a second before it, the short a second after. An
+    earlier tick of the same hour stays where it was.
     """
-    longs = [long_event(0, "0", "100", "200"), long_event(9_000, "100.1", "0", "149")]
-    shorts = [short_fill(1_000, "sell", "60", "201"), short_fill(2_000, "sell", "40", "202")]
-    shorts.append(short_fill(8_000, "buy", "100", "150"))
-    assert between_legs(longs, shorts) == 100 * 1 + 40 * 1 + 100 * (149 - 150)
-    assert between_legs([], []) == 0
-
-
-def test_drift_of_months_is_not_between_the_legs() -> None:
-    """The long earns staking, the short is levelled upwards each week: by the changes alone the long would look too small."""
-    week = 7 * 86_400_000
-    longs = [long_event(0, "0", "100", "200")]
-    shorts = [short_fill(1_000, "sell", "100", "200")]
-    shorts += [short_fill(at * week, "sell", "0.2", str(200 - at)) for at in range(1, 20)]
-    assert between_legs(longs, shorts) == 0
-
-
-def long_event(at_ms: int, before: str, after: str, price: str) -> LongEvent:
-    change = LendingChange(
-        tokens_before=Decimal(before),
-        tokens_after=Decimal(after),
-        debt_before_usd=Decimal(0),
-        debt_after_usd=Decimal(0),
-        swap_token_qty=Decimal(0),
-        swap_usdc_qty=Decimal(0),
-        wallet_usdc_delta=Decimal(0),
-        protocol_fee_usd=Decimal(0),
-        gas_lamports=0,
-    )
-    usd = Decimal(price)
-    return LongEvent(
-        ref=str(at_ms), kind="resize", at_ms=at_ms, change=change, sol_price_usd=usd, token_price_usd=usd
-    )
-
-
-def test_the_premium_of_the_moment_is_that_of_the_orders_by_quantity() -> None:
+    entry = short_fill(60_000, "sell", "5", "200")
+    longs = [long_event(2 * HOUR_MS - 1_000, "5", "4", "180")]
     shorts = [
-        short_fill(60_000, "sell", "1", "202", index="200"),
-        short_fill(61_000, "sell", "3", "200", index="200"),
-        short_fill(HOUR_MS, "buy", "1", "199", index="200"),
-        short_fill(2 * HOUR_MS, "buy", "1", "199").model_copy(update={"index_price_usd": None}),
+        entry,
+        short_fill(2 * HOUR_MS + 1_000, "buy", "1", "179"),
+        short_fill(9 * HOUR_MS, "buy", "4", "190"),
     ]
-    assert premium_seen(shorts) == {0: pytest.approx(0.0025), HOUR_MS: pytest.approx(-0.005)}
+    ticks = [tick(2 * HOUR_MS - 900_000, "190", "190"), tick(2 * HOUR_MS - 2_000, "181", "181")]
+    orders = in_one_go(longs, shorts)
+    found = [(one.at_ms, one.oracle_usd) for one in moments_of(orders, ticks)]
+    assert found == [
+        (60_000, 200),
+        (2 * HOUR_MS - 900_000, 190),
+        (2 * HOUR_MS + 1_000, 181),
+        (2 * HOUR_MS + 1_000, 180),
+        (9 * HOUR_MS, 190),
+    ]
+    report = account([(60_500, "enter"), (2 * HOUR_MS + 4_000, "rebalance"), (9 * HOUR_MS + 900, "exit")])
+    pairs = _pairs(booked(closed()), report, Run(first_ms=0, capital_usd=1.0), orders, left_by_rule=False)
+    assert [(one.hour_ms // HOUR_MS, one.kind) for one in pairs] == [
+        (0, "enter"),
+        (2, "rebalance"),
+        (9, "exit"),
+    ]
+    late = [(2 * HOUR_MS - 500, "rebalance")]
+    pairs = _pairs(
+        booked(closed()), account(late), Run(first_ms=0, capital_usd=1.0), orders, left_by_rule=False
+    )
+    assert [(one.hour_ms // HOUR_MS, one.kind) for one in pairs] == [(2, "rebalance")]
 
 
-def test_the_backtest_trades_at_the_premium_that_the_position_saw() -> None:
-    """4,500 USD at 200 sold 0.2 % over the oracle and bought back 0.4 % over it: what the legs lose is the premium's, no other
-    item's, and the hours' means are said beside it.
+def test_a_liquidation_between_two_ticks_is_answered_at_the_second_one() -> None:
+    """3,000 USD owed on 4,500 at 200: at 166 the lender takes a fifth, 612 USD of SOL. A minute later, at 164, the rules pay
+    debt back and level the short; until then it stood alone by what was taken.
     """
-    shorts = [
-        short_fill(ENTERED, "sell", "1", "200.4", index="200"),
-        short_fill(CLOSED, "buy", "1", "200.8", index="200"),
+    seized_ms = FIRST_MS + 40 * HOUR_MS + 600_000
+    moments = [
+        Moment(ENTERED, 200, 200),
+        Moment(seized_ms, 166, 166, is_asked=False),
+        Moment(seized_ms + 60_000, 164, 164),
+        Moment(CLOSED, 170, 170),
     ]
+    market, limits = calm(200), limits_at(Settings(), 3)
+    first, last = span_of(market, FIRST_MS, CLOSED // HOUR_MS * HOUR_MS)
+    assumed = Assumptions(
+        capital_usd=80_000,
+        margin_share=0.375,
+        deploys_share=True,
+        closes_at_end=True,
+        asks_at_end=False,
+        seen=by_hour(moments, ENTERED),
+    )
+    run = Simulation(market, limits, assumed, first, last).run()
+    in_that_hour = [(one.kind, one.at_ms) for one in run.trades if seized_ms <= one.at_ms < CLOSED][:3]
+    assert in_that_hour == [
+        ("liquidation", seized_ms),
+        ("reserve", seized_ms + 60_000),
+        ("resize", seized_ms + 60_000),
+    ]
+    assert run.between_legs_usd == pytest.approx(-612 / 166 * (164 - 166), rel=0.01)
+    assert abs(run.below_a_lot_usd) < 0.5
+
+
+@pytest.mark.parametrize(("running", "kinds"), [(0.00002, ["grow", "grow"]), (-0.00002, [])])
+def test_growth_pays_in_first_and_grows_at_the_next_tick_unless_the_running_hour_costs(
+    running: float, kinds: list[str]
+) -> None:
+    """SOL falls by an eighth: debt is paid back, and what the position was entered with is held again two ticks later."""
+    at_ms = FIRST_MS + 40 * HOUR_MS + 900_000
+    ticks = [
+        Moment(at_ms + place * 300_000, price, price, funding_hourly=running)
+        for place, price in enumerate((175.0, 176.0, 172.0, 172.0))
+    ]
+    moments = [Moment(ENTERED, 200, 200), *ticks, Moment(CLOSED, 174, 174)]
+    funding = np.full(200, 0.00005)
+    market, limits = calm(200, funding=funding), limits_at(Settings(), 3)
+    first, last = span_of(market, FIRST_MS, CLOSED // HOUR_MS * HOUR_MS)
+    assumed = Assumptions(
+        capital_usd=80_000,
+        margin_share=0.375,
+        deploys_share=True,
+        closes_at_end=True,
+        asks_at_end=False,
+        seen=by_hour(moments, ENTERED),
+    )
+    run = Simulation(market, limits, assumed, first, last).run()
+    hour = [(one.kind, one.at_ms) for one in run.trades if at_ms - 900_000 < one.at_ms <= ticks[-1].at_ms]
+    paid_ms, grown_ms = ticks[0].at_ms, ticks[1].at_ms
+    assert hour == [("reserve", paid_ms), *zip(kinds, (paid_ms, grown_ms), strict=False)]
+
+
+def test_what_is_paid_in_first_is_a_part_of_the_growth() -> None:
+    reasons = {ENTERED + HOUR_MS: f"growth: 5.00 USD {PAID_FIRST}", ENTERED + 2 * HOUR_MS: "reserve: weak"}
+    facts = {"rebalances": [{"at_ms": at_ms, "reason": reason} for at_ms, reason in reasons.items()]}
+    report = account([(at_ms, "paid in") for at_ms in reasons])
+    ledger = booked(closed(facts=facts))
+    pairs = _pairs(ledger, report, Run(first_ms=FIRST_MS, capital_usd=1.0), [], left_by_rule=False)
+    assert [one.kind for one in pairs] == ["grown", "paid in"]
+
+
+def test_the_backtest_trades_where_the_position_saw_prices() -> None:
+    """4,500 USD at 210 sold 0.2 % over the oracle and bought back at 205 and 0.4 % over it: what the legs lose is the
+    premium's, no other item's; the quantity is that of 210 USD, and the candles' result is said beside it.
+    """
+    entered, closed_ = Moment(ENTERED, 210, 210 * 1.002), Moment(CLOSED, 205, 205 * 1.004)
     market, limits = calm(200), limits_at(Settings(), 3)
     first, last = span_of(market, FIRST_MS, CLOSED // HOUR_MS * HOUR_MS)
     assumed = Assumptions(capital_usd=80_000, margin_share=0.375, deploys_share=True, closes_at_end=True)
     plain = Simulation(market, limits, assumed, first, last).run()
-    seen = Simulation(market, limits, replace(assumed, premium_seen=premium_seen(shorts)), first, last).run()
+    seen = by_hour([entered, closed_], ENTERED)
+    beside = Simulation(market, limits, replace(assumed, seen=seen), first, last).run()
     assert plain.premium_usd == pytest.approx(0, abs=1e-9)
-    assert seen.premium_usd == pytest.approx(-9, rel=0.01)
-    assert seen.items["price"] == pytest.approx(plain.items["price"] + seen.premium_usd, abs=0.01)
-    assert [one.kind for one in seen.trades] == [one.kind for one in plain.trades]
-    notes = _notes(seen, plain, market, left_by_rule=False)
-    assert f"{seen.premium_usd:.2f} USD; at each hour's mean it would have been 0.00 USD" in notes[0]
-
-
-def short_fill(
-    at_ms: int, side: Literal["buy", "sell"], qty: str, price: str, index: str | None = None
-) -> ShortFill:
-    fill = Fill(
-        fill_id=str(at_ms),
-        venue=VenueName.HYPERLIQUID,
-        asset="SOL",
-        side=side,
-        qty=Decimal(qty),
-        price_usd=Decimal(price),
-        fee_usd=Decimal(0),
-        time_ms=at_ms,
-    )
-    return ShortFill(fill=fill, reference_price_usd=Decimal(price), index_price_usd=Decimal(index or price))
+    assert beside.premium_usd == pytest.approx(4_500 / 210 * (210 * 0.002 - 205 * 0.004), rel=0.01)
+    assert beside.items["price"] == pytest.approx(beside.premium_usd, abs=0.1)
+    assert beside.items["funding"] == pytest.approx(plain.items["funding"] * 200 / 210, rel=0.001)
+    assert [(one.kind, one.at_ms) for one in beside.trades] == [("entry", ENTERED), ("exit", CLOSED)]
+    notes = _notes(beside, plain, market, 2, left_by_rule=False)
+    assert notes[0].startswith("the back-test goes along the 2 moments at which the position saw prices")
+    assert notes[0].endswith("0.00 USD of it by the premium")
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,7 @@ async def done(request: Request, site: TheSite, session: Known, name: str) -> Re
     site.check_form(request, str(form.get("token", "")), session)
     given = _given(action, {key: str(value) for key, value in form.items()})
     try:
-        then = await site.reader.ask(lambda ledger: action.do(ledger, given, session.who), WRITTEN_S)
+        then = await site.reader.act(lambda ledger: action.do(ledger, given, session.who), WRITTEN_S)
     except OperatorError as fault:
         return await _form(request, site, session, action, given, 409, str(fault))
     return RedirectResponse(then, 303)
@@ -48,7 +48,7 @@ async def done(request: Request, site: TheSite, session: Known, name: str) -> Re
 async def _form(
     request: Request, site: Site, session: Session, action: Action, given: Given, status: int, fault: str
 ) -> Response:
-    says = await site.reader.ask(lambda ledger: action.says(ledger, given))
+    says = await site.reader.act(lambda ledger: action.says(ledger, given))
     return site.page(request, "do.html", session, status, action=action, given=given, says=says, fault=fault)
 
 

@@ -23,7 +23,7 @@ router = APIRouter(default_response_class=HTMLResponse)
 async def health(site: TheSite) -> Response:
     """Whether the ledger can be read; nothing of what is in it."""
     try:
-        await site.reader.ask(lambda ledger: ledger.store.active_pauses())
+        await site.reader.act(lambda ledger: ledger.store.active_pauses())
     except EvenkeelError:
         return PlainTextResponse("the ledger cannot be read\n", 503)
     return PlainTextResponse("ok\n")

@@ -17,8 +17,8 @@ ALERTS_SHOWN = 10
 
 
 def open_connection(settings: Settings, store: Store) -> Connection | None:
-    """The connection that takes requests; None where no app token is set. Raises OperatorError where what belongs to it is
-    missing.
+    """Return the connection that takes requests; None where no app token is set. Raises OperatorError where what belongs to it
+    is missing: no requests are taken then, and everything else goes on.
     """
     token, bot_token = app_token(settings), settings.secret("slack")
     if token is None or bot_token is None:

@@ -33,13 +33,18 @@ async def send(settings: Settings, store: Store) -> None:
     """Deliver until asked to end (SIGTERM, SIGINT). Raises OperatorError where no channel is set, LostRace where another sender
     of this ledger is at work.
     """
-    requests = open_connection(settings, store)
     channels = open_channels(settings)
     if not channels:
         raise OperatorError(
             "no channel is set: fill in slack.channel, webhook.url or mail.host (docs/messages.md), then try "
             "`evenkeel channels --trial`"
         )
+    requests, no_requests = None, ""
+    try:
+        requests = open_connection(settings, store)
+    except OperatorError as fault:  # of requests alone: alerts are delivered all the same
+        no_requests = str(fault)
+        log.error("no requests are taken from Slack: %s", no_requests)
     loop, ended = asyncio.get_running_loop(), asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ended.set)
@@ -53,9 +58,7 @@ async def send(settings: Settings, store: Store) -> None:
                 fence,
                 alive=lambda: notify(ALIVE),
                 standing=standing,
-                faults=lambda: (
-                    {"requests": requests.fault} if requests is not None and requests.fault else {}
-                ),
+                faults=lambda: _faults(no_requests if requests is None else requests.fault),
             )
             log.warning("the sender runs: %s", ", ".join(one.name for one in channels))
             with metrics(settings, settings.metrics.sender_port):
@@ -70,6 +73,10 @@ async def send(settings: Settings, store: Store) -> None:
                 notify(STOPPING)
     finally:
         await closed(channels)
+
+
+def _faults(of_requests: str) -> dict[str, str]:
+    return {"requests": of_requests} if of_requests else {}
 
 
 async def closed(channels: list[Channel]) -> None:

@@ -119,7 +119,8 @@ def test_a_command_of_the_operator_runs_with_the_keys_that_there_are(tmp_path: P
     program.parent.mkdir(parents=True)
     program.write_text('#!/bin/sh\necho "$@"; env | grep ^EVENKEEL_ | sort\n')
     (tmp_path / "credentials").mkdir()
-    (tmp_path / "credentials" / "solana.key").write_text("x")
+    for name in ("solana.key", "slack-app-token"):  # the second is for the sender alone
+        (tmp_path / "credentials" / name).write_text("x")
     stand_in = tmp_path / "bin" / "systemd-run"
     stand_in.parent.mkdir()
     stand_in.write_text(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
+from types import MappingProxyType
 
 from prefect import flow
 from pydantic import Field
@@ -28,6 +30,7 @@ from tasks.messages.compose import PNG
 DAY_HOURS = 25
 """One more than a day has: on the day on which summer time ends nothing is left out."""
 MOST_HOURS = 24 * 31
+NONE_LEFT_OUT: Mapping[str, str] = MappingProxyType({})
 
 
 class DailyRequest(Form):
@@ -63,12 +66,14 @@ class DailyReport(Frozen):
     alerts: tuple[str, ...]
     pauses: tuple[str, ...]
     not_watched: tuple[str, ...]
+    left_out: tuple[str, ...] = ()
+    """Accounts of a fleet whose keys cannot be opened, and why: nothing of theirs is in the rows."""
 
     @property
     def needs_a_person(self) -> bool:
         """Whether anything is open that does not end by itself."""
         faulty = any(one.fault or one.books_agree is False for one in self.positions)
-        return bool(faulty or self.alerts or self.not_watched or self.pauses)
+        return bool(faulty or self.alerts or self.not_watched or self.pauses or self.left_out)
 
 
 async def report_the_day(desk: CarryDesk, request: DailyRequest) -> DailyReport:
@@ -92,15 +97,23 @@ async def report_the_day(desk: CarryDesk, request: DailyRequest) -> DailyReport:
     )
 
 
-async def report_accounts(desks: Sequence[CarryDesk], request: DailyRequest) -> DailyReport:
-    """The day of every account as one report; what is said of all of them is said once."""
+async def report_accounts(
+    desks: Sequence[CarryDesk], request: DailyRequest, left_out: Mapping[str, str] = NONE_LEFT_OUT
+) -> DailyReport:
+    """The day of every account as one report; what is said of all of them is said once. `left_out`: accounts that have no desk,
+    and why.
+    """
     each = [await report_the_day(desk, request) for desk in desks]
     several = {
         name: tuple(dict.fromkeys(text for one in each for text in getattr(one, name)))
         for name in ("alerts", "pauses", "not_watched")
     }
     return each[0].model_copy(
-        update={"positions": tuple(row for one in each for row in one.positions), **several}
+        update={
+            "positions": tuple(row for one in each for row in one.positions),
+            "left_out": tuple(f"{name}: {' '.join(why.split())}" for name, why in left_out.items()),
+            **several,
+        }
     )
 
 
@@ -131,6 +144,7 @@ def as_markdown(report: DailyReport) -> str:
     if not report.needs_a_person:
         lines += ["Nothing needs a person.", ""]
     for title, found in (
+        ("Accounts left out", report.left_out),
         ("Open alerts", report.alerts),
         ("Not watched by anybody", report.not_watched),
         ("Paused", report.pauses),
@@ -157,7 +171,8 @@ def as_markdown(report: DailyReport) -> str:
 
 def as_message(report: DailyReport) -> str:
     """The report as plain text for a phone: what needs a person, then a line for each position."""
-    lines = [*(f"open alert: {one}" for one in report.alerts)]
+    lines = [f"account left out: {one}" for one in report.left_out]
+    lines += [f"open alert: {one}" for one in report.alerts]
     lines += [f"not watched: {one}" for one in report.not_watched]
     lines += [f"paused: {one}" for one in report.pauses]
     if not report.needs_a_person:
@@ -210,9 +225,13 @@ def _severity(report: DailyReport) -> Severity:
 
 @flow(name="daily-report", flow_run_name="daily-report")
 async def daily_report(request: DailyRequest) -> DailyReport:
-    """What the day came to: as JSON, as a markdown artifact whose versions are the days, and as a message to people."""
-    async with desk_for_run(open_desks) as desks:
-        found = await report_accounts(desks, request)
+    """What the day came to: as JSON, as a markdown artifact whose versions are the days, and as a message to people. An account
+    of a fleet whose keys cannot be opened is named in it, and keeps no other from its rows.
+    """
+    left_out: dict[str, str] = {}
+    without = lambda account, fault: left_out.update({account: str(fault)})
+    async with desk_for_run(partial(open_desks, without=without)) as desks:
+        found = await report_accounts(desks, request, left_out)
         whole = desks[0].store.whole
         send_report(whole, found)
         since_ms = whole.clock.now_ms() - request.hours * HOUR_MS

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+from functools import partial
 from pathlib import Path
 
 from app.messages.requests import open_connection, take_requests
@@ -14,6 +15,7 @@ from evenkeel.errors import OperatorError
 from evenkeel.settings.settings import Settings
 from state.store import Store
 from tasks.carry.books.heads import standing
+from tasks.carry.last_ticks import overdue_after_s
 from tasks.carry.watching.meanings import MEANINGS
 from tasks.channels import Channel
 from tasks.leases import OwnLeases
@@ -57,7 +59,7 @@ async def send(settings: Settings, store: Store) -> None:
                 meanings(),
                 fence,
                 alive=lambda: notify(ALIVE),
-                standing=standing,
+                standing=partial(standing, after_s=overdue_after_s(settings)),
                 faults=lambda: _faults(no_requests if requests is None else requests.fault),
             )
             log.warning("the sender runs: %s", ", ".join(one.name for one in channels))

@@ -66,7 +66,7 @@ class Slack(Section):
     app_token_file: Path | None = None
     """Holds the app token (`xapp-…`), unless `EVENKEEL_SLACK_APP_TOKEN` does: `evenkeel send` takes requests with it."""
     operators: tuple[str, ...] = Field(default=(), max_length=50)
-    """Who may ask for anything: ids of users (a profile shows it, e.g. U0123456789), not names. Empty: no requests are taken."""
+    """Who may ask for anything: ids of users (a profile shows it, e.g. U0123456789), not names. Empty: nobody."""
     least: Least = "info"
     """What is less than this is not sent."""
     url: str = "https://slack.com/api"

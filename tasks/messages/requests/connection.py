@@ -58,7 +58,7 @@ def app_token(settings: Settings) -> SecretStr | None:
         raise OperatorError("a Slack app token is set: set slack.channel and the bot token as well")
     if not settings.slack.operators:
         raise OperatorError(
-            "a Slack app token is set and slack.operators is empty: no requests are taken; name who may ask, or take the token away"
+            "a Slack app token is set and slack.operators is empty: name who may ask, or take the token away"
         )
     return token
 

@@ -68,9 +68,11 @@ class Reader:
     take; the overview and the accounts have one each.
     """
 
-    def __init__(self, settings: Settings, store: Store, answer_s: float = ANSWER_S) -> None:
+    def __init__(
+        self, settings: Settings, store: Store, answer_s: float = ANSWER_S, written_s: float = WRITTEN_S
+    ) -> None:
         self.ledger = Ledger(settings, store)
-        self.answer_s = answer_s
+        self.answer_s, self.written_s = answer_s, written_s
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="pages")
         self._acting = ThreadPoolExecutor(ACTING_THREADS, thread_name_prefix="actions")
         self._overview = ThreadPoolExecutor(1, thread_name_prefix="overview")

@@ -65,13 +65,13 @@ class Database:
         with self._read() as connection:
             return fetch(connection, row_type, query, **keys)
 
-    def transitions(self, entity: str | None = None, entity_id: str | None = None) -> list[Transition]:
-        """The audit log in order; `entity` is "intent", "pause", "alert" or what a business names."""
+    def transitions(self, entity: str | None = None, *entity_ids: str) -> list[Transition]:
+        """The audit log in order; `entity` is "intent", "pause", "alert" or what a business names. With ids, of these alone."""
         query = select(TRANSITIONS).order_by(TRANSITIONS.c.id)
         if entity is not None:
             query = query.where(TRANSITIONS.c.entity == entity)
-        if entity_id is not None:
-            query = query.where(TRANSITIONS.c.entity_id == entity_id)
+        if entity_ids:
+            query = query.where(TRANSITIONS.c.entity_id.in_(entity_ids))
         return self._rows(Transition, query)
 
     def _insert_all(self, table: Table, rows: Iterable[Row]) -> int:

@@ -5,7 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, and_, bindparam, delete, exists, func, or_, select, update
+from sqlalchemy import (
+    Connection,
+    Select,
+    and_,
+    bindparam,
+    case,
+    delete,
+    exists,
+    func,
+    null,
+    or_,
+    select,
+    type_coerce,
+    update,
+)
 
 from state.columns import plain_json
 from state.database import (
@@ -30,6 +44,12 @@ from state.watch_models import Alert, Severity
 MESSAGES = table_of(MessageTable)
 DELIVERIES = table_of(DeliveryTable)
 DONE = (DeliveryState.SENT, DeliveryState.REFUSED, DeliveryState.SKIPPED)
+_WITHOUT_PICTURES = [
+    *(column for column in MESSAGES.c if column.name != "facts"),
+    type_coerce(
+        case((MESSAGES.c.kind == MessageKind.CHART, null()), else_=MESSAGES.c.facts), MESSAGES.c.facts.type
+    ).label("facts"),
+]
 _HAS_THREAD = select(MESSAGES.c.id).where(
     MESSAGES.c.thread == bindparam("thread"), MESSAGES.c.kind == MessageKind.SUBJECT
 )
@@ -127,26 +147,32 @@ class Outbox(Database):
 
     def pending(self, channel: str, since_id: int = 0, limit: int = 500) -> list[Pending]:
         """What the channel has still to deliver of the messages after `since_id`, oldest first: so many, and of every thread in
-        which something critical waits all.
+        which something critical waits all. A chart is without its picture, which `whole_message` has.
         """
         mine = and_(DELIVERIES.c.message_id == MESSAGES.c.id, DELIVERIES.c.channel == channel)
         open_yet = (
-            select(MESSAGES)
-            .outerjoin(DELIVERIES, mine)
+            select(*_WITHOUT_PICTURES)
+            .select_from(MESSAGES.outerjoin(DELIVERIES, mine))
             .where(MESSAGES.c.id > since_id)
             .where(or_(DELIVERIES.c.state.is_(None), DELIVERIES.c.state.not_in(DONE)))
             .order_by(MESSAGES.c.id)
         )
         with self._read() as db:
-            messages = fetch(db, Message, open_yet.limit(limit))
+            messages = _light(db, open_yet.limit(limit))
             if len(messages) == limit:
                 critical = open_yet.where(MESSAGES.c.severity == Severity.CRITICAL).limit(limit)
-                threads = list(dict.fromkeys(row.thread for row in fetch(db, Message, critical)))
-                more = fetch(db, Message, open_yet.where(MESSAGES.c.thread.in_(threads)))
+                threads = list(dict.fromkeys(row.thread for row in _light(db, critical)))
+                more = _light(db, open_yet.where(MESSAGES.c.thread.in_(threads)))
                 messages = sorted({row.id or 0: row for row in (*messages, *more)}.values(), key=_by_id)
             tried = select(DELIVERIES).where(DELIVERIES.c.channel == channel, DELIVERIES.c.state.not_in(DONE))
             deliveries = {row.message_id: row for row in fetch(db, Delivery, tried)}
         return [Pending(row, deliveries.get(row.id or 0)) for row in messages]
+
+    def whole_message(self, message: Message) -> Message:
+        """Return a message with everything that it carries."""
+        with self._read() as db:
+            found = fetch_one(db, Message, select(MESSAGES).where(MESSAGES.c.id == message.id))
+        return found or message
 
     def begin_delivery(self, message_id: int, channel: str, now: int, fence: AnyFence = None) -> Delivery:
         """Note that the message is put on the channel's wire `now` (ms UTC, by the sender's clock): from here on nobody knows
@@ -297,6 +323,11 @@ class Outbox(Database):
             gone += len(ids)
             if len(ids) < piece:
                 return gone
+
+
+def _light(db: Connection, query: Select[Any]) -> list[Message]:
+    rows = db.execute(query).mappings()
+    return [Message.model_validate({**row, "facts": row["facts"] or {}}) for row in rows]
 
 
 def _by_id(row: Message) -> int:

@@ -55,7 +55,11 @@ async def requests(installation: Installation) -> Verdict:
         token = app_token(settings)
         if token is None:
             named = ", ".join(settings.slack.operators)
-            return ok(f"no app token is set: no requests are taken{f' from {named}' if named else ''}")
+            why = await asyncio.to_thread(sender_faults, installation.store)
+            if "requests" in why:  # it alone is given the token
+                return warn(f"the sender takes no requests: {why['requests']}", "see docs/messages.md")
+            who = f" from {named}" if named else ""
+            return ok(f"no app token is set here: no requests are taken{who}, but by a sender that has one")
         await asyncio.to_thread(ask_for_connection, token, settings.slack.url)
     except OperatorError as fault:
         return fail(str(fault), "see docs/messages.md")

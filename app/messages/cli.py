@@ -45,6 +45,8 @@ def add_to(app: typer.Typer, settings: Callable[[], Settings], emit: Emit) -> No
             for row in body["channels"]:
                 mark = "ok  " if row["ok"] else "FAIL"
                 out.print(f"{mark} {row['name']:<8} {row['says']}", markup=False, soft_wrap=True)
+            if body["requests"]:
+                out.print(f"no requests are taken: {body['requests']}", markup=False, soft_wrap=True)
 
         emit(as_json, body, human)
         if not all(row["ok"] for row in body["channels"]):
@@ -119,7 +121,19 @@ async def _asked(settings: Settings, trial: bool) -> dict[str, Any]:
             rows.append({"name": one.name, "ok": ok, "says": says})
     finally:
         await closed(opened)
-    return {"channels": rows}
+    return {"channels": rows, "requests": _no_requests(settings)}
+
+
+def _no_requests(settings: Settings) -> str:
+    """Why none are taken although an app token is set; "" where nothing is wrong."""
+    from evenkeel.errors import OperatorError
+    from tasks.messages.requests.connection import app_token
+
+    try:
+        app_token(settings)
+    except OperatorError as fault:
+        return str(fault)
+    return ""
 
 
 def _listed(store: Any, last: int) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+from functools import partial
 from pathlib import Path
 
 from app.messages.requests import open_connection, take_requests
@@ -14,6 +15,7 @@ from evenkeel.errors import OperatorError
 from evenkeel.settings.settings import Settings
 from state.store import Store
 from tasks.carry.books.heads import standing
+from tasks.carry.last_ticks import overdue_after_s
 from tasks.carry.watching.meanings import MEANINGS
 from tasks.channels import Channel
 from tasks.leases import OwnLeases
@@ -33,13 +35,18 @@ async def send(settings: Settings, store: Store) -> None:
     """Deliver until asked to end (SIGTERM, SIGINT). Raises OperatorError where no channel is set, LostRace where another sender
     of this ledger is at work.
     """
-    requests = open_connection(settings, store)
     channels = open_channels(settings)
     if not channels:
         raise OperatorError(
             "no channel is set: fill in slack.channel, webhook.url or mail.host (docs/messages.md), then try "
             "`evenkeel channels --trial`"
         )
+    requests, no_requests = None, ""
+    try:
+        requests = open_connection(settings, store)
+    except OperatorError as fault:  # of requests alone: alerts are delivered all the same
+        no_requests = str(fault)
+        log.error("no requests are taken from Slack: %s", no_requests)
     loop, ended = asyncio.get_running_loop(), asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ended.set)
@@ -52,10 +59,8 @@ async def send(settings: Settings, store: Store) -> None:
                 meanings(),
                 fence,
                 alive=lambda: notify(ALIVE),
-                standing=standing,
-                faults=lambda: (
-                    {"requests": requests.fault} if requests is not None and requests.fault else {}
-                ),
+                standing=partial(standing, after_s=overdue_after_s(settings)),
+                faults=lambda: _faults(no_requests if requests is None else requests.fault),
             )
             log.warning("the sender runs: %s", ", ".join(one.name for one in channels))
             with metrics(settings, settings.metrics.sender_port):
@@ -70,6 +75,10 @@ async def send(settings: Settings, store: Store) -> None:
                 notify(STOPPING)
     finally:
         await closed(channels)
+
+
+def _faults(of_requests: str) -> dict[str, str]:
+    return {"requests": of_requests} if of_requests else {}
 
 
 async def closed(channels: list[Channel]) -> None:

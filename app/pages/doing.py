@@ -10,11 +10,10 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
 from app.pages.acknowledging import ACKNOWLEDGE
 from app.pages.action import Action, Given
-from app.pages.reader import WRITTEN_S
 from app.pages.requesting import CONFIRM, EXIT, FLATTEN, PAUSE, RESUME
 from app.pages.sessions import Session
 from app.pages.site import Known, Site, TheSite
-from evenkeel.errors import OperatorError
+from evenkeel.errors import LedgerUnavailable, OperatorError
 
 ACTIONS: dict[str, Action] = {one.name: one for one in (ACKNOWLEDGE, PAUSE, RESUME, EXIT, FLATTEN, CONFIRM)}
 MOST_TEXT = 500
@@ -39,16 +38,22 @@ async def done(request: Request, site: TheSite, session: Known, name: str) -> Re
     site.check_form(request, str(form.get("token", "")), session)
     given = _given(action, {key: str(value) for key, value in form.items()})
     try:
-        then = await site.reader.ask(lambda ledger: action.do(ledger, given, session.who), WRITTEN_S)
+        then = await site.reader.act(
+            lambda ledger: action.do(ledger, given, session.who), site.reader.written_s
+        )
     except OperatorError as fault:
         return await _form(request, site, session, action, given, 409, str(fault))
+    except LedgerUnavailable as fault:
+        text = f"It is not known whether this was done, and it may be done yet: {fault}. See before you ask again."
+        values = {"title": "Not known whether it was done", "text": text, "written": True}
+        return site.page(request, "fault.html", session, 503, **values)
     return RedirectResponse(then, 303)
 
 
 async def _form(
     request: Request, site: Site, session: Session, action: Action, given: Given, status: int, fault: str
 ) -> Response:
-    says = await site.reader.ask(lambda ledger: action.says(ledger, given))
+    says = await site.reader.act(lambda ledger: action.says(ledger, given))
     return site.page(request, "do.html", session, status, action=action, given=given, says=says, fault=fault)
 
 

@@ -9,6 +9,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from app.pages.overview import Results, overview
@@ -55,7 +56,7 @@ class Feed:
     shown: Shown = field(default_factory=Shown)
     listeners: int = 0
     _changed: asyncio.Condition = field(default_factory=asyncio.Condition)
-    _reading: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _reading: asyncio.Task[None] | None = None
     _wanted: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def run(self) -> None:
@@ -67,31 +68,62 @@ class Feed:
             if not self.listeners:
                 self._wanted.clear()
 
+    async def make_accounts(self) -> None:
+        """Make the accounts that the overview shows, one position at a time, until cancelled."""
+        fault = ""
+        while True:
+            await self._wanted.wait()
+            try:
+                for one in await self.reader.account(self.results.due):
+                    await self.reader.account(partial(self.results.make, position=one))
+                fault = ""
+            except Exception as error:  # the overview says itself what cannot be read
+                if (says := f"{type(error).__name__}: {' '.join(str(error).split())}") != fault:
+                    log.exception("the accounts of positions cannot be made")
+                fault = says
+            await asyncio.sleep(self.every_s)
+
     async def now(self) -> Shown:
         """What is shown now: read for it, unless it was read a moment ago."""
+        self._wanted.set()
         if self.now_s() - self.shown.read_s >= self.every_s or self.shown.found is None:
             await self.read()
         return self.shown
 
     async def read(self) -> None:
-        """Read the ledger, once for all who wait for it."""
-        asked_s = self.now_s()
-        async with self._reading:
-            if self.shown.read_s > asked_s:
-                return
-            try:
-                await self.reader.ledger.clock.refresh()
-                found = await self.reader.ask(lambda ledger: overview(ledger, self.results))
-                self.shown = Shown(found, "", self.now_s())
-            except EvenkeelError as error:
-                self.shown = Shown(self.shown.found, " ".join(str(error).split()), self.now_s())
-            except Exception as error:  # who watches must not take old figures for new ones
-                fault = f"a bug of ours: {type(error).__name__}; the log of `evenkeel desk` says where"
-                if fault != self.shown.fault:
-                    log.exception("the overview cannot be made")
-                self.shown = Shown(self.shown.found, fault, self.now_s())
+        """Read the ledger, once for all who wait for it. A reading that takes longer than a page waits goes on, and none is
+        begun beside it; it is shown once it ends.
+        """
+        if self._reading is None or self._reading.done():
+            self._reading = asyncio.create_task(self._read())
+        await asyncio.wait([self._reading], timeout=self.reader.answer_s)
+        if not self._reading.done():
+            fault = f"the ledger has not answered within {self.reader.answer_s:.0f} s"
+            await self._show(Shown(self.shown.found, fault, self.now_s()))
+
+    async def _read(self) -> None:
+        try:
+            await self.reader.ledger.clock.refresh()
+            found = await self.reader.overview(lambda ledger: overview(ledger, self.results))
+            shown = Shown(found, "", self.now_s())
+        except EvenkeelError as error:
+            shown = Shown(self.shown.found, " ".join(str(error).split()), self.now_s())
+        except Exception as error:  # who watches must not take old figures for new ones
+            fault = f"a bug of ours: {type(error).__name__}; the log of `evenkeel desk` says where"
+            if fault != self.shown.fault:
+                log.exception("the overview cannot be made")
+            shown = Shown(self.shown.found, fault, self.now_s())
+        await self._show(shown)
+
+    async def _show(self, shown: Shown) -> None:
+        self.shown = shown
         async with self._changed:
             self._changed.notify_all()
+
+    def close(self) -> None:
+        """Wait for no reading any more."""
+        if self._reading is not None:
+            self._reading.cancel()
 
     async def updates(self, goes_on: Callable[[], bool]) -> AsyncIterator[Shown]:
         """Yield what is shown: at once, whenever something has changed, and every some seconds for the ages; until `goes_on`

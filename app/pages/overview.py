@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from app.pages.reader import Ledger
+from app.pages.reader import Ledger, Newest
 from app.pages.rows import alert_row, last_tick, pause_row, position_row
 from evenkeel.clock import as_datetime
 from evenkeel.legs import CARRY, LegSide
@@ -16,28 +16,42 @@ from evenkeel.settings.settings import Settings
 from state.carry.models import Position
 from strategy.carry.liquidation import exit_distance, rebalance_distance, reference_distance
 from tasks.carry.books.as_seen import SeenAccount, seen_account
-from tasks.carry.books.report_reading import read_booked
+from tasks.carry.books.report_reading import Booked, read_booked
 from tasks.carry.last_ticks import rows_of
 from tasks.carry.mark import LIVE, TICKED
 
 RESULT_KEPT_MS = 300_000
 """How long an account is shown before it is made again: it reads every look of a position's life."""
+MOST_KEPT = 500
+"""Positions whose accounts are kept."""
 
 
 @dataclass
 class Results:
-    """The account of each position as it was last made."""
+    """The account of each position as it was last made. Making one reads for seconds: the overview shows what there is."""
 
     settings: Settings
-    _kept: dict[str, tuple[int, int, SeenAccount | None]] = field(default_factory=dict)
+    _kept: Newest[str, tuple[int, int, SeenAccount | None]] = field(default_factory=lambda: Newest(MOST_KEPT))
 
-    def of(self, ledger: Ledger, position: Position) -> SeenAccount | None:
-        """Return the account, made anew where the position has moved since, or some minutes have gone by."""
-        name, now_ms = position.position_id, ledger.clock.now_ms()
-        made_ms, moved_ms, found = self._kept.get(name, (0, -1, None))
-        if moved_ms != position.updated_ms or not 0 <= now_ms - made_ms < RESULT_KEPT_MS or found is None:
-            found = seen_account(read_booked(ledger, position), day_began_ms(self.settings, now_ms))
-            self._kept[name] = now_ms, position.updated_ms, found
+    def of(self, position: Position) -> SeenAccount | None:
+        """Return the account as it was last made; None before the first."""
+        kept = self._kept.get(position.position_id)
+        return None if kept is None else kept[2]
+
+    def due(self, ledger: Ledger) -> list[Position]:
+        """Return live positions that have moved since their account was made, or whose account is some minutes old."""
+        now_ms = ledger.clock.now_ms()
+        return [one for one in ledger.store.carry.positions(LIVE) if self._is_due(one, now_ms)]
+
+    def _is_due(self, position: Position, now_ms: int) -> bool:
+        made_ms, moved_ms, found = self._kept.get(position.position_id) or (0, -1, None)
+        return moved_ms != position.updated_ms or not 0 <= now_ms - made_ms < RESULT_KEPT_MS or found is None
+
+    def make(self, ledger: Ledger, position: Position, booked: Booked | None = None) -> SeenAccount | None:
+        """Make the account of a position, from what was read of it, if given, and keep it."""
+        now_ms = ledger.clock.now_ms()
+        found = seen_account(booked or read_booked(ledger, position), day_began_ms(self.settings, now_ms))
+        self._kept.put(position.position_id, (now_ms, position.updated_ms, found))
         return found
 
 
@@ -91,7 +105,7 @@ def position_rows(ledger: Ledger, results: Results, positions: list[Position]) -
         | {
             "watched_by": by.get(one.position_id),
             "distances": _distances(ledger, one),
-            "result": results.of(ledger, one),
+            "result": results.of(one),
         }
         for one in positions
     ]

@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 from app.pages.overview import Results, day_began_ms, position_rows
-from app.pages.reader import Ledger
+from app.pages.reader import Ledger, Newest
 from app.pages.rows import alert_row, legs_of
 from evenkeel.errors import EvenkeelError
 from evenkeel.types import VenueName
@@ -23,6 +23,8 @@ from tasks.carry.mark import REPORTED
 SHOWN = 200
 """Lines of the timeline."""
 REDRAWN_MS = 300_000
+MOST_PICTURES = 60
+"""Pictures that are kept: some hundred kB each."""
 
 
 class Unknown(EvenkeelError):
@@ -44,6 +46,7 @@ def position_page(ledger: Ledger, results: Results, position_id: str) -> dict[st
     position = find(ledger, position_id)
     booked = read_booked(ledger, position)
     report = last_report(ledger, position)
+    results.make(ledger, position, booked)
     [row] = position_rows(ledger, results, [position])
     return {
         "at_ms": booked.now_ms,
@@ -171,7 +174,7 @@ class Pictures:
     """Charts as SVG, kept until there is something new to draw. Drawing takes a second of a processor: call it in a thread."""
 
     def __init__(self) -> None:
-        self._kept: dict[tuple[str, str], tuple[tuple[int, int], str]] = {}
+        self._kept: Newest[tuple[str, str], tuple[tuple[int, int], str]] = Newest(MOST_PICTURES)
 
     def life(self, ledger: Ledger, position_id: str) -> str:
         """Return the life of a position. Raises Unknown where nothing was seen of it."""
@@ -201,5 +204,6 @@ class Pictures:
         until = booked.position.updated_ms if booked.position.closed_ms else booked.now_ms // REDRAWN_MS
         kept = self._kept.get(key)
         if kept is None or kept[0] != (until, len(booked.intents)):
-            kept = self._kept[key] = (until, len(booked.intents)), draw()
+            kept = (until, len(booked.intents)), draw()
+            self._kept.put(key, kept)
         return kept[1]

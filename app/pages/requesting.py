@@ -12,6 +12,8 @@ from evenkeel.errors import OperatorError
 from state.requests.models import RequestAction, RequestState
 
 VIA = "desk"
+MOST_DIGITS = 18
+"""Of the number of a request: what a ledger can hold."""
 
 
 def _asking(ledger: Ledger) -> Asking:
@@ -48,9 +50,10 @@ def _do(action: RequestAction, shown_at: str) -> Callable[[Ledger, Given, str], 
 
 
 def _number(given: Given) -> int:
-    if not given["request"].isdecimal():
-        raise OperatorError(f"{given['request']!r} is no request's number; ask again")
-    return int(given["request"])
+    number = given["request"]
+    if not (number.isascii() and number.isdigit() and len(number) <= MOST_DIGITS):
+        raise OperatorError(f"{number!r} is no request's number; ask again")
+    return int(number)
 
 
 def _says_confirm(ledger: Ledger, given: Given) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Annotated, Any
 from urllib.parse import quote, urlsplit
@@ -145,13 +145,14 @@ def make_app(settings: Settings, reader: Reader, sessions: Sessions | None = Non
 
     @asynccontextmanager
     async def lives(_: FastAPI) -> AsyncIterator[None]:
-        reading = asyncio.create_task(site.feed.run())
+        working = [asyncio.create_task(site.feed.run()), asyncio.create_task(site.feed.make_accounts())]
         try:
             yield
         finally:
-            reading.cancel()
-            with suppress(asyncio.CancelledError):
-                await reading
+            site.feed.close()
+            for one in working:
+                one.cancel()
+            await asyncio.gather(*working, return_exceptions=True)
 
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, lifespan=lives)
     app.state.site = site

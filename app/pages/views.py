@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterable
 from functools import partial
+from typing import Annotated
 
-from fastapi import APIRouter, HTTPException, Request
+from fastapi import APIRouter, Depends, HTTPException, Request
 from fastapi.responses import HTMLResponse, PlainTextResponse, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
@@ -13,7 +14,7 @@ from app.pages import lists
 from app.pages.feed import MOST_STREAMS
 from app.pages.headers import OF_A_PICTURE
 from app.pages.position import position_page
-from app.pages.site import Known, TheSite
+from app.pages.site import Known, Site, TheSite
 from evenkeel.errors import EvenkeelError
 
 router = APIRouter(default_response_class=HTMLResponse)
@@ -23,7 +24,7 @@ router = APIRouter(default_response_class=HTMLResponse)
 async def health(site: TheSite) -> Response:
     """Whether the ledger can be read; nothing of what is in it."""
     try:
-        await site.reader.ask(lambda ledger: ledger.store.active_pauses())
+        await site.reader.act(lambda ledger: ledger.store.active_pauses())
     except EvenkeelError:
         return PlainTextResponse("the ledger cannot be read\n", 503)
     return PlainTextResponse("ok\n")
@@ -36,11 +37,18 @@ async def overview_page(request: Request, site: TheSite, session: Known) -> Resp
     return site.page(request, "overview.html", session, 200 if shown.found else 503, shown=shown)
 
 
-@router.get("/stream", response_class=EventSourceResponse)
-async def stream(request: Request, site: TheSite, session: Known) -> AsyncIterable[ServerSentEvent]:
-    """The overview whenever it has changed, while the session lasts."""
+def with_room(site: TheSite, session: Known) -> Site:
+    """Return the site where one more stream may be open. Raises 503, before anything is answered."""
     if site.feed.listeners >= MOST_STREAMS:
         raise HTTPException(503, f"{MOST_STREAMS} pages are open already")
+    return site
+
+
+@router.get("/stream", response_class=EventSourceResponse)
+async def stream(
+    request: Request, site: Annotated[Site, Depends(with_room)]
+) -> AsyncIterable[ServerSentEvent]:
+    """The overview whenever it has changed, while the session lasts."""
     async for shown in site.feed.updates(lambda: site.session(request) is not None):
         yield ServerSentEvent(event="overview", raw_data=site.fragment("parts/overview.html", shown=shown))
     yield ServerSentEvent(event="ended", raw_data="log in again")

@@ -66,7 +66,7 @@ class Slack(Section):
     app_token_file: Path | None = None
     """Holds the app token (`xapp-…`), unless `EVENKEEL_SLACK_APP_TOKEN` does: `evenkeel send` takes requests with it."""
     operators: tuple[str, ...] = Field(default=(), max_length=50)
-    """Who may ask for anything: ids of users (a profile shows it, e.g. U0123456789), not names."""
+    """Who may ask for anything: ids of users (a profile shows it, e.g. U0123456789), not names. Empty: nobody."""
     least: Least = "info"
     """What is less than this is not sent."""
     url: str = "https://slack.com/api"
@@ -91,14 +91,6 @@ class Slack(Section):
         if len(set(value)) < len(value):
             raise ValueError("names a user twice")
         return value
-
-    @model_validator(mode="after")
-    def _requests_are_whole(self) -> Self:
-        if self.app_token_file is not None and not (self.channel and self.operators):
-            raise ValueError(
-                "slack.app_token_file is set: set slack.channel, and in slack.operators who may ask for anything"
-            )
-        return self
 
 
 class Webhook(Section):

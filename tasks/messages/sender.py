@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 from evenkeel.errors import LostRace, Retryable
 from evenkeel.settings.settings import Settings
+from evenkeel.units import HOUR_MS
 from state.models import Fence
 from state.outbox import Pending
 from state.outbox_models import Delivery, DeliveryState, MessageKind
@@ -38,8 +39,10 @@ FIND_S = 30.0
 """Until a channel that could not say whether it has a message is asked for it again."""
 MOST_TRIES = 8
 """Tries after which a message that a working channel fails at is given up."""
-MOST_TRIES_OF_CHART = 60
-"""Some four hours: nobody needs the picture of a report any more that is older."""
+CHART_MS = 4 * HOUR_MS
+"""Nobody needs the picture of a report any more that is older: it is given up where the channel has failed at it."""
+TRIES_OF_OLD_CHART = 4
+"""So many all the same, where it has waited for the end of quiet hours."""
 IDS_APART = 1_000
 """Ids of messages whose transactions may end in another order than they began."""
 
@@ -158,7 +161,7 @@ class Sender:
                 head.ref, letter.model_copy(update={"title": subject, "text": text})
             )
             if isinstance(outcome, NotNow) and outcome.all_of_it:
-                self._hold(line, outcome.reason, outcome.after_s)
+                self._hold(line, None, outcome.reason, outcome.after_s)
             if isinstance(outcome, Sent) or outcome is None:
                 self._stated[line.channel.name, head.ref] = text
 
@@ -193,7 +196,7 @@ class Sender:
             outcome = await line.channel.send(letter)
         except Exception as fault:  # a channel never raises: where ours does, it is held and the others go on
             outcome = Unsure(reason=f"a bug: {type(fault).__name__}")
-            self._hold(line, outcome.reason, None)
+            self._hold(line, chosen, outcome.reason, None)
         self._note(line, chosen, delivery, outcome, tried)
         return True
 
@@ -209,8 +212,11 @@ class Sender:
         except Exception as fault:  # of this look alone: what is new can be posted all the same
             says = str(fault) if isinstance(fault, Retryable) else type(fault).__name__
             again_ms = now_ms + int(1000 * FIND_S)
+            if self._is_too_old(chosen, tried):
+                self._give_up(line, chosen, tried, says)
+                return False
             self._settle(line, chosen, DeliveryState.SENDING, note=says, again_ms=again_ms, same=True)
-            self._say(line, says)
+            self._say(line, chosen, says)
             return False
         if ref:
             self._settle(line, chosen, DeliveryState.SENT, ref=ref, note="found after its answer was lost")
@@ -220,8 +226,9 @@ class Sender:
     def _letter(self, line: Line, chosen: Pending) -> Letter:
         head = self.store.thread_head(chosen.message.thread, line.channel.name)
         ref = head.ref if head is not None and head.message_id != chosen.message.id else ""
+        is_chart = chosen.message.kind is MessageKind.CHART
         return compose(
-            chosen.message,
+            self.store.whole_message(chosen.message) if is_chart else chosen.message,
             self.meanings,
             runbook_url=self.settings.messages.runbook_url,
             thread_ref=ref,
@@ -240,40 +247,55 @@ class Sender:
         elif isinstance(outcome, Refused):
             log.error("%s refuses message %s: %s", name, chosen.message.key, outcome.reason)
             self._settle(line, chosen, DeliveryState.REFUSED, note=outcome.reason)
-        elif chosen.message.kind is MessageKind.CHART and delivery.tries >= MOST_TRIES_OF_CHART:
-            log.error("%s: a chart is given up, its text was sent: %s", name, outcome.reason)
-            note = f"given up after {delivery.tries} tries: {outcome.reason}"
-            self._settle(line, chosen, DeliveryState.REFUSED, note=note)
+        elif self._is_too_old(chosen, delivery):
+            self._give_up(line, chosen, delivery, outcome.reason)
         elif isinstance(outcome, NotNow):
             after = outcome.after_s if outcome.after_s is not None else wait_s(delivery.tries)
             again_ms = now_ms + int(1000 * after)
             self._settle(line, chosen, DeliveryState.WAITING, note=outcome.reason, again_ms=again_ms)
             if outcome.all_of_it:
-                self._hold(line, outcome.reason, after)
+                self._hold(line, chosen, outcome.reason, after)
         elif delivery.tries >= MOST_TRIES and before is not None and line.sent_ms > before.at_ms:
             # It takes others, and fails at this one each time: the rest of the thread waits no longer.
-            log.error("%s fails at message %s: %s", name, chosen.message.key, outcome.reason)
-            note = f"given up after {delivery.tries} tries: {outcome.reason}"
-            self._settle(line, chosen, DeliveryState.REFUSED, note=note)
+            self._give_up(line, chosen, delivery, outcome.reason)
         else:
             again_ms = now_ms + int(1000 * max(self.unsure_s, wait_s(delivery.tries)))
             self._settle(
                 line, chosen, DeliveryState.SENDING, note=outcome.reason, again_ms=again_ms, same=True
             )
-            self._say(line, outcome.reason)
+            self._say(line, chosen, outcome.reason)
+
+    def _is_too_old(self, chosen: Pending, delivery: Delivery) -> bool:
+        """Whether this is a chart that nobody needs any more: by its own age, or by that of the try whose answer was lost."""
+        if chosen.message.kind is not MessageKind.CHART:
+            return False
+        age_ms = self.store.clock.now_ms() - chosen.message.at_ms
+        asked_ms = 0 if delivery.begun_ms is None else self.now_ms() - delivery.begun_ms
+        return asked_ms >= CHART_MS or (age_ms >= CHART_MS and delivery.tries >= TRIES_OF_OLD_CHART)
+
+    def _give_up(self, line: Line, chosen: Pending, delivery: Delivery, reason: str) -> None:
+        log.error(
+            "%s fails at message %s, which is given up: %s", line.channel.name, chosen.message.key, reason
+        )
+        note = f"given up after {delivery.tries} tries: {reason}"
+        self._settle(line, chosen, DeliveryState.REFUSED, note=note)
 
     def _is_blocked(self, line: Line) -> bool:
         """Whether the channel is left alone now. A clock that was set back does not block it for longer than it was meant."""
         return still_waits(line.blocked_ms, self.now_ms())
 
-    def _hold(self, line: Line, reason: str, after_s: float | None) -> None:
+    def _hold(self, line: Line, chosen: Pending | None, reason: str, after_s: float | None) -> None:
         """Leave a channel alone for a while: it takes nothing now."""
         line.in_a_row += 1
         after = after_s if after_s is not None else wait_s(line.in_a_row)
         line.blocked_ms = self.now_ms() + min(int(1000 * after), LONGEST_WAIT_MS)
-        self._say(line, reason)
+        self._say(line, chosen, reason)
 
-    def _say(self, line: Line, reason: str) -> None:
+    def _say(self, line: Line, chosen: Pending | None, reason: str) -> None:
+        """Note what is wrong with a channel; a chart that waits is no fault of it, as no text waits for one."""
+        if chosen is not None and chosen.message.kind is MessageKind.CHART:
+            log.warning("%s does not take a chart now: %s", line.channel.name, reason)
+            return
         if reason != line.fault:
             log.error("%s takes no messages now: %s", line.channel.name, reason)
         line.fault = reason

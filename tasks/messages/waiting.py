@@ -6,15 +6,19 @@ import math
 
 from evenkeel.settings.settings import Settings
 from state.outbox import Pending
+from state.outbox_models import MessageKind
 from state.store import Store
 from tasks.messages.choose import quiet_at
 from tasks.messages.sender import HEARTBEAT, JOINED, wall_ms
 
 
 def waiting_for(store: Store, channel: str) -> list[Pending]:
-    """What a channel has still to deliver, oldest first; nothing before it was first used."""
+    """What a channel has still to deliver, oldest first; nothing before it was first used. A chart that waits is left out: its
+    text was sent.
+    """
     joined = store.checkpoint(f"{JOINED}{channel}")
-    return store.pending(channel, int(joined.detail.get("after", 0))) if joined else []
+    rows = store.pending(channel, int(joined.detail.get("after", 0))) if joined else []
+    return [one for one in rows if one.message.kind is not MessageKind.CHART]
 
 
 def quiet_now(settings: Settings) -> bool:

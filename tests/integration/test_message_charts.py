@@ -7,13 +7,16 @@ import base64
 import pytest
 from pydantic import SecretStr
 
+from evenkeel.errors import Retryable
+from state.outbox import DONE
 from state.outbox_models import DeliveryState, MessageKind
 from state.store import Store
 from state.watch_models import Severity
-from tasks.channels import Channel
+from tasks.channels import Channel, Letter, Outcome, Unsure
 from tasks.messages.compose import PNG
 from tasks.messages.sender import LEASE, Line
 from tasks.messages.slack import SlackChannel
+from tasks.messages.waiting import waiting_for
 from tests.databases import database_fixtures
 from tests.integration.test_messages import Killed, Mortal
 from tests.message_rig import CHANNEL, HOUR_S, Rig, Scripted, slack_rig
@@ -185,9 +188,49 @@ async def test_a_workspace_whose_uploads_never_work_is_given_up(store: Store) ->
     async with slack_rig(store) as rig:
         report(store)
         rig.twin.faults.add(Fault("slack", "http_500", call=UPLOAD, times=-1))
-        await rig.deliver(12 * HOUR_S, every_s=300)
+        rig.sender.joined(rig.line.channel)
+        store.move_checkpoint("channel slack", store.clock.now_ms(), {"after": 0})
+        await rig.deliver(3 * HOUR_S, every_s=300)
+        assert states(rig)["chart"] not in DONE and not waiting_for(store, "slack"), "no text waits"
+        assert not rig.line.fault, "the channel takes messages"
+        await rig.deliver(2 * HOUR_S, every_s=300)
         assert states(rig)["chart"] is DeliveryState.REFUSED and not rig.twin.shared_files()
         assert states(rig)["report"] is DeliveryState.SENT
+
+
+class Asked(Scripted):
+    """A channel that shows charts, loses the answer to each, and cannot say whether it has one."""
+
+    pictures = True
+
+    async def send(self, letter: Letter) -> Outcome:
+        if letter.picture is None:
+            return await super().send(letter)
+        assert letter.picture.data == DRAWN
+        return Unsure(reason="its answer was lost")
+
+    async def find(self, letter: Letter, since_ms: int) -> str | None:
+        raise Retryable("it cannot be asked")
+
+
+async def test_a_chart_that_cannot_be_asked_for_is_given_up_by_its_age(store: Store) -> None:
+    channel: Channel = Asked("one")
+    async with slack_rig(store) as rig:
+        report(store)
+        rig.line = Line(channel, 0)
+        for _ in range(5):
+            while await rig.sender.step(rig.line):
+                pass
+            rig.clock.ms += 1000 * HOUR_S
+        assert states(rig)["chart"] is DeliveryState.REFUSED and not rig.line.fault
+        assert states(rig)["report"] is DeliveryState.SENT
+
+
+def test_a_picture_is_read_only_where_it_is_delivered(store: Store) -> None:
+    report(store)
+    chart = next(one.message for one in store.pending("slack") if one.message.kind is MessageKind.CHART)
+    assert chart.facts == {}
+    assert store.whole_message(chart).facts == {PNG: base64.b64encode(DRAWN).decode()}
 
 
 async def test_a_chart_whose_thread_is_gone_stands_in_the_channel(store: Store) -> None:

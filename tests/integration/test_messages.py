@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import pytest
@@ -65,7 +66,7 @@ async def test_the_message_of_a_move_that_is_undone_is_undone_with_it(store: Sto
 
 async def test_the_head_of_a_thread_says_how_the_position_stands_now(store: Store) -> None:
     async with slack_rig(store) as rig:
-        rig.sender.standing = standing
+        rig.sender.standing = partial(standing, after_s=90)
         await rig.sender.restate(rig.line)
         assert not rig.twin.faults.calls, "there is no head yet"
         await rig.deliver()

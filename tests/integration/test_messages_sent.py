@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
 import pytest
 
@@ -194,7 +195,7 @@ async def test_a_critical_message_behind_hundreds_is_found(store: Store) -> None
 
 async def test_the_head_of_a_thread_that_begins_with_an_alert_is_left_alone(store: Store) -> None:
     async with slack_rig(store, Severity.WARNING) as rig:
-        rig.sender.standing = standing
+        rig.sender.standing = partial(standing, after_s=90)
         store.alert("bad", Severity.CRITICAL, "the very text", "p1")
         await rig.deliver()
         await rig.sender.restate(rig.line)

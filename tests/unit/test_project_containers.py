@@ -24,7 +24,7 @@ COMPOSE = ROOT / "deploy" / "compose" / "compose.yaml"
 KUBERNETES = ROOT / "deploy" / "kubernetes" / "evenkeel.yaml"
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 NGINX = ROOT / "deploy" / "nginx" / "evenkeel.conf"
-SERVICES = {"server", "worker", "monitors", "watchdog", "sender"}
+SERVICES = {"server", "worker", "monitors", "watchdog", "sender", "desk"}
 TRADING, SPEAKING = {"worker", "monitors"}, {"monitors", "sender"}
 KEYS = {"hyperliquid.key", "solana.key", "asgard.key"}
 

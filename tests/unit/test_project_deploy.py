@@ -19,8 +19,10 @@ RUN = ROOT / "deploy" / "evenkeel-run"
 UNITS = sorted((ROOT / "deploy" / "systemd").iterdir())
 SERVICES = [path for path in UNITS if path.suffix == ".service"]
 HOME = "/opt/evenkeel/current"
-TRADING = {"evenkeel-worker.service", "evenkeel-monitors.service"}
-SPEAKING = {"evenkeel-sender.service", "evenkeel-monitors.service"}
+INSTEAD = "evenkeel-watch.service"
+"""In the place of the monitors, for who chooses it."""
+TRADING = {"evenkeel-worker.service", "evenkeel-monitors.service", INSTEAD}
+SPEAKING = {"evenkeel-sender.service", "evenkeel-monitors.service", INSTEAD}
 KEYS = {"hyperliquid.key", "solana.key", "asgard.key"}
 CHANNELS = {"slack-token", "webhook-secret", "mail-login"}
 MOST_EXPOSED = 20
@@ -94,7 +96,15 @@ def test_the_target_wants_every_service() -> None:
     target = configparser.ConfigParser(strict=False)
     target.optionxform = str  # type: ignore[assignment,method-assign]
     target.read(ROOT / "deploy" / "systemd" / "evenkeel.target")
-    assert set(target["Unit"]["Wants"].split()) == {path.name for path in SERVICES}
+    assert set(target["Unit"]["Wants"].split()) == {path.name for path in SERVICES} - {INSTEAD}
+
+
+def test_what_stands_in_the_place_of_the_monitors_is_as_hard_as_they_are() -> None:
+    def allowed(name: str) -> list[str]:
+        text = (ROOT / "deploy" / "systemd" / name).read_text()
+        return text.partition("\nUser=")[2].splitlines()
+
+    assert allowed(INSTEAD) == allowed("evenkeel-monitors.service")
 
 
 @pytest.mark.parametrize("unit", SERVICES, ids=name_of)
@@ -119,7 +129,8 @@ def test_a_command_of_the_operator_runs_with_the_keys_that_there_are(tmp_path: P
     program.parent.mkdir(parents=True)
     program.write_text('#!/bin/sh\necho "$@"; env | grep ^EVENKEEL_ | sort\n')
     (tmp_path / "credentials").mkdir()
-    (tmp_path / "credentials" / "solana.key").write_text("x")
+    for name in ("solana.key", "slack-app-token"):  # the second is for the sender alone
+        (tmp_path / "credentials" / name).write_text("x")
     stand_in = tmp_path / "bin" / "systemd-run"
     stand_in.parent.mkdir()
     stand_in.write_text(

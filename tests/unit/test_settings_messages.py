@@ -24,10 +24,6 @@ REFUSED = {
     "an app token in the file": ('[slack]\napp_token = "xapp-1-1234567890"\n', "looks like a secret"),
     "an operator's name": ('[slack]\noperators = ["@ann"]\n', "ids of users"),
     "an operator twice": ('[slack]\noperators = ["U0123456789", "U0123456789"]\n', "names a user twice"),
-    "requests of nobody": (
-        '[slack]\nchannel = "C0123456789"\napp_token_file = "x"\n',
-        "in slack.operators who may ask for anything",
-    ),
     "no URL": ('[webhook]\nurl = "ftp://x"\n', "URL"),
     "a mail server alone": ('[mail]\nhost = "mail.example.com"\n', "mail.sender"),
     "mail in clear": (
@@ -99,6 +95,12 @@ def test_an_app_token_whose_settings_are_missing_is_refused_in_one_line(
     with pytest.raises(OperatorError) as refused:
         app_token(Settings(slack=slack))  # type: ignore[arg-type]
     assert says in str(refused.value) and token not in str(refused.value)
+
+
+def test_settings_without_operators_hold_for_every_other_command(tmp_path: Path) -> None:
+    path = tmp_path / "evenkeel.toml"
+    path.write_text('[slack]\nchannel = "C0123456789"\napp_token_file = "x"\noperators = []\n')
+    assert load_settings(path).slack.operators == ()
 
 
 def test_without_an_app_token_no_requests_are_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

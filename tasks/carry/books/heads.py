@@ -5,26 +5,28 @@ from __future__ import annotations
 from evenkeel.units import DAY_MS
 from state.carry.models import Position, PositionSnapshot
 from state.store import Store
-from tasks.carry.last_ticks import last_ticks
+from tasks.carry.last_ticks import LastTick, last_ticks
 from tasks.carry.mark import LIVE
 
 ENDED_MS = DAY_MS
 """How long after its end a position's head is still brought up to date."""
 
 
-def standing(store: Store) -> dict[str, str]:
-    """By position: its present state in a few words, of those that live and those that ended within a day."""
+def standing(store: Store, after_s: float) -> dict[str, str]:
+    """By position: its present state in a few words, of those that live and those that ended within a day. One that nobody has
+    looked at for more than `after_s` is not watched.
+    """
     now_ms = store.clock.now_ms()
-    ages = {one.position_id: one.age_s for one in last_ticks(store)}
+    ticks = {one.position_id: one for one in last_ticks(store)}
     found = {}
     for row in store.carry.positions():
         if row.status in LIVE or now_ms - (row.closed_ms or 0) < ENDED_MS:
             last = store.carry.last_snapshot(row.position_id)
-            found[row.position_id] = _words(row, last, ages.get(row.position_id))
+            found[row.position_id] = _words(row, last, ticks.get(row.position_id), after_s)
     return found
 
 
-def _words(row: Position, last: PositionSnapshot | None, age_s: float | None) -> str:
+def _words(row: Position, last: PositionSnapshot | None, tick: LastTick | None, after_s: float) -> str:
     size = "" if row.size_usd is None else f", {row.size_usd:,.2f} USD"
     parts = [f"{row.status} · {row.asset} {row.leverage.normalize():f}x{size}"]
     if row.closed_ms is not None:
@@ -41,6 +43,7 @@ def _words(row: Position, last: PositionSnapshot | None, age_s: float | None) ->
             parts.append(f"equity {last.equity_usd:,.2f} USD")
         if last.delta_sol is not None:
             parts.append(f"long less short {last.delta_sol:+.4f} SOL")
-    if age_s is not None:
-        parts.append("watched" if age_s < 90 else f"nobody has looked for {age_s / 60:.0f} min")
+    if tick is not None:
+        late = tick.is_overdue(after_s)
+        parts.append(f"nobody has looked for {tick.age_s / 60:.0f} min" if late else "watched")
     return "\n".join(parts)

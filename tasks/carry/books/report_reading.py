@@ -130,7 +130,7 @@ def read_booked(desk: LedgerReader, position: Position) -> Booked:
         funding=store.carry.funding_payments(position_id=position_id),
         liquidations=store.carry.liquidations(position_id),
         snapshots=store.carry.snapshots(position_id),
-        leg_moves=[one for one in store.transitions("leg") if one.entity_id.startswith(f"{position_id}/")],
+        leg_moves=store.transitions("leg", *(f"{position_id}/{side.value}" for side in LegSide)),
         prices_at_fills=prices_at_fills(store, position),
     )
 

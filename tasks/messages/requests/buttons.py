@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 from evenkeel.errors import OperatorError
@@ -12,6 +13,9 @@ from tasks.messages.requests.parsing import Command
 ACK, PAUSE, EXIT, CONFIRM = "evenkeel_ack", "evenkeel_pause", "evenkeel_exit", "evenkeel_confirm"
 VALUE_CHARACTERS = 2_000
 SECTION_CHARACTERS = 2_900
+CONFIRM_WITHIN = "Confirm within"
+"""How the last sentence of an answer begins that is to be confirmed."""
+CUT = " … (cut: it is too long for one message)"
 LOUD_KINDS = ("alert", "escalated")
 
 
@@ -54,14 +58,33 @@ def number_of(value: str) -> int:
 
 
 def answer_blocks(text: str, confirm: int | None) -> list[dict[str, Any]]:
-    """An answer as Block Kit, with the button that confirms a request under it."""
-    section = {"type": "section", "text": {"type": "mrkdwn", "text": text[:SECTION_CHARACTERS]}}
+    """An answer as Block Kit, with the button that confirms a request under it. What is too long for it says so."""
+    section = {"type": "section", "text": {"type": "mrkdwn", "text": shortened(text, SECTION_CHARACTERS)}}
     if confirm is None:
         return [section]
     return [
         section,
         {"type": "actions", "elements": [_button(CONFIRM, "Confirm", str(confirm), style="danger")]},
     ]
+
+
+def shortened(text: str, most: int) -> str:
+    """Return a text of at most so many characters: whole lines, or where it is one line whole clauses, and how many are left
+    out. How long a confirmation is good for, its last sentence, stays.
+    """
+    if len(text) <= most:
+        return text
+    last = re.search(rf"\. {CONFIRM_WITHIN} \d+ s$", text)
+    end = last[0] if last else ""
+    between = "\n" if "\n" in text else "; "
+    pieces = text.removesuffix(end).split(between)
+    room = most - len(end) - len(f"{between}and {len(pieces)} more")
+    kept = 0
+    while kept < len(pieces) and len(between.join(pieces[: kept + 1])) <= room:
+        kept += 1
+    if not kept:  # a single piece is longer than everything that may be shown
+        return f"{text[: most - len(end) - len(CUT)]}{CUT}{end}"
+    return f"{between.join([*pieces[:kept], f'and {len(pieces) - kept} more'])}{end}"
 
 
 def _button(action_id: str, text: str, value: str, style: str = "") -> dict[str, Any]:

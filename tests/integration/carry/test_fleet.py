@@ -13,6 +13,7 @@ from app.requests.asking import Asking
 from evenkeel.errors import LedgerUnavailable, OperatorError
 from evenkeel.legs import PositionStatus
 from evenkeel.settings.settings import Settings, load_settings
+from flows.carry.daily import DailyRequest, as_markdown, daily_report
 from flows.carry.enter import EnterRequest, enter_position
 from flows.carry.exit import ExitRequest, exit_position
 from flows.carry.flatten import flatten
@@ -318,3 +319,22 @@ async def test_a_person_may_pause_one_account_and_end_that_alone(tmp_path: Path)
             OperatorError, match=r"'entries@west' is unknown; .* with @ and one of north, south"
         ):
             asking.ask(RequestAction.PAUSE, scope="entries@west", who="U0ANN", via="slack", key="t4")
+
+
+async def test_the_daily_report_names_an_account_whose_keys_cannot_be_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is the message to people by which they hear of it, and the others' rows are in it."""
+    async with fleet_rig(tmp_path) as rig:
+        held = await entered(rig.of("south"))
+        Path(str(load_settings(rig.config).fleet[0].solana.keystore_file)).unlink()
+        monkeypatch.setenv("EVENKEEL_CONFIG", str(rig.config))
+        found = await daily_report.fn(DailyRequest())
+        assert [row.position_id for row in found.positions] == [held] and found.needs_a_person
+        assert len(found.left_out) == 1 and found.left_out[0].startswith("north: ")
+        [said] = [row for row in rig.whole.messages() if row.kind == "report"]
+        assert (
+            said.severity is Severity.WARNING
+            and f"account that could not be opened: {found.left_out[0]}" in said.text
+        )
+        assert "## Accounts that could not be opened" in as_markdown(found)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
+import sqlite3
 from pathlib import Path
 
+from app.pages.feed import MOST_STREAMS
 from evenkeel.legs import PositionStatus
 from state.requests.models import RequestAction, RequestState
 from tests.carry.rig import story_rig, watched
+from tests.integration.carry.test_watch_without_ledger import ledger_of
 from tests.pages_rig import Browser, served
 
 
@@ -89,3 +93,45 @@ async def test_a_pause_is_done_at_once_and_its_end_after_a_confirmation(tmp_path
             assert not store.active_pauses()
             status, _, page = await sent(browser, "/do/resume", scope="", reason="")
             assert status == 409 and "nothing is paused; nothing was done" in page
+
+
+async def test_a_write_without_an_answer_may_be_done_and_that_is_what_is_said(tmp_path: Path) -> None:
+    """Somebody else writes meanwhile: it is done once he has ended."""
+    async with story_rig(tmp_path) as rig:
+        store = rig.desk.store
+        async with served(rig.desk.settings, store) as browser:
+            await browser.log_in()
+            browser.site.reader.written_s = 0.2
+            holder = sqlite3.connect(ledger_of(rig), isolation_level=None)
+            try:
+                holder.execute("BEGIN IMMEDIATE")
+                status, _, page = await sent(browser, "/do/pause", scope="", reason="odd market")
+                assert status == 503 and "It is not known whether this was done" in page
+                assert '<a href="/alerts">' in page and "cannot be read" not in page
+            finally:
+                holder.close()
+            async with asyncio.timeout(60):
+                while not store.active_pauses():
+                    await asyncio.sleep(0.05)
+
+
+async def test_what_no_request_can_have_as_its_number_is_one_line(tmp_path: Path) -> None:
+    async with story_rig(tmp_path) as rig, served(rig.desk.settings, rig.desk.store) as browser:
+        await browser.log_in()
+        for number in ("9" * 20, "٣", "x"):
+            answer = await browser.get(f"/do/confirm?request={number}")
+            assert answer.status_code == 200 and "is no request&#39;s number; ask again." in answer.text
+            status, _, page = await sent(browser, f"/do/confirm?request={number}", request=number)
+            assert status == 409 and "is no request&#39;s number" in page
+        answer = await browser.get(f"/do/confirm?request={'9' * 18}")
+        assert answer.status_code == 200 and "There is no such request." in answer.text
+
+
+async def test_a_stream_too_many_is_refused_before_anything_is_answered(tmp_path: Path) -> None:
+    async with story_rig(tmp_path) as rig, served(rig.desk.settings, rig.desk.store) as browser:
+        assert (await browser.get("/stream")).status_code == 401
+        await browser.log_in()
+        browser.site.feed.listeners = MOST_STREAMS
+        answer = await browser.get("/stream")
+        assert answer.status_code == 503 and f"{MOST_STREAMS} pages are open already" in answer.text
+        browser.site.feed.listeners = 0

@@ -13,7 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from state.outbox_models import MessageKind
 from state.store import Store
+from tasks.messages.waiting import sender_faults
 from tests.message_rig import CHANNEL, Rig, slack_rig
 from tests.slack_requests_rig import ANN, come, next_answer, rig, store, taking, typed
 from twins.faults import Fault
@@ -216,3 +218,36 @@ def test_the_sender_takes_requests_is_killed_and_takes_them_again(store: Store, 
     assert "requests are taken from Slack" in written
     for secret in (twin.token, twin.socket.token, "ticket="):
         assert secret not in written
+
+
+@pytest.mark.parametrize("given", ["no operators", "a token of another kind"])
+def test_a_sender_that_takes_no_requests_delivers(store: Store, tmp_path: Path, given: str) -> None:
+    """What is missing of requests is logged and said to who asks how the sender is; it stops no message."""
+    twin = SlackTwin()
+    log = tmp_path / "log"
+    with served_in_thread(twin.app) as base, log.open("wb") as lines:
+        config = tmp_path / "evenkeel.toml"
+        operators = "" if given == "no operators" else f'"{ANN}"'
+        config.write_text(
+            f'[database]\nurl = "sqlite:///{tmp_path / "ledger.db"}"\n'
+            f'[slack]\nchannel = "{CHANNEL}"\nurl = "{base}/api"\noperators = [{operators}]\n'
+        )
+        environment = os.environ | {
+            "EVENKEEL_SLACK_TOKEN": twin.token,
+            "EVENKEEL_SLACK_APP_TOKEN": twin.socket.token if given == "no operators" else twin.token,
+            "EVENKEEL_CONFIG": str(config),
+        }
+        command = [sys.executable, "-m", "app.cli"]
+        process = subprocess.Popen([*command, "send"], env=environment, stderr=lines, stdout=lines)
+        try:
+            until(lambda: store.checkpoint("channel slack") is not None, process)
+            store.write_message("k", MessageKind.TRIAL, "trial", "it arrives all the same")
+            until(lambda: "it arrives all the same" in str(twin.shown(CHANNEL)), process)
+            until(lambda: "requests" in sender_faults(store), process)
+        finally:
+            process.terminate()
+            assert process.wait(60) == 0
+        asked = subprocess.run([*command, "channels"], env=environment, capture_output=True, text=True)
+    assert asked.returncode == 0 and "no requests are taken: " in asked.stdout, asked
+    assert "no requests are taken from Slack" in log.read_text()
+    assert twin.token not in log.read_text() + asked.stdout + asked.stderr

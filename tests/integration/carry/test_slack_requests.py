@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,7 +20,7 @@ from flows.carry.monitor import MonitorRequest, watch_position
 from state.requests.models import RequestAction, RequestState
 from state.store import Store
 from state.watch_models import Severity
-from tasks.messages.requests.buttons import ACK, CONFIRM, EXIT
+from tasks.messages.requests.buttons import ACK, CONFIRM, EXIT, SECTION_CHARACTERS, answer_blocks
 from tasks.messages.requests.handling import Given, Handler
 from tasks.messages.sender import HEARTBEAT
 from tests.carry.rig import story_rig
@@ -124,7 +126,7 @@ class Busy:
 
 
 def test_a_busy_ledger_is_said_and_one_may_ask_again(store: Store) -> None:
-    handler = Handler(Busy(), store, (ANN,), status_text)
+    handler = Handler(Busy(), store, (ANN,), partial(status_text, after_s=90))
     given = Given(who=ANN, channel=CHANNEL, key="k", text="pause all")
     assert "ask again" in handler.reply(given).text
     assert "ask again" in handler.reply(given.model_copy(update={"action_id": CONFIRM, "value": "1"})).text
@@ -134,8 +136,34 @@ def test_the_status_is_of_the_ledger_alone(store: Store) -> None:
     assert isinstance(store.clock, ManualClock)
     for number in range(12):
         store.alert(f"rule {number}", Severity.WARNING, "t", "x")
-    text = status_text(store)
-    assert "and 2 alerts more" in text and text.splitlines()[0].startswith("p1: OPENING")
+    store.alert("leg vanished", Severity.CRITICAL, "the short is gone", "p1")
+    store.pause("entries", "nobody is here")
+    lines = status_text(store, 90).splitlines()
+    assert lines[0] == "critical: leg vanished (p1): the short is gone"
+    assert lines[10:12] == ["and 3 alerts more", "paused (entries): nobody is here"]
+    assert lines[12].startswith("p1: OPENING") and lines[12].endswith("; watched")
+    store.clock.ms += 120_000
+    assert "; nobody has looked for 2 min" in status_text(store, 90)
+    assert "; watched" in status_text(store, 600), "by the limit of the settings"
+
+
+def test_what_is_too_long_for_slack_says_how_much_of_it_is_left_out() -> None:
+    lines = [f"p{number}: OPEN, 2,000 USD" for number in range(400)]
+    [section] = answer_blocks("\n".join(lines), None)
+    shown = section["text"]["text"].splitlines()
+    assert len(section["text"]["text"]) <= SECTION_CHARACTERS
+    assert shown[:-1] == lines[: len(shown) - 1] and shown[-1] == f"and {400 - len(shown) + 1} more"
+    each = "; ".join(f"exit of p{number}: SOL 3x, 2,000 USD a leg" for number in range(400))
+    text = f"flatten: everything is paused, then closed: {each}. Confirm within 60 s"
+    found = answer_blocks(text, 7)[0]["text"]["text"]
+    assert len(found) <= SECTION_CHARACTERS and found.startswith("flatten: everything is paused")
+    assert re.search(r"; and \d+ more\. Confirm within 60 s$", found)
+    for last in ("", ". Confirm within 60 s"):
+        single = answer_blocks("x" * 5_000 + last, None)[0]["text"]["text"]
+        assert len(single) == SECTION_CHARACTERS and single.endswith(
+            f"(cut: it is too long for one message){last}"
+        )
+    assert answer_blocks("short", None)[0]["text"]["text"] == "short"
 
 
 async def test_doctor_asks_slack_and_the_sender(

@@ -225,10 +225,11 @@ class Asking:
         seen = {one.position_id: one for one in last_ticks(self._store)}
         total, cost = sum(sizes, Decimal(0)), sum((self._cost_usd(one) for one in sizes), Decimal(0))
         each = "; ".join(self._exit_text(one, seen.get(one.position_id)) for one in live)
-        return (
-            f"flatten: everything is paused, then {len(live)} position{'s are' if len(live) > 1 else ' is'} closed, "
-            f"{total:,.2f} USD a leg in all, expected to cost {cost:,.2f} USD: {each}"
-        )
+        known = f", {total:,.2f} USD a leg in all, expected to cost {cost:,.2f} USD" if sizes else ""
+        if sizes and len(sizes) < len(live):
+            known += f" (without {len(live) - len(sizes)} whose size is not known)"
+        many = "s are" if len(live) > 1 else " is"
+        return f"flatten: everything is paused, then {len(live)} position{many} closed{known}: {each}"
 
     def _resume_text(self, scope: str | None) -> str:
         if scope is not None:

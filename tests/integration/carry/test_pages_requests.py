@@ -88,7 +88,7 @@ async def test_a_pause_is_done_at_once_and_its_end_after_a_confirmation(tmp_path
             status, _, page = await sent(browser, "/do/pause", scope="binance", reason="x")
             assert status == 409 and "is unknown; allowed are entries" in page
             _, then, page = await sent(browser, "/do/resume", scope="", reason="")
-            assert "entries (odd market)" in page and store.active_pauses()
+            assert "entries (odd market (request 1))" in page and store.active_pauses()
             await sent(browser, then, request=then.rpartition("=")[2])
             assert not store.active_pauses()
             status, _, page = await sent(browser, "/do/resume", scope="", reason="")

@@ -33,7 +33,9 @@ async def test_a_command_that_comes_twice_is_done_and_answered_once(rig: Rig, fa
     await typed(rig.twin, "pause all odd market")
     after = await typed(rig.twin, "status")
     assert "paused (all): odd market" in after["text"]
-    assert [one["text"] for one in rig.twin.socket.answers_to(ANN)].count("paused (all): odd market") == 1
+    assert [one["text"] for one in rig.twin.socket.answers_to(ANN)].count(
+        "paused (all): odd market (request 1)"
+    ) == 1
     assert len(rig.store.requests.newest(9)) == 1
     assert len([row for row in rig.store.transitions("pause")]) == 1
 
@@ -212,7 +214,7 @@ def test_the_sender_takes_requests_is_killed_and_takes_them_again(store: Store, 
             second.kill()
             second.wait()
     assert "was asked for before" in twin.socket.answers_to(ANN)[1]["text"]
-    assert [row.reason for row in store.active_pauses()] == ["odd market"]
+    assert [row.reason for row in store.active_pauses()] == ["odd market (request 1)"]
     assert len(store.requests.newest(9)) == 1
     written = log.read_text()
     assert "requests are taken from Slack" in written

@@ -37,9 +37,12 @@ async def test_status_pause_and_ack_are_done_at_once(rig: Rig) -> None:
     assert "p1: OPENING · SOL 3x" in status["text"] and "no alert is open" in status["text"]
     assert status["response_type"] == "ephemeral" and status["via"] == "response_url"
     paused = await typed(rig.twin, "pause hyperliquid 2h an upgrade")
-    assert paused["text"] == "paused (hyperliquid): an upgrade"
+    assert paused["text"] == "paused (hyperliquid): an upgrade (request 1)"
     [pause] = rig.store.active_pauses()
-    assert (pause.scope, pause.reason) == ("hyperliquid", "an upgrade") and pause.until_ms is not None
+    assert (pause.scope, pause.reason) == (
+        "hyperliquid",
+        "an upgrade (request 1)",
+    ) and pause.until_ms is not None
     rig.store.alert("fee_money", Severity.CRITICAL, "0.004 SOL", "p1")
     assert "critical: fee_money (p1): 0.004 SOL" in (await typed(rig.twin, "status"))["text"]
     assert (await typed(rig.twin, "ack fee money"))["text"] == "acknowledged fee_money (p1)"
@@ -91,11 +94,17 @@ async def test_a_confirmation_that_comes_twice_or_late_does_nothing_and_says_so(
 async def test_resume_and_flatten_wait_for_a_confirmation_that_names_what_they_do(rig: Rig) -> None:
     await typed(rig.twin, "pause all odd market")
     answer = await typed(rig.twin, "resume")
-    assert answer["text"].startswith("resume: all (odd market). Confirm within") and rig.store.active_pauses()
-    assert (await confirmed(rig.twin, answer))["text"] == "resumed (all): odd market"
+    assert (
+        answer["text"].startswith("resume: all (odd market (request 1)). Confirm within")
+        and rig.store.active_pauses()
+    )
+    assert (await confirmed(rig.twin, answer))["text"] == "resumed (all): odd market (request 1)"
     assert not rig.store.active_pauses()
     flat = await typed(rig.twin, "flatten")
-    assert "everything is paused, then closed: exit of p1" in flat["text"] and not rig.store.active_pauses()
+    assert (
+        "everything is paused, then 1 position is closed: exit of p1" in flat["text"]
+        and not rig.store.active_pauses()
+    )
     assert (await confirmed(rig.twin, flat))["text"] == "everything is paused; exits asked for: p1"
     assert [one.scope for one in rig.store.active_pauses()] == ["all"]
 

@@ -57,11 +57,11 @@ async def wait_for_tick(
     a person waits: as often `asked` says whether the next tick is wanted now.
 
     Liquidation and auto-deleveraging come in the moments in which half a minute matters. Who looks less often than once a
-    minute has asked for that pace: a person alone wakes him, after a quarter of it at most.
+    minute has asked for that pace: a person alone wakes him, after half of it at most.
     """
     until_ms = desk.clock.now_ms() + int(seconds * 1000)
     probes = seconds <= LONGEST_PROBED_S
-    step_s = min(probe_s, ASKED_EVERY_S) if probes else max(probe_s, seconds / 4)
+    step_s = min(probe_s, ASKED_EVERY_S) if probes else max(probe_s, seconds / 2)
     probed_ms = desk.clock.now_ms()
     while until_ms - desk.clock.now_ms() > step_s * 1000:
         if asked():

@@ -61,13 +61,12 @@ async def test_two_accounts_hold_a_position_each_and_neither_sees_the_others(tmp
 async def test_the_books_of_a_fleet_agree_after_it_was_watched(tmp_path: Path) -> None:
     async with fleet_rig(tmp_path, strategy={"poll_interval_s": 120}) as rig:
         names = {desk.store.member: await entered(desk) for desk in rig.desks}
-        until_ms = rig.desk.clock.now_ms() + 3700 * 1000
-        each = await asyncio.gather(
-            *(
-                watch_position(desk, MonitorRequest(position_id=names[desk.store.member], until_ms=until_ms))
-                for desk in rig.desks
-            )
-        )
+        # One after the other: each wait moves the clock of this world, also while another account is being read.
+        each = []
+        for desk, seconds in ((one, seconds) for seconds in (3700, 10) for one in rig.desks):
+            until_ms = desk.clock.now_ms() + seconds * 1000
+            request = MonitorRequest(position_id=names[desk.store.member], until_ms=until_ms)
+            each.append(await watch_position(desk, request))
         assert all(one.status is PositionStatus.OPEN and not one.actions for one in each), each
         found = await recover_accounts(rig.desks)
         assert found.clean and not found.findings, found

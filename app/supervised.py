@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
+import signal
 import socket
+from collections.abc import Callable
 
 log = logging.getLogger("evenkeel.watchdog")
 READY, ALIVE, STOPPING = "READY=1", "WATCHDOG=1", "STOPPING=1"
+ALIVE_S = 20.0
+"""Seconds between two signs of life to the supervisor, which is to wait several times as long (`WatchdogSec`)."""
 
 
 def notify(state: str) -> bool:
@@ -25,3 +30,16 @@ def notify(state: str) -> bool:
         log.warning("the supervisor cannot be reached: %s", fault)
         return False
     return True
+
+
+async def say_alive() -> None:
+    """Say so again and again, until it is cancelled."""
+    while True:
+        notify(ALIVE)
+        await asyncio.sleep(ALIVE_S)
+
+
+def when_asked_to_end(end: Callable[[], None]) -> None:
+    """Let SIGTERM and SIGINT call this from the running event loop, instead of breaking off what is being done."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, end)

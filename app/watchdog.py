@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import signal
 from contextlib import suppress
 from dataclasses import dataclass, field
 
 import httpx
 
 from app.metrics.serving import metrics
-from app.supervised import ALIVE, READY, STOPPING, notify
+from app.supervised import ALIVE, ALIVE_S, READY, STOPPING, notify, when_asked_to_end
 from evenkeel.errors import Retryable
 from evenkeel.settings.settings import Settings
 from state.store import Store
@@ -23,8 +22,6 @@ from tasks.carry.last_ticks import LastTick, alarm_overdue, overdue_after_s
 
 log = logging.getLogger("evenkeel.watchdog")
 PING_TIMEOUT_S = 10.0
-ALIVE_S = 20.0
-"""Seconds between two signs of life to the supervisor, which is to wait several times as long (`WatchdogSec`)."""
 
 
 async def _rest(ended: asyncio.Event, seconds: float) -> None:
@@ -49,9 +46,8 @@ class Watchdog:
 
     async def run(self) -> None:
         """Until the process is asked to end (SIGTERM, SIGINT)."""
-        loop, ended = asyncio.get_running_loop(), asyncio.Event()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, ended.set)
+        ended = asyncio.Event()
+        when_asked_to_end(ended.set)
         after, every = overdue_after_s(self.settings), self.settings.watchdog.every_s
         log.warning("the watchdog runs: a position without a look for %.0f s is not watched", after)
         with metrics(self.settings, self.settings.metrics.watchdog_port):

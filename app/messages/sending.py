@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import signal
 from functools import partial
 from pathlib import Path
 
 from app.messages.requests import open_connection, take_requests
 from app.metrics.serving import metrics
-from app.supervised import ALIVE, READY, STOPPING, notify
+from app.supervised import ALIVE, READY, STOPPING, notify, when_asked_to_end
 from evenkeel.errors import OperatorError
 from evenkeel.settings.settings import Settings
 from state.store import Store
@@ -47,9 +46,8 @@ async def send(settings: Settings, store: Store) -> None:
     except OperatorError as fault:  # of requests alone: alerts are delivered all the same
         no_requests = str(fault)
         log.error("no requests are taken from Slack: %s", no_requests)
-    loop, ended = asyncio.get_running_loop(), asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, ended.set)
+    ended = asyncio.Event()
+    when_asked_to_end(ended.set)
     try:
         async with OwnLeases(store).exclusive(LEASE, "the outbox") as fence:
             sender = Sender(

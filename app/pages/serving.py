@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -13,7 +12,7 @@ import uvicorn
 from app.metrics.serving import metrics
 from app.pages.reader import Reader
 from app.pages.site import make_app, outside
-from app.supervised import ALIVE, READY, STOPPING, notify
+from app.supervised import READY, STOPPING, notify, say_alive, when_asked_to_end
 from evenkeel.errors import OperatorError
 from evenkeel.settings.settings import Settings
 from state.store import Store
@@ -21,7 +20,6 @@ from tasks.desk import make_clock
 
 END_S = 3
 """How long open streams are waited for."""
-ALIVE_S = 20.0
 
 
 def listening(settings: Settings) -> socket.socket:
@@ -97,10 +95,9 @@ async def _serve(settings: Settings, reader: Reader, taken: socket.socket) -> No
         timeout_graceful_shutdown=END_S,
     )
     server = _Server(config)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, server.end)
+    when_asked_to_end(server.end)
     notify(READY)
-    alive = asyncio.create_task(_say_alive())
+    alive = asyncio.create_task(say_alive())
     try:
         await server.serve(sockets=[taken])
     finally:
@@ -108,9 +105,3 @@ async def _serve(settings: Settings, reader: Reader, taken: socket.socket) -> No
         alive.cancel()
         with suppress(asyncio.CancelledError):
             await alive
-
-
-async def _say_alive() -> None:
-    while True:
-        notify(ALIVE)
-        await asyncio.sleep(ALIVE_S)

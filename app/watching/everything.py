@@ -4,26 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import signal
 
-from app.supervised import ALIVE, READY, STOPPING, notify
+from app.supervised import READY, STOPPING, notify, say_alive, when_asked_to_end
 from evenkeel.errors import EvenkeelError, OperatorError, words_of
 from evenkeel.settings.settings import Settings
 from flows.carry.watch import Watching
 from tasks.carry.desk import CarryDesk, check_keys, open_desks
 
 log = logging.getLogger("evenkeel.watch")
-ALIVE_S = 20.0
-"""Seconds between two signs of life to the supervisor."""
 
 
 async def watch_until_ended(settings: Settings) -> None:
     """Watch until SIGTERM or SIGINT. Raises OperatorError where the key of a single account is missing or may not act; of a
     fleet the others are watched.
     """
-    loop, ended = asyncio.get_running_loop(), asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, ended.set)
+    ended = asyncio.Event()
+    when_asked_to_end(ended.set)
     async with open_desks(settings, _left_out) as desks:
         if len(settings.each_account()) == 1:
             await check_keys(desks[0])
@@ -31,7 +27,7 @@ async def watch_until_ended(settings: Settings) -> None:
         else:
             beside = [asyncio.create_task(_check(desk)) for desk in desks]
         notify(READY)
-        beside.append(asyncio.create_task(_say_alive()))
+        beside.append(asyncio.create_task(say_alive()))
         try:
             await Watching(desks).run(ended)
         finally:
@@ -54,9 +50,3 @@ async def _check(desk: CarryDesk) -> None:
         log.critical("%s is watched, and cannot act: %s", desk.store.member, fault)
     except Exception as fault:
         log.error("whether %s can act is not known: %s", desk.store.member, words_of(fault))
-
-
-async def _say_alive() -> None:
-    while True:
-        notify(ALIVE)
-        await asyncio.sleep(ALIVE_S)

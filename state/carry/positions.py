@@ -218,10 +218,8 @@ class Positions(Database):
         """Every leg that our books hold now, of `accounts` where these are set."""
         query = select(LEGS).where(LEGS.c.status == LegStatus.OPEN).order_by(LEGS.c.opened_ms, LEGS.c.side)
         found = self._rows(Leg, query)
-        if self.accounts is None:
-            return found
-        own = {one.position_id for one in self.positions()}
-        return [one for one in found if one.position_id in own]
+        others = self.of_others({one.position_id for one in found})
+        return [one for one in found if one.position_id not in others]
 
 
 def _of(accounts: Collection[str]) -> ColumnElement[bool]:

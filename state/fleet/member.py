@@ -54,8 +54,8 @@ class MemberStore(Store):
         found = super().unfinished_intents(business, subject)
         if subject is not None or business != self.carry.name:
             return found
-        own = {one.position_id for one in self.carry.positions()}
-        return [one for one in found if one.subject in own]
+        others = self.carry.of_others({one.subject for one in found})
+        return [one for one in found if one.subject not in others]
 
     def fills(self, since_ms: int | None = None, until_ms: int | None = None) -> list[FillRow]:
         """Fills of this account, and those of which no account is known."""

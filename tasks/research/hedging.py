@@ -60,6 +60,16 @@ def below_a_lot(longs: Sequence[LongEvent], shorts: Sequence[ShortFill]) -> Deci
     return found
 
 
+def staked_by(longs: Sequence[LongEvent]) -> Decimal | None:
+    """Return what the redemption rate grew by from the first change of the long to the last one, a fraction; None where there
+    are not two.
+    """
+    if len(longs) < 2:
+        return None
+    in_order = sorted(longs, key=lambda one: one.at_ms)
+    return in_order[-1].redemption_rate / in_order[0].redemption_rate - 1
+
+
 class LeftOpen:
     """What the last trade of a simulated account left open of the long. A venue that liquidates changes one leg alone."""
 

@@ -15,6 +15,7 @@ from decimal import Decimal
 from typing import Any
 
 from analytics.carry.attribution import Attribution
+from analytics.carry.legs import LongEvent
 from analytics.carry.report import Report
 from analytics.research.market import Market
 from analytics.research.results import Run
@@ -29,7 +30,7 @@ from tasks.carry.books.report_reading import Booked
 from tasks.carry.watching.alerts import WATCHED_RULES
 from tasks.research.assumptions import Assumptions
 from tasks.research.backtest import limits_at, span_of
-from tasks.research.hedging import below_a_lot, between_legs
+from tasks.research.hedging import below_a_lot, between_legs, staked_by
 from tasks.research.moments import Orders, by_hour, done_ms, in_one_go, moments_of, yields_seen
 from tasks.research.simulation import ENDED, Simulation
 
@@ -55,6 +56,7 @@ WHY = {
     "gas": "what was paid, beside the cost model of the settings",
     "premium": "the perpetual over the oracle by the prices and quantities of our orders, beside the back-test's",
     "peg": "what the token traded at, beside its redemption value",
+    "redemption": "what the token's redemption rate grew by as it was read, beside the yields of the series",
     "below a lot": "what the short's lots left open of the long, by what SOL moved until the next order",
     "between the legs": "what SOL moved while one leg stood without the other; a back-test trades both at once",
 }
@@ -202,7 +204,13 @@ def parity(
         first_ms=market.start_ms(first),
         last_ms=market.start_ms(last),
         pairs=_pairs(booked, report, run, orders, left_by_rule=left_by_rule),
-        items=items_of(report.attribution, run, between_legs(longs, shorts), below_a_lot(longs, shorts)),
+        items=items_of(
+            report.attribution,
+            run,
+            between_legs(longs, shorts),
+            below_a_lot(longs, shorts),
+            _of_series(market, longs),
+        ),
         costs_usd=-report.attribution.costs_usd,
         notes=_notes(run, by_candles, market, len(moments), left_by_rule=left_by_rule),
     )
@@ -274,8 +282,27 @@ def _pairs(
     ]
 
 
-def items_of(attribution: Attribution, run: Run, between: Decimal, below: Decimal) -> list[Item]:
-    """Return every source of money of both, once; they sum to the net result of each."""
+def _of_series(market: Market, longs: Sequence[LongEvent]) -> Decimal:
+    """Return by what share of its growth as read the redemption rate grew in the series, between the same hours; 1 where either
+    did not grow.
+    """
+    read = staked_by(longs)
+    if not read:
+        return Decimal(1)
+    times = sorted(one.at_ms for one in longs)
+    first, last = (
+        float(market.redemption[max(market.hour_at(at_ms) - 1, 0)]) for at_ms in (times[0], times[-1])
+    )
+    grown = last / first - 1
+    return Decimal(repr(grown)) / read if grown > 0 else Decimal(1)
+
+
+def items_of(
+    attribution: Attribution, run: Run, between: Decimal, below: Decimal, of_series: Decimal
+) -> list[Item]:
+    """Return every source of money of both, once; they sum to the net result of each. `of_series`: the share of what was earned
+    by staking that the yields of the series make.
+    """
     live = attribution.items
 
     def of(*names: str) -> Decimal:
@@ -284,8 +311,13 @@ def items_of(attribution: Attribution, run: Run, between: Decimal, below: Decima
     def simulated(usd: float) -> Decimal:
         return Decimal(repr(usd))
 
-    found = [Item(name, of(item), simulated(run.items[name])) for name, item in CARRY.items()]
+    otherwise = of("staking") * (1 - of_series)
+    found = [
+        Item(name, of(item) - (otherwise if name == "staking" else 0), simulated(run.items[name]))
+        for name, item in CARRY.items()
+    ]
     found += [
+        Item("redemption", otherwise, Decimal(0)),
         Item(
             "hedge",
             of("price_long", "price_short") - between - below,

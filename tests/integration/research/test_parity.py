@@ -53,7 +53,16 @@ def test_a_recorded_demo_and_the_back_test_make_the_same_trades_and_the_same_mon
     # With what is named, too: SOL between the legs and the depth of the second, which the demo does not repeat.
     assert abs(Decimal(beside["difference_usd"])) <= costs / 40, beside
     named = {one["name"] for one in beside["items"] if one["why"]}
-    assert named == {"fees", "slippage", "gas", "premium", "peg", "below a lot", "between the legs"}
+    assert named == {
+        "fees",
+        "slippage",
+        "gas",
+        "premium",
+        "peg",
+        "redemption",
+        "below a lot",
+        "between the legs",
+    }
     assert found["books_agree"]
 
 

@@ -22,9 +22,10 @@ from venues.asgard.client import AsgardClient
 from venues.asgard.venue import AsgardVenue
 from venues.hyperliquid.client import HyperliquidClient
 from venues.hyperliquid.venue import HyperliquidVenue
+from venues.jsonrpc import SHUT_OUT_STATUS
 from venues.reading import Oddities
 from venues.shared import SharedReads
-from venues.solana.rpc import SHUT_OUT_STATUS, SolanaRpc
+from venues.solana.rpc import SolanaRpc
 from venues.solana.rules.common import Rules
 
 CONNECTIONS = 20

@@ -27,9 +27,10 @@ from twins.solana.chain import SolanaChain
 from twins.solana.rpc import SolanaTwin
 from twins.world import World
 from venues.asgard.mints import TOKENS, USDC
+from venues.jsonrpc import RpcError
 from venues.solana.confirm import Confirmer, Dead, Landed, Payload
 from venues.solana.fees import quote
-from venues.solana.rpc import RpcError, SolanaRpc
+from venues.solana.rpc import SolanaRpc
 from venues.solana.slots import slot_time_ms
 from venues.solana.tokens import check_mints, token_balance
 

@@ -12,10 +12,11 @@ import pytest
 from evenkeel.errors import NotUnderstood, OperatorError, Retryable
 from evenkeel.types import Confirmed, Rejected, Unknown
 from venues.asgard.mints import TOKENS
+from venues.jsonrpc import RpcError
 from venues.solana.answers import AccountInfo
 from venues.solana.confirm import Confirmer, Dead, Landed
 from venues.solana.failover import FailoverRpc
-from venues.solana.rpc import RpcError, SolanaRpc
+from venues.solana.rpc import SolanaRpc
 from venues.solana.tokens import MINT_BYTES, TOKEN_PROGRAM, check_mints, mint_problem
 
 SECRET_URL = "https://node.example/v1/secret-path?api-key=hush"

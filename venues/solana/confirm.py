@@ -16,10 +16,11 @@ from typing import Any, Literal, TypeAlias, get_args
 from evenkeel.clock import Clock
 from evenkeel.errors import UNREAD, EvenkeelError
 from evenkeel.types import Confirmed, Outcome, Rejected, Unknown
+from venues.jsonrpc import RpcError
 from venues.solana.answers import Landing
 from venues.solana.failover import FailoverRpc
 from venues.solana.heights import FOREIGN_BLOCKHASH_MARGIN, Life, how_far, last_valid_height
-from venues.solana.rpc import RpcError, SolanaRpc
+from venues.solana.rpc import SolanaRpc
 
 ALONE_AFTER_BLOCKS = 600
 """Finalized blocks beyond the limit after which one of two nodes may call a *way out* dead alone: four lives of a blockhash,

@@ -9,22 +9,14 @@ from __future__ import annotations
 
 import base64
 import binascii
-import itertools
-import json
-from collections.abc import Awaitable, Callable
-from functools import wraps
-from typing import Any, ParamSpec, TypeVar
-from urllib.parse import urlsplit
+from typing import Any
 
-import httpx
 from pydantic import BaseModel, Field
 
-from evenkeel.clock import Clock
-from evenkeel.errors import NOT_NOW, UNREAD, NotUnderstood, Retryable, VenueRefused
+from evenkeel.errors import NOT_NOW, UNREAD, NotUnderstood
 from evenkeel.types import Answer, Confirmed, Rejected, Unknown
-from venues.ratebudget import RateBudget
-from venues.reading import Number, Oddities, Whole
-from venues.shared import SharedReads
+from venues.jsonrpc import JsonRpc, RpcError, typed
+from venues.reading import Number, Whole
 from venues.solana.answers import (
     AccountInfo,
     EpochInfo,
@@ -36,7 +28,7 @@ from venues.solana.answers import (
     Statuses,
 )
 
-READ_ATTEMPTS = 3
+NAME = "solana rpc"
 LANDED_ROWS = 1000
 """Most that the node gives at once."""
 BLOCKHASH_LIFE_BLOCKS = 150
@@ -44,30 +36,10 @@ COMMITMENT = "confirmed"
 """At which balances and accounts are read."""
 MAX_SUPPORTED_VERSION = 1  # reading a v1 transaction with 0 fails the whole call (-32015)
 RETRYABLE_CODES = frozenset({429, -32429, -32603, -32004, -32005, -32007, -32014, -32016})
-SHUT_OUT_STATUS = frozenset({401, 402, 403, 404, 407, 410})
-"""HTTP answers of a provider that does not let us in: a revoked key, an unpaid bill, an endpoint taken away."""
 SIGNATURE_VERIFICATION_FAILED = -32003
 INVALID_PARAMS = -32602
 OF_EVERYBODY = frozenset({"getBlockHeight", "getRecentPrioritizationFees", "getRecentPerformanceSamples"})
 """What the chain answers alike to everybody, and what is only ever waited for: an older answer proves no less."""
-
-
-P = ParamSpec("P")
-T = TypeVar("T")
-
-
-def _typed(read: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:
-    """An answer of an unexpected shape becomes `NotUnderstood`, never a stray KeyError."""
-
-    @wraps(read)
-    async def checked(*args: P.args, **kwargs: P.kwargs) -> T:
-        try:
-            return await read(*args, **kwargs)
-        except (KeyError, IndexError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
-            text = f"{read.__name__}: {type(error).__name__} in its answer"
-            raise NotUnderstood("solana rpc", text) from None
-
-    return checked
 
 
 class _FeeRow(BaseModel):
@@ -81,114 +53,12 @@ class _SampleRow(BaseModel):
     period_s: Number = Field(alias="samplePeriodSecs", gt=0)
 
 
-def _code(code: object) -> int:
-    return code if isinstance(code, int) else 0
+class SolanaRpc(JsonRpc):
+    """One node."""
 
-
-class RpcError(VenueRefused):
-    """The node understood the call and refused it. `code`, `message` and `data` are the node's own.
-
-    `is_shut_out`: it did not even look at the call, because its provider does not let us in.
-    """
-
-    def __init__(
-        self,
-        host: str,
-        method: str,
-        code: int,
-        message: str,
-        data: Any = None,
-        *,
-        is_shut_out: bool = False,
-    ) -> None:
-        super().__init__(f"solana rpc {host}", f"{method}: {message} ({code})")
-        self.is_shut_out = is_shut_out
-        self.code = code
-        self.message = message
-        self.data = data
-
-
-class SolanaRpc:
-    """One node. Only the host of its URL is ever shown: providers put their key into the path or the
-    query.
-    """
-
-    def __init__(
-        self,
-        url: str,
-        clock: Clock,
-        *,
-        budget: RateBudget | None = None,
-        timeout_s: float = 10.0,
-        transport: httpx.AsyncBaseTransport | None = None,
-        oddities: Oddities | None = None,
-    ) -> None:
-        self.oddities = oddities or Oddities()
-        self._url = url
-        self.host = urlsplit(url).hostname or "?"
-        self._clock = clock
-        self._budget = budget
-        self._ids = itertools.count(1)
-        self._http = httpx.AsyncClient(timeout=timeout_s, trust_env=False, transport=transport)
-        self.shared: SharedReads | None = None
-        """Makes what is everybody's once for all accounts of this process (`OF_EVERYBODY`)."""
-
-    def __repr__(self) -> str:
-        return f"SolanaRpc({self.host})"
-
-    async def close(self) -> None:
-        if self.shared is not None:
-            await self.shared.close()
-        await self._http.aclose()
-
-    async def call(self, method: str, params: list[Any]) -> Any:
-        """Make one request, not retried. Raises `Retryable`, `RpcError` or `NotUnderstood`."""
-        if self._budget is not None:
-            await self._budget.spend()
-        body = {"jsonrpc": "2.0", "id": next(self._ids), "method": method, "params": params}
-        try:
-            answer = await self._http.post(self._url, json=body)
-        except httpx.HTTPError as error:
-            raise Retryable(
-                f"solana rpc {self.host} did not answer {method}: {type(error).__name__}"
-            ) from None
-        if answer.status_code == 429 or answer.status_code >= 500:
-            raise Retryable(f"solana rpc {self.host} answered {method} with HTTP {answer.status_code}")
-        shut_out = answer.status_code in SHUT_OUT_STATUS
-        try:
-            parsed = answer.json()
-        except (ValueError, RecursionError):
-            text = f"{method} at {self.host}: not JSON (HTTP {answer.status_code})"
-            raise NotUnderstood("solana rpc", text) from None
-        failure = parsed.get("error") if isinstance(parsed, dict) else None
-        if isinstance(failure, dict):
-            code, message = _code(failure.get("code")), str(failure.get("message", ""))
-            if code in RETRYABLE_CODES:
-                raise Retryable(f"solana rpc {self.host}: {method}: {message} ({code})")
-            raise RpcError(self.host, method, code, message, failure.get("data"), is_shut_out=shut_out)
-        if answer.status_code >= 400:
-            status = answer.status_code
-            raise RpcError(self.host, method, status, f"HTTP {status}", is_shut_out=shut_out)
-        if not isinstance(parsed, dict) or "result" not in parsed:
-            raise NotUnderstood("solana rpc", f"{method} at {self.host}: no result")
-        return parsed["result"]
-
-    async def read(self, method: str, params: list[Any]) -> Any:
-        """Make a call without effect, tried a few times. Raises as `call` does."""
-        if self.shared is None or method not in OF_EVERYBODY:
-            return await self._read(method, params)
-        name = (method, json.dumps(params))
-        return await self.shared.once(name, lambda: self._read(method, params))
-
-    async def _read(self, method: str, params: list[Any]) -> Any:
-        for attempt in itertools.count(1):
-            try:
-                return await self.call(method, params)
-            except NOT_NOW:
-                if attempt >= READ_ATTEMPTS:
-                    raise
-                await self._clock.sleep(0.25 * 2 ** (attempt - 1))
-        raise AssertionError("unreachable")
+    name = NAME
+    retryable_codes = RETRYABLE_CODES
+    of_everybody = OF_EVERYBODY
 
     async def send_transaction(
         self, raw: bytes, *, skip_preflight: bool = False, max_retries: int | None = None
@@ -219,7 +89,7 @@ class SolanaRpc:
             return Unknown(str(error), answered=not error.is_shut_out)
         return Confirmed(str(answer))
 
-    @_typed
+    @typed(NAME)
     async def get_latest_blockhash(self, commitment: str = "processed") -> LatestBlockhash:
         answer = await self.read("getLatestBlockhash", [{"commitment": commitment}])
         value = answer["value"]
@@ -227,48 +97,48 @@ class SolanaRpc:
             value["blockhash"], int(value["lastValidBlockHeight"]), int(answer["context"]["slot"])
         )
 
-    @_typed
+    @typed(NAME)
     async def get_block_height(self, commitment: str = "finalized") -> int:
         return int(await self.read("getBlockHeight", [{"commitment": commitment}]))
 
-    @_typed
+    @typed(NAME)
     async def get_slot(self, commitment: str = "processed") -> int:
         return int(await self.read("getSlot", [{"commitment": commitment}]))
 
-    @_typed
+    @typed(NAME)
     async def get_epoch_info(self, commitment: str = "finalized") -> EpochInfo:
         """Return the slot and block height of one and the same bank, unlike `getSlot` followed by `getBlockHeight`."""
         answer = await self.read("getEpochInfo", [{"commitment": commitment}])
         return EpochInfo(int(answer["epoch"]), int(answer["absoluteSlot"]), int(answer["blockHeight"]))
 
-    @_typed
+    @typed(NAME)
     async def get_blocks(self, first: int, last: int) -> list[int]:
         """Return the slots from `first` to `last` that hold a finalized block, in order."""
         answer = await self.read("getBlocks", [first, last, {"commitment": "finalized"}])
         return sorted({slot for slot in map(int, answer) if first <= slot <= last})
 
-    @_typed
+    @typed(NAME)
     async def get_block_time(self, slot: int) -> int:
         """Return the second, UTC, at which the chain says that the block of a slot was made."""
         return int(await self.read("getBlockTime", [slot]))
 
-    @_typed
+    @typed(NAME)
     async def get_landed(self, address: str, min_slot: int) -> list[Landing]:
         """Return the latest finalized transactions of an address, newest first. A node short of `min_slot` refuses."""
         config = {"limit": LANDED_ROWS, "commitment": "finalized", "minContextSlot": min_slot}
         rows = await self.read("getSignaturesForAddress", [address, config])
         return [Landing(str(one["signature"]), int(one["slot"]), one.get("err")) for one in rows]
 
-    @_typed
+    @typed(NAME)
     async def get_signature_statuses(self, signatures: list[str], *, history: bool) -> Statuses:
         answer = await self.read("getSignatureStatuses", [signatures, {"searchTransactionHistory": history}])
         found = [None if one is None else SignatureStatus.of(one) for one in answer["value"]]
         if len(found) != len(signatures):
             text = f"{len(found)} statuses for {len(signatures)} signatures at {self.host}"
-            raise NotUnderstood("solana rpc", text)
+            raise NotUnderstood(NAME, text)
         return Statuses(int(answer["context"]["slot"]), found)
 
-    @_typed
+    @typed(NAME)
     async def get_transaction(self, signature: str, commitment: str = "confirmed") -> dict[str, Any] | None:
         """Return the landed transaction with its metadata (`meta.err`, `meta.fee`, token balances), or None."""
         config = {
@@ -279,7 +149,7 @@ class SolanaRpc:
         found = await self.read("getTransaction", [signature, config])
         return found if isinstance(found, dict) else None
 
-    @_typed
+    @typed(NAME)
     async def get_transaction_in_block(self, slot: int, signature: str) -> dict[str, Any] | None:
         """Return the same as `get_transaction`, out of the whole block: some megabytes, for a node whose other answer cannot be
         had or read. None where the block has no such transaction.
@@ -297,7 +167,7 @@ class SolanaRpc:
                 return {**one, "slot": slot, "blockTime": block.get("blockTime")}
         return None
 
-    @_typed
+    @typed(NAME)
     async def get_balance(self, pubkey: str) -> int:
         """Return lamports of an account."""
         return int((await self.read("getBalance", [pubkey, {"commitment": COMMITMENT}]))["value"])
@@ -312,21 +182,21 @@ class SolanaRpc:
             except UNREAD:
                 raise fault from None
 
-    @_typed
+    @typed(NAME)
     async def _accounts_together(self, pubkeys: list[str]) -> list[AccountInfo | None]:
         config = {"encoding": "base64", "commitment": COMMITMENT}
         answer = await self.read("getMultipleAccounts", [pubkeys, config])
         rows = answer["value"][: len(pubkeys)]  # in the order in which they were asked for
         if len(rows) < len(pubkeys):
             text = f"{len(rows)} accounts of {len(pubkeys)} at {self.host}"
-            raise NotUnderstood("solana rpc", text)
+            raise NotUnderstood(NAME, text)
         return [None if one is None else self._account(one) for one in rows]
 
-    @_typed
+    @typed(NAME)
     async def get_account(self, pubkey: str) -> AccountInfo | None:
         return (await self.get_multiple_accounts([pubkey]))[0]
 
-    @_typed
+    @typed(NAME)
     async def get_account_at(
         self, pubkey: str, min_slot: int, commitment: str = "finalized"
     ) -> tuple[int, AccountInfo | None]:
@@ -338,43 +208,43 @@ class SolanaRpc:
         found = answer["value"]
         return int(answer["context"]["slot"]), None if found is None else self._account(found)
 
-    @_typed
+    @typed(NAME)
     async def get_token_accounts(self, owner: str, mint: str) -> list[tuple[str, AccountInfo]]:
         """Return (address, account) of every token account of this owner and mint."""
         config = {"encoding": "base64", "commitment": COMMITMENT}
         answer = await self.read("getTokenAccountsByOwner", [owner, {"mint": mint}, config])
         return [(one["pubkey"], self._account(one["account"])) for one in answer["value"]]
 
-    @_typed
+    @typed(NAME)
     async def get_recent_prioritization_fees(self, writable: list[str]) -> list[PrioritizationFee]:
         """Return per cached block the lowest fee that landed while locking these accounts, in micro-lamports per unit."""
         answer = await self.read("getRecentPrioritizationFees", [writable[:128]])
         rows: list[_FeeRow] = self._rows("getRecentPrioritizationFees", list[_FeeRow], answer)
         return [PrioritizationFee(one.slot, one.fee) for one in rows]
 
-    @_typed
+    @typed(NAME)
     async def get_recent_performance_samples(self, limit: int = 5) -> list[PerformanceSample]:
         answer = await self.read("getRecentPerformanceSamples", [limit])
         rows: list[_SampleRow] = self._rows("getRecentPerformanceSamples", list[_SampleRow], answer)
         return [PerformanceSample(one.slot, one.slots, float(one.period_s)) for one in rows]
 
-    @_typed
+    @typed(NAME)
     async def get_minimum_balance_for_rent_exemption(self, size_bytes: int) -> int:
         """Return the lamports; asked every time, since rent is being lowered in steps."""
         return int(await self.read("getMinimumBalanceForRentExemption", [size_bytes]))
 
     def _rows(self, method: str, shape: Any, answer: Any) -> Any:
         """The rows that can be read."""
-        return self.oddities.read("solana rpc", f"solana {method}", shape, answer, part="row").value
+        return self.oddities.read(NAME, f"solana {method}", shape, answer, part="row").value
 
     def _account(self, one: dict[str, Any]) -> AccountInfo:
         data, encoding = one["data"]
         if encoding != "base64":
-            raise NotUnderstood("solana rpc", f"account data at {self.host}: not base64")
+            raise NotUnderstood(NAME, f"account data at {self.host}: not base64")
         try:
             content = base64.b64decode(data, validate=True)
             return AccountInfo(
                 str(one["owner"]), int(one["lamports"]), content, bool(one.get("executable", False))
             )
         except (binascii.Error, ValueError):
-            raise NotUnderstood("solana rpc", f"account data at {self.host}: not base64") from None
+            raise NotUnderstood(NAME, f"account data at {self.host}: not base64") from None

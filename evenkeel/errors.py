@@ -16,6 +16,10 @@ class Retryable(EvenkeelError):
     """Nothing happened and the same call may succeed later: unreachable, timed out on a read, rate limited, stale."""
 
 
+class LaneTaken(Retryable):
+    """The number that an attempt was signed with was given to another one meanwhile: nothing was sent, the next is signed."""
+
+
 class LedgerUnavailable(Retryable):
     """Our own ledger cannot be read or written now: full, locked, damaged or out of reach. Whatever must not wait for it has
     another way (`tasks.carry.watching.unledgered`).

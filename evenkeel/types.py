@@ -195,15 +195,24 @@ class Built:
 
 
 @dataclass(frozen=True, slots=True)
+class Lane:
+    """A number that was signed into a payload, and which of its sender's series it belongs to (a nonce on a chain)."""
+
+    name: str
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
 class Signed:
     """A signed payload. `key` is JSON-able, stored before sending, and enough to ask the venue what became of it.
 
     `wire` may be None after a restart where the venue's bytes are kept only in memory (Solana); such an attempt can be
-    looked up but not sent again. `key` never holds a secret.
+    looked up but not sent again. `key` never holds a secret. `lane`: the number that is taken with the storing of the key.
     """
 
     key: dict[str, Any]
     wire: Any | None
+    lane: Lane | None = None
 
     def __repr__(self) -> str:
         return f"Signed(key={sorted(self.key)}, wire={'present' if self.wire is not None else 'absent'})"

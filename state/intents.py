@@ -11,10 +11,11 @@ from sqlalchemy import Connection, Engine, bindparam, func, select, update
 
 from evenkeel.clock import Clock
 from evenkeel.errors import Bug, LostRace
-from evenkeel.types import IntentSpec, IntentState, Receipt, Working
+from evenkeel.types import IntentSpec, IntentState, Lane, Receipt, Working
 from state.books import Booking, Books
 from state.columns import plain_json
 from state.database import AnyFence, Database, fetch_one, insert_new, log_move, table_of
+from state.lanes.lanes import take
 from state.machine import FORWARD, UNSENT, check_intent_move, path_to_confirmed
 from state.models import Attempt, AttemptOutcome, AttemptTable, Intent, IntentTable
 
@@ -135,10 +136,17 @@ class Intents(Database):
             return fetch_one(db, Attempt, _ALIVE, intent_id=intent_id)
 
     def record_ready(
-        self, intent_id: str, note: dict[str, Any], key: dict[str, Any], fence: AnyFence = None
+        self,
+        intent_id: str,
+        note: dict[str, Any],
+        key: dict[str, Any],
+        *,
+        lane: Lane | None = None,
+        fence: AnyFence = None,
     ) -> Attempt:
-        """IDLE or BUILDING →SUBMITTING in one transaction: what the build said, a new attempt with its key, and the
-        permission to send. Call it before the wire: from here on only the venue knows.
+        """IDLE or BUILDING →SUBMITTING in one transaction: what the build said, a new attempt with its key, its number in a
+        lane, and the permission to send. Call it before the wire: from here on only the venue knows. Raises LaneTaken where
+        another attempt has the number.
 
         Nothing of a build matters before its key is stored, so that a crash before this leaves nothing to explain.
         """
@@ -158,7 +166,30 @@ class Intents(Database):
                 intent_id=intent_id, n=n, key=plain_json(key), signed_ms=now, sends=1, sent_ms=now
             )
             db.execute(ATTEMPTS.insert().values(**attempt.model_dump()))
+            if lane is not None:
+                take(db, lane, intent_id, n, now)
             return attempt
+
+    def replace_key(self, intent_id: str, key: dict[str, Any], fence: AnyFence = None) -> Attempt:
+        """Store what the live attempt is asked by from now on: other bytes that can only happen instead of those before.
+
+        Raises LostRace for one that its venue works on.
+        """
+        with self._write(fence) as db:
+            row = _on_the_wire(db, intent_id)
+            sent = _not_accepted(db, row)
+            self._touch_attempt(db, row, key=plain_json(key))
+            log_move(
+                db,
+                "intent",
+                intent_id,
+                row.state,
+                row.state,
+                note=f"attempt {row.attempts} has other bytes",
+                at_ms=self.clock.now_ms(),
+                fence=fence,
+            )
+            return sent.model_copy(update={"key": key})
 
     def mark_resending(self, intent_id: str, fence: AnyFence = None) -> Attempt:
         """Count one more put of the *same bytes* on the wire; the state stays SUBMITTING or SUBMITTED.

@@ -8,13 +8,23 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
-from evenkeel.errors import NOT_NOW, Bug, EvenkeelError, OperatorError, Retryable, VenueRefused
+from evenkeel.errors import (
+    NOT_NOW,
+    Bug,
+    EvenkeelError,
+    LaneTaken,
+    OperatorError,
+    Retryable,
+    VenueRefused,
+)
 from evenkeel.types import Built, Confirmed, IntentState, Outcome, Receipt, Rejected, Signed, Unknown, Working
 from state.models import Attempt, AttemptOutcome, Fence, Intent
 from tasks.desk import Desk
+from venues.protocol import NumberedVenue
 
 log = logging.getLogger("evenkeel.intents")
 ASK_EVERY_S = 1.0
@@ -181,8 +191,7 @@ async def _new_attempt(
     built = await venue.build(spec)
     if before_signing is not None and (why := await before_signing(built)) is not None:
         raise _Withdrawn(why)
-    signed = await venue.sign(spec, built)
-    store.record_ready(intent.intent_id, built.note, signed.key, fence=fence)
+    signed = await _sign_and_store(desk, intent, built, fence)
     outcome = await venue.send(spec, signed)
     if isinstance(outcome, Unknown):
         log.warning(
@@ -196,6 +205,23 @@ async def _new_attempt(
         # SUBMITTING says as much; the answer and the bytes must not be lost with the note.
         log.warning("%s is sent; that could not be noted: %s", intent.intent_id, busy)
     return signed, outcome
+
+
+async def _sign_and_store(desk: Desk, intent: Intent, built: Built, fence: Fence | None) -> Signed:
+    """Sign, and commit the key and the permission to send. A number that another process took meanwhile is signed anew."""
+    venue = desk.venue(intent.venue)
+    turn = venue.turn if isinstance(venue, NumberedVenue) else nullcontext
+    while True:
+        async with turn():
+            signed = await venue.sign(intent.spec, built)
+            try:
+                desk.store.record_ready(
+                    intent.intent_id, built.note, signed.key, lane=signed.lane, fence=fence
+                )
+            except LaneTaken as taken:
+                log.info("%s: %s", intent.intent_id, taken)
+                continue
+            return signed
 
 
 async def _ask(
@@ -225,6 +251,9 @@ async def _ask(
         if not isinstance(found, Unknown) or now_ms >= deadline_ms:
             return found
         if now_ms >= resend_at_ms:
+            if isinstance(venue, NumberedVenue) and (other := await venue.replacement(spec, signed)):
+                desk.store.replace_key(intent.intent_id, other.key, fence=fence)
+                signed = other
             desk.store.mark_resending(intent.intent_id, fence=fence)
             resent = await venue.resend(spec, signed)
             if isinstance(resent, Confirmed | Working):

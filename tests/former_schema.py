@@ -131,6 +131,7 @@ def upgraded(rows: Rows) -> Rows:
         "messages": {},
         "deliveries": {},
         "requests": {},
+        "lane_numbers": {},
     }
     return {**rows, **made}
 

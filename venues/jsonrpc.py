@@ -21,6 +21,7 @@ from venues.shared import SharedReads
 READ_ATTEMPTS = 3
 SHUT_OUT_STATUS = frozenset({401, 402, 403, 404, 407, 410})
 """HTTP answers of a provider that does not let us in: a revoked key, an unpaid bill, an endpoint taken away."""
+POOL_TIMEOUT_S = 60.0
 PROBE_TIMEOUT_S = 3.0
 """Wall seconds for a node that is asked beside the other: what is urgent must not wait for a dead one."""
 PROBE_EVERY_MS = 10_000
@@ -88,7 +89,9 @@ class JsonRpc:
         self._clock = clock
         self._budget = budget
         self._ids = itertools.count(1)
-        self._http = httpx.AsyncClient(timeout=timeout_s, trust_env=False, transport=transport)
+        # Many calls at once wait for a connection; only one that has it is late.
+        limits = httpx.Timeout(timeout_s, pool=POOL_TIMEOUT_S)
+        self._http = httpx.AsyncClient(timeout=limits, trust_env=False, transport=transport)
         self.shared: SharedReads | None = None
 
     def __repr__(self) -> str:

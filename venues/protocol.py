@@ -8,6 +8,7 @@
 | `send` | every venue | nothing for reasons of transport | Confirmed, Rejected, Unknown or Working |
 | `find` | every venue | nothing for reasons of transport | the same; Rejected carries the proof that the attempt is dead |
 | `resend` | every venue | nothing for reasons of transport | the same; Unknown where the bytes are gone or must not go twice |
+| `turn`, `replacement` | a venue whose payloads carry a number of a series | see `NumberedVenue` | see there |
 | `legs` | a venue that holds legs | UNREAD | everything that the account holds there, ours or not |
 | `can_close` | a venue that holds legs | – | whether an order that closes a leg would be taken now, or why not |
 | `capabilities` | a venue that holds legs | – | what can be done with a leg; asked before a decision |
@@ -20,7 +21,8 @@ is final never gives it. `tests/conformance/test_venue_protocol.py` runs over ev
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Protocol, runtime_checkable
 
 from evenkeel.legs import Capabilities, FundingPayment, LegView, WayOut
 from evenkeel.types import Built, Fill, IntentSpec, Outcome, Receipt, Signed
@@ -63,6 +65,23 @@ class OrderVenue(Protocol):
     async def resend(self, intent: IntentSpec, signed: Signed) -> Outcome[Receipt]: ...
 
     async def find(self, intent: IntentSpec, signed: Signed) -> Outcome[Receipt]: ...
+
+
+@runtime_checkable
+class NumberedVenue(OrderVenue, Protocol):
+    """A venue whose payloads carry a number of a series (a nonce on a chain): signed with the first that is free, taken with
+    the storing of the key (`Signed.lane`), and used up by one payload of it at most.
+    """
+
+    def turn(self) -> AbstractAsyncContextManager[None]:
+        """Hold the series from the signing until the key is stored."""
+        ...
+
+    async def replacement(self, intent: IntentSpec, signed: Signed) -> Signed | None:
+        """Return the same order at the same number in other bytes, where those that were sent are stuck; else None. Its key is
+        enough to ask about all of them: they can happen only instead of each other. Raises nothing for what a venue answers.
+        """
+        ...
 
 
 class LegVenue(OrderVenue, Protocol):

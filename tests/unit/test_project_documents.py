@@ -16,6 +16,7 @@ import venues.protocol
 from app.cli import app
 from evenkeel.settings.settings import Settings
 from state.carry.store import CarryStore
+from state.lanes.lanes import LaneNumbers
 from state.requests.store import Requests
 from state.store import Store
 from tests.unit.test_project_files import PACKAGES, ROOT, tracked
@@ -197,7 +198,7 @@ def test_a_new_venue_is_explained_by_the_table_and_the_code_that_bind() -> None:
     assert example in (ROOT / "tests" / "second_business.py").read_text()
 
 
-PARTS = {"store.carry": CarryStore, "store.requests": Requests}
+PARTS = {"store.carry": CarryStore, "store.requests": Requests, "store.lanes": LaneNumbers}
 
 
 def test_the_ledger_is_explained_table_by_table_and_method_by_method() -> None:

@@ -20,6 +20,7 @@ SHARED = {
     "strategy/breakers",
     "state/migrations",
     "state/fleet",
+    "state/lanes",
     "state/requests",
     "tasks/messages",
     "tasks/messages/requests",

@@ -1,0 +1,1 @@
+"""Numbers that a chain asks for in order, given to attempts: each once."""

@@ -1,0 +1,130 @@
+"""The node itself: anvil, installed once from npm at the version of `node/package-lock.json`, started on a free port.
+
+Blocks are made by whoever holds it, at the times that it says: the node's own clock is never used.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+import threading
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+PACKAGE = Path(__file__).parent / "node"
+INSTALL_S = 240
+BASE_FEE_WEI = 10_000_000
+"""A hundredth of a gwei, as on Arbitrum One."""
+ACCOUNTS, ETHER = 10, 10_000
+_CPU = {"x86_64": "amd64", "aarch64": "arm64", "arm64": "arm64", "AMD64": "amd64"}
+
+
+class NoNode(Exception):
+    """No node can be had on this machine; the text says what is missing."""
+
+
+def binary(out: Path) -> Path:
+    """Return the node's program, installed under `out` where it is not there yet. Raises NoNode."""
+    given = os.environ.get("EVENKEEL_ANVIL") or shutil.which("anvil")
+    if given:
+        return Path(given)
+    lock = (PACKAGE / "package-lock.json").read_bytes()
+    ready = out / f"evm-node-{hashlib.sha256(lock).hexdigest()[:12]}"
+    if not ready.is_dir():
+        _install(out, ready)
+    system, cpu = platform.system().lower(), _CPU.get(platform.machine(), platform.machine())
+    found = ready / "node_modules" / "@foundry-rs" / f"anvil-{system}-{cpu}" / "bin" / "anvil"
+    if not found.is_file():
+        raise NoNode(f"anvil has no program for {system} on {cpu}; set EVENKEEL_ANVIL to one")
+    found.chmod(0o755)
+    return found
+
+
+def _install(out: Path, ready: Path) -> None:
+    npm = shutil.which("npm")
+    if npm is None:
+        raise NoNode("no npm on this machine, which anvil is installed by; or set EVENKEEL_ANVIL to an anvil")
+    out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out) as name:
+        making = Path(name) / "node"
+        making.mkdir()
+        for file in ("package.json", "package-lock.json", ".npmrc"):
+            shutil.copy(PACKAGE / file, making / file)
+        try:
+            done = subprocess.run(
+                [npm, "ci", "--fetch-retries=1"],
+                cwd=making,
+                capture_output=True,
+                text=True,
+                timeout=INSTALL_S,
+            )
+        except subprocess.TimeoutExpired:
+            raise NoNode(f"npm did not answer within {INSTALL_S} s: anvil is not installed") from None
+        if done.returncode:
+            last = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+            raise NoNode(f"npm ci of anvil failed: {last}")
+        if not ready.is_dir():
+            making.rename(ready)
+
+
+class Node:
+    """A running node. `rpc` asks it anything, its own commands too."""
+
+    def __init__(self, out: Path, chain_id: int, start_ms: int) -> None:
+        self.chain_id = chain_id
+        options = {
+            "--host": "127.0.0.1",
+            "--port": "0",
+            "--chain-id": str(chain_id),
+            "--block-base-fee-per-gas": str(BASE_FEE_WEI),
+            "--accounts": str(ACCOUNTS),
+            "--balance": str(ETHER),
+            "--timestamp": str(start_ms // 1000),
+            "--slots-in-an-epoch": "1",
+        }
+        words = [word for pair in options.items() for word in pair]
+        self._process = subprocess.Popen(
+            [str(binary(out)), *words, "--no-mining"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self.url = self._listening()
+        self._http = httpx.Client(trust_env=False, timeout=30)
+
+    def _listening(self) -> str:
+        assert self._process.stdout is not None
+        said = []
+        for line in self._process.stdout:
+            said.append(line)
+            if line.startswith("Listening on "):
+                # It says every call; nobody reads them, and a full pipe would stop it.
+                threading.Thread(target=self._process.stdout.read, daemon=True).start()
+                return f"http://{line.removeprefix('Listening on ').strip()}"
+        self._process.wait()
+        raise NoNode(f"anvil ended: {''.join(said[-3:]).strip() or 'it said nothing'}")
+
+    def rpc(self, method: str, *params: Any) -> Any:
+        """Return the result of one call. Raises RuntimeError where the node refuses it."""
+        body = {"jsonrpc": "2.0", "id": 1, "method": method, "params": list(params)}
+        answer = self._http.post(self.url, json=body).json()
+        if "error" in answer:
+            raise RuntimeError(f"{method}: {json.dumps(answer['error'])}")
+        return answer["result"]
+
+    def close(self) -> None:
+        """End the process."""
+        self._http.close()
+        self._process.terminate()
+        try:
+            self._process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()

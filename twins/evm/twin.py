@@ -1,0 +1,172 @@
+"""The door: JSON-RPC as a provider serves it, blocks by the world's clock, and what only chains do wrong.
+
+Faults beside those of transport, by `FaultPlan`: `lag` (a call is answered by a node that is `blocks` behind), `lost` (a
+transaction is taken and forgotten), `silent_chain` (no block is made while it stands).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import httpx
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+
+from twins.evm.node import BASE_FEE_WEI, Node
+from twins.faults import FaultPlan
+from twins.world import World
+
+VENUE = "evm"
+PUBLIC = frozenset(
+    {
+        "eth_blockNumber", "eth_call", "eth_chainId", "eth_estimateGas", "eth_feeHistory", "eth_gasPrice", "eth_getBalance",
+        "eth_getBlockByHash", "eth_getBlockByNumber", "eth_getCode", "eth_getLogs", "eth_getStorageAt",
+        "eth_getTransactionByHash", "eth_getTransactionCount", "eth_getTransactionReceipt", "eth_maxPriorityFeePerGas",
+        "eth_sendRawTransaction", "net_version", "web3_clientVersion",
+    }
+)  # fmt: skip
+"""What a provider lets anybody call."""
+MOST_BLOCKS = 600
+"""Made at once after a long silence, further apart."""
+NOT_FOUND, BAD_REQUEST = -32601, -32600
+_AT = {
+    "eth_call": 1,
+    "eth_getBalance": 1,
+    "eth_getCode": 1,
+    "eth_getTransactionCount": 1,
+    "eth_getBlockByNumber": 0,
+}
+"""Which parameter says the block."""
+_OF_ONE = ("eth_getTransactionReceipt", "eth_getTransactionByHash")
+
+
+class EvmTwin:
+    """One chain of the world. `block_ms`: world milliseconds between blocks."""
+
+    def __init__(self, world: World, faults: FaultPlan, node: Node, *, block_ms: int = 1_000) -> None:
+        self._world = world
+        self._faults = faults
+        self.block_ms = block_ms
+        self.node = node
+        self.base_fee_wei = BASE_FEE_WEI
+        self._at_ms = world.now_ms()
+        self._http = httpx.AsyncClient(trust_env=False, timeout=30)
+        self._mining = asyncio.Lock()
+        self.app = Starlette(routes=[Route("/", self._answer, methods=["POST"])])
+
+    @property
+    def chain_id(self) -> int:
+        return self.node.chain_id
+
+    def call_name(self, method: str, path: str, body: bytes) -> str:
+        """Return the JSON-RPC method of a request; several of a batch joined by "+"."""
+        try:
+            asked = json.loads(body)
+        except ValueError:
+            return f"{method} {path}"
+        calls = asked if isinstance(asked, list) else [asked]
+        return "+".join(str(one.get("method")) if isinstance(one, dict) else "?" for one in calls)
+
+    async def close(self) -> None:
+        """Let go of the node, which goes on."""
+        await self._http.aclose()
+
+    async def ask(self, method: str, *params: Any) -> dict[str, Any]:
+        """Return the node's own answer to one call: `result` or `error`."""
+        body = {"jsonrpc": "2.0", "id": 1, "method": method, "params": list(params)}
+        answer = await self._http.post(self.node.url, json=body)
+        found: dict[str, Any] = answer.json()
+        return found
+
+    async def own(self, method: str, *params: Any) -> Any:
+        """Return the result of a call of the twin's own. Raises RuntimeError."""
+        answer = await self.ask(method, *params)
+        if "error" in answer:
+            raise RuntimeError(f"{method}: {answer['error']}")
+        return answer["result"]
+
+    async def catch_up(self) -> None:
+        """Make the blocks that the world's time asks for. The first holds whatever waits."""
+        async with self._mining:
+            due = (self._world.now_ms() - self._at_ms) // self.block_ms
+            if due < 1 or self._faults.take(VENUE, "silent_chain"):
+                return
+            apart_ms = self.block_ms if due <= MOST_BLOCKS else due * self.block_ms // MOST_BLOCKS
+            first_ms = self._at_ms + self.block_ms
+            latest = int((await self.own("eth_getBlockByNumber", "latest", False))["timestamp"], 16)
+            await self._block(max(first_ms // 1000, latest))
+            self._at_ms += due * self.block_ms
+            if more := min(due, MOST_BLOCKS) - 1:
+                await self.own("anvil_mine", hex(more), hex(apart_ms // 1000))
+                await self._block(max(self._at_ms // 1000, latest))
+
+    async def _block(self, at_s: int) -> None:
+        """Make one block, at the fee that the chain asks for: it does not fall while nobody sends anything."""
+        await self.own("anvil_setNextBlockBaseFeePerGas", hex(self.base_fee_wei))
+        last = int((await self.own("eth_getBlockByNumber", "latest", False))["timestamp"], 16)
+        await self.own("evm_mine", {"timestamp": max(at_s, last)})
+
+    async def _answer(self, request: Request) -> JSONResponse:
+        try:
+            asked = json.loads(await request.body())
+        except ValueError:
+            return JSONResponse(_error(None, -32700, "Parse error"))
+        await self.catch_up()
+        if isinstance(asked, list):
+            return JSONResponse([await self._one(one) for one in asked])
+        return JSONResponse(await self._one(asked))
+
+    async def _one(self, asked: Any) -> dict[str, Any]:
+        if not isinstance(asked, dict) or not isinstance(asked.get("params", []), list):
+            return _error(None, BAD_REQUEST, "Invalid request")
+        method, params = str(asked.get("method")), list(asked.get("params", []))
+        if method not in PUBLIC:
+            return _error(asked.get("id"), NOT_FOUND, f"the method {method} does not exist/is not available")
+        if method == "eth_sendRawTransaction" and self._faults.take(VENUE, "lost", method):
+            answer = {"result": await self._hash_of(params)}
+        elif lag := self._faults.take(VENUE, "lag", method):
+            answer = await self._behind(method, params, int(lag.args.get("blocks", 5)))
+        else:
+            answer = await self.ask(method, *params)
+        return {"jsonrpc": "2.0", "id": asked.get("id")} | {
+            name: answer[name] for name in ("result", "error") if name in answer
+        }
+
+    async def _hash_of(self, params: list[Any]) -> str:
+        return str(await self.own("web3_sha3", params[0]))
+
+    async def _behind(self, method: str, params: list[Any], blocks: int) -> dict[str, Any]:
+        """Answer as a node does that has not seen the last blocks."""
+        height = max(0, int(await self.own("eth_blockNumber"), 16) - blocks)
+        if method == "eth_blockNumber":
+            return {"result": hex(height)}
+        if method in _AT and len(params) > _AT[method]:
+            which = params[_AT[method]]
+            if which in ("latest", "pending"):
+                params[_AT[method]] = hex(height)
+            elif isinstance(which, str) and which.startswith("0x") and int(which, 16) > height:
+                return {"result": None} if method == "eth_getBlockByNumber" else {"error": _UNKNOWN_BLOCK}
+        if method == "eth_getLogs" and params:
+            wanted = dict(params[0])
+            if int(str(wanted.get("toBlock", "0x0")), 16) > height:
+                wanted["toBlock"] = hex(height)
+            if int(str(wanted.get("fromBlock", "0x0")), 16) > height:
+                return {"result": []}
+            params[0] = wanted
+        answer = await self.ask(method, *params)
+        found = answer.get("result")
+        if method in _OF_ONE and isinstance(found, dict):
+            block = found.get("blockNumber")
+            return {"result": None} if block is None or int(block, 16) > height else answer
+        return answer
+
+
+_UNKNOWN_BLOCK = {"code": -32000, "message": "header not found"}
+
+
+def _error(ident: Any, code: int, message: str) -> dict[str, Any]:
+    return {"jsonrpc": "2.0", "id": ident, "error": {"code": code, "message": message}}

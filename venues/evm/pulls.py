@@ -1,0 +1,185 @@
+"""The pull of a token: what an owner has allowed is moved from his account to one fixed wallet, once for each order.
+
+`transferFrom` needs the owner's own approval (`approve`, or `permit`) of the key that pulls; no other moves a token of his.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractAsyncContextManager
+from decimal import Decimal
+
+from pydantic import Field, TypeAdapter, ValidationError
+
+from evenkeel.clock import Clock
+from evenkeel.errors import Bug, NotUnderstood, VenueRefused
+from evenkeel.types import (
+    Answer,
+    Built,
+    Confirmed,
+    Frozen,
+    IntentSpec,
+    Outcome,
+    Receipt,
+    Rejected,
+    Signed,
+    Unknown,
+)
+from venues.evm.answers import Log, Mined
+from venues.evm.codec import Errors, Event, Function
+from venues.evm.fees import FeeCaps
+from venues.evm.lanes import Lanes
+from venues.evm.rpc import EvmRpc
+from venues.evm.sender import Chain, EvmSender, note_of
+from venues.evm.validator import Allowed, Arguments, Validator
+from venues.signers.protocol import EvmSigner
+
+TRANSFER_FROM = Function("transferFrom", ("address", "address", "uint256"), ("bool",))
+BALANCE_OF = Function("balanceOf", ("address",), ("uint256",))
+ALLOWANCE = Function("allowance", ("address", "address"), ("uint256",))
+TRANSFER = Event.of("Transfer(address indexed sender,address indexed receiver,uint256 value)")
+ERRORS = Errors(
+    "ERC20InsufficientBalance(address,uint256,uint256)",
+    "ERC20InsufficientAllowance(address,uint256,uint256)",
+    "ERC20InvalidReceiver(address)",
+    "ERC20InvalidSender(address)",
+)
+"""ERC-6093, for tokens that do not say it in words."""
+MOST_GAS = 250_000
+ADDRESS = r"^0x[0-9a-f]{40}$"
+
+
+class PullOrder(Frozen):
+    """Whose tokens, and how many of the token's smallest units."""
+
+    owner: str = Field(pattern=ADDRESS)
+    units: int = Field(gt=0, lt=2**128)
+
+
+_ORDER = TypeAdapter(PullOrder)
+
+
+class Token(Frozen):
+    """A token's contract, how many decimals its units have, the wallet that everything goes to, and the most of one pull."""
+
+    address: str = Field(pattern=ADDRESS)
+    decimals: int = Field(ge=0, le=36)
+    wallet: str = Field(pattern=ADDRESS)
+    most_units: int = Field(gt=0)
+
+    def amount(self, units: int) -> Decimal:
+        """Return whole tokens."""
+        return Decimal(units).scaleb(-self.decimals)
+
+
+class TokenPulls:
+    """The adapter. One order kind, `pull`; `subject` of its intents is the business's own name of the charge."""
+
+    def __init__(
+        self,
+        name: str,
+        token: Token,
+        rpc: EvmRpc,
+        signer: EvmSigner,
+        lanes: Lanes,
+        chain: Chain,
+        caps: FeeCaps,
+        clock: Clock,
+    ) -> None:
+        self.name = name
+        self.token = token
+        rules = {token.address: (Allowed(TRANSFER_FROM, self._may_pull),)}
+        validator = Validator(chain.chain_id, rules, MOST_GAS, caps)
+        self._sender = EvmSender(rpc, signer, lanes, chain, validator, ERRORS, clock)
+
+    @property
+    def address(self) -> str:
+        """The key that pulls: whom an owner approves."""
+        return self._sender.address
+
+    def turn(self) -> AbstractAsyncContextManager[None]:
+        return self._sender.turn()
+
+    async def may_take(self, owner: str) -> int:
+        """Return the units that can be pulled of an owner now: the less of what he has and what he allows. Raises UNREAD."""
+        rpc, token = self._sender.rpc, self.token.address
+        has = BALANCE_OF.answer(await rpc.view(token, BALANCE_OF.call(owner)))
+        allows = ALLOWANCE.answer(await rpc.view(token, ALLOWANCE.call(owner, self.address)))
+        return int(min(has, allows))
+
+    async def build(self, intent: IntentSpec) -> Built:
+        """Return the call. Raises VenueRefused for an order that is none, is above the cap, or is not covered by the owner."""
+        order = _order(intent)
+        calldata = TRANSFER_FROM.call(order.owner, self.token.wallet, order.units)
+        if (why := self._may_pull(TRANSFER_FROM.arguments(calldata))) is not None:
+            raise VenueRefused(self.name, why)
+        may_take = await self.may_take(order.owner)
+        if may_take < order.units:
+            wanted, there = self.token.amount(order.units), self.token.amount(may_take)
+            raise VenueRefused(self.name, f"{order.owner} allows and holds {there}, the pull is of {wanted}")
+        return await self._sender.build(self.token.address, calldata, MOST_GAS)
+
+    async def sign(self, intent: IntentSpec, built: Built) -> Signed:
+        return await self._sender.sign(built)
+
+    async def send(self, intent: IntentSpec, signed: Signed) -> Outcome[Receipt]:
+        return await self._outcome(intent, signed, await self._sender.put(signed))
+
+    async def resend(self, intent: IntentSpec, signed: Signed) -> Outcome[Receipt]:
+        """Put the newest of the stored bytes on the wire again."""
+        return await self.send(intent, signed)
+
+    async def find(self, intent: IntentSpec, signed: Signed) -> Outcome[Receipt]:
+        return await self._outcome(intent, signed, await self._sender.find(signed))
+
+    async def replacement(self, intent: IntentSpec, signed: Signed) -> Signed | None:
+        return await self._sender.replacement(signed)
+
+    async def _outcome(self, intent: IntentSpec, signed: Signed, found: Answer[Mined]) -> Outcome[Receipt]:
+        if not isinstance(found, Confirmed):
+            return found
+        mined, order = found.value, _order(intent)
+        if not mined.succeeded:
+            return Rejected(await self._sender.why_reverted(signed, mined), seen=True)
+        if not any(self._is_pull(log, order) for log in mined.logs):
+            return Unknown(
+                f"{mined.hash} succeeded without the transfer that was ordered: look at it by hand",
+                answered=True,
+            )
+        qty = self.token.amount(order.units)
+        settled_ms = await self._sender.mined_ms(mined)
+        if settled_ms is None:
+            return Unknown(f"when block {mined.block} was made cannot be read now")
+        return Confirmed(
+            Receipt(
+                ref=mined.hash, done_qty=qty, avg_price_usd=None, settled_ms=settled_ms, detail=note_of(mined)
+            )
+        )
+
+    def _is_pull(self, log: Log, order: PullOrder) -> bool:
+        if log.address != self.token.address:
+            return False
+        try:
+            said = TRANSFER.read(log)
+        except NotUnderstood:
+            return False
+        return said == {"sender": order.owner, "receiver": self.token.wallet, "value": order.units}
+
+    def _may_pull(self, arguments: Arguments) -> str | None:
+        owner, to, units = arguments
+        if to != self.token.wallet:
+            return f"it pays {to}, allowed is {self.token.wallet}"
+        if owner in (self.token.wallet, self.token.address):
+            return f"it takes from {owner}, which is nobody's own account"
+        if not 0 < units <= self.token.most_units:
+            return f"it takes {self.token.amount(units)}, allowed is at most {self.token.amount(self.token.most_units)}"
+        return None
+
+
+def _order(intent: IntentSpec) -> PullOrder:
+    if intent.kind != "pull":
+        raise Bug(f"a {intent.kind} is no order of a token")
+    try:
+        return _ORDER.validate_python(intent.order)
+    except ValidationError as error:
+        fields = sorted({str(one["loc"][0]) for one in error.errors() if one["loc"]})
+        raise VenueRefused("order", f"the pull has odd fields: {', '.join(fields)}") from None

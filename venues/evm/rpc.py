@@ -1,0 +1,157 @@
+"""A thin JSON-RPC client for EVM nodes: reads are retried a little, a send is answered in three values."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from evenkeel.clock import Clock
+from evenkeel.errors import NOT_NOW, NotUnderstood, Retryable
+from evenkeel.types import Answer, Confirmed, Unknown
+from venues.evm.answers import Block, Log, Mined, data, name, whole
+from venues.jsonrpc import JsonRpc, Nodes, RpcError, typed
+from venues.shared import SharedReads
+
+NAME = "evm node"
+LATEST, FINALIZED = "latest", "finalized"
+FRESH_MS = 200
+KNOWN_WORDS = ("already known", "already imported", "known transaction")
+"""How nodes say that they hold these bytes: geth, anvil and nitro; openethereum; older geth."""
+
+
+class EvmRpc(JsonRpc):
+    """One node."""
+
+    name = NAME
+    # Limits, and internal faults that geth and its relatives report for a moment.
+    retryable_codes = frozenset({429, -32005, -32016, -32603, -32097})
+    of_everybody = frozenset(
+        {"eth_chainId", "eth_getBlockByNumber", "eth_getTransactionCount", "eth_getBalance"}
+    )
+    # Asked at the same moment for many orders; an answer that is a moment old proves no more than it did.
+
+    def __init__(self, url: str, clock: Clock, **options: Any) -> None:
+        super().__init__(url, clock, **options)
+        self.shared = SharedReads(clock, FRESH_MS)
+
+    @typed(NAME)
+    async def chain_id(self) -> int:
+        return whole(await self.read("eth_chainId", []))
+
+    @typed(NAME)
+    async def block(self, which: int | str = LATEST) -> Block | None:
+        """Return a block by number or tag (`latest`, `safe`, `finalized`); None where this node does not have it."""
+        found = await self.read("eth_getBlockByNumber", [_tag(which), False])
+        return None if found is None else Block.of(found)
+
+    async def head(self) -> Block:
+        """Return the newest block that this node has. Raises as `read` does."""
+        found = await self.block()
+        if found is None:
+            raise Retryable(f"{NAME} {self.host} has no block yet")
+        return found
+
+    @typed(NAME)
+    async def transaction_count(self, address: str, which: int | str = LATEST) -> int:
+        """Return how many transactions of this sender the chain holds up to that block: the next nonce."""
+        return whole(await self.read("eth_getTransactionCount", [address, _tag(which)]))
+
+    @typed(NAME)
+    async def balance(self, address: str) -> int:
+        """Return wei of an account."""
+        return whole(await self.read("eth_getBalance", [address, LATEST]))
+
+    @typed(NAME)
+    async def code(self, address: str) -> bytes:
+        """Return the code at an address; empty for one that is no contract."""
+        return data(await self.read("eth_getCode", [address, LATEST]))
+
+    @typed(NAME)
+    async def mined(self, transaction: str) -> Mined | None:
+        """Return what became of a transaction, None where this node knows it in no block. Raises NotUnderstood where the answer
+        is about another one.
+        """
+        found = await self.read("eth_getTransactionReceipt", [transaction])
+        if found is None:
+            return None
+        answer = Mined.of(found)
+        if answer.hash != transaction:
+            raise NotUnderstood(NAME, f"receipt at {self.host}: of another transaction")
+        return answer
+
+    @typed(NAME)
+    async def view(
+        self, to: str, calldata: bytes, which: int | str = LATEST, sender: str | None = None
+    ) -> bytes:
+        """Return what a call without effect answers. Raises `RpcError` where it would revert, with the revert as its `data`."""
+        call = {"to": to, "data": "0x" + calldata.hex()}
+        if sender is not None:
+            call["from"] = sender
+        return data(await self.read("eth_call", [call, _tag(which)]))
+
+    @typed(NAME)
+    async def gas_of(self, sender: str, to: str, calldata: bytes) -> int:
+        """Return the units of gas that a call would use now. Raises `RpcError` where it would revert."""
+        call = {"from": sender, "to": to, "data": "0x" + calldata.hex()}
+        return whole(await self.read("eth_estimateGas", [call]))
+
+    @typed(NAME)
+    async def logs(
+        self, first: int, last: int, addresses: list[str], topics: list[list[str] | None]
+    ) -> list[Log]:
+        """Return the logs of these contracts from block `first` to `last`, in order. A node that has not come so far may answer
+        with none: ask for its height (`venues.evm.pages`).
+        """
+        wanted = {
+            "fromBlock": hex(first),
+            "toBlock": hex(last),
+            "address": addresses,
+            "topics": topics,
+        }
+        found = [Log.of(one) for one in await self.read("eth_getLogs", [wanted])]
+        return sorted(found, key=lambda one: (one.block, one.index))
+
+    async def put(self, raw: bytes) -> Answer[str]:
+        """Hand signed bytes to the node. Confirmed(hash): it holds them, which is not yet a block. It is never Rejected:
+        bytes that this node refuses may be on their way by another one, and only the chain says that they are dead.
+        """
+        try:
+            return Confirmed(name(await self.call("eth_sendRawTransaction", ["0x" + raw.hex()]), 64))
+        except NOT_NOW as error:
+            return Unknown(str(error))
+        except ValueError:
+            return Unknown(f"{NAME} {self.host} took it and answered no hash", answered=True)
+        except RpcError as error:
+            if any(word in error.message.lower() for word in KNOWN_WORDS):
+                return Confirmed("")
+            return Unknown(str(error), answered=not error.is_shut_out)
+
+
+class EvmNodes(EvmRpc, Nodes[EvmRpc]):
+    """A node made of two. What absence proves is asked of each for itself, by `probe`."""
+
+    def __init__(self, first: EvmRpc, second: EvmRpc, clock: Clock) -> None:
+        EvmRpc.__init__(self, "", clock)
+        Nodes.__init__(self, (first, second), clock)
+        self.host = f"{first.host} and {second.host}"
+
+    async def close(self) -> None:
+        await super().close()
+        for node in self.nodes:
+            await node.close()
+
+    async def call(self, method: str, params: list[Any]) -> Any:
+        """Call the first node that can be reached. Raises as `Nodes.either` does."""
+        return await self.either(lambda node: node.call(method, params))
+
+    async def mined(self, transaction: str) -> Mined | None:
+        """Return what became of a transaction as one node shows it: one that does not know it may lag behind the other."""
+        found = await super().mined(transaction)
+        if found is None:
+            for node in self.nodes:
+                found = found or await self.probe(node, partial(node.mined, transaction))
+        return found
+
+
+def _tag(which: int | str) -> str:
+    return hex(which) if isinstance(which, int) else which

@@ -44,6 +44,12 @@ class EvmRpc(JsonRpc):
         found = await self.read("eth_getBlockByNumber", [_tag(which), False])
         return None if found is None else Block.of(found)
 
+    @typed(NAME)
+    async def block_now(self, which: int | str) -> Block | None:
+        """Return the same, never an answer that somebody got a moment ago."""
+        found = await self._read("eth_getBlockByNumber", [_tag(which), False])
+        return None if found is None else Block.of(found)
+
     async def head(self) -> Block:
         """Return the newest block that this node has. Raises as `read` does."""
         found = await self.block()

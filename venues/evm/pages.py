@@ -1,0 +1,121 @@
+"""Logs, read once and in order: by pages of blocks, each from a node that has all of them, on a chain that may change its mind.
+
+A page begins after the last block that was read and is still part of the chain. Where blocks that were read are none any more,
+the page says from which on, so that what was booked of them is taken back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from evenkeel.errors import OperatorError, Retryable
+from venues.evm.answers import Block, Log
+from venues.evm.rpc import FINALIZED, LATEST, EvmNodes, EvmRpc
+
+KEPT_MARKS = 64
+SAFE = "safe"
+
+
+@dataclass(frozen=True, slots=True)
+class Cutoff:
+    """Up to where the chain is read: a tag of the node's, less so many blocks."""
+
+    tag: str
+    blocks: int = 0
+
+    @classmethod
+    def of(cls, text: str) -> Cutoff:
+        """Return what the settings say: `safe`, `finalized`, or `latest-N` with N above 0. Raises OperatorError."""
+        if text in (SAFE, FINALIZED):
+            return cls(text)
+        tag, _, blocks = text.partition("-")
+        if tag == LATEST and blocks.isascii() and blocks.isdigit() and int(blocks) > 0:
+            return cls(LATEST, int(blocks))
+        raise OperatorError(
+            f"the cutoff {text!r} is none: write latest-N (N blocks, at least 1), safe or finalized"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A block up to which everything was read, as the chain had it then."""
+
+    number: int
+    hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """The logs of blocks `first` to `last` (none where `last` is before `first`), and the marks to go on from.
+
+    `gone_from`: blocks from this one on were read before and are no part of the chain any more; None where all still are.
+    """
+
+    first: int
+    last: int
+    logs: tuple[Log, ...]
+    marks: tuple[Mark, ...]
+    gone_from: int | None = None
+
+
+async def next_page(
+    rpc: EvmRpc,
+    marks: Sequence[Mark],
+    start: int,
+    cutoff: Cutoff,
+    addresses: list[str],
+    topics: list[list[str] | None],
+    *,
+    span: int = 2_000,
+) -> Page:
+    """Return the page after these marks (oldest first; none: from block `start` on), by one node that has all of it. Raises
+    Retryable where none does yet, UNREAD.
+    """
+
+    async def ask(node: EvmRpc) -> Page:
+        return await _page(node, marks, start, cutoff, addresses, topics, span)
+
+    return await (rpc.either(ask) if isinstance(rpc, EvmNodes) else ask(rpc))
+
+
+async def _page(
+    node: EvmRpc,
+    marks: Sequence[Mark],
+    start: int,
+    cutoff: Cutoff,
+    addresses: list[str],
+    topics: list[list[str] | None],
+    span: int,
+) -> Page:
+    kept = list(marks)
+    top = await _block(node, cutoff.tag)
+    end = top.number - cutoff.blocks
+    if kept and top.number < kept[-1].number:
+        raise Retryable(
+            f"the node {node.host} is at block {top.number}, read is up to {kept[-1].number}: it lags behind"
+        )
+    while kept and (await _block(node, kept[-1].number)).hash != kept[-1].hash:
+        kept.pop()
+    gone_from = None
+    if len(kept) < len(marks):
+        gone_from = kept[-1].number + 1 if kept else start
+    first = kept[-1].number + 1 if kept else start
+    last = min(first + span - 1, end)
+    if last < first:
+        return Page(first, last, (), tuple(kept), gone_from)
+    before = await _block(node, last)
+    logs = await node.logs(first, last, addresses, topics)
+    after = await _block(node, last)
+    if before.hash != after.hash or any(not first <= one.block <= last for one in logs):
+        raise Retryable(f"blocks {first} to {last} changed while they were read at {node.host}")
+    marks_then = (*kept, Mark(last, after.hash))[-KEPT_MARKS:]
+    return Page(first, last, tuple(logs), marks_then, gone_from)
+
+
+async def _block(node: EvmRpc, which: int | str) -> Block:
+    """Return a block, asked of the node itself at this moment."""
+    found = await node.block_now(which)
+    if found is None:
+        raise Retryable(f"the node {node.host} does not have block {which}")
+    return found

@@ -1,0 +1,233 @@
+"""What a keeper's transaction did, by its logs: opened, closed or cancelled, and how many dollars the trader really received.
+
+An event's own amount is not money: a close that is found below the liquidation margin names a value and pays nothing. What
+counts are the transfers to the trader in the same transaction, less the oracle fee that is given back (fact sheet 16.3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from enum import StrEnum
+from typing import Any
+
+from evenkeel.errors import NotUnderstood
+from venues.evm.answers import Log
+from venues.ostium.contracts import (
+    CLOSE_CANCELED,
+    CLOSED,
+    FEES,
+    LEVERAGE_PLACES,
+    LIMIT_CLOSED,
+    LIMIT_OPENED,
+    LIQUIDATED,
+    OPEN_CANCELED,
+    OPENED,
+    PRICE_PLACES,
+    REFUNDED,
+    TRANSFER,
+    USDC_PLACES,
+    WHOLE_CLOSE,
+    cancel_reason,
+    close_type,
+    scaled,
+)
+
+SETTLING = (OPENED, OPEN_CANCELED, CLOSED, CLOSE_CANCELED, LIMIT_OPENED, LIMIT_CLOSED)
+TOPICS = [one.topic for one in SETTLING]
+"""By which a keeper's word on an order is found: its number is the topic after."""
+
+
+class Settled(StrEnum):
+    """What became of an order."""
+
+    OPENED = "opened"
+    CLOSED = "closed"
+    OPEN_CANCELED = "open cancelled"
+    CLOSE_CANCELED = "close cancelled"
+
+
+@dataclass(frozen=True, slots=True)
+class Trade:
+    """A trade as the venue keeps it. `collateral` is net of the opening fees; `open_price` is what it was opened at."""
+
+    collateral: Decimal
+    open_price: Decimal
+    take_profit: Decimal | None
+    stop: Decimal | None
+    trader: str
+    leverage: Decimal
+    pair: int
+    index: int
+    is_long: bool
+    is_day_trade: bool
+
+    @classmethod
+    def of(cls, wire: Sequence[Any]) -> Trade:
+        collateral, price, take_profit, stop, trader, leverage, pair, index, buy, day = wire
+        return cls(
+            scaled(collateral, USDC_PLACES),
+            scaled(price, PRICE_PLACES),
+            scaled(take_profit, PRICE_PLACES) if take_profit else None,
+            scaled(stop, PRICE_PLACES) if stop else None,
+            str(trader),
+            scaled(leverage, LEVERAGE_PLACES),
+            int(pair),
+            int(index),
+            bool(buy),
+            bool(day),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """A keeper's word on one order. `trade_id` is the number of the order that opened the trade.
+
+    `paid_usdc`: what reached the trader, without the oracle fee that was given back (`refund_usdc`); None where the transaction
+    does not say it beyond doubt. `share`: of the trade that was closed, 1 for all of it.
+    """
+
+    kind: Settled
+    order_id: int
+    trade_id: int | None
+    trader: str | None
+    block: int
+    block_hash: str
+    transaction: str
+    log_index: int
+    price: Decimal | None = None
+    trade: Trade | None = None
+    asset_qty: Decimal | None = None
+    share: Decimal | None = None
+    paid_usdc: Decimal | None = None
+    refund_usdc: Decimal = Decimal(0)
+    rollover_usdc: Decimal | None = None
+    is_liquidation: bool = False
+    why: str = ""
+
+
+@dataclass
+class _Transaction:
+    """The logs of one transaction, by what they are."""
+
+    settling: list[tuple[Log, dict[str, Any]]] = field(default_factory=list)
+    received: dict[str, list[Decimal]] = field(default_factory=dict)
+    refunds: dict[tuple[int, str], Decimal] = field(default_factory=dict)
+    traders: dict[int, str] = field(default_factory=dict)
+    """By trade."""
+    liquidated: set[tuple[int, int]] = field(default_factory=set)
+    rollover: dict[int, Decimal] = field(default_factory=dict)
+    """By order; above zero was received."""
+
+
+def settlements(
+    logs: Sequence[Log], callbacks: str, trading: str, usdc: str, traders: Mapping[int, str] | None = None
+) -> list[Settlement]:
+    """Return what the keeper settled in one transaction, in order of its logs, which must be all that the transaction has.
+
+    `traders`: of trades that are known, by their number. Logs of other contracts count for nothing, whatever they say. A log of
+    the venue's that cannot be read raises NotUnderstood.
+    """
+    found = _Transaction(traders=dict(traders or {}))
+    for log in logs:
+        topic = log.topics[0] if log.topics else ""
+        if log.address == usdc and topic == TRANSFER.topic:
+            said = TRANSFER.read(log)
+            found.received.setdefault(said["receiver"], []).append(scaled(said["value"], USDC_PLACES))
+        elif log.address in (callbacks, trading) and topic == REFUNDED.topic:
+            said = REFUNDED.read(log)
+            key = (said["tradeId"], said["trader"])
+            found.refunds[key] = found.refunds.get(key, Decimal(0)) + scaled(said["amount"], USDC_PLACES)
+            found.traders.setdefault(said["tradeId"], said["trader"])
+        elif log.address == callbacks and topic == LIQUIDATED.topic:
+            said = LIQUIDATED.read(log)
+            found.liquidated.add((said["orderId"], said["tradeId"]))
+            found.traders.setdefault(said["tradeId"], said["trader"])
+        elif log.address == callbacks and topic == FEES.topic:
+            said = FEES.read(log)
+            found.rollover[said["orderId"]] = -scaled(said["rolloverFees"], USDC_PLACES)
+            found.traders.setdefault(said["tradeId"], said["trader"])
+        elif log.address == callbacks and topic in TOPICS:
+            event = SETTLING[TOPICS.index(topic)]
+            found.settling.append((log, event.read(log)))
+    return [_settlement(found, log, said) for log, said in found.settling]
+
+
+def _settlement(found: _Transaction, log: Log, said: dict[str, Any]) -> Settlement:
+    topic = log.topics[0]
+    common: dict[str, Any] = {
+        "order_id": said["orderId"],
+        "block": log.block,
+        "block_hash": log.block_hash,
+        "transaction": log.transaction,
+        "log_index": log.index,
+    }
+    if topic in (OPENED.topic, LIMIT_OPENED.topic):
+        trade = Trade.of(said["t"])
+        return Settlement(
+            Settled.OPENED,
+            trade_id=said["orderId"],
+            trader=trade.trader,
+            price=trade.open_price,
+            trade=trade,
+            asset_qty=scaled(said["tradeNotional"], PRICE_PLACES),
+            **common,
+        )
+    if topic == OPEN_CANCELED.topic:
+        return Settlement(
+            Settled.OPEN_CANCELED,
+            trade_id=None,
+            trader=said["trader"],
+            why=cancel_reason(said["cancelReason"]),
+            **common,
+        )
+    if topic == CLOSE_CANCELED.topic:
+        return Settlement(
+            Settled.CLOSE_CANCELED,
+            trade_id=said["tradeId"],
+            trader=said["trader"],
+            why=cancel_reason(said["cancelReason"]),
+            **common,
+        )
+    return _closed(found, said, topic == LIMIT_CLOSED.topic, common)
+
+
+def _closed(found: _Transaction, said: dict[str, Any], by_keeper: bool, common: dict[str, Any]) -> Settlement:
+    order_id, trade_id = said["orderId"], said["tradeId"]
+    trader = found.traders.get(trade_id)
+    why = close_type(said["orderType"]) if by_keeper else "market"
+    is_liquidation = (order_id, trade_id) in found.liquidated or why == "liquidation"
+    percentage = WHOLE_CLOSE if by_keeper else said["percentageClosed"]
+    if not 0 < percentage <= WHOLE_CLOSE:
+        raise NotUnderstood("ostium", f"order {order_id} closed {percentage} of {WHOLE_CLOSE}")
+    refund = Decimal(0) if trader is None else found.refunds.get((trade_id, trader), Decimal(0))
+    said_usdc = Decimal(0) if is_liquidation else scaled(said["usdcSentToTrader"], USDC_PLACES)
+    return Settlement(
+        Settled.CLOSED,
+        trade_id=trade_id,
+        trader=trader,
+        price=scaled(said["price"], PRICE_PLACES),
+        share=Decimal(percentage) / WHOLE_CLOSE,
+        paid_usdc=None if trader is None else _paid(found, trader, said_usdc, refund),
+        refund_usdc=refund,
+        rollover_usdc=found.rollover.get(order_id),
+        is_liquidation=is_liquidation,
+        why="liquidation" if is_liquidation else why,
+        **common,
+    )
+
+
+def _paid(found: _Transaction, trader: str, said_usdc: Decimal, refund: Decimal) -> Decimal | None:
+    """Return what a close paid. Where it is the trader's only one in this transaction, all that he received less the refund;
+    else what the event says, if a transfer of just that amount is there. None where neither can be.
+    """
+    received = found.received.get(trader, [])
+    closes = [one for log, one in found.settling if log.topics[0] in (CLOSED.topic, LIMIT_CLOSED.topic)]
+    mine = [one for one in closes if found.traders.get(one["tradeId"]) == trader]
+    if len(mine) == 1:
+        paid = sum(received, Decimal(0)) - refund
+        return paid if paid >= 0 else None
+    if not said_usdc:
+        return Decimal(0)
+    return said_usdc if said_usdc in received else None

@@ -146,7 +146,7 @@ def settlements(
             found.traders.setdefault(said["tradeId"], said["trader"])
         elif log.address == callbacks and topic == FEES.topic:
             said = FEES.read(log)
-            found.rollover[said["orderId"]] = -scaled(said["rolloverFees"], USDC_PLACES)
+            found.rollover[said["orderId"]] = scaled(-said["rolloverFees"], USDC_PLACES)
             found.traders.setdefault(said["tradeId"], said["trader"])
         elif log.address == callbacks and topic in TOPICS:
             event = SETTLING[TOPICS.index(topic)]

@@ -1,0 +1,376 @@
+"""The adapter: a delegate's orders in a trader's name, confirmed by the keeper's settlement and not by their own receipt.
+
+A mined order is *working* until the venue's callbacks say what became of it. A trade is named by the number of the order that
+opened it; (market, index) is a place that others take later, and is compared with that number before anything is signed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from evenkeel.clock import Clock
+from evenkeel.errors import UNREAD, NotUnderstood, OperatorError, VenueRefused
+from evenkeel.types import (
+    Answer,
+    Built,
+    Confirmed,
+    Fill,
+    IntentSpec,
+    Outcome,
+    Receipt,
+    Rejected,
+    Signed,
+    Unknown,
+    Working,
+)
+from venues.evm.answers import Mined
+from venues.evm.codec import Event
+from venues.evm.lanes import Lanes
+from venues.evm.rpc import EvmRpc
+from venues.evm.sender import Chain, EvmSender, note_of
+from venues.evm.validator import Validator
+from venues.ostium.contracts import (
+    ALLOWANCE,
+    BALANCE_OF,
+    CLOSE_ASKED,
+    CONTRACT_ADDRESS,
+    DELEGATED,
+    DELEGATIONS,
+    ERRORS,
+    IS_DONE,
+    IS_PAUSED,
+    LEVERAGE_PLACES,
+    LIMIT_CANCELED,
+    LIMIT_PLACED,
+    OPEN_ASKED,
+    OPEN_TRADE_INFO,
+    PAIR_LEAST_NOTIONAL,
+    PAIR_MOST_LEVERAGE,
+    PAIR_ORACLE_FEE,
+    REGISTRY,
+    STOP_SET,
+    TOPPED_UP,
+    USDC_PLACES,
+    OrderType,
+    scaled,
+)
+from venues.ostium.orders import (
+    CancelOrder,
+    CloseOrder,
+    OpenOrder,
+    Order,
+    StopOrder,
+    TimeOutOrder,
+    TopUpOrder,
+    order_of,
+)
+from venues.ostium.settlement import TOPICS, Settled, Settlement, settlements
+from venues.ostium.validator import MOST_GAS
+from venues.signers.protocol import EvmSigner
+
+NAME = "ostium"
+ASK_AFTER_S = 1.5
+"""A keeper settles within one to two seconds."""
+
+
+@dataclass(frozen=True)
+class Contracts:
+    """Where the venue's contracts are. `storage` holds the traders' dollars, and is whom they approve."""
+
+    trading: str
+    storage: str
+    usdc: str
+    callbacks: str
+    pairs: str
+
+
+async def find_contracts(rpc: EvmRpc, trading: str, storage: str, usdc: str) -> Contracts:
+    """Return the contracts, the others by the venue's registry. Raises OperatorError where there is no code, UNREAD."""
+    for name, address in (("trading", trading), ("storage", storage), ("usdc", usdc)):
+        if not await rpc.code(address):
+            raise OperatorError(
+                f"ostium.{name} is {address}, where chain {await rpc.chain_id()} has no contract"
+            )
+    registry = REGISTRY.answer(await rpc.view(trading, REGISTRY.call()))
+
+    async def named(name: str) -> str:
+        key = name.encode().ljust(32, b"\0")
+        return str(CONTRACT_ADDRESS.answer(await rpc.view(registry, CONTRACT_ADDRESS.call(key))))
+
+    callbacks, pairs = await named("callbacks"), await named("pairsStorage")
+    return Contracts(trading, storage, usdc, callbacks, pairs)
+
+
+class OstiumVenue:
+    """One delegate's key on one chain, for every trader who named it his delegate."""
+
+    name = NAME
+
+    def __init__(
+        self,
+        rpc: EvmRpc,
+        signer: EvmSigner,
+        lanes: Lanes,
+        chain: Chain,
+        contracts: Contracts,
+        validator: Validator,
+        clock: Clock,
+    ) -> None:
+        self.contracts = contracts
+        self._rpc = rpc
+        self._sender = EvmSender(rpc, signer, lanes, chain, validator, ERRORS, clock)
+
+    @property
+    def address(self) -> str:
+        """The delegate."""
+        return self._sender.address
+
+    def turn(self) -> AbstractAsyncContextManager[None]:
+        return self._sender.turn()
+
+    # --- what stands on chain ---
+
+    async def is_paused(self) -> bool:
+        """Return whether openings are stopped; closes and stops go on. Raises UNREAD."""
+        return bool(IS_PAUSED.answer(await self._view(self.contracts.trading, IS_PAUSED.call())))
+
+    async def is_done(self) -> bool:
+        """Return whether the venue has ended: nothing can be done there any more. Raises UNREAD."""
+        trading, callbacks = await asyncio.gather(
+            self._view(self.contracts.trading, IS_DONE.call()),
+            self._view(self.contracts.callbacks, IS_DONE.call()),
+        )
+        return bool(IS_DONE.answer(trading) or IS_DONE.answer(callbacks))
+
+    async def delegate_of(self, trader: str) -> str:
+        """Return whom a trader lets act for him; forty zeros for nobody. Raises UNREAD."""
+        return str(DELEGATIONS.answer(await self._view(self.contracts.trading, DELEGATIONS.call(trader))))
+
+    async def free_usdc(self, trader: str) -> Decimal:
+        """Return the dollars that the venue can take of a trader: the less of what he holds and allows. Raises UNREAD."""
+        usdc, storage = self.contracts.usdc, self.contracts.storage
+        has, allows = await asyncio.gather(
+            self._view(usdc, BALANCE_OF.call(trader)), self._view(usdc, ALLOWANCE.call(trader, storage))
+        )
+        return scaled(min(BALANCE_OF.answer(has), ALLOWANCE.answer(allows)), USDC_PLACES)
+
+    async def trade_at(self, trader: str, pair: int, index: int) -> int:
+        """Return the number of the trade at a place, 0 for none. Raises UNREAD."""
+        answered = await self._view(self.contracts.storage, OPEN_TRADE_INFO.call(trader, pair, index))
+        return int(OPEN_TRADE_INFO.answer(answered)[0])
+
+    # --- orders ---
+
+    async def build(self, intent: IntentSpec) -> Built:
+        """Return the call in the trader's name. Raises VenueRefused with the first reason why the venue would not take it."""
+        order = order_of(intent)
+        delegate, done = await asyncio.gather(self.delegate_of(order.trader), self.is_done())
+        if done:
+            raise VenueRefused(NAME, "the venue has ended (isDone): nothing can be done there")
+        if delegate != self.address:
+            raise VenueRefused(NAME, f"{order.trader} lets {delegate} act for him, and not {self.address}")
+        await self._may(order)
+        calldata = DELEGATED.call(order.trader, order.call)
+        return await self._sender.build(self.contracts.trading, calldata, MOST_GAS)
+
+    async def _may(self, order: Order) -> None:
+        if isinstance(order, OpenOrder):
+            await self._may_open(order)
+        elif isinstance(order, CloseOrder | StopOrder | TopUpOrder):
+            there = await self.trade_at(order.trader, order.pair, order.index)
+            if there != order.trade_id:
+                now = f"trade {there}" if there else "no trade"
+                raise VenueRefused(
+                    NAME, f"market {order.pair}, place {order.index} holds {now}, not {order.trade_id}"
+                )
+            if isinstance(order, CloseOrder):
+                fee, free = await asyncio.gather(self._oracle_fee(order.pair), self.free_usdc(order.trader))
+                if free < fee:
+                    raise VenueRefused(
+                        NAME,
+                        f"a close takes {fee} USDC from the wallet first, {free} can be taken: set the stop at the market",
+                    )
+
+    async def _may_open(self, order: OpenOrder) -> None:
+        pairs = self.contracts.pairs
+        paused, most, least, free, fee = await asyncio.gather(
+            self.is_paused(),
+            self._view(pairs, PAIR_MOST_LEVERAGE.call(order.pair)),
+            self._view(pairs, PAIR_LEAST_NOTIONAL.call(order.pair)),
+            self.free_usdc(order.trader),
+            self._oracle_fee(order.pair),
+        )
+        if paused:
+            raise VenueRefused(NAME, "openings are paused by the venue; closes and stops go on")
+        most_leverage = scaled(PAIR_MOST_LEVERAGE.answer(most), LEVERAGE_PLACES)
+        if order.leverage > most_leverage:
+            raise VenueRefused(NAME, f"leverage {order.leverage} is above the market's {most_leverage}")
+        least_usd = scaled(PAIR_LEAST_NOTIONAL.answer(least), USDC_PLACES)
+        if (order.collateral_usdc - fee) * order.leverage < least_usd:
+            notional = order.collateral_usdc * order.leverage
+            raise VenueRefused(
+                NAME, f"{notional} USD is below the market's least size of {least_usd} USD after fees"
+            )
+        if free < order.collateral_usdc:
+            raise VenueRefused(
+                NAME, f"{order.trader} holds and allows {free} USDC, the order takes {order.collateral_usdc}"
+            )
+
+    async def _oracle_fee(self, pair: int) -> Decimal:
+        answered = await self._view(self.contracts.pairs, PAIR_ORACLE_FEE.call(pair))
+        return scaled(PAIR_ORACLE_FEE.answer(answered), USDC_PLACES)
+
+    async def sign(self, intent: IntentSpec, built: Built) -> Signed:
+        return await self._sender.sign(built)
+
+    async def send(self, intent: IntentSpec, signed: Signed) -> Outcome[Receipt]:
+        return await self._outcome(intent, signed, await self._sender.put(signed))
+
+    async def resend(self, intent: IntentSpec, signed: Signed) -> Outcome[Receipt]:
+        return await self.send(intent, signed)
+
+    async def find(self, intent: IntentSpec, signed: Signed) -> Outcome[Receipt]:
+        return await self._outcome(intent, signed, await self._sender.find(signed))
+
+    async def replacement(self, intent: IntentSpec, signed: Signed) -> Signed | None:
+        return await self._sender.replacement(signed)
+
+    async def _outcome(self, intent: IntentSpec, signed: Signed, found: Answer[Mined]) -> Outcome[Receipt]:
+        if not isinstance(found, Confirmed):
+            return found
+        mined, order = found.value, order_of(intent)
+        if not mined.succeeded:
+            return Rejected(await self._sender.why_reverted(signed, mined), seen=True)
+        try:
+            if isinstance(order, OpenOrder) and order.type is OrderType.MARKET:
+                asked = self._said(mined, OPEN_ASKED, trader=order.trader, pairIndex=order.pair)
+                return await self._settled(order, mined, asked)
+            if isinstance(order, CloseOrder):
+                asked = self._said(mined, CLOSE_ASKED, trader=order.trader, tradeId=order.trade_id)
+                return await self._settled(order, mined, asked)
+            return await self._at_once(order, mined)
+        except UNREAD as error:
+            return Unknown(str(error), answered=not_now(error))
+
+    async def _settled(
+        self, order: OpenOrder | CloseOrder, mined: Mined, asked: dict[str, Any] | None
+    ) -> Outcome[Receipt]:
+        """Return what the keeper made of an order that is in a block."""
+        if asked is None:
+            return Unknown(
+                f"{mined.hash} succeeded and does not name the order: look at it by hand", answered=True
+            )
+        order_id = int(asked["orderId"])
+        settlement = await self.settlement_of(order_id, mined.block)
+        if settlement is None:
+            return Working(
+                f"order {order_id} is in block {mined.block}, the keeper has not settled it", ASK_AFTER_S
+            )
+        if settlement.kind in (Settled.OPEN_CANCELED, Settled.CLOSE_CANCELED):
+            return Rejected(f"order {order_id} was cancelled by the venue: {settlement.why}", seen=True)
+        block = await self._rpc.block(settlement.block)
+        if block is None or block.hash != settlement.block_hash:
+            return Working(f"order {order_id}: its settlement is being reorganised", ASK_AFTER_S)
+        return Confirmed(_receipt(order, settlement, mined, block.at_s * 1000))
+
+    async def settlement_of(self, order_id: int, first: int) -> Settlement | None:
+        """Return the keeper's word on an order asked for in block `first`, once it is final; None before. Raises UNREAD."""
+        head = await self._rpc.head()
+        topics: list[list[str] | None] = [list(TOPICS), [f"0x{order_id:064x}"]]
+        logs = await self._rpc.logs(first, head.number, [self.contracts.callbacks], topics)
+        if not logs:
+            return None
+        mined = await self._rpc.mined(logs[-1].transaction)
+        if mined is None or head.number - mined.block + 1 < self._sender.chain.confirmations:
+            return None
+        found = settlements(mined.logs, self.contracts.callbacks, self.contracts.trading, self.contracts.usdc)
+        return next((one for one in found if one.order_id == order_id), None)
+
+    async def _at_once(self, order: Order, mined: Mined) -> Outcome[Receipt]:
+        """Return the outcome of an order that its own transaction does: no keeper has a say in it."""
+        if isinstance(order, StopOrder):
+            said = self._said(mined, STOP_SET, trader=order.trader, tradeId=order.trade_id)
+        elif isinstance(order, TopUpOrder):
+            said = self._said(mined, TOPPED_UP, trader=order.trader, tradeId=order.trade_id)
+        elif isinstance(order, CancelOrder):
+            said = self._said(
+                mined, LIMIT_CANCELED, trader=order.trader, pairIndex=order.pair, index=order.index
+            )
+        elif isinstance(order, OpenOrder):
+            said = self._said(mined, LIMIT_PLACED, trader=order.trader, pairIndex=order.pair)
+        elif isinstance(order, TimeOutOrder):
+            said = {"order_id": order.order_id}  # it reverts where there is nothing to take back
+        else:
+            raise NotUnderstood(NAME, f"a {order.kind} is settled by a keeper")
+        if said is None:
+            return Unknown(f"{mined.hash} succeeded without saying so: look at it by hand", answered=True)
+        at_ms = await self._sender.mined_ms(mined)
+        if at_ms is None:
+            return Unknown(f"when block {mined.block} was made cannot be read now")
+        detail = note_of(mined) | {name: str(value) for name, value in said.items()}
+        return Confirmed(
+            Receipt(ref=mined.hash, done_qty=Decimal(0), avg_price_usd=None, settled_ms=at_ms, detail=detail)
+        )
+
+    def _said(self, mined: Mined, event: Event, **wanted: Any) -> dict[str, Any] | None:
+        """Return the fields of the trading contract's one event of this kind with these values; None where there is none."""
+        for log in mined.logs:
+            if log.address == self.contracts.trading and log.topics and log.topics[0] == event.topic:
+                said = event.read(log)
+                if all(said[name] == value for name, value in wanted.items()):
+                    return said
+        return None
+
+    async def _view(self, to: str, calldata: bytes) -> bytes:
+        return await self._rpc.view(to, calldata)
+
+
+def not_now(error: Exception) -> bool:
+    """Return whether somebody answered."""
+    return isinstance(error, NotUnderstood | VenueRefused)
+
+
+def _receipt(order: OpenOrder | CloseOrder, done: Settlement, mined: Mined, at_ms: int) -> Receipt:
+    detail = note_of(mined) | {
+        "order_id": str(done.order_id),
+        "trade_id": str(done.trade_id),
+        "settled_by": done.transaction,
+        "why": done.why,
+        "is_liquidation": done.is_liquidation,
+    }
+    if isinstance(order, OpenOrder):
+        assert done.trade is not None and done.asset_qty is not None and done.price is not None
+        qty = done.asset_qty
+        fee_usd = order.collateral_usdc - done.trade.collateral
+        detail |= {"index": done.trade.index, "collateral_usdc": str(done.trade.collateral)}
+    else:
+        assert done.share is not None and done.price is not None
+        qty, fee_usd = order.asset_qty * done.share, Decimal(0)
+        detail |= {
+            "share": str(done.share),
+            "paid_usdc": None if done.paid_usdc is None else str(done.paid_usdc),
+            "refund_usdc": str(done.refund_usdc),
+        }
+    fill = Fill(
+        fill_id=str(done.order_id),
+        venue=NAME,
+        asset=str(order.pair),
+        side="buy" if order.is_long == isinstance(order, OpenOrder) else "sell",
+        qty=qty,
+        price_usd=done.price,
+        fee_usd=fee_usd,
+        order_ref=mined.hash,
+        time_ms=at_ms,
+    )
+    return Receipt(
+        ref=str(done.order_id),
+        done_qty=qty,
+        avg_price_usd=done.price,
+        fills=[fill],
+        settled_ms=at_ms,
+        detail=detail,
+    )

@@ -132,6 +132,10 @@ def upgraded(rows: Rows) -> Rows:
         "deliveries": {},
         "requests": {},
         "lane_numbers": {},
+        **{
+            name: {}
+            for name in ("users", "agents", "deployments", "account_trades", "settlements", "charges")
+        },
     }
     return {**rows, **made}
 

@@ -15,6 +15,7 @@ from typer.main import get_command
 import venues.protocol
 from app.cli import app
 from evenkeel.settings.settings import Settings
+from state.accounts.store import AccountsStore
 from state.carry.store import CarryStore
 from state.lanes.lanes import LaneNumbers
 from state.requests.store import Requests
@@ -198,7 +199,12 @@ def test_a_new_venue_is_explained_by_the_table_and_the_code_that_bind() -> None:
     assert example in (ROOT / "tests" / "second_business.py").read_text()
 
 
-PARTS = {"store.carry": CarryStore, "store.requests": Requests, "store.lanes": LaneNumbers}
+PARTS = {
+    "store.carry": CarryStore,
+    "store.requests": Requests,
+    "store.lanes": LaneNumbers,
+    "store.accounts": AccountsStore,
+}
 
 
 def test_the_ledger_is_explained_table_by_table_and_method_by_method() -> None:

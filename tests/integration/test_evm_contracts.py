@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from twins.evm.compile import CONTRACTS, compiled
+from twins.evm.compile import TWINS, compiled, sources
 
 pytest.importorskip("vyper", reason="no vyper: the contracts are not compiled again")
 
 
-@pytest.mark.parametrize("source", sorted(CONTRACTS.glob("*.vy")), ids=lambda one: one.stem)
+@pytest.mark.parametrize("source", sources(), ids=lambda one: one.relative_to(TWINS).as_posix())
 def test_the_artefact_is_what_the_compiler_makes(source: Path) -> None:
     assert source.with_suffix(".json").read_text() == compiled(source)

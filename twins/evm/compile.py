@@ -7,7 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-CONTRACTS = Path(__file__).parent / "contracts"
+TWINS = Path(__file__).parents[1]
+
+
+def sources() -> list[Path]:
+    """Return every contract that is deployed, of any twin; the modules in folders beside them are parts of those."""
+    return sorted(TWINS.glob("*/contracts/*.vy"))
 
 
 def compiled(source: Path) -> str:
@@ -19,7 +24,7 @@ def compiled(source: Path) -> str:
 
 
 def main() -> None:
-    for source in sorted(CONTRACTS.glob("*.vy")):
+    for source in sources():
         source.with_suffix(".json").write_text(compiled(source))
 
 

@@ -16,15 +16,17 @@ FOLDER = Path(__file__).parent / "contracts"
 
 
 @cache
-def artefact(name: str) -> dict[str, Any]:
+def artefact(name: str, folder: Path = FOLDER) -> dict[str, Any]:
     """Return `abi` and `bytecode` of a contract, as `twins.evm.compile` wrote them."""
-    found: dict[str, Any] = json.loads((FOLDER / f"{name}.json").read_text())
+    found: dict[str, Any] = json.loads((folder / f"{name}.json").read_text())
     return found
 
 
-def deploy(node: Node, name: str, sender: str, types: tuple[str, ...] = (), *values: Any) -> str:
+def deploy(
+    node: Node, name: str, sender: str, types: tuple[str, ...] = (), *values: Any, folder: Path = FOLDER
+) -> str:
     """Deploy a contract from an account of the node, and return its address. It makes a block."""
-    code = artefact(name)["bytecode"] + encode(types, values).hex()
+    code = artefact(name, folder)["bytecode"] + encode(types, values).hex()
     sent = node.rpc("eth_sendTransaction", {"from": sender, "data": code, "gas": hex(15_000_000)})
     node.rpc("evm_mine")
     receipt = node.rpc("eth_getTransactionReceipt", sent)

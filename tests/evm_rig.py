@@ -22,7 +22,7 @@ from tasks.desk import Desk
 from tasks.lanes import LedgerLanes
 from twins.clock import TwinClock
 from twins.evm.deploying import deploy, transact
-from twins.evm.node import Node, NoNode
+from twins.evm.node import BASE_FEE_WEI, Node, NoNode
 from twins.evm.twin import VENUE, EvmTwin
 from twins.faults import Fault, FaultMiddleware, FaultPlan
 from twins.http import served
@@ -150,6 +150,12 @@ class EvmRig:
         )
 
 
+def settle_fee(real: Node) -> None:
+    """Make a block at the fee that the chain asks for: those of a set-up let it fall."""
+    real.rpc("anvil_setNextBlockBaseFeePerGas", hex(BASE_FEE_WEI))
+    real.rpc("evm_mine")
+
+
 @asynccontextmanager
 async def evm_rig(
     folder: Path, *, nodes: int = 1, ledger: str | None = None, speed: float = 0
@@ -173,6 +179,7 @@ async def evm_rig(
         transact(real, user, usdc, "approve(address,uint256)", collector, 1_000 * MILLION)
     url = ledger or f"sqlite:///{folder / 'evm.db'}"
     Store.upgrade(url)
+    settle_fee(real)
     async with served(app) as first, served(app) as second:
         rig = EvmRig(twin, faults, ChainClock(clock), [first, second][:nodes], url, usdc, issuer, users)
         try:

@@ -283,11 +283,14 @@ class EvmSender:
         where the fee is not why, where the cap allows no more, and where the chain cannot be asked.
         """
         key = self.key(signed)
-        if len(key.copies) >= MOST_COPIES or self._clock.now_ms() - key.newest.at_ms < STUCK_AFTER_MS:
+        if len(key.copies) >= MOST_COPIES:
             return None
         envelope = envelope_of(bytes.fromhex(key.newest.raw))
+        waited_ms = self._clock.now_ms() - key.newest.at_ms
         try:
             head = await self.rpc.head()
+            if waited_ms < STUCK_AFTER_MS and envelope.max_fee_wei >= head.base_fee_wei:
+                return None
             if await self.rpc.transaction_count(key.sender) != key.nonce:
                 return None  # used already, or one before it is missing
             fee = dearer_fee(

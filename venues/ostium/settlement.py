@@ -154,6 +154,50 @@ def settlements(
     return [_settlement(found, log, said) for log, said in found.settling]
 
 
+def pulled_usdc(logs: Sequence[Log], usdc: str, trader: str) -> Decimal:
+    """Return the dollars that left a trader's wallet in one transaction."""
+    pulled = [
+        TRANSFER.read(log)
+        for log in logs
+        if log.address == usdc and log.topics and log.topics[0] == TRANSFER.topic
+    ]
+    return scaled(sum(one["value"] for one in pulled if one["sender"] == trader), USDC_PLACES)
+
+
+def settled_of(done: Settlement, pulled: Decimal, at_ms: int) -> dict[str, Any]:
+    """Return a settlement as books take it, JSON-able: of which block, what it paid, and what of the dollars that left the
+    wallet with the order is gone. Of an opening `opened` says what the venue holds of the trade.
+    """
+    opened = None
+    if done.trade is not None:
+        trade = done.trade
+        opened = {
+            "trade_id": str(done.trade_id),
+            "place": trade.index,
+            "paid_usdc": str(pulled),
+            "collateral_usdc": str(trade.collateral),
+            "asset_qty": str(done.asset_qty),
+            "leverage": str(trade.leverage),
+            "stop": None if trade.stop is None else str(trade.stop),
+        }
+    kept = pulled - done.refund_usdc if done.kind is not Settled.OPENED else Decimal(0)
+    return {
+        "order_id": str(done.order_id),
+        "kind": done.kind.value,
+        "block": done.block,
+        "block_hash": done.block_hash,
+        "transaction": done.transaction,
+        "log_index": done.log_index,
+        "at_ms": at_ms,
+        "why": done.why,
+        "price": None if done.price is None else str(done.price),
+        "share": None if done.share is None else str(done.share),
+        "paid_usdc": None if done.paid_usdc is None else str(done.paid_usdc),
+        "fee_usdc": str(kept),
+        "opened": opened,
+    }
+
+
 def _settlement(found: _Transaction, log: Log, said: dict[str, Any]) -> Settlement:
     topic = log.topics[0]
     common: dict[str, Any] = {

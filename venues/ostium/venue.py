@@ -68,7 +68,7 @@ from venues.ostium.orders import (
     TopUpOrder,
     order_of,
 )
-from venues.ostium.settlement import TOPICS, Settled, Settlement, settlements
+from venues.ostium.settlement import TOPICS, Settled, Settlement, pulled_usdc, settled_of, settlements
 from venues.ostium.validator import MOST_GAS
 from venues.signers.protocol import EvmSigner
 
@@ -275,7 +275,8 @@ class OstiumVenue:
         block = await self._rpc.block(settlement.block)
         if block is None or block.hash != settlement.block_hash:
             return Working(f"order {order_id}: its settlement is being reorganised", ASK_AFTER_S)
-        return Confirmed(_receipt(order, settlement, mined, block.at_s * 1000))
+        pulled = pulled_usdc(mined.logs, self.contracts.usdc, order.trader)
+        return Confirmed(_receipt(order, settlement, mined, pulled, block.at_s * 1000))
 
     async def settlement_of(self, order_id: int, first: int) -> Settlement | None:
         """Return the keeper's word on an order asked for in block `first`, once it is final; None before. Raises UNREAD."""
@@ -334,27 +335,22 @@ def not_now(error: Exception) -> bool:
     return isinstance(error, NotUnderstood | VenueRefused)
 
 
-def _receipt(order: OpenOrder | CloseOrder, done: Settlement, mined: Mined, at_ms: int) -> Receipt:
+def _receipt(
+    order: OpenOrder | CloseOrder, done: Settlement, mined: Mined, pulled: Decimal, at_ms: int
+) -> Receipt:
+    """`pulled` dollars left the wallet with the order."""
     detail = note_of(mined) | {
         "order_id": str(done.order_id),
         "trade_id": str(done.trade_id),
-        "settled_by": done.transaction,
-        "why": done.why,
-        "is_liquidation": done.is_liquidation,
+        "settlement": settled_of(done, pulled, at_ms),
     }
     if isinstance(order, OpenOrder):
         assert done.trade is not None and done.asset_qty is not None and done.price is not None
         qty = done.asset_qty
-        fee_usd = order.collateral_usdc - done.trade.collateral
-        detail |= {"index": done.trade.index, "collateral_usdc": str(done.trade.collateral)}
+        fee_usd = pulled - done.trade.collateral
     else:
         assert done.share is not None and done.price is not None
         qty, fee_usd = order.asset_qty * done.share, Decimal(0)
-        detail |= {
-            "share": str(done.share),
-            "paid_usdc": None if done.paid_usdc is None else str(done.paid_usdc),
-            "refund_usdc": str(done.refund_usdc),
-        }
     fill = Fill(
         fill_id=str(done.order_id),
         venue=NAME,

@@ -42,6 +42,8 @@ class AccountsRig:
     ask: Decimal = PRICE
     settled: set[int] = field(default_factory=set)
     second_price: Decimal | None = PRICE
+    start: int = 0
+    """The block before anything was done."""
 
     @property
     def users(self) -> list[str]:
@@ -142,7 +144,7 @@ async def accounts_rig(folder: Path, **options: Any) -> AsyncIterator[AccountsRi
             evm.transact(user, evm.usdc, "approve(address,uint256)", collector, 100 * MILLION)
             evm.transact(user, venue.at["trading"], "setDelegate(address)", agent)
         settle_fee(node)
-        rig = AccountsRig(evm, venue)
+        rig = AccountsRig(evm, venue, start=int(node.rpc("eth_blockNumber"), 16))
         accounts = (await rig.desk()).store.accounts
         for n, user in enumerate(evm.users):
             accounts.add_user(user)

@@ -102,6 +102,8 @@ LIQUIDATED = Event.of(
 REFUNDED = Event.of(
     "OracleFeeRefunded(uint256 indexed tradeId,address indexed trader,uint16 pairIndex,uint256 amount)"
 )
+DELEGATE_ADDED = Event.of("DelegateAdded(address indexed delegator,address indexed delegate)")
+DELEGATE_REMOVED = Event.of("DelegateRemoved(address indexed delegator,address indexed delegate)")
 TRANSFER = Event.of("Transfer(address indexed sender,address indexed receiver,uint256 value)")
 
 ERRORS = Errors(

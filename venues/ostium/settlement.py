@@ -223,6 +223,7 @@ def _settlement(found: _Transaction, log: Log, said: dict[str, Any]) -> Settleme
             Settled.OPEN_CANCELED,
             trade_id=None,
             trader=said["trader"],
+            refund_usdc=_given_back(found, said["trader"]),
             why=cancel_reason(said["cancelReason"]),
             **common,
         )
@@ -260,6 +261,22 @@ def _closed(found: _Transaction, said: dict[str, Any], by_keeper: bool, common: 
         why="liquidation" if is_liquidation else why,
         **common,
     )
+
+
+def _given_back(found: _Transaction, trader: str) -> Decimal:
+    """Return what a cancelled opening gave back: all that the trader received but for what closes of his account for. Raises
+    NotUnderstood where that is not said beyond doubt.
+    """
+    received = sum(found.received.get(trader, []), Decimal(0))
+    closes = [one for log, one in found.settling if log.topics[0] in (CLOSED.topic, LIMIT_CLOSED.topic)]
+    canceled = [one for log, one in found.settling if log.topics[0] == OPEN_CANCELED.topic]
+    is_alone = sum(one["trader"] == trader for one in canceled) == 1
+    if not is_alone or any(found.traders.get(one["tradeId"]) == trader for one in closes):
+        raise NotUnderstood(
+            "ostium",
+            f"one transaction settles several orders of {trader}, and what came back of which is not said",
+        )
+    return received
 
 
 def _paid(found: _Transaction, trader: str, said_usdc: Decimal, refund: Decimal) -> Decimal | None:

@@ -1,0 +1,170 @@
+"""What happened at the venue, page by page of the chain, whoever did it: orders settled, stops moved, delegates set."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+from evenkeel.errors import NotUnderstood, Retryable
+from venues.evm.answers import Log, Mined
+from venues.evm.pages import Cutoff, Mark, Page, next_page
+from venues.evm.rpc import EvmRpc
+from venues.ostium.contracts import (
+    CLOSE_ASKED,
+    DELEGATE_ADDED,
+    DELEGATE_REMOVED,
+    OPEN_ASKED,
+    PRICE_PLACES,
+    STOP_SET,
+    TOPPED_UP,
+    scaled,
+)
+from venues.ostium.settlement import TOPICS, Settlement, pulled_usdc, settled_of, settlements
+from venues.ostium.venue import Contracts
+
+LOOK_BACK_BLOCKS = 50_000
+"""How far before its settlement an order is looked for that was asked for on an earlier page."""
+SAYING = (OPEN_ASKED, CLOSE_ASKED, STOP_SET, TOPPED_UP, DELEGATE_ADDED, DELEGATE_REMOVED)
+
+
+@dataclass(frozen=True, slots=True)
+class SettledNews:
+    """A keeper's word, with the transaction by which the order was asked for. `wire` is what books take."""
+
+    settlement: Settlement
+    asked_by: str
+    trader: str
+    wire: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class StopNews:
+    """A stop that was moved, by whom is told by its transaction."""
+
+    trade_id: int
+    trader: str
+    stop: Decimal | None
+    transaction: str
+
+
+@dataclass(frozen=True, slots=True)
+class DelegateNews:
+    """Whom a trader lets act for him from here on; None for nobody."""
+
+    trader: str
+    delegate: str | None
+
+
+@dataclass
+class News:
+    """Of one page, in order. `odd` names what could not be read: it spoils itself alone."""
+
+    page: Page
+    settled: list[SettledNews] = field(default_factory=list)
+    stops: list[StopNews] = field(default_factory=list)
+    delegates: list[DelegateNews] = field(default_factory=list)
+    odd: list[str] = field(default_factory=list)
+
+
+async def read_news(
+    rpc: EvmRpc,
+    contracts: Contracts,
+    marks: Sequence[Mark],
+    start: int,
+    cutoff: Cutoff,
+    traders: Mapping[int, str],
+    ours: frozenset[str],
+    *,
+    span: int = 2_000,
+) -> News:
+    """Return what the next page says of these traders (`ours`). `traders`: whose known trades are, by number. Raises UNREAD."""
+    topics: list[list[str] | None] = [[*TOPICS, *(one.topic for one in SAYING)]]
+    addresses = [contracts.trading, contracts.callbacks]
+    page = await next_page(rpc, marks, start, cutoff, addresses, topics, span=span)
+    news = News(page)
+    keepers = defaultdict[str, list[Log]](list)
+    asked: dict[int, Log] = {}
+    for log in page.logs:
+        topic = log.topics[0]
+        if log.address == contracts.callbacks and topic in TOPICS:
+            keepers[log.transaction].append(log)
+        elif log.address == contracts.trading:
+            _read_said(log, topic, news, asked, ours)
+    for transaction, logs in keepers.items():
+        await _read_settled(rpc, contracts, transaction, logs, asked, traders, ours, news)
+    return news
+
+
+def _read_said(log: Log, topic: str, news: News, asked: dict[int, Log], ours: frozenset[str]) -> None:
+    try:
+        if topic in (OPEN_ASKED.topic, CLOSE_ASKED.topic):
+            asked[int(log.topics[1], 16)] = log
+        elif topic == STOP_SET.topic:
+            said = STOP_SET.read(log)
+            if said["trader"] in ours:
+                stop = scaled(said["newSl"], PRICE_PLACES) if said["newSl"] else None
+                news.stops.append(StopNews(said["tradeId"], said["trader"], stop, log.transaction))
+        elif topic == DELEGATE_ADDED.topic:
+            said = DELEGATE_ADDED.read(log)
+            if said["delegator"] in ours:
+                news.delegates.append(DelegateNews(said["delegator"], said["delegate"]))
+        elif topic == DELEGATE_REMOVED.topic:
+            said = DELEGATE_REMOVED.read(log)
+            if said["delegator"] in ours:
+                news.delegates.append(DelegateNews(said["delegator"], None))
+    except NotUnderstood as why:
+        news.odd.append(f"block {log.block}, log {log.index}: {why.reason}")
+
+
+async def _read_settled(
+    rpc: EvmRpc,
+    contracts: Contracts,
+    transaction: str,
+    logs: Sequence[Log],
+    asked: Mapping[int, Log],
+    traders: Mapping[int, str],
+    ours: frozenset[str],
+    news: News,
+) -> None:
+    """Read one of the keeper's transactions whole, where it may be about one of ours."""
+    mined = await _mined(rpc, transaction, logs[0].block_hash)
+    try:
+        found = settlements(mined.logs, contracts.callbacks, contracts.trading, contracts.usdc, traders)
+    except NotUnderstood as why:
+        news.odd.append(f"transaction {transaction}: {why.reason}")
+        return
+    block = await rpc.block_now(mined.block)
+    if block is None or block.hash != mined.block_hash:
+        raise Retryable(f"block {mined.block} changed while it was read")
+    for one in found:
+        if one.trader is None or one.trader not in ours:
+            continue
+        first = asked.get(one.order_id) or await _asked_before(rpc, contracts, one)
+        pulled, asked_by = Decimal(0), ""
+        if first is not None:
+            request = await _mined(rpc, first.transaction, first.block_hash)
+            pulled, asked_by = pulled_usdc(request.logs, contracts.usdc, one.trader), first.transaction
+        elif one.trade is not None:
+            pulled = one.trade.collateral
+        wire = settled_of(one, pulled, block.at_s * 1000)
+        news.settled.append(SettledNews(one, asked_by, one.trader, wire))
+
+
+async def _asked_before(rpc: EvmRpc, contracts: Contracts, one: Settlement) -> Log | None:
+    """Return the log of the order that was settled, of an earlier page; None for one that a keeper began by itself."""
+    first = max(0, one.block - LOOK_BACK_BLOCKS)
+    topics: list[list[str] | None] = [[OPEN_ASKED.topic, CLOSE_ASKED.topic], [f"0x{one.order_id:064x}"]]
+    found = await rpc.logs(first, one.block, [contracts.trading], topics)
+    return found[0] if found else None
+
+
+async def _mined(rpc: EvmRpc, transaction: str, block_hash: str) -> Mined:
+    mined = await rpc.mined(transaction)
+    if mined is None or mined.block_hash != block_hash:
+        raise Retryable(
+            f"transaction {transaction} is not in the block that its log named: the chain is being reorganised"
+        )
+    return mined

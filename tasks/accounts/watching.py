@@ -1,4 +1,4 @@
-"""One look at every user's trades: what the chain says anew, booked; orders under way, followed; stops, trailed."""
+"""One tick over every user's trades: what the chain says anew, booked; orders under way, followed; stops, trailed."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from venues.ostium.venue import Contracts
 
 log = logging.getLogger("evenkeel.accounts")
 MOST_PAGES = 20
-"""Of one look: after a long silence the rest is read by the next ones."""
+"""Of one tick: after a long silence the rest is read by the next ones."""
 PRICE_PLACES = Decimal("0.00001")
 """The venue keeps five decimals of a price."""
 
@@ -40,8 +40,8 @@ class Where:
 
 
 @dataclass
-class Looked:
-    """What one look found and did. `faults`: by account or trade, what went wrong for it alone."""
+class TickReport:
+    """What one tick found and did. `faults`: by account or trade, what went wrong for it alone."""
 
     settled: int = 0
     discovered: list[str] = field(default_factory=list)
@@ -53,23 +53,23 @@ class Looked:
     faults: dict[str, str] = field(default_factory=dict)
 
 
-async def look(
+async def tick(
     desk: Desk, where: Where, prices: Mapping[int, Decimal], rules: Callable[[str], StopRules]
-) -> Looked:
+) -> TickReport:
     """Read what is new, follow what is under way, and trail stops by these prices (USD by market; one that is missing moves
     nothing). `rules` are a deployment's. A fault of one trade delays no other. Raises UNREAD where the chain cannot be read.
     """
-    looked = Looked()
-    await read_chain(desk, where, looked)
-    await follow(desk, looked)
-    await trail(desk, prices, rules, looked)
-    return looked
+    report = TickReport()
+    await read_chain(desk, where, report)
+    await follow(desk, report)
+    await trail(desk, prices, rules, report)
+    return report
 
 
 # --- the chain's word ---
 
 
-async def read_chain(desk: Desk, where: Where, looked: Looked) -> None:
+async def read_chain(desk: Desk, where: Where, report: TickReport) -> None:
     """Book every page that is there, each whole before the next; what is booked twice changes nothing."""
     name = f"accounts:{chain_of(desk)}"
     for _ in range(MOST_PAGES):
@@ -80,39 +80,39 @@ async def read_chain(desk: Desk, where: Where, looked: Looked) -> None:
         traders = {int(one.trade_id): one.account for one in accounts.trades() if one.trade_id is not None}
         news = await read_news(where.rpc, where.contracts, marks, where.start, where.cutoff, traders, ours)
         if news.page.gone_from is not None:
-            looked.to_decide += accounts.take_back(chain_of(desk), news.page.gone_from)
-        _book(desk, news, looked)
+            report.to_decide += accounts.take_back(chain_of(desk), news.page.gone_from)
+        _book(desk, news, report)
         detail = {"marks": [[mark.number, mark.hash] for mark in news.page.marks]}
         desk.store.move_checkpoint(name, desk.clock.now_ms(), detail)
         if news.page.last < news.page.first:
             return
 
 
-def _book(desk: Desk, news: News, looked: Looked) -> None:
-    looked.odd += news.odd
+def _book(desk: Desk, news: News, report: TickReport) -> None:
+    report.odd += news.odd
     sent = _sent(desk)
     for one in news.settled:
         try:
-            if _book_settled(desk, one, sent, looked):
-                looked.settled += 1
+            if _book_settled(desk, one, sent, report):
+                report.settled += 1
         except EvenkeelError as fault:  # named, and the others are booked
-            looked.faults[one.trader] = words_of(fault)
+            report.faults[one.trader] = words_of(fault)
     for stop in news.stops:
         _book_stop(desk, stop, sent)
     for delegate in news.delegates:
-        _book_delegate(desk, delegate.trader, delegate.delegate, looked)
+        _book_delegate(desk, delegate.trader, delegate.delegate, report)
 
 
-def _book_settled(desk: Desk, one: SettledNews, sent: Mapping[str, str], looked: Looked) -> bool:
+def _book_settled(desk: Desk, one: SettledNews, sent: Mapping[str, str], report: TickReport) -> bool:
     accounts, done = desk.store.accounts, one.settlement
     by_id = {row.trade_id: row for row in accounts.trades(account=one.trader) if row.trade_id is not None}
     row = by_id.get(str(done.trade_id))
     name = sent.get(one.asked_by) if row is None else row.name
     if name is None:
         if done.kind is not Settled.OPENED or done.trade is None:
-            return False  # of a trade that was over before anybody here looked
+            return False  # of a trade that was over before anybody here report
         name = _discover(desk, one)
-        looked.discovered.append(name)
+        report.discovered.append(name)
     return accounts.settle(settled_order(chain_of(desk), name, one.wire), owed_by(accounts)) is not None
 
 
@@ -147,7 +147,7 @@ def _book_stop(desk: Desk, news: StopNews, sent: Mapping[str, str]) -> None:
         desk.store.accounts.change_trade(row.name, f"stop by the {by}", stop=news.stop, stop_by=by)
 
 
-def _book_delegate(desk: Desk, trader: str, delegate: str | None, looked: Looked) -> None:
+def _book_delegate(desk: Desk, trader: str, delegate: str | None, report: TickReport) -> None:
     accounts = desk.store.accounts
     for one in accounts.deployments():
         if one.account != trader:
@@ -157,7 +157,7 @@ def _book_delegate(desk: Desk, trader: str, delegate: str | None, looked: Looked
             accounts.move_deployment(
                 one.deployment_id, DeploymentState.REVOKED, f"the delegate is {delegate}"
             )
-            looked.revoked.append(one.deployment_id)
+            report.revoked.append(one.deployment_id)
         elif is_ours and one.state is DeploymentState.REVOKED:
             accounts.move_deployment(one.deployment_id, DeploymentState.PAUSED, "named delegate again")
 
@@ -177,7 +177,7 @@ def _sent(desk: Desk) -> dict[str, str]:
 # --- orders and stops ---
 
 
-async def follow(desk: Desk, looked: Looked) -> None:
+async def follow(desk: Desk, report: TickReport) -> None:
     """Go on with every order that is under way, without waiting for any."""
     for intent in desk.store.unfinished_intents(ACCOUNTS):
         if intent.state is IntentState.IDLE:
@@ -187,11 +187,11 @@ async def follow(desk: Desk, looked: Looked) -> None:
         except LostRace:
             continue
         except (*NOT_NOW, OperatorError) as fault:
-            looked.faults[intent.subject] = words_of(fault)
+            report.faults[intent.subject] = words_of(fault)
 
 
 async def trail(
-    desk: Desk, prices: Mapping[int, Decimal], rules: Callable[[str], StopRules], looked: Looked
+    desk: Desk, prices: Mapping[int, Decimal], rules: Callable[[str], StopRules], report: TickReport
 ) -> None:
     """Note the best price of each open trade, and move its stop where the rules want it nearer."""
     for row in desk.store.accounts.trades(TradeState.OPEN):
@@ -205,11 +205,11 @@ async def trail(
             stop = wanted_stop(_seen(trade), rules(row.deployment_id))
             if stop is not None:
                 await set_stop(desk, trade, stop.quantize(PRICE_PLACES))
-                looked.moved_stops.append(row.name)
+                report.moved_stops.append(row.name)
         except LostRace:
             continue
         except EvenkeelError as fault:
-            looked.faults[row.name] = words_of(fault)
+            report.faults[row.name] = words_of(fault)
 
 
 def _with_best(desk: Desk, row: AccountTrade, price: Decimal) -> AccountTrade:

@@ -25,8 +25,8 @@ from venues.ostium.contracts import (
 from venues.ostium.settlement import TOPICS, Settlement, pulled_usdc, settled_of, settlements
 from venues.ostium.venue import Contracts
 
-LOOK_BACK_BLOCKS = 50_000
-"""How far before its settlement an order is looked for that was asked for on an earlier page."""
+SEARCHED_BLOCKS = 50_000
+"""How far before its settlement an order is searched for that was asked for on an earlier page."""
 SAYING = (OPEN_ASKED, CLOSE_ASKED, STOP_SET, TOPPED_UP, DELEGATE_ADDED, DELEGATE_REMOVED)
 
 
@@ -42,7 +42,7 @@ class SettledNews:
 
 @dataclass(frozen=True, slots=True)
 class StopNews:
-    """A stop that was moved, by whom is told by its transaction."""
+    """A stop that was moved; its transaction says by whom."""
 
     trade_id: int
     trader: str
@@ -155,7 +155,7 @@ async def _read_settled(
 
 async def _asked_before(rpc: EvmRpc, contracts: Contracts, one: Settlement) -> Log | None:
     """Return the log of the order that was settled, of an earlier page; None for one that a keeper began by itself."""
-    first = max(0, one.block - LOOK_BACK_BLOCKS)
+    first = max(0, one.block - SEARCHED_BLOCKS)
     topics: list[list[str] | None] = [[OPEN_ASKED.topic, CLOSE_ASKED.topic], [f"0x{one.order_id:064x}"]]
     found = await rpc.logs(first, one.block, [contracts.trading], topics)
     return found[0] if found else None

@@ -166,7 +166,7 @@ async def test_a_user_who_names_another_delegate_has_revoked(tmp_path: Path) -> 
         assert accounts.deployment("d2").state is DeploymentState.ACTIVE
 
 
-async def test_an_order_under_way_is_followed_by_the_look_of_another_process(tmp_path: Path) -> None:
+async def test_an_order_under_way_is_followed_by_the_tick_of_another_process(tmp_path: Path) -> None:
     async with accounts_rig(tmp_path) as rig:
         desk = await rig.desk()
         await open_trade(desk, "d0", rig.opening(), name="t1")

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 import typer
 
 from app import cli_checks, cli_parity, cli_prefect, cli_research, cli_routes, cli_safety
+from app.accounts import cli as cli_accounts
 from app.demo import cli as cli_demo
 from app.keys import keys_app
 from app.messages import cli as cli_messages
@@ -303,6 +304,7 @@ cli_parity.add_to(app, _settings, _emit, as_flow)
 cli_prefect.add_to(app, _settings, _emit)
 cli_messages.add_to(app, _settings, _emit)
 cli_pages.add_to(app, _settings)
+cli_accounts.add_to(app, _settings, _emit)
 
 
 def main() -> None:

@@ -233,6 +233,8 @@ def _warnings(settings: Settings) -> list[str]:
         settings.hyperliquid.key_file,
         settings.solana.key_file,
         settings.asgard.api_key_file,
+        settings.ostium.key_file,
+        settings.collector.key_file,
         settings.signers.hyperliquid.passphrase_file,
         settings.signers.solana.passphrase_file,
     ]

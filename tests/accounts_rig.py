@@ -30,6 +30,12 @@ from venues.signers.local import LocalEvmKey
 AGENT, COLLECTOR = "0x" + "a9" * 32, "0x" + "c0" * 32
 SOL, PRICE = 9, Decimal(150)
 WEI = 10**18
+LIMITS = Limits(
+    pairs=frozenset({0, SOL}),
+    most_collateral_usdc=Decimal(500),
+    most_leverage=Decimal(20),
+    most_slippage_bps=300,
+)
 
 
 @dataclass
@@ -89,14 +95,8 @@ class AccountsRig:
             LedgerLanes(store.lanes),
         )
         contracts = await find_contracts(rpc, at["trading"], at["storage"], at["usdc"])
-        limits = Limits(
-            pairs=frozenset({0, SOL}),
-            most_collateral_usdc=Decimal(500),
-            most_leverage=Decimal(20),
-            most_slippage_bps=300,
-        )
         rules = DelegateRules(
-            lambda trader: limits if trader in self.users else None,
+            lambda trader: LIMITS if trader in self.users else None,
             lambda pair: self.second_price,
             Decimal("0.02"),
         )
@@ -149,6 +149,6 @@ async def accounts_rig(folder: Path, **options: Any) -> AsyncIterator[AccountsRi
         for n, user in enumerate(evm.users):
             accounts.add_user(user)
             accounts.add_agent("trend", OSTIUM, agent, Decimal("0.1"), FeeModel.PER_TRADE, {})
-            accounts.deploy(f"d{n}", user, "trend", {})
+            accounts.deploy(f"d{n}", user, "trend", LIMITS.model_dump(mode="json"))
             accounts.move_deployment(f"d{n}", DeploymentState.ACTIVE, "seen on chain")
         yield rig

@@ -11,7 +11,9 @@ from pydantic import SecretStr
 
 from evenkeel.errors import OperatorError, shown_path
 
-Keeper = Literal["hyperliquid", "solana", "asgard", "slack", "slack_app", "webhook", "mail"]
+Keeper = Literal[
+    "hyperliquid", "solana", "asgard", "ostium", "collector", "slack", "slack_app", "webhook", "mail"
+]
 _FORBIDDEN_IN_TOML = re.compile(
     r"^(key|private_key|secret|secret_key|api_key|token|app_token|password|passphrase|mnemonic|seed)$"
 )
@@ -19,6 +21,8 @@ _SECRET_ENV: dict[Keeper, str] = {
     "hyperliquid": "EVENKEEL_HYPERLIQUID_KEY",
     "solana": "EVENKEEL_SOLANA_KEY",
     "asgard": "EVENKEEL_ASGARD_API_KEY",
+    "ostium": "EVENKEEL_OSTIUM_KEY",
+    "collector": "EVENKEEL_COLLECTOR_KEY",
     "slack": "EVENKEEL_SLACK_TOKEN",
     "slack_app": "EVENKEEL_SLACK_APP_TOKEN",
     "webhook": "EVENKEEL_WEBHOOK_SECRET",

@@ -17,6 +17,7 @@ from pydantic import PrivateAttr, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from evenkeel.errors import OperatorError
+from evenkeel.settings.accounts import Collector, Ostium
 from evenkeel.settings.carry import RiskLimits, Staking, StrategySettings, check_caps, check_strategy
 from evenkeel.settings.fleet import FleetAccount, account_named, check_fleet
 from evenkeel.settings.host import (
@@ -61,6 +62,8 @@ class Settings(BaseSettings):
     hyperliquid: Hyperliquid = Hyperliquid()
     solana: Solana = Solana()
     asgard: Asgard = Asgard()
+    ostium: Ostium = Ostium()
+    collector: Collector = Collector()
     prefect: PrefectSettings = PrefectSettings()
     watchdog: Watchdog = Watchdog()
     reports: Reports = Reports()

@@ -1,0 +1,1 @@
+"""Managed accounts from the command line."""

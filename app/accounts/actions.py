@@ -1,0 +1,281 @@
+"""What the commands of managed accounts do: each answers what it found or did, JSON-able, money as text."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from decimal import Decimal
+from typing import Any
+
+from evenkeel.clock import SystemClock, WorldClock
+from evenkeel.errors import NOT_NOW, Bug, OperatorError, Retryable
+from evenkeel.settings.settings import Settings
+from state.accounts.models import AccountTrade, Deployment, DeploymentState, TradeState
+from state.store import Store
+from strategy.accounts.share import ChargeState
+from tasks.accounts import trading
+from tasks.accounts.desk import AccountsDesk, accounts_desk
+from tasks.accounts.trading import CHARGES, OSTIUM, collect_all
+from venues.evm.pulls import TokenPulls
+from venues.ostium.prices import Quote
+from venues.ostium.validator import Limits
+from venues.ostium.venue import OstiumVenue
+
+log = logging.getLogger("evenkeel.accounts")
+EVERY_S = 30.0
+LEASE = "accounts"
+LEAST_ALLOWANCE_USDC = Decimal("0.10")
+"""The oracle fee of a close, which is taken from the wallet before anything comes back."""
+
+
+def _clock(settings: Settings) -> SystemClock | WorldClock:
+    return WorldClock(settings.clock.world_url) if settings.clock.world_url else SystemClock()
+
+
+@contextmanager
+def _ledger(settings: Settings) -> Iterator[Store]:
+    store = Store.open(settings.database.url, _clock(settings))
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+@asynccontextmanager
+async def _desk(settings: Settings) -> AsyncIterator[AccountsDesk]:
+    with _ledger(settings) as store:
+        await store.clock.refresh()
+        async with accounts_desk(settings, store.clock, store) as desk:
+            yield desk
+
+
+async def add_agent(settings: Settings, name: str, share: Decimal | None) -> dict[str, Any]:
+    """Store an agent with the key of these settings."""
+    async with _desk(settings) as desk:
+        agent = desk.desk.store.accounts.add_agent(
+            name,
+            OSTIUM,
+            _ostium(desk).address,
+            settings.collector.share if share is None else share,
+            settings.collector.fee_model,
+            {},
+        )
+        return {"agent_id": agent.agent_id, "key_address": agent.key_address, "share": str(agent.share)}
+
+
+async def deploy(
+    settings: Settings, account: str, agent: str, collateral: Decimal, leverage: Decimal, slippage_bps: int
+) -> dict[str, Any]:
+    """Store that a user lets an agent trade, and read on the chain whether he does."""
+    wallet = account.lower()
+    if len(wallet) != 42 or not wallet.startswith("0x") or set(wallet[2:]) - set("0123456789abcdef"):
+        raise OperatorError(f"{account!r} is no wallet: give 0x and 40 hex digits")
+    limits = Limits(
+        pairs=frozenset(settings.ostium.markets),
+        most_collateral_usdc=collateral,
+        most_leverage=leverage,
+        most_slippage_bps=slippage_bps,
+    )
+    with _ledger(settings) as store:
+        store.accounts.add_user(wallet)
+        plain = limits.model_dump(mode="json") | {"pairs": sorted(limits.pairs)}
+        row = store.accounts.deploy(f"{agent}-{wallet[2:10]}", wallet, agent, plain)
+    return await check(settings, row.deployment_id)
+
+
+async def check(settings: Settings, deployment_id: str) -> dict[str, Any]:
+    """Read a deployment on the chain; activate it where everything is there."""
+    async with _desk(settings) as desk:
+        accounts = desk.desk.store.accounts
+        row = accounts.deployment(deployment_id)
+        agent = accounts.agent(row.agent_id)
+        venue, pulls = _ostium(desk), _pulls(desk)
+        delegate, free, may_pull = await asyncio.gather(
+            venue.delegate_of(row.account), venue.free_usdc(row.account), pulls.may_take(row.account)
+        )
+        missing = []
+        if delegate != agent.key_address:
+            missing.append(f"setDelegate({agent.key_address}) by {row.account}; the chain says {delegate}")
+        if free < LEAST_ALLOWANCE_USDC:
+            missing.append(f"USDC, and approve({venue.contracts.storage}); {free} USDC can be taken")
+        if not may_pull:
+            missing.append(f"approve({pulls.address}) for the share of profits")
+        accounts.note_seen(
+            deployment_id, {"delegate": delegate, "free_usdc": str(free), "may_pull_units": may_pull}
+        )
+        if not missing and row.state is DeploymentState.PAUSED:
+            row = accounts.move_deployment(deployment_id, DeploymentState.ACTIVE, "the chain shows it")
+        elif delegate != agent.key_address and row.state is DeploymentState.ACTIVE:
+            row = accounts.move_deployment(
+                deployment_id, DeploymentState.REVOKED, f"the delegate is {delegate}"
+            )
+        return _deployment(row) | {"missing": missing}
+
+
+async def pause(settings: Settings, deployment_id: str) -> dict[str, Any]:
+    """Open nothing more for a user."""
+    with _ledger(settings) as store:
+        return _deployment(
+            store.accounts.move_deployment(deployment_id, DeploymentState.PAUSED, "asked for by the operator")
+        )
+
+
+def listed(settings: Settings) -> dict[str, Any]:
+    """Deployments, trades that are not over, charges that are not paid."""
+    with _ledger(settings) as store:
+        accounts = store.accounts
+        live = (TradeState.PENDING, TradeState.OPEN, TradeState.CLOSING, TradeState.STALE)
+        return {
+            "deployments": [_deployment(row) for row in accounts.deployments()],
+            "trades": [_trade(settings, row) for row in accounts.trades(*live)],
+            "charges": _charges(store, ChargeState.DUE, ChargeState.OUTSTANDING),
+        }
+
+
+async def open_trade(
+    settings: Settings,
+    deployment_id: str,
+    market: str,
+    side: str,
+    collateral: Decimal,
+    leverage: Decimal,
+    slippage_bps: int,
+    name: str,
+) -> dict[str, Any]:
+    """Open one trade at the market's price of now."""
+    pair = next((number for number, one in settings.ostium.markets.items() if one == market), None)
+    if pair is None:
+        raise OperatorError(f"market {market!r} is not among {', '.join(settings.ostium.markets.values())}")
+    if side not in ("long", "short"):
+        raise OperatorError(f"side {side!r} is neither long nor short")
+    async with _desk(settings) as desk:
+        await desk.second.refresh()
+        quote = await _quote(desk, pair, market)
+        order = {
+            "pair": pair,
+            "is_long": side == "long",
+            "collateral_usdc": str(collateral),
+            "leverage": str(leverage),
+            "price": str(quote.ask if side == "long" else quote.bid),
+            "slippage_bps": slippage_bps,
+        }
+        trade = await trading.open_trade(desk.desk, deployment_id, order, name=name)
+        return await _after(settings, desk, trade)
+
+
+async def close_trade(settings: Settings, trade: str, share: Decimal, slippage_bps: int) -> dict[str, Any]:
+    """Close a trade or a part of it at the market's price of now."""
+    async with _desk(settings) as desk:
+        row = desk.desk.store.accounts.trade(trade)
+        quote = await _quote(desk, row.pair, settings.ostium.markets.get(row.pair, str(row.pair)))
+        await desk.second.refresh()
+        price = quote.bid if row.is_long else quote.ask
+        await trading.close_trade(desk.desk, trade, price, slippage_bps, share=share)
+        return await _after(settings, desk, trade)
+
+
+async def collect(settings: Settings) -> dict[str, Any]:
+    """Pull every charge that is due."""
+    async with _desk(settings) as desk:
+        paid = await collect_all(desk.desk)
+        return {"paid": paid, "charges": _charges(desk.desk.store)}
+
+
+async def watch(settings: Settings, *, once: bool) -> dict[str, Any]:
+    """Watch every trade until it is ended; one watcher a ledger."""
+    done = {"ticks": 0, "settled": 0}
+    async with _desk(settings) as desk, desk.desk.leases.exclusive(LEASE, "the watch of the accounts"):
+        while True:
+            try:
+                report = await desk.tick()
+                done = {"ticks": done["ticks"] + 1, "settled": done["settled"] + report.settled}
+                for name, fault in report.faults.items():
+                    log.warning("%s: %s", name, fault)
+                for odd in report.odd:
+                    log.error("an answer of the chain cannot be read: %s", odd)
+                await collect_all(desk.desk)
+            except NOT_NOW as fault:
+                log.warning("this tick is left out: %s", fault)
+                if once:
+                    raise
+            if once:
+                return done
+            await desk.desk.clock.sleep(EVERY_S)
+
+
+async def _after(settings: Settings, desk: AccountsDesk, trade: str) -> dict[str, Any]:
+    """The trade once its keeper has settled it, or as it is after a little while; and why not, where it is not."""
+    for _ in range(10):
+        await desk.tick()
+        [*intents] = desk.desk.store.unfinished_intents("accounts", trade)
+        if not intents:
+            break
+        await desk.desk.clock.sleep(1.0)
+    last = desk.desk.store.intents_of("accounts", trade)[-1]
+    row = _trade(settings, desk.desk.store.accounts.trade(trade))
+    return row | {
+        "why": last.failure or ("" if not intents else "the keeper has not settled it yet: `accounts watch`")
+    }
+
+
+async def _quote(desk: AccountsDesk, pair: int, market: str) -> Quote:
+    quote = (await desk.prices.now()).get(pair)
+    if quote is None:
+        raise Retryable(f"the venue's list has no price of {market} now")
+    return quote
+
+
+def _ostium(desk: AccountsDesk) -> OstiumVenue:
+    venue = desk.desk.venue(OSTIUM)
+    if not isinstance(venue, OstiumVenue):
+        raise Bug("the desk's venue of trades is another one")
+    return venue
+
+
+def _pulls(desk: AccountsDesk) -> TokenPulls:
+    venue = desk.desk.venue(CHARGES)
+    if not isinstance(venue, TokenPulls):
+        raise Bug("the desk's venue of charges is another one")
+    return venue
+
+
+def _deployment(row: Deployment) -> dict[str, Any]:
+    return {
+        "deployment_id": row.deployment_id,
+        "account": row.account,
+        "agent_id": row.agent_id,
+        "state": row.state.value,
+        "result_usdc": str(row.result_usdc),
+        "seen": row.seen,
+    }
+
+
+def _trade(settings: Settings, row: AccountTrade) -> dict[str, Any]:
+    return {
+        "name": row.name,
+        "market": settings.ostium.markets.get(row.pair, str(row.pair)),
+        "is_long": row.is_long,
+        "state": row.state.value,
+        "trade_id": row.trade_id,
+        "paid_usdc": str(row.paid_usdc),
+        "leverage": str(row.leverage),
+        "open_price": None if row.open_price is None else str(row.open_price),
+        "stop": None if row.stop is None else str(row.stop),
+        "result_usdc": str(row.result_usdc),
+    }
+
+
+def _charges(store: Store, *states: str) -> list[dict[str, Any]]:
+    return [
+        {
+            "charge_id": row.charge_id,
+            "base_usdc": str(row.base_usdc),
+            "usdc": str(row.usdc),
+            "state": row.state,
+            "why": row.why,
+            "transaction": row.transaction,
+        }
+        for row in store.accounts.charges(*states)
+    ]

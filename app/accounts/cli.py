@@ -1,0 +1,175 @@
+"""`evenkeel accounts`: who lets whom trade, trades in their names, and what is charged."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.table import Table
+
+from app.screens import Emit, JsonFlag, decimal_of, out
+
+if TYPE_CHECKING:
+    from evenkeel.settings.settings import Settings
+
+AccountArgument = Annotated[str, typer.Argument(help="The user's wallet, 0x and 40 hex digits.")]
+DeploymentArgument = Annotated[str, typer.Argument(help="A deployment's name, as `accounts list` shows it.")]
+
+
+def add_to(app: typer.Typer, settings: Callable[[], Settings], emit: Emit) -> None:
+    """Put the commands on the command line."""
+    accounts = typer.Typer(help="Trades in users' names, by delegation.", no_args_is_help=True)
+    app.add_typer(accounts, name="accounts")
+
+    def run(doing: Callable[[Settings], Coroutine[Any, Any, dict[str, Any]]]) -> dict[str, Any]:
+        return asyncio.run(doing(settings()))
+
+    @accounts.command("agent")
+    def agent(
+        name: Annotated[str, typer.Argument(help="Of the agent, one word.")],
+        share: Annotated[str, typer.Option(help="Of realised net profit; empty: the settings'.")] = "",
+        as_json: JsonFlag = False,
+    ) -> None:
+        """Store who trades: the key of these settings, for a share of what it earns."""
+        from app.accounts import actions
+
+        part = decimal_of("--share", share) if share else None
+        body = run(lambda found: actions.add_agent(found, name, part))
+        emit(
+            as_json,
+            body,
+            lambda: out.print(f"agent {name}: users name {body['key_address']} their delegate", markup=False),
+        )
+
+    @accounts.command("deploy")
+    def deploy(
+        account: AccountArgument,
+        agent: Annotated[str, typer.Option(help="Who trades for him.")],
+        collateral: Annotated[str, typer.Option(help="The most of one trade, USDC.")] = "100",
+        leverage: Annotated[str, typer.Option(help="The most of one trade.")] = "3",
+        slippage_bps: Annotated[int, typer.Option(help="The most of one order, basis points.")] = 100,
+        as_json: JsonFlag = False,
+    ) -> None:
+        """Let an agent trade for a user, within limits. Active once the chain shows his delegate and his allowances."""
+        from app.accounts import actions
+
+        most = decimal_of("--collateral", collateral), decimal_of("--leverage", leverage), slippage_bps
+        body = run(lambda found: actions.deploy(found, account, agent, *most))
+        emit(as_json, body, lambda: _deployment(body))
+
+    @accounts.command("check")
+    def check(deployment: DeploymentArgument, as_json: JsonFlag = False) -> None:
+        """Read a deployment on the chain: delegate, allowances, money. It becomes active, or says what is missing."""
+        from app.accounts import actions
+
+        body = run(lambda found: actions.check(found, deployment))
+        emit(as_json, body, lambda: _deployment(body))
+
+    @accounts.command("pause")
+    def pause(deployment: DeploymentArgument, as_json: JsonFlag = False) -> None:
+        """Open nothing more for a user; what is open is guarded and can be closed."""
+        from app.accounts import actions
+
+        body = run(lambda found: actions.pause(found, deployment))
+        emit(as_json, body, lambda: _deployment(body))
+
+    @accounts.command("list")
+    def show(as_json: JsonFlag = False) -> None:
+        """Deployments, trades that are not over, and charges that are not paid. Needs no key and asks no venue."""
+        from app.accounts import actions
+
+        body = actions.listed(settings())
+        emit(as_json, body, lambda: _list(body))
+
+    @accounts.command("open")
+    def open_(
+        deployment: DeploymentArgument,
+        market: Annotated[str, typer.Argument(help="As in [ostium.markets], for example SOL/USD.")],
+        side: Annotated[str, typer.Argument(help="long or short")],
+        collateral: Annotated[str, typer.Option(help="USDC.")],
+        leverage: Annotated[str, typer.Option()] = "1",
+        slippage_bps: Annotated[int, typer.Option(help="Basis points.")] = 50,
+        name: Annotated[str, typer.Option(help="Of the trade: the same name twice is one trade.")] = "",
+        as_json: JsonFlag = False,
+    ) -> None:
+        """Open one trade in a user's name, at the market."""
+        from app.accounts import actions
+
+        size = decimal_of("--collateral", collateral), decimal_of("--leverage", leverage)
+        body = run(
+            lambda found: actions.open_trade(found, deployment, market, side, *size, slippage_bps, name)
+        )
+        emit(as_json, body, lambda: _trades([body]))
+
+    @accounts.command("close")
+    def close(
+        trade: Annotated[str, typer.Argument(help="A trade's name.")],
+        share: Annotated[str, typer.Option(help="Of the trade, 1 for all.")] = "1",
+        slippage_bps: Annotated[int, typer.Option(help="Basis points.")] = 50,
+        as_json: JsonFlag = False,
+    ) -> None:
+        """Close a trade or a part of it, at the market."""
+        from app.accounts import actions
+
+        body = run(
+            lambda found: actions.close_trade(found, trade, decimal_of("--share", share), slippage_bps)
+        )
+        emit(as_json, body, lambda: _trades([body]))
+
+    @accounts.command("collect")
+    def collect(as_json: JsonFlag = False) -> None:
+        """Pull every charge that is due or outstanding, each once."""
+        from app.accounts import actions
+
+        body = run(actions.collect)
+        emit(as_json, body, lambda: _charges(body["charges"]))
+
+    @accounts.command("watch")
+    def watch(
+        once: Annotated[bool, typer.Option("--once", help="One tick, then end.")] = False,
+        as_json: JsonFlag = False,
+    ) -> None:
+        """Watch every trade: read the chain, follow orders, trail stops, pull charges. Every 30 s until it is ended."""
+        from app.accounts import actions
+
+        body = run(lambda found: actions.watch(found, once=once))
+        emit(
+            as_json,
+            body,
+            lambda: out.print(f"{body['ticks']} ticks, {body['settled']} settlements", markup=False),
+        )
+
+
+def _deployment(body: dict[str, Any]) -> None:
+    out.print(f"{body['deployment_id']}: {body['state']}", markup=False)
+    for line in body.get("missing", ()):
+        out.print(f"  missing: {line}", markup=False, soft_wrap=True)
+
+
+def _list(body: dict[str, Any]) -> None:
+    table = Table("deployment", "account", "agent", "state", "result USDC")
+    for one in body["deployments"]:
+        table.add_row(
+            *(str(one[name]) for name in ("deployment_id", "account", "agent_id", "state", "result_usdc"))
+        )
+    out.print(table)
+    _trades(body["trades"])
+    _charges(body["charges"])
+
+
+def _trades(rows: list[dict[str, Any]]) -> None:
+    table = Table("trade", "market", "side", "state", "paid USDC", "stop", "result USDC", "why")
+    for one in rows:
+        side = "long" if one["is_long"] else "short"
+        plain = [str(one[name]) for name in ("paid_usdc", "stop", "result_usdc")]
+        table.add_row(one["name"], str(one["market"]), side, one["state"], *plain, one.get("why", ""))
+    out.print(table)
+
+
+def _charges(rows: list[dict[str, Any]]) -> None:
+    table = Table("charge", "of USDC", "USDC", "state", "why")
+    for one in rows:
+        table.add_row(*(str(one[name]) for name in ("charge_id", "base_usdc", "usdc", "state", "why")))
+    out.print(table)

@@ -1,0 +1,103 @@
+"""Managed accounts: the chain and contracts of Ostium, the two keys, and what is charged. Off until it is switched on."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from pathlib import Path
+from typing import Literal, NamedTuple, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from evenkeel.settings.section import Section
+
+ADDRESS = r"^(0x[0-9a-fA-F]{40})?$"
+
+
+class Network(NamedTuple):
+    """A chain and the venue's addresses on it (its SDK 3.3.1)."""
+
+    chain_id: int
+    trading: str
+    storage: str
+    usdc: str
+
+
+NETWORKS = {
+    "arbitrum": Network(
+        42_161,
+        "0x6d0ba1f9996dbd8885827e1b2e8f6593e7702411",
+        "0xccd5891083a8acd2074690f65d3024e7d13d66e7",
+        "0xaf88d065e77c8cc2239327c5edb3a432268e5831",
+    ),
+    "sepolia": Network(
+        421_614,
+        "0x2a9b9c988393f46a2537b0ff11e98c2c15a95afe",
+        "0x0b9f5243b29938668c9cfbd7557a389ec7ef88b8",
+        "0xe73b11fb1e3eeee8af2a23079a4410fe1b370548",
+    ),
+}
+
+
+class Ostium(Section):
+    """The venue of managed accounts. Addresses are the network's where they are empty."""
+
+    enabled: bool = False
+    network: Literal["arbitrum", "sepolia"] = "sepolia"
+    rpc_url: str = "https://sepolia-rollup.arbitrum.io/rpc"
+    second_rpc_url: str = ""
+    timeout_s: float = Field(default=10.0, gt=0, le=120)
+    requests_per_minute: float = Field(default=600.0, gt=0, le=1_000_000)
+    prices_url: str = "https://metadata-backend.prod.bedrock.ostium.io"
+    trading: str = Field(default="", pattern=ADDRESS)
+    storage: str = Field(default="", pattern=ADDRESS)
+    usdc: str = Field(default="", pattern=ADDRESS)
+    confirmations: int = Field(default=12, ge=1, le=1_000)
+    """Blocks on top of the one that says it, from which on the chain's word is final."""
+    cutoff: str = "latest-12"
+    """Up to where logs are read: latest-N, safe or finalized."""
+    start_block: int = Field(default=0, ge=0, le=10**12)
+    """From where on logs are read when the ledger has none yet."""
+    most_gas_gwei: Decimal = Field(default=Decimal("0.5"), gt=0, le=100)
+    most_price_deviation: Decimal = Field(default=Decimal("0.01"), gt=0, le=Decimal("0.2"))
+    """Of an opening's price from the second source's."""
+    markets: dict[int, str] = Field(default={0: "BTC/USD", 1: "ETH/USD", 9: "SOL/USD"})
+    """By the venue's number. An opening needs a second price: Hyperliquid's of the same coin."""
+    key_file: Path | None = None
+
+    @field_validator("trading", "storage", "usdc")
+    @classmethod
+    def _lower(cls, value: str) -> str:
+        return value.lower()
+
+    @property
+    def at(self) -> Network:
+        """The chain and the addresses that are meant."""
+        known = NETWORKS[self.network]
+        return Network(
+            known.chain_id,
+            self.trading or known.trading,
+            self.storage or known.storage,
+            self.usdc or known.usdc,
+        )
+
+
+class Collector(Section):
+    """What is charged, and by which key it is pulled. Without a platform wallet nothing is activated."""
+
+    platform_wallet: str = Field(default="", pattern=ADDRESS)
+    share: Decimal = Field(default=Decimal("0.10"), ge=0, le=Decimal("0.5"))
+    fee_model: Literal["PROFIT_SHARE", "HIGH_WATER"] = "PROFIT_SHARE"
+    most_usdc: Decimal = Field(default=Decimal(1_000), gt=0, le=1_000_000)
+    """Of one pull."""
+    key_file: Path | None = None
+
+    @field_validator("platform_wallet")
+    @classmethod
+    def _lower(cls, value: str) -> str:
+        return value.lower()
+
+    @model_validator(mode="after")
+    def _not_nobody(self) -> Self:
+        if self.platform_wallet == "0x" + "0" * 40:
+            raise ValueError("platform_wallet is nobody's address")
+        return self

@@ -24,7 +24,7 @@ from flows.carry.reconcile import reconcile_accounts
 from flows.carry.recover import recover_accounts
 from tasks.carry.mark import LIVE
 from tests.carry.fleet import FleetRig, fleet_rig
-from tests.databases import empty_postgres
+from tests.databases import empty_postgres, with_driver
 from tests.workers.stack import Stack, deploy, stack, workers
 
 ENTER, EXIT = "enter/open-position", "exit/close-position"
@@ -81,7 +81,7 @@ async def asked_at_once(
     """
     outcome = Outcome(asked)
     with ExitStack() as running:
-        ledger = running.enter_context(empty_postgres()).replace("postgresql://", "postgresql+psycopg://")
+        ledger = with_driver(running.enter_context(empty_postgres()))
         async with fleet_rig(folder, accounts, limits=LIMITS, database_url=ledger, speed=SPEED) as rig:
             held = {}
             for desk in rig.desks[::2]:

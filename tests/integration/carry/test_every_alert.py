@@ -3,8 +3,8 @@
 Sender, exporter, Prometheus with the rules as shipped, and Slack twin run. The alerts of `OF_INCIDENTS` come of what the twins,
 the host or a person do, and the watch, the watchdog or the comparison raises and ends them. Every other is raised by the
 function that raises all of them (`Store.alert`), because its incident takes a test of its own, which says that it is raised.
-Three are notices: they are sent because the ledger cannot be written, so that neither it nor Prometheus has them; that it cannot
-be read is a rule of Prometheus' own.
+Three are notices: they are sent because the ledger cannot be written, so that neither it nor Prometheus has them; for a ledger
+that cannot be read Prometheus has a rule of its own.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def title(row: Alert, word: str) -> str:
 
 
 @dataclass
-class Stage:
+class Scene:
     """The rig, where its alerts go, and what has been seen of them there."""
 
     rig: Rig
@@ -144,7 +144,7 @@ class Stage:
 
 
 @asynccontextmanager
-async def stage(folder: Path) -> AsyncIterator[Stage]:
+async def scene(folder: Path) -> AsyncIterator[Scene]:
     """A position that is held and watched; sender, exporter and Prometheus at work."""
     async with story_rig(folder, strategy=NO_RESERVE) as rig:
         position = await rig.entered(asset="jitoSOL", protocol=1, leverage=2)
@@ -161,7 +161,7 @@ async def stage(folder: Path) -> AsyncIterator[Stage]:
             sending = asyncio.create_task(sender.run(ended))
             try:
                 with metrics(settings, port), prometheus(folder, f"127.0.0.1:{port}") as address:
-                    found = Stage(rig, twin, channel, address, position)
+                    found = Scene(rig, twin, channel, address, position)
                     await until(
                         lambda: bool((asked(address, "query?query=evenkeel_ledger_up") or {}).get("result")),
                         "nothing was scraped",
@@ -177,9 +177,9 @@ async def stage(folder: Path) -> AsyncIterator[Stage]:
 # --- incidents: what begins them, and what ends them ------------------------------------------------------------
 
 
-def bad_times(stage: Stage) -> tuple[Step, Step]:
+def bad_times(scene: Scene) -> tuple[Step, Step]:
     """Market, chain, host and account turn against a position, none of them so far that it is closed."""
-    rig = stage.rig
+    rig = scene.rig
     wallet, chain, limits = (
         Pubkey.from_string(rig.desk.long.wallet),
         rig.twins.chain,
@@ -211,7 +211,7 @@ def bad_times(stage: Stage) -> tuple[Step, Step]:
         agent_ends(36)
         needs_free(10**18)
         rig.later(300)
-        await stage.watch(200)
+        await scene.watch(200)
 
     async def end() -> None:
         rig.funding_was(0.0001)
@@ -223,91 +223,91 @@ def bad_times(stage: Stage) -> tuple[Step, Step]:
         agent_ends(24 * 90)
         needs_free(limits.min_free_bytes)
         rig.later(300)
-        await stage.watch(400)
+        await scene.watch(400)
 
     return begin, end
 
 
-def nobody_looks(stage: Stage) -> tuple[Step, Step]:
+def not_watched(scene: Scene) -> tuple[Step, Step]:
     async def begin() -> None:
-        stage.rig.later(300)
-        await Watchdog(stage.rig.desk.settings, stage.rig.desk.store).round()
+        scene.rig.later(300)
+        await Watchdog(scene.rig.desk.settings, scene.rig.desk.store).round()
 
-    return begin, lambda: stage.watch(40)
+    return begin, lambda: scene.watch(40)
 
 
-def odd_answers(stage: Stage) -> tuple[Step, Step]:
+def odd_answers(scene: Scene) -> tuple[Step, Step]:
     """A row of a venue's answer makes no sense, and our own is a number that is none."""
 
     async def begin() -> None:
-        stage.rig.fault("hyperliquid", "odd_row", STATE, times=-1)
+        scene.rig.fault("hyperliquid", "odd_row", STATE, times=-1)
         own = "assetPositions.0.position.szi"
-        stage.rig.fault("hyperliquid", "field", STATE, times=-1, path=own, value="NaN")
-        await stage.watch(70)
+        scene.rig.fault("hyperliquid", "field", STATE, times=-1, path=own, value="NaN")
+        await scene.watch(70)
 
     async def end() -> None:
-        stage.rig.heal()
-        await stage.watch(90)
+        scene.rig.heal()
+        await scene.watch(90)
 
     return begin, end
 
 
-def venue_out(stage: Stage) -> tuple[Step, Step]:
+def venue_out(scene: Scene) -> tuple[Step, Step]:
     async def begin() -> None:
-        stage.rig.control("hyperliquid", "halt", mode="502")
-        await stage.watch(150)
+        scene.rig.control("hyperliquid", "halt", mode="502")
+        await scene.watch(150)
 
     async def end() -> None:
-        stage.rig.control("hyperliquid", "resume")
-        await stage.watch(150)
-        stage.rig.later(900)
-        await stage.watch(90)
+        scene.rig.control("hyperliquid", "resume")
+        await scene.watch(150)
+        scene.rig.later(900)
+        await scene.watch(90)
 
     return begin, end
 
 
-def somebody_acts(stage: Stage) -> tuple[Step, Step]:
+def somebody_acts(scene: Scene) -> tuple[Step, Step]:
     """Somebody trades on our account by hand, and tries a key that is wrong."""
-    rig = stage.rig
+    rig = scene.rig
 
     async def begin() -> None:
         part = (rig.short_qty() * 2 / 100).quantize(rig.short_qty())
         rig.trade_by_hand("SOL", f"{part:.2f}")
         await reconcile_and_act(rig.desk)
-        await stage.watch(40)
+        await scene.watch(40)
         admin = rig.desk.settings.admin.model_copy(update={"key_hash": make_hash("the right key")})
         settings = rig.desk.settings.model_copy(update={"admin": admin})
         with pytest.raises(OperatorError, match="not the admin key"):
             check_key(settings, rig.desk.store, "not the key at all", "pause")
 
-    return begin, lambda: stage.watch(40)
+    return begin, lambda: scene.watch(40)
 
 
-def near_liquidation(stage: Stage) -> tuple[Step, Step]:
+def near_liquidation(scene: Scene) -> tuple[Step, Step]:
     """The price falls, and the lender takes no change of the long."""
-    rig = stage.rig
-    entry = float(rig.desk.store.carry.position(stage.position).facts["entry_distance"]["long"])
+    rig = scene.rig
+    entry = float(rig.desk.store.carry.position(scene.position).facts["entry_distance"]["long"])
 
     async def begin() -> None:
         rig.fault("asgard", "reject", "POST /position/.*", times=-1)
         rig.market(sol_price=200.0 * (1 - entry) / (1 - 0.14))
-        await stage.watch(35)
+        await scene.watch(35)
 
     async def end() -> None:
         rig.heal()
         rig.market(sol_price=200.0)
-        await stage.watch(200)
+        await scene.watch(200)
 
     return begin, end
 
 
-def money_apart(stage: Stage) -> tuple[Step, Step]:
+def money_apart(scene: Scene) -> tuple[Step, Step]:
     """After a close one venue has most of the money."""
-    rig = stage.rig
+    rig = scene.rig
 
     async def begin() -> None:
         rig.fund("60000")
-        done = await exit_position(rig.desk, ExitRequest(position_id=stage.position))
+        done = await exit_position(rig.desk, ExitRequest(position_id=scene.position))
         assert done.status == "CLOSED", done
 
     async def end() -> None:
@@ -318,14 +318,14 @@ def money_apart(stage: Stage) -> tuple[Step, Step]:
     return begin, end
 
 
-INCIDENTS = (bad_times, nobody_looks, odd_answers, venue_out, somebody_acts, near_liquidation, money_apart)
+INCIDENTS = (bad_times, not_watched, odd_answers, venue_out, somebody_acts, near_liquidation, money_apart)
 
 
 @pytest.mark.skipif(shutil.which("prometheus") is None, reason="no prometheus here")
 @pytest.mark.timeout(400)
 async def test_every_alert_fires_once_and_ends_in_ledger_slack_and_prometheus(tmp_path: Path) -> None:
     kinds = load_meanings(MEANINGS).keys()
-    async with stage(tmp_path) as found:
+    async with scene(tmp_path) as found:
         store = found.rig.desk.store
         for incident in INCIDENTS:
             await found.play(*incident(found))
@@ -338,7 +338,7 @@ async def test_every_alert_fires_once_and_ends_in_ledger_slack_and_prometheus(tm
                 severity = (Severity.CRITICAL, Severity.WARNING)[number % 2]
                 if kind == "rebalance":  # what is only information pages nobody
                     severity = Severity.INFO
-                store.alert(kind, severity, f"staged: {kind}", f"P{number}", news=kind in NEWS)
+                store.alert(kind, severity, f"played: {kind}", f"P{number}", news=kind in NEWS)
 
         async def end() -> None:
             for number, kind in enumerate(rest):
@@ -354,6 +354,6 @@ async def test_every_alert_fires_once_and_ends_in_ledger_slack_and_prometheus(tm
 
         since, notifier = len(found.slack.shown()), Notifier(found.rig.desk.clock, found.channel)
         for kind in sorted(NOTICES) * 2:
-            notifier.notify(kind, Severity.CRITICAL, f"staged: {kind}", "P")
+            notifier.notify(kind, Severity.CRITICAL, f"played: {kind}", "P")
         await notifier.flushed()
         assert found.said(since) == dict.fromkeys((f"critical: {kind} (P)" for kind in NOTICES), 1)

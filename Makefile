@@ -11,7 +11,7 @@ TESTS   ?= tests
 PORT    ?= 4200
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down test lint bench chaos fuzz clients clean
+.PHONY: help setup demo up down test lint bench chaos fuzz workers clients clean
 
 help:
 	@echo 'make demo [DATA=../shared/data [START=2025-09-01 HOURS=240]]  the whole trade on local venues, a minute or two; pictures and account in out/demo'
@@ -22,7 +22,8 @@ help:
 	@echo 'make chaos [ONLY=text]           every outside call of every story, killed, lost, late and refused; out/chaos/summary.json'
 	@echo 'make chaos SEEDS=n [SEED=k]      n whole lives drawn by seed, a schedule of faults each; a failure is shrunk; out/chaos/seeded.json'
 	@echo 'make fuzz [ONLY=text] [SEED=k]   every field of every answer null, missing, of another type, a new word; out/fuzz/summary.json'
-	@echo 'make clients                     @solana/web3.js and ccxt for the tests that try the twins with them (needs npm and an index)'
+	@echo 'make workers [SEED=k]            100 entries and exits of 20 accounts at once: PostgreSQL, Redis, two Prefect servers, three workers'
+	@echo 'make clients                     @solana/web3.js and ccxt for the tests that try the twins with them, prefect-redis (needs npm and an index)'
 	@echo 'make setup                       only build .venv (PYTHON=python3.12 chooses the interpreter; 3.11 or newer)'
 	@echo 'make clean                       remove .venv, out/ and every cache'
 
@@ -65,11 +66,16 @@ chaos: $(STAMP)
 fuzz: $(STAMP)
 	$(BIN)/python -m tests.fuzz --jobs $(WORKERS) $(if $(ONLY),--only "$(ONLY)") $(if $(SEED),--seed $(SEED))
 
+# Needs a PostgreSQL server, redis-server and, from `make clients`, prefect-redis.
+workers: $(STAMP)
+	$(BIN)/python -m tests.workers $(if $(SEED),--seed $(SEED))
+
 # Foreign clients, none of them a dependency of ours. Without them their tests skip, visibly.
-clients:
+clients: $(STAMP)
 	cd tests/node && npm ci
 	$(PYTHON) -m venv .venv-ccxt
 	.venv-ccxt/bin/python -m pip install --quiet --disable-pip-version-check 'ccxt>=4.5,<5'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target .prefect-redis 'prefect-redis==0.3.0'
 
 clean:
-	rm -rf $(VENV) .venv-ccxt tests/node/node_modules out build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) .venv-ccxt .prefect-redis tests/node/node_modules out build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -32,6 +32,7 @@ from state.database import (
     values_of,
 )
 from state.outbox_models import (
+    CAUSE,
     Delivery,
     DeliveryState,
     DeliveryTable,
@@ -238,14 +239,26 @@ class Outbox(Database):
                 db.execute(update(DELIVERIES).where(*here).values(**values))
 
     def skip_messages(
-        self, message_ids: Iterable[int], channel: str, note: str, now: int, fence: AnyFence = None
+        self,
+        message_ids: Iterable[int],
+        channels: Iterable[str],
+        note: str,
+        now: int,
+        fence: AnyFence = None,
+        instead: Message | None = None,
     ) -> None:
-        """Note that the channel does not deliver these, in one transaction."""
+        """Note that these channels do not deliver these messages, and write the one that is delivered `instead`, where one is,
+        in one transaction.
+        """
+        names = list(channels)
         rows = [
-            Delivery(message_id=one, channel=channel, state=DeliveryState.SKIPPED, note=note, at_ms=now)
+            Delivery(message_id=one, channel=name, state=DeliveryState.SKIPPED, note=note, at_ms=now)
             for one in message_ids
+            for name in names
         ]
         with self._write(fence) as db:
+            if instead is not None:
+                insert_new(db, MESSAGES, values_of(instead))
             for row in rows:
                 insert_new(db, DELIVERIES, values_of(row))
 
@@ -279,6 +292,18 @@ class Outbox(Database):
         """Whether a message of this key is written."""
         with self._read() as db:
             return db.execute(select(MESSAGES.c.id).where(MESSAGES.c.key == key)).first() is not None
+
+    def causes(self, about: str | None = None, since_ms: int = 0) -> list[Message]:
+        """Messages that stand for the alerts of one cause over many accounts, oldest first: of one kind of alert only, if
+        given, and of threads in which something was said since then.
+        """
+        of_causes = [MESSAGES.c.thread.startswith(CAUSE, autoescape=True)]
+        if about is not None:
+            of_causes.append(MESSAGES.c.about == about)
+        fresh = select(MESSAGES.c.thread).where(*of_causes, MESSAGES.c.at_ms >= since_ms)
+        return self._rows(
+            Message, select(MESSAGES).where(MESSAGES.c.thread.in_(fresh)).order_by(MESSAGES.c.id)
+        )
 
     def newest_message_id(self) -> int:
         """The id of the newest message; 0 where there is none."""

@@ -12,14 +12,18 @@ from state.columns import BigId
 from state.models import Row, json_object, ms, row_id, word
 from state.watch_models import Severity
 
+CAUSE = "cause/"
+"""How the thread of a message begins that stands for the alerts of one cause over many accounts."""
+
 
 class MessageKind(StrEnum):
-    """ALERT: raised, or worse than it was. OVER: its condition ended. ACKNOWLEDGED: a person has seen it. ESCALATED: nobody
-    has. SUBJECT: what has a thread of its own moved. REQUEST: what a person asked for, and its end. REPORT: an account of a
-    day, CHART: its picture (a PNG in `facts`). TRIAL: sent to see whether it arrives.
+    """ALERT: raised, or worse than it was. GREW: more accounts have it. OVER: its condition ended. ACKNOWLEDGED: a person has
+    seen it. ESCALATED: nobody has. SUBJECT: what has a thread of its own moved. REQUEST: what a person asked for, and its end.
+    REPORT: an account of a day, CHART: its picture (a PNG in `facts`). TRIAL: sent to see whether it arrives.
     """
 
     ALERT = "alert"
+    GREW = "grew"
     OVER = "over"
     ACKNOWLEDGED = "acknowledged"
     ESCALATED = "escalated"

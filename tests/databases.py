@@ -194,6 +194,53 @@ def database_fixtures(*kinds: str) -> tuple[Any, Any, Any]:
     return databases, url, store
 
 
+def ledger_of_settings(*, autouse: bool = True) -> Any:
+    """A fixture by which each test of a module, or each that asks for it, has its ledger on every kind of database: where the
+    settings of a rig say a file, those of the environment name a new database of the server.
+    """
+
+    @pytest.fixture(params=KINDS, autouse=autouse)
+    def ledger(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+        if request.param == "sqlite":
+            yield
+            return
+        with empty_postgres() as url:
+            monkeypatch.setenv("EVENKEEL_DATABASE__URL", with_driver(url))
+            yield
+
+    return ledger
+
+
+def with_driver(url: str) -> str:
+    """The URL of a database of our server as settings name it."""
+    return url.replace("postgresql://", "postgresql+psycopg://", 1)
+
+
+@contextmanager
+def locked(store: Store, *, readable: bool = False) -> Iterator[None]:
+    """Somebody else holds the ledger: nobody writes to it, and unless it is `readable` nobody reads it."""
+    url = store._engine.url
+    if url.get_backend_name() == "sqlite":
+        holder = sqlite3.connect(str(url.database), isolation_level=None)
+        try:
+            if not readable:
+                store._engine.dispose()
+                holder.execute("PRAGMA locking_mode=EXCLUSIVE")
+            holder.execute("BEGIN IMMEDIATE" if readable else "BEGIN EXCLUSIVE")
+            yield
+        finally:
+            holder.close()
+        return
+    mode = "SHARE ROW EXCLUSIVE" if readable else "ACCESS EXCLUSIVE"
+    plain = url.set(drivername="postgresql").render_as_string(hide_password=False)
+    with psycopg.connect(plain) as server:
+        names = server.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'").fetchall()
+        tables = ", ".join(f'"{name}"' for (name,) in names)
+        server.execute(f"LOCK TABLE {tables} IN {mode} MODE")  # type: ignore[call-overload]
+        yield
+        server.rollback()
+
+
 def spec(
     intent_id: str = "i1",
     *,

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from app.messages.sending import meanings
+from app.messages.sending import causes_of, meanings
 from evenkeel.settings.settings import Settings
 from state.outbox_models import MessageKind
 from state.store import Store
@@ -64,7 +64,10 @@ async def slack_rig(store: Store, least: Severity = Severity.INFO, **settings: A
         channel = SlackChannel(SecretStr(twin.token), CHANNEL, least, f"{base}/api")
         fence = store.acquire(LEASE, "test", 10**9)
         assert fence is not None
-        sender = Sender(Settings(**settings), store, [channel], meanings(), fence, now_ms=store.clock.now_ms)
+        chosen = Settings(**settings)
+        causes = causes_of(chosen, store, [channel], fence)
+        now_ms = store.clock.now_ms
+        sender = Sender(chosen, store, [channel], meanings(), fence, causes=causes, now_ms=now_ms)
         yield Rig(store, twin, sender, Line(channel, 0))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -12,12 +13,14 @@ from app.metrics.serving import metrics
 from app.supervised import ALIVE, READY, STOPPING, notify, when_asked_to_end
 from evenkeel.errors import OperatorError
 from evenkeel.settings.settings import Settings
+from state.models import Fence
 from state.store import Store
-from tasks.carry.books.heads import standing
+from tasks.carry.books.heads import standing, whose
 from tasks.carry.last_ticks import overdue_after_s
-from tasks.carry.watching.meanings import MEANINGS
+from tasks.carry.watching.meanings import MEANINGS, OF_ALL_ACCOUNTS
 from tasks.channels import Channel
 from tasks.leases import OwnLeases
+from tasks.messages.causes import Causes
 from tasks.messages.compose import Meaning, load_meanings
 from tasks.messages.connect import open_channels
 from tasks.messages.sender import LEASE, Sender
@@ -56,6 +59,7 @@ async def send(settings: Settings, store: Store) -> None:
                 channels,
                 meanings(),
                 fence,
+                causes=causes_of(settings, store, channels, fence),
                 alive=lambda: notify(ALIVE),
                 standing=partial(standing, after_s=overdue_after_s(settings)),
                 faults=lambda: _faults(no_requests if requests is None else requests.fault),
@@ -73,6 +77,14 @@ async def send(settings: Settings, store: Store) -> None:
                 notify(STOPPING)
     finally:
         await closed(channels)
+
+
+def causes_of(settings: Settings, store: Store, channels: Sequence[Channel], fence: Fence) -> Causes | None:
+    """What makes one message of the alerts of one cause, for a fleet of several accounts."""
+    if len(settings.fleet) < 2:
+        return None
+    names, every_s = [one.name for one in channels], settings.messages.escalate_every_s
+    return Causes(store, OF_ALL_ACCOUNTS, partial(whose, settings=settings), names, every_s, fence)
 
 
 def _faults(of_requests: str) -> dict[str, str]:

@@ -17,6 +17,7 @@ from tasks.admin import ALL, ENTRIES, acknowledge, check_scope, halt
 from tasks.carry.last_ticks import LastTick, last_ticks, overdue_after_s
 from tasks.carry.mark import LIVE
 from tasks.carry.positions import position_meant
+from tasks.messages.causes import subjects_of
 
 AT_ONCE = frozenset({RequestAction.PAUSE, RequestAction.ACK})
 """What needs no confirmation: it closes nothing, and lets nothing go on."""
@@ -155,7 +156,12 @@ class Asking:
         if row.action is RequestAction.RESUME:
             return self._resume(row, who, reason)
         if row.action is RequestAction.ACK:
-            seen = acknowledge(store, row.detail["kind"], row.detail["of"], reason, who, unseen=True)
+            kind, of = str(row.detail["kind"]), row.detail["of"]
+            seen = [
+                one
+                for subject in subjects_of(store, of)
+                for one in acknowledge(store, kind, subject, reason, who, unseen=True)
+            ]
             return "; ".join(f"acknowledged {one.kind} ({one.subject})" for one in seen)
         return self._flatten(row, who, reason)
 

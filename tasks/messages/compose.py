@@ -17,6 +17,9 @@ RUNBOOK = "docs/runbook.md"
 PNG = "png"
 """The fact of a message that holds its picture, in base64."""
 
+WHAT, WHOSE = "what", "whose"
+"""The facts of a message for many accounts: what of the alert's kind it is about, and whose it is in a few words."""
+
 
 class Meaning(Frozen):
     """What an alert is about, what the system does about it and what a person does: its row in the runbook.
@@ -83,8 +86,17 @@ def anchor(heading: str) -> str:
     return kept.strip().replace(" ", "-")
 
 
-_OF_ALERTS = frozenset({MessageKind.ALERT, MessageKind.OVER, MessageKind.ACKNOWLEDGED, MessageKind.ESCALATED})
+_OF_ALERTS = frozenset(
+    {
+        MessageKind.ALERT,
+        MessageKind.GREW,
+        MessageKind.OVER,
+        MessageKind.ACKNOWLEDGED,
+        MessageKind.ESCALATED,
+    }
+)
 _SAYS = {
+    MessageKind.GREW: "grows",
     MessageKind.OVER: "over",
     MessageKind.ACKNOWLEDGED: "acknowledged",
     MessageKind.ESCALATED: "still open",
@@ -93,7 +105,10 @@ _SAYS = {
 
 def _title(message: Message) -> str:
     about = message.about.replace("_", " ")
-    of = f" ({message.subject})" if message.subject else ""
+    if message.facts.get(WHAT):  # of one cause over many accounts
+        about += f" {message.facts[WHAT]}"
+    subject = message.subject or message.facts.get(WHOSE)
+    of = f" ({subject})" if subject else ""
     if message.kind is MessageKind.ALERT:
         return f"{message.severity.upper()}: {about}{of}"
     if message.kind in _SAYS:

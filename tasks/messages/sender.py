@@ -16,10 +16,11 @@ from evenkeel.errors import LostRace, Retryable
 from evenkeel.settings.settings import Settings
 from evenkeel.units import HOUR_MS
 from state.models import Fence
-from state.outbox import Pending
-from state.outbox_models import Delivery, DeliveryState, MessageKind
+from state.outbox import Head, Pending
+from state.outbox_models import Delivery, DeliveryState, Message, MessageKind
 from state.store import Store
 from tasks.channels import Channel, Letter, NotNow, Outcome, Refused, Sent, Unsure
+from tasks.messages.causes import Causes
 from tasks.messages.choose import LONGEST_WAIT_MS, next_of, quiet_at, still_waits, wait_s, wanted
 from tasks.messages.compose import Meaning, compose
 from tasks.messages.escalation import escalate
@@ -79,6 +80,8 @@ class Sender:
     """By subject with a thread of its own: how it stands now, which the head of the thread shows."""
     faults: Callable[[], Mapping[str, str]] = lambda: {}
     """What else of this process does not work now, by name, for who asks how the sender is."""
+    causes: Causes | None = None
+    """Makes one message of the alerts of one cause over many accounts, where there are many."""
     now_ms: Callable[[], int] = wall_ms
     lines: list[Line] = field(default_factory=list)
     _stated: dict[tuple[str, str], str] = field(default_factory=dict)
@@ -146,24 +149,31 @@ class Sender:
 
     async def restate(self, line: Line) -> None:
         """Bring the head of each thread up to date, where it says something else than before. Only what said that a position
-        began is a head: a thread that begins with an alert, because the channel came later, stays as it is.
+        began, or a cause over many accounts, is a head: a thread that begins with an alert, because the channel came later,
+        stays as it is.
         """
         for subject, text in self.standing(self.store).items():
-            if self._is_blocked(line):
-                return
             head = self.store.head_message(subject, line.channel.name)
-            if head is None or head.message.kind is not MessageKind.SUBJECT:
-                continue
-            if self._stated.get((line.channel.name, head.ref)) == text:
-                continue
-            letter = compose(head.message, self.meanings, runbook_url=self.settings.messages.runbook_url)
-            outcome = await line.channel.restate(
-                head.ref, letter.model_copy(update={"title": subject, "text": text})
-            )
-            if isinstance(outcome, NotNow) and outcome.all_of_it:
-                self._hold(line, None, outcome.reason, outcome.after_s)
-            if isinstance(outcome, Sent) or outcome is None:
-                self._stated[line.channel.name, head.ref] = text
+            if head is not None and head.message.kind is MessageKind.SUBJECT:
+                await self._restate(line, head, head.message, title=subject, text=text)
+        for one in self.causes.heads() if self.causes is not None else ():
+            head = self.store.head_message(one.thread, line.channel.name)
+            if head is not None:
+                await self._restate(line, head, one.stated)
+
+    async def _restate(self, line: Line, head: Head, message: Message, **update: str) -> None:
+        if self._is_blocked(line):
+            return
+        letter = compose(message, self.meanings, runbook_url=self.settings.messages.runbook_url)
+        letter = letter.model_copy(update=update)
+        says = f"{letter.kind} {letter.title} {letter.text}"
+        if self._stated.get((line.channel.name, head.ref)) == says:
+            return
+        outcome = await line.channel.restate(head.ref, letter)
+        if isinstance(outcome, NotNow) and outcome.all_of_it:
+            self._hold(line, None, outcome.reason, outcome.after_s)
+        if isinstance(outcome, Sent) or outcome is None:
+            self._stated[line.channel.name, head.ref] = says
 
     async def step(self, line: Line) -> bool:
         """Deliver one message by one channel; False where nothing can be done now."""
@@ -172,12 +182,15 @@ class Sender:
         store, name, now_ms = self.store, line.channel.name, self.now_ms()
         newest = store.newest_message_id()
         pending = store.pending(name, line.since_id)
-        meant = [one for one in pending if wanted(one.message, line.channel.least, line.channel.pictures)]
-        if len(meant) < len(pending):
+        alone, wrote = (pending, False) if self.causes is None else self.causes.gather(pending)
+        if wrote:
+            return True
+        meant = [one for one in alone if wanted(one.message, line.channel.least, line.channel.pictures)]
+        if len(meant) < len(alone):
             kept = {one.message.id for one in meant}
-            skipped = [one.message.id or 0 for one in pending if one.message.id not in kept]
+            skipped = [one.message.id or 0 for one in alone if one.message.id not in kept]
             note = f"less than {line.channel.least}, or a chart where none is shown"
-            store.skip_messages(skipped, name, note, now_ms, fence=self.fence)
+            store.skip_messages(skipped, [name], note, now_ms, fence=self.fence)
         if (
             not pending
         ):  # what is written meanwhile may have a lower id on a server: transactions end out of order

@@ -98,7 +98,7 @@ class SlackChannel:
             "channel": self._channel,
             "ts": ref,
             "text": plain_of(letter)[:35_000],
-            "blocks": blocks_of(letter),
+            "blocks": blocks_of(letter, self._buttons),
             "metadata": {"event_type": EVENT, "event_payload": {"key": letter.key}},
         }
         try:

@@ -80,15 +80,23 @@ async def fleet_rig(
     *,
     strategy: dict[str, Any] | None = None,
     limits: dict[str, Any] | None = None,
+    speed: float | None = None,
+    database_url: str = "",
     **market: float,
 ) -> AsyncIterator[FleetRig]:
-    """Twins with several funded accounts, one upgraded ledger, a desk an account."""
-    world = flat_world(**market)
-    options = TwinOptions(stepped=True, accounts=accounts)
+    """Twins with several funded accounts, one upgraded ledger, a desk an account. Time is stepped, or passes with this `speed`.
+    The ledger is a file, or at `database_url`.
+    """
+    world = flat_world(stepped=speed is None, speed=speed or 1.0, **market)
+    options = TwinOptions(stepped=speed is None, accounts=accounts)
     with twins_in_thread(options, world) as (twins, loop):
         announced = twins.announcement()
         config = write_settings(folder, announced, STRATEGY | (strategy or {}), "")
         write_fleet(config, announced["keys"].get("fleet") or [announced["keys"]])
+        if database_url:
+            text = config.read_text()
+            own = next(line for line in text.splitlines() if line.startswith('url = "sqlite'))
+            config.write_text(text.replace(own, f'url = "{database_url}"', 1))
         if limits:
             lines = "\n".join(f'{name} = "{value}"' for name, value in limits.items())
             config.write_text(f"{config.read_text()}\n[limits]\n{lines}\n")

@@ -266,6 +266,7 @@ async def test_a_sender_that_is_killed_at_each_step_sends_each_message_once(stor
             rig.twin.faults.add(Fault("slack", "drop_answer", call="chat.postMessage", after=1, times=4))
         channel, deaths = rig.line.channel, 0
         for nth in range(200):
+            rig.line = Line(channel, 0)
             with Mortal(rig, nth % 9) as mortal:
                 try:
                     rig.line = Line(mortal, 0)

@@ -1,9 +1,11 @@
-"""How a position stands now, for the head of its thread: from the ledger alone."""
+"""How a position stands now, for the head of its thread, and whose an alert is: from the ledger alone."""
 
 from __future__ import annotations
 
+from evenkeel.settings.settings import Settings
 from evenkeel.units import DAY_MS
 from state.carry.models import Position, PositionSnapshot
+from state.fleet.member import member_of
 from state.store import Store
 from tasks.carry.last_ticks import LastTick, last_ticks
 from tasks.carry.mark import LIVE
@@ -24,6 +26,15 @@ def standing(store: Store, after_s: float) -> dict[str, str]:
             last = store.carry.last_snapshot(row.position_id)
             found[row.position_id] = _words(row, last, ticks.get(row.position_id), after_s)
     return found
+
+
+def whose(store: Store, subject: str, settings: Settings) -> tuple[str, str] | None:
+    """The account of the fleet that an alert of this subject concerns, and what of it besides; None where it is none's."""
+    plain, member = member_of(subject)
+    if member:
+        return member, plain
+    position = store.carry.find_position(subject) if subject else None
+    return None if position is None else (settings.account_of(position.short_account) or subject, "")
 
 
 def _words(row: Position, last: PositionSnapshot | None, tick: LastTick | None, after_s: float) -> str:

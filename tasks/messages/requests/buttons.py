@@ -7,6 +7,7 @@ import re
 from typing import Any
 
 from evenkeel.errors import OperatorError
+from state.outbox_models import CAUSE
 from tasks.channels import Letter
 from tasks.messages.requests.parsing import Command
 
@@ -26,13 +27,18 @@ def buttons_of(letter: Letter) -> list[dict[str, Any]]:
     if letter.kind not in LOUD_KINDS:
         return []
     found = [
-        _button(ACK, "Acknowledge", json.dumps({"alert": letter.about, "of": letter.subject})),
+        _button(ACK, "Acknowledge", json.dumps({"alert": letter.about, "of": _whose(letter)})),
         _button(PAUSE, "Pause entries", json.dumps({"scope": "entries"})),
     ]
     if letter.subject and letter.thread == letter.subject:
         found.append(_button(EXIT, "Exit …", json.dumps({"subject": letter.subject}), style="danger"))
     fitting = [one for one in found if len(one["value"]) <= VALUE_CHARACTERS]
     return [{"type": "actions", "elements": fitting}] if fitting else []
+
+
+def _whose(letter: Letter) -> str:
+    """What the alert is about: for one of many accounts the thread that stands for all of them."""
+    return letter.thread if letter.thread.startswith(CAUSE) else letter.subject
 
 
 def command_of(action_id: str, value: str) -> Command:

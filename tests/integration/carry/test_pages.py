@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -21,8 +20,10 @@ from state.watch_models import Severity
 from tasks.carry.books.as_seen import seen_account
 from tasks.carry.books.report_reading import read_booked
 from tests.carry.rig import Rig, story_rig, watched
-from tests.integration.carry.test_watch_without_ledger import ledger_of
+from tests.databases import ledger_of_settings, locked
 from tests.pages_rig import Browser, served
+
+ledger = ledger_of_settings()
 
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'&{{7*7}}"
 WITHIN_S = 60
@@ -196,19 +197,13 @@ async def test_while_a_lock_holds_the_ledger_other_pages_are_served(tmp_path: Pa
         store = rig.desk.store
         async with served(rig.desk.settings, store, answer_s=1) as browser:
             await browser.log_in()
-            store._engine.dispose()
-            holder = sqlite3.connect(ledger_of(rig), isolation_level=None)
-            try:
-                holder.execute("PRAGMA locking_mode=EXCLUSIVE")
-                holder.execute("BEGIN EXCLUSIVE")
+            with locked(store):
                 waiting = asyncio.create_task(browser.get("/alerts"))
                 assert (await browser.get("/login")).status_code == 200
                 assert not waiting.done(), "the login page did not wait for the ledger"
                 answer = await waiting
                 assert answer.status_code == 503 and "The ledger cannot be read" in answer.text
                 assert (await browser.get("/health")).status_code == 503
-            finally:
-                holder.close()
 
 
 async def test_what_stands_in_the_ledger_is_text_and_never_markup(tmp_path: Path) -> None:

@@ -11,7 +11,10 @@ from app.pages.headers import MOST_BYTES
 from app.pages.sessions import FAILURES, FORM_S, WITHIN_S, Failures, Sessions
 from state.watch_models import Severity
 from tests.carry.rig import story_rig
+from tests.databases import ledger_of_settings
 from tests.pages_rig import KEY, served
+
+ledger = ledger_of_settings(autouse=False)
 
 PAGES = (
     "/",
@@ -73,6 +76,7 @@ async def test_a_login_leads_to_a_page_of_ours_alone(tmp_path: Path) -> None:
             assert (answer.status_code, answer.headers["location"]) == (303, leads)
 
 
+@pytest.mark.usefixtures("ledger")
 async def test_a_wrong_key_is_an_alert_and_many_are_not_tried(tmp_path: Path) -> None:
     async with story_rig(tmp_path) as rig, served(rig.desk.settings, rig.desk.store) as browser:
         clock = Hand()
@@ -128,6 +132,7 @@ async def test_a_stream_ends_with_its_session(tmp_path: Path) -> None:
             assert "event: ended" in [line async for line in lines]
 
 
+@pytest.mark.usefixtures("ledger")
 async def test_an_alert_is_acknowledged_from_a_form_of_ours_alone(tmp_path: Path) -> None:
     async with story_rig(tmp_path) as rig:
         store = rig.desk.store

@@ -12,7 +12,10 @@ from app.pages.sessions import Sessions
 from state.watch_models import Severity
 from tests.browser import CHROMIUM, Tab, chromium, until
 from tests.carry.rig import Rig, story_rig, watched
+from tests.databases import ledger_of_settings
 from tests.pages_rig import KEY, Browser, served
+
+ledger = ledger_of_settings()
 
 pytestmark = [
     pytest.mark.skipif(not CHROMIUM, reason="no Chromium here: `apt-get install chromium`"),

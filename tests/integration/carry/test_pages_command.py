@@ -18,13 +18,17 @@ from app.prefect_server import free_port
 from evenkeel.errors import OperatorError
 from evenkeel.settings.settings import load_settings
 from tests.carry.rig import Rig, story_rig
+from tests.databases import ledger_of_settings
 from tests.pages_rig import HASH, KEY
+
+ledger = ledger_of_settings(autouse=False)
 
 WAIT_S = 100
 
 
 async def started(rig: Rig, **settings: str) -> asyncio.subprocess.Process:
-    given = {f"EVENKEEL_{name}": value for name, value in settings.items()}
+    url = rig.desk.settings.database.url
+    given = {f"EVENKEEL_{name}": value for name, value in ({"DATABASE__URL": url} | settings).items()}
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("EVENKEEL_")}
     return await asyncio.create_subprocess_exec(
         sys.executable, "-m", "app.cli", "--config", str(rig.config), "desk",
@@ -34,6 +38,7 @@ async def started(rig: Rig, **settings: str) -> asyncio.subprocess.Process:
     )  # fmt: skip
 
 
+@pytest.mark.usefixtures("ledger")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_it_is_up_and_ends_though_a_page_is_open(tmp_path: Path, number: int) -> None:
     async with story_rig(tmp_path) as rig:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import re
-import sqlite3
 from pathlib import Path
 
 from app.pages.feed import MOST_STREAMS
 from evenkeel.legs import PositionStatus
 from state.requests.models import RequestAction, RequestState
 from tests.carry.rig import story_rig, watched
-from tests.integration.carry.test_watch_without_ledger import ledger_of
+from tests.databases import ledger_of_settings, locked
 from tests.pages_rig import Browser, served
+
+ledger = ledger_of_settings()
 
 
 async def sent(browser: Browser, path: str, **fields: str) -> tuple[int, str, str]:
@@ -102,14 +103,10 @@ async def test_a_write_without_an_answer_may_be_done_and_that_is_what_is_said(tm
         async with served(rig.desk.settings, store) as browser:
             await browser.log_in()
             browser.site.reader.written_s = 0.2
-            holder = sqlite3.connect(ledger_of(rig), isolation_level=None)
-            try:
-                holder.execute("BEGIN IMMEDIATE")
+            with locked(store, readable=True):
                 status, _, page = await sent(browser, "/do/pause", scope="", reason="odd market")
                 assert status == 503 and "It is not known whether this was done" in page
                 assert '<a href="/alerts">' in page and "cannot be read" not in page
-            finally:
-                holder.close()
             async with asyncio.timeout(60):
                 while not store.active_pauses():
                     await asyncio.sleep(0.05)

@@ -209,7 +209,7 @@ FENCED: dict[str, Callable[[Store, Fence], object]] = {
     "record_fee": lambda s, f: s.record_fee(Fee(kind="gas", fee_key="g", at_ms=1), fence=f),
     "breach_start": lambda s, f: s.breach_start(CARRY, "p1", "k", fence=f),
     "breach_fire": lambda s, f: s.breach_fire(CARRY, "p1", "running", fence=f),
-    "skip_messages": lambda s, f: s.skip_messages([1], "slack", "less", 1, fence=f),
+    "skip_messages": lambda s, f: s.skip_messages([1], ["slack"], "less", 1, fence=f),
     "begin_delivery": lambda s, f: s.begin_delivery(1, "slack", 1, fence=f),
     "settle_delivery": lambda s, f: s.settle_delivery(1, "slack", DeliveryState.SENT, 1, fence=f),
     "breach_clear": lambda s, f: s.breach_clear(CARRY, "p1", "running", fence=f),

@@ -1,0 +1,1 @@
+"""Several workers on one ledger: PostgreSQL beneath, Redis between the servers that give them their runs."""

@@ -9,13 +9,14 @@ JOBS    ?= $(shell expr $(WORKERS) + 1)
 DATA    ?=
 TESTS   ?= tests
 PORT    ?= 4200
+DESK_PORT ?= 8470
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo up down test lint bench chaos fuzz clients clean
 
 help:
 	@echo 'make demo [DATA=../shared/data [START=2025-09-01 HOURS=240]]  the whole trade on local venues, a minute or two; pictures and account in out/demo'
-	@echo 'make up [PORT=4200]              paper trading: local venues, Prefect, worker, monitors, watchdog, sender; make down stops them'
+	@echo 'make up [PORT=4200 DESK_PORT=8470]  paper trading: local venues, Prefect, worker, monitors, watchdog, sender; make down stops them'
 	@echo 'make test [TESTS=tests/unit]     every test, on WORKERS=$(WORKERS) processes'
 	@echo 'make lint                        ruff, format, types, and the rule by which imports run one way'
 	@echo 'make bench                       the figures we promise, measured; out/bench/summary.json'
@@ -41,7 +42,7 @@ demo: $(STAMP)
 	$(BIN)/evenkeel demo $(if $(DATA),--data $(DATA)) $(if $(START),--start $(START)) $(if $(HOURS),--hours $(HOURS))
 
 up: $(STAMP)
-	$(BIN)/evenkeel up --port $(PORT)
+	$(BIN)/evenkeel up --port $(PORT) --desk-port $(DESK_PORT)
 
 down:
 	$(BIN)/evenkeel down

@@ -29,6 +29,8 @@ NAME = POSITIONS.deployment.partition("/")[2]
 AT_ONCE = 8
 """Monitors that this process hosts at the same time; each is a process of about 100 MB."""
 
+POLL_S = 3.0
+"""Wall seconds between two questions to Prefect for runs to begin: a watch that has ended is taken up so much later at most."""
 RETRY_S = 3.0
 """Wall seconds until the ledger, or Prefect, is asked again at the start."""
 
@@ -64,7 +66,7 @@ def main() -> None:
     """Serve until SIGTERM. A stop does not pause the deployment, so that the next start takes runs again at once."""
     hosted = deployment()
     threading.Thread(target=resume_watches, name="resume", daemon=True).start()
-    prefect.serve(hosted, pause_on_shutdown=False, limit=AT_ONCE)
+    prefect.serve(hosted, pause_on_shutdown=False, limit=AT_ONCE, query_seconds=POLL_S)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ PORT    ?= 4200
 DESK_PORT ?= 8470
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down test lint bench chaos fuzz clients clean
+.PHONY: help setup demo up down test lint bench chaos fuzz drill clients clean
 
 help:
 	@echo 'make demo [DATA=../shared/data [START=2025-09-01 HOURS=240]]  the whole trade on local venues, a minute or two; pictures and account in out/demo'
@@ -23,6 +23,7 @@ help:
 	@echo 'make chaos [ONLY=text]           every outside call of every story, killed, lost, late and refused; out/chaos/summary.json'
 	@echo 'make chaos SEEDS=n [SEED=k]      n whole lives drawn by seed, a schedule of faults each; a failure is shrunk; out/chaos/seeded.json'
 	@echo 'make fuzz [ONLY=text] [SEED=k]   every field of every answer null, missing, of another type, a new word; out/fuzz/summary.json'
+	@echo 'make drill [ONLY=fresh|kills|alone TIMES=10]  paper trading from a bare clone, and every process of it killed (Chromium); out/drills'
 	@echo 'make clients                     @solana/web3.js and ccxt for the tests that try the twins with them (needs npm and an index)'
 	@echo 'make setup                       only build .venv (PYTHON=python3.12 chooses the interpreter; 3.11 or newer)'
 	@echo 'make clean                       remove .venv, out/ and every cache'
@@ -65,6 +66,10 @@ chaos: $(STAMP)
 
 fuzz: $(STAMP)
 	$(BIN)/python -m tests.fuzz --jobs $(WORKERS) $(if $(ONLY),--only "$(ONLY)") $(if $(SEED),--seed $(SEED))
+
+# Wants Chromium, and for its clone what `make setup` wants. Some 45 minutes with ten kills of each kind.
+drill: $(STAMP)
+	$(BIN)/python -m tests.drills $(if $(ONLY),--only $(ONLY)) $(if $(TIMES),--times $(TIMES))
 
 # Foreign clients, none of them a dependency of ours. Without them their tests skip, visibly.
 clients:

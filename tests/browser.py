@@ -110,7 +110,7 @@ class Tab:
         script = (
             f"(() => {{ const one = {find}; if (!one) return null; one.scrollIntoView({{block: 'center'}});"
             " const at = one.getBoundingClientRect();"
-            " return at.width ? [at.x + at.width / 2, at.y + at.height / 2] : null }})()"
+            " return at.width ? [at.x + at.width / 2, at.y + at.height / 2] : null })()"
         )
         x, y = await until(lambda: self.evaluate(script), f"there is {find}")
         await self.call("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)

@@ -77,12 +77,13 @@ class MonitorResult(Frozen):
     actions: tuple[str, ...]
 
 
-def _by_nobody(position_id: str, is_due: bool) -> bool:
+def by_nobody(position_id: str, is_due: bool) -> bool:
+    """Nobody goes on with a watch."""
     return False
 
 
 async def watch_position(
-    desk: CarryDesk, request: MonitorRequest, watched_by_next: Callable[[str, bool], bool] = _by_nobody
+    desk: CarryDesk, request: MonitorRequest, watched_by_next: Callable[[str, bool], bool] = by_nobody
 ) -> MonitorResult:
     """Look, decide, act; a tick is a plain coroutine, and nothing on this path waits for Prefect.
 

@@ -9,13 +9,14 @@ JOBS    ?= $(shell expr $(WORKERS) + 1)
 DATA    ?=
 TESTS   ?= tests
 PORT    ?= 4200
+DESK_PORT ?= 8470
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down test lint bench chaos fuzz workers clients clean
+.PHONY: help setup demo up down test lint bench chaos fuzz workers drill clients clean
 
 help:
 	@echo 'make demo [DATA=../shared/data [START=2025-09-01 HOURS=240]]  the whole trade on local venues, a minute or two; pictures and account in out/demo'
-	@echo 'make up [PORT=4200]              paper trading: local venues, Prefect, worker, monitors, watchdog, sender; make down stops them'
+	@echo 'make up [PORT=4200 DESK_PORT=8470]  paper trading: local venues, Prefect, worker, monitors, watchdog, sender; make down stops them'
 	@echo 'make test [TESTS=tests/unit]     every test, on WORKERS=$(WORKERS) processes'
 	@echo 'make lint                        ruff, format, types, and the rule by which imports run one way'
 	@echo 'make bench                       the figures we promise, measured; out/bench/summary.json'
@@ -23,6 +24,7 @@ help:
 	@echo 'make chaos SEEDS=n [SEED=k]      n whole lives drawn by seed, a schedule of faults each; a failure is shrunk; out/chaos/seeded.json'
 	@echo 'make fuzz [ONLY=text] [SEED=k]   every field of every answer null, missing, of another type, a new word; out/fuzz/summary.json'
 	@echo 'make workers [SEED=k]            100 entries and exits of 20 accounts at once: PostgreSQL, Redis, two Prefect servers, three workers'
+	@echo 'make drill [ONLY=fresh|kills|alone TIMES=10]  paper trading from a bare clone, and every process of it killed (Chromium); out/drills'
 	@echo 'make clients                     @solana/web3.js and ccxt for the tests that try the twins with them, prefect-redis (needs npm and an index)'
 	@echo 'make setup                       only build .venv (PYTHON=python3.12 chooses the interpreter; 3.11 or newer)'
 	@echo 'make clean                       remove .venv, out/ and every cache'
@@ -42,7 +44,7 @@ demo: $(STAMP)
 	$(BIN)/evenkeel demo $(if $(DATA),--data $(DATA)) $(if $(START),--start $(START)) $(if $(HOURS),--hours $(HOURS))
 
 up: $(STAMP)
-	$(BIN)/evenkeel up --port $(PORT)
+	$(BIN)/evenkeel up --port $(PORT) --desk-port $(DESK_PORT)
 
 down:
 	$(BIN)/evenkeel down
@@ -69,6 +71,10 @@ fuzz: $(STAMP)
 # Needs a PostgreSQL server, redis-server and, from `make clients`, prefect-redis.
 workers: $(STAMP)
 	$(BIN)/python -m tests.workers $(if $(SEED),--seed $(SEED))
+
+# Wants Chromium, and for its clone what `make setup` wants. Some 45 minutes with ten kills of each kind.
+drill: $(STAMP)
+	$(BIN)/python -m tests.drills $(if $(ONLY),--only $(ONLY)) $(if $(TIMES),--times $(TIMES))
 
 # Foreign clients, none of them a dependency of ours. Without them their tests skip, visibly.
 clients: $(STAMP)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from app.loading import unswept
-from evenkeel.legs import CARRY
+from evenkeel.legs import CARRY, PositionStatus
 
 with unswept():
     from app.pages.rows import alert_row, breaker_row, last_tick, legs_of, pause_row, position_row
@@ -56,9 +56,10 @@ async def _run_story(
     flow: Callable[[], Coroutine[Any, Any, Any]],
     story: Callable[[CarryDesk], Awaitable[Any]],
     position_id: str | None = None,
+    among: Sequence[PositionStatus] = (),
 ) -> dict[str, Any]:
     """The flow where Prefect is there, else the bare story. The desk is opened first: bad settings never reach a flow."""
-    async with open_desk(settings, position_id=position_id) as desk:
+    async with open_desk(settings, position_id=position_id, among=among) as desk:
         if name in TRADING:
             await check_keys(desk)
         result = await as_flow(settings, name, flow)
@@ -120,7 +121,7 @@ async def exit_(settings: Settings, requested: dict[str, Any]) -> dict[str, Any]
     from flows.carry import exit as flow
 
     request = flow.ExitRequest(**requested)
-    async with open_desk(settings, position_id=request.position_id) as desk:
+    async with open_desk(settings, position_id=request.position_id, among=flow.HELD) as desk:
         await check_keys(desk)
         return dump(await flow.exit_position(desk, request))
 
@@ -137,6 +138,7 @@ async def rebalance(settings: Settings, position: str | None, as_flow: AsFlow) -
         lambda: flow.rebalance(request),
         lambda desk: flow.rebalance_position(desk, request),
         position,
+        flow.LEVELLED,
     )
 
 

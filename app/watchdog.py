@@ -18,7 +18,7 @@ from app.supervised import ALIVE, ALIVE_S, READY, STOPPING, notify, when_asked_t
 from evenkeel.errors import Retryable
 from evenkeel.settings.settings import Settings
 from state.store import Store
-from tasks.carry.last_ticks import LastTick, alarm_overdue, overdue_after_s
+from tasks.carry.last_ticks import LastTick, alarm_overdue, last_ticks, overdue_after_s
 
 log = logging.getLogger("evenkeel.watchdog")
 PING_TIMEOUT_S = 10.0
@@ -48,14 +48,23 @@ class Watchdog:
         """Until the process is asked to end (SIGTERM, SIGINT)."""
         ended = asyncio.Event()
         when_asked_to_end(ended.set)
-        after, every = overdue_after_s(self.settings), self.settings.watchdog.every_s
+        after = overdue_after_s(self.settings)
         log.warning("the watchdog runs: a position without a look for %.0f s is not watched", after)
         with metrics(self.settings, self.settings.metrics.watchdog_port):
             notify(READY)
             while not ended.is_set():
                 await self.round()
-                await _rest(ended, every)
+                await _rest(ended, self.pause_s())
             notify(STOPPING)
+
+    def pause_s(self) -> float:
+        """Seconds until the next round: sooner than usual where a position will be overdue before."""
+        every, after = float(self.settings.watchdog.every_s), overdue_after_s(self.settings)
+        try:
+            left = [after - one.age_s for one in last_ticks(self.store)]
+        except Retryable:
+            return every
+        return min([every, *(one + 0.1 for one in left if one >= 0)])
 
     async def round(self) -> list[LastTick]:
         """Judge every live position once; return those that nobody has looked at for too long. Never raises for a ledger that

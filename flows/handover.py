@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import os
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -23,19 +24,21 @@ from prefect.client.schemas.objects import DeploymentStatus, FlowRun
 from prefect.context import FlowRunContext
 from prefect.states import Scheduled
 
-from evenkeel.clock import Clock
 from evenkeel.errors import OperatorError, Retryable
 from evenkeel.units import DAY_MS, HOUR_MS
 from flows.running import ledger_for_run
 from state.store import Store
+from tasks.leases import described, own_name
 
 log = logging.getLogger("evenkeel.monitor")
 TIMEOUT_S = 20.0
 """Wall seconds for one question to Prefect."""
 BEGIN_S = 120.0
 """Wall seconds in which a run that was asked for must have begun: hosts look for new ones every ten seconds."""
-AGAIN_S = 60.0
-"""Wall seconds after which a failed watch is taken up: whatever ends it at once must not become a tight loop."""
+AGAIN_S, LIVED_S = 60.0, 20.0
+"""Wall seconds after which a failed watch is taken up that had not lived so long: whatever ends it at once must not become a
+tight loop. One that had is taken up at once.
+"""
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,9 @@ class Watch:
 
     alarm: Callable[[Store, str, str], None]
     """Raise the alert that a subject may be watched by nobody, and why; the first tick of a monitor closes it."""
+
+    last_by: Callable[[Store, str], str]
+    """Which process looked at a subject last, in words; "" where none did."""
 
 
 class Asked(NamedTuple):
@@ -127,12 +133,16 @@ def own_run() -> FlowRun | None:
 
 
 class NextRun:
-    """What a monitor run does about the next run at the end of its day. Leaving the context drops an open question."""
+    """What a monitor run does about the next run at the end of its day, and where its host is gone. Leaving the context drops
+    an open question.
+    """
 
-    def __init__(self, watch: Watch, clock: Clock, request: dict[str, Any]) -> None:
+    def __init__(self, watch: Watch, store: Store, request: dict[str, Any]) -> None:
         self._watch = watch
-        self._clock = clock
+        self._store = store
+        self._clock = store.clock
         self._request = request
+        self._host = os.getppid()
         self._asking: asyncio.Task[bool] | None = None
         self._again_ms = 0
 
@@ -146,12 +156,20 @@ class NextRun:
             self._asking.cancel()
             await asyncio.wait([self._asking])
 
-    def watches(self, subject: str) -> bool:
-        """Whether the next run has begun to watch, so that this one may end. Asks beside the watch and answers at once; an
-        hour (of the injected clock) goes by before it asks again. Without a deployment there is no next run.
+    def watches(self, subject: str, is_due: bool) -> bool:
+        """Whether the next run has begun to watch, so that this one may end. Where it `is_due` it is asked for, beside the
+        watch, and this answers at once; an hour (of the injected clock) goes by before it asks again. Without a deployment
+        there is no next run.
+
+        A run whose host is gone is not followed, but the next host begins one for every subject: it ends once that looks.
         """
         mine = own_run()
-        if mine is None or self._clock.now_ms() < self._again_ms:
+        if mine is None:
+            return False
+        if os.getppid() != self._host and self._is_watched_by_another(subject):
+            log.warning("%s: the host of this run is gone, and another process watches", subject)
+            return True
+        if not is_due or self._clock.now_ms() < self._again_ms:
             return False
         if self._asking is None:
             self._asking = asyncio.create_task(self._follow(mine, subject))
@@ -162,6 +180,12 @@ class NextRun:
         if not begun:
             log.warning("%s: no next run has begun; this one goes on for another hour", subject)
         return begun
+
+    def _is_watched_by_another(self, subject: str) -> bool:
+        try:
+            return self._watch.last_by(self._store, subject) not in ("", described(own_name()))
+        except Retryable:
+            return False
 
     async def _follow(self, mine: FlowRun, subject: str) -> bool:
         """The next run of this subject's day: should two runs watch it, they end in one. A day's run that is over, or is
@@ -195,26 +219,41 @@ def _is_over(run: FlowRun) -> bool:
 
 
 async def go_on(watch: Watch, flow_run: FlowRun, state: Any) -> None:
-    """For the hook of a monitor that failed or crashed: the same request again, a minute later and once a minute for a
-    subject. Called in the dying run, or by its host where the process was killed. A subject that has ended needs no watch.
+    """For the hook of a monitor that failed or crashed: the same request again, at once, or where it had hardly lived a minute
+    later and once a minute for a subject. Called in the dying run, or by its host where the process was killed. A subject that
+    has ended needs no watch.
     """
     if flow_run.deployment_id is None or await _was_cancelled(flow_run):
         return
     parameters = dict(flow_run.parameters.get("request") or {})
-    named, minute = parameters.get(watch.parameter), int(time.time() // 60)
+    after_s = again_after_s(flow_run, datetime.now(UTC))
+    named, occasion = (
+        parameters.get(watch.parameter),
+        f"again-{int(time.time() // 60)}" if after_s else f"after-{flow_run.id}",
+    )
     try:
         with ledger_for_run() as store:
             wanted = [one for one in watch.live(store) if named in (None, one)]
             for subject in wanted:
-                key = f"{subject}-again-{minute}"
                 asked = await ask(
-                    flow_run.deployment_id, parameters | {watch.parameter: subject}, key, AGAIN_S
+                    flow_run.deployment_id,
+                    parameters | {watch.parameter: subject},
+                    f"{subject}-{occasion}",
+                    after_s,
                 )
-                then = asked.fault or f"the next one starts in {AGAIN_S:.0f} s"
+                then = asked.fault or (
+                    f"the next one starts in {after_s:.0f} s" if after_s else "the next one starts now"
+                )
                 _alarm(watch, store, subject, f"its monitor ended {state.name}; {then}")
     except (OperatorError, Retryable) as fault:
         log.warning("the ledger cannot say what is live, so %s is watched again: %s", named, fault)
-        await ask(flow_run.deployment_id, parameters, f"{named}-again-{minute}", AGAIN_S)
+        await ask(flow_run.deployment_id, parameters, f"{named}-{occasion}", after_s)
+
+
+def again_after_s(run: FlowRun, now: datetime) -> float:
+    """Wall seconds until the run that follows one that has ended now; 0 where it lived, from when it was due, for a while."""
+    due = run.expected_start_time
+    return 0.0 if due is not None and (now - due).total_seconds() >= LIVED_S else AGAIN_S
 
 
 async def _was_cancelled(run: FlowRun) -> bool:

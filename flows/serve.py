@@ -16,10 +16,13 @@ import time
 from typing import Any
 from uuid import uuid4
 
+import httpx
 import prefect
+from prefect.settings import PREFECT_API_URL
 
 from evenkeel.errors import OperatorError, Retryable
 from flows.carry.monitor import MonitorRequest, monitor
+from flows.carry.watch import watch_meanwhile
 from flows.carry.watched import POSITIONS
 from flows.handover import have_watched
 from flows.running import ledger_for_run
@@ -29,6 +32,8 @@ NAME = POSITIONS.deployment.partition("/")[2]
 AT_ONCE = 8
 """Monitors that this process hosts at the same time; each is a process of about 100 MB."""
 
+POLL_S = 3.0
+"""Wall seconds between two questions to Prefect for runs to begin: a watch that has ended is taken up so much later at most."""
 RETRY_S = 3.0
 """Wall seconds until the ledger, or Prefect, is asked again at the start."""
 
@@ -50,6 +55,15 @@ def resume_watches() -> None:
         time.sleep(RETRY_S)
 
 
+def answers() -> bool:
+    """Whether Prefect's server does, or none is set. Its own client would try for half a minute."""
+    address = PREFECT_API_URL.value()
+    try:
+        return not address or httpx.get(f"{address}/health", timeout=5, trust_env=False).is_success
+    except httpx.HTTPError:
+        return False
+
+
 def deployment() -> Any:
     """What is hosted, for `prefect.serve`. Parameters are defaults, so that a run can be started without any."""
     return monitor.to_deployment(
@@ -62,9 +76,15 @@ def deployment() -> Any:
 
 def main() -> None:
     """Serve until SIGTERM. A stop does not pause the deployment, so that the next start takes runs again at once."""
-    hosted = deployment()
+    hosted, answered = deployment(), threading.Event()
+    if not answers():
+        log.warning("Prefect does not answer: this process watches meanwhile")
+        threading.Thread(target=watch_meanwhile, args=(answered,), name="watch", daemon=True).start()
+    while not answers():
+        time.sleep(0.5)
+    answered.set()
     threading.Thread(target=resume_watches, name="resume", daemon=True).start()
-    prefect.serve(hosted, pause_on_shutdown=False, limit=AT_ONCE)
+    prefect.serve(hosted, pause_on_shutdown=False, limit=AT_ONCE, query_seconds=POLL_S)
 
 
 if __name__ == "__main__":

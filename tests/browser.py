@@ -34,6 +34,14 @@ async def until(ready: Callable[[], Awaitable[Any]], what: str) -> Any:
     return found
 
 
+def with_text(selector: str, text: str) -> str:
+    """A script that finds the first element whose text begins so."""
+    return (
+        f"[...document.querySelectorAll({json.dumps(selector)})]"
+        f".find(one => one.textContent.trim().startsWith({json.dumps(text)}))"
+    )
+
+
 @dataclass
 class Tab:
     """One page. `complaints` is what the browser has written to its console: errors, and what a policy refused."""
@@ -96,6 +104,22 @@ class Tab:
             f"{script} window.left = true; document.querySelector('form.stacked').requestSubmit()"
         )
         await self.loaded()
+
+    async def click(self, find: str) -> None:
+        """Click with the mouse where the element is that the script finds, once it is there."""
+        script = (
+            f"(() => {{ const one = {find}; if (!one) return null; one.scrollIntoView({{block: 'center'}});"
+            " const at = one.getBoundingClientRect();"
+            " return at.width ? [at.x + at.width / 2, at.y + at.height / 2] : null })()"
+        )
+        x, y = await until(lambda: self.evaluate(script), f"there is {find}")
+        await self.call("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
+        for kind in ("mousePressed", "mouseReleased"):
+            await self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
+
+    async def write(self, text: str) -> None:
+        """Write where the cursor is."""
+        await self.call("Input.insertText", text=text)
 
     async def size(self, width: int, height: int, phone: bool = False) -> None:
         await self.call(

@@ -317,6 +317,8 @@ def _options(arguments: argparse.Namespace) -> TwinOptions:
         raise ValueError(f"--usdc {arguments.usdc!r} is not a number") from None
     if not usdc.is_finite() or usdc <= 0:
         raise ValueError(f"--usdc {arguments.usdc} must be above 0")
+    if arguments.accounts < 1:
+        raise ValueError(f"--accounts {arguments.accounts} must be 1 or more")
     if arguments.speed <= 0:
         raise ValueError(f"--speed {arguments.speed} must be above 0; 1 is real time, 60 a minute a second")
     return TwinOptions(
@@ -326,6 +328,7 @@ def _options(arguments: argparse.Namespace) -> TwinOptions:
         speed=arguments.speed,
         stepped=arguments.stepped,
         usdc_per_venue=usdc,
+        accounts=arguments.accounts,
     )
 
 
@@ -337,6 +340,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--speed", type=float, default=1.0, help="world seconds per wall second")
     parser.add_argument("--stepped", action="store_true", help="clients move the clock instead of waiting")
     parser.add_argument("--seed", type=int, default=7, help="seed of the model")
+    parser.add_argument(
+        "--accounts", type=int, default=1, help="so many accounts with money; from 2 on a fleet"
+    )
     parser.add_argument("--usdc", default="50000", help="USDC put on each venue")
 
     def announce(line: dict[str, Any]) -> None:

@@ -67,6 +67,10 @@ def add_to(app: typer.Typer) -> None:
         seed: Annotated[int, typer.Option(help="Seed of the model.")] = 7,
         stepped: Annotated[bool, typer.Option(help="Let clients move the clock instead of waiting.")] = False,
         usdc: Annotated[str, typer.Option(help="USDC put on each venue.")] = "50000",
+        accounts: Annotated[
+            int,
+            typer.Option(min=1, max=100, help="So many accounts with money; from 2 on a fleet."),
+        ] = 1,
         write: Annotated[
             Path | None,
             typer.Option(
@@ -91,6 +95,7 @@ def add_to(app: typer.Typer) -> None:
             speed=speed,
             stepped=stepped,
             usdc_per_venue=funds_of(usdc),
+            accounts=accounts,
             slack=write is not None,
         )
 

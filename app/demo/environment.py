@@ -19,6 +19,9 @@ from evenkeel.errors import OperatorError
 
 ORPHAN_IDLE_S = 600.0
 """Twins whose demo was killed stay this long without a call, so that `evenkeel recover` can be tried against them."""
+WORK = 2**14
+"""The least that a keystore may cost: those of a fleet's test keys are many, and worth nothing."""
+NAMES = ("north", "south", "east", "west")
 OURS = (
     "evenkeel.db",
     "evenkeel.db-wal",
@@ -67,12 +70,15 @@ def twins_process(options: list[str]) -> Iterator[dict[str, Any]]:
 
 
 def write_keys(folder: Path, keys: dict[str, Any]) -> dict[str, Path]:
-    """The funded test keys as files that only their owner reads; the trading side gets the agent's key, not the master's."""
-    secrets = {
-        "hyperliquid": keys["hyperliquid"]["agent_private_key"],
-        "solana": keys["solana"]["private_key"],
-        "asgard": keys["asgard"]["api_key"],
-    }
+    """The funded test keys as files that only their owner reads; the trading side gets the agent's key, not the master's. Those
+    of a fleet are not among them.
+    """
+    secrets = {"asgard": keys["asgard"]["api_key"]}
+    if "fleet" not in keys:
+        secrets |= {
+            "hyperliquid": keys["hyperliquid"]["agent_private_key"],
+            "solana": keys["solana"]["private_key"],
+        }
     if "slack" in keys:
         secrets |= {"slack": keys["slack"]["token"], "slack-app": keys["slack"]["app_token"]}
     folder.mkdir(parents=True, exist_ok=True)
@@ -82,6 +88,32 @@ def write_keys(folder: Path, keys: dict[str, Any]) -> dict[str, Path]:
         paths[name] = folder / f"{name}.key"
         _write_secret(paths[name], secret)
     return paths
+
+
+def name_of(number: int) -> str:
+    """The name of the fleet's account of this number."""
+    return NAMES[number] if number < len(NAMES) else f"account-{number}"
+
+
+def _fleet(folder: Path, each: list[dict[str, Any]]) -> list[str]:
+    """Lines of the settings for these accounts, whose keys are written into encrypted files."""
+    from venues.signers.keystore import encrypt_evm, encrypt_solana
+
+    phrase, passphrase = token_urlsafe(18), folder.resolve() / "passphrase"
+    _write_secret(passphrase, phrase)
+    lines = []
+    for number, keys in enumerate(each):
+        name, account = name_of(number), keys["hyperliquid"]["account_address"]
+        lines += ["", "[[fleet]]", f'name = "{name}"', f'hyperliquid_account = "{account}"']
+        for chain, text in (
+            ("hyperliquid", encrypt_evm(keys["hyperliquid"]["agent_private_key"], phrase, work=WORK)),
+            ("solana", encrypt_solana(keys["solana"]["private_key"], phrase, work=WORK)),
+        ):
+            path = folder.resolve() / f"{name}-{chain}.json"
+            _write_secret(path, text)
+            places = {"keystore_file": str(path), "passphrase_file": str(passphrase)}
+            lines.append(f"{chain} = {{ {', '.join(f'{k} = {json.dumps(v)}' for k, v in places.items())} }}")
+    return lines
 
 
 def _write_secret(path: Path, secret: str) -> None:
@@ -97,22 +129,22 @@ def write_settings(
     *,
     with_admin: bool = False,
 ) -> Path:
-    """The TOML that demo and command line share while the twins run; with the Slack beside them, where there is one. With
-    `with_admin` an admin key is made for it, in `keys/admin.key`.
+    """The TOML that demo and command line share while the twins run; with the Slack beside them, where there is one, and of a
+    fleet where they have several accounts. With `with_admin` an admin key is made for it, in `keys/admin.key`.
     """
     slack = announcement.get("slack")
     keys = write_keys(folder / "keys", announcement["keys"] | ({"slack": slack} if slack else {}))
-    root = folder.resolve()
+    root, fleet = folder.resolve(), announcement["keys"].get("fleet")
+    single: dict[str, dict[str, str]] = {"hyperliquid": {}, "solana": {}}
+    if not fleet:
+        single = {chain: {"key_file": str(keys[chain].resolve())} for chain in single}
+        single["hyperliquid"]["account_address"] = announcement["keys"]["hyperliquid"]["account_address"]
     sections: dict[str, dict[str, Any]] = {
         "database": {"url": f"sqlite:///{root / 'evenkeel.db'}"},
         "clock": {"world_url": announcement["control"]["url"]},
         "prefect": {"api_url": prefect_url},
-        "hyperliquid": {
-            "url": announcement["hyperliquid"]["url"],
-            "account_address": announcement["keys"]["hyperliquid"]["account_address"],
-            "key_file": str(keys["hyperliquid"].resolve()),
-        },
-        "solana": {"rpc_url": announcement["solana"]["url"], "key_file": str(keys["solana"].resolve())},
+        "hyperliquid": {"url": announcement["hyperliquid"]["url"], **single["hyperliquid"]},
+        "solana": {"rpc_url": announcement["solana"]["url"], **single["solana"]},
         "asgard": {
             "url": announcement["asgard"]["url"],
             "api_key_file": str(keys["asgard"].resolve()),
@@ -140,6 +172,8 @@ def write_settings(
     lines += ['log_level = "ERROR"']
     for name, values in sections.items():
         lines += _table(name, values)
+    if fleet:
+        lines += _fleet(folder / "keys", fleet)
     path = folder / "evenkeel.toml"
     path.write_text("\n".join(lines) + "\n")
     return path

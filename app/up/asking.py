@@ -28,6 +28,16 @@ def ask(key_folder: Path) -> dict[Place, Any]:
     admin = _admin()
     channel = _asked("Slack channel id, C… (empty: no Slack)", _is_channel, empty=True)
     token = _asked("file that holds the Slack bot token", _is_file, empty=True) if channel else ""
+    app_token = (
+        _asked("file that holds the Slack app token (empty: no requests from Slack)", _is_file, empty=True)
+        if channel
+        else ""
+    )
+    operators = (
+        _asked("Slack user ids of those who may ask, U…, with blanks between", _are_users)
+        if app_token
+        else ""
+    )
     webhook = _asked("webhook, https://… (empty: none)", _is_url, empty=True)
     secret = _asked("file that holds the webhook's secret", _is_file, empty=True) if webhook else ""
     return values_of(
@@ -39,6 +49,8 @@ def ask(key_folder: Path) -> dict[Place, Any]:
         admin_key_hash=admin,
         slack_channel=channel,
         slack_token_file=token,
+        slack_app_token_file=app_token,
+        slack_operators=operators.split(),
         webhook_url=webhook,
         webhook_secret_file=secret,
     )
@@ -111,6 +123,12 @@ def _is_address(text: str) -> str:
 def _is_url(text: str) -> str:
     if not re.fullmatch(r"https?://[^\s/]+(/\S*)?", text):
         raise ValueError("must be an http:// or https:// URL")
+    return text
+
+
+def _are_users(text: str) -> str:
+    if not re.fullmatch(r"[UW][A-Z0-9]{8,20}(\s+[UW][A-Z0-9]{8,20})*", text):
+        raise ValueError("must be ids of users, e.g. U0123456789 (a profile in Slack shows it)")
     return text
 
 

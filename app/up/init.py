@@ -6,7 +6,7 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +72,8 @@ def values_of(
     admin_key_hash: str,
     slack_channel: str,
     slack_token_file: str,
+    slack_app_token_file: str,
+    slack_operators: Sequence[str],
     webhook_url: str,
     webhook_secret_file: str,
 ) -> dict[Place, Any]:
@@ -84,6 +86,8 @@ def values_of(
         ("admin", "key_hash"): admin_key_hash,
         ("slack", "channel"): slack_channel,
         ("slack", "token_file"): slack_token_file,
+        ("slack", "app_token_file"): slack_app_token_file,
+        ("slack", "operators"): list(slack_operators),
         ("webhook", "url"): webhook_url,
         ("webhook", "secret_file"): webhook_secret_file,
     }

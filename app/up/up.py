@@ -210,9 +210,9 @@ def down(folder: Path) -> bool:
     with contextlib.suppress(OSError, Fault):
         supervisor(folder).shutdown()
     until = time.monotonic() + END_S
-    while (is_up(folder) or _lives(pid)) and time.monotonic() < until:
+    while (is_up(folder) or lives(pid)) and time.monotonic() < until:
         time.sleep(0.1)
-    if is_up(folder) or _lives(pid):
+    if is_up(folder) or lives(pid):
         raise OperatorError(
             f"the supervisor (process {pid}) has not ended within {END_S:.0f} s; see {folder / 'logs'}"
         )
@@ -230,23 +230,23 @@ def processes_of(folder: Path) -> list[int]:
         with contextlib.suppress(OSError):
             if mark in b"\0" + (path / "environ").read_bytes() + b"\0" and int(path.name) != os.getpid():
                 found.append(int(path.name))
-    return [pid for pid in found if _lives(pid)]
+    return [pid for pid in found if lives(pid)]
 
 
 def _end(pids: list[int]) -> bool:
     """Ask them to end, and end them after a while; whether there were any."""
     for number, wait_s in ((signal.SIGTERM, 10.0), (signal.SIGKILL, 5.0)):
-        left = [pid for pid in pids if _lives(pid)]
+        left = [pid for pid in pids if lives(pid)]
         for pid in left:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)
         until = time.monotonic() + wait_s
-        while any(_lives(pid) for pid in left) and time.monotonic() < until:
+        while any(lives(pid) for pid in left) and time.monotonic() < until:
             time.sleep(0.05)
     return bool(pids)
 
 
-def _lives(pid: int) -> bool:
+def lives(pid: int) -> bool:
     """Whether it runs. One that has ended and that nobody has taken note of does not."""
     if not pid:
         return False

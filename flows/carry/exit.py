@@ -50,7 +50,8 @@ async def exit_position(desk: CarryDesk, request: ExitRequest) -> ExitResult:
 @flow(name="exit", flow_run_name="exit-{request.position_id}")
 async def exit_(request: ExitRequest) -> ExitResult:
     """Close a position, short first."""
-    async with desk_for_run(partial(open_desk, position_id=request.position_id), trades=True) as desk:
+    of_position = partial(open_desk, position_id=request.position_id, among=HELD)
+    async with desk_for_run(of_position, trades=True) as desk:
         began_ms = desk.clock.now_ms()
         result = await exit_position(desk, request)
         await show_traded(desk.store, "exit", result.position_id, began_ms, result.reasons)

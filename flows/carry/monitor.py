@@ -77,24 +77,31 @@ class MonitorResult(Frozen):
     actions: tuple[str, ...]
 
 
-def _by_nobody(position_id: str) -> bool:
+def by_nobody(position_id: str, is_due: bool) -> bool:
+    """Nobody goes on with a watch."""
     return False
 
 
 async def watch_position(
-    desk: CarryDesk, request: MonitorRequest, watched_by_next: Callable[[str], bool] = _by_nobody
+    desk: CarryDesk, request: MonitorRequest, watched_by_next: Callable[[str, bool], bool] = by_nobody
 ) -> MonitorResult:
     """Look, decide, act; a tick is a plain coroutine, and nothing on this path waits for Prefect.
 
-    Goes on until the position has ended, or `until_ms`; from the end of a day on, until `watched_by_next` says yes.
+    Goes on until the position has ended, or `until_ms`, or until `watched_by_next` says yes, which hears whether
+    the day is over.
     """
     position_id = position_meant(desk.store, request.position_id, LIVE).position_id
     calm_s = request.interval_s or float(desk.settings.strategy.poll_interval_s)
     danger_s = float(desk.settings.strategy.breach_poll_interval_s)
     ends_ms = request.until_ms or desk.clock.now_ms() + DAY_MS
     watch = _Watch(desk, position_id, calm_s, danger_s)
+
+    def goes_on() -> bool:
+        is_over = desk.clock.now_ms() >= ends_ms
+        return not (is_over and request.until_ms) and not watched_by_next(position_id, is_over)
+
     try:
-        while desk.clock.now_ms() < ends_ms or not (request.until_ms or watched_by_next(position_id)):
+        while goes_on():
             try:
                 watch.status = await watch.tick()
                 if watch.status in ENDED:
@@ -381,6 +388,6 @@ async def monitor(request: MonitorRequest) -> MonitorResult:
     asked = request.model_dump(mode="json")
     async with (
         desk_for_run(partial(open_desk, position_id=request.position_id)) as desk,
-        NextRun(POSITIONS, desk.clock, asked) as next_run,
+        NextRun(POSITIONS, desk.store, asked) as next_run,
     ):
         return await watch_position(desk, request, next_run.watches)

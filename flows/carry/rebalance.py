@@ -48,6 +48,8 @@ from tasks.carry.watching import breakers
 from tasks.carry.watching.absence import absence_is_over, beginning_of
 from tasks.carry.watching.watcher import Watcher
 
+LEVELLED = (PositionStatus.OPEN,)
+
 
 class RebalanceRequest(Form):
     """Which position to look at."""
@@ -77,7 +79,7 @@ class RebalanceResult(Frozen):
 
 async def rebalance_position(desk: CarryDesk, request: RebalanceRequest) -> RebalanceResult:
     """Look once, and do what the rules ask for: nothing, a resize of both legs, or an exit."""
-    position = position_meant(desk.store, request.position_id, [PositionStatus.OPEN])
+    position = position_meant(desk.store, request.position_id, LEVELLED)
     await reconcile_everything(desk)
     return await tick_once(desk, position.position_id)
 
@@ -222,7 +224,8 @@ async def _end_level(
 @flow(name="rebalance", flow_run_name="rebalance-{request.position_id}")
 async def rebalance(request: RebalanceRequest) -> RebalanceResult:
     """Bring both legs level again."""
-    async with desk_for_run(partial(open_desk, position_id=request.position_id), trades=True) as desk:
+    of_position = partial(open_desk, position_id=request.position_id, among=LEVELLED)
+    async with desk_for_run(of_position, trades=True) as desk:
         began_ms = desk.clock.now_ms()
         result = await rebalance_position(desk, request)
         if result.action is not Action.HELD:

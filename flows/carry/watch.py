@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from evenkeel.errors import EvenkeelError
-from flows.carry.monitor import MonitorRequest, watch_position
+from evenkeel.settings.settings import load_settings
+from flows.carry.monitor import MonitorRequest, by_nobody, watch_position
+from flows.carry.watched import POSITIONS
 from state.carry.models import Position
-from tasks.carry.desk import CarryDesk
+from tasks.carry.desk import CarryDesk, open_desks
 from tasks.carry.mark import LIVE
+from tasks.leases import described, own_name
 
 log = logging.getLogger("evenkeel.watch")
 FIND_EVERY_S = 5.0
@@ -25,6 +29,8 @@ class Watching:
     """A watch of each live position, by its name. A fault of one ends no other."""
 
     desks: Sequence[CarryDesk]
+    watched_by_next: Callable[[str, bool], bool] = by_nobody
+    """Whether another process goes on with a position, so that its watch may end here."""
     tasks: dict[str, asyncio.Task[None]] = field(default_factory=dict)
 
     async def run(self, ended: asyncio.Event) -> None:
@@ -61,8 +67,37 @@ class Watching:
         log.info("%s is watched", name)
         try:
             request = MonitorRequest(position_id=name)
-            done = await watch_position(desk, request)
+            done = await watch_position(desk, request, self.watched_by_next)
             log.info("%s has ended: %s", name, done.status)
         except Exception:  # a bug too: the other positions are watched all the same, and so is it again
             log.exception("the watch of %s failed; it begins again in %.0f s", name, AGAIN_S)
             await asyncio.sleep(AGAIN_S)
+
+
+def watch_meanwhile(answered: threading.Event) -> None:
+    """Watch every live position in this process, as `evenkeel watch` does, until Prefect has `answered` and another process
+    looks at it: no position waits for a server that starts, or is gone.
+    """
+    while not answered.is_set():
+        try:
+            asyncio.run(_watch_until_followed(answered))
+        except EvenkeelError as fault:  # the ledger, a key
+            log.critical("nothing can be watched here yet: %s", fault)
+            answered.wait(FIND_EVERY_S)
+
+
+async def _watch_until_followed(answered: threading.Event) -> None:
+    def left_out(account: str, fault: EvenkeelError) -> None:
+        log.critical("%s is not watched: %s", account, fault)
+
+    async with open_desks(load_settings(), left_out) as desks:
+        store, ours = desks[0].store.whole, described(own_name())
+
+        def is_followed(position_id: str, is_due: bool) -> bool:
+            return answered.is_set() and POSITIONS.last_by(store, position_id) not in ("", ours)
+
+        watching = Watching(desks, is_followed)
+        while not answered.is_set():
+            watching.find()
+            await asyncio.sleep(1.0)
+        await asyncio.gather(*watching.tasks.values(), return_exceptions=True)

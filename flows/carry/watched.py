@@ -5,7 +5,7 @@ from __future__ import annotations
 from evenkeel.units import HOURS_PER_YEAR
 from flows.handover import Watch
 from state.store import Store
-from tasks.carry.mark import LIVE
+from tasks.carry.mark import LIVE, TICKED
 from tasks.carry.watching.alerts import alarm_unwatched
 from tasks.carry.watching.seen import Seen
 
@@ -15,8 +15,18 @@ def live_positions(store: Store) -> list[str]:
     return [one.position_id for one in store.carry.positions(LIVE)]
 
 
+def last_by(store: Store, position_id: str) -> str:
+    """Which process looked at a position last, as its tick says."""
+    name = f"{TICKED}{position_id}"
+    return next((str(one.detail.get("by", "")) for one in store.heartbeats() if one.name == name), "")
+
+
 POSITIONS = Watch(
-    deployment="monitor/served", parameter="position_id", live=live_positions, alarm=alarm_unwatched
+    deployment="monitor/served",
+    parameter="position_id",
+    live=live_positions,
+    alarm=alarm_unwatched,
+    last_by=last_by,
 )
 
 

@@ -13,7 +13,7 @@ from typing import NamedTuple, TypeVar
 
 from evenkeel.clock import Clock
 from evenkeel.errors import UNREAD, EvenkeelError, OperatorError, Retryable, words_of
-from evenkeel.legs import CARRY, LegSide
+from evenkeel.legs import CARRY, LegSide, PositionStatus
 from evenkeel.settings.settings import Settings
 from state.carry.models import Position
 from state.fleet.member import MemberStore
@@ -21,6 +21,7 @@ from state.models import Fence
 from state.store import Store
 from tasks.carry.booking import CarryBookkeeper
 from tasks.carry.connect import Connections, Venues, open_connections, open_venues, venues_on
+from tasks.carry.positions import position_meant
 from tasks.carry.prices import stored_price_of
 from tasks.carry.stored_needs import stored_needs, use_stored_needs
 from tasks.desk import Desk, LedgerFault, make_clock
@@ -153,13 +154,18 @@ async def check_keys(desk: CarryDesk) -> None:
 
 @asynccontextmanager
 async def open_desk(
-    settings: Settings, *, position_id: str | None = None, account: str | None = None
+    settings: Settings,
+    *,
+    position_id: str | None = None,
+    among: Sequence[PositionStatus] = (),
+    account: str | None = None,
 ) -> AsyncIterator[CarryDesk]:
     """Connect everything, refuse with one clear line where something is missing, close everything at the end. Of a fleet the
-    desk is that of the position, else of the account that is named here or in the settings.
+    desk is that of the position, by its name or as the only one whose status is `among` those given, else of the account that
+    is named here or in the settings.
     """
-    if settings.fleet and position_id:
-        settings = settings_for_position(settings, position_id)
+    if settings.fleet and (position_id or among):
+        settings = settings_for_position(settings, position_id, among)
     async with open_desks(settings.for_account(account or "")) as desks:
         yield desks[0]
 
@@ -291,21 +297,26 @@ def ledger_of(settings: Settings, whole: Store) -> Store:
     return MemberStore(whole, meant.of_account, (meant.hyperliquid.account_address,))
 
 
-def settings_for_position(settings: Settings, position_id: str) -> Settings:
-    """The settings of the account whose position this is. Raises OperatorError for a position that is no account's of the
-    fleet; one that is not known is left to whoever asks for it by name.
+def settings_for_position(
+    settings: Settings, position_id: str | None, among: Sequence[PositionStatus] = ()
+) -> Settings:
+    """The settings of the account whose position this is, or which holds the only one `among` these. Raises OperatorError for a
+    position that is no account's of the fleet, and where it is not known which is meant.
     """
     store = Store.open(settings.database.url, make_clock(settings))
     try:
-        position = store.carry.find_position(position_id)
+        position = position_meant(store if position_id else ledger_of(settings, store), position_id, among)
+    except OperatorError as fault:
+        names = ", ".join(one.name for one in settings.fleet)
+        raise OperatorError(
+            str(fault) if position_id else f"{fault}; the fleet's accounts: {names}"
+        ) from None
     finally:
         store.close()
-    if position is None:
-        raise OperatorError(f"no position is named {position_id!r}; `evenkeel positions` lists them")
     name = settings.account_of(position.short_account)
     if not name:
         raise OperatorError(
-            f"{position_id} belongs to the account {position.short_account}, which is none of the fleet's: "
+            f"{position.position_id} belongs to the account {position.short_account}, which is none of the fleet's: "
             "name it under [[fleet]]"
         )
     return settings.for_account(name)

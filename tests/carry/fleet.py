@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from decimal import Decimal
@@ -15,41 +14,6 @@ from state.store import Store
 from tasks.carry.desk import CarryDesk, open_desks
 from tests.carry.rig import STRATEGY, Rig, flat_world, twins_in_thread
 from twins.serve import TwinOptions
-from venues.signers.keystore import encrypt_evm, encrypt_solana
-
-PASSPHRASE = "correct horse battery"
-WORK = 2**14
-"""The least that a keystore may cost: tests open many."""
-NAMES = ("north", "south", "east", "west")
-
-
-def name_of(number: int) -> str:
-    """The name of the fleet's account of this number."""
-    return NAMES[number] if number < len(NAMES) else f"account-{number}"
-
-
-def write_fleet(config: Path, each: list[dict[str, Any]]) -> None:
-    """Turn the settings of a single account into those of a fleet: each with its keys in encrypted files."""
-    folder = config.parent / "keys"
-    passphrase = folder / "passphrase"
-    passphrase.touch(mode=0o600)
-    passphrase.write_text(PASSPHRASE)
-    lines = [
-        line
-        for line in config.read_text().splitlines()
-        if not line.startswith("account_address") and not (line.startswith("key_file"))
-    ]
-    for number, keys in enumerate(each):
-        name = name_of(number)
-        evm, ed25519 = folder / f"{name}-hyperliquid.json", folder / f"{name}-solana.json"
-        evm.write_text(encrypt_evm(keys["hyperliquid"]["agent_private_key"], PASSPHRASE, work=WORK))
-        ed25519.write_text(encrypt_solana(keys["solana"]["private_key"], PASSPHRASE, work=WORK))
-        account = keys["hyperliquid"]["account_address"]
-        lines += ["", "[[fleet]]", f'name = "{name}"', f'hyperliquid_account = "{account}"']
-        for chain, file in (("hyperliquid", evm), ("solana", ed25519)):
-            places = {"keystore_file": str(file), "passphrase_file": str(passphrase)}
-            lines.append(f"{chain} = {{ {', '.join(f'{k} = {json.dumps(v)}' for k, v in places.items())} }}")
-    config.write_text("\n".join(lines) + "\n")
 
 
 class FleetRig(Rig):
@@ -91,8 +55,9 @@ async def fleet_rig(
     options = TwinOptions(stepped=speed is None, accounts=accounts)
     with twins_in_thread(options, world) as (twins, loop):
         announced = twins.announcement()
-        config = write_settings(folder, announced, STRATEGY | (strategy or {}), "")
-        write_fleet(config, announced["keys"].get("fleet") or [announced["keys"]])
+        keys = announced["keys"]
+        as_fleet = announced | {"keys": {"fleet": [keys]} | keys}
+        config = write_settings(folder, as_fleet, STRATEGY | (strategy or {}), "")
         if database_url:
             text = config.read_text()
             own = next(line for line in text.splitlines() if line.startswith('url = "sqlite'))

@@ -7,12 +7,17 @@ import subprocess
 import sys
 import time
 from datetime import UTC, datetime
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
 import pytest
 from websockets.sync.client import connect
 
+from app.demo.environment import twins_process
+from evenkeel.settings.settings import load_settings
+from state.store import Store
+from tasks.carry.desk import open_desks
 from twins.serve import main, start_ms_of
 
 
@@ -39,6 +44,18 @@ def test_a_world_that_starts_now_keeps_the_wall_clocks_time() -> None:
         assert running.wait(timeout=30) == 0
 
 
+async def test_a_fleet_is_served_with_settings_that_open_every_account(tmp_path: Path) -> None:
+    with twins_process(["--accounts", "3", "--write", str(tmp_path)]) as line:
+        settings = load_settings(Path(line["settings"]))
+        Store.upgrade(settings.database.url)
+        async with open_desks(settings) as desks:
+            assert [desk.store.member for desk in desks] == ["north", "south", "east"]
+            assert [(await desk.short.account()).account_value_usd for desk in desks] == [50_000] * 3
+            assert len({desk.long.wallet for desk in desks}) == 3
+    assert {path.stat().st_mode & 0o077 for path in (tmp_path / "keys").iterdir()} == {0}
+    assert not (tmp_path / "keys" / "solana.key").exists()
+
+
 def test_a_start_is_a_time_or_now() -> None:
     assert start_ms_of(None) is None
     assert start_ms_of("2025-09-26T06:00") == 1_758_866_400_000
@@ -56,6 +73,7 @@ def test_a_start_is_a_time_or_now() -> None:
         (["--speed", "0"], "must be above 0"),
         (["--usdc", "much"], "is not a number"),
         (["--usdc", "-5"], "must be above 0"),
+        (["--accounts", "0"], "must be 1 or more"),
     ],
 )
 def test_a_bad_option_is_one_line(

@@ -2,73 +2,32 @@
 
 from __future__ import annotations
 
-import json
+import asyncio
 import os
 import signal
 import socket
-import subprocess
-import sys
-import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from app.prefect_server import free_port
 from app.up.up import clean, is_up, processes_of, socket_of, supervisor
-from evenkeel.clock import SystemClock
-from evenkeel.settings.settings import load_settings
-from state.store import Store
 from state.watch_models import Severity
 from tasks.admin import is_key
+from tests.browser import CHROMIUM
+from tests.drills.fresh import enter_and_see, without_next_run
+from tests.drills.kills import HOSTING, WATCHER, Drill
+from tests.drills.paper import Paper, evenkeel, paper_trading, until
 
 PROGRAMS = {"twins", "server", "worker", "monitors", "watchdog", "sender", "desk"}
-WAIT_S = 400.0
-"""How long anything is waited for: on a busy machine a Python with Prefect takes many seconds to start."""
-
-
-def evenkeel(*words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-    environment = {
-        name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "EVENKEEL_"))
-    }
-    return subprocess.run(
-        [sys.executable, "-m", "app.cli", *words],
-        capture_output=True,
-        text=True,
-        check=check,
-        env=environment,
-        timeout=WAIT_S,
-    )
 
 
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, dict[str, Any]]]:
-    folder = tmp_path_factory.mktemp("up")
-    try:
-        done = evenkeel(
-            "up",
-            "--folder",
-            str(folder),
-            "--port",
-            str(free_port()),
-            "--desk-port",
-            str(free_port()),
-            "--json",
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr + done.stdout
-        yield folder, json.loads(done.stdout)
-    finally:
-        evenkeel("down", "--folder", str(folder))
-
-
-def wait_for(found: Callable[[], bool], what: str) -> None:
-    until = time.monotonic() + WAIT_S
-    while not found():
-        assert time.monotonic() < until, what
-        time.sleep(0.1)
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Paper]:
+    with paper_trading(tmp_path_factory.mktemp("up")) as paper:
+        yield paper
 
 
 def states(folder: Path) -> dict[str, tuple[str, int]]:
@@ -76,45 +35,49 @@ def states(folder: Path) -> dict[str, tuple[str, int]]:
 
 
 @pytest.mark.timeout(1500)
-def test_it_comes_up_writes_to_slack_comes_back_and_goes(running: tuple[Path, dict[str, Any]]) -> None:
-    folder, body = running
+def test_an_entry_is_watched_and_shown_and_kills_double_nothing(running: Paper) -> None:
+    """By the form of Prefect's UI, where there is a browser. All of it, with its bounds of time: `make drill`."""
+    until(lambda: not without_next_run(running), "every schedule has a next run")
+    if CHROMIUM:
+        asyncio.run(enter_and_see(running, print))
+        position_id = running.opened()[0]
+    else:
+        position_id = running.entered(2000)
+    drill = Drill(running, position_id, print)
+    for kind in (HOSTING, WATCHER):
+        drill.killed(kind)
+    drill.ended()
+    if not CHROMIUM:
+        pytest.skip("no Chromium here, so the form of the UI was not tried: `apt-get install chromium`")
+
+
+@pytest.mark.timeout(1500)
+def test_it_comes_up_writes_to_slack_comes_back_and_goes(running: Paper) -> None:
+    folder, body, store, shown = running.folder, running.body, running.store, running.shown
     assert {row["name"] for row in body["programs"]} == PROGRAMS
     assert {row["state"] for row in body["programs"]} == {"running"}
     with urllib.request.urlopen(f"{body['ui_url']}/api/health", timeout=30) as answer:
         assert answer.status == 200
     with urllib.request.urlopen(f"{body['desk_url']}health", timeout=30) as answer:
         assert answer.read() == b"ok\n"
-    settings = load_settings(folder / "evenkeel.toml")
-    assert is_key(Path(body["desk_key"]).read_text(), settings.admin.key_hash)
-    store = Store.open(settings.database.url, SystemClock())
+    assert is_key(Path(body["desk_key"]).read_text(), running.settings.admin.key_hash)
 
-    wait_for(
-        lambda: any(row.name == "sender" for row in store.heartbeats()), "the sender gives a sign of life"
-    )
+    until(lambda: any(row.name == "sender" for row in store.heartbeats()), "the sender gives a sign of life")
     store.alert("fee_money", Severity.CRITICAL, "one", "p1")
-    slack = settings.clock.world_url + "/control/slack/shown"
-
-    def shown() -> list[str]:
-        request = urllib.request.Request(slack, data=b"{}", method="POST")
-        with urllib.request.urlopen(request, timeout=30) as answer:
-            rows = json.loads(answer.read())["messages"]
-        return [row["text"].split("\n")[0] for messages in rows.values() for row in messages]
-
-    wait_for(lambda: "CRITICAL: fee money (p1)" in shown(), "the alert stands in Slack")
+    until(lambda: "CRITICAL: fee money (p1)" in shown(), "the alert stands in Slack")
 
     for name in sorted(PROGRAMS - {"twins"}):
         _, pid = states(folder)[name]
         os.kill(pid, signal.SIGKILL)
-        wait_for(
+        until(
             lambda name=name, pid=pid: (
                 states(folder)[name][0] == "RUNNING" and states(folder)[name][1] != pid
             ),  # type: ignore[misc]
             f"{name} is started again",
         )
     store.ack_alert("fee_money", "p1")
-    wait_for(lambda: "over: fee money (p1)" in shown(), "a sender that was killed goes on")
+    until(lambda: "over: fee money (p1)" in shown(), "a sender that was killed goes on")
     assert [shown().count(text) for text in ("CRITICAL: fee money (p1)", "over: fee money (p1)")] == [1, 1]
-    store.close()
 
     again = evenkeel("up", "--folder", str(folder), check=False)
     assert again.returncode == 2 and "it is up" in again.stderr

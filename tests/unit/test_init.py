@@ -67,16 +67,20 @@ def test_a_few_answers_make_settings_and_keys_that_can_be_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "slack.token").write_text("xoxb-x")
+    tokens = [tmp_path / "slack.token", tmp_path / "slack-app.token"]
+    for one in tokens:
+        one.write_text("x")
     done = run(
         tmp_path,
-        [ACCOUNT, NODE, "", "y", "y", "", "C0123456789", str(tmp_path / "slack.token"), ""],
+        [ACCOUNT, NODE, "", "y", "y", "", "C0123456789", *map(str, tokens), "U0123456789 W9876543210", ""],
         EVENKEEL_ADMIN_KEY="a very long admin key",
     )
     assert done.exit_code == 0, done.output
     settings = load_settings(tmp_path / "evenkeel.toml")
     assert settings.hyperliquid.account_address.lower() == ACCOUNT and settings.solana.rpc_url == NODE
     assert settings.slack.channel == "C0123456789" and settings.admin.key_hash.startswith("scrypt$")
+    assert [settings.slack.token_file, settings.slack.app_token_file] == tokens
+    assert settings.slack.operators == ("U0123456789", "W9876543210")
     for chain in ("hyperliquid", "solana"):
         keystore = tmp_path / "keys" / f"{chain}.json"
         assert getattr(settings.signers, chain).keystore_file == keystore
@@ -93,6 +97,18 @@ def test_an_answer_that_is_none_is_refused_in_one_line_and_nothing_is_written(
     done = run(tmp_path, ["0x12", "y"])
     assert isinstance(done.exception, OperatorError) and not (tmp_path / "evenkeel.toml").exists()
     assert not (tmp_path / "keys").exists()
+
+
+def test_without_an_app_token_nobody_is_asked_for_who_may_ask(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "slack.token").write_text("x")
+    done = run(tmp_path, [ACCOUNT, NODE, "", "n", "n", "", "", "C0123456789", "slack.token", "", ""])
+    assert done.exit_code == 0, done.output
+    slack = load_settings(tmp_path / "evenkeel.toml").slack
+    assert slack.app_token_file is None and not slack.operators
+    assert "user ids" not in done.output
 
 
 def test_settings_that_are_there_are_never_written_over(tmp_path: Path) -> None:

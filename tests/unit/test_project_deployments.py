@@ -12,6 +12,7 @@ import pytest
 import yaml
 from prefect import Flow
 from prefect.client.schemas.schedules import CronSchedule
+from prefect.utilities.callables import parameter_schema
 from pydantic import BaseModel
 
 from app.deployments import RETIRED
@@ -45,6 +46,15 @@ def flow_of(entrypoint: str) -> Flow[..., Any]:
     found = getattr(importlib.import_module(path.removesuffix(".py").replace("/", ".")), name)
     assert isinstance(found, Flow), f"{entrypoint} is not a flow"
     return found
+
+
+def test_every_field_of_a_form_has_a_name_of_its_own() -> None:
+    """Prefect's form shows "Field" for one without a title, which pydantic does not give to a list of choices."""
+    for flow in (*(flow_of(one["entrypoint"]) for one in DEPLOYMENTS), monitor):
+        schema = parameter_schema(flow.fn).model_dump()
+        for model in schema["definitions"].values():
+            titles = [one.get("title") for one in model.get("properties", {}).values()]
+            assert all(titles) and len(set(titles)) == len(titles), (flow.name, model)
 
 
 def filled(text: str) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from app import actions
 from app.requests.asking import Asking
 from evenkeel.errors import LedgerUnavailable, OperatorError
 from evenkeel.legs import PositionStatus
@@ -143,6 +144,34 @@ async def test_a_position_says_whose_desk_it_needs(tmp_path: Path) -> None:
             assert desk.store.member == "south"
         async with open_desk_to_close(settings.for_account("south")) as desk:
             assert desk.store.member == "south" and not desk.without_key
+
+
+async def no_flow(*_: Any) -> None:
+    """Prefect is not there."""
+
+
+async def test_without_a_name_the_only_position_of_the_fleet_is_meant(tmp_path: Path) -> None:
+    async with fleet_rig(tmp_path) as rig:
+        settings = load_settings(rig.config)
+        for command in (
+            lambda: actions.rebalance(settings, None, no_flow),
+            lambda: actions.exit_(settings, {}),
+        ):
+            with pytest.raises(
+                OperatorError, match=r"^no position is OPEN.*; the fleet's accounts: north, south$"
+            ):
+                await command()
+        second = await entered(rig.of("south"))
+        with pytest.raises(OperatorError, match=r"^no position is OPEN; .*: north, south$"):
+            await actions.rebalance(settings.model_copy(update={"account": "north"}), None, no_flow)
+        assert (await actions.rebalance(settings, None, no_flow))["position_id"] == second
+        first = await entered(rig.of("north"))
+        with pytest.raises(
+            OperatorError, match=f"2 positions are OPEN .{second}, {first}.: name the one you mean"
+        ):
+            await actions.rebalance(settings, None, no_flow)
+        assert (await actions.exit_(settings, {"position_id": second}))["status"] == "CLOSED"
+        assert (await actions.exit_(settings, {}))["position_id"] == first
 
 
 async def test_a_flatten_that_was_asked_for_closes_every_account(tmp_path: Path) -> None:

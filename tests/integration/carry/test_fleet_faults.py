@@ -12,6 +12,7 @@ from sqlalchemy import event
 from sqlalchemy.engine import Connection, Engine
 
 from app import actions
+from app.demo.environment import WORK
 from app.supervised import notify
 from app.watching import everything
 from evenkeel.errors import OperatorError
@@ -26,7 +27,7 @@ from tasks.carry.closing.key_file import NoJournal, journal_of
 from tasks.carry.closing.last_resort import close_accounts_without_ledger
 from tasks.carry.desk import noted_in, open_desks
 from tasks.desk import LedgerFault, make_clock
-from tests.carry.fleet import PASSPHRASE, WORK, FleetRig, fleet_rig
+from tests.carry.fleet import FleetRig, fleet_rig
 from tests.integration.carry.test_fleet import entered, until
 from venues.signers.keystore import encrypt_evm, encrypt_solana
 
@@ -41,9 +42,16 @@ def without(settings: Settings, name: str) -> Settings:
 def give_one_secret_twice(settings: Settings, number: int = 0) -> None:
     """Put one secret into both keystores of an account, which even the kill switch refuses."""
     one = settings.fleet[number]
-    pair = str(Keypair.from_seed(SECRET))
-    Path(str(one.hyperliquid.keystore_file)).write_text(encrypt_evm(SECRET.hex(), PASSPHRASE, work=WORK))
-    Path(str(one.solana.keystore_file)).write_text(encrypt_solana(pair, PASSPHRASE, work=WORK))
+    phrase = Path(str(one.hyperliquid.passphrase_file)).read_text()
+    Path(str(one.hyperliquid.keystore_file)).write_text(encrypt_evm(SECRET.hex(), phrase, work=WORK))
+    give_another_wallet(settings, number)
+
+
+def give_another_wallet(settings: Settings, number: int = 0) -> None:
+    """Put another secret into the keystore of an account's wallet."""
+    one = settings.fleet[number].solana
+    phrase = Path(str(one.passphrase_file)).read_text()
+    Path(str(one.keystore_file)).write_text(encrypt_solana(str(Keypair.from_seed(SECRET)), phrase, work=WORK))
 
 
 def live(rig: FleetRig) -> list[Position]:
@@ -167,8 +175,7 @@ async def test_an_account_whose_key_is_anothers_stops_no_other_account(tmp_path:
     async with fleet_rig(tmp_path) as rig:
         names = [await entered(desk) for desk in rig.desks]
         settings = load_settings(rig.config)
-        solana = Path(str(settings.fleet[0].solana.keystore_file))
-        solana.write_text(encrypt_solana(str(Keypair.from_seed(SECRET)), PASSPHRASE, work=WORK))
+        give_another_wallet(settings)
         recovered = await actions.recover(settings)
         assert not recovered["clean"] and set(recovered["unreadable"]) == {"account@north"}
         assert f"{names[0]} belongs to the asgard wallet" in recovered["unreadable"]["account@north"]

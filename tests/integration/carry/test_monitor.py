@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,6 +12,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from prefect.client.schemas.objects import FlowRun
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from app.prefect_server import free_port
@@ -214,7 +217,7 @@ async def test_a_watch_that_finds_no_next_run_goes_on(
         with temporary_settings(nobody):
             await handover.watch_from_here(POSITIONS, store, [position_id, "of another ledger"], "entered")
             assert [one.subject for one in store.alerts(open_only=True)] == [position_id]
-            async with handover.NextRun(POSITIONS, rig.desk.clock, {"position_id": None}) as next_run:
+            async with handover.NextRun(POSITIONS, store, {"position_id": None}) as next_run:
                 request = MonitorRequest(position_id=position_id)
                 watch = asyncio.create_task(watch_position(rig.desk, request, next_run.watches))
                 async with asyncio.timeout(60):
@@ -228,6 +231,36 @@ async def test_a_watch_that_finds_no_next_run_goes_on(
         )
         assert rig.world.now_ms() - began_ms > 26 * 3_600_000
         assert not [one for one in store.alerts(open_only=True) if one.kind == NOT_WATCHED]
+
+
+async def test_a_run_whose_host_is_gone_ends_once_another_process_watches(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A host that was killed leaves its runs alive, and the next host begins one more for each position."""
+    monkeypatch.setattr(handover, "own_run", lambda: SimpleNamespace(id=uuid4(), deployment_id=uuid4()))
+    async with story_rig(tmp_path) as rig:
+        position_id, store = await rig.entered(**SOL_ON_KAMINO), rig.desk.store
+        async with handover.NextRun(POSITIONS, store, {}) as next_run:
+            await watched(rig, position_id, 35)
+            [mine] = [one for one in store.heartbeats() if one.name == f"tick:{position_id}"]
+            another = mine.detail | {"by": "process 1 on another"}
+            for host_is_gone, by, ends in (
+                (False, another, False),
+                (True, another, True),
+                (True, mine.detail, False),
+            ):
+                if host_is_gone:
+                    monkeypatch.setattr(os, "getppid", lambda: 1)
+                store.record_heartbeat(mine.name, by)
+                assert next_run.watches(position_id, is_due=False) is ends
+
+
+def test_a_run_that_had_lived_is_followed_at_once_and_one_that_had_not_a_minute_later() -> None:
+    now = datetime.now(UTC)
+    for lived_s, after_s in ((0, 60), (19, 60), (20, 0), (86_400, 0)):
+        run = FlowRun(flow_id=uuid4(), expected_start_time=now - timedelta(seconds=lived_s))
+        assert handover.again_after_s(run, now) == after_s
+    assert handover.again_after_s(FlowRun(flow_id=uuid4()), now) == 60
 
 
 async def test_a_watch_of_the_command_line_goes_on_until_the_position_has_ended(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import sys
+import threading
 from asyncio.subprocess import DEVNULL, PIPE
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -19,8 +20,10 @@ import pytest
 from prefect import tags
 from prefect.client.orchestration import get_client
 from prefect.flow_engine import run_flow
+from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Scheduled
 
+from app.prefect_server import free_port
 from evenkeel.errors import OperatorError
 from evenkeel.legs import CARRY, PositionStatus
 from flows import handover, serve
@@ -184,6 +187,32 @@ async def test_an_entry_and_a_start_of_the_host_ask_for_a_watch(
                 server.forget(run["id"])
 
 
+async def test_a_host_watches_by_itself_until_prefect_answers_and_its_monitor_ticks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a boot, or with the server gone for good, no position waits for it."""
+    async with story_rig(tmp_path) as rig:
+        position_id, store = await rig.entered(size_usd="2000"), rig.desk.store
+        use(rig, monkeypatch)
+        with temporary_settings({PREFECT_API_URL: f"http://127.0.0.1:{free_port()}/api"}):
+            assert not serve.answers()
+        answered = threading.Event()
+        host = asyncio.create_task(asyncio.to_thread(serve.watch_meanwhile, answered))
+        async with asyncio.timeout(120):
+            while serve.POSITIONS.last_by(store, position_id) == "":
+                await asyncio.sleep(0.05)
+            answered.set()
+            since_ms = max(one.at_ms for one in store.heartbeats())
+            while max(one.at_ms for one in store.heartbeats()) < since_ms + 90_000:
+                await asyncio.sleep(0.05)
+            assert not host.done(), "nobody follows yet"
+            while not host.done():
+                store.record_heartbeat(f"tick:{position_id}", {"by": "process 1 on another"})
+                await asyncio.sleep(0.01)
+        await host
+        assert rig.status(position_id) is PositionStatus.OPEN
+
+
 async def test_a_failed_watch_is_followed_by_another_while_the_position_lives(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -233,7 +262,7 @@ async def test_the_watch_goes_on_from_run_to_run_until_the_position_has_ended(
             server.cancel(cancelled)
 
             (after,) = await server.reached(lambda: server.monitors(interval_s=7201)[1:])
-            _assert_due_in_a_minute(after, position_id)
+            assert after["parameters"]["request"]["position_id"] == position_id
             assert server.state(crashed) == "CRASHED"
             server.forget(after["id"])
 

@@ -55,6 +55,20 @@ async def test_a_position_is_not_watched_from_90_seconds_after_the_last_tick_on(
         assert await watchdog.round() == []
 
 
+async def test_the_next_round_does_not_come_after_a_position_is_overdue(tmp_path: Path) -> None:
+    """With rounds 15 s apart the alert could come 15 s late, and 100 s are promised."""
+    async with story_rig(tmp_path) as rig:
+        await watched(rig, await rig.entered(**SOL_ON_KAMINO), 120)
+        watchdog = dog(rig)
+        assert watchdog.pause_s() == 15
+        rig.later(54)
+        await watchdog.round()
+        assert alarms(rig) == [] and 0 < watchdog.pause_s() < 10
+        rig.later(watchdog.pause_s())
+        await watchdog.round()
+        assert len(alarms(rig)) == 1 and watchdog.pause_s() == 15
+
+
 async def test_one_tick_of_a_command_is_no_watch(tmp_path: Path) -> None:
     async with story_rig(tmp_path) as rig:
         position_id = await rig.entered(**SOL_ON_KAMINO)

@@ -22,7 +22,7 @@ help:
 	@echo 'make chaos [ONLY=text]           every outside call of every story, killed, lost, late and refused; out/chaos/summary.json'
 	@echo 'make chaos SEEDS=n [SEED=k]      n whole lives drawn by seed, a schedule of faults each; a failure is shrunk; out/chaos/seeded.json'
 	@echo 'make fuzz [ONLY=text] [SEED=k]   every field of every answer null, missing, of another type, a new word; out/fuzz/summary.json'
-	@echo 'make clients                     @solana/web3.js and ccxt for the tests that try the twins with them (needs npm and an index)'
+	@echo 'make clients                     @solana/web3.js, ccxt and the SDK of Ostium for the tests that try the twins with them (needs npm and an index)'
 	@echo 'make setup                       only build .venv (PYTHON=python3.12 chooses the interpreter; 3.11 or newer)'
 	@echo 'make clean                       remove .venv, out/ and every cache'
 
@@ -70,6 +70,8 @@ clients:
 	cd tests/node && npm ci
 	$(PYTHON) -m venv .venv-ccxt
 	.venv-ccxt/bin/python -m pip install --quiet --disable-pip-version-check 'ccxt>=4.5,<5'
+	$(PYTHON) -m venv .venv-ostium
+	.venv-ostium/bin/python -m pip install --quiet --disable-pip-version-check 'ostium-python-sdk==3.3.1'
 
 clean:
-	rm -rf $(VENV) .venv-ccxt tests/node/node_modules out build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) .venv-ccxt .venv-ostium tests/node/node_modules out build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

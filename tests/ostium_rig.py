@@ -6,6 +6,7 @@ import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from eth_utils import keccak
@@ -203,28 +204,40 @@ def paid(found: list[Event], owner: str) -> int:
     return sum(e.args["value"] for e in found if e.name == "Transfer" and e.args["receiver"] == owner)
 
 
-@asynccontextmanager
-async def ostium_rig(*, speed: float = 0, price_usd: float | None = 100) -> AsyncIterator[OstiumRig]:
-    """The venue with 10,000,000 USDC in its vault; two traders with 10,000 each, all of it allowed; SOL at 100."""
-    real = node()
-    kept = real.rpc("evm_snapshot")
-    clock = TwinClock(START_MS, speed=speed, stepped=not speed)
-    world, faults = World(ModelSeries(7, START_MS), clock), FaultPlan()
-    owner, *users = [str(each).lower() for each in real.rpc("eth_accounts")]
-    delegate, keeper = users[7], users[8]
+def accounts() -> list[str]:
+    """Return the node's accounts: the owner, two traders, and at the end the delegate and the keeper."""
+    return [str(each).lower() for each in node().rpc("eth_accounts")]
+
+
+@cache
+def venue_of_this_process() -> Deployment:
+    """Return the venue on this process's node, deployed once: each test puts back what it did."""
+    real, (owner, *users) = node(), accounts()
     usdc = deploy(real, "usdc", owner)
-    venue = deployed(real, usdc, owner, keeper)
+    venue = deployed(real, usdc, owner, users[8])
     transact(real, owner, usdc, "mint(address,uint256)", venue.at["vault"], VAULT_USDC * MILLION)
     for user in users[:2]:
         transact(real, owner, usdc, "mint(address,uint256)", user, START_USDC * MILLION)
         transact(real, user, usdc, "approve(address,uint256)", venue.at["storage"], START_USDC * MILLION)
+    return venue
+
+
+@asynccontextmanager
+async def ostium_rig(*, speed: float = 0, price_usd: float | None = 100) -> AsyncIterator[OstiumRig]:
+    """The venue with 10,000,000 USDC in its vault; two traders with 10,000 each, all of it allowed; SOL at 100."""
+    venue = venue_of_this_process()
+    real = venue.node
+    kept = real.rpc("evm_snapshot")
+    clock = TwinClock(START_MS, speed=speed, stepped=not speed)
+    world, faults = World(ModelSeries(7, START_MS), clock), FaultPlan()
+    users = accounts()[1:3]
     chain = EvmTwin(world, faults, real)
     assert chain.chain_id == CHAIN_ID
     twin = OstiumTwin(world, faults, chain, venue)
     door = FaultMiddleware(chain.app, faults, "evm", chain.call_name, world.now_ms)
     shown = FaultMiddleware(twin.app, faults, VENUE, twin.call_name, world.now_ms)
     async with served(shown) as url, served(door) as chain_url:
-        rig = OstiumRig(world, clock, faults, chain, twin, url, chain_url, users[:2], delegate)
+        rig = OstiumRig(world, clock, faults, chain, twin, url, chain_url, users, accounts()[8])
         if price_usd is not None:
             rig.pin(price_usd)
         try:

@@ -309,3 +309,20 @@ async def test_a_share_is_traded_in_its_hours_above_the_overnight_cap_only_by_da
         assert rig.held(pair=NVDA)["leverage"] == 0, "day trades end at 15:45"
         [last] = [each for each in rig.twin.book.orders.values() if each.action == "CloseDayTrade"]
         assert not last.cancel_reason
+
+
+async def test_a_fee_on_trades_that_are_closed_soon_can_be_switched_on_and_falls_with_their_age() -> None:
+    async with ostium_rig() as rig:
+        await rig.owner_does("callbacks", "setCloseFeeParams", 1_000, 100_000)
+        charged = []
+        for wait_s in (0, 500, 1_000):
+            await rig.opened()
+            await rig.advance(wait_s)
+            settlement = rig.settlement(await rig.closed())
+            fees = [event.args["closeFee"] for event in settlement if event.name == "CloseFeeCharged"]
+            sent = one(settlement, "MarketCloseExecutedV2").args["usdcSentToTrader"]
+            assert paid(settlement, rig.user) == sent + 100_000
+            charged.append(sum(fees))
+        # A tenth of a per cent of 994 of notional, and half of it.
+        assert charged[0] == pytest.approx(994_000, rel=0.01) and charged[2] == 0
+        assert charged[1] == pytest.approx(994_000 / 2, rel=0.02)

@@ -120,6 +120,7 @@ class Book:
         self.orders: dict[int, Order] = {}
         self.waiting: dict[int, Order] = {}
         self.stale_rollover: set[int] = set()
+        self.accrued: dict[int, tuple[int, int, int]] = {}
         self._initial: dict[int, int] = {}
         self._fees: dict[int, dict[str, int]] = {}
         self._at = 0
@@ -316,6 +317,7 @@ class Book:
 
     def _on_AccRolloverFeesStoredV2(self, entry: Entry, a: dict[str, Any]) -> None:
         self.stale_rollover.add(a["pairIndex"])
+        self.accrued[a["pairIndex"]] = (a["accPerOiLong"], a["accPerOiShort"], a["lastUpdateBlock"])
 
 
 def usdc_notional(trade: Trade | Limit) -> int:

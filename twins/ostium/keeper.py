@@ -58,6 +58,7 @@ class Keeper:
         self.refused: dict[int, str] = {}
         """Orders that no price settles, and the chain's words."""
         self._sent_ms: dict[Any, int] = {}
+        self._hashes: dict[Any, str] = {}
         self._rollover: dict[int, Rollover] = {}
         self._bands: dict[int, tuple[float, float]] = {}
         self._bands_of = (-1, 0)
@@ -81,7 +82,7 @@ class Keeper:
 
     async def _answer(self, order: Order, at_ms: int) -> bool:
         name = f"answer:{ANSWERS[order.price_kind]}"
-        if at_ms < self._due_ms(order) or not self._may_send(order.id, at_ms):
+        if at_ms < self._due_ms(order) or not await self._may_send(order.id, at_ms):
             return False
         if self._faults.take(VENUE, "silent_keeper", name):
             return False
@@ -92,8 +93,14 @@ class Keeper:
             prices = (round(prices[0] * scale), round(prices[1] * scale), round(prices[2] * scale))
         return await self._send(order.id, at_ms, "answer", (order.id, *prices, quote.day_closed))
 
-    def _may_send(self, what: Any, at_ms: int) -> bool:
-        return at_ms >= self._sent_ms.get(what, -AGAIN_MS) + AGAIN_MS
+    async def _may_send(self, what: Any, at_ms: int) -> bool:
+        """Return whether nothing was sent for it lately, and what was sent waits for no block any more."""
+        if at_ms < self._sent_ms.get(what, -AGAIN_MS) + AGAIN_MS:
+            return False
+        if what not in self._hashes:
+            return True
+        known = await self._chain.own("eth_getTransactionByHash", self._hashes[what])
+        return known is None or known["blockNumber"] is not None
 
     async def _send(self, what: Any, at_ms: int, function: str, *values: Any) -> bool:
         """Send what would not be refused now; return whether it was sent."""
@@ -111,14 +118,14 @@ class Keeper:
             self.refused[what] = str(tried["error"])
             return False
         self.refused.pop(what, None)
-        await self._chain.own("eth_sendTransaction", call)
+        self._hashes[what] = str(await self._chain.own("eth_sendTransaction", call))
         return True
 
     # --- triggers ---------------------------------------------------------------------------------------------------
 
     async def _trigger(self, kind: int, of: Trade | Limit, at_ms: int) -> bool:
         what = (kind, of.trader, of.pair, of.index)
-        if not self._may_send(what, at_ms):
+        if not await self._may_send(what, at_ms):
             return False
         name = "limit" if kind == OPEN else ACTIONS[kind]
         if self._faults.take(VENUE, "silent_keeper", f"trigger:{name}"):

@@ -33,6 +33,7 @@ def pair_row(pair: Pair, book: Book, markets: Markets, at_ms: int) -> dict[str, 
     """Return an entry of `pairs`."""
     held = [one for one in book.open.values() if one.pair == pair.index]
     limits = [one for one in book.limits.values() if one.pair == pair.index and one.is_active]
+    accrued = book.accrued.get(pair.index, (0, 0, book.block))
     per_block = pair.carry_per_block + pair.premium_per_block
     group = {
         "id": "0",
@@ -48,7 +49,7 @@ def pair_row(pair: Pair, book: Book, markets: Markets, at_ms: int) -> dict[str, 
         "from": pair.base,
         "to": pair.quote,
         "feed": "0x" + pair.feed.hex(),
-        "overnightMaxLeverage": str(pair.overnight_leverage * 100) if pair.overnight_leverage else None,
+        "overnightMaxLeverage": str(pair.overnight_leverage * 100),
         "maxLeverage": str(pair.max_leverage * 100),
         "longOI": str(sum(one.notional for one in held if one.buy)),
         "shortOI": str(sum(one.notional for one in held if not one.buy)),
@@ -58,8 +59,8 @@ def pair_row(pair: Pair, book: Book, markets: Markets, at_ms: int) -> dict[str, 
         "makerMaxLeverage": "2000",
         "spreadP": str(round(pair.spread_bps * 2 * 10**16)),
         "curRollover": "0",
-        "accRollover": "0",
-        "lastRolloverBlock": str(book.block),
+        "accRollover": str(accrued[0]),
+        "lastRolloverBlock": str(accrued[2]),
         "rolloverFeePerBlock": str(per_block),
         "totalOpenTrades": str(len(held)),
         "totalOpenLimitOrders": str(len(limits)),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import Any
+from typing import Any, Protocol
 
 import httpx
 from starlette.applications import Starlette
@@ -44,6 +44,18 @@ _AT = {
 _OF_ONE = ("eth_getTransactionReceipt", "eth_getTransactionByHash")
 
 
+class BlockWorker(Protocol):
+    """Who sends transactions of its own at times of the world, such as a venue's keeper."""
+
+    async def before_block(self, at_ms: int, number: int) -> bool:
+        """Send what is due in the block of this time and number; return whether anything was sent."""
+        ...
+
+    async def after_block(self) -> None:
+        """Read the blocks that were made."""
+        ...
+
+
 class EvmTwin:
     """One chain of the world. `block_ms`: world milliseconds between blocks."""
 
@@ -53,6 +65,7 @@ class EvmTwin:
         self.block_ms = block_ms
         self.node = node
         self.base_fee_wei = BASE_FEE_WEI
+        self.workers: list[BlockWorker] = []
         self._at_ms = world.now_ms()
         self._http = httpx.AsyncClient(trust_env=False, timeout=30)
         self._mining = asyncio.Lock()
@@ -90,19 +103,31 @@ class EvmTwin:
         return answer["result"]
 
     async def catch_up(self) -> None:
-        """Make the blocks that the world's time asks for. The first holds whatever waits."""
+        """Make the blocks that the world's time asks for. The first holds whatever waits; workers send into those that they
+        ask for, and read them.
+        """
         async with self._mining:
             due = (self._world.now_ms() - self._at_ms) // self.block_ms
             if due < 1 or self._faults.take(VENUE, "silent_chain"):
                 return
-            apart_ms = self.block_ms if due <= MOST_BLOCKS else due * self.block_ms // MOST_BLOCKS
-            first_ms = self._at_ms + self.block_ms
-            latest = int((await self.own("eth_getBlockByNumber", "latest", False))["timestamp"], 16)
-            await self._block(max(first_ms // 1000, latest))
-            self._at_ms += due * self.block_ms
-            if more := min(due, MOST_BLOCKS) - 1:
-                await self.own("anvil_mine", hex(more), hex(apart_ms // 1000))
-                await self._block(max(self._at_ms // 1000, latest))
+            count = min(due, MOST_BLOCKS)
+            apart_ms = due * self.block_ms // count
+            first_ms, last_ms = self._at_ms + self.block_ms, self._at_ms + due * self.block_ms
+            height = int(await self.own("eth_blockNumber"), 16)
+            empty = 0
+            for n in range(count):
+                at_ms = last_ms if n == count - 1 else first_ms + n * apart_ms
+                sent = [await one.before_block(at_ms, height + n + 1) for one in self.workers]
+                if 0 < n < count - 1 and not any(sent):
+                    empty += 1
+                    continue
+                if empty:
+                    await self.own("anvil_mine", hex(empty), hex(apart_ms // 1000))
+                    empty = 0
+                await self._block(at_ms // 1000)
+                for one in self.workers:
+                    await one.after_block()
+            self._at_ms = last_ms
 
     async def _block(self, at_s: int) -> None:
         """Make one block, at the fee that the chain asks for: it does not fall while nobody sends anything."""

@@ -48,13 +48,17 @@ class Deployment:
     keeper: str
     at: dict[str, str]
 
-    def send(self, name: str, function: str, *values: Any, sender: str | None = None) -> dict[str, Any]:
-        """Let an account of the node (the owner) call a contract, and return the receipt. It makes a block. Raises RuntimeError
-        where it is reverted.
+    def send(
+        self, name: str, function: str, *values: Any, sender: str | None = None, mine: bool = True
+    ) -> dict[str, Any]:
+        """Let an account of the node (the owner) call a contract, and return the receipt. It makes a block; with `mine` False
+        it waits for the next one and returns the hash alone. Raises RuntimeError where it is reverted.
         """
         call = {"from": sender or self.owner, "to": self.at[name], "gas": hex(GAS)}
         call["data"] = interface(name).call(function, *values)
         sent = self.node.rpc("eth_sendTransaction", call)
+        if not mine:
+            return {"transactionHash": sent}
         self.node.rpc("evm_mine")
         receipt: dict[str, Any] = self.node.rpc("eth_getTransactionReceipt", sent)
         if int(receipt["status"], 16) != 1:

@@ -27,9 +27,6 @@ from venues.shared import SharedReads
 from venues.solana.rpc import SHUT_OUT_STATUS, SolanaRpc
 from venues.solana.rules.common import Rules
 
-CONNECTIONS = 20
-"""To Hyperliquid at a time, all of them kept: more accounts than that wait their turn, instead of opening one for each call."""
-
 
 @dataclass(frozen=True)
 class Venues:
@@ -97,7 +94,6 @@ async def open_connections(
                 httpx.AsyncClient(
                     timeout=settings.hyperliquid.timeout_s,
                     trust_env=False,
-                    limits=httpx.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS),
                     transport=CountedTransport(HYPERLIQUID, health),
                 )
             ),

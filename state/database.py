@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache
-from importlib import import_module
-from typing import Any, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
-from sqlalchemy import Connection, Engine, Executable, Select, Table, bindparam, select
+from sqlalchemy import Connection, Engine, Insert, Select, Table, bindparam, select
 from sqlalchemy.exc import DatabaseError, OperationalError, ProgrammingError, StatementError
 from sqlalchemy.exc import TimeoutError as NoConnection
+from sqlalchemy.ext.compiler import compiles
 
 from evenkeel.clock import Clock
 from evenkeel.errors import Bug, EvenkeelError, LedgerUnavailable, LostRace, OperatorError
@@ -37,6 +38,17 @@ _HELD = (
 )
 
 
+class _Joined(NamedTuple):
+    """The transaction that others join, and whether it may write."""
+
+    engine: Engine
+    connection: Connection
+    writes: bool
+
+
+_joined: ContextVar[_Joined | None] = ContextVar("joined", default=None)
+
+
 class Database:
     """Connections and transactions. Callers get frozen rows, never live objects."""
 
@@ -49,13 +61,37 @@ class Database:
         self._engine.dispose()
 
     @contextmanager
+    def one_moment(self) -> Iterator[None]:
+        """Read several things in one transaction: each of its own would cost more than the reading. Nothing that is inside
+        waits, and what is written inside is not seen there.
+        """
+        with self._read() as connection, _joining(_Joined(self._engine, connection, writes=False)):
+            yield
+
+    @contextmanager
+    def one_transaction(self) -> Iterator[None]:
+        """Write several things in one transaction, all or nothing. Nothing that is inside waits."""
+        with self._write() as connection, _joining(_Joined(self._engine, connection, writes=True)):
+            yield
+
+    @contextmanager
     def _read(self) -> Iterator[Connection]:
+        joined = _joined.get()
+        if joined is not None and joined.engine is self._engine:
+            yield joined.connection
+            return
         with _errors_of_ours("read", self._engine), self._engine.connect() as connection, connection.begin():
             yield connection
 
     @contextmanager
     def _write(self, fence: AnyFence = None) -> Iterator[Connection]:
         """One transaction. With a fence it fails, changing nothing, once the lease has moved on."""
+        joined = _joined.get()
+        if joined is not None and joined.engine is self._engine and joined.writes:
+            if fence is not None:
+                check_fence(joined.connection, fence)
+            yield joined.connection
+            return
         with _errors_of_ours("written", self._engine), writing(self._engine) as connection:
             if fence is not None:
                 check_fence(connection, fence)
@@ -80,7 +116,16 @@ class Database:
         if not values:
             return 0
         with self._write() as db:
-            return len(db.execute(_insert_new(table, db.dialect.name), values).all())
+            return insert_all_new(db, table, values)
+
+
+@contextmanager
+def _joining(joined: _Joined) -> Iterator[None]:
+    before = _joined.set(joined)
+    try:
+        yield
+    finally:
+        _joined.reset(before)
 
 
 @contextmanager
@@ -146,16 +191,32 @@ def values_of(row: Row) -> dict[str, Any]:
 
 def insert_new(connection: Connection, table: Table, values: Mapping[str, Any]) -> bool:
     """Insert unless a row with the same key, or any of the same keys, is there; True when it was inserted."""
-    return connection.execute(_insert_new(table, connection.dialect.name), dict(values)).first() is not None
+    return connection.execute(_insert_new(table), dict(values)).first() is not None
+
+
+def insert_all_new(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> int:
+    """Insert each row unless one with the same key is there; returns how many were inserted."""
+    return len(connection.execute(_insert_new(table), [dict(row) for row in rows]).all())
+
+
+class _InsertNew(Insert):
+    """An INSERT that passes over rows whose key is known. Compiled once: the dialects' own way of saying so is compiled anew at
+    each execution, which takes longer than the insert.
+    """
+
+    inherit_cache = True
+
+
+@compiles(_InsertNew)  # type: ignore[no-untyped-call,untyped-decorator]
+def _do_nothing(insert: _InsertNew, compiler: Any, **options: Any) -> str:
+    text: str = compiler.visit_insert(insert, **options)
+    return text.replace(" RETURNING ", " ON CONFLICT DO NOTHING RETURNING ", 1)
 
 
 @cache
-def _insert_new(table: Table, dialect: str) -> Executable:
-    """Made once: making a statement takes longer than executing it. Only the dialect in use is loaded."""
-    build = import_module(f"sqlalchemy.dialects.{dialect}").insert
-    first_column = next(iter(table.primary_key.columns))
+def _insert_new(table: Table) -> Insert:
     # RETURNING, because the row count of an INSERT is not reported alike by the two drivers.
-    return cast(Executable, build(table).on_conflict_do_nothing().returning(first_column))
+    return _InsertNew(table).returning(next(iter(table.primary_key.columns)))
 
 
 def log_move(

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, bindparam, delete, or_, select, update
 
 from evenkeel.errors import LedgerUnavailable, Retryable
 from state.columns import plain_json
-from state.database import AnyFence, Database, fetch, fetch_one, insert_new, log_move, table_of, values_of
+from state.database import (
+    AnyFence,
+    Database,
+    fetch,
+    fetch_one,
+    insert_all_new,
+    insert_new,
+    log_move,
+    table_of,
+    values_of,
+)
 from state.outbox import announce, last_said, thread_of
 from state.outbox_models import MessageKind
 from state.watch_models import (
@@ -42,6 +52,17 @@ _ACTIVE = (
     )
     .order_by(PAUSES.c.since_ms, PAUSES.c.id)
 )
+_ALERTS = select(ALERTS).order_by(ALERTS.c.at_ms, ALERTS.c.id)
+_OPEN_ABOUT = _ALERTS.where(
+    ALERTS.c.acked_ms.is_(None), ALERTS.c.subject.in_(bindparam("subjects", expanding=True))
+)
+_BREACHES = (
+    select(BREACHES)
+    .where(BREACHES.c.business == bindparam("business"), BREACHES.c.cleared_ms.is_(None))
+    .order_by(BREACHES.c.since_ms, BREACHES.c.id)
+)
+_BREACHES_OF = _BREACHES.where(BREACHES.c.subject == bindparam("subject"))
+_IS_ALIVE = update(HEARTBEATS).where(HEARTBEATS.c.name == bindparam("its_name"))
 TRIES = 2
 NEWS_APART_MS = 60_000
 """How long after one piece of news was said the next of its kind and subject is said again."""
@@ -149,10 +170,12 @@ class Watch(Database):
 
     def alerts(self, open_only: bool = False) -> list[Alert]:
         """Alerts in the order in which they were raised."""
-        query = select(ALERTS).order_by(ALERTS.c.at_ms, ALERTS.c.id)
-        if open_only:
-            query = query.where(ALERTS.c.acked_ms.is_(None))
+        query = _ALERTS.where(ALERTS.c.acked_ms.is_(None)) if open_only else _ALERTS
         return self._rows(Alert, query)
+
+    def open_alerts_of(self, *subjects: str) -> list[Alert]:
+        """Open alerts about these, in the order in which they were raised."""
+        return self._rows(Alert, _OPEN_ABOUT, subjects=list(subjects))
 
     def pause(self, scope: str, reason: str, until_ms: int | None = None, note: str = "") -> Pause:
         """Halt a scope (`entries`, `all` or a venue's name). Pausing again for one reason moves the end.
@@ -237,14 +260,9 @@ class Watch(Database):
 
     def running_breaches(self, business: str, subject: str | None = None) -> list[Breach]:
         """Breaches of a business that have not been cleared, oldest first; of one subject only, if given."""
-        query = (
-            select(BREACHES)
-            .where(BREACHES.c.business == business, BREACHES.c.cleared_ms.is_(None))
-            .order_by(BREACHES.c.since_ms, BREACHES.c.id)
-        )
-        if subject is not None:
-            query = query.where(BREACHES.c.subject == subject)
-        return self._rows(Breach, query)
+        if subject is None:
+            return self._rows(Breach, _BREACHES, business=business)
+        return self._rows(Breach, _BREACHES_OF, business=business, subject=subject)
 
     def breaches(self, business: str, subject: str) -> list[Breach]:
         """Every breach of a subject, running or over."""
@@ -253,10 +271,16 @@ class Watch(Database):
 
     def record_heartbeat(self, name: str, detail: dict[str, Any] | None = None) -> None:
         """Say that a long-running part lives."""
-        values = {"at_ms": self.clock.now_ms(), "detail": plain_json(detail or {})}
+        self.record_heartbeats([Heartbeat(name=name, at_ms=self.clock.now_ms(), detail=detail or {})])
+
+    def record_heartbeats(self, heartbeats: Sequence[Heartbeat]) -> None:
+        """Say of several parts when each was last alive."""
+        if not heartbeats:
+            return
         with self._write() as db:
-            if not insert_new(db, HEARTBEATS, {"name": name, **values}):
-                db.execute(update(HEARTBEATS).where(HEARTBEATS.c.name == name).values(**values))
+            insert_all_new(db, HEARTBEATS, [values_of(one) for one in heartbeats])
+            values = [{"its_name": one.name, "at_ms": one.at_ms, "detail": one.detail} for one in heartbeats]
+            db.execute(_IS_ALIVE, values)
 
     def forget_heartbeat(self, name: str) -> None:
         """The part has ended for good: nobody expects it to be alive. One that is not known changes nothing."""

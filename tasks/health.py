@@ -13,6 +13,8 @@ from venues.ratebudget import RateBudget
 
 REMEMBERED = 256
 """Failed calls kept for each host."""
+CONNECTIONS = 20
+"""To a host at a time, all of them kept: more calls than that wait their turn, instead of opening a connection for each."""
 
 
 class CallLog:
@@ -70,25 +72,51 @@ class CallLog:
         }
 
 
-class CountedTransport(httpx.AsyncHTTPTransport):
+class CountedTransport(httpx.AsyncBaseTransport):
     """The ordinary transport, which also notes how each call ended.
 
-    `shut_out`: statuses by which this host says that it lets us in no more, which is as bad as no answer.
+    `shut_out`: statuses by which this host says that it lets us in no more, which is as bad as no answer. `connections`: so
+    many calls are made at a time; the others wait here, and one that is given up meanwhile is none of the host's. Each
+    connection is a pool of its own: one pool of many looks through all its connections, and all who wait, at every call.
     """
 
-    def __init__(self, host: str, log: CallLog, shut_out: frozenset[int] = frozenset()) -> None:
-        super().__init__(trust_env=False, verify=tls())
+    def __init__(
+        self, host: str, log: CallLog, shut_out: frozenset[int] = frozenset(), connections: int = CONNECTIONS
+    ) -> None:
         self._shut_out = shut_out
         self._host = host
         self._log = log
+        self._each = [
+            httpx.AsyncHTTPTransport(
+                trust_env=False,
+                verify=tls(),
+                limits=httpx.Limits(max_connections=1, max_keepalive_connections=1),
+            )
+            for _ in range(connections)
+        ]
+        self._free = asyncio.LifoQueue[httpx.AsyncHTTPTransport]()
+        for one in self._each:
+            self._free.put_nowait(one)
         log.expect(host)
 
+    async def aclose(self) -> None:
+        """Close every connection."""
+        for one in self._each:
+            await one.aclose()
+
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        connection = await self._free.get()
         try:
-            response = await super().handle_async_request(request)
-        except (httpx.HTTPError, asyncio.CancelledError):  # given up by whoever waited for it
+            response = await connection.handle_async_request(request)
+            await response.aread()
+        except BaseException:  # it fails, or is given up by whoever waited for it
             self._log.note(self._host, ok=False)
+            await (
+                connection.aclose()
+            )  # else one that was given up while it began would keep its place for ever
             raise
+        finally:
+            self._free.put_nowait(connection)
         status = response.status_code
         self._log.note(self._host, ok=status != 429 and status < 500 and status not in self._shut_out)
         return response

@@ -18,13 +18,16 @@ D = TypeVar("D", bound=Desk)
 ODD_ANSWER = "odd answer"
 """The alert of rows or fields that could not be read; its subject is the venue and the kind of the answer."""
 
+AGAIN_MS = 2_000
+"""For so long what has not changed is not compared with the ledger again, whichever account asks."""
+
 
 def note_oddities(desk: Desk) -> None:
     """Raise what is odd in the last answer of every source, and close what has become whole. What merely goes on is not
     written again, and a source that this process has not asked is left to whoever asks it. Never raises.
     """
-    found = desk.oddities.words()
-    if not found:
+    found, now_ms = desk.oddities.words(), desk.clock.now_ms()
+    if not found or (desk.oddities.noted == found and 0 <= now_ms - desk.oddities.noted_ms < AGAIN_MS):
         return
     try:
         standing = {
@@ -35,6 +38,7 @@ def note_oddities(desk: Desk) -> None:
                 desk.store.whole.alert(ODD_ANSWER, Severity.WARNING, text, subject=source)
             elif not words and source in standing:
                 desk.store.whole.ack_alert(ODD_ANSWER, subject=source)
+        desk.oddities.noted, desk.oddities.noted_ms = found, now_ms
     except EvenkeelError as busy:  # a ledger that is busy, or gone
         log.warning("not noted: %s; %s", "; ".join(word for word in found.values() if word), busy)
 

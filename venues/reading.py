@@ -74,6 +74,9 @@ class Oddities:
     def __init__(self) -> None:
         self._standing: dict[str, tuple[Oddity, ...]] = {}
         self._more: dict[str, int] = {}
+        self.noted: dict[str, str] | None = None
+        """The words that were held against the ledger last, and when."""
+        self.noted_ms = 0
 
     def answered(self, source: str, odd: Iterable[Oddity], since_ms: int | None = None) -> None:
         """Note an answer of this source, odd or whole. One that lists rows from `since_ms` on says nothing of older ones."""

@@ -85,10 +85,11 @@ class CarryLedger(Database):
             hour = db.execute(select(func.max(FUNDING.c.hour_ms)).where(*mine)).scalar_one()
         return None if hour is None else int(hour)
 
-    def record_snapshot(self, snapshot: PositionSnapshot) -> bool:
-        """Store a moment of a position's life; the first of a (position, time) stands."""
-        with self._write() as db:
-            return insert_new(db, SNAPSHOTS, values_of(snapshot))
+    def record_snapshots(self, snapshots: Sequence[PositionSnapshot]) -> int:
+        """Store moments of positions' lives in one transaction; the first of a (position, time) stands. Returns how many were
+        new.
+        """
+        return self._insert_all(SNAPSHOTS, snapshots)
 
     def last_snapshot(self, position_id: str) -> PositionSnapshot | None:
         """The latest moment of a position's life, if one is stored."""

@@ -41,6 +41,7 @@ _MOVE = update(POSITIONS).where(
     POSITIONS.c.position_id == bindparam("its_id"), POSITIONS.c.status == bindparam("its_status")
 )
 """The new values are given when it is executed, here and below."""
+_LEGS = select(LEGS).where(LEGS.c.position_id == bindparam("position_id")).order_by(LEGS.c.side)
 _LEG = select(LEGS).where(LEGS.c.position_id == bindparam("position_id"), LEGS.c.side == bindparam("side"))
 _CHANGE_LEG = update(LEGS).where(
     LEGS.c.position_id == bindparam("its_position"), LEGS.c.side == bindparam("its_side")
@@ -212,7 +213,7 @@ class Positions(Database):
 
     def legs(self, position_id: str) -> list[Leg]:
         """Both legs of a position, open or closed."""
-        return self._rows(Leg, select(LEGS).where(LEGS.c.position_id == position_id).order_by(LEGS.c.side))
+        return self._rows(Leg, _LEGS, position_id=position_id)
 
     def open_legs(self) -> list[Leg]:
         """Every leg that our books hold now, of `accounts` where these are set."""

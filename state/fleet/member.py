@@ -109,6 +109,12 @@ class MemberStore(Store):
             if member == self.member or (not member and subject not in others)
         ]
 
+    def open_alerts_of(self, *subjects: str) -> list[Alert]:
+        """Open alerts about these, which are this account's or everybody's, this account's name taken off."""
+        mine = {named(one, self.member): one for one in subjects}
+        rows = super().open_alerts_of(*subjects, *mine)
+        return [row.model_copy(update={"subject": mine.get(row.subject, row.subject)}) for row in rows]
+
     def _subject(self, subject: str) -> str:
         """A position's name as it is, any other with the account's. A ledger that cannot be asked does not keep an alert from
         being raised.

@@ -28,9 +28,6 @@ from venues.shared import SharedReads
 from venues.solana.rpc import SolanaRpc
 from venues.solana.rules.common import Rules
 
-CONNECTIONS = 20
-"""To Hyperliquid at a time, all of them kept: more accounts than that wait their turn, instead of opening one for each call."""
-
 
 @dataclass(frozen=True)
 class Venues:
@@ -98,7 +95,6 @@ async def open_connections(
                 httpx.AsyncClient(
                     timeout=settings.hyperliquid.timeout_s,
                     trust_env=False,
-                    limits=httpx.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS),
                     transport=CountedTransport(HYPERLIQUID, health),
                 )
             ),

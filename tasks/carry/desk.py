@@ -21,6 +21,7 @@ from state.models import Fence
 from state.store import Store
 from tasks.carry.booking import CarryBookkeeper
 from tasks.carry.connect import Connections, Venues, open_connections, open_venues, venues_on
+from tasks.carry.fleet.ticks import Ticks
 from tasks.carry.positions import position_meant
 from tasks.carry.prices import stored_price_of
 from tasks.carry.stored_needs import stored_needs, use_stored_needs
@@ -84,6 +85,8 @@ class CarryDesk(Desk):
         use_stored_needs(partial(stored_needs, store), long, short)
         self.books_turn = asyncio.Semaphore(1)
         """Whose turn it is to read its books' part of the venues' ledgers: the same for all accounts of a process."""
+        self.ticks = Ticks(store.whole)
+        """What ticks leave in the ledger: the same for all accounts of a process."""
         self.beside = 1
         """How many accounts are watched in this process, on the same request budgets."""
         self.without_key: Mapping[str, str] = {}
@@ -189,14 +192,16 @@ async def open_desks(
         try:
             desks = [_desk(one, clock, store, venues) for one, venues in each]
             for desk in desks:
-                desk.beside, desk.books_turn = len(desks), desks[0].books_turn
+                desk.beside, desk.books_turn, desk.ticks = len(desks), desks[0].books_turn, desks[0].ticks
                 desk.expected_funding, desk.staking_seen = desks[0].expected_funding, desks[0].staking_seen
+            desks[0].ticks.together = len(desks) > 1
             async with usable_channels(settings) as channels:
                 for desk in desks:
                     desk.notifier.channels = channels
                 try:
                     yield desks
                 finally:
+                    desks[0].ticks.close()
                     for desk in desks:
                         await desk.notifier.flushed()
         finally:

@@ -70,13 +70,15 @@ async def test_the_head_of_a_thread_says_how_the_position_stands_now(store: Stor
         await rig.sender.restate(rig.line)
         assert not rig.twin.faults.calls, "there is no head yet"
         await rig.deliver()
-        store.carry.record_snapshot(
-            PositionSnapshot(
-                position_id="p1",
-                at_ms=rig.clock.ms,
-                equity_usd=Decimal(20_000),
-                long_liquidation_distance=Decimal("0.3"),
-            )
+        store.carry.record_snapshots(
+            [
+                PositionSnapshot(
+                    position_id="p1",
+                    at_ms=rig.clock.ms,
+                    equity_usd=Decimal(20_000),
+                    long_liquidation_distance=Decimal("0.3"),
+                )
+            ]
         )
         for _ in range(2):
             await rig.sender.restate(rig.line)

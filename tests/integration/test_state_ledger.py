@@ -7,15 +7,16 @@ from decimal import Decimal
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlalchemy import event
 
-from evenkeel.errors import Bug
+from evenkeel.errors import Bug, LostRace
 from evenkeel.legs import CARRY, FundingPayment, LegSide
 from evenkeel.types import Fill, VenueName
 from state.carry.models import PositionSnapshot
 from state.fills import Owner
 from state.ledger_models import Fee, PriceSnapshot, RateSnapshot
 from state.store import Store
-from state.watch_models import Severity
+from state.watch_models import Heartbeat, Severity
 from tests.databases import ManualClock, database_fixtures, spec
 
 HOUR_MS = 3_600_000
@@ -190,9 +191,9 @@ def test_snapshots_keep_the_first_of_a_time(store: Store) -> None:
     moment = PositionSnapshot(
         position_id="p1", at_ms=5, equity_usd=Decimal("1000.01"), delta_sol=Decimal("-0.003")
     )
-    assert store.carry.record_snapshot(moment) is True
-    assert store.carry.record_snapshot(moment) is False
-    assert store.carry.record_snapshot(moment.model_copy(update={"at_ms": 4}))
+    assert store.carry.record_snapshots([moment]) == 1
+    assert store.carry.record_snapshots([moment]) == 0
+    assert store.carry.record_snapshots([moment.model_copy(update={"at_ms": 4})])
     assert [s.at_ms for s in store.carry.snapshots("p1")] == [4, 5]
     assert store.carry.snapshots("p1", since_ms=5)[0].model_dump(exclude={"id"}) == moment.model_dump(
         exclude={"id"}
@@ -294,3 +295,55 @@ def test_heartbeats_keep_the_latest(store: Store) -> None:
     clock_of(store).ms += 7
     store.record_heartbeat("monitor")
     assert [(h.name, h.at_ms, h.detail) for h in store.heartbeats()] == [("monitor", clock_of(store).ms, {})]
+
+
+def test_what_is_written_in_one_transaction_is_written_whole_or_not_at_all(store: Store) -> None:
+    at = PositionSnapshot(position_id="p1", at_ms=1, detail={"a": Decimal("1.50")})
+    with pytest.raises(ZeroDivisionError), store.one_transaction():
+        assert store.carry.record_snapshots([at]) == 1
+        store.record_heartbeat("tick:p1")
+        assert store.carry.last_snapshot("p1") is not None, "inside it is seen"
+        raise ZeroDivisionError
+    assert store.carry.last_snapshot("p1") is None and not store.heartbeats()
+    with store.one_transaction():
+        assert store.carry.record_snapshots([at]) == 1
+        store.record_heartbeats([Heartbeat(name="tick:p1", at_ms=7), Heartbeat(name="tick:p2", at_ms=8)])
+    store.record_heartbeats([Heartbeat(name="tick:p1", at_ms=9, detail={"took_s": Decimal("0.5")})])
+    assert [(one.name, one.at_ms, one.detail) for one in store.heartbeats()] == [
+        ("tick:p1", 9, {"took_s": "0.5"}),
+        ("tick:p2", 8, {}),
+    ]
+    assert store.carry.record_snapshots([at]) == 0, "the first of a moment stands"
+
+
+def test_a_lost_lease_stops_a_write_in_a_joined_transaction_too(store: Store) -> None:
+    fence = store.acquire("lease", "a", 60_000)
+    assert fence is not None and store.release(fence)
+    with pytest.raises(LostRace), store.one_transaction():
+        store.record_heartbeat("tick:p1")
+        store.breach_start(CARRY, "p1", "delta", fence=fence)
+    assert not store.heartbeats() and not store.running_breaches(CARRY)
+
+
+def test_what_is_read_at_one_moment_is_what_single_readings_give(store: Store) -> None:
+    store.alert("delta", Severity.WARNING, "text", subject="p1")
+    store.alert("delta", Severity.WARNING, "text", subject="p2")
+    alone = store.carry.position("p1"), store.open_alerts_of("p1", ""), store.running_breaches(CARRY, "p1")
+    with store.one_moment():
+        joined = (
+            store.carry.position("p1"),
+            store.open_alerts_of("p1", ""),
+            store.running_breaches(CARRY, "p1"),
+        )
+    assert joined == alone and [row.subject for row in joined[1]] == ["p1"]
+
+
+def test_an_insert_is_compiled_once(store: Store) -> None:
+    """Compiling takes longer than inserting: a watch of many accounts does it at every tick."""
+    compiled = []
+    event.listen(
+        store._engine, "after_execute", lambda *given: compiled.append(given[-1].context.cache_hit.name)
+    )
+    for at_ms in range(3):
+        store.record_heartbeat(f"tick:{at_ms}")
+    assert compiled[2:] == ["CACHE_HIT"] * 4, compiled

@@ -26,7 +26,7 @@ SHARED = {
     "tasks/messages/requests",
 }
 """Folders of a layer that are no business's."""
-ROOMS = {"entering", "watching", "closing", "books"}
+ROOMS = {"entering", "watching", "closing", "books", "fleet"}
 TEST_FOLDERS = ("unit", "integration", "chaos", "fuzz", "benchmarks", "conformance")
 MODULES_IN_A_FOLDER = 18
 

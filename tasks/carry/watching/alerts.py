@@ -61,7 +61,8 @@ def end_watch(desk: CarryDesk, position_id: str, fence: Fence | None = None) -> 
         if why.startswith(f"{breach.kind}:{breach.part}:" if breach.part else f"{breach.kind}:"):
             store.breach_fire(CARRY, position_id, breach.kind, breach.part, fence)
         store.breach_clear(CARRY, position_id, breach.kind, breach.part, fence)
+    desk.ticks.forget(f"{TICKED}{position_id}")
     store.forget_heartbeat(f"{TICKED}{position_id}")
-    for row in store.alerts(open_only=True):
-        if row.subject == position_id and (row.kind in OF_THE_LIVING or row.kind.endswith(RESISTS)):
+    for row in store.open_alerts_of(position_id):
+        if row.kind in OF_THE_LIVING or row.kind.endswith(RESISTS):
             store.ack_alert(row.kind, subject=position_id)

@@ -12,7 +12,7 @@ from evenkeel.legs import CARRY, IntentKind, LegSide
 from evenkeel.types import IntentState
 from state.carry.models import Position
 from state.models import Attempt, AttemptOutcome, Intent
-from state.watch_models import Severity
+from state.watch_models import Alert, Severity
 from strategy.carry.limits import CarryLimits
 from strategy.carry.readings import FailedOrder, LegReading, WarningReadings
 from strategy.carry.rebalance import Book
@@ -35,12 +35,20 @@ DOING = {IntentKind.OPEN: "open", IntentKind.CLOSE: "close", IntentKind.RESIZE: 
 
 
 def note_tick(
-    desk: CarryDesk, position: Position, seen: Seen, legs: dict[LegSide, LegReading], book: Book | None
+    desk: CarryDesk,
+    position: Position,
+    alerts: list[Alert],
+    orders: dict[str, Any],
+    seen: Seen,
+    legs: dict[LegSide, LegReading],
+    book: Book | None,
 ) -> None:
-    """Judge what a tick of an open position has read, and write down what has changed. `position`: as the ledger has it now."""
+    """Judge what a tick of an open position has read, and write down what has changed. `position`, its open `alerts` and those
+    of nothing in particular, and its `orders`: as the ledger has them now.
+    """
     if position.closed_ms is not None:
         return
-    read = _orders(desk, position) | {
+    read = orders | {
         "now_ms": seen.at_ms,
         "long": legs[LegSide.LONG],
         "short": legs[LegSide.SHORT],
@@ -50,12 +58,13 @@ def note_tick(
         "funding_expected_hourly": seen.funding_expected_hourly,
         "drift": book.drift if book is not None and book.long_sol > 0 else None,
     }
-    _note(desk, position, read)
+    _note(desk, position, alerts, read)
 
 
 def note_orders(desk: CarryDesk, position: Position) -> None:
     """Note orders of a position that ends which failed since the last tick."""
-    _note(desk, position, {"now_ms": desk.clock.now_ms(), **_orders(desk, position)})
+    read = {"now_ms": desk.clock.now_ms(), **orders_of(desk, position)}
+    _note(desk, position, desk.store.open_alerts_of(position.position_id, ""), read)
 
 
 class FeeMarket:
@@ -74,16 +83,16 @@ class FeeMarket:
         fee = await breakers.read_fee(self._desk)
         position = self._desk.store.carry.position(self._position_id)
         if fee is not None and position.closed_ms is None:
-            _note(self._desk, position, {"now_ms": now_ms, "fee_lamports": fee})
+            alerts = self._desk.store.open_alerts_of(self._position_id, "")
+            _note(self._desk, position, alerts, {"now_ms": now_ms, "fee_lamports": fee})
 
 
-def _note(desk: CarryDesk, position: Position, read: dict[str, Any]) -> None:
+def _note(desk: CarryDesk, position: Position, alerts: list[Alert], read: dict[str, Any]) -> None:
     """Raise what starts, close what is over. The alert is written before the fact that it stands, and closed before the fact
     that it is over: after a crash between the two the next tick does the rest.
     """
     store, subject = desk.store, position.position_id
     kept: dict[str, dict[str, Any]] = dict(position.facts.get(KEPT) or {})
-    alerts = store.alerts(open_only=True)
     shown = {row.kind for row in alerts if row.subject == subject}
     if any(row.kind == WALLETS_APART for row in alerts):
         store.ack_alert(WALLETS_APART)  # money is at work again
@@ -122,7 +131,7 @@ def raise_warning(desk: CarryDesk, state: WarningState, subject: str, *, anew: b
     desk.store.alert(state.name, severity, text, subject=subject, anew=anew)
 
 
-def _orders(desk: CarryDesk, position: Position) -> dict[str, Any]:
+def orders_of(desk: CarryDesk, position: Position) -> dict[str, Any]:
     """The last order of the long that was sent and died, and when one last did what it was for."""
     intents = [
         one

@@ -31,14 +31,15 @@ class LedgerCopy:
 def read_ledger(desk: CarryDesk, position_id: str) -> LedgerCopy:
     """Read it anew. Raises LedgerUnavailable."""
     store = desk.store
-    lease = store.lease(lease_of(position_id))
-    return LedgerCopy(
-        position=store.carry.position(position_id),
-        legs={LegSide(leg.side): leg for leg in store.carry.legs(position_id)},
-        breaches={
-            f"{row.kind}:{row.part}" if row.part else row.kind: row.since_ms
-            for row in store.running_breaches(CARRY, position_id)
-        },
-        may_grow=not any(pause.scope == PAUSE_ALL for pause in store.active_pauses()),
-        holder=(lease.owner or "") if lease else "",
-    )
+    with store.one_moment():
+        lease = store.lease(lease_of(position_id))
+        return LedgerCopy(
+            position=store.carry.position(position_id),
+            legs={LegSide(leg.side): leg for leg in store.carry.legs(position_id)},
+            breaches={
+                f"{row.kind}:{row.part}" if row.part else row.kind: row.since_ms
+                for row in store.running_breaches(CARRY, position_id)
+            },
+            may_grow=not any(pause.scope == PAUSE_ALL for pause in store.active_pauses()),
+            holder=(lease.owner or "") if lease else "",
+        )

@@ -73,7 +73,7 @@ class Money:
         if self._judged is None:
             return
         store, subject, (book, held, rates, limits) = self._desk.store, position.position_id, self._judged
-        asked = any((row.kind, row.subject) == (TRANSFER, subject) for row in store.alerts(open_only=True))
+        asked = any(row.kind == TRANSFER for row in store.open_alerts_of(subject))
         wanted = propose_transfer(book, held, limits, asked_already=asked)
         if wanted is None:
             store.ack_alert(TRANSFER, subject=subject)

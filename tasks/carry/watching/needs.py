@@ -276,7 +276,7 @@ class Needs:
         position = self._subject.position
         assert position is not None
         subject = position.position_id
-        rows = {row.kind: row for row in store.alerts(open_only=True) if row.subject == subject}
+        rows = {row.kind: row for row in store.open_alerts_of(subject)}
         now_ms, kept = self._desk.clock.now_ms(), position.facts.get(NOTED) or {}
         phases: dict[str, str] = dict(kept.get("phases") or {})
         unread: dict[str, int] = {}

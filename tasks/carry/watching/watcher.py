@@ -12,7 +12,8 @@ from evenkeel.errors import LedgerUnavailable
 from evenkeel.legs import CARRY, LegSide
 from evenkeel.types import VenueName
 from state.carry.models import Position, PositionSnapshot
-from state.watch_models import Severity
+from state.watch_models import Alert as AlertRow
+from state.watch_models import Heartbeat, Severity
 from strategy.breach import BreachPhase
 from strategy.carry.decisions import Decision, Exit
 from strategy.carry.limits import CarryLimits
@@ -25,7 +26,7 @@ from tasks.carry.limits import limits_of
 from tasks.carry.mark import TICKED
 from tasks.carry.watching.alerts import NOT_WATCHED, REBALANCING_RULES, WATCHED_RULES, end_watch
 from tasks.carry.watching.drift_cost import COST, DriftCost
-from tasks.carry.watching.early_warnings import note_tick
+from tasks.carry.watching.early_warnings import note_tick, orders_of
 from tasks.carry.watching.failures import keep_failures, kept_failures
 from tasks.carry.watching.ledger_copy import LedgerCopy, read_ledger
 from tasks.carry.watching.leg_readings import (
@@ -123,12 +124,16 @@ class Watcher:
         speaking = [one for one in (*tick.decisions, *decisions[1:]) if isinstance(one, Alert)]
 
         def remember() -> None:
-            row = self._desk.store.carry.position(position.position_id)
+            store = self._desk.store
+            with store.one_moment():
+                row = store.carry.position(position.position_id)
+                alerts = store.open_alerts_of(position.position_id, "")
+                orders = orders_of(self._desk, row)
             ended = row.closed_ms is not None
             self._remember(position, seen, tick, book, ended)
-            self._alert(position, speaking, judged)
+            self._alert(position, alerts, speaking, judged)
             self._money.note(position)
-            note_tick(self._desk, row, seen, legs, book)
+            note_tick(self._desk, row, alerts, orders, seen, legs, book)
             if ended:  # an exit acts first and notes then
                 end_watch(self._desk, position.position_id)
             self._unwritten = False
@@ -238,17 +243,21 @@ class Watcher:
         threshold = threshold_of(seen.long)
         if THRESHOLD not in position.facts and threshold is not None and not ended:
             store.carry.set_facts(position.position_id, {THRESHOLD: threshold})
-        store.carry.record_snapshot(_snapshot(position, seen, book, self._drift_cost.usd))
+        heartbeat = None
         if self._is_monitor and not ended:
             detail = {"took_s": self._took_s, **self._desk.health.counted(), "by": described(own_name())}
-            store.record_heartbeat(f"{TICKED}{position.position_id}", detail)
+            name = f"{TICKED}{position.position_id}"
+            heartbeat = Heartbeat(name=name, at_ms=self._desk.clock.now_ms(), detail=detail)
+        self._desk.ticks.note(_snapshot(position, seen, book, self._drift_cost.usd), heartbeat)
         keep_failures(self._desk, position, self._failures)
         note_oddities(self._desk)
 
-    def _alert(self, position: Position, speaking: list[Alert], judged: frozenset[str]) -> None:
+    def _alert(
+        self, position: Position, alerts: list[AlertRow], speaking: list[Alert], judged: frozenset[str]
+    ) -> None:
         """Raise what is new or has become critical, close what is over; what merely goes on is not written again."""
         store, subject = self._desk.store, position.position_id
-        known = {row.kind: row for row in store.alerts(open_only=True) if row.subject == subject}
+        known = {row.kind: row for row in alerts if row.subject == subject}
         for one in speaking:
             severity = Severity.CRITICAL if one.critical else Severity.WARNING
             row = known.pop(one.rule, None)

@@ -163,7 +163,7 @@ def test_the_database_refuses_to_change_the_audit_log(store: Store, statement: s
 def test_a_reference_to_nothing_is_refused_by_the_database(store: Store) -> None:
     """A subject of the core is any name, because each business has tables of its own; carry's tables refer to positions."""
     references: list[Callable[[], object]] = [
-        lambda: store.carry.record_snapshot(PositionSnapshot(position_id="p9", at_ms=1)),
+        lambda: store.carry.record_snapshots([PositionSnapshot(position_id="p9", at_ms=1)]),
         lambda: store.carry.record_funding([PAYMENT], "p9"),
         lambda: store.record_fills(receipt().fills, Owner(CARRY, "p1", intent_id="nothing")),
         lambda: store.record_fee(Fee(kind="gas", fee_key="g", intent_id="nothing", at_ms=1)),

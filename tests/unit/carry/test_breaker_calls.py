@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from dataclasses import dataclass
 
 import httpx
@@ -78,3 +79,57 @@ async def test_no_answer_and_one_given_up_count_as_failed() -> None:
         with pytest.raises(httpx.HTTPError):
             await client.get("http://127.0.0.1:9/")
     assert log.in_a_row(15)[HYPERLIQUID] == 2
+
+
+async def test_who_gives_up_waiting_for_a_connection_has_made_no_call_and_keeps_none() -> None:
+    began, may_answer = asyncio.Event(), asyncio.Event()
+
+    async def slow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await reader.read(4096):
+            began.set()
+            await may_answer.wait()
+            writer.write(b"HTTP/1.1 200 x\r\ncontent-length: 2\r\n\r\nok")
+        writer.close()
+
+    server = await asyncio.start_server(slow, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+    log = CallLog(StandingClock())
+    transport = CountedTransport(HYPERLIQUID, log, connections=1)
+    async with server, httpx.AsyncClient(transport=transport) as client:
+        first = asyncio.create_task(client.get(url))
+        await began.wait()
+        second = asyncio.create_task(client.get(url))
+        await asyncio.sleep(0)
+        second.cancel()
+        await asyncio.gather(second, return_exceptions=True)
+        assert not log.failed_ms()[HYPERLIQUID]
+        may_answer.set()
+        assert (await first).text == "ok"
+        assert (await client.get(url)).text == "ok", "who gave up waiting keeps no connection"
+    assert log.counted()["venue_calls"] == {HYPERLIQUID: 2}
+
+
+async def test_a_call_given_up_at_any_point_of_its_way_gives_its_connection_back() -> None:
+    """Seen: one that was given up while it began to connect held its place in the pool for ever."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            while await reader.readuntil(b"\r\n\r\n"):
+                writer.write(b"HTTP/1.1 200 x\r\ncontent-length: 2\r\n\r\no")
+                await writer.drain()
+                writer.write(b"k")
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+    transport = CountedTransport(HYPERLIQUID, CallLog(StandingClock()), connections=1)
+    async with server, httpx.AsyncClient(transport=transport) as client:
+        for turns in range(30):
+            call = asyncio.create_task(client.get(url, timeout=5))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            call.cancel()
+            await asyncio.gather(call, return_exceptions=True)
+            assert (await client.get(url, timeout=5)).text == "ok", (
+                f"given up after {turns} turns of the loop"
+            )

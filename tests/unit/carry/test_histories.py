@@ -211,7 +211,7 @@ class Books:
         for fee in self.fees():
             store.record_fee(fee)
         for seen in self.snapshots():
-            store.carry.record_snapshot(seen)
+            store.carry.record_snapshots([seen])
         desk: Any = type("Desk", (), {"store": store, "clock": self.clock})
         self.clock.ms = self.life.at_ms
         return read_booked(desk, self.position)

@@ -7,7 +7,7 @@ from typing import Any
 from uuid import uuid4
 
 from evenkeel.errors import OperatorError
-from evenkeel.types import IntentSpec
+from evenkeel.types import IntentSpec, IntentState
 from state.accounts.models import AccountTrade, DeploymentState, Origin, TradeState
 from state.accounts.store import ACCOUNTS
 from state.models import Fence
@@ -49,7 +49,16 @@ async def open_trade(
     )
     intent = _plan(desk, trade.name, "open", 0, {**order, "trader": deployment.account})
     await carry_out(desk, intent, None, wait_s=wait_s)
+    give_up(desk, trade.name)
     return trade.name
+
+
+def give_up(desk: Desk, name: str) -> None:
+    """Note that a trade never was, where its opening has failed. What a cancelled one cost is booked by the chain's word."""
+    trade = desk.store.accounts.trade(name)
+    opening = [one for one in desk.store.intents_of(ACCOUNTS, name) if one.kind == "open"]
+    if trade.state is TradeState.PENDING and opening and opening[0].state is IntentState.FAILED:
+        desk.store.accounts.change_trade(name, opening[0].failure or "not opened", state=TradeState.FAILED)
 
 
 async def close_trade(

@@ -13,7 +13,7 @@ from state.accounts.models import AccountTrade, ChargeRow, DeploymentState, Orig
 from state.accounts.store import ACCOUNTS, ENDED
 from strategy.accounts.stops import StopRules, TradeSeen, wanted_stop
 from tasks.accounts.booking import DESK, USER, owed_by, settled_order
-from tasks.accounts.trading import OSTIUM, chain_of, set_stop
+from tasks.accounts.trading import OSTIUM, chain_of, give_up, set_stop
 from tasks.desk import Desk
 from tasks.intents import carry_out
 from venues.evm.pages import Cutoff, Mark
@@ -184,6 +184,8 @@ async def follow(desk: Desk, report: TickReport) -> None:
             continue  # whoever planned it begins it
         try:
             await carry_out(desk, intent.intent_id, None, wait_s=0)
+            if intent.kind == "open":
+                give_up(desk, intent.subject)
         except LostRace:
             continue
         except (*NOT_NOW, OperatorError) as fault:

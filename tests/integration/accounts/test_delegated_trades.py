@@ -137,6 +137,7 @@ async def test_who_has_nothing_to_say_is_refused_in_one_line(tmp_path: Path) -> 
             await open_trade(desk, "d0", order, name=name)
             [intent] = desk.store.intents_of("accounts", name)
             assert intent.failure is not None and says in intent.failure and "\n" not in intent.failure
+            assert desk.store.accounts.trade(name).state is TradeState.FAILED
         rig.evm.transact(rig.users[0], rig.venue.at["trading"], "removeDelegate()")
         await open_trade(desk, "d0", rig.opening(), name="t6")
         [intent] = desk.store.intents_of("accounts", "t6")

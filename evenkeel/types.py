@@ -20,6 +20,7 @@ class VenueName(StrEnum):
 
     HYPERLIQUID = "hyperliquid"
     ASGARD = "asgard"
+    OSTIUM = "ostium"
 
 
 class IntentState(StrEnum):

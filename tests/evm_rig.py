@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import cache
@@ -24,7 +24,7 @@ from twins.clock import TwinClock
 from twins.evm.deploying import deploy, transact
 from twins.evm.node import BASE_FEE_WEI, Node, NoNode
 from twins.evm.twin import VENUE, EvmTwin
-from twins.faults import Fault, FaultMiddleware, FaultPlan
+from twins.faults import App, Fault, FaultMiddleware, FaultPlan
 from twins.http import served
 from twins.series import ModelSeries
 from twins.world import World
@@ -158,7 +158,12 @@ def settle_fee(real: Node) -> None:
 
 @asynccontextmanager
 async def evm_rig(
-    folder: Path, *, nodes: int = 1, ledger: str | None = None, speed: float = 0
+    folder: Path,
+    *,
+    nodes: int = 1,
+    ledger: str | None = None,
+    speed: float = 0,
+    around: Callable[[App], App] = lambda app: app,
 ) -> AsyncIterator[EvmRig]:
     """A chain with a dollar on it; three users with 1,000 each, who allow the collector all of it. `speed`: world seconds a
     second; 0 for a world that only who waits moves on.
@@ -169,7 +174,7 @@ async def evm_rig(
     world = World(ModelSeries(7, START_MS), clock)
     faults = FaultPlan()
     twin = EvmTwin(world, faults, real)
-    app = FaultMiddleware(twin.app, faults, VENUE, twin.call_name, world.now_ms)
+    app = around(FaultMiddleware(twin.app, faults, VENUE, twin.call_name, world.now_ms))
     issuer, *users = [str(one) for one in real.rpc("eth_accounts")[:4]]
     usdc = deploy(real, "usdc", issuer)
     collector = LocalEvmKey.from_hex(COLLECTOR).address

@@ -12,6 +12,7 @@ from state.accounts.models import AccountTrade, DeploymentState, Origin, TradeSt
 from state.accounts.store import ACCOUNTS
 from state.models import Fence
 from strategy.accounts.share import ChargeState
+from tasks.admin import ALL, ENTRIES
 from tasks.desk import Desk
 from tasks.intents import Done, Ending, NotDone, carry_out
 
@@ -24,12 +25,15 @@ async def open_trade(
     desk: Desk, deployment_id: str, order: dict[str, Any], *, name: str = "", wait_s: float = 30.0
 ) -> str:
     """Store the trade, ask for it, and return its name; what became of it is in the ledger. `name` makes it once: the
-    same again is the same trade. Raises OperatorError where the deployment is not active.
+    same again is the same trade. Raises OperatorError where the deployment is not active, or
+    openings are paused.
     """
     accounts = desk.store.accounts
     deployment = accounts.deployment(deployment_id)
     if deployment.state is not DeploymentState.ACTIVE:
         raise OperatorError(f"deployment {deployment_id} is {deployment.state}: nothing is opened for it")
+    if found := [one for one in desk.store.active_pauses() if one.scope in (ENTRIES, ALL, OSTIUM)]:
+        raise OperatorError(f"openings are paused: {found[0].scope}, {found[0].reason} (`evenkeel resume`)")
     now = desk.clock.now_ms()
     trade = accounts.add_trade(
         AccountTrade(

@@ -6,93 +6,31 @@ import asyncio
 import json
 import os
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from eth_account import Account
 from rich.console import Console
 
 from app.accounts import actions
+from app.demo.accounts_venues import MILLION, Demo, installed, venues, wallet_sends
 from evenkeel.clock import WorldClock
 from evenkeel.errors import OperatorError
-from evenkeel.settings.settings import Settings
 from state.accounts.models import TradeState
 from state.store import Store
 from strategy.accounts.share import ChargeState
 from tasks.accounts.desk import AccountsDesk, accounts_desk
 from tasks.accounts.trading import open_trade
 from twins.evm.node import NoNode
-from twins.faults import FaultPlan
-from twins.http import served
-from twins.hyperliquid import HyperliquidTwin
-from twins.ostium.serve import OstiumOptions, RunningOstium, running_ostium
 from venues.evm.codec import Function
-from venues.evm.rpc import EvmRpc
-from venues.evm.transactions import Envelope
 from venues.ostium.contracts import NO_BUILDER, OPEN, PRICE_PLACES, SET_DELEGATE, units
-from venues.signers.local import LocalEvmKey
 
-T = TypeVar("T")
-SPEED = 12.0
-USERS = 6
 SOL, SOL_USD = 9, "SOL/USD"
 APPROVE = Function("approve", ("address", "uint256"), ("bool",))
-GAS, GAS_WEI = 3_000_000, 200_000_000
-MILLION = 10**6
-
-
-@dataclass
-class Point:
-    """One of the plan's test points, whether it holds, and by what."""
-
-    name: str
-    ok: bool
-    proof: str
-
-
-@dataclass
-class Demo:
-    """What the seven points share. `users` are wallets with their own keys, which nobody but them holds."""
-
-    settings: Settings
-    ostium: RunningOstium
-    loop: asyncio.AbstractEventLoop
-    wallet: str
-    points: list[Point] = field(default_factory=list)
-
-    @property
-    def users(self) -> list[dict[str, str]]:
-        found: list[dict[str, str]] = self.ostium.keys["traders"]
-        return found
-
-    def on_twins(self, action: Callable[[], T]) -> T:
-        """Do something in the twins' thread, and wait for it."""
-
-        async def run() -> T:
-            return action()
-
-        return asyncio.run_coroutine_threadsafe(run(), self.loop).result(timeout=60)
-
-    def move(self, price: str) -> None:
-        """SOL trades there from now on, for the venue and for the second source."""
-        self.on_twins(lambda: setattr(self.ostium.world.overrides, "sol_price", float(price)))
-
-    def usdc(self, address: str) -> Decimal:
-        """USDC of a wallet, by the chain."""
-        return Decimal(self.on_twins(lambda: self.ostium.twin.venue.usdc_units(address))) / MILLION
-
-    def check(self, name: str, ok: bool, proof: str, console: Console) -> None:
-        """Keep a point and print it."""
-        self.points.append(Point(name, ok, proof))
-        console.print(
-            f"{'ok  ' if ok else 'FAIL'} {len(self.points)}. {name}: {proof}", markup=False, soft_wrap=True
-        )
 
 
 def run_demo(out_dir: Path, console: Console) -> dict[str, Any]:
@@ -103,8 +41,8 @@ def run_demo(out_dir: Path, console: Console) -> dict[str, Any]:
     for old in out_dir.glob("accounts.db*"):
         old.unlink()
     try:
-        with _venues(out_dir.parent) as (ostium, loop, hyperliquid_url):
-            demo = _installed(ostium, loop, hyperliquid_url, f"sqlite:///{ledger.resolve()}")
+        with venues(out_dir.parent) as (ostium, loop, hyperliquid_url):
+            demo = installed(ostium, loop, hyperliquid_url, f"sqlite:///{ledger.resolve()}")
             before = {one["address"].lower(): demo.usdc(one["address"]) for one in demo.users}
             asyncio.run(_seven_points(demo, console))
             residual = _residual(demo, before)
@@ -121,71 +59,6 @@ def run_demo(out_dir: Path, console: Console) -> dict[str, Any]:
         f"summary: {out_dir / 'summary.json'}   wall time {summary['wall_seconds']} s", markup=False
     )
     return summary
-
-
-@contextmanager
-def _venues(out: Path) -> Iterator[tuple[RunningOstium, asyncio.AbstractEventLoop, str]]:
-    """The chain with the venue, and Hyperliquid beside it as the second source, in a thread of their own."""
-    ready: list[Any] = []
-    started, ended = threading.Event(), threading.Event()
-
-    async def serve() -> None:
-        async with running_ostium(OstiumOptions(out, speed=SPEED, traders=USERS)) as running:
-            other = HyperliquidTwin(running.world, FaultPlan())
-            async with served(other.app) as url:
-                ready.extend((running, asyncio.get_running_loop(), url))
-                started.set()
-                while not ended.is_set():
-                    await running.chain.catch_up()
-                    await asyncio.sleep(0.05)
-
-    def run() -> None:
-        try:
-            asyncio.run(serve())
-        except BaseException as fault:  # it is raised where it is waited for
-            ready.append(fault)
-            started.set()
-
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    started.wait()
-    if isinstance(ready[-1], BaseException):
-        raise ready[-1]
-    try:
-        yield ready[0], ready[1], ready[2]
-    finally:
-        ended.set()
-        thread.join(timeout=30)
-
-
-def _installed(ostium: RunningOstium, loop: asyncio.AbstractEventLoop, second_url: str, ledger: str) -> Demo:
-    """The settings of an installation whose venues are these, with two fresh keys and a wallet of the platform."""
-    at, agent, collector = ostium.twin.venue.at, Account.create(), Account.create()
-    wallet = Account.create().address.lower()
-    os.environ["EVENKEEL_OSTIUM_KEY"] = "0x" + bytes(agent.key).hex()
-    os.environ["EVENKEEL_COLLECTOR_KEY"] = "0x" + bytes(collector.key).hex()
-    for one in (agent, collector):
-        ostium.twin.venue.node.rpc("anvil_setBalance", one.address, hex(10**18))
-    settings = Settings.model_validate(
-        {
-            "database": {"url": ledger},
-            "clock": {"world_url": ostium.urls["control"]},
-            "ostium": {
-                "enabled": True,
-                "rpc_url": ostium.urls["evm"],
-                "prices_url": ostium.urls["ostium"],
-                "trading": at["trading"],
-                "storage": at["storage"],
-                "usdc": at["usdc"],
-                "confirmations": 2,
-                "cutoff": "latest-2",
-            },
-            "collector": {"platform_wallet": wallet},
-            "hyperliquid": {"url": second_url},
-        }
-    )
-    Store.upgrade(ledger)
-    return Demo(settings, ostium, loop, wallet)
 
 
 async def _seven_points(demo: Demo, console: Console) -> None:
@@ -210,7 +83,7 @@ async def _set_up(demo: Demo, console: Console) -> list[str]:
     at = demo.ostium.twin.venue.at
     collector = Account.from_key(os.environ["EVENKEEL_COLLECTOR_KEY"]).address.lower()
     for user in demo.users:
-        await _wallet_sends(
+        await wallet_sends(
             demo,
             user,
             (at["trading"], SET_DELEGATE.call(agent["key_address"])),
@@ -280,7 +153,7 @@ async def _discovery_and_trailing(demo: Demo, deployment: str, console: Console)
     user = demo.users[1]
     trade = (40 * MILLION, units(Decimal(156), PRICE_PLACES), 0, 0, user["address"], 200, SOL, 0, True, False)
     at = demo.ostium.twin.venue.at
-    await _wallet_sends(demo, user, (at["trading"], OPEN.call(trade, NO_BUILDER, 0, 100)))
+    await wallet_sends(demo, user, (at["trading"], OPEN.call(trade, NO_BUILDER, 0, 100)))
     await actions.open_trade(
         demo.settings, deployment, SOL_USD, "long", Decimal(60), Decimal(5), 100, "trailed"
     )
@@ -373,24 +246,6 @@ async def _until(demo: Demo, holds: Callable[[list[dict[str, Any]]], bool]) -> b
             return True
         await WorldClock(demo.ostium.urls["control"]).sleep(6)
     return False
-
-
-async def _wallet_sends(demo: Demo, user: dict[str, str], *calls: tuple[str, bytes]) -> None:
-    """A user's own wallet signs calls, one after another, as a browser would let it."""
-    key = LocalEvmKey.from_hex(user["private_key"])
-    rpc = EvmRpc(demo.ostium.urls["evm"], WorldClock(demo.ostium.urls["control"]))
-    try:
-        nonce = await rpc.transaction_count(key.address)
-        for place, (to, calldata) in enumerate(calls):
-            envelope = Envelope(demo.ostium.chain.chain_id, nonce + place, 0, GAS_WEI, GAS, to, calldata)
-            await rpc.put(envelope.signed(key.sign_digest(envelope.digest)))
-        for _ in range(200):
-            if await rpc.transaction_count(key.address) == nonce + len(calls):
-                return
-            await asyncio.sleep(0.05)
-        raise OperatorError(f"the wallet {key.address} sent {len(calls)} calls, and no block holds them")
-    finally:
-        await rpc.close()
 
 
 @contextmanager

@@ -23,7 +23,8 @@ from evenkeel.types import (
     VenueName,
     Working,
 )
-from tests.conformance.adapters import ADAPTERS, Adapter, LotAdapter
+from tests.conformance.adapter import Adapter
+from tests.conformance.adapters import ADAPTERS, LotAdapter
 from tests.second_business import LotVenue
 from venues.protocol import OrderVenue
 

@@ -367,3 +367,16 @@ async def test_a_reorganisation_takes_a_settlement_away_and_the_keeper_settles_a
         await rig.advance(10)
         assert rig.held()["leverage"] == 0 and not rig.twin.book.open and not rig.twin.book.waiting
         assert rig.twin.book.trades[trade].is_open is False
+
+
+async def test_a_block_has_room_for_everything_that_is_asked_for_at_once_as_on_arbitrum() -> None:
+    async with ostium_rig() as rig:
+        await rig.owner_does("storage", "setMaxTradesPerPair", 200)
+        await rig.owner_does("storage", "setMaxPendingMarketOrders", 200)
+        for _ in range(140):
+            call = rig.trade(collateral_usdc=20, leverage=2)
+            rig.venue.send("trading", "openTrade", call, NO_BUILDER, MARKET, 200, sender=rig.user, mine=False)
+        await rig.advance(1)
+        assert len(rig.twin.book.waiting) == 140
+        await rig.settled()
+        assert len(rig.twin.book.open) == 140

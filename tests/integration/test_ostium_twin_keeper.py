@@ -29,6 +29,14 @@ def last(rig: OstiumRig, action: str) -> Order:
     return [each for each in rig.twin.book.orders.values() if each.action == action][-1]
 
 
+async def triggered(rig: OstiumRig, kind: int) -> str:
+    """Start something by hand at the price of now, and return why it came to nothing, "NONE" if it did not."""
+    now_s = rig.clock.now_ms() // 1000
+    await rig.done("trigger", kind, rig.user, SOL, 0, now_s, sender=rig.venue.keeper, to="prices")
+    await rig.settled()
+    return rig.reason(max(rig.twin.book.orders))
+
+
 # --- stops, take profits, liquidations ------------------------------------------------------------------------------
 
 
@@ -38,7 +46,7 @@ async def test_a_stop_is_judged_by_the_middle_and_filled_at_the_bid() -> None:
         await rig.done("updateSl", SOL, 0, 99 * PRICE)
         rig.pin(99.01)  # the bid is 98.99 already: below the stop, and no reason to close
         await rig.advance(10)
-        assert rig.held()["leverage"] != 0
+        assert rig.held()["leverage"] != 0 and await triggered(rig, 1) == "NOT_HIT"
         rig.pin(99)
         await rig.advance(5)
         order = last(rig, "StopLoss")
@@ -67,7 +75,7 @@ async def test_a_take_profit_is_judged_and_filled_at_the_price_of_the_trade() ->
         await rig.opened(tp=110)
         rig.pin(110.01)  # the bid is below 110
         await rig.advance(5)
-        assert rig.held()["leverage"] != 0
+        assert rig.held()["leverage"] != 0 and await triggered(rig, 0) == "NOT_HIT"
         rig.pin(110.1)
         await rig.advance(5)
         closed = one(rig.settlement(last(rig, "TakeProfit").id), "LimitCloseExecuted").args
@@ -314,10 +322,7 @@ async def test_a_trigger_that_the_price_does_not_bear_out_is_not_hit() -> None:
             (2, "NOT_HIT"),
             (4, "CLOSE_DAY_TRADE_NOT_ALLOWED"),
         ):
-            now_s = rig.clock.now_ms() // 1000
-            await rig.done("trigger", kind, rig.user, SOL, 0, now_s, sender=rig.venue.keeper, to="prices")
-            await rig.settled()
-            assert rig.reason(max(rig.twin.book.orders)) == reason
+            assert await triggered(rig, kind) == reason
         # A stop that was set after the time of the price is left out.
         found = await rig.done("trigger", 1, rig.user, SOL, 0, 1, sender=rig.venue.keeper, to="prices")
         assert one(found, "AutomationPerformed").args["status"] == 8
@@ -367,3 +372,16 @@ async def test_a_reorganisation_takes_a_settlement_away_and_the_keeper_settles_a
         await rig.advance(10)
         assert rig.held()["leverage"] == 0 and not rig.twin.book.open and not rig.twin.book.waiting
         assert rig.twin.book.trades[trade].is_open is False
+
+
+async def test_a_block_has_room_for_everything_that_is_asked_for_at_once_as_on_arbitrum() -> None:
+    async with ostium_rig() as rig:
+        await rig.owner_does("storage", "setMaxTradesPerPair", 200)
+        await rig.owner_does("storage", "setMaxPendingMarketOrders", 200)
+        for _ in range(140):
+            call = rig.trade(collateral_usdc=20, leverage=2)
+            rig.venue.send("trading", "openTrade", call, NO_BUILDER, MARKET, 200, sender=rig.user, mine=False)
+        await rig.advance(1)
+        assert len(rig.twin.book.waiting) == 140
+        await rig.settled()
+        assert len(rig.twin.book.open) == 140

@@ -147,6 +147,7 @@ async def monitor(
 ) -> dict[str, Any]:
     """Watch one position."""
     from flows.carry import monitor as flow
+    from flows.carry.watch import watch_one
 
     request = flow.MonitorRequest(position_id=position, interval_s=interval_s)
     with _ledger(settings) as store:  # no run is begun, and handed over, for a position that is not there
@@ -159,7 +160,7 @@ async def monitor(
         "monitor",
         as_flow,
         lambda: flow.monitor(request),
-        lambda desk: flow.watch_position(desk, request),
+        lambda desk: watch_one(desk, request),
         position,
     )
 

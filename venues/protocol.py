@@ -37,6 +37,7 @@ from venues.perp import (
     LedgerUpdate,
     PerpContext,
 )
+from venues.ratebudget import RateBudget
 from venues.timing import VenueTime
 
 
@@ -149,6 +150,11 @@ class PerpVenue(LegVenue, Protocol):
 
     @property
     def market(self) -> PerpMarket: ...
+
+    @property
+    def budget(self) -> RateBudget:
+        """What requests to this venue are weighed by, in this process."""
+        ...
 
     not_understood: dict[str, str]
     """Legs that the last reading of all of them found and could not make sense of: name and why."""

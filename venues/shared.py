@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Hashable, Iterable, Sequence
 from typing import Any, Generic, TypeVar
 
 from evenkeel.clock import Clock
+from venues.ratebudget import Lane, in_lane
 
 T = TypeVar("T")
 K = TypeVar("K", bound=Hashable)
@@ -33,7 +34,8 @@ class SharedReads:
             return value
         task = self._under_way.get(name)
         if task is None:
-            task = self._under_way[name] = asyncio.ensure_future(self._read(name, reading))
+            with in_lane(Lane.URGENT):  # somebody in danger may ask for it while it is on its way
+                task = self._under_way[name] = asyncio.ensure_future(self._read(name, reading))
         # Shielded: who gives up waiting takes the answer from nobody else.
         found: T = await asyncio.shield(task)
         return found

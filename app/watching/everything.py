@@ -10,6 +10,7 @@ from evenkeel.errors import EvenkeelError, OperatorError, words_of
 from evenkeel.settings.settings import Settings
 from flows.carry.watch import Watching
 from tasks.carry.desk import CarryDesk, check_keys, open_desks
+from venues.ratebudget import Lane, in_lane
 
 log = logging.getLogger("evenkeel.watch")
 
@@ -45,7 +46,8 @@ def _left_out(account: str, fault: EvenkeelError) -> None:
 async def _check(desk: CarryDesk) -> None:
     """Of several accounts one whose key may not act is watched all the same, and is not waited for: it can be seen."""
     try:
-        await check_keys(desk)
+        with in_lane(Lane.BOOKS):
+            await check_keys(desk)
     except OperatorError as fault:
         log.critical("%s is watched, and cannot act: %s", desk.store.member, fault)
     except Exception as fault:

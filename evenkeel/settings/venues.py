@@ -20,6 +20,8 @@ class Hyperliquid(Section):
     key_file: Path | None = None
     timeout_s: float = Field(default=10.0, gt=0, le=120)
     weight_per_minute: float = Field(default=1000.0, gt=0, le=1200)
+    stream: bool = True
+    """Whether a watch has prices pushed beside those that it asks for: it notices a danger between two ticks."""
     order_life_s: float = Field(default=10.0, ge=2, le=60)
     """`expiresAfter` of an order: after this it can no longer execute."""
 

@@ -18,6 +18,7 @@ from evenkeel.errors import UNREAD, Bug, LedgerUnavailable, LostRace, OperatorEr
 from evenkeel.legs import PositionStatus
 from evenkeel.types import Frozen
 from evenkeel.units import DAY_MS, HOUR_MS
+from flows.carry.booked import book_changes, collect, contradicted, reconcile
 from flows.carry.rebalance import Action, resize
 from flows.carry.recover import recover_position
 from flows.carry.requested import do_requested, is_asked
@@ -25,12 +26,8 @@ from flows.carry.watched import POSITIONS, line_of
 from flows.forms import Form
 from flows.handover import NextRun, go_on
 from flows.running import desk_for_run
-from state.watch_models import Severity
 from strategy.carry.decisions import Decision, Exit, Resize
 from strategy.decisions import Hold
-from tasks.carry.books.collect import collect_everything
-from tasks.carry.books.external_short import book_changes_of_both
-from tasks.carry.books.reconcile import reconcile_everything
 from tasks.carry.books.recovery import interrupted_positions
 from tasks.carry.closing import closing
 from tasks.carry.closing.close_out import ENDED, close_out
@@ -38,6 +35,7 @@ from tasks.carry.closing.proving import waits_for_a_venue
 from tasks.carry.closing.rebalancing import refusals_are_over
 from tasks.carry.desk import CarryDesk, open_desk
 from tasks.carry.exit_needs import keep_exit_needs
+from tasks.carry.fleet.streaming import prices_streamed
 from tasks.carry.mark import LIVE
 from tasks.carry.positions import position_meant
 from tasks.carry.watching import breakers
@@ -49,6 +47,7 @@ from tasks.carry.watching.seen import Seen
 from tasks.carry.watching.trial import TrialClose
 from tasks.carry.watching.unledgered import CALM_S, Unledgered, is_emergency
 from tasks.carry.watching.watcher import Watcher
+from venues.ratebudget import Lane, in_lane, take_lane
 
 log = logging.getLogger("evenkeel.monitor")
 UNDONE = "not done yet"
@@ -110,6 +109,7 @@ async def watch_position(
                 log.warning("%s could not be looked at: %s", position_id, error)
                 await desk.clock.sleep(danger_s)
     finally:  # the books go on where they stopped, at the next watch
+        desk.danger.forget(position_id)
         for task in watch.under_way:
             task.cancel()
     try:
@@ -138,6 +138,8 @@ class _Watch:
     """A leg was out of sight at an earlier tick, perhaps of an earlier run."""
     under_way: set[asyncio.Task[None]] = field(default_factory=set)
     """What is read into the books meanwhile."""
+    in_danger: bool = False
+    """The last tick found a danger: what the next one asks goes before what is calm."""
     put_off: bool = False
     """What a person has asked for could not be begun at this tick."""
 
@@ -145,12 +147,13 @@ class _Watch:
         self.watcher = Watcher(self.desk, self.position_id, is_monitor=True)
         self.unledgered = Unledgered(self.desk, self.watcher)
         position = self.desk.store.carry.position(self.position_id)
-        self.needs = Needs(self.desk, Subject(position.asset, position.protocol or 0))
+        self.needs = Needs(self.desk, Subject(position.asset, position.protocol or 0), self.desk.beside)
         self.trial = TrialClose(self.desk)
         self.fees = FeeMarket(self.desk, self.position_id)
 
     async def tick(self) -> PositionStatus:
         """One tick, by the ledger where it can be used."""
+        take_lane(Lane.URGENT if self.in_danger else Lane.CALM)
         await self.desk.clock.refresh()
         try:
             status = await self._tick()
@@ -182,48 +185,56 @@ class _Watch:
         seen, found, closely = judged.seen, judged.combined, judged.closely
         decision: Decision = found.decision
         self.ticks += 1
+        self.in_danger = closely or isinstance(found.decision, Exit)
         if held_back and not is_emergency(decision):
             decision = Hold(rule="exit", reason="its closing is held back, and is tried again")
         if isinstance(decision, Exit):  # an emergency acts first and reports while it acts
             await self._act(decision)
             _late(judged.remember)
         else:
-            judged.remember()
+            async with desk.writing_turn:
+                if desk.beside > 1:  # between two that write at length the loop hears what is streamed
+                    await asyncio.sleep(0)
+                judged.remember()
             if isinstance(decision, Resize):
                 closely = (await self._act(decision)).startswith(UNDONE) or closely
             else:
                 _late(partial(refusals_are_over, desk, position))
                 if differs(desk, position_id, seen):  # too little to act on, but the books follow
-                    closely = not await _book_changes(desk, position_id) or closely
+                    closely = not await book_changes(desk, position_id) or closely
                 elif seen.short is not None and not closely:
                     _late(partial(size_is_shown, desk, position_id))
         _late(partial(breakers.note_tick, desk, seen))
 
-        first_in_danger = (
-            closely and self.ticks == 1
-        )  # nothing is read yet: all of it at once would hold up the next tick
+        # Nothing is read yet: all of it at once would hold up the next tick.
+        first_in_danger = closely and self.ticks == 1
         if not isinstance(decision, Exit) and not first_in_danger:
-            await self._watch_needs(seen, calm=not closely)
+            await self._aside("needs", partial(self._watch_needs, seen, calm=not closely))
         if self.absent and not seen.misses_a_leg:
             _late(partial(absence_is_over, desk, position_id))
         self.absent = seen.misses_a_leg
         if self._is_asked():  # a person waits: the books may
             return status
         if not self.reconciled and not closely:  # once, at the start; a danger comes first
-            await self._books(_reconcile)
+            await self._books(reconcile)
             self.reconciled = True
         hour = seen.at_ms // HOUR_MS
         if hour != self.collected_hour and not first_in_danger and not self._is_asked():
             self.collected_hour = hour
-            await self._books(_collect)
+            await self._books(collect)
             log.info("%s", line_of(position_id, seen, found.reasons))
         if closely or isinstance(decision, Exit):  # what was done meanwhile does not put off the next tick
-            spent_s = (desk.clock.now_ms() - began_ms) / 1000
-            alone_s = max(self.danger_s - spent_s, 1.0)
-            await desk.clock.sleep(alone_s if desk.beside == 1 else until_next_s(desk, self.danger_s))
+            alone_s = max(self.danger_s - (desk.clock.now_ms() - began_ms) / 1000, 1.0)
+            await (
+                desk.clock.sleep(alone_s)
+                if desk.beside == 1
+                else desk.danger.turn(position_id, self._is_asked)
+            )
         else:
             pace_s = until_next_s(desk, self.danger_s if self.put_off else self.calm_s)
-            await wait_for_tick(desk, position_id, pace_s, probe_pace_s(desk, self.danger_s), self._is_asked)
+            await wait_for_tick(desk, position_id, pace_s, probe_pace_s(desk, self.danger_s), self._is_wanted)
+            if self.in_danger and desk.beside > 1:
+                await desk.danger.turn(position_id, self._is_asked)
         return status
 
     async def _watch_needs(self, seen: Seen, *, calm: bool) -> None:
@@ -252,27 +263,43 @@ class _Watch:
         return done
 
     async def _books(self, work: Callable[[CarryDesk], Awaitable[None]]) -> None:
-        """Read the venues' ledgers into ours. Beside other accounts no tick waits for it: it is done in their turn, one account
-        after the other, for it takes many times what a tick takes of the venue's request budget.
+        """Read the venues' ledgers into ours. Of several accounts it is done in their turn, one account after the other, for it
+        takes many times what a tick takes of the venue's request budget.
         """
-        if self.desk.beside == 1:
-            await work(self.desk)
-            return
 
         async def in_turn() -> None:
             async with self.desk.books_turn:
-                try:
+                with in_lane(Lane.BOOKS):
                     await work(self.desk)
-                except Exception:  # the watch goes on; the next hour reads on from here
-                    log.exception("the books of %s were not brought up to date", self.position_id)
 
-        task = asyncio.create_task(in_turn())
-        self.under_way.add(task)
-        task.add_done_callback(self.under_way.discard)
+        await self._aside(work.__name__, partial(work, self.desk) if self.desk.beside == 1 else in_turn)
+
+    async def _aside(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
+        """Do what is no part of a tick. Beside other accounts no tick waits for it; it begins when the last time is over."""
+        if self.desk.beside == 1:
+            await work()
+            return
+
+        async def aside() -> None:
+            take_lane(Lane.CALM)
+            try:
+                await work()
+            except Exception:  # the watch goes on, and the next time goes on from here
+                log.exception("%s of %s could not be read", name, self.position_id)
+
+        if name not in {one.get_name() for one in self.under_way}:
+            task = asyncio.create_task(aside(), name=name)
+            self.under_way.add(task)
+            task.add_done_callback(self.under_way.discard)
 
     def _is_asked(self) -> bool:
         """Whether a person has asked for something since this tick began."""
         return not self.put_off and is_asked(self.desk, self.position_id)
+
+    def _is_wanted(self) -> bool:
+        """Whether the next tick is wanted now: a person has asked, or the streamed price has brought a leg near its exit."""
+        self.in_danger = self.desk.danger.comes_near(self.position_id)
+        return self.in_danger or self._is_asked()
 
     def _did(self, done: str) -> None:
         self.actions.append(done)
@@ -304,32 +331,8 @@ async def _acted(desk: CarryDesk, watcher: Watcher, decision: Exit | Resize) -> 
     except UNREAD as error:
         return f"{UNDONE}: {error}"
     except Bug as contradiction:
-        _contradicted(desk, contradiction)
+        contradicted(desk, contradiction)
         return f"{UNDONE}: {contradiction}"
-
-
-async def _reconcile(desk: CarryDesk) -> None:
-    """What happened while nobody watched: booked, explained or alarmed."""
-    try:
-        await reconcile_everything(desk)
-    except Retryable as error:
-        log.warning("reconciling is put off: %s", error)
-    except Bug as contradiction:
-        _contradicted(desk, contradiction)
-
-
-async def _book_changes(desk: CarryDesk, position_id: str) -> bool:
-    """The books follow what a venue took; False where that could not be proved yet."""
-    try:
-        async with desk.sole_writer(position_id) as fence:
-            await book_changes_of_both(desk, desk.store.carry.position(position_id), fence)
-    except (LostRace, *UNREAD) as error:
-        log.warning("%s differs from its books: %s", position_id, error)
-        return False
-    except Bug as contradiction:
-        _contradicted(desk, contradiction)
-        return False
-    return True
 
 
 async def _finish_interrupted(desk: CarryDesk, wait_s: float) -> None:
@@ -346,7 +349,7 @@ async def _finish_interrupted(desk: CarryDesk, wait_s: float) -> None:
         except (LostRace, *UNREAD, OperatorError) as busy:
             log.warning("%s stays interrupted: %s", position.position_id, busy)
         except Bug as contradiction:
-            _contradicted(desk, contradiction)
+            contradicted(desk, contradiction)
 
 
 def _late(write: Callable[[], None]) -> None:
@@ -355,21 +358,6 @@ def _late(write: Callable[[], None]) -> None:
         write()
     except Retryable as error:
         log.warning("not noted: %s", error)
-
-
-async def _collect(desk: CarryDesk) -> None:
-    """Books may wait; the watch goes on whatever they say."""
-    try:
-        await collect_everything(desk)
-    except (*UNREAD, OperatorError) as error:  # a market that is listed no more, too
-        log.warning("collecting is put off: %s", error)
-    except Bug as contradiction:
-        _contradicted(desk, contradiction)
-
-
-def _contradicted(desk: CarryDesk, contradiction: Bug) -> None:
-    text = f"collected rows contradict the books: {contradiction}"
-    desk.store.alert("books contradicted", Severity.CRITICAL, text, news=True)
 
 
 async def _watch_on(flow: Any, flow_run: FlowRun, state: Any) -> None:
@@ -388,6 +376,7 @@ async def monitor(request: MonitorRequest) -> MonitorResult:
     asked = request.model_dump(mode="json")
     async with (
         desk_for_run(partial(open_desk, position_id=request.position_id)) as desk,
+        prices_streamed(desk),
         NextRun(POSITIONS, desk.store, asked) as next_run,
     ):
         return await watch_position(desk, request, next_run.watches)

@@ -10,10 +10,11 @@ from dataclasses import dataclass, field
 
 from evenkeel.errors import EvenkeelError
 from evenkeel.settings.settings import load_settings
-from flows.carry.monitor import MonitorRequest, by_nobody, watch_position
+from flows.carry.monitor import MonitorRequest, MonitorResult, by_nobody, watch_position
 from flows.carry.watched import POSITIONS
 from state.carry.models import Position
 from tasks.carry.desk import CarryDesk, open_desks
+from tasks.carry.fleet.streaming import prices_streamed
 from tasks.carry.mark import LIVE
 from tasks.leases import described, own_name
 
@@ -22,6 +23,12 @@ FIND_EVERY_S = 5.0
 """Wall seconds between two looks for positions that are not watched yet."""
 AGAIN_S = 30.0
 """Wall seconds after which a watch that failed is begun again: a position is overdue after three times as long."""
+
+
+async def watch_one(desk: CarryDesk, request: MonitorRequest) -> MonitorResult:
+    """Watch one position until it has ended, with prices streamed to it."""
+    async with prices_streamed(desk):
+        return await watch_position(desk, request)
 
 
 @dataclass
@@ -38,12 +45,13 @@ class Watching:
         broken off, and taken up by the next watch, as after any other end of a process.
         """
         try:
-            while not ended.is_set():
-                self.find()
-                try:
-                    await asyncio.wait_for(ended.wait(), FIND_EVERY_S)
-                except TimeoutError:
-                    continue
+            async with prices_streamed(self.desks[0]):
+                while not ended.is_set():
+                    self.find()
+                    try:
+                        await asyncio.wait_for(ended.wait(), FIND_EVERY_S)
+                    except TimeoutError:
+                        continue
         finally:
             for task in self.tasks.values():
                 task.cancel()

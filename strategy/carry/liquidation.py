@@ -78,5 +78,14 @@ def lender_price(
     return debt_usd / (tokens * threshold * (1 - distance))
 
 
+def moved_distance(side: LegSide, distance: Decimal, price_then: Decimal, price_now: Decimal) -> Decimal:
+    """A leg's liquidation distance at another price than the one that it was read at. The price that liquidates stays where it
+    is while size, debt and money of a leg do: then × (1 − distance) for the long, × (1 + distance) for the short.
+    """
+    if side is LegSide.LONG:
+        return 1 - price_then * (1 - distance) / price_now
+    return price_then * (1 + distance) / price_now - 1
+
+
 def adverse_word(side: LegSide) -> str:
     return "fall" if side is LegSide.LONG else "rise"

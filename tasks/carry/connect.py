@@ -14,6 +14,7 @@ from evenkeel.settings.settings import Settings
 from evenkeel.types import VenueName
 from tasks.budgets import HYPERLIQUID_LARGEST_WEIGHT, HYPERLIQUID_WEIGHT_LIMIT, _budget
 from tasks.carry.hosts import ASGARD, HYPERLIQUID, SOLANA, SOLANA_SECOND
+from tasks.carry.mark import UNDERLYING
 from tasks.carry.prices import sol_price_of
 from tasks.health import CallLog, CountedTransport
 from tasks.keys import hyperliquid_validator, open_keys, open_keys_to_close
@@ -21,6 +22,7 @@ from tasks.solana_rules import rules_as_they_stand
 from venues.asgard.client import AsgardClient
 from venues.asgard.venue import AsgardVenue
 from venues.hyperliquid.client import HyperliquidClient
+from venues.hyperliquid.stream import PriceStream
 from venues.hyperliquid.venue import HyperliquidVenue
 from venues.jsonrpc import SHUT_OUT_STATUS
 from venues.reading import Oddities
@@ -52,6 +54,8 @@ class Connections:
     rpc: SolanaRpc
     second_rpc: SolanaRpc | None
     asgard: AsgardClient
+    stream: PriceStream | None
+    """Not connected before somebody lets it run."""
     health: CallLog
     oddities: Oddities
 
@@ -117,7 +121,16 @@ async def open_connections(
             oddities=oddities,
         )
         opened.push_async_callback(asgard.close)
-        yield Connections(hyperliquid, rpc, second_rpc, asgard, health, oddities)
+        stream = PriceStream(settings.hyperliquid.url, clock, (UNDERLYING,), oddities)
+        yield Connections(
+            hyperliquid,
+            rpc,
+            second_rpc,
+            asgard,
+            stream if settings.hyperliquid.stream else None,
+            health,
+            oddities,
+        )
 
 
 async def venues_on(

@@ -21,6 +21,7 @@ from state.models import Fence
 from state.store import Store
 from tasks.carry.booking import CarryBookkeeper
 from tasks.carry.connect import Connections, Venues, open_connections, open_venues, venues_on
+from tasks.carry.fleet.danger import Danger
 from tasks.carry.fleet.ticks import Ticks
 from tasks.carry.positions import position_meant
 from tasks.carry.prices import stored_price_of
@@ -28,6 +29,7 @@ from tasks.carry.stored_needs import stored_needs, use_stored_needs
 from tasks.desk import Desk, LedgerFault, make_clock
 from tasks.messages.connect import usable_channels
 from venues.asgard.venue import AsgardVenue
+from venues.hyperliquid.stream import PriceStream
 from venues.protocol import LegVenue, PerpVenue
 from venues.shared import SharedReads
 from venues.timing import VenueTime
@@ -85,8 +87,14 @@ class CarryDesk(Desk):
         use_stored_needs(partial(stored_needs, store), long, short)
         self.books_turn = asyncio.Semaphore(1)
         """Whose turn it is to read its books' part of the venues' ledgers: the same for all accounts of a process."""
+        self.writing_turn = asyncio.Lock()
+        """Whose turn it is to write down what a tick found: the same for all accounts of a process."""
         self.ticks = Ticks(store.whole)
         """What ticks leave in the ledger: the same for all accounts of a process."""
+        self.danger = Danger(clock, short.budget, float(settings.strategy.breach_poll_interval_s))
+        """How near liquidation each position is: the same for all accounts of a process."""
+        self.stream: PriceStream | None = None
+        """Prices as the venue pushes them, for whoever watches: the same for all accounts of a process."""
         self.beside = 1
         """How many accounts are watched in this process, on the same request budgets."""
         self.without_key: Mapping[str, str] = {}
@@ -193,6 +201,8 @@ async def open_desks(
             desks = [_desk(one, clock, store, venues) for one, venues in each]
             for desk in desks:
                 desk.beside, desk.books_turn, desk.ticks = len(desks), desks[0].books_turn, desks[0].ticks
+                desk.danger, desk.stream = desks[0].danger, connected.stream
+                desk.writing_turn = desks[0].writing_turn
                 desk.expected_funding, desk.staking_seen = desks[0].expected_funding, desks[0].staking_seen
             desks[0].ticks.together = len(desks) > 1
             async with usable_channels(settings) as channels:
@@ -202,6 +212,7 @@ async def open_desks(
                     yield desks
                 finally:
                     desks[0].ticks.close()
+                    await desks[0].danger.close()
                     for desk in desks:
                         await desk.notifier.flushed()
         finally:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -19,6 +20,8 @@ from twins.hyperliquid.meta import BY_NAME
 from twins.hyperliquid.numbers import lower_address, num
 
 PUSH_S = 0.25
+CONTEXT_S = 3.0
+"""Wall seconds after which a market's context is pushed again though nothing has changed."""
 Subscription = dict[str, Any]
 COIN_CHANNELS = frozenset({"activeAssetCtx", "bbo", "l2Book", "trades", "activeAssetData"})
 USER_CHANNELS = frozenset(
@@ -48,6 +51,8 @@ class _Feed:
         self.sent_fills: set[int] = set()
         """tids: a fill that was hidden for a while surfaces behind later ones, so a cursor would lose it."""
         self.last = ""
+        self.pushed_s = 0.0
+        """When that was, by the monotonic clock."""
 
 
 class Sockets:
@@ -210,9 +215,10 @@ class Sockets:
             return [(kind, rows)] if rows else []
         data, compared = self._state(feed, now)
         text = json.dumps(compared)
-        if text == feed.last:
+        again = kind == "activeAssetCtx" and time.monotonic() - feed.pushed_s >= CONTEXT_S
+        if text == feed.last and not again:
             return []
-        feed.last = text
+        feed.last, feed.pushed_s = text, time.monotonic()
         return [(kind, data)]
 
     def _batch(self, feed: _Feed, kind: str, name: str, rows: list[Any]) -> list[tuple[str, Any]]:

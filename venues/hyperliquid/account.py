@@ -17,6 +17,7 @@ from venues.hyperliquid.market import MarketData
 from venues.hyperliquid.orders import to_fill
 from venues.hyperliquid.signing import normal_address
 from venues.perp import AccountSummary, AgentKey, Execution, LedgerUpdate
+from venues.ratebudget import RateBudget
 from venues.timing import VenueTime
 
 MODE_TTL_MS = 60_000
@@ -39,6 +40,11 @@ class HyperliquidAccount:
     def time(self) -> VenueTime:
         """The venue's clock, by the stamps of its answers."""
         return self.client.time
+
+    @property
+    def budget(self) -> RateBudget:
+        """What requests to this venue are weighed by."""
+        return self.client.budget
 
     @property
     def contradiction(self) -> str | None:

@@ -15,7 +15,7 @@ from evenkeel.clock import Clock, as_datetime
 from evenkeel.errors import NOT_NOW, UNREAD, EvenkeelError, NotUnderstood, Retryable, VenueRefused, shown
 from evenkeel.types import Answer, Confirmed, Rejected, Unknown
 from venues.hyperliquid import models as m
-from venues.ratebudget import RateBudget
+from venues.ratebudget import Lane, RateBudget, in_lane
 from venues.reading import Oddities, Oddity, Read, parse_json, read
 from venues.shared import SharedReads, once_for_all
 from venues.timing import VenueTime
@@ -76,7 +76,7 @@ class HyperliquidClient:
         self._clock = clock
         self.time = VenueTime(clock)
         """The venue's clock, by what it stamps its answers with."""
-        self._budget = budget or default_budget(clock)
+        self.budget = budget or default_budget(clock)
         self.oddities = oddities or Oddities()
         self.shared: SharedReads | None = None
         """Reads prices, rates and settled funding once for all accounts of this process."""
@@ -243,7 +243,8 @@ class HyperliquidClient:
         looked at; Unknown covers time-outs, resets, 429, 5xx and answers that cannot be read.
         """
         try:
-            await self._budget.spend(1)
+            with in_lane(Lane.URGENT):
+                await self.budget.spend(1)
         except EvenkeelError as error:
             return Unknown(f"not sent: {error}")
         try:
@@ -293,7 +294,7 @@ class HyperliquidClient:
 
     async def _info_once(self, request: dict[str, Any]) -> Any:
         kind = request["type"]
-        await self._budget.spend(info_weight(kind))
+        await self.budget.spend(info_weight(kind))
         asked_ms = self._clock.now_ms()
         try:
             answer = await self._http.post(f"{self.base_url}/info", json=request)
@@ -315,7 +316,7 @@ class HyperliquidClient:
         if isinstance(stamp, int) and 0 < stamp < 10**14:
             await self.time.note(asked_ms, stamp)
         if kind not in _WEIGHT_2 and isinstance(parsed, list):
-            await self._budget.spend(len(parsed) // _ROWS_PER_WEIGHT)
+            await self.budget.spend(len(parsed) // _ROWS_PER_WEIGHT)
         return parsed
 
     async def _pages(

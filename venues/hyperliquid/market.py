@@ -94,22 +94,11 @@ class MarketData:
         for wire_asset, ctx in zip(meta.universe, contexts, strict=True):
             if wire_asset is None or wire_asset.name != coin or wire_asset.is_delisted:
                 continue
-            if ctx is None or ctx.mark_px <= 0 or ctx.oracle_px <= 0:
-                raise NotUnderstood(
-                    VenueName.HYPERLIQUID, f"metaAndAssetCtxs: the prices of {coin} cannot be read"
-                )
-            rates = {"funding": ctx.funding, "premium": ctx.premium}
+            found = perp_context(coin, ctx, self._clock.now_ms(), "metaAndAssetCtxs")
+            rates = {"funding": found.funding_hourly, "premium": found.premium}
             self._client.note_missing("metaAndAssetCtxs", f"prices {coin}", rates)
-            self._last[coin] = PerpContext(
-                coin=coin,
-                funding_hourly=ctx.funding,
-                premium=ctx.premium,
-                mark_px=ctx.mark_px,
-                oracle_px=ctx.oracle_px,
-                mid_px=ctx.mid_px,
-                observed_ms=self._clock.now_ms(),
-            )
-            return self._last[coin]
+            self._last[coin] = found
+            return found
         if coin in self._assets or self.stored_asset(coin) is not None:  # it was listed before
             raise NotUnderstood(VenueName.HYPERLIQUID, f"metaAndAssetCtxs lists no {coin} any more")
         raise _not_listed(coin, meta)
@@ -208,6 +197,21 @@ class MarketData:
             if len(rates[hour_of(row.time)]) == 1
         }
         return [found[hour] for hour in sorted(found)]
+
+
+def perp_context(coin: str, ctx: m.WireAssetCtx | None, now_ms: int, source: str) -> PerpContext:
+    """Return the market of a coin as a row of the wire shows it. Raises NotUnderstood for one without prices."""
+    if ctx is None or ctx.mark_px <= 0 or ctx.oracle_px <= 0:
+        raise NotUnderstood(VenueName.HYPERLIQUID, f"{source}: the prices of {coin} cannot be read")
+    return PerpContext(
+        coin=coin,
+        funding_hourly=ctx.funding,
+        premium=ctx.premium,
+        mark_px=ctx.mark_px,
+        oracle_px=ctx.oracle_px,
+        mid_px=ctx.mid_px,
+        observed_ms=now_ms,
+    )
 
 
 def _contradiction(row: m.WireCandle, length_ms: int) -> tuple[str, str] | None:

@@ -18,6 +18,7 @@ from tasks.carry.closing.proving import doubts_of
 from tasks.carry.desk import CarryDesk
 from tasks.carry.watching.alerts import HELD_BACK
 from tasks.oddities import naming_oddities
+from venues.ratebudget import Lane, take_lane
 
 ENDED = (PositionStatus.CLOSED, PositionStatus.FAILED)
 OTHER = {LegSide.LONG: LegSide.SHORT, LegSide.SHORT: LegSide.LONG}
@@ -58,6 +59,7 @@ async def close_out(
     closing back: the hedge is kept, or opened again (docs/rules.md, "Closing"). With `one_leg` a person has chosen to close
     what can be closed, whatever becomes of the other leg.
     """
+    take_lane(Lane.URGENT)
     position = await closing.start_closing(desk, position_id, why, fence)
     if position.status in ENDED:
         return ExitResult(status=position.status, position_id=position_id, reasons=("it has ended already",))

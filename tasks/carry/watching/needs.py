@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 import shutil
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -38,12 +39,16 @@ from venues.timing import VenueTime
 log = logging.getLogger("evenkeel.needs")
 TIMEOUT_S = 10.0
 """Wall seconds for one reading: the next tick must not wait for it."""
+HEAVY_A_MINUTE = 5
+"""Heavy readings of all accounts of a process together: 100 of Hyperliquid's weight of 1,200."""
 UNREAD_MS = HOUR_MS
 """For so long a need may stay unread before a person is warned that nobody knows."""
 MARKETS_TTL_MS = 300_000
 MODE_TTL_MS = 50_000
 HEAVY = frozenset({"agent", "mode", "perp"})
 """Readings that cost a second of Hyperliquid's request budget each: one a tick, so that no tick waits for it."""
+ASKED = len(HEAVY) - 1
+"""A tick has read the market."""
 MODE_AT_ENTRY, LENDER_COVERED, NOTED = "account_mode", "lender_covered", "needs_noted"
 """Facts that are kept with a position."""
 
@@ -174,10 +179,17 @@ READERS: tuple[Reader, ...] = (
 class Needs:
     """The needs of one position, or of an entry: what was read last, and when."""
 
-    def __init__(self, desk: Around, subject: Subject) -> None:
+    def __init__(self, desk: Around, subject: Subject, beside: int = 1) -> None:
+        """`beside`: how many accounts of this process read their needs, on one request budget."""
+        self._heavy_s = beside * ASKED * 60 / HEAVY_A_MINUTE
         self._desk = desk
         self._subject = subject
         self._asked_ms: dict[str, int] = {}
+        if beside > HEAVY_A_MINUTE:  # those of many accounts are spread from the start
+            began_ms = desk.clock.now_ms()
+            for one in READERS:
+                if one.name in HEAVY:
+                    self._asked_ms[one.name] = began_ms - int(self._every_ms(one) * random.random())
         self._fields: Fields = {}
 
     async def read(
@@ -199,7 +211,7 @@ class Needs:
         due = [
             one
             for one in READERS
-            if one.venue not in out_of_reach and now - self._asked_ms.get(one.name, 0) >= one.every_s * 1000
+            if one.venue not in out_of_reach and now - self._asked_ms.get(one.name, 0) >= self._every_ms(one)
         ]
         if not all_at_once:
             heavy = [one for one in due if one.name in HEAVY]
@@ -208,6 +220,9 @@ class Needs:
         self._asked_ms.update(dict.fromkeys((one.name for one in due), now))
         for fields in await asyncio.gather(*(self._take(one) for one in due)):
             self._fields |= fields
+
+    def _every_ms(self, reader: Reader) -> float:
+        return 1000 * (max(reader.every_s, self._heavy_s) if reader.name in HEAVY else reader.every_s)
 
     async def _take(self, reader: Reader) -> Fields:
         try:

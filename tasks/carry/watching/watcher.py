@@ -109,6 +109,16 @@ class Watcher:
         legs = leg_readings(position, seen, self._still)
         tick = judge(self._readings(kept, seen, legs), limits)
         self.kept, self._unwritten = kept.after(tick), True
+        if self._desk.stream is not None and seen.context is not None:
+            self._desk.stream.hold_against(seen.context)
+        short_px = seen.short.price_usd if seen.short else None
+        self._desk.danger.follow(
+            position.position_id,
+            legs,
+            {LegSide.LONG: oracle_price(seen), LegSide.SHORT: short_px},
+            limits,
+            closely=tick.watch_closely,
+        )
         decisions = [tick.combined.decision]
         book = self._book(kept, seen, legs)
         judged = WATCHED_RULES

@@ -54,7 +54,7 @@ async def test_the_weight_saved_up_and_refilled_in_a_minute_stays_under_the_venu
     tmp_path: Path,
 ) -> None:
     async with story_rig(tmp_path) as rig:
-        budget = rig.desk.short.client._budget
+        budget = rig.desk.short.client.budget
         assert budget._burst + budget._per_ms * 60_000 <= 1200
 
 

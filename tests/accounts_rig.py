@@ -15,6 +15,7 @@ from state.accounts.store import ACCOUNTS
 from state.store import Store
 from strategy.accounts.share import FeeModel
 from tasks.accounts.booking import AccountsBookkeeper
+from tasks.accounts.desk import owed_in
 from tasks.accounts.trading import CHARGES, OSTIUM
 from tasks.desk import Desk
 from tasks.lanes import LedgerLanes
@@ -111,7 +112,15 @@ class AccountsRig:
         )
         token = Token(address=at["usdc"], decimals=6, wallet=PLATFORM, most_units=1_000 * MILLION)
         pulls = TokenPulls(
-            CHARGES, token, rpc, LocalEvmKey.from_hex(COLLECTOR), lanes, chain, caps, evm.clock
+            CHARGES,
+            token,
+            rpc,
+            LocalEvmKey.from_hex(COLLECTOR),
+            lanes,
+            chain,
+            caps,
+            evm.clock,
+            owed_in(store),
         )
         keeper = AccountsBookkeeper(store.accounts, str(CHAIN_ID))
         return Desk(Settings(), evm.clock, store, {OSTIUM: ostium, CHARGES: pulls}, {ACCOUNTS: keeper})

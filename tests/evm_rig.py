@@ -93,6 +93,8 @@ class EvmRig:
     issuer: str
     users: list[str]
     stores: list[Store] = field(default_factory=list)
+    unowed: set[int] = field(default_factory=set)
+    """Units that nobody owes."""
 
     def fault(self, kind: str, call: str = ".*", *, after: int = 0, times: int = 1, **args: Any) -> Fault:
         planned = Fault(VENUE, kind, call, after=after, times=times, args=args)
@@ -135,6 +137,7 @@ class EvmRig:
             Chain(CHAIN_ID, confirmations=3),
             FeeCaps(caps.get("most_wei", GWEI // 2), caps.get("tip_wei", 0)),
             self.clock,
+            lambda owner, units: units not in self.unowed,
         )
         return Desk(Settings(), self.clock, store, {"arbitrum": pulls}, {CHARGES: NoRows()})
 

@@ -15,6 +15,7 @@ from evenkeel.settings.settings import Settings
 from state.accounts.models import DeploymentState
 from state.accounts.store import ACCOUNTS
 from state.store import Store
+from strategy.accounts.share import ChargeState
 from strategy.accounts.stops import StopRules
 from tasks.accounts.booking import AccountsBookkeeper
 from tasks.accounts.trading import CHARGES, OSTIUM
@@ -24,7 +25,7 @@ from tasks.health import CountedTransport
 from tasks.lanes import LedgerLanes
 from venues.evm.fees import GWEI, FeeCaps
 from venues.evm.pages import Cutoff
-from venues.evm.pulls import Token, TokenPulls
+from venues.evm.pulls import IsOwed, Token, TokenPulls
 from venues.evm.rpc import EvmNodes, EvmRpc
 from venues.evm.sender import Chain
 from venues.hyperliquid.client import HyperliquidClient
@@ -146,10 +147,22 @@ async def accounts_desk(settings: Settings, clock: Clock, store: Store) -> Async
             wallet=settings.collector.platform_wallet,
             most_units=int(settings.collector.most_usdc.scaleb(USDC_DECIMALS)),
         )
-        desk.venues[CHARGES] = TokenPulls(CHARGES, token, rpc, collector, lanes, chain, caps, clock)
+        desk.venues[CHARGES] = TokenPulls(
+            CHARGES, token, rpc, collector, lanes, chain, caps, clock, owed_in(store)
+        )
         desk.bookkeepers[ACCOUNTS] = AccountsBookkeeper(store.accounts, str(chain_id))
         where = Where(rpc, contracts, venue.start_block, Cutoff.of(venue.cutoff))
         yield AccountsDesk(desk, where, prices, second)
+
+
+def owed_in(store: Store) -> IsOwed:
+    """Return what says whether an account owes a charge of just so many units."""
+
+    def is_owed(owner: str, units: int) -> bool:
+        to_pay = store.accounts.charges(ChargeState.DUE, ChargeState.OUTSTANDING, account=owner)
+        return any(units == int(one.usdc.scaleb(USDC_DECIMALS)) for one in to_pay)
+
+    return is_owed
 
 
 def limits_of(store: Store, trader: str) -> Limits | None:

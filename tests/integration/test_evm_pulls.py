@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from evenkeel.errors import VenueRefused
 from evenkeel.types import IntentState
 from tasks.intents import Done, NotDone, StillUnknown, carry_out
 from tests.evm_rig import CHARGES, COLLECTOR, MILLION, PLATFORM, EvmRig, evm_rig
@@ -205,6 +206,19 @@ async def test_a_bad_order_is_refused_in_one_line_and_takes_no_number(
         assert isinstance(found, NotDone) and says in found.reason and "\n" not in found.reason
         assert desk.store.lanes.given(f"evm:421614:{COLLECTOR_ADDRESS}") == []
         assert rig.calls("eth_sendRawTransaction") == 0
+
+
+async def test_what_nobody_owes_is_not_signed_even_where_it_was_built(tmp_path: Path) -> None:
+    async with evm_rig(tmp_path) as rig:
+        desk = rig.desk()
+        desk.store.plan_intent(rig.pull("c1", rig.users[0], MILLION))
+        spec, venue = desk.store.intent("c1").spec, desk.venue("arbitrum")
+        built = await venue.build(spec)
+        rig.unowed.add(MILLION)  # it was paid, or waived, meanwhile
+        with pytest.raises(VenueRefused, match="owes no charge of 1"):
+            await venue.sign(spec, built)
+        found = await carry_out(desk, "c1", None)
+        assert isinstance(found, NotDone) and "owes no charge" in found.reason
 
 
 async def test_gas_above_the_cap_and_an_empty_wallet_refuse_before_a_number_is_taken(tmp_path: Path) -> None:

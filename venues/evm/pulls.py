@@ -5,8 +5,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from decimal import Decimal
+from typing import TypeAlias
 
 from pydantic import Field, TypeAdapter, ValidationError
 
@@ -45,6 +47,8 @@ ERRORS = Errors(
 )
 """ERC-6093, for tokens that do not say it in words."""
 MOST_GAS = 250_000
+IsOwed: TypeAlias = Callable[[str, int], bool]
+"""Whether an owner owes just so many units, and has not paid them."""
 ADDRESS = r"^0x[0-9a-f]{40}$"
 
 
@@ -72,7 +76,9 @@ class Token(Frozen):
 
 
 class TokenPulls:
-    """The adapter. One order kind, `pull`; `subject` of its intents is the business's own name of the charge."""
+    """The adapter. One order kind, `pull`; `subject` of its intents is the business's own name of the charge. `is_owed` is asked
+    of every transaction before it is signed.
+    """
 
     def __init__(
         self,
@@ -84,8 +90,10 @@ class TokenPulls:
         chain: Chain,
         caps: FeeCaps,
         clock: Clock,
+        is_owed: IsOwed,
     ) -> None:
         self.name = name
+        self._is_owed = is_owed
         self.token = token
         rules = {token.address: (Allowed(TRANSFER_FROM, self._may_pull),)}
         validator = Validator(chain.chain_id, rules, MOST_GAS, caps)
@@ -172,6 +180,8 @@ class TokenPulls:
             return f"it takes from {owner}, which is nobody's own account"
         if not 0 < units <= self.token.most_units:
             return f"it takes {self.token.amount(units)}, allowed is at most {self.token.amount(self.token.most_units)}"
+        if not self._is_owed(owner, units):
+            return f"{owner} owes no charge of {self.token.amount(units)}"
         return None
 
 

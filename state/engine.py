@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import sqlite3
@@ -72,6 +73,10 @@ def _use_wal(cursor: Any) -> None:
         cursor.execute("COMMIT")
 
 
+def _compact(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"))
+
+
 def make_engine(url: URL, *, foreign_keys: bool = True) -> Engine:
     """An engine with durable, serial writes whose connections say which schema they are written for (`state.version_triggers`).
 
@@ -79,7 +84,8 @@ def make_engine(url: URL, *, foreign_keys: bool = True) -> Engine:
     """
     schema = head_revision()
     if url.drivername.startswith("postgresql"):
-        engine = create_engine(url, pool_pre_ping=True, connect_args=_postgres_session(url))
+        session = _postgres_session(url)
+        engine = create_engine(url, pool_pre_ping=True, connect_args=session, json_serializer=_compact)
 
         @event.listens_for(engine, "begin")
         def _say_schema(connection: Connection) -> None:
@@ -88,7 +94,8 @@ def make_engine(url: URL, *, foreign_keys: bool = True) -> Engine:
                 connection.exec_driver_sql("SELECT set_config('evenkeel.schema', %s, true)", (schema,))
 
         return engine
-    engine = create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_MS / 1000, "check_same_thread": False})
+    session = {"timeout": BUSY_TIMEOUT_MS / 1000, "check_same_thread": False}
+    engine = create_engine(url, connect_args=session, json_serializer=_compact)
 
     @event.listens_for(engine, "connect")
     def _settings(connection: Any, _record: Any) -> None:

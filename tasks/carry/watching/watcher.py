@@ -281,6 +281,11 @@ def _decimal(text: str | None) -> Decimal | None:
     return None if text is None else Decimal(text)
 
 
+def _short(ratio: Decimal | None) -> Decimal | None:
+    """A ratio with as many digits as anybody reads: a look is kept a thousand times a day."""
+    return None if ratio is None else round(ratio, 6)
+
+
 def _snapshot(position: Position, seen: Seen, book: Book | None, drift_cost_usd: Decimal) -> PositionSnapshot:
     """Equity is the long leg's plus what the short's account gained since before the entry, plus its margin."""
     long_equity = seen.long.equity_usd if seen.long else None
@@ -296,8 +301,8 @@ def _snapshot(position: Position, seen: Seen, book: Book | None, drift_cost_usd:
             "debt_usd": str(seen.long.debt_usd),
             "token_price_usd": str(seen.token_price_usd or seen.long.price_usd),
             "redemption_rate": str(seen.redemption_rate or 1),
-            "long_leverage": str(seen.long.leverage),
-            "short_leverage": str(seen.short.leverage) if seen.short else None,
+            "long_leverage": str(_short(seen.long.leverage)),
+            "short_leverage": str(_short(seen.short.leverage)) if seen.short else None,
         }
     return PositionSnapshot(
         position_id=position.position_id,
@@ -305,8 +310,8 @@ def _snapshot(position: Position, seen: Seen, book: Book | None, drift_cost_usd:
         equity_usd=both,
         long_equity_usd=long_equity,
         short_equity_usd=short_equity,
-        long_liquidation_distance=seen.long.liquidation_distance if seen.long else None,
-        short_liquidation_distance=seen.short.liquidation_distance if seen.short else None,
+        long_liquidation_distance=_short(seen.long.liquidation_distance) if seen.long else None,
+        short_liquidation_distance=_short(seen.short.liquidation_distance) if seen.short else None,
         funding_rate_hourly=seen.context.funding_hourly if seen.context else None,
         long_price_usd=seen.sol_price_usd,
         short_price_usd=seen.context.mark_px if seen.context else None,

@@ -223,12 +223,14 @@ def venue_of_this_process() -> Deployment:
 
 
 @asynccontextmanager
-async def ostium_rig(*, speed: float = 0, price_usd: float | None = 100) -> AsyncIterator[OstiumRig]:
+async def ostium_rig(
+    *, speed: float = 0, price_usd: float | None = 100, later_ms: int = 0
+) -> AsyncIterator[OstiumRig]:
     """The venue with 10,000,000 USDC in its vault; two traders with 10,000 each, all of it allowed; SOL at 100."""
     venue = venue_of_this_process()
     real = venue.node
     kept = real.rpc("evm_snapshot")
-    clock = TwinClock(START_MS, speed=speed, stepped=not speed)
+    clock = TwinClock(START_MS + later_ms, speed=speed, stepped=not speed)
     world, faults = World(ModelSeries(7, START_MS), clock), FaultPlan()
     users = accounts()[1:3]
     chain = EvmTwin(world, faults, real)

@@ -385,3 +385,12 @@ async def test_a_block_has_room_for_everything_that_is_asked_for_at_once_as_on_a
         assert len(rig.twin.book.waiting) == 140
         await rig.settled()
         assert len(rig.twin.book.open) == 140
+
+
+async def test_an_order_never_gets_a_price_of_before_it_was_sent() -> None:
+    async with ostium_rig(later_ms=900) as rig:
+        await rig.advance(0.95)
+        rig.pin(97)
+        found = await rig.done("openTrade", rig.trade(price=97), NO_BUILDER, MARKET, 100)
+        await rig.settled()
+        assert rig.reason(one(found, "PriceRequestedV2").args["orderId"]) == "NONE"

@@ -66,7 +66,8 @@ class EvmTwin:
         self.node = node
         self.base_fee_wei = BASE_FEE_WEI
         self.workers: list[BlockWorker] = []
-        self._at_ms = world.now_ms()
+        # Times of blocks are whole seconds: none may lie before what was sent into it.
+        self._at_ms = world.now_ms() // block_ms * block_ms
         self._http = httpx.AsyncClient(trust_env=False, timeout=30)
         self._mining = asyncio.Lock()
         self.app = Starlette(routes=[Route("/", self._answer, methods=["POST"])])

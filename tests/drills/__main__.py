@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 import tempfile
 from collections.abc import Callable
@@ -29,6 +30,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--times", type=int, default=10, help="kills of each kind")
     parser.add_argument("--kind", action="append", choices=KINDS, help="with kills: these alone")
     asked = parser.parse_args(arguments)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what was started is stopped
     console = Console()
 
     def say(line: str) -> None:

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.error import HTTPError
 
 from app.prefect_server import free_port
 from app.up.up import clean, processes_of, supervisor
@@ -52,11 +53,17 @@ def until(found: Callable[[], T], what: str, wait_s: float = WAIT_S) -> T:
 
 
 def asked(address: str, body: dict[str, Any] | None = None) -> Any:
-    """The JSON that an address answers, to a POST where there is a body."""
+    """The JSON that an address answers, to a POST where there is a body. A server that is busy (503) is asked again."""
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(address, data=data, headers={"content-type": "application/json"})
-    with urllib.request.urlopen(request, timeout=30) as answer:
-        return json.loads(answer.read())
+    while True:
+        try:
+            with urllib.request.urlopen(request, timeout=60) as answer:
+                return json.loads(answer.read())
+        except HTTPError as fault:
+            if fault.code != 503:
+                raise
+            time.sleep(1.0)
 
 
 @dataclass
@@ -106,7 +113,8 @@ class Paper:
         found = asked(f"{self.prefect}/deployments/name/enter/open-position")
         request = {"asset": "SOL", "size_usd": size_usd, "dry_run": False}
         asked(
-            f"{self.prefect}/deployments/{found['id']}/create_flow_run", {"parameters": {"request": request}}
+            f"{self.prefect}/deployments/{found['id']}/create_flow_run",
+            {"parameters": {"request": request}, "idempotency_key": "drill"},
         )
         return self.opened()[0]
 

@@ -44,8 +44,8 @@ def test_an_entry_is_watched_and_shown_and_kills_double_nothing(running: Paper) 
     else:
         position_id = running.entered(2000)
     drill = Drill(running, position_id, print)
-    for kind in (HOSTING, WATCHER):
-        drill.killed(kind)
+    drill.killed_again_and_again(HOSTING, 1)
+    drill.killed(WATCHER)
     drill.ended()
     if not CHROMIUM:
         pytest.skip("no Chromium here, so the form of the UI was not tried: `apt-get install chromium`")

@@ -55,7 +55,8 @@ def as_markdown(
         *(f"- {reason}" for reason in why if reason),
         "",
     ]
-    rows = sorted([*map(_fill, fills), *map(_change, changes)])
+    swapped = {one.intent_id for one in changes}  # the row of the lending position has it, with its fee
+    rows = sorted([*(_fill(one) for one in fills if one.intent_id not in swapped), *map(_change, changes)])
     if rows:
         lines += [
             "| time (UTC) | leg | what | quantity | price | fee USD |",

@@ -131,6 +131,7 @@ async def test_an_entry_and_an_exit_leave_what_was_done_beside_their_runs(
         text = artifact(server, f"enter-{position_id.lower()}")
         (short,) = rig.sells()
         assert f"| {short['sz']} |" in text and "| long | open: buy |" in text
+        assert text.count("| long |") == text.count("| short |") == 1, "each leg was bought or sold once"
         assert "Fees " in text and "Distance to liquidation at the entry: long " in text
 
         await exit_(ExitRequest(position_id=position_id))

@@ -77,7 +77,7 @@ class Token(Frozen):
 
 class TokenPulls:
     """The adapter. One order kind, `pull`; `subject` of its intents is the business's own name of the charge. `is_owed` is asked
-    of every transaction before it is signed.
+    before every signature.
     """
 
     def __init__(

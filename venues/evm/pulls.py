@@ -76,7 +76,7 @@ class Token(Frozen):
 
 
 class TokenPulls:
-    """The adapter. One order kind, `pull`; `subject` of its intents is the business's own name of the charge. `is_owed` is asked
+    """The adapter. One order kind, `pull`; its intents' `subject` is the business's name of the charge. `is_owed` is asked
     before every signature.
     """
 

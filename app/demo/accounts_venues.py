@@ -24,8 +24,6 @@ from twins.http import served
 from twins.hyperliquid import HyperliquidTwin
 from twins.ostium.serve import OstiumOptions, RunningOstium, running_ostium
 from venues.evm.rpc import EvmRpc
-from venues.evm.transactions import Envelope
-from venues.signers.local import LocalEvmKey
 
 T = TypeVar("T")
 SPEED = 12.0
@@ -150,17 +148,19 @@ def installed(ostium: RunningOstium, loop: asyncio.AbstractEventLoop, second_url
 
 async def wallet_sends(demo: Demo, user: dict[str, str], *calls: tuple[str, bytes]) -> None:
     """A user's own wallet signs calls, one after another, as a browser would let it."""
-    key = LocalEvmKey.from_hex(user["private_key"])
+    wallet = Account.from_key(user["private_key"])
     rpc = EvmRpc(demo.ostium.urls["evm"], WorldClock(demo.ostium.urls["control"]))
+    fees = {"gas": GAS, "maxFeePerGas": GAS_WEI, "maxPriorityFeePerGas": 0, "value": 0, "type": 2}
     try:
-        nonce = await rpc.transaction_count(key.address)
+        nonce = await rpc.transaction_count(wallet.address)
         for place, (to, calldata) in enumerate(calls):
-            envelope = Envelope(demo.ostium.chain.chain_id, nonce + place, 0, GAS_WEI, GAS, to, calldata)
-            await rpc.put(envelope.signed(key.sign_digest(envelope.digest)))
+            call = {"to": bytes.fromhex(to[2:]), "data": calldata, "nonce": nonce + place}
+            signed = wallet.sign_transaction(fees | call | {"chainId": demo.ostium.chain.chain_id})
+            await rpc.put(bytes(signed.raw_transaction))
         for _ in range(200):
-            if await rpc.transaction_count(key.address) == nonce + len(calls):
+            if await rpc.transaction_count(wallet.address) == nonce + len(calls):
                 return
             await asyncio.sleep(0.05)
-        raise OperatorError(f"the wallet {key.address} sent {len(calls)} calls, and no block holds them")
+        raise OperatorError(f"the wallet {wallet.address} sent {len(calls)} calls, and no block holds them")
     finally:
         await rpc.close()

@@ -43,9 +43,9 @@ def bought(done: str, ref: str = "x") -> Receipt:
 
 
 def test_an_unknown_business_is_refused_and_named(store: Store, carry_only: Store) -> None:
-    with pytest.raises(Bug, match=r"no business is named 'nobody'; known: \['carry', 'shop'\]"):
+    with pytest.raises(Bug, match=r"no business is named 'nobody'; known: \['accounts', 'carry', 'shop'\]"):
         store.plan_intent(buy().model_copy(update={"business": "nobody"}))
-    with pytest.raises(Bug, match=r"no business is named 'shop'; known: \['carry'\]"):
+    with pytest.raises(Bug, match=r"no business is named 'shop'; known: \['accounts', 'carry'\]"):
         carry_only.plan_intent(buy())
     assert store.intent_counts() == {} and store.transitions("intent") == []
 

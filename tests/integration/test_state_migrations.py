@@ -63,6 +63,9 @@ def test_every_partial_unique_index_of_the_models_is_in_the_database(kind: str, 
         "uq_alerts_open",
         "uq_pauses_running",
         "uq_breaches_running",
+        "uq_account_trades_id",
+        "uq_charges_order",
+        "uq_settlements_order",
     }
     for name, condition in wanted.items():
         assert "UNIQUE" in found[str(name)]

@@ -24,8 +24,6 @@ BASE_FEE_WEI = 10_000_000
 """A hundredth of a gwei, as on Arbitrum One."""
 BLOCK_GAS = 2**50
 """As on Arbitrum: a block has room for everything. Where it has not, the node forgets transactions that wait."""
-STATES = 128
-"""Of so many blocks the state can be asked for, as at a node that keeps no archive; each costs memory."""
 ACCOUNTS, ETHER = 10, 10_000
 _CPU = {"x86_64": "amd64", "aarch64": "arm64", "arm64": "arm64", "AMD64": "amd64"}
 
@@ -89,7 +87,6 @@ class Node:
             "--chain-id": str(chain_id),
             "--block-base-fee-per-gas": str(BASE_FEE_WEI),
             "--gas-limit": str(BLOCK_GAS),
-            "--prune-history": str(STATES),
             "--accounts": str(ACCOUNTS),
             "--balance": str(ETHER),
             "--timestamp": str(start_ms // 1000),

@@ -13,10 +13,7 @@ import random
 import time
 from collections.abc import Callable, Collection
 from decimal import Decimal
-from typing import Any
-
-from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import WebSocketException
+from typing import TYPE_CHECKING, Any
 
 from evenkeel.clock import Clock
 from evenkeel.errors import NotUnderstood
@@ -26,6 +23,9 @@ from venues.hyperliquid.client import VENUE
 from venues.hyperliquid.market import perp_context
 from venues.perp import PerpContext
 from venues.reading import Oddities, parse_json
+
+if TYPE_CHECKING:
+    from websockets.asyncio.client import ClientConnection
 
 log = logging.getLogger("evenkeel.stream")
 CHANNEL = "activeAssetCtx"
@@ -79,6 +79,8 @@ class PriceStream:
 
     async def run(self) -> None:
         """Until cancelled. Whatever fails is tried again."""
+        from websockets.exceptions import WebSocketException  # loaded by who streams alone
+
         tries = 0
         while True:
             began = time.monotonic()
@@ -94,6 +96,8 @@ class PriceStream:
 
     async def _connected(self) -> None:
         """One connection, until it is lost. Raises what ended it."""
+        from websockets.asyncio.client import connect
+
         async with connect(
             self.url,
             open_timeout=OPEN_S,

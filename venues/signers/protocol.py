@@ -1,7 +1,8 @@
 """What a key can do, one protocol per curve: name its public half and sign. Where the secret lives is its own affair.
 
 The two protocols share no method, so a key of one chain cannot stand where the other's is expected. Only
-`venues.hyperliquid.signing` and `venues.solana.keys` call them, and those two sign nothing but what a validator approved.
+`venues.hyperliquid.signing`, `venues.evm.sender` and `venues.solana.keys` call them, and those sign nothing but what a
+validator approved.
 """
 
 from __future__ import annotations

@@ -51,12 +51,19 @@ def commit_after_the_wire() -> None:
     ready: list[tuple[Any, ...]] = []
 
     def nothing_yet(
-        self: Intents, intent_id: str, note: dict[str, Any], key: dict[str, Any], fence: Any = None
+        self: Intents,
+        intent_id: str,
+        note: dict[str, Any],
+        key: dict[str, Any],
+        *,
+        lane: Any = None,
+        fence: Any = None,
     ) -> None:
-        ready.append((intent_id, note, key, fence))
+        ready.append((intent_id, note, key, lane, fence))
 
     def both(self: Intents, intent_id: str, fence: Any = None) -> Intent:
-        before_the_wire(self, *ready.pop())
+        *of_attempt, lane, own = ready.pop()
+        before_the_wire(self, *of_attempt, lane=lane, fence=own)
         return submitted(self, intent_id, fence)
 
     Intents.record_ready, Intents.mark_submitted = nothing_yet, both  # type: ignore[method-assign,assignment]

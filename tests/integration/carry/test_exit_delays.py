@@ -11,7 +11,7 @@ import pytest
 from evenkeel.errors import Bug, Retryable, VenueRefused
 from evenkeel.legs import CARRY, IntentKind, LegSide, PositionStatus
 from evenkeel.types import IntentSpec, Outcome, Receipt, Signed
-from flows.carry import monitor
+from flows.carry import booked
 from flows.carry.exit import ExitRequest, exit_position
 from flows.carry.monitor import MonitorRequest, watch_position
 from flows.carry.rebalance import RebalanceRequest, rebalance_position
@@ -110,14 +110,14 @@ async def test_a_busy_ledger_does_not_end_the_watch(tmp_path: Path, monkeypatch:
         position_id = await rig.entered(**SOL_ON_KAMINO)
         lock = Locked(rig, for_sleeps=6)
         release = lock.count_waits()
-        reconcile = monitor.reconcile_everything
+        reconcile = booked.reconcile_everything
 
         async def reconciled_under_lock(desk: CarryDesk) -> Reconciled:
             if not lock.taken:
                 lock.take()
             return await reconcile(desk)
 
-        monkeypatch.setattr(monitor, "reconcile_everything", reconciled_under_lock)
+        monkeypatch.setattr(booked, "reconcile_everything", reconciled_under_lock)
         try:
             watched = await watch_position(
                 rig.desk,

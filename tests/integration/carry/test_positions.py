@@ -197,6 +197,7 @@ FENCED: dict[str, Callable[[Store, Fence], object]] = {
     "record_ready again": lambda s, f: s.record_ready("BUILDING", {}, {"k": 1}, fence=f),
     "mark_submitted": lambda s, f: s.mark_submitted("SUBMITTING", fence=f),
     "record_unknown": lambda s, f: s.record_unknown("SUBMITTED", "?", fence=f),
+    "replace_key": lambda s, f: s.replace_key("SUBMITTED", {"k": 2}, fence=f),
     "mark_resending": lambda s, f: s.mark_resending("SUBMITTED", fence=f),
     "record_working": lambda s, f: s.record_working(
         "SUBMITTED", Working("rests", 9, receipt("r7")), booking=booking(receipt("r7"), short_leg()), fence=f

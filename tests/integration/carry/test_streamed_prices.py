@@ -88,7 +88,9 @@ async def test_one_connection_moves_the_distances_of_every_account(tmp_path: Pat
         assert before is not None and all(desk.stream is before for desk in rig.desks)
         rig.market(sol_price=203.0)
         await until(lambda: all(one.price and one.price.oracle_px == 203 for one in danger.standing.values()))
-        assert sockets_of(rig) == 1
+        # A price that jumps between what is streamed and what is answered may have ended that one: there is one in its place.
+        assert sockets_of(rig) <= 1
+        await until(lambda: sockets_of(rig) == 1)
         ended.set()
         await watching
         await until(lambda: sockets_of(rig) == 0)

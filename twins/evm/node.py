@@ -5,12 +5,15 @@ Blocks are made by whoever holds it, at the times that it says: the node's own c
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import json
 import os
 import platform
 import shutil
+import signal
 import subprocess
+import sys
 import tempfile
 import threading
 from pathlib import Path
@@ -20,6 +23,7 @@ import httpx
 
 PACKAGE = Path(__file__).parent / "node"
 INSTALL_S = 240
+PR_SET_PDEATHSIG = 1
 BASE_FEE_WEI = 10_000_000
 """A hundredth of a gwei, as on Arbitrum One."""
 BLOCK_GAS = 2**50
@@ -76,6 +80,12 @@ def _install(out: Path, ready: Path) -> None:
             making.rename(ready)
 
 
+def _end_with_parent() -> None:
+    """Let the kernel end this process with the one that started it, however that one ends. Linux alone does."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
 class Node:
     """A running node. `rpc` asks it anything, its own commands too."""
 
@@ -98,6 +108,7 @@ class Node:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            preexec_fn=_end_with_parent,
         )
         self.url = self._listening()
         self._http = httpx.Client(trust_env=False, timeout=30)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
-from collections.abc import Awaitable, Callable, Sequence
-from functools import wraps
+from collections.abc import Awaitable, Callable
+from functools import partial, wraps
 from typing import Any, ClassVar, Generic, ParamSpec, TypeVar
 from urllib.parse import urlsplit
 
@@ -170,17 +170,34 @@ def unreached(error: Exception) -> bool:
 N = TypeVar("N", bound=JsonRpc)
 
 
-class Nodes(Generic[N]):
+class Nodes(JsonRpc, Generic[N]):
     """Two nodes as one: a call goes to the first, and where that one cannot be reached to the second. A refusal is an answer.
 
     A node that could not be reached comes second until it has answered again, so that one that hangs costs its time-out
     once. What must be said by each node for itself is asked of `nodes` by `probe`.
     """
 
-    def __init__(self, nodes: Sequence[N], clock: Clock) -> None:
-        self.nodes = tuple(nodes)
-        self._clock = clock
+    def __init__(self, first: N, second: N, clock: Clock) -> None:
+        super().__init__("", clock)
+        self.nodes = (first, second)
+        self.host = f"{first.host} and {second.host}"
         self._failed_ms: dict[N, int] = {}
+
+    async def close(self) -> None:
+        await super().close()
+        for node in self.nodes:
+            await node.close()
+
+    async def call(self, method: str, params: list[Any]) -> Any:
+        """Call the first node that can be reached. Raises as `either` does."""
+        return await self.either(lambda node: node.call(method, params))
+
+    async def shown_by_any(self, reading: Callable[[N], Awaitable[T | None]]) -> T | None:
+        """Return what the first node shows that knows it: one that does not may lag behind the other."""
+        found: T | None = None
+        for node in self.nodes:
+            found = found or await self.probe(node, partial(reading, node))
+        return found
 
     async def probe(
         self, node: N, reading: Callable[[], Awaitable[T]], timeout_s: float = PROBE_TIMEOUT_S

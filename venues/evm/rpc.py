@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 from evenkeel.clock import Clock
@@ -133,30 +132,13 @@ class EvmRpc(JsonRpc):
             return Unknown(str(error), answered=not error.is_shut_out)
 
 
-class EvmNodes(EvmRpc, Nodes[EvmRpc]):
+class EvmNodes(Nodes[EvmRpc], EvmRpc):
     """A node made of two. What absence proves is asked of each for itself, by `probe`."""
-
-    def __init__(self, first: EvmRpc, second: EvmRpc, clock: Clock) -> None:
-        EvmRpc.__init__(self, "", clock)
-        Nodes.__init__(self, (first, second), clock)
-        self.host = f"{first.host} and {second.host}"
-
-    async def close(self) -> None:
-        await super().close()
-        for node in self.nodes:
-            await node.close()
-
-    async def call(self, method: str, params: list[Any]) -> Any:
-        """Call the first node that can be reached. Raises as `Nodes.either` does."""
-        return await self.either(lambda node: node.call(method, params))
 
     async def mined(self, transaction: str) -> Mined | None:
         """Return what became of a transaction as one node shows it: one that does not know it may lag behind the other."""
         found = await super().mined(transaction)
-        if found is None:
-            for node in self.nodes:
-                found = found or await self.probe(node, partial(node.mined, transaction))
-        return found
+        return found or await self.shown_by_any(lambda node: node.mined(transaction))
 
 
 def _tag(which: int | str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from decimal import Decimal
 from typing import Any
 
@@ -302,8 +301,3 @@ class AccountsStore(Database):
         values = {"state": to, "why": why, "transaction": transaction, "updated_ms": now}
         db.execute(update(CHARGES).where(CHARGES.c.charge_id == charge_id).values(**values))
         log_move(db, "charge", charge_id, row.state, to, note=why, at_ms=now, fence=None)
-
-
-def trades_of(rows: Collection[AccountTrade]) -> dict[str, AccountTrade]:
-    """Trades by their number on the chain."""
-    return {row.trade_id: row for row in rows if row.trade_id is not None}

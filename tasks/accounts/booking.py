@@ -12,7 +12,7 @@ from sqlalchemy import Connection, select
 from evenkeel.errors import Bug
 from evenkeel.types import Receipt
 from state.accounts.models import AccountTrade, Deployment
-from state.accounts.settling import TRADES, Owed, SettledOrder, change_trade
+from state.accounts.settling import TRADES, Owed, OwedFor, SettledOrder, change_trade
 from state.accounts.store import AccountsStore
 from state.database import AnyFence, fetch_one
 from state.models import Intent
@@ -35,7 +35,7 @@ class AccountBooking:
         if intent.kind == "pull":
             self.store.move_charge(intent.subject, ChargeState.COLLECTED, "", self.receipt.ref, db)
         elif (settled := detail.get("settlement")) is not None:
-            self.store.settle_in(db, settled_order(self.chain, intent.subject, settled), self.store_owed)
+            self.store.settle_in(db, settled_order(self.chain, intent.subject, settled), owed_by(self.store))
         elif intent.kind == "stop":
             self._change(db, intent, at_ms, fence, stop=Decimal(str(intent.order["stop"])), stop_by=DESK)
         elif intent.kind == "top_up":
@@ -46,9 +46,6 @@ class AccountBooking:
             self._change(
                 db, intent, at_ms, fence, collateral_usdc=collateral, paid_usdc=paid, leverage=leverage
             )
-
-    def store_owed(self, deployment: Deployment, profit: Decimal) -> Owed | None:
-        return owed_by(self.store)(deployment, profit)
 
     def _trade(self, db: Connection, intent: Intent) -> AccountTrade:
         found = fetch_one(
@@ -78,7 +75,7 @@ class AccountsBookkeeper:
         return Prepared(receipt, AccountBooking(self._store, self.chain, receipt))
 
 
-def owed_by(store: AccountsStore) -> Any:
+def owed_by(store: AccountsStore) -> OwedFor:
     """Return what asks what a deployment owes for a profit or loss, by its agent's share and model."""
 
     def owed(deployment: Deployment, profit: Decimal) -> Owed | None:

@@ -90,7 +90,7 @@ async def read_chain(desk: Desk, where: Where, report: TickReport) -> None:
 
 def _book(desk: Desk, news: News, report: TickReport) -> None:
     report.odd += news.odd
-    sent = _sent(desk)
+    sent = _sent(desk) if news.settled or news.stops else {}
     for one in news.settled:
         try:
             if _book_settled(desk, one, sent, report):

@@ -19,31 +19,23 @@ NO_BUILDER = ("0x" + "0" * 40, 0)
 OPEN = Function("openTrade", (TRADE, BUILDER, "uint8", "uint256"))
 CLOSE = Function("closeTradeMarket", ("uint16", "uint8", "uint16", "uint192", "uint32"))
 SET_STOP = Function("updateSl", ("uint16", "uint8", "uint192"))
-SET_TAKE_PROFIT = Function("updateTp", ("uint16", "uint8", "uint192"))
 TOP_UP = Function("topUpCollateral", ("uint16", "uint8", "uint256"))
 CANCEL_LIMIT = Function("cancelOpenLimitOrder", ("uint16", "uint8"))
 TIME_OUT_OPEN = Function("openTradeMarketTimeout", ("uint256",))
 TIME_OUT_CLOSE = Function("closeTradeMarketTimeout", ("uint256", "bool"))
 DELEGATED = Function("delegatedAction", ("address", "bytes"), ("bytes",))
 SET_DELEGATE = Function("setDelegate", ("address",))
-REMOVE_DELEGATE = Function("removeDelegate")
 DELEGATIONS = Function("delegations", ("address",), ("address",))
 REGISTRY = Function("registry", (), ("address",))
 IS_PAUSED = Function("isPaused", (), ("bool",))
 IS_DONE = Function("isDone", (), ("bool",))
-MARKET_ORDERS_TIMEOUT = Function("marketOrdersTimeout", (), ("uint16",))
-MOST_COLLATERAL = Function("maxAllowedCollateral", (), ("uint256",))
 CONTRACT_ADDRESS = Function("getContractAddress", ("bytes32",), ("address",))
-OPEN_TRADE = Function("getOpenTrade", ("address", "uint16", "uint8"), (TRADE,))
 OPEN_TRADE_INFO = Function(
     "getOpenTradeInfo",
     ("address", "uint16", "uint8"),
     ("(uint256,uint256,uint32,uint32,uint32,uint32,bool)",),
 )
-OPEN_TRADES_COUNT = Function("openTradesCount", ("address", "uint16"), ("uint32",))
-PENDING_ORDERS = Function("getPendingOrderIds", ("address",), ("uint256[]",))
 PAIR_MOST_LEVERAGE = Function("pairMaxLeverage", ("uint16",), ("uint32",))
-PAIR_OVERNIGHT_LEVERAGE = Function("pairOvernightMaxLeverage", ("uint16",), ("uint32",))
 PAIR_LEAST_NOTIONAL = Function("pairMinLevPos", ("uint16",), ("uint64",))
 PAIR_ORACLE_FEE = Function("pairOracleFee", ("uint16",), ("uint64",))
 BALANCE_OF = Function("balanceOf", ("address",), ("uint256",))
@@ -84,9 +76,6 @@ LIMIT_PLACED = Event.of(
 LIMIT_CANCELED = Event.of("OpenLimitCanceled(address indexed trader,uint16 indexed pairIndex,uint8 index)")
 STOP_SET = Event.of(
     "SlUpdated(uint256 indexed tradeId,address indexed trader,uint16 indexed pairIndex,uint8 index,uint192 newSl)"
-)
-TAKE_PROFIT_SET = Event.of(
-    "TpUpdated(uint256 indexed tradeId,address indexed trader,uint16 indexed pairIndex,uint8 index,uint192 newTp)"
 )
 TOPPED_UP = Event.of(
     "TopUpCollateralExecuted(uint256 indexed tradeId,address indexed trader,uint16 indexed pairIndex,"

@@ -1,4 +1,4 @@
-"""One request budget per host, shared by everything in the process that talks to it, and who is served first."""
+"""One request budget per host, shared by everything on this machine that talks to it, and who is served first."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 
 from evenkeel.clock import Clock
+from venues.savings import Savings, SavingsFile
 
 
 class Lane(IntEnum):
@@ -29,6 +30,8 @@ BOOKS_SHARE = 0.2
 WAITED_S = 20.0
 """Who has waited for so long gets one in `ONE_IN` of the weight, whatever comes before."""
 ONE_IN = 4
+AHEAD_MS = 1_000
+"""What the clocks of two processes of one machine may be apart."""
 STEP_S = 0.5
 """Most seconds of one wait: then it is looked again who is next."""
 
@@ -58,10 +61,16 @@ class _Waiting:
 
 
 class RateBudget:
-    """A token bucket: `per_minute` weight units refill evenly, at most `burst` saved up. `spend` waits its turn."""
+    """A token bucket: `per_minute` weight units refill evenly, at most `burst` saved up. `spend` waits its turn.
 
-    def __init__(self, clock: Clock, per_minute: float, burst: float | None = None) -> None:
+    With a `file` what is saved up is that of all processes that have it; turns are given within a process.
+    """
+
+    def __init__(
+        self, clock: Clock, per_minute: float, burst: float | None = None, file: SavingsFile | None = None
+    ) -> None:
         self._clock = clock
+        self._file = file
         self._per_ms = per_minute / 60_000
         self._burst = per_minute if burst is None else burst
         self._saved = self._burst
@@ -167,13 +176,39 @@ class RateBudget:
         return max(missing, later)
 
     def _take(self, weight: float, lane: Lane) -> None:
-        if lane is Lane.BOOKS:
-            self._books_ms = max(self._books_ms, self._at_ms) + round(weight / self._per_ms / BOOKS_SHARE)
-        self._saved -= weight
+        shared = None
+        if self._file is not None:
+            shared = self._file.change(lambda kept: self._taken(self._refilled(kept), weight, lane))
+        self._keep(shared or self._taken(self._own(), weight, lane))
         self.spent += weight
         self._passed_over += weight
 
     def _refill(self) -> None:
-        now = self._clock.now_ms()
-        self._saved = min(self._burst, self._saved + max(0, now - self._at_ms) * self._per_ms)
-        self._at_ms = now
+        before, self._at_ms = self._at_ms, self._clock.now_ms()
+        kept = self._file.read() if self._file is not None else None
+        if self._file is not None and kept is not None and kept.at_ms > self._at_ms + AHEAD_MS:
+            kept = self._file.change(
+                self._refilled
+            )  # the clock was set back: it goes on from here for everybody
+        self._keep(self._refilled(kept or Savings(self._saved, before, self._books_ms)))
+
+    def _refilled(self, kept: Savings | None) -> Savings:
+        """What is saved up by now. Another process may be some ms ahead; a clock that was set back begins anew from there."""
+        if kept is None:
+            return self._own()
+        if kept.at_ms >= self._at_ms:
+            return replace(kept, at_ms=min(kept.at_ms, self._at_ms + AHEAD_MS))
+        saved = min(self._burst, kept.saved + (self._at_ms - kept.at_ms) * self._per_ms)
+        return replace(kept, saved=saved, at_ms=self._at_ms)
+
+    def _taken(self, kept: Savings, weight: float, lane: Lane) -> Savings:
+        books_ms = kept.books_ms
+        if lane is Lane.BOOKS:
+            books_ms = max(books_ms, self._at_ms) + round(weight / self._per_ms / BOOKS_SHARE)
+        return Savings(kept.saved - weight, kept.at_ms, books_ms)
+
+    def _own(self) -> Savings:
+        return Savings(self._saved, self._at_ms, self._books_ms)
+
+    def _keep(self, savings: Savings) -> None:
+        self._saved, self._books_ms = savings.saved, savings.books_ms

@@ -19,6 +19,10 @@ class Database(Section):
     """Where the keys of orders are kept while the ledger cannot be used: a file, best on another disk than the ledger's.
     Empty: the first of the home folder, the folder of temporary files and `/dev/shm` that can be written, other disks first.
     """
+    limits_folder: Path | None = None
+    """Where the processes of this machine count together what they ask of each venue, which counts by address: a folder that all
+    of them can write. Empty: beside the ledger's file, or the folder of temporary files where the ledger is on a server.
+    """
 
     @field_validator("url")
     @classmethod

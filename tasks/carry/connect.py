@@ -12,7 +12,7 @@ from evenkeel.clock import Clock
 from evenkeel.errors import OperatorError
 from evenkeel.settings.settings import Settings
 from evenkeel.types import VenueName
-from tasks.budgets import HYPERLIQUID_LARGEST_WEIGHT, HYPERLIQUID_WEIGHT_LIMIT, _budget
+from tasks.budgets import HYPERLIQUID_LARGEST_WEIGHT, HYPERLIQUID_WEIGHT_LIMIT, shared_budget
 from tasks.carry.hosts import ASGARD, HYPERLIQUID, SOLANA, SOLANA_SECOND
 from tasks.carry.mark import UNDERLYING
 from tasks.carry.prices import sol_price_of
@@ -82,7 +82,8 @@ async def open_connections(
             raise
         api_key = None  # slower, but a way out
     async with AsyncExitStack() as opened:
-        health.budgets[HYPERLIQUID] = budget = _budget(
+        health.budgets[HYPERLIQUID] = budget = shared_budget(
+            settings,
             settings.hyperliquid.url,
             settings.hyperliquid.weight_per_minute,
             clock,
@@ -116,7 +117,9 @@ async def open_connections(
             clock,
             api_key=api_key.get_secret_value() if api_key else None,
             timeout_s=settings.asgard.timeout_s,
-            budget=_budget(settings.asgard.url, settings.asgard.requests_per_minute, clock, burst=2),
+            budget=shared_budget(
+                settings, settings.asgard.url, settings.asgard.requests_per_minute, clock, burst=2
+            ),
             transport=CountedTransport(ASGARD, health),
             oddities=oddities,
         )
@@ -181,7 +184,7 @@ def _solana_rpc(
         url,
         clock,
         timeout_s=settings.solana.timeout_s,
-        budget=_budget(url, settings.solana.requests_per_minute, clock),
+        budget=shared_budget(settings, url, settings.solana.requests_per_minute, clock),
         transport=CountedTransport(name, health, SHUT_OUT_STATUS),
         oddities=oddities,
     )

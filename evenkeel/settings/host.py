@@ -20,8 +20,8 @@ class Database(Section):
     Empty: the first of the home folder, the folder of temporary files and `/dev/shm` that can be written, other disks first.
     """
     limits_folder: Path | None = None
-    """Where the processes of this machine count together what they ask of each venue, which counts by address: a folder that all
-    of them can write. Empty: beside the ledger's file, or the folder of temporary files where the ledger is on a server.
+    """Where the processes of this machine count together what they ask of each venue, which counts by address: a folder that
+    all of them can write. Empty: beside the ledger's file, or the folder of temporary files where the ledger is on a server.
     """
 
     @field_validator("url")

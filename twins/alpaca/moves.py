@@ -1,6 +1,6 @@
 """What moves cash, shares and dollars of a stablecoin between accounts, chains and the issuer of tokens. The Broker's alone.
 
-A request is accepted at once and settles after `delay_ms` of the world's time. `on_chain` is called with what leaves for a chain.
+A request is accepted at once and settles after `delay_ms` of world time. `on_chain` is called with what leaves for a chain.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ SENDS_FOR_MS = 15_000
 """After its signing an order's bytes leave within this, or never."""
 DEAD_AFTER_MS = 15_000
 """After `until_ms` a call that left in time has ended: more than the time limit of a write."""
-APART_MS = 5_000
+APART_S = 2.0
 """Between two answers that there is no such order."""
 REFUSED_AGAIN_S = 1.0
 """Between the two look-ups after a refusal."""
@@ -50,8 +50,6 @@ class AlpacaVenue:
         self._rules = rules
         self._clock = client.clock
         self._assets: dict[str, tuple[int, BrokerAsset]] = {}
-        self._missing: dict[str, int] = {}
-        """By client order id, when Alpaca said first that it does not know the order."""
         self._odd: dict[str, Oddity] = {}
 
     def __repr__(self) -> str:
@@ -115,7 +113,7 @@ class AlpacaVenue:
             return known[1]
         try:
             return await self.asset(symbol)
-        except (Retryable, NotUnderstood):
+        except UNREAD:
             return None
 
     async def sign(self, intent: IntentSpec, built: Built) -> Signed:
@@ -191,37 +189,31 @@ class AlpacaVenue:
         return Rejected(said.words)
 
     async def find(self, intent: IntentSpec, signed: Signed) -> Outcome[Receipt]:
-        """Ask by client order id; the key alone is enough."""
-        client_order_id = str(signed.key["client_order_id"])
-        try:
-            order = await self.client.order_by_client_id(client_order_id)
-        except UNREAD as error:
-            return Unknown(str(error), answered=not isinstance(error, Retryable))
-        if order is None:
-            return self._not_there(client_order_id, int(signed.key["until_ms"]))
-        return await self._outcome(intent, signed, order)
-
-    def _not_there(self, client_order_id: str, until_ms: int) -> Outcome[Receipt]:
-        """Return what it means that Alpaca knows no such order: nothing at first, death when it says so again."""
-        now_ms = self._clock.now_ms()
-        first_ms = self._missing.setdefault(client_order_id, now_ms)
-        if now_ms < first_ms:  # our clock was set back
-            first_ms = self._missing[client_order_id] = now_ms
-        dead_ms = until_ms + DEAD_AFTER_MS
-        if now_ms < dead_ms or now_ms - first_ms < APART_MS:
-            return Unknown(
-                f"it knows no order {client_order_id}, which may still be on its way", answered=True
-            )
-        del self._missing[client_order_id]
-        waited_s = (now_ms - until_ms) // 1000
+        """Ask by client order id; the key alone is enough. That there is no such order proves nothing while its bytes may be on
+        their way, and only the second such answer does.
+        """
+        client_order_id, until_ms = str(signed.key["client_order_id"]), int(signed.key["until_ms"])
+        for is_second in (False, True):
+            try:
+                order = await self.client.order_by_client_id(client_order_id)
+            except UNREAD as error:
+                return Unknown(str(error), answered=not isinstance(error, Retryable))
+            if order is not None:
+                return await self._outcome(intent, signed, order)
+            waited_ms = self._clock.now_ms() - until_ms
+            if waited_ms < DEAD_AFTER_MS:
+                return Unknown(
+                    f"it knows no order {client_order_id}, which may still be on its way", answered=True
+                )
+            if not is_second:
+                await self._clock.sleep(APART_S)
         return Rejected(
-            f"never accepted: it knows no order {client_order_id}, asked twice, the last time {waited_s} s after its bytes "
-            "could leave"
+            f"never accepted: it knows no order {client_order_id}, asked twice, the last time {waited_ms // 1000} s after its "
+            "bytes could leave"
         )
 
     async def _outcome(self, intent: IntentSpec, signed: Signed, order: WireOrder) -> Outcome[Receipt]:
         """Return what an order that the broker shows has come to, one that was replaced by what replaced it."""
-        self._missing.pop(order.client_order_id, None)
         if order.client_order_id != signed.key["client_order_id"]:
             return Unknown("it answers with another order than the one that was asked for", answered=True)
         asked = order_of(self.name, intent.order)

@@ -209,7 +209,7 @@ async def test_an_order_that_is_found_by_the_second_answer_is_not_dead() -> None
         assert isinstance(await rig.venue.find(intent, signed), Confirmed)
 
 
-async def test_an_order_that_look_ups_find_late_is_not_called_dead() -> None:
+async def test_an_order_that_is_shown_late_is_not_called_dead() -> None:
     async with alpaca_rig() as rig:
         rig.fault("hidden", seconds=25)
         rig.fault("drop_answer", PLACE)

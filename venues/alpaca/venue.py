@@ -55,6 +55,9 @@ class AlpacaVenue:
     def __repr__(self) -> str:
         return f"AlpacaVenue({self.name} at {self.client.host})"
 
+    async def close(self) -> None:
+        await self.client.close()
+
     # --- readings ------------------------------------------------------------------------------------------------
 
     async def cash(self) -> Decimal:

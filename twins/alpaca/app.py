@@ -166,18 +166,20 @@ class AlpacaTwin:
             raise Refused(429, 42910000, "too many requests.", {"headers": headers})
         return headers
 
+    def _planned(self, call: str) -> None:
+        """Raise Refused where a fault says so: a limit with its headers, a key that is not let in now."""
+        if (limited := self.faults.take(VENUE, "rate_limited", call)) is not None:
+            headers = dict(limited.args.get("headers", {}))
+            raise Refused(429, 42910000, "too many requests.", {"headers": headers})
+        if self.faults.take(VENUE, "unauthorized", call) is not None:
+            raise Refused(401, 40110000, "request is not authorized")
+
     def _answered(self, request: Request, act: Callable[[str | None], Any]) -> Response:
         """The answer of `act`, given the account of a Trading key, with the headers of the limit."""
         headers: dict[str, str] = {}
         try:
             key, own = self._key(request)
-            fault = self.faults.take(
-                VENUE, "rate_limited", self.call_name(request.method, request.url.path, b"")
-            )
-            if fault is not None:
-                raise Refused(
-                    429, 42910000, "too many requests.", {"headers": dict(fault.args.get("headers", {}))}
-                )
+            self._planned(self.call_name(request.method, request.url.path, b""))
             headers = self._limits(key)
             self.engine.catch_up()
             found = act(own)

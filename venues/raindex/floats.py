@@ -31,7 +31,9 @@ def decoded(packed: bytes) -> Decimal:
     coefficient = int.from_bytes(packed[4:], "big", signed=True)
     size = abs(coefficient)
     if size * 10**exponent > _MOST if exponent >= 0 else size > _MOST * 10**-exponent:
-        raise OutOfBounds(f"its value is above {LARGEST}: {len(str(size))} digits and an exponent of {exponent}")
+        raise OutOfBounds(
+            f"its value is above {LARGEST}: {len(str(size))} digits and an exponent of {exponent}"
+        )
     return Decimal((int(coefficient < 0), tuple(map(int, str(size))), exponent))
 
 

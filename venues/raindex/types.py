@@ -83,7 +83,7 @@ class Window:
     """Blocks `first` to `last`, wholly read. `logs` are those that concern us, in order; `hashes` of their blocks and of `last`.
 
     `parent_hash` is the hash of the block before `first`: where it is not the one that was kept, the chain has changed.
-    `skipped` counts by reason what is none of our business: another owner, a foreign pair, a zero amount, a removed log.
+    `skipped` counts by reason what is none of our business: another owner, a foreign pair, a zero amount.
     `at_ms` is the time of `last`, `newest` the block up to which the cutoff lets us read.
     """
 

@@ -1,4 +1,4 @@
-"""The order book, read in windows of blocks up to a cutoff: every window wholly, from a node that has all of it, or not at all."""
+"""The order book, read in windows of blocks up to a cutoff: each wholly, from a node that has all of it, or not at all."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from decimal import Decimal
+from itertools import pairwise
 from typing import TypeVar
 
 from evenkeel.errors import NotUnderstood, Retryable
@@ -183,7 +184,7 @@ async def _chain_of(node: EvmRpc, first: int, last: int) -> list[Block]:
     for start in range(first, last + 1, AT_ONCE):
         numbers = range(start, min(start + AT_ONCE, last + 1))
         found += await asyncio.gather(*(block_at(node, one) for one in numbers))
-    if any(after.parent != before.hash for before, after in zip(found, found[1:], strict=False)):
+    if any(after.parent != before.hash for before, after in pairwise(found)):
         raise Retryable(f"blocks {first} to {last} changed while they were read at {node.host}")
     return found
 
@@ -204,7 +205,7 @@ async def _ratio(node: EvmRpc, trade: Trade) -> Decimal | str:
     except NotUnderstood as why:
         return f"its token does not say what it is worth in block {trade.log.block}: {why.reason}"
     if not LOWEST_RATIO <= ratio <= HIGHEST_RATIO:
-        return f"its token is worth {ratio} shares in block {trade.log.block}, which nobody believes"
+        return f"its token is worth {ratio} shares in block {trade.log.block}, outside {LOWEST_RATIO} to {HIGHEST_RATIO}"
     return ratio
 
 

@@ -80,7 +80,7 @@ class Quarantined:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Blocks `first` to `last`, wholly read. `logs` are those that concern us, in order; `hashes` of their blocks and of `last`.
+    """Blocks `first` to `last`, wholly read. `logs` are those that concern us; `hashes` are of their blocks and of `last`.
 
     `parent_hash` is the hash of the block before `first`: where it is not the one that was kept, the chain has changed.
     `skipped` counts by reason what is none of our business: another owner, a foreign pair, a zero amount.

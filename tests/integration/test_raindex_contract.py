@@ -24,7 +24,7 @@ from venues.raindex.types import Market, Window
 TRADES: list[dict[str, Any]] = [
     {"symbol": "COIN", "side": "sell", "tokens": "0.034172366621067031", "price": "146.317"},
     {"symbol": "NVDA", "side": "buy", "tokens": "3.1", "usdc": "500.25"},
-    {"symbol": "COIN", "side": "sell", "tokens": "341.7237914938113821360470758695161874560030618451717845499839389817",
+    {"symbol": "COIN", "side": "sell", "tokens": "341.72379149381138213604707586951618" "74560030618451717845499839389817",
      "usdc": "50000", "kind": "clear", "bounty": "1.7"},
     {"symbol": "NVDA", "side": "sell", "tokens": "2e-18", "usdc": "1e-18", "kind": "clear_as_bob"},
     {"symbol": "COIN", "side": "buy", "tokens": "5", "price": "1", "owner": "other"},

@@ -96,6 +96,14 @@ async def test_a_node_that_lags_never_answers_for_blocks_that_it_does_not_have(
     assert len((await rig.read(reader, first)).fills) == 1
 
 
+async def test_without_asking_by_hash_such_a_provider_loses_a_fill_in_silence(rig: RaindexRig) -> None:
+    """The planted defect: a range is asked of a node whose height another one has said."""
+    rig.trade("COIN", "sell", "1")
+    rig.pass_blocks(4)
+    rig.plan("lag", "eth_getLogs", times=-1, blocks=20)
+    assert (await rig.read(rig.reader(near=0))).fills == []
+
+
 async def test_of_two_nodes_the_one_that_has_the_blocks_answers(rig: RaindexRig) -> None:
     reader = rig.reader(nodes=2)
     rig.trade("COIN", "sell", "1")

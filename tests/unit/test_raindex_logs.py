@@ -126,7 +126,12 @@ def test_recorded_logs_are_three_fills_and_our_own_deposits() -> None:
     assert [(one.kind, one.side, str(one.tokens), str(one.usdc)) for one in found.trades] == [
         ("take", "sell", "0.034172366621067031", "4.999998166894664774827"),
         ("take", "buy", "0.0138", "2"),
-        ("clear", "sell", "341.7237914938113821360470758695161874560030618451717845499839389817", "50000"),
+        (
+            "clear",
+            "sell",
+            "341.72379149381138213604707586951618" + "74560030618451717845499839389817",
+            "50000",
+        ),
     ]
     assert len(found.moves) == 3 and found.skipped == {OTHER_OWNER: 2} and not found.quarantined
 

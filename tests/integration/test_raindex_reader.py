@@ -28,7 +28,7 @@ def amounts(found: Window) -> list[tuple[str, str, str]]:
 
 async def everything(rig: RaindexRig, reader: RaindexReader, most: int) -> list[Window]:
     """All windows from the start on, one after another."""
-    found, first = [], rig.start
+    found, first = list[Window](), rig.start
     while (window := await reader.window(first, most)) is not None:
         assert window.first == first
         if found:

@@ -3,7 +3,7 @@
 Faults beside those of transport, by `FaultPlan` (venue `raindex`, the call is the JSON-RPC method): `lag` (answered by a node
 that is `blocks` behind), `removed` (logs that a reorganisation took back are in the answer, marked), `jumbled` (logs twice
 and out of order), `too_large` (a range of more than `blocks` is refused), `lost` (a transaction is taken and forgotten),
-`silent_chain` (no block is made while it stands).
+`silent_chain` (no block is made while it stands), `no_heads` (a subscription to new blocks is refused).
 A method that is refused with -32601 is `one_endpoint` with `how` rpc_error and that `code`.
 """
 
@@ -20,11 +20,12 @@ from eth_utils import keccak
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse
-from starlette.routing import Route
+from starlette.routing import Route, WebSocketRoute
 
 from twins.faults import FaultPlan
 from twins.raindex.chain import ScriptedChain, Tags
 from twins.raindex.floats import float_of
+from twins.raindex.heads import Heads
 from twins.raindex.market import BOOK, EXACT, RaindexMarket, Token
 from twins.raindex.wallets import WALLET, Reverted, Wallets
 
@@ -59,7 +60,10 @@ class RaindexTwin:
         self.most_blocks = most_blocks
         self.log_times = True
         """Whether logs carry their block's time, as newer nodes write it."""
-        self.app = Starlette(routes=[Route("/", self._answer, methods=["POST"])])
+        self.heads = Heads(faults, market.chain)
+        self.app = Starlette(
+            routes=[Route("/", self._answer, methods=["POST"]), WebSocketRoute("/", self.heads.socket)]
+        )
         self._methods: dict[str, Callable[[list[Any], int], Any]] = {
             "eth_chainId": lambda params, height: hex(self.chain.chain_id),
             "net_version": lambda params, height: str(self.chain.chain_id),
@@ -291,6 +295,9 @@ class RaindexTwin:
                 later=int(body.get("later", 0)),
             )
             return {"first": first}
+        if op == "disconnect":
+            self.heads.disconnect()
+            return {}
         if op == "tags":
             self.chain.tags = Tags(**{name: int(value) for name, value in body.items()})
             return {"height": self.chain.height()}

@@ -18,9 +18,11 @@ from state.store import Store
 from tasks.desk import Desk
 from tasks.intents import Done, carry_out
 from tasks.lanes import LedgerLanes
-from tests.evm_rig import CHAIN_ID, CHARGES, COLLECTOR, EvmRig, NoRows, evm_rig
+from tests.evm_rig import CHAIN_ID, CHARGES, COLLECTOR, ChainClock, EvmRig, NoRows, evm_rig
+from tests.raindex_rig import raindex_rig
 from twins.evm.deploying import transact
 from twins.raindex.contract import ContractMarket
+from twins.raindex.market import BOOK
 from venues.evm.fees import GWEI, FeeCaps
 from venues.evm.sender import Chain
 from venues.raindex.floats import encoded
@@ -136,7 +138,8 @@ async def test_the_validator_signs_nothing_but_moves_of_our_own_vault(tmp_path: 
     async with moving(tmp_path) as found:
         adapter = found.adapter(found.desk().store)
         vault, other = (3).to_bytes(32, "big"), (4).to_bytes(32, "big")
-        one, task = encoded(Decimal(1)), (("0x" + "11" * 20, "0x" + "11" * 20, b""), [])
+        one = encoded(Decimal(1))
+        task: tuple[Any, ...] = (("0x" + "11" * 20, "0x" + "11" * 20, b""), [])
         assert adapter._may_move((found.token, vault, one, ())) is None
         for function, arguments in (
             (DEPOSIT_CALL, (found.token, other, one, [])),
@@ -149,3 +152,54 @@ async def test_the_validator_signs_nothing_but_moves_of_our_own_vault(tmp_path: 
         hostile = APPROVE.arguments(APPROVE.call("0x" + "66" * 20, ONE))
         assert adapter._may_approve(adapter.vaults[found.token], hostile) is not None
         assert (DEPOSIT_CALL.selector.hex(), WITHDRAW_CALL.selector.hex()) == ("2fbc4ba0", "60746119")
+
+
+async def test_the_scripted_node_takes_the_same_moves_and_loses_them_in_the_same_ways(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'vaults.db'}"
+    Store.upgrade(url)
+    async with raindex_rig() as rig:
+        clock = ChainClock(rig.running.world.clock)
+        store = Store.open(url, clock, more={CHARGES: NoRows()})
+        token, twin = rig.address("COIN"), rig.twin
+        adapter = VaultMoves(
+            "raindex",
+            BOOK,
+            {token: Vault(vault_id=3, decimals=18, most_units=CAP)},
+            rig.rpc(),
+            LocalEvmKey.from_hex(rig.running.owner_key),
+            LedgerLanes(store.lanes),
+            Chain(twin.chain.chain_id, confirmations=3),
+            FeeCaps(GWEI // 2),
+            clock,
+        )
+        desk = Desk(Settings(), clock, store, {"raindex": adapter}, {CHARGES: NoRows()})
+        twin.control("wallet", {"symbol": "COIN", "tokens": "100"})
+        rig.pass_blocks(1)
+        for name, kind, units in (
+            ("a", "approve", CAP),
+            ("d", "deposit", 40 * ONE + 1),
+            ("w", "withdraw", 15 * ONE),
+        ):
+            rig.plan("lost", "eth_sendRawTransaction")
+            rig.plan("drop_answer", "eth_sendRawTransaction", after=1)
+            order = {"token": token, "units": units}
+            store.plan_intent(
+                IntentSpec(
+                    intent_id=name,
+                    business=CHARGES,
+                    subject=name,
+                    venue="raindex",
+                    kind=kind,
+                    step=0,
+                    order=order,
+                )
+            )
+            assert isinstance(await carry_out(desk, name, None), Done)
+        stock = {"wallet": "74.999999999999999999", "0x" + "0" * 63 + "3": "25.000000000000000001"}
+        assert twin.control("holdings", {})["COIN"] == stock
+        found = await rig.read(rig.reader())
+        assert [(one.kind, one.units) for one in found.moves] == [
+            ("deposit", 40 * ONE + 1),
+            ("withdraw", 15 * ONE),
+        ]
+        store.close()

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from decimal import Decimal
+from functools import partial
 
 from pydantic import Field, TypeAdapter, ValidationError
 
@@ -100,8 +101,7 @@ class VaultMoves:
         self.vaults = vaults
         moves = (Allowed(DEPOSIT_CALL, self._may_move), Allowed(WITHDRAW_CALL, self._may_move))
         approvals = {
-            token: (Allowed(APPROVE, lambda given, vault=vault: self._may_approve(vault, given)),)
-            for token, vault in vaults.items()
+            token: (Allowed(APPROVE, partial(self._may_approve, vault)),) for token, vault in vaults.items()
         }
         validator = Validator(chain.chain_id, approvals | {orderbook: moves}, MOST_GAS, caps)
         self._sender = EvmSender(rpc, signer, lanes, chain, validator, ERRORS, clock)

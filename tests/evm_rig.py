@@ -20,6 +20,7 @@ from state.store import Store
 from tasks.booking import Prepared
 from tasks.desk import Desk
 from tasks.lanes import LedgerLanes
+from tests.databases import make_ledger
 from twins.clock import TwinClock
 from twins.evm.deploying import deploy, transact
 from twins.evm.node import BASE_FEE_WEI, Node, NoNode
@@ -186,7 +187,7 @@ async def evm_rig(
         transact(real, issuer, usdc, "mint(address,uint256)", user, 1_000 * MILLION)
         transact(real, user, usdc, "approve(address,uint256)", collector, 1_000 * MILLION)
     url = ledger or f"sqlite:///{folder / 'evm.db'}"
-    Store.upgrade(url)
+    make_ledger(url)
     settle_fee(real)
     async with served(app) as first, served(app) as second:
         rig = EvmRig(twin, faults, ChainClock(clock), [first, second][:nodes], url, usdc, issuer, users)

@@ -21,8 +21,8 @@ from evenkeel.types import IntentState
 from flows.carry.enter import EnterRequest, EnterResult, enter_position
 from flows.carry.monitor import MonitorRequest, MonitorResult, watch_position
 from flows.carry.recover import RecoverResult, recover_everything
-from state.store import Store
 from tasks.carry.desk import CarryDesk, open_desk
+from tests.databases import make_ledger
 from tests.twins_rig import TwinsRig, twins_in_thread
 from tests.worlds import flat_world
 from twins.hyperliquid.book import Level
@@ -234,7 +234,7 @@ async def story_rig(
             lines = "\n".join(f'{name} = "{value}"' for name, value in limits.items())
             config.write_text(f"{config.read_text()}\n[limits]\n{lines}\n")
         settings = load_settings(config)
-        Store.upgrade(settings.database.url)
+        make_ledger(settings.database.url)
         rig = Rig(twins, loop, config)
         rig.later(20)  # balances just put there become visible at every commitment
         async with open_desk(settings) as desk:

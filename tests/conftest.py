@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from tests import at_hand
 from tests.at_end import run_now
 from tests.order import longest_first
 
@@ -26,6 +27,7 @@ settings.load_profile("evenkeel")
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    at_hand.USED = True
     if config.option.basetemp is None and _has_room():
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
 

@@ -22,6 +22,7 @@ from flows.carry.enter import EnterRequest, EnterResult, enter_position
 from flows.carry.monitor import MonitorRequest, MonitorResult, watch_position
 from flows.carry.recover import RecoverResult, recover_everything
 from tasks.carry.desk import CarryDesk, open_desk
+from tests.at_hand import keep_at_hand
 from tests.databases import make_ledger
 from tests.twins_rig import TwinsRig, twins_in_thread
 from tests.worlds import flat_world
@@ -170,6 +171,7 @@ class Rig(TwinsRig):
     async def another_desk(self) -> AsyncIterator[CarryDesk]:
         """What a fresh process would work at: nothing shared but settings and ledger."""
         async with open_desk(load_settings(self.config)) as desk:
+            keep_at_hand(desk, self.twins, self.loop)
             yield desk
 
     async def enter(self, **request: Any) -> EnterResult:
@@ -238,5 +240,6 @@ async def story_rig(
         rig = Rig(twins, loop, config)
         rig.later(20)  # balances just put there become visible at every commitment
         async with open_desk(settings) as desk:
+            keep_at_hand(desk, twins, loop)
             rig.desks.append(desk)
             yield rig

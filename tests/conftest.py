@@ -1,7 +1,7 @@
 """What holds for every test: no property test fails for how fast the machine is, and what tests share is given back.
 
-It also makes them quick: their files lie in memory where there is room, the longest begin first, and what was imported for
-all of them is not searched for rubbish again and again.
+It also makes them quick: their files lie in memory where there is room, the longest begin first, twins in the same process are
+asked without a socket, certificates are read once, and what was imported for all tests is not searched for rubbish.
 """
 
 from __future__ import annotations
@@ -9,8 +9,10 @@ from __future__ import annotations
 import gc
 import os
 import shutil
+from functools import cache
 from pathlib import Path
 
+import httpx._transports.default as transports
 import pytest
 from hypothesis import settings
 
@@ -24,6 +26,10 @@ ROOM_BYTES = 4 * 1024**3
 
 settings.register_profile("evenkeel", deadline=None)
 settings.load_profile("evenkeel")
+
+transports.create_ssl_context = cache(
+    transports.create_ssl_context
+)  # each client would read all certificates again
 
 
 def pytest_configure(config: pytest.Config) -> None:

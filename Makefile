@@ -20,7 +20,8 @@ help:
 	@echo 'make up [PORT=4200 DESK_PORT=8470]  paper trading: local venues, Prefect, worker, monitors, watchdog, sender; make down stops them'
 	@echo 'make test [TESTS=tests/unit]     every test, on WORKERS=$(WORKERS) processes'
 	@echo 'make lint                        ruff, format, types, and the rule by which imports run one way'
-	@echo 'make bench                       the figures we promise, measured; out/bench/summary.json'
+	@echo 'make bench                       the figures we promise, measured, some 10 minutes; out/bench/summary.json'
+	@echo 'make bench ONLY=growth           what a day adds to the database of Prefect, or any other part by its name'
 	@echo 'make chaos [ONLY=text]           every outside call of every story, killed, lost, late and refused; out/chaos/summary.json'
 	@echo 'make chaos SEEDS=n [SEED=k]      n whole lives drawn by seed, a schedule of faults each; a failure is shrunk; out/chaos/seeded.json'
 	@echo 'make fuzz [ONLY=text] [SEED=k]   every field of every answer null, missing, of another type, a new word; out/fuzz/summary.json'
@@ -63,7 +64,7 @@ lint: $(STAMP)
 	$(BIN)/lint-imports --no-logo
 
 bench: $(STAMP)
-	$(BIN)/python -m tests.benchmarks.run
+	$(BIN)/python -m tests.benchmarks.run $(if $(ONLY),--only "$(ONLY)")
 
 # One more at a time than there are cores to work on: some wait for real time.
 chaos: $(STAMP)

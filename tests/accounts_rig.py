@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from decimal import Decimal
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,17 @@ from tasks.accounts.desk import owed_in
 from tasks.accounts.trading import CHARGES, OSTIUM
 from tasks.desk import Desk
 from tasks.lanes import LedgerLanes
-from tests.evm_rig import CHAIN_ID, MILLION, PLATFORM, EvmRig, evm_rig, settle_fee
+from tests.evm_rig import (
+    CHAIN_ID,
+    MILLION,
+    PLATFORM,
+    EvmRig,
+    dollar_of_this_process,
+    evm_rig,
+    node,
+    settle_fee,
+)
+from twins.evm.deploying import transact
 from twins.ostium.deployment import Deployment, deployed
 from venues.evm.fees import GWEI, FeeCaps
 from venues.evm.pulls import Token, TokenPulls
@@ -137,22 +148,29 @@ class AccountsRig:
         } | changes
 
 
+@cache
+def venue_of_this_process() -> Deployment:
+    """Ostium on this process's node, deployed once, with everything that its users allow: each test puts back what it did."""
+    real, usdc = node(), dollar_of_this_process()
+    issuer, *users, keeper = [str(one) for one in real.rpc("eth_accounts")[:5]]
+    venue = deployed(real, usdc, issuer, keeper)
+    transact(real, issuer, usdc, "mint(address,uint256)", venue.at["vault"], 1_000_000 * MILLION)
+    agent, collector = (LocalEvmKey.from_hex(key).address for key in (AGENT, COLLECTOR))
+    for address in (agent, collector):
+        real.rpc("anvil_setBalance", address, hex(10**18))
+    for user in users:
+        transact(real, user, usdc, "approve(address,uint256)", venue.at["storage"], 10_000 * MILLION)
+        transact(real, user, usdc, "approve(address,uint256)", collector, 100 * MILLION)
+        transact(real, user, venue.at["trading"], "setDelegate(address)", agent)
+    return venue
+
+
 @asynccontextmanager
 async def accounts_rig(folder: Path, **options: Any) -> AsyncIterator[AccountsRig]:
     """Three users with 1,000 USDC each, who let the agent trade and the collector pull; an active deployment of the first."""
+    venue = venue_of_this_process()
     async with evm_rig(folder, **options) as evm:
-        node = evm.twin.node
-        keeper = str(node.rpc("eth_accounts")[4])
-        venue = deployed(node, evm.usdc, evm.issuer, keeper)
-        evm.transact(evm.issuer, evm.usdc, "mint(address,uint256)", venue.at["vault"], 1_000_000 * MILLION)
-        agent, collector = (LocalEvmKey.from_hex(key).address for key in (AGENT, COLLECTOR))
-        for address in (agent, collector):
-            node.rpc("anvil_setBalance", address, hex(10**18))
-        for user in evm.users:
-            evm.transact(user, evm.usdc, "approve(address,uint256)", venue.at["storage"], 10_000 * MILLION)
-            evm.transact(user, evm.usdc, "approve(address,uint256)", collector, 100 * MILLION)
-            evm.transact(user, venue.at["trading"], "setDelegate(address)", agent)
-        settle_fee(node)
+        node, agent = evm.twin.node, LocalEvmKey.from_hex(AGENT).address
         rig = AccountsRig(evm, venue, start=int(node.rpc("eth_blockNumber"), 16))
         accounts = (await rig.desk()).store.accounts
         for n, user in enumerate(evm.users):

@@ -12,11 +12,13 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from decimal import Decimal
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
+from threading import Thread
 from typing import Any
 from uuid import uuid4
 
@@ -28,6 +30,7 @@ from evenkeel.legs import CARRY, IntentKind, LegSide
 from evenkeel.types import IntentSpec, VenueName
 from state.engine import head_revision
 from state.store import Store
+from tests.at_end import at_end
 
 GIVEN = os.environ.get("EVENKEEL_TEST_POSTGRES")
 # The database that every server has. Its owner is "postgres", or whoever installed the server for himself.
@@ -110,15 +113,31 @@ def database_of_server(name: str) -> str:
 def empty_postgres(template: str | None = None) -> Iterator[str]:
     """The URL of a new database of our server, dropped at the end."""
     need_postgres()
-    server_url = str(_server()[0])
-    name = f"evenkeel_{uuid4().hex}"
-    with psycopg.connect(server_url, autocommit=True) as server:
-        server.execute(f'CREATE DATABASE "{name}"' + (f' TEMPLATE "{template}"' if template else ""))  # type: ignore[call-overload]
+    name = _create(template)
     try:
         yield database_of_server(name)
     finally:
-        with psycopg.connect(server_url, autocommit=True) as server:
-            server.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')  # type: ignore[call-overload]
+        # It waits for a checkpoint of the server: the next test need not.
+        dropping = Thread(target=_drop, args=(name,))
+        dropping.start()
+        at_end(dropping.join)
+
+
+def _create(template: str | None) -> str:
+    """The name of a new database. A copy is gone in a moment, so that its commits need not wait for the disk."""
+    name = f"evenkeel_{uuid4().hex}"
+    with psycopg.connect(str(_server()[0]), autocommit=True) as server:
+        if template is None:
+            server.execute(f'CREATE DATABASE "{name}"')  # type: ignore[call-overload]
+        else:
+            server.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')  # type: ignore[call-overload]
+            server.execute(f'ALTER DATABASE "{name}" SET synchronous_commit = off')  # type: ignore[call-overload]
+    return name
+
+
+def _drop(name: str) -> None:
+    with psycopg.connect(str(_server()[0]), autocommit=True) as server:
+        server.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')  # type: ignore[call-overload]
 
 
 def by_hand(path: Path) -> sqlite3.Connection:
@@ -138,30 +157,59 @@ def empty_database(kind: str, folder: Path) -> Iterator[str]:
         yield url
 
 
+@cache
+def migrated_file() -> Path:
+    """An SQLite file at the present schema, migrated once a process: the others are copies of it."""
+    folder = Path(tempfile.mkdtemp(prefix="evenkeel-"))
+    at_end(lambda: shutil.rmtree(folder, ignore_errors=True))
+    Store.upgrade(f"sqlite:///{folder / 'migrated.db'}")
+    return folder / "migrated.db"
+
+
+@cache
+def migrated_postgres() -> str:
+    """The name of a database of our server at the present schema, migrated once a process."""
+    need_postgres()
+    url = database_of_server(_create(None))
+    name = url.rpartition("/")[2]
+    at_end(partial(_drop, name))
+    Store.upgrade(url)
+    return name
+
+
+def make_ledger(url: str) -> None:
+    """Bring a database to the present schema. An SQLite file that is not there yet is a copy of one that was migrated."""
+    path = Path(url.removeprefix("sqlite:///"))
+    if not url.startswith("sqlite:///") or path.exists():
+        Store.upgrade(url)
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(migrated_file(), path)
+
+
 @contextmanager
 def database(kind: str, folder: Path) -> Iterator[str]:
-    """The URL of a database at the present schema."""
+    """The URL of a database at the present schema, for one test."""
+    if kind == "postgresql":
+        with empty_postgres(template=migrated_postgres()) as url:
+            yield url
+        return
     with empty_database(kind, folder) as url:
-        Store.upgrade(url)
+        make_ledger(url)
         yield url
 
 
 class Databases:
-    """Makes databases quickly: one is migrated, the others are copies of it."""
+    """Makes databases of one kind, for one test each."""
 
-    def __init__(self, kind: str, folder: Path, migrated_url: str) -> None:
-        self.kind, self._folder, self._migrated = kind, folder, migrated_url
+    def __init__(self, kind: str, folder: Path) -> None:
+        self.kind, self._folder = kind, folder
 
     @contextmanager
     def fresh(self) -> Iterator[str]:
-        """The URL of a database at the present schema, for one test."""
-        if self.kind == "postgresql":
-            with empty_postgres(template=self._migrated.rpartition("/")[2]) as url:
-                yield url
-            return
-        copy = self._folder / f"{uuid4().hex}.db"
-        shutil.copyfile(self._migrated.removeprefix("sqlite:///"), copy)
-        yield f"sqlite:///{copy}"
+        """The URL of a database at the present schema."""
+        with database(self.kind, self._folder) as url:
+            yield url
 
 
 def database_fixtures(*kinds: str) -> tuple[Any, Any, Any]:
@@ -175,9 +223,9 @@ def database_fixtures(*kinds: str) -> tuple[Any, Any, Any]:
     def databases(
         request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
     ) -> Iterator[Databases]:
-        folder = tmp_path_factory.mktemp("db")
-        with database(request.param, folder) as url:
-            yield Databases(request.param, folder, url)
+        if request.param == "postgresql":
+            need_postgres()
+        yield Databases(request.param, tmp_path_factory.mktemp("db"))
 
     @pytest.fixture
     def url(databases: Databases) -> Iterator[str]:
@@ -204,7 +252,7 @@ def ledger_of_settings(*, autouse: bool = True) -> Any:
         if request.param == "sqlite":
             yield
             return
-        with empty_postgres() as url:
+        with empty_postgres(template=migrated_postgres()) as url:
             monkeypatch.setenv("EVENKEEL_DATABASE__URL", with_driver(url))
             yield
 

@@ -20,6 +20,7 @@ from state.store import Store
 from tasks.booking import Prepared
 from tasks.desk import Desk
 from tasks.lanes import LedgerLanes
+from tests.databases import make_ledger
 from twins.clock import TwinClock
 from twins.evm.deploying import deploy, transact
 from twins.evm.node import BASE_FEE_WEI, Node, NoNode
@@ -153,6 +154,26 @@ class EvmRig:
         )
 
 
+@cache
+def dollar_of_this_process() -> str:
+    """USDC on this process's node, deployed once: three users have 1,000 each and allow the collector all of it."""
+    real = node()
+    issuer, *users = [str(one) for one in real.rpc("eth_accounts")[:4]]
+    usdc = deploy(real, "usdc", issuer)
+    collector = LocalEvmKey.from_hex(COLLECTOR).address
+    real.rpc("anvil_setBalance", collector, hex(10**18))
+    for user in users:
+        transact(real, issuer, usdc, "mint(address,uint256)", user, 1_000 * MILLION)
+        transact(real, user, usdc, "approve(address,uint256)", collector, 1_000 * MILLION)
+    return usdc
+
+
+@cache
+def series() -> ModelSeries:
+    """The market behind every chain of this process: it knows no time of its own."""
+    return ModelSeries(7, START_MS)
+
+
 def settle_fee(real: Node) -> None:
     """Make a block at the fee that the chain asks for: those of a set-up let it fall."""
     real.rpc("anvil_setNextBlockBaseFeePerGas", hex(BASE_FEE_WEI))
@@ -171,22 +192,16 @@ async def evm_rig(
     """A chain with a dollar on it; three users with 1,000 each, who allow the collector all of it. `speed`: world seconds a
     second; 0 for a world that only who waits moves on.
     """
-    real = node()
+    real, usdc = node(), dollar_of_this_process()
     kept = real.rpc("evm_snapshot")
     clock = TwinClock(START_MS, speed=speed, stepped=not speed)
-    world = World(ModelSeries(7, START_MS), clock)
+    world = World(series(), clock)
     faults = FaultPlan()
     twin = EvmTwin(world, faults, real)
     app = around(FaultMiddleware(twin.app, faults, VENUE, twin.call_name, world.now_ms))
     issuer, *users = [str(one) for one in real.rpc("eth_accounts")[:4]]
-    usdc = deploy(real, "usdc", issuer)
-    collector = LocalEvmKey.from_hex(COLLECTOR).address
-    real.rpc("anvil_setBalance", collector, hex(10**18))
-    for user in users:
-        transact(real, issuer, usdc, "mint(address,uint256)", user, 1_000 * MILLION)
-        transact(real, user, usdc, "approve(address,uint256)", collector, 1_000 * MILLION)
     url = ledger or f"sqlite:///{folder / 'evm.db'}"
-    Store.upgrade(url)
+    make_ledger(url)
     settle_fee(real)
     async with served(app) as first, served(app) as second:
         rig = EvmRig(twin, faults, ChainClock(clock), [first, second][:nodes], url, usdc, issuer, users)

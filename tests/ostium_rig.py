@@ -11,7 +11,7 @@ from typing import Any
 
 from eth_utils import keccak
 
-from tests.evm_rig import CHAIN_ID, MILLION, START_MS, node
+from tests.evm_rig import CHAIN_ID, MILLION, START_MS, node, series
 from twins.clock import TwinClock
 from twins.evm.deploying import artefact, deploy, transact
 from twins.evm.interface import Event, Interface
@@ -22,7 +22,6 @@ from twins.ostium.book import REASONS
 from twins.ostium.deployment import CONTRACTS, GAS, VAULT_USDC, Deployment, deployed, interface
 from twins.ostium.keeper import VENUE
 from twins.ostium.twin import OstiumTwin
-from twins.series import ModelSeries
 from twins.world import World
 
 SOL, NVDA = 9, 18
@@ -231,7 +230,7 @@ async def ostium_rig(
     real = venue.node
     kept = real.rpc("evm_snapshot")
     clock = TwinClock(START_MS + later_ms, speed=speed, stepped=not speed)
-    world, faults = World(ModelSeries(7, START_MS), clock), FaultPlan()
+    world, faults = World(series(), clock), FaultPlan()
     users = accounts()[1:3]
     chain = EvmTwin(world, faults, real)
     assert chain.chain_id == CHAIN_ID

@@ -16,7 +16,7 @@ from evenkeel.settings.settings import Settings
 from state.store import Store
 from tasks.messages.requests.buttons import CONFIRM
 from tasks.messages.requests.connection import Connection
-from tests.databases import ManualClock
+from tests.databases import ManualClock, make_ledger
 from tests.message_rig import CHANNEL, Rig, slack_rig
 from twins.slack import SlackTwin
 from twins.slack.socket_mode import Envelope
@@ -28,7 +28,7 @@ STEPS = 4_500
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
     url = f"sqlite:///{tmp_path / 'ledger.db'}"
-    Store.upgrade(url)
+    make_ledger(url)
     found = Store.open(url, ManualClock())
     found.carry.create_position("p1", asset="SOL", leverage=Decimal(3))
     yield found

@@ -136,7 +136,9 @@ def socket_url(node_url: str) -> str:
 
 @dataclass
 class RunningTwins:
-    """Everything that runs, for tests in the same process, and the line that `twins serve` prints."""
+    """Everything that runs, for tests in the same process, and the line that `twins serve` prints. `apps`: what is served, by
+    the names of `urls`.
+    """
 
     world: World
     faults: FaultPlan
@@ -147,6 +149,7 @@ class RunningTwins:
     keys: dict[str, Any]
     stopping: asyncio.Event
     last_request: Callable[[], float]
+    apps: dict[str, App]
     slack: SlackTwin | None = None
 
     def announcement(self) -> dict[str, Any]:
@@ -191,7 +194,9 @@ class BuiltTwins:
     stopping: asyncio.Event
     slack: SlackTwin | None = None
 
-    def running(self, urls: dict[str, str], last_request: Callable[[], float]) -> RunningTwins:
+    def running(
+        self, urls: dict[str, str], apps: dict[str, App], last_request: Callable[[], float]
+    ) -> RunningTwins:
         """The same as something that runs, at these addresses."""
         return RunningTwins(
             self.world,
@@ -203,6 +208,7 @@ class BuiltTwins:
             self.keys,
             self.stopping,
             last_request,
+            apps,
             self.slack,
         )
 
@@ -264,12 +270,12 @@ async def serving(
         return wrapped
 
     async with AsyncExitStack() as stack:
-        urls = {}
+        urls, apps = {}, {}
         for name, app in built.apps.items():
             inner = touched(app)
-            outer = around(name, inner) if around else inner
+            apps[name] = outer = around(name, inner) if around else inner
             urls[name] = await stack.enter_async_context(served(outer, pair=name == "solana"))
-        yield built.running(urls, lambda: last)
+        yield built.running(urls, apps, lambda: last)
 
 
 @asynccontextmanager

@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -47,9 +47,9 @@ PRICES, APART_S, DANGER_WITHIN_S = 30, 1.0, 240.0
 """Prices while all are in danger, wall seconds between two, and in which all have to be there."""
 
 
-async def rows(sizes: tuple[int, ...] = SIZES) -> list[Row]:
+async def rows(sizes: tuple[int, ...] = SIZES) -> AsyncIterator[Row]:
     """Measure each size in turn."""
-    found, cpu = [], {}
+    cpu = {}
     for size in sizes:
         with tempfile.TemporaryDirectory() as folder:
             async with fleet_rig(Path(folder), size, strategy=STRATEGY, limits=LIMITS) as rig:
@@ -65,7 +65,7 @@ async def rows(sizes: tuple[int, ...] = SIZES) -> list[Row]:
                 moved = await _in_danger(rig)
         most = size == max(SIZES)
         name = f"{size} account{'s' if size > 1 else ''}"
-        found += [
+        for row in (
             at_most(f"one tick of {name}, processor time", cpu[size], "s", CPU_S)
             if most
             else Row(f"one tick of {name}, processor time", round(cpu[size], 4), "s"),
@@ -79,10 +79,10 @@ async def rows(sizes: tuple[int, ...] = SIZES) -> list[Row]:
             at_most(f"{name} in danger, price to every distance", moved.longest_s, "s", MOVED_WITHIN_S),
             at_most(f"{name} in danger, calls refused by the venue", moved.refused, "calls", 0),
             Row(f"{name} in danger, accounts read a minute", round(moved.read_a_minute, 1), "readings"),
-        ]
+        ):
+            yield row
     if {10, 100} <= set(cpu):
-        found.append(at_most("growth of a tick from 10 to 100 accounts", cpu[100] / cpu[10] / 10, "", GROWTH))
-    return found
+        yield at_most("growth of a tick from 10 to 100 accounts", cpu[100] / cpu[10] / 10, "", GROWTH)
 
 
 async def _ticks(rig: FleetRig) -> tuple[float, Counter[tuple[str, str]]]:

@@ -1,19 +1,24 @@
-"""The figures that we promise, measured in one run: `make bench` prints a table and writes `out/bench/summary.json`.
+"""The figures that we promise: `make bench` prints each as it is measured, then a table, and writes `out/bench/summary.json`.
 
 Counts and the times that we promise have a bar that must hold. A time stands next to the same thing done otherwise in the
 same run, where there is one, for a figure in milliseconds says more about the machine.
+
+It is measured part by part. One that waits for a Prefect server to write takes minutes and is left out unless it is named
+(`--only growth`); what the summary has of parts that were not measured now stays there.
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
+import inspect
 import json
 import logging
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from decimal import Decimal
@@ -183,8 +188,8 @@ async def measure(home: Path) -> list[Row]:
     ]
 
 
-def main() -> int:
-    """0 when every bar holds."""
+async def orders() -> list[Row]:
+    """Measure one trade and its ticks, beside a Prefect server."""
     logging.getLogger("evenkeel.intents").setLevel(logging.ERROR)  # it reports each of the lost answers
     for name in ("prefect.flow_runs", "prefect.task_runs"):  # and these each of the empty calls
         logging.getLogger(name).setLevel(logging.WARNING)
@@ -199,21 +204,54 @@ def main() -> int:
                 PREFECT_LOGGING_TO_API_ENABLED: False,
             }
             with temporary_settings(options):
-                rows = asyncio.run(measure(home))
-    rows += [
-        row
-        for bench in (
-            bench_backtest,
-            bench_commands,
-            bench_danger,
-            bench_fleet,
-            bench_growth,
-            bench_recovery,
-            bench_signing,
-            bench_validator,
-        )
-        for row in asyncio.run(bench.rows())
-    ]
+                return await measure(home)
+
+
+PARTS: dict[str, Callable[[], Any]] = {
+    "orders": orders,
+    "backtest": bench_backtest.rows,
+    "commands": bench_commands.rows,
+    "danger": bench_danger.rows,
+    "fleet": bench_fleet.rows,
+    "recovery": bench_recovery.rows,
+    "signing": bench_signing.rows,
+    "validator": bench_validator.rows,
+    "growth": bench_growth.rows,
+}
+"""By name, what measures: rows all at once, or one after another."""
+ONLY_IF_NAMED = frozenset({"growth"})
+
+
+async def _each(part: str) -> AsyncIterator[Row]:
+    found = PARTS[part]()
+    if inspect.isasyncgen(found):
+        async for row in found:
+            yield row
+    else:
+        for row in await found:
+            yield row
+
+
+async def _measured(part: str) -> list[Row]:
+    """Measure a part, and print each row as it is done."""
+    rows = []
+    async for row in _each(part):
+        judged = f" {row.bar}: {'yes' if row.ok else 'NO'}" if row.bar else ""
+        print(f"{part}: {row.name} {row.value:g} {row.unit}{judged}", flush=True)
+        rows.append(row)
+    return rows
+
+
+def _kept(parts: list[str]) -> list[dict[str, Any]]:
+    """What an earlier summary has of other parts."""
+    try:
+        rows = json.loads((OUT / "summary.json").read_text())["rows"]
+    except (OSError, ValueError, KeyError):
+        return []
+    return [row for row in rows if row.get("part") in PARTS and row["part"] not in parts]
+
+
+def _shown(rows: list[Row]) -> Table:
     table = Table("name", "value", "unit", "bar", "ok", "peer", "its value", "ratio", title="evenkeel bench")
     for row in rows:
         compared = [
@@ -221,11 +259,30 @@ def main() -> int:
             *("" if one is None else f"{one:g}" for one in (row.peer_value, row.ratio)),
         ]
         table.add_row(row.name, f"{row.value:g}", row.unit, row.bar, "yes" if row.ok else "NO", *compared)
-    Console(width=None if sys.stdout.isatty() else 160).print(table)
+    return table
+
+
+def main() -> int:
+    """0 when every bar that was measured now holds."""
+    asked = argparse.ArgumentParser(description=__doc__)
+    asked.add_argument("--only", default="", help="parts to measure: " + ", ".join(PARTS))
+    names = asked.parse_args().only.replace(",", " ").split()
+    if unknown := set(names) - PARTS.keys():
+        asked.error(f"no part is named {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
+    parts = names or [name for name in PARTS if name not in ONLY_IF_NAMED]
+    found = {}
+    for part in parts:
+        began = time.monotonic()
+        found[part] = asyncio.run(_measured(part))
+        print(f"{part}: measured in {time.monotonic() - began:.0f} s", flush=True)
+    rows = [row for part in parts for row in found[part]]
+    Console(width=None if sys.stdout.isatty() else 160).print(_shown(rows))
+    whole = _kept(parts) + [{"part": part} | asdict(row) for part in parts for row in found[part]]
+    whole.sort(key=lambda row: list(PARTS).index(row["part"]))
     OUT.mkdir(parents=True, exist_ok=True)
-    summary: dict[str, Any] = {"rows": [asdict(row) for row in rows], "ok": all(row.ok for row in rows)}
+    summary: dict[str, Any] = {"rows": whole, "ok": all(row["ok"] for row in whole)}
     (OUT / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
-    return 0 if summary["ok"] else 1
+    return 0 if all(row.ok for row in rows) else 1
 
 
 if __name__ == "__main__":

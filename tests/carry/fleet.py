@@ -12,7 +12,9 @@ from app.demo.environment import write_settings
 from evenkeel.settings.settings import load_settings
 from state.store import Store
 from tasks.carry.desk import CarryDesk, open_desks
+from tests.at_hand import keep_at_hand
 from tests.carry.rig import STRATEGY, Rig, flat_world, twins_in_thread
+from tests.databases import make_ledger
 from twins.serve import TwinOptions
 
 
@@ -66,9 +68,10 @@ async def fleet_rig(
             lines = "\n".join(f'{name} = "{value}"' for name, value in limits.items())
             config.write_text(f"{config.read_text()}\n[limits]\n{lines}\n")
         settings = load_settings(config)
-        Store.upgrade(settings.database.url)
+        make_ledger(settings.database.url)
         rig = FleetRig(twins, loop, config)
         rig.later(20)
         async with open_desks(settings) as desks:
+            keep_at_hand(desks[0], twins, loop)
             rig.desks += desks
             yield rig

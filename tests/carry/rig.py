@@ -21,8 +21,9 @@ from evenkeel.types import IntentState
 from flows.carry.enter import EnterRequest, EnterResult, enter_position
 from flows.carry.monitor import MonitorRequest, MonitorResult, watch_position
 from flows.carry.recover import RecoverResult, recover_everything
-from state.store import Store
 from tasks.carry.desk import CarryDesk, open_desk
+from tests.at_hand import keep_at_hand
+from tests.databases import make_ledger
 from tests.twins_rig import TwinsRig, twins_in_thread
 from tests.worlds import flat_world
 from twins.hyperliquid.book import Level
@@ -170,6 +171,7 @@ class Rig(TwinsRig):
     async def another_desk(self) -> AsyncIterator[CarryDesk]:
         """What a fresh process would work at: nothing shared but settings and ledger."""
         async with open_desk(load_settings(self.config)) as desk:
+            keep_at_hand(desk, self.twins, self.loop)
             yield desk
 
     async def enter(self, **request: Any) -> EnterResult:
@@ -234,9 +236,10 @@ async def story_rig(
             lines = "\n".join(f'{name} = "{value}"' for name, value in limits.items())
             config.write_text(f"{config.read_text()}\n[limits]\n{lines}\n")
         settings = load_settings(config)
-        Store.upgrade(settings.database.url)
+        make_ledger(settings.database.url)
         rig = Rig(twins, loop, config)
         rig.later(20)  # balances just put there become visible at every commitment
         async with open_desk(settings) as desk:
+            keep_at_hand(desk, twins, loop)
             rig.desks.append(desk)
             yield rig

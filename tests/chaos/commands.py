@@ -21,6 +21,7 @@ import httpx
 from app.demo import environment
 from evenkeel.settings.settings import Settings, load_settings
 from state.store import Store
+from tests.databases import make_ledger
 from tests.worlds import flat_world
 from twins.faults import App, CallName, Message, Receive, Scope, Send
 from twins.http import served
@@ -242,7 +243,7 @@ async def command_rig(kind: type[RigType], folder: Path, strategy: dict[str, Any
             twins.urls[venue] = await stack.enter_async_context(served(app))
         config = environment.write_settings(folder, twins.announcement(), strategy, "")
         settings = load_settings(config)
-        Store.upgrade(settings.database.url)
+        make_ledger(settings.database.url)
         yield kind(folder, config, settings, twins, proxy)
         proxy.open()
 

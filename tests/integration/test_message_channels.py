@@ -39,6 +39,7 @@ from tasks.channels import Letter, NotNow, Refused, Sent, Unsure
 from tasks.messages.mail import MailChannel
 from tasks.messages.slack import SlackChannel, blocks_of, escaped
 from tasks.messages.webhook import WebhookChannel
+from tests.databases import make_ledger
 from twins.faults import Fault
 from twins.http import served, served_in_thread
 from twins.slack import SlackTwin
@@ -348,7 +349,7 @@ def test_a_sender_that_is_killed_while_it_posts_has_sent_everything_once_in_the_
     """`evenkeel send` itself, SIGKILL in the middle of each of its first posts."""
     twin = SlackTwin()
     ledger = f"sqlite:///{tmp_path / 'ledger.db'}"
-    Store.upgrade(ledger)
+    make_ledger(ledger)
     store, pause = Store.open(ledger, SystemClock()), threading.Event()
     with served_in_thread(twin.app) as base:
         config = tmp_path / "evenkeel.toml"

@@ -16,8 +16,8 @@ from websockets.sync.client import connect
 
 from app.demo.environment import twins_process
 from evenkeel.settings.settings import load_settings
-from state.store import Store
 from tasks.carry.desk import open_desks
+from tests.databases import make_ledger
 from twins.serve import main, start_ms_of
 
 
@@ -47,7 +47,7 @@ def test_a_world_that_starts_now_keeps_the_wall_clocks_time() -> None:
 async def test_a_fleet_is_served_with_settings_that_open_every_account(tmp_path: Path) -> None:
     with twins_process(["--accounts", "3", "--write", str(tmp_path)]) as line:
         settings = load_settings(Path(line["settings"]))
-        Store.upgrade(settings.database.url)
+        make_ledger(settings.database.url)
         async with open_desks(settings) as desks:
             assert [desk.store.member for desk in desks] == ["north", "south", "east"]
             assert [(await desk.short.account()).account_value_usd for desk in desks] == [50_000] * 3

@@ -112,7 +112,7 @@ class Playing(TwinsAccess):
         self.business, self.lives, self.folder, self._mutate = business, lives, folder, mutate
         self._watched_s = watched_s
         urls = {venue: url for url, venue in ADDRESSES.items()} | {"control": "http://127.0.0.1:1004"}
-        twins = built.running(urls, lambda: 0.0)
+        twins = built.running(urls, {}, lambda: 0.0)
         super().__init__(twins)
         self._built = built
         self.config = business.write_settings(folder, twins.announcement())

@@ -15,6 +15,7 @@ from evenkeel.clock import SystemClock
 from evenkeel.settings.settings import Settings
 from state.store import Store
 from tests.carry.rig import story_rig, watched
+from tests.databases import make_ledger
 from tests.pages_rig import served
 
 WITHIN_S = 60
@@ -22,7 +23,7 @@ WITHIN_S = 60
 
 def opened(folder: Path) -> Store:
     url = f"sqlite:///{folder / 'ledger.db'}"
-    Store.upgrade(url)
+    make_ledger(url)
     return Store.open(url, SystemClock())
 
 

@@ -18,11 +18,11 @@ from flows import handover
 from flows.carry.enter import EnterRequest, complete_entry, enter_position
 from flows.carry.exit import ExitRequest, exit_position
 from flows.carry.recover import recover, recover_everything
-from state.store import Store
 from tasks.carry.desk import open_desk
 from tasks.carry.entering import choose as choosing
 from tasks.carry.entering import clearing, entry
 from tests.carry.rig import HOUR_MS, Rig, story_rig
+from tests.databases import make_ledger
 from tests.interruptions import die, hooked, killed
 from tests.twins_rig import twins_in_thread
 from tests.worlds import flat_world
@@ -229,7 +229,7 @@ def test_a_desk_opened_in_a_new_event_loop_owes_nothing_to_the_old_one(tmp_path:
     with twins_in_thread(TwinOptions(stepped=True), flat_world()) as (twins, _):
         config = write_settings(tmp_path, twins.announcement(), {}, "")
         config.write_text(config.read_text().replace("requests_per_minute = 600", "requests_per_minute = 60"))
-        Store.upgrade(load_settings(config).database.url)
+        make_ledger(load_settings(config).database.url)
         for _ in range(2):
             asyncio.run(many_reads(config))
 

@@ -26,6 +26,7 @@ from tasks.carry.desk import open_desk
 from tasks.carry.market import read_market
 from tasks.research.collected import read_collected
 from tests.carry.rig import STRATEGY, Rig
+from tests.databases import make_ledger
 from tests.twins_rig import twins_in_thread
 from tests.worlds import START_MS
 from twins.clock import TwinClock
@@ -45,7 +46,7 @@ def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
     world = World(series, TwinClock(series.start_ms, speed=1.0, stepped=True))
     with twins_in_thread(TwinOptions(stepped=True), world) as (twins, loop):
         config = write_settings(tmp_path_factory.mktemp("collected"), twins.announcement(), STRATEGY, "")
-        Store.upgrade(load_settings(config).database.url)
+        make_ledger(load_settings(config).database.url)
         found = Rig(twins, loop, config)
         asyncio.run(lived(found))
         yield found
@@ -139,7 +140,7 @@ def test_the_command_runs_on_the_ledger(rig: Rig, tmp_path: Path, monkeypatch: p
 
 def test_an_empty_ledger_says_what_collects(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     url = f"sqlite:///{tmp_path / 'ledger.db'}"
-    Store.upgrade(url)
+    make_ledger(url)
     monkeypatch.setenv("EVENKEEL_DATABASE__URL", url)
     done = CliRunner().invoke(app, ["backtest", "--collected"])
     assert isinstance(done.exception, OperatorError)

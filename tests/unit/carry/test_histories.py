@@ -33,7 +33,7 @@ from tasks.carry.mark import Mark
 from tests.carry.histories import FUNDED, PDA, Happened, History
 from tests.carry.lived import LATEST_HOURS, lived
 from tests.carry.market_path import HOUR_MS, LenderOnPath, PerpOnPath
-from tests.databases import ManualClock
+from tests.databases import ManualClock, make_ledger
 
 D = Decimal
 HISTORIES = 500
@@ -50,7 +50,7 @@ Late = Callable[[Happened], int]
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> str:
     path: Path = tmp_path_factory.mktemp("histories") / "ledger.db"
-    Store.upgrade(f"sqlite:///{path}")
+    make_ledger(f"sqlite:///{path}")
     return f"sqlite:///{path}"
 
 

@@ -23,6 +23,7 @@ from state.store import Store
 from state.watch_models import Severity
 from tasks.carry.watching.meanings import MEANINGS
 from tasks.messages.compose import anchor, load_meanings
+from tests.databases import make_ledger
 
 ROOT = Path(__file__).resolve().parents[3]
 FOLDER = ROOT / "deploy" / "prometheus"
@@ -51,7 +52,7 @@ def promtool(*words: str) -> None:
 def served(folder: Path) -> set[str]:
     """Every metric that there is, as Prometheus names it, of a ledger with nothing in it."""
     url = f"sqlite:///{folder / 'ledger.db'}"
-    Store.upgrade(url)
+    make_ledger(url)
     with closing(Store.open(url, SystemClock())) as store:
         families = list(registry_of(Settings(), store).collect())
     endings = {"counter": "_total", "info": "_info"}

@@ -126,6 +126,16 @@ def add_to(app: typer.Typer, settings: Callable[[], Settings], emit: Emit) -> No
         body = run(actions.collect)
         emit(as_json, body, lambda: _charges(body["charges"]))
 
+    @accounts.command("hand-back")
+    def hand_back(
+        trade: Annotated[str, typer.Argument(help="A trade's name.")], as_json: JsonFlag = False
+    ) -> None:
+        """Let the agent set the stop of a trade again that its user had moved. Needs no key and asks no venue."""
+        from app.accounts import actions
+
+        body = run(lambda found: actions.hand_back(found, trade))
+        emit(as_json, body, lambda: _trades([body]))
+
     @accounts.command("watch")
     def watch(
         once: Annotated[bool, typer.Option("--once", help="One tick, then end.")] = False,

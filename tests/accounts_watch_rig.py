@@ -59,7 +59,7 @@ class WatchRig:
         await self.rig.evm.clock.sleep(seconds)
         await self.rig.evm.twin.catch_up()
 
-    async def ticked(self, times: int = 1, apart_s: float = 15) -> None:
+    async def ticked(self, times: int = 1, apart_s: float = 4) -> None:
         for _ in range(times):
             await self.later(apart_s)
             await self.watcher.tick()

@@ -48,6 +48,7 @@ class AccountsWatcher:
 
     desk: AccountsDesk
     fence: Fence | None = None
+    check_every: int = CHECK_EVERY
     done: Watched = field(default_factory=Watched)
     closely: bool = False
     """The next tick should come soon: an order is under way, or a stop is near."""
@@ -112,7 +113,7 @@ class AccountsWatcher:
     def _compares(self) -> bool:
         assert self.check is not None
         was_away = self.last_ms is None or self.desk.desk.clock.now_ms() - self.last_ms > GAP_MS
-        return was_away or self.check.is_doubtful or self.done.ticks % CHECK_EVERY == 0
+        return was_away or self.check.is_doubtful or self.done.ticks % self.check_every == 0
 
     def _succeeded(self, report: TickReport, began_ms: int) -> None:
         core = self.desk.desk

@@ -29,6 +29,10 @@ MOST_PAGES = 20
 """Of one tick: after a long silence the rest is read by the next ones."""
 
 
+FOLLOW_S = 5.0
+"""For one order at one tick."""
+
+
 @dataclass(frozen=True)
 class Where:
     """The chain of the trades, its contracts, and from which block on and up to where it is read."""
@@ -192,13 +196,13 @@ def _sent(desk: Desk) -> dict[str, str]:
 
 
 async def follow(desk: Desk, report: TickReport, fence: Fence | None = None) -> None:
-    """Go on with every order that is under way, side by side, and wait for none."""
+    """Go on with every order that is under way, side by side: each is asked about, and what no block holds goes out again."""
     under_way = {one.intent_id: one for one in desk.store.unfinished_intents(ACCOUNTS)}
 
     async def go_on(intent_id: str) -> None:
         intent = under_way[intent_id]
         try:
-            await carry_out(desk, intent_id, fence, wait_s=0)
+            await carry_out(desk, intent_id, fence, wait_s=FOLLOW_S)
             if intent.kind == "open":
                 give_up(desk, intent.subject)
         except LostRace:  # whoever else has it goes on with it

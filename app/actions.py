@@ -209,7 +209,16 @@ async def recover(settings: Settings) -> dict[str, Any]:
         "not_watched": list(found.not_watched),
         "unfinished_intents": found.unfinished_intents,
         "clean": found.clean,
-    } | _comparison(found.comparison)
+    } | _comparison(found.comparison) | await _recovered_accounts(settings)
+
+
+async def _recovered_accounts(settings: Settings) -> dict[str, Any]:
+    """What one tick of the managed accounts' watch took up; nothing where the business is off."""
+    if not settings.ostium.enabled:
+        return {}
+    from app.accounts.operating import recover_accounts
+
+    return {"accounts": await recover_accounts(settings)}
 
 
 def pause(
@@ -271,10 +280,31 @@ def flatten(
 async def _flatten(settings: Settings, reason: str, within_s: float, one_leg: bool = False) -> dict[str, Any]:
     from flows.carry import flatten as flow
 
-    try:
-        return dump(await flow.flatten(settings, reason, within_s, one_leg=one_leg))
-    except LedgerFault as fault:
-        raise OperatorError(f"the ledger cannot be used: {fault}; {flow.WITHOUT_LEDGER}") from fault
+    done, accounts = await asyncio.gather(
+        flow.flatten(settings, reason, within_s, one_leg=one_leg),
+        _flatten_accounts(settings, reason, within_s),
+        return_exceptions=True,  # what fails of one business must not break off the other
+    )
+    if isinstance(done, LedgerFault):
+        raise OperatorError(f"the ledger cannot be used: {done}; {flow.WITHOUT_LEDGER}") from done
+    if isinstance(done, BaseException):
+        raise done
+    if isinstance(accounts, BaseException):
+        raise accounts
+    body = dump(done)
+    if accounts is not None:
+        body["positions"] |= accounts["trades"]
+        body |= {"flat": body["flat"] and accounts["flat"], "left": [*body["left"], *accounts["left"]]}
+    return body
+
+
+async def _flatten_accounts(settings: Settings, reason: str, within_s: float) -> dict[str, Any] | None:
+    """The kill switch of managed accounts; None where the business is off."""
+    if not settings.ostium.enabled:
+        return None
+    from flows.accounts.flatten import flatten_accounts
+
+    return dump(await flatten_accounts(settings, reason, within_s))
 
 
 async def _last_resort(settings: Settings, within_s: float, journal: Path) -> dict[str, Any]:
@@ -321,7 +351,17 @@ async def status(settings: Settings) -> dict[str, Any]:
                 for desk, states in broken
                 for one in states
             ],
-        } | _comparison(comparison)
+        } | _comparison(comparison) | _accounts_status(settings)
+
+
+def _accounts_status(settings: Settings) -> dict[str, Any]:
+    """How managed accounts stand, by the ledger alone; nothing where the business is off."""
+    if not settings.ostium.enabled:
+        return {}
+    from app.accounts.operating import accounts_status
+
+    with _ledger(settings) as store:
+        return {"accounts": accounts_status(store)}
 
 
 def positions(settings: Settings) -> list[dict[str, Any]]:

@@ -196,6 +196,14 @@ async def watch(settings: Settings, *, once: bool) -> dict[str, Any]:
                 await desk.desk.clock.sleep(watcher.pace_s)
 
 
+async def flatten(settings: Settings, reason: str, within_s: float) -> dict[str, Any]:
+    """Close every trade of ours."""
+    from flows.accounts.flatten import flatten_trades
+
+    async with _desk(settings) as desk:
+        return (await flatten_trades(desk, reason, within_s)).model_dump(mode="json")
+
+
 async def hand_back(settings: Settings, trade: str) -> dict[str, Any]:
     """Let the desk set the stop of a trade again that its user had moved; it is never loosened."""
     with _ledger(settings) as store:

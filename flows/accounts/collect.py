@@ -5,11 +5,10 @@ from __future__ import annotations
 from prefect import flow
 
 from evenkeel.types import Frozen
-from flows.accounts.watch import accounts_desk_of
 from flows.running import settings_for_run
 from strategy.accounts.share import ChargeState
 from tasks.accounts.alerts import judge_ledger, note
-from tasks.accounts.desk import AccountsDesk
+from tasks.accounts.desk import AccountsDesk, open_accounts_desk
 from tasks.accounts.trading import paid, pull_charges
 
 
@@ -35,5 +34,5 @@ async def collect_charges(desk: AccountsDesk) -> Collected:
 async def collect_shares() -> Collected:
     """Collect once."""
     with settings_for_run() as settings:
-        async with accounts_desk_of(settings) as desk:
+        async with open_accounts_desk(settings) as desk:
             return await collect_charges(desk)

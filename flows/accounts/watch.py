@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from typing import Any
 
 from prefect import flow
@@ -14,17 +13,15 @@ from prefect.client.schemas.objects import FlowRun
 from pydantic import Field
 
 from evenkeel.errors import EvenkeelError, LostRace
-from evenkeel.settings.settings import Settings, load_settings
+from evenkeel.settings.settings import load_settings
 from evenkeel.units import DAY_MS
 from flows.accounts.watched import ACCOUNTS, WHAT
 from flows.forms import Form
 from flows.handover import NextRun, go_on
 from flows.running import settings_for_run
-from state.store import Store
 from tasks.accounts.alerts import ACCOUNTS_WATCH
-from tasks.accounts.desk import AccountsDesk, accounts_desk
+from tasks.accounts.desk import AccountsDesk, open_accounts_desk
 from tasks.accounts.watcher import AccountsWatcher, Watched
-from tasks.desk import make_clock
 
 log = logging.getLogger("evenkeel.accounts")
 AGAIN_S = 1.0
@@ -79,18 +76,6 @@ async def watch_accounts(
     return done
 
 
-@asynccontextmanager
-async def accounts_desk_of(settings: Settings) -> AsyncIterator[AccountsDesk]:
-    """The desk on this host's ledger and clock, closed at the end. Raises as `accounts_desk` does."""
-    store = Store.open(settings.database.url, make_clock(settings))
-    try:
-        await store.clock.refresh()
-        async with accounts_desk(settings, store.clock, store) as desk:
-            yield desk
-    finally:
-        store.close()
-
-
 def watch_meanwhile(answered: threading.Event) -> None:
     """Watch in this process, without Prefect, until that has `answered` and another process watches."""
     while not answered.is_set():
@@ -102,7 +87,7 @@ def watch_meanwhile(answered: threading.Event) -> None:
 
 
 async def _watch_until_followed(answered: threading.Event) -> None:
-    async with accounts_desk_of(load_settings()) as desk:
+    async with open_accounts_desk(load_settings()) as desk:
         def is_followed(subject: str, is_due: bool) -> bool:
             return answered.is_set()  # its runs wait for the lease
 
@@ -125,7 +110,7 @@ async def watch(request: AccountsWatchRequest) -> Watched:
     asked = request.model_dump(mode="json")
     with settings_for_run() as settings:
         async with (
-            accounts_desk_of(settings) as desk,
+            open_accounts_desk(settings) as desk,
             NextRun(ACCOUNTS, desk.desk.store, asked) as next_run,
         ):
             return await watch_accounts(desk, request, next_run.watches)

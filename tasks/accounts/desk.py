@@ -21,7 +21,7 @@ from strategy.accounts.stops import StopRules
 from tasks.accounts.booking import AccountsBookkeeper
 from tasks.accounts.trading import CHARGES, OSTIUM
 from tasks.accounts.watching import TickReport, Where, tick
-from tasks.desk import Desk
+from tasks.desk import Desk, make_clock
 from tasks.health import CountedTransport
 from tasks.lanes import LedgerLanes
 from venues.evm.fees import GWEI, FeeCaps
@@ -163,6 +163,18 @@ async def accounts_desk(settings: Settings, clock: Clock, store: Store) -> Async
             graph = Subgraph(venue.subgraph_url, clock, timeout_s=venue.timeout_s, oddities=desk.oddities)
             stack.push_async_callback(graph.close)
         yield AccountsDesk(desk, where, prices, second, graph)
+
+
+@asynccontextmanager
+async def open_accounts_desk(settings: Settings) -> AsyncIterator[AccountsDesk]:
+    """The desk on this host's ledger and clock, closed at the end. Raises as `accounts_desk` does."""
+    store = Store.open(settings.database.url, make_clock(settings))
+    try:
+        await store.clock.refresh()
+        async with accounts_desk(settings, store.clock, store) as desk:
+            yield desk
+    finally:
+        store.close()
 
 
 def owed_in(store: Store) -> IsOwed:

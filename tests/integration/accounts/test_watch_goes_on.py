@@ -9,15 +9,20 @@ from pathlib import Path
 
 import pytest
 
-from evenkeel.errors import LostRace
+from app.accounts.operating import accounts_status
+from evenkeel.errors import LostRace, OperatorError
 from flows.accounts.collect import collect_charges
+from flows.accounts.flatten import flatten_trades
 from flows.accounts.watch import AccountsWatchRequest, watch_accounts
 from flows.accounts.watched import ACCOUNTS
 from state.accounts.models import TradeState
 from tasks.accounts.alerts import ACCOUNTS_WATCH
 from tasks.accounts.trading import open_trade
 from tasks.accounts.watcher import AccountsWatcher
+from tests.accounts_rig import SOL
 from tests.accounts_watch_rig import watch_rig
+from tests.evm_rig import MILLION
+from venues.ostium.contracts import NO_BUILDER
 
 
 async def test_a_second_watch_waits_for_the_first_and_takes_over_where_it_ends(
@@ -87,3 +92,23 @@ async def test_the_flow_pulls_what_is_owed_and_says_what_is_in_the_way(
         assert (await collect_charges(found.desk)).paid == 0
         with pytest.raises(LostRace):
             found.store.accounts.move_charge(charge.charge_id, "OUTSTANDING", "again")
+
+
+async def test_the_kill_switch_closes_what_agents_opened_and_leaves_what_users_did(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with watch_rig(tmp_path, monkeypatch) as found:
+        rig, store = found.rig, found.store
+        await found.opened()
+        price = int(rig.bid * 10**18)
+        own = (50 * MILLION, price, 0, 0, rig.users[1], 300, SOL, 0, True, False)
+        rig.venue.send("trading", "openTrade", own, NO_BUILDER, 0, 100, sender=rig.users[1])
+        await found.ticked(2)
+        status = accounts_status(store)
+        assert status["trades"] == {"OPEN": 2} and status["deployments"] == {"ACTIVE": 3}
+        assert status["seconds_since_tick"] == 0 and status["unfinished_intents"] == 0
+        done = await flatten_trades(found.desk, "an emergency", 120)
+        assert done.flat and done.trades == {"t1": "CLOSED"} and done.left == ()
+        assert [row.state for row in store.accounts.trades(account=rig.users[1])] == ["OPEN"]
+        with pytest.raises(OperatorError, match="openings are paused: ostium, an emergency"):
+            await open_trade(found.desk.desk, "d0", rig.opening())

@@ -10,6 +10,9 @@ from pathlib import Path
 import pytest
 
 from app.accounts.operating import accounts_status
+from app.doctor import managed
+from app.doctor.frame import CHECKS, Installation
+from app.metrics.accounts import account_metrics
 from evenkeel.errors import LostRace, OperatorError
 from flows.accounts.collect import collect_charges
 from flows.accounts.flatten import flatten_trades
@@ -19,10 +22,11 @@ from state.accounts.models import TradeState
 from tasks.accounts.alerts import ACCOUNTS_WATCH
 from tasks.accounts.trading import open_trade
 from tasks.accounts.watcher import AccountsWatcher
-from tests.accounts_rig import SOL
+from tests.accounts_rig import AGENT, SOL
 from tests.accounts_watch_rig import watch_rig
 from tests.evm_rig import MILLION
 from venues.ostium.contracts import NO_BUILDER
+from venues.signers.local import LocalEvmKey
 
 
 async def test_a_second_watch_waits_for_the_first_and_takes_over_where_it_ends(
@@ -112,3 +116,35 @@ async def test_the_kill_switch_closes_what_agents_opened_and_leaves_what_users_d
         assert [row.state for row in store.accounts.trades(account=rig.users[1])] == ["OPEN"]
         with pytest.raises(OperatorError, match="openings are paused: ostium, an emergency"):
             await open_trade(found.desk.desk, "d0", rig.opening())
+
+
+async def test_the_doctor_and_the_metrics_say_how_accounts_stand(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with watch_rig(tmp_path, monkeypatch) as found:
+        rig, checks = found.rig, [one for one in CHECKS if one.group == managed.GROUP]
+
+        async def examined() -> dict[str, str]:
+            asked = Installation(found.settings, rig.evm.clock, ledger=found.store)
+            return {one.name: (await one.run(asked)).health.value for one in checks}
+
+        assert set((await examined()).values()) == {"ok"} and len(checks) == 4
+        address = LocalEvmKey.from_hex(AGENT).address
+        rig.evm.twin.node.rpc("anvil_setBalance", address, hex(5 * 10**13))
+        rig.evm.transact(rig.users[1], rig.venue.at["trading"], "removeDelegate()")
+        said = await examined()
+        assert (said["gas of the agent"], said["users"], said["gas of the collector"]) == ("fail", "warn", "ok")
+        other = found.settings.model_copy(
+            update={"ostium": found.settings.ostium.model_copy(update={"storage": rig.users[0]})}
+        )
+        wrong = Installation(other, rig.evm.clock, ledger=found.store)
+        verdict = await checks[0].run(wrong)
+        assert verdict.health.value == "fail" and "has no contract" in verdict.detail
+        figures = {
+            (sample.name, *sample.labels.values()): sample.value
+            for family in account_metrics(found.store)
+            for sample in family.samples
+        }
+        assert figures["evenkeel_accounts_deployments", "ACTIVE"] == 3
+        assert figures["evenkeel_accounts_trades", "OPEN"] == 0
+        assert figures[("evenkeel_accounts_last_tick_seconds",)] >= 0

@@ -204,12 +204,16 @@ async def recover(settings: Settings) -> dict[str, Any]:
     async with open_desks(settings, noted_in(faults)) as desks:
         able = [desk for desk, _ in await of_each(desks, check_keys, faults)]
         found = await recover_accounts(able, faults)
-    return {
-        "positions": found.positions,
-        "not_watched": list(found.not_watched),
-        "unfinished_intents": found.unfinished_intents,
-        "clean": found.clean,
-    } | _comparison(found.comparison) | await _recovered_accounts(settings)
+    return (
+        {
+            "positions": found.positions,
+            "not_watched": list(found.not_watched),
+            "unfinished_intents": found.unfinished_intents,
+            "clean": found.clean,
+        }
+        | _comparison(found.comparison)
+        | await _recovered_accounts(settings)
+    )
 
 
 async def _recovered_accounts(settings: Settings) -> dict[str, Any]:
@@ -332,26 +336,30 @@ async def status(settings: Settings) -> dict[str, Any]:
         broken = await of_each(desks, breakers.breaker_states, faults)
         comparison = joined([(desk.store.member, one) for desk, one in compared], faults)
         seen = {row["position_id"]: row for row in rows_of(store, settings)}
-        return {
-            "at": as_datetime(store.clock.now_ms()).isoformat(),
-            "positions": [
-                position_row(one)
-                | {"legs": legs_of(store, one)}
-                | last_tick(store, one, seen.get(one.position_id))
-                for one in store.carry.positions(LIVE)
-            ],
-            "unfinished_intents": [
-                {"intent_id": one.intent_id, "state": one.state, "venue": one.venue, "kind": one.kind}
-                for one in store.unfinished_intents(CARRY)
-            ],
-            "alerts": [alert_row(one) for one in store.alerts(open_only=True)],
-            "pauses": [pause_row(one) for one in store.active_pauses()],
-            "breakers": [
-                breaker_row(one) | ({"account": desk.store.member} if desk.store.member else {})
-                for desk, states in broken
-                for one in states
-            ],
-        } | _comparison(comparison) | _accounts_status(settings)
+        return (
+            {
+                "at": as_datetime(store.clock.now_ms()).isoformat(),
+                "positions": [
+                    position_row(one)
+                    | {"legs": legs_of(store, one)}
+                    | last_tick(store, one, seen.get(one.position_id))
+                    for one in store.carry.positions(LIVE)
+                ],
+                "unfinished_intents": [
+                    {"intent_id": one.intent_id, "state": one.state, "venue": one.venue, "kind": one.kind}
+                    for one in store.unfinished_intents(CARRY)
+                ],
+                "alerts": [alert_row(one) for one in store.alerts(open_only=True)],
+                "pauses": [pause_row(one) for one in store.active_pauses()],
+                "breakers": [
+                    breaker_row(one) | ({"account": desk.store.member} if desk.store.member else {})
+                    for desk, states in broken
+                    for one in states
+                ],
+            }
+            | _comparison(comparison)
+            | _accounts_status(settings)
+        )
 
 
 def _accounts_status(settings: Settings) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Sees to it that somebody looks at every live position and at managed accounts: a process that needs neither Prefect nor a key.
+"""Sees to it that somebody looks at every live position and at managed accounts; it needs neither Prefect nor a key.
 
 It reads the ledger alone. Where nobody has looked for too long it raises `not watched`, or `accounts not watched`; while all is
 well it calls a dead man's switch at somebody else's, whose silence says that this host is gone.
@@ -76,7 +76,9 @@ class Watchdog:
         await self.store.clock.refresh()
         try:
             found = alarm_overdue(self.store, overdue_after_s(self.settings))
-            self._accounts_s = alarm_accounts(self.store, self.store.clock, float(self.settings.watchdog.after_s))
+            self._accounts_s = alarm_accounts(
+                self.store, self.store.clock, float(self.settings.watchdog.after_s)
+            )
             self.store.requests.lapse()
         except Retryable as error:
             if str(error) != self._blind:

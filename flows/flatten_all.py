@@ -19,9 +19,7 @@ FLATTEN = "FLATTEN"
 
 
 class FlattenRequest(Form):
-    """Everything is paused, then every position and every trade of a managed account is closed, again and again until nothing is
-    left.
-    """
+    """Everything is paused, then every position and every trade for a user is closed, again and again until none is left."""
 
     confirm: str = Field(default="", description=f"type {FLATTEN}: every position is closed at once")
     reason: str = Field(default="", description="kept with every position")

@@ -183,17 +183,19 @@ async def collect(settings: Settings) -> dict[str, Any]:
 
 
 async def watch(settings: Settings, *, once: bool) -> dict[str, Any]:
-    """Watch every trade until it is ended; one watcher a ledger. Raises Retryable where it is one tick that could not be made."""
-    async with _desk(settings) as desk:
-        async with desk.desk.leases.exclusive(ACCOUNTS_WATCH, "the watch of the accounts") as fence:
-            watcher = AccountsWatcher(desk, fence)
-            while True:
-                made = await watcher.tick()
-                if once and made is None:
-                    raise Retryable("the chain or the ledger cannot be used now: the tick is left out")
-                if once:
-                    return watcher.done.model_dump()
-                await desk.desk.clock.sleep(watcher.pace_s)
+    """Watch every trade until it is ended; one watcher a ledger. Raises Retryable for one tick that cannot be made."""
+    async with (
+        _desk(settings) as desk,
+        desk.desk.exclusive(ACCOUNTS_WATCH, "the watch of the accounts") as fence,
+    ):
+        watcher = AccountsWatcher(desk, fence)
+        while True:
+            made = await watcher.tick()
+            if once and made is None:
+                raise Retryable("the chain or the ledger cannot be used now: the tick is left out")
+            if once:
+                return watcher.done.model_dump()
+            await desk.desk.clock.sleep(watcher.pace_s)
 
 
 async def flatten(settings: Settings, reason: str, within_s: float) -> dict[str, Any]:

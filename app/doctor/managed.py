@@ -46,7 +46,9 @@ async def _read(installation: Installation) -> _Opened:
             accounts_desk(installation.settings, installation.clock, installation.store)
         )
         at = desk.where.contracts
-        found = _Opened(await desk.where.rpc.chain_id(), (at.trading, at.storage, at.callbacks, at.pairs, at.usdc))
+        found = _Opened(
+            await desk.where.rpc.chain_id(), (at.trading, at.storage, at.callbacks, at.pairs, at.usdc)
+        )
         for name, venue in ((AGENT, OSTIUM), (COLLECTOR, CHARGES)):
             found.keys[name] = await _key(desk, name, venue)
         await _users(desk, found)
@@ -68,7 +70,10 @@ async def _users(desk: AccountsDesk, found: _Opened) -> None:
     for row in accounts.deployments(DeploymentState.ACTIVE, DeploymentState.PAUSED):
         found.count += 1
         agent = accounts.agent(row.agent_id)
-        delegate, fee = await venue.delegate_of(row.account), await venue.oracle_fee(_market(row.limits["pairs"]))
+        delegate, fee = (
+            await venue.delegate_of(row.account),
+            await venue.oracle_fee(_market(row.limits["pairs"])),
+        )
         if delegate != agent.key_address:
             found.users.append(f"{row.deployment_id}: the chain's delegate of {row.account} is {delegate}")
         finding = judge_allowance(row.deployment_id, await read_account(desk.desk, row.account), Decimal(fee))
@@ -86,7 +91,7 @@ async def _found(installation: Installation) -> _Opened | Verdict:
     try:
         return await installation.once(GROUP, partial(_read, installation))
     except OperatorError as wrong:
-        return fail(str(wrong), "docs/accounts.md, \"Steps\", says what is set and how")
+        return fail(str(wrong), 'docs/accounts.md, "Steps", says what is set and how')
 
 
 @check(GROUP, "chain and contracts")
@@ -121,5 +126,7 @@ async def users(installation: Installation) -> Verdict:
         return found
     if found.users:
         more = f"; and {len(found.users) - MOST_NAMED} more" if len(found.users) > MOST_NAMED else ""
-        return warn(f"{'; '.join(found.users[:MOST_NAMED])}{more}", "ask these users; nothing is opened for them")
+        return warn(
+            f"{'; '.join(found.users[:MOST_NAMED])}{more}", "ask these users; nothing is opened for them"
+        )
     return ok(f"{found.count} deployments name the agent and allow enough")

@@ -25,13 +25,17 @@ def account_metrics(store: Store) -> Iterator[Metric]:
     held = Counter(one.state for one in accounts.trades(*LIVE))
     for live in LIVE:
         trades.add_metric([TradeState(live)], held[live])
-    owed = GaugeMetricFamily("evenkeel_accounts_owed_usdc", "Shares of profits to be pulled.", labels=["state"])
+    owed = GaugeMetricFamily(
+        "evenkeel_accounts_owed_usdc", "Shares of profits to be pulled.", labels=["state"]
+    )
     for charge in (ChargeState.DUE, ChargeState.OUTSTANDING):
         rows = accounts.charges(charge)
         owed.add_metric([charge], float(sum((one.usdc for one in rows), Decimal(0))))
     since = GaugeMetricFamily("evenkeel_accounts_last_tick_seconds", "Since a tick of the watch succeeded.")
     took = GaugeMetricFamily("evenkeel_accounts_tick_duration_seconds", "What the last tick took.")
-    faults = GaugeMetricFamily("evenkeel_accounts_tick_faults", "Accounts and trades of which something failed in it.")
+    faults = GaugeMetricFamily(
+        "evenkeel_accounts_tick_faults", "Accounts and trades of which something failed in it."
+    )
     if (last_ms := last_watched_ms(store)) is not None:
         since.add_metric([], max(0.0, (store.clock.now_ms() - last_ms) / 1000))
     for row in store.heartbeats():

@@ -26,7 +26,9 @@ async def collect_charges(desk: AccountsDesk) -> Collected:
     note(core.store, judge_ledger(core.store))
     left = core.store.accounts.charges(ChargeState.DUE, ChargeState.OUTSTANDING)
     why = {one.charge_id: ends.get(one.charge_id) for one in left}
-    named = {name: end if isinstance(end, str) else str(getattr(end, "reason", "")) for name, end in why.items()}
+    named = {
+        name: end if isinstance(end, str) else str(getattr(end, "reason", "")) for name, end in why.items()
+    }
     return Collected(paid=paid(ends), open=named)
 
 

@@ -63,7 +63,9 @@ async def flatten_trades(desk: AccountsDesk, reason: str, within_s: float) -> Fl
         await core.clock.sleep(AGAIN_S)
     accounts = core.store.accounts
     ended = {name: str(accounts.trade(name).state) for name in began}
-    said = tuple(f"{one.name} is {one.state}: {why.get(one.name, why.get('chain', 'not settled yet'))}" for one in left)
+    said = tuple(
+        f"{one.name} is {one.state}: {why.get(one.name, why.get('chain', 'not settled yet'))}" for one in left
+    )
     return FlattenedAccounts(flat=not left, trades=ended, left=said)
 
 

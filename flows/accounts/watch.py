@@ -88,6 +88,7 @@ def watch_meanwhile(answered: threading.Event) -> None:
 
 async def _watch_until_followed(answered: threading.Event) -> None:
     async with open_accounts_desk(load_settings()) as desk:
+
         def is_followed(subject: str, is_due: bool) -> bool:
             return answered.is_set()  # its runs wait for the lease
 

@@ -152,9 +152,13 @@ def judge_close(trade: str, seen: AccountSeen, fee_usdc: Decimal, *, is_closing:
 
 def judge_graph(behind_ms: int, differs: Sequence[str]) -> Judged:
     """Whether the subgraph is far behind, and in what it contradicts our books, which are the chain's."""
-    late = Finding(text=f"the subgraph is {behind_ms // 1000} s behind: it checks nothing until it has caught up")
+    late = Finding(
+        text=f"the subgraph is {behind_ms // 1000} s behind: it checks nothing until it has caught up"
+    )
     more = f" and {len(differs) - MOST_NAMES} more" if len(differs) > MOST_NAMES else ""
-    text = f"the subgraph contradicts our books, which follow the chain: {'; '.join(differs[:MOST_NAMES])}{more}"
+    text = (
+        f"the subgraph contradicts our books, which follow the chain: {'; '.join(differs[:MOST_NAMES])}{more}"
+    )
     if behind_ms > BEHIND_MS:
         return {(GRAPH_BEHIND, VENUE): late}
     return {(GRAPH_BEHIND, VENUE): None, (GRAPH_DIFFERS, VENUE): Finding(text=text) if differs else None}

@@ -10,7 +10,6 @@ from decimal import Decimal
 
 from evenkeel.types import Frozen
 
-
 WAY_OUT = Decimal("0.002")
 """Of the price."""
 PRICE_STEP = Decimal("0.00001")

@@ -42,7 +42,11 @@ def judge_ledger(store: Store) -> Judged:
     held = {one.account for one in trades if one.deployment_id is not None}
     for one in accounts.deployments(DeploymentState.REVOKED):
         unguarded = one.account in held
-        then = "its trades are guarded by the stops that stand at the venue alone" if unguarded else "it has no trade"
+        then = (
+            "its trades are guarded by the stops that stand at the venue alone"
+            if unguarded
+            else "it has no trade"
+        )
         text = f"{one.account} lets another act for him: {one.deployment_id} may do nothing; {then}"
         found[REVOKED, one.deployment_id] = Finding(text=text, critical=unguarded)
     for charge in accounts.charges(ChargeState.OUTSTANDING):
@@ -50,7 +54,9 @@ def judge_ledger(store: Store) -> Judged:
         found[OUTSTANDING, charge.charge_id] = Finding(text=text)
     for trade in trades:
         if trade.state is TradeState.STALE:
-            text = f"the chain shows another trade than {trade.trade_id} in the place of {trade.name}, or none"
+            text = (
+                f"the chain shows another trade than {trade.trade_id} in the place of {trade.name}, or none"
+            )
             found[STALE, trade.name] = Finding(text=text, critical=True)
         if trade.stop_by == USER and trade.deployment_id is not None:
             text = f"the stop of {trade.name} was moved to {trade.stop} by the user: it is his, and no longer trails"

@@ -88,11 +88,15 @@ class Standing:
         held = await ostium_of(self.desk).holds_usdc(self.where.contracts.vault)
         name, hour = f"accounts vault:{chain_of(self.desk)}", now_ms // HOUR_MS
         stored = store.checkpoint(name)
-        by_hour = {int(at): Decimal(usdc) for at, usdc in (stored.detail["by_hour"] if stored else {}).items()}
+        by_hour = {
+            int(at): Decimal(usdc) for at, usdc in (stored.detail["by_hour"] if stored else {}).items()
+        }
         by_hour = {at: usdc for at, usdc in by_hour.items() if hour - DAY_HOURS <= at <= hour}
         if hour not in by_hour:
             by_hour[hour] = held
-            store.move_checkpoint(name, now_ms, {"by_hour": {str(at): str(usdc) for at, usdc in by_hour.items()}})
+            store.move_checkpoint(
+                name, now_ms, {"by_hour": {str(at): str(usdc) for at, usdc in by_hour.items()}}
+            )
         return judge_vault(held, by_hour)
 
     async def _key(self, name: str, venue: str) -> Judged:

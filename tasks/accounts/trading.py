@@ -119,13 +119,17 @@ async def lacks_fee(desk: Desk, trade: AccountTrade) -> bool:
     return free < fee
 
 
-async def leave_by_stop(desk: Desk, trade: AccountTrade, price: Decimal, fence: Fence | None = None) -> Ending:
+async def leave_by_stop(
+    desk: Desk, trade: AccountTrade, price: Decimal, fence: Fence | None = None
+) -> Ending:
     """Set the stop of a trade at the market (`price`, USD), so that a keeper closes it without a fee; the trade is CLOSING from
     then on, and the watch moves its stop after the market until it is closed.
     """
     text = f"{trade.account} cannot pay for a close of {trade.name}: its stop is set at the market instead"
     desk.store.alert(UNPAYABLE, Severity.CRITICAL, text, subject=trade.name)
-    desk.store.accounts.change_trade(trade.name, "the wallet cannot pay for a close", fence, state=TradeState.CLOSING)
+    desk.store.accounts.change_trade(
+        trade.name, "the wallet cannot pay for a close", fence, state=TradeState.CLOSING
+    )
     if desk.store.unfinished_intents(ACCOUNTS, trade.name):
         return NotDone("a stop is being set already", refused=True)
     stop = way_out_stop(seen(trade), beyond(trade.is_long, price))
@@ -133,7 +137,9 @@ async def leave_by_stop(desk: Desk, trade: AccountTrade, price: Decimal, fence: 
         return NotDone("its stop stands at the market: a keeper closes it", refused=True)
     end = await set_stop(desk, trade, stop, fence)
     if isinstance(end, Done):
-        return NotDone("the wallet cannot pay for a close: its stop stands at the market instead", refused=True)
+        return NotDone(
+            "the wallet cannot pay for a close: its stop stands at the market instead", refused=True
+        )
     return end
 
 

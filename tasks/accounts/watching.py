@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 
 from evenkeel.errors import EvenkeelError, LostRace, words_of
-from evenkeel.types import IntentState
 from state.accounts.models import AccountTrade, ChargeRow, DeploymentState, Origin, TradeState
 from state.accounts.store import ACCOUNTS, ENDED
 from state.models import Fence
@@ -31,6 +30,8 @@ MOST_PAGES = 20
 
 FOLLOW_S = 5.0
 """For one order at one tick."""
+ABANDONED_MS = 60_000
+"""An order that nobody has sent for so long has no process any more that would."""
 
 
 @dataclass(frozen=True)
@@ -202,14 +203,22 @@ async def follow(desk: Desk, report: TickReport, fence: Fence | None = None) -> 
     async def go_on(intent_id: str) -> None:
         intent = under_way[intent_id]
         try:
+            if intent.kind == "open" and not intent.state.may_be_on_the_wire:
+                why = f"nobody has sent it within {ABANDONED_MS // 1000} s: its price is of then"
+                desk.store.fail_unsent(intent_id, why, fence=fence)
             await carry_out(desk, intent_id, fence, wait_s=FOLLOW_S)
             if intent.kind == "open":
                 give_up(desk, intent.subject)
         except LostRace:  # whoever else has it goes on with it
             return
 
-    # What is planned and not begun is begun by whoever planned it.
-    names = [name for name, one in under_way.items() if one.state is not IntentState.IDLE]
+    # What is not sent yet is left for a while to whoever planned it; then an opening is dropped, and a way out is gone on with.
+    now_ms = desk.clock.now_ms()
+    names = [
+        name
+        for name, one in under_way.items()
+        if one.state.may_be_on_the_wire or now_ms - one.created_ms >= ABANDONED_MS
+    ]
     ends = await side_by_side(names, go_on)
     report.faults |= {under_way[name].subject: fault for name, fault in ends.items() if fault is not None}
 

@@ -81,7 +81,11 @@ def _playable(asked: argparse.Namespace, console: Console) -> list[Business]:
     named = [one for one in BUSINESSES if one.name == asked.only.lower()]
     found = []
     for one in named or BUSINESSES:
-        if asked.story and not any(story.name in asked.story for story in one.stories) and one.bed is not None:
+        if (
+            asked.story
+            and not any(story.name in asked.story for story in one.stories)
+            and one.bed is not None
+        ):
             continue
         if why := one.missing():
             console.print(f"{one.name}: left out, {why}", markup=False)

@@ -15,7 +15,6 @@ from tests.chaos.seeded.kinds import SeededLives
 from tests.chaos.testbed import Preparation
 from twins.serve import BuiltTwins
 
-
 BedOf = Callable[[str, Path, Hook | None], AbstractAsyncContextManager[Any]]
 """Takes a starting point's name, the scenario's folder and what is called in each process."""
 

@@ -68,9 +68,7 @@ class Harness:
         if self.business.bed is None:
             self.snapshot(name)
 
-    def _bed(
-        self, name: str, folder: Path, mutate: Hook | None = None
-    ) -> AbstractAsyncContextManager[Any]:
+    def _bed(self, name: str, folder: Path, mutate: Hook | None = None) -> AbstractAsyncContextManager[Any]:
         """What a scenario of this starting point runs on."""
         if self.business.bed is not None:
             return self.business.bed(name, folder, mutate)

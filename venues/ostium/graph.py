@@ -1,4 +1,4 @@
-"""The venue's subgraph: which trades it shows as open, and up to which block. It is seconds behind, and is never booked from."""
+"""The venue's subgraph: what it shows as open, up to which block. It is seconds behind, and nothing is booked from it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Managed accounts as the harness plays them: their stories, the starting points, and the check of the books after a recovery."""
+"""Managed accounts as the harness plays them: stories, starting points, and the check of the books after a recovery."""
 
 from __future__ import annotations
 
@@ -19,13 +19,12 @@ PART: Step = ("close", {"share": "0.5"})
 STOP: Step = ("watch", {})
 COLLECT: Step = ("collect", {})
 RECOVERY: tuple[Step, ...] = (
-    ("tend", {"ticks": 6, "apart_s": 20.0}),
-    ("tend", {"ticks": 2, "apart_s": 43_300.0}),
-    ("tend", {"ticks": 3, "apart_s": 20.0}),
+    ("tend", {"ticks": 4, "apart_s": 25.0}),
+    COLLECT,
+    ("tend", {"ticks": 3, "apart_s": 5.0}),
     ("status", {}),
 )
-"""What new processes do after every scenario: watch for two minutes, and a day later once more, when charges that could not be
-pulled are tried again."""
+"""What a new process does after every scenario: watch for two minutes, pull what could not be pulled, and watch on."""
 
 STORIES = (
     Story("accounts open", "deployed", (OPEN,)),

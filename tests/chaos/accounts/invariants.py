@@ -79,7 +79,9 @@ def _check_money(found: Findings, bed: AccountsBed, store: Store) -> None:
     held = sum((one.paid_usdc for one in accounts.trades(*HELD)), Decimal(0))
     changed = Decimal(bed.usdc(bed.user)) / MILLION - USER_USDC
     if abs(changed - (results - held - collected)) > UNIT:
-        found.add("lost record", f"the wallet changed by {changed}, the books say {results - held - collected}")
+        found.add(
+            "lost record", f"the wallet changed by {changed}, the books say {results - held - collected}"
+        )
     rows = [one.order_id for one in accounts.settlements() if one.is_live]
     if len(rows) != len(set(rows)):
         found.add("lost record", "an order is booked twice")

@@ -35,13 +35,15 @@ async def _collect(settings: Settings) -> dict[str, Any]:
 
 async def _tend(settings: Settings, ticks: int, apart_s: float) -> dict[str, Any]:
     """What a supervised process does: the watch, for so many ticks of world time."""
-    async with open_accounts_desk(settings) as desk:
-        async with desk.desk.exclusive(ACCOUNTS_WATCH, "the watch of the accounts") as fence:
-            watcher = AccountsWatcher(desk, fence)
-            for _ in range(ticks):
-                await desk.desk.clock.sleep(apart_s)
-                await watcher.tick()
-            return watcher.done.model_dump()
+    async with (
+        open_accounts_desk(settings) as desk,
+        desk.desk.exclusive(ACCOUNTS_WATCH, "the watch of the accounts") as fence,
+    ):
+        watcher = AccountsWatcher(desk, fence)
+        for _ in range(ticks):
+            await desk.desk.clock.sleep(apart_s)
+            await watcher.tick()
+        return watcher.done.model_dump()
 
 
 async def _status(settings: Settings) -> dict[str, Any]:

@@ -51,7 +51,11 @@ async def test_a_venue_that_pauses_ends_or_is_drained_refuses_openings_until_tha
         assert "less than" in text
         assert [one.breaker for one in found.store.active_pauses()] == ["vault drained"]
         found.rig.evm.transact(
-            found.rig.evm.issuer, found.rig.evm.usdc, "mint(address,uint256)", venue.at["vault"], 200_000 * MILLION
+            found.rig.evm.issuer,
+            found.rig.evm.usdc,
+            "mint(address,uint256)",
+            venue.at["vault"],
+            200_000 * MILLION,
         )
         await found.ticked()
         assert found.alerts() == Counter() and found.store.active_pauses() == []
@@ -77,7 +81,9 @@ async def test_a_user_who_revokes_or_lowers_what_he_allows_is_one_state_and_one_
         assert accounts.deployment("d1").state is DeploymentState.PAUSED
         with pytest.raises(OperatorError, match="is PAUSED"):
             await open_trade(found.desk.desk, "d1", rig.opening())
-        rig.evm.transact(other, rig.evm.usdc, "approve(address,uint256)", rig.venue.at["storage"], 900 * MILLION)
+        rig.evm.transact(
+            other, rig.evm.usdc, "approve(address,uint256)", rig.venue.at["storage"], 900 * MILLION
+        )
         await found.ticked()
         assert found.alerts() == Counter()
         assert accounts.deployment("d1").state is DeploymentState.ACTIVE
@@ -256,7 +262,9 @@ async def test_one_bad_account_delays_no_other(tmp_path: Path, monkeypatch: pyte
     async with watch_rig(tmp_path, monkeypatch) as found:
         accounts, user = found.store.accounts, found.rig.users[0]
         key = accounts.agent("trend").key_address
-        accounts.add_agent("odd", "ostium", key, Decimal("0.1"), "PROFIT_SHARE", {"stops": {"most_loss": "much"}})
+        accounts.add_agent(
+            "odd", "ostium", key, Decimal("0.1"), "PROFIT_SHARE", {"stops": {"most_loss": "much"}}
+        )
         accounts.deploy("odd0", user, "odd", LIMITS.model_dump(mode="json"))
         accounts.move_deployment("odd0", DeploymentState.ACTIVE, "seen on chain")
         await found.desk.second.refresh()
@@ -267,5 +275,7 @@ async def test_one_bad_account_delays_no_other(tmp_path: Path, monkeypatch: pyte
         assert report is not None and report.settled == 3
         assert sorted(report.moved_stops) == ["of-d1", "of-d2"] and "most_loss" in report.faults["of-odd0"]
         await found.later(5)
-        placed = [found.rig.venue.read("storage", "getOpenTrade", one, SOL, 0)["sl"] for one in found.rig.users]
+        placed = [
+            found.rig.venue.read("storage", "getOpenTrade", one, SOL, 0)["sl"] for one in found.rig.users
+        ]
         assert placed[0] == 0 and min(placed[1:]) > 0

@@ -92,7 +92,9 @@ async def test_the_flow_pulls_what_is_owed_and_says_what_is_in_the_way(
         agreed = found.rig.evm.balance(found.settings.collector.platform_wallet)
         done = await collect_charges(found.desk)
         assert (done.paid, done.open) == (1, {})
-        assert found.rig.evm.balance(found.settings.collector.platform_wallet) - agreed == charge.usdc.scaleb(6)
+        assert found.rig.evm.balance(found.settings.collector.platform_wallet) - agreed == charge.usdc.scaleb(
+            6
+        )
         assert (await collect_charges(found.desk)).paid == 0
         with pytest.raises(LostRace):
             found.store.accounts.move_charge(charge.charge_id, "OUTSTANDING", "again")
@@ -133,7 +135,11 @@ async def test_the_doctor_and_the_metrics_say_how_accounts_stand(
         rig.evm.twin.node.rpc("anvil_setBalance", address, hex(5 * 10**13))
         rig.evm.transact(rig.users[1], rig.venue.at["trading"], "removeDelegate()")
         said = await examined()
-        assert (said["gas of the agent"], said["users"], said["gas of the collector"]) == ("fail", "warn", "ok")
+        assert (said["gas of the agent"], said["users"], said["gas of the collector"]) == (
+            "fail",
+            "warn",
+            "ok",
+        )
         other = found.settings.model_copy(
             update={"ostium": found.settings.ostium.model_copy(update={"storage": rig.users[0]})}
         )

@@ -11,7 +11,9 @@ from tests.runbook import ACCOUNTS_TABLES, rows_of_runbook
 
 
 def test_the_words_are_those_of_the_runbook() -> None:
-    assert json.loads(MEANINGS.read_text()) == rows_of_runbook(ACCOUNTS_TABLES), "run `python -m tests.runbook`"
+    assert json.loads(MEANINGS.read_text()) == rows_of_runbook(ACCOUNTS_TABLES), (
+        "run `python -m tests.runbook`"
+    )
 
 
 def test_every_condition_has_its_row_and_every_row_its_condition() -> None:

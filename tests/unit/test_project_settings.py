@@ -17,6 +17,7 @@ from typer.main import get_command
 from app.cli import app
 from evenkeel.settings.fleet import FleetAccount
 from evenkeel.settings.settings import Settings, load_settings
+from strategy.accounts.conditions import KINDS as ACCOUNT_CONDITIONS
 from tasks.carry.books.collect import FOREIGN_FILL, LATE_FILL
 from tasks.carry.watching.alerts import NEED_NAMES, REBALANCING_RULES, WARNING_NAMES, WATCHED_RULES
 
@@ -47,6 +48,7 @@ CARRIED = {
     ("tasks/carry/watching/needs.py", "one.name"): NEED_NAMES,
     ("tasks/carry/watching/early_warnings.py", "state.name"): WARNING_NAMES,
     ("tasks/carry/books/collect.py", "found.subject"): {FOREIGN_FILL, LATE_FILL},
+    ("tasks/accounts/alerts.py", "kind"): set(ACCOUNT_CONDITIONS),
 }
 """Kinds that come in an object, by file and expression. One that is not here fails the test: say what it can be."""
 

@@ -103,7 +103,7 @@ async def test_keys_without_gas_and_a_number_that_is_stuck_are_said_until_they_m
             assert found.alerts() == Counter()
 
 
-async def test_a_stop_that_the_user_moved_is_said_until_he_hands_it_back(
+async def test_a_stop_that_the_user_moved_is_said_until_it_is_handed_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with watch_rig(tmp_path, monkeypatch) as found:

@@ -121,7 +121,7 @@ def last_watched_ms(store: Store) -> int | None:
     """
     accounts = store.accounts
     live = [one for one in accounts.deployments() if one.state is not DeploymentState.REVOKED]
-    since = [one.created_ms for one in (*live, *accounts.trades(*LIVE))]
+    since = [*(one.created_ms for one in live), *(one.created_ms for one in accounts.trades(*LIVE))]
     if not since:
         return None
     seen = [one.at_ms for one in store.heartbeats() if one.name == ACCOUNTS_WATCH]

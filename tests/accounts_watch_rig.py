@@ -112,7 +112,8 @@ async def watch_rig(folder: Path, monkeypatch: pytest.MonkeyPatch, **options: An
             store = Store.open(rig.evm.ledger, rig.evm.clock)
             rig.evm.stores.append(store)
             async with accounts_desk(settings, rig.evm.clock, store) as desk:
-                found = WatchRig(rig, twin, world, faults, settings, desk, AccountsWatcher(desk))
+                watcher = AccountsWatcher(desk, standing_every_ms=0)
+                found = WatchRig(rig, twin, world, faults, settings, desk, watcher)
                 await found.ticked()
                 assert found.alerts() == Counter(), found.alerts()
                 yield found

@@ -29,6 +29,8 @@ NEAR = Decimal("0.005")
 """Of the price: a stop that is so near is looked after closely."""
 CHECK_EVERY = 10
 """Ticks between two comparisons with the subgraph."""
+STANDING_EVERY_MS = 25_000
+"""What stands is read at the pace of a calm watch, also while ticks come every 2 s: the node's budget is for the ticks."""
 GAP_MS = 300_000
 """After so long without a tick that succeeded the subgraph is compared at once."""
 
@@ -49,11 +51,14 @@ class AccountsWatcher:
     desk: AccountsDesk
     fence: Fence | None = None
     check_every: int = CHECK_EVERY
+    standing_every_ms: int = STANDING_EVERY_MS
     done: Watched = field(default_factory=Watched)
     closely: bool = False
     """The next tick should come soon: an order is under way, or a stop is near."""
     last_ms: int | None = None
     """When a tick succeeded last."""
+    standing_ms: int | None = None
+    """When the venue, the keys and the accounts whose turn it was were read last."""
 
     def __post_init__(self) -> None:
         core = self.desk.desk
@@ -103,8 +108,12 @@ class AccountsWatcher:
         stored = core.store.checkpoint(f"accounts:{chain_of(core)}")
         marks = stored.detail["marks"] if stored else []
         read_to = int(marks[-1][0]) if marks else 0
-        judged: Judged = await self.standing.read(read_to)
-        report.faults |= self.standing.faults
+        judged: Judged = {}
+        now_ms = core.clock.now_ms()
+        if self.standing_ms is None or not 0 <= now_ms - self.standing_ms < self.standing_every_ms:
+            judged = await self.standing.read(read_to)
+            report.faults |= self.standing.faults
+            self.standing_ms = now_ms
         if self.check is not None and self._compares():
             judged |= await self.check.judge_if_there(read_to, report.faults)
         note(core.store, judged | judge_ledger(core.store))

@@ -12,6 +12,7 @@ from app.watchdog import Watchdog
 from evenkeel.errors import OperatorError
 from state.accounts.models import DeploymentState, TradeState
 from tasks.accounts.trading import open_trade
+from tasks.accounts.watcher import STANDING_EVERY_MS
 from tests.accounts_rig import LIMITS, SOL
 from tests.accounts_watch_rig import WatchRig, watch_rig
 from tests.evm_rig import MILLION
@@ -279,3 +280,16 @@ async def test_one_bad_account_delays_no_other(tmp_path: Path, monkeypatch: pyte
             found.rig.venue.read("storage", "getOpenTrade", one, SOL, 0)["sl"] for one in found.rig.users
         ]
         assert placed[0] == 0 and min(placed[1:]) > 0
+
+
+async def test_ticks_that_come_closely_do_not_read_all_that_stands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with watch_rig(tmp_path, monkeypatch) as found:
+        found.watcher.standing_every_ms = STANDING_EVERY_MS
+        await found.ticked(apart_s=30)
+        before = found.rig.evm.calls("eth_call")
+        await found.ticked(5, apart_s=2)
+        assert found.rig.evm.calls("eth_call") == before
+        await found.ticked(apart_s=30)
+        assert found.rig.evm.calls("eth_call") > before

@@ -204,12 +204,25 @@ async def recover(settings: Settings) -> dict[str, Any]:
     async with open_desks(settings, noted_in(faults)) as desks:
         able = [desk for desk, _ in await of_each(desks, check_keys, faults)]
         found = await recover_accounts(able, faults)
-    return {
-        "positions": found.positions,
-        "not_watched": list(found.not_watched),
-        "unfinished_intents": found.unfinished_intents,
-        "clean": found.clean,
-    } | _comparison(found.comparison)
+    return (
+        {
+            "positions": found.positions,
+            "not_watched": list(found.not_watched),
+            "unfinished_intents": found.unfinished_intents,
+            "clean": found.clean,
+        }
+        | _comparison(found.comparison)
+        | await _recovered_accounts(settings)
+    )
+
+
+async def _recovered_accounts(settings: Settings) -> dict[str, Any]:
+    """What one tick of the managed accounts' watch took up; nothing where the business is off."""
+    if not settings.ostium.enabled:
+        return {}
+    from app.accounts.operating import recover_accounts
+
+    return {"accounts": await recover_accounts(settings)}
 
 
 def pause(
@@ -271,10 +284,31 @@ def flatten(
 async def _flatten(settings: Settings, reason: str, within_s: float, one_leg: bool = False) -> dict[str, Any]:
     from flows.carry import flatten as flow
 
-    try:
-        return dump(await flow.flatten(settings, reason, within_s, one_leg=one_leg))
-    except LedgerFault as fault:
-        raise OperatorError(f"the ledger cannot be used: {fault}; {flow.WITHOUT_LEDGER}") from fault
+    done, accounts = await asyncio.gather(
+        flow.flatten(settings, reason, within_s, one_leg=one_leg),
+        _flatten_accounts(settings, reason, within_s),
+        return_exceptions=True,  # what fails of one business must not break off the other
+    )
+    if isinstance(done, LedgerFault):
+        raise OperatorError(f"the ledger cannot be used: {done}; {flow.WITHOUT_LEDGER}") from done
+    if isinstance(done, BaseException):
+        raise done
+    if isinstance(accounts, BaseException):
+        raise accounts
+    body = dump(done)
+    if accounts is not None:
+        body["positions"] |= accounts["trades"]
+        body |= {"flat": body["flat"] and accounts["flat"], "left": [*body["left"], *accounts["left"]]}
+    return body
+
+
+async def _flatten_accounts(settings: Settings, reason: str, within_s: float) -> dict[str, Any] | None:
+    """The kill switch of managed accounts; None where the business is off."""
+    if not settings.ostium.enabled:
+        return None
+    from flows.accounts.flatten import flatten_accounts
+
+    return dump(await flatten_accounts(settings, reason, within_s))
 
 
 async def _last_resort(settings: Settings, within_s: float, journal: Path) -> dict[str, Any]:
@@ -302,26 +336,40 @@ async def status(settings: Settings) -> dict[str, Any]:
         broken = await of_each(desks, breakers.breaker_states, faults)
         comparison = joined([(desk.store.member, one) for desk, one in compared], faults)
         seen = {row["position_id"]: row for row in rows_of(store, settings)}
-        return {
-            "at": as_datetime(store.clock.now_ms()).isoformat(),
-            "positions": [
-                position_row(one)
-                | {"legs": legs_of(store, one)}
-                | last_tick(store, one, seen.get(one.position_id))
-                for one in store.carry.positions(LIVE)
-            ],
-            "unfinished_intents": [
-                {"intent_id": one.intent_id, "state": one.state, "venue": one.venue, "kind": one.kind}
-                for one in store.unfinished_intents(CARRY)
-            ],
-            "alerts": [alert_row(one) for one in store.alerts(open_only=True)],
-            "pauses": [pause_row(one) for one in store.active_pauses()],
-            "breakers": [
-                breaker_row(one) | ({"account": desk.store.member} if desk.store.member else {})
-                for desk, states in broken
-                for one in states
-            ],
-        } | _comparison(comparison)
+        return (
+            {
+                "at": as_datetime(store.clock.now_ms()).isoformat(),
+                "positions": [
+                    position_row(one)
+                    | {"legs": legs_of(store, one)}
+                    | last_tick(store, one, seen.get(one.position_id))
+                    for one in store.carry.positions(LIVE)
+                ],
+                "unfinished_intents": [
+                    {"intent_id": one.intent_id, "state": one.state, "venue": one.venue, "kind": one.kind}
+                    for one in store.unfinished_intents(CARRY)
+                ],
+                "alerts": [alert_row(one) for one in store.alerts(open_only=True)],
+                "pauses": [pause_row(one) for one in store.active_pauses()],
+                "breakers": [
+                    breaker_row(one) | ({"account": desk.store.member} if desk.store.member else {})
+                    for desk, states in broken
+                    for one in states
+                ],
+            }
+            | _comparison(comparison)
+            | _accounts_status(settings)
+        )
+
+
+def _accounts_status(settings: Settings) -> dict[str, Any]:
+    """How managed accounts stand, by the ledger alone; nothing where the business is off."""
+    if not settings.ostium.enabled:
+        return {}
+    from app.accounts.operating import accounts_status
+
+    with _ledger(settings) as store:
+        return {"accounts": accounts_status(store)}
 
 
 def positions(settings: Settings) -> list[dict[str, Any]]:

@@ -102,6 +102,12 @@ def show_recovery(result: dict[str, Any]) -> None:
             soft_wrap=True,
         )
     show_comparison(result)
+    if "accounts" in result:
+        found = result["accounts"]
+        left = "unknown" if found["unfinished_intents"] is None else found["unfinished_intents"]
+        out.print(f"managed accounts: {found['settled']} orders settled, {left} under way", markup=False)
+        for name, fault in found["faults"].items():
+            out.print(f"  {name}: {fault}", style="yellow", markup=False, soft_wrap=True)
 
 
 def show_status(result: dict[str, Any]) -> None:
@@ -118,6 +124,8 @@ def show_status(result: dict[str, Any]) -> None:
         until = f" until {pause['until']}" if pause["until"] else ""
         out.print(f"paused ({pause['scope']}){until}: {pause['reason']}", style="yellow", markup=False)
     show_breakers(result["breakers"])
+    if "accounts" in result:
+        _show_accounts(result["accounts"])
 
 
 def _show_last_tick(row: dict[str, Any]) -> None:
@@ -137,6 +145,20 @@ def _show_last_tick(row: dict[str, Any]) -> None:
         markup=False,
         soft_wrap=True,
     )
+
+
+def _show_accounts(found: dict[str, Any]) -> None:
+    """A line on managed accounts."""
+
+    def counted(states: dict[str, int]) -> str:
+        return ", ".join(f"{count} {state}" for state, count in sorted(states.items())) or "none"
+
+    last = "never" if found["seconds_since_tick"] is None else f"{found['seconds_since_tick']:.0f} s ago"
+    text = (
+        f"managed accounts: deployments {counted(found['deployments'])}; trades {counted(found['trades'])}; "
+        f"{found['to_collect_usdc']} USDC to collect; {found['unfinished_intents']} orders under way; last look {last}"
+    )
+    out.print(text, markup=False, soft_wrap=True)
 
 
 def alert_line(alert: dict[str, Any]) -> str:

@@ -1,7 +1,7 @@
-"""Sees to it that somebody looks at every live position: a process that needs neither Prefect nor a key.
+"""Sees to it that somebody looks at every live position and at managed accounts; it needs neither Prefect nor a key.
 
-It reads the ledger alone. Where nobody has looked at a position for too long it raises `not watched`; while all is well it
-calls a dead man's switch at somebody else's, whose silence says that this host is gone.
+It reads the ledger alone. Where nobody has looked for too long it raises `not watched`, or `accounts not watched`; while all is
+well it calls a dead man's switch at somebody else's, whose silence says that this host is gone.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from app.supervised import ALIVE, ALIVE_S, READY, STOPPING, notify, when_asked_t
 from evenkeel.errors import Retryable
 from evenkeel.settings.settings import Settings
 from state.store import Store
+from tasks.accounts.alerts import alarm_unwatched as alarm_accounts
 from tasks.carry.last_ticks import LastTick, alarm_overdue, last_ticks, overdue_after_s
 
 log = logging.getLogger("evenkeel.watchdog")
@@ -41,6 +42,8 @@ class Watchdog:
     settings: Settings
     store: Store
     _overdue: set[str] = field(default_factory=set)
+    _accounts_s: float | None = None
+    """Seconds since managed accounts were watched last with success, where that is too long ago."""
     _blind: str = ""
     _unheard: str = ""
 
@@ -73,6 +76,9 @@ class Watchdog:
         await self.store.clock.refresh()
         try:
             found = alarm_overdue(self.store, overdue_after_s(self.settings))
+            self._accounts_s = alarm_accounts(
+                self.store, self.store.clock, float(self.settings.watchdog.after_s)
+            )
             self.store.requests.lapse()
         except Retryable as error:
             if str(error) != self._blind:
@@ -83,7 +89,7 @@ class Watchdog:
             log.warning("the ledger can be read again")
         self._blind = ""
         self._say(found)
-        if not found and self.settings.watchdog.ping_url:
+        if not found and self._accounts_s is None and self.settings.watchdog.ping_url:
             await self._ping()
         return found
 

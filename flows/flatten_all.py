@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from prefect import flow
 from pydantic import Field
 
 from evenkeel.errors import OperatorError
+from flows.accounts.flatten import flatten_accounts
 from flows.carry.flatten import WITHIN_S, Flattened
 from flows.carry.flatten import flatten as flatten_carry
 from flows.forms import Form
@@ -16,7 +19,7 @@ FLATTEN = "FLATTEN"
 
 
 class FlattenRequest(Form):
-    """Everything is paused, then every position is closed, again and again until nothing is left."""
+    """Everything is paused, then every position and every trade for a user is closed, again and again until none is left."""
 
     confirm: str = Field(default="", description=f"type {FLATTEN}: every position is closed at once")
     reason: str = Field(default="", description="kept with every position")
@@ -32,7 +35,22 @@ async def flatten(request: FlattenRequest) -> Flattened:
     require_word("confirm", request.confirm, FLATTEN, "close every position")
     with settings_for_run(in_time=True) as settings:
         reason = f"{request.reason.strip() or 'no reason given'} ({run_name()})"
-        done = await flatten_carry(settings, reason, request.within_s, one_leg=request.one_leg)
+        done, accounts = await asyncio.gather(
+            flatten_carry(settings, reason, request.within_s, one_leg=request.one_leg),
+            flatten_accounts(settings, reason, request.within_s),
+            return_exceptions=True,  # what fails of one business must not break off the other
+        )
+    if isinstance(done, BaseException):
+        raise done
+    if isinstance(accounts, BaseException):
+        raise accounts
+    done = done.model_copy(
+        update={
+            "flat": done.flat and accounts.flat,
+            "positions": done.positions | accounts.trades,
+            "left": done.left + accounts.left,
+        }
+    )
     if not done.flat:
         raise OperatorError(
             f"still held: {'; '.join(done.left)}; start it again, or run `evenkeel flatten --all`, until nothing is left"

@@ -1,10 +1,11 @@
-"""Host the monitors of this machine in one long-lived process: `python -m flows.serve` under a supervisor.
+"""Host the watches of this machine in one long-lived process: `python -m flows.serve` under a supervisor.
 
 Monitors are served, not sent to a work pool: a worker that stops kills its flow processes without their `finally`, while
 `serve` passes the signal on and lets them end. There is no concurrency limit: a restart of the Prefect server would end
 the holders of its slots within minutes. One writer a position is kept by the lease in our own ledger.
 
-Whenever it starts, it asks for a monitor of every live position, so that a supervisor's restart resumes every watch.
+Whenever it starts, it asks for a watch of all that lives (every position, the managed accounts), so that a supervisor's restart
+resumes every watch.
 """
 
 from __future__ import annotations
@@ -21,14 +22,21 @@ import prefect
 from prefect.settings import PREFECT_API_URL
 
 from evenkeel.errors import OperatorError, Retryable
+from flows.accounts.watch import AccountsWatchRequest
+from flows.accounts.watch import watch as watch_accounts
+from flows.accounts.watch import watch_meanwhile as watch_accounts_meanwhile
+from flows.accounts.watched import ACCOUNTS
 from flows.carry.monitor import MonitorRequest, monitor
 from flows.carry.watch import watch_meanwhile
 from flows.carry.watched import POSITIONS
-from flows.handover import have_watched
+from flows.handover import Watch, have_watched
 from flows.running import ledger_for_run
+from state.store import Store
 
 log = logging.getLogger("evenkeel.monitor")
 NAME = POSITIONS.deployment.partition("/")[2]
+WATCHES: tuple[Watch, ...] = (POSITIONS, ACCOUNTS)
+"""Of every business, in the order in which they are resumed."""
 AT_ONCE = 8
 """Monitors that this process hosts at the same time; each is a process of about 100 MB."""
 
@@ -39,20 +47,25 @@ RETRY_S = 3.0
 
 
 def resume_watches() -> None:
-    """Ask for a monitor of every live position, once a start of this process; again until ledger and Prefect answer. No
-    ledger yet is waited for too: after a boot its database may come up later than we do.
+    """Ask for a watch of all that lives, once a start of this process; again until ledger and Prefect answer. No ledger yet is
+    waited for too: after a boot its database may come up later than we do.
     """
     start, logged = f"start-{uuid4().hex[:12]}", ""
     while True:
         try:
             with ledger_for_run() as store:
-                if asyncio.run(have_watched(POSITIONS, store, POSITIONS.live(store), start, by_us=True)):
+                if asyncio.run(_have_all_watched(store, start)):
                     return
         except (OperatorError, Retryable) as fault:
             if str(fault) != logged:
                 logged = str(fault)
                 log.warning("no watch can be resumed yet: %s", logged)
         time.sleep(RETRY_S)
+
+
+async def _have_all_watched(store: Store, occasion: str) -> bool:
+    had = [await have_watched(one, store, one.live(store), occasion, by_us=True) for one in WATCHES]
+    return all(had)
 
 
 def answers() -> bool:
@@ -74,17 +87,29 @@ def deployment() -> Any:
     )
 
 
+def accounts_deployment() -> Any:
+    """The same of the managed accounts' watch."""
+    return watch_accounts.to_deployment(
+        name=NAME,
+        tags=["evenkeel", "watch-accounts"],
+        description="Watch all managed accounts; each day a fresh run takes over.",
+        parameters={"request": AccountsWatchRequest().model_dump(mode="json")},
+    )
+
+
 def main() -> None:
     """Serve until SIGTERM. A stop does not pause the deployment, so that the next start takes runs again at once."""
-    hosted, answered = deployment(), threading.Event()
+    hosted, answered = (deployment(), accounts_deployment()), threading.Event()
     if not answers():
         log.warning("Prefect does not answer: this process watches meanwhile")
-        threading.Thread(target=watch_meanwhile, args=(answered,), name="watch", daemon=True).start()
+        for number, meanwhile in enumerate((watch_meanwhile, watch_accounts_meanwhile)):
+            name = f"watch-{number}"
+            threading.Thread(target=meanwhile, args=(answered,), name=name, daemon=True).start()
     while not answers():
         time.sleep(0.5)
     answered.set()
     threading.Thread(target=resume_watches, name="resume", daemon=True).start()
-    prefect.serve(hosted, pause_on_shutdown=False, limit=AT_ONCE, query_seconds=POLL_S)
+    prefect.serve(*hosted, pause_on_shutdown=False, limit=AT_ONCE, query_seconds=POLL_S)
 
 
 if __name__ == "__main__":

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
+from tasks.accounts.meanings import MEANINGS as OF_ACCOUNTS
 from tasks.carry.watching.meanings import MEANINGS
 
 RUNBOOK = Path(__file__).parents[1] / "docs" / "runbook.md"
-TABLES = {
+TABLES: dict[str, tuple[int, int | None, int]] = {
     "Alerts of the watch": (1, 2, 3),
     "Early warnings": (1, None, 3),
     "What an exit needs": (1, 2, 3),
@@ -21,17 +23,22 @@ TABLES = {
 """By heading: the columns of what it means, what the system does and what a person does."""
 
 
-def rows_of_runbook() -> dict[str, dict[str, str]]:
-    """Return by kind of alert what the runbook says of it, in plain text."""
+ACCOUNTS_TABLES: dict[str, tuple[int, int | None, int]] = {"Alerts of managed accounts": (1, 2, 3)}
+FILES = {MEANINGS: TABLES, OF_ACCOUNTS: ACCOUNTS_TABLES}
+"""Where the meanings of each business are, and the tables that they come from."""
+
+
+def rows_of_runbook(tables: Mapping[str, tuple[int, int | None, int]] = TABLES) -> dict[str, dict[str, str]]:
+    """Return by kind of alert what these tables of the runbook say of it, in plain text."""
     found: dict[str, dict[str, str]] = {}
     heading = ""
     for line in RUNBOOK.read_text().splitlines():
         if line.startswith("## "):
             heading = line[3:].strip()
-        if heading not in TABLES or not line.startswith("| `"):
+        if heading not in tables or not line.startswith("| `"):
             continue
         cells = [cell.strip() for cell in line.strip("|").split(" | ")]
-        means, does, do = TABLES[heading]
+        means, does, do = tables[heading]
         for kind in re.findall(r"`([^`]+)`", cells[0]):
             found[kind] = {
                 "means": plain(cells[means]),
@@ -48,8 +55,9 @@ def plain(text: str) -> str:
 
 
 def main() -> None:
-    """Write the file."""
-    MEANINGS.write_text(json.dumps(rows_of_runbook(), indent=1, ensure_ascii=False) + "\n")
+    """Write the files."""
+    for path, tables in FILES.items():
+        path.write_text(json.dumps(rows_of_runbook(tables), indent=1, ensure_ascii=False) + "\n")
 
 
 if __name__ == "__main__":

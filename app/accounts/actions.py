@@ -3,29 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from decimal import Decimal
 from typing import Any
 
 from evenkeel.clock import SystemClock, WorldClock
-from evenkeel.errors import NOT_NOW, Bug, OperatorError, Retryable
+from evenkeel.errors import Bug, OperatorError, Retryable
 from evenkeel.settings.settings import Settings
 from state.accounts.models import AccountTrade, Deployment, DeploymentState, TradeState
 from state.store import Store
 from strategy.accounts.share import ChargeState
 from tasks.accounts import trading
+from tasks.accounts.alerts import ACCOUNTS_WATCH
+from tasks.accounts.booking import DESK
 from tasks.accounts.desk import AccountsDesk, accounts_desk
 from tasks.accounts.trading import CHARGES, OSTIUM, collect_all
+from tasks.accounts.watcher import AccountsWatcher
 from venues.evm.pulls import TokenPulls
 from venues.ostium.prices import Quote
 from venues.ostium.validator import Limits
 from venues.ostium.venue import OstiumVenue
 
-log = logging.getLogger("evenkeel.accounts")
-EVERY_S = 30.0
-LEASE = "accounts"
 LEAST_ALLOWANCE_USDC = Decimal("0.10")
 """The oracle fee of a close, which is taken from the wallet before anything comes back."""
 
@@ -184,25 +183,35 @@ async def collect(settings: Settings) -> dict[str, Any]:
 
 
 async def watch(settings: Settings, *, once: bool) -> dict[str, Any]:
-    """Watch every trade until it is ended; one watcher a ledger."""
-    done = {"ticks": 0, "settled": 0}
-    async with _desk(settings) as desk, desk.desk.leases.exclusive(LEASE, "the watch of the accounts"):
+    """Watch every trade until it is ended; one watcher a ledger. Raises Retryable for one tick that cannot be made."""
+    async with (
+        _desk(settings) as desk,
+        desk.desk.exclusive(ACCOUNTS_WATCH, "the watch of the accounts") as fence,
+    ):
+        watcher = AccountsWatcher(desk, fence)
         while True:
-            try:
-                report = await desk.tick()
-                done = {"ticks": done["ticks"] + 1, "settled": done["settled"] + report.settled}
-                for name, fault in report.faults.items():
-                    log.warning("%s: %s", name, fault)
-                for odd in report.odd:
-                    log.error("an answer of the chain cannot be read: %s", odd)
-                await collect_all(desk.desk)
-            except NOT_NOW as fault:
-                log.warning("this tick is left out: %s", fault)
-                if once:
-                    raise
+            made = await watcher.tick()
+            if once and made is None:
+                raise Retryable("the chain or the ledger cannot be used now: the tick is left out")
             if once:
-                return done
-            await desk.desk.clock.sleep(EVERY_S)
+                return watcher.done.model_dump()
+            await desk.desk.clock.sleep(watcher.pace_s)
+
+
+async def flatten(settings: Settings, reason: str, within_s: float) -> dict[str, Any]:
+    """Close every trade of ours."""
+    from flows.accounts.flatten import flatten_trades
+
+    async with _desk(settings) as desk:
+        return (await flatten_trades(desk, reason, within_s)).model_dump(mode="json")
+
+
+async def hand_back(settings: Settings, trade: str) -> dict[str, Any]:
+    """Let the desk set the stop of a trade again that its user had moved; it is never loosened."""
+    with _ledger(settings) as store:
+        if store.accounts.trade(trade).deployment_id is None:
+            raise OperatorError(f"trade {trade} was opened by its user: its stop is his")
+        return _trade(settings, store.accounts.change_trade(trade, "the stop is handed back", stop_by=DESK))
 
 
 async def _after(settings: Settings, desk: AccountsDesk, trade: str) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,6 +11,7 @@ import typer
 from rich.table import Table
 
 from app.screens import Emit, JsonFlag, decimal_of, out
+from evenkeel.errors import OperatorError
 
 if TYPE_CHECKING:
     from evenkeel.settings.settings import Settings
@@ -125,6 +127,39 @@ def add_to(app: typer.Typer, settings: Callable[[], Settings], emit: Emit) -> No
 
         body = run(actions.collect)
         emit(as_json, body, lambda: _charges(body["charges"]))
+
+    @accounts.command("flatten")
+    def flatten(
+        yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+        reason: Annotated[str, typer.Option(help="Kept with the pause.")] = "asked for by the operator",
+        within: Annotated[float, typer.Option(help="Seconds to go on trying.")] = 600.0,
+        as_json: JsonFlag = False,
+    ) -> None:
+        """Pause openings, then close every trade that an agent opened, until nothing is left. Exit code 1 if anything is."""
+        from app.accounts import actions
+
+        if not yes and not (sys.stdin.isatty() and typer.confirm("Close every trade at once?", err=True)):
+            raise OperatorError("nothing was closed: confirm, or give --yes")
+        body = run(lambda found: actions.flatten(found, reason, within))
+
+        def human() -> None:
+            for text in (*(f"{name}: {state}" for name, state in body["trades"].items()), *body["left"]):
+                out.print(text, markup=False, soft_wrap=True)
+            out.print("flat" if body["flat"] else "NOT FLAT", style="bold")
+
+        emit(as_json, body, human)
+        if not body["flat"]:
+            raise typer.Exit(1)
+
+    @accounts.command("hand-back")
+    def hand_back(
+        trade: Annotated[str, typer.Argument(help="A trade's name.")], as_json: JsonFlag = False
+    ) -> None:
+        """Let the agent set the stop of a trade again that its user had moved. Needs no key and asks no venue."""
+        from app.accounts import actions
+
+        body = run(lambda found: actions.hand_back(found, trade))
+        emit(as_json, body, lambda: _trades([body]))
 
     @accounts.command("watch")
     def watch(

@@ -15,6 +15,7 @@ from evenkeel.errors import OperatorError
 from evenkeel.settings.settings import Settings
 from state.models import Fence
 from state.store import Store
+from tasks.accounts.meanings import MEANINGS as OF_ACCOUNTS
 from tasks.carry.books.heads import standing, whose
 from tasks.carry.last_ticks import overdue_after_s
 from tasks.carry.watching.meanings import MEANINGS, OF_ALL_ACCOUNTS
@@ -30,7 +31,7 @@ log = logging.getLogger("evenkeel.sender")
 
 def meanings() -> dict[str, Meaning]:
     """What the alerts of every business mean, by kind."""
-    return load_meanings(Path(MEANINGS))
+    return load_meanings(Path(OF_ACCOUNTS)) | load_meanings(Path(MEANINGS))
 
 
 async def send(settings: Settings, store: Store) -> None:

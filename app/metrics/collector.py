@@ -11,10 +11,12 @@ from collections.abc import Iterator
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from app.metrics.accounts import account_metrics
 from app.metrics.positions import PositionMetrics
 from evenkeel.errors import EvenkeelError
 from evenkeel.legs import CARRY
 from evenkeel.settings.settings import Settings
+from state.accounts.store import ACCOUNTS
 from state.store import Store
 from state.watch_models import Severity
 from tasks.desk import make_clock
@@ -43,6 +45,7 @@ class LedgerCollector(Collector):
             ):  # a world that is moved by hand says its time only when it is asked
                 self._store.clock = make_clock(self._settings)
             found = [*self._positions.collect(), *self._alerts(), *self._orders(), *self._outbox()]
+            found += account_metrics(self._store)
         except EvenkeelError:
             yield GaugeMetricFamily("evenkeel_ledger_up", "Whether the ledger can be read.", 0)
             return
@@ -70,7 +73,7 @@ class LedgerCollector(Collector):
         yield from (opened, count, pauses)
 
     def _orders(self) -> Iterator[Metric]:
-        unfinished = self._store.unfinished_intents(CARRY)
+        unfinished = [one for name in (CARRY, ACCOUNTS) for one in self._store.unfinished_intents(name)]
         yield GaugeMetricFamily("evenkeel_intents_unfinished", "Orders that are not final.", len(unfinished))
         oldest = min((one.created_ms for one in unfinished), default=None)
         age = 0.0 if oldest is None else (self._store.clock.now_ms() - oldest) / 1000

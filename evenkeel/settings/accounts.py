@@ -48,6 +48,8 @@ class Ostium(Section):
     timeout_s: float = Field(default=10.0, gt=0, le=120)
     requests_per_minute: float = Field(default=600.0, gt=0, le=1_000_000)
     prices_url: str = "https://metadata-backend.prod.bedrock.ostium.io"
+    subgraph_url: str = ""
+    """Compared with the books by the watch, which never books from it; empty: nothing is compared."""
     trading: str = Field(default="", pattern=ADDRESS)
     storage: str = Field(default="", pattern=ADDRESS)
     usdc: str = Field(default="", pattern=ADDRESS)

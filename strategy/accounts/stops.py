@@ -10,6 +10,11 @@ from decimal import Decimal
 
 from evenkeel.types import Frozen
 
+WAY_OUT = Decimal("0.002")
+"""Of the price."""
+PRICE_STEP = Decimal("0.00001")
+"""The venue keeps five decimals of a price."""
+
 
 class StopRules(Frozen):
     """From which gain on a stop trails, how much of the best is given back, and the most that is lost."""
@@ -79,6 +84,11 @@ def wanted_stop(trade: TradeSeen, rules: StopRules) -> Decimal | None:
 def way_out_stop(trade: TradeSeen, mid: Decimal) -> Decimal:
     """Return the stop that closes now, for a trade that no order can close: at the market, on the side that is hit."""
     return _nearer(trade, mid, mid if trade.stop is None else trade.stop)
+
+
+def beyond(is_long: bool, price: Decimal) -> Decimal:
+    """Return the price just beyond the market for a way out, so that a market that moves on meanwhile does not escape it."""
+    return (price * (1 + WAY_OUT if is_long else 1 - WAY_OUT)).quantize(PRICE_STEP)
 
 
 def _sign(trade: TradeSeen) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 
 from evenkeel.clock import Clock
@@ -14,13 +14,14 @@ from evenkeel.settings.secrets import Keeper, key_of
 from evenkeel.settings.settings import Settings
 from state.accounts.models import DeploymentState
 from state.accounts.store import ACCOUNTS
+from state.models import Fence
 from state.store import Store
 from strategy.accounts.share import ChargeState
 from strategy.accounts.stops import StopRules
 from tasks.accounts.booking import AccountsBookkeeper
 from tasks.accounts.trading import CHARGES, OSTIUM
 from tasks.accounts.watching import TickReport, Where, tick
-from tasks.desk import Desk
+from tasks.desk import Desk, make_clock
 from tasks.health import CountedTransport
 from tasks.lanes import LedgerLanes
 from venues.evm.fees import GWEI, FeeCaps
@@ -29,6 +30,7 @@ from venues.evm.pulls import IsOwed, Token, TokenPulls
 from venues.evm.rpc import EvmNodes, EvmRpc
 from venues.evm.sender import Chain
 from venues.hyperliquid.client import HyperliquidClient
+from venues.ostium.graph import Subgraph
 from venues.ostium.prices import Prices
 from venues.ostium.validator import DelegateRules, Limits
 from venues.ostium.venue import OstiumVenue, find_contracts
@@ -47,16 +49,20 @@ class AccountsDesk:
     where: Where
     prices: Prices
     second: SecondPrices
+    graph: Subgraph | None = None
+    """Compared with the books, and never booked from; None where none is set."""
+    mids: dict[int, Decimal] = field(default_factory=dict)
+    """Of the markets that trade now, USD, as of the last tick."""
 
-    async def tick(self) -> TickReport:
+    async def tick(self, fence: Fence | None = None) -> TickReport:
         """Read both price lists, then watch everything once. Raises UNREAD where the chain cannot be read."""
         await self.second.refresh()
         try:
             quotes = await self.prices.now()
         except UNREAD:
             quotes = {}  # stops stay where they are: they stand at the venue
-        mids = {number: quote.mid for number, quote in quotes.items() if quote.is_open}
-        return await tick(self.desk, self.where, mids, self.rules)
+        self.mids = {number: quote.mid for number, quote in quotes.items() if quote.is_open}
+        return await tick(self.desk, self.where, self.mids, self.rules, fence)
 
     def rules(self, deployment_id: str) -> StopRules:
         """How stops are set for a deployment: its agent's rules."""
@@ -152,7 +158,23 @@ async def accounts_desk(settings: Settings, clock: Clock, store: Store) -> Async
         )
         desk.bookkeepers[ACCOUNTS] = AccountsBookkeeper(store.accounts, str(chain_id))
         where = Where(rpc, contracts, venue.start_block, Cutoff.of(venue.cutoff))
-        yield AccountsDesk(desk, where, prices, second)
+        graph = None
+        if venue.subgraph_url:
+            graph = Subgraph(venue.subgraph_url, clock, timeout_s=venue.timeout_s, oddities=desk.oddities)
+            stack.push_async_callback(graph.close)
+        yield AccountsDesk(desk, where, prices, second, graph)
+
+
+@asynccontextmanager
+async def open_accounts_desk(settings: Settings) -> AsyncIterator[AccountsDesk]:
+    """The desk on this host's ledger and clock, closed at the end. Raises as `accounts_desk` does."""
+    store = Store.open(settings.database.url, make_clock(settings))
+    try:
+        await store.clock.refresh()
+        async with accounts_desk(settings, store.clock, store) as desk:
+            yield desk
+    finally:
+        store.close()
 
 
 def owed_in(store: Store) -> IsOwed:

@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from decimal import Decimal
-from typing import Any
+from typing import Any, TypeVar
 from uuid import uuid4
 
-from evenkeel.errors import OperatorError
+from evenkeel.errors import Bug, EvenkeelError, OperatorError, words_of
 from evenkeel.types import IntentSpec, IntentState
-from state.accounts.models import AccountTrade, DeploymentState, Origin, TradeState
+from state.accounts.models import AccountTrade, ChargeRow, DeploymentState, Origin, TradeState
 from state.accounts.store import ACCOUNTS
 from state.models import Fence
+from state.watch_models import Severity
+from strategy.accounts.conditions import UNPAYABLE
 from strategy.accounts.share import ChargeState
+from strategy.accounts.stops import TradeSeen, beyond, way_out_stop
 from tasks.admin import ALL, ENTRIES
 from tasks.desk import Desk
 from tasks.intents import Done, Ending, NotDone, carry_out
+from venues.ostium.venue import OstiumVenue
 
+log = logging.getLogger("evenkeel.accounts")
+T = TypeVar("T")
 OSTIUM, CHARGES = "ostium", "charges"
 """Names of a desk's venues: where trades are, and what pulls charges."""
 UNITS = 6
+AT_ONCE = 16
+"""Trades or charges that one process works on at a moment."""
 
 
 async def open_trade(
@@ -74,8 +85,9 @@ async def close_trade(
     share: Decimal = Decimal(1),
     fence: Fence | None = None,
 ) -> Ending:
-    """Ask for the close of a trade or a part of it, or go on with what was asked for. Raises LostRace for one that has ended,
-    OperatorError for one that is not open.
+    """Ask for the close of a trade or a part of it, or go on with what was asked for. Where the wallet cannot pay what an order
+    takes first, the whole is closed by its stop, which is set at the market and costs nothing. Raises LostRace for one that has
+    ended, OperatorError for one that is not open, UNREAD where the chain cannot say what the wallet has.
     """
     trade = desk.store.accounts.trade(name)
     going_on = [one for one in desk.store.unfinished_intents(ACCOUNTS, name) if one.kind == "close"]
@@ -83,6 +95,8 @@ async def close_trade(
         return await carry_out(desk, going_on[0].intent_id, fence)
     if trade.trade_id is None or trade.place is None:
         raise OperatorError(f"trade {name} is {trade.state}: there is nothing to close yet")
+    if share == 1 and await lacks_fee(desk, trade):
+        return await leave_by_stop(desk, trade, price, fence)
     order = {
         "trader": trade.account,
         "trade_id": int(trade.trade_id),
@@ -98,7 +112,40 @@ async def close_trade(
     return await carry_out(desk, intent, fence)
 
 
-async def set_stop(desk: Desk, trade: AccountTrade, stop: Decimal, fence: Fence | None = None) -> Ending:
+async def lacks_fee(desk: Desk, trade: AccountTrade) -> bool:
+    """Whether the wallet cannot pay what a close takes before anything comes back. Raises UNREAD."""
+    venue = ostium_of(desk)
+    fee, free = await asyncio.gather(venue.oracle_fee(trade.pair), venue.free_usdc(trade.account))
+    return free < fee
+
+
+async def leave_by_stop(
+    desk: Desk, trade: AccountTrade, price: Decimal, fence: Fence | None = None
+) -> Ending:
+    """Set the stop of a trade at the market (`price`, USD), so that a keeper closes it without a fee; the trade is CLOSING from
+    then on, and the watch moves its stop after the market until it is closed.
+    """
+    text = f"{trade.account} cannot pay for a close of {trade.name}: its stop is set at the market instead"
+    desk.store.alert(UNPAYABLE, Severity.CRITICAL, text, subject=trade.name)
+    desk.store.accounts.change_trade(
+        trade.name, "the wallet cannot pay for a close", fence, state=TradeState.CLOSING
+    )
+    if desk.store.unfinished_intents(ACCOUNTS, trade.name):
+        return NotDone("a stop is being set already", refused=True)
+    stop = way_out_stop(seen(trade), beyond(trade.is_long, price))
+    if stop == trade.stop:
+        return NotDone("its stop stands at the market: a keeper closes it", refused=True)
+    end = await set_stop(desk, trade, stop, fence)
+    if isinstance(end, Done):
+        return NotDone(
+            "the wallet cannot pay for a close: its stop stands at the market instead", refused=True
+        )
+    return end
+
+
+async def set_stop(
+    desk: Desk, trade: AccountTrade, stop: Decimal, fence: Fence | None = None, *, wait_s: float = 30.0
+) -> Ending:
     """Ask for a new stop of an open trade."""
     order = {
         "trader": trade.account,
@@ -108,10 +155,10 @@ async def set_stop(desk: Desk, trade: AccountTrade, stop: Decimal, fence: Fence 
         "stop": str(stop),
     }
     intent = _plan(desk, trade.name, "stop", _next_step(desk, trade.name, "stop"), order, fence)
-    return await carry_out(desk, intent, fence)
+    return await carry_out(desk, intent, fence, wait_s=wait_s)
 
 
-async def collect(desk: Desk, charge_id: str) -> Ending:
+async def collect(desk: Desk, charge_id: str, fence: Fence | None = None, *, wait_s: float = 30.0) -> Ending:
     """Pull what one charge owes. One that cannot be pulled now is OUTSTANDING, with why; it is tried again another time."""
     [charge] = [one for one in desk.store.accounts.charges() if one.charge_id == charge_id]
     unfinished = desk.store.unfinished_intents(ACCOUNTS, charge_id)
@@ -119,17 +166,82 @@ async def collect(desk: Desk, charge_id: str) -> Ending:
         intent = unfinished[0].intent_id
     else:
         order = {"owner": charge.account, "units": int(charge.usdc.scaleb(UNITS))}
-        intent = _plan(desk, charge_id, "pull", _next_step(desk, charge_id, "pull"), order, venue=CHARGES)
-    end = await carry_out(desk, intent, None)
+        step = _next_step(desk, charge_id, "pull")
+        intent = _plan(desk, charge_id, "pull", step, order, fence, CHARGES)
+    end = await carry_out(desk, intent, fence, wait_s=wait_s)
     if isinstance(end, NotDone):
         desk.store.accounts.move_charge(charge_id, ChargeState.OUTSTANDING, end.reason)
     return end
 
 
 async def collect_all(desk: Desk) -> int:
-    """Pull every charge that is due or outstanding, one after the other; return how many were paid."""
-    to_collect = desk.store.accounts.charges(ChargeState.DUE, ChargeState.OUTSTANDING)
-    return sum([isinstance(await collect(desk, one.charge_id), Done) for one in to_collect])
+    """Pull every charge that is due or outstanding; return how many were paid."""
+    return paid(await pull_charges(desk))
+
+
+async def pull_charges(
+    desk: Desk, fence: Fence | None = None, *, again_after_ms: int = 0
+) -> dict[str, Ending | str]:
+    """Pull every charge that is due, and of those that could not be pulled each whose last try is `again_after_ms` ago: side by
+    side, so that no owner waits for another. Return what became of each, or the words of its fault, by its name.
+    """
+    store, now_ms = desk.store, desk.clock.now_ms()
+
+    def is_wanted(one: ChargeRow) -> bool:
+        if one.state == ChargeState.DUE:
+            return True
+        tries = store.intents_of(ACCOUNTS, one.charge_id)
+        return not tries or now_ms - tries[-1].updated_ms >= again_after_ms
+
+    to_collect = store.accounts.charges(ChargeState.DUE, ChargeState.OUTSTANDING)
+    names = [one.charge_id for one in to_collect if is_wanted(one)]
+    return await side_by_side(names, lambda name: collect(desk, name, fence))
+
+
+def paid(ends: Mapping[str, Ending | str]) -> int:
+    """Return how many charges were paid."""
+    return sum(isinstance(one, Done) for one in ends.values())
+
+
+async def side_by_side(names: Sequence[str], doing: Callable[[str], Awaitable[T]]) -> dict[str, T | str]:
+    """Do the same for each name, some at a time; what fails of one is its fault's words and ends no other."""
+    places = asyncio.Semaphore(AT_ONCE)
+
+    async def one(name: str) -> T | str:
+        async with places:
+            try:
+                return await doing(name)
+            except EvenkeelError as fault:
+                return words_of(fault)
+            except Exception as bug:  # what is wrong with one must not end the others' watch
+                log.exception("%s: a fault of ours", name)
+                return f"{type(bug).__name__}: {bug}"
+
+    return dict(zip(names, await asyncio.gather(*(one(name) for name in names)), strict=True))
+
+
+def seen(row: AccountTrade) -> TradeSeen:
+    """Return an open trade as its rules see it."""
+    if row.open_price is None:
+        raise Bug(f"trade {row.name} is {row.state} and has no price")
+    return TradeSeen(
+        is_long=row.is_long,
+        open_price=row.open_price,
+        leverage=row.leverage,
+        collateral_usdc=row.collateral_usdc,
+        paid_usdc=row.paid_usdc,
+        costs_usdc=Decimal(0),
+        best_price=row.best_price or row.open_price,
+        stop=row.stop,
+    )
+
+
+def ostium_of(desk: Desk) -> OstiumVenue:
+    """The adapter of trades. Raises Bug where this desk has another one."""
+    venue = desk.venue(OSTIUM)
+    if not isinstance(venue, OstiumVenue):
+        raise Bug("the desk's venue of trades is another one")
+    return venue
 
 
 def chain_of(desk: Desk) -> str:

@@ -7,13 +7,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 
-from evenkeel.errors import NOT_NOW, EvenkeelError, LostRace, OperatorError, words_of
-from evenkeel.types import IntentState
+from evenkeel.errors import EvenkeelError, LostRace, words_of
 from state.accounts.models import AccountTrade, ChargeRow, DeploymentState, Origin, TradeState
 from state.accounts.store import ACCOUNTS, ENDED
-from strategy.accounts.stops import StopRules, TradeSeen, wanted_stop
+from state.models import Fence
+from strategy.accounts.stops import PRICE_STEP, StopRules, wanted_stop
+from tasks.accounts.alerts import alert_taken_back
 from tasks.accounts.booking import DESK, USER, owed_by, settled_order
-from tasks.accounts.trading import OSTIUM, chain_of, give_up, set_stop
+from tasks.accounts.trading import OSTIUM, chain_of, give_up, leave_by_stop, seen, set_stop, side_by_side
 from tasks.desk import Desk
 from tasks.intents import carry_out
 from venues.evm.pages import Cutoff, Mark
@@ -25,8 +26,12 @@ from venues.ostium.venue import Contracts
 log = logging.getLogger("evenkeel.accounts")
 MOST_PAGES = 20
 """Of one tick: after a long silence the rest is read by the next ones."""
-PRICE_PLACES = Decimal("0.00001")
-"""The venue keeps five decimals of a price."""
+
+
+FOLLOW_S = 5.0
+"""For one order at one tick."""
+ABANDONED_MS = 60_000
+"""An order that nobody has sent for so long has no process any more that would."""
 
 
 @dataclass(frozen=True)
@@ -54,15 +59,20 @@ class TickReport:
 
 
 async def tick(
-    desk: Desk, where: Where, prices: Mapping[int, Decimal], rules: Callable[[str], StopRules]
+    desk: Desk,
+    where: Where,
+    prices: Mapping[int, Decimal],
+    rules: Callable[[str], StopRules],
+    fence: Fence | None = None,
 ) -> TickReport:
     """Read what is new, follow what is under way, and trail stops by these prices (USD by market; one that is missing moves
-    nothing). `rules` are a deployment's. A fault of one trade delays no other. Raises UNREAD where the chain cannot be read.
+    nothing). `rules` are a deployment's. `fence`: of the one watch, which every order carries. A fault of one trade delays no
+    other. Raises UNREAD where the chain cannot be read.
     """
     report = TickReport()
     await read_chain(desk, where, report)
-    await follow(desk, report)
-    await trail(desk, prices, rules, report)
+    await follow(desk, report, fence)
+    await trail(desk, prices, rules, report, fence)
     return report
 
 
@@ -80,7 +90,10 @@ async def read_chain(desk: Desk, where: Where, report: TickReport) -> None:
         traders = {int(one.trade_id): one.account for one in accounts.trades() if one.trade_id is not None}
         news = await read_news(where.rpc, where.contracts, marks, where.start, where.cutoff, traders, ours)
         if news.page.gone_from is not None:
-            report.to_decide += accounts.take_back(chain_of(desk), news.page.gone_from)
+            paid = accounts.take_back(chain_of(desk), news.page.gone_from)
+            report.to_decide += paid
+            for charge in paid:
+                alert_taken_back(desk.store, charge)
         _book(desk, news, report)
         detail = {"marks": [[mark.number, mark.hash] for mark in news.page.marks]}
         desk.store.move_checkpoint(name, desk.clock.now_ms(), detail)
@@ -98,9 +111,15 @@ def _book(desk: Desk, news: News, report: TickReport) -> None:
         except EvenkeelError as fault:  # named, and the others are booked
             report.faults[one.trader] = words_of(fault)
     for stop in news.stops:
-        _book_stop(desk, stop, sent)
+        try:
+            _book_stop(desk, stop, sent)
+        except EvenkeelError as fault:
+            report.faults[stop.trader] = words_of(fault)
     for delegate in news.delegates:
-        _book_delegate(desk, delegate.trader, delegate.delegate, report)
+        try:
+            _book_delegate(desk, delegate.trader, delegate.delegate, report)
+        except EvenkeelError as fault:
+            report.faults[delegate.trader] = words_of(fault)
 
 
 def _book_settled(desk: Desk, one: SettledNews, sent: Mapping[str, str], report: TickReport) -> bool:
@@ -177,41 +196,70 @@ def _sent(desk: Desk) -> dict[str, str]:
 # --- orders and stops ---
 
 
-async def follow(desk: Desk, report: TickReport) -> None:
-    """Go on with every order that is under way, without waiting for any."""
-    for intent in desk.store.unfinished_intents(ACCOUNTS):
-        if intent.state is IntentState.IDLE:
-            continue  # whoever planned it begins it
+async def follow(desk: Desk, report: TickReport, fence: Fence | None = None) -> None:
+    """Go on with every order that is under way, side by side: each is asked about, and what no block holds goes out again."""
+    under_way = {one.intent_id: one for one in desk.store.unfinished_intents(ACCOUNTS)}
+
+    async def go_on(intent_id: str) -> None:
+        intent = under_way[intent_id]
         try:
-            await carry_out(desk, intent.intent_id, None, wait_s=0)
+            if intent.kind == "open" and not intent.state.may_be_on_the_wire:
+                why = f"nobody has sent it within {ABANDONED_MS // 1000} s: its price is of then"
+                desk.store.fail_unsent(intent_id, why, fence=fence)
+            await carry_out(desk, intent_id, fence, wait_s=FOLLOW_S)
             if intent.kind == "open":
                 give_up(desk, intent.subject)
-        except LostRace:
-            continue
-        except (*NOT_NOW, OperatorError) as fault:
-            report.faults[intent.subject] = words_of(fault)
+        except LostRace:  # whoever else has it goes on with it
+            return
+
+    # What is not sent yet is left for a while to whoever planned it; then an opening is dropped, and a way out is gone on with.
+    now_ms = desk.clock.now_ms()
+    names = [
+        name
+        for name, one in under_way.items()
+        if one.state.may_be_on_the_wire or now_ms - one.created_ms >= ABANDONED_MS
+    ]
+    ends = await side_by_side(names, go_on)
+    report.faults |= {under_way[name].subject: fault for name, fault in ends.items() if fault is not None}
 
 
 async def trail(
-    desk: Desk, prices: Mapping[int, Decimal], rules: Callable[[str], StopRules], report: TickReport
+    desk: Desk,
+    prices: Mapping[int, Decimal],
+    rules: Callable[[str], StopRules],
+    report: TickReport,
+    fence: Fence | None = None,
 ) -> None:
-    """Note the best price of each open trade, and move its stop where the rules want it nearer."""
-    for row in desk.store.accounts.trades(TradeState.OPEN):
+    """Note the best price of each open trade, and move its stop where the rules want it nearer; that of a trade which no order
+    can close goes after the market.
+    """
+    rows = {one.name: one for one in desk.store.accounts.trades(TradeState.OPEN, TradeState.CLOSING)}
+
+    async def one_stop(name: str) -> bool:
+        row = rows[name]
         price = prices.get(row.pair)
         if price is None or row.open_price is None or row.deployment_id is None:
-            continue
+            return False
         try:
             trade = _with_best(desk, row, price)
-            if trade.stop_by == USER or _is_moving(desk, trade):
-                continue
-            stop = wanted_stop(_seen(trade), rules(row.deployment_id))
-            if stop is not None:
-                await set_stop(desk, trade, stop.quantize(PRICE_PLACES))
-                report.moved_stops.append(row.name)
+            if _is_moving(desk, trade):
+                return False
+            if row.state is TradeState.CLOSING:
+                await leave_by_stop(desk, trade, price, fence)
+                return False
+            stop = None if trade.stop_by == USER else wanted_stop(seen(trade), rules(row.deployment_id))
+            if stop is None:
+                return False
+            await set_stop(desk, trade, stop.quantize(PRICE_STEP), fence, wait_s=0)
+            return True
         except LostRace:
-            continue
-        except EvenkeelError as fault:
-            report.faults[row.name] = words_of(fault)
+            return False
+
+    for name, done in (await side_by_side(list(rows), one_stop)).items():
+        if done is True:
+            report.moved_stops.append(name)
+        elif isinstance(done, str):
+            report.faults[name] = done
 
 
 def _with_best(desk: Desk, row: AccountTrade, price: Decimal) -> AccountTrade:
@@ -224,17 +272,3 @@ def _with_best(desk: Desk, row: AccountTrade, price: Decimal) -> AccountTrade:
 
 def _is_moving(desk: Desk, row: AccountTrade) -> bool:
     return bool(desk.store.unfinished_intents(ACCOUNTS, row.name))
-
-
-def _seen(row: AccountTrade) -> TradeSeen:
-    assert row.open_price is not None and row.best_price is not None
-    return TradeSeen(
-        is_long=row.is_long,
-        open_price=row.open_price,
-        leverage=row.leverage,
-        collateral_usdc=row.collateral_usdc,
-        paid_usdc=row.paid_usdc,
-        costs_usdc=Decimal(0),
-        best_price=row.best_price,
-        stop=row.stop,
-    )

@@ -17,6 +17,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from tests.chaos.accounts.business import ACCOUNTS
 from tests.chaos.business import Business
 from tests.chaos.carry.business import CARRY
 from tests.chaos.findings import KINDS
@@ -24,7 +25,7 @@ from tests.chaos.harness import Harness, Result
 from tests.chaos.scenarios import Scenario, sample
 from tests.chaos.seeded import command as seeded
 
-BUSINESSES: tuple[Business, ...] = (CARRY,)
+BUSINESSES: tuple[Business, ...] = (CARRY, ACCOUNTS)
 OUT = Path("out/chaos")
 MUTATED = "100000"
 MUTATION_TESTS = (
@@ -38,10 +39,10 @@ def main(arguments: list[str]) -> int:
     asked = _parsed(arguments)
     console = Console()
     if seeded.is_asked(asked):
-        return seeded.run_seeded(BUSINESSES, asked, console)
+        return seeded.run_seeded(tuple(one for one in BUSINESSES if one.has_lives), asked, console)
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="evenkeel-chaos-", ignore_cleanup_errors=True) as home:
-        harnesses = [Harness(one, Path(home) / one.name) for one in BUSINESSES]
+        harnesses = [Harness(one, Path(home) / one.name) for one in _playable(asked, console)]
         chosen = [(one, _chosen(one, asked)) for one in harnesses]
         found = sum(len(scenarios) for _, scenarios in chosen)
         if asked.list:
@@ -75,6 +76,24 @@ def main(arguments: list[str]) -> int:
     return 0 if summary["failed"] == 0 and summary["scenarios"] and mutations in (None, 0) else 1
 
 
+def _playable(asked: argparse.Namespace, console: Console) -> list[Business]:
+    """The businesses that are asked for and can be played here; one that cannot is said."""
+    named = [one for one in BUSINESSES if one.name == asked.only.lower()]
+    found = []
+    for one in named or BUSINESSES:
+        if (
+            asked.story
+            and not any(story.name in asked.story for story in one.stories)
+            and one.bed is not None
+        ):
+            continue
+        if why := one.missing():
+            console.print(f"{one.name}: left out, {why}", markup=False)
+        else:
+            found.append(one)
+    return found
+
+
 def _chosen(harness: Harness, asked: argparse.Namespace) -> list[Scenario]:
     """The scenarios of one business that the command line asks for."""
     business = harness.business
@@ -83,7 +102,7 @@ def _chosen(harness: Harness, asked: argparse.Namespace) -> list[Scenario]:
         *harness.scenarios(stories),
         *(one for one in business.handwritten() if one.story in (asked.story or [one.story])),
     ]
-    if asked.only:
+    if asked.only and asked.only.lower() != business.name:
         found = [one for one in found if asked.only.lower() in one.name.lower()]
     if asked.sample:
         found = sample(found, asked.sample, asked.seed)

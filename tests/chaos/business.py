@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,16 @@ from tests.chaos.findings import Findings
 from tests.chaos.process import Hook, StepFunction
 from tests.chaos.scenarios import CallKinds, Scenario, Story
 from tests.chaos.seeded.kinds import SeededLives
-from tests.chaos.testbed import Preparation, Testbed
+from tests.chaos.testbed import Preparation
 from twins.serve import BuiltTwins
+
+BedOf = Callable[[str, Path, Hook | None], AbstractAsyncContextManager[Any]]
+"""Takes a starting point's name, the scenario's folder and what is called in each process."""
+
+
+def _none(*given: Any) -> Any:
+    """What a business does not have whose beds are its own."""
+    return None
 
 
 @dataclass(frozen=True)
@@ -29,14 +38,19 @@ class Business:
     steps: Mapping[str, StepFunction]
     """What a process of the product may be asked to do."""
     calls: CallKinds
-    build_twins: Callable[[], BuiltTwins]
-    build_standing_twins: Callable[[int], BuiltTwins]
-    """The same on a clock that carries no wall time, with the keys of a seed."""
-    write_settings: Callable[[Path, dict[str, Any]], Path]
-    """Takes a folder and the twins' announcement; returns the settings file written there."""
-    mutations: Callable[[], Mapping[str, Hook]]
-    """Planted defects by name, each to be put into every process of the product."""
-    lives: SeededLives
-    """The seeded mode: whole lives of positions."""
-    recover_and_check: Callable[[Testbed], Awaitable[Findings]]
+    recover_and_check: Callable[[Any], Awaitable[Findings]]
     """A new process recovers; then the books are held against the venues' ledgers."""
+    bed: BedOf | None = None
+    """What a scenario of a starting point runs on; None for the twins of `build_twins`, kept by forking."""
+    missing: Callable[[], str] = lambda: ""
+    """Why none of it can be played on this machine; "" where it can."""
+    build_twins: Callable[[], BuiltTwins] = _none
+    build_standing_twins: Callable[[int], BuiltTwins] = _none
+    """The same on a clock that carries no wall time, with the keys of a seed."""
+    write_settings: Callable[[Path, dict[str, Any]], Path] = _none
+    """Takes a folder and the twins' announcement; returns the settings file written there."""
+    mutations: Callable[[], Mapping[str, Hook]] = dict
+    """Planted defects by name, each to be put into every process of the product."""
+    lives: SeededLives = field(default_factory=_none)
+    """The seeded mode: whole lives of positions. Only of a business that `has_lives`."""
+    has_lives: bool = True

@@ -11,8 +11,10 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from tests.chaos.business import Business
 from tests.chaos.interceptor import KILLS, Point
@@ -61,13 +63,24 @@ class Harness:
             self._snapshots[name] = make_snapshot(self.business, name, folder)
         return self._snapshots[name]
 
+    def _make_ready(self, name: str) -> None:
+        """Make what is kept by forking, before anything is forked."""
+        if self.business.bed is None:
+            self.snapshot(name)
+
+    def _bed(self, name: str, folder: Path, mutate: Hook | None = None) -> AbstractAsyncContextManager[Any]:
+        """What a scenario of this starting point runs on."""
+        if self.business.bed is not None:
+            return self.business.bed(name, folder, mutate)
+        return testbed(self.snapshot(name), folder, mutate)
+
     # --- recording ---
 
     def recorded(self, story: Story) -> list[Point]:
         """The outside calls of an undisturbed run, in order. Raises AssertionError where that run is not flawless."""
         folder = self.home / "recorded" / story.name.replace(" ", "-")
         folder.mkdir(parents=True, exist_ok=True)
-        self.snapshot(story.snapshot)
+        self._make_ready(story.snapshot)
         calls_file = folder / "calls.json"
         pid = _forked(lambda: self._record(story, folder, calls_file), folder / "recorder.log")
         os.waitpid(pid, 0)
@@ -80,7 +93,7 @@ class Harness:
 
     def _record(self, story: Story, folder: Path, calls_file: Path) -> None:
         async def play() -> None:
-            async with testbed(self.snapshot(story.snapshot), folder / "testbed") as bed:
+            async with self._bed(story.snapshot, folder / "testbed") as bed:
                 for venue, kind, call in story.standing:
                     bed.fault(venue, kind, call)
                 done = await bed.run(*story.steps)
@@ -107,7 +120,7 @@ class Harness:
     ) -> list[Result]:
         """Each scenario in a process of its own, `jobs` at a time. `mutate` is called in every product process."""
         for name in dict.fromkeys(one.snapshot for one in scenarios):
-            self.snapshot(name)
+            self._make_ready(name)
         waiting = list(enumerate(scenarios))
         running: dict[int, tuple[Scenario, Path, float]] = {}
         results: list[Result] = []
@@ -137,7 +150,7 @@ class Harness:
 
     async def _played(self, scenario: Scenario, folder: Path, mutate: Hook | None) -> Result:
         result = Result(scenario.name, scenario.story, scenario.fault)
-        async with testbed(self.snapshot(scenario.snapshot), folder / "testbed", mutate) as bed:
+        async with self._bed(scenario.snapshot, folder / "testbed", mutate) as bed:
             if scenario.script is not None:
                 first, result.answer = await _scripted(scenario.script, bed)
             else:

@@ -106,6 +106,15 @@ def refusal(venue: str, name: str, body: bytes) -> tuple[int, bytes, bytes] | No
             words = {"code": -32602, "message": "Invalid params: refused"}
         error = {"jsonrpc": "2.0", "error": words, "id": json.loads(body)["id"]}
         return 200, json.dumps(error).encode(), b"application/json"
+    if venue == "evm":
+        error = {
+            "jsonrpc": "2.0",
+            "id": json.loads(body)["id"],
+            "error": {"code": -32000, "message": "refused"},
+        }
+        return 200, json.dumps(error).encode(), b"application/json"
+    if venue == "ostium":
+        return 404, b"not found", b"text/plain"
     if venue != "hyperliquid" or name == "exchange:order":
         return None
     if name.startswith("exchange:"):

@@ -17,6 +17,7 @@ from pydantic import BaseModel
 
 from app.deployments import RETIRED
 from app.doctor.schedules import expected
+from flows.accounts.watch import AccountsWatchRequest, watch
 from flows.carry.monitor import MonitorRequest, monitor
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -50,7 +51,7 @@ def flow_of(entrypoint: str) -> Flow[..., Any]:
 
 def test_every_field_of_a_form_has_a_name_of_its_own() -> None:
     """Prefect's form shows "Field" for one without a title, which pydantic does not give to a list of choices."""
-    for flow in (*(flow_of(one["entrypoint"]) for one in DEPLOYMENTS), monitor):
+    for flow in (*(flow_of(one["entrypoint"]) for one in DEPLOYMENTS), monitor, watch):
         schema = parameter_schema(flow.fn).model_dump()
         for model in schema["definitions"].values():
             titles = [one.get("title") for one in model.get("properties", {}).values()]
@@ -129,23 +130,25 @@ def test_every_flow_is_deployed_once_and_schedules_are_distinct() -> None:
                 defined.add(f"{path.relative_to(ROOT)}:{node.name}")
     deployed = [one["entrypoint"] for one in DEPLOYMENTS]
     assert len(deployed) == len(set(deployed))
-    assert defined == {*deployed, "flows/carry/monitor.py:monitor"}
+    assert defined == {*deployed, "flows/carry/monitor.py:monitor", "flows/accounts/watch.py:watch"}
     slugs = [schedule["slug"] for one in DEPLOYMENTS for schedule in one.get("schedules", [])]
     assert len(slugs) == len(set(slugs)) == 5
 
 
-def test_the_monitor_is_served_without_a_concurrency_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_watches_are_served_without_a_concurrency_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     served: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
     monkeypatch.setattr("prefect.serve", lambda *what, **how: served.append((what, how)))
     from flows import serve
 
     monkeypatch.setattr(serve, "resume_watches", lambda: None)
     serve.main()
-    ((hosted, *more), options) = served[0]
-    assert more == []
-    assert hosted.flow_name == "monitor"
-    assert hosted.concurrency_limit is None
+    ((hosted, of_accounts), options) = served[0]
+    assert (hosted.flow_name, of_accounts.flow_name) == ("monitor", "watch-accounts")
+    assert hosted.concurrency_limit is None and of_accounts.concurrency_limit is None
+    names = [f"{one.flow_name}/{one.name}" for one in (hosted, of_accounts)]
+    assert names == [one.deployment for one in serve.WATCHES]
     assert monitor.validate_parameters(hosted.parameters) == {"request": MonitorRequest()}
+    assert watch.validate_parameters(of_accounts.parameters) == {"request": AccountsWatchRequest()}
     assert options["pause_on_shutdown"] is False
     assert options["limit"] == serve.AT_ONCE
     source = (ROOT / "flows" / "serve.py").read_text()

@@ -17,6 +17,7 @@ from typer.main import get_command
 from app.cli import app
 from evenkeel.settings.fleet import FleetAccount
 from evenkeel.settings.settings import Settings, load_settings
+from strategy.accounts.conditions import KINDS as ACCOUNT_CONDITIONS
 from tasks.carry.books.collect import FOREIGN_FILL, LATE_FILL
 from tasks.carry.watching.alerts import NEED_NAMES, REBALANCING_RULES, WARNING_NAMES, WATCHED_RULES
 from tasks.hedging.schwab_login import WARNINGS
@@ -49,6 +50,7 @@ CARRIED = {
     ("tasks/carry/watching/early_warnings.py", "state.name"): WARNING_NAMES,
     ("tasks/carry/books/collect.py", "found.subject"): {FOREIGN_FILL, LATE_FILL},
     ("tasks/hedging/schwab_login.py", "due.kind"): {kind for _, kind, _ in WARNINGS},
+    ("tasks/accounts/alerts.py", "kind"): set(ACCOUNT_CONDITIONS),
 }
 """Kinds that come in an object, by file and expression. One that is not here fails the test: say what it can be."""
 

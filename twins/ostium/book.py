@@ -127,20 +127,25 @@ class Book:
         self._rewritten = self._journal.rewritten
         self.version = 0
         self.block, self.block_s = 0, 0
+        self.indexed = 0, 0
+        """The block up to which everything is taken in, and its second."""
 
     def catch_up(self, until_s: float | None = None, behind_s: tuple[int, int] = (0, 0)) -> None:
         """Take in the journal's entries up to a time. `behind_s`: how much later a block counts, by its number in between."""
         if self._rewritten != self._journal.rewritten:
             self._clear()
         entries = self._journal.entries
+        shown_s = int(until_s or 0) - behind_s[0]
         while self._at < len(entries):
             entry = entries[self._at]
             later = behind_s[0] + entry.event.block % (behind_s[1] - behind_s[0] + 1)
             if until_s is not None and entry.at_s + later > until_s:
+                self.indexed = entry.event.block - 1, min(entry.at_s, shown_s)
                 return
             self._take(entry)
             self._at += 1
             self.version += 1
+        self.indexed = self._journal.height, shown_s
 
     def _take(self, entry: Entry) -> None:
         self.block, self.block_s = entry.event.block, entry.at_s

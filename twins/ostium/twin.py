@@ -99,7 +99,9 @@ class OstiumTwin:
         for one in fields:
             if one.name == "_meta":
                 found[one.alias] = selected(
-                    {"block": {"number": book.block, "timestamp": book.block_s}}, one.fields, "_Meta_"
+                    {"block": dict(zip(("number", "timestamp"), book.indexed, strict=True))},
+                    one.fields,
+                    "_Meta_",
                 )
                 continue
             listed = SINGLE.get(one.name, one.name)

@@ -109,10 +109,13 @@ class TokenPulls:
 
     async def may_take(self, owner: str) -> int:
         """Return the units that can be pulled of an owner now: the less of what he has and what he allows. Raises UNREAD."""
-        rpc, token = self._sender.rpc, self.token.address
-        has = BALANCE_OF.answer(await rpc.view(token, BALANCE_OF.call(owner)))
-        allows = ALLOWANCE.answer(await rpc.view(token, ALLOWANCE.call(owner, self.address)))
-        return int(min(has, allows))
+        has = BALANCE_OF.answer(await self._sender.rpc.view(self.token.address, BALANCE_OF.call(owner)))
+        return int(min(has, await self.allows(owner)))
+
+    async def allows(self, owner: str) -> int:
+        """Return the units that an owner lets this key pull, whether or not he has them. Raises UNREAD."""
+        call = ALLOWANCE.call(owner, self.address)
+        return int(ALLOWANCE.answer(await self._sender.rpc.view(self.token.address, call)))
 
     async def build(self, intent: IntentSpec) -> Built:
         """Return the call. Raises VenueRefused for an order that is none, is above the cap, or is not covered by the owner."""

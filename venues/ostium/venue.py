@@ -86,6 +86,8 @@ class Contracts:
     usdc: str
     callbacks: str
     pairs: str
+    vault: str = ""
+    """Who pays every gain."""
 
 
 async def find_contracts(rpc: EvmRpc, trading: str, storage: str, usdc: str) -> Contracts:
@@ -101,8 +103,8 @@ async def find_contracts(rpc: EvmRpc, trading: str, storage: str, usdc: str) -> 
         key = name.encode().ljust(32, b"\0")
         return str(CONTRACT_ADDRESS.answer(await rpc.view(registry, CONTRACT_ADDRESS.call(key))))
 
-    callbacks, pairs = await named("callbacks"), await named("pairsStorage")
-    return Contracts(trading, storage, usdc, callbacks, pairs)
+    callbacks, pairs, vault = [await named(one) for one in ("callbacks", "pairsStorage", "vault")]
+    return Contracts(trading, storage, usdc, callbacks, pairs, vault)
 
 
 class OstiumVenue:
@@ -152,11 +154,18 @@ class OstiumVenue:
 
     async def free_usdc(self, trader: str) -> Decimal:
         """Return the dollars that the venue can take of a trader: the less of what he holds and allows. Raises UNREAD."""
-        usdc, storage = self.contracts.usdc, self.contracts.storage
-        has, allows = await asyncio.gather(
-            self._view(usdc, BALANCE_OF.call(trader)), self._view(usdc, ALLOWANCE.call(trader, storage))
+        return min(await asyncio.gather(self.holds_usdc(trader), self.allows_usdc(trader)))
+
+    async def holds_usdc(self, owner: str) -> Decimal:
+        """Return the dollars of a wallet or contract. Raises UNREAD."""
+        return scaled(
+            BALANCE_OF.answer(await self._view(self.contracts.usdc, BALANCE_OF.call(owner))), USDC_PLACES
         )
-        return scaled(min(BALANCE_OF.answer(has), ALLOWANCE.answer(allows)), USDC_PLACES)
+
+    async def allows_usdc(self, trader: str) -> Decimal:
+        """Return the dollars that a trader lets the venue take, whether or not he holds them. Raises UNREAD."""
+        call = ALLOWANCE.call(trader, self.contracts.storage)
+        return scaled(ALLOWANCE.answer(await self._view(self.contracts.usdc, call)), USDC_PLACES)
 
     async def trade_at(self, trader: str, pair: int, index: int) -> int:
         """Return the number of the trade at a place, 0 for none. Raises UNREAD."""
@@ -188,7 +197,7 @@ class OstiumVenue:
                     NAME, f"market {order.pair}, place {order.index} holds {now}, not {order.trade_id}"
                 )
             if isinstance(order, CloseOrder):
-                fee, free = await asyncio.gather(self._oracle_fee(order.pair), self.free_usdc(order.trader))
+                fee, free = await asyncio.gather(self.oracle_fee(order.pair), self.free_usdc(order.trader))
                 if free < fee:
                     raise VenueRefused(
                         NAME,
@@ -202,7 +211,7 @@ class OstiumVenue:
             self._view(pairs, PAIR_MOST_LEVERAGE.call(order.pair)),
             self._view(pairs, PAIR_LEAST_NOTIONAL.call(order.pair)),
             self.free_usdc(order.trader),
-            self._oracle_fee(order.pair),
+            self.oracle_fee(order.pair),
         )
         if paused:
             raise VenueRefused(NAME, "openings are paused by the venue; closes and stops go on")
@@ -220,7 +229,8 @@ class OstiumVenue:
                 NAME, f"{order.trader} holds and allows {free} USDC, the order takes {order.collateral_usdc}"
             )
 
-    async def _oracle_fee(self, pair: int) -> Decimal:
+    async def oracle_fee(self, pair: int) -> Decimal:
+        """Return the dollars that a close takes of the wallet first. Raises UNREAD."""
         answered = await self._view(self.contracts.pairs, PAIR_ORACLE_FEE.call(pair))
         return scaled(PAIR_ORACLE_FEE.answer(answered), USDC_PLACES)
 

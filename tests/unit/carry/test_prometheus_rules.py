@@ -21,6 +21,7 @@ from evenkeel.clock import SystemClock
 from evenkeel.settings.settings import Settings
 from state.store import Store
 from state.watch_models import Severity
+from tasks.accounts.meanings import MEANINGS as OF_ACCOUNTS
 from tasks.carry.watching.meanings import MEANINGS
 from tasks.messages.compose import anchor, load_meanings
 from tests.databases import make_ledger
@@ -41,7 +42,7 @@ def alerts() -> list[dict[str, Any]]:
 
 
 def kinds() -> list[str]:
-    return sorted(load_meanings(MEANINGS))
+    return sorted({*load_meanings(MEANINGS), *load_meanings(OF_ACCOUNTS)})
 
 
 def promtool(*words: str) -> None:

@@ -1,0 +1,162 @@
+"""The watch of all managed accounts in one process: tick, pull, judge what stands, say that it lives, and choose the pace."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+from evenkeel.errors import NOT_NOW, EvenkeelError, LostRace, OperatorError, words_of
+from evenkeel.types import Frozen
+from evenkeel.units import DAY_MS
+from state.accounts.models import TradeState
+from state.accounts.store import ACCOUNTS
+from state.models import Fence
+from strategy.accounts.conditions import Judged
+from tasks.accounts.alerts import ACCOUNTS_WATCH, alarm_unwatched, is_watched, judge_ledger, note
+from tasks.accounts.crosscheck import CrossCheck
+from tasks.accounts.desk import AccountsDesk
+from tasks.accounts.standing import Standing
+from tasks.accounts.trading import chain_of, paid, pull_charges
+from tasks.accounts.watching import TickReport
+from tasks.leases import described, own_name
+from tasks.oddities import note_oddities
+
+log = logging.getLogger("evenkeel.accounts")
+EVERY_S, CLOSELY_S = 30.0, 2.0
+NEAR = Decimal("0.005")
+"""Of the price: a stop that is so near is looked after closely."""
+CHECK_EVERY = 10
+"""Ticks between two comparisons with the subgraph."""
+STANDING_EVERY_MS = 25_000
+"""What stands is read at the pace of a calm watch, also while ticks come every 2 s: the node's budget is for the ticks."""
+GAP_MS = 300_000
+"""After so long without a tick that succeeded the subgraph is compared at once."""
+
+
+class Watched(Frozen):
+    """What a watch has done so far."""
+
+    ticks: int = 0
+    settled: int = 0
+    paid: int = 0
+    failed: int = 0
+
+
+@dataclass
+class AccountsWatcher:
+    """One watch. `fence`: of its lease, which every order carries."""
+
+    desk: AccountsDesk
+    fence: Fence | None = None
+    check_every: int = CHECK_EVERY
+    standing_every_ms: int = STANDING_EVERY_MS
+    done: Watched = field(default_factory=Watched)
+    closely: bool = False
+    """The next tick should come soon: an order is under way, or a stop is near."""
+    last_ms: int | None = None
+    """When a tick succeeded last."""
+    standing_ms: int | None = None
+    """When the venue, the keys and the accounts whose turn it was were read last."""
+
+    def __post_init__(self) -> None:
+        core = self.desk.desk
+        self.standing = Standing(core, self.desk.where)
+        self.check = None if self.desk.graph is None else CrossCheck(core, self.desk.graph)
+
+    async def tick(self) -> TickReport | None:
+        """One tick; None for one that is left out because the chain, or the ledger, cannot be used now. Raises LostRace where
+        the lease is another's.
+        """
+        core = self.desk.desk
+        began_ms = core.clock.now_ms()
+        try:
+            await core.clock.refresh()
+            report = await self.desk.tick(self.fence)
+        except LostRace:
+            raise
+        except (*NOT_NOW, OperatorError) as fault:
+            self._failed(words_of(fault))
+            return None
+        ends = await pull_charges(core, self.fence, again_after_ms=DAY_MS)
+        report.faults |= {name: end for name, end in ends.items() if isinstance(end, str)}
+        self.done = self.done.model_copy(
+            update={
+                "ticks": self.done.ticks + 1,
+                "settled": self.done.settled + report.settled,
+                "paid": self.done.paid + paid(ends),
+            }
+        )
+        try:
+            await self._judge(report)
+            self._succeeded(report, began_ms)
+        except LostRace:
+            raise
+        except EvenkeelError as fault:
+            self._failed(words_of(fault))
+        return report
+
+    @property
+    def pace_s(self) -> float:
+        """Seconds until the next tick."""
+        return CLOSELY_S if self.closely else EVERY_S
+
+    async def _judge(self, report: TickReport) -> None:
+        """Read and judge what stands, and note it as alerts."""
+        core = self.desk.desk
+        stored = core.store.checkpoint(f"accounts:{chain_of(core)}")
+        marks = stored.detail["marks"] if stored else []
+        read_to = int(marks[-1][0]) if marks else 0
+        judged: Judged = {}
+        now_ms = core.clock.now_ms()
+        if self.standing_ms is None or not 0 <= now_ms - self.standing_ms < self.standing_every_ms:
+            judged = await self.standing.read(read_to)
+            report.faults |= self.standing.faults
+            self.standing_ms = now_ms
+        if self.check is not None and self._compares():
+            judged |= await self.check.judge_if_there(read_to, report.faults)
+        note(core.store, judged | judge_ledger(core.store))
+        note_oddities(core)
+
+    def _compares(self) -> bool:
+        assert self.check is not None
+        was_away = self.last_ms is None or self.desk.desk.clock.now_ms() - self.last_ms > GAP_MS
+        return was_away or self.check.is_doubtful or self.done.ticks % self.check_every == 0
+
+    def _succeeded(self, report: TickReport, began_ms: int) -> None:
+        core = self.desk.desk
+        self.last_ms = core.clock.now_ms()
+        detail = {
+            "by": described(own_name()),
+            "took_s": (self.last_ms - began_ms) / 1000,
+            "faults": len(report.faults),
+            **self.done.model_dump(),
+        }
+        core.store.record_heartbeat(ACCOUNTS_WATCH, detail)
+        is_watched(core.store)
+        for name, fault in report.faults.items():
+            log.warning("%s: %s", name, fault)
+        for odd in report.odd:
+            log.error("an answer of the chain cannot be read: %s", odd)
+        self.closely = self._is_busy(self.desk.mids)
+
+    def _failed(self, why: str) -> None:
+        core = self.desk.desk
+        log.warning("this tick is left out: %s", why)
+        self.done = self.done.model_copy(update={"failed": self.done.failed + 1})
+        self.closely = True
+        try:
+            alarm_unwatched(core.store, core.clock, float(core.settings.watchdog.after_s), why)
+        except EvenkeelError as fault:
+            log.warning("not noted: %s", fault)
+
+    def _is_busy(self, mids: Mapping[int, Decimal]) -> bool:
+        store = self.desk.desk.store
+        if store.unfinished_intents(ACCOUNTS):
+            return True
+        for row in store.accounts.trades(TradeState.OPEN, TradeState.CLOSING):
+            price = mids.get(row.pair)
+            if row.stop is not None and price is not None and abs(row.stop / price - 1) < NEAR:
+                return True
+        return False

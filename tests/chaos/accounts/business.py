@@ -1,0 +1,90 @@
+"""Managed accounts as the harness plays them: stories, starting points, and the check of the books after a recovery."""
+
+from __future__ import annotations
+
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+
+from tests.chaos.accounts.bed import AccountsBed, Preparation, accounts_bed, missing
+from tests.chaos.accounts.invariants import check
+from tests.chaos.accounts.steps import STEPS
+from tests.chaos.business import Business
+from tests.chaos.findings import Findings
+from tests.chaos.process import Hook, Step
+from tests.chaos.scenarios import CallKinds, Story
+
+OPEN: Step = ("open", {})
+CLOSE: Step = ("close", {})
+PART: Step = ("close", {"share": "0.5"})
+STOP: Step = ("watch", {})
+COLLECT: Step = ("collect", {})
+RECOVERY: tuple[Step, ...] = (
+    ("tend", {"ticks": 4, "apart_s": 25.0}),
+    COLLECT,
+    ("tend", {"ticks": 3, "apart_s": 5.0}),
+    ("status", {}),
+)
+"""What a new process does after every scenario: watch for two minutes, pull what could not be pulled, and watch on."""
+
+STORIES = (
+    Story("accounts open", "deployed", (OPEN,)),
+    Story("accounts close", "gained", (CLOSE,)),
+    Story("accounts part", "gained", (PART,), sparse=0),
+    Story("accounts stop", "risen", (STOP,), sparse=1),
+    Story("accounts collect", "closed", (COLLECT,)),
+)
+
+
+async def _opened(bed: AccountsBed) -> None:
+    done = await bed.run(OPEN, STOP)
+    assert done.code == 0 and done.answers[0]["state"] == "OPEN", done
+    await bed.later(60)
+
+
+async def _gained(bed: AccountsBed) -> None:
+    await _opened(bed)
+    bed.move(156.0)
+
+
+async def _closed(bed: AccountsBed) -> None:
+    await _gained(bed)
+    done = await bed.run(CLOSE)
+    assert done.code == 0 and done.answers[0]["state"] == "CLOSED", done
+    await bed.later(60)
+
+
+SNAPSHOTS: dict[str, Preparation | None] = {
+    "deployed": None,
+    "gained": _gained,
+    "risen": _gained,
+    "closed": _closed,
+}
+
+
+async def recover_and_check(bed: AccountsBed) -> Findings:
+    """New processes recover; then the books are held against the chain."""
+    done = await bed.run(*RECOVERY)
+    await bed.later(5)
+    found = check(bed)
+    if done.code != 0:
+        found.add("other", f"recovery ended with {done.code}: {done.last_lines}")
+    return found
+
+
+def bed_of(snapshot: str, folder: Path, mutate: Hook | None) -> AbstractAsyncContextManager[AccountsBed]:
+    """The bed of a starting point."""
+    return accounts_bed(STEPS, SNAPSHOTS[snapshot], folder, mutate)
+
+
+ACCOUNTS = Business(
+    name="accounts",
+    stories=STORIES,
+    handwritten=list,
+    snapshots={},
+    steps=STEPS,
+    calls=CallKinds(writing=("eth_sendRawTransaction",)),
+    recover_and_check=recover_and_check,
+    bed=bed_of,
+    missing=missing,
+    has_lives=False,
+)

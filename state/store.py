@@ -8,6 +8,7 @@ from sqlalchemy import Engine
 
 from evenkeel.clock import Clock
 from evenkeel.errors import OperatorError
+from state.accounts.access import AccessStore
 from state.accounts.store import AccountsStore
 from state.books import Books
 from state.carry.store import CarryStore
@@ -32,6 +33,7 @@ class Store(Intents, Leases, Ledger, Watch, Outbox):
     def __init__(self, engine: Engine, clock: Clock, more: Mapping[str, Books] | None = None) -> None:
         self.carry = CarryStore(engine, clock)
         self.accounts = AccountsStore(engine, clock)
+        self.access = AccessStore(engine, clock)
         self.requests = Requests(engine, clock)
         self.lanes = LaneNumbers(engine, clock)
         super().__init__(

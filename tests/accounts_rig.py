@@ -21,6 +21,7 @@ from tasks.desk import Desk
 from tasks.lanes import LedgerLanes
 from tests.evm_rig import CHAIN_ID, MILLION, PLATFORM, EvmRig, evm_rig, settle_fee
 from twins.ostium.deployment import Deployment, deployed
+from twins.world import World
 from venues.evm.fees import GWEI, FeeCaps
 from venues.evm.pulls import Token, TokenPulls
 from venues.evm.sender import Chain
@@ -49,6 +50,10 @@ class AccountsRig:
     ask: Decimal = PRICE
     settled: set[int] = field(default_factory=set)
     second_price: Decimal | None = PRICE
+    world: World | None = None
+    """Behind the second source of prices, where one is served."""
+    works: bool = True
+    """Whether a keeper who answers by himself does."""
     start: int = 0
     """The block before anything was done."""
 
@@ -83,6 +88,8 @@ class AccountsRig:
         """The market goes there, for the keeper and the second source."""
         self.bid, self.ask = Decimal(price) - Decimal(spread), Decimal(price) + Decimal(spread)
         self.second_price = Decimal(price)
+        if self.world is not None:
+            self.world.overrides.sol_price = float(price)
 
     async def desk(self) -> Desk:
         """One process, on the ledger that all share."""

@@ -44,7 +44,8 @@ def _ledger(settings: Settings) -> Iterator[Store]:
 
 
 @asynccontextmanager
-async def _desk(settings: Settings) -> AsyncIterator[AccountsDesk]:
+async def opened_desk(settings: Settings) -> AsyncIterator[AccountsDesk]:
+    """The desk of these settings, with its ledger. Raises as `accounts_desk` does."""
     with _ledger(settings) as store:
         await store.clock.refresh()
         async with accounts_desk(settings, store.clock, store) as desk:
@@ -53,7 +54,7 @@ async def _desk(settings: Settings) -> AsyncIterator[AccountsDesk]:
 
 async def add_agent(settings: Settings, name: str, share: Decimal | None) -> dict[str, Any]:
     """Store an agent with the key of these settings."""
-    async with _desk(settings) as desk:
+    async with opened_desk(settings) as desk:
         agent = desk.desk.store.accounts.add_agent(
             name,
             OSTIUM,
@@ -69,57 +70,88 @@ async def deploy(
     settings: Settings, account: str, agent: str, collateral: Decimal, leverage: Decimal, slippage_bps: int
 ) -> dict[str, Any]:
     """Store that a user lets an agent trade, and read on the chain whether he does."""
+    wallet = wallet_of(account)
+    with _ledger(settings) as store:
+        row = store_deployment(settings, store, wallet, agent, collateral, leverage, slippage_bps)
+    return await check(settings, row.deployment_id)
+
+
+def wallet_of(account: str) -> str:
+    """An address in lower case. Raises OperatorError for what is none."""
     wallet = account.lower()
     if len(wallet) != 42 or not wallet.startswith("0x") or set(wallet[2:]) - set("0123456789abcdef"):
         raise OperatorError(f"{account!r} is no wallet: give 0x and 40 hex digits")
+    return wallet
+
+
+def store_deployment(
+    settings: Settings,
+    store: Store,
+    wallet: str,
+    agent: str,
+    collateral: Decimal,
+    leverage: Decimal,
+    slippage_bps: int,
+) -> Deployment:
+    """Store that a user lets an agent trade, PAUSED until the chain shows it."""
     limits = Limits(
         pairs=frozenset(settings.ostium.markets),
         most_collateral_usdc=collateral,
         most_leverage=leverage,
         most_slippage_bps=slippage_bps,
     )
-    with _ledger(settings) as store:
-        store.accounts.add_user(wallet)
-        plain = limits.model_dump(mode="json") | {"pairs": sorted(limits.pairs)}
-        row = store.accounts.deploy(f"{agent}-{wallet[2:10]}", wallet, agent, plain)
-    return await check(settings, row.deployment_id)
+    store.accounts.add_user(wallet)
+    plain = limits.model_dump(mode="json") | {"pairs": sorted(limits.pairs)}
+    # The whole address: the first digits of two wallets can be the same.
+    return store.accounts.deploy(f"{agent}-{wallet[2:]}", wallet, agent, plain)
 
 
 async def check(settings: Settings, deployment_id: str) -> dict[str, Any]:
     """Read a deployment on the chain; activate it where everything is there."""
-    async with _desk(settings) as desk:
-        accounts = desk.desk.store.accounts
-        row = accounts.deployment(deployment_id)
-        agent = accounts.agent(row.agent_id)
-        venue, pulls = _ostium(desk), _pulls(desk)
-        delegate, free, may_pull = await asyncio.gather(
-            venue.delegate_of(row.account), venue.free_usdc(row.account), pulls.may_take(row.account)
-        )
-        missing = []
-        if delegate != agent.key_address:
-            missing.append(f"setDelegate({agent.key_address}) by {row.account}; the chain says {delegate}")
-        if free < LEAST_ALLOWANCE_USDC:
-            missing.append(f"USDC, and approve({venue.contracts.storage}); {free} USDC can be taken")
-        if not may_pull:
-            missing.append(f"approve({pulls.address}) for the share of profits")
-        accounts.note_seen(
-            deployment_id, {"delegate": delegate, "free_usdc": str(free), "may_pull_units": may_pull}
-        )
-        if not missing and row.state is DeploymentState.PAUSED:
-            row = accounts.move_deployment(deployment_id, DeploymentState.ACTIVE, "the chain shows it")
-        elif delegate != agent.key_address and row.state is DeploymentState.ACTIVE:
-            row = accounts.move_deployment(
-                deployment_id, DeploymentState.REVOKED, f"the delegate is {delegate}"
-            )
-        return _deployment(row) | {"missing": missing}
+    async with opened_desk(settings) as desk:
+        return await check_on(desk, deployment_id)
+
+
+async def check_on(desk: AccountsDesk, deployment_id: str) -> dict[str, Any]:
+    """The same at a desk that is open."""
+    accounts = desk.desk.store.accounts
+    row = accounts.deployment(deployment_id)
+    agent = accounts.agent(row.agent_id)
+    venue, pulls = _ostium(desk), _pulls(desk)
+    delegate, free, may_pull = await asyncio.gather(
+        venue.delegate_of(row.account), venue.free_usdc(row.account), pulls.may_take(row.account)
+    )
+    missing = []
+    if delegate != agent.key_address:
+        missing.append(f"setDelegate({agent.key_address}) by {row.account}; the chain says {delegate}")
+    if free < LEAST_ALLOWANCE_USDC:
+        missing.append(f"USDC, and approve({venue.contracts.storage}); {free} USDC can be taken")
+    if not may_pull:
+        missing.append(f"approve({pulls.address}) for the share of profits")
+    accounts.note_seen(
+        deployment_id, {"delegate": delegate, "free_usdc": str(free), "may_pull_units": may_pull}
+    )
+    if row.state is DeploymentState.REVOKED and delegate == agent.key_address:
+        row = accounts.move_deployment(deployment_id, DeploymentState.PAUSED, "named delegate again")
+    if not missing and row.state is DeploymentState.PAUSED:
+        row = accounts.move_deployment(deployment_id, DeploymentState.ACTIVE, "the chain shows it")
+    elif delegate != agent.key_address and row.state is DeploymentState.ACTIVE:
+        row = accounts.move_deployment(deployment_id, DeploymentState.REVOKED, f"the delegate is {delegate}")
+    return _deployment(row) | {"missing": missing}
 
 
 async def pause(settings: Settings, deployment_id: str) -> dict[str, Any]:
     """Open nothing more for a user."""
     with _ledger(settings) as store:
-        return _deployment(
-            store.accounts.move_deployment(deployment_id, DeploymentState.PAUSED, "asked for by the operator")
-        )
+        return _deployment(pause_in(store, deployment_id, "asked for by the operator"))
+
+
+def pause_in(store: Store, deployment_id: str, why: str) -> Deployment:
+    """The same in a ledger that is open; a deployment that was revoked stays so."""
+    row = store.accounts.deployment(deployment_id)
+    if row.state is DeploymentState.REVOKED:
+        return row
+    return store.accounts.move_deployment(deployment_id, DeploymentState.PAUSED, why)
 
 
 def listed(settings: Settings) -> dict[str, Any]:
@@ -150,7 +182,7 @@ async def open_trade(
         raise OperatorError(f"market {market!r} is not among {', '.join(settings.ostium.markets.values())}")
     if side not in ("long", "short"):
         raise OperatorError(f"side {side!r} is neither long nor short")
-    async with _desk(settings) as desk:
+    async with opened_desk(settings) as desk:
         await desk.second.refresh()
         quote = await _quote(desk, pair, market)
         order = {
@@ -167,7 +199,7 @@ async def open_trade(
 
 async def close_trade(settings: Settings, trade: str, share: Decimal, slippage_bps: int) -> dict[str, Any]:
     """Close a trade or a part of it at the market's price of now."""
-    async with _desk(settings) as desk:
+    async with opened_desk(settings) as desk:
         row = desk.desk.store.accounts.trade(trade)
         quote = await _quote(desk, row.pair, settings.ostium.markets.get(row.pair, str(row.pair)))
         await desk.second.refresh()
@@ -178,7 +210,7 @@ async def close_trade(settings: Settings, trade: str, share: Decimal, slippage_b
 
 async def collect(settings: Settings) -> dict[str, Any]:
     """Pull every charge that is due."""
-    async with _desk(settings) as desk:
+    async with opened_desk(settings) as desk:
         paid = await collect_all(desk.desk)
         return {"paid": paid, "charges": _charges(desk.desk.store)}
 
@@ -186,7 +218,7 @@ async def collect(settings: Settings) -> dict[str, Any]:
 async def watch(settings: Settings, *, once: bool) -> dict[str, Any]:
     """Watch every trade until it is ended; one watcher a ledger."""
     done = {"ticks": 0, "settled": 0}
-    async with _desk(settings) as desk, desk.desk.leases.exclusive(LEASE, "the watch of the accounts"):
+    async with opened_desk(settings) as desk, desk.desk.leases.exclusive(LEASE, "the watch of the accounts"):
         while True:
             try:
                 report = await desk.tick()

@@ -113,6 +113,10 @@ class AccountsStore(Database):
             raise Bug(f"agent {agent_id!r} is not stored")
         return found
 
+    def agents(self) -> list[Agent]:
+        """All agents, oldest first."""
+        return self._rows(Agent, select(AGENTS).order_by(AGENTS.c.created_ms, AGENTS.c.agent_id))
+
     def deploy(self, deployment_id: str, account: str, agent_id: str, limits: dict[str, Any]) -> Deployment:
         """Store that a user lets an agent trade, PAUSED until the chain shows it; the same again gives the stored one.
 

@@ -108,7 +108,10 @@ async def accounts_desk(settings: Settings, clock: Clock, store: Store) -> Async
             "managed accounts are off: set ostium.enabled = true once the venue is open again"
         )
     if not settings.collector.platform_wallet:
-        raise OperatorError("collector.platform_wallet is empty: name the wallet that charges are paid to")
+        raise OperatorError(
+            "collector.platform_wallet (OSTIUM_PLATFORM_WALLET) is empty: name the wallet that charges are paid to; "
+            "without it no deployment is activated"
+        )
     agent, collector = await asyncio.gather(
         asyncio.to_thread(_key, settings, "ostium"), asyncio.to_thread(_key, settings, "collector")
     )

@@ -158,6 +158,11 @@ class OstiumVenue:
         )
         return scaled(min(BALANCE_OF.answer(has), ALLOWANCE.answer(allows)), USDC_PLACES)
 
+    async def usdc_of(self, trader: str) -> Decimal:
+        """Return the dollars that a trader's wallet holds. Raises UNREAD."""
+        held = await self._view(self.contracts.usdc, BALANCE_OF.call(trader))
+        return scaled(BALANCE_OF.answer(held), USDC_PLACES)
+
     async def trade_at(self, trader: str, pair: int, index: int) -> int:
         """Return the number of the trade at a place, 0 for none. Raises UNREAD."""
         answered = await self._view(self.contracts.storage, OPEN_TRADE_INFO.call(trader, pair, index))
@@ -176,6 +181,10 @@ class OstiumVenue:
         await self._may(order)
         calldata = DELEGATED.call(order.trader, order.call)
         return await self._sender.build(self.contracts.trading, calldata, MOST_GAS)
+
+    async def try_order(self, intent: IntentSpec) -> None:
+        """Raise VenueRefused with the first reason why an order would not be taken or signed now. Nothing is signed."""
+        self._sender.judge(await self.build(intent))
 
     async def _may(self, order: Order) -> None:
         if isinstance(order, OpenOrder):

@@ -73,6 +73,10 @@ class ServiceRig:
         """How many transactions were handed to the chain."""
         return self.rig.evm.calls("eth_sendRawTransaction")
 
+    def acts(self) -> int:
+        """How many transactions of the agent the chain holds: the same bytes sent again are one."""
+        return self.rig.evm.nonce(self.service.venue.address)
+
     def rows(self) -> list[Any]:
         """All that an order leaves behind."""
         store = self.store

@@ -35,7 +35,8 @@ def _clock(settings: Settings) -> SystemClock | WorldClock:
 
 
 @contextmanager
-def _ledger(settings: Settings) -> Iterator[Store]:
+def ledger(settings: Settings) -> Iterator[Store]:
+    """The ledger of these settings, without a venue or a key."""
     store = Store.open(settings.database.url, _clock(settings))
     try:
         yield store
@@ -46,7 +47,7 @@ def _ledger(settings: Settings) -> Iterator[Store]:
 @asynccontextmanager
 async def opened_desk(settings: Settings) -> AsyncIterator[AccountsDesk]:
     """The desk of these settings, with its ledger. Raises as `accounts_desk` does."""
-    with _ledger(settings) as store:
+    with ledger(settings) as store:
         await store.clock.refresh()
         async with accounts_desk(settings, store.clock, store) as desk:
             yield desk
@@ -71,7 +72,7 @@ async def deploy(
 ) -> dict[str, Any]:
     """Store that a user lets an agent trade, and read on the chain whether he does."""
     wallet = wallet_of(account)
-    with _ledger(settings) as store:
+    with ledger(settings) as store:
         row = store_deployment(settings, store, wallet, agent, collateral, leverage, slippage_bps)
     return await check(settings, row.deployment_id)
 
@@ -142,7 +143,7 @@ async def check_on(desk: AccountsDesk, deployment_id: str) -> dict[str, Any]:
 
 async def pause(settings: Settings, deployment_id: str) -> dict[str, Any]:
     """Open nothing more for a user."""
-    with _ledger(settings) as store:
+    with ledger(settings) as store:
         return _deployment(pause_in(store, deployment_id, "asked for by the operator"))
 
 
@@ -156,7 +157,7 @@ def pause_in(store: Store, deployment_id: str, why: str) -> Deployment:
 
 def listed(settings: Settings) -> dict[str, Any]:
     """Deployments, trades that are not over, charges that are not paid."""
-    with _ledger(settings) as store:
+    with ledger(settings) as store:
         accounts = store.accounts
         live = (TradeState.PENDING, TradeState.OPEN, TradeState.CLOSING, TradeState.STALE)
         return {
@@ -175,8 +176,9 @@ async def open_trade(
     leverage: Decimal,
     slippage_bps: int,
     name: str,
+    take_profit: Decimal | None = None,
 ) -> dict[str, Any]:
-    """Open one trade at the market's price of now."""
+    """Open one trade at the market's price of now, with a take profit at the venue where one is given."""
     pair = next((number for number, one in settings.ostium.markets.items() if one == market), None)
     if pair is None:
         raise OperatorError(f"market {market!r} is not among {', '.join(settings.ostium.markets.values())}")
@@ -193,6 +195,7 @@ async def open_trade(
             "price": str(quote.ask if side == "long" else quote.bid),
             "slippage_bps": slippage_bps,
         }
+        order |= {} if take_profit is None else {"take_profit": str(take_profit)}
         trade = await trading.open_trade(desk.desk, deployment_id, order, name=name)
         return await _after(settings, desk, trade)
 

@@ -9,13 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 
 from app.accounts.service.tokens import DAY_MS, READ, new_token
+from state.accounts.access import ANSWERS
 from state.accounts.access_models import ApiTokenTable, KeptAnswerTable
 from state.accounts.models import DeploymentState, TradeState
 from state.database import table_of
+from tasks.accounts.statement import EVENT_FIELDS, LINE_FIELDS, billing, statement
 from tests.evm_rig import MILLION, PLATFORM
-from tests.service_rig import ServiceRig, serving, service_rig
+from tests.service_rig import ServiceRig, service_rig, serving
 
 OPEN = {"market": "SOL-USD", "side": "long", "collateral": 100, "leverage": 3, "slippageBps": 100}
 
@@ -62,6 +65,30 @@ async def test_the_whole_way_from_opening_to_the_share(tmp_path: Path) -> None:
         late = await rig.post("/transfer", {"charge": charge.charge_id})
         assert late.status_code == 409 and "COLLECTED" in late.json()["error"]
         assert rig.signed() == 3
+
+        # What was done and not answered for is found by its key.
+        for key, path, body, token, said in (
+            ("two", "/close-position", {"market": "SOL-USD"}, rig.of_user, closed),
+            ("three", "/transfer", {"charge": charge.charge_id}, None, paid.json()),
+        ):
+            with rig.store.access._write() as db:
+                db.execute(update(ANSWERS).where(ANSWERS.c.key == key).values(status=None, answer=None))
+            assert (await rig.post(path, body, key, token)).json() == said
+        assert rig.signed() == 3
+
+        after = Decimal(rig.rig.evm.balance(user) - before) / MILLION
+        made = statement(rig.store, rig.user, rig.settings.ostium.markets)
+        assert Decimal(made["total_usdc"]) == after == wallet - charge.usdc
+        assert [one["what"] for one in made["lines"]] == ["opened", "closed: market", "share of profit"]
+        assert (made["owed_usdc"], made["under_way"]) == ("0", [])
+        [event] = billing(rig.store)
+        assert (event["kind"], event["status"], Decimal(event["amount"])) == (
+            "PROFIT_SHARE",
+            "COLLECTED",
+            charge.usdc,
+        )
+        assert event["trade"] == opened.json()["result"]["trade"] and billing(rig.store, PLATFORM) == []
+        assert set(event) == set(EVENT_FIELDS) and set(made["lines"][0]) == set(LINE_FIELDS)
 
 
 async def test_what_is_refused_leaves_no_row_and_no_signature(
@@ -143,23 +170,23 @@ async def test_a_process_that_dies_is_followed_by_one_that_goes_on_with_the_same
     async with service_rig(tmp_path) as rig:
         rig.rig.works = False
         body = {**OPEN, "address": rig.user}
-        await _broken_off(rig, "/open-position", body, "open", lambda: rig.signed() == 1)
+        await _broken_off(rig, "/open-position", body, "open", lambda: rig.acts() == 1)
         rig.rig.works = True
         async with serving(rig.settings) as (_, address):
             opened = await _after(rig, address, "/open-position", body, "open")
-            assert opened["result"]["state"] == "OPEN" and rig.signed() == 1
+            assert opened["result"]["state"] == "OPEN" and rig.acts() == 1
             rig.rig.move("156")
             rig.rig.works = False
             part = {"address": rig.user, "market": "SOL", "share": 0.5}
-            await _broken_off(rig, "/close-position", part, "close", lambda: rig.signed() == 2)
+            await _broken_off(rig, "/close-position", part, "close", lambda: rig.acts() == 2)
             rig.rig.works = True
             closed = await _after(rig, address, "/close-position", part, "close")
-            assert closed["closePnl"] > 5 and rig.signed() == 2
+            assert closed["closePnl"] > 5 and rig.acts() == 2
             [trade] = rig.store.accounts.trades()
             assert (trade.state, trade.paid_usdc) == (TradeState.OPEN, 50)
-            # It was closed, and the answer was not stored: the key finds what was done.
+            # The answer is kept, whoever is asked.
             again = await _after(rig, address, "/close-position", part, "close")
-            assert again == closed and rig.signed() == 2
+            assert again == closed and rig.acts() == 2
 
 
 async def _broken_off(rig: ServiceRig, path: str, body: Any, key: str, when: Any) -> None:

@@ -185,7 +185,7 @@ async function signStep(place) {
   say("Your wallet asks you to sign this step.");
   await sent(page.provider, page.account, page.terms.chain, call);
   await refresh();
-  say("The chain has it.");
+  say(`Step ${place + 1} is signed, and the chain has it.`);
   if (page.seen.every(Boolean)) { await start(); }
 }
 

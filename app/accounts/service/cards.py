@@ -61,8 +61,8 @@ def _card(service: Service, agent: Agent) -> Card:
         share_pct=(agent.share * 100).normalize(),
         model=MODELS[FeeModel(agent.fee_model)],
         rules=(
-            f"A stop stands at the venue from the beginning: a trade loses at most {_pct(rules.most_loss)} % "
-            "of what was paid for it.",
+            f"A stop stands at the venue from the beginning, where {_pct(rules.most_loss)} % of what was paid is lost; "
+            "in a fast market it can be more.",
             f"From a gain of {_pct(rules.trail_from)} % on the stop follows the price, "
             f"{_pct(rules.give_back)} % below the best; it is never loosened.",
             "A stop that you move yourself is left alone.",

@@ -131,7 +131,7 @@ function tradeRow(one) {
   for (const [label, value] of figures) {
     const cell = document.createElement("td");
     cell.dataset.label = label;
-    cell.textContent = value === null ? "unknown" : String(value);
+    cell.textContent = value === null ? (label === "Stop" ? "none yet" : "unknown") : String(value);
     row.append(cell);
   }
   const cell = document.createElement("td");

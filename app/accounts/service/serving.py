@@ -40,6 +40,7 @@ def listening(settings: Settings) -> socket.socket:
         try:
             found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             found.bind(address)
+            found.listen(128)  # who reads the address may ask at once
         except OSError:
             found.close()
             raise

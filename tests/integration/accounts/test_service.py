@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import shutil
+import socket
+import sys
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import update
+from typer.testing import CliRunner
 
+import app.accounts.service as service_package
 from app.accounts.service.tokens import DAY_MS, READ, new_token
+from app.cli import app
 from state.accounts.access import ANSWERS
 from state.accounts.access_models import ApiTokenTable, KeptAnswerTable
 from state.accounts.models import DeploymentState, TradeState
@@ -223,3 +230,85 @@ async def test_its_interface_is_described(tmp_path: Path) -> None:
         assert opening["parameters"][0]["name"] == "Idempotency-Key"
         fields = opening["requestBody"]["content"]["application/json"]["schema"]["properties"]
         assert {"market", "side", "size", "slippageBps"} <= set(fields) and "privateKey" not in fields
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="no Node here: `apt-get install nodejs`")
+async def test_a_program_uses_the_adapter(tmp_path: Path) -> None:
+    script = f"""
+import {{ closeOstiumPosition, connectOstium, getOstiumBalance, getOstiumPositions, openOstiumPosition }}
+  from '{(Path(service_package.__file__).parent / "static" / "ostium-adapter.mjs").as_uri()}';
+connectOstium({{ token: process.env.TOKEN }});
+const address = process.env.ADDRESS;
+const asked = {{ market: 'SOL-USD', side: 'long', size: 2, leverage: 3, slippageBps: 100, takeProfit: 200 }};
+const opened = await openOstiumPosition({{ ...asked, idempotencyKey: 'mine' }});
+const same = await openOstiumPosition({{ ...asked, idempotencyKey: 'mine' }});
+const positions = await getOstiumPositions(address);
+const balance = await getOstiumBalance(address);
+const refused = await openOstiumPosition({{ ...asked, leverage: 21 }}).catch((fault) => [fault.status, fault.message]);
+const closed = await closeOstiumPosition({{ market: 'SOL-USD' }});
+console.log(JSON.stringify({{ opened, same, positions, balance, refused, closed }}));
+"""
+    async with service_rig(tmp_path) as rig:
+        given = {"OSTIUM_SERVICE_URL": rig.address, "TOKEN": rig.of_user, "ADDRESS": rig.user}
+        done = await asyncio.create_subprocess_exec(
+            "node", "--input-type=module", "-e", script, stdout=-1, stderr=-1, env=os.environ | given
+        )
+        printed, faults = await done.communicate()
+        assert done.returncode == 0, faults.decode()
+        found = json.loads(printed)
+        assert found["opened"] == found["same"] and found["opened"]["result"]["collateral"] == 100
+        [held] = found["positions"]
+        assert (held["market"], held["state"], held["leverage"]) == ("SOL-USD", "OPEN", 3)
+        [opening] = [one for one in rig.store.intents_of("accounts", held["trade"]) if one.kind == "open"]
+        assert opening.order["take_profit"] == "200"
+        assert found["balance"]["inTrades"] == 100
+        assert found["refused"][0] == 422 and "allowed is 20" in found["refused"][1]
+        assert found["closed"]["success"] and found["closed"]["closePnl"] < 0
+
+
+async def test_an_installation_serves_and_ends_when_it_is_asked_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a person starts it: `evenkeel accounts serve`, with PORT, until SIGTERM; tokens made beside it are taken."""
+    async with service_rig(tmp_path) as rig:
+        config = tmp_path / "evenkeel.toml"
+        ostium, at = rig.settings.ostium, rig.rig.venue.at
+        config.write_text(
+            f'[database]\nurl = "{rig.rig.evm.ledger}"\n[collector]\nplatform_wallet = "{PLATFORM}"\n'
+            f'[hyperliquid]\nurl = "{rig.settings.hyperliquid.url}"\n'
+            f'[ostium]\nenabled = true\nrpc_url = "{ostium.rpc_url}"\nprices_url = "{ostium.prices_url}"\n'
+            + "".join(f'{name} = "{at[name]}"\n' for name in ("trading", "storage", "usdc"))
+        )
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        monkeypatch.setenv("PORT", str(port))
+
+        def run(*words: str) -> str:
+            done = CliRunner().invoke(app, ["--config", str(config), "accounts", *words])
+            assert done.exit_code == 0, done.output
+            return done.output
+
+        token = json.loads(run("token", "new", "mine", "--account", rig.user, "--days", "3650", "--json"))
+        assert token["scopes"] == ["read"] and token["token"].startswith(f"evenkeel_{token['token_id']}_")
+        command = [sys.executable, "-m", "app.cli", "--config", str(config), "accounts"]
+        serving = await asyncio.create_subprocess_exec(*command, "serve", stdout=-1, stderr=-1)
+        try:
+            assert serving.stdout is not None
+            said = (await asyncio.wait_for(serving.stdout.readline(), 60)).decode()
+            assert said == f"managed accounts are at http://127.0.0.1:{port}/\n"
+            url = f"http://127.0.0.1:{port}"
+            assert (await rig.http.get(f"{url}/health")).json()["status"] == "ok"
+            answer = await rig.get(f"{url}/balance", token["token"])
+            assert answer.json()["balance"] == 1000
+            assert json.loads(run("token", "revoke", token["token_id"], "--json"))["revoked"] is True
+            assert (await rig.get(f"{url}/balance", token["token"])).status_code == 401
+        finally:
+            serving.terminate()
+            printed, faults = await serving.communicate()
+        assert (serving.returncode, printed, faults) == (0, b"", b"")
+        for words in (("token", "list"), ("statement", rig.user), ("billing",)):
+            for form in ((), ("--json",)):
+                assert token["token"] not in run(*words, *form)
+        assert run("billing", "--csv").startswith("occurred_at,kind,deployment_id")
+        assert run("statement", rig.user, "--csv").startswith("at,what,trade")

@@ -1,4 +1,4 @@
-"""The page for users in a real browser, with a wallet that really signs, on a phone's width and a desktop's, by the keyboard."""
+"""The page for users in a real browser, with a wallet that really signs, at two widths, by the keyboard."""
 
 from __future__ import annotations
 

@@ -15,6 +15,7 @@ from typer.main import get_command
 import venues.protocol
 from app.cli import app
 from evenkeel.settings.settings import Settings
+from state.accounts.access import AccessStore
 from state.accounts.store import AccountsStore
 from state.carry.store import CarryStore
 from state.lanes.lanes import LaneNumbers
@@ -204,6 +205,7 @@ PARTS = {
     "store.requests": Requests,
     "store.lanes": LaneNumbers,
     "store.accounts": AccountsStore,
+    "store.access": AccessStore,
 }
 
 

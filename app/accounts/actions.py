@@ -26,6 +26,7 @@ from venues.ostium.venue import OstiumVenue
 log = logging.getLogger("evenkeel.accounts")
 EVERY_S = 30.0
 LEASE = "accounts"
+BY_OPERATOR = "asked for by the operator"
 LEAST_ALLOWANCE_USDC = Decimal("0.10")
 """The oracle fee of a close, which is taken from the wallet before anything comes back."""
 
@@ -107,6 +108,16 @@ def store_deployment(
     return store.accounts.deploy(f"{agent}-{wallet[2:]}", wallet, agent, plain)
 
 
+def is_held(store: Store, deployment_id: str) -> bool:
+    """Whether the operator paused a deployment, and nobody has activated it since: its user cannot."""
+    moves = [
+        one
+        for one in store.transitions("deployment", deployment_id)
+        if one.note == BY_OPERATOR or (one.to_state == DeploymentState.ACTIVE != one.from_state)
+    ]
+    return bool(moves) and moves[-1].note == BY_OPERATOR
+
+
 async def check(settings: Settings, deployment_id: str) -> dict[str, Any]:
     """Read a deployment on the chain; activate it where everything is there."""
     async with opened_desk(settings) as desk:
@@ -144,15 +155,16 @@ async def check_on(desk: AccountsDesk, deployment_id: str) -> dict[str, Any]:
 async def pause(settings: Settings, deployment_id: str) -> dict[str, Any]:
     """Open nothing more for a user."""
     with ledger(settings) as store:
-        return _deployment(pause_in(store, deployment_id, "asked for by the operator"))
+        return _deployment(pause_in(store, deployment_id, BY_OPERATOR))
 
 
 def pause_in(store: Store, deployment_id: str, why: str) -> Deployment:
-    """The same in a ledger that is open; a deployment that was revoked stays so."""
+    """The same in a ledger that is open; a deployment that is paused or was revoked stays so."""
     row = store.accounts.deployment(deployment_id)
-    if row.state is DeploymentState.REVOKED:
-        return row
-    return store.accounts.move_deployment(deployment_id, DeploymentState.PAUSED, why)
+    if row.state is DeploymentState.ACTIVE:
+        return store.accounts.move_deployment(deployment_id, DeploymentState.PAUSED, why)
+    store.accounts.remark(row, why)
+    return row
 
 
 def listed(settings: Settings) -> dict[str, Any]:

@@ -191,6 +191,30 @@ class AccountsStore(Database):
             log_move(db, "deployment", deployment_id, row.state, to, note=why, at_ms=now, fence=None)
             return row.model_copy(update={"state": to, "updated_ms": now})
 
+    def remark(self, row: Deployment, why: str) -> None:
+        """Note in the audit log what was asked for a deployment that stays as it is."""
+        now = self.clock.now_ms()
+        with self._write() as db:
+            log_move(
+                db, "deployment", row.deployment_id, row.state, row.state, note=why, at_ms=now, fence=None
+            )
+
+    def set_limits(self, deployment_id: str, limits: dict[str, Any]) -> Deployment:
+        """Store other limits of a deployment, for what is opened from now on; the same again changes nothing."""
+        now, wanted = self.clock.now_ms(), plain_json(limits)
+        mine = DEPLOYMENTS.c.deployment_id == deployment_id
+        with self._write() as db:
+            row = fetch_one(db, Deployment, select(DEPLOYMENTS).where(mine).with_for_update())
+            if row is None:
+                raise Bug(f"deployment {deployment_id!r} is not stored")
+            if row.limits != wanted:
+                db.execute(update(DEPLOYMENTS).where(mine).values(limits=wanted, updated_ms=now))
+                note = "other limits"
+                log_move(
+                    db, "deployment", deployment_id, row.state, row.state, note=note, at_ms=now, fence=None
+                )
+        return row.model_copy(update={"limits": wanted})
+
     def note_seen(self, deployment_id: str, seen: dict[str, Any]) -> None:
         """Store what the chain said of a deployment last."""
         mine = DEPLOYMENTS.c.deployment_id == deployment_id

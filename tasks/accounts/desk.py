@@ -109,7 +109,7 @@ async def accounts_desk(settings: Settings, clock: Clock, store: Store) -> Async
         )
     if not settings.collector.platform_wallet:
         raise OperatorError(
-            "collector.platform_wallet (OSTIUM_PLATFORM_WALLET) is empty: name the wallet that charges are paid to; "
+            "collector.platform_wallet is empty, and so is OSTIUM_PLATFORM_WALLET: name the wallet that charges are paid to; "
             "without it no deployment is activated"
         )
     agent, collector = await asyncio.gather(

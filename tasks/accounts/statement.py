@@ -1,4 +1,4 @@
-"""A user's statement, which adds up to what trades and shares changed in his wallet, and the events of billing. By the ledger."""
+"""A user's statement, which adds up to what trades and shares changed in his wallet; the events of billing. By the ledger."""
 
 from __future__ import annotations
 

@@ -121,14 +121,19 @@ async def deployments(request: Request) -> JSONResponse:
 
 @router.post("/deployments")
 async def deploy(request: Request) -> JSONResponse:
-    """Let an agent trade for the caller, within limits, once the chain shows it. The same again is the same."""
+    """Let an agent trade for the caller, within limits, once the chain shows it. Later: other limits from now on."""
     body, _ = await body_of(request, DeployBody)
     service, who = service_of(request), caller(request, TRADE)
     if body.agent not in {one.agent_id for one in agents_of(service)}:
         raise Refused(404, "there is no such agent here")
-    row = actions.store_deployment(
+    stored = actions.store_deployment(
         service.settings, service.store, _own(who), body.agent, body.collateral, body.leverage, 100
     )
+    limits = stored.limits | {
+        "most_collateral_usdc": str(body.collateral),
+        "most_leverage": str(body.leverage),
+    }
+    row = service.store.accounts.set_limits(stored.deployment_id, limits)
     return JSONResponse(_deployment(row))
 
 
@@ -138,6 +143,8 @@ async def check(request: Request) -> JSONResponse:
     body, _ = await body_of(request, DeploymentBody)
     service = service_of(request)
     row = _mine(service, caller(request, TRADE), body.deployment)
+    if actions.is_held(service.store, row.deployment_id):
+        raise Refused(409, "the operator has paused this deployment: ask him")
     found = await actions.check_on(service.accounts_desk, row.deployment_id)
     return JSONResponse(
         _deployment(service.store.accounts.deployment(row.deployment_id)) | {"missing": found["missing"]}

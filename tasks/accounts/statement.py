@@ -12,7 +12,7 @@ from state.accounts.store import ACCOUNTS
 from state.store import Store
 from strategy.accounts.share import ChargeState
 
-ZERO = Decimal(0)
+ZERO, UNIT = Decimal(0), Decimal("0.000001")
 LINE_FIELDS = ("at", "what", "trade", "market", "change_usdc", "sum_usdc", "transaction")
 EVENT_FIELDS = (
     "occurred_at", "kind", "deployment_id", "account", "amount", "asset", "status", "base_usdc", "share", "trade", "order_id",
@@ -78,7 +78,9 @@ def _of_trade(trade: AccountTrade, settled: list[SettlementRow]) -> list[Line]:
     mine = [one for one in settled if one.trade == trade.name]
     # A close's result is what it paid less its part of the deposit and the fee: so the part can be had from the books.
     parts = [one.paid_usdc - one.fee_usdc - (one.profit_usdc or ZERO) for one in mine if one.kind == "closed"]
-    deposit = trade.paid_usdc + sum(parts, ZERO)
+    deposit = (trade.paid_usdc + sum(parts, ZERO)).quantize(
+        UNIT
+    )  # parts of parts have more digits than the token
     found = []
     for one in mine:
         change = -deposit if one.kind == "opened" else one.paid_usdc - one.fee_usdc

@@ -228,10 +228,17 @@ async def do_close(service: Service, work: Work) -> Answer:
     if not isinstance(end, Done):
         return _not_yet(end, row)
     settled = next(
-        one
-        for one in desk.store.accounts.settlements(trade=name)
-        if one.order_id == end.receipt.ref and one.reversal_of is None
+        (
+            one
+            for one in desk.store.accounts.settlements(trade=name)
+            if one.order_id == end.receipt.ref and one.is_live
+        ),
+        None,
     )
+    if settled is None:
+        return _not_yet(
+            StillUnknown("the chain took the close back: what stands in its place is booked anew"), row
+        )
     row |= {
         "exitPrice": number(settled.price),
         "share": number(settled.share),

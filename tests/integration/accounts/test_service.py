@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import shutil
 import socket
 import sys
@@ -216,6 +217,21 @@ async def _after(rig: ServiceRig, address: str, path: str, body: Any, key: str) 
 
 async def test_its_interface_is_described(tmp_path: Path) -> None:
     async with service_rig(tmp_path) as rig:
+        shown = await rig.http.get("/")
+        assert re.findall(r'(?:src|href)="([^"]+)"', shown.text) == [
+            "/static/pages/icon.svg",
+            "/static/pages/pages.css",
+            "/static/accounts/accounts.css",
+            "/static/accounts/accounts.mjs",
+            "#content",
+        ]
+        assert "script-src 'self';" in shown.headers["content-security-policy"]
+        for path in ("accounts.mjs", "calls.mjs", "wallet.mjs", "ostium-adapter.mjs"):
+            module = await rig.http.get(f"/static/accounts/{path}")
+            assert "javascript" in module.headers["content-type"]
+            assert all(
+                one.startswith("/static/accounts/") for one in re.findall(r'from "([^"]+)"', module.text)
+            )
         described = (await rig.http.get("/openapi.json")).json()
         assert set(described["paths"]) == {
             "/health",

@@ -164,11 +164,13 @@ class AccountsStore(Database):
             raise Bug(f"deployment {deployment_id!r} is not stored")
         return found[0]
 
-    def deployments(self, *states: DeploymentState) -> list[Deployment]:
-        """Deployments in these states, of all where none is named, oldest first."""
+    def deployments(self, *states: DeploymentState, account: str | None = None) -> list[Deployment]:
+        """Deployments in these states, of all where none is named, of one account or all, oldest first."""
         query = select(DEPLOYMENTS).order_by(DEPLOYMENTS.c.created_ms, DEPLOYMENTS.c.deployment_id)
         if states:
             query = query.where(DEPLOYMENTS.c.state.in_(states))
+        if account is not None:
+            query = query.where(DEPLOYMENTS.c.account == account)
         return self._rows(Deployment, query)
 
     def move_deployment(self, deployment_id: str, to: DeploymentState, why: str) -> Deployment:

@@ -172,8 +172,7 @@ def limits_of(store: Store, trader: str) -> Limits | None:
     """What a trader allows this key: the widest of his deployments that are not revoked; None for one who has none. Nothing is
     opened by those that are paused.
     """
-    live = store.accounts.deployments(DeploymentState.ACTIVE, DeploymentState.PAUSED)
-    mine = [one for one in live if one.account == trader]
+    mine = store.accounts.deployments(DeploymentState.ACTIVE, DeploymentState.PAUSED, account=trader)
     if not mine:
         return None
     active = [one for one in mine if one.state is DeploymentState.ACTIVE]

@@ -118,7 +118,7 @@ def json_of(answer: Answer) -> JSONResponse:
 @router.get("/health", response_model=Healthy, responses={503: REFUSALS[503]})
 async def health(request: Request) -> JSONResponse:
     """Whether the service and its ledger answer. Needs no token."""
-    service_of(request).store.accounts.deployments()
+    service_of(request).store.accounts.agents()
     return JSONResponse({"status": "ok", "service": "ostium"})
 
 

@@ -173,7 +173,7 @@ async def do_open(service: Service, work: Work) -> Answer:
 
 
 def _deployment_for(service: Service, account: str, name: str | None) -> Deployment:
-    mine = [one for one in service.store.accounts.deployments() if one.account == account]
+    mine = service.store.accounts.deployments(account=account)
     if name is not None:
         mine = [one for one in mine if one.deployment_id == name]
         if not mine:

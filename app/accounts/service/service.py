@@ -115,7 +115,7 @@ def account_for(service: Service, who: Caller, address: str | None) -> str:
         raise Refused(422, "address: say whose account is meant, 0x and 40 hex digits")
     if who.account and account != who.account:
         raise Refused(403, f"token {who.token_id} is for {who.account} alone")
-    if not any(one.account == account for one in service.store.accounts.deployments()):
+    if not service.store.accounts.deployments(account=account):
         raise Refused(404, f"{account} is no account of ours: nobody is deployed for it")
     return account
 

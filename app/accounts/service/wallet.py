@@ -115,7 +115,7 @@ async def session(request: Request) -> JSONResponse:
 async def deployments(request: Request) -> JSONResponse:
     """The caller's deployments."""
     service, who = service_of(request), caller(request, READ)
-    rows = [one for one in service.store.accounts.deployments() if one.account == _own(who)]
+    rows = service.store.accounts.deployments(account=_own(who))
     return JSONResponse({"deployments": [_deployment(one) for one in rows]})
 
 
@@ -209,9 +209,8 @@ def _own(who: Caller) -> str:
 
 
 def _mine(service: Service, who: Caller, name: str) -> Deployment:
-    own = _own(who)
-    for one in service.store.accounts.deployments():
-        if one.deployment_id == name and one.account == own:
+    for one in service.store.accounts.deployments(account=_own(who)):
+        if one.deployment_id == name:
             return one
     raise Refused(404, "there is no such deployment of yours")
 

@@ -16,6 +16,7 @@ from app.accounts.service.service import Service, caller, service_of
 from app.accounts.service.signing_in import SigningIn
 from app.accounts.service.tokens import READ, TRADE, Caller
 from state.accounts.models import Agent, Deployment
+from tasks.accounts.statement import statement
 from venues.ostium.contracts import APPROVE, REMOVE_DELEGATE, SET_DELEGATE, USDC_PLACES, units
 
 router = APIRouter(prefix="/wallet", default_response_class=JSONResponse, include_in_schema=False)
@@ -117,6 +118,13 @@ async def deployments(request: Request) -> JSONResponse:
     service, who = service_of(request), caller(request, READ)
     rows = service.store.accounts.deployments(account=_own(who))
     return JSONResponse({"deployments": [_deployment(one) for one in rows]})
+
+
+@router.get("/statement")
+async def own_statement(request: Request) -> JSONResponse:
+    """What trades and shares changed in the caller's wallet."""
+    service, who = service_of(request), caller(request, READ)
+    return JSONResponse(statement(service.store, _own(who), service.settings.ostium.markets))
 
 
 @router.post("/deployments")

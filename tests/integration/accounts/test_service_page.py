@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -64,6 +65,11 @@ async def test_a_user_connects_refuses_signs_opens_sees_his_trade_and_revokes(
         await said(tab, "The agent trades for you now")
         await press(tab, button("Close SOL-USD"))
         await said(tab, "Closed with")
+        await press(tab, button("Show it as of now"))
+        await said(tab, "The statement has 2 lines.")
+        changed = Decimal(rig.rig.evm.balance(own) - 1_000 * MILLION) / MILLION
+        assert f"In all {changed} USDC" in await tab.evaluate("document.body.textContent")
+        assert await tab.evaluate("document.documentElement.scrollWidth") <= width
         await press(tab, button("Revoke all"))
         await said(tab, "Revoked")
         assert accounts.deployment(mine.deployment_id).state is DeploymentState.REVOKED

@@ -121,19 +121,23 @@ async function showTrades() {
   by("no-trades").hidden = rows.length > 0;
 }
 
-function tradeRow(one) {
+function rowOf(figures) {
   const row = document.createElement("tr");
-  const figures = [
-    ["Market", one.market], ["Side", one.side], ["State", one.state], ["Paid, USDC", one.collateral],
-    ["Leverage", one.leverage], ["Opened at", one.entryPrice], ["Price now", one.markPrice],
-    ["Profit now", one.unrealizedPnl], ["Stop", one.stopLoss],
-  ];
   for (const [label, value] of figures) {
     const cell = document.createElement("td");
     cell.dataset.label = label;
-    cell.textContent = value === null ? (label === "Stop" ? "none yet" : "unknown") : String(value);
+    cell.textContent = value === null ? "unknown" : String(value);
     row.append(cell);
   }
+  return row;
+}
+
+function tradeRow(one) {
+  const row = rowOf([
+    ["Market", one.market], ["Side", one.side], ["State", one.state], ["Paid, USDC", one.collateral],
+    ["Leverage", one.leverage], ["Opened at", one.entryPrice], ["Price now", one.markPrice],
+    ["Profit now", one.unrealizedPnl], ["Stop", one.stopLoss === null ? "none yet" : one.stopLoss],
+  ]);
   const cell = document.createElement("td");
   if (one.state === "OPEN") {
     const button = document.createElement("button");
@@ -240,6 +244,17 @@ async function close(one) {
   say(answer.pending ? "The venue has not settled it yet." : `Closed with ${answer.closePnl} USDC.`);
 }
 
+async function showStatement() {
+  const found = await ask("/wallet/statement");
+  by("lines").replaceChildren(...found.lines.map((one) => rowOf([
+    ["At, UTC", one.at.slice(0, 19).replace("T", " ")], ["What", one.what], ["Market", one.market],
+    ["Change, USDC", one.change_usdc], ["Sum, USDC", one.sum_usdc],
+  ])));
+  show("statement");
+  by("statement-sum").textContent = `In all ${found.total_usdc} USDC; owed as share ${found.owed_usdc} USDC.`;
+  say(`The statement has ${found.lines.length} lines.`);
+}
+
 function onSubmit(form, doing) {
   form.addEventListener("submit", (event) => {
     event.preventDefault();
@@ -253,7 +268,7 @@ onSubmit(by("open-form"), open);
   const button = by(`sign-${place}`);
   button.addEventListener("click", () => act(button, () => signStep(place)));
 });
-for (const [id, doing] of [["start", start], ["pause", pause], ["revoke", revoke]]) {
+for (const [id, doing] of [["start", start], ["pause", pause], ["revoke", revoke], ["show-statement", showStatement]]) {
   by(id).addEventListener("click", () => act(by(id), doing));
 }
 findWallets(offer);

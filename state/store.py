@@ -8,6 +8,7 @@ from sqlalchemy import Engine
 
 from evenkeel.clock import Clock
 from evenkeel.errors import OperatorError
+from state.accounts.access import AccessStore
 from state.accounts.store import AccountsStore
 from state.books import Books
 from state.carry.store import CarryStore
@@ -34,6 +35,7 @@ class Store(Intents, Leases, Ledger, Watch, Outbox):
         self.carry = CarryStore(engine, clock)
         self.accounts = AccountsStore(engine, clock)
         self.hedging = HedgingStore(engine, clock)
+        self.access = AccessStore(engine, clock)
         self.requests = Requests(engine, clock)
         self.lanes = LaneNumbers(engine, clock)
         ours: tuple[CarryStore | AccountsStore | HedgingStore, ...] = (

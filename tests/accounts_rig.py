@@ -32,6 +32,7 @@ from tests.evm_rig import (
 )
 from twins.evm.deploying import transact
 from twins.ostium.deployment import Deployment, deployed
+from twins.world import World
 from venues.evm.fees import GWEI, FeeCaps
 from venues.evm.pulls import Token, TokenPulls
 from venues.evm.sender import Chain
@@ -60,6 +61,10 @@ class AccountsRig:
     ask: Decimal = PRICE
     settled: set[int] = field(default_factory=set)
     second_price: Decimal | None = PRICE
+    world: World | None = None
+    """Behind the second source of prices, where one is served."""
+    works: bool = True
+    """Whether a keeper who answers by himself does."""
     start: int = 0
     """The block before anything was done."""
 
@@ -94,6 +99,8 @@ class AccountsRig:
         """The market goes there, for the keeper and the second source."""
         self.bid, self.ask = Decimal(price) - Decimal(spread), Decimal(price) + Decimal(spread)
         self.second_price = Decimal(price)
+        if self.world is not None:
+            self.world.overrides.sol_price = float(price)
 
     async def desk(self) -> Desk:
         """One process, on the ledger that all share."""

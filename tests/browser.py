@@ -48,6 +48,8 @@ class Tab:
 
     socket: ClientConnection
     complaints: list[str] = field(default_factory=list)
+    called: dict[str, Callable[[str], Any]] = field(default_factory=dict)
+    """By the name of a binding (`Runtime.addBinding`), what is done when the page calls it."""
     _numbers: Any = field(default_factory=lambda: itertools.count(1))
     _waiting: dict[int, asyncio.Future[Any]] = field(default_factory=dict)
 
@@ -59,6 +61,8 @@ class Tab:
             elif message["method"] == "Log.entryAdded" and message["params"]["entry"]["level"] == "error":
                 entry = message["params"]["entry"]
                 self.complaints.append(f"{entry['text']} {entry.get('url', '')}")
+            elif message["method"] == "Runtime.bindingCalled":
+                self.called[message["params"]["name"]](message["params"]["payload"])
             elif message["method"] == "Runtime.exceptionThrown":
                 self.complaints.append(str(message["params"]["exceptionDetails"]))
 

@@ -25,6 +25,7 @@ from venues.ostium.prices import Quote
 from venues.ostium.validator import Limits
 from venues.ostium.venue import OstiumVenue
 
+BY_OPERATOR = "asked for by the operator"
 LEAST_ALLOWANCE_USDC = Decimal("0.10")
 """The oracle fee of a close, which is taken from the wallet before anything comes back."""
 
@@ -34,7 +35,8 @@ def _clock(settings: Settings) -> SystemClock | WorldClock:
 
 
 @contextmanager
-def _ledger(settings: Settings) -> Iterator[Store]:
+def ledger(settings: Settings) -> Iterator[Store]:
+    """The ledger of these settings, without a venue or a key."""
     store = Store.open(settings.database.url, _clock(settings))
     try:
         yield store
@@ -43,8 +45,9 @@ def _ledger(settings: Settings) -> Iterator[Store]:
 
 
 @asynccontextmanager
-async def _desk(settings: Settings) -> AsyncIterator[AccountsDesk]:
-    with _ledger(settings) as store:
+async def opened_desk(settings: Settings) -> AsyncIterator[AccountsDesk]:
+    """The desk of these settings, with its ledger. Raises as `accounts_desk` does."""
+    with ledger(settings) as store:
         await store.clock.refresh()
         async with accounts_desk(settings, store.clock, store) as desk:
             yield desk
@@ -52,7 +55,7 @@ async def _desk(settings: Settings) -> AsyncIterator[AccountsDesk]:
 
 async def add_agent(settings: Settings, name: str, share: Decimal | None) -> dict[str, Any]:
     """Store an agent with the key of these settings."""
-    async with _desk(settings) as desk:
+    async with opened_desk(settings) as desk:
         agent = desk.desk.store.accounts.add_agent(
             name,
             OSTIUM,
@@ -68,62 +71,104 @@ async def deploy(
     settings: Settings, account: str, agent: str, collateral: Decimal, leverage: Decimal, slippage_bps: int
 ) -> dict[str, Any]:
     """Store that a user lets an agent trade, and read on the chain whether he does."""
+    wallet = wallet_of(account)
+    with ledger(settings) as store:
+        row = store_deployment(settings, store, wallet, agent, collateral, leverage, slippage_bps)
+    return await check(settings, row.deployment_id)
+
+
+def wallet_of(account: str) -> str:
+    """An address in lower case. Raises OperatorError for what is none."""
     wallet = account.lower()
     if len(wallet) != 42 or not wallet.startswith("0x") or set(wallet[2:]) - set("0123456789abcdef"):
         raise OperatorError(f"{account!r} is no wallet: give 0x and 40 hex digits")
+    return wallet
+
+
+def store_deployment(
+    settings: Settings,
+    store: Store,
+    wallet: str,
+    agent: str,
+    collateral: Decimal,
+    leverage: Decimal,
+    slippage_bps: int,
+) -> Deployment:
+    """Store that a user lets an agent trade, PAUSED until the chain shows it."""
     limits = Limits(
         pairs=frozenset(settings.ostium.markets),
         most_collateral_usdc=collateral,
         most_leverage=leverage,
         most_slippage_bps=slippage_bps,
     )
-    with _ledger(settings) as store:
-        store.accounts.add_user(wallet)
-        plain = limits.model_dump(mode="json") | {"pairs": sorted(limits.pairs)}
-        row = store.accounts.deploy(f"{agent}-{wallet[2:10]}", wallet, agent, plain)
-    return await check(settings, row.deployment_id)
+    store.accounts.add_user(wallet)
+    plain = limits.model_dump(mode="json") | {"pairs": sorted(limits.pairs)}
+    # The whole address: the first digits of two wallets can be the same.
+    return store.accounts.deploy(f"{agent}-{wallet[2:]}", wallet, agent, plain)
+
+
+def is_held(store: Store, deployment_id: str) -> bool:
+    """Whether the operator paused a deployment, and nobody has activated it since: its user cannot."""
+    moves = [
+        one
+        for one in store.transitions("deployment", deployment_id)
+        if one.note == BY_OPERATOR or (one.to_state == DeploymentState.ACTIVE != one.from_state)
+    ]
+    return bool(moves) and moves[-1].note == BY_OPERATOR
 
 
 async def check(settings: Settings, deployment_id: str) -> dict[str, Any]:
     """Read a deployment on the chain; activate it where everything is there."""
-    async with _desk(settings) as desk:
-        accounts = desk.desk.store.accounts
-        row = accounts.deployment(deployment_id)
-        agent = accounts.agent(row.agent_id)
-        venue, pulls = _ostium(desk), _pulls(desk)
-        delegate, free, may_pull = await asyncio.gather(
-            venue.delegate_of(row.account), venue.free_usdc(row.account), pulls.may_take(row.account)
-        )
-        missing = []
-        if delegate != agent.key_address:
-            missing.append(f"setDelegate({agent.key_address}) by {row.account}; the chain says {delegate}")
-        if free < LEAST_ALLOWANCE_USDC:
-            missing.append(f"USDC, and approve({venue.contracts.storage}); {free} USDC can be taken")
-        if not may_pull:
-            missing.append(f"approve({pulls.address}) for the share of profits")
-        accounts.note_seen(
-            deployment_id, {"delegate": delegate, "free_usdc": str(free), "may_pull_units": may_pull}
-        )
-        if not missing and row.state is DeploymentState.PAUSED:
-            row = accounts.move_deployment(deployment_id, DeploymentState.ACTIVE, "the chain shows it")
-        elif delegate != agent.key_address and row.state is DeploymentState.ACTIVE:
-            row = accounts.move_deployment(
-                deployment_id, DeploymentState.REVOKED, f"the delegate is {delegate}"
-            )
-        return _deployment(row) | {"missing": missing}
+    async with opened_desk(settings) as desk:
+        return await check_on(desk, deployment_id)
+
+
+async def check_on(desk: AccountsDesk, deployment_id: str) -> dict[str, Any]:
+    """The same at a desk that is open."""
+    accounts = desk.desk.store.accounts
+    row = accounts.deployment(deployment_id)
+    agent = accounts.agent(row.agent_id)
+    venue, pulls = _ostium(desk), _pulls(desk)
+    delegate, free, may_pull = await asyncio.gather(
+        venue.delegate_of(row.account), venue.free_usdc(row.account), pulls.may_take(row.account)
+    )
+    missing = []
+    if delegate != agent.key_address:
+        missing.append(f"setDelegate({agent.key_address}) by {row.account}; the chain says {delegate}")
+    if free < LEAST_ALLOWANCE_USDC:
+        missing.append(f"USDC, and approve({venue.contracts.storage}); {free} USDC can be taken")
+    if not may_pull:
+        missing.append(f"approve({pulls.address}) for the share of profits")
+    accounts.note_seen(
+        deployment_id, {"delegate": delegate, "free_usdc": str(free), "may_pull_units": may_pull}
+    )
+    if row.state is DeploymentState.REVOKED and delegate == agent.key_address:
+        row = accounts.move_deployment(deployment_id, DeploymentState.PAUSED, "named delegate again")
+    if not missing and row.state is DeploymentState.PAUSED:
+        row = accounts.move_deployment(deployment_id, DeploymentState.ACTIVE, "the chain shows it")
+    elif delegate != agent.key_address and row.state is DeploymentState.ACTIVE:
+        row = accounts.move_deployment(deployment_id, DeploymentState.REVOKED, f"the delegate is {delegate}")
+    return _deployment(row) | {"missing": missing}
 
 
 async def pause(settings: Settings, deployment_id: str) -> dict[str, Any]:
     """Open nothing more for a user."""
-    with _ledger(settings) as store:
-        return _deployment(
-            store.accounts.move_deployment(deployment_id, DeploymentState.PAUSED, "asked for by the operator")
-        )
+    with ledger(settings) as store:
+        return _deployment(pause_in(store, deployment_id, BY_OPERATOR))
+
+
+def pause_in(store: Store, deployment_id: str, why: str) -> Deployment:
+    """The same in a ledger that is open; a deployment that is paused or was revoked stays so."""
+    row = store.accounts.deployment(deployment_id)
+    if row.state is DeploymentState.ACTIVE:
+        return store.accounts.move_deployment(deployment_id, DeploymentState.PAUSED, why)
+    store.accounts.remark(row, why)
+    return row
 
 
 def listed(settings: Settings) -> dict[str, Any]:
     """Deployments, trades that are not over, charges that are not paid."""
-    with _ledger(settings) as store:
+    with ledger(settings) as store:
         accounts = store.accounts
         live = (TradeState.PENDING, TradeState.OPEN, TradeState.CLOSING, TradeState.STALE)
         return {
@@ -142,14 +187,15 @@ async def open_trade(
     leverage: Decimal,
     slippage_bps: int,
     name: str,
+    take_profit: Decimal | None = None,
 ) -> dict[str, Any]:
-    """Open one trade at the market's price of now."""
+    """Open one trade at the market's price of now, with a take profit at the venue where one is given."""
     pair = next((number for number, one in settings.ostium.markets.items() if one == market), None)
     if pair is None:
         raise OperatorError(f"market {market!r} is not among {', '.join(settings.ostium.markets.values())}")
     if side not in ("long", "short"):
         raise OperatorError(f"side {side!r} is neither long nor short")
-    async with _desk(settings) as desk:
+    async with opened_desk(settings) as desk:
         await desk.second.refresh()
         quote = await _quote(desk, pair, market)
         order = {
@@ -160,13 +206,14 @@ async def open_trade(
             "price": str(quote.ask if side == "long" else quote.bid),
             "slippage_bps": slippage_bps,
         }
+        order |= {} if take_profit is None else {"take_profit": str(take_profit)}
         trade = await trading.open_trade(desk.desk, deployment_id, order, name=name)
         return await _after(settings, desk, trade)
 
 
 async def close_trade(settings: Settings, trade: str, share: Decimal, slippage_bps: int) -> dict[str, Any]:
     """Close a trade or a part of it at the market's price of now."""
-    async with _desk(settings) as desk:
+    async with opened_desk(settings) as desk:
         row = desk.desk.store.accounts.trade(trade)
         quote = await _quote(desk, row.pair, settings.ostium.markets.get(row.pair, str(row.pair)))
         await desk.second.refresh()
@@ -177,7 +224,7 @@ async def close_trade(settings: Settings, trade: str, share: Decimal, slippage_b
 
 async def collect(settings: Settings) -> dict[str, Any]:
     """Pull every charge that is due."""
-    async with _desk(settings) as desk:
+    async with opened_desk(settings) as desk:
         paid = await collect_all(desk.desk)
         return {"paid": paid, "charges": _charges(desk.desk.store)}
 
@@ -185,7 +232,7 @@ async def collect(settings: Settings) -> dict[str, Any]:
 async def watch(settings: Settings, *, once: bool) -> dict[str, Any]:
     """Watch every trade until it is ended; one watcher a ledger. Raises Retryable for one tick that cannot be made."""
     async with (
-        _desk(settings) as desk,
+        opened_desk(settings) as desk,
         desk.desk.exclusive(ACCOUNTS_WATCH, "the watch of the accounts") as fence,
     ):
         watcher = AccountsWatcher(desk, fence)
@@ -202,13 +249,13 @@ async def flatten(settings: Settings, reason: str, within_s: float) -> dict[str,
     """Close every trade of ours."""
     from flows.accounts.flatten import flatten_trades
 
-    async with _desk(settings) as desk:
+    async with opened_desk(settings) as desk:
         return (await flatten_trades(desk, reason, within_s)).model_dump(mode="json")
 
 
 async def hand_back(settings: Settings, trade: str) -> dict[str, Any]:
     """Let the desk set the stop of a trade again that its user had moved; it is never loosened."""
-    with _ledger(settings) as store:
+    with ledger(settings) as store:
         if store.accounts.trade(trade).deployment_id is None:
             raise OperatorError(f"trade {trade} was opened by its user: its stop is his")
         return _trade(settings, store.accounts.change_trade(trade, "the stop is handed back", stop_by=DESK))

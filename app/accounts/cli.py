@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
+from app.accounts import cli_service
 from app.screens import Emit, JsonFlag, decimal_of, out
 from evenkeel.errors import OperatorError
 
@@ -24,6 +25,7 @@ def add_to(app: typer.Typer, settings: Callable[[], Settings], emit: Emit) -> No
     """Put the commands on the command line."""
     accounts = typer.Typer(help="Trades in users' names, by delegation.", no_args_is_help=True)
     app.add_typer(accounts, name="accounts")
+    cli_service.add_to(accounts, settings, emit)
 
     def run(doing: Callable[[Settings], Coroutine[Any, Any, dict[str, Any]]]) -> dict[str, Any]:
         return asyncio.run(doing(settings()))
@@ -93,6 +95,7 @@ def add_to(app: typer.Typer, settings: Callable[[], Settings], emit: Emit) -> No
         collateral: Annotated[str, typer.Option(help="USDC.")],
         leverage: Annotated[str, typer.Option()] = "1",
         slippage_bps: Annotated[int, typer.Option(help="Basis points.")] = 50,
+        take_profit: Annotated[str, typer.Option(help="USD; empty: none. It stands at the venue.")] = "",
         name: Annotated[str, typer.Option(help="Of the trade: the same name twice is one trade.")] = "",
         as_json: JsonFlag = False,
     ) -> None:
@@ -100,8 +103,11 @@ def add_to(app: typer.Typer, settings: Callable[[], Settings], emit: Emit) -> No
         from app.accounts import actions
 
         size = decimal_of("--collateral", collateral), decimal_of("--leverage", leverage)
+        profit = decimal_of("--take-profit", take_profit) if take_profit else None
         body = run(
-            lambda found: actions.open_trade(found, deployment, market, side, *size, slippage_bps, name)
+            lambda found: actions.open_trade(
+                found, deployment, market, side, *size, slippage_bps, name, profit
+            )
         )
         emit(as_json, body, lambda: _trades([body]))
 

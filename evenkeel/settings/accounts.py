@@ -5,9 +5,11 @@ from __future__ import annotations
 from decimal import Decimal
 from pathlib import Path
 from typing import Literal, NamedTuple, Self
+from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
+from evenkeel.settings.pages import is_loopback
 from evenkeel.settings.section import Section
 
 ADDRESS = r"^(0x[0-9a-fA-F]{40})?$"
@@ -103,3 +105,37 @@ class Collector(Section):
         if self.platform_wallet == "0x" + "0" * 40:
             raise ValueError("platform_wallet is nobody's address")
         return self
+
+
+class Service(Section):
+    """Where `evenkeel accounts serve` listens, and the address by which others ask it."""
+
+    host: str = "127.0.0.1"
+    """Loopback, unless a proxy with TLS stands in front of it: then `url` says by which address it is asked."""
+    port: int = Field(default=5002, ge=1, le=65_535)
+    url: str = Field(default="", pattern=r"^(https?://[^/?#@\s]+)?/?$")
+    """By which clients and browsers ask it; empty: host and port. A request that names any other host is refused."""
+    wait_s: float = Field(default=20.0, ge=1, le=120)
+    """How long an order's answer waits for the keeper."""
+    session_minutes: int = Field(default=60, ge=5, le=1_440)
+    """How long a wallet that signed in on the page may act."""
+
+    @model_validator(mode="after")
+    def _is_behind_tls(self) -> Self:
+        if not is_loopback(self.host) and not self.url.startswith("https://"):
+            raise ValueError(
+                f"service.host is {self.host}: only loopback (127.0.0.1) is served without TLS; put a proxy with TLS in "
+                "front and name its address in service.url"
+            )
+        return self
+
+    @property
+    def address(self) -> str:
+        """Where it is asked, without a slash at the end."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return self.url.rstrip("/") or f"http://{host}:{self.port}"
+
+    @property
+    def name(self) -> str:
+        """The host that `address` names."""
+        return urlsplit(self.address).hostname or self.host

@@ -1,7 +1,8 @@
 """All settings: one TOML file, overridden by `EVENKEEL_…` environment variables, validated before anything starts.
 
 Lookup: the given path, else `EVENKEEL_CONFIG`, else `./evenkeel.toml`, else the settings a demo left in `out/demo`.
-A nested setting is written with two underscores, e.g. `EVENKEEL_HYPERLIQUID__URL`. Secrets never stand in the TOML: they
+A nested setting is written with two underscores, e.g. `EVENKEEL_HYPERLIQUID__URL`; five of managed accounts have plain
+names too (`evenkeel/settings/plain_names.py`). Secrets never stand in the TOML: they
 come from the environment (`EVENKEEL_HYPERLIQUID_KEY`, `EVENKEEL_SOLANA_KEY`, `EVENKEEL_ASGARD_API_KEY`) or from a file
 that the TOML names (`key_file`, `api_key_file`).
 """
@@ -17,7 +18,7 @@ from pydantic import PrivateAttr, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from evenkeel.errors import OperatorError
-from evenkeel.settings.accounts import Collector, Ostium
+from evenkeel.settings.accounts import Collector, Ostium, Service
 from evenkeel.settings.carry import RiskLimits, Staking, StrategySettings, check_caps, check_strategy
 from evenkeel.settings.fleet import FleetAccount, account_named, check_fleet
 from evenkeel.settings.hedging import Hedging
@@ -32,6 +33,7 @@ from evenkeel.settings.host import (
 )
 from evenkeel.settings.messages import Mail, Messages, Slack, Webhook
 from evenkeel.settings.pages import Pages
+from evenkeel.settings.plain_names import PlainNames
 from evenkeel.settings.refused import explained
 from evenkeel.settings.safety import Safety
 from evenkeel.settings.secrets import Keeper, key_of, passphrase_of, refuse_secrets
@@ -66,6 +68,7 @@ class Settings(BaseSettings):
     ostium: Ostium = Ostium()
     collector: Collector = Collector()
     hedging: Hedging = Hedging()
+    service: Service = Service()
     prefect: PrefectSettings = PrefectSettings()
     watchdog: Watchdog = Watchdog()
     reports: Reports = Reports()
@@ -96,8 +99,8 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """The environment wins over the file (whose content is passed at construction)."""
-        return env_settings, init_settings
+        """The environment wins over the file (whose content is passed at construction), our own names over plain ones."""
+        return env_settings, PlainNames(settings_cls), init_settings
 
     @model_validator(mode="after")
     def _caps_leave_room(self) -> Self:

@@ -113,6 +113,10 @@ class AccountsStore(Database):
             raise Bug(f"agent {agent_id!r} is not stored")
         return found
 
+    def agents(self) -> list[Agent]:
+        """All agents, oldest first."""
+        return self._rows(Agent, select(AGENTS).order_by(AGENTS.c.created_ms, AGENTS.c.agent_id))
+
     def deploy(self, deployment_id: str, account: str, agent_id: str, limits: dict[str, Any]) -> Deployment:
         """Store that a user lets an agent trade, PAUSED until the chain shows it; the same again gives the stored one.
 
@@ -160,11 +164,13 @@ class AccountsStore(Database):
             raise Bug(f"deployment {deployment_id!r} is not stored")
         return found[0]
 
-    def deployments(self, *states: DeploymentState) -> list[Deployment]:
-        """Deployments in these states, of all where none is named, oldest first."""
+    def deployments(self, *states: DeploymentState, account: str | None = None) -> list[Deployment]:
+        """Deployments in these states, of all where none is named, of one account or all, oldest first."""
         query = select(DEPLOYMENTS).order_by(DEPLOYMENTS.c.created_ms, DEPLOYMENTS.c.deployment_id)
         if states:
             query = query.where(DEPLOYMENTS.c.state.in_(states))
+        if account is not None:
+            query = query.where(DEPLOYMENTS.c.account == account)
         return self._rows(Deployment, query)
 
     def move_deployment(self, deployment_id: str, to: DeploymentState, why: str) -> Deployment:
@@ -186,6 +192,30 @@ class AccountsStore(Database):
             )
             log_move(db, "deployment", deployment_id, row.state, to, note=why, at_ms=now, fence=None)
             return row.model_copy(update={"state": to, "updated_ms": now})
+
+    def remark(self, row: Deployment, why: str) -> None:
+        """Note in the audit log what was asked for a deployment that stays as it is."""
+        now = self.clock.now_ms()
+        with self._write() as db:
+            log_move(
+                db, "deployment", row.deployment_id, row.state, row.state, note=why, at_ms=now, fence=None
+            )
+
+    def set_limits(self, deployment_id: str, limits: dict[str, Any]) -> Deployment:
+        """Store other limits of a deployment, for what is opened from now on; the same again changes nothing."""
+        now, wanted = self.clock.now_ms(), plain_json(limits)
+        mine = DEPLOYMENTS.c.deployment_id == deployment_id
+        with self._write() as db:
+            row = fetch_one(db, Deployment, select(DEPLOYMENTS).where(mine).with_for_update())
+            if row is None:
+                raise Bug(f"deployment {deployment_id!r} is not stored")
+            if row.limits != wanted:
+                db.execute(update(DEPLOYMENTS).where(mine).values(limits=wanted, updated_ms=now))
+                note = "other limits"
+                log_move(
+                    db, "deployment", deployment_id, row.state, row.state, note=note, at_ms=now, fence=None
+                )
+        return row.model_copy(update={"limits": wanted})
 
     def note_seen(self, deployment_id: str, seen: dict[str, Any]) -> None:
         """Store what the chain said of a deployment last."""

@@ -114,7 +114,10 @@ async def accounts_desk(settings: Settings, clock: Clock, store: Store) -> Async
             "managed accounts are off: set ostium.enabled = true once the venue is open again"
         )
     if not settings.collector.platform_wallet:
-        raise OperatorError("collector.platform_wallet is empty: name the wallet that charges are paid to")
+        raise OperatorError(
+            "collector.platform_wallet is empty, and so is OSTIUM_PLATFORM_WALLET: name the wallet that charges are paid to; "
+            "without it no deployment is activated"
+        )
     agent, collector = await asyncio.gather(
         asyncio.to_thread(_key, settings, "ostium"), asyncio.to_thread(_key, settings, "collector")
     )
@@ -191,8 +194,7 @@ def limits_of(store: Store, trader: str) -> Limits | None:
     """What a trader allows this key: the widest of his deployments that are not revoked; None for one who has none. Nothing is
     opened by those that are paused.
     """
-    live = store.accounts.deployments(DeploymentState.ACTIVE, DeploymentState.PAUSED)
-    mine = [one for one in live if one.account == trader]
+    mine = store.accounts.deployments(DeploymentState.ACTIVE, DeploymentState.PAUSED, account=trader)
     if not mine:
         return None
     active = [one for one in mine if one.state is DeploymentState.ACTIVE]

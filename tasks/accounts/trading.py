@@ -9,10 +9,11 @@ from decimal import Decimal
 from typing import Any, TypeVar
 from uuid import uuid4
 
-from evenkeel.errors import Bug, EvenkeelError, OperatorError, words_of
+from evenkeel.errors import Bug, EvenkeelError, LostRace, OperatorError, words_of
 from evenkeel.types import IntentSpec, IntentState
-from state.accounts.models import AccountTrade, ChargeRow, DeploymentState, Origin, TradeState
+from state.accounts.models import AccountTrade, ChargeRow, Deployment, DeploymentState, Origin, TradeState
 from state.accounts.store import ACCOUNTS
+from state.columns import plain_json
 from state.models import Fence
 from state.watch_models import Severity
 from strategy.accounts.conditions import UNPAYABLE
@@ -39,16 +40,21 @@ async def open_trade(
     same again is the same trade. Raises OperatorError where the deployment is not active, or
     openings are paused.
     """
-    accounts = desk.store.accounts
-    deployment = accounts.deployment(deployment_id)
-    if deployment.state is not DeploymentState.ACTIVE:
-        raise OperatorError(f"deployment {deployment_id} is {deployment.state}: nothing is opened for it")
-    if found := [one for one in desk.store.active_pauses() if one.scope in (ENTRIES, ALL, OSTIUM)]:
-        raise OperatorError(f"openings are paused: {found[0].scope}, {found[0].reason} (`evenkeel resume`)")
+    may_open(desk, deployment_id)
+    trade = name or f"{deployment_id}-{uuid4().hex[:12]}"
+    intent = plan_open(desk, deployment_id, order, trade)
+    await carry_out(desk, intent, None, wait_s=wait_s)
+    give_up(desk, trade)
+    return trade
+
+
+def plan_open(desk: Desk, deployment_id: str, order: dict[str, Any], name: str) -> str:
+    """Store a trade and its opening, or find them stored; return the intent. `may_open` is the caller's to ask."""
+    deployment = desk.store.accounts.deployment(deployment_id)
     now = desk.clock.now_ms()
-    trade = accounts.add_trade(
+    desk.store.accounts.add_trade(
         AccountTrade(
-            name=name or f"{deployment_id}-{uuid4().hex[:12]}",
+            name=name,
             chain=chain_of(desk),
             venue=OSTIUM,
             account=deployment.account,
@@ -62,10 +68,27 @@ async def open_trade(
             updated_ms=now,
         )
     )
-    intent = _plan(desk, trade.name, "open", 0, {**order, "trader": deployment.account})
-    await carry_out(desk, intent, None, wait_s=wait_s)
-    give_up(desk, trade.name)
-    return trade.name
+    return _plan(desk, name, "open", 0, {**order, "trader": deployment.account})
+
+
+def may_open(desk: Desk, deployment_id: str) -> Deployment:
+    """Return the deployment. Raises OperatorError where it is not active, or openings are paused here."""
+    deployment = desk.store.accounts.deployment(deployment_id)
+    if deployment.state is not DeploymentState.ACTIVE:
+        raise OperatorError(f"deployment {deployment_id} is {deployment.state}: nothing is opened for it")
+    if found := [one for one in desk.store.active_pauses() if one.scope in (ENTRIES, ALL, OSTIUM)]:
+        raise OperatorError(f"openings are paused: {found[0].scope}, {found[0].reason} (`evenkeel resume`)")
+    return deployment
+
+
+async def try_order(desk: Desk, subject: str, kind: str, order: dict[str, Any]) -> None:
+    """Have the venue and the chain judge an order that nobody has stored: nothing is signed, and nothing changes. Raises
+    VenueRefused in one line, UNREAD.
+    """
+    venue = desk.venue(OSTIUM)
+    if not isinstance(venue, OstiumVenue):
+        raise Bug("the desk's venue of trades is another one")
+    await venue.try_order(_spec(subject, kind, 0, order, OSTIUM))
 
 
 def give_up(desk: Desk, name: str) -> None:
@@ -93,11 +116,18 @@ async def close_trade(
     going_on = [one for one in desk.store.unfinished_intents(ACCOUNTS, name) if one.kind == "close"]
     if going_on:
         return await carry_out(desk, going_on[0].intent_id, fence)
-    if trade.trade_id is None or trade.place is None:
-        raise OperatorError(f"trade {name} is {trade.state}: there is nothing to close yet")
+    order = close_order(trade, price, slippage_bps, share)
     if share == 1 and await lacks_fee(desk, trade):
         return await leave_by_stop(desk, trade, price, fence)
-    order = {
+    intent = _plan(desk, name, "close", next_step(desk, name, "close"), order, fence)
+    return await carry_out(desk, intent, fence)
+
+
+def close_order(trade: AccountTrade, price: Decimal, slippage_bps: int, share: Decimal) -> dict[str, Any]:
+    """Return the order that closes a share of a trade. Raises OperatorError for one that is not open."""
+    if trade.trade_id is None or trade.place is None:
+        raise OperatorError(f"trade {trade.name} is {trade.state}: there is nothing to close yet")
+    return {
         "trader": trade.account,
         "trade_id": int(trade.trade_id),
         "pair": trade.pair,
@@ -108,8 +138,16 @@ async def close_trade(
         "price": str(price),
         "slippage_bps": slippage_bps,
     }
-    intent = _plan(desk, name, "close", _next_step(desk, name, "close"), order, fence)
-    return await carry_out(desk, intent, fence)
+
+
+def plan_close(desk: Desk, name: str, step: int, order: dict[str, Any]) -> str:
+    """Store the close that is a trade's `step`-th, or find it stored; return its intent. Raises LostRace where another close
+    has that step, or the trade has ended without it.
+    """
+    there = [one for one in desk.store.intents_of(ACCOUNTS, name) if (one.kind, one.step) == ("close", step)]
+    if there and there[0].order != plain_json(order):
+        raise LostRace(f"trade {name} is closed by another order")
+    return _plan(desk, name, "close", step, order)
 
 
 async def lacks_fee(desk: Desk, trade: AccountTrade) -> bool:
@@ -154,7 +192,7 @@ async def set_stop(
         "index": trade.place,
         "stop": str(stop),
     }
-    intent = _plan(desk, trade.name, "stop", _next_step(desk, trade.name, "stop"), order, fence)
+    intent = _plan(desk, trade.name, "stop", next_step(desk, trade.name, "stop"), order, fence)
     return await carry_out(desk, intent, fence, wait_s=wait_s)
 
 
@@ -166,7 +204,7 @@ async def collect(desk: Desk, charge_id: str, fence: Fence | None = None, *, wai
         intent = unfinished[0].intent_id
     else:
         order = {"owner": charge.account, "units": int(charge.usdc.scaleb(UNITS))}
-        step = _next_step(desk, charge_id, "pull")
+        step = next_step(desk, charge_id, "pull")
         intent = _plan(desk, charge_id, "pull", step, order, fence, CHARGES)
     end = await carry_out(desk, intent, fence, wait_s=wait_s)
     if isinstance(end, NotDone):
@@ -249,7 +287,8 @@ def chain_of(desk: Desk) -> str:
     return str(getattr(desk.bookkeeper(ACCOUNTS), "chain", ""))
 
 
-def _next_step(desk: Desk, subject: str, kind: str) -> int:
+def next_step(desk: Desk, subject: str, kind: str) -> int:
+    """Return which of its kind the next order of a trade or charge is."""
     return sum(one.kind == kind for one in desk.store.intents_of(ACCOUNTS, subject))
 
 
@@ -262,7 +301,11 @@ def _plan(
     fence: Fence | None = None,
     venue: str = OSTIUM,
 ) -> str:
-    spec = IntentSpec(
+    return desk.store.plan_intent(_spec(subject, kind, step, order, venue), fence=fence).intent_id
+
+
+def _spec(subject: str, kind: str, step: int, order: dict[str, Any], venue: str) -> IntentSpec:
+    return IntentSpec(
         intent_id=uuid4().hex,
         business=ACCOUNTS,
         subject=subject,
@@ -271,4 +314,3 @@ def _plan(
         step=step,
         order=order,
     )
-    return desk.store.plan_intent(spec, fence=fence).intent_id

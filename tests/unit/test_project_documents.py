@@ -15,6 +15,7 @@ from typer.main import get_command
 import venues.protocol
 from app.cli import app
 from evenkeel.settings.settings import Settings
+from state.accounts.access import AccessStore
 from state.accounts.store import AccountsStore
 from state.carry.store import CarryStore
 from state.hedging.store import HedgingStore
@@ -206,6 +207,7 @@ PARTS = {
     "store.lanes": LaneNumbers,
     "store.accounts": AccountsStore,
     "store.hedging": HedgingStore,
+    "store.access": AccessStore,
 }
 
 

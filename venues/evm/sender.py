@@ -161,15 +161,21 @@ class EvmSender:
                 "contract", self.errors.words(error.data) if error.data else error.message
             ) from None
 
+    def judge(self, built: Built) -> None:
+        """Raise VenueRefused where this would not be signed. Signs nothing, and takes no number."""
+        self._validator.check(self._envelope(built.payload, built.payload.next_nonce))
+
+    def _envelope(self, call: ContractCall, nonce: int) -> Envelope:
+        return Envelope(
+            self.chain.chain_id, nonce, call.fee.tip_wei, call.fee.max_wei, call.gas, call.to, call.calldata
+        )
+
     async def sign(self, built: Built) -> Signed:
         """Sign at the first number that neither the ledger has given nor the chain has used. Asks the chain nothing."""
         call: ContractCall = built.payload
         lane = lane_of(self.chain.chain_id, self.address)
         nonce = max(self._lanes.free(lane), call.next_nonce)
-        envelope = Envelope(
-            self.chain.chain_id, nonce, call.fee.tip_wei, call.fee.max_wei, call.gas, call.to, call.calldata
-        )
-        copy = await self._copy(envelope)
+        copy = await self._copy(self._envelope(call, nonce))
         return Key(chain_id=self.chain.chain_id, sender=self.address, nonce=nonce, copies=[copy]).signed()
 
     async def _copy(self, envelope: Envelope) -> Copy:

@@ -25,6 +25,7 @@ TIME_OUT_OPEN = Function("openTradeMarketTimeout", ("uint256",))
 TIME_OUT_CLOSE = Function("closeTradeMarketTimeout", ("uint256", "bool"))
 DELEGATED = Function("delegatedAction", ("address", "bytes"), ("bytes",))
 SET_DELEGATE = Function("setDelegate", ("address",))
+REMOVE_DELEGATE = Function("removeDelegate")
 DELEGATIONS = Function("delegations", ("address",), ("address",))
 REGISTRY = Function("registry", (), ("address",))
 IS_PAUSED = Function("isPaused", (), ("bool",))
@@ -40,6 +41,7 @@ PAIR_LEAST_NOTIONAL = Function("pairMinLevPos", ("uint16",), ("uint64",))
 PAIR_ORACLE_FEE = Function("pairOracleFee", ("uint16",), ("uint64",))
 BALANCE_OF = Function("balanceOf", ("address",), ("uint256",))
 ALLOWANCE = Function("allowance", ("address", "address"), ("uint256",))
+APPROVE = Function("approve", ("address", "uint256"), ("bool",))
 
 OPEN_ASKED = Event.of(
     "MarketOpenOrderInitiated(uint256 indexed orderId,address indexed trader,uint16 indexed pairIndex)"

@@ -167,6 +167,11 @@ class OstiumVenue:
         call = ALLOWANCE.call(trader, self.contracts.storage)
         return scaled(ALLOWANCE.answer(await self._view(self.contracts.usdc, call)), USDC_PLACES)
 
+    async def usdc_of(self, trader: str) -> Decimal:
+        """Return the dollars that a trader's wallet holds. Raises UNREAD."""
+        held = await self._view(self.contracts.usdc, BALANCE_OF.call(trader))
+        return scaled(BALANCE_OF.answer(held), USDC_PLACES)
+
     async def trade_at(self, trader: str, pair: int, index: int) -> int:
         """Return the number of the trade at a place, 0 for none. Raises UNREAD."""
         answered = await self._view(self.contracts.storage, OPEN_TRADE_INFO.call(trader, pair, index))
@@ -185,6 +190,10 @@ class OstiumVenue:
         await self._may(order)
         calldata = DELEGATED.call(order.trader, order.call)
         return await self._sender.build(self.contracts.trading, calldata, MOST_GAS)
+
+    async def try_order(self, intent: IntentSpec) -> None:
+        """Raise VenueRefused with the first reason why an order would not be taken or signed now. Nothing is signed."""
+        self._sender.judge(await self.build(intent))
 
     async def _may(self, order: Order) -> None:
         if isinstance(order, OpenOrder):

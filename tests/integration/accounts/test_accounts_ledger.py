@@ -14,6 +14,7 @@ from state.accounts.models import AccountTrade, Deployment, DeploymentState, Ori
 from state.accounts.settling import Owed, SettledOrder
 from state.store import Store
 from strategy.accounts.share import FeeModel, charge_for
+from tasks.accounts.statement import billing, statement
 from tests.databases import database_fixtures
 
 databases, url, store = database_fixtures()
@@ -240,5 +241,10 @@ def test_results_are_the_changes_of_the_wallet_and_a_second_pass_books_nothing(
     assert store.accounts.deployment("d1").result_usdc == booked
     assert sum((one.result_usdc for one in store.accounts.trades()), ZERO) == booked
     assert {one.state for one in store.accounts.trades()} <= {TradeState.CLOSED, TradeState.FAILED}
+    made = statement(store, ACCOUNT, {9: "SOL/USD"})
+    assert Decimal(made["total_usdc"]) == wallet and made["lines"][-1]["sum_usdc"] == made["total_usdc"]
+    assert Decimal(made["owed_usdc"]) == sum(
+        Decimal(one["amount"]) for one in billing(store) if one["status"] == "DUE"
+    )
     orders_charged = [one.order_id for one in store.accounts.charges()]
     assert len(orders_charged) == len(set(orders_charged))

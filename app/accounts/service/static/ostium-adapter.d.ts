@@ -1,0 +1,2 @@
+// For programs that look for types under this name.
+export * from "./ostium-adapter.mjs";

@@ -13,7 +13,7 @@ from prefect.client.schemas.objects import FlowRun
 from pydantic import Field
 
 from evenkeel.errors import EvenkeelError, LostRace
-from evenkeel.settings.settings import load_settings
+from evenkeel.settings.settings import Settings, load_settings
 from evenkeel.units import DAY_MS
 from flows.accounts.watched import ACCOUNTS, WHAT
 from flows.forms import Form
@@ -77,20 +77,25 @@ async def watch_accounts(
 
 
 def watch_meanwhile(answered: threading.Event) -> None:
-    """Watch in this process, without Prefect, until that has `answered` and another process watches."""
+    """Watch in this process, without Prefect, until that has `answered`; its runs wait for the lease until then. Where the
+    business is off nothing is done.
+    """
     while not answered.is_set():
         try:
-            asyncio.run(_watch_until_followed(answered))
+            settings = load_settings()
+            if not settings.ostium.enabled:
+                return
+            asyncio.run(_watch_until_followed(settings, answered))
         except EvenkeelError as fault:  # switched off, a key, the chain
             log.warning("managed accounts cannot be watched here yet: %s", fault)
             answered.wait(MEANWHILE_S)
 
 
-async def _watch_until_followed(answered: threading.Event) -> None:
-    async with open_accounts_desk(load_settings()) as desk:
+async def _watch_until_followed(settings: Settings, answered: threading.Event) -> None:
+    async with open_accounts_desk(settings) as desk:
 
         def is_followed(subject: str, is_due: bool) -> bool:
-            return answered.is_set()  # its runs wait for the lease
+            return answered.is_set()
 
         await watch_accounts(desk, AccountsWatchRequest(), is_followed)
 

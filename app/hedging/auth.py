@@ -14,7 +14,9 @@ import typer
 from app.screens import Emit, JsonFlag, out
 
 if TYPE_CHECKING:
+    from evenkeel.clock import Clock
     from evenkeel.sealing import Sealer, TokenStore
+    from evenkeel.settings.schwab import SchwabAccount
     from tasks.hedging.schwab_login import LoginState, SchwabLogin
 
 KeyFile = Annotated[
@@ -30,6 +32,13 @@ class AuthTools:
     login: SchwabLogin
     store: TokenStore
     sealer: Sealer
+
+
+def tools_of(account: SchwabAccount, store: TokenStore, clock: Clock) -> AuthTools:
+    """Return what the commands work with. Raises OperatorError where a key is missing."""
+    from tasks.hedging import schwab_connect
+
+    return AuthTools(schwab_connect.login_of(account, store, clock), store, schwab_connect.sealer_of(account))
 
 
 def add_to(app: typer.Typer, tools: Callable[[], AuthTools], emit: Emit) -> None:

@@ -12,7 +12,18 @@ from pydantic import SecretStr
 from evenkeel.errors import OperatorError, shown_path
 
 Keeper = Literal[
-    "hyperliquid", "solana", "asgard", "ostium", "collector", "slack", "slack_app", "webhook", "mail"
+    "hyperliquid",
+    "solana",
+    "asgard",
+    "ostium",
+    "collector",
+    "schwab",
+    "schwab_secret",
+    "token",
+    "slack",
+    "slack_app",
+    "webhook",
+    "mail",
 ]
 _FORBIDDEN_IN_TOML = re.compile(
     r"^(key|private_key|secret|secret_key|api_key|token|app_token|password|passphrase|mnemonic|seed)$"
@@ -23,6 +34,9 @@ _SECRET_ENV: dict[Keeper, str] = {
     "asgard": "EVENKEEL_ASGARD_API_KEY",
     "ostium": "EVENKEEL_OSTIUM_KEY",
     "collector": "EVENKEEL_COLLECTOR_KEY",
+    "schwab": "EVENKEEL_SCHWAB_KEY",
+    "schwab_secret": "EVENKEEL_SCHWAB_SECRET",
+    "token": "EVENKEEL_TOKEN_KEY",
     "slack": "EVENKEEL_SLACK_TOKEN",
     "slack_app": "EVENKEEL_SLACK_APP_TOKEN",
     "webhook": "EVENKEEL_WEBHOOK_SECRET",

@@ -9,7 +9,7 @@ from decimal import Decimal
 from evenkeel.errors import NotUnderstood
 from evenkeel.types import Confirmed, Frozen, Outcome, Receipt, Rejected, Working
 from venues.broker import HedgeOrder
-from venues.broker_rules import OrderRules
+from venues.broker_rules import OrderRules, text_of
 from venues.schwab import models as m
 from venues.schwab.models import VENUE
 
@@ -116,12 +116,12 @@ class Done:
         detail = {
             "status": orders[-1].status,
             "orders": [one.ref for one in orders],
-            "usd": str(self.paid_usd),
-            "listed": str(self.listed),
+            "usd": text_of(self.paid_usd),
+            "listed": text_of(self.listed),
         }
         return Receipt(
             ref=orders[0].ref,
-            done_qty=shares,
+            done_qty=Decimal(text_of(shares)),  # 4.0 and 4 are one amount, and one text
             avg_price_usd=self.paid_usd / self.listed if self.listed else None,
             settled_ms=self.last_ms or now_ms,
             detail=detail,

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from decimal import Decimal
 
-from evenkeel.errors import UNREAD, EvenkeelError, NotUnderstood, OperatorError
+from evenkeel.errors import UNREAD, EvenkeelError, NotUnderstood
 from evenkeel.types import IntentSpec, Outcome, Receipt, Rejected, Unknown, Working
 from venues.reading import Oddity
 from venues.schwab import models as m
@@ -54,7 +54,7 @@ class OrderLookup:
                     self.ids.pop(key.client_order_id)
                     self._odd(order_id, "id", "not the order that was placed")
             return await self._by_window(intent, key)
-        except (*UNREAD, OperatorError) as fault:
+        except UNREAD as fault:
             return _unread(key, fault)
 
     async def _by_window(self, intent: IntentSpec, key: OrderKey) -> Outcome[Receipt]:

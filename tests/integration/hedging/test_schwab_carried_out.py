@@ -9,20 +9,18 @@ from pathlib import Path
 
 import pytest
 
-from app.hedging.auth import tools_of
 from evenkeel.errors import OperatorError
-from evenkeel.settings.schwab import SchwabAccount
+from evenkeel.settings.hedging import Hedging, SchwabAccount
 from evenkeel.settings.settings import Settings
 from evenkeel.types import VenueName
 from state.store import Store
 from tasks.desk import Desk
-from tasks.hedging import schwab_connect
+from tasks.hedging.opening import schwab_login
 from tasks.intents import Done, Ending, NotDone, StillUnknown, StillWorking, carry_out
 from tests.databases import database_fixtures
-from tests.schwab_rig import SYMBOLS, TOKEN_KEY, SchwabRig, schwab_rig
+from tests.schwab_rig import TOKEN_KEY, SchwabRig, schwab_rig
 from tests.shop import SHOP, ShopBooks, done_of, open_shop
-from venues.broker_rules import OrderRules
-from venues.schwab.venue import CAPABILITIES, LIFE_MS
+from venues.schwab.venue import LIFE_MS
 
 databases, url, _store = database_fixtures("sqlite")
 TRIES = 2
@@ -46,8 +44,10 @@ def plan(rig: SchwabRig, store: Store) -> str:
 
 def desk_of(rig: SchwabRig, store: Store) -> Desk:
     """One process: what its adapter remembers is gone with it; the ledger says whose which order is."""
-    rig.claims.clear()
-    rig.claims.update(schwab_connect.claims_of(store.intent(f"hedge-{n}") for n in range(1, rig.steps + 1)))
+    rows = [store.intent(f"hedge-{n}") for n in range(1, rig.steps + 1)]
+    rig.claims = {
+        str(said["ref"]): row.intent_id for row in rows for said in (row.so_far, row.result) if said
+    }
     return Desk(Settings(), rig.clock, store, {VenueName.SCHWAB: rig.venue_for()}, {SHOP: ShopBooks()})
 
 
@@ -119,21 +119,20 @@ async def test_the_ledger_keeps_the_login_and_the_settings_open_it(
 ) -> None:
     async with trading(url) as (rig, store):
         (tmp_path / "secret").write_text(rig.twin.login.app_secret + "\n")
-        account = SchwabAccount(url=rig.url, account="6789", secret_file=tmp_path / "secret")
+        section = SchwabAccount(url=rig.url, account="6789", secret_file=tmp_path / "secret")
+        settings = Hedging(schwab=section)
         with pytest.raises(OperatorError, match="EVENKEEL_SCHWAB_KEY"):
-            schwab_connect.login_of(account, store.hedging, rig.clock)
+            schwab_login(settings, rig.clock, store)
         monkeypatch.setenv("EVENKEEL_SCHWAB_KEY", rig.twin.login.app_key)
         with pytest.raises(OperatorError, match="EVENKEEL_TOKEN_KEY"):
-            tools_of(account, store.hedging, rig.clock)
+            schwab_login(settings, rig.clock, store)
         monkeypatch.setenv("EVENKEEL_TOKEN_KEY", TOKEN_KEY)
-        tools = tools_of(account, store.hedging, rig.clock)
-        await rig.log_in(tools.login)
-        rules = OrderRules(SYMBOLS, CAPABILITIES)
-        venue = schwab_connect.venue_of(account, tools.login, rig.clock, rules, dict)
-        assert await venue.cash() == rig.twin.book.cash
+        login = schwab_login(settings, rig.clock, store)
+        await rig.log_in(login)
+        client = rig.client_for(login)
+        assert await rig.venue_for(client).cash() == rig.twin.book.cash
         rig.later(1700)
-        await venue.cash()
+        await rig.venue_for(client).cash()
         row = store.hedging.token("schwab")
         assert row is not None and row.version == 2 and row.access_ms > row.login_ms
-        await venue.client.aclose()
-        await tools.login.aclose()
+        await login.aclose()

@@ -17,7 +17,7 @@ from venues.broker_rules import OrderRules
 from venues.reading import parse_json, read
 from venues.schwab import models as m
 from venues.schwab.client import _last_segment
-from venues.schwab.orders import OrderKey, body_of, is_of, judge, outcome_of
+from venues.schwab.orders import LISTED_LATE_MS, OrderKey, body_of, is_of, judge, outcome_of
 from venues.schwab.venue import CAPABILITIES
 
 DATA = Path(os.environ.get("EVENKEEL_DATA") or Path(__file__).parents[3] / "shared" / "data") / "brokers"
@@ -93,12 +93,23 @@ def test_there_are_21_statuses_and_each_is_final_or_not() -> None:
         outcome, odd = outcome_of(KEY, [order(status=status)], ENTERED_MS)
         final = status == m.FILLED or status in m.ENDED
         assert isinstance(outcome, Confirmed if final else Working) and not odd, status
+        if status == m.FILLED:
+            continue
         nothing = {"status": status, "filledQuantity": 0.0, "orderActivityCollection": []}
         empty, _ = outcome_of(KEY, [order(**nothing)], ENTERED_MS)
         assert isinstance(empty, Rejected if final else Working), status
         assert not isinstance(empty, Rejected) or empty.seen
     outcome, odd = outcome_of(KEY, [order(status="SOMETHING_NEW")], ENTERED_MS)
     assert isinstance(outcome, Working) and odd == ["status SOMETHING_NEW"]
+
+
+@pytest.mark.parametrize("status", ["FILLED", "CANCELED"])
+def test_an_order_that_contradicts_its_executions_is_neither_done_nor_dead(status: str) -> None:
+    late_ms = ENTERED_MS + 10 * LISTED_LATE_MS
+    with pytest.raises(NotUnderstood, match="executions of 1"):
+        outcome_of(KEY, [order(status=status, filledQuantity=0.0)], late_ms)
+    with pytest.raises(NotUnderstood):
+        outcome_of(KEY, [order(filledQuantity=0.0, orderActivityCollection=[])], late_ms)
 
 
 @pytest.mark.parametrize("quantity", [None, -1, "many"])

@@ -64,7 +64,8 @@ class OrderLookup:
                 words = "is older than the venue lists orders: the operator decides what became of it"
                 return Unknown(f"the order of {_shown(key)} {words}", answered=True)
             answer = await self._client.orders(key.account, key.from_ms - 1000, max(key.until_ms, now_ms))
-            found = [one for one in self._unclaimed(intent, key, answer.value) if is_of(one, key)]
+            free = self._unclaimed(intent, key, answer.value)
+            found = [one for one in free if is_of(one, key)]
             if len(found) > 1:
                 ids = ", ".join(one.ref for one in found)
                 words = f"{len(found)} orders may be that of {_shown(key)}: {ids}; the operator decides"
@@ -72,8 +73,10 @@ class OrderLookup:
             if found:
                 self.ids[key.client_order_id] = found[0].ref
                 return await self._settled(key, found[0])
-            if any(one.lost for one in answer.odd):
-                words = f"is not among the orders that can be read: {answer.odd[0]}"
+            unclear = [f"order {one.ref} does not say what it orders" for one in free if one.is_unclear]
+            unclear += [str(one) for one in answer.odd if one.lost]
+            if unclear:
+                words = f"is not among the orders that can be read: {unclear[0]}"
                 return Unknown(f"the order of {_shown(key)} {words}", answered=True)
             if now_ms <= key.until_ms:
                 return Unknown(

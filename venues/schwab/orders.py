@@ -148,6 +148,9 @@ def outcome_of(key: OrderKey, orders: list[m.WireOrder], now_ms: int) -> tuple[O
         words = f"order {last.ref} is {last.status}" + (", not all executions are listed" if late else "")
         waits = last.status in m.WAITING or last.status == m.NOT_SAID
         return Working(words, ASK_WAITING_S if waits else ASK_AT_WORK_S, so_far), odd
+    if done.listed > done.filled or (last.status == m.FILLED and done.filled == 0):
+        words = f"{done.filled} shares filled and executions of {done.listed}"
+        raise NotUnderstood(VENUE, f"order {last.ref} is {last.status}, with {words}")
     if late:
         odd.append(f"{done.filled} shares filled, executions of {done.listed}")
     if done.filled == 0:

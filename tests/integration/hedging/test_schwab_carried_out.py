@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
+from click.testing import Result
+from typer.testing import CliRunner
 
+from app.cli import app
 from evenkeel.errors import OperatorError
 from evenkeel.settings.hedging import Hedging, SchwabAccount
 from evenkeel.settings.settings import Settings
@@ -136,3 +140,35 @@ async def test_the_ledger_keeps_the_login_and_the_settings_open_it(
         row = store.hedging.token("schwab")
         assert row is not None and row.version == 2 and row.access_ms > row.login_ms
         await login.aclose()
+
+
+async def test_the_command_line_logs_in_by_its_settings_and_its_ledger(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with schwab_rig() as rig:
+        config = tmp_path / "evenkeel.toml"
+        config.write_text(f'[database]\nurl = "{url}"\n\n[hedging.schwab]\nurl = "{rig.url}"\n')
+        (tmp_path / "new-key").write_text("4b" * 32)
+        for name, value in {
+            "EVENKEEL_CONFIG": str(config),
+            "EVENKEEL_SCHWAB_KEY": rig.twin.login.app_key,
+            "EVENKEEL_SCHWAB_SECRET": rig.twin.login.app_secret,
+            "EVENKEEL_TOKEN_KEY": TOKEN_KEY,
+        }.items():
+            monkeypatch.setenv(name, value)
+
+        async def run(*words: str, pasted: str = "") -> Result:
+            return await asyncio.to_thread(CliRunner().invoke, app, ["auth", *words], input=pasted)
+
+        assert (await run("status")).exit_code == 1
+        done = await run("schwab", "--json", pasted=rig.twin.login.allow() + "\n")
+        assert done.exit_code == 0, done.output
+        assert (await run("status")).exit_code == 0
+        assert (await run("rotate", "--new-key-file", str(tmp_path / "new-key"))).exit_code == 0
+        again = await run("rotate", "--new-key-file", str(tmp_path / "new-key"))
+        assert isinstance(again.exception, OperatorError) and "EVENKEEL_TOKEN_KEY" in str(again.exception)
+        store = Store.open(url, rig.clock)
+        row = store.hedging.token("schwab")
+        store.close()
+        assert row is not None and row.version == 2
+        assert not [one for one in rig.twin.login.issued if one in row.sealed + done.output]

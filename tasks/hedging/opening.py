@@ -94,6 +94,7 @@ async def _broker(
             hedging.schwab.url,
             clock,
             login,
+            transport=CountedTransport(SCHWAB, desk.health),
             budget=RateBudget(clock, hedging.schwab.requests_per_minute),
             oddities=desk.oddities,
         )

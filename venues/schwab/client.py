@@ -57,6 +57,7 @@ class SchwabClient:
         tokens: TokenSource,
         *,
         http: httpx.AsyncClient | None = None,
+        transport: httpx.AsyncBaseTransport | None = None,
         budget: RateBudget | None = None,
         oddities: Oddities | None = None,
         total_s: float = TOTAL_S,
@@ -71,7 +72,10 @@ class SchwabClient:
         self.oddities = oddities or Oddities()
         self._own_http = http is None
         self._http = http or httpx.AsyncClient(
-            timeout=httpx.Timeout(total_s, connect=CONNECT_S), trust_env=False, verify=tls()
+            timeout=httpx.Timeout(total_s, connect=CONNECT_S),
+            trust_env=False,
+            verify=tls(),
+            transport=transport,
         )
         self._waits_until_ms = 0
         self._own_wait_s = 0.0

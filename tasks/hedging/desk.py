@@ -10,6 +10,7 @@ from evenkeel.settings.hedging import HedgedSymbol, Hedging
 from state.hedging.store import HEDGING
 from strategy.hedging.decision import HedgeRules
 from tasks.desk import Desk
+from tasks.hedging.schwab_login import SchwabLogin
 from venues.broker import Broker, BrokerAsset, BrokerCapabilities
 from venues.raindex.reader import RaindexReader
 from venues.raindex.types import Market
@@ -27,6 +28,8 @@ class HedgingDesk:
     reader: RaindexReader
     settings: Hedging
     account: str
+    login: SchwabLogin | None = None
+    """Of a broker at which a person logs in; its age is watched with each pass."""
     assets: dict[str, tuple[date, BrokerAsset]] = field(default_factory=dict)
     """By symbol, what the broker says of it, and on which day it did."""
 

@@ -18,6 +18,7 @@ from tasks.hedging.deciding import Decisions, decide
 from tasks.hedging.desk import HedgingDesk
 from tasks.hedging.orders import place, sweep
 from tasks.hedging.reading import Progress, read_chain
+from tasks.hedging.schwab_login import warn_of_age
 from tasks.intents import Ending
 
 HEARTBEAT = "hedging"
@@ -54,6 +55,8 @@ async def pass_once(at: HedgingDesk, fence: Fence | None) -> PassReport:
     nothing can be stored; what one symbol or the broker does wrong is in the report.
     """
     report = PassReport()
+    if at.login is not None:
+        warn_of_age(at.desk.store, at.login)
     report.swept = await sweep(at, fence)
     try:
         report.progress = await read_chain(at, fence)

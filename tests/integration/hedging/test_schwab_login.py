@@ -47,7 +47,7 @@ async def test_200_days_use_no_dead_token_warn_once_a_login_and_show_no_secret(
         logs_in_at_ms = began_ms + int(4.5 * DAY_MS)
         oldest_ms = 0
         while rig.clock.now_ms() < began_ms + 200 * DAY_MS:
-            rig.later(drawn.choice([40, 1500, 1790, 7 * HOUR_S, 12 * HOUR_S, 20 * HOUR_S, 26 * HOUR_S]))
+            rig.later(drawn.choice([40, 1790, 12 * HOUR_S, 20 * HOUR_S, 26 * HOUR_S, 30 * HOUR_S]))
             if rig.clock.now_ms() >= logs_in_at_ms:
                 logins += 1
                 state = rig.login.state()
@@ -77,7 +77,7 @@ async def test_200_days_use_no_dead_token_warn_once_a_login_and_show_no_secret(
             except (Retryable, NotUnderstood):
                 faults.append(traceback.format_exc())
         assert rig.twin.login.refused == 0, "a call with a token that did not live"
-        assert logins > 25 and refusals > 5 and oldest_ms > 7 * DAY_MS
+        assert logins > 25 and refusals > 3 and oldest_ms > 7 * DAY_MS
         assert all(row.login_ms <= row.access_ms for row in rig.store.history)
         raised = [one for one in store.alerts() if one.kind in KINDS]
         by_login = {

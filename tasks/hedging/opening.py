@@ -62,7 +62,7 @@ async def hedging_desk(settings: Settings, clock: Clock, store: Store) -> AsyncI
         broker, account, login = await _broker(hedging, clock, desk, stack)
         desk.venues[broker.name] = broker
         store.hedging.bind_account(broker.name, account)
-        yield HedgingDesk(desk, broker, reader_of(hedging, rpc), hedging, account, login)
+        yield HedgingDesk(desk, broker, reader_of(hedging, rpc), hedging, account, login=login)
 
 
 def reader_of(hedging: Hedging, rpc: EvmRpc) -> RaindexReader:
@@ -82,7 +82,7 @@ def order_rules(hedging: Hedging) -> tuple[dict[str, Decimal], dict[str, str]]:
 async def _broker(
     hedging: Hedging, clock: Clock, desk: Desk, stack: AsyncExitStack
 ) -> tuple[Broker, str, SchwabLogin | None]:
-    """Return the broker, the name of its account, which says nothing of the key, and its login where a person logs in."""
+    """Return the broker, the name of its account, and the login where it wants one that ends."""
     most, renamed = order_rules(hedging)
     if hedging.broker == "dry-run":
         rules = OrderRules(most, CAPABILITIES, renamed)
@@ -94,7 +94,6 @@ async def _broker(
             hedging.schwab.url,
             clock,
             login,
-            transport=CountedTransport(SCHWAB, desk.health),
             budget=RateBudget(clock, hedging.schwab.requests_per_minute),
             oddities=desk.oddities,
         )
@@ -125,8 +124,8 @@ async def _broker(
     )
     stack.push_async_callback(client.close)
     can = capabilities(is_broker=access.account_id is not None)
-    name = section.account_id or key.get_secret_value()
-    return AlpacaVenue(client, OrderRules(most, can, renamed)), name, None
+    account = section.account_id or key.get_secret_value()
+    return AlpacaVenue(client, OrderRules(most, can, renamed)), account, None
 
 
 def schwab_login(hedging: Hedging, clock: Clock, store: Store) -> SchwabLogin:

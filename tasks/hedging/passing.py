@@ -63,6 +63,8 @@ async def pass_once(at: HedgingDesk, fence: Fence | None) -> PassReport:
     except UNREAD as error:
         report.chain_fault = str(error)
     report.market = await market(at)
+    if at.login is not None:
+        warn_of_age(at.desk.store, at.login)
     decisions = await decide(at, report.market)
     report.orders = await place(at, decisions.orders, fence)
     report.holds = decisions.holds

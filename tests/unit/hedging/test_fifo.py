@@ -40,7 +40,7 @@ class Oracle:
         lots: deque[list[Decimal | int]] = deque()
         long = True
         for place in sorted(range(len(rows)), key=lambda each: (rows[each][0], rows[each][1], each)):
-            at, broker, buys, shares, usdc = rows[place]
+            _, _, buys, shares, usdc = rows[place]
             left, paid, all_of = Decimal(shares), Decimal(usdc), Decimal(shares)
             gone = Decimal(0)
             while left and lots and long != buys:

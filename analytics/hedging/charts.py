@@ -1,4 +1,4 @@
-"""Draws what was earned by what, what lay open, and how long fills waited for their hedge, as PNG, SVG and HTML without a network."""
+"""Draws what was earned by what, what lay open, and how long fills waited for their hedge, as PNG, SVG and HTML."""
 
 from __future__ import annotations
 

@@ -10,17 +10,20 @@ An amount is a whole number of 10**-decimals, of shares and of dollars; 18 decim
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Sequence
+from bisect import bisect_left
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import accumulate
-from operator import add, floordiv, mul, sub
+from operator import sub
 from typing import Any
 
 import numpy as np
 
 from analytics.hedging.buckets import LATE_MS, Bucket
+from analytics.hedging.columns import COARSE_BITS, Column, column_kind
+
+MOST_STEPS = 16
+"""Marks that are compared one after another where many differ only in their last bits; beyond, each is looked up."""
 
 
 @dataclass(frozen=True)
@@ -33,13 +36,25 @@ class Trades:
     at_ms: Any
     is_broker: Any
     is_buy: Any
-    shares: list[int]
-    usdc: list[int]
+    shares: Column
+    usdc: Column
     ids: Any = None
 
-    def __post_init__(self) -> None:
-        if self.shares and (min(self.shares) <= 0 or min(self.usdc) < 0):
+    @classmethod
+    def of(
+        cls,
+        at_ms: Any,
+        is_broker: Any,
+        is_buy: Any,
+        shares: Sequence[int],
+        usdc: Sequence[int],
+        ids: Any = None,
+    ) -> Trades:
+        """Raises ValueError where a row has no shares or an amount below zero."""
+        if shares and (min(shares) <= 0 or min(usdc) < 0):
             raise ValueError("a trade has shares above zero and an amount from zero")
+        kind = column_kind(shares, usdc)
+        return cls(at_ms, is_broker, is_buy, kind.of(shares), kind.of(usdc), ids)
 
     def __len__(self) -> int:
         return len(self.shares)
@@ -70,147 +85,129 @@ class Matched:
     opener: Any
     closer: Any
     bucket: Any
-    marks: list[int]
-    earned: list[int]
+    marks: Column
+    earned: Column
     open_shares: int
     open_usdc: int
 
     @cached_property
     def shares(self) -> list[int]:
         """Of each pair."""
-        return _steps(self.marks)
+        return _steps(self.marks.ints())
 
     @cached_property
     def realised(self) -> list[int]:
         """Of each pair, what was got less what was paid."""
-        return _steps(self.earned)
+        return _steps(self.earned.ints())
 
     @property
     def total(self) -> int:
         """What all pairs earned; with `open_usdc` it is the net cash, to the last digit."""
-        return self.earned[-1] if self.earned else 0
+        return self.earned.last if len(self.earned) else 0
 
     def by_bucket(self) -> dict[Bucket, int]:
         """What each bucket earned. The sum is the total."""
-        netting, late = (self._earned_in(one) for one in (Bucket.NETTING, Bucket.DIRECTIONAL))
-        return {
-            Bucket.SPREAD: self.total - netting - late,
-            Bucket.NETTING: netting,
-            Bucket.DIRECTIONAL: late,
-        }
-
-    def _earned_in(self, bucket: Bucket) -> int:
-        """Sum over the runs of pairs that belong to it: what had been earned at a run's end, less what at its begin."""
-        inside = np.concatenate(([False], self.bucket == bucket, [False]))
-        ends = np.flatnonzero(inside[1:-1] & ~inside[2:])
-        begins = np.flatnonzero(inside[1:-1] & ~inside[:-2])
-        upto = np.array([0, *self.earned], dtype=object)
-        return int(sum(upto[ends + 1].tolist()) - sum(upto[begins].tolist()))
+        return {bucket: self.earned.sum_of_steps(self.bucket == bucket) for bucket in Bucket}
 
     def of_trades(self) -> list[int | None]:
         """What each row realised, in the rows' own places; None where it only opened."""
-        found: list[int | None] = [None] * len(self.trades)
-        if self.earned:
+        found = np.full(len(self.trades), None, dtype=object)
+        if len(self.earned):
             last = np.append(np.flatnonzero(self.closer[1:] != self.closer[:-1]), len(self.earned) - 1)
-            sums = _steps([self.earned[place] for place in last.tolist()])
-            for row, realised in zip(self.closer[last].tolist(), sums, strict=True):
-                found[row] = realised
-        return found
+            found[self.closer[last]] = _steps(self.earned.take(last).ints())
+        realised: list[int | None] = found.tolist()
+        return realised
 
 
 def matched(trades: Trades, late_ms: int = LATE_MS) -> Matched:
     """Pair all rows of one symbol."""
     order = trades.in_order()
     is_buy = np.asarray(trades.is_buy, dtype=bool)[order]
-    buys, sells = _Side(trades, order, is_buy), _Side(trades, order, ~is_buy)
-    place, tied = _places(buys.shares_upto[1:], sells.shares_upto[1:])
-    by_sell = np.zeros(len(trades), dtype=bool)
-    by_sell[place] = True
-    # beyond the smaller of both sums nothing is paired
-    paired = min(buys.marks_upto(sells.shares_upto[-1]), len(buys)) + min(
-        sells.marks_upto(buys.shares_upto[-1]), len(sells)
-    )
-    by_sell = by_sell[:paired]
-    sold = np.cumsum(by_sell)
-    buy_of, sell_of = np.arange(paired) - sold + by_sell, sold - by_sell
-    marks, earned = np.empty(paired, dtype=object), np.empty(paired, dtype=object)
-    marks[by_sell], marks[~by_sell] = (
-        sells.shares_upto[1:][: by_sell.sum()],
-        buys.shares_upto[1:][: (~by_sell).sum()],
-    )
-    earned[by_sell] = list(
-        map(sub, sells.usdc_upto[1:], buys.usdc_at(buy_of[by_sell], sells.shares_upto[1:]))
-    )
-    earned[~by_sell] = list(
-        map(sub, sells.usdc_at(sell_of[~by_sell], buys.shares_upto[1:]), buys.usdc_upto[1:])
-    )
-    ends_a_pair = np.ones(len(trades), dtype=bool)
-    ends_a_pair[place[tied]] = False
-    kept = np.flatnonzero(ends_a_pair[:paired])
+    buys, sells = _Side(trades, order[is_buy]), _Side(trades, order[~is_buy])
+    by_sell, tied = _one_line(buys, sells)
+    paired = len(by_sell)
+    sold_upto = np.cumsum(by_sell)
+    buy_of, sell_of = np.arange(paired) - sold_upto + by_sell, sold_upto - by_sell
+    marks, earned = trades.shares.zeros(paired), trades.usdc.zeros(paired)
+    for places, side in ((np.flatnonzero(by_sell), sells), (np.flatnonzero(~by_sell), buys)):
+        ends = slice(1, 1 + len(places))
+        mark, money = side.shares_upto.take(ends), side.usdc_upto.take(ends)
+        other = buys.usdc_at(buy_of[places], mark) if side is sells else sells.usdc_at(sell_of[places], mark)
+        marks.put(places, mark)
+        earned.put(places, money.minus(other) if side is sells else other.minus(money))
+    kept = np.flatnonzero(~tied)
     opener, closer = _opener_first(trades, order, buys.rows[buy_of[kept]], sells.rows[sell_of[kept]])
-    upto = earned[kept].tolist()
+    earned = earned.take(kept)
     return Matched(
         trades=trades,
         order=order,
         opener=opener,
         closer=closer,
         bucket=_buckets(trades, opener, closer, late_ms),
-        marks=marks[kept].tolist(),
-        earned=upto,
-        open_shares=buys.shares_upto[-1] - sells.shares_upto[-1],
-        open_usdc=sells.usdc_upto[-1] - buys.usdc_upto[-1] - (upto[-1] if upto else 0),
+        marks=marks.take(kept),
+        earned=earned,
+        open_shares=buys.shares_upto.last - sells.shares_upto.last,
+        open_usdc=sells.usdc_upto.last - buys.usdc_upto.last - (earned.last if paired else 0),
     )
 
 
 class _Side:
     """The buys or the sells in order, with running sums that begin at zero."""
 
-    def __init__(self, trades: Trades, order: Any, chosen: Any) -> None:
-        self.rows = order[chosen]
-        self.shares = _taken(trades.shares, self.rows)
-        self.usdc = _taken(trades.usdc, self.rows)
-        self.shares_upto = list(accumulate(self.shares, initial=0))
-        self.usdc_upto = list(accumulate(self.usdc, initial=0))
+    def __init__(self, trades: Trades, rows: Any) -> None:
+        self.rows = rows
+        self.shares, self.usdc = trades.shares.take(rows), trades.usdc.take(rows)
+        self.shares_upto, self.usdc_upto = self.shares.upto(), self.usdc.upto()
 
-    def __len__(self) -> int:
-        return len(self.shares)
-
-    def usdc_at(self, lots: Any, marks: Sequence[int]) -> Iterator[int]:
-        """The money up to each mark, which lies in the lot beside it or where that one begins."""
-        shares, usdc = [*self.shares, 1], [*self.usdc, 0]
-        parts = map(sub, marks, _taken(self.shares_upto, lots))
-        cost = map(floordiv, map(mul, _taken(usdc, lots), parts), _taken(shares, lots))
-        return map(add, _taken(self.usdc_upto, lots), cost)
-
-    def marks_upto(self, most: int) -> int:
-        """How many lots end at or before a number of shares."""
-        return bisect_right(self.shares_upto, most) - 1
+    def usdc_at(self, lots: Any, marks: Any) -> Any:
+        """The money up to each mark, which lies in the lot beside it or where that one ends."""
+        lots = np.minimum(lots, len(self.rows) - 1)
+        part = marks.minus(self.shares_upto.take(lots))
+        return self.usdc_upto.take(lots).plus(self.usdc.take(lots).portion(part, self.shares.take(lots)))
 
 
-def _taken(values: list[int], places: Any) -> list[int]:
-    found: list[int] = np.array(values, dtype=object)[places].tolist()
-    return found
+def _one_line(buys: _Side, sells: _Side) -> tuple[Any, Any]:
+    """The marks of both sides in one line, a buy's first of two that are equal, up to the smaller of both sums.
 
-
-def _places(bought: list[int], sold: list[int]) -> tuple[Any, Any]:
-    """Where each mark of the sells stands in the one line of both, a buy's first of two that are equal; and which are equal.
-
-    Rounding to floats keeps the order, so only marks that round to one float are compared as the whole numbers they are.
+    Return whether each mark is a sell's, and whether it is a second one of two that are equal: there no share is paired.
     """
-    shift = max(0, (bought or [0])[-1].bit_length() - 900, (sold or [0])[-1].bit_length() - 900)
-    coarse_bought, coarse_sold = (
-        np.array([mark >> shift for mark in side] if shift else side, dtype=np.float64)
-        for side in (bought, sold)
-    )
-    first = np.searchsorted(coarse_bought, coarse_sold, side="left")
+    place, tied = _places(buys.shares_upto.take(slice(1, None)), sells.shares_upto.take(slice(1, None)))
+    by_sell = np.zeros(len(buys.rows) + len(sells.rows), dtype=bool)
+    second = by_sell.copy()
+    by_sell[place], second[place] = True, tied
+    ends_line = by_sell if sells.shares_upto.last <= buys.shares_upto.last else ~by_sell
+    marks = np.flatnonzero(ends_line)
+    paired = int(marks[-1]) + 1 if len(marks) else 0
+    return by_sell[:paired], second[:paired]
+
+
+def _places(bought: Column, sold: Column) -> tuple[Any, Any]:
+    """Where each mark of the sells stands in the one line of both, and which are equal to a buy's.
+
+    Marks without their last bits keep their order, so only those that are the same without them are compared in full.
+    """
+    most = max((side.last.bit_length() for side in (bought, sold) if len(side)), default=0)
+    shift = max(0, most - COARSE_BITS)
+    coarse_bought, coarse_sold = bought.coarse(shift), sold.coarse(shift)
+    at = np.searchsorted(coarse_bought, coarse_sold, side="left")
     last = np.searchsorted(coarse_bought, coarse_sold, side="right")
     tied = np.zeros(len(sold), dtype=bool)
-    for each in np.flatnonzero(first != last).tolist():
-        mark = sold[each]
-        at = bisect_left(bought, mark, int(first[each]), int(last[each]))
-        tied[each] = at < len(bought) and bought[at] == mark
-        first[each] = at + tied[each]
-    return first + np.arange(len(sold)), tied
+    near = np.flatnonzero(at < last)
+    for _ in range(MOST_STEPS):
+        if not len(near):
+            break
+        candidates, marks = bought.take(at[near]), sold.take(near)
+        tied[near] = candidates.same(marks)
+        lower = candidates.less(marks)
+        at[near] += lower | tied[near]
+        near = near[lower & (at[near] < last[near])]
+    if len(near):
+        whole, marks_left = bought.ints(), sold.take(near).ints()
+        for each, mark in zip(near.tolist(), marks_left, strict=True):
+            found = bisect_left(whole, mark, int(at[each]), int(last[each]))
+            tied[each] = found < len(whole) and whole[found] == mark
+            at[each] = found + tied[each]
+    return at + np.arange(len(sold)), tied
 
 
 def _opener_first(trades: Trades, order: Any, bought: Any, sold: Any) -> tuple[Any, Any]:

@@ -81,7 +81,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class Exposure:
-    """How long fills on chain waited for the hedge that closed the last share of them: of `fills`, the median and the worst, in ms."""
+    """How long fills on chain waited for the hedge that closed their last share: of `fills`, median and worst in ms."""
 
     fills: int
     median_ms: int | None
@@ -200,7 +200,7 @@ def decimals_of(amounts: Sequence[Decimal]) -> int:
 
 def _of_symbol(symbol: str, trades: list[Trade], late_ms: int) -> SymbolPnl:
     decimals = decimals_of([one for trade in trades for one in (trade.shares, trade.usdc)])
-    columns = Trades(
+    columns = Trades.of(
         at_ms=np.array([trade.at_ms for trade in trades], dtype=np.int64),
         is_broker=np.array([trade.source == "broker" for trade in trades]),
         is_buy=np.array([trade.side == "buy" for trade in trades]),
@@ -242,12 +242,12 @@ def _of_symbol(symbol: str, trades: list[Trade], late_ms: int) -> SymbolPnl:
 def _running(found: Matched, decimals: int) -> Iterator[tuple[int, Decimal | None, Decimal, Decimal]]:
     """Each row in order: its place, what it realised, what had been realised and what was held after it."""
     cumulative = net = 0
-    realised = found.of_trades()
+    realised, shares = found.of_trades(), found.trades.shares.ints()
     buys = np.asarray(found.trades.is_buy).tolist()
     for place in found.order.tolist():
         earned = realised[place]
         cumulative += earned or 0
-        net += found.trades.shares[place] if buys[place] else -found.trades.shares[place]
+        net += shares[place] if buys[place] else -shares[place]
         yield (
             place,
             None if earned is None else Decimal(earned).scaleb(-decimals, EXACT),

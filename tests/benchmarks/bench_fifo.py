@@ -32,7 +32,8 @@ def best(decimals: int, fills: int = FILLS) -> float:
     """Seconds of CPU until everything is paired and split, and each fill has its result."""
     trades = history(decimals, fills)
     net = sum(
-        usdc if not buys else -usdc for usdc, buys in zip(trades.usdc, trades.is_buy.tolist(), strict=True)
+        usdc if not buys else -usdc
+        for usdc, buys in zip(trades.usdc.ints(), trades.is_buy.tolist(), strict=True)
     )
     spent = []
     for _ in range(2):
@@ -49,7 +50,7 @@ def history(decimals: int, fills: int) -> Trades:
     """Fills of one symbol, half on chain, with digits down to the last decimal; some 500 crossings of zero."""
     chance, unit = random.Random(7), 10**decimals
     shares = [chance.randrange(1, 3 * unit) for _ in range(fills)]
-    return Trades(
+    return Trades.of(
         at_ms=np.cumsum(np.array([chance.randrange(0, 2_000) for _ in range(fills)], dtype=np.int64)),
         is_broker=np.array([chance.random() < 0.5 for _ in range(fills)]),
         is_buy=np.array([chance.random() < 0.5 for _ in range(fills)]),

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analytics.hedging.buckets import Bucket
+from analytics.hedging.columns import Limbs, Wide
 from analytics.hedging.fifo import Matched, Trades, matched
 
 WIDE = Context(prec=400, rounding=ROUND_FLOOR)
@@ -22,7 +23,7 @@ Row = tuple[int, bool, bool, int, int]
 
 def trades(rows: list[Row]) -> Trades:
     columns = list(zip(*rows, strict=True)) if rows else [(), (), (), (), ()]
-    return Trades(
+    return Trades.of(
         np.array(columns[0], dtype=np.int64),
         np.array(columns[1], dtype=bool),
         np.array(columns[2], dtype=bool),
@@ -32,7 +33,7 @@ def trades(rows: list[Row]) -> Trades:
 
 
 class Oracle:
-    """A queue of lots per symbol, in Decimals: what is taken of a lot is its amount in proportion, what is left keeps the rest."""
+    """A queue of lots per symbol, in Decimals: what is taken of a lot is its amount in proportion."""
 
     def __init__(self, rows: list[Row]) -> None:
         self.buckets: dict[Bucket, Decimal] = dict.fromkeys(Bucket, Decimal(0))
@@ -199,3 +200,27 @@ def test_what_is_realised_and_what_is_open_is_the_net_cash_on_500_histories() ->
                 (at, chance.random() < 0.5, chance.random() < 0.5, shares, shares * chance.randrange(90, 110))
             )
         same_as_oracle(rows)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 2**118 - 1), st.integers(0, 2**90 - 1), st.integers(1, 2**90 - 1)),
+        min_size=1,
+    )
+)
+def test_a_portion_in_limbs_is_the_whole_numbers(rows: list[tuple[int, int, int]]) -> None:
+    amounts, parts, wholes = zip(
+        *((amount, min(part, whole), whole) for amount, part, whole in rows), strict=True
+    )
+    found = Limbs.of(amounts).portion(Limbs.of(parts), Limbs.of(wholes))
+    assert found.ints() == [
+        amount * part // whole for amount, part, whole in zip(amounts, parts, wholes, strict=True)
+    ]
+    assert found.ints() == Wide.of(amounts).portion(Wide.of(parts), Wide.of(wholes)).ints()
+
+
+def test_many_marks_that_differ_in_their_last_bits_only() -> None:
+    rows: list[Row] = [(0, False, True, 10**27, 10**20), (1, True, False, 10**27 - 40, 10**20 + 5)]
+    rows += [(2 + place, bool(place % 3), bool(place % 2), 1 + place % 2, place) for place in range(120)]
+    same_as_oracle(rows)

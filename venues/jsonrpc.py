@@ -124,7 +124,7 @@ class JsonRpc:
         failure = parsed.get("error") if isinstance(parsed, dict) else None
         if isinstance(failure, dict):
             code, message = _code(failure.get("code")), str(failure.get("message", ""))
-            if code in self.retryable_codes:
+            if self._passes(method, code, message):
                 raise Retryable(f"{self.name} {self.host}: {method}: {message} ({code})")
             raise self._refused(method, code, message, failure.get("data"), shut_out=shut_out)
         if status >= 400:
@@ -149,6 +149,10 @@ class JsonRpc:
                     raise
                 await self._clock.sleep(0.25 * 2 ** (attempt - 1))
         raise AssertionError("unreachable")
+
+    def _passes(self, method: str, code: int, message: str) -> bool:
+        """Return whether a refusal is of this moment, so that the same call may succeed later."""
+        return code in self.retryable_codes
 
     def _refused(self, method: str, code: int, message: str, data: Any = None, *, shut_out: bool) -> RpcError:
         return RpcError(f"{self.name} {self.host}", method, code, message, data, is_shut_out=shut_out)

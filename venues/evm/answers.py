@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 _HEX = frozenset("0123456789abcdef")
@@ -55,7 +55,9 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Log:
-    """What a contract said in a transaction. `index` is its place among all logs of the block."""
+    """What a contract said in a transaction. `index` is its place among all logs of the block; `at_s` the second of the block,
+    None where the node does not say it with the log.
+    """
 
     address: str
     topics: tuple[str, ...]
@@ -64,6 +66,7 @@ class Log:
     block_hash: str
     transaction: str
     index: int
+    at_s: int | None = field(default=None, compare=False)
 
     @classmethod
     def of(cls, wire: dict[str, Any]) -> Log:
@@ -78,6 +81,7 @@ class Log:
             name(wire["blockHash"], 64),
             name(wire["transactionHash"], 64),
             whole(wire["logIndex"]),
+            None if (at := wire.get("blockTimestamp")) is None else whole(at),
         )
 
 

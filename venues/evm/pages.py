@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 from evenkeel.errors import OperatorError, Retryable
 from venues.evm.answers import Block, Log
-from venues.evm.rpc import FINALIZED, LATEST, EvmNodes, EvmRpc
+from venues.evm.rpc import FINALIZED, LATEST, MOST_SPAN, EvmNodes, EvmRpc, is_too_much
+from venues.jsonrpc import RpcError
 
 KEPT_MARKS = 64
 SAFE = "safe"
@@ -67,7 +68,7 @@ async def next_page(
     addresses: list[str],
     topics: list[list[str] | None],
     *,
-    span: int = 2_000,
+    span: int = MOST_SPAN,
 ) -> Page:
     """Return the page after these marks (oldest first; none: from block `start` on), by one node that has all of it. Raises
     Retryable where none does yet, UNREAD.
@@ -89,13 +90,13 @@ async def _page(
     span: int,
 ) -> Page:
     kept = list(marks)
-    top = await _block(node, cutoff.tag)
+    top = await block_at(node, cutoff.tag)
     end = top.number - cutoff.blocks
     if kept and top.number < kept[-1].number:
         raise Retryable(
             f"the node {node.host} is at block {top.number}, read is up to {kept[-1].number}: it lags behind"
         )
-    while kept and (await _block(node, kept[-1].number)).hash != kept[-1].hash:
+    while kept and (await block_at(node, kept[-1].number)).hash != kept[-1].hash:
         kept.pop()
     gone_from = None
     if len(kept) < len(marks):
@@ -104,16 +105,45 @@ async def _page(
     last = min(first + span - 1, end)
     if last < first:
         return Page(first, last, (), tuple(kept), gone_from)
-    before = await _block(node, last)
-    logs = await node.logs(first, last, addresses, topics)
-    after = await _block(node, last)
-    if before.hash != after.hash or any(not first <= one.block <= last for one in logs):
-        raise Retryable(f"blocks {first} to {last} changed while they were read at {node.host}")
-    marks_then = (*kept, Mark(last, after.hash))[-KEPT_MARKS:]
+    end_block, logs = await logs_between(node, first, last, addresses, topics)
+    marks_then = (*kept, Mark(last, end_block.hash))[-KEPT_MARKS:]
     return Page(first, last, tuple(logs), marks_then, gone_from)
 
 
-async def _block(node: EvmRpc, which: int | str) -> Block:
+async def logs_between(
+    node: EvmRpc, first: int, last: int, addresses: list[str], topics: list[list[str] | None]
+) -> tuple[Block, list[Log]]:
+    """Return block `last` and the logs from `first` to it, by a node that has it before and after. Raises Retryable, UNREAD."""
+    before = await block_at(node, last)
+    logs = await _in_parts(node, first, last, addresses, topics)
+    after = await block_at(node, last)
+    of_blocks = {(one.block, one.block_hash) for one in logs} | {(last, after.hash)}
+    mixed = len(of_blocks) != len({number for number, _ in of_blocks})
+    if before.hash != after.hash or mixed or any(not first <= one.block <= last for one in logs):
+        raise Retryable(f"blocks {first} to {last} changed while they were read at {node.host}")
+    return after, logs
+
+
+async def _in_parts(
+    node: EvmRpc, first: int, last: int, addresses: list[str], topics: list[list[str] | None]
+) -> list[Log]:
+    """Return logs by ranges as large as this node serves: one that it refuses is halved, and the next reading tries more."""
+    found: list[Log] = []
+    while first <= last:
+        upto = min(last, first + node.log_span - 1)
+        try:
+            found += await node.logs(first, upto, addresses, topics)
+        except RpcError as error:
+            if error.is_shut_out or upto == first or not is_too_much(error):
+                raise
+            node.log_span = (upto - first + 1) // 2
+            continue
+        first = upto + 1
+    node.log_span = min(2 * node.log_span, MOST_SPAN)
+    return found
+
+
+async def block_at(node: EvmRpc, which: int | str) -> Block:
     """Return a block, asked of the node itself at this moment."""
     found = await node.block_now(which)
     if found is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from evenkeel.clock import Clock
@@ -14,6 +15,15 @@ from venues.shared import SharedReads
 NAME = "evm node"
 LATEST, FINALIZED = "latest", "finalized"
 FRESH_MS = 200
+NO_METHOD, TOO_LARGE_STATUS = -32601, 413
+LOGS = "eth_getLogs"
+MOST_SPAN = 2_000
+"""Blocks asked for their logs at once, where a node does not refuse so many."""
+_TOO_MUCH = re.compile(
+    r"\brange\b(?!.*\bbeyond\b)|more than [\d,]+ results|max results|response size|too many (results|logs|blocks)|too large",
+    re.IGNORECASE,
+)
+"""How providers say that a range of blocks has too many of them, or too many logs; "beyond" its head it lags behind."""
 KNOWN_WORDS = ("already known", "already imported", "known transaction")
 """How nodes say that they hold these bytes: geth, anvil and nitro; openethereum; older geth."""
 
@@ -32,6 +42,10 @@ class EvmRpc(JsonRpc):
     def __init__(self, url: str, clock: Clock, **options: Any) -> None:
         super().__init__(url, clock, **options)
         self.shared = SharedReads(clock, FRESH_MS)
+        self.log_span = MOST_SPAN
+
+    def _passes(self, method: str, code: int, message: str) -> bool:
+        return super()._passes(method, code, message) and not (method == LOGS and _TOO_MUCH.search(message))
 
     @typed(NAME)
     async def chain_id(self) -> int:
@@ -105,15 +119,33 @@ class EvmRpc(JsonRpc):
         self, first: int, last: int, addresses: list[str], topics: list[list[str] | None]
     ) -> list[Log]:
         """Return the logs of these contracts from block `first` to `last`, in order. A node that has not come so far may answer
-        with none: ask for its height (`venues.evm.pages`).
+        with none: ask for its height (`venues.evm.pages`). Raises `RpcError` that `is_too_much` for a range that is too large.
         """
-        wanted = {
-            "fromBlock": hex(first),
-            "toBlock": hex(last),
-            "address": addresses,
-            "topics": topics,
-        }
-        found = [Log.of(one) for one in await self.read("eth_getLogs", [wanted])]
+        return await self._logs({"fromBlock": hex(first), "toBlock": hex(last)}, addresses, topics)
+
+    @typed(NAME)
+    async def logs_of(self, block: Block, addresses: list[str], topics: list[list[str] | None]) -> list[Log]:
+        """Return the logs of these contracts in one block, in order. Asked by its hash, so that a node without that block
+        refuses, and does not answer with none. Raises Retryable then.
+        """
+        try:
+            found = await self._logs({"blockHash": block.hash}, addresses, topics)
+        except RpcError as error:
+            if error.is_shut_out or error.code == NO_METHOD:
+                raise
+            raise Retryable(
+                f"{NAME} {self.host} gave no logs of block {block.number}: {error.message}"
+            ) from None
+        if any(one.block_hash != block.hash or one.block != block.number for one in found):
+            raise NotUnderstood(NAME, f"logs of block {block.number} at {self.host}: of another block")
+        return found
+
+    async def _logs(
+        self, where: dict[str, Any], addresses: list[str], topics: list[list[str] | None]
+    ) -> list[Log]:
+        """Return logs in order, each once; what a reorganisation removed is no part of the chain."""
+        rows = await self.read(LOGS, [where | {"address": addresses, "topics": topics}])
+        found = {Log.of(one) for one in rows if not one.get("removed")}
         return sorted(found, key=lambda one: (one.block, one.index))
 
     async def put(self, raw: bytes) -> Answer[str]:
@@ -139,6 +171,11 @@ class EvmNodes(Nodes[EvmRpc], EvmRpc):
         """Return what became of a transaction as one node shows it: one that does not know it may lag behind the other."""
         found = await super().mined(transaction)
         return found or await self.shown_by_any(lambda node: node.mined(transaction))
+
+
+def is_too_much(error: RpcError) -> bool:
+    """Return whether a node refused logs because the range of blocks was too large for it."""
+    return error.code == TOO_LARGE_STATUS or _TOO_MUCH.search(error.message) is not None
 
 
 def _tag(which: int | str) -> str:

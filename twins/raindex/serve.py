@@ -1,0 +1,126 @@
+"""Start the scripted node with the order book on it, on loopback: no npm, no keys, no other venue.
+
+`python -m twins.raindex.serve` prints one JSON line and runs until Ctrl-C or the control endpoint says stop.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from twins.clock import TwinClock
+from twins.control import control_app
+from twins.faults import FaultMiddleware, FaultPlan
+from twins.http import served
+from twins.raindex.chain import ScriptedChain, Tags
+from twins.raindex.market import BOOK, OWNER, RaindexMarket
+from twins.raindex.twin import VENUE, RaindexTwin
+from twins.series import ModelSeries
+from twins.world import World
+
+MODEL_START_MS = 1_767_225_600_000  # 2026-01-01 00:00 UTC
+SYMBOLS = ("COIN", "NVDA", "MSTR", "SPYM")
+
+
+@dataclass(frozen=True)
+class RaindexOptions:
+    """How to start. `speed` is world seconds per wall second, 0 with `stepped`; `block_ms` world milliseconds a block."""
+
+    speed: float = 1.0
+    stepped: bool = False
+    start_ms: int = MODEL_START_MS
+    seed: int = 7
+    symbols: tuple[str, ...] = SYMBOLS
+    block_ms: int = 2_000
+    tags: Tags = field(default_factory=Tags)
+
+
+@dataclass
+class RunningRaindex:
+    """Everything that runs, for tests in the same process, and the line that is printed."""
+
+    world: World
+    faults: FaultPlan
+    twin: RaindexTwin
+    urls: dict[str, str]
+    stopping: asyncio.Event
+
+    def announcement(self) -> dict[str, Any]:
+        """Return URLs and addresses, as one JSON object."""
+        return {
+            "ready": True,
+            "pid": os.getpid(),
+            "chain_id": self.twin.chain.chain_id,
+            "rpc_url": self.urls[VENUE],
+            "control": {"url": self.urls["control"]},
+            "orderbook": BOOK,
+            "owner": OWNER,
+            "tokens": {symbol: one.address for symbol, one in self.twin.market.tokens.items()},
+            "block": self.twin.chain.height(),
+            "world": {"now_ms": self.world.now_ms(), "speed": self.world.clock.speed},
+        }
+
+
+def make_twin(world: World, faults: FaultPlan, options: RaindexOptions) -> RaindexTwin:
+    """Return the twin in this world, for whoever serves it beside others: its `app`, `call_name` and `control`."""
+    chain = ScriptedChain(world, block_ms=options.block_ms)
+    chain.tags = options.tags
+    return RaindexTwin(world, faults, RaindexMarket(chain, list(options.symbols)))
+
+
+@asynccontextmanager
+async def running_raindex(options: RaindexOptions) -> AsyncIterator[RunningRaindex]:
+    """Serve the node and its control endpoint."""
+    speed = 0 if options.stepped else options.speed
+    clock = TwinClock(options.start_ms, speed=speed, stepped=options.stepped)
+    world, faults = World(ModelSeries(options.seed, options.start_ms), clock), FaultPlan()
+    stopping = asyncio.Event()
+    twin = make_twin(world, faults, options)
+    apps = {
+        VENUE: FaultMiddleware(twin.app, faults, VENUE, twin.call_name, world.now_ms),
+        "control": control_app(world, faults, {VENUE: twin.control}, lambda: None, stopping.set),
+    }
+    async with AsyncExitStack() as stack:
+        urls = {name: await stack.enter_async_context(served(app)) for name, app in apps.items()}
+        yield RunningRaindex(world, faults, twin, urls, stopping)
+
+
+async def serve_until_stopped(options: RaindexOptions) -> None:
+    """Run until SIGINT, SIGTERM or the control endpoint says stop."""
+    async with running_raindex(options) as running:
+        loop = asyncio.get_running_loop()
+        for name in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(name, running.stopping.set)
+        sys.stdout.write(json.dumps(running.announcement()) + "\n")
+        sys.stdout.flush()
+        await running.stopping.wait()
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Serve the node until stopped; return the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m twins.raindex.serve", description="Serve Raindex's twin."
+    )
+    parser.add_argument("--speed", type=float, default=1.0, help="world seconds per wall second")
+    parser.add_argument("--stepped", action="store_true", help="clients move the clock instead of waiting")
+    parser.add_argument("--symbols", default=",".join(SYMBOLS), help="stocks whose tokens are traded")
+    given = parser.parse_args(argv)
+    options = RaindexOptions(given.speed, given.stepped, symbols=tuple(given.symbols.split(",")))
+    try:
+        asyncio.run(serve_until_stopped(options))
+    except ValueError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

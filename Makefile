@@ -26,7 +26,7 @@ help:
 	@echo 'make fuzz [ONLY=text] [SEED=k]   every field of every answer null, missing, of another type, a new word; out/fuzz/summary.json'
 	@echo 'make workers [SEED=k]            100 entries and exits of 20 accounts at once: PostgreSQL, Redis, two Prefect servers, three workers'
 	@echo 'make drill [ONLY=fresh|kills|alone TIMES=10]  paper trading from a bare clone, and every process of it killed (Chromium); out/drills'
-	@echo 'make clients                     @solana/web3.js, ccxt and the SDK of Ostium for the tests that try the twins with them, prefect-redis (needs npm and an index)'
+	@echo 'make clients                     @solana/web3.js, ccxt, alpaca-py and the SDK of Ostium for the tests that try the twins with them, prefect-redis (needs npm and an index)'
 	@echo 'make setup                       only build .venv (PYTHON=python3.12 chooses the interpreter; 3.11 or newer)'
 	@echo 'make clean                       remove .venv, out/ and every cache'
 
@@ -88,6 +88,8 @@ clients: $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target .prefect-redis 'prefect-redis==0.3.0'
 	$(PYTHON) -m venv .venv-ostium
 	.venv-ostium/bin/python -m pip install --quiet --disable-pip-version-check 'ostium-python-sdk==3.3.1'
+	$(PYTHON) -m venv .venv-alpaca
+	.venv-alpaca/bin/python -m pip install --quiet --disable-pip-version-check 'alpaca-py==0.44.0'
 
 clean:
-	rm -rf $(VENV) .venv-ccxt .venv-ostium .prefect-redis tests/node/node_modules out build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) .venv-ccxt .venv-ostium .venv-alpaca .prefect-redis tests/node/node_modules out build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -26,6 +26,8 @@ class Adapter(ABC):
     done_after_s: ClassVar[float]
     """After that long an executed order can be proved."""
     secret: ClassVar[str] = ""
+    names_fills: ClassVar[bool] = True
+    """Whether a receipt names the executions; one that does not has what was done in all, at its average price."""
 
     venue: OrderVenue
 

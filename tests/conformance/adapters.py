@@ -14,6 +14,7 @@ from evenkeel.legs import LegView
 from evenkeel.types import IntentSpec, VenueName
 from tests import second_business as lots
 from tests.conformance.adapter import Adapter, Recorder
+from tests.conformance.broker_adapters import AlpacaAdapter, AlpacaBrokerAdapter, DryRunAdapter
 from tests.conformance.ostium_adapter import OstiumAdapter
 from tests.databases import ManualClock
 from tests.integration.asgard_bench import Bench, bench
@@ -247,4 +248,12 @@ class LotAdapter(Adapter):
         await self._clock.sleep(seconds)
 
 
-ADAPTERS: tuple[type[Adapter], ...] = (HyperliquidAdapter, AsgardAdapter, OstiumAdapter, LotAdapter)
+ADAPTERS: tuple[type[Adapter], ...] = (
+    HyperliquidAdapter,
+    AsgardAdapter,
+    OstiumAdapter,
+    AlpacaAdapter,
+    AlpacaBrokerAdapter,
+    DryRunAdapter,
+    LotAdapter,
+)

@@ -33,6 +33,10 @@ TIMES_ASKED = 40
 ORDER_METHODS = ("build", "sign", "send", "find", "resend")
 
 each = pytest.mark.parametrize("adapter", ADAPTERS, ids=lambda one: str(one.name))
+each_that_can_lose = pytest.mark.parametrize(
+    "adapter", [one for one in ADAPTERS if one.lost_requests], ids=lambda one: str(one.name)
+)
+"""Every adapter but those that have nothing between them and their books."""
 
 
 def each_fault(which: str) -> pytest.MarkDecorator:
@@ -95,7 +99,7 @@ async def test_it_has_every_method_and_a_known_name(adapter: type[Adapter]) -> N
 async def test_a_venue_of_legs_declares_what_it_can_do_with_them(adapter: type[Adapter]) -> None:
     async with adapter.opened() as on:
         legs, capabilities = getattr(on.venue, "legs", None), getattr(on.venue, "capabilities", None)
-        assert (legs is None) == (capabilities is None)
+        assert (legs is None) == (not isinstance(capabilities, Capabilities))
         if legs is None:
             return
         assert isinstance(capabilities, Capabilities)
@@ -178,8 +182,13 @@ async def test_an_order_is_executed_once_and_the_receipt_says_what_was_done(adap
         receipt = await confirmed(on, on.venue, intent, signed)
         assert isinstance(answer, Working) or answer.value.fills == receipt.fills
         assert type(receipt).model_validate(json.loads(receipt.model_dump_json())) == receipt
-        assert receipt.done_qty == sum(fill.qty for fill in receipt.fills) > 0
-        assert {fill.venue for fill in receipt.fills} == {on.venue.name}
+        assert receipt.done_qty > 0
+        if on.names_fills:
+            assert receipt.done_qty == sum(fill.qty for fill in receipt.fills)
+            assert {fill.venue for fill in receipt.fills} == {on.venue.name}
+        else:
+            assert receipt.fills == [] and receipt.avg_price_usd is not None and receipt.avg_price_usd > 0
+            assert receipt.done_qty == Decimal(str(intent.order["qty"]))
         assert on.executed() == 1
         assert len(set(on.sent())) == 1
 
@@ -250,7 +259,7 @@ async def test_what_was_executed_is_never_called_rejected_however_late_it_is_ask
         assert on.executed() == 1
 
 
-@each
+@each_that_can_lose
 async def test_without_its_bytes_nothing_new_is_sent(adapter: type[Adapter]) -> None:
     """After a restart only the key is left: the same bytes go again where it holds them, else none do."""
     async with adapter.opened() as on:
@@ -268,7 +277,7 @@ async def test_without_its_bytes_nothing_new_is_sent(adapter: type[Adapter]) -> 
             assert on.executed() == 1
 
 
-@each
+@each_that_can_lose
 async def test_a_venue_that_cannot_be_asked_makes_it_unknown(adapter: type[Adapter]) -> None:
     async with adapter.opened() as on:
         intent, signed = await signed_order(on)

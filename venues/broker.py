@@ -1,0 +1,98 @@
+"""What a business asks of a stock broker beside orders: cash, holdings, assets, sessions and a price.
+
+A broker's order carries no signature. Its key is the client order id: new for each attempt, stored before anything is sent,
+and what the broker is asked by afterwards.
+
+| answer of `send`, `find`, `resend` | means |
+| --- | --- |
+| Confirmed | final, with the shares that were filled: all of them, or a part before it was cancelled |
+| Rejected | final with nothing filled; `seen` where the broker shows the order and its end |
+| Working | accepted and not final; `so_far` has the shares filled up to now, cumulative, at their average price |
+| Unknown | it may or may not be there: ask again by key |
+"""
+
+from __future__ import annotations
+
+from datetime import date
+from decimal import Decimal
+from typing import Literal, Protocol
+
+from pydantic import Field
+
+from evenkeel.types import Frozen
+from venues.protocol import OrderVenue
+
+
+class HedgeOrder(Frozen):
+    """A market order for the day, as `IntentSpec.order` holds it. `qty` shares, cut to the broker's precision already.
+    `marked_ms`: when it was decided, where a window in which the broker is asked for it begins.
+    """
+
+    symbol: str
+    side: Literal["buy", "sell"]
+    qty: Decimal = Field(gt=0)
+    marked_ms: int
+
+
+class Session(Frozen):
+    """Regular trading of one day, in ms UTC; trading before and after it where the broker names it."""
+
+    day: date
+    open_ms: int
+    close_ms: int
+    pre_open_ms: int | None = None
+    post_close_ms: int | None = None
+
+
+class BrokerAsset(Frozen):
+    """Whether a symbol can be ordered, and in parts of a share."""
+
+    symbol: str
+    tradable: bool
+    fractionable: bool
+
+
+class Holding(Frozen):
+    """Shares of a symbol that the account holds; negative: sold short."""
+
+    symbol: str
+    qty: Decimal
+
+
+class BrokerCapabilities(Frozen):
+    """What a broker's orders can be. `decimals` of a quantity of shares; `least_usd` of an order, None for no such bound.
+    `finds_by_key`: an order is found by the id that we chose; else by what it orders, and it is never sent again.
+    `rebalances`: it moves shares and dollars to and from tokens.
+    """
+
+    fractional: bool
+    decimals: int
+    least_usd: Decimal | None
+    finds_by_key: bool
+    rebalances: bool
+
+
+class Broker(OrderVenue, Protocol):
+    """A venue that takes `HedgeOrder`. The readings raise UNREAD; what could not be read of a row is named in the oddities."""
+
+    capabilities: BrokerCapabilities
+
+    async def cash(self) -> Decimal:
+        """Settled and unsettled dollars of the account, below zero when borrowed; never its buying power."""
+        ...
+
+    async def holdings(self) -> dict[str, Holding]:
+        """What the account holds, by symbol, ours or not. Raises NotUnderstood where a row without a symbol cannot be read."""
+        ...
+
+    async def asset(self, symbol: str) -> BrokerAsset:
+        """Whether and how a symbol can be ordered. Raises VenueRefused where the broker does not know it."""
+        ...
+
+    async def sessions(self, first: date, last: date) -> list[Session]:
+        """The sessions of these days (America/New_York) by the broker's own calendar, in order. A day without one is closed."""
+        ...
+
+    async def price(self, symbol: str) -> Decimal | None:
+        """USD of the latest trade; None where there has been none."""
+        ...

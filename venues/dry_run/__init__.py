@@ -1,0 +1,1 @@
+"""Orders that go nowhere: the whole business without a broker."""

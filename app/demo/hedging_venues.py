@@ -1,4 +1,4 @@
-"""The local venues behind the demo of hedged market making: one world, a scripted chain with the order book, and the brokers."""
+"""The local venues of the demo of hedged market making: one world, a scripted chain with the order book, and the brokers."""
 
 from __future__ import annotations
 

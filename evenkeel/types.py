@@ -21,6 +21,11 @@ class VenueName(StrEnum):
     HYPERLIQUID = "hyperliquid"
     ASGARD = "asgard"
     OSTIUM = "ostium"
+    RAINDEX = "raindex"
+    ALPACA = "alpaca"
+    ALPACA_BROKER = "alpaca-broker"
+    SCHWAB = "schwab"
+    DRY_RUN = "dry-run"
 
 
 class IntentState(StrEnum):

@@ -12,6 +12,7 @@ from state.accounts.store import AccountsStore
 from state.books import Books
 from state.carry.store import CarryStore
 from state.engine import check_schema, damage, make_engine, parse_url, shown
+from state.hedging.store import HedgingStore
 from state.intents import Intents
 from state.lanes.lanes import LaneNumbers
 from state.leases import Leases
@@ -25,18 +26,22 @@ class Store(Intents, Leases, Ledger, Watch, Outbox):
     """Synchronous and short: each call is one transaction, and is called directly from async code.
 
     The methods here are the core's and serve every business; what only one business keeps stands under its name
-    (`store.carry`, `store.accounts`), what people ask for under `store.requests`, numbers that a chain asks for in order
-    under `store.lanes`, all on the same connections and clock.
+    (`store.carry`, `store.accounts`, `store.hedging`), what people ask for under `store.requests`, numbers that a chain
+    asks for in order under `store.lanes`, all on the same connections and clock.
     """
 
     def __init__(self, engine: Engine, clock: Clock, more: Mapping[str, Books] | None = None) -> None:
         self.carry = CarryStore(engine, clock)
         self.accounts = AccountsStore(engine, clock)
+        self.hedging = HedgingStore(engine, clock)
         self.requests = Requests(engine, clock)
         self.lanes = LaneNumbers(engine, clock)
-        super().__init__(
-            engine, clock, {self.carry.name: self.carry, self.accounts.name: self.accounts, **(more or {})}
+        ours: tuple[CarryStore | AccountsStore | HedgingStore, ...] = (
+            self.carry,
+            self.accounts,
+            self.hedging,
         )
+        super().__init__(engine, clock, {**{one.name: one for one in ours}, **(more or {})})
         self.whole: Store = self
         """The ledger of everybody, where this is the view of one account."""
         self.member = ""

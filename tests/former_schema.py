@@ -134,7 +134,12 @@ def upgraded(rows: Rows) -> Rows:
         "lane_numbers": {},
         **{
             name: {}
-            for name in ("users", "agents", "deployments", "account_trades", "settlements", "charges")
+            for name in (
+                *("users", "agents", "deployments", "account_trades", "settlements", "charges"),
+                *("hedge_cursors", "hedge_blocks", "raw_logs", "chain_fills", "vault_moves", "quarantine"),
+                *("exposures", "hedge_fills", "hedge_sessions", "blocked_symbols", "hedge_accounts"),
+                *("oauth_tokens", "rebalances"),
+            )
         },
     }
     return {**rows, **made}

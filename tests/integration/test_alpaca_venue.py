@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import date
 from decimal import Decimal
 
 import pytest
 
-from evenkeel.errors import NotUnderstood, Retryable, VenueRefused
+from evenkeel.errors import Retryable, VenueRefused
 from evenkeel.types import Confirmed, Rejected, Signed, Unknown, Working
 from tests.alpaca_rig import PLACE, AlpacaRig, alpaca_rig
 from venues.alpaca.client import Access
@@ -209,7 +208,7 @@ async def test_an_order_that_is_found_by_the_second_answer_is_not_dead() -> None
         assert isinstance(await rig.venue.find(intent, signed), Confirmed)
 
 
-async def test_an_order_that_look_ups_find_late_is_not_called_dead() -> None:
+async def test_an_order_that_is_shown_late_is_not_called_dead() -> None:
     async with alpaca_rig() as rig:
         rig.fault("hidden", seconds=25)
         rig.fault("drop_answer", PLACE)
@@ -280,84 +279,6 @@ async def test_an_order_of_a_closed_night_is_accepted_and_filled_at_the_open() -
 
 
 @both
-async def test_the_calendar_gives_sessions_in_utc_over_a_change_of_the_clocks(is_broker: bool) -> None:
-    async with alpaca_rig(is_broker=is_broker) as rig:
-        found = await rig.venue.sessions(date(2026, 3, 6), date(2026, 3, 9))
-        assert [one.day for one in found] == [date(2026, 3, 6), date(2026, 3, 9)]
-        before, after = found
-        assert before.open_ms % 86_400_000 == (14 * 60 + 30) * 60_000
-        assert after.open_ms % 86_400_000 == (13 * 60 + 30) * 60_000
-        assert after.pre_open_ms == after.open_ms - 330 * 60_000 and after.post_close_ms is not None
-        early = await rig.venue.sessions(date(2026, 11, 26), date(2026, 11, 27))
-        assert [(one.day, (one.close_ms - one.open_ms) // 60_000) for one in early] == [
-            (date(2026, 11, 27), 210)
-        ]
-        clock = await rig.client.market_clock()
-        assert clock.is_open and len(clock.timestamp) == 35
-
-
-async def test_a_calendar_of_other_days_is_not_understood() -> None:
-    async with alpaca_rig() as rig:
-        rig.fault("field", "calendar", path="0.date", value="2026-01-05", times=-1)
-        with pytest.raises(NotUnderstood, match="days from 2026-03-06"):
-            await rig.venue.sessions(date(2026, 3, 6), date(2026, 3, 6))
-
-
-async def test_a_row_that_cannot_be_read_spoils_itself_alone() -> None:
-    async with alpaca_rig() as rig:
-        for symbol in ("AAPL", "MSFT"):
-            await confirmed(rig, symbol=symbol, qty="2")
-        rig.twin.engine.accounts[rig.account.id].positions["AAPL"].qty = D(-2)
-        rig.fault("field", "positions", path="*.side", value="long", times=-1)
-        found = await rig.venue.holdings()
-        assert set(found) == {"MSFT"} and "AAPL" in rig.client.not_understood
-        assert "AAPL" in rig.client.oddities.words()["alpaca positions"]
-
-
-async def test_assets_and_prices() -> None:
-    async with alpaca_rig() as rig:
-        rig.twin.control("asset", {"symbol": "NVDA", "fractionable": False})
-        assert not (await rig.venue.asset("NVDA")).fractionable
-        with pytest.raises(VenueRefused, match="whole shares"):
-            await rig.venue.build(rig.intent("NVDA", qty="1.5"))
-        with pytest.raises(VenueRefused, match="knows no symbol"):
-            await rig.client.asset("NOPE")
-        assert await rig.venue.price("AAPL") == 260
-        assert await rig.client.price("NOPE") is None
-        rig.twin.control("asset", {"symbol": "MSFT", "tradable": False})
-        with pytest.raises(VenueRefused, match="cannot be ordered"):
-            await rig.venue.build(rig.intent("MSFT"))
-
-
-@pytest.mark.parametrize(
-    ("order", "why"),
-    [
-        ({"symbol": "GME"}, "no symbol of the settings"),
-        ({"qty": "1001"}, "allowed are 1000"),
-        ({"qty": "0.1234567891"}, "10 decimals"),
-        ({"qty": "0"}, "qty"),
-        ({"qty": "NaN"}, "qty"),
-        ({"side": "hold"}, "side"),
-    ],
-)
-async def test_what_the_rules_do_not_allow_is_not_built(order: dict[str, str], why: str) -> None:
-    async with alpaca_rig() as rig:
-        with pytest.raises(VenueRefused, match=why):
-            await rig.venue.build(rig.intent(**order))
-
-
-async def test_bytes_that_are_not_the_order_are_not_signed() -> None:
-    async with alpaca_rig() as rig:
-        intent = rig.intent()
-        built = await rig.venue.build(intent)
-        for changed in ({"side": "sell"}, {"qty": "1000"}, {"type": "limit"}, {"extended_hours": True}):
-            built.payload.update(changed)
-            with pytest.raises(VenueRefused):
-                await rig.venue.sign(intent, built)
-            built = await rig.venue.build(intent)
-
-
-@both
 async def test_a_wrong_key_is_a_refusal_and_is_shown_nowhere(is_broker: bool) -> None:
     async with alpaca_rig(is_broker=is_broker) as rig:
         secret = "not-the-secret-of-anybody"
@@ -375,6 +296,30 @@ async def test_a_wrong_key_is_a_refusal_and_is_shown_nowhere(is_broker: bool) ->
             repr(rig.venue),
         ):
             assert secret not in shown
+
+
+async def test_a_key_that_is_not_let_in_for_a_moment_loses_nothing() -> None:
+    async with alpaca_rig() as rig:
+        rig.fault("unauthorized", PLACE)
+        intent, signed = await rig.signed()
+        assert isinstance(await rig.venue.send(intent, signed), Rejected)
+        intent, signed = await rig.signed()
+        await rig.venue.send(intent, signed)
+        rig.fault("unauthorized", "orders:by_client_id", times=2)
+        for _ in range(2):
+            assert isinstance(await rig.venue.find(intent, signed), Unknown)
+        assert isinstance(await rig.venue.find(intent, signed), Confirmed)
+
+
+async def test_a_403_in_words_that_nobody_knows_is_asked_about() -> None:
+    async with alpaca_rig() as rig:
+        rig.fault("refuse", status=403, code=40310000, message="something new", recorded=True)
+        intent, signed = await rig.signed()
+        assert isinstance(await rig.venue.send(intent, signed), Confirmed | Working)
+        rig.fault("refuse", status=403, code=40310000, message="something new")
+        intent, signed = await rig.signed()
+        found = await rig.venue.send(intent, signed)
+        assert isinstance(found, Rejected) and "something new" in found.reason
 
 
 async def test_another_process_finds_an_order_by_its_key_alone() -> None:

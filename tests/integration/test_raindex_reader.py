@@ -28,7 +28,7 @@ def amounts(found: Window) -> list[tuple[str, str, str]]:
 
 async def everything(rig: RaindexRig, reader: RaindexReader, most: int) -> list[Window]:
     """All windows from the start on, one after another."""
-    found, first = [], rig.start
+    found, first = list[Window](), rig.start
     while (window := await reader.window(first, most)) is not None:
         assert window.first == first
         if found:
@@ -94,6 +94,14 @@ async def test_a_node_that_lags_never_answers_for_blocks_that_it_does_not_have(
         assert await reader.window(first, 100) is None
     rig.running.faults.clear()
     assert len((await rig.read(reader, first)).fills) == 1
+
+
+async def test_without_asking_by_hash_such_a_provider_loses_a_fill_in_silence(rig: RaindexRig) -> None:
+    """The planted defect: a range is asked of a node whose height another one has said."""
+    rig.trade("COIN", "sell", "1")
+    rig.pass_blocks(4)
+    rig.plan("lag", "eth_getLogs", times=-1, blocks=20)
+    assert (await rig.read(rig.reader(near=0))).fills == []
 
 
 async def test_of_two_nodes_the_one_that_has_the_blocks_answers(rig: RaindexRig) -> None:

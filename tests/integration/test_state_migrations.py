@@ -66,6 +66,12 @@ def test_every_partial_unique_index_of_the_models_is_in_the_database(kind: str, 
         "uq_account_trades_id",
         "uq_charges_order",
         "uq_settlements_order",
+        "uq_raw_logs_live",
+        "uq_chain_fills_live",
+        "uq_vault_moves_live",
+        "uq_quarantine_live",
+        "uq_rebalances_open",
+        "uq_intents_open_hedge",
     }
     for name, condition in wanted.items():
         assert "UNIQUE" in found[str(name)]

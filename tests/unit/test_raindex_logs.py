@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from evenkeel.errors import NotUnderstood, OperatorError
+from twins.raindex import logs
 from twins.raindex.floats import float_of, packed
 from twins.raindex.logs import Book, Order, Said
 from venues.evm.answers import Log
@@ -63,18 +64,13 @@ def take(
     got: bytes = DOLLARS,
     places: tuple[int, int] = (0, 0),
 ) -> Said:
-    return WRITER.take(TAKER, order(owner, gets, gives), given, got, places)
+    return WRITER.logs(TAKER, logs.Take(order(owner, gets, gives), given, got, places))[1]
 
 
 def clear(alice: str, bob: str) -> list[Said]:
     """Alice sells 2 COIN for 300 USDC; bob, who buys, gets a little less: the clearer keeps the rest."""
-    context = WRITER.context(TAKER)
-    return [
-        WRITER.clear(TAKER, order(alice), order(bob, COIN, USDC)),
-        context,
-        context,
-        WRITER.after_clear(TAKER, float_of("2"), float_of("300"), float_of("300"), float_of("1.9")),
-    ]
+    amounts = (float_of("2"), float_of("300"), float_of("300"), float_of("1.9"))
+    return WRITER.logs(TAKER, logs.Clear(order(alice), order(bob, COIN, USDC), *amounts))
 
 
 @recorded
@@ -130,7 +126,12 @@ def test_recorded_logs_are_three_fills_and_our_own_deposits() -> None:
     assert [(one.kind, one.side, str(one.tokens), str(one.usdc)) for one in found.trades] == [
         ("take", "sell", "0.034172366621067031", "4.999998166894664774827"),
         ("take", "buy", "0.0138", "2"),
-        ("clear", "sell", "341.7237914938113821360470758695161874560030618451717845499839389817", "50000"),
+        (
+            "clear",
+            "sell",
+            "341.72379149381138213604707586951618" + "74560030618451717845499839389817",
+            "50000",
+        ),
     ]
     assert len(found.moves) == 3 and found.skipped == {OTHER_OWNER: 2} and not found.quarantined
 

@@ -6,6 +6,7 @@ import base64
 import binascii
 import json
 import re
+from collections import deque
 from collections.abc import Awaitable, Callable
 from datetime import date, timedelta
 from typing import Any
@@ -70,7 +71,7 @@ class AlpacaTwin:
         self.trading_keys: dict[str, tuple[str, str]] = {}
         """Secret and account by key id."""
         self.broker_keys: dict[str, str] = {}
-        self._used: dict[str, list[int]] = {}
+        self._used: dict[str, deque[int]] = {}
         self._control = Control(self.engine, self.moves, self.streams)
         a = "/v1/trading/accounts/{account}"
         routes: list[Route | WebSocketRoute] = [WebSocketRoute("/stream", self._socket)]
@@ -85,12 +86,12 @@ class AlpacaTwin:
             ("/positions/{symbol}", ["GET"], self._position),
         ):
             routes += [Route(base + path, self._of_account(answer), methods=methods) for base in ("/v2", a)]
-        for path, answer in (
+        for path, open_to_all in (
             ("/clock", self._clock),
             ("/calendar", self._calendar),
             ("/assets/{symbol}", self._asset),
         ):
-            routes += [Route(base + path, self._of_all(answer), methods=["GET"]) for base in ("/v2", "/v1")]
+            routes += [Route(base + path, self._of_all(open_to_all)) for base in ("/v2", "/v1")]
         for path, methods, answer in (
             ("/wallets", ["GET"], self._wallet),
             ("/wallets/transfers", ["GET"], lambda _, of: self.moves.transfers.get(of.id, [])),
@@ -150,7 +151,9 @@ class AlpacaTwin:
     def _limits(self, key: str) -> dict[str, str]:
         """What every answer says of the limit. Raises Refused with it where it is passed."""
         now_ms, most = self.world.now_ms(), self.per_minute
-        used = self._used[key] = [one for one in self._used.get(key, []) if one > now_ms - 60_000]
+        used = self._used.setdefault(key, deque(maxlen=10_000))
+        while used and used[0] <= now_ms - 60_000:
+            used.popleft()
         used.append(now_ms)
         reset = str((used[0] + 60_000) // 1000 + 1)
         limit = most if most is not None else 200
@@ -163,18 +166,20 @@ class AlpacaTwin:
             raise Refused(429, 42910000, "too many requests.", {"headers": headers})
         return headers
 
+    def _planned(self, call: str) -> None:
+        """Raise Refused where a fault says so: a limit with its headers, a key that is not let in now."""
+        if (limited := self.faults.take(VENUE, "rate_limited", call)) is not None:
+            headers = dict(limited.args.get("headers", {}))
+            raise Refused(429, 42910000, "too many requests.", {"headers": headers})
+        if self.faults.take(VENUE, "unauthorized", call) is not None:
+            raise Refused(401, 40110000, "request is not authorized")
+
     def _answered(self, request: Request, act: Callable[[str | None], Any]) -> Response:
         """The answer of `act`, given the account of a Trading key, with the headers of the limit."""
         headers: dict[str, str] = {}
         try:
             key, own = self._key(request)
-            fault = self.faults.take(
-                VENUE, "rate_limited", self.call_name(request.method, request.url.path, b"")
-            )
-            if fault is not None:
-                raise Refused(
-                    429, 42910000, "too many requests.", {"headers": dict(fault.args.get("headers", {}))}
-                )
+            self._planned(self.call_name(request.method, request.url.path, b""))
             headers = self._limits(key)
             self.engine.catch_up()
             found = act(own)

@@ -112,8 +112,7 @@ class Engine:
             created_ms=now_ms,
             replaces=replaces,
         )
-        account.orders.append(found)
-        account.by_client_id[found.client_order_id] = found
+        account.add(found)
         self._by_id[found.id] = found
         self._open.append(found)
         return found

@@ -126,7 +126,7 @@ def check(account: Account, order: Wanted, asset: Asset | None, bid: Decimal, as
     cost = order.notional if order.notional is not None else (order.qty or Decimal(0)) * price
     if cost < 1:
         raise Refused(403, 40310000, "cost basis must be >= minimal amount of order 1")
-    if any(one.is_open and one.symbol == order.symbol and one.side != order.side for one in account.orders):
+    if any(one.symbol == order.symbol and one.side != order.side for one in account.open_orders()):
         raise Refused(422, 42210000, "potential wash trade detected. use complex orders")
     if order.side == "buy":
         _power(account, cost if order.notional is not None or is_crypto else cost * COLLAR)

@@ -154,9 +154,21 @@ class Account:
     positions: dict[str, Held] = field(default_factory=dict)
     orders: list[Order] = field(default_factory=list)
     by_client_id: dict[str, Order] = field(default_factory=dict)
+    _live: list[Order] = field(default_factory=list)
     fills: list[dict[str, Any]] = field(default_factory=list)
     flows: list[dict[str, Any]] = field(default_factory=list)
     """Every movement of cash or shares that no order made, with what moved it."""
+
+    def add(self, order: Order) -> None:
+        """Note a new order."""
+        self.orders.append(order)
+        self.by_client_id[order.client_order_id] = order
+        self._live.append(order)
+
+    def open_orders(self) -> list[Order]:
+        """The orders that are not final."""
+        self._live = [one for one in self._live if one.is_open]
+        return self._live
 
     def held(self, symbol: str) -> Decimal:
         found = self.positions.get(symbol)
@@ -164,7 +176,7 @@ class Account:
 
     def reserved(self, symbol: str) -> Decimal:
         """Shares that open sells have not sold yet."""
-        sells = (one for one in self.orders if one.is_open and one.side == "sell" and one.symbol == symbol)
+        sells = (one for one in self.open_orders() if one.side == "sell" and one.symbol == symbol)
         return sum(((one.qty or Decimal(0)) - one.filled_qty for one in sells), Decimal(0))
 
     def move(self, symbol: str, qty: Decimal, price: Decimal) -> None:

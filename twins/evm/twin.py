@@ -178,15 +178,19 @@ class EvmTwin:
                 return {"result": None} if method == "eth_getBlockByNumber" else {"error": _UNKNOWN_BLOCK}
         if method == "eth_getLogs" and params:
             wanted = dict(params[0])
+            if "blockHash" in wanted:
+                found = await self.own("eth_getBlockByHash", wanted["blockHash"], False)
+                if found is None or int(found["number"], 16) > height:
+                    return {"error": _UNKNOWN_BLOCK}
             if int(str(wanted.get("toBlock", "0x0")), 16) > height:
                 wanted["toBlock"] = hex(height)
             if int(str(wanted.get("fromBlock", "0x0")), 16) > height:
                 return {"result": []}
             params[0] = wanted
         answer = await self.ask(method, *params)
-        found = answer.get("result")
-        if method in _OF_ONE and isinstance(found, dict):
-            block = found.get("blockNumber")
+        result = answer.get("result")
+        if method in _OF_ONE and isinstance(result, dict):
+            block = result.get("blockNumber")
             return {"result": None} if block is None or int(block, 16) > height else answer
         return answer
 

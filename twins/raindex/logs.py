@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from eth_abi.abi import encode
 from eth_utils import keccak
@@ -55,40 +55,81 @@ class Order:
 
 
 @dataclass(frozen=True)
+class Take:
+    """A take of an order. The amounts are the taker's, packed; `places` are the indexes of the order's input and output."""
+
+    order: Order
+    taker_input: bytes
+    taker_output: bytes
+    places: tuple[int, int] = (0, 0)
+
+    @property
+    def config(self) -> tuple[object, ...]:
+        """The take as it is encoded."""
+        return (self.order.values, *self.places, [])
+
+
+@dataclass(frozen=True)
+class Clear:
+    """Two orders matched, and what each paid and received, packed."""
+
+    alice: Order
+    bob: Order
+    alice_output: bytes
+    bob_output: bytes
+    alice_input: bytes
+    bob_input: bytes
+
+    @property
+    def config(self) -> tuple[object, ...]:
+        """Which input and output of each order, and where bounties go, as it is encoded."""
+        return (0, 0, 0, 0, NO_VAULT, NO_VAULT)
+
+    @property
+    def change(self) -> tuple[object, ...]:
+        """The amounts as they are encoded."""
+        return (self.alice_output, self.bob_output, self.alice_input, self.bob_input)
+
+
+@dataclass(frozen=True)
+class Paid:
+    """A token's move between two wallets, of a vault that is none."""
+
+    token: str
+    sender: str
+    receiver: str
+    units: int
+
+
+Act = Take | Clear | Paid
+
+
+@dataclass(frozen=True)
 class Book:
     """The writer of the logs: the contract at an address."""
 
     address: str
-    contexts: tuple[bytes, ...] = field(default=(bytes(31) + b"\x01",))
 
     def _said(self, name: str, *values: object) -> Said:
         return Said(self.address, (TOPIC[name],), encode(TYPES[name], values))
 
     def context(self, sender: str) -> Said:
-        """The calculation's context, which stands before each take and between the two logs of a clear."""
-        return self._said("ContextV2", sender, [list(self.contexts)])
+        """The calculation's context, which stands before each take and twice between the two logs of a clear."""
+        return self._said("ContextV2", sender, [[(1).to_bytes(32, "big")]])
 
-    def take(
-        self,
-        sender: str,
-        order: Order,
-        taker_input: bytes,
-        taker_output: bytes,
-        places: tuple[int, int] = (0, 0),
-    ) -> Said:
-        """A take. The amounts are the taker's, packed; `places` are the indexes of the order's input and output."""
-        config = (order.values, *places, [])
-        return self._said("TakeOrderV3", sender, config, taker_input, taker_output)
-
-    def clear(self, sender: str, alice: Order, bob: Order) -> Said:
-        """Two orders matched."""
-        return self._said("ClearV3", sender, alice.values, bob.values, (0, 0, 0, 0, NO_VAULT, NO_VAULT))
-
-    def after_clear(
-        self, sender: str, alice_output: bytes, bob_output: bytes, alice_input: bytes, bob_input: bytes
-    ) -> Said:
-        """What the two of a clear paid and received."""
-        return self._said("AfterClearV2", sender, (alice_output, bob_output, alice_input, bob_input))
+    def logs(self, sender: str, act: Act) -> list[Said]:
+        """Return what one act of a transaction writes, in order."""
+        if isinstance(act, Paid):
+            return [transfer(act.token, act.sender, act.receiver, act.units)]
+        if isinstance(act, Take):
+            taken = self._said("TakeOrderV3", sender, act.config, act.taker_input, act.taker_output)
+            return [self.context(sender), taken]
+        return [
+            self._said("ClearV3", sender, act.alice.values, act.bob.values, act.config),
+            self.context(sender),
+            self.context(sender),
+            self._said("AfterClearV2", sender, act.change),
+        ]
 
     def deposit(self, sender: str, token: str, vault: bytes, units: int) -> Said:
         return self._said("DepositV2", sender, token, vault, units)

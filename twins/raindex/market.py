@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Context, Decimal, Inexact, localcontext
-from typing import Any
+from typing import Any, Protocol
 
 from twins.raindex.chain import ScriptedChain
 from twins.raindex.floats import float_of, packed, units_of
-from twins.raindex.logs import Book, Order, Said, transfer
+from twins.raindex.logs import Act, Book, Clear, Order, Paid, Take, transfer
 
 EXACT = Context(prec=400, traps=[Inexact])
 OWNER, OTHER, TAKER = "0x" + "a1" * 20, "0x" + "b2" * 20, "0x" + "c3" * 20
@@ -56,19 +58,33 @@ class Move:
     amount: Decimal
 
 
-class RaindexMarket:
+class Blocks(Protocol):
+    """What a market asks of its chain."""
+
+    @property
+    def placed(self) -> Mapping[str, int]:
+        """Block of each transaction that is in one, or waits for one."""
+        ...
+
+    def at_ms(self, number: int) -> int:
+        """Return when a block is made."""
+        ...
+
+
+class Market(ABC):
     """One order book on one chain. Tokens are found by the symbol that they truly stand for."""
 
-    def __init__(self, chain: ScriptedChain, symbols: list[str]) -> None:
-        self.chain = chain
-        self.book = Book(BOOK)
-        self.tokens = {
-            symbol: Token("0x" + f"{0x70 + place:02x}" * 20, symbol) for place, symbol in enumerate(symbols)
-        }
-        self.tokens["USDC"] = Token(USDC, "USDC", 6)
+    def __init__(self, blocks: Blocks, book: Book, owner: str, tokens: dict[str, Token]) -> None:
+        self.blocks = blocks
+        self.book = book
+        self.owner = owner
+        self.tokens = tokens
         self.deals: list[Deal] = []
         self.moves: list[Move] = []
-        self.owners = {"ours": OWNER, "other": OTHER}
+
+    @abstractmethod
+    def _put(self, sender: str, acts: list[Act], at_ms: int | None, block: int | None) -> str:
+        """Put one transaction with these acts on the chain, and return its hash."""
 
     def trade(
         self,
@@ -84,18 +100,18 @@ class RaindexMarket:
         clear_as_bob; `owner` ours (default), other or an address; `bounty` of a clear in tokens; `wallet` for a vault 0;
         `against` is the other token of a foreign pair; `packed` [coefficient, exponent] stands in place of the tokens.
         """
-        number = self.chain.number_at(at_ms) if at_ms is not None else block
         with localcontext(EXACT):
             made = [self._one(one, sender) for one in trades]
-        hash_ = self.chain.send(sender, [said for logs, _, _ in made for said in logs], number).hash
+        hash_ = self._put(sender, [act for acts, _, _ in made for act in acts], at_ms, block)
         for _, deal, moves in made:
             self.deals += [replace(deal, transaction=hash_)] if deal else []
             self.moves += [replace(one, transaction=hash_) for one in moves if one.vault != NO_VAULT]
         return hash_
 
-    def _one(self, one: dict[str, Any], sender: str) -> tuple[list[Said], Deal | None, list[Move]]:
+    def _one(self, one: dict[str, Any], sender: str) -> tuple[list[Act], Deal | None, list[Move]]:
         token, against = self.tokens[one["symbol"]], self.tokens[str(one.get("against", "USDC"))]
-        owner = self.owners.get(str(one.get("owner", "ours")), str(one.get("owner")))
+        named = str(one.get("owner", "ours"))
+        owner = {"ours": self.owner, "other": OTHER}.get(named, named)
         side, kind = str(one["side"]), str(one.get("kind", "take"))
         if side not in ("buy", "sell") or kind not in ("take", "clear", "clear_as_bob"):
             raise ValueError(f"a trade is a buy or a sell by take, clear or clear_as_bob: {side}, {kind}")
@@ -107,34 +123,83 @@ class RaindexMarket:
         gives, gets = (stock, money) if side == "sell" else (money, stock)
         given, got = (amount, float_of(usdc)) if side == "sell" else (float_of(usdc), amount)
         order = Order(owner, (gets,), (gives,), nonce=len(self.deals).to_bytes(32, "big"))
+        acts: list[Act] = []
         if kind == "take":
-            logs = [self.book.context(sender), self.book.take(sender, order, given, got)]
             if one.get("wallet") and "packed" not in one:
-                logs.insert(1, transfer(token.address, owner, sender, units_of(tokens, token.decimals)))
-                logs.insert(2, transfer(against.address, sender, owner, units_of(usdc, against.decimals)))
+                acts = [
+                    Paid(token.address, owner, sender, units_of(tokens, token.decimals)),
+                    Paid(against.address, sender, owner, units_of(usdc, against.decimals)),
+                ]
+            acts.append(Take(order, given, got))
         else:
             other = Order(OTHER if owner != OTHER else TAKER, (gives,), (gets,), nonce=b"\x07" * 32)
             less = tokens - Decimal(str(one.get("bounty", 0)))
             # What the other side receives is less than what ours pays, where the clearer keeps a bounty.
             received = float_of(less) if side == "sell" and "packed" not in one else given
-            context = self.book.context(sender)
             if kind == "clear":
-                clear = self.book.clear(sender, order, other)
-                after = self.book.after_clear(sender, given, got, got, received)
+                acts.append(Clear(order, other, given, got, got, received))
             else:
-                clear = self.book.clear(sender, other, order)
-                after = self.book.after_clear(sender, got, given, received, got)
-            logs = [clear, context, context, after]
+                acts.append(Clear(other, order, got, given, received, got))
         if "packed" in one:
-            return logs, None, []
+            return acts, None, []
         way = -1 if side == "sell" else 1
         moved = [
             Move("", owner, token.address, stock[1], way * tokens),
             Move("", owner, against.address, money[1], -way * usdc),
         ]
         if against.symbol != "USDC":
-            return logs, None, moved
-        return logs, Deal("", owner, one["symbol"], token.address, side, tokens, usdc), moved
+            return acts, None, moved
+        return acts, Deal("", owner, one["symbol"], token.address, side, tokens, usdc), moved
+
+    def vault(self, owner: str, token: str, vault: bytes, number: int) -> Decimal:
+        """Return what a vault holds in a block, in whole tokens."""
+        of_it = (owner, token, vault)
+        found = [
+            one.amount
+            for one in self.moves
+            if (one.owner, one.token, one.vault) == of_it and self._in(one, number)
+        ]
+        with localcontext(EXACT):
+            return sum(found, Decimal(0))
+
+    def _in(self, one: Deal | Move, number: int) -> bool:
+        placed = self.blocks.placed.get(one.transaction)
+        return placed is not None and placed <= number
+
+    def truth(self, number: int) -> dict[str, Any]:
+        """Return what our orders did up to a block: `shares` by symbol and `usdc`, received less given, and every fill."""
+        shares: dict[str, Decimal] = {}
+        usdc = Decimal(0)
+        fills = []
+        with localcontext(EXACT):
+            for one in self.deals:
+                if one.owner != self.owner or not one.tokens or not self._in(one, number):
+                    continue
+                placed = self.blocks.placed[one.transaction]
+                stock = one.tokens * self.tokens[one.symbol].ratio(placed)
+                way = 1 if one.side == "buy" else -1
+                shares[one.symbol] = shares.get(one.symbol, Decimal(0)) + way * stock
+                usdc -= way * one.usdc
+                fills.append(
+                    {"transaction": one.transaction, "block": placed, "at_ms": self.blocks.at_ms(placed)}
+                    | {"symbol": one.symbol, "side": one.side, "shares": str(stock), "usdc": str(one.usdc)}
+                )
+        totals = {symbol: str(total) for symbol, total in shares.items()}
+        return {"shares": totals, "usdc": str(usdc), "fills": fills}
+
+
+class RaindexMarket(Market):
+    """The book on a scripted chain."""
+
+    def __init__(self, chain: ScriptedChain, symbols: list[str]) -> None:
+        tokens = {symbol: Token("0x" + f"{0x70 + at:02x}" * 20, symbol) for at, symbol in enumerate(symbols)}
+        super().__init__(chain, Book(BOOK), OWNER, tokens | {"USDC": Token(USDC, "USDC", 6)})
+        self.chain = chain
+
+    def _put(self, sender: str, acts: list[Act], at_ms: int | None, block: int | None) -> str:
+        said = [one for act in acts for one in self.book.logs(sender, act)]
+        number = block if at_ms is None else self.chain.number_at(at_ms)
+        return self.chain.send(sender, said, number).hash
 
     def move_vault(self, symbol: str, tokens: Decimal, owner: str = OWNER, number: int | None = None) -> str:
         """Deposit into a vault (above 0) or withdraw from it, and return the transaction's hash."""
@@ -155,39 +220,3 @@ class RaindexMarket:
         hash_ = self.chain.send(owner, said, number).hash
         self.moves.append(Move(hash_, owner, token.address, vault, tokens))
         return hash_
-
-    def vault(self, owner: str, token: str, vault: bytes, number: int) -> Decimal:
-        """Return what a vault holds in a block, in whole tokens."""
-        of_it = (owner, token, vault)
-        found = [
-            one.amount
-            for one in self.moves
-            if (one.owner, one.token, one.vault) == of_it and self._in(one, number)
-        ]
-        with localcontext(EXACT):
-            return sum(found, Decimal(0))
-
-    def _in(self, one: Deal | Move, number: int) -> bool:
-        placed = self.chain.placed.get(one.transaction)
-        return placed is not None and placed <= number
-
-    def truth(self, number: int) -> dict[str, Any]:
-        """Return what our orders did up to a block: `shares` by symbol and `usdc`, received less given, and every fill."""
-        shares: dict[str, Decimal] = {}
-        usdc = Decimal(0)
-        fills = []
-        with localcontext(EXACT):
-            for one in self.deals:
-                if one.owner != OWNER or not one.tokens or not self._in(one, number):
-                    continue
-                placed = self.chain.placed[one.transaction]
-                stock = one.tokens * self.tokens[one.symbol].ratio(placed)
-                way = 1 if one.side == "buy" else -1
-                shares[one.symbol] = shares.get(one.symbol, Decimal(0)) + way * stock
-                usdc -= way * one.usdc
-                fills.append(
-                    {"transaction": one.transaction, "block": placed, "at_ms": self.chain.at_ms(placed)}
-                    | {"symbol": one.symbol, "side": one.side, "shares": str(stock), "usdc": str(one.usdc)}
-                )
-        totals = {symbol: str(total) for symbol, total in shares.items()}
-        return {"shares": totals, "usdc": str(usdc), "fills": fills}

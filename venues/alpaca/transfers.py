@@ -19,7 +19,6 @@ from evenkeel.types import Answer, Confirmed, Frozen, Rejected, Unknown
 from venues.alpaca.client import AlpacaClient, Said
 from venues.alpaca.models import Name, Wire, ms_of
 from venues.broker_rules import decimals_of, text_of
-from venues.ratebudget import Lane, in_lane
 from venues.reading import Number, read
 
 USDC_PAIR = "USDCUSD"
@@ -213,8 +212,7 @@ class AlpacaTransfers:
 
     async def _write(self, path: str, body: Mapping[str, str], shape: Any) -> Answer[Any]:
         try:
-            with in_lane(Lane.BOOKS):
-                said = await self.client.ask("POST", path, content=json.dumps(body))
+            said = await self.client.ask("POST", path, content=json.dumps(body))
         except Retryable as error:
             return Unknown(str(error))
         return self._answer(said, shape)

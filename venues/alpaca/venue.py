@@ -55,6 +55,9 @@ class AlpacaVenue:
     def __repr__(self) -> str:
         return f"AlpacaVenue({self.name} at {self.client.host})"
 
+    async def close(self) -> None:
+        await self.client.close()
+
     # --- readings ------------------------------------------------------------------------------------------------
 
     async def cash(self) -> Decimal:
@@ -173,7 +176,7 @@ class AlpacaVenue:
                 f"HTTP {said.status} without a word of the broker's own: it proves nothing", answered=True
             )
         what = meaning(said.status, said.code, said.message)
-        if said.status in (401, 403) or what is Refusal.NO_KEY:
+        if said.status in (401, 403) and what is not Refusal.OTHER:
             return Rejected(said.words)
         for again in (True, False):
             try:

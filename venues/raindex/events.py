@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -132,7 +133,7 @@ def _clear(found: dict[str, Any]) -> Clear:
     )
 
 
-DECODERS = {
+DECODERS: dict[str, tuple[Event, Callable[[dict[str, Any]], Decoded]]] = {
     CLEAR.topic: (CLEAR, _clear),
     AFTER_CLEAR.topic: (AFTER_CLEAR, lambda found: AfterClear(found["sender"], *found["change"])),
     TAKE.topic: (TAKE, _take),
@@ -149,5 +150,4 @@ def decode(log: Log) -> Decoded:
     if known is None:
         raise NotUnderstood("log", "of an event that is not read")
     event, made = known
-    found: Decoded = made(event.read(log))
-    return found
+    return made(event.read(log))

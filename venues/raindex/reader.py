@@ -201,7 +201,8 @@ async def _ratio(node: EvmRpc, trade: Trade) -> Decimal | str:
             raise
         return f"its token does not say what it is worth in block {trade.log.block}: {error.message}"
     try:
-        ratio = EXACT.scaleb(Decimal(CONVERT.answer(raw)), -trade.market.decimals)
+        worth = EXACT.scaleb(Decimal(CONVERT.answer(raw)), -trade.market.decimals)
+        ratio = EXACT.normalize(worth)
     except NotUnderstood as why:
         return f"its token does not say what it is worth in block {trade.log.block}: {why.reason}"
     if not LOWEST_RATIO <= ratio <= HIGHEST_RATIO:

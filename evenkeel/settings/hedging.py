@@ -1,0 +1,155 @@
+"""Hedged market making: the chain that is read, the broker that hedges, and each symbol. Off until it is switched on."""
+
+from __future__ import annotations
+
+import re
+from decimal import Decimal
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from evenkeel.settings.section import Section
+
+ADDRESS = r"^(0x[0-9a-fA-F]{40})?$"
+CUTOFF = re.compile(r"safe|finalized|latest-[1-9][0-9]{0,5}")
+SYMBOL = re.compile(r"[A-Z][A-Z0-9.\-]{0,11}")
+BrokerName = Literal["alpaca", "alpaca-broker", "schwab", "dry-run"]
+NOBODY = "0x" + "0" * 40
+
+
+class HedgedChain(Section):
+    """The chain and the order book. `cutoff` has no default: how far back a block must be is the operator's choice."""
+
+    name: str = Field(default="base", min_length=1, max_length=32)
+    chain_id: int = Field(default=8453, gt=0)
+    rpc_url: str = "https://mainnet.base.org"
+    second_rpc_url: str = ""
+    timeout_s: float = Field(default=10.0, gt=0, le=120)
+    requests_per_minute: float = Field(default=600.0, gt=0, le=1_000_000)
+    cutoff: str = ""
+    """Up to where logs are read: latest-N, safe or finalized."""
+    orderbook: str = Field(default="", pattern=ADDRESS)
+    owner: str = Field(default="", pattern=ADDRESS)
+    """Whose orders are hedged."""
+    usdc: str = Field(default="0x833589fcd6edb6e08f4c7c32d4f71b54bda02913", pattern=ADDRESS)
+    start_block: int = Field(default=0, ge=0, le=10**12)
+    """From where on the chain is read when the ledger has nothing of it yet."""
+    window_blocks: int = Field(default=1_000, ge=1, le=100_000)
+    windows_per_pass: int = Field(default=20, ge=1, le=10_000)
+
+    @field_validator("orderbook", "owner", "usdc")
+    @classmethod
+    def _lower(cls, value: str) -> str:
+        if value.lower() == NOBODY:
+            raise ValueError("the zero address is nobody's")
+        return value.lower()
+
+    @field_validator("cutoff")
+    @classmethod
+    def _is_cutoff(cls, value: str) -> str:
+        if value and not CUTOFF.fullmatch(value):
+            raise ValueError("write latest-N (N at least 1), safe or finalized")
+        return value
+
+
+class AlpacaAccount(Section):
+    """An account at Alpaca, by its own key or, with `account_id`, by a Broker's. The key and its secret come from
+    EVENKEEL_ALPACA_KEY and EVENKEEL_ALPACA_SECRET, or from files.
+    """
+
+    url: str = "https://paper-api.alpaca.markets"
+    data_url: str = "https://data.alpaca.markets"
+    account_id: str = Field(default="", max_length=64)
+    timeout_s: float = Field(default=10.0, gt=0, le=120)
+    requests_per_minute: float = Field(default=180.0, gt=0, le=100_000)
+    key_file: Path | None = None
+    secret_file: Path | None = None
+
+
+class DryRun(Section):
+    """What an account would have that takes every order and does nothing."""
+
+    cash_usd: Decimal = Field(default=Decimal(1_000_000), ge=0)
+
+
+class HedgedSymbol(Section):
+    """One stock: its token's address, when it is hedged, and the most of one order. Without a threshold: one share where the
+    broker takes whole shares, 2 USD else.
+    """
+
+    token: str = Field(pattern=r"^0x[0-9a-fA-F]{40}$")
+    wrapped: bool = False
+    """The token is a share of an ERC-4626 wrapper: its ratio is read at each fill's block."""
+    decimals: int = Field(default=18, ge=0, le=36)
+    """Of a wrapper's token."""
+    broker_symbol: str = ""
+    """What the broker calls it, where that differs."""
+    threshold_shares: Decimal | None = Field(default=None, gt=0)
+    threshold_usd: Decimal | None = Field(default=None, gt=0)
+    most_shares: Decimal = Field(gt=0, le=1_000_000)
+    """Of one order."""
+
+    @field_validator("token")
+    @classmethod
+    def _lower(cls, value: str) -> str:
+        if value.lower() == NOBODY:
+            raise ValueError("the zero address is nobody's")
+        return value.lower()
+
+    @model_validator(mode="after")
+    def _one_threshold(self) -> Self:
+        if self.threshold_shares is not None and self.threshold_usd is not None:
+            raise ValueError("threshold_shares and threshold_usd contradict each other: set one")
+        return self
+
+
+class Hedging(Section):
+    """Who hedges what, and how often."""
+
+    enabled: bool = False
+    broker: BrokerName = "dry-run"
+    pass_interval_s: float = Field(default=5.0, ge=0.1, le=600)
+    order_wait_s: float = Field(default=5.0, ge=0, le=60)
+    """How long one pass asks about an order whose outcome is unknown."""
+    most_slippage: Decimal = Field(default=Decimal("0.01"), ge=0, le=Decimal("0.2"))
+    """What a buy may cost more than the last price, when it is held against the cash."""
+    close_margin_s: int = Field(default=60, ge=0, le=3_600)
+    """So long before the close no order leaves any more: it would wait overnight."""
+    flatten_before_close_s: int = Field(default=0, ge=0, le=14_400)
+    """So long before that, what is below the threshold is hedged too; 0: never."""
+    alert_open_s: int = Field(default=300, ge=10, le=86_400)
+    """An exposure above its threshold that is older than this in an open market is reported."""
+    alert_silence_s: int = Field(default=60, ge=5, le=86_400)
+    """No pass succeeded for so long in an open market."""
+    chain: HedgedChain = HedgedChain()
+    alpaca: AlpacaAccount = AlpacaAccount()
+    dry_run: DryRun = DryRun()
+    symbols: dict[str, HedgedSymbol] = Field(default={})
+
+    @model_validator(mode="after")
+    def _agrees(self) -> Self:
+        chain, taken = self.chain, {self.chain.usdc: "chain.usdc"}
+        if chain.orderbook:
+            taken.setdefault(chain.orderbook, "chain.orderbook")
+        for symbol, one in self.symbols.items():
+            if not SYMBOL.fullmatch(symbol):
+                raise ValueError(f"symbols.{symbol} is no symbol of a stock")
+            if other := taken.get(one.token):
+                raise ValueError(f"symbols.{symbol} and {other} have one address, {one.token}")
+            taken[one.token] = f"symbols.{symbol}"
+        names = [one.broker_symbol or symbol for symbol, one in self.symbols.items()]
+        if twice := sorted({one for one in names if names.count(one) > 1}):
+            raise ValueError(f"two symbols are {twice[0]} at the broker")
+        if not self.enabled:
+            return self
+        for name in ("cutoff", "orderbook", "owner", "usdc"):
+            if not getattr(chain, name):
+                raise ValueError(f"chain.{name} is empty: hedging does not begin without it")
+        if not self.symbols:
+            raise ValueError("symbols is empty: name each stock with its token's address")
+        if self.broker == "alpaca-broker" and not self.alpaca.account_id:
+            raise ValueError("alpaca.account_id is empty: name the account that alpaca-broker trades for")
+        if self.broker == "alpaca" and self.alpaca.account_id:
+            raise ValueError("alpaca.account_id is of alpaca-broker, and broker is alpaca: remove one")
+        return self

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -46,6 +47,11 @@ def as_dict(found: Pnl) -> dict[str, Any]:
         ],
         "symbols": [_symbol(one) for one in found.symbols.values()],
     }
+
+
+def as_json(found: Pnl) -> str:
+    """The same as text."""
+    return json.dumps(as_dict(found), indent=2) + "\n"
 
 
 def as_csv(found: Pnl) -> str:

@@ -70,7 +70,9 @@ class AlpacaAccount(Section):
 class DryRun(Section):
     """What an account would have that takes every order and does nothing."""
 
-    cash_usd: Decimal = Field(default=Decimal(1_000_000), ge=0)
+    cash_usd: Decimal = Field(default=Decimal(1_000_000), ge=0, le=10**12)
+    shares: Decimal = Field(default=Decimal(1_000_000), ge=0, le=10**12)
+    """Of each symbol, before its first hedge."""
 
 
 class HedgedSymbol(Section):

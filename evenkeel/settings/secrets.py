@@ -12,7 +12,17 @@ from pydantic import SecretStr
 from evenkeel.errors import OperatorError, shown_path
 
 Keeper = Literal[
-    "hyperliquid", "solana", "asgard", "ostium", "collector", "slack", "slack_app", "webhook", "mail"
+    "hyperliquid",
+    "solana",
+    "asgard",
+    "ostium",
+    "collector",
+    "alpaca",
+    "alpaca_secret",
+    "slack",
+    "slack_app",
+    "webhook",
+    "mail",
 ]
 _FORBIDDEN_IN_TOML = re.compile(
     r"^(key|private_key|secret|secret_key|api_key|token|app_token|password|passphrase|mnemonic|seed)$"
@@ -23,6 +33,8 @@ _SECRET_ENV: dict[Keeper, str] = {
     "asgard": "EVENKEEL_ASGARD_API_KEY",
     "ostium": "EVENKEEL_OSTIUM_KEY",
     "collector": "EVENKEEL_COLLECTOR_KEY",
+    "alpaca": "EVENKEEL_ALPACA_KEY",
+    "alpaca_secret": "EVENKEEL_ALPACA_SECRET",
     "slack": "EVENKEEL_SLACK_TOKEN",
     "slack_app": "EVENKEEL_SLACK_APP_TOKEN",
     "webhook": "EVENKEEL_WEBHOOK_SECRET",

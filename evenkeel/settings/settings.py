@@ -20,6 +20,7 @@ from evenkeel.errors import OperatorError
 from evenkeel.settings.accounts import Collector, Ostium
 from evenkeel.settings.carry import RiskLimits, Staking, StrategySettings, check_caps, check_strategy
 from evenkeel.settings.fleet import FleetAccount, account_named, check_fleet
+from evenkeel.settings.hedging import Hedging
 from evenkeel.settings.host import (
     Admin,
     ClockSettings,
@@ -64,6 +65,7 @@ class Settings(BaseSettings):
     asgard: Asgard = Asgard()
     ostium: Ostium = Ostium()
     collector: Collector = Collector()
+    hedging: Hedging = Hedging()
     prefect: PrefectSettings = PrefectSettings()
     watchdog: Watchdog = Watchdog()
     reports: Reports = Reports()

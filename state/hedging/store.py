@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
 
-from sqlalchemy import Connection, delete, select, update
+from sqlalchemy import Connection, delete, func, select, update
 
 from evenkeel.errors import LostRace, OperatorError
 from evenkeel.sealing import StoredToken
@@ -249,12 +249,22 @@ class HedgingStore(Database):
         query = query.order_by(INTENTS.c.created_ms.desc(), INTENTS.c.subject, INTENTS.c.step.desc())
         return self._rows(Intent, query if most is None else query.limit(most))
 
+    def claims(self, venue: str, since_ms: int = 0) -> dict[str, str]:
+        """By the broker's id of an order, the intent whose receipt names it, final or not."""
+        mine = (INTENTS.c.business == HEDGING, INTENTS.c.venue == venue, INTENTS.c.created_ms >= since_ms)
+        known = INTENTS.c.so_far.is_not(None) | INTENTS.c.result.is_not(None)
+        found: dict[str, str] = {}
+        for row in self._rows(Intent, select(INTENTS).where(*mine, known)):
+            for said in (row.so_far, row.result):
+                if said is not None:
+                    found[str(said["ref"])] = row.intent_id
+        return found
+
     def next_step(self, symbol: str) -> int:
         """The number of a symbol's next hedge."""
         mine = (INTENTS.c.business == HEDGING, INTENTS.c.subject == symbol, INTENTS.c.kind == HEDGE)
         with self._read() as db:
-            steps = [int(one) for one in db.execute(select(INTENTS.c.step).where(*mine)).scalars()]
-        return max(steps, default=0) + 1
+            return int(db.execute(select(func.max(INTENTS.c.step)).where(*mine)).scalar() or 0) + 1
 
     # --- the broker's calendar ---
 

@@ -1,0 +1,73 @@
+"""What hedging trades with: the desk, one broker, the chain's reader, and the rules of each symbol."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import date
+from decimal import Decimal
+
+from evenkeel.settings.hedging import HedgedSymbol, Hedging
+from state.hedging.store import HEDGING
+from strategy.hedging.decision import HedgeRules
+from tasks.desk import Desk
+from venues.broker import Broker, BrokerAsset, BrokerCapabilities
+from venues.raindex.reader import RaindexReader
+from venues.raindex.types import Market
+
+LEAST_THRESHOLD_USD = Decimal(2)
+WHOLE_SHARE = Decimal(1)
+
+
+@dataclass
+class HedgingDesk:
+    """`account` is the broker's account in the words of the settings; the lease carries its name."""
+
+    desk: Desk
+    broker: Broker
+    reader: RaindexReader
+    settings: Hedging
+    account: str
+    assets: dict[str, tuple[date, BrokerAsset]] = field(default_factory=dict)
+    """By symbol, what the broker says of it, and on which day it did."""
+
+    @property
+    def lease(self) -> str:
+        """The name of the right to hedge in this account."""
+        return f"{HEDGING}:{self.broker.name}:{self.account}"
+
+    @property
+    def chain(self) -> str:
+        """The chain's name, as the ledger has it."""
+        return self.reader.book.chain
+
+    @property
+    def contract(self) -> str:
+        """The order book's address."""
+        return self.reader.book.orderbook
+
+    def rules(self, symbol: str, *, fractionable: bool = True) -> HedgeRules:
+        """Return when and how a symbol of the settings is hedged at this broker."""
+        return rules_of(self.settings.symbols[symbol], self.broker.capabilities, fractionable=fractionable)
+
+
+def rules_of(one: HedgedSymbol, can: BrokerCapabilities, *, fractionable: bool = True) -> HedgeRules:
+    """Return the rules of a symbol: its own threshold, else a whole share or 2 USD, by what the broker takes."""
+    decimals = can.decimals if can.fractional and fractionable else 0
+    shares, usd = one.threshold_shares, one.threshold_usd
+    if shares is None and usd is None:
+        shares, usd = (None, LEAST_THRESHOLD_USD) if decimals else (WHOLE_SHARE, None)
+    return HedgeRules(
+        threshold_shares=shares,
+        threshold_usd=usd,
+        most_shares=one.most_shares,
+        decimals=decimals,
+        least_usd=can.least_usd,
+    )
+
+
+def markets_of(settings: Hedging) -> dict[str, Market]:
+    """Return the tokens that are read, by address."""
+    return {
+        one.token: Market(symbol, "erc4626" if one.wrapped else None, one.decimals)
+        for symbol, one in settings.symbols.items()
+    }

@@ -1,0 +1,161 @@
+"""One pass: ask about open orders, read the chain, decide, order, and say what stays open.
+
+Level-triggered: each pass begins with the rows alone, so that a wake-up that was lost, a killed process and a second try are
+the next pass.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from evenkeel.errors import UNREAD
+from state.models import Fence
+from state.watch_models import Severity
+from strategy.hedging.decision import is_over
+from strategy.hedging.sessions import Market
+from tasks.hedging.calendar import market
+from tasks.hedging.deciding import Decisions, decide
+from tasks.hedging.desk import HedgingDesk
+from tasks.hedging.orders import place, sweep
+from tasks.hedging.reading import Progress, read_chain
+from tasks.intents import Ending
+
+HEARTBEAT = "hedging"
+OPEN_TOO_LONG = "exposure open"
+"""The alert of an exposure above its threshold that no order covers, with its age and what stands in the way."""
+REMOVED = "removed symbol open"
+"""The alert of a symbol that is not in the settings any more and has an exposure: it is watched and not hedged."""
+UNREAD_CHAIN = "chain unread"
+"""The alert of a chain that could not be read for longer than the settings allow: fills are not seen."""
+SILENT = "hedging silent"
+"""The alert of hedging in whose name no pass succeeded for longer than the settings allow, in an open market."""
+
+
+@dataclass
+class PassReport:
+    """What one pass came to. `orders` by symbol; `holds` says why a symbol over its threshold has no order."""
+
+    market: Market = Market.UNKNOWN
+    progress: Progress = field(default_factory=Progress)
+    chain_fault: str = ""
+    swept: dict[str, Ending | str] = field(default_factory=dict)
+    orders: dict[str, Ending | str] = field(default_factory=dict)
+    holds: dict[str, str] = field(default_factory=dict)
+    removed: list[str] = field(default_factory=list)
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether the chain was read and every symbol could be decided by a calendar."""
+        return not self.chain_fault and self.market is not Market.UNKNOWN
+
+
+async def pass_once(at: HedgingDesk, fence: Fence | None) -> PassReport:
+    """Do all of it once, with the lease `at.lease` held. Raises LostRace where another process has it, LedgerUnavailable where
+    nothing can be stored; what one symbol or the broker does wrong is in the report.
+    """
+    report = PassReport()
+    report.swept = await sweep(at, fence)
+    try:
+        report.progress = await read_chain(at, fence)
+    except UNREAD as error:
+        report.chain_fault = str(error)
+    report.market = await market(at)
+    decisions = await decide(at, report.market)
+    report.orders = await place(at, decisions.orders, fence)
+    report.holds = decisions.holds
+    _say_open(at, report, decisions)
+    _say_removed(at, report)
+    _note(at, report)
+    return report
+
+
+def _say_open(at: HedgingDesk, report: PassReport, decisions: Decisions) -> None:
+    """Alert of what is over its threshold for too long while the market is open; what is not any more is over."""
+    store, now = at.desk.store, at.desk.clock.now_ms()
+    open_alerts = {one.subject for one in store.alerts(open_only=True) if one.kind == OPEN_TOO_LONG}
+    for exposure in store.hedging.exposures():
+        symbol = exposure.symbol
+        if symbol not in at.settings.symbols:
+            continue
+        over = exposure.open_shares and is_over(exposure.open_shares, exposure.price_usd, at.rules(symbol))
+        if over is False or not exposure.open_shares:
+            if symbol in open_alerts:
+                store.ack_alert(OPEN_TOO_LONG, symbol)
+            continue
+        if report.market is Market.CLOSED:
+            continue  # it waits for the open by design
+        oldest = store.hedging.oldest_open(symbol)
+        age_s = (now - oldest.at_ms) // 1000 if oldest else 0
+        if age_s < at.settings.alert_open_s:
+            continue
+        why = decisions.holds.get(symbol) or "an order is open and not filled"
+        store.alert(
+            OPEN_TOO_LONG,
+            Severity.CRITICAL,
+            f"{exposure.open_shares:f} shares of {symbol} are open, the oldest fill for {age_s} s: {why}",
+            subject=symbol,
+        )
+
+
+def _say_removed(at: HedgingDesk, report: PassReport) -> None:
+    store = at.desk.store
+    said = {one.subject for one in store.alerts(open_only=True) if one.kind == REMOVED}
+    for exposure in store.hedging.exposures():
+        symbol = exposure.symbol
+        if symbol in at.settings.symbols or not exposure.open_shares:
+            if symbol in said:
+                store.ack_alert(REMOVED, symbol)
+            continue
+        report.removed.append(symbol)
+        store.alert(
+            REMOVED,
+            Severity.WARNING,
+            f"{symbol} is not in the settings any more and {exposure.open_shares:f} shares of it are open: name it again to "
+            "have them hedged, or hedge them by hand",
+            subject=symbol,
+        )
+
+
+def _note(at: HedgingDesk, report: PassReport) -> None:
+    """Keep when a pass was last good; say where none was for too long."""
+    store, now = at.desk.store, at.desk.clock.now_ms()
+    before = next((one for one in store.heartbeats() if one.name == HEARTBEAT), None)
+    last_good = int((before.detail or {}).get("good_ms", before.at_ms)) if before else now
+    good_ms = now if report.succeeded else last_good
+    detail = {
+        "good_ms": good_ms,
+        "market": str(report.market),
+        "chain_fault": report.chain_fault,
+        "behind": report.progress.behind,
+        "holds": report.holds,
+    }
+    store.record_heartbeat(HEARTBEAT, detail)
+    said = {one.kind for one in store.open_alerts_of(at.chain)}
+    if report.chain_fault and now - good_ms >= at.settings.alert_silence_s * 1000:
+        store.alert(
+            UNREAD_CHAIN,
+            Severity.CRITICAL,
+            f"{at.chain} could not be read for {(now - good_ms) // 1000} s ({report.chain_fault}): fills since then are "
+            "not seen",
+            subject=at.chain,
+        )
+    elif not report.chain_fault and UNREAD_CHAIN in said:
+        store.ack_alert(UNREAD_CHAIN, at.chain)
+    if report.succeeded and SILENT in {one.kind for one in store.open_alerts_of(HEARTBEAT)}:
+        store.ack_alert(SILENT, HEARTBEAT)
+
+
+def say_silence(at: HedgingDesk, why: str) -> bool:
+    """Alert where no pass succeeded for too long, whatever stops them; for whoever watches the passes. False where one did."""
+    store, now = at.desk.store, at.desk.clock.now_ms()
+    last = next((one for one in store.heartbeats() if one.name == HEARTBEAT), None)
+    good_ms = int((last.detail or {}).get("good_ms", last.at_ms)) if last else 0
+    if now - good_ms < at.settings.alert_silence_s * 1000:
+        return False
+    store.alert(
+        SILENT,
+        Severity.CRITICAL,
+        f"no pass of hedging succeeded for {(now - good_ms) // 1000} s: {why}",
+        subject=HEARTBEAT,
+    )
+    return True

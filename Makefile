@@ -26,7 +26,7 @@ help:
 	@echo 'make fuzz [ONLY=text] [SEED=k]   every field of every answer null, missing, of another type, a new word; out/fuzz/summary.json'
 	@echo 'make workers [SEED=k]            100 entries and exits of 20 accounts at once: PostgreSQL, Redis, two Prefect servers, three workers'
 	@echo 'make drill [ONLY=fresh|kills|alone TIMES=10]  paper trading from a bare clone, and every process of it killed (Chromium); out/drills'
-	@echo 'make clients                     @solana/web3.js, ccxt, alpaca-py and the SDK of Ostium for the tests that try the twins with them, prefect-redis (needs npm and an index)'
+	@echo 'make clients                     @solana/web3.js, ccxt, alpaca-py, schwab-py and the SDK of Ostium for the tests that try the twins with them, prefect-redis (needs npm and an index)'
 	@echo 'make setup                       only build .venv (PYTHON=python3.12 chooses the interpreter; 3.11 or newer)'
 	@echo 'make clean                       remove .venv, out/ and every cache'
 
@@ -90,6 +90,8 @@ clients: $(STAMP)
 	.venv-ostium/bin/python -m pip install --quiet --disable-pip-version-check 'ostium-python-sdk==3.3.1'
 	$(PYTHON) -m venv .venv-alpaca
 	.venv-alpaca/bin/python -m pip install --quiet --disable-pip-version-check 'alpaca-py==0.44.0'
+	$(PYTHON) -m venv .venv-schwab
+	.venv-schwab/bin/python -m pip install --quiet --disable-pip-version-check 'schwab-py==1.5.1'
 
 clean:
-	rm -rf $(VENV) .venv-ccxt .venv-ostium .venv-alpaca .prefect-redis tests/node/node_modules out build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) .venv-ccxt .venv-ostium .venv-alpaca .venv-schwab .prefect-redis tests/node/node_modules out build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

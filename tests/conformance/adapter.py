@@ -29,6 +29,9 @@ class Adapter(ABC):
     names_fills: ClassVar[bool] = True
     """Whether a receipt names the executions; one that does not has what was done in all, at its average price."""
 
+    resends: ClassVar[bool] = True
+    """Whether the same bytes may go twice; a venue that knows no id of ours never gets them again."""
+
     venue: OrderVenue
 
     @classmethod

@@ -16,6 +16,7 @@ from tests import second_business as lots
 from tests.conformance.adapter import Adapter, Recorder
 from tests.conformance.broker_adapters import AlpacaAdapter, AlpacaBrokerAdapter, DryRunAdapter
 from tests.conformance.ostium_adapter import OstiumAdapter
+from tests.conformance.schwab_adapter import SchwabAdapter
 from tests.databases import ManualClock
 from tests.integration.asgard_bench import Bench, bench
 from tests.integration.hyperliquid_rig import MASTER_KEY, ORDER_CALL, Rig, hyperliquid_rig
@@ -255,5 +256,6 @@ ADAPTERS: tuple[type[Adapter], ...] = (
     AlpacaAdapter,
     AlpacaBrokerAdapter,
     DryRunAdapter,
+    SchwabAdapter,
     LotAdapter,
 )

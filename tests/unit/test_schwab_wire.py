@@ -1,0 +1,155 @@
+"""Schwab's published orders are read whole, its 21 statuses are final or not, and its times come in two forms."""
+
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from evenkeel.errors import NotUnderstood
+from evenkeel.types import Confirmed, Rejected, Working
+from venues.broker import HedgeOrder
+from venues.broker_rules import OrderRules
+from venues.reading import parse_json, read
+from venues.schwab import models as m
+from venues.schwab.client import _last_segment
+from venues.schwab.orders import OrderKey, body_of, is_of, judge, outcome_of
+from venues.schwab.venue import CAPABILITIES
+
+RECORDED: dict[str, Any] = parse_json(
+    Path(__file__).parents[1].joinpath("recorded", "schwab_orders.json").read_bytes()
+)
+ENTERED_MS = 1_609_502_460_000
+KEY = OrderKey(
+    client_order_id="one",
+    account="hash",
+    symbol="FAKE",
+    side="buy",
+    qty=Decimal(1),
+    from_ms=ENTERED_MS - 5_000,
+    until_ms=ENTERED_MS + 120_000,
+)
+
+
+def order(**changes: Any) -> m.WireOrder:
+    found: m.WireOrder = read("schwab", "order", m.WireOrder, RECORDED["market_equity_order"] | changes).value
+    return found
+
+
+@pytest.mark.parametrize("name", RECORDED)
+def test_a_published_order_is_read_whole(name: str) -> None:
+    found = read("schwab", "order", m.WireOrder, RECORDED[name])
+    assert not found.odd
+    assert found.value.ref == str(RECORDED[name]["orderId"])
+    assert is_of(found.value, KEY) == (name in ("market_equity_order", "unknown_orderLegType"))
+
+
+def test_a_published_market_order_is_confirmed_with_its_price() -> None:
+    outcome, odd = outcome_of(KEY, [order()], ENTERED_MS)
+    assert isinstance(outcome, Confirmed) and not odd
+    assert (outcome.value.done_qty, outcome.value.avg_price_usd) == (Decimal(1), Decimal("999.99"))
+    assert outcome.value.settled_ms == ENTERED_MS + 1000
+
+
+def test_there_are_21_statuses_and_each_is_final_or_not() -> None:
+    assert len(m.STATUSES) == 21
+    for status in sorted(m.STATUSES - {m.REPLACED}):
+        outcome, odd = outcome_of(KEY, [order(status=status)], ENTERED_MS)
+        final = status == m.FILLED or status in m.ENDED
+        assert isinstance(outcome, Confirmed if final else Working) and not odd, status
+        nothing = {"status": status, "filledQuantity": 0.0, "orderActivityCollection": []}
+        empty, _ = outcome_of(KEY, [order(**nothing)], ENTERED_MS)
+        assert isinstance(empty, Rejected if final else Working), status
+        assert not isinstance(empty, Rejected) or empty.seen
+    outcome, odd = outcome_of(KEY, [order(status="SOMETHING_NEW")], ENTERED_MS)
+    assert isinstance(outcome, Working) and odd == ["status SOMETHING_NEW"]
+
+
+@pytest.mark.parametrize("quantity", [None, -1, "many"])
+def test_an_order_that_does_not_say_what_was_filled_is_not_understood(quantity: Any) -> None:
+    with pytest.raises(NotUnderstood):
+        outcome_of(KEY, [order(filledQuantity=quantity)], ENTERED_MS)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2021-01-01T12:01:00+0000",
+        "2021-01-01T12:01:00Z",
+        "2021-01-01T12:01:00.000Z",
+        "2021-01-01T07:01:00-05:00",
+    ],
+)
+def test_each_form_of_a_time_is_the_same_moment(text: str) -> None:
+    assert m.moment_ms(text, "a time") == ENTERED_MS
+
+
+@pytest.mark.parametrize("text", [None, "", "yesterday", "2021-01-01T12:01:00", "1609502460000"])
+def test_what_is_no_time_is_not_understood(text: str | None) -> None:
+    with pytest.raises(NotUnderstood):
+        m.moment_ms(text, "a time")
+
+
+@pytest.mark.parametrize(
+    ("location", "found"),
+    [
+        ("https://api.schwabapi.com/trader/v1/accounts/AB/orders/1004055538123", "1004055538123"),
+        ("http://127.0.0.1:8000/trader/v1/accounts/AB/orders/9223372036854775807/", "9223372036854775807"),
+        ("/orders/7?x=8", "7"),
+        ("/orders/9223372036854775808", None),
+        ("/orders/0", None),
+        ("/orders/one", None),
+        ("/orders/²", None),
+        ("", None),
+    ],
+)
+def test_an_id_is_the_last_part_of_a_location_whatever_its_host(location: str, found: str | None) -> None:
+    assert _last_segment(location) == found
+
+
+RULES = OrderRules({"AMD": Decimal(100)}, CAPABILITIES)
+
+
+def body(**changes: Any) -> str:
+    whole = json.loads(body_of(HEDGE, "AMD"))
+    leg = whole["orderLegCollection"][0]
+    for name, value in changes.items():
+        (leg["instrument"] if name in leg["instrument"] else leg if name in leg else whole)[name] = value
+    return json.dumps(whole)
+
+
+HEDGE = HedgeOrder(symbol="AMD", side="buy", qty=Decimal(10), marked_ms=1)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"orderType": "LIMIT"},
+        {"session": "SEAMLESS"},
+        {"duration": "GOOD_TILL_CANCEL"},
+        {"orderStrategyType": "TRIGGER"},
+        {"instruction": "SELL"},
+        {"instruction": "SELL_SHORT"},
+        {"quantity": 11},
+        {"quantity": 10.0},
+        {"quantity": True},
+        {"quantity": "10"},
+        {"symbol": "NVDA"},
+        {"assetType": "OPTION"},
+        {"price": 1},
+        {"orderLegCollection": []},
+        {"orderLegCollection": [{}, {}]},
+    ],
+)
+def test_a_body_that_orders_anything_else_does_not_leave(changes: dict[str, Any]) -> None:
+    assert judge(body(), HEDGE, RULES) is None
+    assert judge(body(**changes), HEDGE, RULES)
+
+
+@pytest.mark.parametrize("qty", ["0.5", "1.5", "101"])
+def test_an_order_of_parts_of_a_share_or_of_too_many_does_not_leave(qty: str) -> None:
+    order_of_it = HEDGE.model_copy(update={"qty": Decimal(qty)})
+    assert judge(body_of(order_of_it, "AMD"), order_of_it, RULES)

@@ -1,0 +1,1 @@
+"""Charles Schwab's Trader API, its login and its market data, on the world's clock."""

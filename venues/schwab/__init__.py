@@ -1,0 +1,1 @@
+"""Charles Schwab's Trader API: market orders in whole shares, found by what they order."""

@@ -18,6 +18,7 @@ import typer
 from app import cli_checks, cli_parity, cli_prefect, cli_research, cli_routes, cli_safety
 from app.accounts import cli as cli_accounts
 from app.demo import cli as cli_demo
+from app.hedging import cli as cli_hedging
 from app.keys import keys_app
 from app.messages import cli as cli_messages
 from app.pages import cli as cli_pages
@@ -305,6 +306,7 @@ cli_prefect.add_to(app, _settings, _emit)
 cli_messages.add_to(app, _settings, _emit)
 cli_pages.add_to(app, _settings)
 cli_accounts.add_to(app, _settings, _emit)
+cli_hedging.add_to(app, _settings, _emit)
 
 
 def main() -> None:

@@ -19,7 +19,7 @@ from evenkeel.settings.settings import Settings, load_settings
 from state.store import Store
 from tasks.desk import Desk, make_clock
 
-D = TypeVar("D", bound="Desk | list[Any]")
+D = TypeVar("D")
 
 
 class Beginning:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from evenkeel.clock import SystemClock, WorldClock
 from evenkeel.errors import OperatorError
@@ -135,6 +135,53 @@ def pnl(settings: Settings, out_dir: Path | None) -> dict[str, Any]:
         found = books_of(store)
     files = [str(path) for path in write_books(found, out_dir)] if out_dir is not None else []
     return as_dict(found) | {"files": files}
+
+
+async def run(settings: Settings, *, once: bool) -> dict[str, Any]:
+    """Make passes until it is ended; or one. Raises LostRace where another process hedges in this account."""
+    from flows.hedging.hedge import HedgeRequest, hedge_account
+    from flows.hedging.opened import open_hedging
+
+    async with open_hedging(settings) as at:
+        done = await hedge_account(at, HedgeRequest(), once=once)
+    return done.model_dump(mode="json")
+
+
+async def backfill(settings: Settings, first: int | None) -> dict[str, Any]:
+    """Read the chain up to the cutoff, and order nothing."""
+    from flows.hedging.backfill import backfill_chain
+    from flows.hedging.opened import open_hedging
+
+    async with open_hedging(settings) as at:
+        return (await backfill_chain(at, first)).model_dump(mode="json")
+
+
+async def process_tx(settings: Settings, transaction: str) -> dict[str, Any]:
+    """Account for one transaction, and show its fills. Raises OperatorError where it is no transaction, or is not to be read."""
+    from flows.hedging.backfill import read_transaction
+    from flows.hedging.opened import open_hedging
+
+    name = transaction.strip().lower()
+    if len(name) != 66 or not name.startswith("0x") or set(name[2:]) - set("0123456789abcdef"):
+        raise OperatorError(f"{transaction!r} is no transaction: give 0x and 64 hex digits")
+    async with open_hedging(settings) as at:
+        found = await read_transaction(at, name)
+        rows = at.desk.store.hedging.fills(transaction=name)
+    return {"fills": [fill_row(one) for one in rows], "new": found.fills, "block": found.block}
+
+
+async def order_by_hand(
+    settings: Settings, symbol: str, side: Literal["buy", "sell"], qty: Decimal
+) -> dict[str, Any]:
+    """Send one order, and show how it stands."""
+    from flows.hedging.opened import open_hedging
+    from tasks.hedging import by_hand
+
+    async with open_hedging(settings) as at:
+        what = f"the hedging in {at.account} at {at.broker.name}: end it first, so that one process orders"
+        async with at.desk.leases.exclusive(at.lease, what) as fence:
+            intent = await by_hand.order_by_hand(at, symbol, side, qty, fence)
+            return order_row(intent, at.desk.store.hedging.hedges(intent_id=intent.intent_id))
 
 
 def fill_row(one: FillRow) -> dict[str, Any]:

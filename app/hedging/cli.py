@@ -151,13 +151,18 @@ def _passes(body: dict[str, Any]) -> None:
 
 def _backfilled(body: dict[str, Any]) -> None:
     out.print(f"read up to block {body['block']}: {body['fills']} new fills", markup=False)
-    for line in body["skipped"]:
-        out.print(f"  left out: {line}", markup=False, soft_wrap=True)
+    for why, count in body["skipped"].items():
+        out.print(f"  left out: {count} × {why}", markup=False, soft_wrap=True)
 
 
 def _status(body: dict[str, Any]) -> None:
     _rows(body["symbols"], ("symbol", "open_shares", "open_s", "order", "why"))
-    for line in body["lines"]:
+    for one in body["cursors"]:
+        line = f"{one['chain']}: read up to block {one['next_block'] - 1}, {one['behind_blocks']} behind, {one['read_s']} s ago"
+        out.print(line, markup=False)
+        for why, count in one["skipped"].items():
+            out.print(f"  left out: {count} × {why}", markup=False)
+    for line in [*body["quarantined"], *(f"{each['kind']}: {each['text']}" for each in body["alerts"])]:
         out.print(line, markup=False, soft_wrap=True)
 
 

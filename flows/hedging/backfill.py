@@ -10,14 +10,16 @@ from evenkeel.types import Frozen
 from flows.forms import Form
 from flows.running import desk_for_run
 from tasks.hedging.desk import HedgingDesk
-from tasks.hedging.opening import open_hedging
+from flows.hedging.opened import open_hedging
 from tasks.hedging.reading import read_blocks, read_chain
 
 
 class BackfillRequest(Form):
     """Which blocks to read."""
 
-    first: int | None = Field(default=None, ge=0, description="first block to read again; empty: where reading stopped")
+    first: int | None = Field(
+        default=None, ge=0, description="first block to read again; empty: where reading stopped"
+    )
 
 
 class Backfilled(Frozen):
@@ -34,7 +36,9 @@ async def backfill_chain(at: HedgingDesk, first: int | None = None) -> Backfille
     block beyond what was read, LostRace while another process hedges in this account, which reads by itself.
     """
     fills = taken_back = 0
-    async with at.desk.leases.exclusive(at.lease, f"the hedging in {at.account}, which reads the chain itself,") as fence:
+    async with at.desk.leases.exclusive(
+        at.lease, f"the hedging in {at.account}, which reads the chain itself,"
+    ) as fence:
         await at.desk.clock.refresh()
         cursor = at.desk.store.hedging.cursor(at.chain, at.contract)
         if first is not None:

@@ -21,7 +21,7 @@ from flows.running import desk_for_run
 from state.models import Fence
 from strategy.hedging.sessions import Market
 from tasks.hedging.desk import HedgingDesk
-from tasks.hedging.opening import open_hedging
+from flows.hedging.opened import open_hedging
 from tasks.hedging.passing import PassReport, pass_once, say_silence
 
 log = logging.getLogger("evenkeel.hedging")
@@ -33,9 +33,12 @@ LEASE_EVERY_S = 1.0
 class HedgeRequest(Form):
     """Whose fills to hedge, and until when."""
 
-    account: str | None = Field(default=None, description="broker of the settings; empty: the one that they name")
+    account: str | None = Field(
+        default=None, description="broker of the settings; empty: the one that they name"
+    )
     until_ms: int | None = Field(
-        default=None, description="end, ms UTC; empty: a served run hands over to a fresh one each day, any other goes on"
+        default=None,
+        description="end, ms UTC; empty: a served run hands over to a fresh one each day, any other goes on",
     )
 
 

@@ -21,7 +21,9 @@ from tasks.hedging.books import books_of, write_books
 class PnlRequest(Form):
     """Where table, page and picture go."""
 
-    out_dir: str | None = Field(default=None, description="folder for CSV, page, sums and pictures; empty: none")
+    out_dir: str | None = Field(
+        default=None, description="folder for CSV, page, sums and pictures; empty: none"
+    )
 
 
 async def account_for_hedging(store: Store, out_dir: str | None) -> tuple[Pnl, list[Path]]:

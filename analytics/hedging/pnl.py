@@ -149,6 +149,17 @@ class Pnl:
             found, key=lambda row: (row.trade.at_ms, row.trade.source == "broker", row.trade.symbol)
         )
 
+    def unpaired(self) -> list[Trade]:
+        """Trades of which a share is open still."""
+        found = []
+        for one in self.symbols.values():
+            rest = {row.trade.key: row.trade.shares for row in one.rows} if one.open_shares else {}
+            for pair in one.pairs if rest else ():
+                for key in (pair.opener.key, pair.closer.key):
+                    rest[key] = EXACT.subtract(rest[key], pair.shares)
+            found += [row.trade for row in one.rows if rest.get(row.trade.key)]
+        return found
+
     def pairs_of(self, key: str) -> list[Pair]:
         """The pairs of one trade: from a hedge to its fills, and back."""
         return [

@@ -67,11 +67,32 @@ class Venues:
         """Put a fill into the block of its time, and return its transaction."""
         return self.on_twins(lambda: self.raindex.market.trade([fill.row()], at_ms=fill.at_ms))
 
-    def fault(self, venue: str, kind: str, call: str, times: int = 1, **args: Any) -> Fault:
-        """Plan what a twin does wrong."""
-        found = Fault(venue, kind, call, times=times, args=args)
+    def fault(self, venue: str, kind: str, call: str, *, delay_s: float = 0.0, **args: Any) -> Fault:
+        """Plan what a twin does wrong, once."""
+        found = Fault(venue, kind, call, delay_s=delay_s, args=args)
         self.on_twins(lambda: self.faults.add(found))
         return found
+
+    def reorganise(self, since_ms: int, dropped: str) -> None:
+        """Let the chain change from a time on; all its transactions are mined again but one."""
+        chain = self.raindex.chain
+        self.on_twins(
+            lambda: chain.reorganise(chain.height() - chain.number_at(since_ms) + 1, drop_only=[dropped])
+        )
+
+    def filled_orders(self) -> list[str]:
+        """Orders of which the brokers have filled anything, by their own ids."""
+
+        def read() -> list[str]:
+            found = [
+                order["id"]
+                for account in self.alpaca.control("ledger", {})["accounts"].values()
+                for order in account["orders"]
+                if Decimal(order["filled_qty"])
+            ]
+            return found + [str(each.order_id) for each in self.schwab.book.orders if each.filled]
+
+        return self.on_twins(read)
 
     def truth(self) -> tuple[dict[str, Decimal], Decimal]:
         """What the twins' own books have of each symbol and of dollars, on chain and at both brokers, above what they had at

@@ -55,6 +55,7 @@ def test_what_was_earned_by_what(found: Pnl) -> None:
 def test_what_is_left_of_a_fraction_stays_open(found: Pnl) -> None:
     assert found.symbols["AAPL"].open_shares == Decimal("-0.000000000621067031")
     assert found.symbols["MSFT"].open_shares == -3
+    assert [one.key for one in found.unpaired()] == ["f4", "m1"]
 
 
 def test_how_long_fills_waited_for_their_hedge(found: Pnl) -> None:

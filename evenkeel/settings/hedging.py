@@ -67,6 +67,21 @@ class AlpacaAccount(Section):
     secret_file: Path | None = None
 
 
+class SchwabAccount(Section):
+    """An account at Schwab. Key and secret of the app come from EVENKEEL_SCHWAB_KEY and EVENKEEL_SCHWAB_SECRET or from files,
+    the key that seals the login from EVENKEEL_TOKEN_KEY or a file.
+    """
+
+    url: str = "https://api.schwabapi.com"
+    redirect_uri: str = "https://127.0.0.1"
+    account: str = Field(default="", pattern=r"^[0-9]{0,12}$")
+    """The account's number, or the end of it."""
+    requests_per_minute: float = Field(default=100.0, gt=0, le=10_000)
+    key_file: Path | None = None
+    secret_file: Path | None = None
+    token_key_file: Path | None = None
+
+
 class DryRun(Section):
     """What an account would have that takes every order and does nothing."""
 
@@ -126,6 +141,7 @@ class Hedging(Section):
     """No pass succeeded for so long in an open market."""
     chain: HedgedChain = HedgedChain()
     alpaca: AlpacaAccount = AlpacaAccount()
+    schwab: SchwabAccount = SchwabAccount()
     dry_run: DryRun = DryRun()
     symbols: dict[str, HedgedSymbol] = Field(default={})
 
@@ -152,6 +168,8 @@ class Hedging(Section):
             raise ValueError("symbols is empty: name each stock with its token's address")
         if self.broker == "alpaca-broker" and not self.alpaca.account_id:
             raise ValueError("alpaca.account_id is empty: name the account that alpaca-broker trades for")
+        if self.broker == "schwab" and not self.schwab.account:
+            raise ValueError("schwab.account is empty: name the account by its number, or the end of it")
         if self.broker == "alpaca" and self.alpaca.account_id:
             raise ValueError("alpaca.account_id is of alpaca-broker, and broker is alpaca: remove one")
         return self

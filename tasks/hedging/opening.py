@@ -9,6 +9,7 @@ from decimal import Decimal
 
 from evenkeel.clock import Clock
 from evenkeel.errors import OperatorError
+from evenkeel.sealing import Sealer
 from evenkeel.settings.hedging import Hedging
 from evenkeel.settings.secrets import key_of
 from evenkeel.settings.settings import Settings
@@ -20,6 +21,7 @@ from tasks.desk import Desk
 from tasks.health import CountedTransport
 from tasks.hedging.booking import HedgingBookkeeper
 from tasks.hedging.desk import HedgingDesk, markets_of
+from tasks.hedging.schwab_login import SchwabLogin
 from venues.alpaca.client import Access, AlpacaClient
 from venues.alpaca.venue import AlpacaVenue, capabilities
 from venues.broker import Broker
@@ -30,14 +32,19 @@ from venues.evm.rpc import EvmNodes, EvmRpc
 from venues.raindex.fills import OrderBook
 from venues.raindex.reader import RaindexReader
 from venues.ratebudget import RateBudget
+from venues.schwab.client import SchwabClient
+from venues.schwab.models import VENUE as SCHWAB
+from venues.schwab.oauth import App, SchwabOauth
+from venues.schwab.venue import CAPABILITIES as SCHWAB_CAPABILITIES
+from venues.schwab.venue import SchwabVenue
 
 RAINDEX = "raindex"
 
 
 @asynccontextmanager
 async def hedging_desk(settings: Settings, clock: Clock, store: Store) -> AsyncIterator[HedgingDesk]:
-    """Open it. Raises OperatorError in one line: switched off, a key that is missing, another chain, a ledger of another account;
-    UNREAD where the chain cannot be asked.
+    """Open it. Raises OperatorError in one line: switched off, a key that is missing, another chain, a ledger of another
+    account; UNREAD where the chain cannot be asked.
     """
     hedging = settings.hedging
     if not hedging.enabled:
@@ -79,7 +86,19 @@ async def _broker(hedging: Hedging, clock: Clock, desk: Desk, stack: AsyncExitSt
         rules = OrderRules(most, CAPABILITIES, renamed)
         return _dry_run(hedging, rules, clock, desk.store), "dry-run"
     if hedging.broker == "schwab":
-        raise OperatorError("hedging.broker is schwab: it is opened by `evenkeel auth schwab` first")
+        login = schwab_login(hedging, clock, desk.store)
+        stack.push_async_callback(login.aclose)
+        schwab = SchwabClient(
+            hedging.schwab.url,
+            clock,
+            login,
+            budget=RateBudget(clock, hedging.schwab.requests_per_minute),
+            oddities=desk.oddities,
+        )
+        stack.push_async_callback(schwab.aclose)
+        rules = OrderRules(most, SCHWAB_CAPABILITIES, renamed)
+        account = hedging.schwab.account
+        return SchwabVenue(schwab, rules, lambda: desk.store.hedging.claims(SCHWAB), account=account), account
     section = hedging.alpaca
     key, secret = await asyncio.gather(
         asyncio.to_thread(key_of, "alpaca", section.key_file),
@@ -103,6 +122,25 @@ async def _broker(hedging: Hedging, clock: Clock, desk: Desk, stack: AsyncExitSt
     stack.push_async_callback(client.close)
     can = capabilities(is_broker=access.account_id is not None)
     return AlpacaVenue(client, OrderRules(most, can, renamed)), section.account_id or key.get_secret_value()
+
+
+def schwab_login(hedging: Hedging, clock: Clock, store: Store) -> SchwabLogin:
+    """Return the login at Schwab. Raises OperatorError where a key is missing; whether somebody is logged in is not asked."""
+    section = hedging.schwab
+    key, secret = key_of("schwab", section.key_file), key_of("schwab_secret", section.secret_file)
+    seal = key_of("token", section.token_key_file)
+    if key is None or secret is None:
+        raise OperatorError(
+            "no key of schwab's app: set EVENKEEL_SCHWAB_KEY and EVENKEEL_SCHWAB_SECRET, or hedging.schwab.key_file and "
+            "secret_file"
+        )
+    if seal is None:
+        raise OperatorError(
+            "no key that seals the login: set EVENKEEL_TOKEN_KEY or hedging.schwab.token_key_file (`openssl rand -hex 32`)"
+        )
+    app = App(key.get_secret_value(), secret.get_secret_value(), section.redirect_uri)
+    sealer = Sealer(seal.get_secret_value())
+    return SchwabLogin(SchwabOauth(section.url, clock, app), store.hedging, sealer, clock)
 
 
 def _dry_run(hedging: Hedging, rules: OrderRules, clock: Clock, store: Store) -> DryRunVenue:

@@ -1,4 +1,4 @@
-"""The chain into the ledger: window after window up to the cutoff, each in one transaction; blocks that are gone are reversed."""
+"""The chain into the ledger: window after window up to the cutoff, each in one transaction; what is gone is reversed."""
 
 from __future__ import annotations
 

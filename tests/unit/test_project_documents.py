@@ -17,6 +17,7 @@ from app.cli import app
 from evenkeel.settings.settings import Settings
 from state.accounts.store import AccountsStore
 from state.carry.store import CarryStore
+from state.hedging.store import HedgingStore
 from state.lanes.lanes import LaneNumbers
 from state.requests.store import Requests
 from state.store import Store
@@ -204,6 +205,7 @@ PARTS = {
     "store.requests": Requests,
     "store.lanes": LaneNumbers,
     "store.accounts": AccountsStore,
+    "store.hedging": HedgingStore,
 }
 
 

@@ -19,6 +19,7 @@ from evenkeel.settings.fleet import FleetAccount
 from evenkeel.settings.settings import Settings, load_settings
 from tasks.carry.books.collect import FOREIGN_FILL, LATE_FILL
 from tasks.carry.watching.alerts import NEED_NAMES, REBALANCING_RULES, WARNING_NAMES, WATCHED_RULES
+from tasks.hedging.schwab_login import WARNINGS
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ROOT / "evenkeel.example.toml"
@@ -47,6 +48,7 @@ CARRIED = {
     ("tasks/carry/watching/needs.py", "one.name"): NEED_NAMES,
     ("tasks/carry/watching/early_warnings.py", "state.name"): WARNING_NAMES,
     ("tasks/carry/books/collect.py", "found.subject"): {FOREIGN_FILL, LATE_FILL},
+    ("tasks/hedging/schwab_login.py", "due.kind"): {kind for _, kind, _ in WARNINGS},
 }
 """Kinds that come in an object, by file and expression. One that is not here fails the test: say what it can be."""
 

@@ -1,4 +1,4 @@
-"""`make demo-hedging`: two days of fills of four symbols, each hedged at another kind of broker, with what goes wrong on the way."""
+"""`make demo-hedging`: two days of fills of four symbols, each hedged at another broker, with what goes wrong on the way."""
 
 from __future__ import annotations
 
@@ -17,7 +17,16 @@ from rich.console import Console
 from analytics.hedging.buckets import Bucket
 from analytics.hedging.pnl import Pnl, bps, pnl, total
 from app.demo.hedging_desks import DESKS, Instance, opened, written
-from app.demo.hedging_script import END_MS, EXACT, MINUTE_MS, NEXT_OPEN_MS, OPEN_MS, ScriptedFill, price_at, script
+from app.demo.hedging_script import (
+    END_MS,
+    EXACT,
+    MINUTE_MS,
+    NEXT_OPEN_MS,
+    OPEN_MS,
+    ScriptedFill,
+    price_at,
+    script,
+)
 from app.demo.hedging_venues import Venues, venues
 from evenkeel.clock import as_datetime
 from evenkeel.errors import OperatorError
@@ -83,7 +92,9 @@ def run_demo(
         markup=False,
         soft_wrap=True,
     )
-    console.print(f"summary: {out_dir / 'summary.json'}   wall time {summary['wall_seconds']} s", markup=False)
+    console.print(
+        f"summary: {out_dir / 'summary.json'}   wall time {summary['wall_seconds']} s", markup=False
+    )
     _require_results(summary)
     return summary
 
@@ -97,12 +108,16 @@ async def _two_days(story: Story) -> tuple[dict[str, Any], Pnl]:
     acts = sorted(_acts(story), key=lambda each: each[0])
     wakes = sorted((fill.at_ms + SEEN_MS, fill.symbol) for fill in story.fills)
     marks = [OPEN_MS + SEEN_MS, NEXT_OPEN_MS + SEEN_MS, END_MS - MINUTE_MS]
-    async with opened(story.instances):
+    async with opened(story.instances, story.venues):
         while story.now_ms < END_MS - MINUTE_MS:
             now = story.now_ms
             busy = [one for one in story.instances if one.is_busy]
             wakes = [each for each in wakes if each[0] > now]
-            times = [*(at for at, _ in wakes[:1]), *(at for at, _ in acts[:1]), *(at for at in marks if at > now)]
+            times = [
+                *(at for at, _ in wakes[:1]),
+                *(at for at, _ in acts[:1]),
+                *(at for at in marks if at > now),
+            ]
             times += [now + PACE_MS] if busy else [(now // HOUR_MS + 1) * HOUR_MS]
             at = min(times)
             story.venues.advance(at)
@@ -140,7 +155,11 @@ def _acts(story: Story) -> list[tuple[int, Act]]:
         ("alpaca-broker", 3 * HOUR_MS, _kill),
     ):
         if (one := story.of(broker)) is not None:
-            later = (fill.at_ms for fill in story.fills if fill.symbol == one.symbol and fill.at_ms > OPEN_MS + after_ms)
+            later = (
+                fill.at_ms
+                for fill in story.fills
+                if fill.symbol == one.symbol and fill.at_ms > OPEN_MS + after_ms
+            )
             found.append((next(later) + SEEN_MS - 1, act))
     return found
 
@@ -153,7 +172,11 @@ async def _partial(story: Story) -> None:
     await settled(story)
     counts = [each.result["done_qty"] for each in one.store.hedging.orders(one.symbol, 2) if each.result]
     ok = fault.hits == 1 and abs(one.store.hedging.exposure(one.symbol).open_shares) < CENT
-    story.note("partial", ok, f"an order was cancelled at 40 %; the newest orders filled {' and '.join(map(str, counts))}")
+    story.note(
+        "partial",
+        ok,
+        f"an order was cancelled at 40 %; the newest orders filled {' and '.join(map(str, counts))}",
+    )
 
 
 async def _lost_answer(story: Story) -> None:
@@ -172,7 +195,9 @@ async def _lost(story: Story, broker: str, venue: str, call: str, what: str) -> 
     fault = story.venues.fault(venue, "drop_answer", call)
     await settled(story)
     new = len(story.venues.filled_orders()) - before
-    story.note(what, fault.hits == 1 and new >= 1, f"{broker} had the order and nobody heard so; it was found")
+    story.note(
+        what, fault.hits == 1 and new >= 1, f"{broker} had the order and nobody heard so; it was found"
+    )
 
 
 async def _reorganisation(story: Story) -> None:
@@ -190,7 +215,9 @@ async def _reorganisation(story: Story) -> None:
     gone = one.store.hedging.fills(transaction=transaction, live_only=False)
     ok = known == 1 and any(each.reversal_of for each in gone) and not any(each.is_live for each in gone)
     ok = ok and abs(one.store.hedging.exposure(one.symbol).open_shares) < CENT
-    story.note("reorganisation", ok, f"{EXTRA} {one.symbol} were hedged, taken back by the chain, and hedged back")
+    story.note(
+        "reorganisation", ok, f"{EXTRA} {one.symbol} were hedged, taken back by the chain, and hedged back"
+    )
 
 
 async def _kill(story: Story) -> None:
@@ -202,7 +229,11 @@ async def _kill(story: Story) -> None:
     code = await one.killed_run(story.venues)
     await settled(story)
     new = len(story.venues.filled_orders()) - before
-    story.note("kill", code < 0 and new >= 1, f"killed with signal {-code} while its order was on the way; it was found")
+    story.note(
+        "kill",
+        code < 0 and new >= 1,
+        f"killed with signal {-code} while its order was on the way; it was found",
+    )
 
 
 def _summary(story: Story) -> tuple[dict[str, Any], Pnl]:
@@ -215,12 +246,18 @@ def _summary(story: Story) -> tuple[dict[str, Any], Pnl]:
         way = 1 if trade.side == "buy" else -1
         shares[trade.symbol] = EXACT.add(shares[trade.symbol], way * trade.shares)
         cash = EXACT.subtract(cash, way * trade.usdc)
-    booked = {trade.key.rpartition(":")[0] for trade in trades if trade.source == "broker" and trade.venue != "dry-run"}
+    booked = {
+        trade.key.rpartition(":")[0]
+        for trade in trades
+        if trade.source == "broker" and trade.venue != "dry-run"
+    }
     at_brokers = len(story.venues.filled_orders())
     chain = [trade for trade in trades if trade.source == "chain"]
     residual = EXACT.subtract(found.net_cash_usd, cash)
     spread = found.earned(Bucket.SPREAD)
-    unfinished = {one.broker: str(one.store.hedging.open_order(one.symbol)) for one in story.instances if one.is_busy}
+    unfinished = {
+        one.broker: str(one.store.hedging.open_order(one.symbol)) for one in story.instances if one.is_busy
+    }
     summary = {
         "fills": len(chain),
         "hedges": len({trade.key.rpartition(":")[0] for trade in trades if trade.source == "broker"}),

@@ -8,10 +8,12 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, closing
 from dataclasses import dataclass, field
 from pathlib import Path
+from secrets import token_hex
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 from app.demo.hedging_venues import Venues
 from evenkeel.errors import OperatorError
@@ -19,7 +21,9 @@ from evenkeel.settings.settings import Settings, load_settings
 from flows.hedging.opened import open_hedging
 from state.models import Fence
 from state.store import Store
+from tasks.desk import make_clock
 from tasks.hedging.desk import HedgingDesk
+from tasks.hedging.opening import schwab_login
 from tasks.hedging.passing import PassReport, pass_once
 
 DESKS = {"alpaca": "COIN", "alpaca-broker": "NVDA", "schwab": "AMD", "dry-run": "SPYM"}
@@ -82,7 +86,8 @@ class Instance:
         exit code.
         """
         await self.close()
-        fault = venues.fault("alpaca", "delay", "orders:place", delay_s=CHILD_S)
+        fault = venues.fault("alpaca", "drop_answer", "orders:place")
+        asks = venues.fault("alpaca", "delay", "orders:by_client_id", delay_s=CHILD_S / 4)
         child = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "app.cli", "--config", str(self.config), "hedging", "run", "--once"),
             env=os.environ | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
@@ -91,7 +96,7 @@ class Instance:
         )
         try:
             async with asyncio.timeout(CHILD_S):
-                while not fault.hits and child.returncode is None:
+                while not (fault.hits and asks.hits) and child.returncode is None:
                     await asyncio.sleep(0.02)
             if child.returncode is None:
                 child.send_signal(signal.SIGKILL)
@@ -137,29 +142,65 @@ def written(folder: Path, venues: Venues, broker: str, symbol: str) -> Instance:
 
 
 def _broker_section(folder: Path, venues: Venues, broker: str) -> dict[str, dict[str, Any]]:
-    if not broker.startswith("alpaca"):
+    if broker == "dry-run":
         return {}
+    if broker == "schwab":
+        login = venues.schwab.login
+        section: dict[str, Any] = {
+            "url": venues.urls["schwab"],
+            "redirect_uri": login.redirect_uri,
+            "account": venues.schwab.book.number,
+            "requests_per_minute": 10_000,
+        }
+        secrets = {
+            "key_file": login.app_key,
+            "secret_file": login.app_secret,
+            "token_key_file": token_hex(32),
+        }
+        return {"hedging.schwab": section | _kept(folder, broker, secrets)}
     keys = venues.keys["trading" if broker == "alpaca" else "broker"]
-    section: dict[str, Any] = {
+    section = {
         "url": venues.urls["alpaca"],
         "data_url": venues.urls["alpaca"],
         "requests_per_minute": 100_000,
     }
     if broker == "alpaca-broker":
         section["account_id"] = keys["account_id"]
-    for name, text in (("key_file", keys["key_id"]), ("secret_file", keys["secret"])):
+    secrets = {"key_file": keys["key_id"], "secret_file": keys["secret"]}
+    return {"hedging.alpaca": section | _kept(folder, broker, secrets)}
+
+
+def _kept(folder: Path, broker: str, secrets: dict[str, str]) -> dict[str, str]:
+    """Write secrets into files that only their owner reads, and return their paths by the settings' names."""
+    paths = {}
+    for name, text in secrets.items():
         path = folder / f"{broker}-{name.removesuffix('_file')}"
         path.touch(mode=0o600)
         path.write_text(text)
-        section[name] = str(path.resolve())
-    return {"hedging.alpaca": section}
+        paths[name] = str(path.resolve())
+    return paths
+
+
+async def logged_in(one: Instance, venues: Venues) -> None:
+    """Log in at Schwab as a person does: open the link, allow access, paste the address."""
+    with closing(Store.open(one.settings.database.url, make_clock(one.settings))) as store:
+        await store.clock.refresh()
+        login = schwab_login(one.settings.hedging, store.clock, store)
+        try:
+            [state] = parse_qs(urlsplit(login.begin()).query)["state"]
+            address = venues.on_twins(lambda: venues.schwab.control("login", {"state": state}))["redirect"]
+            await login.finish(address)
+        finally:
+            await login.aclose()
 
 
 @asynccontextmanager
-async def opened(instances: list[Instance]) -> AsyncIterator[None]:
+async def opened(instances: list[Instance], venues: Venues) -> AsyncIterator[None]:
     """Open all of them, and close them at the end."""
     try:
         for one in instances:
+            if one.broker == "schwab":
+                await logged_in(one, venues)
             await one.open()
         yield
     finally:

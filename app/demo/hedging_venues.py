@@ -90,7 +90,7 @@ class Venues:
                 for order in account["orders"]
                 if Decimal(order["filled_qty"])
             ]
-            return found + [str(each.order_id) for each in self.schwab.book.orders if each.filled]
+            return found + [str(each.order_id) for each in self.schwab.book.orders.values() if each.filled]
 
         return self.on_twins(read)
 

@@ -15,12 +15,15 @@ def books_of(store: Store, symbol: str | None = None) -> Pnl:
     """Return the books of all symbols, or of one, computed anew from all their rows. A fill that the chain took back is none;
     what hedged it stays, as shares that the broker opened.
     """
+    trades = trades_of(store, symbol)
+    return pnl(trades, [fee for one in sorted({trade.symbol for trade in trades}) for fee in _fees(store, one)])
+
+
+def trades_of(store: Store, symbol: str | None = None) -> list[Trade]:
+    """Return fills that the chain still has, and increments of hedges, each in order of time."""
     fills, hedges = store.hedging.fills(symbol), store.hedging.hedges(symbol)
     trades = [_of_fill(place, fill) for place, fill in enumerate(fills)]
-    trades += [_of_hedge(hedge) for hedge in hedges]
-    return pnl(
-        trades, [fee for one in sorted({trade.symbol for trade in trades}) for fee in _fees(store, one)]
-    )
+    return trades + [_of_hedge(hedge) for hedge in hedges]
 
 
 def key_of_fill(fill: FillRow) -> str:

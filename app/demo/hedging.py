@@ -36,6 +36,8 @@ from tasks.hedging.books import trades_of, write_books
 A_SYMBOL = 75
 SEEN_MS, PACE_MS = 4_000, 4_000
 """A block is below the cutoff so long after its time; and so often passes are made while an order is open."""
+CALM_MS = 4 * HOUR_MS
+"""So often everybody makes a pass, where nothing happens."""
 SETTLE_PASSES = 40
 EXTRA = Decimal("1.5")
 CENT = Decimal("0.01")
@@ -101,7 +103,7 @@ def run_demo(
 
 async def _two_days(story: Story) -> tuple[dict[str, Any], Pnl]:
     """Move the world from one event to the next; a desk makes a pass when a fill of its symbol is to be seen, while an order of
-    its own is open, at each open, and once an hour.
+    its own is open, at each open, and every four hours.
     """
     for fill in story.fills:
         story.venues.trade(fill)
@@ -118,14 +120,14 @@ async def _two_days(story: Story) -> tuple[dict[str, Any], Pnl]:
                 *(at for at, _ in acts[:1]),
                 *(at for at in marks if at > now),
             ]
-            times += [now + PACE_MS] if busy else [(now // HOUR_MS + 1) * HOUR_MS]
+            times += [now + PACE_MS] if busy else [(now // CALM_MS + 1) * CALM_MS]
             at = min(times)
             story.venues.advance(at)
             if acts and acts[0][0] <= at:
                 await acts.pop(0)[1](story)
                 continue
             seen = {symbol for when, symbol in wakes if when <= at}
-            everybody = at in marks or at % HOUR_MS == 0
+            everybody = at in marks or at % CALM_MS == 0
             for one in story.instances:
                 if everybody or one in busy or one.symbol in seen:
                     await one.one_pass()

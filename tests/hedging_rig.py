@@ -1,0 +1,187 @@
+"""Hedging before its twins: the order book's scripted node and Alpaca's account on one clock, opened by the settings."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+from evenkeel.settings.settings import Settings
+from state.models import Fence
+from state.store import Store
+from tasks.hedging.desk import HedgingDesk
+from tasks.hedging.opening import hedging_desk
+from tasks.hedging.passing import PassReport, pass_once
+from tests.integration.hyperliquid_rig import SteppedClock
+from twins.alpaca import AlpacaTwin
+from twins.alpaca.records import Account
+from twins.alpaca.serve import START_MS, AlpacaOptions
+from twins.alpaca.serve import build as build_alpaca
+from twins.clock import TwinClock
+from twins.faults import Fault, FaultMiddleware, FaultPlan
+from twins.http import served
+from twins.raindex.chain import Tags
+from twins.raindex.market import BOOK, OWNER
+from twins.raindex.serve import RaindexOptions, make_twin
+from twins.raindex.twin import RaindexTwin
+from twins.series import ModelSeries
+from twins.world import World
+
+SYMBOLS = ("AAPL", "MSFT", "NVDA", "TSLA")
+PRICES = {"AAPL": "260", "MSFT": "480", "NVDA": "190", "TSLA": "430"}
+HELD = 1000
+D = Decimal
+
+
+@dataclass
+class HedgingRig:
+    """Everything a test touches. `settings` change what `desk` opens next."""
+
+    world: World
+    chain: RaindexTwin
+    broker: AlpacaTwin
+    plan: FaultPlan
+    urls: dict[str, str]
+    keys: dict[str, Any]
+    clock: SteppedClock
+    store: Store
+    start: int
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def account(self) -> Account:
+        return self.broker.engine.accounts[self.keys["account_id"]]
+
+    def given(self) -> Settings:
+        """The settings as they are now."""
+        tokens = self.chain.market.tokens
+        symbols = {one: {"token": tokens[one].address, "most_shares": "100"} for one in SYMBOLS}
+        chain = {
+            "rpc_url": self.urls["raindex"],
+            "chain_id": self.chain.chain.chain_id,
+            "cutoff": "latest-1",
+            "orderbook": BOOK,
+            "owner": OWNER,
+            "usdc": tokens["USDC"].address,
+            "start_block": self.start,
+            "requests_per_minute": 1_000_000,
+        }
+        alpaca = {"url": self.urls["alpaca"], "data_url": self.urls["alpaca"], "requests_per_minute": 100_000}
+        hedging = {"enabled": True, "broker": "alpaca", "chain": chain, "alpaca": alpaca, "symbols": symbols}
+        return Settings.model_validate({"hedging": {**hedging, **self.settings}})
+
+    @asynccontextmanager
+    async def desk(self) -> AsyncIterator[HedgingDesk]:
+        """What one process hedges with."""
+        with keys_of(self.keys["trading"]):
+            async with hedging_desk(self.given(), self.clock, self.store) as found:
+                yield found
+
+    async def one_pass(self) -> PassReport:
+        """What a process that ends at once does: its lease, its desk, one pass."""
+        async with self.desk() as at, at.desk.exclusive(at.lease, "hedging") as fence:
+            return await pass_once(at, fence)
+
+    async def passes(
+        self, at: HedgingDesk, fence: Fence | None, count: int, apart_s: float = 5
+    ) -> PassReport:
+        """Several passes of one process."""
+        for _ in range(count):
+            report = await pass_once(at, fence)
+            self.later(apart_s)
+        return report
+
+    def later(self, seconds: float) -> None:
+        self.world.clock.advance_to(self.world.now_ms() + seconds * 1000)
+
+    def trade(self, symbol: str, side: str, shares: str, price: str | None = None, **more: Any) -> str:
+        """A fill of our order in the next block; the block is made, and read from the next pass on."""
+        one = {"symbol": symbol, "side": side, "tokens": shares, "price": price or PRICES[symbol]} | more
+        transaction = self.chain.market.trade([one])
+        self.later(8)
+        return transaction
+
+    def fault(
+        self, venue: str, kind: str, call: str = ".*", *, times: int = 1, after: int = 0, **args: Any
+    ) -> None:
+        self.plan.add(Fault(venue, kind, call, times=times, after=after, args=args))
+
+    def calls(self, venue: str, call: str) -> int:
+        return sum(1 for row in self.plan.calls if row["venue"] == venue and row["call"] == call)
+
+    def shares_on_chain(self) -> dict[str, Decimal]:
+        truth = self.chain.market.truth(self.chain.chain.height())
+        return {symbol: D(total) for symbol, total in truth["shares"].items()}
+
+    def shares_at_broker(self) -> dict[str, Decimal]:
+        """What the broker's fills bought, less what they sold."""
+        found: dict[str, Decimal] = {}
+        for one in self.account.fills:
+            way = 1 if one["side"] == "buy" else -1
+            found[one["symbol"]] = found.get(one["symbol"], D(0)) + way * D(one["qty"])
+        return found
+
+    def check(self, *, is_flat: bool = True) -> None:
+        """The books' exposure is the twins', and the rows'; nothing is open unless the test says so."""
+        chain, broker = self.shares_on_chain(), self.shares_at_broker()
+        for exposure in self.store.hedging.exposures():
+            symbol = exposure.symbol
+            assert exposure.open_shares == chain.get(symbol, D(0)) + broker.get(symbol, D(0)), symbol
+            again = self.store.hedging.recomputed(symbol)
+            for name in ("open_shares", "chain_bought", "chain_sold", "hedge_bought", "hedge_sold"):
+                assert getattr(again, name) == getattr(exposure, name), (symbol, name)
+            if is_flat:
+                assert abs(exposure.open_shares) * D(PRICES[symbol]) < 2, symbol
+        assert set(chain) | set(broker) <= {one.symbol for one in self.store.hedging.exposures()}
+
+
+@contextmanager
+def keys_of(pair: dict[str, str]) -> Iterator[None]:
+    """The key of the account in the environment."""
+    given = {"EVENKEEL_ALPACA_KEY": pair["key_id"], "EVENKEEL_ALPACA_SECRET": pair["secret"]}
+    before = {name: os.environ.get(name) for name in given}
+    os.environ.update(given)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+@asynccontextmanager
+async def hedging_rig(url: str, *, start_ms: int = START_MS) -> AsyncIterator[HedgingRig]:
+    """Both twins, by default at 10:00 in New York on a Tuesday, with shares to sell at the broker."""
+    clock = TwinClock(start_ms, speed=0, stepped=True)
+    world, plan = World(ModelSeries(7, start_ms), clock), FaultPlan()
+    chain = make_twin(world, plan, RaindexOptions(symbols=SYMBOLS, tags=Tags(safe=3, finalized=6)))
+    broker, keys = build_alpaca(world, plan, AlpacaOptions(start_ms=start_ms, key_seed=12, prices=PRICES))
+    for symbol in SYMBOLS:
+        broker.control("give", {"symbol": symbol, "qty": str(HELD)})
+    own = SteppedClock(world)
+    async with (
+        served(FaultMiddleware(chain.app, plan, "raindex", chain.call_name, world.now_ms)) as node,
+        served(FaultMiddleware(broker.app, plan, "alpaca", broker.call_name, world.now_ms)) as rest,
+    ):
+        store = Store.open(url, own)
+        rig = HedgingRig(
+            world,
+            chain,
+            broker,
+            plan,
+            {"raindex": node, "alpaca": rest},
+            keys,
+            own,
+            store,
+            chain.chain.height(),
+        )
+        try:
+            yield rig
+        finally:
+            broker.streams.disconnect()
+            store.close()

@@ -4,7 +4,8 @@ Monitors are served, not sent to a work pool: a worker that stops kills its flow
 `serve` passes the signal on and lets them end. There is no concurrency limit: a restart of the Prefect server would end
 the holders of its slots within minutes. One writer a position is kept by the lease in our own ledger.
 
-Whenever it starts, it asks for a monitor of every live position, so that a supervisor's restart resumes every watch.
+Whenever it starts, it asks for a monitor of every live position, so that a supervisor's restart resumes every watch. Where
+hedging is switched on it is hosted here too, as a run of its own.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ from flows.carry.monitor import MonitorRequest, monitor
 from flows.carry.watch import watch_meanwhile
 from flows.carry.watched import POSITIONS
 from flows.handover import have_watched
+from flows.hedging.hedge import HedgeRequest, hedge, hedge_meanwhile
+from flows.hedging.watched import ACCOUNTS, hedging_accounts
 from flows.running import ledger_for_run
 
 log = logging.getLogger("evenkeel.monitor")
@@ -46,7 +49,11 @@ def resume_watches() -> None:
     while True:
         try:
             with ledger_for_run() as store:
-                if asyncio.run(have_watched(POSITIONS, store, POSITIONS.live(store), start, by_us=True)):
+                each = [
+                    asyncio.run(have_watched(watch, store, watch.live(store), start, by_us=True))
+                    for watch in (POSITIONS, ACCOUNTS)
+                ]
+                if all(each):
                     return
         except (OperatorError, Retryable) as fault:
             if str(fault) != logged:
@@ -74,17 +81,31 @@ def deployment() -> Any:
     )
 
 
+def hedging_deployment() -> Any:
+    """What is hosted beside it where hedging is switched on."""
+    return hedge.to_deployment(
+        name=ACCOUNTS.deployment.partition("/")[2],
+        tags=["evenkeel", "hedge"],
+        description="Hedge the fills of our orders on chain; each day a fresh run takes over.",
+        parameters={"request": HedgeRequest().model_dump(mode="json")},
+    )
+
+
 def main() -> None:
     """Serve until SIGTERM. A stop does not pause the deployment, so that the next start takes runs again at once."""
-    hosted, answered = deployment(), threading.Event()
+    hosted, answered = [deployment()], threading.Event()
+    if hedging_accounts():
+        hosted.append(hedging_deployment())
     if not answers():
         log.warning("Prefect does not answer: this process watches meanwhile")
         threading.Thread(target=watch_meanwhile, args=(answered,), name="watch", daemon=True).start()
+        if len(hosted) > 1:
+            threading.Thread(target=hedge_meanwhile, args=(answered,), name="hedge", daemon=True).start()
     while not answers():
         time.sleep(0.5)
     answered.set()
     threading.Thread(target=resume_watches, name="resume", daemon=True).start()
-    prefect.serve(hosted, pause_on_shutdown=False, limit=AT_ONCE, query_seconds=POLL_S)
+    prefect.serve(*hosted, pause_on_shutdown=False, limit=AT_ONCE, query_seconds=POLL_S)
 
 
 if __name__ == "__main__":

@@ -157,7 +157,7 @@ async def backfill(settings: Settings, first: int | None) -> dict[str, Any]:
 
 
 async def process_tx(settings: Settings, transaction: str) -> dict[str, Any]:
-    """Account for one transaction, and show its fills. Raises OperatorError where it is no transaction, or is not to be read."""
+    """Account for one transaction, and show its fills. Raises OperatorError where it is none, or cannot be read yet."""
     from flows.hedging.backfill import read_transaction
     from flows.hedging.opened import open_hedging
 

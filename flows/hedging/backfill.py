@@ -8,9 +8,9 @@ from pydantic import Field
 from evenkeel.errors import OperatorError
 from evenkeel.types import Frozen
 from flows.forms import Form
+from flows.hedging.opened import open_hedging
 from flows.running import desk_for_run
 from tasks.hedging.desk import HedgingDesk
-from flows.hedging.opened import open_hedging
 from tasks.hedging.reading import read_blocks, read_chain
 
 
@@ -72,7 +72,7 @@ async def read_transaction(at: HedgingDesk, transaction: str) -> Backfilled:
     before = await backfill_chain(at)
     if block > before.block:
         raise OperatorError(
-            f"{transaction} is in block {block}, and the cutoff ({at.settings.chain.cutoff}) lets us read up to {before.block}: "
+            f"{transaction} is in block {block}, and the cutoff ({at.settings.chain.cutoff}) ends at {before.block}: "
             "try again when the chain has gone on"
         )
     again = await backfill_chain(at, max(block, at.settings.chain.start_block))

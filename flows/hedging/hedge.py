@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -11,23 +13,25 @@ from prefect import flow
 from prefect.client.schemas.objects import FlowRun
 from pydantic import Field
 
-from evenkeel.errors import UNREAD, LostRace, OperatorError, Retryable
+from evenkeel.errors import UNREAD, EvenkeelError, LostRace, OperatorError, Retryable
 from evenkeel.types import Frozen
 from evenkeel.units import DAY_MS
 from flows.forms import Form
 from flows.handover import NextRun, go_on, own_run
+from flows.hedging.opened import open_hedging
 from flows.hedging.watched import ACCOUNTS, note_run
-from flows.running import desk_for_run
+from flows.running import desk_for_run, settings_for_run
 from state.models import Fence
 from strategy.hedging.sessions import Market
 from tasks.hedging.desk import HedgingDesk
-from flows.hedging.opened import open_hedging
 from tasks.hedging.passing import PassReport, pass_once, say_silence
 
 log = logging.getLogger("evenkeel.hedging")
 TAKE_OVER_S = 120.0
 """So long a run that follows another one waits for its lease."""
 LEASE_EVERY_S = 1.0
+AGAIN_S = 30.0
+"""Wall seconds after which hedging that could not begin is begun again."""
 
 
 class HedgeRequest(Form):
@@ -134,6 +138,22 @@ def _note(at: HedgingDesk, account: str, market: Market, why: str) -> None:
         note_run(at.desk.store, account)
     except Retryable as error:
         log.warning("not noted: %s", error)
+
+
+def hedge_meanwhile(answered: threading.Event) -> None:
+    """Hedge in this process until Prefect answers, where it does not at the start. What fails is begun again."""
+    while not answered.is_set():
+        try:
+            asyncio.run(_hedge_until(answered))
+        except EvenkeelError as fault:
+            log.warning("nobody hedges yet: %s", fault)
+            answered.wait(AGAIN_S)
+
+
+async def _hedge_until(answered: threading.Event) -> None:
+    with settings_for_run() as settings:
+        async with open_hedging(settings) as at:
+            await hedge_account(at, HedgeRequest(), lambda account, is_due: answered.is_set())
 
 
 async def _hedge_on(flow: Any, flow_run: FlowRun, state: Any) -> None:

@@ -16,11 +16,16 @@ UNWATCHED = "hedging not run"
 WATCHED = "hedging:run"
 
 
-def live_accounts(store: Store) -> list[str]:
-    """The broker of this host's settings, where hedging is switched on."""
+def hedging_accounts() -> list[str]:
+    """The broker of this host's settings, where hedging is switched on. Raises OperatorError for settings that are wrong."""
     named = os.environ.get("EVENKEEL_CONFIG")
     hedging = load_settings(Path(named) if named else None).hedging
     return [hedging.broker] if hedging.enabled else []
+
+
+def live_accounts(store: Store) -> list[str]:
+    """Whose hedging needs a run."""
+    return hedging_accounts()
 
 
 def alarm_unwatched(store: Store, account: str, why: str) -> None:

@@ -81,7 +81,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class Exposure:
-    """How long fills on chain waited for the hedge that closed their last share: of `fills`, median and worst in ms."""
+    """How long fills on chain waited for their hedges, each the mean over its shares: of `fills`, median and worst in ms."""
 
     fills: int
     median_ms: int | None
@@ -272,12 +272,15 @@ def _price(trade: Trade) -> Decimal:
 
 
 def _waits(pairs: Sequence[Pair]) -> list[tuple[int, str]]:
-    """Of each fill on chain that a hedge has closed, wholly or in part: the longest time, and its name."""
-    waits: dict[str, int] = {}
+    """Of each fill on chain that hedges have closed, wholly or in part: the mean time over its shares, and its name. The dust
+    that a broker's decimals leave waits for the next hedge, and weighs as little as it is.
+    """
+    weighed: dict[str, tuple[Decimal, Decimal]] = {}
     for pair in pairs:
         if pair.opener.source == "chain" and pair.closer.source == "broker":
-            waits[pair.opener.key] = max(waits.get(pair.opener.key, 0), pair.open_ms)
-    return [(wait, key) for key, wait in waits.items()]
+            waited, shares = weighed.get(pair.opener.key, (Decimal(0), Decimal(0)))
+            weighed[pair.opener.key] = (waited + pair.open_ms * pair.shares, shares + pair.shares)
+    return [(round(waited / shares), key) for key, (waited, shares) in weighed.items()]
 
 
 def _exposure(waits: list[tuple[int, str]]) -> Exposure:

@@ -16,7 +16,9 @@ def books_of(store: Store, symbol: str | None = None) -> Pnl:
     what hedged it stays, as shares that the broker opened.
     """
     trades = trades_of(store, symbol)
-    return pnl(trades, [fee for one in sorted({trade.symbol for trade in trades}) for fee in _fees(store, one)])
+    return pnl(
+        trades, [fee for one in sorted({trade.symbol for trade in trades}) for fee in _fees(store, one)]
+    )
 
 
 def trades_of(store: Store, symbol: str | None = None) -> list[Trade]:

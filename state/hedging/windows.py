@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from sqlalchemy import Connection, Table, delete, select, update
+from sqlalchemy import ColumnElement, Connection, Table, delete, select, update
 
 from evenkeel.errors import Bug, Retryable
 from state.database import fetch, fetch_one, insert_all_new, insert_new, table_of, values_of
@@ -154,7 +154,7 @@ def kept_hashes(db: Connection, chain: str, contract: str, below: int, most: int
     return found
 
 
-def _at(chain: str, contract: str) -> tuple[object, object]:
+def _at(chain: str, contract: str) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
     return (CURSORS.c.chain == chain, CURSORS.c.contract == contract)
 
 

@@ -64,14 +64,14 @@ async def decide(at: HedgingDesk, market: Market) -> Decisions:
 async def _within_means(at: HedgingDesk, wants: list[_Want], market: Market, found: Decisions) -> None:
     await asyncio.gather(*(_by_asset(at, one, market) for one in wants))
     buys = [one for one in wants if one.order.side == "buy"]
-    cash, held, *prices = await asyncio.gather(
-        _cash(at) if buys else _nothing(),
-        _held(at) if len(buys) < len(wants) else _nothing(),
-        *(_price(at, one.exposure) for one in buys),
+
+    async def priced(one: _Want) -> None:
+        one.price = await _price(at, one.exposure)
+
+    means = asyncio.gather(
+        _cash(at) if buys else _nothing(), _held(at) if len(buys) < len(wants) else _nothing()
     )
-    for one, price in zip(buys, prices, strict=True):
-        one.price = price  # type: ignore[assignment]
-    left = cash
+    (left, held), _ = await asyncio.gather(means, asyncio.gather(*(priced(one) for one in buys)))
     for one in sorted(wants, key=lambda one: -usd_of(one.order.qty, one.price or Decimal(0))):
         symbol = one.exposure.symbol
         shares = None if held is None else held.get(symbol, Decimal(0))
@@ -137,11 +137,11 @@ async def _held(at: HedgingDesk) -> dict[str, Decimal] | None:
 async def _price(at: HedgingDesk, exposure: Exposure) -> Decimal | None:
     """Return what a share may cost at most: the broker's last price, else the chain's, and the slippage of the settings."""
     price: Decimal | None = None
-    with suppress(UNREAD):
+    with suppress(*UNREAD):
         price = await at.broker.price(exposure.symbol)
     price = price or exposure.price_usd
     return None if price is None else price * (1 + at.settings.most_slippage)
 
 
 async def _nothing() -> None:
-    return None
+    """Nothing is asked."""

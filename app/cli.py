@@ -18,6 +18,7 @@ import typer
 from app import cli_checks, cli_parity, cli_prefect, cli_research, cli_routes, cli_safety
 from app.accounts import cli as cli_accounts
 from app.demo import cli as cli_demo
+from app.hedging import auth as cli_auth
 from app.hedging import cli as cli_hedging
 from app.keys import keys_app
 from app.messages import cli as cli_messages
@@ -307,6 +308,15 @@ cli_messages.add_to(app, _settings, _emit)
 cli_pages.add_to(app, _settings)
 cli_accounts.add_to(app, _settings, _emit)
 cli_hedging.add_to(app, _settings, _emit)
+
+
+def _auth_tools() -> cli_auth.AuthTools:
+    from app.hedging.actions import auth_tools
+
+    return auth_tools(_settings())
+
+
+cli_auth.add_to(app, _auth_tools, _emit)
 
 
 def main() -> None:

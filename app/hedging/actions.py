@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from evenkeel.clock import SystemClock, WorldClock
 from evenkeel.errors import OperatorError
+from evenkeel.settings.secrets import key_of
 from evenkeel.settings.settings import Settings
 from state.hedging.amounts import price_of, total
 from state.hedging.models import FillRow, HedgeFill
@@ -19,6 +21,7 @@ from state.store import Store
 
 if TYPE_CHECKING:
     from analytics.hedging.pnl import Pair
+    from app.hedging.auth import AuthTools
 
 
 def _clock(settings: Settings) -> SystemClock | WorldClock:
@@ -32,6 +35,21 @@ def _ledger(settings: Settings) -> Iterator[Store]:
         yield store
     finally:
         store.close()
+
+
+def auth_tools(settings: Settings) -> AuthTools:
+    """What `evenkeel auth` works with. Raises OperatorError where a key is missing."""
+    from app.hedging.auth import AuthTools
+    from evenkeel.sealing import Sealer
+    from tasks.hedging.opening import schwab_login
+
+    clock = _clock(settings)
+    asyncio.run(clock.refresh())
+    store = Store.open(settings.database.url, clock)
+    login = schwab_login(settings.hedging, clock, store)
+    seal = key_of("token", settings.hedging.schwab.token_key_file)
+    assert seal is not None  # the login asked for it
+    return AuthTools(login, store.hedging, Sealer(seal.get_secret_value()))
 
 
 def status(settings: Settings) -> dict[str, Any]:
@@ -75,7 +93,7 @@ def status(settings: Settings) -> dict[str, Any]:
         ]
         alerts = [
             {"kind": one.kind, "subject": one.subject, "text": one.text}
-            for one in store.open_alerts_of(*(row["symbol"] for row in rows), "hedging")
+            for one in store.open_alerts_of(*(str(row["symbol"]) for row in rows), "hedging")
         ]
     return {
         "enabled": settings.hedging.enabled,

@@ -28,7 +28,7 @@ from tasks.hedging.passing import PassReport, pass_once, say_silence
 
 log = logging.getLogger("evenkeel.hedging")
 TAKE_OVER_S = 120.0
-"""So long a run that follows another one waits for its lease."""
+"""So many wall seconds a run that follows another one waits for its lease."""
 LEASE_EVERY_S = 1.0
 AGAIN_S = 30.0
 """Wall seconds after which hedging that could not begin is begun again."""
@@ -113,7 +113,7 @@ async def _sole(at: HedgingDesk, wait_s: float) -> AsyncIterator[Fence]:
             if left_s <= 0:
                 raise
             left_s -= LEASE_EVERY_S
-            await at.desk.clock.sleep(LEASE_EVERY_S)
+            await asyncio.sleep(LEASE_EVERY_S)  # a lease lives by wall time
             continue
         try:
             yield fence

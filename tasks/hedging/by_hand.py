@@ -8,14 +8,17 @@ from evenkeel.errors import OperatorError
 from state.models import Fence, Intent
 from strategy.hedging.decision import Order, Side, cut, within_means
 from tasks.hedging.desk import HedgingDesk
-from tasks.hedging.orders import plan
+from tasks.hedging.orders import plan, sweep
 from tasks.intents import carry_out
+
+FOLLOWED_S = 20
+"""So many seconds an order is followed; one that is open still is taken up by the next pass."""
 
 
 async def order_by_hand(
     at: HedgingDesk, symbol: str, side: Side, qty: Decimal, fence: Fence | None
 ) -> Intent:
-    """Send one market order and return its intent as it stands then. Raises OperatorError for what is refused before it leaves,
+    """Send one market order, follow it for a while, and return its intent as it stands then. Raises OperatorError for what is refused before,
     LostRace where the symbol has an open order, UNREAD where the broker cannot say what it holds.
     """
     if symbol not in at.settings.symbols:
@@ -44,4 +47,9 @@ async def order_by_hand(
         raise OperatorError(f"{side} {qty} {symbol} is not sent: {why}")
     intent = plan(at, symbol, order, fence)
     await carry_out(at.desk, intent.intent_id, fence, wait_s=at.settings.order_wait_s)
+    for _ in range(FOLLOWED_S):
+        if at.desk.store.hedging.open_order(symbol) is None:
+            break
+        await at.desk.clock.sleep(1.0)
+        await sweep(at, fence)
     return at.desk.store.intent(intent.intent_id)

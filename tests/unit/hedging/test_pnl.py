@@ -6,13 +6,12 @@ import csv
 import io
 import json
 from decimal import Decimal
-from pathlib import Path
 from typing import Literal
 
 import pytest
 
 from analytics.hedging.buckets import Bucket
-from analytics.hedging.charts import save_pnl_chart
+from analytics.hedging.charts import pnl_chart
 from analytics.hedging.pnl import Fee, Pnl, Trade, pnl
 from analytics.hedging.report import as_csv, as_dict, as_markdown
 
@@ -100,9 +99,8 @@ def test_a_name_that_is_there_twice_is_refused() -> None:
         pnl([trade("f", "chain", "sell", "1", "1", 0), trade("f", "chain", "sell", "1", "1", 1)])
 
 
-def test_the_picture(found: Pnl, tmp_path: Path) -> None:
-    png, svg, html = save_pnl_chart(found, tmp_path / "pnl")
-    assert png.read_bytes().startswith(b"\x89PNG")
-    assert "hedge fill" in svg.read_text() and "<html" in html.read_text()[:500].lower()
+def test_the_picture_has_three_panels_and_nothing_is_drawn_of_nothing(found: Pnl) -> None:
+    panels = pnl_chart(found, "books").to_dict()["vconcat"]
+    assert [panel["title"].split(",")[0] for panel in panels] == ["Realised", "Open", "From block to hedge fill"]
     with pytest.raises(ValueError, match="no trades"):
-        save_pnl_chart(pnl([]), tmp_path / "none")
+        pnl_chart(pnl([]), "books")

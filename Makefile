@@ -73,6 +73,10 @@ bench: $(STAMP)
 chaos: $(STAMP)
 	$(BIN)/python -m tests.chaos --jobs $(JOBS) $(if $(ONLY),--only "$(ONLY)") $(if $(SEEDS),--seeds $(SEEDS)) $(if $(SEED),--seed $(SEED))
 
+# Live hedging: every outside call with every fault, and a death before and after each commit.
+chaos-hedging: $(STAMP)
+	$(BIN)/python -m tests.hedging_crossed
+
 fuzz: $(STAMP)
 	$(BIN)/python -m tests.fuzz --jobs $(WORKERS) $(if $(ONLY),--only "$(ONLY)") $(if $(SEED),--seed $(SEED))
 

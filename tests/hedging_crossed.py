@@ -95,6 +95,7 @@ async def play(url: str, crossing: Crossing) -> None:
     """Play it, let later passes take up what is left, then hold the books against both twins."""
     async with hedging_rig(url) as rig:
         story = STORIES[crossing.story]
+        rig.timeout_s = 1.0 if crossing.fault.startswith("drop") else 10.0
         if crossing.fault in FAULTS:
             venue, call = crossing.where
             rig.fault(venue, crossing.fault, call, after=crossing.nth - 1)
@@ -117,13 +118,13 @@ async def _to_the_end(rig: HedgingRig) -> None:
         await _pass(rig)
         rig.later(20)
         hedging = rig.store.hedging
-        chain = {symbol: one for symbol, one in rig.shares_on_chain().items()}
         seen = {one.symbol: one.chain_bought - one.chain_sold for one in hedging.exposures()}
-        if all(seen.get(symbol) == shares for symbol, shares in chain.items()) and not hedging.open_orders():
-            if all(not one.open_shares for one in hedging.exposures()):
-                return
+        has_all = all(seen.get(symbol) == shares for symbol, shares in rig.shares_on_chain().items())
+        is_level = all(not one.open_shares for one in hedging.exposures())
+        if has_all and is_level and not hedging.open_orders():
+            return
     raise AssertionError(
-        f"not level after {_}: {rig.store.hedging.exposures()} {rig.store.alerts(open_only=True)}"
+        f"not level after 60 passes: {rig.store.hedging.exposures()} {rig.store.alerts(open_only=True)}"
     )
 
 
@@ -178,6 +179,7 @@ async def main() -> int:
             except Exception as error:
                 failed += 1
                 sys.stdout.write(f"{one.name}: {type(error).__name__}: {str(error)[:300]}\n")
+                sys.stdout.flush()
         sys.stdout.write(f"{len(every)} crossings, {failed} failed\n")
     return 1 if failed else 0
 

@@ -50,6 +50,8 @@ class HedgingRig:
     store: Store
     start: int
     settings: dict[str, Any] = field(default_factory=dict)
+    timeout_s: float = 10.0
+    """Wall seconds after which a call is given up."""
 
     @property
     def account(self) -> Account:
@@ -68,8 +70,10 @@ class HedgingRig:
             "usdc": tokens["USDC"].address,
             "start_block": self.start,
             "requests_per_minute": 1_000_000,
+            "timeout_s": self.timeout_s,
         }
         alpaca = {"url": self.urls["alpaca"], "data_url": self.urls["alpaca"], "requests_per_minute": 100_000}
+        alpaca["timeout_s"] = self.timeout_s
         hedging = {"enabled": True, "broker": "alpaca", "chain": chain, "alpaca": alpaca, "symbols": symbols}
         return Settings.model_validate({"hedging": {**hedging, **self.settings}})
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from evenkeel.errors import UNREAD
 from evenkeel.units import HOUR_MS
 from state.hedging.models import SessionRow
 from state.watch_models import Severity
 from strategy.hedging.sessions import Day, Market, market_now, new_york_day
-from tasks.hedging.desk import HedgingDesk
+from tasks.hedging.desk import NO_ANSWER, HedgingDesk
 
 NO_CALENDAR = "no calendar"
 """The alert of a broker whose calendar cannot be read: fills are counted, and no order leaves."""
@@ -30,7 +29,7 @@ async def market(at: HedgingDesk) -> Market:
     if not known or known[0].day != first.isoformat() or now - known[0].read_ms >= FRESH_MS:
         try:
             known = await _read(at, now)
-        except UNREAD as error:
+        except NO_ANSWER as error:
             why = str(error)
     days = [
         Day.model_validate({"day": one.day, "open_ms": one.open_ms, "close_ms": one.close_ms})

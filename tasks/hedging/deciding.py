@@ -7,11 +7,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
 
-from evenkeel.errors import UNREAD
 from state.hedging.models import Exposure
 from strategy.hedging.decision import HedgeRules, Hold, Order, usd_of, wanted, within_means
 from strategy.hedging.sessions import Market, new_york_day
-from tasks.hedging.desk import HedgingDesk
+from tasks.hedging.desk import NO_ANSWER, HedgingDesk
 
 
 @dataclass
@@ -98,7 +97,7 @@ async def _by_asset(at: HedgingDesk, one: _Want, market: Market) -> None:
     if day != today:
         try:
             asset = await at.broker.asset(symbol)
-        except UNREAD:
+        except NO_ANSWER:
             return  # the broker judges the order itself
         at.assets[symbol] = (today, asset)
     if asset is not None and not asset.fractionable and one.rules.decimals:
@@ -111,7 +110,7 @@ async def _cash(at: HedgingDesk) -> Decimal | None:
     """Return the broker's cash less what open buys may still cost; None where it cannot be read."""
     try:
         cash = await at.broker.cash()
-    except UNREAD:
+    except NO_ANSWER:
         return None
     hedging = at.desk.store.hedging
     for intent in hedging.open_orders():
@@ -130,14 +129,14 @@ async def _held(at: HedgingDesk) -> dict[str, Decimal] | None:
     """Return the shares that the broker holds by symbol; None where they cannot be read."""
     try:
         return {symbol: one.qty for symbol, one in (await at.broker.holdings()).items()}
-    except UNREAD:
+    except NO_ANSWER:
         return None
 
 
 async def _price(at: HedgingDesk, exposure: Exposure) -> Decimal | None:
     """Return what a share may cost at most: the broker's last price, else the chain's, and the slippage of the settings."""
     price: Decimal | None = None
-    with suppress(*UNREAD):
+    with suppress(*NO_ANSWER):
         price = await at.broker.price(exposure.symbol)
     price = price or exposure.price_usd
     return None if price is None else price * (1 + at.settings.most_slippage)

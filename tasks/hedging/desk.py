@@ -6,14 +6,18 @@ from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
 
+from evenkeel.errors import UNREAD, OperatorError
 from evenkeel.settings.hedging import HedgedSymbol, Hedging
 from state.hedging.store import HEDGING
 from strategy.hedging.decision import HedgeRules
 from tasks.desk import Desk
+from tasks.hedging.schwab_login import SchwabLogin
 from venues.broker import Broker, BrokerAsset, BrokerCapabilities
 from venues.raindex.reader import RaindexReader
 from venues.raindex.types import Market
 
+NO_ANSWER = (*UNREAD, OperatorError)
+"""What a reading of the broker may raise: an outage, a refusal, or a login that is over. None of it ends a pass."""
 LEAST_THRESHOLD_USD = Decimal(2)
 WHOLE_SHARE = Decimal(1)
 
@@ -29,6 +33,8 @@ class HedgingDesk:
     account: str
     assets: dict[str, tuple[date, BrokerAsset]] = field(default_factory=dict)
     """By symbol, what the broker says of it, and on which day it did."""
+    login: SchwabLogin | None = None
+    """Where the broker wants one that ends."""
 
     @property
     def lease(self) -> str:

@@ -59,10 +59,10 @@ async def hedging_desk(settings: Settings, clock: Clock, store: Store) -> AsyncI
             raise OperatorError(
                 f"hedging.chain.chain_id is {hedging.chain.chain_id}, its node is of chain {chain_id}"
             )
-        broker, account = await _broker(hedging, clock, desk, stack)
+        broker, account, login = await _broker(hedging, clock, desk, stack)
         desk.venues[broker.name] = broker
         store.hedging.bind_account(broker.name, account)
-        yield HedgingDesk(desk, broker, reader_of(hedging, rpc), hedging, account)
+        yield HedgingDesk(desk, broker, reader_of(hedging, rpc), hedging, account, login=login)
 
 
 def reader_of(hedging: Hedging, rpc: EvmRpc) -> RaindexReader:
@@ -79,12 +79,14 @@ def order_rules(hedging: Hedging) -> tuple[dict[str, Decimal], dict[str, str]]:
     return most, renamed
 
 
-async def _broker(hedging: Hedging, clock: Clock, desk: Desk, stack: AsyncExitStack) -> tuple[Broker, str]:
-    """Return the broker and the name of its account, which says nothing of the key."""
+async def _broker(
+    hedging: Hedging, clock: Clock, desk: Desk, stack: AsyncExitStack
+) -> tuple[Broker, str, SchwabLogin | None]:
+    """Return the broker, the name of its account, and the login where it wants one that ends."""
     most, renamed = order_rules(hedging)
     if hedging.broker == "dry-run":
         rules = OrderRules(most, CAPABILITIES, renamed)
-        return _dry_run(hedging, rules, clock, desk.store), "dry-run"
+        return _dry_run(hedging, rules, clock, desk.store), "dry-run", None
     if hedging.broker == "schwab":
         login = schwab_login(hedging, clock, desk.store)
         stack.push_async_callback(login.aclose)
@@ -98,7 +100,8 @@ async def _broker(hedging: Hedging, clock: Clock, desk: Desk, stack: AsyncExitSt
         stack.push_async_callback(schwab.aclose)
         rules = OrderRules(most, SCHWAB_CAPABILITIES, renamed)
         account = hedging.schwab.account
-        return SchwabVenue(schwab, rules, lambda: desk.store.hedging.claims(SCHWAB), account=account), account
+        venue = SchwabVenue(schwab, rules, lambda: desk.store.hedging.claims(SCHWAB), account=account)
+        return venue, account, login
     section = hedging.alpaca
     key, secret = await asyncio.gather(
         asyncio.to_thread(key_of, "alpaca", section.key_file),
@@ -121,7 +124,8 @@ async def _broker(hedging: Hedging, clock: Clock, desk: Desk, stack: AsyncExitSt
     )
     stack.push_async_callback(client.close)
     can = capabilities(is_broker=access.account_id is not None)
-    return AlpacaVenue(client, OrderRules(most, can, renamed)), section.account_id or key.get_secret_value()
+    account = section.account_id or key.get_secret_value()
+    return AlpacaVenue(client, OrderRules(most, can, renamed)), account, None
 
 
 def schwab_login(hedging: Hedging, clock: Clock, store: Store) -> SchwabLogin:

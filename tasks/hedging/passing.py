@@ -18,6 +18,7 @@ from tasks.hedging.deciding import Decisions, decide
 from tasks.hedging.desk import HedgingDesk
 from tasks.hedging.orders import place, sweep
 from tasks.hedging.reading import Progress, read_chain
+from tasks.hedging.schwab_login import warn_of_age
 from tasks.intents import Ending
 
 HEARTBEAT = "hedging"
@@ -60,6 +61,8 @@ async def pass_once(at: HedgingDesk, fence: Fence | None) -> PassReport:
     except UNREAD as error:
         report.chain_fault = str(error)
     report.market = await market(at)
+    if at.login is not None:
+        warn_of_age(at.desk.store, at.login)
     decisions = await decide(at, report.market)
     report.orders = await place(at, decisions.orders, fence)
     report.holds = decisions.holds

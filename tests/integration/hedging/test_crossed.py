@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tests.hedging_crossed import crossings, new_ledger, play, sample
 
-SIZE, SEED = 14, 5
+SIZE, SEED = 8, 5
 
 
 async def test_a_sample_of_all_crossings_ends_level_and_counted_once(tmp_path: Path) -> None:

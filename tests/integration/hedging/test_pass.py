@@ -16,6 +16,7 @@ from tasks.intents import NotDone
 from tests.databases import database_fixtures
 from tests.hedging_rig import SYMBOLS, HedgingRig, hedging_rig
 from tests.integration.hedging.test_stories import until_flat
+from tests.interruptions import hooked
 
 databases, url, _store = database_fixtures("sqlite")
 D = Decimal
@@ -87,6 +88,22 @@ async def test_without_a_calendar_nothing_leaves_and_one_alert_says_so(url: str)
         rig.plan.clear()
         await until_flat(rig)
         assert (NO_CALENDAR, "alpaca") not in kinds(rig)
+
+
+async def test_a_login_that_is_over_ends_no_pass(url: str) -> None:
+    def over() -> None:
+        raise OperatorError("the login is over")
+
+    async with hedging_rig(url) as rig:
+        rig.trade("AAPL", "sell", "2")
+        async with rig.desk() as at:
+            with hooked(at.broker, "sessions", before=over):
+                report = await pass_once(at, None)
+            assert not report.orders and report.progress.fills == 1 and (NO_CALENDAR, "alpaca") in kinds(rig)
+            with hooked(at.broker, "cash", before=over):
+                report = await pass_once(at, None)
+            assert report.holds == {"AAPL": "the broker's cash could not be read"}
+        await until_flat(rig)
 
 
 async def test_what_is_cancelled_in_part_is_hedged_by_the_next(url: str) -> None:

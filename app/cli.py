@@ -308,15 +308,7 @@ cli_messages.add_to(app, _settings, _emit)
 cli_pages.add_to(app, _settings)
 cli_accounts.add_to(app, _settings, _emit)
 cli_hedging.add_to(app, _settings, _emit)
-
-
-def _auth_tools() -> cli_auth.AuthTools:
-    from app.hedging.actions import auth_tools
-
-    return auth_tools(_settings())
-
-
-cli_auth.add_to(app, _auth_tools, _emit)
+cli_auth.add_to(app, _settings, _emit)
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from evenkeel.errors import LostRace
-from evenkeel.sealing import Sealer, StoredToken
+from evenkeel.sealing import Sealer, StoredToken, TokenStore
 from evenkeel.types import IntentSpec, Signed
 from tasks.hedging.schwab_login import SchwabLogin
 from twins.faults import App, Fault
@@ -83,12 +83,12 @@ class SchwabRig:
     def url(self) -> str:
         return self.running.urls["schwab"]
 
-    def login_for(self, key: str = TOKEN_KEY) -> SchwabLogin:
+    def login_for(self, key: str = TOKEN_KEY, store: TokenStore | None = None) -> SchwabLogin:
         """The login of another process with the same rows."""
         app = SchwabApp(self.twin.login.app_key, self.twin.login.app_secret, self.twin.login.redirect_uri)
         oauth = SchwabOauth(self.url, self.clock, app)
         self.made.push_async_callback(oauth.aclose)
-        return SchwabLogin(oauth, self.store, Sealer(key), self.clock)
+        return SchwabLogin(oauth, store or self.store, Sealer(key), self.clock)
 
     def client_for(self, login: SchwabLogin) -> SchwabClient:
         client = SchwabClient(self.url, self.clock, login)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -12,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from evenkeel.clock import SystemClock, WorldClock
 from evenkeel.errors import OperatorError
-from evenkeel.settings.secrets import key_of
 from evenkeel.settings.settings import Settings
 from state.hedging.amounts import price_of, total
 from state.hedging.models import FillRow, HedgeFill
@@ -21,7 +19,6 @@ from state.store import Store
 
 if TYPE_CHECKING:
     from analytics.hedging.pnl import Pair
-    from app.hedging.auth import AuthTools
 
 
 def _clock(settings: Settings) -> SystemClock | WorldClock:
@@ -35,21 +32,6 @@ def _ledger(settings: Settings) -> Iterator[Store]:
         yield store
     finally:
         store.close()
-
-
-def auth_tools(settings: Settings) -> AuthTools:
-    """What `evenkeel auth` works with. Raises OperatorError where a key is missing."""
-    from app.hedging.auth import AuthTools
-    from evenkeel.sealing import Sealer
-    from tasks.hedging.opening import schwab_login
-
-    clock = _clock(settings)
-    asyncio.run(clock.refresh())
-    store = Store.open(settings.database.url, clock)
-    login = schwab_login(settings.hedging, clock, store)
-    seal = key_of("token", settings.hedging.schwab.token_key_file)
-    assert seal is not None  # the login asked for it
-    return AuthTools(login, store.hedging, Sealer(seal.get_secret_value()))
 
 
 def status(settings: Settings) -> dict[str, Any]:

@@ -250,14 +250,15 @@ class HedgingStore(Database):
         return self._rows(Intent, query if most is None else query.limit(most))
 
     def claims(self, venue: str, since_ms: int = 0) -> dict[str, str]:
-        """By the broker's id of an order, the intent whose receipt names it, final or not."""
+        """By the broker's id of an order, the intent whose receipt names it, final or not; also those that took its place."""
         mine = (INTENTS.c.business == HEDGING, INTENTS.c.venue == venue, INTENTS.c.created_ms >= since_ms)
         known = INTENTS.c.so_far.is_not(None) | INTENTS.c.result.is_not(None)
         found: dict[str, str] = {}
         for row in self._rows(Intent, select(INTENTS).where(*mine, known)):
             for said in (row.so_far, row.result):
                 if said is not None:
-                    found[str(said["ref"])] = row.intent_id
+                    more = (said.get("detail") or {}).get("orders", ())
+                    found |= dict.fromkeys((str(said["ref"]), *map(str, more)), row.intent_id)
         return found
 
     def next_step(self, symbol: str) -> int:

@@ -18,8 +18,10 @@ FOLLOWED_S = 20
 async def order_by_hand(
     at: HedgingDesk, symbol: str, side: Side, qty: Decimal, fence: Fence | None
 ) -> Intent:
-    """Send one market order, follow it for a while, and return its intent as it stands then. Raises OperatorError for what is refused before,
-    LostRace where the symbol has an open order, UNREAD where the broker cannot say what it holds.
+    """Send one market order, follow it for a while, and return its intent as it stands then.
+
+    Raises OperatorError for what is refused before it leaves, LostRace where the symbol has an open order, UNREAD where the
+    broker cannot say what it holds.
     """
     if symbol not in at.settings.symbols:
         raise OperatorError(f"{symbol} is not among {', '.join(sorted(at.settings.symbols))}")

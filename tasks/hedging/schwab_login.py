@@ -174,6 +174,19 @@ class SchwabLogin:
         text = f"the login at Schwab ({self.name}) {what}. Log in again: `evenkeel auth schwab`"
         return LoginWarning(kind, severity, text)
 
+    def rotate(self, new: Sealer) -> int:
+        """Seal the stored login with another key and return its row's version; 0 where nobody is logged in.
+
+        Raises OperatorError where the key of this login does not open it, LostRace where a service wrote meanwhile: then
+        nothing was done.
+        """
+        row = self._store.token(self.name)
+        if row is None:
+            return 0
+        held = opened(self._sealer, row)
+        self._store.keep_token(_sealed(new, row.name, row.version + 1, held))
+        return row.version + 1
+
     # --- how it is kept ----------------------------------------------------------------------------------------
 
     def _serves(self, held: _Held) -> bool:
@@ -251,18 +264,6 @@ def opened(sealer: Sealer, row: StoredToken) -> _Secrets:
 def _sealed(sealer: Sealer, name: str, version: int, found: _Secrets) -> StoredToken:
     text = sealer.seal(name, version, found.model_dump_json())
     return StoredToken(name, version, text, found.login_ms, found.access_ms)
-
-
-def rotate(store: TokenStore, name: str, old: Sealer, new: Sealer) -> int:
-    """Seal a row with another key and return its version; 0 where there is no such row.
-
-    Raises OperatorError where the old key does not open it, LostRace where a service wrote meanwhile: then nothing was done.
-    """
-    row = store.token(name)
-    if row is None:
-        return 0
-    store.keep_token(_sealed(new, name, row.version + 1, opened(old, row)))
-    return row.version + 1
 
 
 def warn_of_age(alerts: Watch, login: SchwabLogin) -> LoginWarning | None:

@@ -46,8 +46,8 @@ class TokenSource(Protocol):
 
 
 class SchwabClient:
-    """One host. Reads raise Retryable (transport, 429, 5xx), VenueRefused, NotUnderstood, or OperatorError where a person
-    must log in. What could be read of an answer is returned; what did not fit is noted in `oddities`.
+    """One host. Reads raise Retryable (transport, 429, 5xx), NotUnderstood, or VenueRefused, also where a person must log in.
+    What could be read of an answer is returned; what did not fit is noted in `oddities`.
     """
 
     def __init__(
@@ -57,6 +57,7 @@ class SchwabClient:
         tokens: TokenSource,
         *,
         http: httpx.AsyncClient | None = None,
+        transport: httpx.AsyncBaseTransport | None = None,
         budget: RateBudget | None = None,
         oddities: Oddities | None = None,
         total_s: float = TOTAL_S,
@@ -71,7 +72,10 @@ class SchwabClient:
         self.oddities = oddities or Oddities()
         self._own_http = http is None
         self._http = http or httpx.AsyncClient(
-            timeout=httpx.Timeout(total_s, connect=CONNECT_S), trust_env=False, verify=tls()
+            timeout=httpx.Timeout(total_s, connect=CONNECT_S),
+            trust_env=False,
+            verify=tls(),
+            transport=transport,
         )
         self._waits_until_ms = 0
         self._own_wait_s = 0.0
@@ -191,7 +195,9 @@ class SchwabClient:
         if answer.status_code in (408, 425) or answer.status_code >= 500:
             raise Retryable(f"schwab {what} at {self.host}: HTTP {answer.status_code}")
         if answer.status_code == 401:
-            raise OperatorError("Schwab takes no token of this login: log in again, `evenkeel auth schwab`")
+            raise VenueRefused(
+                VENUE, f"{what}: no token of this login is taken; log in: `evenkeel auth schwab`"
+            )
         if answer.status_code == 404:
             raise _NotFound(VENUE, f"{what}: HTTP 404 {_words(answer)}")
         if answer.status_code != 200:
@@ -204,7 +210,10 @@ class SchwabClient:
 
     async def _answer(self, path: str, asked: dict[str, str], what: str) -> httpx.Response:
         self._wait_over()
-        token = await self._tokens.access()
+        try:
+            token = await self._tokens.access()
+        except OperatorError as no_login:  # one reading less, where everything else of a pass goes on
+            raise VenueRefused(VENUE, f"{what}: {no_login}") from None
         await self.budget.spend(1)
         asked_ms = self.clock.now_ms()
         try:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from decimal import Decimal
 
-from evenkeel.errors import UNREAD, EvenkeelError, NotUnderstood, OperatorError
+from evenkeel.errors import UNREAD, EvenkeelError, NotUnderstood
 from evenkeel.types import IntentSpec, Outcome, Receipt, Rejected, Unknown, Working
 from venues.reading import Oddity
 from venues.schwab import models as m
@@ -54,7 +54,7 @@ class OrderLookup:
                     self.ids.pop(key.client_order_id)
                     self._odd(order_id, "id", "not the order that was placed")
             return await self._by_window(intent, key)
-        except (*UNREAD, OperatorError) as fault:
+        except UNREAD as fault:
             return _unread(key, fault)
 
     async def _by_window(self, intent: IntentSpec, key: OrderKey) -> Outcome[Receipt]:
@@ -64,7 +64,8 @@ class OrderLookup:
                 words = "is older than the venue lists orders: the operator decides what became of it"
                 return Unknown(f"the order of {_shown(key)} {words}", answered=True)
             answer = await self._client.orders(key.account, key.from_ms - 1000, max(key.until_ms, now_ms))
-            found = [one for one in self._unclaimed(intent, key, answer.value) if is_of(one, key)]
+            free = self._unclaimed(intent, key, answer.value)
+            found = [one for one in free if is_of(one, key)]
             if len(found) > 1:
                 ids = ", ".join(one.ref for one in found)
                 words = f"{len(found)} orders may be that of {_shown(key)}: {ids}; the operator decides"
@@ -72,8 +73,10 @@ class OrderLookup:
             if found:
                 self.ids[key.client_order_id] = found[0].ref
                 return await self._settled(key, found[0])
-            if any(one.lost for one in answer.odd):
-                words = f"is not among the orders that can be read: {answer.odd[0]}"
+            unclear = [f"order {one.ref} does not say what it orders" for one in free if one.is_unclear]
+            unclear += [str(one) for one in answer.odd if one.lost]
+            if unclear:
+                words = f"is not among the orders that can be read: {unclear[0]}"
                 return Unknown(f"the order of {_shown(key)} {words}", answered=True)
             if now_ms <= key.until_ms:
                 return Unknown(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from decimal import Decimal
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -87,6 +88,13 @@ class WireOrder(WireOrderId):
     orderLegCollection: list[WireOrderLeg] = Field(default_factory=list)
     orderActivityCollection: list[WireActivity] = Field(default_factory=list)
     replacingOrderCollection: list[WireOrderId] = Field(default_factory=list)
+    childOrderStrategies: list[Any] = Field(default_factory=list)
+    """Orders of which this one only holds the condition; it has no legs of its own then."""
+
+    @property
+    def is_unclear(self) -> bool:
+        """Whether it does not say what it orders."""
+        return not self.orderLegCollection and not self.childOrderStrategies
 
     @property
     def executions(self) -> list[WireExecutionLeg]:

@@ -9,7 +9,7 @@ from decimal import Decimal
 from evenkeel.errors import NotUnderstood
 from evenkeel.types import Confirmed, Frozen, Outcome, Receipt, Rejected, Working
 from venues.broker import HedgeOrder
-from venues.broker_rules import OrderRules
+from venues.broker_rules import OrderRules, text_of
 from venues.schwab import models as m
 from venues.schwab.models import VENUE
 
@@ -116,12 +116,12 @@ class Done:
         detail = {
             "status": orders[-1].status,
             "orders": [one.ref for one in orders],
-            "usd": str(self.paid_usd),
-            "listed": str(self.listed),
+            "usd": text_of(self.paid_usd),
+            "listed": text_of(self.listed),
         }
         return Receipt(
             ref=orders[0].ref,
-            done_qty=shares,
+            done_qty=Decimal(text_of(shares)),  # 4.0 and 4 are one amount, and one text
             avg_price_usd=self.paid_usd / self.listed if self.listed else None,
             settled_ms=self.last_ms or now_ms,
             detail=detail,
@@ -148,6 +148,9 @@ def outcome_of(key: OrderKey, orders: list[m.WireOrder], now_ms: int) -> tuple[O
         words = f"order {last.ref} is {last.status}" + (", not all executions are listed" if late else "")
         waits = last.status in m.WAITING or last.status == m.NOT_SAID
         return Working(words, ASK_WAITING_S if waits else ASK_AT_WORK_S, so_far), odd
+    if done.listed > done.filled or (last.status == m.FILLED and done.filled == 0):
+        words = f"{done.filled} shares filled and executions of {done.listed}"
+        raise NotUnderstood(VENUE, f"order {last.ref} is {last.status}, with {words}")
     if late:
         odd.append(f"{done.filled} shares filled, executions of {done.listed}")
     if done.filled == 0:

@@ -10,7 +10,7 @@ from uuid import uuid4
 
 from pydantic import ValidationError
 
-from evenkeel.errors import Bug, NotUnderstood, OperatorError, VenueRefused
+from evenkeel.errors import Bug, NotUnderstood, VenueRefused
 from evenkeel.types import Built, Confirmed, IntentSpec, Outcome, Receipt, Signed, Unknown
 from venues.broker import BrokerAsset, BrokerCapabilities, Holding, Session
 from venues.broker_rules import OrderRules, order_of
@@ -118,19 +118,18 @@ class SchwabVenue:
     # --- the account ------------------------------------------------------------------------------------------
 
     async def account(self) -> str:
-        """Return the account's hash, which every path has in place of its number; read once. Raises UNREAD, OperatorError."""
+        """Return the account's hash, which every path has in place of its number; read once. Raises UNREAD."""
         if not self._account_hash:
             rows = await self.client.account_numbers()
             meant = [one for one in rows if one.accountNumber.endswith(self._wanted_account)]
             if len(meant) != 1:
-                raise OperatorError(
-                    f"{len(meant)} of the {len(rows)} accounts of this login are meant: name one by the end of its number"
-                )
+                words = "of this login are meant: name one by the end of its number"
+                raise VenueRefused(VENUE, f"{len(meant)} of the {len(rows)} accounts {words}")
             self._account_hash = meant[0].hashValue
         return self._account_hash
 
     async def cash(self) -> Decimal:
-        """Dollars of the account (`currentBalances.cashBalance`), never its buying power. Raises UNREAD, OperatorError."""
+        """Dollars of the account (`currentBalances.cashBalance`), never its buying power. Raises UNREAD."""
         found = await self.client.account(await self.account(), positions=False)
         balances = found.value.securitiesAccount.currentBalances
         if balances is None:
@@ -138,7 +137,7 @@ class SchwabVenue:
         return balances.cashBalance
 
     async def holdings(self) -> dict[str, Holding]:
-        """Shares by symbol, below zero where sold short. Raises UNREAD, OperatorError; NotUnderstood where a row cannot be
+        """Shares by symbol, below zero where sold short. Raises UNREAD; NotUnderstood where a row cannot be
         read of which the symbol is not known.
         """
         found = await self.client.account(await self.account(), positions=True)
@@ -162,7 +161,7 @@ class SchwabVenue:
         return BrokerAsset(symbol=symbol, tradable=tradable, fractionable=False)
 
     async def price(self, symbol: str) -> Decimal | None:
-        """USD of the latest trade, None where there has been none. Raises UNREAD, OperatorError."""
+        """USD of the latest trade, None where there has been none. Raises UNREAD."""
         quote = (await self._quote(symbol)).quote
         last = quote.lastPrice if quote else None
         return last if last is not None and last > 0 else None

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from evenkeel.errors import NotUnderstood, OperatorError, Retryable, VenueRefused
+from evenkeel.errors import NotUnderstood, Retryable, VenueRefused
 from tests.schwab_rig import SchwabRig, schwab_rig
 from venues.schwab.venue import SchwabVenue
 
@@ -120,10 +120,10 @@ async def test_the_account_is_read_once_and_must_be_one() -> None:
         assert await rig.venue.account() == await rig.venue.account() == rig.twin.book.hash_value
         assert rig.calls("accountNumbers") == 1
         assert await named(rig, "6789").account() == rig.twin.book.hash_value
-        with pytest.raises(OperatorError, match="0 of the 1 accounts"):
+        with pytest.raises(VenueRefused, match="0 of the 1 accounts"):
             await named(rig, "1111").account()
         rig.fault("odd_row", "accountNumbers", path="", row={"accountNumber": "987", "hashValue": "X"})
-        with pytest.raises(OperatorError, match="2 of the 2 accounts"):
+        with pytest.raises(VenueRefused, match="2 of the 2 accounts"):
             await named(rig, "").account()
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from tests.evm_rig import ChainClock
 from twins.faults import Fault
 from twins.raindex.chain import Tags
-from twins.raindex.market import BOOK, OWNER, RaindexMarket
+from twins.raindex.market import BOOK, RaindexMarket
 from twins.raindex.serve import RaindexOptions, RunningRaindex, running_raindex
 from twins.raindex.twin import VENUE, RaindexTwin
 from venues.evm.pages import Cutoff
@@ -50,7 +50,7 @@ class RaindexRig:
         markets = {
             self.address(one): Market(one, "erc4626" if one in self.wrapped else None) for one in named
         }
-        return OrderBook(CHAIN, BOOK, OWNER, self.address("USDC"), markets)
+        return OrderBook(CHAIN, BOOK, self.market.owner, self.address("USDC"), markets)
 
     def rpc(self, *, nodes: int = 1) -> EvmRpc:
         """One node, or the same as two."""

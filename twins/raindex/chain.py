@@ -20,6 +20,7 @@ class Transaction:
     hash: str
     sender: str
     said: tuple[Said, ...]
+    succeeded: bool = True
 
 
 @dataclass(frozen=True)
@@ -83,15 +84,22 @@ class ScriptedChain:
         salt = self._forks[at - 1][1] if at else 0
         return "0x" + keccak(text=f"{self.chain_id}:{number}:{salt}").hex()
 
-    def send(self, sender: str, said: list[Said], number: int | None = None) -> Transaction:
+    def send(
+        self,
+        sender: str,
+        said: list[Said],
+        number: int | None = None,
+        *,
+        hash_: str | None = None,
+        succeeded: bool = True,
+    ) -> Transaction:
         """Put a transaction into a block, by default the next one. ValueError where a block before the first is named."""
         place = self.height() + 1 if number is None else number
         if place < 1:
             raise ValueError(f"block {place} is none")
         self._sent += 1
-        found = Transaction(
-            "0x" + keccak(text=f"{self.chain_id}:sent:{self._sent}").hex(), sender, tuple(said)
-        )
+        name = hash_ or "0x" + keccak(text=f"{self.chain_id}:sent:{self._sent}").hex()
+        found = Transaction(name, sender, tuple(said), succeeded)
         self._put(found, place)
         return found
 
@@ -135,6 +143,10 @@ class ScriptedChain:
         """Return a transaction that is in a block, or waits for one."""
         number = self.placed.get(hash_)
         return None if number is None else next(one for one in self._blocks[number] if one.hash == hash_)
+
+    def count(self, sender: str, number: int) -> int:
+        """Return how many transactions of a sender are in blocks up to this one: his next number."""
+        return sum(1 for at in self.numbers(0, number) for one in self._blocks[at] if one.sender == sender)
 
     def rows(self, number: int) -> list[dict[str, Any]]:
         """Return the logs of a block as a node gives them."""

@@ -191,9 +191,9 @@ class Market(ABC):
 class RaindexMarket(Market):
     """The book on a scripted chain."""
 
-    def __init__(self, chain: ScriptedChain, symbols: list[str]) -> None:
+    def __init__(self, chain: ScriptedChain, symbols: list[str], owner: str = OWNER) -> None:
         tokens = {symbol: Token("0x" + f"{0x70 + at:02x}" * 20, symbol) for at, symbol in enumerate(symbols)}
-        super().__init__(chain, Book(BOOK), OWNER, tokens | {"USDC": Token(USDC, "USDC", 6)})
+        super().__init__(chain, Book(BOOK), owner, tokens | {"USDC": Token(USDC, "USDC", 6)})
         self.chain = chain
 
     def _put(self, sender: str, acts: list[Act], at_ms: int | None, block: int | None) -> str:
@@ -201,8 +201,13 @@ class RaindexMarket(Market):
         number = block if at_ms is None else self.chain.number_at(at_ms)
         return self.chain.send(sender, said, number).hash
 
-    def move_vault(self, symbol: str, tokens: Decimal, owner: str = OWNER, number: int | None = None) -> str:
-        """Deposit into a vault (above 0) or withdraw from it, and return the transaction's hash."""
+    def move_vault(
+        self, symbol: str, tokens: Decimal, owner: str | None = None, number: int | None = None
+    ) -> str:
+        """Deposit into a vault (above 0), ours by default, or withdraw from it, and return the transaction's hash. No wallet
+        changes: the tokens come from outside.
+        """
+        owner = owner or self.owner
         token = self.tokens[symbol]
         vault = USDC_VAULT if symbol == "USDC" else STOCK_VAULT
         units = units_of(tokens.copy_abs(), token.decimals)

@@ -16,10 +16,13 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from eth_account import Account
+
 from twins.clock import TwinClock
 from twins.control import control_app
 from twins.faults import FaultMiddleware, FaultPlan
 from twins.http import served
+from twins.keys import KeySource
 from twins.raindex.chain import ScriptedChain, Tags
 from twins.raindex.market import BOOK, OWNER, RaindexMarket
 from twins.raindex.twin import VENUE, RaindexTwin
@@ -40,6 +43,8 @@ class RaindexOptions:
     seed: int = 7
     symbols: tuple[str, ...] = SYMBOLS
     block_ms: int = 2_000
+    key_seed: int | None = None
+    """With it, every start has the same key of our orders' owner. A test key: worth nothing anywhere else."""
     tags: Tags = field(default_factory=Tags)
 
 
@@ -52,6 +57,7 @@ class RunningRaindex:
     twin: RaindexTwin
     urls: dict[str, str]
     stopping: asyncio.Event
+    owner_key: str = ""
 
     def announcement(self) -> dict[str, Any]:
         """Return URLs and addresses, as one JSON object."""
@@ -62,18 +68,24 @@ class RunningRaindex:
             "rpc_url": self.urls[VENUE],
             "control": {"url": self.urls["control"]},
             "orderbook": BOOK,
-            "owner": OWNER,
+            "owner": self.twin.market.owner,
+            "keys": {"owner": self.owner_key},
             "tokens": {symbol: one.address for symbol, one in self.twin.market.tokens.items()},
             "block": self.twin.chain.height(),
             "world": {"now_ms": self.world.now_ms(), "speed": self.world.clock.speed},
         }
 
 
-def make_twin(world: World, faults: FaultPlan, options: RaindexOptions) -> RaindexTwin:
-    """Return the twin in this world, for whoever serves it beside others: its `app`, `call_name` and `control`."""
+def make_twin(
+    world: World, faults: FaultPlan, options: RaindexOptions, owner_key: bytes | None = None
+) -> RaindexTwin:
+    """Return the twin in this world, for whoever serves it beside others: its `app`, `call_name` and `control`. The owner of
+    our orders is who has the key; without one nobody can move the vaults.
+    """
     chain = ScriptedChain(world, block_ms=options.block_ms)
     chain.tags = options.tags
-    return RaindexTwin(world, faults, RaindexMarket(chain, list(options.symbols)))
+    owner = OWNER if owner_key is None else str(Account.from_key(owner_key).address).lower()
+    return RaindexTwin(faults, RaindexMarket(chain, list(options.symbols), owner))
 
 
 @asynccontextmanager
@@ -83,14 +95,15 @@ async def running_raindex(options: RaindexOptions) -> AsyncIterator[RunningRaind
     clock = TwinClock(options.start_ms, speed=speed, stepped=options.stepped)
     world, faults = World(ModelSeries(options.seed, options.start_ms), clock), FaultPlan()
     stopping = asyncio.Event()
-    twin = make_twin(world, faults, options)
+    key = KeySource(options.key_seed).secret()
+    twin = make_twin(world, faults, options, key)
     apps = {
         VENUE: FaultMiddleware(twin.app, faults, VENUE, twin.call_name, world.now_ms),
         "control": control_app(world, faults, {VENUE: twin.control}, lambda: None, stopping.set),
     }
     async with AsyncExitStack() as stack:
         urls = {name: await stack.enter_async_context(served(app)) for name, app in apps.items()}
-        yield RunningRaindex(world, faults, twin, urls, stopping)
+        yield RunningRaindex(world, faults, twin, urls, stopping, "0x" + key.hex())
 
 
 async def serve_until_stopped(options: RaindexOptions) -> None:

@@ -2,7 +2,8 @@
 
 Faults beside those of transport, by `FaultPlan` (venue `raindex`, the call is the JSON-RPC method): `lag` (answered by a node
 that is `blocks` behind), `removed` (logs that a reorganisation took back are in the answer, marked), `jumbled` (logs twice
-and out of order), `too_large` (a range of more than `blocks` is refused), `silent_chain` (no block is made while it stands).
+and out of order), `too_large` (a range of more than `blocks` is refused), `lost` (a transaction is taken and forgotten),
+`silent_chain` (no block is made while it stands), `no_heads` (a subscription to new blocks is refused).
 A method that is refused with -32601 is `one_endpoint` with `how` rpc_error and that `code`.
 """
 
@@ -19,15 +20,20 @@ from eth_utils import keccak
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse
-from starlette.routing import Route
+from starlette.routing import Route, WebSocketRoute
 
 from twins.faults import FaultPlan
 from twins.raindex.chain import ScriptedChain, Tags
 from twins.raindex.floats import float_of
-from twins.raindex.market import BOOK, EXACT, OWNER, RaindexMarket, Token
-from twins.world import World
+from twins.raindex.heads import Heads
+from twins.raindex.market import BOOK, EXACT, RaindexMarket, Token
+from twins.raindex.wallets import WALLET, Reverted, Wallets
 
 VENUE = "raindex"
+ETHER, GAS = 10**19, 150_000
+"""What every account holds for gas, and what every call uses."""
+ERROR = bytes.fromhex("08c379a0")
+"""`Error(string)`."""
 PARSE, BAD_REQUEST, NOT_FOUND, BAD_PARAMS, SERVER, REVERTED = -32700, -32600, -32601, -32602, -32000, 3
 
 
@@ -46,17 +52,18 @@ def _selector(text: str) -> bytes:
 class RaindexTwin:
     """A node with one order book on it. `most_blocks`: the largest range of blocks whose logs it gives, None for any."""
 
-    def __init__(
-        self, world: World, faults: FaultPlan, market: RaindexMarket, *, most_blocks: int | None = 10_000
-    ) -> None:
-        self._world = world
+    def __init__(self, faults: FaultPlan, market: RaindexMarket, *, most_blocks: int | None = 10_000) -> None:
         self._faults = faults
         self.market = market
         self.chain: ScriptedChain = market.chain
+        self.wallets = Wallets(market)
         self.most_blocks = most_blocks
         self.log_times = True
         """Whether logs carry their block's time, as newer nodes write it."""
-        self.app = Starlette(routes=[Route("/", self._answer, methods=["POST"])])
+        self.heads = Heads(faults, market.chain)
+        self.app = Starlette(
+            routes=[Route("/", self._answer, methods=["POST"]), WebSocketRoute("/", self.heads.socket)]
+        )
         self._methods: dict[str, Callable[[list[Any], int], Any]] = {
             "eth_chainId": lambda params, height: hex(self.chain.chain_id),
             "net_version": lambda params, height: str(self.chain.chain_id),
@@ -71,6 +78,10 @@ class RaindexTwin:
                 "0x00" if self._token(params[0]) or params[0] == BOOK else "0x"
             ),
             "eth_call": self._call,
+            "eth_getBalance": lambda params, height: hex(ETHER),
+            "eth_getTransactionCount": self._count,
+            "eth_estimateGas": self._gas,
+            "eth_sendRawTransaction": self._send,
         }
 
     def call_name(self, method: str, path: str, body: bytes) -> str:
@@ -187,13 +198,42 @@ class RaindexTwin:
             "transactionHash": found.hash,
             "blockNumber": hex(number),
             "blockHash": self.chain.hash(number),
-            "status": "0x1",
+            "status": "0x1" if found.succeeded else "0x0",
             "gasUsed": hex(200_000),
             "effectiveGasPrice": hex(10_000_000),
             "from": found.sender,
             "to": BOOK,
             "logs": rows,
         }
+
+    def _count(self, params: list[Any], height: int) -> str:
+        number = self.chain.number_of(params[1], height)
+        if number is None:
+            raise Refused(SERVER, "header not found")
+        return hex(self.chain.count(str(params[0]).lower(), number))
+
+    def _gas(self, params: list[Any], height: int) -> str:
+        call = params[0]
+        self._would(
+            str(call["from"]).lower(), str(call["to"]).lower(), bytes.fromhex(call["data"][2:]), height
+        )
+        return hex(GAS)
+
+    def _would(self, sender: str, to: str, data: bytes, height: int) -> None:
+        try:
+            self.wallets.effect(sender, to, data, height)
+        except Reverted as why:
+            reason = ERROR + encode(("string",), (str(why),))
+            raise Refused(REVERTED, f"execution reverted: {why}", "0x" + reason.hex()) from None
+
+    def _send(self, params: list[Any], height: int) -> str:
+        raw = bytes.fromhex(params[0][2:])
+        if self._faults.take(VENUE, "lost", "eth_sendRawTransaction"):
+            return "0x" + keccak(raw).hex()
+        try:
+            return self.wallets.send(raw)
+        except ValueError as why:
+            raise Refused(SERVER, str(why)) from None
 
     def _token(self, address: str) -> Token | None:
         return next((one for one in self.market.tokens.values() if one.address == address.lower()), None)
@@ -213,6 +253,13 @@ class RaindexTwin:
                 return "0x" + encode(("string",), (says,)).hex()
             if selector == _selector("decimals()"):
                 return "0x" + encode(("uint8",), (token.decimals,)).hex()
+            if selector == _selector("balanceOf(address)"):
+                holder = str(decode(("address",), rest)[0])
+                return "0x" + encode(("uint256",), (self.wallets.held(holder, token, number),)).hex()
+            if selector == _selector("allowance(address,address)"):
+                holder, spender = decode(("address", "address"), rest)
+                units = self.wallets.allowed(holder, to, number) if spender == BOOK else 0
+                return "0x" + encode(("uint256",), (units,)).hex()
             if selector == _selector("convertToAssets(uint256)") and token.ratios:
                 shares = decode(("uint256",), rest)[0]
                 return (
@@ -221,7 +268,8 @@ class RaindexTwin:
                 )
         if token is None and to != BOOK:
             return "0x"
-        raise Refused(REVERTED, "execution reverted", "0x")
+        self._would(str(params[0].get("from", "0x" + "00" * 20)).lower(), to, data, number)
+        return "0x"
 
     def control(self, op: str, body: dict[str, Any]) -> dict[str, Any]:
         """Do what a test or the demo asks beside the protocol: see `docs/twins.md`. ValueError for what makes no sense."""
@@ -234,6 +282,11 @@ class RaindexTwin:
             return {"transactions": [self.control("trade", row)["transaction"] for row in body["rows"]]}
         if op == "vault":
             return {"transaction": self.market.move_vault(body["symbol"], Decimal(str(body["tokens"])))}
+        if op == "wallet":
+            owner = str(body.get("owner", self.market.owner)).lower()
+            return {"transaction": self.wallets.fund(owner, body["symbol"], Decimal(str(body["tokens"])))}
+        if op == "holdings":
+            return self._holdings(str(body.get("owner", self.market.owner)).lower())
         if op == "reorganise":
             first = self.chain.reorganise(
                 int(body["depth"]),
@@ -242,6 +295,9 @@ class RaindexTwin:
                 later=int(body.get("later", 0)),
             )
             return {"first": first}
+        if op == "disconnect":
+            self.heads.disconnect()
+            return {}
         if op == "tags":
             self.chain.tags = Tags(**{name: int(value) for name, value in body.items()})
             return {"height": self.chain.height()}
@@ -256,10 +312,24 @@ class RaindexTwin:
             return {
                 "height": self.chain.height(),
                 "orderbook": BOOK,
-                "owner": OWNER,
+                "owner": self.market.owner,
                 "tokens": {symbol: one.address for symbol, one in self.market.tokens.items()},
             }
         raise ValueError(f"no op {op!r}")
+
+    def _holdings(self, owner: str) -> dict[str, Any]:
+        """Return what an owner has now: by symbol, whole tokens in the wallet and in each vault."""
+        number, found = self.chain.height(), dict[str, dict[str, str]]()
+        for symbol, token in self.market.tokens.items():
+            vaults = {
+                one.vault for one in self.market.moves if (one.owner, one.token) == (owner, token.address)
+            }
+            named = {"wallet" if one == WALLET else "0x" + one.hex(): one for one in vaults}
+            found[symbol] = {
+                name: str(self.market.vault(owner, token.address, vault, number))
+                for name, vault in named.items()
+            }
+        return found
 
 
 def _matches(row: dict[str, Any], wanted: dict[str, Any]) -> bool:

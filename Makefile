@@ -12,11 +12,12 @@ PORT    ?= 4200
 DESK_PORT ?= 8470
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-accounts up down test lint bench chaos chaos-hedging fuzz workers drill clients clean
+.PHONY: help setup demo demo-accounts demo-hedging up down test lint bench chaos chaos-hedging fuzz workers drill clients clean
 
 help:
 	@echo 'make demo [DATA=../shared/data [START=2025-09-01 HOURS=240]]  the whole trade on local venues, a minute or two; pictures and account in out/demo'
 	@echo 'make demo-accounts               managed accounts on local venues: set-up, trades by delegation, stops, the share (needs npm once)'
+	@echo 'make demo-hedging                two days of hedged market making on local venues: four brokers, 300 fills, flat to the cent; out/demo-hedging'
 	@echo 'make up [PORT=4200 DESK_PORT=8470]  paper trading: local venues, Prefect, worker, monitors, watchdog, sender; make down stops them'
 	@echo 'make test [TESTS=tests/unit]     every test, on WORKERS=$(WORKERS) processes'
 	@echo 'make lint                        ruff, format, types, and the rule by which imports run one way'
@@ -47,6 +48,9 @@ demo: $(STAMP)
 
 demo-accounts: $(STAMP)
 	$(BIN)/python -m app.demo.accounts
+
+demo-hedging: $(STAMP)
+	$(BIN)/python -m app.demo.hedging
 
 up: $(STAMP)
 	$(BIN)/evenkeel up --port $(PORT) --desk-port $(DESK_PORT)

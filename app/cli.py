@@ -19,6 +19,7 @@ from app import cli_checks, cli_parity, cli_prefect, cli_research, cli_routes, c
 from app.accounts import cli as cli_accounts
 from app.demo import cli as cli_demo
 from app.hedging import auth as cli_auth
+from app.hedging import cli as cli_hedging
 from app.keys import keys_app
 from app.messages import cli as cli_messages
 from app.pages import cli as cli_pages
@@ -306,6 +307,7 @@ cli_prefect.add_to(app, _settings, _emit)
 cli_messages.add_to(app, _settings, _emit)
 cli_pages.add_to(app, _settings)
 cli_accounts.add_to(app, _settings, _emit)
+cli_hedging.add_to(app, _settings, _emit)
 cli_auth.add_to(app, _settings, _emit)
 
 

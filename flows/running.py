@@ -9,7 +9,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, context
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from prefect.context import FlowRunContext
 from prefect.runtime import flow_run
@@ -17,9 +17,9 @@ from prefect.runtime import flow_run
 from evenkeel.errors import LostRace, OperatorError
 from evenkeel.settings.settings import Settings, load_settings
 from state.store import Store
-from tasks.desk import Desk, make_clock
+from tasks.desk import make_clock
 
-D = TypeVar("D", bound="Desk | list[Any]")
+D = TypeVar("D")
 
 
 class Beginning:

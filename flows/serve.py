@@ -4,8 +4,8 @@ Monitors are served, not sent to a work pool: a worker that stops kills its flow
 `serve` passes the signal on and lets them end. There is no concurrency limit: a restart of the Prefect server would end
 the holders of its slots within minutes. One writer a position is kept by the lease in our own ledger.
 
-Whenever it starts, it asks for a watch of all that lives (every position, the managed accounts), so that a supervisor's restart
-resumes every watch.
+Whenever it starts, it asks for a watch of all that lives (every position, the managed accounts, and the hedging where it
+is switched on), so that a supervisor's restart resumes every watch.
 """
 
 from __future__ import annotations
@@ -30,12 +30,15 @@ from flows.carry.monitor import MonitorRequest, monitor
 from flows.carry.watch import watch_meanwhile
 from flows.carry.watched import POSITIONS
 from flows.handover import Watch, have_watched
+from flows.hedging.hedge import HedgeRequest, hedge, hedge_meanwhile
+from flows.hedging.watched import ACCOUNTS as HEDGING
+from flows.hedging.watched import hedging_accounts
 from flows.running import ledger_for_run
 from state.store import Store
 
 log = logging.getLogger("evenkeel.monitor")
 NAME = POSITIONS.deployment.partition("/")[2]
-WATCHES: tuple[Watch, ...] = (POSITIONS, ACCOUNTS)
+WATCHES: tuple[Watch, ...] = (POSITIONS, ACCOUNTS, HEDGING)
 """Of every business, in the order in which they are resumed."""
 AT_ONCE = 8
 """Monitors that this process hosts at the same time; each is a process of about 100 MB."""
@@ -97,12 +100,26 @@ def accounts_deployment() -> Any:
     )
 
 
+def hedging_deployment() -> Any:
+    """The same of hedging, where it is switched on."""
+    return hedge.to_deployment(
+        name=HEDGING.deployment.partition("/")[2],
+        tags=["evenkeel", "hedge"],
+        description="Hedge the fills of our orders on chain; each day a fresh run takes over.",
+        parameters={"request": HedgeRequest().model_dump(mode="json")},
+    )
+
+
 def main() -> None:
     """Serve until SIGTERM. A stop does not pause the deployment, so that the next start takes runs again at once."""
-    hosted, answered = (deployment(), accounts_deployment()), threading.Event()
+    hosted, answered = [deployment(), accounts_deployment()], threading.Event()
+    watches = [watch_meanwhile, watch_accounts_meanwhile]
+    if hedging_accounts():
+        hosted.append(hedging_deployment())
+        watches.append(hedge_meanwhile)
     if not answers():
         log.warning("Prefect does not answer: this process watches meanwhile")
-        for number, meanwhile in enumerate((watch_meanwhile, watch_accounts_meanwhile)):
+        for number, meanwhile in enumerate(watches):
             name = f"watch-{number}"
             threading.Thread(target=meanwhile, args=(answered,), name=name, daemon=True).start()
     while not answers():

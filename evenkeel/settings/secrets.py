@@ -82,8 +82,13 @@ def refuse_secrets(path: Path, content: dict[str, Any], section: str = "") -> No
     for name, value in content.items():
         if isinstance(value, dict):
             refuse_secrets(path, value, f"{section}{name}.")
-        elif _FORBIDDEN_IN_TOML.match(name):
+        elif _FORBIDDEN_IN_TOML.match(name) and not _is_contract(name, value):
             raise OperatorError(
                 f"{path}: {section}{name} looks like a secret; secrets come from the environment "
                 f"({', '.join(_SECRET_ENV.values())}) or from a file named by key_file. Remove it from the TOML"
             )
+
+
+def _is_contract(name: str, value: Any) -> bool:
+    """Whether a token is one of a chain, named by its contract's public address."""
+    return name == "token" and isinstance(value, str) and re.fullmatch("0x[0-9a-fA-F]{40}", value) is not None

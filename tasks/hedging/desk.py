@@ -31,8 +31,6 @@ class HedgingDesk:
     reader: RaindexReader
     settings: Hedging
     account: str
-    login: SchwabLogin | None = None
-    """Of a broker at which a person logs in; its age is watched with each pass."""
     assets: dict[str, tuple[date, BrokerAsset]] = field(default_factory=dict)
     """By symbol, what the broker says of it, and on which day it did."""
     login: SchwabLogin | None = None

@@ -55,8 +55,6 @@ async def pass_once(at: HedgingDesk, fence: Fence | None) -> PassReport:
     nothing can be stored; what one symbol or the broker does wrong is in the report.
     """
     report = PassReport()
-    if at.login is not None:
-        warn_of_age(at.desk.store, at.login)
     report.swept = await sweep(at, fence)
     try:
         report.progress = await read_chain(at, fence)

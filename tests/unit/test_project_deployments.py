@@ -19,6 +19,7 @@ from app.deployments import RETIRED
 from app.doctor.schedules import expected
 from flows.accounts.watch import AccountsWatchRequest, watch
 from flows.carry.monitor import MonitorRequest, monitor
+from flows.hedging.hedge import HedgeRequest, hedge
 
 ROOT = Path(__file__).resolve().parents[2]
 FILE_KEYS = {"name", "prefect-version", "definitions", "deployments"}
@@ -51,7 +52,7 @@ def flow_of(entrypoint: str) -> Flow[..., Any]:
 
 def test_every_field_of_a_form_has_a_name_of_its_own() -> None:
     """Prefect's form shows "Field" for one without a title, which pydantic does not give to a list of choices."""
-    for flow in (*(flow_of(one["entrypoint"]) for one in DEPLOYMENTS), monitor, watch):
+    for flow in (*(flow_of(one["entrypoint"]) for one in DEPLOYMENTS), monitor, watch, hedge):
         schema = parameter_schema(flow.fn).model_dump()
         for model in schema["definitions"].values():
             titles = [one.get("title") for one in model.get("properties", {}).values()]
@@ -130,7 +131,12 @@ def test_every_flow_is_deployed_once_and_schedules_are_distinct() -> None:
                 defined.add(f"{path.relative_to(ROOT)}:{node.name}")
     deployed = [one["entrypoint"] for one in DEPLOYMENTS]
     assert len(deployed) == len(set(deployed))
-    assert defined == {*deployed, "flows/carry/monitor.py:monitor", "flows/accounts/watch.py:watch"}
+    assert defined == {
+        *deployed,
+        "flows/carry/monitor.py:monitor",
+        "flows/accounts/watch.py:watch",
+        "flows/hedging/hedge.py:hedge",
+    }
     slugs = [schedule["slug"] for one in DEPLOYMENTS for schedule in one.get("schedules", [])]
     assert len(slugs) == len(set(slugs)) == 5
 
@@ -153,6 +159,16 @@ def test_the_watches_are_served_without_a_concurrency_limit(monkeypatch: pytest.
     assert options["limit"] == serve.AT_ONCE
     source = (ROOT / "flows" / "serve.py").read_text()
     assert 'if __name__ == "__main__":\n    main()' in source, "children would serve again instead of running"
+
+
+def test_hedging_is_served_beside_it_where_it_is_switched_on() -> None:
+    from flows import serve
+
+    assert serve.hedging_accounts() == []
+    hosted = serve.hedging_deployment()
+    assert f"{hosted.flow_name}/{hosted.name}" == serve.ACCOUNTS.deployment
+    assert hosted.concurrency_limit is None
+    assert hedge.validate_parameters(hosted.parameters) == {"request": HedgeRequest()}
 
 
 def test_the_readme_names_what_is_deployed() -> None:

@@ -1,0 +1,186 @@
+"""`evenkeel hedging`: fills of our orders on chain, their hedges at a broker, and what the spread between them earned."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.table import Table
+
+from app.screens import Emit, JsonFlag, decimal_of, out
+
+if TYPE_CHECKING:
+    from evenkeel.settings.settings import Settings
+
+SymbolOption = Annotated[str, typer.Option("--symbol", help="Of one symbol; empty: of all.")]
+LimitOption = Annotated[int, typer.Option("--limit", min=1, max=100_000, help="The newest so many.")]
+SymbolArgument = Annotated[str, typer.Argument(help="A symbol of the settings.")]
+SharesArgument = Annotated[str, typer.Argument(help="Shares.")]
+
+
+def add_to(app: typer.Typer, settings: Callable[[], Settings], emit: Emit) -> None:
+    """Put the commands on the command line."""
+    hedging = typer.Typer(
+        help="Hedged market making: each fill on chain is hedged once.", no_args_is_help=True
+    )
+    app.add_typer(hedging, name="hedging")
+
+    def run(doing: Callable[[Settings], Coroutine[Any, Any, dict[str, Any]]]) -> dict[str, Any]:
+        return asyncio.run(doing(settings()))
+
+    @hedging.command("run")
+    def run_(
+        once: Annotated[bool, typer.Option("--once", help="One pass, then end.")] = False,
+        as_json: JsonFlag = False,
+    ) -> None:
+        """Read fills and hedge them, pass after pass, until it is ended. One process for each broker's account."""
+        from app.hedging import actions
+
+        body = run(lambda found: actions.run(found, once=once))
+        emit(as_json, body, lambda: _passes(body))
+
+    @hedging.command("status")
+    def status(as_json: JsonFlag = False) -> None:
+        """What is open of each symbol, since when, and what stands in its way. Needs no key and asks no venue."""
+        from app.hedging import actions
+
+        body = actions.status(settings())
+        emit(as_json, body, lambda: _status(body))
+
+    @hedging.command("fills")
+    def fills(symbol: SymbolOption = "", limit: LimitOption = 20, as_json: JsonFlag = False) -> None:
+        """Fills of our orders on chain, the newest last. Needs no key and asks no venue."""
+        from app.hedging import actions
+
+        body = actions.fills(settings(), symbol, limit)
+        emit(as_json, body, lambda: _rows(body["fills"], FILL_COLUMNS))
+
+    @hedging.command("orders")
+    def orders(symbol: SymbolOption = "", limit: LimitOption = 20, as_json: JsonFlag = False) -> None:
+        """Hedges at the broker, the newest last, with what is filled of each. Needs no key and asks no venue."""
+        from app.hedging import actions
+
+        body = actions.orders(settings(), symbol, limit)
+        emit(as_json, body, lambda: _rows(body["orders"], ORDER_COLUMNS))
+
+    @hedging.command("trace")
+    def trace(
+        key: Annotated[str, typer.Argument(help="A hedge's number, or a fill's transaction.")],
+        as_json: JsonFlag = False,
+    ) -> None:
+        """From a hedge to the fills that it closed, or from a fill to what closed it. Needs no key and asks no venue."""
+        from app.hedging import actions
+
+        body = actions.trace(settings(), key)
+        emit(as_json, body, lambda: _rows(body["pairs"], PAIR_COLUMNS))
+
+    @hedging.command("backfill")
+    def backfill(
+        first: Annotated[
+            int, typer.Option("--first", min=0, help="The first block, where nothing has been read.")
+        ] = 0,
+        as_json: JsonFlag = False,
+    ) -> None:
+        """Read all blocks from where reading stopped up to the cutoff, and order nothing. Twice changes nothing."""
+        from app.hedging import actions
+
+        body = run(lambda found: actions.backfill(found, first or None))
+        emit(as_json, body, lambda: _backfilled(body))
+
+    @hedging.command("pnl")
+    def pnl(
+        out_dir: Annotated[
+            Path | None,
+            typer.Option("--out", help="Folder for table (CSV), page, sums (JSON) and picture; empty: none."),
+        ] = None,
+        as_json: JsonFlag = False,
+    ) -> None:
+        """What the spread earned, first in, first out over chain and broker. Needs no key and asks no venue."""
+        from app.hedging import actions
+
+        body = actions.pnl(settings(), out_dir)
+        emit(as_json, body, lambda: _pnl(body))
+
+    @hedging.command("buy")
+    def buy(symbol: SymbolArgument, shares: SharesArgument, as_json: JsonFlag = False) -> None:
+        """Order shares at the broker by hand, by the same way as a hedge: it counts as one, and moves the exposure."""
+        from app.hedging import actions
+
+        qty = decimal_of("shares", shares)
+        body = run(lambda found: actions.order_by_hand(found, symbol, "buy", qty))
+        emit(as_json, body, lambda: _rows([body], ORDER_COLUMNS))
+
+    @hedging.command("sell")
+    def sell(symbol: SymbolArgument, shares: SharesArgument, as_json: JsonFlag = False) -> None:
+        """Sell shares at the broker by hand, by the same way as a hedge: it counts as one, and moves the exposure."""
+        from app.hedging import actions
+
+        qty = decimal_of("shares", shares)
+        body = run(lambda found: actions.order_by_hand(found, symbol, "sell", qty))
+        emit(as_json, body, lambda: _rows([body], ORDER_COLUMNS))
+
+    @hedging.command("process-tx")
+    def process_tx(
+        transaction: Annotated[str, typer.Argument(help="0x and 64 hex digits.")], as_json: JsonFlag = False
+    ) -> None:
+        """Account for one transaction's fills: the blocks up to its own are read, and what was known stays as it is."""
+        from app.hedging import actions
+
+        body = run(lambda found: actions.process_tx(found, transaction))
+        emit(as_json, body, lambda: _rows(body["fills"], FILL_COLUMNS))
+
+
+FILL_COLUMNS = ("at", "symbol", "side", "shares", "usdc", "kind", "block", "transaction")
+ORDER_COLUMNS = ("at", "symbol", "side", "shares", "filled", "price_usd", "state", "order", "why")
+PAIR_COLUMNS = ("opener", "closer", "symbol", "shares", "realised_usd", "what", "open_s")
+
+
+def _rows(rows: list[dict[str, Any]], columns: tuple[str, ...]) -> None:
+    table = Table(*(name.replace("_", " ") for name in columns))
+    for one in rows:
+        table.add_row(*(str(one.get(name, "")) for name in columns))
+    out.print(table)
+
+
+def _passes(body: dict[str, Any]) -> None:
+    out.print(f"{body['passes']} passes, {body['fills']} fills read, {body['orders']} orders", markup=False)
+
+
+def _backfilled(body: dict[str, Any]) -> None:
+    out.print(f"read up to block {body['block']}: {body['fills']} new fills", markup=False)
+    for why, count in body["skipped"].items():
+        out.print(f"  left out: {count} × {why}", markup=False, soft_wrap=True)
+
+
+def _status(body: dict[str, Any]) -> None:
+    _rows(body["symbols"], ("symbol", "open_shares", "open_s", "order", "why"))
+    for one in body["cursors"]:
+        line = f"{one['chain']}: read up to block {one['next_block'] - 1}, {one['behind_blocks']} behind, {one['read_s']} s ago"
+        out.print(line, markup=False)
+        for why, count in one["skipped"].items():
+            out.print(f"  left out: {count} × {why}", markup=False)
+    for line in [*body["quarantined"], *(f"{each['kind']}: {each['text']}" for each in body["alerts"])]:
+        out.print(line, markup=False, soft_wrap=True)
+
+
+def _pnl(body: dict[str, Any]) -> None:
+    columns = (
+        "symbol",
+        "trades",
+        "chain_usdc",
+        "spread_usd",
+        "netting_usd",
+        "directional_usd",
+        "realised_usd",
+        "open_shares",
+    )
+    _rows(body["symbols"], columns)
+    out.print(
+        f"spread {body['spread_usd']} USD ({body['spread_bps']} bps), fees {body['fees_usd']} USD",
+        markup=False,
+    )
+    for path in body.get("files", ()):
+        out.print(path, markup=False)

@@ -1,0 +1,161 @@
+"""The broker's shares and cash, and our vaults, against the ledger: differences are reported, nothing is corrected.
+
+An account may hold more than our hedges brought. So what venue and ledger were apart at the first comparison is kept as the
+base, and every later one is held against it; a person may take what is there now as the new base.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal
+
+from evenkeel.errors import UNREAD
+from evenkeel.types import Frozen
+from state.hedging.amounts import EXACT, ZERO, minus, plus, total
+from state.hedging.moving import BUY
+from state.watch_models import Severity
+from tasks.hedging.desk import HedgingDesk
+
+BASE = "hedging-base:"
+DIFFERS = "hedging differs"
+"""The alert of a broker or a vault that holds something else than the ledger says."""
+
+
+class HedgingDifference(Frozen):
+    """`what` the venue shows `venue` of, where the ledger and the base make it `ledger`."""
+
+    what: str
+    venue: Decimal
+    ledger: Decimal
+
+
+class HedgingReconciled(Frozen):
+    """How many figures were compared, which differ, and what could not be compared, by name with the reason."""
+
+    compared: int
+    differences: tuple[HedgingDifference, ...]
+    left_out: dict[str, str]
+
+    @property
+    def agrees(self) -> bool:
+        """Everything was compared, and nothing differs."""
+        return not self.differences and not self.left_out
+
+
+async def reconcile_hedging(at: HedgingDesk, *, rebase: bool = False) -> HedgingReconciled:
+    """Compare once. With `rebase` what is there now is the base from now on. What cannot be read is named, not guessed."""
+    left_out: dict[str, str] = {}
+    shown: dict[str, Decimal] = {}
+    booked: dict[str, Decimal] = {}
+    await _broker(at, shown, booked, left_out)
+    await _vaults(at, shown, booked, left_out)
+    store = at.desk.store
+    name = f"{BASE}{at.broker.name}"
+    kept = store.checkpoint(name)
+    base = {what: Decimal(text) for what, text in (kept.detail if kept else {}).items()}
+    differences = []
+    for what, figure in shown.items():
+        apart = minus(figure, booked[what])
+        if rebase or what not in base:
+            base[what] = apart
+        elif apart != base[what]:
+            differences.append(
+                HedgingDifference(what=what, venue=figure, ledger=plus(booked[what], base[what]))
+            )
+    store.move_checkpoint(name, at.desk.clock.now_ms(), {what: str(apart) for what, apart in base.items()})
+    _say(at, differences)
+    return HedgingReconciled(compared=len(shown), differences=tuple(differences), left_out=left_out)
+
+
+async def _broker(
+    at: HedgingDesk, shown: dict[str, Decimal], booked: dict[str, Decimal], left_out: dict[str, str]
+) -> None:
+    """Shares of each symbol, and cash. While an order is open nobody knows what of it is booked already."""
+    hedging, name = at.desk.store.hedging, at.broker.name
+    busy = {one.subject for one in hedging.open_orders()}
+    try:
+        held = await at.broker.holdings()
+        cash = await at.broker.cash()
+    except UNREAD as error:
+        left_out[name] = str(error)
+        return
+    if busy != {one.subject for one in hedging.open_orders()}:
+        left_out[name] = "an order went or came while it was read"
+        return
+    for symbol in sorted({*at.settings.symbols, *(one.symbol for one in hedging.exposures())}):
+        if symbol in busy:
+            left_out[f"{symbol} at {name}"] = "an order is open"
+            continue
+        row = hedging.exposure(symbol)
+        shown[f"{symbol} at {name}"] = held[symbol].qty if symbol in held else ZERO
+        booked[f"{symbol} at {name}"] = minus(row.hedge_bought, row.hedge_sold)
+    if busy:
+        left_out[f"cash at {name}"] = "an order is open"
+        return
+    shown[f"cash at {name}"] = cash
+    booked[f"cash at {name}"] = total(
+        minus(ZERO, one.usd) if one.side == BUY else one.usd for one in hedging.hedges()
+    )
+
+
+async def _vaults(
+    at: HedgingDesk, shown: dict[str, Decimal], booked: dict[str, Decimal], left_out: dict[str, str]
+) -> None:
+    """Each token over the vaults that were ever moved into or out of, at the last block that is read."""
+    hedging = at.desk.store.hedging
+    cursor = hedging.cursor(at.chain, at.contract)
+    tokens = {one.token: (symbol, one.decimals) for symbol, one in at.settings.symbols.items()}
+    tokens[at.settings.chain.usdc] = ("USDC", 6)
+    moves = hedging.vault_moves()
+    vaults: dict[str, set[str]] = {}
+    for move in moves:
+        vaults.setdefault(move.token, set()).add(move.vault_id)
+    booked_tokens = _tokens_booked(at)
+    for token, (symbol, decimals) in tokens.items():
+        what = f"{symbol} in vaults"
+        if cursor is None or token not in vaults:
+            left_out[what] = "no vault of it is known: none was moved into or out of since reading began"
+            continue
+        try:
+            found = [
+                await at.reader.vault_balance(token, vault, cursor.next_block - 1)
+                for vault in sorted(vaults[token])
+            ]
+        except UNREAD as error:
+            left_out[what] = str(error)
+            continue
+        signs = {"deposit": Decimal(1), "withdraw": Decimal(-1)}
+        moved = [
+            EXACT.multiply(signs[move.kind], move.units.scaleb(-decimals, EXACT))
+            for move in moves
+            if move.token == token
+        ]
+        shown[what] = total(found)
+        booked[what] = plus(total(moved), booked_tokens.get(token, ZERO))
+
+
+def _tokens_booked(at: HedgingDesk) -> Mapping[str, Decimal]:
+    """By token, what fills brought into our vaults less what they took out of them."""
+    found: dict[str, Decimal] = {}
+    usdc = at.settings.chain.usdc
+    for fill in at.desk.store.hedging.fills():
+        tokens = EXACT.divide(fill.shares, fill.ratio)
+        way = 1 if fill.side == BUY else -1
+        found[fill.token] = plus(found.get(fill.token, ZERO), EXACT.multiply(Decimal(way), tokens))
+        found[usdc] = minus(found.get(usdc, ZERO), EXACT.multiply(Decimal(way), fill.usdc))
+    return found
+
+
+def _say(at: HedgingDesk, differences: list[HedgingDifference]) -> None:
+    store = at.desk.store
+    differing = {one.what for one in differences}
+    for alert in store.alerts(open_only=True):
+        if alert.kind == DIFFERS and alert.subject not in differing:
+            store.ack_alert(DIFFERS, alert.subject)
+    for one in differences:
+        store.alert(
+            DIFFERS,
+            Severity.WARNING,
+            f"{one.what}: {one.venue:f} there, {one.ledger:f} by the ledger; nothing is corrected by itself",
+            subject=one.what,
+        )

@@ -1,0 +1,27 @@
+"""The demo of hedged market making in small: the same two days with fewer fills."""
+
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+from io import StringIO
+from pathlib import Path
+
+from rich.console import Console
+
+from app.demo.hedging import run_demo
+
+
+def test_two_days_end_flat_and_equal_the_venues_cash_to_the_cent(tmp_path: Path) -> None:
+    said = StringIO()
+    summary = run_demo(tmp_path, Console(file=said, width=200), a_symbol=8, brokers=("alpaca", "schwab"))
+    assert summary == json.loads((tmp_path / "summary.json").read_text())
+    assert summary["fills"] == 16
+    assert summary["unhedged_fills"] == summary["duplicate_hedges"] == 0
+    assert Decimal(summary["residual_usd"]) == 0 and not summary["open_shares"]
+    assert summary["realised_usd"] == summary["venues_usd"]
+    assert set(summary["events"]) == {"partial", "lost answer at Schwab", "reorganisation"}
+    assert "FAIL" not in said.getvalue()
+    assert (tmp_path / "pnl.png").read_bytes().startswith(b"\x89PNG")
+    text = (tmp_path / "pnl.csv").read_text()
+    assert text.count("ONCHAIN") == 16 and "OFFCHAIN" in text

@@ -93,6 +93,11 @@ class HedgingStore(Database):
             )
         return found
 
+    def bound_account(self) -> HedgeAccount | None:
+        """Return whose account the hedges of this ledger go to; None before the first desk was opened."""
+        with self._read() as db:
+            return fetch_one(db, HedgeAccount, select(ACCOUNTS).where(ACCOUNTS.c.name == HEDGING))
+
     # --- the chain ---
 
     def book_window(self, window: WindowRows, fence: AnyFence = None) -> Booked:

@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from decimal import Decimal
 
 from evenkeel.clock import Clock
-from evenkeel.errors import OperatorError
+from evenkeel.errors import UNREAD, OperatorError
 from evenkeel.sealing import Sealer
 from evenkeel.settings.hedging import Hedging
 from evenkeel.settings.secrets import key_of
@@ -124,8 +124,21 @@ async def _broker(
     )
     stack.push_async_callback(client.close)
     can = capabilities(is_broker=access.account_id is not None)
-    account = section.account_id or key.get_secret_value()
+    account = section.account_id or await _alpaca_account(client, desk.store)
     return AlpacaVenue(client, OrderRules(most, can, renamed)), account, None
+
+
+async def _alpaca_account(client: AlpacaClient, store: Store) -> str:
+    """Return the account's id as the broker says it, else as the ledger has it: fills are read while the broker is away. Raises
+    UNREAD where neither does.
+    """
+    try:
+        return await client.account_id()
+    except UNREAD:
+        bound = store.hedging.bound_account()
+        if bound is None or bound.venue != client.venue:
+            raise
+        return bound.account
 
 
 def schwab_login(hedging: Hedging, clock: Clock, store: Store) -> SchwabLogin:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -40,6 +41,10 @@ def test_migrating_from_nothing_gives_exactly_the_models(kind: str, tmp_path: Pa
     assert "outcome <> 'rejected'" in definition
 
 
+def bare(condition: str) -> str:
+    return re.sub(r"[()]|::\w+", "", condition)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_partial_unique_index_of_the_models_is_in_the_database(kind: str, tmp_path: Path) -> None:
     wanted = {
@@ -75,8 +80,8 @@ def test_every_partial_unique_index_of_the_models_is_in_the_database(kind: str, 
     }
     for name, condition in wanted.items():
         assert "UNIQUE" in found[str(name)]
-        # PostgreSQL puts each part into brackets.
-        assert all(part in found[str(name)] for part in condition.split(" AND "))
+        # PostgreSQL puts each part into brackets, and names the types of texts.
+        assert bare(condition) in bare(found[str(name)])
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -141,34 +141,43 @@ def test_every_flow_is_deployed_once_and_schedules_are_distinct() -> None:
     assert len(slugs) == len(set(slugs)) == 5
 
 
-def test_the_watches_are_served_without_a_concurrency_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+HEDGING_SETTINGS = f"""
+[hedging]
+enabled = true
+broker = "dry-run"
+chain = {{ cutoff = "safe", orderbook = "0x{"3" * 40}", owner = "0x{"4" * 40}" }}
+symbols.COIN = {{ token = "0x{"1" * 40}", most_shares = 10 }}
+"""
+
+
+@pytest.mark.parametrize("hedging", [False, True])
+def test_the_watches_are_served_without_a_concurrency_limit(
+    hedging: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     served: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
     monkeypatch.setattr("prefect.serve", lambda *what, **how: served.append((what, how)))
     from flows import serve
 
     monkeypatch.setattr(serve, "resume_watches", lambda: None)
+    if hedging:
+        (tmp_path / "evenkeel.toml").write_text(HEDGING_SETTINGS)
+        monkeypatch.setenv("EVENKEEL_CONFIG", str(tmp_path / "evenkeel.toml"))
     serve.main()
-    ((hosted, of_accounts), options) = served[0]
-    assert (hosted.flow_name, of_accounts.flow_name) == ("monitor", "watch-accounts")
-    assert hosted.concurrency_limit is None and of_accounts.concurrency_limit is None
-    names = [f"{one.flow_name}/{one.name}" for one in (hosted, of_accounts)]
-    assert names == [one.deployment for one in serve.WATCHES]
-    assert monitor.validate_parameters(hosted.parameters) == {"request": MonitorRequest()}
-    assert watch.validate_parameters(of_accounts.parameters) == {"request": AccountsWatchRequest()}
+    hosted, options = served[0]
+    watches = [one for one in serve.WATCHES if hedging or one is not serve.HEDGING]
+    assert [f"{one.flow_name}/{one.name}" for one in hosted] == [one.deployment for one in watches]
+    assert [one.concurrency_limit for one in hosted] == [None] * len(watches)
+    forms = (
+        (monitor, MonitorRequest()),
+        (watch, AccountsWatchRequest()),
+        (hedge, HedgeRequest()),
+    )
+    for one, (flow, request) in zip(hosted, forms, strict=False):
+        assert flow.validate_parameters(one.parameters) == {"request": request}
     assert options["pause_on_shutdown"] is False
     assert options["limit"] == serve.AT_ONCE
     source = (ROOT / "flows" / "serve.py").read_text()
     assert 'if __name__ == "__main__":\n    main()' in source, "children would serve again instead of running"
-
-
-def test_hedging_is_served_beside_it_where_it_is_switched_on() -> None:
-    from flows import serve
-
-    assert serve.hedging_accounts() == []
-    hosted = serve.hedging_deployment()
-    assert f"{hosted.flow_name}/{hosted.name}" == serve.ACCOUNTS.deployment
-    assert hosted.concurrency_limit is None
-    assert hedge.validate_parameters(hosted.parameters) == {"request": HedgeRequest()}
 
 
 def test_the_readme_names_what_is_deployed() -> None:

@@ -224,6 +224,14 @@ class AlpacaClient:
             raise NotUnderstood(self.venue, f"the account is kept in {found.currency!r}, not in USD")
         return found.cash
 
+    async def account_id(self) -> str:
+        """Return the broker's name of the account, which stays when its keys are replaced. Raises UNREAD."""
+        path = f"{self.access.of_account}/account"
+        found: m.WireAccountId | None = await self.read(path, m.WireAccountId, "account")
+        if found is None:
+            raise VenueRefused(self.venue, "there is no such account")
+        return found.id
+
     async def holdings(self) -> dict[str, Holding]:
         """Return what the account holds, by symbol. A row that cannot be read is named in `not_understood`. Raises UNREAD."""
         source = "positions"

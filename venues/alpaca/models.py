@@ -63,6 +63,10 @@ class WireAccount(Wire):
     currency: str | None = None
 
 
+class WireAccountId(Wire):
+    id: Name
+
+
 class WireAsset(Wire):
     symbol: Name
     tradable: bool

@@ -266,3 +266,16 @@ async def test_two_processes_on_one_account_are_one(url: str) -> None:
         with pytest.raises(OperatorError, match="a ledger of its own"):
             async with rig.desk():
                 raise AssertionError
+
+
+async def test_the_account_is_known_by_the_brokers_id_and_the_chain_is_read_while_the_broker_is_away(
+    url: str,
+) -> None:
+    async with hedging_rig(url) as rig:
+        await rig.one_pass()
+        bound = rig.store.hedging.bound_account()
+        assert bound is not None and bound.account == rig.keys["account_id"]
+        rig.fault("alpaca", "http_500", times=1000)
+        rig.trade("AAPL", "sell", "3")
+        report = await rig.one_pass()
+        assert report.progress.fills == 1 and not report.orders

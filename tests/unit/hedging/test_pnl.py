@@ -101,6 +101,10 @@ def test_a_name_that_is_there_twice_is_refused() -> None:
 
 def test_the_picture_has_three_panels_and_nothing_is_drawn_of_nothing(found: Pnl) -> None:
     panels = pnl_chart(found, "books").to_dict()["vconcat"]
-    assert [panel["title"].split(",")[0] for panel in panels] == ["Realised", "Open", "From block to hedge fill"]
+    assert [panel["title"].split(",")[0] for panel in panels] == [
+        "Realised",
+        "Open",
+        "From block to hedge fill",
+    ]
     with pytest.raises(ValueError, match="no trades"):
         pnl_chart(pnl([]), "books")

@@ -12,7 +12,7 @@ PORT    ?= 4200
 DESK_PORT ?= 8470
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-accounts demo-hedging up down test lint bench chaos fuzz workers drill clients clean
+.PHONY: help setup demo demo-accounts demo-hedging up down test lint bench chaos chaos-hedging fuzz workers drill clients clean
 
 help:
 	@echo 'make demo [DATA=../shared/data [START=2025-09-01 HOURS=240]]  the whole trade on local venues, a minute or two; pictures and account in out/demo'

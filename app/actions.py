@@ -212,17 +212,22 @@ async def recover(settings: Settings) -> dict[str, Any]:
             "clean": found.clean,
         }
         | _comparison(found.comparison)
-        | await _recovered_accounts(settings)
+        | await _recovered_others(settings)
     )
 
 
-async def _recovered_accounts(settings: Settings) -> dict[str, Any]:
-    """What one tick of the managed accounts' watch took up; nothing where the business is off."""
-    if not settings.ostium.enabled:
-        return {}
-    from app.accounts.operating import recover_accounts
+async def _recovered_others(settings: Settings) -> dict[str, Any]:
+    """What was taken up of the other businesses that are switched on."""
+    found: dict[str, Any] = {}
+    if settings.ostium.enabled:
+        from app.accounts.operating import recover_accounts
 
-    return {"accounts": await recover_accounts(settings)}
+        found["accounts"] = await recover_accounts(settings)
+    if settings.hedging.enabled:
+        from app.hedging.operating import recover_hedging
+
+        found["hedging"] = await recover_hedging(settings)
+    return found
 
 
 def pause(
@@ -358,18 +363,20 @@ async def status(settings: Settings) -> dict[str, Any]:
                 ],
             }
             | _comparison(comparison)
-            | _accounts_status(settings)
+            | _others_status(settings)
         )
 
 
-def _accounts_status(settings: Settings) -> dict[str, Any]:
-    """How managed accounts stand, by the ledger alone; nothing where the business is off."""
-    if not settings.ostium.enabled:
+def _others_status(settings: Settings) -> dict[str, Any]:
+    """How the other businesses that are switched on stand, by the ledger alone."""
+    if not settings.ostium.enabled and not settings.hedging.enabled:
         return {}
     from app.accounts.operating import accounts_status
+    from app.hedging.operating import hedging_status
 
     with _ledger(settings) as store:
-        return {"accounts": accounts_status(store)}
+        accounts = {"accounts": accounts_status(store)} if settings.ostium.enabled else {}
+        return accounts | ({"hedging": hedging_status(store)} if settings.hedging.enabled else {})
 
 
 def positions(settings: Settings) -> list[dict[str, Any]]:

@@ -108,6 +108,12 @@ def show_recovery(result: dict[str, Any]) -> None:
         out.print(f"managed accounts: {found['settled']} orders settled, {left} under way", markup=False)
         for name, fault in found["faults"].items():
             out.print(f"  {name}: {fault}", style="yellow", markup=False, soft_wrap=True)
+    if "hedging" in result:
+        found = result["hedging"]
+        left = "unknown" if found["unfinished_intents"] is None else found["unfinished_intents"]
+        out.print(f"hedging: {left} orders under way", markup=False)
+        for name, fault in found["faults"].items():
+            out.print(f"  {name}: {fault}", style="yellow", markup=False, soft_wrap=True)
 
 
 def show_status(result: dict[str, Any]) -> None:
@@ -126,6 +132,8 @@ def show_status(result: dict[str, Any]) -> None:
     show_breakers(result["breakers"])
     if "accounts" in result:
         _show_accounts(result["accounts"])
+    if "hedging" in result:
+        _show_hedging(result["hedging"])
 
 
 def _show_last_tick(row: dict[str, Any]) -> None:
@@ -159,6 +167,16 @@ def _show_accounts(found: dict[str, Any]) -> None:
         f"{found['to_collect_usdc']} USDC to collect; {found['unfinished_intents']} orders under way; last look {last}"
     )
     out.print(text, markup=False, soft_wrap=True)
+
+
+def _show_hedging(found: dict[str, Any]) -> None:
+    """A line on hedging, and one for each symbol that waits."""
+    shares = ", ".join(f"{shares} {symbol}" for symbol, shares in found["open_shares"].items()) or "nothing"
+    last = "never" if found["seconds_since_pass"] is None else f"{found['seconds_since_pass']:.0f} s ago"
+    text = f"hedging: open {shares}; {found['unfinished_intents']} orders under way; last good pass {last}"
+    out.print(text, markup=False, soft_wrap=True)
+    for symbol, why in found["blocked"].items():
+        out.print(f"  {symbol} waits: {why}", style="yellow", markup=False, soft_wrap=True)
 
 
 def alert_line(alert: dict[str, Any]) -> str:

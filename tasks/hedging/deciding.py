@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 
 from state.hedging.models import Exposure
+from state.watch_models import Pause
 from strategy.hedging.decision import HedgeRules, Hold, Order, usd_of, wanted, within_means
 from strategy.hedging.sessions import Market, new_york_day
+from tasks.admin import ALL
 from tasks.hedging.desk import NO_ANSWER, HedgingDesk
 
 
@@ -29,13 +31,21 @@ class _Want:
     price: Decimal | None
 
 
+def paused_by(at: HedgingDesk) -> Pause | None:
+    """Return what keeps new hedges from leaving: a pause of all, or of this broker. Open orders are asked about all the same,
+    and fills are read.
+    """
+    found = (one for one in at.desk.store.active_pauses() if one.scope in (ALL, at.broker.name))
+    return next(found, None)
+
+
 async def decide(at: HedgingDesk, market: Market) -> Decisions:
     """Decide each symbol of the settings that has no open order. Raises nothing for what the broker answers: what cannot be
     read is a reason to wait.
     """
     found = Decisions()
     hedging = at.desk.store.hedging
-    now, blocked = at.desk.clock.now_ms(), hedging.blocked()
+    now, blocked, paused = at.desk.clock.now_ms(), hedging.blocked(), paused_by(at)
     busy = {one.subject for one in hedging.open_orders()}
     wants: list[_Want] = []
     for exposure in hedging.exposures():
@@ -47,6 +57,8 @@ async def decide(at: HedgingDesk, market: Market) -> Decisions:
         if isinstance(answer, Hold):
             if answer.is_short_of:
                 found.holds[symbol] = answer.why
+        elif paused is not None:
+            found.holds[symbol] = f"paused ({paused.scope}): {paused.reason}"
         elif not market.takes_orders:
             found.holds[symbol] = (
                 f"the market is {market}" if market is Market.CLOSED else "no calendar is known"

@@ -14,7 +14,7 @@ from state.watch_models import Severity
 from strategy.hedging.decision import is_over
 from strategy.hedging.sessions import Market
 from tasks.hedging.calendar import market
-from tasks.hedging.deciding import Decisions, decide
+from tasks.hedging.deciding import Decisions, decide, paused_by
 from tasks.hedging.desk import HedgingDesk
 from tasks.hedging.orders import place, sweep
 from tasks.hedging.reading import Progress, read_chain
@@ -24,6 +24,8 @@ from tasks.intents import Ending
 HEARTBEAT = "hedging"
 OPEN_TOO_LONG = "exposure open"
 """The alert of an exposure above its threshold that no order covers, with its age and what stands in the way."""
+PAUSED = "hedging paused"
+"""The alert of exposures above their thresholds that no order covers because a person has paused the hedging."""
 REMOVED = "removed symbol open"
 """The alert of a symbol that is not in the settings any more and has an exposure: it is watched and not hedged."""
 UNREAD_CHAIN = "chain unread"
@@ -66,6 +68,7 @@ async def pass_once(at: HedgingDesk, fence: Fence | None) -> PassReport:
     decisions = await decide(at, report.market)
     report.orders = await place(at, decisions.orders, fence)
     report.holds = decisions.holds
+    _say_paused(at)
     _say_open(at, report, decisions)
     _say_removed(at, report)
     _note(at, report)
@@ -98,6 +101,28 @@ def _say_open(at: HedgingDesk, report: PassReport, decisions: Decisions) -> None
             f"{exposure.open_shares:f} shares of {symbol} are open, the oldest fill for {age_s} s: {why}",
             subject=symbol,
         )
+
+
+def _say_paused(at: HedgingDesk) -> None:
+    """Alert of what a pause leaves open, at once and in any market; over with the pause, or with the last of it."""
+    store, paused = at.desk.store, paused_by(at)
+    over = [
+        f"{one.open_shares:f} shares of {one.symbol}"
+        for one in (store.hedging.exposures() if paused is not None else [])
+        if one.symbol in at.settings.symbols
+        and one.open_shares
+        and is_over(one.open_shares, one.price_usd, at.rules(one.symbol))
+    ]
+    if paused is not None and over:
+        store.alert(
+            PAUSED,
+            Severity.WARNING,
+            f"hedging at {at.broker.name} is paused ({paused.scope}: {paused.reason}) with {', '.join(over)} open: no hedge "
+            "leaves until `evenkeel resume`",
+            subject=at.broker.name,
+        )
+    elif any(one.kind == PAUSED for one in store.open_alerts_of(at.broker.name)):
+        store.ack_alert(PAUSED, at.broker.name)
 
 
 def _say_removed(at: HedgingDesk, report: PassReport) -> None:

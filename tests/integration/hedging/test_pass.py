@@ -8,9 +8,10 @@ from decimal import Decimal
 import pytest
 
 from evenkeel.errors import LostRace, OperatorError
+from tasks.admin import ENTRIES, end_pauses, halt
 from tasks.hedging.calendar import NO_CALENDAR
 from tasks.hedging.orders import BLOCKED
-from tasks.hedging.passing import OPEN_TOO_LONG, REMOVED, SILENT, UNREAD_CHAIN, pass_once, say_silence
+from tasks.hedging.passing import OPEN_TOO_LONG, PAUSED, REMOVED, SILENT, UNREAD_CHAIN, pass_once, say_silence
 from tasks.hedging.reading import QUARANTINED, REORGANISED, read_blocks
 from tasks.intents import NotDone
 from tests.databases import database_fixtures
@@ -279,3 +280,25 @@ async def test_the_account_is_known_by_the_brokers_id_and_the_chain_is_read_whil
         rig.trade("AAPL", "sell", "3")
         report = await rig.one_pass()
         assert report.progress.fills == 1 and not report.orders
+
+
+@pytest.mark.parametrize("scope", ["all", "alpaca"])
+async def test_a_pause_sends_no_hedge_and_says_what_is_open_until_it_ends(url: str, scope: str) -> None:
+    async with hedging_rig(url) as rig:
+        await rig.one_pass()
+        pause = halt(rig.store, "a person", scope, "the broker moves house")
+        rig.trade("AAPL", "sell", "3")
+        report = await rig.one_pass()
+        assert report.progress.fills == 1 and not report.orders
+        assert report.holds["AAPL"] == f"paused ({scope}): the broker moves house"
+        assert (PAUSED, "alpaca") in kinds(rig)
+        end_pauses(rig.store, "a person", pause.scope, "it has moved")
+        assert "AAPL" in (await rig.one_pass()).orders
+        assert (PAUSED, "alpaca") not in kinds(rig)
+
+
+async def test_a_pause_of_entries_is_none_of_hedges(url: str) -> None:
+    async with hedging_rig(url) as rig:
+        halt(rig.store, "a person", ENTRIES, "no new positions today")
+        rig.trade("AAPL", "sell", "3")
+        assert "AAPL" in (await rig.one_pass()).orders

@@ -212,12 +212,25 @@ async def prepare_close(service: Service, who: Caller, body: CloseBody, key: str
     quote = await quote_of(service, row.pair)
     price = quote.bid if row.is_long else quote.ask
     order = trading.close_order(row, price, body.slippage_bps, body.share)
+    if body.share == 1 and await trading.lacks_fee(service.desk, row):
+        return await _left_by_stop(service, row, price)
     await trading.try_order(service.desk, row.name, "close", order)
     return {
         "trade": row.name,
         "step": trading.next_step(service.desk, row.name, "close"),
         "order": order,
     }
+
+
+async def _left_by_stop(service: Service, row: AccountTrade, price: Decimal) -> Answer:
+    """Close by the stop what the wallet cannot pay an order for."""
+    end = await trading.leave_by_stop(service.desk, row, price)
+    now = service.store.accounts.trade(row.name)
+    shown = position(service, now, None)
+    if now.stop == row.stop or now.state is not TradeState.CLOSING:
+        return _not_yet(end, shown)
+    text = "the wallet cannot pay for a close: its stop stands at the market, and a keeper closes it"
+    return Answer(202, {"success": True, "pending": True, "message": text, "result": shown})
 
 
 async def do_close(service: Service, work: Work) -> Answer:

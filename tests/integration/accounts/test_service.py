@@ -165,6 +165,18 @@ async def test_openings_that_are_paused_are_refused_and_closes_go_on(tmp_path: P
         assert (await rig.post("/close-position", {"market": "SOL"}, token=rig.of_user)).json()["success"]
 
 
+async def test_a_close_that_the_wallet_cannot_pay_stands_as_a_stop_at_the_market(tmp_path: Path) -> None:
+    async with service_rig(tmp_path) as rig:
+        assert (await rig.post("/open-position", {**OPEN, "address": rig.user})).status_code == 200
+        evm, user = rig.rig.evm, rig.rig.users[0]
+        evm.transact(user, evm.usdc, "transfer(address,uint256)", rig.rig.users[2], evm.balance(user))
+        before = [one.stop for one in rig.store.accounts.trades()]
+        answer = await rig.post("/close-position", {"market": "SOL"}, token=rig.of_user)
+        assert answer.status_code == 202 and "its stop stands at the market" in answer.json()["message"]
+        [trade] = rig.store.accounts.trades()
+        assert trade.state is TradeState.CLOSING and [trade.stop] != before
+
+
 async def test_one_key_asked_for_many_times_at_once_is_one_trade(tmp_path: Path) -> None:
     async with service_rig(tmp_path) as rig:
         body = {**OPEN, "address": rig.user}

@@ -16,8 +16,8 @@ from tasks.hedging.passing import HEARTBEAT
 def hedging_status(store: Store) -> dict[str, Any]:
     """What is open by symbol, the orders under way, which symbols wait and why, and when the last pass was good."""
     hedging = store.hedging
-    beat = next((one for one in store.heartbeats() if one.name == HEARTBEAT), None)
-    good_ms = None if beat is None else (beat.detail or {}).get("good_ms")
+    last = next((one for one in store.heartbeats() if one.name == HEARTBEAT), None)
+    good_ms = None if last is None else (last.detail or {}).get("good_ms")
     return {
         "open_shares": {one.symbol: str(one.open_shares) for one in hedging.exposures() if one.open_shares},
         "unfinished_intents": len(store.unfinished_intents(HEDGING)),

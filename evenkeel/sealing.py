@@ -8,9 +8,6 @@ from base64 import b64decode, b64encode
 from dataclasses import dataclass
 from typing import Protocol
 
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-
 from evenkeel.errors import OperatorError
 
 _KEY = re.compile(r"[0-9a-fA-F]{64}")
@@ -49,6 +46,9 @@ class Sealer:
             raise OperatorError(
                 f"the token key has {len(key.strip())} characters, it must be 64 hex digits: `openssl rand -hex 32`"
             )
+        # Imported here: whoever opens the ledger knows what a stored row is, and needs no cipher.
+        from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
         self._cipher = AESGCM(bytes.fromhex(key.strip()))
 
     def __repr__(self) -> str:
@@ -62,6 +62,8 @@ class Sealer:
 
     def opened(self, name: str, version: int, sealed: str) -> str:
         """Return the text. Raises OperatorError where the key is another one, or the text is of another row or was changed."""
+        from cryptography.exceptions import InvalidTag
+
         try:
             if not sealed.startswith(_FORM):
                 raise ValueError

@@ -21,7 +21,6 @@ class VenueName(StrEnum):
     HYPERLIQUID = "hyperliquid"
     ASGARD = "asgard"
     OSTIUM = "ostium"
-    RAINDEX = "raindex"
     ALPACA = "alpaca"
     ALPACA_BROKER = "alpaca-broker"
     SCHWAB = "schwab"

@@ -139,6 +139,7 @@ def upgraded(rows: Rows) -> Rows:
                 *("hedge_cursors", "hedge_blocks", "raw_logs", "chain_fills", "vault_moves", "quarantine"),
                 *("exposures", "hedge_fills", "hedge_sessions", "blocked_symbols", "hedge_accounts"),
                 *("oauth_tokens", "rebalances"),
+                *("api_tokens", "idempotency_keys"),
             )
         },
     }

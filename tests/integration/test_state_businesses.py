@@ -43,9 +43,11 @@ def bought(done: str, ref: str = "x") -> Receipt:
 
 
 def test_an_unknown_business_is_refused_and_named(store: Store, carry_only: Store) -> None:
-    with pytest.raises(Bug, match=r"no business is named 'nobody'; known: \['accounts', 'carry', 'shop'\]"):
+    with pytest.raises(
+        Bug, match=r"no business is named 'nobody'; known: \['accounts', 'carry', 'hedging', 'shop'\]"
+    ):
         store.plan_intent(buy().model_copy(update={"business": "nobody"}))
-    with pytest.raises(Bug, match=r"no business is named 'shop'; known: \['accounts', 'carry'\]"):
+    with pytest.raises(Bug, match=r"no business is named 'shop'; known: \['accounts', 'carry', 'hedging'\]"):
         carry_only.plan_intent(buy())
     assert store.intent_counts() == {} and store.transitions("intent") == []
 

@@ -4,8 +4,9 @@ VENV    := .venv
 BIN     := $(VENV)/bin
 # One stamp for each set of requirements: a second run with the same set installs nothing and needs no network.
 STAMP   := $(VENV)/.ready-$(shell cat requirements.lock pyproject.toml | cksum | cut -d' ' -f1)
-WORKERS ?= 2
-JOBS    ?= $(shell expr $(WORKERS) + 1)
+# One more than there are cores to work on, of tests and of scenarios: some wait for real time.
+WORKERS ?= 3
+JOBS    ?= 3
 DATA    ?=
 TESTS   ?= tests
 PORT    ?= 4200
@@ -71,7 +72,6 @@ lint: $(STAMP)
 bench: $(STAMP)
 	$(BIN)/python -m tests.benchmarks.run $(if $(ONLY),--only "$(ONLY)")
 
-# One more at a time than there are cores to work on: some wait for real time.
 chaos: $(STAMP)
 	$(BIN)/python -m tests.chaos --jobs $(JOBS) $(if $(ONLY),--only "$(ONLY)") $(if $(SEEDS),--seeds $(SEEDS)) $(if $(SEED),--seed $(SEED))
 

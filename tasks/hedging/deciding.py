@@ -17,10 +17,11 @@ from tasks.hedging.desk import NO_ANSWER, HedgingDesk
 
 @dataclass
 class Decisions:
-    """What is ordered, and by symbol why what is over its threshold is not."""
+    """What is ordered, and by symbol why what is over its threshold is not; `paused` is what keeps all of it from leaving."""
 
     orders: dict[str, Order] = field(default_factory=dict)
     holds: dict[str, str] = field(default_factory=dict)
+    paused: Pause | None = None
 
 
 @dataclass
@@ -43,9 +44,9 @@ async def decide(at: HedgingDesk, market: Market) -> Decisions:
     """Decide each symbol of the settings that has no open order. Raises nothing for what the broker answers: what cannot be
     read is a reason to wait.
     """
-    found = Decisions()
+    found = Decisions(paused=paused_by(at))
     hedging = at.desk.store.hedging
-    now, blocked, paused = at.desk.clock.now_ms(), hedging.blocked(), paused_by(at)
+    now, blocked, paused = at.desk.clock.now_ms(), hedging.blocked(), found.paused
     busy = {one.subject for one in hedging.open_orders()}
     wants: list[_Want] = []
     for exposure in hedging.exposures():

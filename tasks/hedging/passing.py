@@ -9,12 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from evenkeel.errors import UNREAD
+from state.hedging.models import Exposure
 from state.models import Fence
-from state.watch_models import Severity
+from state.watch_models import Pause, Severity
 from strategy.hedging.decision import is_over
 from strategy.hedging.sessions import Market
 from tasks.hedging.calendar import market
-from tasks.hedging.deciding import Decisions, decide, paused_by
+from tasks.hedging.deciding import Decisions, decide
 from tasks.hedging.desk import HedgingDesk
 from tasks.hedging.orders import place, sweep
 from tasks.hedging.reading import Progress, read_chain
@@ -68,18 +69,19 @@ async def pass_once(at: HedgingDesk, fence: Fence | None) -> PassReport:
     decisions = await decide(at, report.market)
     report.orders = await place(at, decisions.orders, fence)
     report.holds = decisions.holds
-    _say_paused(at)
-    _say_open(at, report, decisions)
-    _say_removed(at, report)
+    exposures = at.desk.store.hedging.exposures()  # after the orders: what was filled at once is not open
+    _say_paused(at, decisions.paused, exposures)
+    _say_open(at, report, decisions, exposures)
+    _say_removed(at, report, exposures)
     _note(at, report)
     return report
 
 
-def _say_open(at: HedgingDesk, report: PassReport, decisions: Decisions) -> None:
+def _say_open(at: HedgingDesk, report: PassReport, decisions: Decisions, exposures: list[Exposure]) -> None:
     """Alert of what is over its threshold for too long while the market is open; what is not any more is over."""
     store, now = at.desk.store, at.desk.clock.now_ms()
     open_alerts = {one.subject for one in store.alerts(open_only=True) if one.kind == OPEN_TOO_LONG}
-    for exposure in store.hedging.exposures():
+    for exposure in exposures:
         symbol = exposure.symbol
         if symbol not in at.settings.symbols:
             continue
@@ -103,12 +105,12 @@ def _say_open(at: HedgingDesk, report: PassReport, decisions: Decisions) -> None
         )
 
 
-def _say_paused(at: HedgingDesk) -> None:
+def _say_paused(at: HedgingDesk, paused: Pause | None, exposures: list[Exposure]) -> None:
     """Alert of what a pause leaves open, at once and in any market; over with the pause, or with the last of it."""
-    store, paused = at.desk.store, paused_by(at)
+    store = at.desk.store
     over = [
         f"{one.open_shares:f} shares of {one.symbol}"
-        for one in (store.hedging.exposures() if paused is not None else [])
+        for one in (exposures if paused is not None else [])
         if one.symbol in at.settings.symbols
         and one.open_shares
         and is_over(one.open_shares, one.price_usd, at.rules(one.symbol))
@@ -125,10 +127,10 @@ def _say_paused(at: HedgingDesk) -> None:
         store.ack_alert(PAUSED, at.broker.name)
 
 
-def _say_removed(at: HedgingDesk, report: PassReport) -> None:
+def _say_removed(at: HedgingDesk, report: PassReport, exposures: list[Exposure]) -> None:
     store = at.desk.store
     said = {one.subject for one in store.alerts(open_only=True) if one.kind == REMOVED}
-    for exposure in store.hedging.exposures():
+    for exposure in exposures:
         symbol = exposure.symbol
         if symbol in at.settings.symbols or not exposure.open_shares:
             if symbol in said:

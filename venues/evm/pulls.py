@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
 from decimal import Decimal
 from typing import TypeAlias
 
@@ -30,6 +29,7 @@ from venues.evm.answers import Log, Mined
 from venues.evm.codec import Errors, Event, Function
 from venues.evm.fees import FeeCaps
 from venues.evm.lanes import Lanes
+from venues.evm.orders import EvmOrders
 from venues.evm.rpc import EvmRpc
 from venues.evm.sender import Chain, EvmSender, note_of
 from venues.evm.validator import Allowed, Arguments, Validator
@@ -75,7 +75,7 @@ class Token(Frozen):
         return Decimal(units).scaleb(-self.decimals)
 
 
-class TokenPulls:
+class TokenPulls(EvmOrders):
     """The adapter. One order kind, `pull`; its intents' `subject` is the business's name of the charge. `is_owed` is asked
     before every signature.
     """
@@ -99,14 +99,6 @@ class TokenPulls:
         validator = Validator(chain.chain_id, rules, MOST_GAS, caps)
         self._sender = EvmSender(rpc, signer, lanes, chain, validator, ERRORS, clock)
 
-    @property
-    def address(self) -> str:
-        """The key that pulls: whom an owner approves."""
-        return self._sender.address
-
-    def turn(self) -> AbstractAsyncContextManager[None]:
-        return self._sender.turn()
-
     async def may_take(self, owner: str) -> int:
         """Return the units that can be pulled of an owner now: the less of what he has and what he allows. Raises UNREAD."""
         has = BALANCE_OF.answer(await self._sender.rpc.view(self.token.address, BALANCE_OF.call(owner)))
@@ -128,22 +120,6 @@ class TokenPulls:
             wanted, there = self.token.amount(order.units), self.token.amount(may_take)
             raise VenueRefused(self.name, f"{order.owner} allows and holds {there}, the pull is of {wanted}")
         return await self._sender.build(self.token.address, calldata, MOST_GAS)
-
-    async def sign(self, intent: IntentSpec, built: Built) -> Signed:
-        return await self._sender.sign(built)
-
-    async def send(self, intent: IntentSpec, signed: Signed) -> Outcome[Receipt]:
-        return await self._outcome(intent, signed, await self._sender.put(signed))
-
-    async def resend(self, intent: IntentSpec, signed: Signed) -> Outcome[Receipt]:
-        """Put the newest of the stored bytes on the wire again."""
-        return await self.send(intent, signed)
-
-    async def find(self, intent: IntentSpec, signed: Signed) -> Outcome[Receipt]:
-        return await self._outcome(intent, signed, await self._sender.find(signed))
-
-    async def replacement(self, intent: IntentSpec, signed: Signed) -> Signed | None:
-        return await self._sender.replacement(signed)
 
     async def _outcome(self, intent: IntentSpec, signed: Signed, found: Answer[Mined]) -> Outcome[Receipt]:
         if not isinstance(found, Confirmed):

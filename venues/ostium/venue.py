@@ -7,7 +7,6 @@ opened it; (market, index) is a place that others take later, and is compared wi
 from __future__ import annotations
 
 import asyncio
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -30,6 +29,7 @@ from evenkeel.types import (
 from venues.evm.answers import Mined
 from venues.evm.codec import Event
 from venues.evm.lanes import Lanes
+from venues.evm.orders import EvmOrders
 from venues.evm.rpc import EvmRpc
 from venues.evm.sender import Chain, EvmSender, note_of
 from venues.evm.validator import Validator
@@ -107,7 +107,7 @@ async def find_contracts(rpc: EvmRpc, trading: str, storage: str, usdc: str) -> 
     return Contracts(trading, storage, usdc, callbacks, pairs, vault)
 
 
-class OstiumVenue:
+class OstiumVenue(EvmOrders):
     """One delegate's key on one chain, for every trader who named it his delegate."""
 
     name = NAME
@@ -125,14 +125,6 @@ class OstiumVenue:
         self.contracts = contracts
         self._rpc = rpc
         self._sender = EvmSender(rpc, signer, lanes, chain, validator, ERRORS, clock)
-
-    @property
-    def address(self) -> str:
-        """The delegate."""
-        return self._sender.address
-
-    def turn(self) -> AbstractAsyncContextManager[None]:
-        return self._sender.turn()
 
     # --- what stands on chain ---
 
@@ -242,21 +234,6 @@ class OstiumVenue:
         """Return the dollars that a close takes of the wallet first. Raises UNREAD."""
         answered = await self._view(self.contracts.pairs, PAIR_ORACLE_FEE.call(pair))
         return scaled(PAIR_ORACLE_FEE.answer(answered), USDC_PLACES)
-
-    async def sign(self, intent: IntentSpec, built: Built) -> Signed:
-        return await self._sender.sign(built)
-
-    async def send(self, intent: IntentSpec, signed: Signed) -> Outcome[Receipt]:
-        return await self._outcome(intent, signed, await self._sender.put(signed))
-
-    async def resend(self, intent: IntentSpec, signed: Signed) -> Outcome[Receipt]:
-        return await self.send(intent, signed)
-
-    async def find(self, intent: IntentSpec, signed: Signed) -> Outcome[Receipt]:
-        return await self._outcome(intent, signed, await self._sender.find(signed))
-
-    async def replacement(self, intent: IntentSpec, signed: Signed) -> Signed | None:
-        return await self._sender.replacement(signed)
 
     async def _outcome(self, intent: IntentSpec, signed: Signed, found: Answer[Mined]) -> Outcome[Receipt]:
         if not isinstance(found, Confirmed):

@@ -7,7 +7,6 @@ may be less than was asked for.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import AbstractAsyncContextManager
 from decimal import Decimal
 from functools import partial
 
@@ -31,6 +30,7 @@ from venues.evm.answers import Log, Mined
 from venues.evm.codec import Errors, Function
 from venues.evm.fees import FeeCaps
 from venues.evm.lanes import Lanes
+from venues.evm.orders import EvmOrders
 from venues.evm.pulls import ADDRESS, ALLOWANCE, BALANCE_OF
 from venues.evm.rpc import EvmRpc
 from venues.evm.sender import Chain, EvmSender, note_of
@@ -81,7 +81,7 @@ class Vault(Frozen):
         return self.vault_id.to_bytes(32, "big")
 
 
-class VaultMoves:
+class VaultMoves(EvmOrders):
     """The adapter. Order kinds `deposit`, `withdraw` and `approve`; `vaults` by token, whose addresses are in lower case."""
 
     def __init__(
@@ -105,14 +105,6 @@ class VaultMoves:
         }
         validator = Validator(chain.chain_id, approvals | {orderbook: moves}, MOST_GAS, caps)
         self._sender = EvmSender(rpc, signer, lanes, chain, validator, ERRORS, clock)
-
-    @property
-    def address(self) -> str:
-        """The key whose wallet and vaults they are."""
-        return self._sender.address
-
-    def turn(self) -> AbstractAsyncContextManager[None]:
-        return self._sender.turn()
 
     async def held(self, token: str) -> int:
         """Return the units of a token in our wallet. Raises UNREAD."""
@@ -145,22 +137,6 @@ class VaultMoves:
             raise VenueRefused(self.name, why)
         return await self._sender.build(to, calldata, MOST_GAS)
 
-    async def sign(self, intent: IntentSpec, built: Built) -> Signed:
-        return await self._sender.sign(built)
-
-    async def send(self, intent: IntentSpec, signed: Signed) -> Outcome[Receipt]:
-        return await self._outcome(intent, await self._sender.put(signed), signed)
-
-    async def resend(self, intent: IntentSpec, signed: Signed) -> Outcome[Receipt]:
-        """Put the newest of the stored bytes on the wire again."""
-        return await self.send(intent, signed)
-
-    async def find(self, intent: IntentSpec, signed: Signed) -> Outcome[Receipt]:
-        return await self._outcome(intent, await self._sender.find(signed), signed)
-
-    async def replacement(self, intent: IntentSpec, signed: Signed) -> Signed | None:
-        return await self._sender.replacement(signed)
-
     async def _uncovered(self, kind: str, order: VaultOrder, vault: Vault) -> str | None:
         """Return what a move lacks, by the chain as it is now."""
         wanted = vault.amount(order.units)
@@ -176,7 +152,7 @@ class VaultMoves:
             raise NotUnderstood(self.name, f"vault {vault.vault_id:#x} of {order.token}: {odd}") from None
         return None if there >= wanted else f"the vault holds {there}, the withdrawal is of {wanted}"
 
-    async def _outcome(self, intent: IntentSpec, found: Answer[Mined], signed: Signed) -> Outcome[Receipt]:
+    async def _outcome(self, intent: IntentSpec, signed: Signed, found: Answer[Mined]) -> Outcome[Receipt]:
         if not isinstance(found, Confirmed):
             return found
         mined, order = found.value, _order(intent)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse
@@ -11,9 +12,10 @@ from pydantic import BaseModel
 
 from app.accounts.service import orders
 from app.accounts.service.answers import Answer, Body, body_of, refuse_secret_names
-from app.accounts.service.service import caller, once, service_of
+from app.accounts.service.service import Caller, Service, Work, caller, once, service_of
 from app.accounts.service.tokens import COLLECT, READ, TRADE
 
+B = TypeVar("B", bound=Body)
 router = APIRouter(default_response_class=JSONResponse)
 
 
@@ -157,6 +159,22 @@ async def positions_by_body(request: Request) -> JSONResponse:
     return json_of(await orders.positions(service_of(request), caller(request, READ), body.address))
 
 
+async def _acted(
+    request: Request,
+    shape: type[B],
+    scope: str,
+    prepare: Callable[[Service, Caller, B, str], Awaitable[Work | Answer]],
+    do: Callable[[Service, Work], Awaitable[Answer]],
+) -> JSONResponse:
+    """Do what a body asks for, once under the request's idempotency key."""
+    body, digest = await body_of(request, shape)
+    service, who = service_of(request), caller(request, scope)
+    answer = await once(
+        service, who, request, digest, lambda key: prepare(service, who, body, key), partial(do, service)
+    )
+    return json_of(answer)
+
+
 @router.post(
     "/open-position",
     response_model=Done,
@@ -165,17 +183,7 @@ async def positions_by_body(request: Request) -> JSONResponse:
 )
 async def open_position(request: Request) -> JSONResponse:
     """Open a trade at the market, within the limits of a deployment."""
-    body, digest = await body_of(request, orders.OpenBody)
-    service, who = service_of(request), caller(request, TRADE)
-    answer = await once(
-        service,
-        who,
-        request,
-        digest,
-        lambda key: orders.prepare_open(service, who, body, key),
-        partial(orders.do_open, service),
-    )
-    return json_of(answer)
+    return await _acted(request, orders.OpenBody, TRADE, orders.prepare_open, orders.do_open)
 
 
 @router.post(
@@ -186,17 +194,7 @@ async def open_position(request: Request) -> JSONResponse:
 )
 async def close_position(request: Request) -> JSONResponse:
     """Close a trade or a part of it at the market."""
-    body, digest = await body_of(request, orders.CloseBody)
-    service, who = service_of(request), caller(request, TRADE)
-    answer = await once(
-        service,
-        who,
-        request,
-        digest,
-        lambda key: orders.prepare_close(service, who, body, key),
-        partial(orders.do_close, service),
-    )
-    return json_of(answer)
+    return await _acted(request, orders.CloseBody, TRADE, orders.prepare_close, orders.do_close)
 
 
 @router.post(
@@ -207,14 +205,4 @@ async def close_position(request: Request) -> JSONResponse:
 )
 async def transfer(request: Request) -> JSONResponse:
     """Pull one charge that is due to the platform's wallet."""
-    body, digest = await body_of(request, orders.TransferBody)
-    service, who = service_of(request), caller(request, COLLECT)
-    answer = await once(
-        service,
-        who,
-        request,
-        digest,
-        lambda key: orders.prepare_transfer(service, who, body, key),
-        partial(orders.do_transfer, service),
-    )
-    return json_of(answer)
+    return await _acted(request, orders.TransferBody, COLLECT, orders.prepare_transfer, orders.do_transfer)

@@ -12,6 +12,7 @@ from app.accounts.service.answers import Answer, Body, Refused, number
 from app.accounts.service.service import Service, Work, account_for
 from app.accounts.service.tokens import Caller
 from evenkeel.errors import UNREAD, LostRace, Retryable
+from evenkeel.types import IntentState
 from state.accounts.models import AccountTrade, Deployment, DeploymentState, TradeState
 from state.accounts.store import ACCOUNTS, ENDED
 from strategy.accounts.share import ChargeState
@@ -213,7 +214,7 @@ async def prepare_close(service: Service, who: Caller, body: CloseBody, key: str
     price = quote.bid if row.is_long else quote.ask
     order = trading.close_order(row, price, body.slippage_bps, body.share)
     if body.share == 1 and await trading.lacks_fee(service.desk, row):
-        return await _left_by_stop(service, row, price)
+        return {"trade": row.name, "stop_at": str(price)}
     await trading.try_order(service.desk, row.name, "close", order)
     return {
         "trade": row.name,
@@ -222,20 +223,28 @@ async def prepare_close(service: Service, who: Caller, body: CloseBody, key: str
     }
 
 
-async def _left_by_stop(service: Service, row: AccountTrade, price: Decimal) -> Answer:
-    """Close by the stop what the wallet cannot pay an order for."""
-    end = await trading.leave_by_stop(service.desk, row, price)
-    now = service.store.accounts.trade(row.name)
-    shown = position(service, now, None)
-    if now.stop == row.stop or now.state is not TradeState.CLOSING:
-        return _not_yet(end, shown)
+async def _left_by_stop(service: Service, name: str, price: Decimal) -> Answer:
+    """Close by the stop what the wallet cannot pay an order for, or go on with it."""
+    desk, store = service.desk, service.store
+    under_way = [one for one in store.unfinished_intents(ACCOUNTS, name) if one.kind == "stop"]
+    if under_way:
+        end = await _ended(service, under_way[0].intent_id)
+    else:
+        end = await trading.leave_by_stop(desk, store.accounts.trade(name), price)
+    row = store.accounts.trade(name)
+    stops = [one for one in store.intents_of(ACCOUNTS, name) if one.kind == "stop"]
+    if row.state is not TradeState.CLOSING or not stops or stops[-1].state is not IntentState.CONFIRMED:
+        return _not_yet(end, position(service, row, None))
     text = "the wallet cannot pay for a close: its stop stands at the market, and a keeper closes it"
+    shown = position(service, row, None)
     return Answer(202, {"success": True, "pending": True, "message": text, "result": shown})
 
 
 async def do_close(service: Service, work: Work) -> Answer:
     """Close it, or go on with it."""
     name, desk = str(work["trade"]), service.desk
+    if "stop_at" in work:
+        return await _left_by_stop(service, name, Decimal(work["stop_at"]))
     end = await _ended(service, trading.plan_close(desk, name, work["step"], work["order"]))
     row = position(service, desk.store.accounts.trade(name), None)
     if not isinstance(end, Done):

@@ -171,10 +171,13 @@ async def test_a_close_that_the_wallet_cannot_pay_stands_as_a_stop_at_the_market
         evm, user = rig.rig.evm, rig.rig.users[0]
         evm.transact(user, evm.usdc, "transfer(address,uint256)", rig.rig.users[2], evm.balance(user))
         before = [one.stop for one in rig.store.accounts.trades()]
-        answer = await rig.post("/close-position", {"market": "SOL"}, token=rig.of_user)
+        answer = await rig.post("/close-position", {"market": "SOL"}, "same", token=rig.of_user)
         assert answer.status_code == 202 and "its stop stands at the market" in answer.json()["message"]
         [trade] = rig.store.accounts.trades()
         assert trade.state is TradeState.CLOSING and [trade.stop] != before
+        sent = rig.signed()
+        again = await rig.post("/close-position", {"market": "SOL"}, "same", token=rig.of_user)
+        assert (again.status_code, again.json()) == (202, answer.json()) and rig.signed() == sent
 
 
 async def test_one_key_asked_for_many_times_at_once_is_one_trade(tmp_path: Path) -> None:

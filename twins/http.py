@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import signal
 import socket
+import sys
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -81,3 +84,12 @@ def served_in_thread(app: Any, pair: bool = False) -> Iterator[str]:
     finally:
         server.should_exit = True
         thread.join(timeout=5)
+
+
+async def until_stopped(stopping: asyncio.Event, announcement: dict[str, Any]) -> None:
+    """Print one line that says where a twin is, and return once it is asked to stop: by the event, SIGINT or SIGTERM."""
+    for name in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(name, stopping.set)
+    sys.stdout.write(json.dumps(announcement) + "\n")
+    sys.stdout.flush()
+    await stopping.wait()

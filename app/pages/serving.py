@@ -12,7 +12,7 @@ import uvicorn
 from app.metrics.serving import metrics
 from app.pages.reader import Reader
 from app.pages.site import make_app, outside
-from app.supervised import READY, STOPPING, notify, say_alive, when_asked_to_end
+from app.supervised import READY, STOPPING, listening, notify, say_alive, when_asked_to_end
 from evenkeel.errors import OperatorError
 from evenkeel.settings.settings import Settings
 from state.store import Store
@@ -20,25 +20,6 @@ from tasks.desk import make_clock
 
 END_S = 3
 """How long open streams are waited for."""
-
-
-def listening(settings: Settings) -> socket.socket:
-    """A socket that listens where the settings say. Raises OperatorError where it cannot."""
-    host, port = settings.pages.host, settings.pages.port
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        found = socket.socket(family, kind, protocol)
-        try:
-            found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            found.bind(address)
-        except OSError:
-            found.close()
-            raise
-    except OSError as fault:
-        raise OperatorError(
-            f"the pages cannot be served on {host}:{port} ({fault.strerror}): set pages.host or pages.port to one that is free"
-        ) from None
-    return found
 
 
 def check_pages(settings: Settings) -> None:
@@ -63,7 +44,15 @@ async def serve_pages(settings: Settings, say: Callable[[str], None]) -> None:
     store = Store.open(settings.database.url, make_clock(settings))
     reader = Reader(settings, store)
     try:
-        with listening(settings) as taken, metrics(settings, settings.metrics.desk_port):
+        with (
+            listening(
+                settings.pages.host,
+                settings.pages.port,
+                "the pages",
+                "set pages.host or pages.port to one that is free",
+            ) as taken,
+            metrics(settings, settings.metrics.desk_port),
+        ):
             say(f"the pages are at {address_of(settings)}")
             await _serve(settings, reader, taken)
     finally:

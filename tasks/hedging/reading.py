@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import Any
 
 from evenkeel.errors import OperatorError
 from state.hedging.models import FillRow, HedgeCursor, QuarantineRow, RawLogRow, VaultMoveRow
@@ -11,7 +12,7 @@ from state.hedging.windows import Booked, WindowRows
 from state.models import Fence
 from state.watch_models import Severity
 from tasks.hedging.desk import HedgingDesk
-from venues.raindex.types import Window
+from venues.raindex.types import ChainFill, Quarantined, RawLog, VaultMove, Window
 
 REORGANISED = "chain reorganised"
 """The alert of fills that the chain took back after they were hedged or were to be."""
@@ -134,6 +135,11 @@ async def take_back_changed(at: HedgingDesk, cursor: HedgeCursor, fence: Fence |
 def rows_of(at: HedgingDesk, window: Window) -> WindowRows:
     """Return a window as the ledger takes it."""
     chain, contract, now = at.chain, at.contract, at.desk.clock.now_ms()
+
+    def placed(one: RawLog | ChainFill | VaultMove | Quarantined, log_index: int) -> dict[str, Any]:
+        where = {"chain": chain, "contract": contract, "transaction": one.transaction}
+        return where | {"log_index": log_index, "block": one.block}
+
     return WindowRows(
         chain=chain,
         contract=contract,
@@ -146,11 +152,7 @@ def rows_of(at: HedgingDesk, window: Window) -> WindowRows:
         hashes=window.hashes,
         logs=[
             RawLogRow(
-                chain=chain,
-                contract=contract,
-                transaction=one.transaction,
-                log_index=one.index,
-                block=one.block,
+                **placed(one, one.index),
                 block_hash=one.block_hash,
                 topics=list(one.topics),
                 data=one.data.hex(),
@@ -159,11 +161,7 @@ def rows_of(at: HedgingDesk, window: Window) -> WindowRows:
         ],
         fills=[
             FillRow(
-                chain=chain,
-                contract=contract,
-                transaction=one.transaction,
-                log_index=one.log_index,
-                block=one.block,
+                **placed(one, one.log_index),
                 block_hash=one.block_hash,
                 at_ms=one.at_ms,
                 recorded_ms=now,
@@ -179,11 +177,7 @@ def rows_of(at: HedgingDesk, window: Window) -> WindowRows:
         ],
         moves=[
             VaultMoveRow(
-                chain=chain,
-                contract=contract,
-                transaction=one.transaction,
-                log_index=one.log_index,
-                block=one.block,
+                **placed(one, one.log_index),
                 block_hash=one.block_hash,
                 at_ms=one.at_ms,
                 kind=one.kind,
@@ -195,11 +189,7 @@ def rows_of(at: HedgingDesk, window: Window) -> WindowRows:
         ],
         quarantined=[
             QuarantineRow(
-                chain=chain,
-                contract=contract,
-                transaction=one.transaction,
-                log_index=one.log_index,
-                block=one.block,
+                **placed(one, one.log_index),
                 why=one.why,
                 symbol=one.symbol,
                 at_ms=now,

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import os
-import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -19,7 +17,7 @@ from twins.alpaca.engine import VENUE
 from twins.clock import TwinClock
 from twins.control import control_app
 from twins.faults import FaultMiddleware, FaultPlan
-from twins.http import served
+from twins.http import served, until_stopped
 from twins.keys import KeySource
 from twins.series import ModelSeries
 from twins.world import World
@@ -108,12 +106,7 @@ async def running_alpaca(options: AlpacaOptions) -> AsyncIterator[RunningAlpaca]
 async def serve_until_stopped(options: AlpacaOptions) -> None:
     """Run until SIGINT, SIGTERM or the control endpoint says stop."""
     async with running_alpaca(options) as running:
-        loop = asyncio.get_running_loop()
-        for name in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(name, running.stopping.set)
-        sys.stdout.write(json.dumps(running.announcement()) + "\n")
-        sys.stdout.flush()
-        await running.stopping.wait()
+        await until_stopped(running.stopping, running.announcement())
 
 
 def main(argv: list[str] | None = None) -> int:

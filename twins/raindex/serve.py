@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import os
-import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -21,7 +19,7 @@ from eth_account import Account
 from twins.clock import TwinClock
 from twins.control import control_app
 from twins.faults import FaultMiddleware, FaultPlan
-from twins.http import served
+from twins.http import served, until_stopped
 from twins.keys import KeySource
 from twins.raindex.chain import ScriptedChain, Tags
 from twins.raindex.market import BOOK, OWNER, RaindexMarket
@@ -109,12 +107,7 @@ async def running_raindex(options: RaindexOptions) -> AsyncIterator[RunningRaind
 async def serve_until_stopped(options: RaindexOptions) -> None:
     """Run until SIGINT, SIGTERM or the control endpoint says stop."""
     async with running_raindex(options) as running:
-        loop = asyncio.get_running_loop()
-        for name in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(name, running.stopping.set)
-        sys.stdout.write(json.dumps(running.announcement()) + "\n")
-        sys.stdout.flush()
-        await running.stopping.wait()
+        await until_stopped(running.stopping, running.announcement())
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import os
-import signal
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -17,7 +15,7 @@ from typing import Any
 from twins.clock import TwinClock
 from twins.control import control_app
 from twins.faults import App, FaultMiddleware, FaultPlan
-from twins.http import served
+from twins.http import served, until_stopped
 from twins.schwab.app import SchwabTwin
 from twins.schwab.market import PRICES
 from twins.series import ModelSeries
@@ -85,12 +83,7 @@ async def running_schwab(
 async def serve_until_stopped(options: SchwabOptions) -> None:
     """Run until SIGINT, SIGTERM or the control endpoint says stop."""
     async with running_schwab(options) as running:
-        loop = asyncio.get_running_loop()
-        for name in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(name, running.stopping.set)
-        sys.stdout.write(json.dumps(running.announcement()) + "\n")
-        sys.stdout.flush()
-        await running.stopping.wait()
+        await until_stopped(running.stopping, running.announcement())
 
 
 def main(argv: list[str] | None = None) -> int:

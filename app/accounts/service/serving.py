@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -12,8 +11,7 @@ import uvicorn
 from app.accounts import actions
 from app.accounts.service.service import KEPT_MS, Service
 from app.accounts.service.site import make_app, outside
-from app.supervised import READY, STOPPING, notify, say_alive, when_asked_to_end
-from evenkeel.errors import OperatorError
+from app.supervised import READY, STOPPING, listening, notify, say_alive, when_asked_to_end
 from evenkeel.settings.settings import Settings
 
 END_S = 30
@@ -29,26 +27,6 @@ class _Server(uvicorn.Server):
     def end(self) -> None:
         """Take nothing more, and end once all is answered."""
         self.should_exit = True
-
-
-def listening(settings: Settings) -> socket.socket:
-    """A socket that listens where the settings say. Raises OperatorError where it cannot."""
-    host, port = settings.service.host, settings.service.port
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        found = socket.socket(family, kind, protocol)
-        try:
-            found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            found.bind(address)
-            found.listen(128)  # who reads the address may ask at once
-        except OSError:
-            found.close()
-            raise
-    except OSError as fault:
-        raise OperatorError(
-            f"managed accounts cannot be served on {host}:{port} ({fault.strerror}): set service.host or service.port (PORT)"
-        ) from None
-    return found
 
 
 def server_of(service: Service) -> _Server:
@@ -69,7 +47,12 @@ async def serve(settings: Settings, say: Callable[[str], None]) -> None:
     async with actions.opened_desk(settings) as desk:
         service = Service(settings, desk)
         service.store.access.forget_answers(desk.desk.clock.now_ms() - KEPT_MS)
-        with listening(settings) as taken:
+        with listening(
+            settings.service.host,
+            settings.service.port,
+            "managed accounts",
+            "set service.host or service.port (PORT)",
+        ) as taken:
             server = server_of(service)
             when_asked_to_end(server.end)
             say(f"managed accounts are at {settings.service.address}/")

@@ -12,6 +12,9 @@ TESTS   ?= tests
 PORT    ?= 4200
 DESK_PORT ?= 8470
 
+# Modules are compiled once, whatever the caller's environment says: else each of the many processes of a run compiles them anew.
+export PYTHONDONTWRITEBYTECODE :=
+
 .DEFAULT_GOAL := help
 .PHONY: help setup demo demo-accounts demo-hedging up down test lint bench chaos chaos-hedging fuzz workers drill clients clean
 

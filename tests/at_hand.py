@@ -6,6 +6,7 @@ The same apps answer in the same thread. While a fault of transport is planned, 
 from __future__ import annotations
 
 import asyncio
+from weakref import ref
 
 import httpx
 
@@ -20,22 +21,21 @@ USED = False
 
 
 class AtHand(httpx.AsyncBaseTransport):
-    """A transport that asks the app itself, or its `socket` where the way there matters."""
+    """A transport that asks the app itself, or its `socket` where the way there matters. It keeps no twins alive: the clock
+    that asks by it lives as long as the process, in the source of an account's nonces.
+    """
 
     def __init__(
         self, twins: RunningTwins, loop: asyncio.AbstractEventLoop, socket: httpx.AsyncBaseTransport
     ) -> None:
-        self._twins, self._loop, self._socket = twins, loop, socket
-        self._apps = {
-            httpx.URL(url).port: httpx.ASGITransport(app=twins.apps[name], raise_app_exceptions=False)
-            for name, url in twins.urls.items()
-        }
+        self._twins, self._loop, self._socket = ref(twins), loop, socket
+        self._names = {httpx.URL(url).port: name for name, url in twins.urls.items()}
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """As a server does, the twin goes on where its caller has given up."""
-        answer = None
-        if not self._twins.stopping.is_set():
-            asked = asyncio.run_coroutine_threadsafe(self._asked(request), self._loop)
+        answer, twins = None, self._twins()
+        if twins is not None and not twins.stopping.is_set():
+            asked = asyncio.run_coroutine_threadsafe(self._asked(twins, request), self._loop)
             try:
                 async with asyncio.timeout(request.extensions.get("timeout", {}).get("read")):
                     answer = await asyncio.shield(asyncio.wrap_future(asked))
@@ -43,13 +43,12 @@ class AtHand(httpx.AsyncBaseTransport):
                 raise httpx.ReadTimeout("no answer", request=request) from None
         return answer or await self._socket.handle_async_request(request)
 
-    async def _asked(self, request: httpx.Request) -> httpx.Response | None:
+    async def _asked(self, twins: RunningTwins, request: httpx.Request) -> httpx.Response | None:
         """What the twin answers; None where a socket is wanted. Runs in the twins' thread."""
-        app = self._apps.get(request.url.port)
-        if app is None or any(
-            one.times and one.kind in TRANSPORT_FAULTS for one in self._twins.faults.faults
-        ):
+        name = self._names.get(request.url.port)
+        if name is None or any(one.times and one.kind in TRANSPORT_FAULTS for one in twins.faults.faults):
             return None
+        app = httpx.ASGITransport(app=twins.apps[name], raise_app_exceptions=False)
         return await app.handle_async_request(request)
 
     async def aclose(self) -> None:

@@ -1,7 +1,8 @@
 """What holds for every test: no property test fails for how fast the machine is, and what tests share is given back.
 
 It also makes them quick: their files lie in memory where there is room, the longest begin first, twins in the same process are
-asked without a socket, certificates are read once, and what was imported for all tests is not searched for rubbish.
+asked without a socket, what does not change is worked out once (`tests/quicker.py`), and what was imported for all tests is not
+searched for rubbish.
 """
 
 from __future__ import annotations
@@ -9,16 +10,15 @@ from __future__ import annotations
 import gc
 import os
 import shutil
-from functools import cache
 from pathlib import Path
 
-import httpx._transports.default as transports
 import pytest
 from hypothesis import settings
 
 from tests import at_hand
 from tests.at_end import run_now
 from tests.order import longest_first
+from tests.quicker import make_quick
 
 MEMORY = Path("/dev/shm")
 ROOM_BYTES = 4 * 1024**3
@@ -27,9 +27,7 @@ ROOM_BYTES = 4 * 1024**3
 settings.register_profile("evenkeel", deadline=None)
 settings.load_profile("evenkeel")
 
-transports.create_ssl_context = cache(
-    transports.create_ssl_context
-)  # each client would read all certificates again
+make_quick()
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -31,6 +31,7 @@ from evenkeel.types import IntentSpec, VenueName
 from state.engine import head_revision
 from state.store import Store
 from tests.at_end import at_end
+from tests.used_again import given_back, shape
 
 GIVEN = os.environ.get("EVENKEEL_TEST_POSTGRES")
 # The database that every server has. Its owner is "postgres", or whoever installed the server for himself.
@@ -42,6 +43,8 @@ CANDIDATES = (
 REQUIRED = bool(os.environ.get("EVENKEEL_NEED_POSTGRES"))
 """Whether a test that needs a server fails where it cannot be used, instead of skipping."""
 KINDS = ("sqlite", "postgresql")
+SERVES = 50
+"""A database serves so many tests again: what they deleted still takes room in it."""
 
 
 @contextmanager
@@ -110,17 +113,44 @@ def database_of_server(name: str) -> str:
 
 
 @contextmanager
-def empty_postgres(template: str | None = None) -> Iterator[str]:
+def empty_postgres() -> Iterator[str]:
     """The URL of a new database of our server, dropped at the end."""
     need_postgres()
-    name = _create(template)
+    name = _create(None)
     try:
         yield database_of_server(name)
     finally:
-        # It waits for a checkpoint of the server: the next test need not.
-        dropping = Thread(target=_drop, args=(name,))
-        dropping.start()
-        at_end(dropping.join)
+        _drop_meanwhile(name)
+
+
+_spare: list[tuple[str, int]] = []
+"""Databases at the present schema without any row, and for how many tests each has served."""
+
+
+@contextmanager
+def postgres_ledger() -> Iterator[str]:
+    """The URL of a database of our server at the present schema without any row; another test may have had it before."""
+    template, as_made = migrated_postgres()
+    if _spare:
+        name, served = _spare.pop()
+    else:
+        name, served = _create(template), 0
+        at_end(partial(_drop, name))
+    url = database_of_server(name)
+    try:
+        yield url
+    finally:
+        if served < SERVES and given_back(url, as_made):
+            _spare.append((name, served + 1))
+        else:
+            _drop_meanwhile(name)
+
+
+def _drop_meanwhile(name: str) -> None:
+    """It waits for a checkpoint of the server: the next test need not."""
+    dropping = Thread(target=_drop, args=(name,))
+    dropping.start()
+    at_end(dropping.join)
 
 
 def _create(template: str | None) -> str:
@@ -167,14 +197,14 @@ def migrated_file() -> Path:
 
 
 @cache
-def migrated_postgres() -> str:
-    """The name of a database of our server at the present schema, migrated once a process."""
+def migrated_postgres() -> tuple[str, str]:
+    """A database of our server at the present schema, migrated once a process: its name and its shape."""
     need_postgres()
     url = database_of_server(_create(None))
     name = url.rpartition("/")[2]
     at_end(partial(_drop, name))
     Store.upgrade(url)
-    return name
+    return name, shape(url)
 
 
 def make_ledger(url: str) -> None:
@@ -191,7 +221,7 @@ def make_ledger(url: str) -> None:
 def database(kind: str, folder: Path) -> Iterator[str]:
     """The URL of a database at the present schema, for one test."""
     if kind == "postgresql":
-        with empty_postgres(template=migrated_postgres()) as url:
+        with postgres_ledger() as url:
             yield url
         return
     with empty_database(kind, folder) as url:
@@ -252,7 +282,7 @@ def ledger_of_settings(*, autouse: bool = True) -> Any:
         if request.param == "sqlite":
             yield
             return
-        with empty_postgres(template=migrated_postgres()) as url:
+        with postgres_ledger() as url:
             monkeypatch.setenv("EVENKEEL_DATABASE__URL", with_driver(url))
             yield
 

@@ -8,17 +8,22 @@ from typing import TypeVar
 T = TypeVar("T")
 
 LONGEST = {
-    "tests/integration/test_up.py": 190,
-    "tests/workers/test_sample.py": 50,
-    "tests/integration/research/test_parity.py": 90,
+    "tests/integration/research/test_parity.py": 142,
+    "tests/integration/test_up.py": 132,
+    "tests/integration/test_prefect_schedules.py": 58,
+    "tests/integration/carry/test_prefect_flows.py": 53,
+    "tests/workers/test_sample.py": 49,
     "tests/integration/carry/test_prometheus.py": 45,
-    "tests/chaos/carry/test_mutations.py": 42,
-    "tests/integration/carry/test_prefect_flows.py": 40,
+    "tests/integration/accounts/test_demo.py": 43,
+    "tests/chaos/carry/test_mutations.py": 40,
+    "tests/fuzz/carry/test_sample.py": 40,
+    "tests/chaos/carry/test_sample.py": 37,
     "tests/integration/carry/test_slack_connection.py": 35,
     "tests/integration/test_message_channels.py": 35,
+    "tests/chaos/carry/test_demo_killed.py": 34,
+    "tests/integration/hedging/test_demo.py": 32,
+    "tests/integration/carry/test_cli_answers.py": 31,
     "tests/integration/carry/test_every_alert.py": 30,
-    "tests/integration/test_prefect_schedules.py": 30,
-    "tests/chaos/carry/test_sample.py": 25,
 }
 """Files by the seconds that they take, those that matter. A file that is missing here only begins later."""
 

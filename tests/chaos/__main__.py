@@ -31,6 +31,7 @@ MUTATED = "100000"
 MUTATION_TESTS = (
     "tests/integration/test_validator_mutations.py",
     "tests/unit/test_hyperliquid_validator_mutations.py",
+    "tests/chaos/carry/test_mutations.py",
 )
 
 
@@ -198,11 +199,15 @@ def _keep(harness: Harness, results: list[Result], out: Path) -> None:
 
 
 def _mutations(console: Console) -> int:
-    """The validators against mutated transactions: a verdict for each, and no approval of one that moves value out."""
+    """The validators against mutated transactions: a verdict for each, and no approval of one that moves value out. And this
+    harness against a product without its protections.
+    """
     tests = [name for name in MUTATION_TESTS if Path(name).is_file()]
     if not tests:
         return 0
-    console.print(f"{MUTATED} mutated transactions before each validator")
+    console.print(
+        f"{MUTATED} mutated transactions before each validator; each protection of the product turned off"
+    )
     command = [sys.executable, "-m", "pytest", "-q", "-o", "timeout=1500", *tests]
     return subprocess.run(command, env=os.environ | {"EVENKEEL_MUTATIONS": MUTATED}, check=False).returncode
 

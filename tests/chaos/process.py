@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
-import functools
 import json
 import logging
 import os
@@ -19,11 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import httpx._transports.default as transports
-
 from evenkeel.errors import EvenkeelError
 from evenkeel.settings.settings import load_settings, settings_path
 from tests.chaos import warm  # noqa: F401  (what is forked has it)
+from tests.quicker import make_quick
 
 Step = tuple[str, dict[str, Any]]
 """A step's name and its arguments, e.g. ("exit", {"reason": "asked for"}); or ("evenkeel", {"arguments": [...]}): the
@@ -34,8 +32,7 @@ Hook = Callable[[], None]
 _SIGKILL_ON_PARENT_DEATH = 1
 LIMIT_S = 90.0
 """Wall seconds after which a process that has not ended is killed and counts as hung."""
-# Every client loads all root certificates first, 20 ms each; here they all talk to loopback.
-transports.create_ssl_context = functools.lru_cache(transports.create_ssl_context)
+make_quick()
 
 
 @dataclass(frozen=True)

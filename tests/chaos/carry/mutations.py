@@ -1,7 +1,7 @@
 """Breaks one protection of the product at a time, in its processes only, to show that the harness notices.
 
-`python -m tests.chaos.carry.mutations FILE` plays for each breakage the scenarios that must uncover it, with and without it,
-and writes what was found.
+`python -m tests.chaos.carry.mutations FILE NAME…` plays for each breakage of these names, or for all, the scenarios that must
+uncover it, with and without it, and writes what was found.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import asdict, dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -24,7 +24,8 @@ from tasks.carry.entering import entry
 from tests.chaos.carry.business import CARRY
 from tests.chaos.carry.stories import CLOSING, EXIT
 from tests.chaos.harness import Harness, Result
-from tests.chaos.scenarios import Scenario
+from tests.chaos.interceptor import Point
+from tests.chaos.scenarios import Scenario, scenarios_of
 from venues.asgard import receipts
 from venues.hyperliquid.lookup import OrderLookup
 from venues.solana.confirm import Confirmer, Dead, SignatureResult
@@ -33,7 +34,8 @@ from venues.solana.rpc import SolanaRpc
 
 WITHOUT_EFFECT = Scenario("exit", "lands without effect", "entered", (EXIT,), CLOSING)
 """As the matrix has it; so the exit need not be recorded."""
-FIRST_ORDER = "enter / hyperliquid exchange:order#1"
+ORDER = Point("hyperliquid exchange:order", 1)
+FIRST_ORDER = f"enter / {ORDER}"
 
 
 def resend_with_a_new_key() -> None:
@@ -152,13 +154,23 @@ MUTATIONS = (
 )
 
 
-def proved(home: Path) -> dict[str, dict[str, Any]]:
+SAMPLE = (resend_with_a_new_key, commit_after_the_wire, landed_without_effect_is_never_dead, keys_in_the_log)
+"""Those of every test run: each kind of finding, and a kill."""
+
+
+def known_scenarios() -> dict[str, Scenario]:
+    """Those that breakages name, as the matrix has them. An entry need not be recorded: its first order is known."""
+    enter = next(one for one in CARRY.stories if one.name == "enter")
+    found = [one for one in scenarios_of(enter, [ORDER], CARRY.calls) if one.point == ORDER]
+    return {one.name: one for one in [*found, *CARRY.handwritten(), WITHOUT_EFFECT]}
+
+
+def proved(home: Path, names: Container[str]) -> dict[str, dict[str, Any]]:
     """By mutation: the scenario, and what was found with the protection and without it."""
-    harness = Harness(CARRY, home)
-    story = next(one for one in CARRY.stories if one.name == "enter")
-    known = {one.name: one for one in [*harness.scenarios([story]), *CARRY.handwritten(), WITHOUT_EFFECT]}
-    found = {}
+    harness, known, found = Harness(CARRY, home), known_scenarios(), {}
     for one in MUTATIONS:
+        if one.breaking.__name__ not in names:
+            continue
         scenario = known[one.scenario]
         (whole,) = harness.play([scenario])
         (broken,) = harness.play([scenario], mutate=one.breaking)
@@ -177,4 +189,5 @@ def _short(result: Result) -> list[tuple[str, str]]:
 
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory(prefix="evenkeel-chaos-", ignore_cleanup_errors=True) as folder:
-        Path(sys.argv[1]).write_text(json.dumps(proved(Path(folder)), indent=2))
+        asked = sys.argv[2:] or [one.breaking.__name__ for one in MUTATIONS]
+        Path(sys.argv[1]).write_text(json.dumps(proved(Path(folder), asked), indent=2))

@@ -21,6 +21,7 @@ from state.models import Fence
 from state.store import Store
 from tasks.carry.booking import CarryBookkeeper
 from tasks.carry.connect import Connections, Venues, open_connections, open_venues, venues_on
+from tasks.carry.fleet.carried import Carried
 from tasks.carry.fleet.danger import Danger
 from tasks.carry.fleet.ticks import Ticks
 from tasks.carry.positions import position_meant
@@ -93,6 +94,8 @@ class CarryDesk(Desk):
         """What ticks leave in the ledger: the same for all accounts of a process."""
         self.danger = Danger(clock, short.budget, float(settings.strategy.breach_poll_interval_s))
         """How near liquidation each position is: the same for all accounts of a process."""
+        self.carried = Carried()
+        """What Asgard stated last of each long leg, for looks at its lender's accounts."""
         self.stream: PriceStream | None = None
         """Prices as the venue pushes them, for whoever watches: the same for all accounts of a process."""
         self.beside = 1

@@ -108,6 +108,8 @@ class CarryDesk(Desk):
         """Solana's clock, by the stamps of its blocks."""
         self.staking_seen: dict[str, tuple[int, Decimal | None]] = {}
         """Measured staking yield by asset and the day it was measured on: read from the ledger once a day."""
+        self.market_hours: dict[str, int] = {}
+        """By perpetual, the hour whose rates and prices are kept: the same for all accounts of a process."""
         self.expected_funding: dict[str, LastMean] = {}
         """Of each perpetual, the mean of its settled funding: read from the venue once an hour."""
 
@@ -207,6 +209,7 @@ async def open_desks(
                 desk.danger, desk.stream = desks[0].danger, connected.stream
                 desk.writing_turn = desks[0].writing_turn
                 desk.expected_funding, desk.staking_seen = desks[0].expected_funding, desks[0].staking_seen
+                desk.market_hours = desks[0].market_hours
             desks[0].ticks.together = len(desks) > 1
             async with usable_channels(settings) as channels:
                 for desk in desks:

@@ -3,7 +3,7 @@
 Counts and the times that we promise have a bar that must hold. A time stands next to the same thing done otherwise in the
 same run, where there is one, for a figure in milliseconds says more about the machine.
 
-It is measured part by part. What takes many minutes is left out unless it is named (`growth`: Prefect's database, `looks`: a day
+It is measured part by part. What takes many minutes is left out unless named (`growth`: Prefect's database, `looks`: a day
 of looks, `year`: the ledger of a year); what the summary has of parts that were not measured now stays there.
 """
 

@@ -20,12 +20,12 @@ from sqlalchemy import func, inspect, select, text
 
 from evenkeel.legs import FundingPayment
 from evenkeel.units import DAY_MS, HOUR_MS
-from flows.carry.monitor import MonitorRequest, watch_position
 from state.carry.models import PositionSnapshot, PositionTable
 from state.ledger_models import PriceSnapshot, RateSnapshot
 from tasks.carry.books.collect import collect_with_series
 from tasks.carry.books.thinning import thin_out
 from tasks.carry.legs import resize_short
+from tasks.carry.watching.watcher import Watcher
 from tests.benchmarks.bench_growth import size_of
 from tests.benchmarks.rows import Row, at_most
 from tests.carry.rig import Rig, story_rig
@@ -119,21 +119,25 @@ async def _order_bytes(rig: Rig, name: str, path: Path) -> float:
 
 
 async def _calm_hour(rig: Rig, name: str) -> Hour:
-    """Watch and collect for two hours, and return what the second one left. Raises where it left rows of another table."""
-    desk = rig.desk
+    """Look and collect for an hour, after a first time that brings what is read once, and return what the hour left. Raises
+    where it left rows of another table.
+    """
+    desk, watcher = rig.desk, Watcher(rig.desk, name, is_monitor=True)
     store = desk.store
-    for _ in range(2):
+    for looks in (2, HOUR_MS // 1000 // PACE_S):
         counts = _counts(rig)
         from_ms = desk.clock.now_ms()
         known = {one.id for one in store.rates()}, {one.id for one in store.prices()}
-        await watch_position(desk, MonitorRequest(position_id=name, until_ms=from_ms + HOUR_MS))
+        for _ in range(looks):
+            await desk.clock.sleep(PACE_S)
+            await watcher.tick()
         await collect_with_series(desk)
     grown = {table for table, count in _counts(rig).items() if count > counts[table]}
     if grown != GROWING:
         raise RuntimeError(f"a calm hour added rows to {sorted(grown)}, expected {sorted(GROWING)}")
     return Hour(
         snapshots=store.carry.snapshots(name, from_ms),
-        funding=[one.payment for one in store.carry.funding_payments(since_ms=from_ms - HOUR_MS)][-1:],
+        funding=store.carry.funding_payments(since_ms=from_ms - HOUR_MS)[-1:],
         rates=[one for one in store.rates() if one.id not in known[0]],
         prices=[one for one in store.prices() if one.id not in known[1]],
         from_ms=from_ms,
@@ -163,24 +167,25 @@ def _copies(rig: Rig, name: str, count: int) -> list[str]:
 def _write_day(rig: Rig, names: Sequence[str], hour: Hour, day: int) -> None:
     """The same hour for a day: every position's looks and payments, and the market once."""
     store = rig.desk.store
-    for number in range(24):
-        later_ms = day * DAY_MS + number * HOUR_MS
-        for one in names:
-            store.carry.record_snapshots([_later(row, later_ms, position_id=one) for row in hour.snapshots])
-        for at, one in enumerate(names):
-            paid = [
-                row.model_copy(
-                    update={
-                        "hour_ms": row.hour_ms + later_ms,
-                        "time_ms": row.time_ms + later_ms,
-                        "account": f"{row.account}-{at}",
-                    }
-                )
-                for row in hour.funding
-            ]
-            store.carry.record_funding(paid, one)
-        store.record_rates([_later(row, later_ms) for row in hour.rates])
-        store.record_prices([_later(row, later_ms) for row in hour.prices])
+    hours = [day * DAY_MS + number * HOUR_MS for number in range(24)]
+    for at, one in enumerate(names):
+        store.carry.record_snapshots(
+            [_later(row, later_ms, position_id=one) for later_ms in hours for row in hour.snapshots]
+        )
+        paid = [
+            row.model_copy(
+                update={
+                    "hour_ms": row.hour_ms + later_ms,
+                    "time_ms": row.time_ms + later_ms,
+                    "account": f"{row.account}-{at}",
+                }
+            )
+            for later_ms in hours
+            for row in hour.funding
+        ]
+        store.carry.record_funding(paid, one)
+    store.record_rates([_later(row, later_ms) for later_ms in hours for row in hour.rates])
+    store.record_prices([_later(row, later_ms) for later_ms in hours for row in hour.prices])
 
 
 def _later(row: Any, later_ms: int, **also: Any) -> Any:

@@ -1,8 +1,9 @@
 """What the ledger of 100 positions comes to in a year: looks, payments, rates, prices and orders, with what is removed removed.
 
-An hour of a real watch and of the real collection leaves rows; the same rows, an hour later each, are written through the real
-store hour after hour, and once a day the real retention goes through them. One position is kept for a whole year, four for some
-weeks: what four take at the same age is four times what one takes, or the figure of a hundred is not given.
+An hour of real looks and of the real collection leaves rows; the same rows, an hour later each, are written through the real
+store hour after hour, and once a day the real retention goes through them. What is given for a year and for a hundred positions
+follows from what is measured, along lines that have bars of their own: after the first month a position grows in one piece of
+time by what it grew in the piece before, beside others it takes what the one before it took, and so do the market's rows.
 """
 
 from __future__ import annotations
@@ -30,13 +31,13 @@ from tests.benchmarks.bench_growth import size_of
 from tests.benchmarks.rows import Row, at_most
 from tests.carry.rig import Rig, story_rig
 
-POSITIONS, DAYS = 100, 365
-AGED, MANY = 45, 4
-"""Days and positions of the comparison; after 30 days nothing is kept any closer than hourly."""
+POSITIONS, YEAR = 100, 365
+DAYS, AGED, MARKET_DAYS = 91, 31, 30
+"""Days of one position, of two and three positions, and of the market. After 30 days nothing is kept any closer than hourly."""
 PACE_S = 30
 LEDGER_MB = 2_000.0
 LINEAR = 1.1
-"""What a position may take beside three others of what it takes alone, and the second half of a year of the first."""
+"""What a position may take beside others of what the one before it takes, and a day later on of one before it."""
 ORDERS = 10
 ORDERS_A_YEAR = 200
 """Of one position: resizes, for the most part."""
@@ -57,53 +58,51 @@ class Hour:
     from_ms: int
 
 
-async def rows(days: int = DAYS, aged: int = AGED) -> AsyncIterator[Row]:
-    """Measure one position for a year, and several for some weeks."""
-    alone, order = await _kept(1, days, aged)
-    beside, _ = await _kept(MANY, aged, aged)
-    shared = max(0.0, (MANY * alone[aged] - beside[aged]) / (MANY - 1))
-    each = beside[aged] - alone[aged]
-    ratio = each / (MANY - 1) / max(alone[aged] - shared, 1.0)
-    yield Row(f"one position and the market after {days} days", round(alone[days] / MB, 2), "MB")
-    yield Row(
-        f"one position after {aged} days, without the market", round((alone[aged] - shared) / MB, 2), "MB"
-    )
-    yield at_most(f"a position beside {MANY - 1} others, of one alone", ratio, "times", LINEAR)
+async def rows(days: int = DAYS, aged: int = AGED, market_days: int = MARKET_DAYS) -> AsyncIterator[Row]:
+    """Measure one position for months, several for some weeks, and the market."""
     half = (aged + days) // 2
-    first, second = alone[half] - alone[aged], alone[days] - alone[half]
-    yield at_most("growth of the second half of a year, of the first", second / first, "times", LINEAR)
+    alone, order = await _kept(1, (aged, half, days))
+    two, three = [(await _kept(count, (aged,)))[0][aged] for count in (2, 3)]
+    market, _ = await _kept(0, (market_days // 2, market_days))
+    first, second = (alone[half] - alone[aged]) / (half - aged), (alone[days] - alone[half]) / (days - half)
+    grown = market[market_days] / market[market_days // 2] / market_days * (market_days // 2)
+    yield Row(f"one position after {aged} days", round(alone[aged] / MB, 2), "MB")
+    yield at_most("a third position, of the second", (three - two) / (two - alone[aged]), "times", LINEAR)
+    yield at_most("a second position, of the first", (two - alone[aged]) / alone[aged], "times", LINEAR)
+    yield at_most(f"a day after day {half}, of one after day {aged}", second / first, "times", LINEAR)
+    yield at_most(f"a day of the market up to day {market_days}, of one before", grown, "times", LINEAR)
     yield Row("an order", round(order), "bytes")
-    orders = order * ORDERS_A_YEAR
-    # The market is counted with every position: what is given is too much by that.
-    whole = alone[days] * POSITIONS + orders * POSITIONS
-    own = (alone[days] - shared * days / aged) * POSITIONS + shared * days / aged + orders * POSITIONS
-    yield Row(f"{POSITIONS} positions, the market counted with each", round(whole / MB), "MB")
-    yield at_most(f"the ledger of {POSITIONS} positions after {days} days", own / MB, "MB", LEDGER_MB)
+    position = alone[days] + second * (YEAR - days)
+    market_year = market[market_days] / market_days * YEAR
+    yield Row(f"one position of {YEAR} days, without orders", round(position / MB, 2), "MB")
+    yield Row(f"the market's rates and prices of {YEAR} days", round(market_year / MB, 1), "MB")
+    whole = market_year + (position + order * ORDERS_A_YEAR) * POSITIONS
+    yield at_most(f"the ledger of {POSITIONS} positions after {YEAR} days", whole / MB, "MB", LEDGER_MB)
 
 
-async def _kept(positions: int, days: int, aged: int) -> tuple[dict[int, float], float]:
-    """Bytes of a ledger after each of some days beyond what it began with, and what an order leaves."""
+async def _kept(positions: int, marks: Sequence[int]) -> tuple[dict[int, float], float]:
+    """Bytes of a ledger after each of these days beyond what it began with, and what an order leaves. Without a position it is
+    the market's rows.
+    """
     with tempfile.TemporaryDirectory() as folder:
         async with story_rig(Path(folder), strategy={"poll_interval_s": PACE_S}) as rig:
             path = Path(rig.desk.settings.database.url.removeprefix("sqlite:///"))
             name = await rig.entered(asset="jitoSOL", protocol=1)
             order = await _order_bytes(rig, name, path)
             hour = await _calm_hour(rig, name)
-            names = [name, *_copies(rig, name, positions - 1)]
+            names = [name, *_copies(rig, name, positions - 1)][:positions]
             begin, sizes = size_of(path), {}
             began = time.monotonic()
-            for day in range(1, days + 1):
+            for day in range(1, max(marks) + 1):
                 _write_day(rig, names, hour, day)
                 rig.world.clock.advance_to(float(hour.from_ms + (day + 1) * DAY_MS))
                 await rig.desk.clock.refresh()
                 await thin_out(rig.desk)
-                if day in (aged, (aged + days) // 2, days):
+                if day in marks:
                     sizes[day] = float(size_of(path) - begin)
+                    what = f"{positions} positions" if positions else "the market"
                     took = time.monotonic() - began
-                    print(
-                        f"  {positions} position(s), {day} days: {sizes[day] / MB:.1f} MB, {took:.0f} s",
-                        flush=True,
-                    )
+                    print(f"  {what}, {day} days: {sizes[day] / MB:.1f} MB, {took:.0f} s", flush=True)
     return sizes, order
 
 
@@ -165,7 +164,7 @@ def _copies(rig: Rig, name: str, count: int) -> list[str]:
 
 
 def _write_day(rig: Rig, names: Sequence[str], hour: Hour, day: int) -> None:
-    """The same hour for a day: every position's looks and payments, and the market once."""
+    """The same hour for a day: every position's looks and payments, or the market's rows."""
     store = rig.desk.store
     hours = [day * DAY_MS + number * HOUR_MS for number in range(24)]
     for at, one in enumerate(names):
@@ -184,8 +183,9 @@ def _write_day(rig: Rig, names: Sequence[str], hour: Hour, day: int) -> None:
             for row in hour.funding
         ]
         store.carry.record_funding(paid, one)
-    store.record_rates([_later(row, later_ms) for later_ms in hours for row in hour.rates])
-    store.record_prices([_later(row, later_ms) for later_ms in hours for row in hour.prices])
+    if not names:
+        store.record_rates([_later(row, later_ms) for later_ms in hours for row in hour.rates])
+        store.record_prices([_later(row, later_ms) for later_ms in hours for row in hour.prices])
 
 
 def _later(row: Any, later_ms: int, **also: Any) -> Any:

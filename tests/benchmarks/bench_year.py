@@ -1,6 +1,6 @@
-"""What the ledger of 100 positions comes to in a year: looks, payments, rates, prices and orders, with what is removed removed.
+"""What the ledger of 100 positions comes to in a year: ticks, payments, rates, prices and orders, with what is removed removed.
 
-An hour of real looks and of the real collection leaves rows; the same rows, an hour later each, are written through the real
+An hour of real ticks and of the real collection leaves rows; the same rows, an hour later each, are written through the real
 store hour after hour, and once a day the real retention goes through them. What is given for a year and for a hundred positions
 follows from what is measured, along lines that have bars of their own: after the first month a position grows in one piece of
 time by what it grew in the piece before, beside others it takes what the one before it took, and so do the market's rows.
@@ -118,16 +118,16 @@ async def _order_bytes(rig: Rig, name: str, path: Path) -> float:
 
 
 async def _calm_hour(rig: Rig, name: str) -> Hour:
-    """Look and collect for an hour, after a first time that brings what is read once, and return what the hour left. Raises
+    """Tick and collect for an hour, after a first time that brings what is read once, and return what the hour left. Raises
     where it left rows of another table.
     """
     desk, watcher = rig.desk, Watcher(rig.desk, name, is_monitor=True)
     store = desk.store
-    for looks in (2, HOUR_MS // 1000 // PACE_S):
+    for ticks in (2, HOUR_MS // 1000 // PACE_S):
         counts = _counts(rig)
         from_ms = desk.clock.now_ms()
         known = {one.id for one in store.rates()}, {one.id for one in store.prices()}
-        for _ in range(looks):
+        for _ in range(ticks):
             await desk.clock.sleep(PACE_S)
             await watcher.tick()
         await collect_with_series(desk)
@@ -164,7 +164,7 @@ def _copies(rig: Rig, name: str, count: int) -> list[str]:
 
 
 def _write_day(rig: Rig, names: Sequence[str], hour: Hour, day: int) -> None:
-    """The same hour for a day: every position's looks and payments, or the market's rows."""
+    """The same hour for a day: every position's ticks and payments, or the market's rows."""
     store = rig.desk.store
     hours = [day * DAY_MS + number * HOUR_MS for number in range(24)]
     for at, one in enumerate(names):

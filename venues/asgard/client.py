@@ -196,12 +196,20 @@ class AsgardClient:
         found: PositionRecord = self._understood(path, PositionRecord, answer)
         return found
 
-    async def refresh(self, positions: list[tuple[int, str]]) -> dict[str, LivePosition | NotUnderstood]:
+    def is_unanswered(self, pda: str) -> bool:
+        """Return whether the service did not answer when it was asked last for a position that is read from chain."""
+        return self.on_chain is not None and pda in self.on_chain.unanswered
+
+    async def refresh(
+        self, positions: list[tuple[int, str]], *, on_chain: bool = False
+    ) -> dict[str, LivePosition | NotUnderstood]:
         """Return the live view of (protocol, PDA) pairs, or why one cannot be understood; a PDA that is not on chain is
-        simply absent.
+        simply absent. With `on_chain` from their lenders' accounts, where that is shared and the service's turn has not come.
         """
         if not positions:
             return {}
+        if on_chain and self.on_chain is not None:
+            return await self.on_chain.refresh(self.refresh, positions)
         if self._gathered is None:
             return await self._refresh(positions)
         found = await self._gathered.ask(positions)

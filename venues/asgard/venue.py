@@ -245,9 +245,7 @@ class AsgardVenue:
         ours = {pda: protocol for protocol, pda in known_pdas}
         wanted = {pda: row.protocol for pda, row in rows.items()} | ours
         pairs = [(protocol, pda) for pda, protocol in wanted.items()]
-        reader = self.client.on_chain if on_chain else None
-        refresh = self.client.refresh
-        live = await (refresh(pairs) if reader is None else reader.refresh(refresh, pairs))
+        live = await self.client.refresh(pairs, on_chain=on_chain)
         held = self._legible(live, ours)
         if not held:
             return []
@@ -271,10 +269,6 @@ class AsgardVenue:
             if view is not None:
                 views.append(view)
         return views
-
-    def is_unanswered(self, pda: str) -> bool:
-        """Return whether Asgard did not answer when it was asked last for a position that is read from chain."""
-        return self.client.on_chain is not None and pda in self.client.on_chain.unanswered
 
     def _legible(
         self, live: dict[str, LivePosition | NotUnderstood], ours: Iterable[str]

@@ -129,7 +129,7 @@ async def _long_side(
         views = await desk.long.legs(
             known_pdas=known, only_known=True, on_chain=on_chain, prices=prices or {}
         )
-        if leg is not None and desk.long.is_unanswered(leg.ref):
+        if leg is not None and desk.long.client.is_unanswered(leg.ref):
             unread.failed.add(VenueName.ASGARD)  # seen all the same, and not to be closed now
         return next((one for one in views if leg is not None and one.ref == leg.ref), None)
 

@@ -98,7 +98,7 @@ async def settled(rig: FleetRig, watchers: list[Watcher]) -> None:
 
 
 @pytest.mark.parametrize("protocol", PROGRAMS)
-async def test_a_look_at_several_accounts_reads_all_longs_in_one_call_and_asks_asgard_in_turns(
+async def test_a_tick_of_several_accounts_reads_all_longs_in_one_call_and_asks_asgard_in_turns(
     tmp_path: Path, protocol: int
 ) -> None:
     async with fleet_rig(tmp_path, 3) as rig:
@@ -122,7 +122,7 @@ async def test_a_look_at_several_accounts_reads_all_longs_in_one_call_and_asks_a
         assert rig.calls("asgard", REFRESH) == 1 and odd_words(rig) == ""
 
 
-async def test_without_the_setting_asgard_is_asked_at_every_look(tmp_path: Path) -> None:
+async def test_without_the_setting_asgard_is_asked_at_every_tick(tmp_path: Path) -> None:
     async with fleet_rig(tmp_path) as rig:
         rig.desk.long.client.on_chain = None
         watchers = await positions_of(rig)

@@ -1,8 +1,8 @@
-"""A day of looks at 10 positions, 2,880 of each: the memory of the process that looks, at the end and after the first hour; and
+"""A day of ticks at 10 positions, 2,880 of each: the memory of the process that ticks, at the end and after the first hour; and
 what 100 accounts ask of Hyperliquid in their first minutes, books and needs of exits with everything else.
 
-Time is stepped, 30 s from look to look, and every look is the real one. The twins run in a process of their own, and so do the
-looks: nothing of twins, tests or Prefect is counted with them.
+Time is stepped, 30 s from tick to tick, and every tick is the real one. The twins run in a process of their own, and so does
+the watch: nothing of twins, tests or Prefect is counted with them.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from tasks.carry.mark import LIVE
 from tasks.carry.watching.watcher import Watcher
 from tests.benchmarks.rows import Row, at_most
 
-POSITIONS, LOOKS, AN_HOUR = 10, 2_880, 120
+POSITIONS, TICKS, AN_HOUR = 10, 2_880, 120
 PACE_S = 30.0
 GROWN = 1.2
 """What the process may be at the end of what it is after the first hour."""
@@ -39,15 +39,15 @@ WEIGHT = 700.0
 
 
 async def rows(
-    positions: int = POSITIONS, looks: int = LOOKS, accounts: int = ACCOUNTS, minutes: int = MINUTES
+    positions: int = POSITIONS, ticks: int = TICKS, accounts: int = ACCOUNTS, minutes: int = MINUTES
 ) -> AsyncIterator[Row]:
     """Measure the memory of a day, then the weight of the first minutes."""
-    found = [one async for one in _looks_elsewhere(positions, looks)]
+    found = [one async for one in _ticked_elsewhere(positions, ticks)]
     first_mb, last_mb, took_s = (found[-1][name] for name in ("first_mb", "last_mb", "took_s"))
-    yield Row(f"memory after an hour of looks at {positions} positions", round(first_mb, 1), "MB")
-    yield Row(f"wall time of {looks} looks at each", round(took_s), "s")
+    yield Row(f"memory after an hour of ticks at {positions} positions", round(first_mb, 1), "MB")
+    yield Row(f"wall time of {ticks} ticks at each", round(took_s), "s")
     yield at_most(
-        f"memory after {looks} looks at {positions} positions, of that after an hour",
+        f"memory after {ticks} ticks at {positions} positions, of that after an hour",
         last_mb / first_mb,
         "times",
         GROWN,
@@ -60,8 +60,8 @@ async def rows(
     )
 
 
-async def _looks_elsewhere(positions: int, looks: int) -> AsyncIterator[dict[str, float]]:
-    """What a process that does nothing but look says of itself, every six hours and at the end."""
+async def _ticked_elsewhere(positions: int, ticks: int) -> AsyncIterator[dict[str, float]]:
+    """What a process that does nothing but tick says of itself, every six hours and at the end."""
     from app.demo.environment import write_settings
     from flows.carry.enter import EnterRequest, enter_position
 
@@ -77,25 +77,25 @@ async def _looks_elsewhere(positions: int, looks: int) -> AsyncIterator[dict[str
             for desk in desks:
                 done = await enter_position(desk, EnterRequest(asset="SOL", protocol=1))  # type: ignore[arg-type]
                 assert done.status == "OPEN", done
-        command = ("-m", "tests.benchmarks.bench_looks", "--config", str(config), "--looks", str(looks))
+        command = ("-m", "tests.benchmarks.bench_day", "--config", str(config), "--ticks", str(ticks))
         process = await asyncio.create_subprocess_exec(sys.executable, *command, stdout=subprocess.PIPE)
         assert process.stdout is not None
         try:
             async for line in process.stdout:
                 found = json.loads(line)
                 words = f"{found['last_mb']:.1f} MB, {found['took_s']:.0f} s"
-                print(f"  {found['looks']:.0f} looks: {words}", flush=True)
+                print(f"  {found['ticks']:.0f} ticks: {words}", flush=True)
                 yield found
             if await process.wait():
-                raise RuntimeError(f"the process that looks ended with {process.returncode}")
+                raise RuntimeError(f"the process that ticks ended with {process.returncode}")
         finally:
             if process.returncode is None:
                 process.terminate()
                 await process.wait()
 
 
-async def _look(config: Path, looks: int) -> None:
-    """Look so often at every live position of these settings, and print this process's megabytes."""
+async def _tick(config: Path, ticks: int) -> None:
+    """Tick so often at every live position of these settings, and print this process's megabytes."""
     async with open_desks(load_settings(config)) as desks:
         watchers = [
             Watcher(desk, position.position_id, is_monitor=True)
@@ -103,17 +103,17 @@ async def _look(config: Path, looks: int) -> None:
             for position in desk.store.carry.positions(LIVE)
         ]
         began, first_mb = time.monotonic(), 0.0
-        for number in range(1, looks + 1):
+        for number in range(1, ticks + 1):
             await desks[0].clock.sleep(PACE_S)
             await asyncio.gather(*(one.tick() for one in watchers))
             desks[0].ticks.write()
             if number % AN_HOUR == 0:
                 for desk in desks:
                     await collect(desk)
-            if number == min(AN_HOUR, looks // 2):
+            if number == min(AN_HOUR, ticks // 2):
                 first_mb = _resident_mb()
-            if number % (6 * AN_HOUR) == 0 or number == looks:
-                said = {"looks": number, "first_mb": first_mb, "last_mb": _resident_mb()}
+            if number % (6 * AN_HOUR) == 0 or number == ticks:
+                said = {"ticks": number, "first_mb": first_mb, "last_mb": _resident_mb()}
                 print(json.dumps(said | {"took_s": time.monotonic() - began}), flush=True)
 
 
@@ -169,7 +169,7 @@ async def _weights(accounts: int, minutes: int) -> list[float]:
 @contextmanager
 def _twins(accounts: int) -> Iterator[dict[str, Any]]:
     """Twins of a flat market in a process of their own, whose time is stepped; yields where they are."""
-    command = [sys.executable, "-m", "tests.benchmarks.bench_looks", "--twins", str(accounts)]
+    command = [sys.executable, "-m", "tests.benchmarks.bench_day", "--twins", str(accounts)]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None
@@ -192,6 +192,6 @@ if __name__ == "__main__":
     asked = argparse.ArgumentParser()
     asked.add_argument("--twins", type=int, default=0)
     asked.add_argument("--config", type=Path, default=Path())
-    asked.add_argument("--looks", type=int, default=0)
+    asked.add_argument("--ticks", type=int, default=0)
     options = asked.parse_args()
-    asyncio.run(_serve(options.twins) if options.twins else _look(options.config, options.looks))
+    asyncio.run(_serve(options.twins) if options.twins else _tick(options.config, options.ticks))

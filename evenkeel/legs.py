@@ -47,7 +47,8 @@ class LegView(Frozen):
     `qty` is in base tokens, positive. `exposure_sol` is signed SOL exposure (LST tokens count at their redemption rate).
     `liquidation_distance` is the adverse move of the present price, as a fraction, that liquidates the leg.
     `own_liquidation_distance` is the same by our own sums, where the figures at hand suffice for them.
-    `leverage` is notional / equity. `ref` identifies the leg on the venue (position PDA, or coin).
+    `leverage` is notional / equity. `ref` identifies the leg on the venue (position PDA, or coin). `on_chain`: what it holds
+    and owes was read from its lender's accounts, which state no distance.
     """
 
     venue: str
@@ -67,6 +68,7 @@ class LegView(Frozen):
     entry_price_usd: Decimal | None = None
     protocol: int | None = None
     observed_ms: int
+    on_chain: bool = False
 
 
 class WayOut(Frozen):

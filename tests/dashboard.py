@@ -18,6 +18,8 @@ WIDTH, HEIGHT = 8, 8
 """Of a panel, of 24 in a row."""
 RATIO, USD, SECONDS, BYTES = "percentunit", "currencyUSD", "s", "bytes"
 DANGER = "red"
+OF_AN_INTERVAL = ("auto", "auto_count", "auto_min")
+"""What the library writes of every variable, and Grafana's schema has of none of ours."""
 
 
 class Line(NamedTuple):
@@ -268,7 +270,11 @@ def made() -> str:
             page = page.with_panel(_stat(panel) if panel.now else _series(panel))
         if panels is LEDGER:
             page = page.with_panel(_alerts())
-    return json.dumps(page.build(), cls=JSONEncoder, indent=1, sort_keys=True) + "\n"
+    plain = json.loads(json.dumps(page.build(), cls=JSONEncoder))
+    for variable in plain["templating"]["list"]:
+        for name in OF_AN_INTERVAL:
+            variable.pop(name, None)
+    return json.dumps(plain, indent=1, sort_keys=True) + "\n"
 
 
 def _query(line: Line, at: int) -> prometheus.Dataquery:
@@ -326,6 +332,7 @@ def _alerts() -> table.Panel:
         .span(2 * WIDTH)
         .height(HEIGHT)
         .no_value("none")
+        .show_header(True)
         .with_target(prometheus.Dataquery().expr(ALERTS).instant().format(PromQueryFormat.TABLE).ref_id("A"))
     )
 

@@ -50,6 +50,8 @@ class Asgard(Section):
     api_key_file: Path | None = None
     timeout_s: float = Field(default=15.0, gt=0, le=120)
     requests_per_minute: float = Field(default=60.0, gt=0, le=1_000_000)
+    read_on_chain: bool = True
+    """Of several accounts, read lending positions from their lenders' accounts, and ask Asgard itself once a minute."""
     jito_tip_lamports: int = Field(default=0, ge=0, le=10_000_000)
     """Of an ordinary transaction. Asgard chooses the priority fee: a tip is all that we can offer for speed."""
     emergency_tip_lamports: int = Field(default=400_000, ge=0, le=10_000_000)

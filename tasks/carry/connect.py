@@ -20,6 +20,7 @@ from tasks.health import CallLog, CountedTransport
 from tasks.keys import hyperliquid_validator, open_keys, open_keys_to_close
 from tasks.solana_rules import rules_as_they_stand
 from venues.asgard.client import AsgardClient
+from venues.asgard.on_chain import OnChain
 from venues.asgard.venue import AsgardVenue
 from venues.hyperliquid.client import HyperliquidClient
 from venues.hyperliquid.stream import PriceStream
@@ -27,6 +28,8 @@ from venues.hyperliquid.venue import HyperliquidVenue
 from venues.jsonrpc import SHUT_OUT_STATUS
 from venues.reading import Oddities
 from venues.shared import SharedReads
+from venues.solana.failover import FailoverRpc
+from venues.solana.lenders.reader import LenderAccounts
 from venues.solana.rpc import SolanaRpc
 from venues.solana.rules.common import Rules
 
@@ -58,13 +61,19 @@ class Connections:
     """Not connected before somebody lets it run."""
     health: CallLog
     oddities: Oddities
+    on_chain: bool = True
+    """Whether lending positions of several accounts are read from their lenders' accounts."""
 
     def share(self, shared: SharedReads) -> None:
         """Read what is everybody's once for all accounts."""
         self.hyperliquid.shared = self.rpc.shared = shared
         if self.second_rpc is not None:
             self.second_rpc.shared = SharedReads(shared.clock, shared.fresh_ms)
-        self.asgard.share(shared)
+        rpc = self.rpc
+        if self.second_rpc is not None:
+            rpc = FailoverRpc(self.rpc, self.second_rpc, shared.clock)
+        on_chain = OnChain(LenderAccounts(rpc, shared.clock), shared.clock, self.oddities)
+        self.asgard.share(shared, on_chain if self.on_chain else None)
 
 
 @asynccontextmanager
@@ -133,6 +142,7 @@ async def open_connections(
             stream if settings.hyperliquid.stream else None,
             health,
             oddities,
+            settings.asgard.read_on_chain,
         )
 
 

@@ -21,6 +21,7 @@ from state.models import Fence
 from state.store import Store
 from tasks.carry.booking import CarryBookkeeper
 from tasks.carry.connect import Connections, Venues, open_connections, open_venues, venues_on
+from tasks.carry.fleet.carried import Carried
 from tasks.carry.fleet.danger import Danger
 from tasks.carry.fleet.ticks import Ticks
 from tasks.carry.positions import position_meant
@@ -93,6 +94,8 @@ class CarryDesk(Desk):
         """What ticks leave in the ledger: the same for all accounts of a process."""
         self.danger = Danger(clock, short.budget, float(settings.strategy.breach_poll_interval_s))
         """How near liquidation each position is: the same for all accounts of a process."""
+        self.carried = Carried()
+        """What Asgard stated last of each long leg, for looks at its lender's accounts."""
         self.stream: PriceStream | None = None
         """Prices as the venue pushes them, for whoever watches: the same for all accounts of a process."""
         self.beside = 1
@@ -105,6 +108,8 @@ class CarryDesk(Desk):
         """Solana's clock, by the stamps of its blocks."""
         self.staking_seen: dict[str, tuple[int, Decimal | None]] = {}
         """Measured staking yield by asset and the day it was measured on: read from the ledger once a day."""
+        self.market_hours: dict[str, int] = {}
+        """By perpetual, the hour whose rates and prices are kept: the same for all accounts of a process."""
         self.expected_funding: dict[str, LastMean] = {}
         """Of each perpetual, the mean of its settled funding: read from the venue once an hour."""
 
@@ -204,6 +209,7 @@ async def open_desks(
                 desk.danger, desk.stream = desks[0].danger, connected.stream
                 desk.writing_turn = desks[0].writing_turn
                 desk.expected_funding, desk.staking_seen = desks[0].expected_funding, desks[0].staking_seen
+                desk.market_hours = desks[0].market_hours
             desks[0].ticks.together = len(desks) > 1
             async with usable_channels(settings) as channels:
                 for desk in desks:

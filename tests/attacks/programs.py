@@ -13,7 +13,7 @@ from solders.account import Account
 from solders.pubkey import Pubkey
 
 from tests.attacks.routers import SHAPES, readings
-from twins.asgard.emulation import account_discriminator
+from twins.asgard.accounts import account_discriminator
 from twins.asgard.instructions import ALL, anchor
 from twins.asgard.venue import JUPITER, KAMINO, LIVE_PROTOCOLS, MARGINFI, POOL_OWNER, SOLEND, Protocol
 from twins.solana import tokens

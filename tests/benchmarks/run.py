@@ -3,8 +3,8 @@
 Counts and the times that we promise have a bar that must hold. A time stands next to the same thing done otherwise in the
 same run, where there is one, for a figure in milliseconds says more about the machine.
 
-It is measured part by part. One that waits for a Prefect server to write takes minutes and is left out unless it is named
-(`--only growth`); what the summary has of parts that were not measured now stays there.
+It is measured part by part. What takes many minutes is left out unless named (`growth`: Prefect's database, `day`: a day
+of ticks, `year`: the ledger of a year); what the summary has of parts that were not measured now stays there.
 """
 
 from __future__ import annotations
@@ -49,12 +49,14 @@ from tests.benchmarks import (
     bench_backtest,
     bench_commands,
     bench_danger,
+    bench_day,
     bench_fifo,
     bench_fleet,
     bench_growth,
     bench_recovery,
     bench_signing,
     bench_validator,
+    bench_year,
 )
 from tests.benchmarks.rows import Row, at_most
 from tests.carry.rig import ORDER, Rig, story_rig
@@ -219,9 +221,11 @@ PARTS: dict[str, Callable[[], Any]] = {
     "signing": bench_signing.rows,
     "validator": bench_validator.rows,
     "growth": bench_growth.rows,
+    "day": bench_day.rows,
+    "year": bench_year.rows,
 }
 """By name, what measures: rows all at once, or one after another."""
-ONLY_IF_NAMED = frozenset({"growth"})
+ONLY_IF_NAMED = frozenset({"growth", "day", "year"})
 
 
 async def _each(part: str) -> AsyncIterator[Row]:

@@ -193,9 +193,9 @@ async def test_interest_has_the_closed_form_whenever_it_is_read() -> None:
             for reading in range(1, readings + 1):
                 b.world.clock.advance_to(start_ms + hours * 3_600_000 * reading / readings)
                 b.twin.catch_up()
-            truth = b.truth(pda)
-            ledger_ms = b.twin.control("ledger", {})["now_ms"]
-            years = Decimal(ledger_ms - start_ms) / (8760 * 3_600_000)
+            ledger = b.twin.control("ledger", {})
+            [truth] = [one for one in ledger["positions"] if one["pda"] == pda]
+            years = Decimal(ledger["now_ms"] - start_ms) / (8760 * 3_600_000)
             opened = truth["position_accounting"][0]
             debt = Decimal(opened["debt_after_usd"]) * (Decimal("0.08") * years).exp()
             tokens = Decimal(opened["tokens_after"]) * (Decimal("0.04") * years).exp()

@@ -11,14 +11,13 @@ from solders.account import Account
 from solders.instruction import Instruction
 from solders.pubkey import Pubkey
 
+from twins.asgard.accounts import Banks, BankState, Worth, position_account
 from twins.asgard.book import Holding, LendingBook
 from twins.asgard.instructions import SHARED_AUTHORITY, collateral_supply, lookup_addresses, vault
 from twins.asgard.plans import NO_POSITION, UNKNOWN_INSTRUCTIONS, Plan, commit, settle
 from twins.asgard.venue import (
     FEE_OWNER,
-    KAMINO,
     LIVE_PROTOCOLS,
-    MARGINFI,
     POOL_OWNER,
     ROUTERS,
     TIP_ACCOUNTS,
@@ -38,8 +37,6 @@ POOL_USDC = 10_000_000_000
 TIP_ACCOUNT_LAMPORTS = 1_000_000_000
 """They exist on chain, or a small tip could not be paid."""
 MARKET_ACCOUNT_LAMPORTS = 10_000_000
-POSITION_ACCOUNT_LAMPORTS = 30_000_000
-"""Rent of a position account. It is not charged to the wallet."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +71,7 @@ class Emulation:
 
     def __init__(self, chain: SolanaChain, book: LendingBook) -> None:
         self._book = book
+        self._chain = chain
         self.keys = chain.keys
         self._steps: dict[bytes, Step] = {}
         self.initialised: dict[str, tuple[str, Market]] = {}
@@ -104,10 +102,13 @@ class Emulation:
         def seized(holding: Holding) -> None:
             """A liquidator's transaction changes the position's account as the owner's do."""
             wallet = Pubkey.from_string(holding.owner)
-            account = position_account(holding.market, wallet, holding.tokens, holding.debt_usd)
+            worth = Worth(holding.lend_mark.exp(), holding.borrow_mark.exp())
+            account = position_account(holding.market, wallet, holding.tokens, holding.debt_usd, worth)
             chain.set_account(Pubkey.from_string(holding.pda), account)
 
         book.on_liquidation = seized
+        chain.worked_out.update(Banks(self._bank).readers())
+        chain.before_reading = lambda: book.catch_up(chain.world.now_ms())
 
     def register(self, instructions: list[Instruction], step: Step) -> None:
         self._steps[fingerprint(instructions)] = step
@@ -131,7 +132,7 @@ class Emulation:
         accounts = (
             {}
             if plan.pda in self.initialised
-            else {Pubkey.from_string(plan.pda): position_account(plan.market, plan.wallet, 0, 0)}
+            else {Pubkey.from_string(plan.pda): position_account(plan.market, plan.wallet, 0, 0, Worth())}
         )
         return EmulatedEffect(accounts=accounts, on_commit=landed, logs=["Instruction: set up"])
 
@@ -155,13 +156,28 @@ class Emulation:
             )
             commit(self._book, result, execution, call.now_ms)
 
-        account = position_account(plan.market, plan.wallet, result.tokens_after, result.debt_after)
+        worth = self._worth(plan.market.protocol, plan.market.token_a, call.now_ms)
+        account = position_account(plan.market, plan.wallet, result.tokens_after, result.debt_after, worth)
         return EmulatedEffect(
             token_deltas=result.token_deltas(),
             accounts={Pubkey.from_string(plan.pda): account},
             on_commit=landed,
             logs=[f"Asgard {plan.kind} {plan.pda}"],
         )
+
+    def _worth(self, protocol: Protocol, deposited: Token, at_ms: int) -> Worth:
+        """What a share of a deposit of this token and of a debt in USDC is worth at a moment."""
+        lend = self._book.index(protocol, deposited.symbol, at_ms).lend
+        return Worth(lend.exp(), self._book.index(protocol, "USDC", at_ms).borrow.exp())
+
+    def _bank(self, protocol: Protocol, token: Token) -> BankState:
+        now_ms = self._chain.world.now_ms()
+        is_usdc = token.mint == USDC_MINT
+        price = Decimal(1) if is_usdc else self._book.oracle_price(Market(protocol, token), now_ms)
+        index = self._book.index(protocol, token.symbol, now_ms)
+        available = int(vault_balance(self._chain, protocol, token).scaleb(token.decimals))
+        worth = Worth(index.lend.exp(), index.borrow.exp())
+        return BankState(worth, available, price, self._chain.blocks.slot("finalized"), now_ms // 1000)
 
 
 def vault_balance(chain: SolanaChain, protocol: Protocol, token: Token) -> Decimal:
@@ -178,46 +194,3 @@ def _market_accounts(protocol: Protocol) -> list[Pubkey]:
         found += [protocol.bank(token), protocol.oracle(token), protocol.collateral_mint(token)]
         found += [collateral_supply(protocol, token)]
     return found
-
-
-def position_account(
-    market: Market, wallet: Pubkey, tokens: Decimal | int, debt_usd: Decimal | int
-) -> Account:
-    """Return the position's account as its program keeps it: discriminator, market and owner at their true offsets.
-
-    What it holds and owes (whole tokens, USD) stands where the program has it too, as of the last transaction that touched
-    it; one collateral token or share is one base unit here.
-    """
-    protocol: Protocol = market.protocol
-    pool, owner = bytes(protocol.market), bytes(wallet)
-    held = int(Decimal(tokens).scaleb(market.token_a.decimals))
-    debt = int(Decimal(debt_usd).scaleb(6))
-    if protocol is KAMINO:
-        data = account_discriminator("Obligation") + bytes(24) + pool + owner
-        size = 3344
-    elif protocol is MARGINFI:
-        data = account_discriminator("MarginfiAccount") + pool + owner
-        size = 2312
-    else:
-        data = b"\x01" + bytes(9) + pool + owner
-        size = 1300
-    content = bytearray(data.ljust(size, b"\0"))
-    asset_bank, usdc_bank = bytes(protocol.bank(market.token_a)), bytes(protocol.bank(TOKENS[-1]))
-    if protocol is KAMINO:
-        places = {96: asset_bank, 128: held.to_bytes(8, "little")} if held else {}
-        places |= {1208: usdc_bank, 1296: (debt << 60).to_bytes(16, "little")} if debt else {}
-    elif protocol is MARGINFI:
-        places = {72: b"\1" + asset_bank, 112: (held << 48).to_bytes(16, "little")} if held else {}
-        places |= {176: b"\1" + usdc_bank, 232: (debt << 48).to_bytes(16, "little")} if debt else {}
-    else:
-        places = {202: bytes([held > 0, debt > 0])}
-        places |= {204: asset_bank, 236: held.to_bytes(8, "little")} if held else {}
-        at = 292 if held else 204
-        places |= {at: usdc_bank, at + 48: (debt * 10**18).to_bytes(16, "little")} if debt else {}
-    for at, found in places.items():
-        content[at : at + len(found)] = found
-    return Account(POSITION_ACCOUNT_LAMPORTS, bytes(content), protocol.program)
-
-
-def account_discriminator(name: str) -> bytes:
-    return hashlib.sha256(f"account:{name}".encode()).digest()[:8]

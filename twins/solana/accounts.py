@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from solders.account import Account
 from solders.keypair import Keypair
@@ -24,6 +24,10 @@ class ChainAccounts(ABC):
     blocks: Blocks
     history: AccountHistory
     lock: threading.RLock
+    worked_out: dict[Pubkey, Callable[[], Account]]
+    """Accounts that change with time alone, by what gives them as they are now."""
+    before_reading: Callable[[], None]
+    """What must have happened before a caller reads accounts: programs that act by themselves, as liquidators do."""
     _tables: int = 0
 
     @abstractmethod
@@ -33,6 +37,8 @@ class ChainAccounts(ABC):
     def account(self, key: Pubkey, commitment: str = "processed") -> Account | None:
         """Return the account as a reader at this commitment sees it."""
         self.catch_up()
+        if key in self.worked_out:
+            return self.worked_out[key]()
         return self.history.at(key, self.blocks.slot(commitment), self.svm.get_account(key))
 
     def set_account(self, key: Pubkey, account: Account) -> None:

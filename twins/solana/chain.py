@@ -89,6 +89,8 @@ class SolanaChain(ChainAccounts):
         self.ledger = Ledger()
         self.history = AccountHistory()
         self.lock = threading.RLock()
+        self.worked_out = {}
+        self.before_reading = lambda: None
         self.blocks = Blocks(self.svm, world.now_ms(), block_ms)
         self.prices = Prices()
         self.socket_mode = "normal"

@@ -140,11 +140,13 @@ class Reads:
 
     def get_account_info(self, params: Params) -> dict[str, Any]:
         key, config = params.pubkey(0), params.config(1)
+        self._chain.before_reading()
         commitment, slot = self.at(config)
         return self.in_context(slot, self.shown(key, commitment, config))
 
     def get_multiple_accounts(self, params: Params) -> dict[str, Any]:
         keys, config = p.pubkeys(params.required(0), _MAX_ACCOUNTS), params.config(1)
+        self._chain.before_reading()
         commitment, slot = self.at(config)
         config = {"encoding": "base64", **config}
         return self.in_context(slot, [self.shown(key, commitment, config) for key in keys])

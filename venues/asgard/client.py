@@ -26,6 +26,7 @@ from venues.asgard.models import (
     Tokens,
     read_seizures,
 )
+from venues.asgard.on_chain import OnChain
 from venues.ratebudget import RateBudget
 from venues.reading import Oddities, Oddity, parse_json
 from venues.shared import Gathered, SharedReads, once_for_all
@@ -103,6 +104,8 @@ class AsgardClient:
         self.shared: SharedReads | None = None
         """Reads markets, prices and redemption rates once for all accounts of this process."""
         self._gathered: Gathered[tuple[int, str], LivePosition | NotUnderstood] | None = None
+        self.on_chain: OnChain | None = None
+        """Reads live positions from their lenders' accounts; None where only Asgard is asked."""
 
     def __repr__(self) -> str:
         return f"AsgardClient({self.host})"
@@ -110,13 +113,15 @@ class AsgardClient:
     async def close(self) -> None:
         if self._gathered is not None:
             await self._gathered.close()
+        if self.on_chain is not None:
+            await self.on_chain.close()
         if self.shared is not None:
             await self.shared.close()
         await self._http.aclose()
 
-    def share(self, shared: SharedReads) -> None:
+    def share(self, shared: SharedReads, on_chain: OnChain | None = None) -> None:
         """Read markets and prices once for all accounts of this process, and live positions in batches."""
-        self.shared = shared
+        self.shared, self.on_chain = shared, on_chain
         self._gathered = Gathered(self._refresh_pairs, GATHER_S, MOST_TOGETHER)
 
     async def _once(self, method: str, path: str, body: dict[str, Any] | None, **query: str) -> str:
@@ -191,12 +196,20 @@ class AsgardClient:
         found: PositionRecord = self._understood(path, PositionRecord, answer)
         return found
 
-    async def refresh(self, positions: list[tuple[int, str]]) -> dict[str, LivePosition | NotUnderstood]:
+    def is_unanswered(self, pda: str) -> bool:
+        """Return whether the service did not answer when it was asked last for a position that is read from chain."""
+        return self.on_chain is not None and pda in self.on_chain.unanswered
+
+    async def refresh(
+        self, positions: list[tuple[int, str]], *, on_chain: bool = False
+    ) -> dict[str, LivePosition | NotUnderstood]:
         """Return the live view of (protocol, PDA) pairs, or why one cannot be understood; a PDA that is not on chain is
-        simply absent.
+        simply absent. With `on_chain` from their lenders' accounts, where that is shared and the service's turn has not come.
         """
         if not positions:
             return {}
+        if on_chain and self.on_chain is not None:
+            return await self.on_chain.refresh(self.refresh, positions)
         if self._gathered is None:
             return await self._refresh(positions)
         found = await self._gathered.ask(positions)

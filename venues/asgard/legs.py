@@ -103,6 +103,7 @@ def leg_view(
         entry_price_usd=entry_price_usd(record, held) if record else None,
         protocol=protocol,
         observed_ms=now_ms,
+        on_chain=live.on_chain,
     )
 
 

@@ -257,6 +257,8 @@ class LivePosition(Wire):
     lost: tuple[str, ...] = ()
     """Mints of balances that could not be read; "" for one whose mint cannot be read either."""
     odd: tuple[Oddity, ...] = ()
+    on_chain: bool = False
+    """Read from its lender's accounts, and not by Asgard."""
 
     @classmethod
     def parse(cls, pda: str, wire: Any) -> LivePosition:

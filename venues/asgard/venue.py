@@ -227,14 +227,16 @@ class AsgardVenue:
         known_pdas: Iterable[tuple[int, str]] = (),
         *,
         only_known: bool = False,
+        on_chain: bool = False,
         prices: dict[str, Decimal] | None = None,
     ) -> list[LegView]:
         """Return every position of our wallet that holds something: those with a row, and `known_pdas`.
 
         `known_pdas` are (protocol, PDA) pairs from our own books: a position can exist on chain without a
         row. With `only_known` nobody else's are asked for, and with `prices` (USD per token) none are read:
-        a fast tick must fit into the venue's one request a second. Where prices or markets are not to be had, the last known
-        ones are used: neither keeps a leg from being seen.
+        a fast tick must fit into the venue's one request a second. With `on_chain` a leg may be
+        read from its lender's accounts, which state no distance (`venues.asgard.on_chain`). Where prices or markets are not to
+        be had, the last known ones are used: neither keeps a leg from being seen.
 
         Raises UNREAD: a leg that cannot be read is never left out
         in silence. One that is not ours and of no kind that we trade is named in `not_understood` instead.
@@ -242,7 +244,8 @@ class AsgardVenue:
         rows = {} if only_known else {row.pda: row for row in await self.client.positions(self.wallet)}
         ours = {pda: protocol for protocol, pda in known_pdas}
         wanted = {pda: row.protocol for pda, row in rows.items()} | ours
-        live = await self.client.refresh([(protocol, pda) for pda, protocol in wanted.items()])
+        pairs = [(protocol, pda) for pda, protocol in wanted.items()]
+        live = await self.client.refresh(pairs, on_chain=on_chain)
         held = self._legible(live, ours)
         if not held:
             return []

@@ -175,7 +175,7 @@ class SolanaRpc(JsonRpc):
     async def get_multiple_accounts(self, pubkeys: list[str]) -> list[AccountInfo | None]:
         """Return the accounts in the order in which they were asked for; one after the other where not together."""
         try:
-            return await self._accounts_together(pubkeys)
+            return (await self._accounts_together(pubkeys))[1]
         except UNREAD as fault:
             try:
                 return [(await self.get_account_at(key, 0, COMMITMENT))[1] for key in pubkeys]
@@ -183,14 +183,20 @@ class SolanaRpc(JsonRpc):
                 raise fault from None
 
     @typed(NAME)
-    async def _accounts_together(self, pubkeys: list[str]) -> list[AccountInfo | None]:
+    async def get_accounts_at(self, pubkeys: list[str]) -> tuple[int, list[AccountInfo | None]]:
+        """Return the slot of the answer, and at most 100 accounts as they stood there, in the order asked for."""
+        answer, found = await self._accounts_together(pubkeys)
+        return int(answer["context"]["slot"]), found
+
+    @typed(NAME)
+    async def _accounts_together(self, pubkeys: list[str]) -> tuple[dict[str, Any], list[AccountInfo | None]]:
         config = {"encoding": "base64", "commitment": COMMITMENT}
         answer = await self.read("getMultipleAccounts", [pubkeys, config])
-        rows = answer["value"][: len(pubkeys)]  # in the order in which they were asked for
+        rows = answer["value"][: len(pubkeys)]
         if len(rows) < len(pubkeys):
             text = f"{len(rows)} accounts of {len(pubkeys)} at {self.host}"
             raise NotUnderstood(NAME, text)
-        return [None if one is None else self._account(one) for one in rows]
+        return answer, [None if one is None else self._account(one) for one in rows]
 
     @typed(NAME)
     async def get_account(self, pubkey: str) -> AccountInfo | None:

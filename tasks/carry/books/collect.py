@@ -279,13 +279,18 @@ def prices_at_fills(store: Store, position: Position) -> dict[int, Decimal]:
 
 
 @naming_oddities
-async def collect_everything(desk: CarryDesk, *, with_market: bool = True) -> Collected:
-    """One round of collecting."""
+async def collect_everything(
+    desk: CarryDesk, *, with_market: bool = True, with_wallets: bool | None = None
+) -> Collected:
+    """One round of collecting. `with_market` reads what is everybody's, `with_wallets` whether the account's money is level:
+    where it is not said, with the market.
+    """
     payments = await collect_funding(desk)
     fills = await collect_fills(desk)
     await price_fills_without_order(desk)
     if with_market:
         await read_market(desk)
+    if with_market if with_wallets is None else with_wallets:
         await money_is_level(desk)
     return Collected(funding_payments=payments, fills=fills, rates=with_market)
 

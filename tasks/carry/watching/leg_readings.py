@@ -28,6 +28,7 @@ class StandingStill:
     def __init__(self, last: PositionSnapshot | None = None) -> None:
         """`last`: the position as an earlier process saw it last."""
         self._seen: dict[str, tuple[Decimal, Decimal]] = {}
+        self._standing: set[str] = set()
         if last is not None and last.short_price_usd:
             token = last.detail.get("token_price_usd")
             self.note(LegSide.LONG, last.long_liquidation_distance, last.short_price_usd)
@@ -41,8 +42,16 @@ class StandingStill:
         seen = self._seen.get(name)
         if seen is None or seen[0] != figure:
             self._seen[name] = (figure, price_usd)
-            return False
-        return abs(price_usd / seen[1] - 1) > MOVED
+            return self._said(name, False)
+        return self._said(name, abs(price_usd / seen[1] - 1) > MOVED)
+
+    def said(self, name: str) -> bool:
+        """Return what `note` found last of this figure."""
+        return name in self._standing
+
+    def _said(self, name: str, stands: bool) -> bool:
+        (self._standing.add if stands else self._standing.discard)(name)
+        return stands
 
 
 def oracle_price(seen: Seen) -> Decimal | None:
@@ -52,7 +61,7 @@ def oracle_price(seen: Seen) -> Decimal | None:
 
 def threshold_of(view: LegView | None) -> Decimal | None:
     """The lender's threshold as a reading of the long implies it; None where it implies none."""
-    if view is None or view.liquidation_distance is None:
+    if view is None or view.liquidation_distance is None or view.on_chain:
         return None
     return implied_threshold(view.debt_usd, view.notional_usd, view.liquidation_distance)
 
@@ -83,10 +92,19 @@ def leg_readings(position: Position, seen: Seen, still: StandingStill) -> dict[L
             own_distance=ours[side],
             entry_liquidation_distance=Decimal(entry.get(side.value) or 0),
             observed_ms=view.observed_ms if view else None,
-            stands_still=still.note(side, view.liquidation_distance if view else None, prices[side]),
+            stands_still=_stands_still(still, side, view, prices[side]),
         )
         for side, (view, was_read) in views.items()
     }
+
+
+def _stands_still(
+    still: StandingStill, side: LegSide, view: LegView | None, price_usd: Decimal | None
+) -> bool:
+    """Whether the venue's distance does not move with the price; one that we carry on says nothing of that."""
+    if view is not None and view.on_chain:
+        return still.said(side)
+    return still.note(side, view.liquidation_distance if view else None, price_usd)
 
 
 def long_price_proved(position: Position, seen: Seen) -> bool:

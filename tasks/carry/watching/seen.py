@@ -67,8 +67,12 @@ async def read_position(desk: CarryDesk, position: Position, long_leg: Leg | Non
         _try(desk.long.redemption_rate(position.asset)),
         expected_funding(desk, position.underlying),
     )
-    if context is not None and redemption is not None:
-        desk.long.note_price(position.asset, context.oracle_px * redemption, context.observed_ms)
+    fair = context.oracle_px * redemption if context is not None and redemption is not None else None
+    if context is not None and fair is not None:
+        desk.long.note_price(position.asset, fair, context.observed_ms)
+    long = desk.carried.on(long, fair)
+    if long is not None and long.on_chain and long.debt_usd > 0 and long.liquidation_distance is None:
+        long, prices = await _long_side(desk, long_leg, unread, stated=True)  # nothing to carry it on with
     return Seen(
         at_ms=desk.clock.now_ms(),
         context=context,
@@ -112,14 +116,21 @@ class Unread:
 
 
 async def _long_side(
-    desk: CarryDesk, leg: Leg | None, unread: Unread
+    desk: CarryDesk, leg: Leg | None, unread: Unread, *, stated: bool = False
 ) -> tuple[LegView | None, dict[str, Decimal] | None]:
-    """Our lending position and Asgard's prices in two requests, so that a tick every 2 s fits the venue's limit."""
+    """Our lending position and Asgard's prices in two requests, so that a tick every 2 s fits the venue's limit; of several
+    accounts the position comes from its lender's accounts, unless its distance must be `stated` by Asgard.
+    """
     prices = await _try(desk.long.token_prices())
     known = [(int(leg.protocol or 0), leg.ref)] if leg else []
 
     async def view() -> LegView | None:
-        views = await desk.long.legs(known_pdas=known, only_known=True, prices=prices or {})
+        on_chain = not stated and leg is not None and desk.carried.knows(leg.ref)
+        views = await desk.long.legs(
+            known_pdas=known, only_known=True, on_chain=on_chain, prices=prices or {}
+        )
+        if leg is not None and desk.long.client.is_unanswered(leg.ref):
+            unread.failed.add(VenueName.ASGARD)  # seen all the same, and not to be closed now
         return next((one for one in views if leg is not None and one.ref == leg.ref), None)
 
     return await unread.leg(view(), LegSide.LONG, VenueName.ASGARD), prices

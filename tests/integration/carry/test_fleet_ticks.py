@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import Connection, event
 
 from evenkeel.errors import LedgerUnavailable
+from flows.carry.booked import collect
 from flows.carry.enter import EnterRequest, enter_position
 from tasks.carry.mark import TICKED
 from tasks.carry.watching.alerts import end_watch
@@ -89,3 +90,27 @@ async def test_a_position_that_has_ended_leaves_no_heartbeat_that_was_still_to_b
         end_watch(rig.desk, first.position_id)
         rig.desk.ticks.write()
         assert set(ticked(rig)) == {f"{TICKED}{second.position_id}"}
+
+
+async def test_the_hours_market_is_kept_once_for_all_accounts(tmp_path: Path) -> None:
+    """A hundred accounts would leave a hundred times the rates and prices of each hour, some 50 million rows a year."""
+    async with fleet_rig(tmp_path, 3) as rig:
+        await watchers_of(rig)
+
+        def kept() -> int:
+            return len(rig.whole.rates("hyperliquid", "SOL", "funding_now"))
+
+        entered = kept()
+        for hours in (1, 2):
+            await rig.desk.clock.sleep(3_600)
+            for desk in rig.desks:
+                await desk.clock.refresh()
+                await collect(desk)
+                await rig.desk.clock.sleep(5)
+            assert kept() == entered + hours
+        rig.fault("asgard", "http_500", "GET /markets", times=3)
+        await rig.desk.clock.sleep(3_600)
+        for desk in rig.desks:
+            await desk.clock.refresh()
+            await collect(desk)
+        assert kept() == entered + 3, "where it could not be read, the next account reads it"

@@ -9,8 +9,20 @@ from typing import Any
 
 import pytest
 import yaml  # type: ignore[import-untyped]
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+from grafana_foundation_sdk.models import dashboard as models
 
-from tests.dashboard import DASHBOARD, LEDGER, POSITIONS, PROCESS, ROWS, VENUES, made, queries
+from tests.dashboard import (
+    DASHBOARD,
+    LEDGER,
+    OF_AN_INTERVAL,
+    POSITIONS,
+    PROCESS,
+    ROWS,
+    VENUES,
+    made,
+    queries,
+)
 from tests.unit.carry.test_prometheus_rules import needs_promtool, promtool, served
 
 OF_PROMETHEUS = {"up"}
@@ -31,6 +43,20 @@ def metrics_of(query: str) -> set[str]:
 
 def test_it_is_what_the_script_makes() -> None:
     assert DASHBOARD.read_text() == made(), "run `python -m tests.dashboard`"
+
+
+def test_it_is_a_dashboard_by_grafanas_own_schema() -> None:
+    """Read into the library's models and written again it is the same; no panel is without options, no variable has fields of
+    another kind.
+    """
+    page = json.loads(DASHBOARD.read_text())
+    again = json.loads(json.dumps(models.Dashboard.from_json(page), cls=JSONEncoder))
+    for variable in again["templating"]["list"]:
+        for name in OF_AN_INTERVAL:
+            variable.pop(name, None)
+    assert again == page
+    assert all(one["options"] for one in panels())
+    assert all("auto" not in one for one in page["templating"]["list"])
 
 
 def test_every_query_asks_for_what_is_served(tmp_path: Path) -> None:

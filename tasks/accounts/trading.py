@@ -164,10 +164,11 @@ async def leave_by_stop(
     then on, and the watch moves its stop after the market until it is closed.
     """
     text = f"{trade.account} cannot pay for a close of {trade.name}: its stop is set at the market instead"
-    desk.store.alert(UNPAYABLE, Severity.CRITICAL, text, subject=trade.name)
-    desk.store.accounts.change_trade(
-        trade.name, "the wallet cannot pay for a close", fence, state=TradeState.CLOSING
-    )
+    with desk.store.one_transaction():
+        desk.store.accounts.change_trade(
+            trade.name, "the wallet cannot pay for a close", fence, state=TradeState.CLOSING
+        )
+        desk.store.alert(UNPAYABLE, Severity.CRITICAL, text, subject=trade.name)
     if desk.store.unfinished_intents(ACCOUNTS, trade.name):
         return NotDone("a stop is being set already", refused=True)
     stop = way_out_stop(seen(trade), beyond(trade.is_long, price))
@@ -198,7 +199,7 @@ async def set_stop(
 
 async def collect(desk: Desk, charge_id: str, fence: Fence | None = None, *, wait_s: float = 30.0) -> Ending:
     """Pull what one charge owes. One that cannot be pulled now is OUTSTANDING, with why; it is tried again another time."""
-    [charge] = [one for one in desk.store.accounts.charges() if one.charge_id == charge_id]
+    charge = desk.store.accounts.charge(charge_id)
     unfinished = desk.store.unfinished_intents(ACCOUNTS, charge_id)
     if unfinished:
         intent = unfinished[0].intent_id
@@ -223,15 +224,14 @@ async def pull_charges(
     """Pull every charge that is due, and of those that could not be pulled each whose last try is `again_after_ms` ago: side by
     side, so that no owner waits for another. Return what became of each, or the words of its fault, by its name.
     """
-    store, now_ms = desk.store, desk.clock.now_ms()
+    accounts, now_ms = desk.store.accounts, desk.clock.now_ms()
+    to_collect = accounts.charges(ChargeState.DUE, ChargeState.OUTSTANDING)
+    last = accounts.last_tries(one.charge_id for one in to_collect if one.state == ChargeState.OUTSTANDING)
 
     def is_wanted(one: ChargeRow) -> bool:
-        if one.state == ChargeState.DUE:
-            return True
-        tries = store.intents_of(ACCOUNTS, one.charge_id)
-        return not tries or now_ms - tries[-1].updated_ms >= again_after_ms
+        tried_ms = last.get(one.charge_id)
+        return tried_ms is None or now_ms - tried_ms >= again_after_ms
 
-    to_collect = store.accounts.charges(ChargeState.DUE, ChargeState.OUTSTANDING)
     names = [one.charge_id for one in to_collect if is_wanted(one)]
     return await side_by_side(names, lambda name: collect(desk, name, fence))
 
@@ -241,9 +241,11 @@ def paid(ends: Mapping[str, Ending | str]) -> int:
     return sum(isinstance(one, Done) for one in ends.values())
 
 
-async def side_by_side(names: Sequence[str], doing: Callable[[str], Awaitable[T]]) -> dict[str, T | str]:
+async def side_by_side(
+    names: Sequence[str], doing: Callable[[str], Awaitable[T]], at_once: int = AT_ONCE
+) -> dict[str, T | str]:
     """Do the same for each name, some at a time; what fails of one is its fault's words and ends no other."""
-    places = asyncio.Semaphore(AT_ONCE)
+    places = asyncio.Semaphore(at_once)
 
     async def one(name: str) -> T | str:
         async with places:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
 from evenkeel.errors import NotUnderstood, Retryable
+from venues.batches import together
 from venues.evm.answers import Log, Mined
 from venues.evm.pages import Cutoff, Mark, Page, next_page
 from venues.evm.rpc import EvmRpc
@@ -25,6 +27,8 @@ from venues.ostium.contracts import (
 from venues.ostium.settlement import TOPICS, Settlement, pulled_usdc, settled_of, settlements
 from venues.ostium.venue import Contracts
 
+Owners = Callable[[Iterable[int]], Mapping[int, str]]
+"""Whose the trades of these numbers are, of those that are known."""
 SEARCHED_BLOCKS = 50_000
 """How far before its settlement an order is searched for that was asked for on an earlier page."""
 SAYING = (OPEN_ASKED, CLOSE_ASKED, STOP_SET, TOPPED_UP, DELEGATE_ADDED, DELEGATE_REMOVED)
@@ -75,12 +79,14 @@ async def read_news(
     marks: Sequence[Mark],
     start: int,
     cutoff: Cutoff,
-    traders: Mapping[int, str],
+    owners: Owners,
     ours: frozenset[str],
     *,
     span: int = 2_000,
 ) -> News:
-    """Return what the next page says of these traders (`ours`). `traders`: whose known trades are, by number. Raises UNREAD."""
+    """Return what the next page says of these traders (`ours`), in a handful of requests however much that is. `owners` says
+    whose a known trade is. Raises UNREAD.
+    """
     topics: list[list[str] | None] = [[*TOPICS, *(one.topic for one in SAYING)]]
     addresses = [contracts.trading, contracts.callbacks]
     page = await next_page(rpc, marks, start, cutoff, addresses, topics, span=span)
@@ -93,8 +99,7 @@ async def read_news(
             keepers[log.transaction].append(log)
         elif log.address == contracts.trading:
             _read_said(log, topic, news, asked, ours)
-    for transaction, logs in keepers.items():
-        await _read_settled(rpc, contracts, transaction, logs, asked, traders, ours, news)
+    await _read_settled(rpc, contracts, keepers, asked, owners, ours, news)
     return news
 
 
@@ -122,35 +127,58 @@ def _read_said(log: Log, topic: str, news: News, asked: dict[int, Log], ours: fr
 async def _read_settled(
     rpc: EvmRpc,
     contracts: Contracts,
-    transaction: str,
-    logs: Sequence[Log],
+    keepers: Mapping[str, Sequence[Log]],
     asked: Mapping[int, Log],
-    traders: Mapping[int, str],
+    owners: Owners,
     ours: frozenset[str],
     news: News,
 ) -> None:
-    """Read one of the keeper's transactions whole, where it may be about one of ours."""
-    mined = await _mined(rpc, transaction, logs[0].block_hash)
-    try:
-        found = settlements(mined.logs, contracts.callbacks, contracts.trading, contracts.usdc, traders)
-    except NotUnderstood as why:
-        news.odd.append(f"transaction {transaction}: {why.reason}")
+    """Read the keeper's transactions whole, all at once; then the orders that they settle, where those are of ours."""
+    if not keepers:
         return
-    block = await rpc.block_now(mined.block)
-    if block is None or block.hash != mined.block_hash:
-        raise Retryable(f"block {mined.block} changed while it was read")
-    for one in found:
-        if one.trader is None or one.trader not in ours:
+    numbers = sorted({logs[0].block for logs in keepers.values()})
+    with together():
+        mined, blocks = await asyncio.gather(
+            asyncio.gather(*(_mined(rpc, name, logs[0].block_hash) for name, logs in keepers.items())),
+            asyncio.gather(*(rpc.block_now(number) for number in numbers)),
+        )
+    by_number = dict(zip(numbers, blocks, strict=True))
+    found: list[tuple[Settlement, int]] = []
+    traders = owners(_numbers_of(keepers.values()))
+    for keeper in mined:
+        block = by_number[keeper.block]
+        if block is None or block.hash != keeper.block_hash:
+            raise Retryable(f"block {keeper.block} changed while it was read")
+        try:
+            said = settlements(keeper.logs, contracts.callbacks, contracts.trading, contracts.usdc, traders)
+        except NotUnderstood as why:
+            news.odd.append(f"transaction {keeper.hash}: {why.reason}")
             continue
-        first = asked.get(one.order_id) or await _asked_before(rpc, contracts, one)
-        pulled, asked_by = Decimal(0), ""
-        if first is not None:
-            request = await _mined(rpc, first.transaction, first.block_hash)
-            pulled, asked_by = pulled_usdc(request.logs, contracts.usdc, one.trader), first.transaction
+        found += [(one, block.at_s * 1000) for one in said if one.trader in ours]
+
+    async def order_of(one: Settlement) -> Log | None:
+        return asked.get(one.order_id) or await _asked_before(rpc, contracts, one)
+
+    async def request_of(first: Log | None) -> Mined | None:
+        return None if first is None else await _mined(rpc, first.transaction, first.block_hash)
+
+    with together():
+        orders = await asyncio.gather(*(order_of(one) for one, _ in found))
+        requests = await asyncio.gather(*(request_of(first) for first in orders))
+    for (one, at_ms), request in zip(found, requests, strict=True):
+        assert one.trader is not None
+        pulled = Decimal(0)
+        if request is not None:
+            pulled = pulled_usdc(request.logs, contracts.usdc, one.trader)
         elif one.trade is not None:
             pulled = one.trade.collateral
-        wire = settled_of(one, pulled, block.at_s * 1000)
-        news.settled.append(SettledNews(one, asked_by, one.trader, wire))
+        asked_by = "" if request is None else request.hash
+        news.settled.append(SettledNews(one, asked_by, one.trader, settled_of(one, pulled, at_ms)))
+
+
+def _numbers_of(transactions: Iterable[Sequence[Log]]) -> set[int]:
+    """Return every number that the keepers' logs name first: some of them are trades'."""
+    return {int(topic, 16) for logs in transactions for one in logs for topic in one.topics[1:3]}
 
 
 async def _asked_before(rpc: EvmRpc, contracts: Contracts, one: Settlement) -> Log | None:

@@ -75,6 +75,9 @@ class Batches:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        for _, future in self._waiting:  # of a task that was broken off before it began
+            future.cancel()
+        self._waiting = []
 
     async def _go(self) -> None:
         mine: list[tuple[Call, asyncio.Future[Any]]] = []

@@ -205,7 +205,7 @@ async def test_a_subgraph_that_lags_or_lies_is_said_and_changes_no_row(
         found.faults.clear()
         await found.ticked(3)
         assert found.alerts() == Counter()
-        found.fault("field", "graph:.*", path="data.trades.0.collateral", value="5000000")
+        found.fault("field", "graph:.*", path="data.p0.0.collateral", value="5000000")
         assert "and 5.000000 there" in await stands_alone(found, "subgraph differs", "ostium", 4)
         assert rows == [found.store.accounts.trade("t1"), found.store.accounts.settlements()]
         found.faults.clear()

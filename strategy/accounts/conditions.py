@@ -44,7 +44,8 @@ MOST_FALL = Decimal("0.20")
 """Of the vault's dollars within a day."""
 SENDS, FEW_SENDS = 100, 5
 """A key should be able to pay for so many transactions; with fewer than the second it may fail at any moment."""
-STUCK_MS = 120_000
+STUCK_MS = 30_000
+"""By then dearer copies of it have been offered several times."""
 BEHIND_MS = 600_000
 """The subgraph is some 14 s behind when all is well."""
 MOST_NAMES = 5

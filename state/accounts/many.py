@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import NamedTuple, TypeVar
 
-from sqlalchemy import Select, bindparam, func, select, update
+from sqlalchemy import Select, bindparam, func, or_, select, update
 
 from state.accounts.models import (
     AccountTrade,
@@ -61,7 +61,10 @@ _HELD = select(*(TRADES.c[name] for name in HeldTrade._fields)).where(
 )
 _BEST = (
     update(TRADES)
-    .where(TRADES.c.name == bindparam("its_name"), TRADES.c.state.in_(GUARDED))
+    .where(
+        TRADES.c.name == bindparam("its_name"),
+        or_(*(TRADES.c.state == state for state in GUARDED)),  # a list cannot be given with many rows
+    )
     .values(best_price=bindparam("its_best"), updated_ms=bindparam("now_ms"))
 )
 _RULES = select(DEPLOYMENTS.c.deployment_id, DEPLOYMENTS.c.agent_id)

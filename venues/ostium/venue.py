@@ -26,6 +26,7 @@ from evenkeel.types import (
     Unknown,
     Working,
 )
+from venues.batches import together
 from venues.evm.answers import Mined
 from venues.evm.codec import Event
 from venues.evm.lanes import Lanes
@@ -173,7 +174,10 @@ class OstiumVenue(EvmOrders):
 
     async def build(self, intent: IntentSpec) -> Built:
         """Return the call in the trader's name. Raises VenueRefused with the first reason why the venue would not take it."""
-        order = order_of(intent)
+        with together():
+            return await self._build(order_of(intent))
+
+    async def _build(self, order: Order) -> Built:
         delegate, done = await asyncio.gather(self.delegate_of(order.trader), self.is_done())
         if done:
             raise VenueRefused(NAME, "the venue has ended (isDone): nothing can be done there")

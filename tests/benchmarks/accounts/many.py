@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from itertools import count
 from typing import Any
 
 import httpx
@@ -58,8 +59,22 @@ class Many:
 
     def send(self, calls: Sequence[tuple[str, str, str]]) -> None:
         """Send (sender, contract, bytes) and make one block of all; each must succeed."""
+        senders = list(dict.fromkeys(sender for sender, _, _ in calls))
+        used = self.ask([("eth_getTransactionCount", [one, "latest"]) for one in senders])
+        numbers = {one: count(int(number, 16)) for one, number in zip(senders, used, strict=True)}
         sent = [
-            ("eth_sendTransaction", [{"from": sender, "to": to, "data": data, "gas": hex(GAS)}])
+            (
+                "eth_sendTransaction",
+                [
+                    {
+                        "from": sender,
+                        "to": to,
+                        "data": data,
+                        "gas": hex(GAS),
+                        "nonce": hex(next(numbers[sender])),
+                    }
+                ],
+            )
             for sender, to, data in calls
         ]
         hashes = self.ask(sent)
@@ -164,14 +179,14 @@ class Many:
         return len(self.ask([("eth_getLogs", [wanted])])[0])
 
 
-def users_of(count: int) -> list[str]:
+def users_of(many: int) -> list[str]:
     """Return that many addresses."""
-    return ["0x" + f"{0xACC0_0000 + n:040x}" for n in range(count)]
+    return ["0x" + f"{0xACC0_0000 + n:040x}" for n in range(many)]
 
 
-async def many_accounts(bed: AccountsBed, count: int) -> Many:
+async def many_accounts(bed: AccountsBed, size: int) -> Many:
     """Make them on this bed."""
-    many = Many(bed, users_of(count))
+    many = Many(bed, users_of(size))
     many.set_up()
     many.open_trades()
     await many.book()

@@ -54,3 +54,6 @@ class Business:
     lives: SeededLives = field(default_factory=_none)
     """The seeded mode: whole lives of positions. Only of a business that `has_lives`."""
     has_lives: bool = True
+    recordings: int = 1
+    """How many undisturbed runs of a story are recorded: where a block or a settlement is waited for, how often a call is made
+    varies from run to run, and only what came in each of them is crossed with faults."""

@@ -77,10 +77,17 @@ class Harness:
     # --- recording ---
 
     def recorded(self, story: Story) -> list[Point]:
-        """The outside calls of an undisturbed run, in order. Raises AssertionError where that run is not flawless."""
-        folder = self.home / "recorded" / story.name.replace(" ", "-")
-        folder.mkdir(parents=True, exist_ok=True)
+        """The outside calls of undisturbed runs, in order: what came in each of the business's `recordings`.
+
+        Raises AssertionError where a run is not flawless.
+        """
         self._make_ready(story.snapshot)
+        first, *others = (self._recorded(story, nth) for nth in range(self.business.recordings))
+        return [point for point in first if all(point in other for other in others)]
+
+    def _recorded(self, story: Story, nth: int) -> list[Point]:
+        folder = self.home / "recorded" / f"{story.name.replace(' ', '-')}-{nth}"
+        folder.mkdir(parents=True, exist_ok=True)
         calls_file = folder / "calls.json"
         pid = _forked(lambda: self._record(story, folder, calls_file), folder / "recorder.log")
         os.waitpid(pid, 0)

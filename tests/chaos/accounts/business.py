@@ -87,4 +87,5 @@ ACCOUNTS = Business(
     bed=bed_of,
     missing=missing,
     has_lives=False,
+    recordings=3,
 )

@@ -16,6 +16,7 @@ from strategy.accounts.conditions import (
     AGENT,
     ALLOWANCE,
     COLLECTOR,
+    PAUSED_FOR,
     AccountSeen,
     Finding,
     Judged,
@@ -38,8 +39,6 @@ SEND_GAS = 1_000_000
 """Units of gas that a transaction of ours uses at most, nearly."""
 DAY_HOURS = 24
 HELD = (TradeState.OPEN, TradeState.CLOSING, TradeState.STALE)
-PAUSED_FOR = "paused_for"
-"""In what is kept of a deployment as seen: for which alert the watch paused it."""
 
 
 @dataclass

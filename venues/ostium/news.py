@@ -18,16 +18,27 @@ from venues.ostium.contracts import (
     DELEGATE_REMOVED,
     OPEN_ASKED,
     PRICE_PLACES,
+    REMOVAL_ASKED,
     STOP_SET,
-    TOPPED_UP,
     scaled,
 )
-from venues.ostium.settlement import TOPICS, Settlement, pulled_usdc, settled_of, settlements
+from venues.ostium.moves import MOVING, Move, moves_of
+from venues.ostium.settlement import (
+    TIMED_OUT_TOPICS,
+    TOPICS,
+    Settled,
+    Settlement,
+    pulled_usdc,
+    settled_of,
+    settlements,
+)
 from venues.ostium.venue import Contracts
 
 SEARCHED_BLOCKS = 50_000
 """How far before its settlement an order is searched for that was asked for on an earlier page."""
-SAYING = (OPEN_ASKED, CLOSE_ASKED, STOP_SET, TOPPED_UP, DELEGATE_ADDED, DELEGATE_REMOVED)
+SAYING = (OPEN_ASKED, CLOSE_ASKED, REMOVAL_ASKED, STOP_SET, DELEGATE_ADDED, DELEGATE_REMOVED)
+BY_TRADING = frozenset(TIMED_OUT_TOPICS) | frozenset(MOVING)
+"""What the trading contract says of money, whose transaction is read whole."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +48,14 @@ class SettledNews:
     settlement: Settlement
     asked_by: str
     trader: str
+    wire: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class MoveNews:
+    """What an order did in its own transaction. `wire` is what books take."""
+
+    move: Move
     wire: Mapping[str, Any]
 
 
@@ -64,9 +83,20 @@ class News:
 
     page: Page
     settled: list[SettledNews] = field(default_factory=list)
+    moves: list[MoveNews] = field(default_factory=list)
     stops: list[StopNews] = field(default_factory=list)
     delegates: list[DelegateNews] = field(default_factory=list)
     odd: list[str] = field(default_factory=list)
+
+    @property
+    def money(self) -> list[SettledNews | MoveNews]:
+        """All that moved money, in the order of the chain."""
+        return sorted([*self.settled, *self.moves], key=_place)
+
+
+def _place(one: SettledNews | MoveNews) -> tuple[int, int]:
+    said = one.settlement if isinstance(one, SettledNews) else one.move
+    return said.block, said.log_index
 
 
 async def read_news(
@@ -81,27 +111,46 @@ async def read_news(
     span: int = 2_000,
 ) -> News:
     """Return what the next page says of these traders (`ours`). `traders`: whose known trades are, by number. Raises UNREAD."""
-    topics: list[list[str] | None] = [[*TOPICS, *(one.topic for one in SAYING)]]
+    topics: list[list[str] | None] = [[*TOPICS, *BY_TRADING, *(one.topic for one in SAYING)]]
     addresses = [contracts.trading, contracts.callbacks]
     page = await next_page(rpc, marks, start, cutoff, addresses, topics, span=span)
     news = News(page)
     keepers = defaultdict[str, list[Log]](list)
+    movers = defaultdict[tuple[str, str], list[Log]](list)
     asked: dict[int, Log] = {}
     for log in page.logs:
         topic = log.topics[0]
         if log.address == contracts.callbacks and topic in TOPICS:
             keepers[log.transaction].append(log)
-        elif log.address == contracts.trading:
+        elif log.address != contracts.trading:
+            continue
+        elif topic in TIMED_OUT_TOPICS:
+            keepers[log.transaction].append(log)
+        elif topic in MOVING:
+            if (trader := _trader_of(log)) in ours:
+                movers[log.transaction, trader].append(log)
+        else:
             _read_said(log, topic, news, asked, ours)
     for transaction, logs in keepers.items():
         await _read_settled(rpc, contracts, transaction, logs, asked, traders, ours, news)
+    for (transaction, trader), logs in movers.items():
+        await _read_moves(rpc, contracts, transaction, trader, logs, news)
     return news
+
+
+def _trader_of(log: Log) -> str:
+    """Return whom a log of `MOVING` is about: topped up names the trade before him."""
+    places = [name for _, name, is_indexed in MOVING[log.topics[0]].fields if is_indexed]
+    place = 1 + places.index("trader")
+    return "0x" + log.topics[place][-40:] if len(log.topics) > place else ""
 
 
 def _read_said(log: Log, topic: str, news: News, asked: dict[int, Log], ours: frozenset[str]) -> None:
     try:
         if topic in (OPEN_ASKED.topic, CLOSE_ASKED.topic):
             asked[int(log.topics[1], 16)] = log
+        elif topic == REMOVAL_ASKED.topic:
+            asked[REMOVAL_ASKED.read(log)["orderId"]] = log
         elif topic == STOP_SET.topic:
             said = STOP_SET.read(log)
             if said["trader"] in ours:
@@ -136,27 +185,50 @@ async def _read_settled(
     except NotUnderstood as why:
         news.odd.append(f"transaction {transaction}: {why.reason}")
         return
-    block = await rpc.block_now(mined.block)
-    if block is None or block.hash != mined.block_hash:
-        raise Retryable(f"block {mined.block} changed while it was read")
+    at_ms = await _made_ms(rpc, mined)
     for one in found:
         if one.trader is None or one.trader not in ours:
             continue
-        first = asked.get(one.order_id) or await _asked_before(rpc, contracts, one)
+        first = asked.get(one.order_id)
+        if first is None and one.slot is None:  # what waited for its price was asked for under no number
+            first = await _asked_before(rpc, contracts, one)
         pulled, asked_by = Decimal(0), ""
         if first is not None:
             request = await _mined(rpc, first.transaction, first.block_hash)
             pulled, asked_by = pulled_usdc(request.logs, contracts.usdc, one.trader), first.transaction
         elif one.trade is not None:
-            pulled = one.trade.collateral
-        wire = settled_of(one, pulled, block.at_s * 1000)
-        news.settled.append(SettledNews(one, asked_by, one.trader, wire))
+            pulled = one.deposit_usdc
+        news.settled.append(SettledNews(one, asked_by, one.trader, settled_of(one, pulled, at_ms)))
+
+
+async def _read_moves(
+    rpc: EvmRpc, contracts: Contracts, transaction: str, trader: str, logs: Sequence[Log], news: News
+) -> None:
+    """Read one transaction in which one of ours placed or withdrew orders, or added collateral."""
+    mined = await _mined(rpc, transaction, logs[0].block_hash)
+    try:
+        found = moves_of(mined.logs, contracts.trading, contracts.storage, contracts.usdc, trader)
+    except NotUnderstood as why:
+        news.odd.append(f"transaction {transaction}: {why.reason}")
+        return
+    at_ms = await _made_ms(rpc, mined)
+    news.moves += [MoveNews(one, one.wire(at_ms)) for one in found]
+
+
+async def _made_ms(rpc: EvmRpc, mined: Mined) -> int:
+    """Return when the block of a transaction was made, UTC. Raises Retryable where it is another one by now."""
+    block = await rpc.block_now(mined.block)
+    if block is None or block.hash != mined.block_hash:
+        raise Retryable(f"block {mined.block} changed while it was read")
+    return block.at_s * 1000
 
 
 async def _asked_before(rpc: EvmRpc, contracts: Contracts, one: Settlement) -> Log | None:
     """Return the log of the order that was settled, of an earlier page; None for one that a keeper began by itself."""
-    first = max(0, one.block - SEARCHED_BLOCKS)
-    topics: list[list[str] | None] = [[OPEN_ASKED.topic, CLOSE_ASKED.topic], [f"0x{one.order_id:064x}"]]
+    first, number = max(0, one.block - SEARCHED_BLOCKS), f"0x{one.order_id:064x}"
+    topics: list[list[str] | None] = [[OPEN_ASKED.topic, CLOSE_ASKED.topic], [number]]
+    if one.kind in (Settled.REMOVED, Settled.REMOVAL_REFUSED):
+        topics = [[REMOVAL_ASKED.topic], None, [number]]
     found = await rpc.logs(first, one.block, [contracts.trading], topics)
     return found[0] if found else None
 

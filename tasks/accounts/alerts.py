@@ -27,6 +27,7 @@ from strategy.accounts.conditions import (
 )
 from strategy.accounts.share import ChargeState
 from tasks.accounts.booking import USER
+from tasks.accounts.waiting import is_waiting
 
 OF_THE_LEDGER = frozenset({REVOKED, OUTSTANDING, STALE, STOP_MOVED})
 """Kinds of which every subject that stands is known from the ledger."""
@@ -42,11 +43,14 @@ def judge_ledger(store: Store) -> Judged:
     held = {one.account for one in trades if one.deployment_id is not None}
     for one in accounts.deployments(DeploymentState.REVOKED):
         unguarded = one.account in held
+        waiting = sum(row.deployment_id == one.deployment_id and is_waiting(row) for row in trades)
         then = (
             "its trades are guarded by the stops that stand at the venue alone"
             if unguarded
             else "it has no trade"
         )
+        if waiting:
+            then += f", and {waiting} orders that wait for a price can be cancelled by its user alone"
         text = f"{one.account} lets another act for him: {one.deployment_id} may do nothing; {then}"
         found[REVOKED, one.deployment_id] = Finding(text=text, critical=unguarded)
     for charge in accounts.charges(ChargeState.OUTSTANDING):
@@ -54,9 +58,8 @@ def judge_ledger(store: Store) -> Judged:
         found[OUTSTANDING, charge.charge_id] = Finding(text=text)
     for trade in trades:
         if trade.state is TradeState.STALE:
-            text = (
-                f"the chain shows another trade than {trade.trade_id} in the place of {trade.name}, or none"
-            )
+            what = f"trade than {trade.trade_id}" if trade.trade_id else "order than the one that waits"
+            text = f"the chain shows another {what} in the place of {trade.name}, or none"
             found[STALE, trade.name] = Finding(text=text, critical=True)
         if trade.stop_by == USER and trade.deployment_id is not None:
             text = f"the stop of {trade.name} was moved to {trade.stop} by the user: it is his, and no longer trails"

@@ -29,9 +29,11 @@ from strategy.accounts.conditions import (
 )
 from strategy.accounts.share import ChargeState
 from tasks.accounts.trading import CHARGES, OSTIUM, chain_of, ostium_of, side_by_side
+from tasks.accounts.waiting import is_waiting
 from tasks.accounts.watching import Where
 from tasks.desk import Desk
 from venues.evm.pulls import TokenPulls
+from venues.ostium.venue import Waits
 
 TURN = 10
 """Accounts that are read at one tick; a thousand of them come round in less than an hour."""
@@ -116,7 +118,9 @@ class Standing:
 
         async def one(account: str) -> Judged:
             mine = [row for row in live if row.account == account]
-            return await self._account(account, mine, accounts.trades(*HELD, account=account), read_to)
+            rows = accounts.trades(*HELD, TradeState.PENDING, account=account)
+            there = [row for row in rows if row.state is not TradeState.PENDING or is_waiting(row)]
+            return await self._account(account, mine, there, read_to)
 
         for name, ends in (await side_by_side(sorted({*turn, *doubted}), one)).items():
             if isinstance(ends, str):
@@ -138,7 +142,7 @@ class Standing:
             found |= judge_allowance(row.deployment_id, seen, fee)
             follow_allowance(self.desk.store, row, seen, found[ALLOWANCE, row.deployment_id])
         for trade in trades:
-            if trade.deployment_id is not None:
+            if trade.deployment_id is not None and trade.trade_id is not None:
                 fee = await venue.oracle_fee(trade.pair)
                 found |= judge_close(trade.name, seen, fee, is_closing=trade.state is TradeState.CLOSING)
         return found
@@ -147,20 +151,26 @@ class Standing:
         """Whether the chain has the trade in its place. What it shows now may be newer than our books: it counts once these
         have come to the block at which it was read, and it is shown still.
         """
-        if trade.trade_id is None or trade.place is None:
+        if trade.place is None:
             return
-        there = await ostium_of(self.desk).trade_at(trade.account, trade.pair, trade.place)
+        venue, waits = ostium_of(self.desk), trade.trade_id is None
+        if waits:
+            order = await venue.waiting_at(trade.account, trade.pair, trade.place)
+            is_there = order == Waits(trade.is_long, trade.paid_usdc, trade.leverage)
+            there = "nothing" if order is None else "another order"
+        else:
+            number = await venue.trade_at(trade.account, trade.pair, trade.place)
+            is_there, there = number == int(trade.trade_id or 0), str(number or "nothing")
         try:
-            if there == int(trade.trade_id):
+            if is_there:
                 self.suspects.pop(trade.name, None)
                 if trade.state is TradeState.STALE:
-                    self.desk.store.accounts.change_trade(
-                        trade.name, "the chain shows it again", state=TradeState.OPEN
-                    )
+                    state = TradeState.PENDING if waits else TradeState.OPEN
+                    self.desk.store.accounts.change_trade(trade.name, "the chain shows it again", state=state)
                 return
             since = self.suspects.setdefault(trade.name, (await self.where.rpc.head()).number)
             if trade.state is not TradeState.STALE and since <= read_to:
-                why = f"the chain shows {there or 'nothing'} in its place"
+                why = f"the chain shows {there} in its place"
                 self.desk.store.accounts.change_trade(trade.name, why, state=TradeState.STALE)
         except LostRace:  # it has ended meanwhile
             self.suspects.pop(trade.name, None)

@@ -254,6 +254,7 @@ async def test_its_interface_is_described(tmp_path: Path) -> None:
             "/positions",
             "/open-position",
             "/close-position",
+            "/cancel-order",
             "/transfer",
         }
         opening = described["paths"]["/open-position"]["post"]

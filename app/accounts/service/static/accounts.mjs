@@ -1,7 +1,7 @@
 // The page for users: connect, sign three steps, watch the trades, pause, revoke. Every call is checked before it is signed.
 
 import {
-  closeOstiumPosition, connectOstium, getOstiumBalance, getOstiumPositions, openOstiumPosition,
+  cancelOstiumOrder, closeOstiumPosition, connectOstium, getOstiumBalance, getOstiumPositions, openOstiumPosition,
 } from "/static/accounts/ostium-adapter.mjs";
 import {
   allowance, balanceOf, checked, checkTerms, delegations, unitsOf, usdcOf,
@@ -132,19 +132,23 @@ function rowOf(figures) {
   return row;
 }
 
+function buttonOf(text, doing) {
+  const button = document.createElement("button");
+  button.textContent = text;
+  button.addEventListener("click", () => act(button, doing));
+  return button;
+}
+
 function tradeRow(one) {
+  const waits = one.waitsFor !== null;
   const row = rowOf([
-    ["Market", one.market], ["Side", one.side], ["State", one.state], ["Paid, USDC", one.collateral],
+    ["Market", one.market], ["Side", one.side], ["State", waits ? `${one.orderType}, waits for ${one.waitsFor}` : one.state], ["Paid, USDC", one.collateral],
     ["Leverage", one.leverage], ["Opened at", one.entryPrice], ["Price now", one.markPrice],
     ["Profit now", one.unrealizedPnl], ["Stop", one.stopLoss === null ? "none yet" : one.stopLoss],
   ]);
   const cell = document.createElement("td");
-  if (one.state === "OPEN") {
-    const button = document.createElement("button");
-    button.textContent = `Close ${one.market}`;
-    button.addEventListener("click", () => act(button, () => close(one)));
-    cell.append(button);
-  }
+  if (one.state === "OPEN") { cell.append(buttonOf(`Close ${one.market}`, () => close(one))); }
+  if (waits) { cell.append(buttonOf(`Cancel ${one.market}`, () => cancel(one))); }
   row.append(cell);
   return row;
 }
@@ -209,6 +213,10 @@ async function pause() {
 
 async function revoke() {
   const { terms } = page;
+  const waiting = (await getOstiumPositions(page.account)).filter((one) => one.waitsFor !== null && one.openedBy === "desk");
+  for (const one of waiting) {  // once it is revoked, the agent cannot take them back any more
+    await cancel(one);
+  }
   const ends = [
     { kind: "undelegate", to: terms.trading },
     { kind: "approve", to: terms.usdc, spender: terms.storage, units: 0n },
@@ -230,11 +238,22 @@ async function revoke() {
 // --- trades ---
 
 async function open(form) {
-  const { size, ...values } = Object.fromEntries(new FormData(form));
+  const { size, price, ...values } = Object.fromEntries(new FormData(form));
+  const at = values.orderType === "market" ? {} : { price };
   say("The order is on its way; the venue settles it in some seconds.");
-  const answer = await openOstiumPosition({ ...values, collateral: size });
+  const answer = await openOstiumPosition({ ...values, ...at, collateral: size });
   await refresh();
-  say(answer.pending ? "The venue has not settled it yet." : `Opened: ${answer.result.market} ${answer.result.side}.`);
+  const { result } = answer;
+  if (answer.pending) { say("The venue has not settled it yet."); return; }
+  say(result.waitsFor === null ? `Opened: ${result.market} ${result.side}.` : `Placed: it waits for ${result.waitsFor}.`);
+}
+
+async function cancel(one) {
+  say("The order is being cancelled.");
+  const answer = await cancelOstiumOrder({ trade: one.trade });
+  await refresh();
+  if (answer.pending) { throw new Error("The chain has not cancelled it yet: try again in a moment."); }
+  say(`Cancelled: the venue kept ${-answer.result.realizedPnl} USDC.`);
 }
 
 async function close(one) {

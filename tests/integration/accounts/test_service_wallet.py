@@ -62,11 +62,7 @@ async def test_who_signs_in_is_who_he_says_and_once(tmp_path: Path) -> None:
 def contract_wallet(rig: ServiceRig, text: str) -> str:
     """A wallet that is a contract, and says (EIP-1271) that it signed this text and nothing else: it reverts for any other."""
     magic = IS_VALID_SIGNATURE.selector.ljust(32, b"\0")
-    code = (
-        bytes.fromhex("60005460043514600f5760006000fd5b7f")
-        + magic
-        + bytes.fromhex("60005260206000f3")
-    )
+    code = bytes.fromhex("60005460043514600f5760006000fd5b7f") + magic + bytes.fromhex("60005260206000f3")
     at, node = "0x" + "5a" * 20, rig.rig.evm.twin.node
     node.rpc("anvil_setCode", at, "0x" + code.hex())
     node.rpc("anvil_setStorageAt", at, "0x" + "0" * 64, "0x" + digest_of(text).hex())

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from evenkeel.errors import OperatorError
+from flows.accounts.flatten import flatten_trades
 from state.accounts.models import DeploymentState, Origin, TradeState
 from tasks.accounts.statement import statement
 from tasks.accounts.trading import open_trade
@@ -244,3 +245,33 @@ async def test_collateral_that_a_user_adds_and_removes_is_part_of_what_he_paid(
         done = accounts.trade("t1")
         assert done.state is TradeState.CLOSED and done.result_usdc == wallet(found, user) - before
         adds_up(found, user, before)
+
+
+async def test_what_the_chain_does_not_show_is_stale_until_it_is_shown_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with watch_rig(tmp_path, monkeypatch) as found:
+        await placed(found)
+        await found.ticked(2)
+        found.store.accounts.change_trade("t1", "", place=7)
+        await found.ticked(4)
+        assert found.store.accounts.trade("t1").state is TradeState.STALE
+        assert list(found.alerts()) == [("trade stale", "t1")]
+        found.store.accounts.change_trade("t1", "", place=0)
+        await found.ticked(2)
+        assert found.store.accounts.trade("t1").state is TradeState.PENDING and not found.alerts()
+
+
+async def test_the_kill_switch_withdraws_what_agents_placed_and_leaves_what_users_did(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with watch_rig(tmp_path, monkeypatch) as found:
+        other = found.rig.users[1]
+        await placed(found)
+        by_hand(found, other)
+        await found.ticked(2)
+        done = await flatten_trades(found.desk, "an emergency", 120)
+        assert done.flat and done.trades == {"t1": "FAILED"}, done
+        [his] = found.store.accounts.trades(account=other)
+        assert is_waiting(his)
+        assert found.rig.venue.read("storage", "openLimitOrdersCount", other, SOL) == 1

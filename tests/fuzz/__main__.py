@@ -19,7 +19,6 @@ from pathlib import Path
 from tests.fuzz.carry.stories import STORIES, all_mutations
 from tests.fuzz.running import CHUNK, SHARE, drawn, name_of, played
 
-
 CALLS, HOW_MANY = "calls", "100000"
 """By `--only` these alone: what the keys of managed accounts might be given to sign, bent."""
 

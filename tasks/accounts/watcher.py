@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -13,7 +14,7 @@ from evenkeel.units import DAY_MS
 from state.accounts.models import TradeState
 from state.accounts.store import ACCOUNTS
 from state.models import Fence
-from strategy.accounts.conditions import Judged
+from strategy.accounts.conditions import Judged, judge_markets
 from tasks.accounts.alerts import ACCOUNTS_WATCH, alarm_unwatched, is_watched, judge_ledger, note
 from tasks.accounts.crosscheck import CrossCheck
 from tasks.accounts.desk import AccountsDesk
@@ -116,6 +117,10 @@ class AccountsWatcher:
             self.standing_ms = now_ms
         if self.check is not None and self._compares():
             judged |= await self.check.judge_if_there(read_to, report.faults)
+        names = core.settings.ostium.markets
+        rows = core.store.accounts.trades(TradeState.OPEN, TradeState.CLOSING)
+        held = Counter(names.get(row.pair, str(row.pair)) for row in rows)
+        judged |= judge_markets(self.desk.is_open, held)
         note(core.store, judged | judge_ledger(core.store))
         note_oddities(core)
 

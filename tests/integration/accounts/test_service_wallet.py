@@ -87,8 +87,8 @@ async def test_a_wallet_that_is_a_contract_signs_in_by_its_own_word(tmp_path: Pa
         assert refused.status_code == 401 and "does not say that it signed" in refused.json()["error"]
         given = await _challenge(rig, at)
         contract_wallet(rig, given["text"])
-        signed = await rig.post("/wallet/session", body | {"nonce": given["nonce"]}, None)
-        assert signed.status_code == 200, signed.text
+        signed = await rig.post("/wallet/session", body | {"nonce": given["nonce"], "signature": "0x"}, None)
+        assert signed.status_code == 200, "some have it on the chain, and give an empty signature"
         token = signed.json()["token"]
         assert (await rig.get("/wallet/deployments", token)).json() == {"deployments": []}
         again = await rig.post("/wallet/session", body | {"nonce": given["nonce"]}, None)

@@ -94,7 +94,7 @@ async function refresh() {
   const agent = terms.agents[page.deployment.agent];
   const trades = await read(provider, terms.usdc, allowance(account, terms.storage));
   const share = await read(provider, terms.usdc, allowance(account, terms.collector));
-  const delegate = `0x${(await read(provider, terms.trading, delegations(account))).toString(16).padStart(40, "0")}`;
+  const delegate = await delegateNow();
   page.seen = [trades > 0n, Boolean(agent) && delegate === agent.key, share > 0n];
   const says = [
     `The chain says: at most ${usdcOf(trades)} USDC can be taken for trades.`,
@@ -184,6 +184,21 @@ function expectations() {
   ];
 }
 
+async function delegateNow() {
+  const found = await read(page.provider, page.terms.trading, delegations(page.account));
+  return `0x${found.toString(16).padStart(40, "0")}`;
+}
+
+// Whether what a call does stands on the chain.
+function stands(expected) {
+  return async () => {
+    if (expected.kind === "approve") {
+      return await read(page.provider, expected.to, allowance(page.account, expected.spender)) === expected.units;
+    }
+    return await delegateNow() === (expected.delegate || NOBODY);
+  };
+}
+
 async function signStep(place) {
   const expected = expectations()[place];
   const { calls } = await ask("/wallet/calls", {
@@ -191,7 +206,7 @@ async function signStep(place) {
   });
   const call = checked(calls[place], expected);
   say("Your wallet asks you to sign this step.");
-  await sent(page.provider, page.account, page.terms.chain, call);
+  await sent(page.provider, page.account, page.terms.chain, call, stands(expected));
   await refresh();
   say(`Step ${place + 1} is signed, and the chain has it.`);
   if (page.seen.every(Boolean)) { await start(); }
@@ -228,7 +243,7 @@ async function revoke() {
     if (!isThere[place]) { continue; }
     const call = checked(calls[place], ends[place]);
     say(`Your wallet asks you to sign ${place + 1} of 3.`);
-    await sent(page.provider, page.account, terms.chain, call);
+    await sent(page.provider, page.account, terms.chain, call, stands(ends[place]));
   }
   choose(await ask("/wallet/check", { deployment: page.deployment.deployment }));
   await refresh();

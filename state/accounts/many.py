@@ -105,9 +105,12 @@ class Accounts(Database):
         return self._rows(Deployment, query.where(mine, DEPLOYMENTS.c.state != DeploymentState.REVOKED))
 
     def held_by(self, accounts: Sequence[str]) -> list[AccountTrade]:
-        """Trades of these accounts that are open, oldest first."""
+        """Trades of these accounts that are open, or wait for their price in a place of the venue's; oldest first."""
+        waits = (TRADES.c.state == TradeState.PENDING) & TRADES.c.place.is_not(None)
         query = select(TRADES).order_by(TRADES.c.created_ms, TRADES.c.name)
-        return self._rows(AccountTrade, query.where(TRADES.c.account.in_(accounts), TRADES.c.state.in_(HELD)))
+        return self._rows(
+            AccountTrade, query.where(TRADES.c.account.in_(accounts), TRADES.c.state.in_(HELD) | waits)
+        )
 
     def agents_of_deployments(self) -> dict[str, str]:
         """By deployment, its agent."""
@@ -120,6 +123,12 @@ class Accounts(Database):
         """Every trade that is OPEN or CLOSING."""
         with self._read() as db:
             return [OpenTrade(name, TradeState(state), *rest) for name, state, *rest in db.execute(_OPEN)]
+
+    def open_by_market(self) -> dict[int, int]:
+        """By market, how many trades are OPEN or CLOSING."""
+        query = select(TRADES.c.pair, func.count()).where(TRADES.c.state.in_(GUARDED)).group_by(TRADES.c.pair)
+        with self._read() as db:
+            return {pair: many for pair, many in db.execute(query)}
 
     def held_trades(self) -> dict[str, HeldTrade]:
         """Every trade that is open, by its number on the chain."""

@@ -291,6 +291,12 @@ class AccountsStore(Accounts):
             found = [take_back(db, row, now) for row in live_from(db, chain, block)]
         return [one for one in found if one is not None]
 
+    def is_settled(self, chain: str, order_id: str) -> bool:
+        """Whether a settlement of this order is booked, and the chain still has it."""
+        mine = (SETTLEMENTS.c.chain == chain) & (SETTLEMENTS.c.order_id == order_id) & SETTLEMENTS.c.is_live
+        with self._read() as db:
+            return fetch_one(db, SettlementRow, select(SETTLEMENTS).where(mine)) is not None
+
     def settlements(self, *, account: str | None = None, trade: str | None = None) -> list[SettlementRow]:
         """Every settlement, those that were taken back and their opposites too, in the order in which they were booked."""
         query = select(SETTLEMENTS).order_by(SETTLEMENTS.c.id)

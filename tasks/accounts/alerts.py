@@ -26,6 +26,7 @@ from strategy.accounts.conditions import (
     Judged,
 )
 from strategy.accounts.share import ChargeState
+from tasks.accounts.waiting import is_waiting
 
 OF_THE_LEDGER = frozenset({REVOKED, OUTSTANDING, STALE, STOP_MOVED})
 """Kinds of which every subject that stands is known from the ledger."""
@@ -38,20 +39,25 @@ def judge_ledger(store: Store) -> Judged:
     accounts, found = store.accounts, dict[tuple[str, str], Finding | None]()
     revoked = accounts.deployments(DeploymentState.REVOKED)
     held = accounts.holding({one.account for one in revoked})
+    asked = accounts.trades(TradeState.PENDING, TradeState.STALE) if revoked else []
     for one in revoked:
         unguarded = one.account in held
+        waiting = sum(row.deployment_id == one.deployment_id and is_waiting(row) for row in asked)
         then = (
             "its trades are guarded by the stops that stand at the venue alone"
             if unguarded
             else "it has no trade"
         )
+        if waiting:
+            then += f", and {waiting} orders that wait for a price can be cancelled by its user alone"
         text = f"{one.account} lets another act for him: {one.deployment_id} may do nothing; {then}"
         found[REVOKED, one.deployment_id] = Finding(text=text, critical=unguarded)
     for charge in accounts.charges(ChargeState.OUTSTANDING):
         text = f"{charge.usdc} USDC of {charge.account} could not be pulled: {charge.why}"
         found[OUTSTANDING, charge.charge_id] = Finding(text=text)
     for trade in accounts.trades(TradeState.STALE):
-        text = f"the chain shows another trade than {trade.trade_id} in the place of {trade.name}, or none"
+        what = f"trade than {trade.trade_id}" if trade.trade_id else "order than the one that waits"
+        text = f"the chain shows another {what} in the place of {trade.name}, or none"
         found[STALE, trade.name] = Finding(text=text, critical=True)
     for name, stop in accounts.stops_of_users():
         text = f"the stop of {name} was moved to {stop} by the user: it is his, and no longer trails"

@@ -53,6 +53,8 @@ class AccountsDesk:
     """Compared with the books, and never booked from; None where none is set."""
     mids: dict[int, Decimal] = field(default_factory=dict)
     """Of the markets that trade now, USD, as of the last tick."""
+    is_open: dict[str, bool] = field(default_factory=dict)
+    """By market, whether it trades now; those whose hours could be read at the last tick."""
     _agents: dict[str, str] | None = None
     _stop_rules: dict[str, StopRules] = field(default_factory=dict)
 
@@ -67,6 +69,8 @@ class AccountsDesk:
             quotes = await self.prices.now()
         except UNREAD:
             quotes = {}  # stops stay where they are: they stand at the venue
+        names = self.desk.settings.ostium.markets
+        self.is_open = {names[number]: quote.is_open for number, quote in quotes.items() if number in names}
         self.mids = {number: quote.mid for number, quote in quotes.items() if quote.is_open}
         return await tick(self.desk, self.where, self.mids, self.rules, fence)
 

@@ -18,6 +18,7 @@ from strategy.accounts.conditions import (
     AGENT,
     ALLOWANCE,
     COLLECTOR,
+    PAUSED_FOR,
     AccountSeen,
     Finding,
     Judged,
@@ -36,7 +37,7 @@ from venues.batches import together
 from venues.evm.answers import Block
 from venues.evm.pulls import TokenPulls
 from venues.evm.rpc import EvmRpc
-from venues.ostium.venue import OstiumVenue
+from venues.ostium.venue import OstiumVenue, Waits
 
 Move = Callable[[], None]
 """What follows from a reading in the ledger; it is written with the alerts, in one transaction."""
@@ -46,8 +47,6 @@ SEND_GAS = 1_000_000
 """Units of gas that a transaction of ours uses at most, nearly."""
 DAY_HOURS = 24
 HELD = (TradeState.OPEN, TradeState.CLOSING, TradeState.STALE)
-PAUSED_FOR = "paused_for"
-"""In what is kept of a deployment as seen: for which alert the watch paused it."""
 
 
 @dataclass
@@ -156,9 +155,9 @@ class Standing:
             asyncio.gather(*(self._there(one) for one in trades)),
             asyncio.gather(*(once.fee(pair) for pair in pairs)),
         )
-        for trade, number in zip(trades, there, strict=True):
-            if number is not None:
-                self._place(trade, number, height, read_to)
+        for trade, shown in zip(trades, there, strict=True):
+            if shown is not None:
+                self._place(trade, shown, height, read_to)
         by_pair = dict(zip(pairs, fees, strict=True))
         found: Judged = {}
         for row in mine:
@@ -166,31 +165,36 @@ class Standing:
             finding = found[ALLOWANCE, row.deployment_id]
             self.moves.append(partial(follow_allowance, self.desk.store, row, seen, finding))
         for trade in trades:
-            if trade.deployment_id is not None:
+            if trade.deployment_id is not None and trade.trade_id is not None:
                 is_closing = trade.state is TradeState.CLOSING
                 found |= judge_close(trade.name, seen, by_pair[trade.pair], is_closing=is_closing)
         return found
 
-    async def _there(self, trade: AccountTrade) -> int | None:
-        """Return the number of the trade in its place, 0 for none; None where it has no place."""
-        if trade.trade_id is None or trade.place is None:
+    async def _there(self, trade: AccountTrade) -> There | None:
+        """Return what the chain has in the place of a trade, or of an order that waits; None where it has no place."""
+        venue = ostium_of(self.desk)
+        if trade.place is None:
             return None
-        return await ostium_of(self.desk).trade_at(trade.account, trade.pair, trade.place)
+        if trade.trade_id is None:
+            order = await venue.waiting_at(trade.account, trade.pair, trade.place)
+            is_there = order == Waits(trade.is_long, trade.paid_usdc, trade.leverage)
+            return There(is_there, "nothing" if order is None else "another order")
+        number = await venue.trade_at(trade.account, trade.pair, trade.place)
+        return There(number == int(trade.trade_id), str(number or "nothing"))
 
-    def _place(self, trade: AccountTrade, there: int, block: int, read_to: int) -> None:
+    def _place(self, trade: AccountTrade, there: There, block: int, read_to: int) -> None:
         """Whether the chain has the trade in its place. What it shows now may be newer than our books: it counts once these
         have come to the block at which it was read, and it is shown still.
         """
-        if there == int(trade.trade_id or 0):
+        if there.is_there:
             self.suspects.pop(trade.name, None)
             if trade.state is TradeState.STALE:
-                self.moves.append(
-                    partial(self._move, trade.name, "the chain shows it again", TradeState.OPEN)
-                )
+                state = TradeState.PENDING if trade.trade_id is None else TradeState.OPEN
+                self.moves.append(partial(self._move, trade.name, "the chain shows it again", state))
             return
         since = self.suspects.setdefault(trade.name, Suspect(trade.account, block)).block
         if trade.state is not TradeState.STALE and since <= read_to:
-            why = f"the chain shows {there or 'nothing'} in its place"
+            why = f"the chain shows {there.shown} in its place"
             self.moves.append(partial(self._move, trade.name, why, TradeState.STALE))
 
     def _move(self, name: str, why: str, to: TradeState) -> None:
@@ -198,6 +202,13 @@ class Standing:
             self.desk.store.accounts.change_trade(name, why, state=to)
         except LostRace:  # it has ended meanwhile
             self.suspects.pop(name, None)
+
+
+class There(NamedTuple):
+    """Whether the chain has a trade in its place, and what it shows there."""
+
+    is_there: bool
+    shown: str
 
 
 class Suspect(NamedTuple):

@@ -68,7 +68,7 @@ def plan_open(desk: Desk, deployment_id: str, order: dict[str, Any], name: str) 
             updated_ms=now,
         )
     )
-    return _plan(desk, name, "open", 0, {**order, "trader": deployment.account})
+    return plan(desk, name, "open", 0, {**order, "trader": deployment.account})
 
 
 def may_open(desk: Desk, deployment_id: str) -> Deployment:
@@ -76,9 +76,15 @@ def may_open(desk: Desk, deployment_id: str) -> Deployment:
     deployment = desk.store.accounts.deployment(deployment_id)
     if deployment.state is not DeploymentState.ACTIVE:
         raise OperatorError(f"deployment {deployment_id} is {deployment.state}: nothing is opened for it")
-    if found := [one for one in desk.store.active_pauses() if one.scope in (ENTRIES, ALL, OSTIUM)]:
-        raise OperatorError(f"openings are paused: {found[0].scope}, {found[0].reason} (`evenkeel resume`)")
+    if (found := openings_paused(desk)) is not None:
+        raise OperatorError(f"openings are paused: {found} (`evenkeel resume`)")
     return deployment
+
+
+def openings_paused(desk: Desk) -> str | None:
+    """Return what pauses openings here and why, None where nothing does."""
+    found = [one for one in desk.store.active_pauses() if one.scope in (ENTRIES, ALL, OSTIUM)]
+    return f"{found[0].scope}, {found[0].reason}" if found else None
 
 
 async def try_order(desk: Desk, subject: str, kind: str, order: dict[str, Any]) -> None:
@@ -119,7 +125,7 @@ async def close_trade(
     order = close_order(trade, price, slippage_bps, share)
     if share == 1 and await lacks_fee(desk, trade):
         return await leave_by_stop(desk, trade, price, fence)
-    intent = _plan(desk, name, "close", next_step(desk, name, "close"), order, fence)
+    intent = plan(desk, name, "close", next_step(desk, name, "close"), order, fence)
     return await carry_out(desk, intent, fence)
 
 
@@ -147,7 +153,7 @@ def plan_close(desk: Desk, name: str, step: int, order: dict[str, Any]) -> str:
     there = [one for one in desk.store.intents_of(ACCOUNTS, name) if (one.kind, one.step) == ("close", step)]
     if there and there[0].order != plain_json(order):
         raise LostRace(f"trade {name} is closed by another order")
-    return _plan(desk, name, "close", step, order)
+    return plan(desk, name, "close", step, order)
 
 
 async def lacks_fee(desk: Desk, trade: AccountTrade) -> bool:
@@ -193,7 +199,7 @@ async def set_stop(
         "index": trade.place,
         "stop": str(stop),
     }
-    intent = _plan(desk, trade.name, "stop", next_step(desk, trade.name, "stop"), order, fence)
+    intent = plan(desk, trade.name, "stop", next_step(desk, trade.name, "stop"), order, fence)
     return await carry_out(desk, intent, fence, wait_s=wait_s)
 
 
@@ -206,7 +212,7 @@ async def collect(desk: Desk, charge_id: str, fence: Fence | None = None, *, wai
     else:
         order = {"owner": charge.account, "units": int(charge.usdc.scaleb(UNITS))}
         step = next_step(desk, charge_id, "pull")
-        intent = _plan(desk, charge_id, "pull", step, order, fence, CHARGES)
+        intent = plan(desk, charge_id, "pull", step, order, fence, CHARGES)
     end = await carry_out(desk, intent, fence, wait_s=wait_s)
     if isinstance(end, NotDone):
         desk.store.accounts.move_charge(charge_id, ChargeState.OUTSTANDING, end.reason)
@@ -294,7 +300,7 @@ def next_step(desk: Desk, subject: str, kind: str) -> int:
     return sum(one.kind == kind for one in desk.store.intents_of(ACCOUNTS, subject))
 
 
-def _plan(
+def plan(
     desk: Desk,
     subject: str,
     kind: str,
@@ -303,6 +309,7 @@ def _plan(
     fence: Fence | None = None,
     venue: str = OSTIUM,
 ) -> str:
+    """Store an order of a trade or charge, or find it stored; return its intent."""
     return desk.store.plan_intent(_spec(subject, kind, step, order, venue), fence=fence).intent_id
 
 

@@ -10,7 +10,7 @@ from evenkeel.types import Frozen
 from evenkeel.units import DAY_MS
 from state.accounts.store import ACCOUNTS
 from state.models import Fence
-from strategy.accounts.conditions import Judged
+from strategy.accounts.conditions import Judged, judge_markets
 from tasks.accounts.alerts import ACCOUNTS_WATCH, alarm_unwatched, is_watched, judge_ledger, note
 from tasks.accounts.crosscheck import CrossCheck
 from tasks.accounts.desk import AccountsDesk
@@ -112,6 +112,11 @@ class AccountsWatcher:
             self.standing_ms = now_ms
         if self.check is not None and self._compares():
             judged |= await self.check.judge_if_there(read_to, report.faults)
+        names = core.settings.ostium.markets
+        held = {
+            names.get(pair, str(pair)): many for pair, many in core.store.accounts.open_by_market().items()
+        }
+        judged |= judge_markets(self.desk.is_open, held)
         with core.store.one_transaction():  # no move without its alert, through any crash
             for move in moves:
                 move()

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import partial
 
-from evenkeel.errors import EvenkeelError, LostRace, words_of
+from evenkeel.errors import EvenkeelError, LostRace, Retryable, words_of
 from state.accounts.many import OpenTrade
 from state.accounts.models import AccountTrade, ChargeRow, DeploymentState, Origin, TradeState
 from state.accounts.store import ACCOUNTS, ENDED
@@ -17,11 +17,12 @@ from strategy.accounts.stops import PRICE_STEP, StopRules, TradeSeen, wanted_sto
 from tasks.accounts.alerts import alert_taken_back
 from tasks.accounts.booking import DESK, USER, owed_by, settled_order
 from tasks.accounts.trading import OSTIUM, chain_of, give_up, leave_by_stop, set_stop, side_by_side
+from tasks.accounts.waiting import book_move, executed, take_back_late, withdraw_unwanted
 from tasks.desk import Desk
 from tasks.intents import carry_out
 from venues.evm.pages import Cutoff, Mark
 from venues.evm.rpc import EvmRpc
-from venues.ostium.news import News, SettledNews, StopNews, read_news
+from venues.ostium.news import MoveNews, News, SettledNews, StopNews, read_news
 from venues.ostium.settlement import Settled
 from venues.ostium.venue import Contracts
 
@@ -79,6 +80,8 @@ async def tick(
     report = TickReport()
     await read_chain(desk, where, report)
     await follow(desk, report, fence)
+    report.faults |= await take_back_late(desk, fence)
+    report.faults |= await withdraw_unwanted(desk, fence)
     await trail(desk, prices, rules, report, fence)
     return report
 
@@ -112,38 +115,57 @@ async def read_chain(desk: Desk, where: Where, report: TickReport) -> None:
 def _book(desk: Desk, news: News, report: TickReport) -> None:
     report.odd += news.odd
     accounts = desk.store.accounts
-    asked = accounts.without_number({one.trader for one in news.settled})
+    asked = accounts.without_number({trader_of(one) for one in news.money})
     sent = accounts.sent("open", asked)
-    for one in news.settled:
+    for one in news.money:
         try:
-            if _book_settled(desk, one, sent, report):
+            if isinstance(one, MoveNews):
+                report.settled += book_move(desk, one, sent, report.discovered)
+            elif _book_settled(desk, one, sent, report):
                 report.settled += 1
+        except Retryable:  # the ledger is busy: the page is read again
+            raise
         except EvenkeelError as fault:  # named, and the others are booked
-            report.faults[one.trader] = words_of(fault)
+            report.faults[trader_of(one)] = words_of(fault)
     rows = [accounts.trade_of(chain_of(desk), str(stop.trade_id)) for stop in news.stops]
     sent = accounts.sent("stop", {row.name for row in rows if row is not None})
     for stop in news.stops:
         try:
             _book_stop(desk, stop, sent)
+        except Retryable:
+            raise
         except EvenkeelError as fault:
             report.faults[stop.trader] = words_of(fault)
     for delegate in news.delegates:
         try:
             _book_delegate(desk, delegate.trader, delegate.delegate, report)
+        except Retryable:
+            raise
         except EvenkeelError as fault:
             report.faults[delegate.trader] = words_of(fault)
+
+
+def trader_of(one: SettledNews | MoveNews) -> str:
+    """Return whose money moved."""
+    return one.trader if isinstance(one, SettledNews) else one.move.trader
 
 
 def _book_settled(desk: Desk, one: SettledNews, sent: Mapping[str, str], report: TickReport) -> bool:
     accounts, done = desk.store.accounts, one.settlement
     row = None if done.trade_id is None else accounts.trade_of(chain_of(desk), str(done.trade_id))
+    wire = one.wire
+    if row is None and (row := executed(desk, one)) is not None:
+        wire = {**wire, "opened": {**wire["opened"], "paid_usdc": str(row.paid_usdc)}}
     name = sent.get(one.asked_by) if row is None else row.name
     if name is None:
+        if done.kind is Settled.OPEN_CANCELED:  # his own: it cost him a fee, and opened nothing
+            settled = settled_order(chain_of(desk), "", wire, one.trader)
+            return accounts.settle(settled, owed_by(accounts)) is not None
         if done.kind is not Settled.OPENED or done.trade is None:
             return False  # of a trade that was over before anybody here report
         name = _discover(desk, one)
         report.discovered.append(name)
-    return accounts.settle(settled_order(chain_of(desk), name, one.wire), owed_by(accounts)) is not None
+    return accounts.settle(settled_order(chain_of(desk), name, wire), owed_by(accounts)) is not None
 
 
 def _discover(desk: Desk, one: SettledNews) -> str:

@@ -24,7 +24,7 @@ from venues.ostium.settlement import TOPICS, Settled, Settlement, settlements
 TRADES = 3
 """Of each user."""
 USDC_EACH, COLLATERAL, STOP = 1_000, 50, 146
-IN_ONE = 500
+IN_ONE = 200
 WEI = 10**18
 RICH = hex(10**20)
 NOBODY = "0x" + "00" * 20
@@ -44,7 +44,7 @@ class Many:
     def ask(self, calls: Sequence[tuple[str, list[Any]]]) -> list[Any]:
         """Return what each answers. Raises RuntimeError for the first that is refused."""
         found: list[Any] = []
-        with httpx.Client(trust_env=False, timeout=120) as http:
+        with httpx.Client(trust_env=False, timeout=900) as http:
             for start in range(0, len(calls), IN_ONE):
                 some = calls[start : start + IN_ONE]
                 body = [

@@ -34,6 +34,7 @@ from venues.evm.orders import EvmOrders
 from venues.evm.rpc import EvmRpc
 from venues.evm.sender import Chain, EvmSender, note_of
 from venues.evm.validator import Validator
+from venues.jsonrpc import RpcError
 from venues.ostium.contracts import (
     ALLOWANCE,
     BALANCE_OF,
@@ -86,6 +87,8 @@ MOVES: dict[type, Settled] = {
     TopUpOrder: Settled.TOPPED_UP,
 }
 """Of the orders that move money in their own transaction, what they do."""
+NONE_WAITS = "NoOpenLimitOrder"
+"""By which the storage refuses to show a slot in which nothing waits."""
 ASK_AFTER_S = 1.5
 """A keeper settles within one to two seconds."""
 
@@ -192,7 +195,12 @@ class OstiumVenue(EvmOrders):
 
     async def waiting_at(self, trader: str, pair: int, slot: int) -> Waits | None:
         """Return the limit or stop order that waits in a slot, None for none. Raises UNREAD."""
-        answered = await self._view(self.contracts.storage, WAITING_ORDER.call(trader, pair, slot))
+        try:
+            answered = await self._view(self.contracts.storage, WAITING_ORDER.call(trader, pair, slot))
+        except RpcError as error:
+            if ERRORS.words(error.data).startswith(NONE_WAITS):
+                return None
+            raise
         found = WAITING_ORDER.answer(answered)
         if not found[5]:
             return None

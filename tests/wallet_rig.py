@@ -66,7 +66,7 @@ class Wallet:
 
     def do(self, method: str, params: list[Any]) -> Any:
         node = self.rig.rig.evm.twin.node
-        if method == "eth_requestAccounts":
+        if method in ("eth_requestAccounts", "eth_accounts"):
             return [self.account.address]
         if method == "eth_chainId":
             return hex(self.chain_id)

@@ -54,7 +54,8 @@ RPC_DOWN = (-32603, "Internal error")
 class Fault:
     """One planned fault.
 
-    `call` is a regular expression matched against the whole call name. The fault skips `after` matching calls, then
+    `call` is a regular expression matched against the whole call name; several calls of one request are joined by "+", and the
+    fault meets the request where it matches any of them. The fault skips `after` matching calls, then
     applies `times` times (-1: until cleared). `args` are the fault's own (e.g. {"fraction": "0.6"} of a partial fill).
     """
 
@@ -72,7 +73,9 @@ class Fault:
             answers.check(self.kind, self.args, self.call)
 
     def matches(self, venue: str, call: str) -> bool:
-        return self.venue in (venue, "*") and re.fullmatch(self.call, call) is not None
+        if self.venue not in (venue, "*"):
+            return False
+        return any(re.fullmatch(self.call, one) is not None for one in (call, *call.split("+")))
 
 
 class FaultPlan:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial, wraps
 from typing import Any, ClassVar, Generic, ParamSpec, TypeVar
 from urllib.parse import urlsplit
@@ -14,6 +14,7 @@ import httpx
 
 from evenkeel.clock import Clock
 from evenkeel.errors import NOT_NOW, NotUnderstood, Retryable, VenueRefused
+from venues.batches import NO_ANSWER, Batches, Call, TakesNone, is_together
 from venues.ratebudget import RateBudget
 from venues.reading import Oddities
 from venues.shared import SharedReads
@@ -21,6 +22,8 @@ from venues.shared import SharedReads
 READ_ATTEMPTS = 3
 SHUT_OUT_STATUS = frozenset({401, 402, 403, 404, 407, 410})
 """HTTP answers of a provider that does not let us in: a revoked key, an unpaid bill, an endpoint taken away."""
+ODD_REQUEST, ANSWER_TOO_LARGE = -32600, -32003
+"""What a node says of a batch that it does not take (JSON-RPC 2.0), and geth of what did not fit into the answer of one."""
 POOL_TIMEOUT_S = 60.0
 PROBE_TIMEOUT_S = 3.0
 """Wall seconds for a node that is asked beside the other: what is urgent must not wait for a dead one."""
@@ -72,6 +75,8 @@ class JsonRpc:
     retryable_codes: ClassVar[frozenset[int]]
     of_everybody: ClassVar[frozenset[str]] = frozenset()
     """Methods that answer everybody alike: read once for all accounts of a process, where `shared` is set."""
+    batched: ClassVar[frozenset[str]] = frozenset()
+    """Methods without effect, which `venues.batches.together` may send as one request."""
 
     def __init__(
         self,
@@ -93,6 +98,7 @@ class JsonRpc:
         limits = httpx.Timeout(timeout_s, pool=POOL_TIMEOUT_S)
         self._http = httpx.AsyncClient(timeout=limits, trust_env=False, transport=transport)
         self.shared: SharedReads | None = None
+        self._batches = Batches(self._call_all, self._call)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.host})"
@@ -100,27 +106,77 @@ class JsonRpc:
     async def close(self) -> None:
         if self.shared is not None:
             await self.shared.close()
+        await self._batches.close()
         await self._http.aclose()
 
     async def call(self, method: str, params: list[Any]) -> Any:
-        """Make one request, not retried. Raises `Retryable`, `RpcError` or `NotUnderstood`."""
+        """Make one call, not retried; a reading that is made `together` with others goes with them in one request. Raises
+        `Retryable`, `RpcError` or `NotUnderstood`.
+        """
+        if is_together() and method in self.batched:
+            return await self._batches.ask(method, params)
+        return await self._call(method, params)
+
+    async def _call(self, method: str, params: list[Any]) -> Any:
+        status, parsed = await self._post(method, self._body(method, params), 1)
+        return self._result(method, status, parsed)
+
+    async def _call_all(self, calls: Sequence[Call]) -> list[Any]:
+        """Make many calls in one request: for each its result, its own error, or NO_ANSWER. Raises as `call` does where nothing
+        was answered, TakesNone where the node does not take so many at once.
+        """
+        what, bodies = f"{len(calls)} calls", [self._body(*one) for one in calls]
+        status, parsed = await self._post(what, bodies, len(calls))
+        if not isinstance(parsed, list):
+            try:
+                self._result(what, status, parsed)
+            except RpcError as error:
+                if error.is_shut_out:
+                    raise
+                raise TakesNone from None
+            raise NotUnderstood(self.name, f"{what} at {self.host}: one answer")
+        rows = [one for one in parsed if isinstance(one, dict)]
+        if len(rows) < len(calls) and any(_failure_code(one) == ODD_REQUEST for one in rows):
+            raise TakesNone
+        by_id = {one["id"]: one for one in rows if isinstance(one.get("id"), int)}
+        found: list[Any] = []
+        for (method, _), body in zip(calls, bodies, strict=True):
+            row = by_id.get(body["id"])
+            if row is None or _failure_code(row) == ANSWER_TOO_LARGE:
+                found.append(NO_ANSWER)
+                continue
+            try:
+                found.append(self._result(method, status, row))
+            except (Retryable, RpcError, NotUnderstood) as error:
+                found.append(error)
+        return found
+
+    def _body(self, method: str, params: list[Any]) -> dict[str, Any]:
+        return {"jsonrpc": "2.0", "id": next(self._ids), "method": method, "params": params}
+
+    async def _post(self, what: str, body: Any, weight: int) -> tuple[int, Any]:
+        """Return the HTTP status and what was answered. A provider counts each call of a batch."""
         if self._budget is not None:
-            await self._budget.spend()
-        body = {"jsonrpc": "2.0", "id": next(self._ids), "method": method, "params": params}
+            await self._budget.spend(weight)
         try:
             answer = await self._http.post(self._url, json=body)
         except httpx.HTTPError as error:
             raise Retryable(
-                f"{self.name} {self.host} did not answer {method}: {type(error).__name__}"
+                f"{self.name} {self.host} did not answer {what}: {type(error).__name__}"
             ) from None
         status = answer.status_code
         if status == 429 or status >= 500:
-            raise Retryable(f"{self.name} {self.host} answered {method} with HTTP {status}")
-        shut_out = status in SHUT_OUT_STATUS
+            raise Retryable(f"{self.name} {self.host} answered {what} with HTTP {status}")
         try:
-            parsed = answer.json()
+            return status, answer.json()
         except (ValueError, RecursionError):
-            raise NotUnderstood(self.name, f"{method} at {self.host}: not JSON (HTTP {status})") from None
+            if isinstance(body, list) and status >= 400 and status not in SHUT_OUT_STATUS:
+                raise TakesNone from None
+            raise NotUnderstood(self.name, f"{what} at {self.host}: not JSON (HTTP {status})") from None
+
+    def _result(self, method: str, status: int, parsed: Any) -> Any:
+        """Return the result of one answer. Raises as `call` does."""
+        shut_out = status in SHUT_OUT_STATUS
         failure = parsed.get("error") if isinstance(parsed, dict) else None
         if isinstance(failure, dict):
             code, message = _code(failure.get("code")), str(failure.get("message", ""))
@@ -135,7 +191,7 @@ class JsonRpc:
 
     async def read(self, method: str, params: list[Any]) -> Any:
         """Make a call without effect, tried a few times. Raises as `call` does."""
-        if self.shared is None or method not in self.of_everybody:
+        if self.shared is None or method not in self.of_everybody or is_together():
             return await self._read(method, params)
         name = (method, json.dumps(params))
         return await self.shared.once(name, lambda: self._read(method, params))
@@ -160,6 +216,11 @@ class JsonRpc:
 
 def _code(code: object) -> int:
     return code if isinstance(code, int) else 0
+
+
+def _failure_code(row: dict[str, Any]) -> int:
+    failure = row.get("error")
+    return _code(failure.get("code")) if isinstance(failure, dict) else 0
 
 
 def unreached(error: Exception) -> bool:

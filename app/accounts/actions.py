@@ -14,14 +14,21 @@ from evenkeel.settings.settings import Settings
 from state.accounts.models import AccountTrade, Deployment, DeploymentState, TradeState
 from state.store import Store
 from strategy.accounts.share import ChargeState
-from tasks.accounts import trading
 from tasks.accounts.alerts import ACCOUNTS_WATCH
+from tasks.accounts.asked import (
+    Entry,
+    Opening,
+    Side,
+    Traded,
+    close_for_user,
+    open_for_user,
+    withdraw_for_user,
+)
 from tasks.accounts.booking import DESK
 from tasks.accounts.desk import AccountsDesk, accounts_desk
 from tasks.accounts.trading import CHARGES, OSTIUM, collect_all
 from tasks.accounts.watcher import AccountsWatcher
 from venues.evm.pulls import TokenPulls
-from venues.ostium.prices import Quote
 from venues.ostium.validator import Limits
 from venues.ostium.venue import OstiumVenue
 
@@ -188,38 +195,44 @@ async def open_trade(
     slippage_bps: int,
     name: str,
     take_profit: Decimal | None = None,
+    *,
+    limit: Decimal | None = None,
+    stop_entry: Decimal | None = None,
 ) -> dict[str, Any]:
-    """Open one trade at the market's price of now, with a take profit at the venue where one is given."""
-    pair = next((number for number, one in settings.ostium.markets.items() if one == market), None)
-    if pair is None:
-        raise OperatorError(f"market {market!r} is not among {', '.join(settings.ostium.markets.values())}")
+    """Open one trade at the market's price of now, or have a limit or stop order wait for its price; with a take profit at the
+    venue where one is given.
+    """
     if side not in ("long", "short"):
         raise OperatorError(f"side {side!r} is neither long nor short")
+    if limit is not None and stop_entry is not None:
+        raise OperatorError("--limit and --stop-entry are two kinds of order: give one")
+    entry = Entry.LIMIT if limit is not None else Entry.MARKET if stop_entry is None else Entry.STOP
+    asked = Opening(
+        deployment=deployment_id,
+        market=market,
+        side=Side(side),
+        entry=entry,
+        price=stop_entry if limit is None else limit,
+        collateral_usdc=collateral,
+        leverage=leverage,
+        slippage_bps=slippage_bps,
+        take_profit=take_profit,
+        name=name,
+    )
     async with opened_desk(settings) as desk:
-        await desk.second.refresh()
-        quote = await _quote(desk, pair, market)
-        order = {
-            "pair": pair,
-            "is_long": side == "long",
-            "collateral_usdc": str(collateral),
-            "leverage": str(leverage),
-            "price": str(quote.ask if side == "long" else quote.bid),
-            "slippage_bps": slippage_bps,
-        }
-        order |= {} if take_profit is None else {"take_profit": str(take_profit)}
-        trade = await trading.open_trade(desk.desk, deployment_id, order, name=name)
-        return await _after(settings, desk, trade)
+        return _traded(settings, desk, await open_for_user(desk, asked))
 
 
 async def close_trade(settings: Settings, trade: str, share: Decimal, slippage_bps: int) -> dict[str, Any]:
     """Close a trade or a part of it at the market's price of now."""
     async with opened_desk(settings) as desk:
-        row = desk.desk.store.accounts.trade(trade)
-        quote = await _quote(desk, row.pair, settings.ostium.markets.get(row.pair, str(row.pair)))
-        await desk.second.refresh()
-        price = quote.bid if row.is_long else quote.ask
-        await trading.close_trade(desk.desk, trade, price, slippage_bps, share=share)
-        return await _after(settings, desk, trade)
+        return _traded(settings, desk, await close_for_user(desk, trade, share, slippage_bps))
+
+
+async def cancel_order(settings: Settings, trade: str) -> dict[str, Any]:
+    """Cancel the order of a trade that waits for its price."""
+    async with opened_desk(settings) as desk:
+        return _traded(settings, desk, await withdraw_for_user(desk, trade))
 
 
 async def collect(settings: Settings) -> dict[str, Any]:
@@ -261,26 +274,9 @@ async def hand_back(settings: Settings, trade: str) -> dict[str, Any]:
         return _trade(settings, store.accounts.change_trade(trade, "the stop is handed back", stop_by=DESK))
 
 
-async def _after(settings: Settings, desk: AccountsDesk, trade: str) -> dict[str, Any]:
-    """The trade once its keeper has settled it, or as it is after a little while; and why not, where it is not."""
-    for _ in range(10):
-        await desk.tick()
-        [*intents] = desk.desk.store.unfinished_intents("accounts", trade)
-        if not intents:
-            break
-        await desk.desk.clock.sleep(1.0)
-    last = desk.desk.store.intents_of("accounts", trade)[-1]
-    row = _trade(settings, desk.desk.store.accounts.trade(trade))
-    return row | {
-        "why": last.failure or ("" if not intents else "the keeper has not settled it yet: `accounts watch`")
-    }
-
-
-async def _quote(desk: AccountsDesk, pair: int, market: str) -> Quote:
-    quote = (await desk.prices.now()).get(pair)
-    if quote is None:
-        raise Retryable(f"the venue's list has no price of {market} now")
-    return quote
+def _traded(settings: Settings, desk: AccountsDesk, found: Traded) -> dict[str, Any]:
+    """The trade as it stands, and why it is not as it was asked for."""
+    return _trade(settings, desk.desk.store.accounts.trade(found.trade)) | {"why": found.why}
 
 
 def _ostium(desk: AccountsDesk) -> OstiumVenue:

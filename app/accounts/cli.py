@@ -95,18 +95,35 @@ def add_to(app: typer.Typer, settings: Callable[[], Settings], emit: Emit) -> No
         collateral: Annotated[str, typer.Option(help="USDC.")],
         leverage: Annotated[str, typer.Option()] = "1",
         slippage_bps: Annotated[int, typer.Option(help="Basis points.")] = 50,
+        limit: Annotated[
+            str, typer.Option(help="USD: wait at the venue until the price has come there.")
+        ] = "",
+        stop_entry: Annotated[
+            str, typer.Option(help="USD: wait at the venue until the price has gone through it.")
+        ] = "",
         take_profit: Annotated[str, typer.Option(help="USD; empty: none. It stands at the venue.")] = "",
         name: Annotated[str, typer.Option(help="Of the trade: the same name twice is one trade.")] = "",
         as_json: JsonFlag = False,
     ) -> None:
-        """Open one trade in a user's name, at the market."""
+        """Open one trade in a user's name, at the market, or by an order that waits at the venue for its price."""
         from app.accounts import actions
 
         size = decimal_of("--collateral", collateral), decimal_of("--leverage", leverage)
         profit = decimal_of("--take-profit", take_profit) if take_profit else None
+        wait = decimal_of("--limit", limit) if limit else None
+        through = decimal_of("--stop-entry", stop_entry) if stop_entry else None
         body = run(
             lambda found: actions.open_trade(
-                found, deployment, market, side, *size, slippage_bps, name, profit
+                found,
+                deployment,
+                market,
+                side,
+                *size,
+                slippage_bps,
+                name,
+                profit,
+                limit=wait,
+                stop_entry=through,
             )
         )
         emit(as_json, body, lambda: _trades([body]))
@@ -124,6 +141,16 @@ def add_to(app: typer.Typer, settings: Callable[[], Settings], emit: Emit) -> No
         body = run(
             lambda found: actions.close_trade(found, trade, decimal_of("--share", share), slippage_bps)
         )
+        emit(as_json, body, lambda: _trades([body]))
+
+    @accounts.command("cancel")
+    def cancel(
+        trade: Annotated[str, typer.Argument(help="A trade's name.")], as_json: JsonFlag = False
+    ) -> None:
+        """Cancel the order of a trade that waits at the venue for its price. The venue keeps its fee."""
+        from app.accounts import actions
+
+        body = run(lambda found: actions.cancel_order(found, trade))
         emit(as_json, body, lambda: _trades([body]))
 
     @accounts.command("collect")

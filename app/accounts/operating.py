@@ -8,10 +8,11 @@ from typing import Any
 
 from evenkeel.errors import EvenkeelError, words_of
 from evenkeel.settings.settings import Settings
+from state.accounts.many import LIVE
 from state.accounts.store import ACCOUNTS
 from state.store import Store
 from strategy.accounts.share import ChargeState
-from tasks.accounts.alerts import LIVE, last_watched_ms
+from tasks.accounts.alerts import last_watched_ms
 from tasks.accounts.desk import open_accounts_desk
 
 

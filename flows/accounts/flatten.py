@@ -12,6 +12,7 @@ from state.accounts.models import AccountTrade, TradeState
 from state.accounts.store import ACCOUNTS
 from tasks.accounts.desk import AccountsDesk, open_accounts_desk
 from tasks.accounts.trading import OSTIUM, close_trade, side_by_side
+from tasks.accounts.waiting import is_waiting, withdraw
 
 log = logging.getLogger("evenkeel.flatten")
 AGAIN_S = 3.0
@@ -79,6 +80,8 @@ async def _close(desk: AccountsDesk, name: str) -> str:
     core = desk.desk
     row = core.store.accounts.trade(name)
     under_way = core.store.unfinished_intents(ACCOUNTS, name)
+    if is_waiting(row):
+        return str(getattr(await withdraw(core, name), "reason", ""))
     if row.state is not TradeState.OPEN or any(one.kind == "close" for one in under_way):
         return "it is being settled"
     price = desk.mids.get(row.pair)

@@ -91,7 +91,8 @@ class DeploymentTable(Deployment, table=True):
 
 
 class AccountTrade(Row):
-    """One trade of a user. `trade_id` is its number on the chain, once it has one; `place` is where the venue keeps it now.
+    """One trade of a user. `trade_id` is its number on the chain, once it has one; `place` is where the venue keeps it now:
+    among the orders that wait for their price, as long as it has no number.
 
     `paid_usdc` left the wallet for what is open of it; `collateral_usdc` is what the venue holds. `best_price` is the best
     since it was opened. `stop_by` is who set the stop last.
@@ -133,10 +134,11 @@ class AccountTradeTable(AccountTrade, table=True):
 
 
 class SettlementRow(Row):
-    """What became of one order of a trade, with the money that moved for it. `is_live` is False once the chain took it back;
-    then a row with the opposite figures names it in `reversal_of`.
+    """What became of one order, with the money that moved for it; of no `trade` where it opened none. `is_live` is False once
+    the chain took it back; then a row with the opposite figures names it in `reversal_of`.
 
-    `fee_usdc` was pulled when it was asked for and not given back; `profit_usdc` is the realised result, where something was.
+    `paid_usdc` reached the wallet (below zero: left it). `fee_usdc` was pulled when it was asked for and not given back;
+    `profit_usdc` is the realised result, where something was. An order without a number is named by its transaction and log.
     `before` is what it changed, as that was.
     """
 

@@ -60,8 +60,11 @@ REVERSED = "REVERSED"
 class SettledOrder:
     """What the venue's keeper did with one order, and the money that moved in the order's and the keeper's transaction.
 
-    `kind`: opened, closed, open cancelled, close cancelled. `fee_usdc` was pulled with the order and not given back. What an
-    opening makes of a trade stands in `opened`.
+    `kind`: opened, closed, open cancelled, close cancelled; of an order that waits for its price, placed and withdrawn; topped
+    up, collateral removed, removal refused. `paid_usdc` reached the wallet; below zero it left it. `fee_usdc` was pulled with
+    the order and not given back. What an opening makes of a trade stands in `opened`; in `moved` what any other does: `usdc`
+    more (or less) is paid for it, and it has this `place`, `leverage` or `stop`. An opening of a user's own that was cancelled
+    is of no `trade`, and names the `account`.
     """
 
     chain: str
@@ -79,6 +82,8 @@ class SettledOrder:
     paid_usdc: Decimal = ZERO
     fee_usdc: Decimal = ZERO
     opened: dict[str, Any] | None = None
+    moved: dict[str, Any] | None = None
+    account: str = ""
 
 
 @dataclass(frozen=True)
@@ -106,6 +111,11 @@ def settle(
     """Book it; None where it is booked already. Raises Bug for a trade that is not stored, or figures that contradict it."""
     if fetch_one(db, SettlementRow, _LIVE, chain=order.chain, order_id=order.order_id) is not None:
         return None
+    if not order.trade:
+        if order.kind != "open cancelled":
+            raise Bug(f"order {order.order_id} is {order.kind}, and of no trade")
+        insert_new(db, SETTLEMENTS, _row(order, order.account, -order.fee_usdc, {}))
+        return fetch_one(db, SettlementRow, _LIVE, chain=order.chain, order_id=order.order_id)
     trade = fetch_one(db, AccountTrade, _TRADE, name=order.trade)
     if trade is None:
         raise Bug(f"order {order.order_id} is of the trade {order.trade!r}, which is not stored")
@@ -114,11 +124,21 @@ def settle(
     before = {name: getattr(trade, name) for name in changes}
     if deployment is not None:
         before["of_account"] = {name: getattr(deployment, name) for name in SUMS}
+    values = _row(order, trade.account, profit, plain_json(before))
+    if not insert_new(db, SETTLEMENTS, values):
+        return None
+    change_trade(db, trade, now_ms, f"order {order.order_id}: {order.kind}", **changes)
+    if profit is not None and deployment is not None:
+        _charge(db, deployment, order, profit, owed_for, share_of, now_ms)
+    return fetch_one(db, SettlementRow, _LIVE, chain=order.chain, order_id=order.order_id)
+
+
+def _row(order: SettledOrder, account: str, profit: Decimal | None, before: dict[str, Any]) -> dict[str, Any]:
     row = SettlementRow(
         chain=order.chain,
         order_id=order.order_id,
-        trade=trade.name,
-        account=trade.account,
+        trade=order.trade or None,
+        account=account,
         kind=order.kind,
         why=order.why,
         price=order.price,
@@ -131,15 +151,9 @@ def settle(
         transaction=order.transaction,
         log_index=order.log_index,
         at_ms=order.at_ms,
-        before=plain_json(before),
+        before=before,
     )
-    values = {name: value for name, value in values_of(row).items() if name != "id"}
-    if not insert_new(db, SETTLEMENTS, values):
-        return None
-    change_trade(db, trade, now_ms, f"order {order.order_id}: {order.kind}", **changes)
-    if profit is not None and deployment is not None:
-        _charge(db, deployment, order, profit, owed_for, share_of, now_ms)
-    return fetch_one(db, SettlementRow, _LIVE, chain=order.chain, order_id=order.order_id)
+    return {name: value for name, value in values_of(row).items() if name != "id"}
 
 
 def _effect(trade: AccountTrade, order: SettledOrder) -> tuple[dict[str, Any], Decimal | None]:
@@ -160,6 +174,18 @@ def _effect(trade: AccountTrade, order: SettledOrder) -> tuple[dict[str, Any], D
         result = -order.fee_usdc
         state = TradeState.OPEN if trade.state is TradeState.CLOSING else trade.state
         return {"state": state, "result_usdc": trade.result_usdc + result}, result
+    if order.moved is not None:
+        return _moved(trade, order, order.moved)
+    if order.kind == "removal refused":
+        return {"result_usdc": trade.result_usdc - order.fee_usdc}, -order.fee_usdc
+    if order.kind == "withdrawn":
+        result = order.paid_usdc - trade.paid_usdc
+        return {
+            "state": TradeState.FAILED,
+            "result_usdc": trade.result_usdc + result,
+            "paid_usdc": ZERO,
+            "closed_ms": order.at_ms,
+        }, result
     if order.kind != "closed" or order.share is None:
         raise Bug(f"order {order.order_id} is {order.kind!r}, which no trade knows")
     result = order.paid_usdc - trade.paid_usdc * order.share - order.fee_usdc
@@ -172,6 +198,22 @@ def _effect(trade: AccountTrade, order: SettledOrder) -> tuple[dict[str, Any], D
         "state": TradeState.CLOSED if not left else TradeState.OPEN,
     }
     return changes | ({} if left else {"closed_ms": order.at_ms}), result
+
+
+def _moved(
+    trade: AccountTrade, order: SettledOrder, moved: dict[str, Any]
+) -> tuple[dict[str, Any], Decimal | None]:
+    """What was paid for a trade has changed: nothing is realised but a fee."""
+    changes = {name: value for name, value in moved.items() if name != "usdc"}
+    changes["paid_usdc"] = trade.paid_usdc + moved["usdc"]
+    if order.kind == "placed":
+        if trade.state not in (TradeState.PENDING, TradeState.STALE):
+            raise Bug(f"trade {trade.name} is {trade.state} and its order was placed by {order.order_id}")
+        return changes, None
+    changes["collateral_usdc"] = trade.collateral_usdc + moved["usdc"]
+    if not order.fee_usdc:
+        return changes, None
+    return changes | {"result_usdc": trade.result_usdc - order.fee_usdc}, -order.fee_usdc
 
 
 def change_trade(
@@ -239,9 +281,6 @@ def take_back(db: Connection, row: SettlementRow, now_ms: int) -> ChargeRow | No
     charge. Return the charge where it was collected already: the money is somebody else's then, and a person has to decide.
     Settlements are taken back from the newest on.
     """
-    trade = fetch_one(db, AccountTrade, _TRADE, name=row.trade)
-    if trade is None:
-        raise Bug(f"settlement {row.id} is of the trade {row.trade!r}, which is not stored")
     opposite = {
         name: None if (value := getattr(row, name)) is None else -value
         for name in ("paid_usdc", "fee_usdc", "profit_usdc")
@@ -250,6 +289,11 @@ def take_back(db: Connection, row: SettlementRow, now_ms: int) -> ChargeRow | No
     del values["id"]
     db.execute(update(SETTLEMENTS).where(SETTLEMENTS.c.id == row.id).values(is_live=False))
     db.execute(SETTLEMENTS.insert().values(**values))
+    if row.trade is None:
+        return None
+    trade = fetch_one(db, AccountTrade, _TRADE, name=row.trade)
+    if trade is None:
+        raise Bug(f"settlement {row.id} is of the trade {row.trade!r}, which is not stored")
     change_trade(db, trade, now_ms, f"block {row.block} is no part of the chain any more", **_as_it_was(row))
     if (sums := row.before.get("of_account")) is not None:
         mine = DEPLOYMENTS.c.deployment_id == trade.deployment_id

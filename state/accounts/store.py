@@ -9,10 +9,10 @@ from sqlalchemy import Connection, select, update
 
 from evenkeel.errors import Bug, LostRace, OperatorError
 from evenkeel.types import IntentSpec
+from state.accounts.many import ACCOUNTS, AGENTS, Accounts
 from state.accounts.models import (
     AccountTrade,
     Agent,
-    AgentTable,
     ChargeRow,
     Deployment,
     DeploymentState,
@@ -34,10 +34,9 @@ from state.accounts.settling import (
     take_back,
 )
 from state.columns import plain_json
-from state.database import AnyFence, Database, fetch, fetch_one, insert_new, log_move, table_of, values_of
+from state.database import AnyFence, fetch, fetch_one, insert_new, log_move, table_of, values_of
 
-ACCOUNTS = "accounts"
-USERS, AGENTS = table_of(UserTable), table_of(AgentTable)
+USERS = table_of(UserTable)
 ENDED = (TradeState.CLOSED, TradeState.FAILED)
 TO_COLLECT = ("DUE", "OUTSTANDING")
 _D = DeploymentState
@@ -45,7 +44,7 @@ MOVES = {_D.ACTIVE: {_D.PAUSED, _D.REVOKED}, _D.PAUSED: {_D.ACTIVE, _D.REVOKED},
 """A deployment that was revoked is paused first when its user names the delegate again."""
 
 
-class AccountsStore(Database):
+class AccountsStore(Accounts):
     """What only managed accounts keep; their intents, fees and alerts are the core's, under the name `ACCOUNTS`."""
 
     name = ACCOUNTS
@@ -292,6 +291,12 @@ class AccountsStore(Database):
             found = [take_back(db, row, now) for row in live_from(db, chain, block)]
         return [one for one in found if one is not None]
 
+    def is_settled(self, chain: str, order_id: str) -> bool:
+        """Whether a settlement of this order is booked, and the chain still has it."""
+        mine = (SETTLEMENTS.c.chain == chain) & (SETTLEMENTS.c.order_id == order_id) & SETTLEMENTS.c.is_live
+        with self._read() as db:
+            return fetch_one(db, SettlementRow, select(SETTLEMENTS).where(mine)) is not None
+
     def settlements(self, *, account: str | None = None, trade: str | None = None) -> list[SettlementRow]:
         """Every settlement, those that were taken back and their opposites too, in the order in which they were booked."""
         query = select(SETTLEMENTS).order_by(SETTLEMENTS.c.id)
@@ -309,6 +314,13 @@ class AccountsStore(Database):
         if account is not None:
             query = query.where(CHARGES.c.account == account)
         return self._rows(ChargeRow, query)
+
+    def charge(self, charge_id: str) -> ChargeRow:
+        """The charge; raises Bug where there is none."""
+        found = self._rows(ChargeRow, select(CHARGES).where(CHARGES.c.charge_id == charge_id))
+        if not found:
+            raise Bug(f"charge {charge_id!r} is not stored")
+        return found[0]
 
     def move_charge(
         self, charge_id: str, to: str, why: str, transaction: str | None = None, db: Connection | None = None

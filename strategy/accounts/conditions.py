@@ -14,12 +14,16 @@ PAUSED, DONE, DRAINED = "venue paused", "venue done", "vault drained"
 """Of the venue; each refuses openings while it stands, as a breaker does."""
 REVOKED, ALLOWANCE = "delegate revoked", "allowance lowered"
 """Of a deployment."""
+PAUSED_FOR = "paused_for"
+"""In what is kept of a deployment as seen: for which alert the watch paused it."""
 OUTSTANDING, TAKEN_BACK = "charge outstanding", "charge taken back"
 """Of a charge."""
 STALE, STOP_MOVED, UNPAYABLE = "trade stale", "stop moved by user", "close unpayable"
 """Of a trade."""
 NO_GAS, STUCK = "no gas", "nonce stuck"
 """Of a key: the agent's or the collector's."""
+MARKET_CLOSED = "market closed"
+"""Of a market in which trades are open."""
 GRAPH_BEHIND, GRAPH_DIFFERS = "subgraph behind", "subgraph differs"
 UNWATCHED = "accounts not watched"
 KINDS = (
@@ -35,6 +39,7 @@ KINDS = (
     UNPAYABLE,
     NO_GAS,
     STUCK,
+    MARKET_CLOSED,
     GRAPH_BEHIND,
     GRAPH_DIFFERS,
     UNWATCHED,
@@ -44,7 +49,8 @@ MOST_FALL = Decimal("0.20")
 """Of the vault's dollars within a day."""
 SENDS, FEW_SENDS = 100, 5
 """A key should be able to pay for so many transactions; with fewer than the second it may fail at any moment."""
-STUCK_MS = 120_000
+STUCK_MS = 30_000
+"""By then dearer copies of it have been offered several times."""
 BEHIND_MS = 600_000
 """The subgraph is some 14 s behind when all is well."""
 MOST_NAMES = 5
@@ -148,6 +154,18 @@ def judge_close(trade: str, seen: AccountSeen, fee_usdc: Decimal, *, is_closing:
     then = "its stop was set at the market instead" if is_closing else "its stop goes on guarding it"
     text = f"a close of {trade} takes {fee_usdc} USDC of {seen.account} first, {free} can be taken: {then}"
     return {(UNPAYABLE, trade): Finding(text=text, critical=is_closing)}
+
+
+def judge_markets(is_open: Mapping[str, bool], held: Mapping[str, int]) -> Judged:
+    """Whether a market is closed in which trades are open. `is_open`: of the markets whose hours could be read; `held`: how
+    many trades are there.
+    """
+    found: Judged = {}
+    for market, trades_now in is_open.items():
+        trades = held.get(market, 0)
+        text = f"{market} is closed, and {trades} trades are open in it: no order closes them and no stop acts until it opens"
+        found[MARKET_CLOSED, market] = None if trades_now or not trades else Finding(text=text)
+    return found
 
 
 def judge_graph(behind_ms: int, differs: Sequence[str]) -> Judged:

@@ -7,8 +7,8 @@ kinds whose condition is not among those that stand is over. What is read at the
 from __future__ import annotations
 
 from evenkeel.clock import Clock
+from state.accounts.many import LIVE
 from state.accounts.models import ChargeRow, DeploymentState, TradeState
-from state.accounts.store import ENDED
 from state.store import Store
 from state.watch_models import TRIPPED_BY, Severity
 from strategy.accounts.conditions import (
@@ -26,11 +26,10 @@ from strategy.accounts.conditions import (
     Judged,
 )
 from strategy.accounts.share import ChargeState
-from tasks.accounts.booking import USER
+from tasks.accounts.waiting import is_waiting
 
 OF_THE_LEDGER = frozenset({REVOKED, OUTSTANDING, STALE, STOP_MOVED})
 """Kinds of which every subject that stands is known from the ledger."""
-LIVE = (TradeState.PENDING, TradeState.OPEN, TradeState.CLOSING, TradeState.STALE)
 ACCOUNTS_WATCH = "accounts"
 """The watch of managed accounts: its lease, its heartbeat, and the subject of its alert."""
 
@@ -38,29 +37,31 @@ ACCOUNTS_WATCH = "accounts"
 def judge_ledger(store: Store) -> Judged:
     """What the ledger says of deployments, charges and trades: all that stands, and nothing else does."""
     accounts, found = store.accounts, dict[tuple[str, str], Finding | None]()
-    trades = accounts.trades(*LIVE)
-    held = {one.account for one in trades if one.deployment_id is not None}
-    for one in accounts.deployments(DeploymentState.REVOKED):
+    revoked = accounts.deployments(DeploymentState.REVOKED)
+    held = accounts.holding({one.account for one in revoked})
+    asked = accounts.trades(TradeState.PENDING, TradeState.STALE) if revoked else []
+    for one in revoked:
         unguarded = one.account in held
+        waiting = sum(row.deployment_id == one.deployment_id and is_waiting(row) for row in asked)
         then = (
             "its trades are guarded by the stops that stand at the venue alone"
             if unguarded
             else "it has no trade"
         )
+        if waiting:
+            then += f", and {waiting} orders that wait for a price can be cancelled by its user alone"
         text = f"{one.account} lets another act for him: {one.deployment_id} may do nothing; {then}"
         found[REVOKED, one.deployment_id] = Finding(text=text, critical=unguarded)
     for charge in accounts.charges(ChargeState.OUTSTANDING):
         text = f"{charge.usdc} USDC of {charge.account} could not be pulled: {charge.why}"
         found[OUTSTANDING, charge.charge_id] = Finding(text=text)
-    for trade in trades:
-        if trade.state is TradeState.STALE:
-            text = (
-                f"the chain shows another trade than {trade.trade_id} in the place of {trade.name}, or none"
-            )
-            found[STALE, trade.name] = Finding(text=text, critical=True)
-        if trade.stop_by == USER and trade.deployment_id is not None:
-            text = f"the stop of {trade.name} was moved to {trade.stop} by the user: it is his, and no longer trails"
-            found[STOP_MOVED, trade.name] = Finding(text=text)
+    for trade in accounts.trades(TradeState.STALE):
+        what = f"trade than {trade.trade_id}" if trade.trade_id else "order than the one that waits"
+        text = f"the chain shows another {what} in the place of {trade.name}, or none"
+        found[STALE, trade.name] = Finding(text=text, critical=True)
+    for name, stop in accounts.stops_of_users():
+        text = f"the stop of {name} was moved to {stop} by the user: it is his, and no longer trails"
+        found[STOP_MOVED, name] = Finding(text=text)
     return found
 
 
@@ -77,18 +78,20 @@ def note(store: Store, judged: Judged) -> None:
                 store.alert(kind, severity, finding.text, subject=subject, exact=True)
         elif row is not None:
             store.ack_alert(kind, subject=subject)
-    for kind, subject in standing:
-        if (kind, subject) not in judged and _is_over(store, kind, subject):
-            store.ack_alert(kind, subject=subject)
+    left = [one for one in standing if one not in judged]
+    for kind, subject in [one for one in left if one[0] in OF_THE_LEDGER] + _over(store, left):
+        store.ack_alert(kind, subject=subject)
     _trip(store, judged)
 
 
-def _is_over(store: Store, kind: str, subject: str) -> bool:
-    if kind in OF_THE_LEDGER:
-        return True
-    if kind == UNPAYABLE:
-        return store.accounts.trade(subject).state in ENDED
-    return kind == ALLOWANCE and store.accounts.deployment(subject).state is DeploymentState.REVOKED
+def _over(store: Store, standing: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Which of these alerts are about a trade that has ended, or a deployment that was revoked."""
+    over = store.accounts.over(subject for kind, subject in standing if kind == UNPAYABLE)
+    found = [(UNPAYABLE, name) for name in sorted(over)]
+    if any(kind == ALLOWANCE for kind, _ in standing):
+        revoked = {one.deployment_id for one in store.accounts.deployments(DeploymentState.REVOKED)}
+        found += [one for one in standing if one[0] == ALLOWANCE and one[1] in revoked]
+    return found
 
 
 def _trip(store: Store, judged: Judged) -> None:

@@ -38,14 +38,6 @@ class AccountBooking:
             self.store.settle_in(db, settled_order(self.chain, intent.subject, settled), owed_by(self.store))
         elif intent.kind == "stop":
             self._change(db, intent, at_ms, fence, stop=Decimal(str(intent.order["stop"])), stop_by=DESK)
-        elif intent.kind == "top_up":
-            added = Decimal(str(intent.order["usdc"]))
-            trade = self._trade(db, intent)
-            collateral, paid = trade.collateral_usdc + added, trade.paid_usdc + added
-            leverage = trade.leverage * trade.collateral_usdc / collateral
-            self._change(
-                db, intent, at_ms, fence, collateral_usdc=collateral, paid_usdc=paid, leverage=leverage
-            )
 
     def _trade(self, db: Connection, intent: Intent) -> AccountTrade:
         found = fetch_one(
@@ -94,9 +86,9 @@ def owed_by(store: AccountsStore) -> OwedFor:
     return owed
 
 
-def settled_order(chain: str, trade: str, wire: Mapping[str, Any]) -> SettledOrder:
-    """Return a settlement as the ledger takes it, of what a venue says (`venues.ostium.settlement.settled_of`). Raises Bug
-    where a close does not say what it paid: nothing is guessed.
+def settled_order(chain: str, trade: str, wire: Mapping[str, Any], account: str = "") -> SettledOrder:
+    """Return a settlement as the ledger takes it, of what a venue says (`venues.ostium.settlement.settled_of`). `account`:
+    whose it is, where it is of no trade. Raises Bug where a close does not say what it paid: nothing is guessed.
     """
 
     def money(name: str) -> Decimal | None:
@@ -114,6 +106,12 @@ def settled_order(chain: str, trade: str, wire: Mapping[str, Any]) -> SettledOrd
         opened |= {"trade_id": said["trade_id"], "place": said["place"], "best_price": money("price")}
         if said["stop"] is not None:
             opened["stop"] = Decimal(said["stop"])
+    moved: dict[str, Any] | None = None
+    if wire.get("moved") is not None:
+        moved = {
+            name: value if name == "place" or value is None else Decimal(value)
+            for name, value in wire["moved"].items()
+        }
     return SettledOrder(
         chain=chain,
         order_id=wire["order_id"],
@@ -130,4 +128,6 @@ def settled_order(chain: str, trade: str, wire: Mapping[str, Any]) -> SettledOrd
         paid_usdc=paid or Decimal(0),
         fee_usdc=money("fee_usdc") or Decimal(0),
         opened=opened,
+        moved=moved,
+        account=account,
     )

@@ -5,13 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from evenkeel.errors import UNREAD, words_of
-from state.accounts.models import AccountTrade, DeploymentState, TradeState
+from state.accounts.many import HeldTrade
 from state.store import Store
 from strategy.accounts.conditions import BEHIND_MS, GRAPH_DIFFERS, VENUE, Judged, judge_graph
 from tasks.desk import Desk
 from venues.ostium.graph import GraphTrade, GraphView, Subgraph
-
-HELD = (TradeState.OPEN, TradeState.CLOSING, TradeState.STALE)
 
 
 @dataclass
@@ -28,10 +26,10 @@ class CrossCheck:
     async def judge(self, read_to: int) -> Judged:
         """Compare once. `read_to`: the block up to which our books follow the chain. Raises UNREAD where it has no answer."""
         store = self.desk.store
-        accounts = sorted({one.account for one in store.accounts.deployments()})
+        accounts, held = sorted(store.accounts.deployed()), store.accounts.held_trades()
         if not accounts:
             return {}
-        view = await self.graph.open_trades(accounts)
+        view = await self.graph.open_trades(accounts, expected=len(held))
         behind_ms = max(0, self.desk.clock.now_ms() - view.at_ms)
         if behind_ms > BEHIND_MS:
             self.before, self.is_doubtful = {}, False
@@ -59,32 +57,32 @@ def differences(store: Store, view: GraphView, read_to: int) -> dict[str, str]:
     after the block that our books follow, contradicts nothing.
     """
     accounts = store.accounts
-    live = {one.account for one in accounts.deployments() if one.state is not DeploymentState.REVOKED}
-    ours = {row.trade_id: row for row in accounts.trades(*HELD) if row.trade_id is not None}
+    live, ours = accounts.deployed(live=True), accounts.held_trades()
     found: dict[str, str] = {}
     for name, there in view.trades.items():
         if name not in ours and there.trader in live and view.block <= read_to:
-            row = next((one for one in accounts.trades(account=there.trader) if one.trade_id == name), None)
+            rows = accounts.trades(account=there.trader)
+            row = next((one for one in rows if one.trade_id == name), None)
             if row is None:
                 found[name] = f"trade {name} of {there.trader} is open there, and no row of ours is"
-            elif not _is_newer(store, row, view):
+            elif not _is_newer(store, row.name, view):
                 found[name] = f"{row.name} is open there and {row.state} here"
-    for name, row in ours.items():
+    for name, one in ours.items():
         if name not in view.trades:
-            if not _is_newer(store, row, view):
-                found[name] = f"{row.name} is {row.state} here and not open there"
-        elif _holds_other(row, view.trades[name]) and not _is_newer(store, row, view):
+            if not _is_newer(store, one.name, view):
+                found[name] = f"{one.name} is {one.state} here and not open there"
+        elif _holds_other(one, view.trades[name]) and not _is_newer(store, one.name, view):
             found[name] = (
-                f"{row.name} holds {row.collateral_usdc} USDC here and {view.trades[name].collateral_usdc} there"
+                f"{one.name} holds {one.collateral_usdc} USDC here and {view.trades[name].collateral_usdc} there"
             )
     return found
 
 
-def _holds_other(row: AccountTrade, there: GraphTrade) -> bool:
+def _holds_other(row: HeldTrade, there: GraphTrade) -> bool:
     return abs(row.collateral_usdc - there.collateral_usdc) > 1
 
 
-def _is_newer(store: Store, row: AccountTrade, view: GraphView) -> bool:
+def _is_newer(store: Store, name: str, view: GraphView) -> bool:
     """Whether our books of a trade know more than the subgraph's block."""
-    last = max((one.block for one in store.accounts.settlements(trade=row.name)), default=0)
+    last = store.accounts.last_blocks([name]).get(name, 0)
     return last > view.block

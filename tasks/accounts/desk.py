@@ -53,22 +53,36 @@ class AccountsDesk:
     """Compared with the books, and never booked from; None where none is set."""
     mids: dict[int, Decimal] = field(default_factory=dict)
     """Of the markets that trade now, USD, as of the last tick."""
+    is_open: dict[str, bool] = field(default_factory=dict)
+    """By market, whether it trades now; those whose hours could be read at the last tick."""
+    _agents: dict[str, str] | None = None
+    _stop_rules: dict[str, StopRules] = field(default_factory=dict)
 
     async def tick(self, fence: Fence | None = None) -> TickReport:
-        """Read both price lists, then watch everything once. Raises UNREAD where the chain cannot be read."""
-        await self.second.refresh()
+        """Read the price list, then watch everything once. Raises UNREAD where the chain cannot be read. The second source is
+        read where an opening or a close is under way, which are judged by it when they are signed anew.
+        """
+        if any(one.kind in ("open", "close") for one in self.desk.store.unfinished_intents(ACCOUNTS)):
+            await self.second.refresh()
+        self._agents, self._stop_rules = None, {}
         try:
             quotes = await self.prices.now()
         except UNREAD:
             quotes = {}  # stops stay where they are: they stand at the venue
+        names = self.desk.settings.ostium.markets
+        self.is_open = {names[number]: quote.is_open for number, quote in quotes.items() if number in names}
         self.mids = {number: quote.mid for number, quote in quotes.items() if quote.is_open}
         return await tick(self.desk, self.where, self.mids, self.rules, fence)
 
     def rules(self, deployment_id: str) -> StopRules:
-        """How stops are set for a deployment: its agent's rules."""
+        """How stops are set for a deployment: its agent's rules, as of this tick."""
         accounts = self.desk.store.accounts
-        agent = accounts.agent(accounts.deployment(deployment_id).agent_id)
-        return StopRules.model_validate(agent.rules.get("stops", {}))
+        if self._agents is None:
+            self._agents = accounts.agents_of_deployments()
+        agent = self._agents[deployment_id]
+        if agent not in self._stop_rules:
+            self._stop_rules[agent] = StopRules.model_validate(accounts.agent(agent).rules.get("stops", {}))
+        return self._stop_rules[agent]
 
 
 class SecondPrices:

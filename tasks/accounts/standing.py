@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
+from functools import partial
+from typing import NamedTuple
 
 from evenkeel.errors import UNREAD, LostRace, words_of
 from evenkeel.units import HOUR_MS
@@ -16,6 +18,7 @@ from strategy.accounts.conditions import (
     AGENT,
     ALLOWANCE,
     COLLECTOR,
+    PAUSED_FOR,
     AccountSeen,
     Finding,
     Judged,
@@ -30,16 +33,20 @@ from strategy.accounts.share import ChargeState
 from tasks.accounts.trading import CHARGES, OSTIUM, chain_of, ostium_of, side_by_side
 from tasks.accounts.watching import Where
 from tasks.desk import Desk
+from venues.batches import together
+from venues.evm.answers import Block
 from venues.evm.pulls import TokenPulls
+from venues.evm.rpc import EvmRpc
+from venues.ostium.venue import OstiumVenue, Waits
 
+Move = Callable[[], None]
+"""What follows from a reading in the ledger; it is written with the alerts, in one transaction."""
 TURN = 10
-"""Accounts that are read at one tick; a thousand of them come round in less than an hour."""
+"""Accounts that are read at one tick, in one request; a thousand of them come round in less than an hour."""
 SEND_GAS = 1_000_000
 """Units of gas that a transaction of ours uses at most, nearly."""
 DAY_HOURS = 24
 HELD = (TradeState.OPEN, TradeState.CLOSING, TradeState.STALE)
-PAUSED_FOR = "paused_for"
-"""In what is kept of a deployment as seen: for which alert the watch paused it."""
 
 
 @dataclass
@@ -51,25 +58,28 @@ class Standing:
     faults: dict[str, str] = field(default_factory=dict)
     """What of the last reading failed: it judges nothing."""
     next_account: int = 0
-    suspects: dict[str, int] = field(default_factory=dict)
-    """By a trade that the chain did not show in its place: the block at which it did not."""
+    suspects: dict[str, Suspect] = field(default_factory=dict)
+    """By a trade that the chain did not show in its place."""
+    moves: list[Move] = field(default_factory=list)
+    """Of this reading."""
 
-    async def read(self, read_to: int) -> Judged:
-        """Read everything whose turn it is, and judge it. `read_to`: the block up to which the books follow the chain. Raises
-        nothing for what a venue answers.
+    async def read(self, read_to: int) -> tuple[Judged, list[Move]]:
+        """Read everything whose turn it is in one request, judge it, and return what follows. `read_to`: the block up to which
+        the books follow the chain. Raises nothing for what a venue answers.
         """
-        self.faults = {}
-        parts = await asyncio.gather(
-            self._part("venue", self._venue()),
-            self._part("vault", self._vault()),
-            self._part(AGENT, self._key(AGENT, OSTIUM)),
-            self._part(COLLECTOR, self._key(COLLECTOR, CHARGES)),
-            self._accounts(read_to),
-        )
+        self.faults, self.moves = {}, []
+        with together():
+            parts = await asyncio.gather(
+                self._part("venue", self._venue()),
+                self._part("vault", self._vault()),
+                self._part(AGENT, self._key(AGENT, OSTIUM)),
+                self._part(COLLECTOR, self._key(COLLECTOR, CHARGES)),
+                self._accounts(read_to),
+            )
         judged: Judged = {}
         for part in parts:
             judged |= part
-        return judged
+        return judged, self.moves
 
     async def _part(self, name: str, reading: Awaitable[Judged]) -> Judged:
         try:
@@ -107,19 +117,22 @@ class Standing:
 
     async def _accounts(self, read_to: int) -> Judged:
         accounts = self.desk.store.accounts
-        live = accounts.deployments(DeploymentState.ACTIVE, DeploymentState.PAUSED)
-        names = sorted({one.account for one in live} | {one.account for one in accounts.trades(*HELD)})
+        names = accounts.watched()
         start = self.next_account if self.next_account < len(names) else 0
-        turn = names[start : start + TURN]
         self.next_account = start + TURN
-        doubted = {one.account for one in accounts.trades(*HELD) if one.name in self.suspects}
+        turn = sorted({*names[start : start + TURN], *(one.account for one in self.suspects.values())})
+        live, trades = accounts.deployments_of(turn), accounts.held_by(turn)
+        held = {one.name for one in trades}
+        self.suspects = {name: one for name, one in self.suspects.items() if name in held}
+        once = Once(ostium_of(self.desk), self.where.rpc)
         found: Judged = {}
 
         async def one(account: str) -> Judged:
             mine = [row for row in live if row.account == account]
-            return await self._account(account, mine, accounts.trades(*HELD, account=account), read_to)
+            its = [row for row in trades if row.account == account]
+            return await self._account(account, mine, its, once, read_to)
 
-        for name, ends in (await side_by_side(sorted({*turn, *doubted}), one)).items():
+        for name, ends in (await side_by_side(turn, one, at_once=len(turn) or 1)).items():
             if isinstance(ends, str):
                 self.faults[name] = ends
             else:
@@ -127,44 +140,103 @@ class Standing:
         return found
 
     async def _account(
-        self, account: str, mine: list[Deployment], trades: list[AccountTrade], read_to: int
+        self,
+        account: str,
+        mine: Sequence[Deployment],
+        trades: Sequence[AccountTrade],
+        once: Once,
+        read_to: int,
     ) -> Judged:
-        venue = ostium_of(self.desk)
-        for trade in trades:
-            await self._place(trade, read_to)
-        seen = await read_account(self.desk, account)
+        markets = {row.deployment_id: trades[0].pair if trades else _a_market(row) for row in mine}
+        pairs = sorted({*markets.values(), *(one.pair for one in trades)})
+        seen, height, there, fees = await asyncio.gather(
+            read_account(self.desk, account),
+            once.height(),
+            asyncio.gather(*(self._there(one) for one in trades)),
+            asyncio.gather(*(once.fee(pair) for pair in pairs)),
+        )
+        for trade, shown in zip(trades, there, strict=True):
+            if shown is not None:
+                self._place(trade, shown, height, read_to)
+        by_pair = dict(zip(pairs, fees, strict=True))
         found: Judged = {}
         for row in mine:
-            fee = await venue.oracle_fee(trades[0].pair) if trades else await venue.oracle_fee(_a_market(row))
-            found |= judge_allowance(row.deployment_id, seen, fee)
-            follow_allowance(self.desk.store, row, seen, found[ALLOWANCE, row.deployment_id])
+            found |= judge_allowance(row.deployment_id, seen, by_pair[markets[row.deployment_id]])
+            finding = found[ALLOWANCE, row.deployment_id]
+            self.moves.append(partial(follow_allowance, self.desk.store, row, seen, finding))
         for trade in trades:
-            if trade.deployment_id is not None:
-                fee = await venue.oracle_fee(trade.pair)
-                found |= judge_close(trade.name, seen, fee, is_closing=trade.state is TradeState.CLOSING)
+            if trade.deployment_id is not None and trade.trade_id is not None:
+                is_closing = trade.state is TradeState.CLOSING
+                found |= judge_close(trade.name, seen, by_pair[trade.pair], is_closing=is_closing)
         return found
 
-    async def _place(self, trade: AccountTrade, read_to: int) -> None:
+    async def _there(self, trade: AccountTrade) -> There | None:
+        """Return what the chain has in the place of a trade, or of an order that waits; None where it has no place."""
+        venue = ostium_of(self.desk)
+        if trade.place is None:
+            return None
+        if trade.trade_id is None:
+            order = await venue.waiting_at(trade.account, trade.pair, trade.place)
+            is_there = order == Waits(trade.is_long, trade.paid_usdc, trade.leverage)
+            return There(is_there, "nothing" if order is None else "another order")
+        number = await venue.trade_at(trade.account, trade.pair, trade.place)
+        return There(number == int(trade.trade_id), str(number or "nothing"))
+
+    def _place(self, trade: AccountTrade, there: There, block: int, read_to: int) -> None:
         """Whether the chain has the trade in its place. What it shows now may be newer than our books: it counts once these
         have come to the block at which it was read, and it is shown still.
         """
-        if trade.trade_id is None or trade.place is None:
-            return
-        there = await ostium_of(self.desk).trade_at(trade.account, trade.pair, trade.place)
-        try:
-            if there == int(trade.trade_id):
-                self.suspects.pop(trade.name, None)
-                if trade.state is TradeState.STALE:
-                    self.desk.store.accounts.change_trade(
-                        trade.name, "the chain shows it again", state=TradeState.OPEN
-                    )
-                return
-            since = self.suspects.setdefault(trade.name, (await self.where.rpc.head()).number)
-            if trade.state is not TradeState.STALE and since <= read_to:
-                why = f"the chain shows {there or 'nothing'} in its place"
-                self.desk.store.accounts.change_trade(trade.name, why, state=TradeState.STALE)
-        except LostRace:  # it has ended meanwhile
+        if there.is_there:
             self.suspects.pop(trade.name, None)
+            if trade.state is TradeState.STALE:
+                state = TradeState.PENDING if trade.trade_id is None else TradeState.OPEN
+                self.moves.append(partial(self._move, trade.name, "the chain shows it again", state))
+            return
+        since = self.suspects.setdefault(trade.name, Suspect(trade.account, block)).block
+        if trade.state is not TradeState.STALE and since <= read_to:
+            why = f"the chain shows {there.shown} in its place"
+            self.moves.append(partial(self._move, trade.name, why, TradeState.STALE))
+
+    def _move(self, name: str, why: str, to: TradeState) -> None:
+        try:
+            self.desk.store.accounts.change_trade(name, why, state=to)
+        except LostRace:  # it has ended meanwhile
+            self.suspects.pop(name, None)
+
+
+class There(NamedTuple):
+    """Whether the chain has a trade in its place, and what it shows there."""
+
+    is_there: bool
+    shown: str
+
+
+class Suspect(NamedTuple):
+    """Whose trade is not where it should be, and at which block it was not."""
+
+    account: str
+    block: int
+
+
+class Once:
+    """What all accounts of one reading want alike: asked once for all of them."""
+
+    def __init__(self, venue: OstiumVenue, rpc: EvmRpc) -> None:
+        self._venue, self._rpc = venue, rpc
+        self._head: asyncio.Task[Block] | None = None
+        self._fees: dict[int, asyncio.Task[Decimal]] = {}
+
+    async def height(self) -> int:
+        """The chain's. Raises UNREAD."""
+        if self._head is None:
+            self._head = asyncio.ensure_future(self._rpc.head())
+        return (await asyncio.shield(self._head)).number
+
+    async def fee(self, pair: int) -> Decimal:
+        """What a close takes of the wallet first in a market, USDC. Raises UNREAD."""
+        if pair not in self._fees:
+            self._fees[pair] = asyncio.ensure_future(self._venue.oracle_fee(pair))
+        return await asyncio.shield(self._fees[pair])
 
 
 async def read_key(desk: Desk, where: Where, venue: str, address: str) -> KeySeen:

@@ -44,6 +44,11 @@ def statement(store: Store, account: str, markets: dict[int, str]) -> dict[str, 
         unfinished = store.unfinished_intents(ACCOUNTS)
     lines = [line for trade in trades for line in _of_trade(trade, settled)]
     lines += [
+        Line(one.at_ms, f"{one.kind}: {one.why}", "", None, one.paid_usdc - one.fee_usdc, one.transaction)
+        for one in settled
+        if one.trade is None
+    ]
+    lines += [
         Line(one.updated_ms, "share of profit", "", None, -one.usdc, one.transaction or "")
         for one in charges
         if one.state == ChargeState.COLLECTED
@@ -76,14 +81,17 @@ def statement(store: Store, account: str, markets: dict[int, str]) -> dict[str, 
 
 def _of_trade(trade: AccountTrade, settled: list[SettlementRow]) -> list[Line]:
     mine = [one for one in settled if one.trade == trade.name]
-    # A close's result is what it paid less its part of the deposit and the fee: so the part can be had from the books.
+    # A result is what was paid out less its part of the deposit and the fee: so the part can be had from the books.
     parts = [one.paid_usdc - one.fee_usdc - (one.profit_usdc or ZERO) for one in mine if one.kind == "closed"]
-    deposit = (trade.paid_usdc + sum(parts, ZERO)).quantize(
-        UNIT
-    )  # parts of parts have more digits than the token
+    added = [one.paid_usdc for one in mine if one.kind in ("topped up", "collateral removed")]
+    deposit = trade.paid_usdc + sum(parts, ZERO) + sum(added, ZERO)
+    deposit = deposit.quantize(UNIT)  # parts of parts have more digits than the token
+    was_placed = any(one.kind == "placed" for one in mine)
     found = []
     for one in mine:
-        change = -deposit if one.kind == "opened" else one.paid_usdc - one.fee_usdc
+        change = one.paid_usdc - one.fee_usdc
+        if one.kind == "opened" and not was_placed:
+            change = -deposit  # paid with the order, which has no settlement of its own
         what = f"{one.kind}: {one.why}" if one.why else one.kind
         found.append(Line(one.at_ms, what, trade.name, trade.pair, change, one.transaction))
     return found

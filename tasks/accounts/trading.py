@@ -68,7 +68,7 @@ def plan_open(desk: Desk, deployment_id: str, order: dict[str, Any], name: str) 
             updated_ms=now,
         )
     )
-    return _plan(desk, name, "open", 0, {**order, "trader": deployment.account})
+    return plan(desk, name, "open", 0, {**order, "trader": deployment.account})
 
 
 def may_open(desk: Desk, deployment_id: str) -> Deployment:
@@ -76,9 +76,15 @@ def may_open(desk: Desk, deployment_id: str) -> Deployment:
     deployment = desk.store.accounts.deployment(deployment_id)
     if deployment.state is not DeploymentState.ACTIVE:
         raise OperatorError(f"deployment {deployment_id} is {deployment.state}: nothing is opened for it")
-    if found := [one for one in desk.store.active_pauses() if one.scope in (ENTRIES, ALL, OSTIUM)]:
-        raise OperatorError(f"openings are paused: {found[0].scope}, {found[0].reason} (`evenkeel resume`)")
+    if (found := openings_paused(desk)) is not None:
+        raise OperatorError(f"openings are paused: {found} (`evenkeel resume`)")
     return deployment
+
+
+def openings_paused(desk: Desk) -> str | None:
+    """Return what pauses openings here and why, None where nothing does."""
+    found = [one for one in desk.store.active_pauses() if one.scope in (ENTRIES, ALL, OSTIUM)]
+    return f"{found[0].scope}, {found[0].reason}" if found else None
 
 
 async def try_order(desk: Desk, subject: str, kind: str, order: dict[str, Any]) -> None:
@@ -119,7 +125,7 @@ async def close_trade(
     order = close_order(trade, price, slippage_bps, share)
     if share == 1 and await lacks_fee(desk, trade):
         return await leave_by_stop(desk, trade, price, fence)
-    intent = _plan(desk, name, "close", next_step(desk, name, "close"), order, fence)
+    intent = plan(desk, name, "close", next_step(desk, name, "close"), order, fence)
     return await carry_out(desk, intent, fence)
 
 
@@ -147,7 +153,7 @@ def plan_close(desk: Desk, name: str, step: int, order: dict[str, Any]) -> str:
     there = [one for one in desk.store.intents_of(ACCOUNTS, name) if (one.kind, one.step) == ("close", step)]
     if there and there[0].order != plain_json(order):
         raise LostRace(f"trade {name} is closed by another order")
-    return _plan(desk, name, "close", step, order)
+    return plan(desk, name, "close", step, order)
 
 
 async def lacks_fee(desk: Desk, trade: AccountTrade) -> bool:
@@ -164,10 +170,11 @@ async def leave_by_stop(
     then on, and the watch moves its stop after the market until it is closed.
     """
     text = f"{trade.account} cannot pay for a close of {trade.name}: its stop is set at the market instead"
-    desk.store.alert(UNPAYABLE, Severity.CRITICAL, text, subject=trade.name)
-    desk.store.accounts.change_trade(
-        trade.name, "the wallet cannot pay for a close", fence, state=TradeState.CLOSING
-    )
+    with desk.store.one_transaction():
+        desk.store.accounts.change_trade(
+            trade.name, "the wallet cannot pay for a close", fence, state=TradeState.CLOSING
+        )
+        desk.store.alert(UNPAYABLE, Severity.CRITICAL, text, subject=trade.name)
     if desk.store.unfinished_intents(ACCOUNTS, trade.name):
         return NotDone("a stop is being set already", refused=True)
     stop = way_out_stop(seen(trade), beyond(trade.is_long, price))
@@ -192,20 +199,20 @@ async def set_stop(
         "index": trade.place,
         "stop": str(stop),
     }
-    intent = _plan(desk, trade.name, "stop", next_step(desk, trade.name, "stop"), order, fence)
+    intent = plan(desk, trade.name, "stop", next_step(desk, trade.name, "stop"), order, fence)
     return await carry_out(desk, intent, fence, wait_s=wait_s)
 
 
 async def collect(desk: Desk, charge_id: str, fence: Fence | None = None, *, wait_s: float = 30.0) -> Ending:
     """Pull what one charge owes. One that cannot be pulled now is OUTSTANDING, with why; it is tried again another time."""
-    [charge] = [one for one in desk.store.accounts.charges() if one.charge_id == charge_id]
+    charge = desk.store.accounts.charge(charge_id)
     unfinished = desk.store.unfinished_intents(ACCOUNTS, charge_id)
     if unfinished:
         intent = unfinished[0].intent_id
     else:
         order = {"owner": charge.account, "units": int(charge.usdc.scaleb(UNITS))}
         step = next_step(desk, charge_id, "pull")
-        intent = _plan(desk, charge_id, "pull", step, order, fence, CHARGES)
+        intent = plan(desk, charge_id, "pull", step, order, fence, CHARGES)
     end = await carry_out(desk, intent, fence, wait_s=wait_s)
     if isinstance(end, NotDone):
         desk.store.accounts.move_charge(charge_id, ChargeState.OUTSTANDING, end.reason)
@@ -223,15 +230,14 @@ async def pull_charges(
     """Pull every charge that is due, and of those that could not be pulled each whose last try is `again_after_ms` ago: side by
     side, so that no owner waits for another. Return what became of each, or the words of its fault, by its name.
     """
-    store, now_ms = desk.store, desk.clock.now_ms()
+    accounts, now_ms = desk.store.accounts, desk.clock.now_ms()
+    to_collect = accounts.charges(ChargeState.DUE, ChargeState.OUTSTANDING)
+    last = accounts.last_tries(one.charge_id for one in to_collect if one.state == ChargeState.OUTSTANDING)
 
     def is_wanted(one: ChargeRow) -> bool:
-        if one.state == ChargeState.DUE:
-            return True
-        tries = store.intents_of(ACCOUNTS, one.charge_id)
-        return not tries or now_ms - tries[-1].updated_ms >= again_after_ms
+        tried_ms = last.get(one.charge_id)
+        return tried_ms is None or now_ms - tried_ms >= again_after_ms
 
-    to_collect = store.accounts.charges(ChargeState.DUE, ChargeState.OUTSTANDING)
     names = [one.charge_id for one in to_collect if is_wanted(one)]
     return await side_by_side(names, lambda name: collect(desk, name, fence))
 
@@ -241,9 +247,11 @@ def paid(ends: Mapping[str, Ending | str]) -> int:
     return sum(isinstance(one, Done) for one in ends.values())
 
 
-async def side_by_side(names: Sequence[str], doing: Callable[[str], Awaitable[T]]) -> dict[str, T | str]:
+async def side_by_side(
+    names: Sequence[str], doing: Callable[[str], Awaitable[T]], at_once: int = AT_ONCE
+) -> dict[str, T | str]:
     """Do the same for each name, some at a time; what fails of one is its fault's words and ends no other."""
-    places = asyncio.Semaphore(AT_ONCE)
+    places = asyncio.Semaphore(at_once)
 
     async def one(name: str) -> T | str:
         async with places:
@@ -292,7 +300,7 @@ def next_step(desk: Desk, subject: str, kind: str) -> int:
     return sum(one.kind == kind for one in desk.store.intents_of(ACCOUNTS, subject))
 
 
-def _plan(
+def plan(
     desk: Desk,
     subject: str,
     kind: str,
@@ -301,6 +309,7 @@ def _plan(
     fence: Fence | None = None,
     venue: str = OSTIUM,
 ) -> str:
+    """Store an order of a trade or charge, or find it stored; return its intent."""
     return desk.store.plan_intent(_spec(subject, kind, step, order, venue), fence=fence).intent_id
 
 

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from decimal import Decimal
 
 from evenkeel.errors import NOT_NOW, EvenkeelError, LostRace, OperatorError, words_of
 from evenkeel.types import Frozen
 from evenkeel.units import DAY_MS
-from state.accounts.models import TradeState
 from state.accounts.store import ACCOUNTS
 from state.models import Fence
-from strategy.accounts.conditions import Judged
+from strategy.accounts.conditions import Judged, judge_markets
 from tasks.accounts.alerts import ACCOUNTS_WATCH, alarm_unwatched, is_watched, judge_ledger, note
 from tasks.accounts.crosscheck import CrossCheck
 from tasks.accounts.desk import AccountsDesk
-from tasks.accounts.standing import Standing
+from tasks.accounts.standing import Move, Standing
 from tasks.accounts.trading import chain_of, paid, pull_charges
 from tasks.accounts.watching import TickReport
 from tasks.leases import described, own_name
@@ -25,8 +22,6 @@ from tasks.oddities import note_oddities
 
 log = logging.getLogger("evenkeel.accounts")
 EVERY_S, CLOSELY_S = 30.0, 2.0
-NEAR = Decimal("0.005")
-"""Of the price: a stop that is so near is looked after closely."""
 CHECK_EVERY = 10
 """Ticks between two comparisons with the subgraph."""
 STANDING_EVERY_MS = 25_000
@@ -109,14 +104,23 @@ class AccountsWatcher:
         marks = stored.detail["marks"] if stored else []
         read_to = int(marks[-1][0]) if marks else 0
         judged: Judged = {}
+        moves: list[Move] = []
         now_ms = core.clock.now_ms()
         if self.standing_ms is None or not 0 <= now_ms - self.standing_ms < self.standing_every_ms:
-            judged = await self.standing.read(read_to)
+            judged, moves = await self.standing.read(read_to)
             report.faults |= self.standing.faults
             self.standing_ms = now_ms
         if self.check is not None and self._compares():
             judged |= await self.check.judge_if_there(read_to, report.faults)
-        note(core.store, judged | judge_ledger(core.store))
+        names = core.settings.ostium.markets
+        held = {
+            names.get(pair, str(pair)): many for pair, many in core.store.accounts.open_by_market().items()
+        }
+        judged |= judge_markets(self.desk.is_open, held)
+        with core.store.one_transaction():  # no move without its alert, through any crash
+            for move in moves:
+                move()
+            note(core.store, judged | judge_ledger(core.store))
         note_oddities(core)
 
     def _compares(self) -> bool:
@@ -139,7 +143,8 @@ class AccountsWatcher:
             log.warning("%s: %s", name, fault)
         for odd in report.odd:
             log.error("an answer of the chain cannot be read: %s", odd)
-        self.closely = self._is_busy(self.desk.mids)
+        busy = bool(report.moved_stops or core.store.unfinished_intents(ACCOUNTS))
+        self.closely = busy or report.is_near
 
     def _failed(self, why: str) -> None:
         core = self.desk.desk
@@ -150,13 +155,3 @@ class AccountsWatcher:
             alarm_unwatched(core.store, core.clock, float(core.settings.watchdog.after_s), why)
         except EvenkeelError as fault:
             log.warning("not noted: %s", fault)
-
-    def _is_busy(self, mids: Mapping[int, Decimal]) -> bool:
-        store = self.desk.desk.store
-        if store.unfinished_intents(ACCOUNTS):
-            return True
-        for row in store.accounts.trades(TradeState.OPEN, TradeState.CLOSING):
-            price = mids.get(row.pair)
-            if row.stop is not None and price is not None and abs(row.stop / price - 1) < NEAR:
-                return True
-        return False

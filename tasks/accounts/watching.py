@@ -6,20 +6,23 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
+from functools import partial
 
-from evenkeel.errors import EvenkeelError, LostRace, words_of
+from evenkeel.errors import EvenkeelError, LostRace, Retryable, words_of
+from state.accounts.many import OpenTrade
 from state.accounts.models import AccountTrade, ChargeRow, DeploymentState, Origin, TradeState
 from state.accounts.store import ACCOUNTS, ENDED
 from state.models import Fence
-from strategy.accounts.stops import PRICE_STEP, StopRules, wanted_stop
+from strategy.accounts.stops import PRICE_STEP, StopRules, TradeSeen, wanted_stop
 from tasks.accounts.alerts import alert_taken_back
 from tasks.accounts.booking import DESK, USER, owed_by, settled_order
-from tasks.accounts.trading import OSTIUM, chain_of, give_up, leave_by_stop, seen, set_stop, side_by_side
+from tasks.accounts.trading import OSTIUM, chain_of, give_up, leave_by_stop, set_stop, side_by_side
+from tasks.accounts.waiting import book_move, executed, take_back_late, withdraw_unwanted
 from tasks.desk import Desk
 from tasks.intents import carry_out
 from venues.evm.pages import Cutoff, Mark
 from venues.evm.rpc import EvmRpc
-from venues.ostium.news import News, SettledNews, StopNews, read_news
+from venues.ostium.news import MoveNews, News, SettledNews, StopNews, read_news
 from venues.ostium.settlement import Settled
 from venues.ostium.venue import Contracts
 
@@ -32,6 +35,9 @@ FOLLOW_S = 5.0
 """For one order at one tick."""
 ABANDONED_MS = 60_000
 """An order that nobody has sent for so long has no process any more that would."""
+MOST_NUMBER = 2**63
+NEAR = Decimal("0.005")
+"""Of the price: a stop that is so near is looked after closely."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +61,8 @@ class TickReport:
     to_decide: list[ChargeRow] = field(default_factory=list)
     """Charges that were collected for what the chain took back."""
     odd: list[str] = field(default_factory=list)
+    is_near: bool = False
+    """Some stop is near the market."""
     faults: dict[str, str] = field(default_factory=dict)
 
 
@@ -72,6 +80,8 @@ async def tick(
     report = TickReport()
     await read_chain(desk, where, report)
     await follow(desk, report, fence)
+    report.faults |= await take_back_late(desk, fence)
+    report.faults |= await withdraw_unwanted(desk, fence)
     await trail(desk, prices, rules, report, fence)
     return report
 
@@ -86,53 +96,76 @@ async def read_chain(desk: Desk, where: Where, report: TickReport) -> None:
         stored = desk.store.checkpoint(name)
         marks = [Mark(number, block) for number, block in (stored.detail["marks"] if stored else [])]
         accounts = desk.store.accounts
-        ours = frozenset(one.account for one in accounts.deployments())
-        traders = {int(one.trade_id): one.account for one in accounts.trades() if one.trade_id is not None}
-        news = await read_news(where.rpc, where.contracts, marks, where.start, where.cutoff, traders, ours)
+        owners = partial(accounts.owners, chain_of(desk))
+        ours = accounts.deployed()
+        news = await read_news(where.rpc, where.contracts, marks, where.start, where.cutoff, owners, ours)
         if news.page.gone_from is not None:
-            paid = accounts.take_back(chain_of(desk), news.page.gone_from)
+            with desk.store.one_transaction():  # a process that dies in between must not lose the message
+                paid = accounts.take_back(chain_of(desk), news.page.gone_from)
+                for charge in paid:
+                    alert_taken_back(desk.store, charge)
             report.to_decide += paid
-            for charge in paid:
-                alert_taken_back(desk.store, charge)
         _book(desk, news, report)
         detail = {"marks": [[mark.number, mark.hash] for mark in news.page.marks]}
         desk.store.move_checkpoint(name, desk.clock.now_ms(), detail)
-        if news.page.last < news.page.first:
+        if not news.page.more:
             return
 
 
 def _book(desk: Desk, news: News, report: TickReport) -> None:
     report.odd += news.odd
-    sent = _sent(desk) if news.settled or news.stops else {}
-    for one in news.settled:
+    accounts = desk.store.accounts
+    asked = accounts.without_number({trader_of(one) for one in news.money})
+    sent = accounts.sent("open", asked)
+    for one in news.money:
         try:
-            if _book_settled(desk, one, sent, report):
+            if isinstance(one, MoveNews):
+                report.settled += book_move(desk, one, sent, report.discovered)
+            elif _book_settled(desk, one, sent, report):
                 report.settled += 1
+        except Retryable:  # the ledger is busy: the page is read again
+            raise
         except EvenkeelError as fault:  # named, and the others are booked
-            report.faults[one.trader] = words_of(fault)
+            report.faults[trader_of(one)] = words_of(fault)
+    rows = [accounts.trade_of(chain_of(desk), str(stop.trade_id)) for stop in news.stops]
+    sent = accounts.sent("stop", {row.name for row in rows if row is not None})
     for stop in news.stops:
         try:
             _book_stop(desk, stop, sent)
+        except Retryable:
+            raise
         except EvenkeelError as fault:
             report.faults[stop.trader] = words_of(fault)
     for delegate in news.delegates:
         try:
             _book_delegate(desk, delegate.trader, delegate.delegate, report)
+        except Retryable:
+            raise
         except EvenkeelError as fault:
             report.faults[delegate.trader] = words_of(fault)
 
 
+def trader_of(one: SettledNews | MoveNews) -> str:
+    """Return whose money moved."""
+    return one.trader if isinstance(one, SettledNews) else one.move.trader
+
+
 def _book_settled(desk: Desk, one: SettledNews, sent: Mapping[str, str], report: TickReport) -> bool:
     accounts, done = desk.store.accounts, one.settlement
-    by_id = {row.trade_id: row for row in accounts.trades(account=one.trader) if row.trade_id is not None}
-    row = by_id.get(str(done.trade_id))
+    row = None if done.trade_id is None else accounts.trade_of(chain_of(desk), str(done.trade_id))
+    wire = one.wire
+    if row is None and (row := executed(desk, one)) is not None:
+        wire = {**wire, "opened": {**wire["opened"], "paid_usdc": str(row.paid_usdc)}}
     name = sent.get(one.asked_by) if row is None else row.name
     if name is None:
+        if done.kind is Settled.OPEN_CANCELED:  # his own: it cost him a fee, and opened nothing
+            settled = settled_order(chain_of(desk), "", wire, one.trader)
+            return accounts.settle(settled, owed_by(accounts)) is not None
         if done.kind is not Settled.OPENED or done.trade is None:
             return False  # of a trade that was over before anybody here report
         name = _discover(desk, one)
         report.discovered.append(name)
-    return accounts.settle(settled_order(chain_of(desk), name, one.wire), owed_by(accounts)) is not None
+    return accounts.settle(settled_order(chain_of(desk), name, wire), owed_by(accounts)) is not None
 
 
 def _discover(desk: Desk, one: SettledNews) -> str:
@@ -157,9 +190,8 @@ def _discover(desk: Desk, one: SettledNews) -> str:
 
 def _book_stop(desk: Desk, news: StopNews, sent: Mapping[str, str]) -> None:
     """A stop that the user moved is his from then on, until he hands it back."""
-    trades = desk.store.accounts.trades(account=news.trader)
-    row = next((one for one in trades if one.trade_id == str(news.trade_id)), None)
-    if row is None or row.state in ENDED:
+    row = desk.store.accounts.trade_of(chain_of(desk), str(news.trade_id))
+    if row is None or row.account != news.trader or row.state in ENDED:
         return
     by = DESK if news.transaction in sent else USER
     if (row.stop, row.stop_by) != (news.stop, by):
@@ -168,9 +200,7 @@ def _book_stop(desk: Desk, news: StopNews, sent: Mapping[str, str]) -> None:
 
 def _book_delegate(desk: Desk, trader: str, delegate: str | None, report: TickReport) -> None:
     accounts = desk.store.accounts
-    for one in accounts.deployments():
-        if one.account != trader:
-            continue
+    for one in accounts.deployments(account=trader):
         is_ours = delegate == accounts.agent(one.agent_id).key_address
         if not is_ours and one.state is not DeploymentState.REVOKED:
             accounts.move_deployment(
@@ -179,18 +209,6 @@ def _book_delegate(desk: Desk, trader: str, delegate: str | None, report: TickRe
             report.revoked.append(one.deployment_id)
         elif is_ours and one.state is DeploymentState.REVOKED:
             accounts.move_deployment(one.deployment_id, DeploymentState.PAUSED, "named delegate again")
-
-
-def _sent(desk: Desk) -> dict[str, str]:
-    """Our transactions by hash, and of which trade each is: of trades that have not ended, and of orders that failed."""
-    found = {}
-    for trade in desk.store.accounts.trades():
-        if trade.state is TradeState.CLOSED:
-            continue
-        for intent in desk.store.intents_of(ACCOUNTS, trade.name):
-            for attempt in desk.store.attempts_of(intent.intent_id):
-                found.update({copy["hash"]: trade.name for copy in attempt.key.get("copies", ())})
-    return found
 
 
 # --- orders and stops ---
@@ -219,6 +237,9 @@ async def follow(desk: Desk, report: TickReport, fence: Fence | None = None) -> 
         for name, one in under_way.items()
         if one.state.may_be_on_the_wire or now_ms - one.created_ms >= ABANDONED_MS
     ]
+    # The lowest number of a key first: whatever was signed later waits behind it.
+    numbers = desk.store.accounts.numbers(names)
+    names.sort(key=lambda name: numbers.get(name, MOST_NUMBER))
     ends = await side_by_side(names, go_on)
     report.faults |= {under_way[name].subject: fault for name, fault in ends.items() if fault is not None}
 
@@ -233,42 +254,66 @@ async def trail(
     """Note the best price of each open trade, and move its stop where the rules want it nearer; that of a trade which no order
     can close goes after the market.
     """
-    rows = {one.name: one for one in desk.store.accounts.trades(TradeState.OPEN, TradeState.CLOSING)}
+    accounts = desk.store.accounts
+    rows = accounts.open_trades()
+    moving = {one.subject for one in desk.store.unfinished_intents(ACCOUNTS)}
+    best: dict[str, Decimal] = {}
+    wanted: dict[str, Decimal | None] = {}
+    for row in rows:
+        price = prices.get(row.pair)
+        if price is None or row.open_price is None:
+            continue
+        if row.stop is not None:
+            report.is_near |= abs(row.stop - price) < NEAR * price
+        if row.deployment_id is None:
+            continue
+        try:
+            trade = with_best(row, price)
+            if trade.best_price != row.best_price:
+                best[row.name] = trade.best_price
+            if row.name in moving:
+                continue
+            if row.state is TradeState.CLOSING:
+                wanted[row.name] = None
+            elif row.stop_by != USER and (stop := wanted_stop(trade, rules(row.deployment_id))) is not None:
+                wanted[row.name] = stop.quantize(PRICE_STEP)
+        except Exception as fault:  # of ours or not, it is named, and the others are guarded
+            report.faults[row.name] = words_of(fault)
+    try:
+        accounts.note_best(best)
+    except EvenkeelError as fault:  # the stops are moved all the same
+        report.faults["best prices"] = words_of(fault)
 
     async def one_stop(name: str) -> bool:
-        row = rows[name]
-        price = prices.get(row.pair)
-        if price is None or row.open_price is None or row.deployment_id is None:
-            return False
+        stop = wanted[name]
         try:
-            trade = _with_best(desk, row, price)
-            if _is_moving(desk, trade):
-                return False
-            if row.state is TradeState.CLOSING:
-                await leave_by_stop(desk, trade, price, fence)
-                return False
-            stop = None if trade.stop_by == USER else wanted_stop(seen(trade), rules(row.deployment_id))
+            trade = accounts.trade(name)
             if stop is None:
+                await leave_by_stop(desk, trade, prices[trade.pair], fence)
                 return False
-            await set_stop(desk, trade, stop.quantize(PRICE_STEP), fence, wait_s=0)
+            await set_stop(desk, trade, stop, fence, wait_s=0)
             return True
         except LostRace:
             return False
 
-    for name, done in (await side_by_side(list(rows), one_stop)).items():
+    for name, done in (await side_by_side(list(wanted), one_stop)).items():
         if done is True:
             report.moved_stops.append(name)
         elif isinstance(done, str):
             report.faults[name] = done
 
 
-def _with_best(desk: Desk, row: AccountTrade, price: Decimal) -> AccountTrade:
-    best = row.best_price or row.open_price or price
-    better = max(best, price) if row.is_long else min(best, price)
-    if better == row.best_price:
-        return row
-    return desk.store.accounts.change_trade(row.name, "", best_price=better)
-
-
-def _is_moving(desk: Desk, row: AccountTrade) -> bool:
-    return bool(desk.store.unfinished_intents(ACCOUNTS, row.name))
+def with_best(row: OpenTrade, price: Decimal) -> TradeSeen:
+    """Return an open trade as its rules see it, with the best price that it has had by now."""
+    opened = row.open_price or price
+    best = row.best_price or opened
+    return TradeSeen(
+        is_long=row.is_long,
+        open_price=opened,
+        leverage=row.leverage,
+        collateral_usdc=row.collateral_usdc,
+        paid_usdc=row.paid_usdc,
+        costs_usdc=Decimal(0),
+        best_price=max(best, price) if row.is_long else min(best, price),
+        stop=row.stop,
+    )

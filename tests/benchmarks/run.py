@@ -46,6 +46,7 @@ from evenkeel.types import IntentState
 from tasks.carry.legs import resize_short
 from tasks.carry.watching.watcher import Watcher
 from tests.benchmarks import (
+    bench_accounts,
     bench_backtest,
     bench_commands,
     bench_danger,
@@ -212,6 +213,7 @@ async def orders() -> list[Row]:
 
 PARTS: dict[str, Callable[[], Any]] = {
     "orders": orders,
+    "accounts": bench_accounts.rows,
     "backtest": bench_backtest.rows,
     "commands": bench_commands.rows,
     "danger": bench_danger.rows,

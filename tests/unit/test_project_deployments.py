@@ -34,7 +34,7 @@ DEPLOYMENT_KEYS = {
     "work_pool",
 }
 SCHEDULE_KEYS = {"cron", "timezone", "slug"}
-UNLIMITED = {"exit", "recover", "pause", "resume", "flatten"}
+UNLIMITED = {"exit", "recover", "pause", "resume", "flatten", "close-trade", "cancel-order"}
 """A closing or a pause must never wait for the slot of a killed run, nor may a dead worker's slot keep recovery waiting."""
 FILLED_IN = {"{{ $EVENKEEL_REPORTS__HOUR }}": "7", "{{ $EVENKEEL_REPORTS__TIMEZONE }}": "Europe/Zurich"}
 """What `evenkeel deploy` puts in from the settings, and something that it may be."""
@@ -199,4 +199,5 @@ def test_a_quick_run_sends_nothing() -> None:
         flow_of(one["entrypoint"]).name: one.get("parameters", {}).get("request", {}) for one in DEPLOYMENTS
     }
     assert given["enter"]["dry_run"] is True
+    assert given["open-trade"]["deployment"] == given["close-trade"]["trade"] == ""
     assert given["flatten"]["confirm"] == given["resume"]["confirm"] == given["pause"]["reason"] == ""

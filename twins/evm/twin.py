@@ -1,7 +1,8 @@
 """The door: JSON-RPC as a provider serves it, blocks by the world's clock, and what only chains do wrong.
 
 Faults beside those of transport, by `FaultPlan`: `lag` (a call is answered by a node that is `blocks` behind), `lost` (a
-transaction is taken and forgotten), `silent_chain` (no block is made while it stands).
+transaction is taken and forgotten), `silent_chain` (no block is made while it stands), `few_calls` (a request may hold no more
+than `most` calls; 1: no batch at all), `large_answers` (only the first `most` answers of a batch fit into one).
 """
 
 from __future__ import annotations
@@ -32,7 +33,9 @@ PUBLIC = frozenset(
 """What a provider lets anybody call."""
 MOST_BLOCKS = 600
 """Made at once after a long silence, further apart."""
-NOT_FOUND, BAD_REQUEST = -32601, -32600
+NOT_FOUND, BAD_REQUEST, TOO_LARGE = -32601, -32600, -32003
+BATCH_CALLS = 1_000
+"""What geth takes of one request (`--rpc.batch-request-limit`)."""
 _AT = {
     "eth_call": 1,
     "eth_getBalance": 1,
@@ -77,13 +80,14 @@ class EvmTwin:
         return self.node.chain_id
 
     def call_name(self, method: str, path: str, body: bytes) -> str:
-        """Return the JSON-RPC method of a request; several of a batch joined by "+"."""
+        """Return the JSON-RPC method of a request; those of a batch, each once, joined by "+"."""
         try:
             asked = json.loads(body)
         except ValueError:
             return f"{method} {path}"
         calls = asked if isinstance(asked, list) else [asked]
-        return "+".join(str(one.get("method")) if isinstance(one, dict) else "?" for one in calls)
+        names = [str(one.get("method")) if isinstance(one, dict) else "?" for one in calls]
+        return "+".join(dict.fromkeys(names))
 
     async def close(self) -> None:
         """Let go of the node, which goes on."""
@@ -143,8 +147,50 @@ class EvmTwin:
             return JSONResponse(_error(None, -32700, "Parse error"))
         await self.catch_up()
         if isinstance(asked, list):
-            return JSONResponse([await self._one(one) for one in asked])
+            return JSONResponse(await self._batch(asked))
         return JSONResponse(await self._one(asked))
+
+    async def _batch(self, asked: list[Any]) -> Any:
+        """Answer a batch as geth does: in order, refused as a whole where it is empty or too long."""
+        if not asked:
+            return _error(None, BAD_REQUEST, "empty batch")
+        few = self._faults.take(VENUE, "few_calls")
+        most = int(few.args.get("most", 1)) if few else BATCH_CALLS
+        if most == 1 and len(asked) > 1:  # in the words of providers that take none
+            return _error(None, BAD_REQUEST, "batch requests are not supported")
+        if len(asked) > most:
+            first = next((one["id"] for one in asked if isinstance(one, dict) and "id" in one), None)
+            return [_error(first, BAD_REQUEST, "batch too large")]
+        cut = self._faults.take(VENUE, "large_answers")
+        fits = int(cut.args.get("most", 1)) if cut else len(asked)
+        answers = await self._several(asked[:fits])
+        return answers + [_error(_id(one), TOO_LARGE, "response too large") for one in asked[fits:]]
+
+    async def _several(self, asked: list[Any]) -> list[dict[str, Any]]:
+        """Ask the node in one request what needs nothing of ours, and the rest one by one."""
+        if any(one.kind in ("lag", "lost") and one.times for one in self._faults.faults):
+            return [await self._one(one) for one in asked]
+        answers: list[dict[str, Any]] = [{} for _ in asked]
+        plain = {}
+        for n, one in enumerate(asked):
+            if (
+                isinstance(one, dict)
+                and one.get("method") in PUBLIC
+                and isinstance(one.get("params", []), list)
+            ):
+                plain[n] = {
+                    "jsonrpc": "2.0",
+                    "id": n,
+                    "method": one["method"],
+                    "params": one.get("params", []),
+                }
+            else:
+                answers[n] = await self._one(one)
+        if plain:
+            found = (await self._http.post(self.node.url, json=list(plain.values()))).json()
+            for row in found:
+                answers[row["id"]] = _as_asked(asked[row["id"]], row)
+        return answers
 
     async def _one(self, asked: Any) -> dict[str, Any]:
         if not isinstance(asked, dict) or not isinstance(asked.get("params", []), list):
@@ -153,14 +199,12 @@ class EvmTwin:
         if method not in PUBLIC:
             return _error(asked.get("id"), NOT_FOUND, f"the method {method} does not exist/is not available")
         if method == "eth_sendRawTransaction" and self._faults.take(VENUE, "lost", method):
-            answer = {"result": await self._hash_of(params)}
+            answer: dict[str, Any] = {"result": await self._hash_of(params)}
         elif lag := self._faults.take(VENUE, "lag", method):
             answer = await self._behind(method, params, int(lag.args.get("blocks", 5)))
         else:
             answer = await self.ask(method, *params)
-        return {"jsonrpc": "2.0", "id": asked.get("id")} | {
-            name: answer[name] for name in ("result", "error") if name in answer
-        }
+        return _as_asked(asked, answer)
 
     async def _hash_of(self, params: list[Any]) -> str:
         return str(await self.own("web3_sha3", params[0]))
@@ -196,6 +240,16 @@ class EvmTwin:
 
 
 _UNKNOWN_BLOCK = {"code": -32000, "message": "header not found"}
+
+
+def _id(asked: Any) -> Any:
+    return asked.get("id") if isinstance(asked, dict) else None
+
+
+def _as_asked(asked: dict[str, Any], answer: dict[str, Any]) -> dict[str, Any]:
+    return {"jsonrpc": "2.0", "id": asked.get("id")} | {
+        name: answer[name] for name in ("result", "error") if name in answer
+    }
 
 
 def _error(ident: Any, code: int, message: str) -> dict[str, Any]:

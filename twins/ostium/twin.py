@@ -57,7 +57,7 @@ class OstiumTwin:
         return self.keeper.book
 
     def call_name(self, method: str, path: str, body: bytes) -> str:
-        """Return `prices`, or `graph:` with the root fields of a query joined by "+"."""
+        """Return `prices`, or `graph:` with the root fields of a query, each once, joined by "+"."""
         if path == PRICES:
             return "prices"
         try:
@@ -65,7 +65,7 @@ class OstiumTwin:
             fields = parsed(str(asked.get("query")), asked.get("variables"))
         except (ValueError, AttributeError, BadQuery):
             return f"{method} {path}"
-        return "graph:" + "+".join(one.name for one in fields)
+        return "graph:" + "+".join(dict.fromkeys(one.name for one in fields))
 
     async def _prices(self, request: Request) -> JSONResponse:
         await self._chain.catch_up()

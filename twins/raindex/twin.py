@@ -85,13 +85,14 @@ class RaindexTwin:
         }
 
     def call_name(self, method: str, path: str, body: bytes) -> str:
-        """Return the JSON-RPC method of a request; several of a batch joined by "+"."""
+        """Return the JSON-RPC method of a request; those of a batch, each once, joined by "+"."""
         try:
             asked = json.loads(body)
         except ValueError:
             return f"{method} {path}"
         calls = asked if isinstance(asked, list) else [asked]
-        return "+".join(str(one.get("method")) if isinstance(one, dict) else "?" for one in calls)
+        names = [str(one.get("method")) if isinstance(one, dict) else "?" for one in calls]
+        return "+".join(dict.fromkeys(names))
 
     async def _answer(self, request: Request) -> JSONResponse:
         try:

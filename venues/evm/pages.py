@@ -6,10 +6,12 @@ the page says from which on, so that what was booked of them is taken back.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from evenkeel.errors import OperatorError, Retryable
+from venues.batches import together
 from venues.evm.answers import Block, Log
 from venues.evm.rpc import FINALIZED, LATEST, MOST_SPAN, EvmNodes, EvmRpc, is_too_much
 from venues.jsonrpc import RpcError
@@ -51,6 +53,7 @@ class Page:
     """The logs of blocks `first` to `last` (none where `last` is before `first`), and the marks to go on from.
 
     `gone_from`: blocks from this one on were read before and are no part of the chain any more; None where all still are.
+    `more`: the chain has blocks after it that may be read now.
     """
 
     first: int
@@ -58,6 +61,7 @@ class Page:
     logs: tuple[Log, ...]
     marks: tuple[Mark, ...]
     gone_from: int | None = None
+    more: bool = False
 
 
 async def next_page(
@@ -90,14 +94,22 @@ async def _page(
     span: int,
 ) -> Page:
     kept = list(marks)
-    top = await block_at(node, cutoff.tag)
+    with together():
+        top, known = await asyncio.gather(
+            block_at(node, cutoff.tag), asyncio.gather(*(node.block_now(one.number) for one in kept[-1:]))
+        )
     end = top.number - cutoff.blocks
     if kept and top.number < kept[-1].number:
         raise Retryable(
             f"the node {node.host} is at block {top.number}, read is up to {kept[-1].number}: it lags behind"
         )
-    while kept and (await block_at(node, kept[-1].number)).hash != kept[-1].hash:
-        kept.pop()
+    for found in known:
+        if found is None:
+            raise Retryable(f"the node {node.host} does not have block {kept[-1].number}")
+        if found.hash != kept[-1].hash:
+            kept.pop()
+            while kept and (await block_at(node, kept[-1].number)).hash != kept[-1].hash:
+                kept.pop()
     gone_from = None
     if len(kept) < len(marks):
         gone_from = kept[-1].number + 1 if kept else start
@@ -107,16 +119,17 @@ async def _page(
         return Page(first, last, (), tuple(kept), gone_from)
     end_block, logs = await logs_between(node, first, last, addresses, topics)
     marks_then = (*kept, Mark(last, end_block.hash))[-KEPT_MARKS:]
-    return Page(first, last, tuple(logs), marks_then, gone_from)
+    return Page(first, last, tuple(logs), marks_then, gone_from, more=last < end)
 
 
 async def logs_between(
     node: EvmRpc, first: int, last: int, addresses: list[str], topics: list[list[str] | None]
 ) -> tuple[Block, list[Log]]:
     """Return block `last` and the logs from `first` to it, by a node that has it before and after. Raises Retryable, UNREAD."""
-    before = await block_at(node, last)
-    logs = await _in_parts(node, first, last, addresses, topics)
-    after = await block_at(node, last)
+    with together():  # a node answers the calls of a request in order
+        before, logs, after = await asyncio.gather(
+            block_at(node, last), _in_parts(node, first, last, addresses, topics), block_at(node, last)
+        )
     of_blocks = {(one.block, one.block_hash) for one in logs} | {(last, after.hash)}
     mixed = len(of_blocks) != len({number for number, _ in of_blocks})
     if before.hash != after.hash or mixed or any(not first <= one.block <= last for one in logs):

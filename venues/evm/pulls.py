@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from decimal import Decimal
 from typing import TypeAlias
@@ -25,6 +26,7 @@ from evenkeel.types import (
     Signed,
     Unknown,
 )
+from venues.batches import together
 from venues.evm.answers import Log, Mined
 from venues.evm.codec import Errors, Event, Function
 from venues.evm.fees import FeeCaps
@@ -101,8 +103,10 @@ class TokenPulls(EvmOrders):
 
     async def may_take(self, owner: str) -> int:
         """Return the units that can be pulled of an owner now: the less of what he has and what he allows. Raises UNREAD."""
-        has = BALANCE_OF.answer(await self._sender.rpc.view(self.token.address, BALANCE_OF.call(owner)))
-        return int(min(has, await self.allows(owner)))
+        held, allowed = await asyncio.gather(
+            self._sender.rpc.view(self.token.address, BALANCE_OF.call(owner)), self.allows(owner)
+        )
+        return int(min(BALANCE_OF.answer(held), allowed))
 
     async def allows(self, owner: str) -> int:
         """Return the units that an owner lets this key pull, whether or not he has them. Raises UNREAD."""
@@ -115,11 +119,14 @@ class TokenPulls(EvmOrders):
         calldata = TRANSFER_FROM.call(order.owner, self.token.wallet, order.units)
         if (why := self._may_pull(TRANSFER_FROM.arguments(calldata))) is not None:
             raise VenueRefused(self.name, why)
-        may_take = await self.may_take(order.owner)
-        if may_take < order.units:
-            wanted, there = self.token.amount(order.units), self.token.amount(may_take)
-            raise VenueRefused(self.name, f"{order.owner} allows and holds {there}, the pull is of {wanted}")
-        return await self._sender.build(self.token.address, calldata, MOST_GAS)
+        with together():
+            may_take = await self.may_take(order.owner)
+            if may_take < order.units:
+                wanted, there = self.token.amount(order.units), self.token.amount(may_take)
+                raise VenueRefused(
+                    self.name, f"{order.owner} allows and holds {there}, the pull is of {wanted}"
+                )
+            return await self._sender.build(self.token.address, calldata, MOST_GAS)
 
     async def _outcome(self, intent: IntentSpec, signed: Signed, found: Answer[Mined]) -> Outcome[Receipt]:
         if not isinstance(found, Confirmed):

@@ -38,6 +38,7 @@ class EvmRpc(JsonRpc):
         {"eth_chainId", "eth_getBlockByNumber", "eth_getTransactionCount", "eth_getBalance"}
     )
     # Asked at the same moment for many orders; an answer that is a moment old proves no more than it did.
+    batched = of_everybody | {"eth_call", "eth_estimateGas", "eth_getCode", LOGS, "eth_getTransactionReceipt"}
 
     def __init__(self, url: str, clock: Clock, **options: Any) -> None:
         super().__init__(url, clock, **options)

@@ -31,8 +31,10 @@ from venues.signers.protocol import EvmSigner
 GAS_TENTHS = 13
 """Units of gas that are offered, in tenths of what the call would use now."""
 POLL_S = 0.25
-STUCK_AFTER_MS = 15_000
-"""A transaction that no block holds after so long is offered for more, if its fee is why."""
+STUCK_AFTER_MS = 6_000
+"""A transaction that the blocks of so long have passed over is offered for more: whatever its key sent later waits behind it. A
+chain that makes no blocks passes over nobody.
+"""
 MOST_COPIES = 12
 """Dearer copies of one transaction."""
 
@@ -292,9 +294,9 @@ class EvmSender:
         if len(key.copies) >= MOST_COPIES:
             return None
         envelope = envelope_of(bytes.fromhex(key.newest.raw))
-        waited_ms = self._clock.now_ms() - key.newest.at_ms
         try:
             head = await self.rpc.head()
+            waited_ms = min(self._clock.now_ms(), head.at_s * 1000) - key.newest.at_ms
             if waited_ms < STUCK_AFTER_MS and envelope.max_fee_wei >= head.base_fee_wei:
                 return None
             if await self.rpc.transaction_count(key.sender) != key.nonce:

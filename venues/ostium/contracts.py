@@ -36,6 +36,12 @@ OPEN_TRADE_INFO = Function(
     ("address", "uint16", "uint8"),
     ("(uint256,uint256,uint32,uint32,uint32,uint32,bool)",),
 )
+WAITING_ORDER = Function(
+    "getOpenLimitOrder",
+    ("address", "uint16", "uint8"),
+    ("(uint256,uint192,uint192,uint192,address,uint32,uint32,uint32,uint16,uint8,uint8,bool,bool)",),
+)
+"""collateral, targetPrice, tp, sl, trader, leverage, createdAt, lastUpdated, pairIndex, orderType, index, buy, isDayTrade"""
 PAIR_MOST_LEVERAGE = Function("pairMaxLeverage", ("uint16",), ("uint32",))
 PAIR_LEAST_NOTIONAL = Function("pairMinLevPos", ("uint16",), ("uint64",))
 PAIR_ORACLE_FEE = Function("pairOracleFee", ("uint16",), ("uint64",))
@@ -63,6 +69,27 @@ CLOSED = Event.of(
 CLOSE_CANCELED = Event.of(
     "MarketCloseCanceled(uint256 indexed orderId,uint256 indexed tradeId,address indexed trader,uint256 pairIndex,"
     "uint256 index,uint8 cancelReason)"
+)
+_PENDING = f"(uint256,uint192,uint32,{TRADE},uint16)"
+"""block, wantedPrice, slippageP, trade, percentage: an order at the market that waits for the keeper"""
+OPEN_TIMED_OUT = Event(
+    "MarketOpenTimeoutExecutedV2", (("uint256", "orderId", True), (_PENDING, "order", False))
+)
+CLOSE_TIMED_OUT = Event(
+    "MarketCloseTimeoutExecutedV2",
+    (("uint256", "orderId", True), ("uint256", "tradeId", True), (_PENDING, "order", False)),
+)
+REMOVAL_ASKED = Event.of(
+    "RemoveCollateralInitiated(uint256 indexed tradeId,uint256 indexed orderId,address indexed trader,uint16 pairIndex,"
+    "uint256 removeAmount)"
+)
+REMOVED = Event.of(
+    "RemoveCollateralExecuted(uint256 indexed orderId,uint256 indexed tradeId,address indexed trader,uint16 pairIndex,"
+    "uint256 removeAmount,uint32 leverage,uint192 tp,uint192 sl)"
+)
+REMOVAL_REFUSED = Event.of(
+    "RemoveCollateralRejected(uint256 indexed orderId,uint256 indexed tradeId,address indexed trader,uint16 pairIndex,"
+    "uint256 removeAmount,uint8 reason)"
 )
 LIMIT_OPENED = Event.of(
     f"LimitOpenExecuted(uint256 indexed orderId,uint256 limitIndex,{TRADE} t,uint256 priceImpactP,uint256 tradeNotional)"
@@ -93,6 +120,16 @@ LIQUIDATED = Event.of(
 REFUNDED = Event.of(
     "OracleFeeRefunded(uint256 indexed tradeId,address indexed trader,uint16 pairIndex,uint256 amount)"
 )
+OPENING_FEES = tuple(
+    Event.of(text)
+    for text in (
+        "DevFeeCharged(uint256 indexed tradeId,address indexed trader,uint256 amount)",
+        "VaultOpeningFeeCharged(uint256 indexed tradeId,address indexed trader,uint256 amount)",
+        "OracleFeeCharged(uint256 indexed tradeId,address indexed trader,uint256 amount)",
+        "BuilderFeeCharged(uint256 indexed tradeId,address indexed trader,address indexed builder,uint256 amount)",
+    )
+)
+"""What an opening takes out of the deposit, each said by the callbacks in the transaction that opens."""
 DELEGATE_ADDED = Event.of("DelegateAdded(address indexed delegator,address indexed delegate)")
 DELEGATE_REMOVED = Event.of("DelegateRemoved(address indexed delegator,address indexed delegate)")
 TRANSFER = Event.of("Transfer(address indexed sender,address indexed receiver,uint256 value)")
@@ -102,7 +139,8 @@ ERRORS = Errors(
     "DelegateForbidden()", "DelegateReentrant()", "DelegatedActionFailed()", "ExposureLimits()", "InvalidCallData()",
     "InvalidNonce()", "InvalidSignature()", "IsContract(address)", "IsDone()", "IsPaused()",
     "MaxPendingMarketOrdersReached(address)", "MaxTradesPerPairReached(address,uint16)", "NoDelegate(address)",
-    "NoLimitFound(address,uint16,uint8)", "NoTradeFound(address,uint16,uint8)", "NoTradeToTimeoutFound(uint256)",
+    "NoLimitFound(address,uint16,uint8)", "NoOpenLimitOrder(address,uint16,uint8)", "NoTradeFound(address,uint16,uint8)",
+    "NoTradeToTimeoutFound(uint256)",
     "NotCloseMarketTimeoutOrder(uint256)", "NotDelegate(address,address)", "NotOpenMarketTimeoutOrder(uint256)",
     "NotYourOrder(uint256,address)", "NullAddr()", "PairNotListed(uint16)", "SignatureExpired()",
     "TriggerPending(address,uint16,uint8)", "WaitTimeout(uint256)", "WrongLeverage(uint32)", "WrongParams()",

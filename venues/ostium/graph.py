@@ -15,13 +15,20 @@ from venues.ostium.contracts import USDC_PLACES, scaled
 from venues.reading import Oddities, parse_json
 
 NAME = "ostium subgraph"
-PAGE, MOST_ROWS, TRADERS = 1_000, 6_000, 500
-"""Rows of one answer, rows that it lets us skip to, and traders that are asked about at once."""
-QUERY = (
-    "query open($traders: [String!], $skip: Int!) { _meta { block { number timestamp } } "
-    "trades(first: 1000, skip: $skip, where: {isOpen: true, trader_in: $traders}) "
-    "{ tradeID trader collateral } }"
+PAGE, MOST_ROWS, TRADERS = 1_000, 5_000, 2_000
+"""Rows of one list, rows that it lets us skip to, and traders that are asked about at once."""
+LIST = (
+    "trades(first: 1000, skip: {skip}, where: {{isOpen: true, trader_in: $traders}}) "
+    "{{ tradeID trader collateral }}"
 )
+
+
+def query_of(skips: Sequence[int]) -> str:
+    """Return the query of several lists, `p0` and on, each of a thousand rows that begins after so many others: as of one
+    block, and by one request.
+    """
+    lists = " ".join(f"p{n}: {LIST.format(skip=skip)}" for n, skip in enumerate(skips))
+    return f"query open($traders: [String!]) {{ _meta {{ block {{ number timestamp }} }} {lists} }}"
 
 
 class _Block(BaseModel):
@@ -71,15 +78,17 @@ class Subgraph:
     async def close(self) -> None:
         await self._http.aclose()
 
-    async def open_trades(self, traders: Sequence[str]) -> GraphView:
-        """Return what is open of these traders, by number, as of the oldest block of the answers. Raises Retryable,
-        NotUnderstood.
+    async def open_trades(self, traders: Sequence[str], expected: int = 0) -> GraphView:
+        """Return what is open of these traders, by number, as of the oldest block of the answers. `expected`: how many it will
+        be; a thousand more than that are asked for at once. Raises Retryable, NotUnderstood.
         """
         found: dict[str, GraphTrade] = {}
         oldest: _Block | None = None
         for start in range(0, len(traders), TRADERS):
-            for skip in range(0, MOST_ROWS, PAGE):
-                block, listed = await self._page(traders[start : start + TRADERS], skip)
+            some, skip = traders[start : start + TRADERS], 0
+            ends = min(MOST_ROWS, expected // PAGE * PAGE)
+            while skip <= MOST_ROWS:
+                block, listed, more = await self._lists(some, range(skip, ends + PAGE, PAGE))
                 rows: list[_Trade] = self._oddities.read(
                     NAME, "open trades", list[_Trade], listed, part="trade"
                 ).value
@@ -88,14 +97,16 @@ class Subgraph:
                 for row in rows:
                     usdc = scaled(row.collateral, USDC_PLACES)
                     found[row.trade_id] = GraphTrade(row.trade_id, row.trader.lower(), usdc)
-                if len(listed) < PAGE:
+                if not more:
                     break
+                skip = ends = ends + PAGE
         if oldest is None:
             return GraphView(0, self._clock.now_ms(), found)
         return GraphView(oldest.number, oldest.timestamp * 1000, found)
 
-    async def _page(self, traders: Sequence[str], skip: int) -> tuple[_Block, list[Any]]:
-        body = {"query": QUERY, "variables": {"traders": list(traders), "skip": skip}}
+    async def _lists(self, traders: Sequence[str], skips: Sequence[int]) -> tuple[_Block, list[Any], bool]:
+        """Return the block, the rows of these lists, and whether the last of them was full."""
+        body = {"query": query_of(skips), "variables": {"traders": list(traders)}}
         try:
             answer = await self._http.post(self._url, json=body)
         except httpx.HTTPError as error:
@@ -106,7 +117,7 @@ class Subgraph:
             parsed: Any = parse_json(answer.content)
             data = parsed["data"]
             block = _Block.model_validate(data["_meta"]["block"])
-            listed: list[Any] = list(data["trades"])
+            lists = [list(data[f"p{n}"]) for n in range(len(skips))]
         except (ValueError, KeyError, TypeError):
             raise NotUnderstood(NAME, f"no data (HTTP {answer.status_code})") from None
-        return block, listed
+        return block, [row for one in lists for row in one], len(lists[-1]) == PAGE

@@ -136,11 +136,16 @@ class TopUpOrder(_OfTrade):
 
 
 class CancelOrder(_Order):
-    """The end of a limit or stop order that waits."""
+    """The end of a limit or stop order that waits. Its slot is another's later: side, collateral and leverage are compared with
+    what waits there before anything is signed.
+    """
 
     kind: Literal["cancel"] = "cancel"
     pair: Pair
     index: Index
+    is_long: bool
+    collateral_usdc: Usdc
+    leverage: Annotated[Decimal, Field(ge=1, le=1000, decimal_places=LEVERAGE_PLACES)]
 
     @property
     def call(self) -> bytes:

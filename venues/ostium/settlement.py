@@ -16,6 +16,7 @@ from evenkeel.errors import NotUnderstood
 from venues.evm.answers import Log
 from venues.ostium.contracts import (
     CLOSE_CANCELED,
+    CLOSE_TIMED_OUT,
     CLOSED,
     FEES,
     LEVERAGE_PLACES,
@@ -23,9 +24,13 @@ from venues.ostium.contracts import (
     LIMIT_OPENED,
     LIQUIDATED,
     OPEN_CANCELED,
+    OPEN_TIMED_OUT,
     OPENED,
+    OPENING_FEES,
     PRICE_PLACES,
     REFUNDED,
+    REMOVAL_REFUSED,
+    REMOVED,
     TRANSFER,
     USDC_PLACES,
     WHOLE_CLOSE,
@@ -34,14 +39,26 @@ from venues.ostium.contracts import (
     scaled,
 )
 
-SETTLING = (OPENED, OPEN_CANCELED, CLOSED, CLOSE_CANCELED, LIMIT_OPENED, LIMIT_CLOSED)
+SETTLING = (
+    OPENED, OPEN_CANCELED, CLOSED, CLOSE_CANCELED, LIMIT_OPENED, LIMIT_CLOSED, REMOVED, REMOVAL_REFUSED,
+)  # fmt: skip
+TIMED_OUT = (OPEN_TIMED_OUT, CLOSE_TIMED_OUT)
+"""Said by the trading contract: who asked has taken an order back that no keeper settled in time."""
+FEE_TOPICS = {one.topic: one for one in OPENING_FEES}
 TOPICS = [one.topic for one in SETTLING]
 """By which a keeper's word on an order is found: its number is the topic after."""
+TIMED_OUT_TOPICS = [one.topic for one in TIMED_OUT]
+NOT_IN_TIME = "no keeper settled it in time"
 
 
 class Settled(StrEnum):
-    """What became of an order."""
+    """What became of an order. One that waits for its price is placed, and opened or withdrawn later."""
 
+    PLACED = "placed"
+    WITHDRAWN = "withdrawn"
+    TOPPED_UP = "topped up"
+    REMOVED = "collateral removed"
+    REMOVAL_REFUSED = "removal refused"
     OPENED = "opened"
     CLOSED = "closed"
     OPEN_CANCELED = "open cancelled"
@@ -85,7 +102,8 @@ class Settlement:
     """A keeper's word on one order. `trade_id` is the number of the order that opened the trade.
 
     `paid_usdc`: what reached the trader, without the oracle fee that was given back (`refund_usdc`); None where the transaction
-    does not say it beyond doubt. `share`: of the trade that was closed, 1 for all of it.
+    does not say it beyond doubt. `share`: of the trade that was closed, 1 for all of it. `slot`: where an order waited that a
+    price has executed; None for one at the market. `fees_usdc`: what an opening took out of the deposit.
     """
 
     kind: Settled
@@ -105,6 +123,16 @@ class Settlement:
     rollover_usdc: Decimal | None = None
     is_liquidation: bool = False
     why: str = ""
+    slot: int | None = None
+    fees_usdc: Decimal = Decimal(0)
+    leverage: Decimal | None = None
+    """Of a trade after collateral was removed, and its `stop` then."""
+    stop: Decimal | None = None
+
+    @property
+    def deposit_usdc(self) -> Decimal:
+        """What was paid for the trade that it opened, before the fees of the opening."""
+        return self.fees_usdc if self.trade is None else self.trade.collateral + self.fees_usdc
 
 
 @dataclass
@@ -119,6 +147,8 @@ class _Transaction:
     liquidated: set[tuple[int, int]] = field(default_factory=set)
     rollover: dict[int, Decimal] = field(default_factory=dict)
     """By order; above zero was received."""
+    fees: dict[int, Decimal] = field(default_factory=dict)
+    """Of an opening, by trade."""
 
 
 def settlements(
@@ -148,9 +178,15 @@ def settlements(
             said = FEES.read(log)
             found.rollover[said["orderId"]] = scaled(-said["rolloverFees"], USDC_PLACES)
             found.traders.setdefault(said["tradeId"], said["trader"])
+        elif log.address == callbacks and topic in FEE_TOPICS:
+            said = FEE_TOPICS[topic].read(log)
+            taken = found.fees.get(said["tradeId"], Decimal(0)) + scaled(said["amount"], USDC_PLACES)
+            found.fees[said["tradeId"]] = taken
         elif log.address == callbacks and topic in TOPICS:
             event = SETTLING[TOPICS.index(topic)]
             found.settling.append((log, event.read(log)))
+        elif log.address == trading and topic in TIMED_OUT_TOPICS:
+            found.settling.append((log, TIMED_OUT[TIMED_OUT_TOPICS.index(topic)].read(log)))
     return [_settlement(found, log, said) for log, said in found.settling]
 
 
@@ -180,6 +216,10 @@ def settled_of(done: Settlement, pulled: Decimal, at_ms: int) -> dict[str, Any]:
             "leverage": str(trade.leverage),
             "stop": None if trade.stop is None else str(trade.stop),
         }
+    moved = None
+    if done.kind is Settled.REMOVED:
+        stop = None if done.stop is None else str(done.stop)
+        moved = {"usdc": str(-(done.paid_usdc or 0)), "leverage": str(done.leverage), "stop": stop}
     kept = pulled - done.refund_usdc if done.kind is not Settled.OPENED else Decimal(0)
     return {
         "order_id": str(done.order_id),
@@ -195,6 +235,7 @@ def settled_of(done: Settlement, pulled: Decimal, at_ms: int) -> dict[str, Any]:
         "paid_usdc": None if done.paid_usdc is None else str(done.paid_usdc),
         "fee_usdc": str(kept),
         "opened": opened,
+        "moved": moved,
     }
 
 
@@ -216,8 +257,34 @@ def _settlement(found: _Transaction, log: Log, said: dict[str, Any]) -> Settleme
             price=trade.open_price,
             trade=trade,
             asset_qty=scaled(said["tradeNotional"], PRICE_PLACES),
+            slot=said["limitIndex"] if topic == LIMIT_OPENED.topic else None,
+            fees_usdc=found.fees.get(said["orderId"], Decimal(0)),
             **common,
         )
+    if topic == OPEN_TIMED_OUT.topic:
+        trade = Trade.of(said["order"][3])
+        if trade.collateral not in found.received.get(trade.trader, []):
+            raise NotUnderstood("ostium", f"order {said['orderId']} timed out, and nothing came back of it")
+        return Settlement(
+            Settled.OPEN_CANCELED,
+            trade_id=None,
+            trader=trade.trader,
+            refund_usdc=trade.collateral,
+            why=NOT_IN_TIME,
+            **common,
+        )
+    if topic == CLOSE_TIMED_OUT.topic:
+        trader = str(said["order"][3][4])
+        return Settlement(
+            Settled.CLOSE_CANCELED,
+            trade_id=said["tradeId"],
+            trader=trader,
+            refund_usdc=found.refunds.get((said["tradeId"], trader), Decimal(0)),
+            why=NOT_IN_TIME,
+            **common,
+        )
+    if topic in (REMOVED.topic, REMOVAL_REFUSED.topic):
+        return _removal(found, said, topic == REMOVED.topic, common)
     if topic == OPEN_CANCELED.topic:
         return Settlement(
             Settled.OPEN_CANCELED,
@@ -263,6 +330,27 @@ def _closed(found: _Transaction, said: dict[str, Any], by_keeper: bool, common: 
     )
 
 
+def _removal(found: _Transaction, said: dict[str, Any], is_done: bool, common: dict[str, Any]) -> Settlement:
+    trader, removed = said["trader"], scaled(said["removeAmount"], USDC_PLACES)
+    kind = Settled.REMOVED if is_done else Settled.REMOVAL_REFUSED
+    if not is_done:
+        why = cancel_reason(said["reason"])
+        return Settlement(kind, trade_id=said["tradeId"], trader=trader, why=why, **common)
+    if removed not in found.received.get(trader, []):
+        raise NotUnderstood(
+            "ostium", f"order {said['orderId']} removed {removed} USDC, and no transfer is of that"
+        )
+    return Settlement(
+        kind,
+        trade_id=said["tradeId"],
+        trader=trader,
+        paid_usdc=removed,
+        leverage=scaled(said["leverage"], LEVERAGE_PLACES),
+        stop=scaled(said["sl"], PRICE_PLACES) if said["sl"] else None,
+        **common,
+    )
+
+
 def _given_back(found: _Transaction, trader: str) -> Decimal:
     """Return what a cancelled opening gave back: all that the trader received but for what closes of his account for. Raises
     NotUnderstood where that is not said beyond doubt.
@@ -280,13 +368,14 @@ def _given_back(found: _Transaction, trader: str) -> Decimal:
 
 
 def _paid(found: _Transaction, trader: str, said_usdc: Decimal, refund: Decimal) -> Decimal | None:
-    """Return what a close paid. Where it is the trader's only one in this transaction, all that he received less the refund;
-    else what the event says, if a transfer of just that amount is there. None where neither can be.
+    """Return what a close paid. Where it is all that is settled of the trader's in this transaction, what he received less the
+    refund; else what the event says, if a transfer of just that amount is there. None where neither can be.
     """
     received = found.received.get(trader, [])
     closes = [one for log, one in found.settling if log.topics[0] in (CLOSED.topic, LIMIT_CLOSED.topic)]
     mine = [one for one in closes if found.traders.get(one["tradeId"]) == trader]
-    if len(mine) == 1:
+    others = [one for log, one in found.settling if one.get("trader") == trader]
+    if len(mine) == 1 and not others:
         paid = sum(received, Decimal(0)) - refund
         return paid if paid >= 0 else None
     if not said_usdc:

@@ -29,6 +29,8 @@ from venues.ostium.contracts import (
 )
 
 MOST_GAS = 2_500_000
+FARTHEST = Decimal("0.5")
+"""Of the price by another source: no order of the desk's waits for a price farther away."""
 
 
 class Limits(Frozen):
@@ -88,7 +90,7 @@ class DelegateRules:
 
     def _open(self, trader: str, limits: Limits, arguments: Arguments) -> str | None:
         trade, builder, kind, slippage = arguments
-        collateral, price, _, _, owner, leverage, pair, *_ = trade
+        collateral, price, _, _, owner, leverage, pair, _, is_long, _ = trade
         if not limits.may_open:
             return f"{trader} has paused: nothing is opened for him"
         if owner != trader:
@@ -105,7 +107,11 @@ class DelegateRules:
             return f"its leverage is {scaled(leverage, LEVERAGE_PLACES)}, allowed is {limits.most_leverage}"
         if kind == OrderType.MARKET:
             return self._slippage(limits, slippage) or self._price_of(pair, price, needed=True)
-        return None if kind in (OrderType.LIMIT, OrderType.STOP) else f"order type {kind} is none"
+        if kind not in (OrderType.LIMIT, OrderType.STOP):
+            return f"order type {kind} is none"
+        if slippage != 0:
+            return f"an order that waits for its price has no slippage, this one has {slippage} bp"
+        return self._trigger(pair, price, falls=(kind == OrderType.LIMIT) == is_long)
 
     def _close(self, trader: str, limits: Limits, arguments: Arguments) -> str | None:
         pair, _, percentage, price, slippage = arguments
@@ -133,6 +139,21 @@ class DelegateRules:
         if 0 < slippage <= limits.most_slippage_bps:
             return None
         return f"its slippage is {slippage} bp, allowed is {limits.most_slippage_bps}"
+
+    def _trigger(self, pair: int, price: int, *, falls: bool) -> str | None:
+        """An order waits on the side from which its price is still to come (`falls`: down to it), within reach of the market:
+        on the other side it would be an order at the market without a slippage.
+        """
+        other = self._price(pair)
+        if other is None:
+            return f"no second source has a price of market {pair} now"
+        apart = scaled(price, PRICE_PLACES) / other - 1
+        if abs(apart) > FARTHEST:
+            return f"it waits for a price {apart:+.2%} from the second source's, allowed is {FARTHEST:.0%}"
+        if (apart if falls else -apart) > self._most_deviation:
+            way = "above" if falls else "below"
+            return f"it waits for a price that is {way} the second source's by {abs(apart):.2%}: it would not wait"
+        return None
 
     def _price_of(self, pair: int, price: int, *, needed: bool) -> str | None:
         """An opening is judged by a second source; leaving is not refused for want of one."""

@@ -7,9 +7,10 @@ opened it; (market, index) is a place that others take later, and is compared wi
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
+from typing import Any, NamedTuple
 
 from evenkeel.clock import Clock
 from evenkeel.errors import UNREAD, NotUnderstood, OperatorError, VenueRefused
@@ -17,7 +18,6 @@ from evenkeel.types import (
     Answer,
     Built,
     Confirmed,
-    Fill,
     IntentSpec,
     Outcome,
     Receipt,
@@ -26,6 +26,7 @@ from evenkeel.types import (
     Unknown,
     Working,
 )
+from venues.batches import together
 from venues.evm.answers import Mined
 from venues.evm.codec import Event
 from venues.evm.lanes import Lanes
@@ -33,6 +34,7 @@ from venues.evm.orders import EvmOrders
 from venues.evm.rpc import EvmRpc
 from venues.evm.sender import Chain, EvmSender, note_of
 from venues.evm.validator import Validator
+from venues.jsonrpc import RpcError
 from venues.ostium.contracts import (
     ALLOWANCE,
     BALANCE_OF,
@@ -44,8 +46,6 @@ from venues.ostium.contracts import (
     IS_DONE,
     IS_PAUSED,
     LEVERAGE_PLACES,
-    LIMIT_CANCELED,
-    LIMIT_PLACED,
     OPEN_ASKED,
     OPEN_TRADE_INFO,
     PAIR_LEAST_NOTIONAL,
@@ -53,11 +53,12 @@ from venues.ostium.contracts import (
     PAIR_ORACLE_FEE,
     REGISTRY,
     STOP_SET,
-    TOPPED_UP,
     USDC_PLACES,
+    WAITING_ORDER,
     OrderType,
     scaled,
 )
+from venues.ostium.moves import Move, moves_of
 from venues.ostium.orders import (
     CancelOrder,
     CloseOrder,
@@ -68,11 +69,26 @@ from venues.ostium.orders import (
     TopUpOrder,
     order_of,
 )
-from venues.ostium.settlement import TOPICS, Settled, Settlement, pulled_usdc, settled_of, settlements
+from venues.ostium.receipts import NAME, receipt_of
+from venues.ostium.settlement import (
+    TIMED_OUT_TOPICS,
+    TOPICS,
+    Settled,
+    Settlement,
+    pulled_usdc,
+    settlements,
+)
 from venues.ostium.validator import MOST_GAS
 from venues.signers.protocol import EvmSigner
 
-NAME = "ostium"
+MOVES: dict[type, Settled] = {
+    OpenOrder: Settled.PLACED,
+    CancelOrder: Settled.WITHDRAWN,
+    TopUpOrder: Settled.TOPPED_UP,
+}
+"""Of the orders that move money in their own transaction, what they do."""
+NONE_WAITS = "NoOpenLimitOrder"
+"""By which the storage refuses to show a slot in which nothing waits."""
 ASK_AFTER_S = 1.5
 """A keeper settles within one to two seconds."""
 
@@ -88,6 +104,14 @@ class Contracts:
     pairs: str
     vault: str = ""
     """Who pays every gain."""
+
+
+class Waits(NamedTuple):
+    """What a limit or stop order is for. Its price and its stops can be changed where it waits, these cannot."""
+
+    is_long: bool
+    collateral_usdc: Decimal
+    leverage: Decimal
 
 
 async def find_contracts(rpc: EvmRpc, trading: str, storage: str, usdc: str) -> Contracts:
@@ -169,11 +193,27 @@ class OstiumVenue(EvmOrders):
         answered = await self._view(self.contracts.storage, OPEN_TRADE_INFO.call(trader, pair, index))
         return int(OPEN_TRADE_INFO.answer(answered)[0])
 
+    async def waiting_at(self, trader: str, pair: int, slot: int) -> Waits | None:
+        """Return the limit or stop order that waits in a slot, None for none. Raises UNREAD."""
+        try:
+            answered = await self._view(self.contracts.storage, WAITING_ORDER.call(trader, pair, slot))
+        except RpcError as error:
+            if ERRORS.words(error.data).startswith(NONE_WAITS):
+                return None
+            raise
+        found = WAITING_ORDER.answer(answered)
+        if not found[5]:
+            return None
+        return Waits(bool(found[11]), scaled(found[0], USDC_PLACES), scaled(found[5], LEVERAGE_PLACES))
+
     # --- orders ---
 
     async def build(self, intent: IntentSpec) -> Built:
         """Return the call in the trader's name. Raises VenueRefused with the first reason why the venue would not take it."""
-        order = order_of(intent)
+        with together():
+            return await self._build(order_of(intent))
+
+    async def _build(self, order: Order) -> Built:
         delegate, done = await asyncio.gather(self.delegate_of(order.trader), self.is_done())
         if done:
             raise VenueRefused(NAME, "the venue has ended (isDone): nothing can be done there")
@@ -190,6 +230,11 @@ class OstiumVenue(EvmOrders):
     async def _may(self, order: Order) -> None:
         if isinstance(order, OpenOrder):
             await self._may_open(order)
+        elif isinstance(order, CancelOrder):
+            found = await self.waiting_at(order.trader, order.pair, order.index)
+            if found != Waits(order.is_long, order.collateral_usdc, order.leverage):
+                now = "no order" if found is None else "another order"
+                raise VenueRefused(NAME, f"{now} waits in slot {order.index} of market {order.pair}")
         elif isinstance(order, CloseOrder | StopOrder | TopUpOrder):
             there = await self.trade_at(order.trader, order.pair, order.index)
             if there != order.trade_id:
@@ -272,13 +317,26 @@ class OstiumVenue(EvmOrders):
         if block is None or block.hash != settlement.block_hash:
             return Working(f"order {order_id}: its settlement is being reorganised", ASK_AFTER_S)
         pulled = pulled_usdc(mined.logs, self.contracts.usdc, order.trader)
-        return Confirmed(_receipt(order, settlement, mined, pulled, block.at_s * 1000))
+        return Confirmed(receipt_of(order, settlement, mined, pulled, block.at_s * 1000))
+
+    async def asked_as(self, order: OpenOrder | CloseOrder, hashes: Sequence[str]) -> int | None:
+        """Return the number under which an order at the market was asked for by one of these transactions; None where no block
+        holds it. Raises UNREAD.
+        """
+        event = OPEN_ASKED if isinstance(order, OpenOrder) else CLOSE_ASKED
+        for one in hashes:
+            mined = await self._rpc.mined(one)
+            said = None if mined is None else self._said(mined, event, trader=order.trader)
+            if said is not None:
+                return int(said["orderId"])
+        return None
 
     async def settlement_of(self, order_id: int, first: int) -> Settlement | None:
         """Return the keeper's word on an order asked for in block `first`, once it is final; None before. Raises UNREAD."""
         head = await self._rpc.head()
-        topics: list[list[str] | None] = [list(TOPICS), [f"0x{order_id:064x}"]]
-        logs = await self._rpc.logs(first, head.number, [self.contracts.callbacks], topics)
+        topics: list[list[str] | None] = [[*TOPICS, *TIMED_OUT_TOPICS], [f"0x{order_id:064x}"]]
+        addresses = [self.contracts.callbacks, self.contracts.trading]
+        logs = await self._rpc.logs(first, head.number, addresses, topics)
         if not logs:
             return None
         mined = await self._rpc.mined(logs[-1].transaction)
@@ -289,18 +347,17 @@ class OstiumVenue(EvmOrders):
 
     async def _at_once(self, order: Order, mined: Mined) -> Outcome[Receipt]:
         """Return the outcome of an order that its own transaction does: no keeper has a say in it."""
+        move: Move | None = None
+        said: dict[str, Any] | None = None
         if isinstance(order, StopOrder):
             said = self._said(mined, STOP_SET, trader=order.trader, tradeId=order.trade_id)
-        elif isinstance(order, TopUpOrder):
-            said = self._said(mined, TOPPED_UP, trader=order.trader, tradeId=order.trade_id)
-        elif isinstance(order, CancelOrder):
-            said = self._said(
-                mined, LIMIT_CANCELED, trader=order.trader, pairIndex=order.pair, index=order.index
-            )
-        elif isinstance(order, OpenOrder):
-            said = self._said(mined, LIMIT_PLACED, trader=order.trader, pairIndex=order.pair)
         elif isinstance(order, TimeOutOrder):
             said = {"order_id": order.order_id}  # it reverts where there is nothing to take back
+        elif (kind := MOVES.get(type(order))) is not None:
+            at = self.contracts
+            moves = moves_of(mined.logs, at.trading, at.storage, at.usdc, order.trader)
+            move = next((one for one in moves if one.kind is kind), None)
+            said = None if move is None else {"slot": move.slot}
         else:
             raise NotUnderstood(NAME, f"a {order.kind} is settled by a keeper")
         if said is None:
@@ -309,6 +366,8 @@ class OstiumVenue(EvmOrders):
         if at_ms is None:
             return Unknown(f"when block {mined.block} was made cannot be read now")
         detail = note_of(mined) | {name: str(value) for name, value in said.items()}
+        if move is not None:
+            detail["settlement"] = move.wire(at_ms)
         return Confirmed(
             Receipt(ref=mined.hash, done_qty=Decimal(0), avg_price_usd=None, settled_ms=at_ms, detail=detail)
         )
@@ -329,40 +388,3 @@ class OstiumVenue(EvmOrders):
 def not_now(error: Exception) -> bool:
     """Return whether somebody answered."""
     return isinstance(error, NotUnderstood | VenueRefused)
-
-
-def _receipt(
-    order: OpenOrder | CloseOrder, done: Settlement, mined: Mined, pulled: Decimal, at_ms: int
-) -> Receipt:
-    """`pulled` dollars left the wallet with the order."""
-    detail = note_of(mined) | {
-        "order_id": str(done.order_id),
-        "trade_id": str(done.trade_id),
-        "settlement": settled_of(done, pulled, at_ms),
-    }
-    if isinstance(order, OpenOrder):
-        assert done.trade is not None and done.asset_qty is not None and done.price is not None
-        qty = done.asset_qty
-        fee_usd = pulled - done.trade.collateral
-    else:
-        assert done.share is not None and done.price is not None
-        qty, fee_usd = order.asset_qty * done.share, Decimal(0)
-    fill = Fill(
-        fill_id=str(done.order_id),
-        venue=NAME,
-        asset=str(order.pair),
-        side="buy" if order.is_long == isinstance(order, OpenOrder) else "sell",
-        qty=qty,
-        price_usd=done.price,
-        fee_usd=fee_usd,
-        order_ref=mined.hash,
-        time_ms=at_ms,
-    )
-    return Receipt(
-        ref=str(done.order_id),
-        done_qty=qty,
-        avg_price_usd=done.price,
-        fills=[fill],
-        settled_ms=at_ms,
-        detail=detail,
-    )

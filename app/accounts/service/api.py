@@ -10,7 +10,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
-from app.accounts.service import orders
+from app.accounts.service import charges, orders
 from app.accounts.service.answers import Answer, Body, body_of, refuse_secret_names
 from app.accounts.service.service import Caller, Service, Work, caller, once, service_of
 from app.accounts.service.tokens import COLLECT, READ, TRADE
@@ -50,7 +50,9 @@ class Balance(BaseModel):
 
 
 class Position(BaseModel):
-    """A trade that is not over. `size` is in units of the asset, everything else in USD or USDC."""
+    """A trade that is not over. `size` is in units of the asset, everything else in USD or USDC. `orderType` and `waitsFor`: of
+    an order that waits for its price.
+    """
 
     trade: str
     tradeId: str | None
@@ -66,6 +68,8 @@ class Position(BaseModel):
     leverage: float
     stopLoss: float | None
     openedBy: str
+    orderType: str | None
+    waitsFor: float | None
 
 
 class Positions(BaseModel):
@@ -182,7 +186,7 @@ async def _acted(
     openapi_extra=_says(orders.OpenBody),
 )
 async def open_position(request: Request) -> JSONResponse:
-    """Open a trade at the market, within the limits of a deployment."""
+    """Open a trade at the market, or by an order that waits for its price, within the limits of a deployment."""
     return await _acted(request, orders.OpenBody, TRADE, orders.prepare_open, orders.do_open)
 
 
@@ -198,11 +202,22 @@ async def close_position(request: Request) -> JSONResponse:
 
 
 @router.post(
+    "/cancel-order",
+    response_model=Done,
+    responses=REFUSALS | PENDING,
+    openapi_extra=_says(orders.CancelBody),
+)
+async def cancel_order(request: Request) -> JSONResponse:
+    """Cancel an order that waits for its price. What comes back comes back to the account, less the venue's fee."""
+    return await _acted(request, orders.CancelBody, TRADE, orders.prepare_cancel, orders.do_cancel)
+
+
+@router.post(
     "/transfer",
     response_model=Done,
     responses=REFUSALS | PENDING,
-    openapi_extra=_says(orders.TransferBody),
+    openapi_extra=_says(charges.TransferBody),
 )
 async def transfer(request: Request) -> JSONResponse:
     """Pull one charge that is due to the platform's wallet."""
-    return await _acted(request, orders.TransferBody, COLLECT, orders.prepare_transfer, orders.do_transfer)
+    return await _acted(request, charges.TransferBody, COLLECT, charges.prepare_transfer, charges.do_transfer)

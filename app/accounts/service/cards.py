@@ -16,8 +16,8 @@ MODELS = {
     FeeModel.HIGH_WATER: "of the profit above your account's best result so far",
 }
 CAN = (
-    "open trades with your USDC, each within the limits that you set",
-    "close them, wholly or in part, and move their stops",
+    "open trades with your USDC, at the market or at a price, each within the limits that you set",
+    "cancel what waits for its price, close trades wholly or in part, and move their stops",
 )
 CANNOT = (
     "send your USDC anywhere but into your own trades",

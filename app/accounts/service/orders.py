@@ -1,4 +1,4 @@
-"""What the service does: a trade opened or closed, a charge pulled, a balance and positions shown."""
+"""What the service does: a trade opened, closed or cancelled, a balance and positions shown."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from app.accounts.service.service import Service, Work, account_for
 from app.accounts.service.tokens import Caller
 from evenkeel.errors import UNREAD, LostRace, Retryable
 from evenkeel.types import IntentState
-from state.accounts.models import AccountTrade, Deployment, DeploymentState, TradeState
+from state.accounts.models import AccountTrade, Deployment, DeploymentState, SettlementRow, TradeState
 from state.accounts.store import ACCOUNTS, ENDED
-from strategy.accounts.share import ChargeState
 from tasks.accounts import trading
+from tasks.accounts.asked import Entry, opening_order
+from tasks.accounts.waiting import cancel_order, is_waiting
 from tasks.intents import Done, Ending, NotDone, StillUnknown, carry_out
 from venues.ostium.prices import Quote
 
@@ -28,7 +29,9 @@ LIVE = (TradeState.PENDING, TradeState.OPEN, TradeState.CLOSING, TradeState.STAL
 
 
 class OpenBody(Body):
-    """An opening at the market. `size` is in units of the asset; `collateral`, in USDC, may be given in its place."""
+    """An opening at the market, or (`orderType` limit or stop) one that waits at the venue for its `price`, USD. `size` is in
+    units of the asset; `collateral`, in USDC, may be given in its place.
+    """
 
     address: Address | None = None
     deployment: str | None = Field(default=None, max_length=100)
@@ -37,6 +40,8 @@ class OpenBody(Body):
     size: Amount | None = None
     collateral: Amount | None = None
     leverage: Annotated[Decimal, Field(ge=1, le=1000, decimal_places=2)] = Decimal(1)
+    order_type: Entry = Entry.MARKET
+    price: Amount | None = None
     slippage_bps: Annotated[int, Field(ge=1, le=1_000)] = 50
     take_profit: Amount | None = None
     stop_loss: Amount | None = None
@@ -55,10 +60,10 @@ class CloseBody(Body):
     slippage_bps: Annotated[int, Field(ge=1, le=1_000)] = 50
 
 
-class TransferBody(Body):
-    """A charge that is due. Its amount and where it goes are the ledger's."""
+class CancelBody(Body):
+    """An order that waits for its price, named by its trade."""
 
-    charge: str = Field(max_length=200)
+    trade: str = Field(max_length=200)
 
 
 # --- reading ---
@@ -103,6 +108,7 @@ def position(service: Service, row: AccountTrade, quote: Quote | None) -> dict[s
     if mark is not None and row.open_price:
         move = (mark / row.open_price - 1) * (1 if row.is_long else -1)
         profit = row.collateral_usdc * (1 + row.leverage * move) - row.paid_usdc
+    placed = _placing_of(service, row)
     return {
         "trade": row.name,
         "tradeId": row.trade_id,
@@ -118,7 +124,17 @@ def position(service: Service, row: AccountTrade, quote: Quote | None) -> dict[s
         "leverage": number(row.leverage),
         "stopLoss": number(row.stop),
         "openedBy": row.origin.value,
+        "orderType": None if placed is None else placed.why,
+        "waitsFor": None if placed is None else number(placed.price),
     }
+
+
+def _placing_of(service: Service, row: AccountTrade) -> SettlementRow | None:
+    """How an order was placed that waits for its price; None for a trade that does not."""
+    if not is_waiting(row):
+        return None
+    booked = service.store.accounts.settlements(trade=row.name)
+    return next((one for one in booked if one.is_live and one.kind == "placed"), None)
 
 
 async def quote_of(service: Service, pair: int) -> Quote:
@@ -141,18 +157,27 @@ async def prepare_open(service: Service, who: Caller, body: OpenBody, key: str) 
     pair = service.pair(body.market)
     deployment = _deployment_for(service, account, body.deployment)
     trading.may_open(service.desk, deployment.deployment_id)
-    quote = await quote_of(service, pair)
-    price = quote.ask if body.side == "long" else quote.bid
-    order: dict[str, Any] = {
-        "pair": pair,
-        "is_long": body.side == "long",
-        "collateral_usdc": str(_collateral(body, price)),
-        "leverage": str(body.leverage),
-        "price": str(price),
-        "slippage_bps": body.slippage_bps,
-    }
-    order |= {} if body.take_profit is None else {"take_profit": str(body.take_profit)}
-    order |= {} if body.stop_loss is None else {"stop": str(body.stop_loss)}
+    price = body.price
+    if body.order_type is Entry.MARKET:
+        if price is not None:
+            raise Refused(422, "price: an opening at the market takes none; say orderType limit or stop")
+        quote = await quote_of(service, pair)
+        price = quote.ask if body.side == "long" else quote.bid
+    elif price is None:
+        raise Refused(422, f"price: a {body.order_type} needs the price that it waits for")
+    else:  # it waits through hours in which the market is closed
+        await service.accounts_desk.second.refresh()
+    order = opening_order(
+        pair,
+        body.side == "long",
+        _collateral(body, price),
+        body.leverage,
+        price,
+        body.slippage_bps,
+        entry=body.order_type,
+        take_profit=body.take_profit,
+        stop=body.stop_loss,
+    )
     mark = hashlib.sha256(f"{who.token_id}/{key}".encode()).hexdigest()[:16]
     name = f"{deployment.deployment_id}-{mark}"
     await trading.try_order(service.desk, name, "open", {**order, "trader": account})
@@ -170,7 +195,7 @@ async def do_open(service: Service, work: Work) -> Answer:
     row = position(service, desk.store.accounts.trade(name), None)
     if isinstance(end, Done):
         return Answer(200, {"success": True, "result": row})
-    return _not_yet(end, row)
+    return not_yet(end, row)
 
 
 def _deployment_for(service: Service, account: str, name: str | None) -> Deployment:
@@ -234,7 +259,7 @@ async def _left_by_stop(service: Service, name: str, price: Decimal) -> Answer:
     row = store.accounts.trade(name)
     stops = [one for one in store.intents_of(ACCOUNTS, name) if one.kind == "stop"]
     if row.state is not TradeState.CLOSING or not stops or stops[-1].state is not IntentState.CONFIRMED:
-        return _not_yet(end, position(service, row, None))
+        return not_yet(end, position(service, row, None))
     text = "the wallet cannot pay for a close: its stop stands at the market, and a keeper closes it"
     shown = position(service, row, None)
     return Answer(202, {"success": True, "pending": True, "message": text, "result": shown})
@@ -248,7 +273,7 @@ async def do_close(service: Service, work: Work) -> Answer:
     end = await _ended(service, trading.plan_close(desk, name, work["step"], work["order"]))
     row = position(service, desk.store.accounts.trade(name), None)
     if not isinstance(end, Done):
-        return _not_yet(end, row)
+        return not_yet(end, row)
     settled = next(
         (
             one
@@ -258,7 +283,7 @@ async def do_close(service: Service, work: Work) -> Answer:
         None,
     )
     if settled is None:
-        return _not_yet(
+        return not_yet(
             StillUnknown("the chain took the close back: what stands in its place is booked anew"), row
         )
     row |= {
@@ -289,61 +314,37 @@ def _trade_for(service: Service, who: Caller, body: CloseBody) -> AccountTrade |
     if account is None:
         raise Refused(422, "address: say whose account is meant, 0x and 40 hex digits")
     pair = service.pair(body.market)
-    found = [one for one in rows if one.pair == pair and one.state in LIVE]
+    found = [one for one in rows if one.pair == pair and one.state in LIVE and not is_waiting(one)]
     if len(found) > 1:
         raise Refused(409, f"{len(found)} trades are open in {service.market(pair)}: name one by tradeId")
     return found[0] if found else None
 
 
-# --- charges ---
+# --- cancelling what waits ---
 
 
-async def prepare_transfer(service: Service, who: Caller, body: TransferBody, key: str) -> Work:
-    """The charge that is pulled."""
-    charges = service.store.accounts.charges(account=who.account or None)
-    found = next((one for one in charges if one.charge_id == body.charge), None)
-    if found is None:
-        raise Refused(404, "there is no such charge of yours")
-    if found.state not in (ChargeState.DUE, ChargeState.OUTSTANDING):
-        raise Refused(409, f"charge {found.charge_id} is {found.state}: nothing is pulled for it")
-    return {"charge": found.charge_id}
-
-
-async def do_transfer(service: Service, work: Work) -> Answer:
-    """Pull it, or go on with it."""
-    name = str(work["charge"])
-    async with service.alone("charge", name):
-        end = await _pulled(service, name)
-    [row] = [one for one in service.store.accounts.charges() if one.charge_id == name]
-    result = {
-        "charge": name,
-        "amount": number(row.usdc),
-        "asset": "USDC",
-        "fromAddress": row.account,
-        "toAddress": service.settings.collector.platform_wallet,
-        "state": row.state,
-        "transaction": row.transaction,
+async def prepare_cancel(service: Service, who: Caller, body: CancelBody, key: str) -> Work:
+    """What cancels the order, judged by the venue, the chain and the key's own validator."""
+    row = next((one for one in service.trades_of(who, None) if one.name == body.trade), None)
+    if row is None:
+        raise Refused(404, "there is no such trade of yours")
+    if service.store.unfinished_intents(ACCOUNTS, row.name):
+        raise Refused(409, f"an order of trade {row.name} is under way: ask again when it has ended")
+    order = cancel_order(row)
+    await trading.try_order(service.desk, row.name, "cancel", order)
+    return {
+        "trade": row.name,
+        "step": trading.next_step(service.desk, row.name, "cancel"),
+        "order": order,
     }
-    if row.state == ChargeState.COLLECTED:
-        return Answer(200, {"success": True, "result": result})
-    return _not_yet(end, result)
 
 
-async def _pulled(service: Service, name: str) -> Ending:
-    until_ms = service.desk.clock.now_ms() + int(service.settings.service.wait_s * 1000)
-    while True:
-        try:
-            end = await trading.collect(service.desk, name)
-            if isinstance(end, Done | NotDone):
-                return end
-        except LostRace as other:
-            end = StillUnknown(str(other))
-            [row] = [one for one in service.store.accounts.charges() if one.charge_id == name]
-            if row.state not in (ChargeState.DUE, ChargeState.OUTSTANDING):
-                return end
-        if service.desk.clock.now_ms() >= until_ms:
-            return end
-        await service.desk.clock.sleep(AGAIN_S)
+async def do_cancel(service: Service, work: Work) -> Answer:
+    """Cancel it, or go on with it."""
+    name, desk = str(work["trade"]), service.desk
+    end = await _ended(service, trading.plan(desk, name, "cancel", work["step"], work["order"]))
+    row = position(service, desk.store.accounts.trade(name), None)
+    return Answer(200, {"success": True, "result": row}) if isinstance(end, Done) else not_yet(end, row)
 
 
 # --- waiting ---
@@ -364,7 +365,8 @@ async def _ended(service: Service, intent: str) -> Ending:
         await desk.clock.sleep(AGAIN_S)
 
 
-def _not_yet(end: Ending, row: dict[str, Any]) -> Answer:
+def not_yet(end: Ending, row: dict[str, Any]) -> Answer:
+    """Return why it was not done, or that it is under way still."""
     if isinstance(end, NotDone):
         return Answer(422, {"success": False, "error": " ".join(end.reason.split()), "result": row})
     assert not isinstance(end, Done)

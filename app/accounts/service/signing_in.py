@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections import OrderedDict
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from coincurve import PublicKey
@@ -18,6 +19,8 @@ from state.accounts.access_models import ApiToken
 
 SAYS = "This lets the page show and change your own trades here. It moves nothing and costs nothing."
 TEXT_MS = 10 * 60_000
+Confirmed = Callable[[str, bytes, bytes], Awaitable[None]]
+"""Asks whether an account is a contract that says of a digest and a signature that it signed. Raises Refused where not."""
 MOST = 1_000
 """Texts that wait to be signed at one time; the oldest go."""
 
@@ -46,13 +49,17 @@ class SigningIn:
             self._waiting.popitem(last=False)
         return nonce, text
 
-    def session(self, account: str, nonce: str, signature: str) -> tuple[ApiToken, str]:
-        """Return a token for an account whose wallet signed our text. Raises Refused: another text, too late, somebody else."""
+    async def session(
+        self, account: str, nonce: str, signature: str, confirmed: Confirmed
+    ) -> tuple[ApiToken, str]:
+        """Return a token for an account whose wallet signed our text, or which is a contract and has `confirmed` that it did.
+        Raises Refused: another text, too late, somebody else; UNREAD where the chain cannot be asked.
+        """
         known, text, until_ms = self._waiting.pop(nonce, ("", "", 0))
         if known != account or self.access.clock.now_ms() >= until_ms:
             raise Refused(401, "this text is not ours, was used, or is too old: sign in again")
         if signer_of(text, signature) != account:
-            raise Refused(401, f"the signature is not of {account}")
+            await confirmed(account, digest_of(text), bytes_of(signature))
         return new_token(
             self.access, "wallet", account, (READ, TRADE), self.settings.session_minutes * 60_000
         )
@@ -61,15 +68,28 @@ class SigningIn:
 def signer_of(text: str, signature: str) -> str:
     """Return who signed a text (EIP-191, `personal_sign`), "" where the signature is none."""
     try:
-        raw = bytes.fromhex(signature.removeprefix("0x"))
+        raw = bytes_of(signature)
         if len(raw) != 65 or raw[64] not in (0, 1, 27, 28):
             return ""
-        said = text.encode()
-        digest = keccak(b"\x19Ethereum Signed Message:\n" + str(len(said)).encode() + said)
-        key = PublicKey.from_signature_and_message(raw[:64] + bytes([raw[64] % 27]), digest, hasher=None)
+        recoverable = raw[:64] + bytes([raw[64] % 27])
+        key = PublicKey.from_signature_and_message(recoverable, digest_of(text), hasher=None)
     except Exception:  # a text that is no signature, or a point that is on no curve
         return ""
     return "0x" + keccak(key.format(compressed=False)[1:])[-20:].hex()
+
+
+def digest_of(text: str) -> bytes:
+    """What is signed of a text (EIP-191)."""
+    said = text.encode()
+    return bytes(keccak(b"\x19Ethereum Signed Message:\n" + str(len(said)).encode() + said))
+
+
+def bytes_of(signature: str) -> bytes:
+    """The bytes of a signature, none for a text that is no hex."""
+    try:
+        return bytes.fromhex(signature.removeprefix("0x"))
+    except ValueError:
+        return b""
 
 
 def checksummed(account: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Request
@@ -17,6 +18,8 @@ from app.accounts.service.signing_in import SigningIn
 from app.accounts.service.tokens import READ, TRADE, Caller
 from state.accounts.models import Agent, Deployment
 from tasks.accounts.statement import statement
+from venues.evm.contract_wallets import NOT_THERE_YET, confirms, is_contract
+from venues.evm.rpc import EvmRpc
 from venues.ostium.contracts import APPROVE, REMOVE_DELEGATE, SET_DELEGATE, USDC_PLACES, units
 
 router = APIRouter(prefix="/wallet", default_response_class=JSONResponse, include_in_schema=False)
@@ -39,7 +42,7 @@ class SignedBody(Body):
 
     address: Address
     nonce: str = Field(max_length=64)
-    signature: str = Field(max_length=200)
+    signature: str = Field(max_length=8_000)
 
 
 class DeployBody(Body):
@@ -108,8 +111,21 @@ async def challenge(request: Request) -> JSONResponse:
 async def session(request: Request) -> JSONResponse:
     """A token for who signed it."""
     body, _ = await body_of(request, SignedBody)
-    row, token = signing_in(request).session(body.address.lower(), body.nonce, body.signature)
+    rpc = service_of(request).accounts_desk.where.rpc
+    signed = (body.address.lower(), body.nonce, body.signature)
+    row, token = await signing_in(request).session(*signed, partial(_confirmed_by_contract, rpc))
     return JSONResponse({"token": token, "expiresMs": row.expires_ms})
+
+
+async def _confirmed_by_contract(rpc: EvmRpc, account: str, digest: bytes, signature: bytes) -> None:
+    if not await is_contract(rpc, account):
+        if signature.endswith(NOT_THERE_YET):
+            raise Refused(
+                401, f"{account} is not on this chain yet: make its first transaction, then sign in"
+            )
+        raise Refused(401, f"the signature is not of {account}")
+    if not await confirms(rpc, account, digest, signature):
+        raise Refused(401, f"{account} is a contract, and does not say that it signed (EIP-1271)")
 
 
 @router.get("/deployments")

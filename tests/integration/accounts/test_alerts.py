@@ -138,6 +138,30 @@ async def test_a_close_that_the_wallet_cannot_pay_becomes_a_stop_at_the_market(
         assert len(closed) == 1 and evm.balance(user) == closed[0].paid_usdc * MILLION
 
 
+async def test_a_closed_market_in_which_a_trade_is_open_is_said_until_it_opens(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with watch_rig(tmp_path, monkeypatch) as found:
+        names = [row["from"] for row in found.twin.markets.wire(found.world.now_ms())]
+        closed = {"path": f"{names.index('SOL')}.isMarketOpen", "value": False}
+        found.fault("field", "prices", **closed)
+        await found.ticked(2)
+        assert found.alerts() == Counter(), "nobody is in it"
+        found.faults.clear()
+        await found.opened()
+        await found.ticked(2)
+        stop = found.store.accounts.trade("t1").stop
+        found.fault("field", "prices", **closed)
+        found.move("156")
+        text = await stands_alone(found, "market closed", "SOL/USD")
+        assert "1 trades are open in it" in text
+        held = found.store.accounts.trade("t1")
+        assert (held.state, held.stop) == (TradeState.OPEN, stop), "its stop stays where it is"
+        found.faults.clear()
+        await found.ticked(2)
+        assert found.alerts() == Counter() and found.store.accounts.trade("t1").stop != stop
+
+
 async def test_a_charge_that_cannot_be_pulled_is_said_until_it_is_paid(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -205,7 +229,7 @@ async def test_a_subgraph_that_lags_or_lies_is_said_and_changes_no_row(
         found.faults.clear()
         await found.ticked(3)
         assert found.alerts() == Counter()
-        found.fault("field", "graph:.*", path="data.trades.0.collateral", value="5000000")
+        found.fault("field", "graph:.*", path="data.p0.0.collateral", value="5000000")
         assert "and 5.000000 there" in await stands_alone(found, "subgraph differs", "ostium", 4)
         assert rows == [found.store.accounts.trade("t1"), found.store.accounts.settlements()]
         found.faults.clear()

@@ -138,6 +138,10 @@ async def test_what_is_refused_leaves_no_row_and_no_signature(
             (400, "secret key", "/open-position", mine | {"privateKey": secret}, None),
             (400, "secret key", "/transfer", {"deep": [{"fromPrivateKey": secret}]}, None),
             (400, "secret key", f"/open-position?privateKey={secret}", mine, None),
+            (400, "secret key", "/cancel-order", {"trade": opened["trade"], "private_key": secret}, None),
+            (400, "secret key", "/balance", {"fromPrivateKey": secret}, None),
+            (400, "secret key", "/wallet/deployments", {"agent": "trend", "mnemonic": secret}, rig.of_user),
+            (400, "secret key", "/wallet/session", {"privateKey": secret}, None),
         ]
         for status, says, path, body, token in cases:
             answer = await rig.post(path, body, token=token)
@@ -254,6 +258,7 @@ async def test_its_interface_is_described(tmp_path: Path) -> None:
             "/positions",
             "/open-position",
             "/close-position",
+            "/cancel-order",
             "/transfer",
         }
         opening = described["paths"]["/open-position"]["post"]

@@ -58,6 +58,16 @@ async def test_a_user_connects_refuses_signs_opens_sees_his_trade_and_revokes(
         assert rig.rig.evm.balance(own) == 950 * MILLION
         wide = await tab.evaluate("document.documentElement.scrollWidth")
         assert wide <= width
+        await tab.evaluate(
+            "(() => { const form = document.getElementById('open-form');"
+            " form.orderType.value = 'limit'; form.price.value = '140'; })()"
+        )
+        await press(tab, button("Open"))
+        await said(tab, "Placed: it waits for 140.")
+        assert "limit, waits for 140" in await tab.evaluate("document.getElementById('trades').textContent")
+        await press(tab, button("Cancel SOL-USD"))
+        await said(tab, "Cancelled: the venue kept 0.1 USDC.")
+        assert await tab.evaluate("document.documentElement.scrollWidth") <= width
         await press(tab, button("Pause"))
         await said(tab, "Paused")
         assert accounts.deployment(mine.deployment_id).state is DeploymentState.PAUSED
@@ -66,7 +76,7 @@ async def test_a_user_connects_refuses_signs_opens_sees_his_trade_and_revokes(
         await press(tab, button("Close SOL-USD"))
         await said(tab, "Closed with")
         await press(tab, button("Show it as of now"))
-        await said(tab, "The statement has 2 lines.")
+        await said(tab, "The statement has 4 lines.")
         changed = Decimal(rig.rig.evm.balance(own) - 1_000 * MILLION) / MILLION
         assert f"In all {changed} USDC" in await tab.evaluate("document.body.textContent")
         assert await tab.evaluate("document.documentElement.scrollWidth") <= width

@@ -9,9 +9,11 @@ from eth_account import Account
 from eth_account.messages import encode_defunct
 
 from app.accounts import actions
+from app.accounts.service.signing_in import digest_of
 from state.accounts.models import DeploymentState
 from tests.accounts_rig import AGENT
 from tests.service_rig import ServiceRig, service_rig
+from venues.evm.contract_wallets import IS_VALID_SIGNATURE, OF_A_KEY
 from venues.ostium.contracts import APPROVE, SET_DELEGATE
 from venues.signers.local import LocalEvmKey
 
@@ -55,6 +57,58 @@ async def test_who_signs_in_is_who_he_says_and_once(tmp_path: Path) -> None:
         assert (await rig.get("/wallet/deployments", token)).json() == {"deployments": []}
         assert (await rig.post("/transfer", {"charge": "x"}, token=token)).status_code == 403
         assert (await rig.post("/wallet/session", body, None)).status_code == 401
+
+
+def contract_wallet(rig: ServiceRig, text: str) -> str:
+    """A wallet that is a contract, and says (EIP-1271) that it signed this text and nothing else: it reverts for any other."""
+    magic = IS_VALID_SIGNATURE.selector.ljust(32, b"\0")
+    code = bytes.fromhex("60005460043514600f5760006000fd5b7f") + magic + bytes.fromhex("60005260206000f3")
+    at, node = "0x" + "5a" * 20, rig.rig.evm.twin.node
+    node.rpc("anvil_setCode", at, "0x" + code.hex())
+    node.rpc("anvil_setStorageAt", at, "0x" + "0" * 64, "0x" + digest_of(text).hex())
+    return at
+
+
+async def test_a_wallet_that_is_a_contract_signs_in_by_its_own_word(tmp_path: Path) -> None:
+    async with service_rig(tmp_path) as rig:
+        at = "0x" + "5a" * 20
+        given = await _challenge(rig, at)
+        body = {"address": at, "nonce": given["nonce"], "signature": "0x" + "ab" * 300}
+        away = await rig.post("/wallet/session", body, None)
+        assert away.status_code == 401 and f"the signature is not of {at}" in away.json()["error"]
+        given = await _challenge(rig, at)
+        later = await rig.post(
+            "/wallet/session", body | {"nonce": given["nonce"], "signature": "0x" + "6492" * 16}, None
+        )
+        assert later.status_code == 401 and "not on this chain yet" in later.json()["error"]
+        given = await _challenge(rig, at)
+        assert contract_wallet(rig, "another text") == at
+        refused = await rig.post("/wallet/session", body | {"nonce": given["nonce"]}, None)
+        assert refused.status_code == 401 and "does not say that it signed" in refused.json()["error"]
+        given = await _challenge(rig, at)
+        contract_wallet(rig, given["text"])
+        signed = await rig.post("/wallet/session", body | {"nonce": given["nonce"], "signature": "0x"}, None)
+        assert signed.status_code == 200, "some have it on the chain, and give an empty signature"
+        token = signed.json()["token"]
+        assert (await rig.get("/wallet/deployments", token)).json() == {"deployments": []}
+        again = await rig.post("/wallet/session", body | {"nonce": given["nonce"]}, None)
+        assert again.status_code == 401, "one try a text"
+        # A key whose account runs a contract's code (EIP-7702) signs as ever, and as nobody else.
+        wallet = Account.create()
+        code = "0x" + (OF_A_KEY + bytes.fromhex(at[2:])).hex()
+        rig.rig.evm.twin.node.rpc("anvil_setCode", wallet.address, code)
+        given = await _challenge(rig, wallet.address)
+        own = {"address": wallet.address, "nonce": given["nonce"]}
+        contract_wallet(rig, given["text"])
+        foreign = await rig.post("/wallet/session", own | {"signature": "0x" + "ab" * 65}, None)
+        assert foreign.status_code == 401
+        given = await _challenge(rig, wallet.address)
+        own = {
+            "address": wallet.address,
+            "nonce": given["nonce"],
+            "signature": _signed(wallet, given["text"]),
+        }
+        assert (await rig.post("/wallet/session", own, None)).status_code == 200
 
 
 async def test_an_owner_sets_limits_and_pauses_and_cannot_start_what_the_operator_paused(

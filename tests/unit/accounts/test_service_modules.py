@@ -95,6 +95,100 @@ console.log(JSON.stringify([units, words, terms]));
     assert words == ["0.000001", "1", "1.5", "0"] and terms == "refused"
 
 
+WALLET = """
+import { findWallets, sent, switchTo, wordsOf } from '@/wallet.mjs';
+const chain = { id: 5, name: 'Five', rpcUrl: 'http://five' };
+const from = '0x' + 'ab'.repeat(20);
+const said = async (doing) => { try { await doing(); return 'done'; } catch (fault) { return wordsOf(fault); } };
+// A wallet that answers by method: a value, a function, or a fault that it throws.
+function wallet(answers) {
+  const asked = [];
+  const request = async ({ method }) => {
+    asked.push(method);
+    const answer = answers[method];
+    const found = typeof answer === 'function' ? answer(asked) : answer;
+    if (found && found.fault) { throw Object.assign(new Error('no'), found.fault); }
+    return found;
+  };
+  return { asked, request };
+}
+"""
+
+
+@needs_node
+@pytest.mark.parametrize(
+    ("fault", "adds"),
+    [
+        ({"code": 4902}, True),
+        ({"code": -32603, "data": {"originalError": {"code": 4902}}}, True),
+        ({"code": -32601}, True),
+        ({}, True),
+        ({"code": 4001}, False),
+        ({"code": -32603, "data": {"originalError": {"code": 4001}}}, False),
+    ],
+)
+def test_a_chain_that_a_wallet_does_not_know_is_added_however_it_says_so(
+    fault: dict[str, Any], adds: bool
+) -> None:
+    """MetaMask's phone application and others say it by other numbers than the standard's, or by none."""
+    script = """
+import { readFileSync } from 'node:fs';
+const fault = JSON.parse(readFileSync(0));
+const one = wallet({
+  eth_chainId: (asked) => asked.includes('wallet_addEthereumChain') ? '0x5' : '0x1',
+  wallet_switchEthereumChain: { fault }, wallet_addEthereumChain: null,
+});
+const words = await said(() => switchTo(one, chain));
+console.log(JSON.stringify([words, one.asked.includes('wallet_addEthereumChain')]));
+"""
+    words, added = run(WALLET + script, fault)
+    assert added is adds
+    assert words == ("done" if adds else "You refused it in your wallet. Nothing was signed.")
+
+
+@needs_node
+def test_a_call_is_done_once_it_stands_on_the_chain_and_a_locked_wallet_signs_nothing() -> None:
+    """A transaction that the wallet sends anew for a higher fee has another hash; that of a contract's wallet is none."""
+    script = """
+const asks = { eth_chainId: '0x5', eth_sendTransaction: '0xaa', eth_getTransactionReceipt: null };
+let polls = 0;
+const replaced = await said(() => sent(wallet({ ...asks, eth_accounts: [from.toUpperCase().replace('0X', '0x')] }),
+  from, chain, {}, async () => { polls += 1; return polls > 2; }));
+const refused = await said(() => sent(wallet({ ...asks, eth_accounts: [from], eth_getTransactionReceipt: { status: '0x0' } }),
+  from, chain, {}, async () => false));
+const locked = wallet({ ...asks, eth_accounts: [] });
+const other = wallet({ ...asks, eth_accounts: ['0x' + '12'.repeat(20)] });
+const words = [await said(() => sent(locked, from, chain, {}, async () => false)),
+  await said(() => sent(other, from, chain, {}, async () => false))];
+const signed = [locked, other].some((one) => one.asked.includes('eth_sendTransaction'));
+console.log(JSON.stringify([replaced, refused, words, signed]));
+"""
+    replaced, refused, (locked, other), signed = run(WALLET + script)
+    assert (replaced, signed) == ("done", False)
+    assert refused == "The chain refused the transaction 0xaa."
+    assert "locked" in locked and "switch back" in other
+
+
+@needs_node
+def test_a_wallet_that_announces_itself_twice_is_offered_once() -> None:
+    script = """
+const window = globalThis.window = new EventTarget();
+window.ethereum = { request() {} };
+const offered = [];
+findWallets((one) => offered.push(one.name));
+const announce = (info, provider) => window.dispatchEvent(
+  Object.assign(new Event('eip6963:announceProvider'), { detail: { info, provider } }));
+const two = {};
+announce({ uuid: '1', rdns: 'io.one', name: 'One' }, window.ethereum);
+announce({ uuid: '2', rdns: 'io.two', name: 'Two' }, two);
+announce({ uuid: '2', rdns: 'io.two', name: 'Two' }, two);
+announce({ uuid: '3', rdns: 'io.two', name: 'Two' }, {});
+announce({ uuid: '4', rdns: 'io.four', name: 'Four' }, {});
+console.log(JSON.stringify(offered));
+"""
+    assert run(WALLET + script) == ["Wallet of this browser", "Two", "Four"]
+
+
 def test_the_adapters_types_name_what_it_exports() -> None:
     named = r"^export (?:async )?(?:class|function) (\w+)"
     made = re.findall(named, (STATIC / "ostium-adapter.mjs").read_text(), re.MULTILINE)

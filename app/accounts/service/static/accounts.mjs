@@ -1,7 +1,7 @@
 // The page for users: connect, sign three steps, watch the trades, pause, revoke. Every call is checked before it is signed.
 
 import {
-  closeOstiumPosition, connectOstium, getOstiumBalance, getOstiumPositions, openOstiumPosition,
+  cancelOstiumOrder, closeOstiumPosition, connectOstium, getOstiumBalance, getOstiumPositions, openOstiumPosition,
 } from "/static/accounts/ostium-adapter.mjs";
 import {
   allowance, balanceOf, checked, checkTerms, delegations, unitsOf, usdcOf,
@@ -94,7 +94,7 @@ async function refresh() {
   const agent = terms.agents[page.deployment.agent];
   const trades = await read(provider, terms.usdc, allowance(account, terms.storage));
   const share = await read(provider, terms.usdc, allowance(account, terms.collector));
-  const delegate = `0x${(await read(provider, terms.trading, delegations(account))).toString(16).padStart(40, "0")}`;
+  const delegate = await delegateNow();
   page.seen = [trades > 0n, Boolean(agent) && delegate === agent.key, share > 0n];
   const says = [
     `The chain says: at most ${usdcOf(trades)} USDC can be taken for trades.`,
@@ -132,19 +132,23 @@ function rowOf(figures) {
   return row;
 }
 
+function buttonOf(text, doing) {
+  const button = document.createElement("button");
+  button.textContent = text;
+  button.addEventListener("click", () => act(button, doing));
+  return button;
+}
+
 function tradeRow(one) {
+  const waits = one.waitsFor !== null;
   const row = rowOf([
-    ["Market", one.market], ["Side", one.side], ["State", one.state], ["Paid, USDC", one.collateral],
+    ["Market", one.market], ["Side", one.side], ["State", waits ? `${one.orderType}, waits for ${one.waitsFor}` : one.state], ["Paid, USDC", one.collateral],
     ["Leverage", one.leverage], ["Opened at", one.entryPrice], ["Price now", one.markPrice],
     ["Profit now", one.unrealizedPnl], ["Stop", one.stopLoss === null ? "none yet" : one.stopLoss],
   ]);
   const cell = document.createElement("td");
-  if (one.state === "OPEN") {
-    const button = document.createElement("button");
-    button.textContent = `Close ${one.market}`;
-    button.addEventListener("click", () => act(button, () => close(one)));
-    cell.append(button);
-  }
+  if (one.state === "OPEN") { cell.append(buttonOf(`Close ${one.market}`, () => close(one))); }
+  if (waits) { cell.append(buttonOf(`Cancel ${one.market}`, () => cancel(one))); }
   row.append(cell);
   return row;
 }
@@ -180,6 +184,21 @@ function expectations() {
   ];
 }
 
+async function delegateNow() {
+  const found = await read(page.provider, page.terms.trading, delegations(page.account));
+  return `0x${found.toString(16).padStart(40, "0")}`;
+}
+
+// Whether what a call does stands on the chain.
+function stands(expected) {
+  return async () => {
+    if (expected.kind === "approve") {
+      return await read(page.provider, expected.to, allowance(page.account, expected.spender)) === expected.units;
+    }
+    return await delegateNow() === (expected.delegate || NOBODY);
+  };
+}
+
 async function signStep(place) {
   const expected = expectations()[place];
   const { calls } = await ask("/wallet/calls", {
@@ -187,7 +206,7 @@ async function signStep(place) {
   });
   const call = checked(calls[place], expected);
   say("Your wallet asks you to sign this step.");
-  await sent(page.provider, page.account, page.terms.chain, call);
+  await sent(page.provider, page.account, page.terms.chain, call, stands(expected));
   await refresh();
   say(`Step ${place + 1} is signed, and the chain has it.`);
   if (page.seen.every(Boolean)) { await start(); }
@@ -209,6 +228,10 @@ async function pause() {
 
 async function revoke() {
   const { terms } = page;
+  const waiting = (await getOstiumPositions(page.account)).filter((one) => one.waitsFor !== null && one.openedBy === "desk");
+  for (const one of waiting) {  // once it is revoked, the agent cannot take them back any more
+    await cancel(one);
+  }
   const ends = [
     { kind: "undelegate", to: terms.trading },
     { kind: "approve", to: terms.usdc, spender: terms.storage, units: 0n },
@@ -220,7 +243,7 @@ async function revoke() {
     if (!isThere[place]) { continue; }
     const call = checked(calls[place], ends[place]);
     say(`Your wallet asks you to sign ${place + 1} of 3.`);
-    await sent(page.provider, page.account, terms.chain, call);
+    await sent(page.provider, page.account, terms.chain, call, stands(ends[place]));
   }
   choose(await ask("/wallet/check", { deployment: page.deployment.deployment }));
   await refresh();
@@ -230,11 +253,22 @@ async function revoke() {
 // --- trades ---
 
 async function open(form) {
-  const { size, ...values } = Object.fromEntries(new FormData(form));
+  const { size, price, ...values } = Object.fromEntries(new FormData(form));
+  const at = values.orderType === "market" ? {} : { price };
   say("The order is on its way; the venue settles it in some seconds.");
-  const answer = await openOstiumPosition({ ...values, collateral: size });
+  const answer = await openOstiumPosition({ ...values, ...at, collateral: size });
   await refresh();
-  say(answer.pending ? "The venue has not settled it yet." : `Opened: ${answer.result.market} ${answer.result.side}.`);
+  const { result } = answer;
+  if (answer.pending) { say("The venue has not settled it yet."); return; }
+  say(result.waitsFor === null ? `Opened: ${result.market} ${result.side}.` : `Placed: it waits for ${result.waitsFor}.`);
+}
+
+async function cancel(one) {
+  say("The order is being cancelled.");
+  const answer = await cancelOstiumOrder({ trade: one.trade });
+  await refresh();
+  if (answer.pending) { throw new Error("The chain has not cancelled it yet: try again in a moment."); }
+  say(`Cancelled: the venue kept ${-answer.result.realizedPnl} USDC.`);
 }
 
 async function close(one) {

@@ -22,6 +22,9 @@ export interface OstiumPosition {
   leverage: number;
   stopLoss: number | null;
   openedBy: 'desk' | 'user';
+  /** Of an order that waits for its price: its kind, and the price in USD. */
+  orderType: 'limit' | 'stop' | null;
+  waitsFor: number | null;
 }
 
 export interface OstiumOpen {
@@ -33,6 +36,9 @@ export interface OstiumOpen {
   size?: number | string;
   collateral?: number | string;
   leverage?: number | string;
+  /** At the market where it is left out; a limit or stop waits at the venue for `price`, USD. */
+  orderType?: 'market' | 'limit' | 'stop';
+  price?: number | string;
   slippageBps?: number;
   takeProfit?: number | string;
   stopLoss?: number | string;
@@ -48,6 +54,11 @@ export interface OstiumClose {
   tradeId?: string;
   share?: number | string;
   slippageBps?: number;
+  idempotencyKey?: string;
+}
+
+export interface OstiumCancel {
+  trade: string;
   idempotencyKey?: string;
 }
 
@@ -77,5 +88,6 @@ export class OstiumRefusal extends Error {
 export function connectOstium(given: OstiumConnection): void;
 export function openOstiumPosition(params: OstiumOpen): Promise<OstiumResult>;
 export function closeOstiumPosition(params: OstiumClose): Promise<OstiumResult>;
+export function cancelOstiumOrder(params: OstiumCancel): Promise<OstiumResult>;
 export function getOstiumPositions(address: string): Promise<OstiumPosition[]>;
 export function getOstiumBalance(address: string): Promise<OstiumBalance>;

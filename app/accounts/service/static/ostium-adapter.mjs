@@ -1,4 +1,4 @@
-// The plan's adapter: four functions over the service of managed accounts. No key is sent: a token says who asks.
+// The plan's adapter: its four functions, and the cancelling of orders that wait, over the service of managed accounts. No key is sent: a token says who asks.
 
 const settings = {
   url: typeof process === "undefined" ? "" : (process.env.OSTIUM_SERVICE_URL || "http://localhost:5002"),
@@ -49,6 +49,10 @@ export function openOstiumPosition(params) {
 
 export function closeOstiumPosition(params) {
   return done("/close-position", params);
+}
+
+export function cancelOstiumOrder(params) {
+  return done("/cancel-order", params);
 }
 
 export async function getOstiumPositions(address) {

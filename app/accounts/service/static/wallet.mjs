@@ -3,21 +3,32 @@
 const WAIT_MS = 120000;
 const POLL_MS = 400;
 
-// Calls `found` with {name, provider} for each wallet of this browser, once.
+// Calls `found` with {name, provider} for each wallet of this browser, once: some announce themselves again under another
+// number, beside a second copy of theirs, or are the browser's own (`window.ethereum`) and say so later.
 export function findWallets(found) {
   const known = new Set();
   window.addEventListener("eip6963:announceProvider", (event) => {
     const { info, provider } = event.detail;
-    if (known.has(info.uuid)) { return; }
-    known.add(info.uuid);
+    const marks = [info.uuid, info.rdns, provider].filter(Boolean);
+    if (marks.some((one) => known.has(one))) { return; }
+    marks.forEach((one) => known.add(one));
     found({ name: info.name, provider });
   });
   window.dispatchEvent(new Event("eip6963:requestProvider"));
-  if (known.size === 0 && window.ethereum) { found({ name: "Wallet of this browser", provider: window.ethereum }); }
+  if (known.size === 0 && window.ethereum) {
+    known.add(window.ethereum);
+    found({ name: "Wallet of this browser", provider: window.ethereum });
+  }
+}
+
+// What a wallet means by its fault: some put the real number into another one.
+function numberOf(fault) {
+  const inner = fault && fault.data && fault.data.originalError;
+  return (inner && inner.code) || (fault && fault.code);
 }
 
 export function wordsOf(fault) {
-  if (fault && fault.code === 4001) { return "You refused it in your wallet. Nothing was signed."; }
+  if (numberOf(fault) === 4001) { return "You refused it in your wallet. Nothing was signed."; }
   return (fault && fault.message) || String(fault);
 }
 
@@ -34,7 +45,9 @@ export async function switchTo(provider, chain) {
   try {
     await provider.request({ method: "wallet_switchEthereumChain", params: [{ chainId }] });
   } catch (fault) {
-    if (fault.code !== 4902) { throw fault; }
+    // By the book a chain that it does not know is 4902; wallets give other numbers for it, or none. Adding what is there
+    // already only switches to it, so whatever was not refused by the person is tried.
+    if (numberOf(fault) === 4001) { throw fault; }
     await provider.request({
       method: "wallet_addEthereumChain",
       params: [{
@@ -57,9 +70,19 @@ export async function read(provider, to, data) {
   return BigInt(found);
 }
 
-// Has the wallet sign and send a call, and waits until it is in a block.
-export async function sent(provider, from, chain, call) {
+// Raises where the wallet is locked or shows another account than the page: few wallets say that by themselves.
+async function checkAccount(provider, account) {
+  const [now] = await provider.request({ method: "eth_accounts" });
+  if (!now) { throw new Error("Your wallet is locked: unlock it, then try again."); }
+  if (now.toLowerCase() !== account) { throw new Error(`Your wallet shows ${now}, this page ${account}: switch back, or reload.`); }
+}
+
+// Has the wallet sign and send a call, and waits until the chain has it: by its receipt, or because what it does stands there
+// (`stands`). A wallet that sends it anew for a higher fee, or that is a contract, gives a hash that no block will ever hold.
+export async function sent(provider, from, chain, call, stands) {
   await switchTo(provider, chain);
+  await checkAccount(provider, from);
+  const stood = await stands();
   const hash = await provider.request({ method: "eth_sendTransaction", params: [{ from, ...call }] });
   const end = Date.now() + WAIT_MS;
   while (Date.now() < end) {
@@ -68,6 +91,7 @@ export async function sent(provider, from, chain, call) {
       if (Number(receipt.status) !== 1) { throw new Error(`The chain refused the transaction ${hash}.`); }
       return;
     }
+    if (!stood && await stands()) { return; }
     await new Promise((ready) => setTimeout(ready, POLL_MS));
   }
   throw new Error(`The transaction ${hash} is in no block yet: reload the page later and see.`);

@@ -60,8 +60,8 @@ REVERSED = "REVERSED"
 class SettledOrder:
     """What the venue's keeper did with one order, and the money that moved in the order's and the keeper's transaction.
 
-    `kind`: opened, closed, open cancelled, close cancelled. `fee_usdc` was pulled with the order and not given back. What an
-    opening makes of a trade stands in `opened`.
+    `kind`: opened, added, closed, open cancelled, close cancelled. `fee_usdc` was pulled with the order and not given back.
+    What an opening makes of a trade stands in `opened`, and so does what an open one becomes by more of it (added).
     """
 
     chain: str
@@ -149,6 +149,8 @@ def _effect(trade: AccountTrade, order: SettledOrder) -> tuple[dict[str, Any], D
             raise Bug(f"trade {trade.name} is {trade.state} and was opened by order {order.order_id}")
         opened = order.opened or {}
         return {"state": TradeState.OPEN, "opened_ms": order.at_ms, "open_price": order.price, **opened}, None
+    if order.kind == "added":
+        return dict(order.opened or {}), None
     if order.kind == "open cancelled":
         result = -order.fee_usdc
         return {

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, select, update
 
 from evenkeel.errors import Bug, LostRace, OperatorError
-from evenkeel.types import IntentSpec
+from evenkeel.types import IntentSpec, VenueName
 from state.accounts.models import (
     AccountTrade,
     Agent,
@@ -37,6 +37,8 @@ from state.columns import plain_json
 from state.database import AnyFence, Database, fetch, fetch_one, insert_new, log_move, table_of, values_of
 
 ACCOUNTS = "accounts"
+OSTIUM = VenueName.OSTIUM.value
+"""The venue that is meant where none is named."""
 USERS, AGENTS = table_of(UserTable), table_of(AgentTable)
 ENDED = (TradeState.CLOSED, TradeState.FAILED)
 TO_COLLECT = ("DUE", "OUTSTANDING")
@@ -164,9 +166,17 @@ class AccountsStore(Database):
             raise Bug(f"deployment {deployment_id!r} is not stored")
         return found[0]
 
-    def deployments(self, *states: DeploymentState, account: str | None = None) -> list[Deployment]:
-        """Deployments in these states, of all where none is named, of one account or all, oldest first."""
+    def deployments(
+        self, *states: DeploymentState, account: str | None = None, venue: str | None = OSTIUM
+    ) -> list[Deployment]:
+        """Deployments in these states, of all where none is named, of one account or all, oldest first. `venue`: of agents
+        that trade there; None for every venue.
+        """
         query = select(DEPLOYMENTS).order_by(DEPLOYMENTS.c.created_ms, DEPLOYMENTS.c.deployment_id)
+        if venue is not None:
+            query = query.join(AGENTS, AGENTS.c.agent_id == DEPLOYMENTS.c.agent_id).where(
+                AGENTS.c.venue == venue
+            )
         if states:
             query = query.where(DEPLOYMENTS.c.state.in_(states))
         if account is not None:
@@ -246,9 +256,13 @@ class AccountsStore(Database):
             raise Bug(f"trade {name!r} is not stored")
         return found[0]
 
-    def trades(self, *states: TradeState, account: str | None = None) -> list[AccountTrade]:
-        """Trades in these states, all where none is named, oldest first."""
+    def trades(
+        self, *states: TradeState, account: str | None = None, venue: str | None = OSTIUM
+    ) -> list[AccountTrade]:
+        """Trades in these states, all where none is named, oldest first. `venue`: where they are; None for every venue."""
         query = select(TRADES).order_by(TRADES.c.created_ms, TRADES.c.name)
+        if venue is not None:
+            query = query.where(TRADES.c.venue == venue)
         if states:
             query = query.where(TRADES.c.state.in_(states))
         if account is not None:

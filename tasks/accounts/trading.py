@@ -68,7 +68,7 @@ def plan_open(desk: Desk, deployment_id: str, order: dict[str, Any], name: str) 
             updated_ms=now,
         )
     )
-    return _plan(desk, name, "open", 0, {**order, "trader": deployment.account})
+    return plan(desk, name, "open", 0, {**order, "trader": deployment.account})
 
 
 def may_open(desk: Desk, deployment_id: str) -> Deployment:
@@ -119,7 +119,7 @@ async def close_trade(
     order = close_order(trade, price, slippage_bps, share)
     if share == 1 and await lacks_fee(desk, trade):
         return await leave_by_stop(desk, trade, price, fence)
-    intent = _plan(desk, name, "close", next_step(desk, name, "close"), order, fence)
+    intent = plan(desk, name, "close", next_step(desk, name, "close"), order, fence)
     return await carry_out(desk, intent, fence)
 
 
@@ -147,7 +147,7 @@ def plan_close(desk: Desk, name: str, step: int, order: dict[str, Any]) -> str:
     there = [one for one in desk.store.intents_of(ACCOUNTS, name) if (one.kind, one.step) == ("close", step)]
     if there and there[0].order != plain_json(order):
         raise LostRace(f"trade {name} is closed by another order")
-    return _plan(desk, name, "close", step, order)
+    return plan(desk, name, "close", step, order)
 
 
 async def lacks_fee(desk: Desk, trade: AccountTrade) -> bool:
@@ -192,7 +192,7 @@ async def set_stop(
         "index": trade.place,
         "stop": str(stop),
     }
-    intent = _plan(desk, trade.name, "stop", next_step(desk, trade.name, "stop"), order, fence)
+    intent = plan(desk, trade.name, "stop", next_step(desk, trade.name, "stop"), order, fence)
     return await carry_out(desk, intent, fence, wait_s=wait_s)
 
 
@@ -205,7 +205,7 @@ async def collect(desk: Desk, charge_id: str, fence: Fence | None = None, *, wai
     else:
         order = {"owner": charge.account, "units": int(charge.usdc.scaleb(UNITS))}
         step = next_step(desk, charge_id, "pull")
-        intent = _plan(desk, charge_id, "pull", step, order, fence, CHARGES)
+        intent = plan(desk, charge_id, "pull", step, order, fence, CHARGES)
     end = await carry_out(desk, intent, fence, wait_s=wait_s)
     if isinstance(end, NotDone):
         desk.store.accounts.move_charge(charge_id, ChargeState.OUTSTANDING, end.reason)
@@ -292,7 +292,7 @@ def next_step(desk: Desk, subject: str, kind: str) -> int:
     return sum(one.kind == kind for one in desk.store.intents_of(ACCOUNTS, subject))
 
 
-def _plan(
+def plan(
     desk: Desk,
     subject: str,
     kind: str,
@@ -301,6 +301,7 @@ def _plan(
     fence: Fence | None = None,
     venue: str = OSTIUM,
 ) -> str:
+    """Store an intent of a trade or charge, or find it stored; return it."""
     return desk.store.plan_intent(_spec(subject, kind, step, order, venue), fence=fence).intent_id
 
 

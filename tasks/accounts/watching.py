@@ -11,10 +11,11 @@ from evenkeel.errors import EvenkeelError, LostRace, words_of
 from state.accounts.models import AccountTrade, ChargeRow, DeploymentState, Origin, TradeState
 from state.accounts.store import ACCOUNTS, ENDED
 from state.models import Fence
-from strategy.accounts.stops import PRICE_STEP, StopRules, wanted_stop
+from strategy.accounts.stops import StopRules
 from tasks.accounts.alerts import alert_taken_back
 from tasks.accounts.booking import DESK, USER, owed_by, settled_order
-from tasks.accounts.trading import OSTIUM, chain_of, give_up, leave_by_stop, seen, set_stop, side_by_side
+from tasks.accounts.stops import OstiumStops, Stops
+from tasks.accounts.trading import OSTIUM, chain_of, give_up, side_by_side
 from tasks.desk import Desk
 from tasks.intents import carry_out
 from venues.evm.pages import Cutoff, Mark
@@ -28,6 +29,7 @@ MOST_PAGES = 20
 """Of one tick: after a long silence the rest is read by the next ones."""
 
 
+_OSTIUM_STOPS = OstiumStops()
 FOLLOW_S = 5.0
 """For one order at one tick."""
 ABANDONED_MS = 60_000
@@ -198,7 +200,8 @@ def _sent(desk: Desk) -> dict[str, str]:
 
 async def follow(desk: Desk, report: TickReport, fence: Fence | None = None) -> None:
     """Go on with every order that is under way, side by side: each is asked about, and what no block holds goes out again."""
-    under_way = {one.intent_id: one for one in desk.store.unfinished_intents(ACCOUNTS)}
+    ours = [one for one in desk.store.unfinished_intents(ACCOUNTS) if one.venue in desk.venues]
+    under_way = {one.intent_id: one for one in ours}
 
     async def go_on(intent_id: str) -> None:
         intent = under_way[intent_id]
@@ -229,28 +232,31 @@ async def trail(
     rules: Callable[[str], StopRules],
     report: TickReport,
     fence: Fence | None = None,
+    stops: Stops = _OSTIUM_STOPS,
 ) -> None:
     """Note the best price of each open trade, and move its stop where the rules want it nearer; that of a trade which no order
     can close goes after the market.
     """
-    rows = {one.name: one for one in desk.store.accounts.trades(TradeState.OPEN, TradeState.CLOSING)}
+    held = desk.store.accounts.trades(TradeState.OPEN, TradeState.CLOSING, venue=stops.venue)
+    rows = {one.name: one for one in held}
 
     async def one_stop(name: str) -> bool:
         row = rows[name]
         price = prices.get(row.pair)
-        if price is None or row.open_price is None or row.deployment_id is None:
+        if price is None or row.open_price is None or row.deployment_id is None or not stops.guards(row):
             return False
         try:
             trade = _with_best(desk, row, price)
             if _is_moving(desk, trade):
                 return False
             if row.state is TradeState.CLOSING:
-                await leave_by_stop(desk, trade, price, fence)
+                await stops.leave(desk, trade, price, fence)
                 return False
-            stop = None if trade.stop_by == USER else wanted_stop(seen(trade), rules(row.deployment_id))
+            is_his = trade.stop_by == USER
+            stop = None if is_his else stops.wanted(trade, price, rules(row.deployment_id))
             if stop is None:
                 return False
-            await set_stop(desk, trade, stop.quantize(PRICE_STEP), fence, wait_s=0)
+            await stops.set(desk, trade, stop, price, fence)
             return True
         except LostRace:
             return False

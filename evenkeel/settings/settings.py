@@ -149,6 +149,11 @@ class Settings(BaseSettings):
         return settings
 
     @property
+    def has_accounts(self) -> bool:
+        """Whether managed accounts are switched on, at any venue."""
+        return self.ostium.enabled or self.agents.enabled
+
+    @property
     def of_account(self) -> str:
         """Whose settings these are, of what `for_account` gave; "" else."""
         return self._of_account

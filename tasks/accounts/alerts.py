@@ -7,18 +7,22 @@ kinds whose condition is not among those that stand is over. What is read at the
 from __future__ import annotations
 
 from evenkeel.clock import Clock
+from evenkeel.types import VenueName
 from state.accounts.models import ChargeRow, DeploymentState, TradeState
 from state.accounts.store import ENDED
 from state.store import Store
 from state.watch_models import TRIPPED_BY, Severity
 from strategy.accounts.conditions import (
+    AGENT_ENDS,
     ALLOWANCE,
     BREAKERS,
+    MODE,
     OUTSTANDING,
     REVOKED,
     STALE,
     STOP_MOVED,
     TAKEN_BACK,
+    UNGUARDED,
     UNPAYABLE,
     UNWATCHED,
     VENUE,
@@ -31,17 +35,21 @@ from tasks.accounts.booking import USER
 OF_THE_LEDGER = frozenset({REVOKED, OUTSTANDING, STALE, STOP_MOVED})
 """Kinds of which every subject that stands is known from the ledger."""
 LIVE = (TradeState.PENDING, TradeState.OPEN, TradeState.CLOSING, TradeState.STALE)
-ACCOUNTS_WATCH = "accounts"
-"""The watch of managed accounts: its lease, its heartbeat, and the subject of its alert."""
+ACCOUNTS_WATCH, HYPERLIQUID_WATCH = "accounts", "accounts-hyperliquid"
+"""Watches of managed accounts, each its lease, its heartbeat, and the subject of its alert."""
+HYPERLIQUID = VenueName.HYPERLIQUID.value
+WATCHES = {ACCOUNTS_WATCH: VenueName.OSTIUM.value, HYPERLIQUID_WATCH: HYPERLIQUID}
+"""Which venue each watches."""
 
 
 def judge_ledger(store: Store) -> Judged:
     """What the ledger says of deployments, charges and trades: all that stands, and nothing else does."""
     accounts, found = store.accounts, dict[tuple[str, str], Finding | None]()
-    trades = accounts.trades(*LIVE)
-    held = {one.account for one in trades if one.deployment_id is not None}
-    for one in accounts.deployments(DeploymentState.REVOKED):
-        unguarded = one.account in held
+    trades = accounts.trades(*LIVE, venue=None)
+    held = {(one.venue, one.account) for one in trades if one.deployment_id is not None}
+    venue_of = {one.agent_id: one.venue for one in accounts.agents()}
+    for one in accounts.deployments(DeploymentState.REVOKED, venue=None):
+        unguarded = (venue_of[one.agent_id], one.account) in held
         then = (
             "its trades are guarded by the stops that stand at the venue alone"
             if unguarded
@@ -57,9 +65,13 @@ def judge_ledger(store: Store) -> Judged:
             text = (
                 f"the chain shows another trade than {trade.trade_id} in the place of {trade.name}, or none"
             )
+            if trade.venue == HYPERLIQUID:
+                text = f"Hyperliquid shows another position than {trade.name}, and its fills do not say why"
             found[STALE, trade.name] = Finding(text=text, critical=True)
         if trade.stop_by == USER and trade.deployment_id is not None:
             text = f"the stop of {trade.name} was moved to {trade.stop} by the user: it is his, and no longer trails"
+            if trade.stop is None:
+                text = f"the stop of {trade.name} was taken away by the user: none is placed until he hands it back"
             found[STOP_MOVED, trade.name] = Finding(text=text)
     return found
 
@@ -86,9 +98,10 @@ def note(store: Store, judged: Judged) -> None:
 def _is_over(store: Store, kind: str, subject: str) -> bool:
     if kind in OF_THE_LEDGER:
         return True
-    if kind == UNPAYABLE:
+    if kind in (UNPAYABLE, UNGUARDED):
         return store.accounts.trade(subject).state in ENDED
-    return kind == ALLOWANCE and store.accounts.deployment(subject).state is DeploymentState.REVOKED
+    of_deployment = kind in (ALLOWANCE, AGENT_ENDS, MODE)
+    return of_deployment and store.accounts.deployment(subject).state is DeploymentState.REVOKED
 
 
 def _trip(store: Store, judged: Judged) -> None:
@@ -115,34 +128,40 @@ def alert_taken_back(store: Store, charge: ChargeRow) -> None:
 # --- whether somebody watches ---
 
 
-def last_watched_ms(store: Store) -> int | None:
-    """When every account was last watched with success, ms UTC; None where there is nothing to watch. Where nobody ever has, it
-    is when the oldest of them was stored.
+def last_watched_ms(store: Store, watch: str = ACCOUNTS_WATCH) -> int | None:
+    """When every account of a watch was last watched with success, ms UTC; None where there is nothing to watch. Where
+    nobody ever has, it is when the oldest of them was stored.
     """
-    accounts = store.accounts
-    live = [one for one in accounts.deployments() if one.state is not DeploymentState.REVOKED]
-    since = [*(one.created_ms for one in live), *(one.created_ms for one in accounts.trades(*LIVE))]
+    accounts, venue = store.accounts, WATCHES[watch]
+    live = [one for one in accounts.deployments(venue=venue) if one.state is not DeploymentState.REVOKED]
+    since = [
+        *(one.created_ms for one in live),
+        *(one.created_ms for one in accounts.trades(*LIVE, venue=venue)),
+    ]
     if not since:
         return None
-    seen = [one.at_ms for one in store.heartbeats() if one.name == ACCOUNTS_WATCH]
+    seen = [one.at_ms for one in store.heartbeats() if one.name == watch]
     return max(seen, default=min(since))
 
 
-def alarm_unwatched(store: Store, clock: Clock, after_s: float, why: str = "") -> float | None:
+def alarm_unwatched(
+    store: Store, clock: Clock, after_s: float, why: str = "", watch: str = ACCOUNTS_WATCH
+) -> float | None:
     """Raise the alert where nobody has watched the accounts with success for so long; return for how many seconds, None where
     all is well. The next tick that succeeds closes it.
     """
-    last_ms = last_watched_ms(store)
+    last_ms = last_watched_ms(store, watch)
     age_s = 0.0 if last_ms is None else (clock.now_ms() - last_ms) / 1000
     if age_s <= after_s:
         return None
-    text = f"managed accounts: no tick has succeeded for more than {after_s:.0f} s{': ' if why else ''}{why}"
-    if not any(row.kind == UNWATCHED and row.text == text for row in store.open_alerts_of(ACCOUNTS_WATCH)):
-        store.alert(UNWATCHED, Severity.CRITICAL, text, subject=ACCOUNTS_WATCH, exact=True)
+    where = "managed accounts" + (" on Hyperliquid" if watch == HYPERLIQUID_WATCH else "")
+    text = f"{where}: no tick has succeeded for more than {after_s:.0f} s{': ' if why else ''}{why}"
+    if not any(row.kind == UNWATCHED and row.text == text for row in store.open_alerts_of(watch)):
+        store.alert(UNWATCHED, Severity.CRITICAL, text, subject=watch, exact=True)
     return age_s
 
 
-def is_watched(store: Store) -> None:
+def is_watched(store: Store, watch: str = ACCOUNTS_WATCH) -> None:
     """A tick has succeeded."""
-    if any(row.kind == UNWATCHED for row in store.open_alerts_of(ACCOUNTS_WATCH)):
-        store.ack_alert(UNWATCHED, subject=ACCOUNTS_WATCH)
+    if any(row.kind == UNWATCHED for row in store.open_alerts_of(watch)):
+        store.ack_alert(UNWATCHED, subject=watch)

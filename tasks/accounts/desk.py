@@ -18,6 +18,7 @@ from state.models import Fence
 from state.store import Store
 from strategy.accounts.share import ChargeState
 from strategy.accounts.stops import StopRules
+from tasks.accounts.alerts import ACCOUNTS_WATCH
 from tasks.accounts.booking import AccountsBookkeeper
 from tasks.accounts.trading import CHARGES, OSTIUM
 from tasks.accounts.watching import TickReport, Where, tick
@@ -53,6 +54,7 @@ class AccountsDesk:
     """Compared with the books, and never booked from; None where none is set."""
     mids: dict[int, Decimal] = field(default_factory=dict)
     """Of the markets that trade now, USD, as of the last tick."""
+    watch: str = ACCOUNTS_WATCH
 
     async def tick(self, fence: Fence | None = None) -> TickReport:
         """Read both price lists, then watch everything once. Raises UNREAD where the chain cannot be read."""

@@ -19,6 +19,7 @@ from state.models import Fence
 from state.store import Store
 from strategy.accounts.conditions import AGENT_ENDS, MODE, UNGUARDED, Finding, Judged
 from strategy.accounts.stops import StopRules
+from tasks.accounts.alerts import HYPERLIQUID_WATCH
 from tasks.accounts.booking import USER, AccountsBookkeeper
 from tasks.accounts.hyperliquid.booking import HYPERLIQUID
 from tasks.accounts.hyperliquid.reading import HELD, AccountReader
@@ -26,7 +27,7 @@ from tasks.accounts.hyperliquid.stops import HyperliquidStops, Market
 from tasks.accounts.trading import side_by_side
 from tasks.accounts.watching import TickReport, follow, trail
 from tasks.budgets import HYPERLIQUID_LARGEST_WEIGHT, HYPERLIQUID_WEIGHT_LIMIT, shared_budget
-from tasks.desk import Desk, make_clock
+from tasks.desk import Desk
 from tasks.health import CountedTransport
 from venues.hyperliquid.client import HyperliquidClient
 from venues.hyperliquid.equity import READABLE_MODES
@@ -50,6 +51,7 @@ class HyperliquidAccountsDesk:
     weight_per_tick: float
     mids: dict[int, Decimal] = field(default_factory=dict)
     """Mark prices of the markets that trade now, USD, as of the last tick: what stops are judged by there."""
+    watch: str = HYPERLIQUID_WATCH
 
     @property
     def stops(self) -> HyperliquidStops:
@@ -195,15 +197,3 @@ def keys_of(settings: Settings) -> DerivedEvmKeys:
             "no secret of the agents: set EVENKEEL_AGENTS_KEY or agents.key_file (`openssl rand -hex 32`)"
         )
     return DerivedEvmKeys.from_hex(secret.get_secret_value())
-
-
-@asynccontextmanager
-async def open_hyperliquid_accounts_desk(settings: Settings) -> AsyncIterator[HyperliquidAccountsDesk]:
-    """The desk on this host's ledger and clock, closed at the end. Raises as `hyperliquid_accounts_desk` does."""
-    store = Store.open(settings.database.url, make_clock(settings))
-    try:
-        await store.clock.refresh()
-        async with hyperliquid_accounts_desk(settings, store.clock, store) as desk:
-            yield desk
-    finally:
-        store.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -24,7 +24,7 @@ from tasks.accounts.watching import TickReport
 from tests.databases import make_ledger
 from tests.integration.hyperliquid_rig import SteppedClock
 from tests.worlds import flat_world
-from twins.faults import Fault, FaultMiddleware, FaultPlan
+from twins.faults import App, Fault, FaultMiddleware, FaultPlan
 from twins.http import served
 from twins.hyperliquid.app import HyperliquidTwin
 from twins.world import World
@@ -50,14 +50,29 @@ class Person:
         self.twin.engine.catch_up()
         nonce = self.twin.engine.now_ms + next(self.nonces)
         signature = sdk.sign_l1_action(Account.from_key(self.key), action, None, nonce, None, False)
-        body = {"action": action, "nonce": nonce, "signature": signature, "vaultAddress": None, "expiresAfter": None}
+        body = {
+            "action": action,
+            "nonce": nonce,
+            "signature": signature,
+            "vaultAddress": None,
+            "expiresAfter": None,
+        }
         answer = self.twin.exchange.handle(body)
         assert answer["status"] == "ok", answer
         return answer["response"]
 
-    def trade(self, *, is_buy: bool, size: str, price: str, reduce_only: bool = False, asset: int = SOL) -> Any:
+    def trade(
+        self, *, is_buy: bool, size: str, price: str, reduce_only: bool = False, asset: int = SOL
+    ) -> Any:
         """An order at the market within a price."""
-        order = {"a": asset, "b": is_buy, "p": price, "s": size, "r": reduce_only, "t": {"limit": {"tif": "Ioc"}}}
+        order = {
+            "a": asset,
+            "b": is_buy,
+            "p": price,
+            "s": size,
+            "r": reduce_only,
+            "t": {"limit": {"tif": "Ioc"}},
+        }
         [row] = self.act({"type": "order", "orders": [order], "grouping": "na"})["data"]["statuses"]
         assert "filled" in row, row
         return row["filled"]
@@ -82,7 +97,14 @@ class Person:
         """Change an order that waits, as the venue's page does."""
         old = next(one for one in self.resting() if one["oid"] == oid)
         kind = {"trigger": {"isMarket": True, "triggerPx": trigger, "tpsl": "sl"}}
-        order = {"a": SOL, "b": old["side"] == "B", "p": trigger, "s": old["sz"].removesuffix(".0"), "r": True, "t": kind}
+        order = {
+            "a": SOL,
+            "b": old["side"] == "B",
+            "p": trigger,
+            "s": old["sz"].removesuffix(".0"),
+            "r": True,
+            "t": kind,
+        }
         self.act({"type": "batchModify", "modifies": [{"oid": oid, "order": order}]})
 
     def cash(self) -> Decimal:
@@ -143,7 +165,9 @@ class AgentsRig:
 
     def revoke(self, user: Person) -> None:
         """The user approves another agent under the same name: ours is none of his any more."""
-        self.twin.control("approve_agent", {"master": user.address, "agent": "0x" + "9a" * 20, "name": "evenkeel"})
+        self.twin.control(
+            "approve_agent", {"master": user.address, "agent": "0x" + "9a" * 20, "name": "evenkeel"}
+        )
 
     def agent(self, user: Person, generation: int = 1) -> str:
         return self.desk.agents.agent_of(user.address, generation)
@@ -151,7 +175,13 @@ class AgentsRig:
 
 @asynccontextmanager
 async def agents_rig(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, *, users: int = 1, usdc: str = "1000", **options: Any
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    users: int = 1,
+    usdc: str = "1000",
+    around: Callable[[App], App] = lambda app: app,
+    **options: Any,
 ) -> AsyncIterator[AgentsRig]:
     """Users with 1,000 USDC each, who approved their agents and are deployed; SOL at 200; a desk that has ticked once."""
     world, plan = flat_world(), FaultPlan()
@@ -161,10 +191,10 @@ async def agents_rig(
     make_ledger(ledger)
     app = FaultMiddleware(twin.app, plan, "hyperliquid", twin.call_name, world.now_ms)
     monkeypatch.setenv("EVENKEEL_AGENTS_KEY", SECRET)
-    async with served(app) as url:
+    async with served(around(app)) as url:
         settings = Settings(
             database={"url": ledger},
-            hyperliquid={"url": url, "timeout_s": 2.0},
+            hyperliquid={"url": url, "timeout_s": 10.0},
             agents={"enabled": True, **options.pop("agents", {})},
         )
         store = Store.open(ledger, clock)

@@ -79,6 +79,8 @@ class SettledOrder:
     paid_usdc: Decimal = ZERO
     fee_usdc: Decimal = ZERO
     opened: dict[str, Any] | None = None
+    left_qty: Decimal | None = None
+    """Of the asset, where the venue says what is left: a share of it need not be a number of so many digits."""
 
 
 @dataclass(frozen=True)
@@ -169,7 +171,7 @@ def _effect(trade: AccountTrade, order: SettledOrder) -> tuple[dict[str, Any], D
     changes = {
         "paid_usdc": trade.paid_usdc - trade.paid_usdc * order.share,
         "collateral_usdc": trade.collateral_usdc * left,
-        "asset_qty": trade.asset_qty * left,
+        "asset_qty": trade.asset_qty * left if order.left_qty is None else order.left_qty,
         "result_usdc": trade.result_usdc + result,
         "state": TradeState.CLOSED if not left else TradeState.OPEN,
     }

@@ -215,6 +215,7 @@ def _order(change: Change, seen: Seen, trade: str, why: str, **more: Any) -> Set
         why=why,
         price=change.price,
         share=change.share if change.did is Did.CLOSED else None,
+        left_qty=abs(change.leaves) if change.did is Did.CLOSED else None,
         fee_usdc=change.fee,
         **more,
     )

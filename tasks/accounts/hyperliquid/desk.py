@@ -85,11 +85,14 @@ class HyperliquidAccountsDesk:
         now_ms, left = self.desk.clock.now_ms(), self.weight_per_tick
         turn = list[str]()
         for account in self._waiting():
-            weight = self.reader.turn(account).weight(len(self._trades(account)), now_ms)
+            its = self.reader.turn(account)
+            weight = its.weight(len(self._trades(account)), now_ms)
             if turn and weight > left:
                 break
             turn.append(account)
+            its.is_paid = its.reads_fills(now_ms)
             left -= weight
+        self.reader.left = left
 
         async def one(account: str) -> None:
             await self.reader.read(account, report, fence)
@@ -107,7 +110,7 @@ class HyperliquidAccountsDesk:
             one.account for one in accounts.trades(*HELD, venue=HYPERLIQUID)
         }
         return sorted(
-            names, key=lambda one: (not self.reader.turn(one).doubts, self.reader.turn(one).read_ms, one)
+            names, key=lambda one: (not self.reader.turn(one).comes_first, self.reader.turn(one).read_ms, one)
         )
 
     def _trades(self, account: str) -> list[AccountTrade]:

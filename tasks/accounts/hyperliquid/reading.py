@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
-from evenkeel.errors import LostRace, NotUnderstood, words_of
+from evenkeel.errors import UNREAD, LostRace, NotUnderstood, words_of
 from evenkeel.types import Forced
 from state.accounts.models import AccountTrade, Deployment, DeploymentState, TradeState
 from state.accounts.store import ACCOUNTS
@@ -39,6 +39,8 @@ SETTLED_MS = 3_000
 WHOLE_EVERY_MS = 600_000
 """How often fills are read of an account whose positions are as the books have them: what was opened and closed in between."""
 IDENTITY_EVERY_MS = 900_000
+AGAIN_MS = 60_000
+"""What could not be read of an agent is asked for again after so long."""
 LIGHT, STOP_WEIGHT, FILLS_WEIGHT, IDENTITY_WEIGHT = 2, 2, 20, 40
 """Request weights of a reading: its positions, each of its stops, its fills, its agents and its mode."""
 
@@ -50,13 +52,26 @@ class Turn:
     read_ms: int = 0
     whole_ms: int = 0
     identity_ms: int = 0
+    is_behind: bool = False
+    """Its fills are to be read, and the last tick had no weight left for them."""
+    is_paid: bool = False
+    """The weight of its fills is counted already."""
     doubts: dict[str, str] = field(default_factory=dict)
     """By coin: what did not fit at the last reading. What does not fit twice is stale."""
+
+    @property
+    def comes_first(self) -> bool:
+        """Whether something of it is known to be behind the venue."""
+        return self.is_behind or bool(self.doubts)
+
+    def reads_fills(self, now_ms: int) -> bool:
+        """Whether its fills are read whatever its positions say."""
+        return self.comes_first or now_ms - self.whole_ms >= WHOLE_EVERY_MS
 
     def weight(self, trades: int, now_ms: int) -> int:
         """About what its reading takes now."""
         found = LIGHT + STOP_WEIGHT * trades
-        found += FILLS_WEIGHT if self.doubts or now_ms - self.whole_ms >= WHOLE_EVERY_MS else 0
+        found += FILLS_WEIGHT if self.reads_fills(now_ms) else 0
         return found + (IDENTITY_WEIGHT if now_ms - self.identity_ms >= IDENTITY_EVERY_MS else 0)
 
 
@@ -68,6 +83,8 @@ class AccountReader:
     agents: HyperliquidAgents
     stops: HyperliquidStops
     turns: dict[str, Turn] = field(default_factory=dict)
+    left: float = 0.0
+    """Weight that this tick may still spend on fills which its readings turn out to need."""
 
     def turn(self, account: str) -> Turn:
         return self.turns.setdefault(account, Turn())
@@ -77,12 +94,16 @@ class AccountReader:
         turn, now_ms = self.turn(account), self.store.clock.now_ms()
         deployment = self._deployment(account)
         if deployment is not None and now_ms - turn.identity_ms >= IDENTITY_EVERY_MS:
-            deployment = await self.identify(deployment, report)
-            turn.identity_ms = now_ms
+            try:
+                deployment = await self.identify(deployment, report)
+                turn.identity_ms = now_ms
+            except UNREAD as fault:  # its trades are guarded by what was known
+                report.faults[f"{account} agent"] = words_of(fault)
+                turn.identity_ms = now_ms - IDENTITY_EVERY_MS + AGAIN_MS
         state = await self.agents.client.clearinghouse_state(account)
         await self._positions(account, deployment, state, turn, report, now_ms)
         for trade in self._trades(account):
-            await self._stop(trade, turn, now_ms, fence)
+            await self._stop(trade, turn, now_ms, report, fence)
         turn.read_ms = now_ms
 
     # --- who may act ---
@@ -137,8 +158,14 @@ class AccountReader:
         differs = self._differs(trades, state)
         self._note_funding(trades, state)
         closing = any(one.kind == "close" for name in trades.values() for one in self._unfinished(name))
-        if not (differs or turn.doubts or closing or now_ms - turn.whole_ms >= WHOLE_EVERY_MS):
+        if not (differs or closing or turn.reads_fills(now_ms)):
             return
+        if not turn.is_paid and not closing:
+            if self.left < FILLS_WEIGHT:
+                turn.is_behind = True
+                return
+            self.left -= FILLS_WEIGHT
+        turn.is_behind = False
         venue_ms = state.time or self.agents.clock.now_ms()
         to_ms, known = int(stored.detail["to_ms"]), set(stored.detail["ids"])
         rows = await self.agents.client.user_fills_by_time(account, to_ms - OVERLAP_MS)
@@ -243,6 +270,9 @@ class AccountReader:
         trades = live_by_coin(self._trades(account))
         found: dict[str, str] = {}
         for coin in {*trades, *(one.position.coin for one in state.asset_positions)} - unsettled:
+            if coin not in seen.markets:
+                report.faults[f"{account} {coin}"] = f"{coin} is not among the venue's markets"
+                continue
             try:
                 szi = state.szi(coin)
             except NotUnderstood as odd:
@@ -275,15 +305,20 @@ class AccountReader:
 
     # --- stops ---
 
-    async def _stop(self, trade: AccountTrade, turn: Turn, now_ms: int, fence: Fence | None) -> None:
+    async def _stop(
+        self, trade: AccountTrade, turn: Turn, now_ms: int, report: TickReport, fence: Fence | None
+    ) -> None:
         try:
             await follow_stop(self.store, self.agents, trade, fence)
             if trade.stop_by == USER and turn.whole_ms == now_ms:
-                his = nearest_stop(await self.agents.client.frontend_open_orders(trade.account), trade)
+                resting = await self.agents.client.frontend_open_orders(trade.account, whole=False)
+                his = nearest_stop(resting, trade)
                 if his != trade.stop:
                     self.store.accounts.change_trade(trade.name, "stop by the user", fence, stop=his)
         except LostRace:  # it has ended meanwhile
             return
+        except UNREAD as fault:
+            report.faults[trade.name] = words_of(fault)
 
     # --- what is stored and shown ---
 
@@ -305,7 +340,10 @@ class AccountReader:
 
     def _differs(self, trades: dict[str, AccountTrade], state: m.WireClearinghouseState) -> bool:
         """Whether the venue shows another size in any market than the books, as far as it can be read."""
-        shown = {one.position.coin: one.position.szi for one in state.asset_positions}
+        known = self.stops.markets
+        shown = {
+            one.position.coin: one.position.szi for one in state.asset_positions if one.position.coin in known
+        }
         booked = {coin: signed_qty(one) for coin, one in trades.items()}
         return any(
             shown.get(coin, Decimal(0)) != booked.get(coin, Decimal(0))

@@ -210,7 +210,7 @@ async def follow_stop(
         return
     if record is not None and record.status in FIRED:
         return  # its fills say what it did
-    resting = await agents.client.frontend_open_orders(trade.account)
+    resting = await agents.client.frontend_open_orders(trade.account, whole=False)
     if record is None and any(one.oid == int(last.result["detail"]["oid"]) for one in resting):
         return  # the record alone is gone
     if (

@@ -32,7 +32,7 @@ FIRED = ("triggered", "filled")
 NOTHING_TO_CHANGE = "Cannot modify"
 """How the venue refuses to change an order that was gone already."""
 AGAIN_MS = 60_000
-"""A stop that was refused is not asked for again so soon: the venue counts every request of an account."""
+"""A move that was refused is not asked for again so soon: the venue counts every request of an account."""
 
 
 @dataclass
@@ -107,7 +107,8 @@ class HyperliquidStops:
         market, as it would have done; one that was held before its account came to us is not, and a person hears of it.
         """
         refused, now_ms = self.refused.get(trade.name), desk.clock.now_ms()
-        if refused is not None and refused[0] == stop and 0 <= now_ms - refused[1] < AGAIN_MS:
+        is_same = refused is not None and refused[0] == stop and 0 <= now_ms - refused[1] < AGAIN_MS
+        if is_same and trade.stop is not None:
             return
         is_passed = price <= stop if trade.is_long else price >= stop
         if is_passed and (trade.trade_id or "").startswith(f"{HELD_BEFORE}:"):
@@ -213,11 +214,9 @@ async def follow_stop(
     resting = await agents.client.frontend_open_orders(trade.account, whole=False)
     if record is None and any(one.oid == int(last.result["detail"]["oid"]) for one in resting):
         return  # the record alone is gone
-    if (
-        record is not None
-        and record.status == CANCELLED
-        and not _by_us(store, trade, last, record.status_timestamp)
-    ):
+    # One that fired and found nobody to trade with waits for no trigger any more: that was not the user.
+    by_hand = record is not None and record.status == CANCELLED and record.order.is_trigger is not False
+    if record is not None and by_hand and not _by_us(store, trade, last, record.status_timestamp):
         his = nearest_stop(resting, trade)
         why = "the user took the stop away" if his is None else "stop by the user"
         accounts.change_trade(trade.name, why, fence, stop=his, stop_by=USER)

@@ -425,11 +425,7 @@ async def test_accounts_are_read_in_turns_within_the_weight_of_a_tick(
             found.append(len(rig.trades(TradeState.OPEN)))
             assert any(one.read_ms > at_ms for one in turns.values())
         # Each tick reads the fills of a few, and every account has had its turn.
-        assert (
-            found[0] in (1, 2)
-            and found[-1] == 6
-            and max(b - a for a, b in itertools.pairwise(found)) <= 2
-        )
+        assert found[0] in (1, 2) and found[-1] == 6 and max(b - a for a, b in itertools.pairwise(found)) <= 2
         assert all(len(one.resting()) == 1 for one in rig.users)
 
 

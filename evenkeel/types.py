@@ -108,14 +108,14 @@ class AccountCapabilities(Frozen):
     """What a venue lets an agent do for a user's account there; who trades or guards asks before it decides.
 
     `native_stops`: a stop stands at the venue, and holds while nobody watches. `opens`, `closes_partly`: it can be asked for.
-    `guards_users`: stops of trades that users opened by themselves are the agent's to set. `collects`: a share of profits
+    `stops_for_users`: stops of trades that users opened by themselves are the agent's to set. `collects`: a share of profits
     can be pulled; where not, it is a statement.
     """
 
     native_stops: bool
     opens: bool
     closes_partly: bool
-    guards_users: bool
+    stops_for_users: bool
     collects: bool
 
 

@@ -7,10 +7,10 @@
 | intents `stop` | where `native_stops` | an order that stands at the venue, placed or moved, never loosened |
 | intents `open` | where `opens` | a trade in the user's name, within what he allows |
 | intents `close` | every venue | the whole trade, or a share of it where `closes_partly` |
-| trades that users opened are guarded | where `guards_users` | the agent sets their stops; elsewhere they are only booked |
+| trades that users opened are guarded | where `stops_for_users` | the agent sets their stops; elsewhere they are only booked |
 | intents `pull` | where `collects` | a charge that is pulled once; elsewhere charges are a STATEMENT, and nobody pulls them |
 
-| venue | native_stops | opens | closes_partly | guards_users | collects |
+| venue | native_stops | opens | closes_partly | stops_for_users | collects |
 | --- | --- | --- | --- | --- | --- |
 | Ostium | yes | yes | yes | no | yes, out of an allowance |
 | Hyperliquid | yes | no | yes | yes | no: no agent can move funds |

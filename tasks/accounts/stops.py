@@ -17,7 +17,7 @@ class Stops(Protocol):
 
     venue: str
 
-    def guards(self, trade: AccountTrade) -> bool:
+    def may_set(self, trade: AccountTrade) -> bool:
         """Whether its stop is ours to set now."""
         ...
 
@@ -41,7 +41,7 @@ class OstiumStops:
 
     venue = OSTIUM
 
-    def guards(self, trade: AccountTrade) -> bool:
+    def may_set(self, trade: AccountTrade) -> bool:
         return trade.deployment_id is not None
 
     def wanted(self, trade: AccountTrade, price: Decimal, rules: StopRules) -> Decimal | None:

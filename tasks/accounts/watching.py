@@ -243,7 +243,7 @@ async def trail(
     async def one_stop(name: str) -> bool:
         row = rows[name]
         price = prices.get(row.pair)
-        if price is None or row.open_price is None or row.deployment_id is None or not stops.guards(row):
+        if price is None or row.open_price is None or row.deployment_id is None or not stops.may_set(row):
             return False
         try:
             trade = _with_best(desk, row, price)

@@ -52,7 +52,7 @@ class HyperliquidAgents:
 
     name = VenueName.HYPERLIQUID.value
     capabilities = AccountCapabilities(
-        native_stops=True, opens=False, closes_partly=True, guards_users=True, collects=False
+        native_stops=True, opens=False, closes_partly=True, stops_for_users=True, collects=False
     )
 
     def __init__(

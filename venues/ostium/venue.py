@@ -113,7 +113,7 @@ class OstiumVenue(EvmOrders):
 
     name = NAME
     capabilities = AccountCapabilities(
-        native_stops=True, opens=True, closes_partly=True, guards_users=False, collects=True
+        native_stops=True, opens=True, closes_partly=True, stops_for_users=False, collects=True
     )
 
     def __init__(

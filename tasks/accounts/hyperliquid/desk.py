@@ -22,7 +22,7 @@ from strategy.accounts.stops import StopRules
 from tasks.accounts.alerts import HYPERLIQUID_WATCH
 from tasks.accounts.booking import USER, AccountsBookkeeper
 from tasks.accounts.hyperliquid.booking import HYPERLIQUID
-from tasks.accounts.hyperliquid.reading import HELD, AccountReader
+from tasks.accounts.hyperliquid.reading import HELD, AccountReader, Every
 from tasks.accounts.hyperliquid.stops import HyperliquidStops, Market
 from tasks.accounts.trading import side_by_side
 from tasks.accounts.watching import TickReport, follow, trail
@@ -36,6 +36,8 @@ from venues.signers.derived import DerivedEvmKeys
 
 ENDS_MS = 7 * 86_400_000
 """So long before an agent's approval ends a person hears of it."""
+TICK_MS = 30_000
+"""From one calm tick to the next."""
 UNGUARDED_MS = 120_000
 """A trade may be without a stop for so long before somebody hears of it."""
 OFF = "accounts on Hyperliquid are off: set agents.enabled = true"
@@ -83,14 +85,15 @@ class HyperliquidAccountsDesk:
         many as the weight of a tick allows, one at least.
         """
         now_ms, left = self.desk.clock.now_ms(), self.weight_per_tick
-        turn = list[str]()
-        for account in self._waiting():
+        turn, waiting = list[str](), self._waiting()
+        every = self.reader.every = Every.of(len(waiting), self.weight_per_tick, TICK_MS)
+        for account in waiting:
             its = self.reader.turn(account)
-            weight = its.weight(len(self._trades(account)), now_ms)
+            weight = its.weight(len(self._trades(account)), now_ms, every)
             if turn and weight > left:
                 break
             turn.append(account)
-            its.is_paid = its.reads_fills(now_ms)
+            its.is_paid = its.reads_fills(now_ms, every)
             left -= weight
         self.reader.left = left
 

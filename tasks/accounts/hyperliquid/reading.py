@@ -36,13 +36,32 @@ OVERLAP_MS = 60_000
 """How far back fills are read again: a server that lags behind may list one late."""
 SETTLED_MS = 3_000
 """By the venue's clock, from a fill on, after which all of its match and the funding before it are listed."""
-WHOLE_EVERY_MS = 600_000
-"""How often fills are read of an account whose positions are as the books have them: what was opened and closed in between."""
-IDENTITY_EVERY_MS = 900_000
+WHOLE_EVERY_MS, IDENTITY_EVERY_MS = 600_000, 900_000
+"""How often, at the most, fills are read of an account whose positions are as the books have them (for what was opened and closed
+in between), and its agents and mode.
+"""
+WHOLE_SHARE, IDENTITY_SHARE = 3, 6
+"""Which part of the weight these take at the most: with many accounts they come round later."""
 AGAIN_MS = 60_000
 """What could not be read of an agent is asked for again after so long."""
 LIGHT, STOP_WEIGHT, FILLS_WEIGHT, IDENTITY_WEIGHT = 2, 2, 20, 40
 """Request weights of a reading: its positions, each of its stops, its fills, its agents and its mode."""
+
+
+@dataclass(frozen=True)
+class Every:
+    """How often, in ms, what is dear is read of each account."""
+
+    whole_ms: int = WHOLE_EVERY_MS
+    identity_ms: int = IDENTITY_EVERY_MS
+
+    @classmethod
+    def of(cls, accounts: int, weight_per_tick: float, tick_ms: int) -> Every:
+        """Return it for so many accounts: neither takes more than its part of the weight."""
+        per_ms = weight_per_tick / tick_ms
+        whole = WHOLE_SHARE * accounts * FILLS_WEIGHT / per_ms
+        identity = IDENTITY_SHARE * accounts * IDENTITY_WEIGHT / per_ms
+        return cls(max(WHOLE_EVERY_MS, int(whole)), max(IDENTITY_EVERY_MS, int(identity)))
 
 
 @dataclass
@@ -64,15 +83,15 @@ class Turn:
         """Whether something of it is known to be behind the venue."""
         return self.is_behind or bool(self.doubts)
 
-    def reads_fills(self, now_ms: int) -> bool:
+    def reads_fills(self, now_ms: int, every: Every) -> bool:
         """Whether its fills are read whatever its positions say."""
-        return self.comes_first or now_ms - self.whole_ms >= WHOLE_EVERY_MS
+        return self.comes_first or now_ms - self.whole_ms >= every.whole_ms
 
-    def weight(self, trades: int, now_ms: int) -> int:
+    def weight(self, trades: int, now_ms: int, every: Every) -> int:
         """About what its reading takes now."""
         found = LIGHT + STOP_WEIGHT * trades
-        found += FILLS_WEIGHT if self.reads_fills(now_ms) else 0
-        return found + (IDENTITY_WEIGHT if now_ms - self.identity_ms >= IDENTITY_EVERY_MS else 0)
+        found += FILLS_WEIGHT if self.reads_fills(now_ms, every) else 0
+        return found + (IDENTITY_WEIGHT if now_ms - self.identity_ms >= every.identity_ms else 0)
 
 
 @dataclass
@@ -85,6 +104,7 @@ class AccountReader:
     turns: dict[str, Turn] = field(default_factory=dict)
     left: float = 0.0
     """Weight that this tick may still spend on fills which its readings turn out to need."""
+    every: Every = field(default_factory=Every)
 
     def turn(self, account: str) -> Turn:
         return self.turns.setdefault(account, Turn())
@@ -93,13 +113,13 @@ class AccountReader:
         """Read one account whole, or as much of it as its turn asks for. Raises UNREAD, LostRace."""
         turn, now_ms = self.turn(account), self.store.clock.now_ms()
         deployment = self._deployment(account)
-        if deployment is not None and now_ms - turn.identity_ms >= IDENTITY_EVERY_MS:
+        if deployment is not None and now_ms - turn.identity_ms >= self.every.identity_ms:
             try:
                 deployment = await self.identify(deployment, report)
                 turn.identity_ms = now_ms
             except UNREAD as fault:  # its trades are guarded by what was known
                 report.faults[f"{account} agent"] = words_of(fault)
-                turn.identity_ms = now_ms - IDENTITY_EVERY_MS + AGAIN_MS
+                turn.identity_ms = now_ms - self.every.identity_ms + AGAIN_MS
         state = await self.agents.client.clearinghouse_state(account)
         await self._positions(account, deployment, state, turn, report, now_ms)
         for trade in self._trades(account):
@@ -158,7 +178,7 @@ class AccountReader:
         differs = self._differs(trades, state)
         self._note_funding(trades, state)
         closing = any(one.kind == "close" for name in trades.values() for one in self._unfinished(name))
-        if not (differs or closing or turn.reads_fills(now_ms)):
+        if not (differs or closing or turn.reads_fills(now_ms, self.every)):
             return
         if not turn.is_paid and not closing:
             if self.left < FILLS_WEIGHT:

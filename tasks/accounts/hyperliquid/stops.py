@@ -60,7 +60,7 @@ class HyperliquidStops:
     """By trade, the stop that was refused last, and when."""
     venue: str = HYPERLIQUID
 
-    def guards(self, trade: AccountTrade) -> bool:
+    def may_set(self, trade: AccountTrade) -> bool:
         """Whether an agent may act for its account, and the account keeps its margin in a way that can be read."""
         if trade.deployment_id is None or coin_of(trade) not in self.markets:
             return False

@@ -114,6 +114,12 @@ class Person:
         return self.twin.engine.read(self.address).raw_usd
 
 
+def bought(user: Person, size: str = "5", leverage: int = 4) -> None:
+    """He opens a long by himself."""
+    user.act({"type": "updateLeverage", "asset": SOL, "isCross": True, "leverage": leverage})
+    user.trade(is_buy=True, size=size, price="230")
+
+
 @dataclass
 class AgentsRig:
     """`desk` is the one process; whatever happens at the venue is done by the users."""

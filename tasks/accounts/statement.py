@@ -95,7 +95,7 @@ def _of_trade(trade: AccountTrade, settled: list[SettlementRow]) -> list[Line]:
 
 
 def _of_margin(trade: AccountTrade, one: SettlementRow) -> Line:
-    """A fill's change of an account out of which nothing is deposited: the fee, and of a close the gain by price and the funding."""
+    """What a match changed in an account: its fee, and of a close the gain by price and the funding."""
     change = one.paid_usdc - one.fee_usdc
     if one.share is not None:
         change -= Decimal(one.before["collateral_usdc"]) * one.share

@@ -1,4 +1,4 @@
-"""Keys made of one secret, each by its name: the same name gives the same key again, and none tells anything of another."""
+"""Keys made of one secret, each by its name: the same name gives the same key again, and none says anything of another."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _LEAST_BYTES = 32
 
 
 class DerivedEvmKeys(Hidden):
-    """Keys by HMAC-SHA256 of a secret. `fingerprint` tells one secret from another, and is no address of a key."""
+    """Keys by HMAC-SHA256 of a secret. `fingerprint` differs from secret to secret, and is no key's address."""
 
     __slots__ = ("_secret", "fingerprint")
     fingerprint: str

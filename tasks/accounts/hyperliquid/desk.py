@@ -22,8 +22,9 @@ from strategy.accounts.stops import StopRules
 from tasks.accounts.alerts import HYPERLIQUID_WATCH
 from tasks.accounts.booking import USER, AccountsBookkeeper
 from tasks.accounts.hyperliquid.booking import HYPERLIQUID
-from tasks.accounts.hyperliquid.reading import HELD, AccountReader, Every
+from tasks.accounts.hyperliquid.reading import HELD, AccountReader
 from tasks.accounts.hyperliquid.stops import HyperliquidStops, Market
+from tasks.accounts.hyperliquid.turns import Every
 from tasks.accounts.trading import side_by_side
 from tasks.accounts.watching import TickReport, follow, trail
 from tasks.budgets import HYPERLIQUID_LARGEST_WEIGHT, HYPERLIQUID_WEIGHT_LIMIT, shared_budget

@@ -12,15 +12,10 @@ from state.accounts.models import TradeState
 from state.accounts.store import ACCOUNTS
 from tasks.accounts.hyperliquid.desk import hyperliquid_accounts_desk
 from tasks.accounts.hyperliquid.stops import close
-from tests.agents_rig import AgentsRig, Person, agents_rig
+from tests.agents_rig import AgentsRig, Person, agents_rig, bought
 from venues.hyperliquid.client import HyperliquidClient
 
 FAULTS = ("drop_request", "drop_answer", "http_500", "http_500_after", "http_429", "garbage")
-
-
-def bought(user: Person) -> None:
-    user.act({"type": "updateLeverage", "asset": 5, "isCross": True, "leverage": 4})
-    user.trade(is_buy=True, size="5", price="230")
 
 
 def is_guarded(rig: AgentsRig, user: Person) -> bool:

@@ -20,6 +20,7 @@ from tasks.accounts.watching import TickReport
 from tasks.intents import Done
 from venues.hyperliquid.equity import READABLE_MODES
 
+MOST_SLIPPAGE_BPS = 1_000
 WAIT_S, AGAIN_S = 20.0, 1.0
 """How long a command waits for a close's fills, and how often it asks."""
 
@@ -91,6 +92,9 @@ async def check(settings: Settings, store: Store, deployment_id: str) -> tuple[D
             missing.append(
                 f"an account in one of the modes {', '.join(READABLE_MODES)}; it is in {row.seen.get('mode')!r}"
             )
+        if not missing:
+            await desk.read_prices()
+            await desk.reader.begin(row.account, TickReport())
         if not missing and row.state is DeploymentState.PAUSED:
             row = accounts.move_deployment(deployment_id, DeploymentState.ACTIVE, "the venue shows it")
         return row, missing
@@ -104,8 +108,10 @@ async def close_trade(
     """
     if trade.state not in HELD or trade.deployment_id is None:
         raise OperatorError(f"trade {trade.name} is {trade.state}: there is nothing of it to close")
-    if not 0 < share <= 1:
+    if not share.is_finite() or not 0 < share <= 1:
         raise OperatorError(f"--share {share} is not above 0 and at most 1")
+    if not 0 < slippage_bps <= MOST_SLIPPAGE_BPS:
+        raise OperatorError(f"--slippage-bps {slippage_bps} is not from 1 to {MOST_SLIPPAGE_BPS}")
     async with opened(settings, store) as desk:
         end = await close(desk.desk, trade, share, slippage_bps)
         if not isinstance(end, Done):

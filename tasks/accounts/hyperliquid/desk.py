@@ -65,7 +65,7 @@ class HyperliquidAccountsDesk:
         """Watch once. Raises UNREAD where nothing of the venue could be read yet."""
         report = TickReport()
         try:
-            await self._prices()
+            await self.read_prices()
         except UNREAD:
             self.mids = {}  # stops stay where they are: they stand at the venue
             if not self.stops.markets:
@@ -120,7 +120,8 @@ class HyperliquidAccountsDesk:
     def _trades(self, account: str) -> list[AccountTrade]:
         return self.desk.store.accounts.trades(*HELD, account=account, venue=HYPERLIQUID)
 
-    async def _prices(self) -> None:
+    async def read_prices(self) -> None:
+        """Read which markets there are, and their mark prices. Raises UNREAD."""
         meta, contexts = await self.agents.client.meta_and_asset_ctxs()
         markets, marks = dict[str, Market](), dict[int, Decimal]()
         for number, (asset, row) in enumerate(zip(meta.universe, contexts, strict=True)):

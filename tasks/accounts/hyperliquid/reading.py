@@ -73,6 +73,12 @@ class AccountReader:
             await self._stop(trade, turn, now_ms, report, fence)
         turn.read_ms = now_ms
 
+    async def begin(self, account: str, report: TickReport) -> None:
+        """Follow an account from now on, where nobody does yet: what is opened later was not held before. Raises UNREAD."""
+        if self.store.checkpoint(self._cursor(account)) is None:
+            state = await self.agents.client.clearinghouse_state(account)
+            await self._begin(account, state, self._seen(account, self._deployment(account), state), report)
+
     # --- who may act ---
 
     async def identify(self, row: Deployment, report: TickReport) -> Deployment:
@@ -212,6 +218,8 @@ class AccountReader:
         rows = await self.agents.client.user_fills_by_time(account, at_ms - OVERLAP_MS)
         before = [one for one in rows if one.time <= at_ms]
         with self.store.one_transaction():
+            if self.store.checkpoint(self._cursor(account)) is not None:
+                return  # another process has begun meanwhile
             for held in (one.position for one in state.asset_positions):
                 if held.szi and held.coin in seen.markets and held.entry_px:
                     row = adopt(self.store, held.coin, held.szi, held.entry_px, _leverage(held), at_ms, seen)

@@ -39,7 +39,7 @@ def account_metrics(store: Store) -> Iterator[Metric]:
     watched = [found for one in WATCHES if (found := last_watched_ms(store, one)) is not None]
     if watched:
         since.add_metric([], max(0.0, (store.clock.now_ms() - min(watched)) / 1000))
-    ticks = [row for row in store.heartticks() if row.name in WATCHES]
+    ticks = [row for row in store.heartbeats() if row.name in WATCHES]
     if ticks:
         took.add_metric([], max(float(row.detail.get("took_s", 0)) for row in ticks))
         faults.add_metric([], sum(float(row.detail.get("faults", 0)) for row in ticks))

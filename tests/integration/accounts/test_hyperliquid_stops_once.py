@@ -161,3 +161,36 @@ async def test_a_stop_that_fired_for_a_part_or_nothing_is_followed_by_another(
         assert (done.state, done.result_usdc) == (TradeState.CLOSED, user.cash() - before)
         whys = [one.why.split(":")[0] for one in rig.store.accounts.settlements() if one.kind == "closed"]
         assert set(whys) <= {"stop", "by the agent"} and (whys[0] == "stop" or left == 5)
+
+
+@pytest.mark.parametrize(
+    ("call", "kind"),
+    [
+        ("metaAndAssetCtxs", "http_500"),
+        ("clearinghouseState", "drop_answer"),
+        ("userFillsByTime", "garbage"),
+        ("userFunding", "http_429"),
+        ("orderStatus", "http_500"),
+        ("extraAgents", "garbage"),
+    ],
+)
+async def test_a_reading_that_fails_puts_off_what_it_is_for_and_books_nothing_wrong(
+    call: str, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with agents_rig(tmp_path, monkeypatch) as rig:
+        [user] = rig.users
+        before = user.cash()
+        rig.fault(kind, f"info:{call}", times=5)
+        bought(user)
+        await rig.ticked(3)
+        assert is_guarded(rig, user)
+        rig.price("215")
+        rig.fault(kind, f"info:{call}", times=5)
+        await rig.ticked(3)
+        assert is_guarded(rig, user) and (rig.only().stop or 0) > 213
+        rig.fault(kind, f"info:{call}", times=5)
+        user.trade(is_buy=False, size="5", price="150", reduce_only=True)
+        await rig.ticked(4)
+        [trade] = rig.trades()
+        assert (trade.state, trade.result_usdc) == (TradeState.CLOSED, user.cash() - before)
+        assert len(rig.store.accounts.charges()) == 1 and user.resting() == []

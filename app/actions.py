@@ -219,7 +219,7 @@ async def recover(settings: Settings) -> dict[str, Any]:
 async def _recovered_others(settings: Settings) -> dict[str, Any]:
     """What was taken up of the other businesses that are switched on."""
     found: dict[str, Any] = {}
-    if settings.ostium.enabled:
+    if settings.has_accounts:
         from app.accounts.operating import recover_accounts
 
         found["accounts"] = await recover_accounts(settings)
@@ -309,7 +309,7 @@ async def _flatten(settings: Settings, reason: str, within_s: float, one_leg: bo
 
 async def _flatten_accounts(settings: Settings, reason: str, within_s: float) -> dict[str, Any] | None:
     """The kill switch of managed accounts; None where the business is off."""
-    if not settings.ostium.enabled:
+    if not settings.has_accounts:
         return None
     from flows.accounts.flatten import flatten_accounts
 
@@ -369,13 +369,13 @@ async def status(settings: Settings) -> dict[str, Any]:
 
 def _others_status(settings: Settings) -> dict[str, Any]:
     """How the other businesses that are switched on stand, by the ledger alone."""
-    if not settings.ostium.enabled and not settings.hedging.enabled:
+    if not settings.has_accounts and not settings.hedging.enabled:
         return {}
     from app.accounts.operating import accounts_status
     from app.hedging.operating import hedging_status
 
     with _ledger(settings) as store:
-        accounts = {"accounts": accounts_status(store)} if settings.ostium.enabled else {}
+        accounts = {"accounts": accounts_status(store)} if settings.has_accounts else {}
         return accounts | ({"hedging": hedging_status(store)} if settings.hedging.enabled else {})
 
 

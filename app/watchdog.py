@@ -18,6 +18,7 @@ from app.supervised import ALIVE, ALIVE_S, READY, STOPPING, notify, when_asked_t
 from evenkeel.errors import Retryable
 from evenkeel.settings.settings import Settings
 from state.store import Store
+from tasks.accounts.alerts import WATCHES
 from tasks.accounts.alerts import alarm_unwatched as alarm_accounts
 from tasks.carry.last_ticks import LastTick, alarm_overdue, last_ticks, overdue_after_s
 
@@ -76,9 +77,9 @@ class Watchdog:
         await self.store.clock.refresh()
         try:
             found = alarm_overdue(self.store, overdue_after_s(self.settings))
-            self._accounts_s = alarm_accounts(
-                self.store, self.store.clock, float(self.settings.watchdog.after_s)
-            )
+            after_s = float(self.settings.watchdog.after_s)
+            ages = [alarm_accounts(self.store, self.store.clock, after_s, watch=one) for one in WATCHES]
+            self._accounts_s = max((one for one in ages if one is not None), default=None)
             self.store.requests.lapse()
         except Retryable as error:
             if str(error) != self._blind:

@@ -104,6 +104,21 @@ class Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
 
+class AccountCapabilities(Frozen):
+    """What a venue lets an agent do for a user's account there; who trades or guards asks before it decides.
+
+    `native_stops`: a stop stands at the venue, and holds while nobody watches. `opens`, `closes_partly`: it can be asked for.
+    `stops_for_users`: stops of trades that users opened by themselves are the agent's to set. `collects`: a share of profits
+    can be pulled; where not, it is a statement.
+    """
+
+    native_stops: bool
+    opens: bool
+    closes_partly: bool
+    stops_for_users: bool
+    collects: bool
+
+
 class Decided(Frozen):
     """USD of the underlying when an order was decided, and when that was read."""
 

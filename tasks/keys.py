@@ -235,6 +235,7 @@ def _warnings(settings: Settings) -> list[str]:
         settings.asgard.api_key_file,
         settings.ostium.key_file,
         settings.collector.key_file,
+        settings.agents.key_file,
         settings.signers.hyperliquid.passphrase_file,
         settings.signers.solana.passphrase_file,
     ]

@@ -8,13 +8,14 @@ from contextlib import asynccontextmanager, contextmanager
 from decimal import Decimal
 from typing import Any
 
+from app.accounts import agents
 from evenkeel.clock import SystemClock, WorldClock
-from evenkeel.errors import Bug, OperatorError, Retryable
+from evenkeel.errors import Bug, OperatorError
 from evenkeel.settings.settings import Settings
+from evenkeel.types import VenueName
 from state.accounts.models import AccountTrade, Deployment, DeploymentState, TradeState
 from state.store import Store
 from strategy.accounts.share import ChargeState
-from tasks.accounts.alerts import ACCOUNTS_WATCH
 from tasks.accounts.asked import (
     Entry,
     Opening,
@@ -26,12 +27,13 @@ from tasks.accounts.asked import (
 )
 from tasks.accounts.booking import DESK
 from tasks.accounts.desk import AccountsDesk, accounts_desk
+from tasks.accounts.hyperliquid.booking import coin_of
 from tasks.accounts.trading import CHARGES, OSTIUM, collect_all
-from tasks.accounts.watcher import AccountsWatcher
 from venues.evm.pulls import TokenPulls
 from venues.ostium.validator import Limits
 from venues.ostium.venue import OstiumVenue
 
+HYPERLIQUID = VenueName.HYPERLIQUID.value
 BY_OPERATOR = "asked for by the operator"
 LEAST_ALLOWANCE_USDC = Decimal("0.10")
 """The oracle fee of a close, which is taken from the wallet before anything comes back."""
@@ -60,8 +62,17 @@ async def opened_desk(settings: Settings) -> AsyncIterator[AccountsDesk]:
             yield desk
 
 
-async def add_agent(settings: Settings, name: str, share: Decimal | None) -> dict[str, Any]:
+async def add_agent(
+    settings: Settings, name: str, share: Decimal | None, venue: str = OSTIUM
+) -> dict[str, Any]:
     """Store an agent with the key of these settings."""
+    if venue not in (OSTIUM, HYPERLIQUID):
+        raise OperatorError(f"--venue {venue!r} is neither {OSTIUM} nor {HYPERLIQUID}")
+    if venue == HYPERLIQUID:
+        with ledger(settings) as store:
+            return agents.add_agent(
+                settings, store, name, settings.collector.share if share is None else share
+            )
     async with opened_desk(settings) as desk:
         agent = desk.desk.store.accounts.add_agent(
             name,
@@ -80,7 +91,10 @@ async def deploy(
     """Store that a user lets an agent trade, and read on the chain whether he does."""
     wallet = wallet_of(account)
     with ledger(settings) as store:
-        row = store_deployment(settings, store, wallet, agent, collateral, leverage, slippage_bps)
+        if any(one.agent_id == agent and one.venue == HYPERLIQUID for one in store.accounts.agents()):
+            row = agents.deploy(store, wallet, agent)
+        else:
+            row = store_deployment(settings, store, wallet, agent, collateral, leverage, slippage_bps)
     return await check(settings, row.deployment_id)
 
 
@@ -125,7 +139,11 @@ def is_held(store: Store, deployment_id: str) -> bool:
 
 
 async def check(settings: Settings, deployment_id: str) -> dict[str, Any]:
-    """Read a deployment on the chain; activate it where everything is there."""
+    """Read a deployment at its venue; activate it where everything is there."""
+    with ledger(settings) as store:
+        if _venue_of(store, deployment_id) == HYPERLIQUID:
+            row, missing = await agents.check(settings, store, deployment_id)
+            return _deployment(row) | {"missing": missing}
     async with opened_desk(settings) as desk:
         return await check_on(desk, deployment_id)
 
@@ -179,9 +197,9 @@ def listed(settings: Settings) -> dict[str, Any]:
         accounts = store.accounts
         live = (TradeState.PENDING, TradeState.OPEN, TradeState.CLOSING, TradeState.STALE)
         return {
-            "deployments": [_deployment(row) for row in accounts.deployments()],
-            "trades": [_trade(settings, row) for row in accounts.trades(*live)],
-            "charges": _charges(store, ChargeState.DUE, ChargeState.OUTSTANDING),
+            "deployments": [_deployment(row) for row in accounts.deployments(venue=None)],
+            "trades": [_trade(settings, row) for row in accounts.trades(*live, venue=None)],
+            "charges": _charges(store, ChargeState.DUE, ChargeState.OUTSTANDING, ChargeState.STATEMENT),
         }
 
 
@@ -202,6 +220,11 @@ async def open_trade(
     """Open one trade at the market's price of now, or have a limit or stop order wait for its price; with a take profit at the
     venue where one is given.
     """
+    with ledger(settings) as store:
+        if _venue_of(store, deployment_id) == HYPERLIQUID:
+            raise OperatorError(
+                f"{deployment_id} is on Hyperliquid: users open there by themselves, and its agent guards and closes"
+            )
     if side not in ("long", "short"):
         raise OperatorError(f"side {side!r} is neither long nor short")
     if limit is not None and stop_entry is not None:
@@ -225,6 +248,10 @@ async def open_trade(
 
 async def close_trade(settings: Settings, trade: str, share: Decimal, slippage_bps: int) -> dict[str, Any]:
     """Close a trade or a part of it at the market's price of now."""
+    with ledger(settings) as store:
+        if (row := store.accounts.trade(trade)).venue == HYPERLIQUID:
+            why = await agents.close_trade(settings, store, row, share, slippage_bps)
+            return _trade(settings, store.accounts.trade(trade)) | {"why": why}
     async with opened_desk(settings) as desk:
         return _traded(settings, desk, await close_for_user(desk, trade, share, slippage_bps))
 
@@ -242,24 +269,14 @@ async def collect(settings: Settings) -> dict[str, Any]:
         return {"paid": paid, "charges": _charges(desk.desk.store)}
 
 
-async def watch(settings: Settings, *, once: bool) -> dict[str, Any]:
-    """Watch every trade until it is ended; one watcher a ledger. Raises Retryable for one tick that cannot be made."""
-    async with (
-        opened_desk(settings) as desk,
-        desk.desk.exclusive(ACCOUNTS_WATCH, "the watch of the accounts") as fence,
-    ):
-        watcher = AccountsWatcher(desk, fence)
-        while True:
-            made = await watcher.tick()
-            if once and made is None:
-                raise Retryable("the chain or the ledger cannot be used now: the tick is left out")
-            if once:
-                return watcher.done.model_dump()
-            await desk.desk.clock.sleep(watcher.pace_s)
-
-
 async def flatten(settings: Settings, reason: str, within_s: float) -> dict[str, Any]:
-    """Close every trade of ours."""
+    """Close every trade that an agent opened."""
+    if not settings.ostium.enabled and settings.agents.enabled:
+        return {
+            "flat": True,
+            "trades": {},
+            "left": [],
+        }  # what is held there users opened, and their stops go on guarding it
     from flows.accounts.flatten import flatten_trades
 
     async with opened_desk(settings) as desk:
@@ -271,12 +288,33 @@ async def hand_back(settings: Settings, trade: str) -> dict[str, Any]:
     with ledger(settings) as store:
         if store.accounts.trade(trade).deployment_id is None:
             raise OperatorError(f"trade {trade} was opened by its user: its stop is his")
+        if (
+            store.accounts.trade(trade).venue == HYPERLIQUID
+        ):  # one of the agent's is placed beside what he has there
+            why = "the stop is handed back"
+            return _trade(settings, store.accounts.change_trade(trade, why, stop=None, stop_by=DESK))
         return _trade(settings, store.accounts.change_trade(trade, "the stop is handed back", stop_by=DESK))
 
 
 def _traded(settings: Settings, desk: AccountsDesk, found: Traded) -> dict[str, Any]:
     """The trade as it stands, and why it is not as it was asked for."""
     return _trade(settings, desk.desk.store.accounts.trade(found.trade)) | {"why": found.why}
+
+
+def _venue_of(store: Store, deployment_id: str) -> str:
+    """Where a deployment's agent trades. Raises OperatorError for one that there is not."""
+    found = next(
+        (one for one in store.accounts.deployments(venue=None) if one.deployment_id == deployment_id), None
+    )
+    if found is None:
+        raise OperatorError(f"there is no deployment {deployment_id!r}: `evenkeel accounts list`")
+    return store.accounts.agent(found.agent_id).venue
+
+
+def _market(settings: Settings, row: AccountTrade) -> str:
+    if row.venue == HYPERLIQUID:
+        return coin_of(row)
+    return settings.ostium.markets.get(row.pair, str(row.pair))
 
 
 def _ostium(desk: AccountsDesk) -> OstiumVenue:
@@ -307,7 +345,7 @@ def _deployment(row: Deployment) -> dict[str, Any]:
 def _trade(settings: Settings, row: AccountTrade) -> dict[str, Any]:
     return {
         "name": row.name,
-        "market": settings.ostium.markets.get(row.pair, str(row.pair)),
+        "market": _market(settings, row),
         "is_long": row.is_long,
         "state": row.state.value,
         "trade_id": row.trade_id,

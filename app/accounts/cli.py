@@ -34,18 +34,18 @@ def add_to(app: typer.Typer, settings: Callable[[], Settings], emit: Emit) -> No
     def agent(
         name: Annotated[str, typer.Argument(help="Of the agent, one word.")],
         share: Annotated[str, typer.Option(help="Of realised net profit; empty: the settings'.")] = "",
+        venue: Annotated[str, typer.Option(help="ostium or hyperliquid")] = "ostium",
         as_json: JsonFlag = False,
     ) -> None:
         """Store who trades: the key of these settings, for a share of what it earns."""
         from app.accounts import actions
 
         part = decimal_of("--share", share) if share else None
-        body = run(lambda found: actions.add_agent(found, name, part))
-        emit(
-            as_json,
-            body,
-            lambda: out.print(f"agent {name}: users name {body['key_address']} their delegate", markup=False),
-        )
+        body = run(lambda found: actions.add_agent(found, name, part, venue))
+        does = f"users name {body['key_address']} their delegate"
+        if venue != "ostium":
+            does = "`accounts deploy` says which address each user approves"
+        emit(as_json, body, lambda: out.print(f"agent {name}: {does}", markup=False))
 
     @accounts.command("deploy")
     def deploy(
@@ -200,9 +200,9 @@ def add_to(app: typer.Typer, settings: Callable[[], Settings], emit: Emit) -> No
         as_json: JsonFlag = False,
     ) -> None:
         """Watch every trade: read the chain, follow orders, trail stops, pull charges. Every 30 s until it is ended."""
-        from app.accounts import actions
+        from app.accounts import operating
 
-        body = run(lambda found: actions.watch(found, once=once))
+        body = run(lambda found: operating.watch(found, once=once))
         emit(
             as_json,
             body,

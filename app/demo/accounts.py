@@ -16,7 +16,7 @@ from typing import Any
 from eth_account import Account
 from rich.console import Console
 
-from app.accounts import actions
+from app.accounts import actions, operating
 from app.demo.accounts_venues import MILLION, Demo, installed, venues, wallet_sends
 from evenkeel.clock import WorldClock
 from evenkeel.errors import OperatorError
@@ -241,7 +241,7 @@ def _stop_of(row: dict[str, Any], name: str) -> Decimal:
 async def _until(demo: Demo, holds: Callable[[list[dict[str, Any]]], bool]) -> bool:
     """Let the watch tick until the list of trades says so; False after a while."""
     for _ in range(25):
-        await actions.watch(demo.settings, once=True)
+        await operating.watch(demo.settings, once=True)
         if holds(actions.listed(demo.settings)["trades"]):
             return True
         await WorldClock(demo.ostium.urls["control"]).sleep(6)

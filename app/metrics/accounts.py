@@ -11,18 +11,18 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from state.accounts.models import DeploymentState, TradeState
 from state.store import Store
 from strategy.accounts.share import ChargeState
-from tasks.accounts.alerts import ACCOUNTS_WATCH, LIVE, last_watched_ms
+from tasks.accounts.alerts import LIVE, WATCHES, last_watched_ms
 
 
 def account_metrics(store: Store) -> Iterator[Metric]:
     """Yield every metric; without an account those of the watch have no figure."""
     accounts = store.accounts
     deployments = GaugeMetricFamily("evenkeel_accounts_deployments", "Deployments.", labels=["state"])
-    counted = Counter(one.state for one in accounts.deployments())
+    counted = Counter(one.state for one in accounts.deployments(venue=None))
     for state in DeploymentState:
         deployments.add_metric([state], counted[state])
     trades = GaugeMetricFamily("evenkeel_accounts_trades", "Trades that are not over.", labels=["state"])
-    held = Counter(one.state for one in accounts.trades(*LIVE))
+    held = Counter(one.state for one in accounts.trades(*LIVE, venue=None))
     for live in LIVE:
         trades.add_metric([TradeState(live)], held[live])
     owed = GaugeMetricFamily(
@@ -36,10 +36,11 @@ def account_metrics(store: Store) -> Iterator[Metric]:
     faults = GaugeMetricFamily(
         "evenkeel_accounts_tick_faults", "Accounts and trades of which something failed in it."
     )
-    if (last_ms := last_watched_ms(store)) is not None:
-        since.add_metric([], max(0.0, (store.clock.now_ms() - last_ms) / 1000))
-    for row in store.heartbeats():
-        if row.name == ACCOUNTS_WATCH:
-            took.add_metric([], float(row.detail.get("took_s", 0)))
-            faults.add_metric([], float(row.detail.get("faults", 0)))
+    watched = [found for one in WATCHES if (found := last_watched_ms(store, one)) is not None]
+    if watched:
+        since.add_metric([], max(0.0, (store.clock.now_ms() - min(watched)) / 1000))
+    ticks = [row for row in store.heartbeats() if row.name in WATCHES]
+    if ticks:
+        took.add_metric([], max(float(row.detail.get("took_s", 0)) for row in ticks))
+        faults.add_metric([], sum(float(row.detail.get("faults", 0)) for row in ticks))
     yield from (deployments, trades, owed, since, took, faults)

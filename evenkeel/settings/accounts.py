@@ -1,4 +1,4 @@
-"""Managed accounts: the chain and contracts of Ostium, the two keys, and what is charged. Off until it is switched on."""
+"""Managed accounts: Ostium's chain and contracts, Hyperliquid's agents, keys, and what is charged. Off until switched on."""
 
 from __future__ import annotations
 
@@ -83,6 +83,22 @@ class Ostium(Section):
             self.storage or known.storage,
             self.usdc or known.usdc,
         )
+
+
+class Agents(Section):
+    """Users' accounts on Hyperliquid, guarded by an agent of each. The venue's address and its limits are [hyperliquid]'s."""
+
+    enabled: bool = False
+    key_file: Path | None = None
+    """Out of it the key of each user's agent is made: the venue binds an agent to one account."""
+    agent_name: str = Field(default="evenkeel", pattern=r"^[a-z][a-z0-9-]{1,15}$")
+    """Under which name users approve it: the venue lists named agents alone."""
+    weight_per_tick: float = Field(default=300.0, ge=50, le=500)
+    """Of the venue's 1,200 a minute: what one tick of the watch reads of accounts, in turns."""
+    stop_slippage: Decimal = Field(default=Decimal("0.10"), ge=Decimal("0.005"), le=Decimal("0.5"))
+    """Of a stop's price: how far beyond it the order that it becomes may fill."""
+    close_slippage_bps: int = Field(default=100, ge=1, le=1_000)
+    """Of an order that closes in the place of a stop which the market has passed already."""
 
 
 class Collector(Section):

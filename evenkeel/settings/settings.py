@@ -18,7 +18,7 @@ from pydantic import PrivateAttr, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from evenkeel.errors import OperatorError
-from evenkeel.settings.accounts import Collector, Ostium, Service
+from evenkeel.settings.accounts import Agents, Collector, Ostium, Service
 from evenkeel.settings.carry import RiskLimits, Staking, StrategySettings, check_caps, check_strategy
 from evenkeel.settings.fleet import FleetAccount, account_named, check_fleet
 from evenkeel.settings.hedging import Hedging
@@ -66,6 +66,7 @@ class Settings(BaseSettings):
     solana: Solana = Solana()
     asgard: Asgard = Asgard()
     ostium: Ostium = Ostium()
+    agents: Agents = Agents()
     collector: Collector = Collector()
     hedging: Hedging = Hedging()
     service: Service = Service()
@@ -146,6 +147,11 @@ class Settings(BaseSettings):
         )
         settings._of_account = one.name
         return settings
+
+    @property
+    def has_accounts(self) -> bool:
+        """Whether managed accounts are switched on, at any venue."""
+        return self.ostium.enabled or self.agents.enabled
 
     @property
     def of_account(self) -> str:

@@ -19,8 +19,8 @@ from flows.accounts.watched import ACCOUNTS, WHAT
 from flows.forms import Form
 from flows.handover import NextRun, go_on
 from flows.running import settings_for_run
-from tasks.accounts.alerts import ACCOUNTS_WATCH
-from tasks.accounts.desk import AccountsDesk, open_accounts_desk
+from tasks.accounts.alerts import ACCOUNTS_WATCH, HYPERLIQUID_WATCH
+from tasks.accounts.desks import AnyDesk, wanted_watches, watched_desk
 from tasks.accounts.watcher import AccountsWatcher, Watched
 
 log = logging.getLogger("evenkeel.accounts")
@@ -33,7 +33,10 @@ MEANWHILE_S = 30.0
 class AccountsWatchRequest(Form):
     """What to watch, and until when."""
 
-    watch: str = Field(default=ACCOUNTS_WATCH, description="managed accounts, all of them in one run")
+    watch: str = Field(
+        default=ACCOUNTS_WATCH,
+        description=f"which accounts, all of them in one run: {ACCOUNTS_WATCH} (Ostium), {HYPERLIQUID_WATCH}",
+    )
     until_ms: int | None = Field(
         default=None,
         description="end of this watch, ms UTC; empty: a served run hands over to a fresh one each day, any other goes on",
@@ -46,7 +49,7 @@ def by_nobody(subject: str, is_due: bool) -> bool:
 
 
 async def watch_accounts(
-    desk: AccountsDesk,
+    desk: AnyDesk,
     request: AccountsWatchRequest,
     watched_by_next: Callable[[str, bool], bool] = by_nobody,
 ) -> Watched:
@@ -59,11 +62,11 @@ async def watch_accounts(
 
     def goes_on() -> bool:
         is_over = core.clock.now_ms() >= ends_ms
-        return not (is_over and request.until_ms) and not watched_by_next(ACCOUNTS_WATCH, is_over)
+        return not (is_over and request.until_ms) and not watched_by_next(desk.watch, is_over)
 
     while goes_on():
         try:
-            async with core.exclusive(ACCOUNTS_WATCH, WHAT) as fence:
+            async with core.exclusive(desk.watch, WHAT) as fence:
                 watcher = AccountsWatcher(desk, fence, done=done)
                 while goes_on():
                     await watcher.tick()
@@ -83,21 +86,30 @@ def watch_meanwhile(answered: threading.Event) -> None:
     while not answered.is_set():
         try:
             settings = load_settings()
-            if not settings.ostium.enabled:
+            if not (watches := wanted_watches(settings)):
                 return
-            asyncio.run(_watch_until_followed(settings, answered))
-        except EvenkeelError as fault:  # switched off, a key, the chain
+            asyncio.run(_watch_until_followed(settings, watches, answered))
+        except EvenkeelError as fault:  # the settings
             log.warning("managed accounts cannot be watched here yet: %s", fault)
             answered.wait(MEANWHILE_S)
 
 
-async def _watch_until_followed(settings: Settings, answered: threading.Event) -> None:
-    async with open_accounts_desk(settings) as desk:
+async def _watch_until_followed(settings: Settings, watches: list[str], answered: threading.Event) -> None:
+    """Watch each venue by itself: what one cannot be asked for now must not end the other's watch."""
 
-        def is_followed(subject: str, is_due: bool) -> bool:
-            return answered.is_set()
+    def is_followed(subject: str, is_due: bool) -> bool:
+        return answered.is_set()
 
-        await watch_accounts(desk, AccountsWatchRequest(), is_followed)
+    async def one(watch: str) -> None:
+        while not answered.is_set():
+            try:
+                async with watched_desk(settings, watch) as desk:
+                    await watch_accounts(desk, AccountsWatchRequest(watch=watch), is_followed)
+            except EvenkeelError as fault:  # a key, the chain
+                log.warning("%s cannot be watched here yet: %s", watch, fault)
+                await asyncio.to_thread(answered.wait, MEANWHILE_S)
+
+    await asyncio.gather(*(one(watch) for watch in watches))
 
 
 async def _watch_on(flow: Any, flow_run: FlowRun, state: Any) -> None:
@@ -116,7 +128,7 @@ async def watch(request: AccountsWatchRequest) -> Watched:
     asked = request.model_dump(mode="json")
     with settings_for_run() as settings:
         async with (
-            open_accounts_desk(settings) as desk,
+            watched_desk(settings, request.watch) as desk,
             NextRun(ACCOUNTS, desk.desk.store, asked) as next_run,
         ):
             return await watch_accounts(desk, request, next_run.watches)

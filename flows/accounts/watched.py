@@ -6,14 +6,14 @@ from flows.handover import Watch
 from state.store import Store
 from state.watch_models import Severity
 from strategy.accounts.conditions import UNWATCHED
-from tasks.accounts.alerts import ACCOUNTS_WATCH, last_watched_ms
+from tasks.accounts.alerts import WATCHES, last_watched_ms
 
 WHAT = "the watch of the accounts"
 
 
 def live(store: Store) -> list[str]:
-    """The one watch that there is, where a deployment or a trade lives. Raises Retryable while the ledger is busy."""
-    return [] if last_watched_ms(store) is None else [ACCOUNTS_WATCH]
+    """Of each venue its watch, where a deployment or a trade lives there. Raises Retryable while the ledger is busy."""
+    return [one for one in WATCHES if last_watched_ms(store, one) is not None]
 
 
 def alarm(store: Store, subject: str, why: str) -> None:

@@ -8,6 +8,7 @@ from typing import NamedTuple, TypeVar
 
 from sqlalchemy import Select, bindparam, func, or_, select, update
 
+from evenkeel.types import VenueName
 from state.accounts.models import (
     AccountTrade,
     AgentTable,
@@ -20,6 +21,8 @@ from state.database import Database, table_of
 from state.intents import ATTEMPTS, INTENTS
 
 ACCOUNTS = "accounts"
+OSTIUM = VenueName.OSTIUM.value
+"""The venue that is meant where none is named."""
 AGENTS = table_of(AgentTable)
 HELD = (TradeState.OPEN, TradeState.CLOSING, TradeState.STALE)
 LIVE = (TradeState.PENDING, *HELD)
@@ -55,9 +58,13 @@ class HeldTrade(NamedTuple):
     collateral_usdc: Decimal
 
 
-_OPEN = select(*(TRADES.c[name] for name in OpenTrade._fields)).where(TRADES.c.state.in_(GUARDED))
+_AT_OSTIUM = TRADES.c.venue == OSTIUM
+_BY_OSTIUM = DEPLOYMENTS.c.agent_id.in_(select(AGENTS.c.agent_id).where(AGENTS.c.venue == OSTIUM))
+_OPEN = select(*(TRADES.c[name] for name in OpenTrade._fields)).where(
+    TRADES.c.state.in_(GUARDED), TRADES.c.venue == bindparam("at")
+)
 _HELD = select(*(TRADES.c[name] for name in HeldTrade._fields)).where(
-    TRADES.c.state.in_(HELD), TRADES.c.trade_id.is_not(None)
+    TRADES.c.state.in_(HELD), TRADES.c.trade_id.is_not(None), _AT_OSTIUM
 )
 _BEST = (
     update(TRADES)
@@ -71,37 +78,37 @@ _RULES = select(DEPLOYMENTS.c.deployment_id, DEPLOYMENTS.c.agent_id)
 
 
 class Accounts(Database):
-    """Every account's rows at once."""
+    """Every account's rows at once; where nothing else is said, those at Ostium."""
 
     def deployed(self, *, live: bool = False) -> frozenset[str]:
         """Accounts that have a deployment: whatever became of it, or with `live` one that is not revoked."""
-        query = select(DEPLOYMENTS.c.account).distinct()
+        query = select(DEPLOYMENTS.c.account).where(_BY_OSTIUM).distinct()
         if live:
             query = query.where(DEPLOYMENTS.c.state != DeploymentState.REVOKED)
         return frozenset(self._column(query))
 
     def watched(self) -> list[str]:
         """Accounts with a deployment that is not revoked, or with a trade that is open; in order."""
-        held = self._column(select(TRADES.c.account).where(TRADES.c.state.in_(HELD)).distinct())
+        held = self._column(select(TRADES.c.account).where(TRADES.c.state.in_(HELD), _AT_OSTIUM).distinct())
         return sorted(self.deployed(live=True).union(held))
 
-    def holding(self, accounts: Iterable[str]) -> frozenset[str]:
-        """Which of these accounts have a trade of a deployment that is not over."""
+    def holding(self, accounts: Iterable[str]) -> frozenset[tuple[str, str]]:
+        """At which venue which of these accounts have a trade of a deployment that is not over."""
         query = (
-            select(TRADES.c.account)
+            select(TRADES.c.venue, TRADES.c.account)
             .where(TRADES.c.state.in_(LIVE), TRADES.c.deployment_id.is_not(None))
             .distinct()
         )
-        return frozenset(
-            found
-            for some in _parts(accounts)
-            for found in self._column(query.where(TRADES.c.account.in_(some)))
-        )
+        found = set[tuple[str, str]]()
+        with self._read() as db:
+            for some in _parts(accounts):
+                found |= {(at, who) for at, who in db.execute(query.where(TRADES.c.account.in_(some)))}
+        return frozenset(found)
 
     def deployments_of(self, accounts: Sequence[str]) -> list[Deployment]:
         """Deployments of these accounts that are not revoked, by name."""
         query = select(DEPLOYMENTS).order_by(DEPLOYMENTS.c.deployment_id)
-        mine = DEPLOYMENTS.c.account.in_(accounts)
+        mine = DEPLOYMENTS.c.account.in_(accounts) & _BY_OSTIUM
         return self._rows(Deployment, query.where(mine, DEPLOYMENTS.c.state != DeploymentState.REVOKED))
 
     def held_by(self, accounts: Sequence[str]) -> list[AccountTrade]:
@@ -109,7 +116,8 @@ class Accounts(Database):
         waits = (TRADES.c.state == TradeState.PENDING) & TRADES.c.place.is_not(None)
         query = select(TRADES).order_by(TRADES.c.created_ms, TRADES.c.name)
         return self._rows(
-            AccountTrade, query.where(TRADES.c.account.in_(accounts), TRADES.c.state.in_(HELD) | waits)
+            AccountTrade,
+            query.where(TRADES.c.account.in_(accounts), _AT_OSTIUM, TRADES.c.state.in_(HELD) | waits),
         )
 
     def agents_of_deployments(self) -> dict[str, str]:
@@ -119,16 +127,17 @@ class Accounts(Database):
 
     # --- trades ---
 
-    def open_trades(self) -> list[OpenTrade]:
-        """Every trade that is OPEN or CLOSING."""
+    def open_trades(self, venue: str = OSTIUM) -> list[OpenTrade]:
+        """Every trade of a venue that is OPEN or CLOSING."""
         with self._read() as db:
-            return [OpenTrade(name, TradeState(state), *rest) for name, state, *rest in db.execute(_OPEN)]
+            rows = db.execute(_OPEN, {"at": venue})
+            return [OpenTrade(name, TradeState(state), *rest) for name, state, *rest in rows]
 
     def open_by_market(self) -> dict[int, int]:
         """By market, how many trades are OPEN or CLOSING."""
-        query = select(TRADES.c.pair, func.count()).where(TRADES.c.state.in_(GUARDED)).group_by(TRADES.c.pair)
+        query = select(TRADES.c.pair, func.count()).where(TRADES.c.state.in_(GUARDED), _AT_OSTIUM)
         with self._read() as db:
-            return {pair: many for pair, many in db.execute(query)}
+            return {pair: many for pair, many in db.execute(query.group_by(TRADES.c.pair))}
 
     def held_trades(self) -> dict[str, HeldTrade]:
         """Every trade that is open, by its number on the chain."""
@@ -158,7 +167,9 @@ class Accounts(Database):
 
     def without_number(self, accounts: Iterable[str]) -> list[str]:
         """Trades of these accounts that have no number on the chain yet, or never got one."""
-        query = select(TRADES.c.name).where(TRADES.c.trade_id.is_(None), TRADES.c.state != TradeState.CLOSED)
+        query = select(TRADES.c.name).where(
+            TRADES.c.trade_id.is_(None), TRADES.c.state != TradeState.CLOSED, _AT_OSTIUM
+        )
         return [
             name
             for some in _parts(accounts)
@@ -166,7 +177,9 @@ class Accounts(Database):
         ]
 
     def stops_of_users(self) -> list[tuple[str, Decimal | None]]:
-        """Trades of deployments whose stop the user has moved, and where it stands."""
+        """Trades of deployments, at every venue, whose stop the user has moved, and where it stands; None where he took it
+        away.
+        """
         query = (
             select(TRADES.c.name, TRADES.c.stop)
             .where(TRADES.c.state.in_(LIVE), TRADES.c.stop_by == "user", TRADES.c.deployment_id.is_not(None))

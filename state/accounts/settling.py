@@ -60,11 +60,11 @@ REVERSED = "REVERSED"
 class SettledOrder:
     """What the venue's keeper did with one order, and the money that moved in the order's and the keeper's transaction.
 
-    `kind`: opened, closed, open cancelled, close cancelled; of an order that waits for its price, placed and withdrawn; topped
-    up, collateral removed, removal refused. `paid_usdc` reached the wallet; below zero it left it. `fee_usdc` was pulled with
-    the order and not given back. What an opening makes of a trade stands in `opened`; in `moved` what any other does: `usdc`
-    more (or less) is paid for it, and it has this `place`, `leverage` or `stop`. An opening of a user's own that was cancelled
-    is of no `trade`, and names the `account`.
+    `kind`: opened, added, closed, open cancelled, close cancelled; of an order that waits for its price, placed and withdrawn;
+    topped up, collateral removed, removal refused. `paid_usdc` reached the wallet; below zero it left it. `fee_usdc` was pulled
+    with the order and not given back. What an opening makes of a trade stands in `opened`, and so does what an open one becomes
+    by more of it (added); in `moved` what any other does: `usdc` more (or less) is paid for it, and it has this `place`,
+    `leverage` or `stop`. An opening of a user's own that was cancelled is of no `trade`, and names the `account`.
     """
 
     chain: str
@@ -84,6 +84,8 @@ class SettledOrder:
     opened: dict[str, Any] | None = None
     moved: dict[str, Any] | None = None
     account: str = ""
+    left_qty: Decimal | None = None
+    """Of the asset, where the venue says what is left: a share of it need not be a number of so many digits."""
 
 
 @dataclass(frozen=True)
@@ -163,6 +165,8 @@ def _effect(trade: AccountTrade, order: SettledOrder) -> tuple[dict[str, Any], D
             raise Bug(f"trade {trade.name} is {trade.state} and was opened by order {order.order_id}")
         opened = order.opened or {}
         return {"state": TradeState.OPEN, "opened_ms": order.at_ms, "open_price": order.price, **opened}, None
+    if order.kind == "added":
+        return dict(order.opened or {}), None
     if order.kind == "open cancelled":
         result = -order.fee_usdc
         return {
@@ -193,7 +197,7 @@ def _effect(trade: AccountTrade, order: SettledOrder) -> tuple[dict[str, Any], D
     changes = {
         "paid_usdc": trade.paid_usdc - trade.paid_usdc * order.share,
         "collateral_usdc": trade.collateral_usdc * left,
-        "asset_qty": trade.asset_qty * left,
+        "asset_qty": trade.asset_qty * left if order.left_qty is None else order.left_qty,
         "result_usdc": trade.result_usdc + result,
         "state": TradeState.CLOSED if not left else TradeState.OPEN,
     }

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, select, update
 
 from evenkeel.errors import Bug, LostRace, OperatorError
 from evenkeel.types import IntentSpec
-from state.accounts.many import ACCOUNTS, AGENTS, Accounts
+from state.accounts.many import ACCOUNTS, AGENTS, OSTIUM, Accounts
 from state.accounts.models import (
     AccountTrade,
     Agent,
@@ -163,9 +163,17 @@ class AccountsStore(Accounts):
             raise Bug(f"deployment {deployment_id!r} is not stored")
         return found[0]
 
-    def deployments(self, *states: DeploymentState, account: str | None = None) -> list[Deployment]:
-        """Deployments in these states, of all where none is named, of one account or all, oldest first."""
+    def deployments(
+        self, *states: DeploymentState, account: str | None = None, venue: str | None = OSTIUM
+    ) -> list[Deployment]:
+        """Deployments in these states, of all where none is named, of one account or all, oldest first. `venue`: of agents
+        that trade there; None for every venue.
+        """
         query = select(DEPLOYMENTS).order_by(DEPLOYMENTS.c.created_ms, DEPLOYMENTS.c.deployment_id)
+        if venue is not None:
+            query = query.join(AGENTS, AGENTS.c.agent_id == DEPLOYMENTS.c.agent_id).where(
+                AGENTS.c.venue == venue
+            )
         if states:
             query = query.where(DEPLOYMENTS.c.state.in_(states))
         if account is not None:
@@ -245,9 +253,13 @@ class AccountsStore(Accounts):
             raise Bug(f"trade {name!r} is not stored")
         return found[0]
 
-    def trades(self, *states: TradeState, account: str | None = None) -> list[AccountTrade]:
-        """Trades in these states, all where none is named, oldest first."""
+    def trades(
+        self, *states: TradeState, account: str | None = None, venue: str | None = OSTIUM
+    ) -> list[AccountTrade]:
+        """Trades in these states, all where none is named, oldest first. `venue`: where they are; None for every venue."""
         query = select(TRADES).order_by(TRADES.c.created_ms, TRADES.c.name)
+        if venue is not None:
+            query = query.where(TRADES.c.venue == venue)
         if states:
             query = query.where(TRADES.c.state.in_(states))
         if account is not None:

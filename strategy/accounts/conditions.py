@@ -20,6 +20,10 @@ OUTSTANDING, TAKEN_BACK = "charge outstanding", "charge taken back"
 """Of a charge."""
 STALE, STOP_MOVED, UNPAYABLE = "trade stale", "stop moved by user", "close unpayable"
 """Of a trade."""
+UNGUARDED = "trade unguarded"
+"""Of a trade whose stop the venue did not take, or whose stop the market has passed."""
+AGENT_ENDS, MODE = "agent ends", "account mode"
+"""Of a deployment whose agent the venue ends by itself."""
 NO_GAS, STUCK = "no gas", "nonce stuck"
 """Of a key: the agent's or the collector's."""
 MARKET_CLOSED = "market closed"
@@ -37,6 +41,9 @@ KINDS = (
     STALE,
     STOP_MOVED,
     UNPAYABLE,
+    UNGUARDED,
+    AGENT_ENDS,
+    MODE,
     NO_GAS,
     STUCK,
     MARKET_CLOSED,

@@ -21,12 +21,15 @@ class FeeModel(StrEnum):
 
 
 class ChargeState(StrEnum):
-    """DUE: to be pulled. OUTSTANDING: could not be, is tried daily. WAIVED: too small. COLLECTED: paid."""
+    """DUE: to be pulled. OUTSTANDING: could not be, is tried daily. WAIVED: too small. COLLECTED: paid. STATEMENT: owed where
+    no agent can move funds; the user pays it by himself, and no program ever pulls it.
+    """
 
     WAIVED = "WAIVED"
     DUE = "DUE"
     OUTSTANDING = "OUTSTANDING"
     COLLECTED = "COLLECTED"
+    STATEMENT = "STATEMENT"
 
 
 class Charge(Frozen):

@@ -7,18 +7,22 @@ kinds whose condition is not among those that stand is over. What is read at the
 from __future__ import annotations
 
 from evenkeel.clock import Clock
+from evenkeel.types import VenueName
 from state.accounts.many import LIVE
 from state.accounts.models import ChargeRow, DeploymentState, TradeState
 from state.store import Store
 from state.watch_models import TRIPPED_BY, Severity
 from strategy.accounts.conditions import (
+    AGENT_ENDS,
     ALLOWANCE,
     BREAKERS,
+    MODE,
     OUTSTANDING,
     REVOKED,
     STALE,
     STOP_MOVED,
     TAKEN_BACK,
+    UNGUARDED,
     UNPAYABLE,
     UNWATCHED,
     VENUE,
@@ -30,18 +34,24 @@ from tasks.accounts.waiting import is_waiting
 
 OF_THE_LEDGER = frozenset({REVOKED, OUTSTANDING, STALE, STOP_MOVED})
 """Kinds of which every subject that stands is known from the ledger."""
-ACCOUNTS_WATCH = "accounts"
-"""The watch of managed accounts: its lease, its heartbeat, and the subject of its alert."""
+OF_TRADES, OF_DEPLOYMENTS = (UNPAYABLE, UNGUARDED), (ALLOWANCE, AGENT_ENDS, MODE)
+"""Kinds that are read at the venue, by what their subject is."""
+ACCOUNTS_WATCH, HYPERLIQUID_WATCH = "accounts", "accounts-hyperliquid"
+"""Watches of managed accounts, each its lease, its heartbeat, and the subject of its alert."""
+HYPERLIQUID = VenueName.HYPERLIQUID.value
+WATCHES = {ACCOUNTS_WATCH: VenueName.OSTIUM.value, HYPERLIQUID_WATCH: HYPERLIQUID}
+"""Which venue each watches."""
 
 
 def judge_ledger(store: Store) -> Judged:
     """What the ledger says of deployments, charges and trades: all that stands, and nothing else does."""
     accounts, found = store.accounts, dict[tuple[str, str], Finding | None]()
-    revoked = accounts.deployments(DeploymentState.REVOKED)
+    revoked = accounts.deployments(DeploymentState.REVOKED, venue=None)
     held = accounts.holding({one.account for one in revoked})
     asked = accounts.trades(TradeState.PENDING, TradeState.STALE) if revoked else []
+    venue_of = {one.agent_id: one.venue for one in accounts.agents()} if revoked else {}
     for one in revoked:
-        unguarded = one.account in held
+        unguarded = (venue_of[one.agent_id], one.account) in held
         waiting = sum(row.deployment_id == one.deployment_id and is_waiting(row) for row in asked)
         then = (
             "its trades are guarded by the stops that stand at the venue alone"
@@ -55,12 +65,16 @@ def judge_ledger(store: Store) -> Judged:
     for charge in accounts.charges(ChargeState.OUTSTANDING):
         text = f"{charge.usdc} USDC of {charge.account} could not be pulled: {charge.why}"
         found[OUTSTANDING, charge.charge_id] = Finding(text=text)
-    for trade in accounts.trades(TradeState.STALE):
+    for trade in accounts.trades(TradeState.STALE, venue=None):
         what = f"trade than {trade.trade_id}" if trade.trade_id else "order than the one that waits"
         text = f"the chain shows another {what} in the place of {trade.name}, or none"
+        if trade.venue == HYPERLIQUID:
+            text = f"Hyperliquid shows another position than {trade.name}, and its fills do not say why"
         found[STALE, trade.name] = Finding(text=text, critical=True)
     for name, stop in accounts.stops_of_users():
         text = f"the stop of {name} was moved to {stop} by the user: it is his, and no longer trails"
+        if stop is None:
+            text = f"the stop of {name} was taken away by the user: none is placed until he hands it back"
         found[STOP_MOVED, name] = Finding(text=text)
     return found
 
@@ -86,11 +100,12 @@ def note(store: Store, judged: Judged) -> None:
 
 def _over(store: Store, standing: list[tuple[str, str]]) -> list[tuple[str, str]]:
     """Which of these alerts are about a trade that has ended, or a deployment that was revoked."""
-    over = store.accounts.over(subject for kind, subject in standing if kind == UNPAYABLE)
-    found = [(UNPAYABLE, name) for name in sorted(over)]
-    if any(kind == ALLOWANCE for kind, _ in standing):
-        revoked = {one.deployment_id for one in store.accounts.deployments(DeploymentState.REVOKED)}
-        found += [one for one in standing if one[0] == ALLOWANCE and one[1] in revoked]
+    over = store.accounts.over(subject for kind, subject in standing if kind in OF_TRADES)
+    found = [one for one in standing if one[0] in OF_TRADES and one[1] in over]
+    if any(kind in OF_DEPLOYMENTS for kind, _ in standing):
+        ended = store.accounts.deployments(DeploymentState.REVOKED, venue=None)
+        revoked = {one.deployment_id for one in ended}
+        found += [one for one in standing if one[0] in OF_DEPLOYMENTS and one[1] in revoked]
     return found
 
 
@@ -118,34 +133,40 @@ def alert_taken_back(store: Store, charge: ChargeRow) -> None:
 # --- whether somebody watches ---
 
 
-def last_watched_ms(store: Store) -> int | None:
-    """When every account was last watched with success, ms UTC; None where there is nothing to watch. Where nobody ever has, it
-    is when the oldest of them was stored.
+def last_watched_ms(store: Store, watch: str = ACCOUNTS_WATCH) -> int | None:
+    """When every account of a watch was last watched with success, ms UTC; None where there is nothing to watch. Where
+    nobody ever has, it is when the oldest of them was stored.
     """
-    accounts = store.accounts
-    live = [one for one in accounts.deployments() if one.state is not DeploymentState.REVOKED]
-    since = [*(one.created_ms for one in live), *(one.created_ms for one in accounts.trades(*LIVE))]
+    accounts, venue = store.accounts, WATCHES[watch]
+    live = [one for one in accounts.deployments(venue=venue) if one.state is not DeploymentState.REVOKED]
+    since = [
+        *(one.created_ms for one in live),
+        *(one.created_ms for one in accounts.trades(*LIVE, venue=venue)),
+    ]
     if not since:
         return None
-    seen = [one.at_ms for one in store.heartbeats() if one.name == ACCOUNTS_WATCH]
+    seen = [one.at_ms for one in store.heartbeats() if one.name == watch]
     return max(seen, default=min(since))
 
 
-def alarm_unwatched(store: Store, clock: Clock, after_s: float, why: str = "") -> float | None:
+def alarm_unwatched(
+    store: Store, clock: Clock, after_s: float, why: str = "", watch: str = ACCOUNTS_WATCH
+) -> float | None:
     """Raise the alert where nobody has watched the accounts with success for so long; return for how many seconds, None where
     all is well. The next tick that succeeds closes it.
     """
-    last_ms = last_watched_ms(store)
+    last_ms = last_watched_ms(store, watch)
     age_s = 0.0 if last_ms is None else (clock.now_ms() - last_ms) / 1000
     if age_s <= after_s:
         return None
-    text = f"managed accounts: no tick has succeeded for more than {after_s:.0f} s{': ' if why else ''}{why}"
-    if not any(row.kind == UNWATCHED and row.text == text for row in store.open_alerts_of(ACCOUNTS_WATCH)):
-        store.alert(UNWATCHED, Severity.CRITICAL, text, subject=ACCOUNTS_WATCH, exact=True)
+    where = "managed accounts" + (" on Hyperliquid" if watch == HYPERLIQUID_WATCH else "")
+    text = f"{where}: no tick has succeeded for more than {after_s:.0f} s{': ' if why else ''}{why}"
+    if not any(row.kind == UNWATCHED and row.text == text for row in store.open_alerts_of(watch)):
+        store.alert(UNWATCHED, Severity.CRITICAL, text, subject=watch, exact=True)
     return age_s
 
 
-def is_watched(store: Store) -> None:
+def is_watched(store: Store, watch: str = ACCOUNTS_WATCH) -> None:
     """A tick has succeeded."""
-    if any(row.kind == UNWATCHED for row in store.open_alerts_of(ACCOUNTS_WATCH)):
-        store.ack_alert(UNWATCHED, subject=ACCOUNTS_WATCH)
+    if any(row.kind == UNWATCHED for row in store.open_alerts_of(watch)):
+        store.ack_alert(UNWATCHED, subject=watch)

@@ -18,6 +18,7 @@ from state.models import Fence
 from state.store import Store
 from strategy.accounts.share import ChargeState
 from strategy.accounts.stops import StopRules
+from tasks.accounts.alerts import ACCOUNTS_WATCH
 from tasks.accounts.booking import AccountsBookkeeper
 from tasks.accounts.trading import CHARGES, OSTIUM
 from tasks.accounts.watching import TickReport, Where, tick
@@ -55,6 +56,7 @@ class AccountsDesk:
     """Of the markets that trade now, USD, as of the last tick."""
     is_open: dict[str, bool] = field(default_factory=dict)
     """By market, whether it trades now; those whose hours could be read at the last tick."""
+    watch: str = ACCOUNTS_WATCH
     _agents: dict[str, str] | None = None
     _stop_rules: dict[str, StopRules] = field(default_factory=dict)
 

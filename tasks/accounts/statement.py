@@ -11,6 +11,7 @@ from state.accounts.models import AccountTrade, SettlementRow
 from state.accounts.store import ACCOUNTS
 from state.store import Store
 from strategy.accounts.share import ChargeState
+from tasks.accounts.hyperliquid.booking import HYPERLIQUID, coin_of
 
 ZERO, UNIT = Decimal(0), Decimal("0.000001")
 LINE_FIELDS = ("at", "what", "trade", "market", "change_usdc", "sum_usdc", "transaction")
@@ -30,6 +31,7 @@ class Line:
     pair: int | None
     change_usdc: Decimal
     transaction: str
+    market: str = ""
 
 
 def statement(store: Store, account: str, markets: dict[int, str]) -> dict[str, Any]:
@@ -38,7 +40,7 @@ def statement(store: Store, account: str, markets: dict[int, str]) -> dict[str, 
     """
     accounts = store.accounts
     with store.one_moment():
-        trades = accounts.trades(account=account)
+        trades = accounts.trades(account=account, venue=None)
         settled = [one for one in accounts.settlements(account=account) if one.is_live]
         charges = accounts.charges(account=account)
         unfinished = store.unfinished_intents(ACCOUNTS)
@@ -62,7 +64,7 @@ def statement(store: Store, account: str, markets: dict[int, str]) -> dict[str, 
                 "at": _time(one.at_ms),
                 "what": one.what,
                 "trade": one.trade,
-                "market": "" if one.pair is None else markets.get(one.pair, str(one.pair)),
+                "market": one.market or ("" if one.pair is None else markets.get(one.pair, str(one.pair))),
                 "change_usdc": f"{one.change_usdc:f}",
                 "sum_usdc": f"{total:f}",
                 "transaction": one.transaction,
@@ -75,12 +77,15 @@ def statement(store: Store, account: str, markets: dict[int, str]) -> dict[str, 
         "lines": rows,
         "total_usdc": f"{total:f}",
         "owed_usdc": f"{sum(owed, ZERO):f}",
+        "stated_usdc": f"{sum((one.usdc for one in charges if one.state == ChargeState.STATEMENT), ZERO):f}",
         "under_way": sorted(f"{one.kind} of {one.subject}" for one in unfinished if one.subject in names),
     }
 
 
 def _of_trade(trade: AccountTrade, settled: list[SettlementRow]) -> list[Line]:
     mine = [one for one in settled if one.trade == trade.name]
+    if trade.venue == HYPERLIQUID:
+        return [_of_margin(trade, one) for one in mine]
     # A result is what was paid out less its part of the deposit and the fee: so the part can be had from the books.
     parts = [one.paid_usdc - one.fee_usdc - (one.profit_usdc or ZERO) for one in mine if one.kind == "closed"]
     added = [one.paid_usdc for one in mine if one.kind in ("topped up", "collateral removed")]
@@ -95,6 +100,15 @@ def _of_trade(trade: AccountTrade, settled: list[SettlementRow]) -> list[Line]:
         what = f"{one.kind}: {one.why}" if one.why else one.kind
         found.append(Line(one.at_ms, what, trade.name, trade.pair, change, one.transaction))
     return found
+
+
+def _of_margin(trade: AccountTrade, one: SettlementRow) -> Line:
+    """What a match changed in an account: its fee, and of a close the gain by price and the funding."""
+    change = one.paid_usdc - one.fee_usdc
+    if one.share is not None:
+        change -= Decimal(one.before["collateral_usdc"]) * one.share
+    what = f"{one.kind}: {one.why}" if one.why else one.kind
+    return Line(one.at_ms, what, trade.name, trade.pair, change, one.transaction, coin_of(trade))
 
 
 def billing(store: Store, account: str = "") -> list[dict[str, Any]]:

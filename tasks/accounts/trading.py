@@ -309,7 +309,7 @@ def plan(
     fence: Fence | None = None,
     venue: str = OSTIUM,
 ) -> str:
-    """Store an order of a trade or charge, or find it stored; return its intent."""
+    """Store an intent of a trade or charge, or find it stored; return it."""
     return desk.store.plan_intent(_spec(subject, kind, step, order, venue), fence=fence).intent_id
 
 

@@ -11,11 +11,12 @@ from evenkeel.units import DAY_MS
 from state.accounts.store import ACCOUNTS
 from state.models import Fence
 from strategy.accounts.conditions import Judged, judge_markets
-from tasks.accounts.alerts import ACCOUNTS_WATCH, alarm_unwatched, is_watched, judge_ledger, note
+from tasks.accounts.alerts import alarm_unwatched, is_watched, judge_ledger, note
 from tasks.accounts.crosscheck import CrossCheck
 from tasks.accounts.desk import AccountsDesk
+from tasks.accounts.hyperliquid.desk import HyperliquidAccountsDesk
 from tasks.accounts.standing import Move, Standing
-from tasks.accounts.trading import chain_of, paid, pull_charges
+from tasks.accounts.trading import CHARGES, chain_of, paid, pull_charges
 from tasks.accounts.watching import TickReport
 from tasks.leases import described, own_name
 from tasks.oddities import note_oddities
@@ -43,7 +44,7 @@ class Watched(Frozen):
 class AccountsWatcher:
     """One watch. `fence`: of its lease, which every order carries."""
 
-    desk: AccountsDesk
+    desk: AccountsDesk | HyperliquidAccountsDesk
     fence: Fence | None = None
     check_every: int = CHECK_EVERY
     standing_every_ms: int = STANDING_EVERY_MS
@@ -56,9 +57,10 @@ class AccountsWatcher:
     """When the venue, the keys and the accounts whose turn it was were read last."""
 
     def __post_init__(self) -> None:
-        core = self.desk.desk
-        self.standing = Standing(core, self.desk.where)
-        self.check = None if self.desk.graph is None else CrossCheck(core, self.desk.graph)
+        core, desk = self.desk.desk, self.desk
+        self.standing = Standing(core, desk.where) if isinstance(desk, AccountsDesk) else None
+        graph = desk.graph if isinstance(desk, AccountsDesk) else None
+        self.check = None if graph is None else CrossCheck(core, graph)
 
     async def tick(self) -> TickReport | None:
         """One tick; None for one that is left out because the chain, or the ledger, cannot be used now. Raises LostRace where
@@ -74,7 +76,7 @@ class AccountsWatcher:
         except (*NOT_NOW, OperatorError) as fault:
             self._failed(words_of(fault))
             return None
-        ends = await pull_charges(core, self.fence, again_after_ms=DAY_MS)
+        ends = await pull_charges(core, self.fence, again_after_ms=DAY_MS) if CHARGES in core.venues else {}
         report.faults |= {name: end for name, end in ends.items() if isinstance(end, str)}
         self.done = self.done.model_copy(
             update={
@@ -100,12 +102,17 @@ class AccountsWatcher:
     async def _judge(self, report: TickReport) -> None:
         """Read and judge what stands, and note it as alerts."""
         core = self.desk.desk
+        if isinstance(self.desk, HyperliquidAccountsDesk):
+            note(core.store, self.desk.judge() | judge_ledger(core.store))
+            note_oddities(core)
+            return
         stored = core.store.checkpoint(f"accounts:{chain_of(core)}")
         marks = stored.detail["marks"] if stored else []
         read_to = int(marks[-1][0]) if marks else 0
         judged: Judged = {}
         moves: list[Move] = []
         now_ms = core.clock.now_ms()
+        assert self.standing is not None
         if self.standing_ms is None or not 0 <= now_ms - self.standing_ms < self.standing_every_ms:
             judged, moves = await self.standing.read(read_to)
             report.faults |= self.standing.faults
@@ -137,14 +144,14 @@ class AccountsWatcher:
             "faults": len(report.faults),
             **self.done.model_dump(),
         }
-        core.store.record_heartbeat(ACCOUNTS_WATCH, detail)
-        is_watched(core.store)
+        core.store.record_heartbeat(self.desk.watch, detail)
+        is_watched(core.store, self.desk.watch)
         for name, fault in report.faults.items():
             log.warning("%s: %s", name, fault)
         for odd in report.odd:
-            log.error("an answer of the chain cannot be read: %s", odd)
-        busy = bool(report.moved_stops or core.store.unfinished_intents(ACCOUNTS))
-        self.closely = busy or report.is_near
+            log.error("an answer of the venue cannot be read: %s", odd)
+        ours = (one for one in core.store.unfinished_intents(ACCOUNTS) if one.venue in core.venues)
+        self.closely = report.is_near or any(ours)
 
     def _failed(self, why: str) -> None:
         core = self.desk.desk
@@ -152,6 +159,7 @@ class AccountsWatcher:
         self.done = self.done.model_copy(update={"failed": self.done.failed + 1})
         self.closely = True
         try:
-            alarm_unwatched(core.store, core.clock, float(core.settings.watchdog.after_s), why)
+            after_s = float(core.settings.watchdog.after_s)
+            alarm_unwatched(core.store, core.clock, after_s, why, self.desk.watch)
         except EvenkeelError as fault:
             log.warning("not noted: %s", fault)

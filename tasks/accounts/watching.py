@@ -7,16 +7,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import partial
+from typing import Any
 
 from evenkeel.errors import EvenkeelError, LostRace, Retryable, words_of
-from state.accounts.many import OpenTrade
 from state.accounts.models import AccountTrade, ChargeRow, DeploymentState, Origin, TradeState
 from state.accounts.store import ACCOUNTS, ENDED
 from state.models import Fence
-from strategy.accounts.stops import PRICE_STEP, StopRules, TradeSeen, wanted_stop
+from strategy.accounts.stops import StopRules
 from tasks.accounts.alerts import alert_taken_back
 from tasks.accounts.booking import DESK, USER, owed_by, settled_order
-from tasks.accounts.trading import OSTIUM, chain_of, give_up, leave_by_stop, set_stop, side_by_side
+from tasks.accounts.stops import Guarded, OstiumStops, Stops
+from tasks.accounts.trading import OSTIUM, chain_of, give_up, side_by_side
 from tasks.accounts.waiting import book_move, executed, take_back_late, withdraw_unwanted
 from tasks.desk import Desk
 from tasks.intents import carry_out
@@ -31,6 +32,7 @@ MOST_PAGES = 20
 """Of one tick: after a long silence the rest is read by the next ones."""
 
 
+_OSTIUM_STOPS = OstiumStops()
 FOLLOW_S = 5.0
 """For one order at one tick."""
 ABANDONED_MS = 60_000
@@ -216,7 +218,8 @@ def _book_delegate(desk: Desk, trader: str, delegate: str | None, report: TickRe
 
 async def follow(desk: Desk, report: TickReport, fence: Fence | None = None) -> None:
     """Go on with every order that is under way, side by side: each is asked about, and what no block holds goes out again."""
-    under_way = {one.intent_id: one for one in desk.store.unfinished_intents(ACCOUNTS)}
+    ours = [one for one in desk.store.unfinished_intents(ACCOUNTS) if one.venue in desk.venues]
+    under_way = {one.intent_id: one for one in ours}
 
     async def go_on(intent_id: str) -> None:
         intent = under_way[intent_id]
@@ -250,16 +253,16 @@ async def trail(
     rules: Callable[[str], StopRules],
     report: TickReport,
     fence: Fence | None = None,
+    stops: Stops[Any] = _OSTIUM_STOPS,
 ) -> None:
     """Note the best price of each open trade, and move its stop where the rules want it nearer; that of a trade which no order
     can close goes after the market.
     """
     accounts = desk.store.accounts
-    rows = accounts.open_trades()
     moving = {one.subject for one in desk.store.unfinished_intents(ACCOUNTS)}
     best: dict[str, Decimal] = {}
     wanted: dict[str, Decimal | None] = {}
-    for row in rows:
+    for row in stops.guarded(accounts):
         price = prices.get(row.pair)
         if price is None or row.open_price is None:
             continue
@@ -268,15 +271,19 @@ async def trail(
         if row.deployment_id is None:
             continue
         try:
-            trade = with_best(row, price)
-            if trade.best_price != row.best_price:
-                best[row.name] = trade.best_price
+            if not stops.may_set(row):
+                continue
+            its_best = best_of(row, row.open_price, price)
+            if its_best != row.best_price:
+                best[row.name] = its_best
             if row.name in moving:
                 continue
             if row.state is TradeState.CLOSING:
                 wanted[row.name] = None
-            elif row.stop_by != USER and (stop := wanted_stop(trade, rules(row.deployment_id))) is not None:
-                wanted[row.name] = stop.quantize(PRICE_STEP)
+            elif row.stop_by != USER:
+                stop = stops.wanted(row, its_best, rules(row.deployment_id))
+                if stop is not None:
+                    wanted[row.name] = stop
         except Exception as fault:  # of ours or not, it is named, and the others are guarded
             report.faults[row.name] = words_of(fault)
     try:
@@ -288,10 +295,11 @@ async def trail(
         stop = wanted[name]
         try:
             trade = accounts.trade(name)
+            price = prices[trade.pair]
             if stop is None:
-                await leave_by_stop(desk, trade, prices[trade.pair], fence)
+                await stops.leave(desk, trade, price, fence)
                 return False
-            await set_stop(desk, trade, stop, fence, wait_s=0)
+            await stops.set(desk, trade, stop, price, fence)
             return True
         except LostRace:
             return False
@@ -303,17 +311,7 @@ async def trail(
             report.faults[name] = done
 
 
-def with_best(row: OpenTrade, price: Decimal) -> TradeSeen:
-    """Return an open trade as its rules see it, with the best price that it has had by now."""
-    opened = row.open_price or price
+def best_of(row: Guarded, opened: Decimal, price: Decimal) -> Decimal:
+    """Return the best price that an open trade has had by now."""
     best = row.best_price or opened
-    return TradeSeen(
-        is_long=row.is_long,
-        open_price=opened,
-        leverage=row.leverage,
-        collateral_usdc=row.collateral_usdc,
-        paid_usdc=row.paid_usdc,
-        costs_usdc=Decimal(0),
-        best_price=max(best, price) if row.is_long else min(best, price),
-        stop=row.stop,
-    )
+    return max(best, price) if row.is_long else min(best, price)

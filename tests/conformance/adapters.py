@@ -14,6 +14,7 @@ from evenkeel.legs import LegView
 from evenkeel.types import IntentSpec, VenueName
 from tests import second_business as lots
 from tests.conformance.adapter import Adapter, Recorder
+from tests.conformance.agents_adapter import AgentsAdapter
 from tests.conformance.broker_adapters import AlpacaAdapter, AlpacaBrokerAdapter, DryRunAdapter
 from tests.conformance.ostium_adapter import OstiumAdapter
 from tests.conformance.schwab_adapter import SchwabAdapter
@@ -253,6 +254,7 @@ ADAPTERS: tuple[type[Adapter], ...] = (
     HyperliquidAdapter,
     AsgardAdapter,
     OstiumAdapter,
+    AgentsAdapter,
     AlpacaAdapter,
     AlpacaBrokerAdapter,
     DryRunAdapter,

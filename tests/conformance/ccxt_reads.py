@@ -24,6 +24,7 @@ def everything(made: Any, since: int) -> dict[str, Any]:
         "balance": made.fetch_balance()["total"],
         "deposits": made.fetch_deposits(None, since),
         "orders": made.fetch_orders(SYMBOL, since),
+        "open_orders": made.fetch_open_orders(SYMBOL),
         "candles": made.fetch_ohlcv(SYMBOL, "1h", since),
         "rate": made.fetch_funding_rate(SYMBOL),
         "book": made.fetch_order_book(SYMBOL),

@@ -1,4 +1,4 @@
-"""Unmodified ccxt reads funding and fills from the Hyperliquid twin.
+"""Unmodified ccxt reads funding and fills from the Hyperliquid twin, and the stops that agents of ours place there.
 
 It needs an interpreter with ccxt, which is no dependency of ours: `make clients` makes one in `.venv-ccxt`, and
 EVENKEEL_CCXT may name another.
@@ -6,6 +6,7 @@ EVENKEEL_CCXT may name another.
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
 import json
 import os
@@ -17,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from tests.agents_rig import agents_rig, bought
 from tests.integration.hyperliquid_twin import Desk
 from twins.http import served_in_thread
 from twins.world import HOUR_MS
@@ -79,3 +81,29 @@ def test_ccxt_reads_funding_and_fills_since_a_time() -> None:
     assert seen["deposits"][0]["amount"] == 10_000
     assert {row["status"] for row in seen["orders"]} == {"closed"} and seen["rate"]["fundingRate"] > 0
     assert seen["book"]["bids"][0][0] < seen["book"]["asks"][0][0] and seen["candles"]
+
+
+async def test_ccxt_reads_the_stop_that_an_agent_placed_and_moved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interpreter()
+    async with agents_rig(tmp_path, monkeypatch) as rig:
+        [user] = rig.users
+        rig.twin.ip_weight_per_minute = 1_000_000
+        bought(user)
+        await rig.ticked()
+        rig.price("215")
+        await rig.ticked()
+        url = str(rig.settings.hyperliquid.url)
+        seen = await asyncio.to_thread(read, url, user.address, rig.world.now_ms() - HOUR_MS)
+        stop = rig.only().stop
+    assert stop is not None and stop > 213
+    [order] = seen["open_orders"]
+    assert (order["symbol"], order["side"], order["amount"], order["reduceOnly"]) == (
+        "SOL/USDC:USDC",
+        "sell",
+        5,
+        True,
+    )
+    assert Decimal(str(order["triggerPrice"])) == stop and order["status"] == "open"
+    assert order["info"]["orderType"] == "Stop Market" and order["clientOrderId"].startswith("0x")

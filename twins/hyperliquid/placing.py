@@ -122,6 +122,10 @@ def _admit(engine: Engine, account: Account, asset: Asset, order: Order, call: s
     mark = engine.market.mark(asset.name, engine.now_ms)
     if order.trigger_px is not None and (mark >= order.trigger_px) == order.trigger_above:
         raise OrderRefused("Invalid TP/SL price.", "badTriggerPxRejected")
+    if order.tpsl == "sl" and order.is_market_trigger and order.trigger_px is not None:
+        gap = order.limit_px - order.trigger_px
+        if gap < 0 if order.is_buy else gap > 0:  # it could never fill where it wakes
+            raise OrderRefused("Invalid TP/SL price.", "badTriggerPxRejected")
     if abs(order.limit_px - mark) > BAND * mark:
         text = "Order price cannot be more than 80% away from the reference price"
         raise OrderRefused(text, "oracleRejected")

@@ -149,6 +149,16 @@ class HyperliquidClient:
         """Return the status of an order by oid or cloid. `user` is the account, never an agent."""
         return await self._info({"type": "orderStatus", "user": user, "oid": oid}, m.WireOrderStatus)
 
+    async def frontend_open_orders(self, user: str, *, whole: bool = True) -> list[m.WireOrder]:
+        """Return every order that rests or waits for its trigger. Raises NotUnderstood where one cannot be read, unless those
+        that can be are enough.
+        """
+        found = await self._reading({"type": "frontendOpenOrders", "user": user}, list[m.WireOrder])
+        if whole and any(one.lost for one in found.odd):
+            raise NotUnderstood(VENUE, f"frontendOpenOrders: {found.odd[0]}")
+        orders: list[m.WireOrder] = found.value
+        return orders
+
     async def user_abstraction(self, user: str) -> str:
         return await self._info({"type": "userAbstraction", "user": user}, str)
 

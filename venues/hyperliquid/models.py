@@ -229,6 +229,8 @@ class WireFill(Wire):
     tid: Whole | None = None
     fee_token: str = "USDC"
     cloid: str | None = None
+    builder_fee: Number | None = None
+    """Which part of `fee` goes to the builder of the page that the order came from."""
     liquidation: dict[str, Any] | None = None
 
     @property
@@ -304,6 +306,9 @@ class WireOrder(Wire):
     tif: str | None = None
     reduce_only: bool | None = None
     cloid: str | None = None
+    is_trigger: bool | None = None
+    trigger_px: Number | None = None
+    order_type: str = ""
 
 
 class WireOrderRecord(Wire):

@@ -42,7 +42,7 @@ from venues.hyperliquid.signing import HyperliquidSigner, NonceSource, is_mainne
 from venues.hyperliquid.validator import HyperliquidValidator, Reading, Request, Rules
 from venues.perp import AgentKey
 
-_GRACE_MS = 5_000
+GRACE_MS = 5_000
 """What must pass on the venue's clock after an order's expiry before an unseen one counts as dead."""
 _LEVERAGE_ATTEMPTS = 4
 _LEVERAGE_PAUSE_S = 0.5
@@ -93,7 +93,7 @@ class HyperliquidVenue(HyperliquidAccount):
         if (rules.is_mainnet, rules.account) != (is_mainnet, self.address):
             raise Bug("the validator judges for another network or account than the venue trades on")
         self._expires_after_ms = expires_after_ms
-        self._lookup = OrderLookup(client, clock, _GRACE_MS)
+        self._lookup = OrderLookup(client, clock, GRACE_MS)
 
     # --- the leg protocol ---------------------------------------------------------------------------------
 
@@ -298,7 +298,7 @@ class HyperliquidVenue(HyperliquidAccount):
                 if answer.value["status"] == "ok":
                     return
                 reason = str(answer.value.get("response"))
-                if _is_definite(reason):
+                if is_definite(reason):
                     raise VenueRefused(VENUE, reason)
             else:
                 reason = answer.reason
@@ -335,9 +335,7 @@ class HyperliquidVenue(HyperliquidAccount):
         """What the answer to a first copy proves."""
         if answer["status"] == "err":
             reason = str(answer.get("response"))
-            return (
-                Rejected(reason) if _is_definite(reason) else Unknown(f"the venue answered: {reason}", True)
-            )
+            return Rejected(reason) if is_definite(reason) else Unknown(f"the venue answered: {reason}", True)
         try:
             answers = m.order_answers(answer)
         except (ValueError, ValidationError, TypeError, AttributeError):
@@ -352,7 +350,7 @@ class HyperliquidVenue(HyperliquidAccount):
         return Unknown(f"an IOC order was answered with {type(said).__name__}")
 
 
-def _is_definite(reason: str) -> bool:
+def is_definite(reason: str) -> bool:
     text = reason.lower()
     return _DUPLICATE_NONCE not in text and text.startswith(_DEFINITE_REFUSALS)
 

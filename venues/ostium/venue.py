@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from evenkeel.clock import Clock
 from evenkeel.errors import UNREAD, NotUnderstood, OperatorError, VenueRefused
 from evenkeel.types import (
+    AccountCapabilities,
     Answer,
     Built,
     Confirmed,
@@ -135,6 +136,9 @@ class OstiumVenue(EvmOrders):
     """One delegate's key on one chain, for every trader who named it his delegate."""
 
     name = NAME
+    capabilities = AccountCapabilities(
+        native_stops=True, opens=True, closes_partly=True, stops_for_users=False, collects=True
+    )
 
     def __init__(
         self,

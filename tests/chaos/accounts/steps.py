@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any
 
-from app.accounts import actions
+from app.accounts import actions, operating
 from app.accounts.operating import accounts_status
 from evenkeel.settings.settings import Settings
 from state.store import Store
@@ -26,7 +26,7 @@ async def _close(settings: Settings, share: str = "1") -> dict[str, Any]:
 
 
 async def _watch(settings: Settings) -> dict[str, Any]:
-    return await actions.watch(settings, once=True)
+    return await operating.watch(settings, once=True)
 
 
 async def _collect(settings: Settings) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 from typer.testing import CliRunner
 
-from app.accounts import actions
+from app.accounts import actions, operating
 from app.cli import app
 from evenkeel.errors import OperatorError
 from evenkeel.settings.settings import Settings
@@ -97,11 +97,11 @@ async def test_a_user_is_deployed_traded_for_and_charged(
         for _ in range(60):  # a busy machine's keeper takes its time
             if accounts.trade("first").state is TradeState.CLOSED:
                 break
-            await actions.watch(settings, once=True)
+            await operating.watch(settings, once=True)
         assert accounts.trade("first").state is TradeState.CLOSED and accounts.trade("first").result_usdc > 10
         await actions.collect(settings)
         assert rig.evm.balance(PLATFORM) > MILLION
-        assert (await actions.watch(settings, once=True))["ticks"] == 1
+        assert (await operating.watch(settings, once=True))["ticks"] == 1
         listed = actions.listed(settings)
         assert [one["deployment_id"] for one in listed["deployments"]][-1] == name
         assert listed["trades"] == [] and listed["charges"] == []

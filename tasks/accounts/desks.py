@@ -1,0 +1,47 @@
+"""Which desk each watch of managed accounts has, and which watches the settings ask for."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from evenkeel.errors import OperatorError
+from evenkeel.settings.settings import Settings
+from state.store import Store
+from tasks.accounts.alerts import ACCOUNTS_WATCH, HYPERLIQUID_WATCH, WATCHES
+from tasks.accounts.desk import AccountsDesk, accounts_desk
+from tasks.accounts.hyperliquid.desk import HyperliquidAccountsDesk, hyperliquid_accounts_desk
+from tasks.desk import make_clock
+
+AnyDesk = AccountsDesk | HyperliquidAccountsDesk
+
+
+@asynccontextmanager
+async def desk_on(settings: Settings, store: Store, watch: str) -> AsyncIterator[AnyDesk]:
+    """The desk of a watch on a ledger that is open. Raises OperatorError for one that there is not, and as the desks do."""
+    if watch not in WATCHES:
+        raise OperatorError(f"there is no watch {watch!r}: give one of {', '.join(WATCHES)}")
+    await store.clock.refresh()
+    if watch == HYPERLIQUID_WATCH:
+        async with hyperliquid_accounts_desk(settings, store.clock, store) as guarding:
+            yield guarding
+        return
+    async with accounts_desk(settings, store.clock, store) as trading:
+        yield trading
+
+
+@asynccontextmanager
+async def watched_desk(settings: Settings, watch: str) -> AsyncIterator[AnyDesk]:
+    """The desk of a watch on this host's ledger and clock, closed at the end. Raises as `desk_on` does."""
+    store = Store.open(settings.database.url, make_clock(settings))
+    try:
+        async with desk_on(settings, store, watch) as desk:
+            yield desk
+    finally:
+        store.close()
+
+
+def wanted_watches(settings: Settings) -> list[str]:
+    """The watches of the venues that are switched on."""
+    on = {ACCOUNTS_WATCH: settings.ostium.enabled, HYPERLIQUID_WATCH: settings.agents.enabled}
+    return [one for one in WATCHES if on[one]]

@@ -1,0 +1,148 @@
+"""Accounts on Hyperliquid each by itself: agents, modes, faults of one alone, odd answers row by row, turns."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import pytest
+
+from state.accounts.models import DeploymentState, TradeState
+from tasks.accounts.watcher import AccountsWatcher
+from tests.agents_rig import Person, agents_rig, bought
+from twins.faults import App, Message, Receive, Scope, Send
+
+
+async def test_an_agent_that_was_revoked_signs_nothing_and_the_next_one_has_another_address(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with agents_rig(tmp_path, monkeypatch) as rig:
+        [user] = rig.users
+        bought(user)
+        await rig.ticked()
+        watcher = AccountsWatcher(rig.desk)
+        rig.revoke(user)
+        rig.price("215")
+        await rig.ticked()  # the venue refuses the change, in its words
+        assert "does not exist" in " ".join(rig.desk.stops.troubles.values())
+        await rig.ticked(apart_s=901)
+        await watcher.tick()
+        row = rig.store.accounts.deployment("d0")
+        assert row.state is DeploymentState.REVOKED and ("delegate revoked", "d0") in rig.alerts()
+        sent = len([one for one in rig.plan.calls if one["call"].startswith("exchange")])
+        await rig.ticked(3)
+        assert len([one for one in rig.plan.calls if one["call"].startswith("exchange")]) == sent
+        # His trade goes on being followed: its stop stood at the venue, and what it gave is booked.
+        user.trade(is_buy=False, size="5", price="150", reduce_only=True)
+        await rig.ticked()
+        assert [one.state for one in rig.trades()] == [TradeState.CLOSED]
+        assert rig.agent(user, 2) != rig.agent(user, 1)
+
+
+async def test_an_account_in_another_mode_is_guarded_where_its_trades_can_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with agents_rig(tmp_path, monkeypatch, users=2) as rig:
+        unified, pooled = rig.users
+        for user, mode in ((unified, "unifiedAccount"), (pooled, "portfolioMargin")):
+            rig.twin.control("set_abstraction", {"address": user.address, "mode": mode})
+        rig.desk.reader.turns.clear()
+        for user in rig.users:
+            bought(user)
+        await rig.ticked(2)
+        assert len(unified.resting()) == 1 and pooled.resting() == []
+        await AccountsWatcher(rig.desk).tick()
+        assert ("account mode", "d1") in rig.alerts() and ("account mode", "d0") not in rig.alerts()
+
+
+def failing_for(address: str) -> type[object] | object:
+    """An app that answers 500 to every question about one account."""
+
+    def around(app: App) -> App:
+        async def asked(scope: Scope, receive: Receive, send: Send) -> None:
+            message = await receive()
+            if scope["path"] == "/info" and address.encode() in message.get("body", b""):
+                await send({"type": "http.response.start", "status": 500, "headers": []})
+                await send({"type": "http.response.body", "body": b"null"})
+                return
+            first: list[Message] = [message]
+
+            async def again() -> Message:
+                return first.pop() if first else await receive()
+
+            await app(scope, again, send)
+
+        return asked
+
+    return around
+
+
+async def test_one_account_that_cannot_be_read_delays_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bad = Person(None, "0x" + "02" * 32).address  # type: ignore[arg-type]
+    async with agents_rig(tmp_path, monkeypatch, users=3, around=failing_for(bad)) as rig:
+        for user in rig.users:
+            bought(user)
+        report = await rig.ticked()
+        assert list(report.faults) == [f"{bad} agent", bad] or list(report.faults) == [bad]
+        assert [len(one.resting()) for one in rig.users] == [1, 0, 1]
+
+
+async def test_odd_rows_cost_their_market_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with agents_rig(tmp_path, monkeypatch) as rig:
+        [user] = rig.users
+        before = user.cash()
+        for call in (
+            "clearinghouseState",
+            "frontendOpenOrders",
+            "userFillsByTime",
+            "extraAgents",
+            "metaAndAssetCtxs",
+        ):
+            rig.fault("odd_row", f"info:{call}", times=-1)
+        bought(user)
+        await rig.ticked(2)
+        assert len(user.resting()) == 1 and rig.only().stop is not None
+        user.trade(is_buy=False, size="5", price="150", reduce_only=True)
+        await rig.ticked(2)
+        [trade] = [one for one in rig.trades() if one.trade_id and ":SOL:" in one.trade_id]
+        assert (trade.state, trade.result_usdc) == (TradeState.CLOSED, user.cash() - before)
+
+
+async def test_a_fee_that_cannot_be_read_holds_the_booking_up_until_it_can(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with agents_rig(tmp_path, monkeypatch) as rig:
+        [user] = rig.users
+        before = user.cash()
+        bought(user)
+        await rig.ticked()
+        rig.fault("field", "info:userFillsByTime", times=-1, path="*.fee", value="NaN")
+        rig.fault("field", "info:userFills", times=-1, path="*.fee", value="NaN")
+        user.trade(is_buy=False, size="5", price="150", reduce_only=True)
+        await rig.ticked(3)
+        assert rig.only().state is TradeState.STALE
+        rig.plan.clear()
+        await rig.ticked(2)
+        [trade] = rig.trades()
+        assert (trade.state, trade.result_usdc) == (TradeState.CLOSED, user.cash() - before)
+
+
+async def test_accounts_are_read_in_turns_within_the_weight_of_a_tick(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with agents_rig(tmp_path, monkeypatch, users=6, agents={"weight_per_tick": 50.0}) as rig:
+        rig.twin.ip_weight_per_minute = 1_000_000
+        await rig.ticked(6)  # who each is, and what each held, has been read
+        for user in rig.users:
+            bought(user, "1")
+        turns, found = rig.desk.reader.turns, []
+        for _ in range(8):
+            at_ms = rig.clock.now_ms()
+            await rig.ticked()
+            found.append(len(rig.trades(TradeState.OPEN)))
+            assert any(one.read_ms > at_ms for one in turns.values())
+        # Each tick reads the fills of a few, and every account has had its turn.
+        assert found[0] in (1, 2) and found[-1] == 6 and max(b - a for a, b in itertools.pairwise(found)) <= 2
+        assert all(len(one.resting()) == 1 for one in rig.users)

@@ -249,7 +249,8 @@ async def open_trade(
 async def close_trade(settings: Settings, trade: str, share: Decimal, slippage_bps: int) -> dict[str, Any]:
     """Close a trade or a part of it at the market's price of now."""
     with ledger(settings) as store:
-        if (row := store.accounts.trade(trade)).venue == HYPERLIQUID:
+        row = next((one for one in store.accounts.trades(venue=HYPERLIQUID) if one.name == trade), None)
+        if row is not None:
             why = await agents.close_trade(settings, store, row, share, slippage_bps)
             return _trade(settings, store.accounts.trade(trade)) | {"why": why}
     async with opened_desk(settings) as desk:

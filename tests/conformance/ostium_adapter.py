@@ -81,7 +81,8 @@ class OstiumAdapter(Adapter):
         return self._open(), [self._rig.evm.balance(one) for one in self._rig.users], self._rig.pending()
 
     def sent(self) -> list[str]:
-        return [body["params"][0] for _, body in self._recorder.json() if body.get("method") == self._CALL]
+        asked = (body if isinstance(body, list) else [body] for _, body in self._recorder.json())
+        return [one["params"][0] for batch in asked for one in batch if one.get("method") == self._CALL]
 
     def disturb(self, fault: str) -> None:
         self._is_lost = fault in self.lost_requests

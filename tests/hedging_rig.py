@@ -188,4 +188,5 @@ async def hedging_rig(url: str, *, start_ms: int = START_MS) -> AsyncIterator[He
             yield rig
         finally:
             broker.streams.disconnect()
+            chain.heads.disconnect()
             store.close()

@@ -139,12 +139,9 @@ def pnl(settings: Settings, out_dir: Path | None) -> dict[str, Any]:
 
 async def run(settings: Settings, *, once: bool) -> dict[str, Any]:
     """Make passes until it is ended; or one. Raises LostRace where another process hedges in this account."""
-    from flows.hedging.hedge import HedgeRequest, hedge_account
-    from flows.hedging.opened import open_hedging
+    from app.hedging.serving import hedge_until_ended
 
-    async with open_hedging(settings) as at:
-        done = await hedge_account(at, HedgeRequest(), once=once)
-    return done.model_dump(mode="json")
+    return (await hedge_until_ended(settings, once=once)).model_dump(mode="json")
 
 
 async def backfill(settings: Settings, first: int | None) -> dict[str, Any]:

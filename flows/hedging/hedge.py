@@ -25,6 +25,7 @@ from state.models import Fence
 from strategy.hedging.sessions import Market
 from tasks.hedging.desk import HedgingDesk
 from tasks.hedging.passing import PassReport, pass_once, say_silence
+from tasks.hedging.waking import listening
 
 log = logging.getLogger("evenkeel.hedging")
 TAKE_OVER_S = 120.0
@@ -68,8 +69,10 @@ async def hedge_account(
     *,
     once: bool = False,
     wait_s: float = 0.0,
+    ended: asyncio.Event | None = None,
 ) -> HedgeResult:
-    """Make passes, and nothing on this path waits for Prefect. A pass that fails is noted, and the next one comes at its time.
+    """Make passes, and nothing on this path waits for Prefect. A pass that fails is noted, and the next one comes at its time,
+    or early where node or broker push something. Once `ended` is set the pass that runs is the last.
 
     Raises LostRace where another process hedges in this account and does not end within `wait_s`, OperatorError where the
     request names another account than the settings.
@@ -81,8 +84,9 @@ async def hedge_account(
     ends_ms = request.until_ms or clock.now_ms() + DAY_MS
     passes = failed = fills = orders = 0
     market = Market.UNKNOWN
-    async with _sole(at, wait_s) as fence:
+    async with _sole(at, wait_s) as fence, listening(at, ended, streams=not once) as waking:
         while True:
+            waking.begins()
             await clock.refresh()
             began_ms, why = clock.now_ms(), ""
             try:
@@ -95,10 +99,13 @@ async def hedge_account(
             passes, failed = passes + 1, failed + bool(why)
             _note(at, account, market, why)
             is_over = clock.now_ms() >= ends_ms
-            if once or (is_over and request.until_ms) or watched_by_next(account, is_over):
+            is_last = once or waking.ended.is_set() or (is_over and request.until_ms is not None)
+            if is_last or watched_by_next(account, is_over):
                 return HedgeResult(account=account, passes=passes, failed=failed, fills=fills, orders=orders)
             spent_s = (clock.now_ms() - began_ms) / 1000
-            await clock.sleep(max(at.settings.pass_interval_s - spent_s, 0.05))
+            await waking.rest(clock, max(at.settings.pass_interval_s - spent_s, 0.05))
+            if waking.ended.is_set():
+                return HedgeResult(account=account, passes=passes, failed=failed, fills=fills, orders=orders)
 
 
 @asynccontextmanager

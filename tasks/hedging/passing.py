@@ -158,6 +158,7 @@ def _note(at: HedgingDesk, report: PassReport) -> None:
         "chain_fault": report.chain_fault,
         "behind": report.progress.behind,
         "holds": report.holds,
+        "streams": {name: one.fault for name, one in at.streams.items()},
     }
     store.record_heartbeat(HEARTBEAT, detail)
     said = {one.kind for one in store.open_alerts_of(at.chain)}

@@ -24,6 +24,10 @@ log = logging.getLogger("evenkeel.updates")
 OPEN_S = 10.0
 SILENT_S = 60.0
 """Wall seconds without a sign of life after which another connection is opened."""
+LASTS_S = 1800.0
+"""Wall seconds after which a connection is opened anew although it lives: without orders there is silence for hours, and one
+that has gone deaf cannot be known from one that has nothing to hear.
+"""
 AGAIN_S, LONGEST_AGAIN_S = 0.25, 30.0
 """Wall seconds before another connection is opened, doubled from try to try."""
 
@@ -49,7 +53,8 @@ class TradeUpdates:
         while True:
             began, opened = time.monotonic(), self.opened
             try:
-                await (self._socket() if self._access.account_id is None else self._events())
+                async with asyncio.timeout(LASTS_S):
+                    await (self._socket() if self._access.account_id is None else self._events())
                 self._lost("the stream has ended")
             except (WebSocketException, httpx.HTTPError, OSError, TimeoutError, ValueError) as error:
                 self._lost(f"{type(error).__name__} {error}".strip())
@@ -107,13 +112,13 @@ class TradeUpdates:
             if not isinstance(said, dict) or (said.get("data") or {}).get("status") != "authorized":
                 raise ValueError("the stream does not take the key")
             await socket.send(json.dumps({"action": "listen", "data": {"streams": ["trade_updates"]}}))
+            async with asyncio.timeout(OPEN_S):  # one that says nothing to that would be deaf for ever
+                while not _listens(parse_json(await socket.recv())):
+                    pass
+            self._connected()
             async for message in socket:
                 said = parse_json(message)
-                if not isinstance(said, dict):
-                    continue
-                if said.get("stream") == "listening":
-                    self._connected()
-                elif said.get("stream") == "trade_updates":
+                if isinstance(said, dict) and said.get("stream") == "trade_updates":
                     self._take(said.get("data"))
 
     # --- server-sent events of a Broker's key -----------------------------------------------------------------------
@@ -129,6 +134,16 @@ class TradeUpdates:
                 self._connected()
                 async for data in events_of(answer.aiter_lines()):
                     self._take(parse_json(data))
+
+
+def _listens(said: Any) -> bool:
+    """Whether it says to what it listens. Raises ValueError where our updates are not among it."""
+    if not isinstance(said, dict) or said.get("stream") != "listening":
+        return False
+    data = said.get("data")
+    if not isinstance(data, dict) or "trade_updates" not in (data.get("streams") or ()):
+        raise ValueError("the stream does not listen to trade updates")
+    return True
 
 
 async def events_of(lines: AsyncIterator[str]) -> AsyncIterator[str]:

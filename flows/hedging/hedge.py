@@ -22,9 +22,9 @@ from flows.hedging.opened import open_hedging
 from flows.hedging.watched import ACCOUNTS, note_run
 from flows.running import desk_for_run, settings_for_run
 from state.models import Fence
-from strategy.hedging.sessions import Market
 from tasks.hedging.desk import HedgingDesk
-from tasks.hedging.passing import PassReport, pass_once, say_silence
+from tasks.hedging.passing import PassReport, pass_once
+from tasks.hedging.silence import say_silence
 from tasks.hedging.waking import listening
 
 log = logging.getLogger("evenkeel.hedging")
@@ -81,9 +81,9 @@ async def hedge_account(
     if request.account not in (None, account):
         raise OperatorError(f"these settings hedge at {account}, and not at {request.account}")
     clock = at.desk.clock
-    ends_ms = request.until_ms or clock.now_ms() + DAY_MS
+    since_ms = clock.now_ms()
+    ends_ms = request.until_ms or since_ms + DAY_MS
     passes = failed = fills = orders = 0
-    market = Market.UNKNOWN
     async with _sole(at, wait_s) as fence, listening(at, ended, streams=not once) as waking:
         while True:
             waking.begins()
@@ -91,13 +91,13 @@ async def hedge_account(
             began_ms, why = clock.now_ms(), ""
             try:
                 report = await pass_once(at, fence)
-                market, why = report.market, _fault_of(report)
+                why = _fault_of(report)
                 fills += report.progress.fills
                 orders += len(report.orders)
             except UNREAD as error:  # the ledger's as well: the hedging does not end over one
                 why = str(error)
             passes, failed = passes + 1, failed + bool(why)
-            _note(at, account, market, why)
+            _note(at, account, why, since_ms)
             is_over = clock.now_ms() >= ends_ms
             is_last = once or waking.ended.is_set() or (is_over and request.until_ms is not None)
             if is_last or watched_by_next(account, is_over):
@@ -135,13 +135,12 @@ def _fault_of(report: PassReport) -> str:
     return report.chain_fault or "the broker's calendar is not known"
 
 
-def _note(at: HedgingDesk, account: str, market: Market, why: str) -> None:
+def _note(at: HedgingDesk, account: str, why: str, since_ms: int) -> None:
     """Keep that a pass was made, and alert where none has succeeded for too long. A busy ledger is written at the next."""
     try:
         if why:
             log.warning("this pass failed: %s", why)
-            if market is not Market.CLOSED:
-                say_silence(at, why)
+            say_silence(at.desk.store, at.settings, why, since_ms)
         note_run(at.desk.store, account)
     except Retryable as error:
         log.warning("not noted: %s", error)

@@ -11,8 +11,9 @@ from evenkeel.errors import LostRace, OperatorError
 from tasks.admin import ENTRIES, end_pauses, halt
 from tasks.hedging.calendar import NO_CALENDAR
 from tasks.hedging.orders import BLOCKED
-from tasks.hedging.passing import OPEN_TOO_LONG, PAUSED, REMOVED, SILENT, UNREAD_CHAIN, pass_once, say_silence
+from tasks.hedging.passing import OPEN_TOO_LONG, PAUSED, REMOVED, UNREAD_CHAIN, pass_once
 from tasks.hedging.reading import QUARANTINED, REORGANISED, read_blocks
+from tasks.hedging.silence import SILENT, say_silence
 from tasks.intents import NotDone
 from tests.databases import database_fixtures
 from tests.hedging_rig import SYMBOLS, HedgingRig, hedging_rig
@@ -251,7 +252,10 @@ async def test_a_chain_that_cannot_be_read_is_reported_and_open_orders_are_asked
                 rig.later(30)
             assert report.chain_fault and not rig.store.hedging.exposure("AAPL").open_shares
             assert (UNREAD_CHAIN, "base") in kinds(rig)
-            assert say_silence(at, report.chain_fault) and (SILENT, "hedging") in kinds(rig)
+            assert say_silence(rig.store, at.settings, report.chain_fault, 0) and (
+                SILENT,
+                "hedging",
+            ) in kinds(rig)
             rig.plan.clear()
             await pass_once(at, None)
         assert not kinds(rig) & {(UNREAD_CHAIN, "base"), (SILENT, "hedging")}

@@ -173,10 +173,11 @@ async def order_by_hand(
     """Send one order, and show how it stands."""
     from flows.hedging.opened import open_hedging
     from tasks.hedging import by_hand
+    from tasks.hedging.sole import sole
 
     async with open_hedging(settings) as at:
         what = f"the hedging in {at.account} at {at.broker.name}: end it first, so that one process orders"
-        async with at.desk.leases.exclusive(at.lease, what) as fence:
+        async with sole(at, what) as fence:
             intent = await by_hand.order_by_hand(at, symbol, side, qty, fence)
             return order_row(intent, at.desk.store.hedging.hedges(intent_id=intent.intent_id))
 

@@ -25,6 +25,7 @@ from state.models import Fence
 from tasks.hedging.desk import HedgingDesk
 from tasks.hedging.passing import PassReport, pass_once
 from tasks.hedging.silence import say_silence
+from tasks.hedging.sole import sole
 from tasks.hedging.waking import listening
 
 log = logging.getLogger("evenkeel.hedging")
@@ -74,8 +75,8 @@ async def hedge_account(
     """Make passes, and nothing on this path waits for Prefect. A pass that fails is noted, and the next one comes at its time,
     or early where node or broker push something. Once `ended` is set the pass that runs is the last.
 
-    Raises LostRace where another process hedges in this account and does not end within `wait_s`, OperatorError where the
-    request names another account than the settings.
+    Raises LostRace where another process hedges in this account and does not end within `wait_s`, OperatorError where one with
+    another ledger does, or where the request names another account than the settings.
     """
     account = at.settings.broker
     if request.account not in (None, account):
@@ -110,10 +111,10 @@ async def hedge_account(
 
 @asynccontextmanager
 async def _sole(at: HedgingDesk, wait_s: float) -> AsyncIterator[Fence]:
-    """The account's lease; of a run that hands over it is waited for."""
+    """The right to order in the account; of a run that hands over it is waited for."""
     left_s, what = wait_s, f"the hedging in {at.account} at {at.broker.name}"
     while True:
-        lease = at.desk.leases.exclusive(at.lease, what)
+        lease = sole(at, what)
         try:
             fence = await lease.__aenter__()
         except LostRace:

@@ -55,7 +55,7 @@ from state.hedging.windows import (
     kept_hashes,
     reverse_from,
 )
-from state.intents import INTENTS
+from state.intents import ATTEMPTS, INTENTS
 from state.models import Intent, where
 
 HEDGING, HEDGE = "hedging", "hedge"
@@ -265,6 +265,16 @@ class HedgingStore(Database):
                     more = (said.get("detail") or {}).get("orders", ())
                     found |= dict.fromkeys((str(said["ref"]), *map(str, more)), row.intent_id)
         return found
+
+    def sent_keys(self, symbol: str | None = None, most: int = 200) -> set[str]:
+        """Client order ids of the newest hedges, of a symbol or of all, whatever became of them."""
+        mine = [INTENTS.c.business == HEDGING, INTENTS.c.kind == HEDGE]
+        mine += [] if symbol is None else [INTENTS.c.subject == symbol]
+        by = INTENTS.c.created_ms if symbol is None else INTENTS.c.step
+        newest = select(INTENTS.c.intent_id).where(*mine).order_by(by.desc()).limit(most).subquery()
+        with self._read() as db:
+            keys = db.execute(select(ATTEMPTS.c.key).join(newest, newest.c.intent_id == ATTEMPTS.c.intent_id))
+            return {str(key["client_order_id"]) for (key,) in keys if "client_order_id" in key}
 
     def next_step(self, symbol: str) -> int:
         """The number of a symbol's next hedge."""

@@ -21,6 +21,7 @@ from tasks.hedging.orders import place, sweep
 from tasks.hedging.reading import Progress, read_chain
 from tasks.hedging.schwab_login import warn_of_age
 from tasks.hedging.silence import HEARTBEAT, SILENT, is_said, last_good_ms
+from tasks.hedging.sole import shared_with
 from tasks.intents import Ending
 
 OPEN_TOO_LONG = "exposure open"
@@ -65,6 +66,9 @@ async def pass_once(at: HedgingDesk, fence: Fence | None) -> PassReport:
     if at.login is not None:
         warn_of_age(at.desk.store, at.login)
     decisions = await decide(at, report.market)
+    if decisions.orders and (why := await shared_with(at)):
+        decisions.holds |= dict.fromkeys(decisions.orders, why)
+        decisions.orders = {}
     report.orders = await place(at, decisions.orders, fence)
     report.holds = decisions.holds
     exposures = at.desk.store.hedging.exposures()  # after the orders: what was filled at once is not open

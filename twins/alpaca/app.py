@@ -8,7 +8,7 @@ import json
 import re
 from collections import deque
 from collections.abc import Awaitable, Callable
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 
 from starlette.applications import Starlette
@@ -237,6 +237,12 @@ class AlpacaTwin:
         asked = request.query_params.get("status", "open")
         rows = [one for one in account.orders if asked == "all" or one.is_open == (asked == "open")]
         rows = [one for one in rows if one.hidden_until_ms <= self.engine.now_ms]
+        if after := request.query_params.get("after"):
+            try:
+                after_ms = datetime.fromisoformat(after).timestamp() * 1000
+            except ValueError:
+                raise Refused(422, 42210000, f'"{after}" is no time') from None
+            rows = [one for one in rows if one.created_ms > after_ms]
         rows = rows if request.query_params.get("direction") == "asc" else rows[::-1]
         limit = request.query_params.get("limit", "50")
         return [one.row() for one in rows[: min(int(limit) if limit.isdigit() else 50, 500)]]

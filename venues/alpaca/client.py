@@ -17,7 +17,7 @@ from urllib.parse import quote, urlsplit
 
 import httpx
 
-from evenkeel.clock import Clock
+from evenkeel.clock import Clock, as_datetime
 from evenkeel.errors import NOT_NOW, NotUnderstood, Retryable, VenueRefused
 from venues.alpaca import models as m
 from venues.alpaca.calendar import sessions_of
@@ -327,6 +327,14 @@ class AlpacaClient:
         path = f"{self.access.of_account}/orders"
         params = {"status": "open", "limit": "500", "direction": "asc"}
         rows = await self.read(path, list[m.WireOrder], "open orders", params=params, part="order")
+        return list(rows or [])
+
+    async def orders_since(self, since_ms: int) -> list[m.WireOrder]:
+        """Return the account's orders that were sent after a time, ours or not, at most the newest 500. Raises UNREAD."""
+        path = f"{self.access.of_account}/orders"
+        after = as_datetime(since_ms).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        params = {"status": "all", "after": after, "limit": "500", "direction": "desc"}
+        rows = await self.read(path, list[m.WireOrder], "orders", params=params, part="order")
         return list(rows or [])
 
     async def cancel(self, order_id: str) -> str | None:

@@ -21,7 +21,7 @@ from evenkeel.settings.settings import Settings
 from state.store import Store
 from tasks.accounts.alerts import alarm_unwatched as alarm_accounts
 from tasks.carry.last_ticks import LastTick, alarm_overdue, last_ticks, overdue_after_s
-from tasks.hedging.silence import alarm_silent, last_good_ms
+from tasks.hedging.running.silence import alarm_silent, last_good_ms
 
 log = logging.getLogger("evenkeel.watchdog")
 PING_TIMEOUT_S = 10.0

@@ -173,7 +173,7 @@ async def order_by_hand(
     """Send one order, and show how it stands."""
     from flows.hedging.opened import open_hedging
     from tasks.hedging import by_hand
-    from tasks.hedging.sole import sole
+    from tasks.hedging.running.sole import sole
 
     async with open_hedging(settings) as at:
         what = f"the hedging in {at.account} at {at.broker.name}: end it first, so that one process orders"

@@ -24,9 +24,9 @@ from flows.running import desk_for_run, settings_for_run
 from state.models import Fence
 from tasks.hedging.desk import HedgingDesk
 from tasks.hedging.passing import PassReport, pass_once
-from tasks.hedging.silence import say_silence
-from tasks.hedging.sole import sole
-from tasks.hedging.waking import listening
+from tasks.hedging.running.silence import say_silence
+from tasks.hedging.running.sole import sole
+from tasks.hedging.running.waking import listening
 
 log = logging.getLogger("evenkeel.hedging")
 TAKE_OVER_S = 120.0

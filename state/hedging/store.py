@@ -162,6 +162,18 @@ class HedgingStore(Database):
             FillRow, query.order_by(FILLS.c.at_ms, FILLS.c.block, FILLS.c.log_index, FILLS.c.id)
         )
 
+    def newest_fills(self, most: int) -> list[FillRow]:
+        """The newest fills that the chain still has, newest first."""
+        query = select(FILLS).where(FILLS.c.is_live).order_by(FILLS.c.at_ms.desc(), FILLS.c.id.desc())
+        return self._rows(FillRow, query.limit(most))
+
+    def counts(self) -> tuple[dict[str, int], int]:
+        """By symbol the fills that the chain still has, and how many increments of hedges there are; they change with each."""
+        live = select(FILLS.c.symbol, func.count()).where(FILLS.c.is_live).group_by(FILLS.c.symbol)
+        with self._read() as db:
+            found = {str(symbol): int(count) for symbol, count in db.execute(live)}
+            return found, int(db.execute(select(func.count()).select_from(HEDGES)).scalar_one())
+
     def raw_logs(self, transaction: str) -> list[RawLogRow]:
         """The logs of a transaction that concern us, live or not."""
         query = select(LOGS).where(LOGS.c.transaction == transaction)

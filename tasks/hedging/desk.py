@@ -38,7 +38,7 @@ class HedgingDesk:
     login: SchwabLogin | None = None
     """Where the broker wants one that ends."""
     blocks: NewBlocks | None = None
-    """Of the node, where the settings name its stream. Nothing is open before somebody listens (`tasks.hedging.waking`)."""
+    """Of the node, where the settings name its stream. Nothing is open before somebody listens (`running/waking.py`)."""
     updates: TradeUpdates | None = None
     """Of the broker's orders, where it pushes them."""
     heard: set[str] = field(default_factory=set)

@@ -19,9 +19,9 @@ from tasks.hedging.deciding import Decisions, decide
 from tasks.hedging.desk import HedgingDesk
 from tasks.hedging.orders import place, sweep
 from tasks.hedging.reading import Progress, read_chain
+from tasks.hedging.running.silence import HEARTBEAT, SILENT, is_said, last_good_ms
+from tasks.hedging.running.sole import shared_with
 from tasks.hedging.schwab_login import warn_of_age
-from tasks.hedging.silence import HEARTBEAT, SILENT, is_said, last_good_ms
-from tasks.hedging.sole import shared_with
 from tasks.intents import Ending
 
 OPEN_TOO_LONG = "exposure open"

@@ -13,7 +13,7 @@ from tasks.hedging.calendar import NO_CALENDAR
 from tasks.hedging.orders import BLOCKED
 from tasks.hedging.passing import OPEN_TOO_LONG, PAUSED, REMOVED, UNREAD_CHAIN, pass_once
 from tasks.hedging.reading import QUARANTINED, REORGANISED, read_blocks
-from tasks.hedging.silence import SILENT, say_silence
+from tasks.hedging.running.silence import SILENT, say_silence
 from tasks.intents import NotDone
 from tests.databases import database_fixtures
 from tests.hedging_rig import SYMBOLS, HedgingRig, hedging_rig

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from app.watchdog import Watchdog
 from flows.hedging.hedge import HedgeRequest, hedge_account
-from tasks.hedging.silence import HEARTBEAT, SILENT
+from tasks.hedging.running.silence import HEARTBEAT, SILENT
 from tests.databases import database_fixtures
 from tests.hedging_rig import HedgingRig, hedging_rig
 

@@ -16,7 +16,7 @@ from state.store import Store
 from tasks.hedging.desk import HedgingDesk
 from tasks.hedging.opening import hedging_desk
 from tasks.hedging.passing import pass_once
-from tasks.hedging.sole import SHARED, lock_path, sole
+from tasks.hedging.running.sole import SHARED, lock_path, sole
 from tests.databases import database_fixtures, make_ledger
 from tests.hedging_rig import HedgingRig, hedging_rig, keys_of
 from venues.alpaca.venue import AlpacaVenue

@@ -12,7 +12,7 @@ import pytest
 from websockets.asyncio.server import ServerConnection, serve
 
 from flows.hedging.hedge import HedgeRequest, HedgeResult, hedge_account
-from tasks.hedging.waking import Waking
+from tasks.hedging.running.waking import Waking
 from tests.databases import database_fixtures
 from tests.hedging_rig import HedgingRig, hedging_rig
 from tests.integration.hyperliquid_rig import SteppedClock

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml  # type: ignore[import-untyped]
 
-from tests.dashboard import DASHBOARD, LEDGER, POSITIONS, PROCESS, ROWS, VENUES, made, queries
+from tests.dashboard import DASHBOARD, HEDGING, LEDGER, POSITIONS, PROCESS, ROWS, VENUES, made, queries
 from tests.unit.carry.test_prometheus_rules import needs_promtool, promtool, served
 
 OF_PROMETHEUS = {"up"}
@@ -61,6 +61,11 @@ def test_all_of_the_script_is_in_it_and_nothing_is_off_the_page() -> None:
         (
             LEDGER,
             "messages_oldest_seconds intents_unfinished intents_oldest_seconds pause_active alerts_open",
+        ),
+        (
+            HEDGING,
+            "hedging_open_shares hedging_open_usd hedging_open_seconds hedging_last_pass_seconds hedging_fills "
+            "hedging_earned_usd hedging_orders_open hedging_stream_up",
         ),
         (PROCESS, "ledger_up"),
     ],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 from pathlib import Path
@@ -12,30 +11,11 @@ import pytest
 
 from flows.hedging.watched import UNWATCHED
 from tests.databases import database_fixtures
-from tests.hedging_rig import HedgingRig, hedging_rig, keys_of
+from tests.hedging_rig import hedging_rig, host_settings, keys_of
 from tests.prefect_rig import Server, hosted_monitors, processes_of, server_in_use
-from twins.control import control_app
-from twins.http import served
 
 DAY_S = 86_400
 databases, url, _store = database_fixtures("sqlite")
-
-
-def written(rig: HedgingRig, folder: Path, url: str, world_url: str) -> Path:
-    """The settings of the host, as a file."""
-    hedging = rig.given().hedging.model_dump(mode="json", exclude_none=True)
-    sections: dict[str, dict[str, Any]] = {"database": {"url": url}, "clock": {"world_url": world_url}}
-    sections["hedging"] = {name: value for name, value in hedging.items() if not isinstance(value, dict)}
-    sections |= {
-        f"hedging.{name}": hedging[name] for name in ("chain", "alpaca") if isinstance(hedging[name], dict)
-    }
-    sections |= {f"hedging.symbols.{symbol}": one for symbol, one in hedging["symbols"].items()}
-    lines = []
-    for name, values in sections.items():
-        lines += [f"[{name}]", *(f"{key} = {json.dumps(value)}" for key, value in values.items()), ""]
-    path = folder / "evenkeel.toml"
-    path.write_text("\n".join(lines))
-    return path
 
 
 def runs(server: Server, state: str) -> list[dict[str, Any]]:
@@ -50,9 +30,7 @@ async def test_hedging_goes_on_from_run_to_run_and_hedges_each_fill_once(url: st
         rig.settings = {"pass_interval_s": 1.0, "alpaca": alpaca}
         rig.world.clock.stepped = False
         rig.world.clock.set_speed(1.0)
-        app = control_app(rig.world, rig.plan, {}, lambda: (rig.broker.catch_up(), None)[1], lambda: None)
-        async with served(app) as world_url:
-            config = written(rig, tmp_path, url, world_url)
+        async with host_settings(rig, url, tmp_path) as config:
             with keys_of(rig.keys["trading"]), server_in_use(tmp_path / "prefect") as server:
                 rig.trade("AAPL", "sell", "3")
                 async with hosted_monitors(server, config, tmp_path) as host:

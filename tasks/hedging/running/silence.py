@@ -11,6 +11,8 @@ from strategy.hedging.sessions import Day, Market, market_now, new_york_day
 HEARTBEAT = "hedging"
 SILENT = "hedging silent"
 """The alert of hedging in whose name no pass succeeded for longer than the settings allow, in an open market."""
+UNWATCHED = "hedging not run"
+"""The alert of an account whose fills nobody hedges under Prefect; the first pass closes it."""
 
 
 def last_good_ms(store: Store) -> int | None:

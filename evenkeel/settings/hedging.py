@@ -65,6 +65,10 @@ class AlpacaAccount(Section):
     account_id: str = Field(default="", max_length=64)
     timeout_s: float = Field(default=10.0, gt=0, le=120)
     requests_per_minute: float = Field(default=180.0, gt=0, le=100_000)
+    token_url: str = Field(default="", pattern=r"^(https?://\S+)?$")
+    """Of a Broker that signs in by client credentials: where id and secret are exchanged for a token; empty: they sign each
+    call.
+    """
     updates: bool = True
     """Whether updates of orders that it pushes wake a pass early."""
     key_file: Path | None = None
@@ -178,4 +182,6 @@ class Hedging(Section):
             raise ValueError("schwab.account is empty: name the account by its number, or the end of it")
         if self.broker == "alpaca" and self.alpaca.account_id:
             raise ValueError("alpaca.account_id is of alpaca-broker, and broker is alpaca: remove one")
+        if self.broker == "alpaca" and self.alpaca.token_url:
+            raise ValueError("alpaca.token_url is of alpaca-broker, and broker is alpaca: remove one")
         return self

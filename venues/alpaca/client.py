@@ -23,6 +23,7 @@ from venues.alpaca import models as m
 from venues.alpaca.calendar import sessions_of
 from venues.alpaca.pressure import BackPressure
 from venues.alpaca.refusals import NOT_FOUND_CODE, in_words
+from venues.alpaca.sign_in import ClientCredentials
 from venues.broker import BrokerAsset, Holding, Session
 from venues.ratebudget import Lane, RateBudget, in_lane
 from venues.reading import Oddities, Oddity, parse_json
@@ -111,7 +112,10 @@ class AlpacaClient:
         timeout_s: float = TOTAL_S,
         transport: httpx.AsyncBaseTransport | None = None,
         oddities: Oddities | None = None,
+        sign_in: ClientCredentials | None = None,
     ) -> None:
+        self.sign_in = sign_in
+        """Of a Broker that signs in by client credentials; None: the key signs each call."""
         self.venue = access.venue
         self.access = access
         self.url, self._data_url = url.rstrip("/"), data_url.rstrip("/")
@@ -153,7 +157,8 @@ class AlpacaClient:
         asked_ms = self.clock.now_ms()
         if before_ms is not None and asked_ms >= before_ms:
             raise Retryable(f"{self.venue} {method} {_shown(path)}: too late to be sent")
-        headers = self.access.headers | ({"content-type": "application/json"} if content else {})
+        signed = self.access.headers if self.sign_in is None else await self.sign_in.headers()
+        headers = signed | ({"content-type": "application/json"} if content else {})
         try:
             async with asyncio.timeout(self._timeout_s):
                 answer = await self._http.request(
@@ -172,6 +177,8 @@ class AlpacaClient:
             wait_s = self.pressure.note(answer.headers)
             raise Retryable(f"{self.venue} limits our calls (HTTP 429): again in {wait_s:.1f} s")
         self.pressure.answered()
+        if answer.status_code == 401 and self.sign_in is not None:
+            self.sign_in.refused(signed)
         if answer.status_code == 408 or answer.status_code >= 500:
             raise Retryable(
                 f"{self.venue} {self.host} answered {_shown(path)} with HTTP {answer.status_code}"
@@ -200,6 +207,8 @@ class AlpacaClient:
                 said = await self.ask("GET", path, params=params, url=url)
                 if said.is_missing:
                     return None
+                if said.status == 401 and self.sign_in is not None and attempt == 1:
+                    continue  # a token that has ended before its time: signed anew, once
                 if not said.is_well:
                     raise VenueRefused(self.venue, f"{source}: {said.words}")
                 if said.body is None:

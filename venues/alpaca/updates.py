@@ -16,8 +16,10 @@ from typing import Any
 
 import httpx
 
+from evenkeel.errors import EvenkeelError
 from evenkeel.tls import tls
 from venues.alpaca.client import Access
+from venues.alpaca.sign_in import ClientCredentials
 from venues.reading import parse_json
 
 log = logging.getLogger("evenkeel.updates")
@@ -37,13 +39,16 @@ class TradeUpdates:
     with "" for every new connection: what happened meanwhile is not known then.
     """
 
-    def __init__(self, url: str, stream_url: str, access: Access) -> None:
+    def __init__(
+        self, url: str, stream_url: str, access: Access, sign_in: ClientCredentials | None = None
+    ) -> None:
         self.heard: list[Callable[[str], None]] = []
         self.fault = "not connected yet"
         """Why nothing is pushed now; empty while it is."""
         self.opened = 0
         """Connections so far."""
         self._url, self._stream_url, self._access = url.rstrip("/"), stream_url, access
+        self._sign_in = sign_in
 
     async def run(self) -> None:
         """Until cancelled. Whatever fails is tried again."""
@@ -56,7 +61,14 @@ class TradeUpdates:
                 async with asyncio.timeout(LASTS_S):
                     await (self._socket() if self._access.account_id is None else self._events())
                 self._lost("the stream has ended")
-            except (WebSocketException, httpx.HTTPError, OSError, TimeoutError, ValueError) as error:
+            except (
+                WebSocketException,
+                httpx.HTTPError,
+                OSError,
+                TimeoutError,
+                ValueError,
+                EvenkeelError,
+            ) as error:
                 self._lost(f"{type(error).__name__} {error}".strip())
             except Exception as bug:
                 log.exception("trade updates")
@@ -127,8 +139,11 @@ class TradeUpdates:
         """One connection, until it is lost. Raises what ended it."""
         limits = httpx.Timeout(OPEN_S, read=SILENT_S)
         async with httpx.AsyncClient(timeout=limits, trust_env=False, verify=tls()) as http:
-            headers = self._access.headers | {"accept": "text/event-stream"}
+            signed = self._access.headers if self._sign_in is None else await self._sign_in.headers()
+            headers = signed | {"accept": "text/event-stream"}
             async with http.stream("GET", f"{self._url}/v1/events/trades", headers=headers) as answer:
+                if answer.status_code == 401 and self._sign_in is not None:
+                    self._sign_in.refused(signed)
                 if answer.status_code != 200:
                     raise ValueError(f"the stream answers HTTP {answer.status_code}")
                 self._connected()

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from threading import Lock
+from typing import TYPE_CHECKING
 
-from analytics.hedging.pnl import Pnl
 from state.store import Store
-from tasks.hedging.books import books_of
+
+if TYPE_CHECKING:
+    from analytics.hedging.pnl import Pnl
 
 AGAIN_MS = 60_000
 """Pairing reads every row there is: a million of them take seconds."""
@@ -41,6 +43,8 @@ class Earned:
 
     def make(self, store: Store) -> Pnl:
         """Make them where they are due; return what there is then. Raises LedgerUnavailable."""
+        from tasks.hedging.books import books_of  # what pairs is loaded by who has something to pair
+
         with self._lock:
             if self._found is None or self.is_due(store):
                 mark, now = store.hedging.counts(), store.clock.now_ms()

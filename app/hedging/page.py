@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from analytics.hedging.buckets import Bucket
-from analytics.hedging.pnl import Pnl
 from app.hedging.actions import order_row
 from app.pages.reader import Ledger
 from app.pages.rows import alert_row, pause_row
@@ -24,6 +23,9 @@ from tasks.hedging.running.earned import Earned
 from tasks.hedging.running.silence import HEARTBEAT, SILENT, UNWATCHED, last_good_ms, silent_s
 from tasks.hedging.running.sole import SHARED
 from tasks.hedging.schwab_login import WARNINGS
+
+if TYPE_CHECKING:
+    from analytics.hedging.pnl import Pnl
 
 KINDS = frozenset(
     {

@@ -63,7 +63,7 @@ class RunningAlpaca:
 
 
 def with_account(twin: AlpacaTwin, cash: Decimal, prices: dict[str, str], keys: KeySource) -> dict[str, Any]:
-    """Open an account with a Trading key of its own, list these symbols; return its key, a Broker's key and a Broker's client."""
+    """Open an account with a Trading key of its own, list these symbols; return its key, a Broker's and a client's."""
     for symbol, usd in prices.items():
         twin.engine.list_asset(symbol, Decimal(usd))
     account = twin.engine.open_account(cash)

@@ -157,7 +157,10 @@ def test_prefects_pages_are_copied_to_where_the_server_may_write() -> None:
     assert "PREFECT_UI_STATIC_DIRECTORY=/var/lib/evenkeel/" in text
 
 
-def test_a_command_of_the_operator_runs_with_the_keys_that_there_are(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("instance", "journal"), [("", "emergency"), ("coin", "emergency-coin")])
+def test_a_command_of_the_operator_runs_with_the_keys_that_there_are(
+    tmp_path: Path, instance: str, journal: str
+) -> None:
     """In the place of systemd-run, which needs a host's: something that does with options and command what it does."""
     (tmp_path / "deploy").mkdir()
     command = tmp_path / "deploy" / "evenkeel-run"
@@ -167,7 +170,7 @@ def test_a_command_of_the_operator_runs_with_the_keys_that_there_are(tmp_path: P
     program.parent.mkdir(parents=True)
     program.write_text('#!/bin/sh\necho "$@"; env | grep ^EVENKEEL_ | sort\n')
     (tmp_path / "credentials").mkdir()
-    for name in ("solana.key", "slack-app-token"):  # the second is for the sender alone
+    for name in ("solana.key", "alpaca.key", "slack-app-token"):  # the last is for the sender alone
         (tmp_path / "credentials" / name).write_text("x")
     stand_in = tmp_path / "bin" / "systemd-run"
     stand_in.parent.mkdir()
@@ -180,7 +183,8 @@ def test_a_command_of_the_operator_runs_with_the_keys_that_there_are(tmp_path: P
         path.chmod(0o755)
     done = subprocess.run(
         [str(tmp_path / "linked"), "flatten", "--all", "--reason", "two words"],
-        env={"PATH": f"{stand_in.parent}:/usr/bin:/bin"},
+        env={"PATH": f"{stand_in.parent}:/usr/bin:/bin"}
+        | ({"EVENKEEL_INSTANCE": instance} if instance else {}),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -188,8 +192,9 @@ def test_a_command_of_the_operator_runs_with_the_keys_that_there_are(tmp_path: P
     )
     first, *rest = done.stdout.splitlines()
     assert (done.returncode, first) == (0, "flatten --all --reason two words"), done.stderr
-    assert rest == [
-        "EVENKEEL_CONFIG=/etc/evenkeel/evenkeel.toml",
-        "EVENKEEL_DATABASE__EMERGENCY_JOURNAL=/var/lib/evenkeel/emergency.jsonl",
+    assert [line for line in rest if not line.startswith("EVENKEEL_INSTANCE")] == [
+        f"EVENKEEL_CONFIG=/etc/evenkeel/{instance or 'evenkeel'}.toml",
+        f"EVENKEEL_DATABASE__EMERGENCY_JOURNAL=/var/lib/evenkeel/{journal}.jsonl",
+        f"EVENKEEL_HEDGING__ALPACA__KEY_FILE={tmp_path}/credentials/alpaca.key",
         f"EVENKEEL_SOLANA__KEY_FILE={tmp_path}/credentials/solana.key",
     ]

@@ -98,13 +98,24 @@ def _say_open(at: HedgingDesk, report: PassReport, decisions: Decisions, exposur
         age_s = (now - oldest.at_ms) // 1000 if oldest else 0
         if age_s < at.settings.alert_open_s:
             continue
-        why = decisions.holds.get(symbol) or "an order is open and not filled"
+        why = decisions.holds.get(symbol) or _why_open(at, symbol)
         store.alert(
             OPEN_TOO_LONG,
             Severity.CRITICAL,
             f"{exposure.open_shares:f} shares of {symbol} are open, the oldest fill for {age_s} s: {why}",
             subject=symbol,
         )
+
+
+def _why_open(at: HedgingDesk, symbol: str) -> str:
+    """What stands in the way of a symbol that was to be hedged in this pass."""
+    hedging = at.desk.store.hedging
+    if hedging.open_order(symbol) is not None:
+        return "an order is open and not filled"
+    blocked = hedging.blocked().get(symbol)
+    return (
+        f"its order was not taken: {blocked.why}" if blocked is not None else "its last order has just ended"
+    )
 
 
 def _say_paused(at: HedgingDesk, paused: Pause | None, exposures: list[Exposure]) -> None:

@@ -78,6 +78,21 @@ async def test_fills_of_a_closed_night_are_one_order_at_the_open(url: str) -> No
         assert [(one.side, one.qty) for one in rig.account.orders] == [("buy", 6)]
 
 
+async def test_an_exposure_whose_order_is_refused_again_and_again_says_so(url: str) -> None:
+    async with hedging_rig(url) as rig:
+        rig.trade("AAPL", "sell", "2")
+        refused = {"status": 403, "code": 40310000, "message": "insufficient buying power"}
+        rig.fault("alpaca", "refuse", times=9, **refused)
+        for _ in range(2):
+            await rig.one_pass()
+            rig.later(400)
+        await rig.one_pass()
+        [said] = [one.text for one in rig.store.alerts(open_only=True) if one.kind == OPEN_TOO_LONG]
+        assert said.endswith(
+            "its order was not taken: not enough buying power: insufficient buying power (HTTP 403, code 40310000)"
+        )
+
+
 async def test_without_a_calendar_nothing_leaves_and_one_alert_says_so(url: str) -> None:
     async with hedging_rig(url) as rig:
         rig.trade("AAPL", "sell", "2")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import NamedTuple
 
 from grafana_foundation_sdk.builders import common, dashboard, prometheus, stat, table, timeseries
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
@@ -12,30 +11,14 @@ from grafana_foundation_sdk.models import common as common_models
 from grafana_foundation_sdk.models import dashboard as models
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
+from tests.dashboard_hedging import HEDGING
+from tests.dashboard_panels import BYTES, RATIO, SECONDS, USD, Line, Panel
+
 DASHBOARD = Path(__file__).parents[1] / "deploy" / "grafana" / "evenkeel.json"
 SOURCE = models.DataSourceRef(type_val="prometheus", uid="${datasource}")
 WIDTH, HEIGHT = 8, 8
 """Of a panel, of 24 in a row."""
-RATIO, USD, SECONDS, BYTES = "percentunit", "currencyUSD", "s", "bytes"
 DANGER = "red"
-
-
-class Line(NamedTuple):
-    """A query and its name. `limit`: drawn as what the others must not reach."""
-
-    expr: str
-    name: str
-    limit: bool = False
-
-
-class Panel(NamedTuple):
-    """A picture of some lines over time; `now` shows the present figures alone."""
-
-    title: str
-    unit: str
-    lines: tuple[Line, ...]
-    text: str = ""
-    now: bool = False
 
 
 def of_position(name: str, also: str = "") -> str:
@@ -195,83 +178,6 @@ LEDGER = (
         "Since the sender's last sign of life",
         SECONDS,
         (Line("max(evenkeel_sender_alive_seconds)", "sender"), Line("vector(60)", "limit", limit=True)),
-    ),
-)
-HEDGING = (
-    Panel(
-        "Open shares",
-        "short",
-        (Line("max by (symbol) (evenkeel_hedging_open_shares)", "{{symbol}}"),),
-        "Of fills that no hedge covers; below zero a hedge buys.",
-    ),
-    Panel(
-        "Open, USD",
-        USD,
-        (
-            Line("max by (symbol) (evenkeel_hedging_open_usd)", "{{symbol}}"),
-            Line("sum(abs(max by (symbol) (evenkeel_hedging_open_usd)))", "all, both ways"),
-        ),
-    ),
-    Panel(
-        "Since the oldest open fill",
-        SECONDS,
-        (Line("max by (symbol) (evenkeel_hedging_open_seconds)", "{{symbol}}"),),
-    ),
-    Panel(
-        "Since the last good pass",
-        SECONDS,
-        (
-            Line("max(evenkeel_hedging_last_pass_seconds)", "last pass"),
-            Line("max(evenkeel_hedging_last_pass_limit_seconds)", "limit in an open market", limit=True),
-        ),
-    ),
-    Panel(
-        "Fills on chain an hour",
-        "short",
-        (Line("max by (symbol) (delta(evenkeel_hedging_fills[1h]))", "{{symbol}}"),),
-    ),
-    Panel(
-        "Earned",
-        USD,
-        (
-            Line("max by (bucket) (evenkeel_hedging_earned_usd)", "{{bucket}}"),
-            Line("- max(evenkeel_hedging_fees_usd)", "fees"),
-        ),
-        "Before fees, by what it was earned by; pairing is made anew once a minute at most.",
-    ),
-    Panel(
-        "Spread of what was traded on chain",
-        RATIO,
-        (
-            Line(
-                'max(evenkeel_hedging_earned_usd{bucket="spread"}) / (max(evenkeel_hedging_traded_usd) > 0)',
-                "spread",
-            ),
-        ),
-    ),
-    Panel(
-        "Orders under way",
-        "short",
-        (
-            Line("max(evenkeel_hedging_orders_open)", "orders"),
-            Line("max(evenkeel_hedging_symbols_blocked)", "symbols that get none"),
-        ),
-        now=True,
-    ),
-    Panel(
-        "Age of the oldest order under way",
-        SECONDS,
-        (Line("max(evenkeel_hedging_order_oldest_seconds)", "oldest"),),
-    ),
-    Panel(
-        "Streams, and blocks behind",
-        "short",
-        (
-            Line("max by (stream) (evenkeel_hedging_stream_up)", "{{stream}} pushes"),
-            Line("max by (chain) (evenkeel_hedging_behind_blocks)", "behind {{chain}}"),
-        ),
-        "A stream that is down costs seconds: passes go on by their timer.",
-        now=True,
     ),
 )
 PROCESS = (

@@ -15,8 +15,8 @@ async def hedge_until_ended(settings: Settings, *, once: bool = False) -> HedgeR
     `open_hedging` and `hedge_account` do.
     """
     ended = asyncio.Event()
-    when_asked_to_end(ended.set)
     async with open_hedging(settings) as at:
+        when_asked_to_end(ended.set)  # until here nothing is held that a signal could leave
         notify(READY)
         alive = asyncio.create_task(say_alive())
         try:

@@ -44,6 +44,11 @@ class HedgingDesk:
     heard: set[str] = field(default_factory=set)
     """Client order ids of which the broker has pushed something since they were asked about; "" for all of them."""
 
+    seen_ms: int = 0
+    """When the broker's list was last seen to have no order of another ledger's (`running/sole.py`); 0: never."""
+    seen_keys: set[str] = field(default_factory=set)
+    """Client order ids of ours in it then."""
+
     @property
     def streams(self) -> dict[str, NewBlocks | TradeUpdates]:
         """What wakes a pass early, by name."""

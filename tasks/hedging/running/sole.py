@@ -28,6 +28,8 @@ SHARED = "account shared"
 """The alert of an account in which another ledger's process orders: none of ours leaves until a person says that it ended."""
 SINCE_MS = 900_000
 """So long after its last order another ledger's process is taken to be there still."""
+AGAIN_MS = 20_000
+"""So much of what was seen before is asked for again: a list may have an order some seconds late, and clocks differ by some."""
 ALL_OF_LATE = 2_000
 
 
@@ -52,11 +54,14 @@ async def shared_with(at: HedgingDesk, *, with_open: bool = False) -> str:
     said = next((one for one in store.open_alerts_of(at.account) if one.kind == SHARED), None)
     if said is not None:
         return said.text
+    since_ms = max(now - SINCE_MS, at.seen_ms - AGAIN_MS if not with_open else 0)
     try:
-        other = _not_ours(at, await at.broker.seen_orders(now - SINCE_MS, with_open=with_open))
+        seen = await at.broker.seen_orders(since_ms, with_open=with_open)
     except NO_ANSWER:
         return ""
+    other = _not_ours(at, [one for one in seen if one.key not in at.seen_keys])
     if other is None:
+        at.seen_ms, at.seen_keys = now, {one.key for one in seen}
         return ""
     state = "is open" if other.is_open else f"was sent {max(now - other.at_ms, 0) // 1000} s ago"
     why = (

@@ -113,3 +113,9 @@ async def test_an_order_by_hand_at_the_brokers_own_page_is_nobodys(url: str, tmp
         assert said.is_well
         rig.trade("MSFT", "sell", "1")
         assert (await hedge_account(a, HedgeRequest(), once=True)).orders == 1
+        rig.later(30)
+        said = await a.broker.client.place(json.dumps(fields | {"client_order_id": "ek-of-another-ledger"}))
+        assert said.is_well
+        rig.trade("NVDA", "sell", "1")
+        report = await pass_once(a, None)
+        assert not report.orders and "ek-of-another-ledger" in report.holds["NVDA"]

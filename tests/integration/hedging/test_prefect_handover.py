@@ -15,6 +15,7 @@ from tests.hedging_rig import hedging_rig, host_settings, keys_of
 from tests.prefect_rig import Server, hosted_monitors, processes_of, server_in_use
 
 DAY_S = 86_400
+WITHIN_S = 300.0
 databases, url, _store = database_fixtures("sqlite")
 
 
@@ -23,7 +24,7 @@ def runs(server: Server, state: str) -> list[dict[str, Any]]:
     return [one for one in found if one["state_type"] == state]
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(1200)
 async def test_hedging_goes_on_from_run_to_run_and_hedges_each_fill_once(url: str, tmp_path: Path) -> None:
     async with hedging_rig(url) as rig:
         alpaca = rig.given().hedging.alpaca.model_copy(update={"updates": False})
@@ -34,24 +35,28 @@ async def test_hedging_goes_on_from_run_to_run_and_hedges_each_fill_once(url: st
             with keys_of(rig.keys["trading"]), server_in_use(tmp_path / "prefect") as server:
                 rig.trade("AAPL", "sell", "3")
                 async with hosted_monitors(server, config, tmp_path) as host:
-                    (first,) = await server.reached(lambda: runs(server, "RUNNING"))
-                    await server.reached(lambda: rig.store.hedging.hedges("AAPL"))
+                    (first,) = await server.reached(lambda: runs(server, "RUNNING"), WITHIN_S)
+                    await server.reached(lambda: rig.store.hedging.hedges("AAPL"), WITHIN_S)
                     rig.later(DAY_S)
-                    await server.reached(lambda: server.state(first["id"]) == "COMPLETED")
+                    await server.reached(lambda: server.state(first["id"]) == "COMPLETED", WITHIN_S)
                     assert "until_ms" not in first["parameters"]["request"], "it has handed over"
-                    (second,) = await server.reached(lambda: runs(server, "RUNNING"))
+                    (second,) = await server.reached(lambda: runs(server, "RUNNING"), WITHIN_S)
                     lease = rig.store.leases()
 
                     rig.trade("MSFT", "sell", "1")
-                    await server.reached(lambda: processes_of(second["id"], host))
+                    await server.reached(lambda: processes_of(second["id"], host), WITHIN_S)
                     os.kill(processes_of(second["id"], host)[0], signal.SIGKILL)
                     (third, *_) = await server.reached(
-                        lambda: [one for one in runs(server, "RUNNING") if one["id"] != second["id"]]
+                        lambda: [one for one in runs(server, "RUNNING") if one["id"] != second["id"]],
+                        WITHIN_S,
                     )
                     assert third["id"] not in (first["id"], second["id"])
-                    await server.reached(lambda: rig.store.hedging.hedges("MSFT"))
+                    await server.reached(lambda: rig.store.hedging.hedges("MSFT"), WITHIN_S)
                     await server.reached(
-                        lambda: not [one for one in rig.store.alerts(open_only=True) if one.kind == UNWATCHED]
+                        lambda: (
+                            not [one for one in rig.store.alerts(open_only=True) if one.kind == UNWATCHED]
+                        ),
+                        WITHIN_S,
                     )
                     assert rig.store.leases() != lease, "each run has a lease of its own"
         rig.check()

@@ -25,7 +25,7 @@ class HedgedChain(Section):
     chain_id: int = Field(default=8453, gt=0)
     rpc_url: str = "https://mainnet.base.org"
     second_rpc_url: str = ""
-    ws_url: str = Field(default="", pattern=r"^(wss?://\S+)?$")
+    ws_url: str = ""
     """Of a node that pushes new blocks, which wake a pass early; empty: none does."""
     timeout_s: float = Field(default=10.0, gt=0, le=120)
     requests_per_minute: float = Field(default=600.0, gt=0, le=1_000_000)
@@ -65,7 +65,7 @@ class AlpacaAccount(Section):
     account_id: str = Field(default="", max_length=64)
     timeout_s: float = Field(default=10.0, gt=0, le=120)
     requests_per_minute: float = Field(default=180.0, gt=0, le=100_000)
-    token_url: str = Field(default="", pattern=r"^(https?://\S+)?$")
+    token_url: str = ""
     """Of a Broker that signs in by client credentials: where id and secret are exchanged for a token; empty: they sign each
     call.
     """

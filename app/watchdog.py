@@ -1,7 +1,8 @@
 """Sees to it that somebody looks at every live position and at managed accounts; it needs neither Prefect nor a key.
 
-It reads the ledger alone. Where nobody has looked for too long it raises `not watched`, or `accounts not watched`; while all is
-well it calls a dead man's switch at somebody else's, whose silence says that this host is gone.
+It reads the ledger alone. Where nobody has looked for too long it raises `not watched`, or `accounts not watched`, and where no
+pass of hedging has succeeded for too long in an open market `hedging silent`; while all is well it calls a dead man's switch at
+somebody else's, whose silence says that this host is gone.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from state.store import Store
 from tasks.accounts.alerts import WATCHES
 from tasks.accounts.alerts import alarm_unwatched as alarm_accounts
 from tasks.carry.last_ticks import LastTick, alarm_overdue, last_ticks, overdue_after_s
+from tasks.hedging.running.silence import alarm_silent, last_good_ms
 
 log = logging.getLogger("evenkeel.watchdog")
 PING_TIMEOUT_S = 10.0
@@ -45,6 +47,10 @@ class Watchdog:
     _overdue: set[str] = field(default_factory=set)
     _accounts_s: float | None = None
     """Seconds since managed accounts were watched last with success, where that is too long ago."""
+    _hedging_s: float | None = None
+    """Seconds since a pass of hedging succeeded last, where that is too long ago."""
+    _began_ms: int = 0
+    """Of the first round: from when on hedging that was never begun counts as silent."""
     _blind: str = ""
     _unheard: str = ""
 
@@ -66,6 +72,9 @@ class Watchdog:
         every, after = float(self.settings.watchdog.every_s), overdue_after_s(self.settings)
         try:
             left = [after - one.age_s for one in last_ticks(self.store)]
+            if self.settings.hedging.enabled and (good_ms := last_good_ms(self.store)) is not None:
+                age_s = (self.store.clock.now_ms() - good_ms) / 1000
+                left.append(self.settings.hedging.alert_silence_s - age_s)
         except Retryable:
             return every
         return min([every, *(one + 0.1 for one in left if one >= 0)])
@@ -80,6 +89,8 @@ class Watchdog:
             after_s = float(self.settings.watchdog.after_s)
             ages = [alarm_accounts(self.store, self.store.clock, after_s, watch=one) for one in WATCHES]
             self._accounts_s = max((one for one in ages if one is not None), default=None)
+            self._began_ms = self._began_ms or self.store.clock.now_ms()
+            self._hedging_s = alarm_silent(self.store, self.settings.hedging, self._began_ms)
             self.store.requests.lapse()
         except Retryable as error:
             if str(error) != self._blind:
@@ -90,7 +101,8 @@ class Watchdog:
             log.warning("the ledger can be read again")
         self._blind = ""
         self._say(found)
-        if not found and self._accounts_s is None and self.settings.watchdog.ping_url:
+        all_well = not found and self._accounts_s is None and self._hedging_s is None
+        if all_well and self.settings.watchdog.ping_url:
             await self._ping()
         return found
 

@@ -89,9 +89,10 @@ async def carry_out(
     attempts: int = 1,
     wait_s: float = 90.0,
     before_signing: BeforeSigning | None = None,
+    ask_now: bool = False,
 ) -> Ending:
     """Resume or start the intent and drive it until it is final, until its venue works on it, or until `wait_s` has
-    passed in the unknown. One that is being worked on is asked when it is due, and not before.
+    passed in the unknown. One that is being worked on is asked when it is due, and not before unless `ask_now`.
 
     `attempts` bounds how many signed payloads may be tried, one after another, each only after its predecessor is proved
     dead, and after one that was refused only where one that takes as long would end within `wait_s`. `before_signing` is
@@ -138,7 +139,7 @@ async def carry_out(
                 raise Bug(f"intent {intent_id} is {intent.state} without an attempt to ask about")
             # A clock that was set back since says nothing about when to ask: then it is asked now.
             waits = intent.updated_ms <= desk.clock.now_ms() < (intent.ask_ms or 0)
-            if attempt.outcome is AttemptOutcome.WORKING and waits:
+            if attempt.outcome is AttemptOutcome.WORKING and waits and not ask_now:
                 return _working(desk, intent, attempt)
             doubted = attempt.outcome is AttemptOutcome.UNKNOWN
             outcome = await _ask(desk, intent, attempt, live, deadline_ms, fence)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import NamedTuple
 
 from grafana_foundation_sdk.builders import common, dashboard, prometheus, stat, table, timeseries
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
@@ -12,32 +11,16 @@ from grafana_foundation_sdk.models import common as common_models
 from grafana_foundation_sdk.models import dashboard as models
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
+from tests.dashboard_hedging import HEDGING
+from tests.dashboard_panels import BYTES, RATIO, SECONDS, USD, Line, Panel
+
 DASHBOARD = Path(__file__).parents[1] / "deploy" / "grafana" / "evenkeel.json"
 SOURCE = models.DataSourceRef(type_val="prometheus", uid="${datasource}")
 WIDTH, HEIGHT = 8, 8
 """Of a panel, of 24 in a row."""
-RATIO, USD, SECONDS, BYTES = "percentunit", "currencyUSD", "s", "bytes"
 DANGER = "red"
 OF_AN_INTERVAL = ("auto", "auto_count", "auto_min")
 """What the library writes of every variable, and Grafana's schema has of none of ours."""
-
-
-class Line(NamedTuple):
-    """A query and its name. `limit`: drawn as what the others must not reach."""
-
-    expr: str
-    name: str
-    limit: bool = False
-
-
-class Panel(NamedTuple):
-    """A picture of some lines over time; `now` shows the present figures alone."""
-
-    title: str
-    unit: str
-    lines: tuple[Line, ...]
-    text: str = ""
-    now: bool = False
 
 
 def of_position(name: str, also: str = "") -> str:
@@ -231,7 +214,7 @@ PROCESS = (
         ),
     ),
 )
-ROWS = {"Positions": POSITIONS, "Venues": VENUES, "Ledger": LEDGER, "Process": PROCESS}
+ROWS = {"Positions": POSITIONS, "Venues": VENUES, "Ledger": LEDGER, "Hedging": HEDGING, "Process": PROCESS}
 ALERTS = "max by (kind, subject, severity, acknowledged) (evenkeel_alert_open)"
 
 

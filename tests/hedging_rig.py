@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 from evenkeel.settings.settings import Settings
@@ -21,6 +23,7 @@ from twins.alpaca.records import Account
 from twins.alpaca.serve import START_MS, AlpacaOptions
 from twins.alpaca.serve import build as build_alpaca
 from twins.clock import TwinClock
+from twins.control import control_app
 from twins.faults import Fault, FaultMiddleware, FaultPlan
 from twins.http import served
 from twins.raindex.chain import Tags
@@ -188,4 +191,23 @@ async def hedging_rig(url: str, *, start_ms: int = START_MS) -> AsyncIterator[He
             yield rig
         finally:
             broker.streams.disconnect()
+            chain.heads.disconnect()
             store.close()
+
+
+@asynccontextmanager
+async def host_settings(rig: HedgingRig, url: str, folder: Path) -> AsyncIterator[Path]:
+    """The settings as a file, for a process of its own that lives by the world's clock."""
+    app = control_app(rig.world, rig.plan, {}, lambda: (rig.broker.catch_up(), None)[1], lambda: None)
+    async with served(app) as world_url:
+        hedging = rig.given().hedging.model_dump(mode="json", exclude_none=True)
+        sections: dict[str, dict[str, Any]] = {"database": {"url": url}, "clock": {"world_url": world_url}}
+        sections["hedging"] = {name: value for name, value in hedging.items() if not isinstance(value, dict)}
+        sections |= {f"hedging.{name}": hedging[name] for name in ("chain", "alpaca")}
+        sections |= {f"hedging.symbols.{symbol}": one for symbol, one in hedging["symbols"].items()}
+        lines: list[str] = []
+        for name, values in sections.items():
+            lines += [f"[{name}]", *(f"{key} = {json.dumps(value)}" for key, value in values.items()), ""]
+        path = folder / "evenkeel.toml"
+        path.write_text("\n".join(lines))
+        yield path

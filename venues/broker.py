@@ -59,6 +59,17 @@ class Holding(Frozen):
     qty: Decimal
 
 
+class SeenOrder(Frozen):
+    """An order that carries a client order id of this program's form, whichever ledger it is of. `at_ms`: when it was sent."""
+
+    key: str
+    symbol: str
+    side: str
+    qty: Decimal | None
+    at_ms: int
+    is_open: bool
+
+
 class BrokerCapabilities(Frozen):
     """What a broker's orders can be. `decimals` of a quantity of shares; `least_usd` of an order, None for no such bound.
     `finds_by_key`: an order is found by the id that we chose; else by what it orders, and it is never sent again.
@@ -95,4 +106,10 @@ class Broker(OrderVenue, Protocol):
 
     async def price(self, symbol: str) -> Decimal | None:
         """USD of the latest trade; None where there has been none."""
+        ...
+
+    async def seen_orders(self, since_ms: int, *, with_open: bool) -> list[SeenOrder]:
+        """This program's orders in the account since then, by the broker's own list; `with_open`: also what is open since
+        before. Empty at a broker that knows no ids of ours.
+        """
         ...

@@ -7,14 +7,26 @@ import json
 import os
 import sys
 from decimal import Decimal
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from app.screens import JsonFlag, decimal_of, out
 from app.through_prefect import err
 from evenkeel.errors import OperatorError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+class Which(StrEnum):
+    """A business that has a demo."""
+
+    CARRY = "carry"
+    ACCOUNTS = "accounts"
+    HEDGING = "hedging"
 
 
 def add_to(app: typer.Typer) -> None:
@@ -24,13 +36,17 @@ def add_to(app: typer.Typer) -> None:
 
     @app.command()
     def demo(
+        which: Annotated[
+            Which, typer.Argument(help="Which business: carry, accounts (needs npm's anvil) or hedging.")
+        ] = Which.CARRY,
         data: Annotated[
             Path | None, typer.Option(help="Folder of recorded series; empty: the seeded model.")
         ] = None,
-        out_dir: Annotated[Path, typer.Option("--out", help="Where everything is written.")] = Path(
-            "out/demo"
-        ),
-        seed: Annotated[int, typer.Option(help="Seed of the model.")] = 7,
+        out_dir: Annotated[
+            Path | None,
+            typer.Option("--out", help="Where everything is written; empty: out/demo, or out/demo-NAME."),
+        ] = None,
+        seed: Annotated[int | None, typer.Option(help="Seed of the model; empty: 7.")] = None,
         start: Annotated[
             str | None,
             typer.Option(
@@ -46,12 +62,25 @@ def add_to(app: typer.Typer) -> None:
         ] = False,
         as_json: JsonFlag = False,
     ) -> None:
-        """The whole trade on local venues: scan, enter, collect, rebalance, survive a lost answer, exit, account."""
+        """The whole trade on local venues: scan, enter, collect, rebalance, survive a lost answer, exit, account. Or that of
+        managed accounts, or two days of hedged market making.
+        """
+        if which is not Which.CARRY:
+            given = {"--data": data, "--seed": seed, "--start": start, "--hours": hours, "--ui": ui or None}
+            if named := [name for name, value in given.items() if value is not None]:
+                raise OperatorError(
+                    f"{named[0]} is of the demo of carry: `evenkeel demo {which}` takes --out and --json"
+                )
+            summary = _other_demo(which, out_dir or Path(f"out/demo-{which}"), err if as_json else out)
+            if as_json:
+                sys.stdout.write(json.dumps(summary, indent=2) + "\n")
+            return
         from app.demo.demo import run_demo
 
         chosen = data or (Path(os.environ["EVENKEEL_DATA"]) if os.environ.get("EVENKEEL_DATA") else None)
         console = err if as_json else out
-        summary = run_demo(chosen, out_dir, seed=seed, start=start, hours=hours, keep_ui=ui, console=console)
+        folder, seed = out_dir or Path("out/demo"), 7 if seed is None else seed
+        summary = run_demo(chosen, folder, seed=seed, start=start, hours=hours, keep_ui=ui, console=console)
         if as_json:
             sys.stdout.write(json.dumps(summary, indent=2) + "\n")
 
@@ -111,6 +140,24 @@ def add_to(app: typer.Typer) -> None:
             )
         except ValueError as error:
             raise OperatorError(str(error)) from error
+
+
+def _other_demo(which: Which, folder: Path, console: Console) -> dict[str, Any]:
+    """Run it. Raises OperatorError where it cannot run, or where what came out is not what it promises."""
+    if which is Which.HEDGING:
+        from app.demo.hedging import run_demo as run_hedging
+
+        return run_hedging(folder, console)
+    from app.demo.accounts import run_demo as run_accounts
+
+    summary = run_accounts(folder, console)
+    if failed := [one["name"] for one in summary["points"] if not one["ok"]]:
+        raise OperatorError(
+            f"the demo does not hold what it promises: {', '.join(map(str, failed))}; see {folder}"
+        )
+    if Decimal(summary["residual_usd"]):
+        raise OperatorError(f"books and venues are {summary['residual_usd']} USD apart; see {folder}")
+    return summary
 
 
 def _written(folder: Path, announcement: dict[str, Any]) -> Path:

@@ -139,12 +139,9 @@ def pnl(settings: Settings, out_dir: Path | None) -> dict[str, Any]:
 
 async def run(settings: Settings, *, once: bool) -> dict[str, Any]:
     """Make passes until it is ended; or one. Raises LostRace where another process hedges in this account."""
-    from flows.hedging.hedge import HedgeRequest, hedge_account
-    from flows.hedging.opened import open_hedging
+    from app.hedging.serving import hedge_until_ended
 
-    async with open_hedging(settings) as at:
-        done = await hedge_account(at, HedgeRequest(), once=once)
-    return done.model_dump(mode="json")
+    return (await hedge_until_ended(settings, once=once)).model_dump(mode="json")
 
 
 async def backfill(settings: Settings, first: int | None) -> dict[str, Any]:
@@ -176,10 +173,11 @@ async def order_by_hand(
     """Send one order, and show how it stands."""
     from flows.hedging.opened import open_hedging
     from tasks.hedging import by_hand
+    from tasks.hedging.running.sole import sole
 
     async with open_hedging(settings) as at:
         what = f"the hedging in {at.account} at {at.broker.name}: end it first, so that one process orders"
-        async with at.desk.leases.exclusive(at.lease, what) as fence:
+        async with sole(at, what) as fence:
             intent = await by_hand.order_by_hand(at, symbol, side, qty, fence)
             return order_row(intent, at.desk.store.hedging.hedges(intent_id=intent.intent_id))
 

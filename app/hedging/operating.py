@@ -10,7 +10,7 @@ from flows.hedging.opened import open_hedging
 from state.hedging.store import HEDGING
 from state.store import Store
 from tasks.hedging.orders import sweep
-from tasks.hedging.passing import HEARTBEAT
+from tasks.hedging.running.silence import HEARTBEAT
 
 
 def hedging_status(store: Store) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from app.metrics.accounts import account_metrics
+from app.metrics.hedging import HedgingMetrics
 from app.metrics.positions import PositionMetrics
 from evenkeel.errors import EvenkeelError
 from evenkeel.legs import CARRY
@@ -32,6 +33,7 @@ class LedgerCollector(Collector):
         self._settings = settings
         self._store = store
         self._positions = PositionMetrics(settings, store)
+        self._hedging = HedgingMetrics(settings.hedging, store)
 
     def describe(self) -> list[Metric]:
         """Nothing is read before the first scrape."""
@@ -45,7 +47,7 @@ class LedgerCollector(Collector):
             ):  # a world that is moved by hand says its time only when it is asked
                 self._store.clock = make_clock(self._settings)
             found = [*self._positions.collect(), *self._alerts(), *self._orders(), *self._outbox()]
-            found += account_metrics(self._store)
+            found += [*account_metrics(self._store), *self._hedging.collect()]
         except EvenkeelError:
             yield GaugeMetricFamily("evenkeel_ledger_up", "Whether the ledger can be read.", 0)
             return

@@ -1,4 +1,4 @@
-"""The overview as it is now: read once for everybody who has it open, and sent to them where something has changed."""
+"""A live page as it is now: read once for everybody who has it open, and sent to them where something has changed."""
 
 from __future__ import annotations
 
@@ -9,24 +9,34 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
-from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
-from app.pages.overview import Results, overview
-from app.pages.reader import Reader
+from app.pages.reader import Ledger, Reader
 from evenkeel.errors import EvenkeelError
 
 log = logging.getLogger("evenkeel.pages")
 AGES_S = 10.0
 """How often ages are sent where nothing else has changed."""
 MOST_STREAMS = 50
-AGING = {"at_ms", "seconds_since_tick"}
+AGING = {"at_ms", "seconds_since_tick", "seconds_open"}
 """What changes by itself."""
+
+
+class Work(Protocol):
+    """What a live page is made of."""
+
+    def shown(self, ledger: Ledger) -> dict[str, Any]:
+        """Return what the page shows. Raises EvenkeelError where the ledger cannot be read."""
+        ...
+
+    def makers(self, ledger: Ledger) -> list[Callable[[Ledger], object]]:
+        """Return what is to be made beside it now, each a call that may take seconds; what it shows has it from then on."""
+        ...
 
 
 @dataclass(frozen=True)
 class Shown:
-    """What the overview shows: the newest answer of the ledger, and why there is no newer one."""
+    """What the page shows: the newest answer of the ledger, and why there is no newer one."""
 
     found: dict[str, Any] | None = None
     fault: str = ""
@@ -50,7 +60,7 @@ class Feed:
     """Reads the ledger while anybody listens."""
 
     reader: Reader
-    results: Results
+    work: Work
     every_s: float
     now_s: Callable[[], float] = time.monotonic
     shown: Shown = field(default_factory=Shown)
@@ -69,17 +79,17 @@ class Feed:
                 self._wanted.clear()
 
     async def make_accounts(self) -> None:
-        """Make the accounts that the overview shows, one position at a time, until cancelled."""
+        """Make what takes long (the accounts of positions), one thing at a time, until cancelled."""
         fault = ""
         while True:
             await self._wanted.wait()
             try:
-                for one in await self.reader.account(self.results.due):
-                    await self.reader.account(partial(self.results.make, position=one))
+                for one in await self.reader.account(self.work.makers):
+                    await self.reader.account(one)
                 fault = ""
-            except Exception as error:  # the overview says itself what cannot be read
+            except Exception as error:  # the page says itself what cannot be read
                 if (says := f"{type(error).__name__}: {' '.join(str(error).split())}") != fault:
-                    log.exception("the accounts of positions cannot be made")
+                    log.exception("what the page shows cannot be made")
                 fault = says
             await asyncio.sleep(self.every_s)
 
@@ -104,14 +114,14 @@ class Feed:
     async def _read(self) -> None:
         try:
             await self.reader.ledger.clock.refresh()
-            found = await self.reader.overview(lambda ledger: overview(ledger, self.results))
+            found = await self.reader.overview(self.work.shown)
             shown = Shown(found, "", self.now_s())
         except EvenkeelError as error:
             shown = Shown(self.shown.found, " ".join(str(error).split()), self.now_s())
         except Exception as error:  # who watches must not take old figures for new ones
             fault = f"a bug of ours: {type(error).__name__}; the log of `evenkeel desk` says where"
             if fault != self.shown.fault:
-                log.exception("the overview cannot be made")
+                log.exception("the page cannot be made")
             shown = Shown(self.shown.found, fault, self.now_s())
         await self._show(shown)
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, time
 from decimal import Decimal
+from functools import partial
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -42,6 +44,14 @@ class Results:
         """Return live positions that have moved since their account was made, or whose account is some minutes old."""
         now_ms = ledger.clock.now_ms()
         return [one for one in ledger.store.carry.positions(LIVE) if self._is_due(one, now_ms)]
+
+    def shown(self, ledger: Ledger) -> dict[str, Any]:
+        """Return the overview. Raises EvenkeelError where the ledger cannot be read."""
+        return overview(ledger, self)
+
+    def makers(self, ledger: Ledger) -> list[Callable[[Ledger], object]]:
+        """Return a call for each account that is due."""
+        return [partial(self.make, position=one) for one in self.due(ledger)]
 
     def _is_due(self, position: Position, now_ms: int) -> bool:
         made_ms, moved_ms, found = self._kept.get(position.position_id) or (0, -1, None)

@@ -17,6 +17,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
+from app.hedging.page import HedgingWork
 from app.pages.feed import Feed
 from app.pages.figures import FILTERS
 from app.pages.headers import Headers
@@ -28,6 +29,14 @@ from evenkeel.errors import EvenkeelError, OperatorError
 from evenkeel.settings.settings import Settings
 from tasks import admin
 
+PAGES = (
+    ("/", "Overview"),
+    ("/opportunities", "Opportunities"),
+    ("/alerts", "Alerts and pauses"),
+    ("/reports", "Reports"),
+    ("/hedging", "Hedging"),
+)
+"""Address and name of what stands at the top of each page; the last where hedging is switched on."""
 LOCAL_NAMES = ("127.0.0.1", "localhost", "::1", "[::1]")
 COOKIE, TLS_COOKIE = "evenkeel_session", "__Host-evenkeel_session"
 """The second, which a browser sends back by TLS alone, behind a proxy."""
@@ -42,6 +51,7 @@ class Site:
     sessions: Sessions
     failures: Failures
     feed: Feed
+    hedging: Feed
     results: Results
     pictures: Pictures
     templates: Environment
@@ -53,6 +63,7 @@ class Site:
         text = self.templates.get_template(name).render(
             path=request.url.path,
             session=session,
+            pages=PAGES if self.settings.hedging.enabled else PAGES[:-1],
             token=lambda path: self.sessions.token(session, path),
             **values,
         )
@@ -138,6 +149,7 @@ def make_app(settings: Settings, reader: Reader, sessions: Sessions | None = Non
         sessions=sessions or Sessions(settings.pages.session_minutes),
         failures=Failures(),
         feed=Feed(reader, results, settings.pages.refresh_s),
+        hedging=Feed(reader, HedgingWork(), settings.pages.refresh_s),
         results=results,
         pictures=Pictures(),
         templates=templates(),
@@ -145,11 +157,13 @@ def make_app(settings: Settings, reader: Reader, sessions: Sessions | None = Non
 
     @asynccontextmanager
     async def lives(_: FastAPI) -> AsyncIterator[None]:
-        working = [asyncio.create_task(site.feed.run()), asyncio.create_task(site.feed.make_accounts())]
+        feeds = (site.feed, site.hedging)
+        working = [asyncio.create_task(act()) for one in feeds for act in (one.run, one.make_accounts)]
         try:
             yield
         finally:
-            site.feed.close()
+            for feed in feeds:
+                feed.close()
             for one in working:
                 one.cancel()
             await asyncio.gather(*working, return_exceptions=True)
@@ -178,7 +192,7 @@ def outside(app: FastAPI) -> ASGIApp:
 def _answer_faults(app: FastAPI) -> None:
     @app.exception_handler(NotLoggedIn)
     async def not_logged_in(request: Request, _: NotLoggedIn) -> Response:
-        if request.url.path in ("/stream",) or request.method != "GET":
+        if request.url.path.endswith("/stream") or request.method != "GET":
             return Response(status_code=401)
         target = request.url.path + (f"?{request.url.query}" if request.url.query else "")
         return RedirectResponse(f"/login?next={quote(target, safe='')}", 303)

@@ -39,7 +39,7 @@ async def overview_page(request: Request, site: TheSite, session: Known) -> Resp
 
 def with_room(site: TheSite, session: Known) -> Site:
     """Return the site where one more stream may be open. Raises 503, before anything is answered."""
-    if site.feed.listeners >= MOST_STREAMS:
+    if site.feed.listeners + site.hedging.listeners >= MOST_STREAMS:
         raise HTTPException(503, f"{MOST_STREAMS} pages are open already")
     return site
 
@@ -51,6 +51,23 @@ async def stream(
     """The overview whenever it has changed, while the session lasts."""
     async for shown in site.feed.updates(lambda: site.session(request) is not None):
         yield ServerSentEvent(event="overview", raw_data=site.fragment("parts/overview.html", shown=shown))
+    yield ServerSentEvent(event="ended", raw_data="log in again")
+
+
+@router.get("/hedging")
+async def hedging_page(request: Request, site: TheSite, session: Known) -> Response:
+    """Hedged market making, which its stream keeps up to date."""
+    shown = await site.hedging.now()
+    return site.page(request, "hedging.html", session, 200 if shown.found else 503, shown=shown)
+
+
+@router.get("/hedging/stream", response_class=EventSourceResponse)
+async def hedging_stream(
+    request: Request, site: Annotated[Site, Depends(with_room)]
+) -> AsyncIterable[ServerSentEvent]:
+    """The page of hedging whenever it has changed, while the session lasts."""
+    async for shown in site.hedging.updates(lambda: site.session(request) is not None):
+        yield ServerSentEvent(event="hedging", raw_data=site.fragment("parts/hedging.html", shown=shown))
     yield ServerSentEvent(event="ended", raw_data="log in again")
 
 

@@ -25,6 +25,8 @@ class HedgedChain(Section):
     chain_id: int = Field(default=8453, gt=0)
     rpc_url: str = "https://mainnet.base.org"
     second_rpc_url: str = ""
+    ws_url: str = ""
+    """Of a node that pushes new blocks, which wake a pass early; empty: none does."""
     timeout_s: float = Field(default=10.0, gt=0, le=120)
     requests_per_minute: float = Field(default=600.0, gt=0, le=1_000_000)
     cutoff: str = ""
@@ -63,6 +65,12 @@ class AlpacaAccount(Section):
     account_id: str = Field(default="", max_length=64)
     timeout_s: float = Field(default=10.0, gt=0, le=120)
     requests_per_minute: float = Field(default=180.0, gt=0, le=100_000)
+    token_url: str = ""
+    """Of a Broker that signs in by client credentials: where id and secret are exchanged for a token; empty: they sign each
+    call.
+    """
+    updates: bool = True
+    """Whether updates of orders that it pushes wake a pass early."""
     key_file: Path | None = None
     secret_file: Path | None = None
 
@@ -127,6 +135,8 @@ class Hedging(Section):
     enabled: bool = False
     broker: BrokerName = "dry-run"
     pass_interval_s: float = Field(default=5.0, ge=0.1, le=600)
+    wake_pause_s: float = Field(default=1.0, ge=0.05, le=600)
+    """Between two passes at least, however much node and broker push."""
     order_wait_s: float = Field(default=5.0, ge=0, le=60)
     """How long one pass asks about an order whose outcome is unknown."""
     most_slippage: Decimal = Field(default=Decimal("0.01"), ge=0, le=Decimal("0.2"))
@@ -172,4 +182,6 @@ class Hedging(Section):
             raise ValueError("schwab.account is empty: name the account by its number, or the end of it")
         if self.broker == "alpaca" and self.alpaca.account_id:
             raise ValueError("alpaca.account_id is of alpaca-broker, and broker is alpaca: remove one")
+        if self.broker == "alpaca" and self.alpaca.token_url:
+            raise ValueError("alpaca.token_url is of alpaca-broker, and broker is alpaca: remove one")
         return self

@@ -13,7 +13,8 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     @field_validator(
-        "url", "rpc_url", "second_rpc_url", "world_url", "api_url", "kms_endpoint_url", check_fields=False
+        *("url", "rpc_url", "second_rpc_url", "world_url", "api_url", "token_url", "kms_endpoint_url"),
+        check_fields=False,
     )
     @classmethod
     def _is_url(cls, value: str) -> str:
@@ -21,3 +22,11 @@ class Section(BaseModel):
         if value and (parsed.scheme not in ("http", "https") or not parsed.netloc):
             raise ValueError("must be an http:// or https:// URL")
         return value.rstrip("/")
+
+    @field_validator("ws_url", check_fields=False)
+    @classmethod
+    def _is_stream(cls, value: str) -> str:
+        parsed = urlparse(value)
+        if value and (parsed.scheme not in ("ws", "wss") or not parsed.netloc):
+            raise ValueError("must be a ws:// or wss:// URL")
+        return value

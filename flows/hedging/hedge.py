@@ -22,9 +22,11 @@ from flows.hedging.opened import open_hedging
 from flows.hedging.watched import ACCOUNTS, note_run
 from flows.running import desk_for_run, settings_for_run
 from state.models import Fence
-from strategy.hedging.sessions import Market
 from tasks.hedging.desk import HedgingDesk
-from tasks.hedging.passing import PassReport, pass_once, say_silence
+from tasks.hedging.passing import PassReport, pass_once
+from tasks.hedging.running.silence import say_silence
+from tasks.hedging.running.sole import sole
+from tasks.hedging.running.waking import listening
 
 log = logging.getLogger("evenkeel.hedging")
 TAKE_OVER_S = 120.0
@@ -68,45 +70,51 @@ async def hedge_account(
     *,
     once: bool = False,
     wait_s: float = 0.0,
+    ended: asyncio.Event | None = None,
 ) -> HedgeResult:
-    """Make passes, and nothing on this path waits for Prefect. A pass that fails is noted, and the next one comes at its time.
+    """Make passes, and nothing on this path waits for Prefect. A pass that fails is noted, and the next one comes at its time,
+    or early where node or broker push something. Once `ended` is set the pass that runs is the last.
 
-    Raises LostRace where another process hedges in this account and does not end within `wait_s`, OperatorError where the
-    request names another account than the settings.
+    Raises LostRace where another process hedges in this account and does not end within `wait_s`, OperatorError where one with
+    another ledger does, or where the request names another account than the settings.
     """
     account = at.settings.broker
     if request.account not in (None, account):
         raise OperatorError(f"these settings hedge at {account}, and not at {request.account}")
     clock = at.desk.clock
-    ends_ms = request.until_ms or clock.now_ms() + DAY_MS
+    since_ms = clock.now_ms()
+    ends_ms = request.until_ms or since_ms + DAY_MS
     passes = failed = fills = orders = 0
-    market = Market.UNKNOWN
-    async with _sole(at, wait_s) as fence:
+    async with _sole(at, wait_s) as fence, listening(at, ended, streams=not once) as waking:
         while True:
+            waking.begins()
             await clock.refresh()
             began_ms, why = clock.now_ms(), ""
             try:
                 report = await pass_once(at, fence)
-                market, why = report.market, _fault_of(report)
+                why = _fault_of(report)
                 fills += report.progress.fills
                 orders += len(report.orders)
             except UNREAD as error:  # the ledger's as well: the hedging does not end over one
                 why = str(error)
             passes, failed = passes + 1, failed + bool(why)
-            _note(at, account, market, why)
+            _note(at, account, why, since_ms)
             is_over = clock.now_ms() >= ends_ms
-            if once or (is_over and request.until_ms) or watched_by_next(account, is_over):
+            is_last = once or waking.ended.is_set() or (is_over and request.until_ms is not None)
+            if is_last or watched_by_next(account, is_over):
                 return HedgeResult(account=account, passes=passes, failed=failed, fills=fills, orders=orders)
             spent_s = (clock.now_ms() - began_ms) / 1000
-            await clock.sleep(max(at.settings.pass_interval_s - spent_s, 0.05))
+            await waking.rest(clock, max(at.settings.pass_interval_s - spent_s, 0.05))
+            if waking.ended.is_set():
+                return HedgeResult(account=account, passes=passes, failed=failed, fills=fills, orders=orders)
 
 
 @asynccontextmanager
 async def _sole(at: HedgingDesk, wait_s: float) -> AsyncIterator[Fence]:
-    """The account's lease; of a run that hands over it is waited for."""
+    """The right to order in the account; of a run that hands over it is waited for."""
     left_s, what = wait_s, f"the hedging in {at.account} at {at.broker.name}"
     while True:
-        lease = at.desk.leases.exclusive(at.lease, what)
+        lease = sole(at, what)
         try:
             fence = await lease.__aenter__()
         except LostRace:
@@ -128,13 +136,12 @@ def _fault_of(report: PassReport) -> str:
     return report.chain_fault or "the broker's calendar is not known"
 
 
-def _note(at: HedgingDesk, account: str, market: Market, why: str) -> None:
+def _note(at: HedgingDesk, account: str, why: str, since_ms: int) -> None:
     """Keep that a pass was made, and alert where none has succeeded for too long. A busy ledger is written at the next."""
     try:
         if why:
             log.warning("this pass failed: %s", why)
-            if market is not Market.CLOSED:
-                say_silence(at, why)
+            say_silence(at.desk.store, at.settings, why, since_ms)
         note_run(at.desk.store, account)
     except Retryable as error:
         log.warning("not noted: %s", error)

@@ -9,10 +9,9 @@ from evenkeel.settings.settings import load_settings
 from flows.handover import Watch
 from state.store import Store
 from state.watch_models import Severity
+from tasks.hedging.running.silence import UNWATCHED
 from tasks.leases import described, own_name
 
-UNWATCHED = "hedging not run"
-"""The alert of an account whose fills nobody hedges; the first pass closes it."""
 WATCHED = "hedging:run"
 
 

@@ -55,7 +55,7 @@ from state.hedging.windows import (
     kept_hashes,
     reverse_from,
 )
-from state.intents import INTENTS
+from state.intents import ATTEMPTS, INTENTS
 from state.models import Intent, where
 
 HEDGING, HEDGE = "hedging", "hedge"
@@ -162,6 +162,18 @@ class HedgingStore(Database):
             FillRow, query.order_by(FILLS.c.at_ms, FILLS.c.block, FILLS.c.log_index, FILLS.c.id)
         )
 
+    def newest_fills(self, most: int) -> list[FillRow]:
+        """The newest fills that the chain still has, newest first."""
+        query = select(FILLS).where(FILLS.c.is_live).order_by(FILLS.c.at_ms.desc(), FILLS.c.id.desc())
+        return self._rows(FillRow, query.limit(most))
+
+    def counts(self) -> tuple[dict[str, int], int]:
+        """By symbol the fills that the chain still has, and how many increments of hedges there are; they change with each."""
+        live = select(FILLS.c.symbol, func.count()).where(FILLS.c.is_live).group_by(FILLS.c.symbol)
+        with self._read() as db:
+            found = {str(symbol): int(count) for symbol, count in db.execute(live)}
+            return found, int(db.execute(select(func.count()).select_from(HEDGES)).scalar_one())
+
     def raw_logs(self, transaction: str) -> list[RawLogRow]:
         """The logs of a transaction that concern us, live or not."""
         query = select(LOGS).where(LOGS.c.transaction == transaction)
@@ -265,6 +277,16 @@ class HedgingStore(Database):
                     more = (said.get("detail") or {}).get("orders", ())
                     found |= dict.fromkeys((str(said["ref"]), *map(str, more)), row.intent_id)
         return found
+
+    def sent_keys(self, symbol: str | None = None, most: int = 200) -> set[str]:
+        """Client order ids of the newest hedges, of a symbol or of all, whatever became of them."""
+        mine = [INTENTS.c.business == HEDGING, INTENTS.c.kind == HEDGE]
+        mine += [] if symbol is None else [INTENTS.c.subject == symbol]
+        by = INTENTS.c.created_ms if symbol is None else INTENTS.c.step
+        newest = select(INTENTS.c.intent_id).where(*mine).order_by(by.desc()).limit(most).subquery()
+        with self._read() as db:
+            keys = db.execute(select(ATTEMPTS.c.key).join(newest, newest.c.intent_id == ATTEMPTS.c.intent_id))
+            return {str(key["client_order_id"]) for (key,) in keys if "client_order_id" in key}
 
     def next_step(self, symbol: str) -> int:
         """The number of a symbol's next hedge."""

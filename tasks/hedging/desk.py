@@ -12,7 +12,9 @@ from state.hedging.store import HEDGING
 from strategy.hedging.decision import HedgeRules
 from tasks.desk import Desk
 from tasks.hedging.schwab_login import SchwabLogin
+from venues.alpaca.updates import TradeUpdates
 from venues.broker import Broker, BrokerAsset, BrokerCapabilities
+from venues.evm.heads import NewBlocks
 from venues.raindex.reader import RaindexReader
 from venues.raindex.types import Market
 
@@ -35,6 +37,23 @@ class HedgingDesk:
     """By symbol, what the broker says of it, and on which day it did."""
     login: SchwabLogin | None = None
     """Where the broker wants one that ends."""
+    blocks: NewBlocks | None = None
+    """Of the node, where the settings name its stream. Nothing is open before somebody listens (`running/waking.py`)."""
+    updates: TradeUpdates | None = None
+    """Of the broker's orders, where it pushes them."""
+    heard: set[str] = field(default_factory=set)
+    """Client order ids of which the broker has pushed something since they were asked about; "" for all of them."""
+
+    seen_ms: int = 0
+    """When the broker's list was last seen to have no order of another ledger's (`running/sole.py`); 0: never."""
+    seen_keys: set[str] = field(default_factory=set)
+    """Client order ids of ours in it then."""
+
+    @property
+    def streams(self) -> dict[str, NewBlocks | TradeUpdates]:
+        """What wakes a pass early, by name."""
+        found = {"node": self.blocks, "broker": self.updates}
+        return {name: one for name, one in found.items() if one is not None}
 
     @property
     def lease(self) -> str:

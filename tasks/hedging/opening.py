@@ -23,10 +23,13 @@ from tasks.hedging.booking import HedgingBookkeeper
 from tasks.hedging.desk import HedgingDesk, markets_of
 from tasks.hedging.schwab_login import SchwabLogin
 from venues.alpaca.client import Access, AlpacaClient
+from venues.alpaca.sign_in import ClientCredentials
+from venues.alpaca.updates import TradeUpdates
 from venues.alpaca.venue import AlpacaVenue, capabilities
 from venues.broker import Broker
 from venues.broker_rules import OrderRules
 from venues.dry_run.venue import CAPABILITIES, DryRunVenue
+from venues.evm.heads import NewBlocks
 from venues.evm.pages import Cutoff
 from venues.evm.rpc import EvmNodes, EvmRpc
 from venues.raindex.fills import OrderBook
@@ -62,7 +65,11 @@ async def hedging_desk(settings: Settings, clock: Clock, store: Store) -> AsyncI
         broker, account, login = await _broker(hedging, clock, desk, stack)
         desk.venues[broker.name] = broker
         store.hedging.bind_account(broker.name, account)
-        yield HedgingDesk(desk, broker, reader_of(hedging, rpc), hedging, account, login=login)
+        at = HedgingDesk(desk, broker, reader_of(hedging, rpc), hedging, account, login=login)
+        at.blocks = NewBlocks(hedging.chain.ws_url) if hedging.chain.ws_url else None
+        if isinstance(broker, AlpacaVenue) and hedging.alpaca.updates:
+            at.updates = _updates(broker.client)
+        yield at
 
 
 def reader_of(hedging: Hedging, rpc: EvmRpc) -> RaindexReader:
@@ -70,6 +77,13 @@ def reader_of(hedging: Hedging, rpc: EvmRpc) -> RaindexReader:
     chain = hedging.chain
     book = OrderBook(chain.name, chain.orderbook, chain.owner, chain.usdc, markets_of(hedging))
     return RaindexReader(rpc, book, Cutoff.of(chain.cutoff))
+
+
+def _updates(client: AlpacaClient) -> TradeUpdates:
+    """Return the stream of the account's orders, on the host that takes them."""
+    return TradeUpdates(
+        client.url, client.url.replace("http", "ws", 1) + "/stream", client.access, client.sign_in
+    )
 
 
 def order_rules(hedging: Hedging) -> tuple[dict[str, Decimal], dict[str, str]]:
@@ -112,6 +126,9 @@ async def _broker(
             "no key of alpaca: set EVENKEEL_ALPACA_KEY and EVENKEEL_ALPACA_SECRET, or hedging.alpaca.key_file and secret_file"
         )
     access = Access(key.get_secret_value(), secret.get_secret_value(), section.account_id or None)
+    sign_in = None
+    if section.token_url:
+        sign_in = ClientCredentials(section.token_url, access.key_id, access.secret, clock, access.venue)
     client = AlpacaClient(
         section.url,
         section.data_url,
@@ -121,6 +138,7 @@ async def _broker(
         timeout_s=section.timeout_s,
         transport=CountedTransport(access.venue, desk.health),
         oddities=desk.oddities,
+        sign_in=sign_in,
     )
     stack.push_async_callback(client.close)
     can = capabilities(is_broker=access.account_id is not None)

@@ -28,11 +28,13 @@ AT_ONCE = 8
 
 
 async def sweep(at: HedgingDesk, fence: Fence | None) -> dict[str, Ending | str]:
-    """Ask about every open order that is due, all side by side. Return by symbol how it stands, or why that was not found out.
+    """Ask about every open order that is due, or of which the broker has pushed something, all side by side. Return by symbol
+    how it stands, or why that was not found out.
 
     One of which nothing has left is given up: what is open is decided anew, by the figures of now.
     """
     found: dict[str, Ending | str] = {}
+    heard, at.heard = at.heard, set()
 
     async def one(intent: Intent) -> None:
         if not intent.state.may_be_on_the_wire:
@@ -40,7 +42,10 @@ async def sweep(at: HedgingDesk, fence: Fence | None) -> dict[str, Ending | str]
                 intent.intent_id, "given up before it was sent: decided anew", fence=fence
             )
             return
-        found[intent.subject] = await _ended(at, intent.subject, fence, lambda: _carry(at, intent, fence))
+        is_heard = _is_heard(at, intent, heard)
+        found[intent.subject] = await _ended(
+            at, intent.subject, fence, lambda: _carry(at, intent, fence, ask_now=is_heard)
+        )
 
     await _side_by_side([_bound(one, intent) for intent in at.desk.store.hedging.open_orders()])
     return found
@@ -78,8 +83,17 @@ async def _new(at: HedgingDesk, symbol: str, order: Order, fence: Fence | None) 
     return await _carry(at, plan(at, symbol, order, fence), fence)
 
 
-async def _carry(at: HedgingDesk, intent: Intent, fence: Fence | None) -> Ending:
-    return await carry_out(at.desk, intent.intent_id, fence, wait_s=at.settings.order_wait_s)
+def _is_heard(at: HedgingDesk, intent: Intent, heard: set[str]) -> bool:
+    """Whether the broker has pushed something of this order, or may have while nobody listened."""
+    if not heard:
+        return False
+    attempt = at.desk.store.live_attempt(intent.intent_id)
+    return "" in heard or (attempt is not None and attempt.key.get("client_order_id") in heard)
+
+
+async def _carry(at: HedgingDesk, intent: Intent, fence: Fence | None, *, ask_now: bool = False) -> Ending:
+    wait_s = at.settings.order_wait_s
+    return await carry_out(at.desk, intent.intent_id, fence, wait_s=wait_s, ask_now=ask_now)
 
 
 async def _ended(

@@ -19,10 +19,11 @@ from tasks.hedging.deciding import Decisions, decide
 from tasks.hedging.desk import HedgingDesk
 from tasks.hedging.orders import place, sweep
 from tasks.hedging.reading import Progress, read_chain
+from tasks.hedging.running.silence import HEARTBEAT, SILENT, is_said, last_good_ms
+from tasks.hedging.running.sole import shared_with
 from tasks.hedging.schwab_login import warn_of_age
 from tasks.intents import Ending
 
-HEARTBEAT = "hedging"
 OPEN_TOO_LONG = "exposure open"
 """The alert of an exposure above its threshold that no order covers, with its age and what stands in the way."""
 PAUSED = "hedging paused"
@@ -31,8 +32,6 @@ REMOVED = "removed symbol open"
 """The alert of a symbol that is not in the settings any more and has an exposure: it is watched and not hedged."""
 UNREAD_CHAIN = "chain unread"
 """The alert of a chain that could not be read for longer than the settings allow: fills are not seen."""
-SILENT = "hedging silent"
-"""The alert of hedging in whose name no pass succeeded for longer than the settings allow, in an open market."""
 
 
 @dataclass
@@ -67,6 +66,9 @@ async def pass_once(at: HedgingDesk, fence: Fence | None) -> PassReport:
     if at.login is not None:
         warn_of_age(at.desk.store, at.login)
     decisions = await decide(at, report.market)
+    if decisions.orders and (why := await shared_with(at)):
+        decisions.holds |= dict.fromkeys(decisions.orders, why)
+        decisions.orders = {}
     report.orders = await place(at, decisions.orders, fence)
     report.holds = decisions.holds
     exposures = at.desk.store.hedging.exposures()  # after the orders: what was filled at once is not open
@@ -96,13 +98,24 @@ def _say_open(at: HedgingDesk, report: PassReport, decisions: Decisions, exposur
         age_s = (now - oldest.at_ms) // 1000 if oldest else 0
         if age_s < at.settings.alert_open_s:
             continue
-        why = decisions.holds.get(symbol) or "an order is open and not filled"
+        why = decisions.holds.get(symbol) or _why_open(at, symbol)
         store.alert(
             OPEN_TOO_LONG,
             Severity.CRITICAL,
             f"{exposure.open_shares:f} shares of {symbol} are open, the oldest fill for {age_s} s: {why}",
             subject=symbol,
         )
+
+
+def _why_open(at: HedgingDesk, symbol: str) -> str:
+    """What stands in the way of a symbol that was to be hedged in this pass."""
+    hedging = at.desk.store.hedging
+    if hedging.open_order(symbol) is not None:
+        return "an order is open and not filled"
+    blocked = hedging.blocked().get(symbol)
+    return (
+        f"its order was not taken: {blocked.why}" if blocked is not None else "its last order has just ended"
+    )
 
 
 def _say_paused(at: HedgingDesk, paused: Pause | None, exposures: list[Exposure]) -> None:
@@ -149,15 +162,14 @@ def _say_removed(at: HedgingDesk, report: PassReport, exposures: list[Exposure])
 def _note(at: HedgingDesk, report: PassReport) -> None:
     """Keep when a pass was last good; say where none was for too long."""
     store, now = at.desk.store, at.desk.clock.now_ms()
-    before = next((one for one in store.heartbeats() if one.name == HEARTBEAT), None)
-    last_good = int((before.detail or {}).get("good_ms", before.at_ms)) if before else now
-    good_ms = now if report.succeeded else last_good
+    good_ms = now if report.succeeded else (last_good_ms(store) or now)
     detail = {
         "good_ms": good_ms,
         "market": str(report.market),
         "chain_fault": report.chain_fault,
         "behind": report.progress.behind,
         "holds": report.holds,
+        "streams": {name: one.fault for name, one in at.streams.items()},
     }
     store.record_heartbeat(HEARTBEAT, detail)
     said = {one.kind for one in store.open_alerts_of(at.chain)}
@@ -171,21 +183,5 @@ def _note(at: HedgingDesk, report: PassReport) -> None:
         )
     elif not report.chain_fault and UNREAD_CHAIN in said:
         store.ack_alert(UNREAD_CHAIN, at.chain)
-    if report.succeeded and SILENT in {one.kind for one in store.open_alerts_of(HEARTBEAT)}:
+    if report.succeeded and is_said(store):
         store.ack_alert(SILENT, HEARTBEAT)
-
-
-def say_silence(at: HedgingDesk, why: str) -> bool:
-    """Alert where no pass succeeded for too long, whatever stops them; for whoever watches the passes. False where one did."""
-    store, now = at.desk.store, at.desk.clock.now_ms()
-    last = next((one for one in store.heartbeats() if one.name == HEARTBEAT), None)
-    good_ms = int((last.detail or {}).get("good_ms", last.at_ms)) if last else 0
-    if now - good_ms < at.settings.alert_silence_s * 1000:
-        return False
-    store.alert(
-        SILENT,
-        Severity.CRITICAL,
-        f"no pass of hedging succeeded for {(now - good_ms) // 1000} s: {why}",
-        subject=HEARTBEAT,
-    )
-    return True

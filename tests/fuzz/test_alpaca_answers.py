@@ -159,3 +159,20 @@ async def test_an_order_with_a_changed_field_is_neither_dead_nor_done_with_anoth
                 assert isinstance(found, Unknown | Working)
         await client.close()
     assert count > 200
+
+
+async def test_a_changed_order_of_the_list_is_nobody_elses() -> None:
+    """A start is refused by an order that is not ours: no field but its id makes one of it."""
+    body = [
+        (await bodies())["order"] | {"id": f"order-{n}", "client_order_id": f"{CLIENT_ID}-{n}"} for n in "ab"
+    ]
+    keys = {one["client_order_id"] for one in body}
+    for mutation in mutations_of("alpaca", "orders", body, ("AAPL",)):
+        client = client_of(changed(body, mutation))
+        venue = AlpacaVenue(client, OrderRules(MOST, capabilities(is_broker=True)))
+        try:
+            found = {one.key for one in await venue.seen_orders(0, with_open=True)}
+            assert found <= keys or mutation.path[-1:] == ("client_order_id",), mutation.name
+        except UNREAD:
+            pass
+        await client.close()

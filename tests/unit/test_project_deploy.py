@@ -21,12 +21,21 @@ SERVICES = [path for path in UNITS if path.suffix == ".service"]
 HOME = "/opt/evenkeel/current"
 INSTEAD = "evenkeel-watch.service"
 """In the place of the monitors, for who chooses it."""
+HEDGING = "evenkeel-hedging@.service"
+BESIDE = ("watchdog", "sender", "desk")
+"""Units that an instance of hedging has too, for its own settings and ledger."""
 TRADING = {"evenkeel-worker.service", "evenkeel-monitors.service", INSTEAD}
-SPEAKING = {"evenkeel-sender.service", "evenkeel-monitors.service", INSTEAD}
+SPEAKING = {"evenkeel-sender.service", "evenkeel-sender@.service", "evenkeel-monitors.service", INSTEAD}
 KEYS = {"hyperliquid.key", "solana.key", "asgard.key"}
+BROKER = {"alpaca.key", "alpaca.secret"}
 CHANNELS = {"slack-token", "webhook-secret", "mail-login"}
 MOST_EXPOSED = 20
 """Of 100, by systemd's own score of what a unit may still do."""
+
+
+def keys_of(unit: str) -> set[str]:
+    """What a unit is given of keys that move money."""
+    return KEYS if unit in TRADING else BROKER if unit == HEDGING else set()
 
 
 def name_of(path: Path) -> str:
@@ -65,7 +74,9 @@ def test_systemd_takes_every_unit_and_finds_little_that_it_may_still_do(tmp_path
 def test_a_unit_starts_a_command_that_there_is(unit: Path) -> None:
     [line] = re.findall(rf"^ExecStart={re.escape(HOME)}/\.venv/bin/(.+)$", unit.read_text(), re.MULTILINE)
     program, first, *_ = line.split()
-    if program == "evenkeel":
+    if line == "evenkeel hedging run":
+        assert any(one.name == "hedging" for one in app.registered_groups)
+    elif program == "evenkeel":
         assert first in {
             one.name or (one.callback and one.callback.__name__) for one in app.registered_commands
         }
@@ -80,15 +91,21 @@ def test_secrets_are_credentials_of_what_needs_them_and_of_nothing_else(unit: Pa
     text = unit.read_text()
     # What not everybody has is a comment: a credential whose file is missing keeps a unit from starting.
     given = set(re.findall(r"^LoadCredentialEncrypted=([\w.-]+):", text, re.MULTILINE))
-    assert given == (KEYS if unit.name in TRADING else set())
-    loaded = re.findall(r"^#?LoadCredentialEncrypted=([\w.-]+):/etc/evenkeel/[\w.-]+$", text, re.MULTILINE)
+    assert given == keys_of(unit.name)
+    loaded = re.findall(
+        r"^#?LoadCredentialEncrypted=([\w.-]+):/etc/evenkeel/(?:%i-)?[\w.-]+$", text, re.MULTILINE
+    )
     named = re.findall(r"^#?Environment=EVENKEEL_(\w+?)__(\w+)=%d/([\w.-]+)$", text, re.MULTILINE)
-    wanted = (KEYS if unit.name in TRADING else set()) | (CHANNELS if unit.name in SPEAKING else set())
+    wanted = keys_of(unit.name) | (CHANNELS if unit.name in SPEAKING else set())
     wanted |= {"slack-app-token"} if unit.name == "evenkeel-sender.service" else set()
     assert set(loaded) == wanted and len(loaded) == len(wanted)
     assert sorted(loaded) == sorted(name for _, _, name in named)
     for section, field, _ in named:
-        assert field.lower() in type(getattr(Settings(), section.lower())).model_fields
+        found = getattr(Settings(), section.lower())
+        *inner, last = field.lower().split("__")
+        for name in inner:
+            found = getattr(found, name)
+        assert last in type(found).model_fields
     assert "KEY=" not in text.replace("__KEY_FILE=", ""), "a key itself never stands in a unit"
 
 
@@ -96,7 +113,8 @@ def test_the_target_wants_every_service() -> None:
     target = configparser.ConfigParser(strict=False)
     target.optionxform = str  # type: ignore[assignment,method-assign]
     target.read(ROOT / "deploy" / "systemd" / "evenkeel.target")
-    assert set(target["Unit"]["Wants"].split()) == {path.name for path in SERVICES} - {INSTEAD}
+    always = {path.name for path in SERVICES if "@" not in path.name} - {INSTEAD}
+    assert set(target["Unit"]["Wants"].split()) == always
 
 
 def test_what_stands_in_the_place_of_the_monitors_is_as_hard_as_they_are() -> None:
@@ -105,6 +123,26 @@ def test_what_stands_in_the_place_of_the_monitors_is_as_hard_as_they_are() -> No
         return text.partition("\nUser=")[2].splitlines()
 
     assert allowed(INSTEAD) == allowed("evenkeel-monitors.service")
+
+
+def allowed_of(name: str) -> list[str]:
+    """What a unit may do, without what an instance has of its own."""
+    text = (ROOT / "deploy" / "systemd" / name).read_text().partition("\nUser=")[2]
+    own = ("# Where an account is locked", "Environment=EVENKEEL_DATABASE__LIMITS_FOLDER=")
+    lines = [line for line in text.splitlines() if not line.startswith(own)]
+    return [line.replace("%i.toml", "evenkeel.toml").replace("emergency-%i", "emergency") for line in lines]
+
+
+def test_an_instance_of_hedging_is_as_hard_as_the_monitors_and_names_its_own_settings() -> None:
+    assert allowed_of(HEDGING) == allowed_of("evenkeel-monitors.service")
+    for name in BESIDE:
+        assert allowed_of(f"evenkeel-{name}@.service") == allowed_of(f"evenkeel-{name}.service")
+    for unit in SERVICES:
+        config = "%i" if "@" in unit.name else "evenkeel"
+        assert (
+            f"EVENKEEL_CONFIG=/etc/evenkeel/{config}.toml" in unit.read_text()
+            or unit.name == "evenkeel-server.service"
+        )
 
 
 @pytest.mark.parametrize("unit", SERVICES, ids=name_of)
@@ -119,7 +157,10 @@ def test_prefects_pages_are_copied_to_where_the_server_may_write() -> None:
     assert "PREFECT_UI_STATIC_DIRECTORY=/var/lib/evenkeel/" in text
 
 
-def test_a_command_of_the_operator_runs_with_the_keys_that_there_are(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("instance", "journal"), [("", "emergency"), ("coin", "emergency-coin")])
+def test_a_command_of_the_operator_runs_with_the_keys_that_there_are(
+    tmp_path: Path, instance: str, journal: str
+) -> None:
     """In the place of systemd-run, which needs a host's: something that does with options and command what it does."""
     (tmp_path / "deploy").mkdir()
     command = tmp_path / "deploy" / "evenkeel-run"
@@ -129,7 +170,7 @@ def test_a_command_of_the_operator_runs_with_the_keys_that_there_are(tmp_path: P
     program.parent.mkdir(parents=True)
     program.write_text('#!/bin/sh\necho "$@"; env | grep ^EVENKEEL_ | sort\n')
     (tmp_path / "credentials").mkdir()
-    for name in ("solana.key", "slack-app-token"):  # the second is for the sender alone
+    for name in ("solana.key", "alpaca.key", "slack-app-token"):  # the last is for the sender alone
         (tmp_path / "credentials" / name).write_text("x")
     stand_in = tmp_path / "bin" / "systemd-run"
     stand_in.parent.mkdir()
@@ -142,7 +183,8 @@ def test_a_command_of_the_operator_runs_with_the_keys_that_there_are(tmp_path: P
         path.chmod(0o755)
     done = subprocess.run(
         [str(tmp_path / "linked"), "flatten", "--all", "--reason", "two words"],
-        env={"PATH": f"{stand_in.parent}:/usr/bin:/bin"},
+        env={"PATH": f"{stand_in.parent}:/usr/bin:/bin"}
+        | ({"EVENKEEL_INSTANCE": instance} if instance else {}),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -150,8 +192,9 @@ def test_a_command_of_the_operator_runs_with_the_keys_that_there_are(tmp_path: P
     )
     first, *rest = done.stdout.splitlines()
     assert (done.returncode, first) == (0, "flatten --all --reason two words"), done.stderr
-    assert rest == [
-        "EVENKEEL_CONFIG=/etc/evenkeel/evenkeel.toml",
-        "EVENKEEL_DATABASE__EMERGENCY_JOURNAL=/var/lib/evenkeel/emergency.jsonl",
+    assert [line for line in rest if not line.startswith("EVENKEEL_INSTANCE")] == [
+        f"EVENKEEL_CONFIG=/etc/evenkeel/{instance or 'evenkeel'}.toml",
+        f"EVENKEEL_DATABASE__EMERGENCY_JOURNAL=/var/lib/evenkeel/{journal}.jsonl",
+        f"EVENKEEL_HEDGING__ALPACA__KEY_FILE={tmp_path}/credentials/alpaca.key",
         f"EVENKEEL_SOLANA__KEY_FILE={tmp_path}/credentials/solana.key",
     ]

@@ -6,10 +6,12 @@ import base64
 import binascii
 import json
 import re
+import secrets
 from collections import deque
 from collections.abc import Awaitable, Callable
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
+from urllib.parse import parse_qs
 
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -29,6 +31,7 @@ from twins.world import World
 
 _ACCOUNT = re.compile(r"/v1/(?:trading/)?accounts/[^/]+")
 _NAMES: tuple[tuple[str, str, str], ...] = (
+    ("POST", r"/oauth2/token", "token"),
     ("POST", r"/orders", "orders:place"),
     ("GET", r"/orders", "orders:list"),
     ("GET", r"/orders:by_client_order_id", "orders:by_client_id"),
@@ -71,10 +74,18 @@ class AlpacaTwin:
         self.trading_keys: dict[str, tuple[str, str]] = {}
         """Secret and account by key id."""
         self.broker_keys: dict[str, str] = {}
+        self.clients: dict[str, str] = {}
+        """Secrets of Broker clients that are exchanged for tokens, by id."""
+        self.token_life_s = 899
+        self.tokens: dict[str, tuple[str, float]] = {}
+        """Of each token whose it is, and its end in ms."""
         self._used: dict[str, deque[int]] = {}
         self._control = Control(self.engine, self.moves, self.streams)
         a = "/v1/trading/accounts/{account}"
-        routes: list[Route | WebSocketRoute] = [WebSocketRoute("/stream", self._socket)]
+        routes: list[Route | WebSocketRoute] = [
+            WebSocketRoute("/stream", self._socket),
+            Route("/v1/oauth2/token", self._token, methods=["POST"]),
+        ]
         for path, methods, answer in (
             ("/orders", ["POST"], self._place),
             ("/orders", ["GET"], self._orders),
@@ -139,6 +150,10 @@ class AlpacaTwin:
             if found is not None and found[0] == request.headers.get("apca-api-secret-key"):
                 return key, found[1]
         kind, _, given = request.headers.get("authorization", "").partition(" ")
+        if kind == "Bearer":
+            client, until_ms = self.tokens.get(given, ("", 0))
+            if client and self.world.now_ms() < until_ms:
+                return client, None
         if kind == "Basic":
             try:
                 key, _, secret = base64.b64decode(given).decode().partition(":")
@@ -147,6 +162,19 @@ class AlpacaTwin:
             if key in self.broker_keys and self.broker_keys[key] == secret:
                 return key, None
         raise Refused(401, 40110000, "request is not authorized")
+
+    async def _token(self, request: Request) -> Response:
+        """Exchange client credentials; the secret stands in the body, nowhere else."""
+        form = parse_qs((await request.body()).decode(errors="replace"))
+        given = {name: values[0] for name, values in form.items()}
+        if given.get("grant_type") != "client_credentials":
+            return JSONResponse({"error": "unsupported_grant_type"}, 400)
+        client = given.get("client_id", "")
+        if self.clients.get(client, "") != given.get("client_secret", "") or client not in self.clients:
+            return JSONResponse({"error": "invalid_client"}, 401)
+        token = secrets.token_urlsafe(32)
+        self.tokens[token] = (client, self.world.now_ms() + self.token_life_s * 1000)
+        return JSONResponse({"access_token": token, "expires_in": self.token_life_s, "token_type": "Bearer"})
 
     def _limits(self, key: str) -> dict[str, str]:
         """What every answer says of the limit. Raises Refused with it where it is passed."""
@@ -237,6 +265,12 @@ class AlpacaTwin:
         asked = request.query_params.get("status", "open")
         rows = [one for one in account.orders if asked == "all" or one.is_open == (asked == "open")]
         rows = [one for one in rows if one.hidden_until_ms <= self.engine.now_ms]
+        if after := request.query_params.get("after"):
+            try:
+                after_ms = datetime.fromisoformat(after).timestamp() * 1000
+            except ValueError:
+                raise Refused(422, 42210000, f'"{after}" is no time') from None
+            rows = [one for one in rows if one.created_ms > after_ms]
         rows = rows if request.query_params.get("direction") == "asc" else rows[::-1]
         limit = request.query_params.get("limit", "50")
         return [one.row() for one in rows[: min(int(limit) if limit.isdigit() else 50, 500)]]

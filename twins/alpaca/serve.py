@@ -63,15 +63,16 @@ class RunningAlpaca:
 
 
 def with_account(twin: AlpacaTwin, cash: Decimal, prices: dict[str, str], keys: KeySource) -> dict[str, Any]:
-    """Open an account with a Trading key of its own and a Broker's key, and list these symbols; return the keys."""
+    """Open an account with a Trading key of its own, list these symbols; return its key, a Broker's and a client's."""
     for symbol, usd in prices.items():
         twin.engine.list_asset(symbol, Decimal(usd))
     account = twin.engine.open_account(cash)
-    names = [("trading", "PK"), ("broker", "CK")]
+    names = [("trading", "PK"), ("broker", "CK"), ("client", "AK")]
     found = {kind: {"key_id": begin + keys.secret().hex()[:18].upper(), "secret": keys.secret().hex()[:40]}
              for kind, begin in names}  # fmt: skip
     twin.trading_keys[found["trading"]["key_id"]] = (found["trading"]["secret"], account.id)
     twin.broker_keys[found["broker"]["key_id"]] = found["broker"]["secret"]
+    twin.clients[found["client"]["key_id"]] = found["client"]["secret"]
     return {"account_id": account.id, **found}
 
 

@@ -17,12 +17,13 @@ from urllib.parse import quote, urlsplit
 
 import httpx
 
-from evenkeel.clock import Clock
+from evenkeel.clock import Clock, as_datetime
 from evenkeel.errors import NOT_NOW, NotUnderstood, Retryable, VenueRefused
 from venues.alpaca import models as m
 from venues.alpaca.calendar import sessions_of
 from venues.alpaca.pressure import BackPressure
 from venues.alpaca.refusals import NOT_FOUND_CODE, in_words
+from venues.alpaca.sign_in import ClientCredentials
 from venues.broker import BrokerAsset, Holding, Session
 from venues.ratebudget import Lane, RateBudget, in_lane
 from venues.reading import Oddities, Oddity, parse_json
@@ -111,7 +112,10 @@ class AlpacaClient:
         timeout_s: float = TOTAL_S,
         transport: httpx.AsyncBaseTransport | None = None,
         oddities: Oddities | None = None,
+        sign_in: ClientCredentials | None = None,
     ) -> None:
+        self.sign_in = sign_in
+        """Of a Broker that signs in by client credentials; None: the key signs each call."""
         self.venue = access.venue
         self.access = access
         self.url, self._data_url = url.rstrip("/"), data_url.rstrip("/")
@@ -153,7 +157,8 @@ class AlpacaClient:
         asked_ms = self.clock.now_ms()
         if before_ms is not None and asked_ms >= before_ms:
             raise Retryable(f"{self.venue} {method} {_shown(path)}: too late to be sent")
-        headers = self.access.headers | ({"content-type": "application/json"} if content else {})
+        signed = self.access.headers if self.sign_in is None else await self.sign_in.headers()
+        headers = signed | ({"content-type": "application/json"} if content else {})
         try:
             async with asyncio.timeout(self._timeout_s):
                 answer = await self._http.request(
@@ -172,6 +177,8 @@ class AlpacaClient:
             wait_s = self.pressure.note(answer.headers)
             raise Retryable(f"{self.venue} limits our calls (HTTP 429): again in {wait_s:.1f} s")
         self.pressure.answered()
+        if answer.status_code == 401 and self.sign_in is not None:
+            self.sign_in.refused(signed)
         if answer.status_code == 408 or answer.status_code >= 500:
             raise Retryable(
                 f"{self.venue} {self.host} answered {_shown(path)} with HTTP {answer.status_code}"
@@ -200,6 +207,8 @@ class AlpacaClient:
                 said = await self.ask("GET", path, params=params, url=url)
                 if said.is_missing:
                     return None
+                if said.status == 401 and self.sign_in is not None and attempt == 1:
+                    continue  # a token that has ended before its time: signed anew, once
                 if not said.is_well:
                     raise VenueRefused(self.venue, f"{source}: {said.words}")
                 if said.body is None:
@@ -327,6 +336,14 @@ class AlpacaClient:
         path = f"{self.access.of_account}/orders"
         params = {"status": "open", "limit": "500", "direction": "asc"}
         rows = await self.read(path, list[m.WireOrder], "open orders", params=params, part="order")
+        return list(rows or [])
+
+    async def orders_since(self, since_ms: int) -> list[m.WireOrder]:
+        """Return the account's orders that were sent after a time, ours or not, at most the newest 500. Raises UNREAD."""
+        path = f"{self.access.of_account}/orders"
+        after = as_datetime(since_ms).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        params = {"status": "all", "after": after, "limit": "500", "direction": "desc"}
+        rows = await self.read(path, list[m.WireOrder], "orders", params=params, part="order")
         return list(rows or [])
 
     async def cancel(self, order_id: str) -> str | None:

@@ -67,6 +67,13 @@ class WireAccountId(Wire):
     id: Name
 
 
+class WireToken(Wire):
+    """`expires_in` seconds from its making."""
+
+    access_token: Annotated[str, Field(min_length=1, max_length=16_384, repr=False)]
+    expires_in: Annotated[float, Field(gt=0)]
+
+
 class WireAsset(Wire):
     symbol: Name
     tradable: bool

@@ -16,14 +16,20 @@ from typing import Any
 
 import httpx
 
+from evenkeel.errors import EvenkeelError
 from evenkeel.tls import tls
 from venues.alpaca.client import Access
+from venues.alpaca.sign_in import ClientCredentials
 from venues.reading import parse_json
 
 log = logging.getLogger("evenkeel.updates")
 OPEN_S = 10.0
 SILENT_S = 60.0
 """Wall seconds without a sign of life after which another connection is opened."""
+LASTS_S = 1800.0
+"""Wall seconds after which a connection is opened anew although it lives: without orders there is silence for hours, and one
+that has gone deaf cannot be known from one that has nothing to hear.
+"""
 AGAIN_S, LONGEST_AGAIN_S = 0.25, 30.0
 """Wall seconds before another connection is opened, doubled from try to try."""
 
@@ -33,13 +39,16 @@ class TradeUpdates:
     with "" for every new connection: what happened meanwhile is not known then.
     """
 
-    def __init__(self, url: str, stream_url: str, access: Access) -> None:
+    def __init__(
+        self, url: str, stream_url: str, access: Access, sign_in: ClientCredentials | None = None
+    ) -> None:
         self.heard: list[Callable[[str], None]] = []
         self.fault = "not connected yet"
         """Why nothing is pushed now; empty while it is."""
         self.opened = 0
         """Connections so far."""
         self._url, self._stream_url, self._access = url.rstrip("/"), stream_url, access
+        self._sign_in = sign_in
 
     async def run(self) -> None:
         """Until cancelled. Whatever fails is tried again."""
@@ -49,9 +58,17 @@ class TradeUpdates:
         while True:
             began, opened = time.monotonic(), self.opened
             try:
-                await (self._socket() if self._access.account_id is None else self._events())
+                async with asyncio.timeout(LASTS_S):
+                    await (self._socket() if self._access.account_id is None else self._events())
                 self._lost("the stream has ended")
-            except (WebSocketException, httpx.HTTPError, OSError, TimeoutError, ValueError) as error:
+            except (
+                WebSocketException,
+                httpx.HTTPError,
+                OSError,
+                TimeoutError,
+                ValueError,
+                EvenkeelError,
+            ) as error:
                 self._lost(f"{type(error).__name__} {error}".strip())
             except Exception as bug:
                 log.exception("trade updates")
@@ -107,13 +124,13 @@ class TradeUpdates:
             if not isinstance(said, dict) or (said.get("data") or {}).get("status") != "authorized":
                 raise ValueError("the stream does not take the key")
             await socket.send(json.dumps({"action": "listen", "data": {"streams": ["trade_updates"]}}))
+            async with asyncio.timeout(OPEN_S):  # one that says nothing to that would be deaf for ever
+                while not _listens(parse_json(await socket.recv())):
+                    pass
+            self._connected()
             async for message in socket:
                 said = parse_json(message)
-                if not isinstance(said, dict):
-                    continue
-                if said.get("stream") == "listening":
-                    self._connected()
-                elif said.get("stream") == "trade_updates":
+                if isinstance(said, dict) and said.get("stream") == "trade_updates":
                     self._take(said.get("data"))
 
     # --- server-sent events of a Broker's key -----------------------------------------------------------------------
@@ -122,13 +139,26 @@ class TradeUpdates:
         """One connection, until it is lost. Raises what ended it."""
         limits = httpx.Timeout(OPEN_S, read=SILENT_S)
         async with httpx.AsyncClient(timeout=limits, trust_env=False, verify=tls()) as http:
-            headers = self._access.headers | {"accept": "text/event-stream"}
+            signed = self._access.headers if self._sign_in is None else await self._sign_in.headers()
+            headers = signed | {"accept": "text/event-stream"}
             async with http.stream("GET", f"{self._url}/v1/events/trades", headers=headers) as answer:
+                if answer.status_code == 401 and self._sign_in is not None:
+                    self._sign_in.refused(signed)
                 if answer.status_code != 200:
                     raise ValueError(f"the stream answers HTTP {answer.status_code}")
                 self._connected()
                 async for data in events_of(answer.aiter_lines()):
                     self._take(parse_json(data))
+
+
+def _listens(said: Any) -> bool:
+    """Whether it says to what it listens. Raises ValueError where our updates are not among it."""
+    if not isinstance(said, dict) or said.get("stream") != "listening":
+        return False
+    data = said.get("data")
+    if not isinstance(data, dict) or "trade_updates" not in (data.get("streams") or ()):
+        raise ValueError("the stream does not listen to trade updates")
+    return True
 
 
 async def events_of(lines: AsyncIterator[str]) -> AsyncIterator[str]:

@@ -16,10 +16,10 @@ from typing import Any
 from evenkeel.errors import UNREAD, EvenkeelError, NotUnderstood, Retryable, VenueRefused
 from evenkeel.types import Built, IntentSpec, Outcome, Receipt, Rejected, Signed, Unknown, Working
 from venues.alpaca.client import AlpacaClient, Said
-from venues.alpaca.models import WireOrder
+from venues.alpaca.models import WireOrder, ms_of
 from venues.alpaca.orders import REPLACED, oddity_of, outcome_of
 from venues.alpaca.refusals import Refusal, meaning
-from venues.broker import BrokerAsset, BrokerCapabilities, HedgeOrder, Holding, Session
+from venues.broker import BrokerAsset, BrokerCapabilities, HedgeOrder, Holding, SeenOrder, Session
 from venues.broker_rules import OrderRules, order_of, text_of
 from venues.reading import Oddity, read
 
@@ -36,6 +36,8 @@ REFUSED_AGAIN_S = 1.0
 """Between the two look-ups after a refusal."""
 ASSET_FOR_MS = 600_000
 MOST_REPLACEMENTS = 5
+OURS = "ek-"
+"""What every client order id of this program begins with."""
 MOST_ID = 48
 """Characters of a client order id that Alpaca takes."""
 
@@ -68,6 +70,24 @@ class AlpacaVenue:
         ours = {theirs: symbol for symbol, theirs in self._rules.renamed.items()}
         named = [one.model_copy(update={"symbol": ours.get(name, name)}) for name, one in found.items()]
         return {one.symbol: one for one in named}
+
+    async def seen_orders(self, since_ms: int, *, with_open: bool) -> list[SeenOrder]:
+        rows = {one.id: one for one in await self.client.orders_since(since_ms)}
+        still = await self.client.open_orders() if with_open else []
+        rows |= {one.id: one for one in still}
+        ours = {theirs: symbol for symbol, theirs in self._rules.renamed.items()}
+        return [
+            SeenOrder(
+                key=one.client_order_id,
+                symbol=ours.get(one.symbol or "", one.symbol or ""),
+                side=one.side or "",
+                qty=one.qty,
+                at_ms=ms_of(one.submitted_at) or self._clock.now_ms(),
+                is_open=any(one.id == other.id for other in still),
+            )
+            for one in rows.values()
+            if one.client_order_id.startswith(OURS)
+        ]
 
     async def asset(self, symbol: str) -> BrokerAsset:
         found = await self.client.asset(self._rules.named(symbol))
@@ -121,7 +141,7 @@ class AlpacaVenue:
 
     async def sign(self, intent: IntentSpec, built: Built) -> Signed:
         """Return the bytes and their key: a new client order id, and until when they may leave."""
-        client_order_id = f"ek-{uuid.uuid4()}"
+        client_order_id = f"{OURS}{uuid.uuid4()}"
         wire = json.dumps({**built.payload, "client_order_id": client_order_id})
         order = order_of(self.name, intent.order)
         if why := self._judge_wire(order, wire):

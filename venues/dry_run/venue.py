@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 from evenkeel.clock import Clock
 from evenkeel.errors import Retryable, VenueRefused
 from evenkeel.types import Built, Confirmed, IntentSpec, Outcome, Receipt, Signed
-from venues.broker import BrokerAsset, BrokerCapabilities, Holding, Session
+from venues.broker import BrokerAsset, BrokerCapabilities, Holding, SeenOrder, Session
 from venues.broker_rules import OrderRules, order_of, text_of
 
 NAME = "dry-run"
@@ -48,6 +48,10 @@ class DryRunVenue:
 
     async def holdings(self) -> dict[str, Holding]:
         return {symbol: Holding(symbol=symbol, qty=qty) for symbol, qty in self._held().items() if qty}
+
+    async def seen_orders(self, since_ms: int, *, with_open: bool) -> list[SeenOrder]:
+        """None: there is no account that another could order in."""
+        return []
 
     async def asset(self, symbol: str) -> BrokerAsset:
         if symbol not in self._rules.most_shares:

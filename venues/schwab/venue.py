@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from evenkeel.errors import Bug, NotUnderstood, VenueRefused
 from evenkeel.types import Built, Confirmed, IntentSpec, Outcome, Receipt, Signed, Unknown
-from venues.broker import BrokerAsset, BrokerCapabilities, Holding, Session
+from venues.broker import BrokerAsset, BrokerCapabilities, Holding, SeenOrder, Session
 from venues.broker_rules import OrderRules, order_of
 from venues.reading import Oddity, read
 from venues.schwab import models as m
@@ -152,6 +152,10 @@ class SchwabVenue:
         return {symbol: Holding(symbol=symbol, qty=qty) for symbol, qty in held.items()}
 
     # --- the market -------------------------------------------------------------------------------------------
+
+    async def seen_orders(self, since_ms: int, *, with_open: bool) -> list[SeenOrder]:
+        """None: an order here carries no id of ours, and one of somebody else's looks the same."""
+        return []
 
     async def asset(self, symbol: str) -> BrokerAsset:
         """Return whether a symbol is an equity that trades, in whole shares. Raises VenueRefused for an unknown one."""

@@ -7,8 +7,11 @@ from decimal import Decimal
 from io import StringIO
 from pathlib import Path
 
+import pytest
 from rich.console import Console
+from typer.testing import CliRunner
 
+from app.cli import app
 from app.demo.hedging import run_demo
 
 
@@ -25,3 +28,17 @@ def test_two_days_end_flat_and_equal_the_venues_cash_to_the_cent(tmp_path: Path)
     assert (tmp_path / "pnl.png").read_bytes().startswith(b"\x89PNG")
     text = (tmp_path / "pnl.csv").read_text()
     assert text.count("ONCHAIN") == 16 and "OFFCHAIN" in text
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["hedging", "--seed", "3"], "--seed is of the demo of carry"),
+        (["accounts", "--hours", "5"], "--hours is of the demo of carry"),
+        (["nothing"], "nothing"),
+    ],
+)
+def test_what_a_demo_does_not_take_is_refused_in_one_line(words: list[str], says: str) -> None:
+    done = CliRunner().invoke(app, ["demo", *words])
+    assert done.exit_code != 0
+    assert says in done.output + str(done.exception)

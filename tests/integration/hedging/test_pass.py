@@ -11,8 +11,9 @@ from evenkeel.errors import LostRace, OperatorError
 from tasks.admin import ENTRIES, end_pauses, halt
 from tasks.hedging.calendar import NO_CALENDAR
 from tasks.hedging.orders import BLOCKED
-from tasks.hedging.passing import OPEN_TOO_LONG, PAUSED, REMOVED, SILENT, UNREAD_CHAIN, pass_once, say_silence
+from tasks.hedging.passing import OPEN_TOO_LONG, PAUSED, REMOVED, UNREAD_CHAIN, pass_once
 from tasks.hedging.reading import QUARANTINED, REORGANISED, read_blocks
+from tasks.hedging.running.silence import SILENT, say_silence
 from tasks.intents import NotDone
 from tests.databases import database_fixtures
 from tests.hedging_rig import SYMBOLS, HedgingRig, hedging_rig
@@ -75,6 +76,21 @@ async def test_fills_of_a_closed_night_are_one_order_at_the_open(url: str) -> No
         rig.world.clock.advance_to(int(datetime(2026, 1, 7, 14, 30, 5, tzinfo=UTC).timestamp() * 1000))
         await until_flat(rig)
         assert [(one.side, one.qty) for one in rig.account.orders] == [("buy", 6)]
+
+
+async def test_an_exposure_whose_order_is_refused_again_and_again_says_so(url: str) -> None:
+    async with hedging_rig(url) as rig:
+        rig.trade("AAPL", "sell", "2")
+        refused = {"status": 403, "code": 40310000, "message": "insufficient buying power"}
+        rig.fault("alpaca", "refuse", times=9, **refused)
+        for _ in range(2):
+            await rig.one_pass()
+            rig.later(400)
+        await rig.one_pass()
+        [said] = [one.text for one in rig.store.alerts(open_only=True) if one.kind == OPEN_TOO_LONG]
+        assert said.endswith(
+            "its order was not taken: not enough buying power: insufficient buying power (HTTP 403, code 40310000)"
+        )
 
 
 async def test_without_a_calendar_nothing_leaves_and_one_alert_says_so(url: str) -> None:
@@ -251,7 +267,10 @@ async def test_a_chain_that_cannot_be_read_is_reported_and_open_orders_are_asked
                 rig.later(30)
             assert report.chain_fault and not rig.store.hedging.exposure("AAPL").open_shares
             assert (UNREAD_CHAIN, "base") in kinds(rig)
-            assert say_silence(at, report.chain_fault) and (SILENT, "hedging") in kinds(rig)
+            assert say_silence(rig.store, at.settings, report.chain_fault, 0) and (
+                SILENT,
+                "hedging",
+            ) in kinds(rig)
             rig.plan.clear()
             await pass_once(at, None)
         assert not kinds(rig) & {(UNREAD_CHAIN, "base"), (SILENT, "hedging")}

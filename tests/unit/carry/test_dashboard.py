@@ -14,6 +14,7 @@ from grafana_foundation_sdk.models import dashboard as models
 
 from tests.dashboard import (
     DASHBOARD,
+    HEDGING,
     LEDGER,
     OF_AN_INTERVAL,
     POSITIONS,
@@ -87,6 +88,11 @@ def test_all_of_the_script_is_in_it_and_nothing_is_off_the_page() -> None:
         (
             LEDGER,
             "messages_oldest_seconds intents_unfinished intents_oldest_seconds pause_active alerts_open",
+        ),
+        (
+            HEDGING,
+            "hedging_open_shares hedging_open_usd hedging_open_seconds hedging_last_pass_seconds hedging_fills "
+            "hedging_earned_usd hedging_orders_open hedging_stream_up",
         ),
         (PROCESS, "ledger_up"),
     ],

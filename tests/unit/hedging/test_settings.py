@@ -40,7 +40,9 @@ def test_what_is_whole_is_taken() -> None:
         ({"symbols": {"A": COIN, "B": {"token": TWO, "most_shares": 1, "broker_symbol": "A"}}}, "two symbols are A"),
         ({"broker": "alpaca-broker"}, "alpaca.account_id is empty"),
         ({"broker": "alpaca", "alpaca": {"account_id": "x"}}, "remove one"),
+        ({"broker": "alpaca", "alpaca": {"token_url": "https://authx.alpaca.markets/v1/oauth2/token"}}, "token_url"),
         ({"broker": "schwab"}, "schwab.account is empty"),
+        ({"chain": {**CHAIN, "ws_url": "https://node"}}, "must be a ws:// or wss:// URL"),
         ({"broker": "robinhood"}, "broker"),
     ],
 )  # fmt: skip

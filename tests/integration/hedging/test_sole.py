@@ -1,0 +1,121 @@
+"""One process hedges in an account: a second one with another ledger is refused at its start, or sends nothing once seen."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from evenkeel.errors import LostRace, OperatorError
+from evenkeel.settings.settings import Settings
+from flows.hedging.hedge import HedgeRequest, hedge_account
+from state.store import Store
+from tasks.hedging.desk import HedgingDesk
+from tasks.hedging.opening import hedging_desk
+from tasks.hedging.passing import pass_once
+from tasks.hedging.running.sole import SHARED, lock_path, sole
+from tests.databases import database_fixtures, make_ledger
+from tests.hedging_rig import HedgingRig, hedging_rig, keys_of
+from venues.alpaca.venue import AlpacaVenue
+
+databases, url, _store = database_fixtures("sqlite")
+
+
+def settings_of(rig: HedgingRig, folder: Path) -> Settings:
+    """With what is locked on a machine in this folder: of two folders each is a machine."""
+    folder.mkdir(exist_ok=True)
+    given = rig.given()
+    return given.model_copy(update={"database": given.database.model_copy(update={"limits_folder": folder})})
+
+
+@asynccontextmanager
+async def desk(rig: HedgingRig, folder: Path, store: Store) -> AsyncIterator[HedgingDesk]:
+    with keys_of(rig.keys["trading"]):
+        async with hedging_desk(settings_of(rig, folder), rig.clock, store) as at:
+            yield at
+
+
+@asynccontextmanager
+async def both(
+    rig: HedgingRig, tmp_path: Path, *, one_machine: bool = False
+) -> AsyncIterator[tuple[HedgingDesk, HedgingDesk]]:
+    """Two desks of one account, each with a ledger of its own."""
+    make_ledger(f"sqlite:///{tmp_path}/other.db")
+    other = Store.open(f"sqlite:///{tmp_path}/other.db", rig.clock)
+    first, second = tmp_path / "a", tmp_path / ("a" if one_machine else "b")
+    try:
+        async with desk(rig, first, rig.store) as a, desk(rig, second, other) as b:
+            yield a, b
+    finally:
+        other.close()
+
+
+async def test_on_one_machine_the_second_is_refused_by_a_lock_and_taken_once_the_first_is_gone(
+    url: str, tmp_path: Path
+) -> None:
+    async with hedging_rig(url) as rig, both(rig, tmp_path, one_machine=True) as (a, b):
+        async with sole(a, "the hedging"):
+            with pytest.raises(LostRace):
+                await hedge_account(a, HedgeRequest(), once=True)
+            with pytest.raises(OperatorError, match=r"process \d+ on .* hedges in account .* another ledger"):
+                await hedge_account(b, HedgeRequest(), once=True)
+        assert (await hedge_account(b, HedgeRequest(), once=True)).passes == 1
+        path = lock_path(b)
+        assert path is not None and path.parent == tmp_path / "a" and path.stat().st_mode & 0o077 == 0
+
+
+async def test_on_two_machines_the_brokers_list_shows_the_first(url: str, tmp_path: Path) -> None:
+    async with hedging_rig(url) as rig, both(rig, tmp_path) as (a, b):
+        rig.trade("AAPL", "sell", "3")
+        await hedge_account(a, HedgeRequest(), once=True)
+        [order] = rig.account.orders
+        with pytest.raises(
+            OperatorError, match=rf"order {order.client_order_id} \(buy 3 AAPL\) was sent 0 s ago"
+        ):
+            await hedge_account(b, HedgeRequest(), once=True)
+        rig.later(3_000)
+        with pytest.raises(OperatorError, match="End one of the two"):
+            await hedge_account(b, HedgeRequest(), once=True)
+        assert len(b.desk.store.acknowledge(SHARED, None, "test: the other has ended")) == 1
+        for _ in range(2):
+            assert (await hedge_account(b, HedgeRequest(), once=True)).failed == 0, (
+                "its own orders are its own"
+            )
+        with pytest.raises(OperatorError, match="another process hedges"):
+            await hedge_account(a, HedgeRequest(), once=True)
+
+
+async def test_two_that_run_already_hedge_a_fill_once(url: str, tmp_path: Path) -> None:
+    async with hedging_rig(url) as rig, both(rig, tmp_path) as (a, b):
+        async with sole(a, "the hedging") as mine, sole(b, "the hedging") as theirs:
+            rig.trade("AAPL", "sell", "3")
+            assert (await pass_once(a, mine)).orders
+            for _ in range(3):
+                rig.later(600)
+                report = await pass_once(b, theirs)
+                assert not report.orders and "another process hedges" in report.holds["AAPL"]
+            [alert] = [one for one in b.desk.store.alerts(open_only=True) if one.kind == SHARED]
+            assert alert.subject == b.account
+            rig.fault("alpaca", "http_500", "orders:list", times=100)
+            rig.trade("MSFT", "sell", "1")
+            assert (await pass_once(a, mine)).orders, "a list that cannot be read shows nobody"
+        assert len(rig.account.orders) == 2
+
+
+async def test_an_order_by_hand_at_the_brokers_own_page_is_nobodys(url: str, tmp_path: Path) -> None:
+    async with hedging_rig(url) as rig, both(rig, tmp_path) as (a, _):
+        assert isinstance(a.broker, AlpacaVenue)
+        fields = {"symbol": "AAPL", "qty": "1", "side": "sell", "type": "market", "time_in_force": "day"}
+        said = await a.broker.client.place(json.dumps(fields | {"client_order_id": "a-persons-own"}))
+        assert said.is_well
+        rig.trade("MSFT", "sell", "1")
+        assert (await hedge_account(a, HedgeRequest(), once=True)).orders == 1
+        rig.later(30)
+        said = await a.broker.client.place(json.dumps(fields | {"client_order_id": "ek-of-another-ledger"}))
+        assert said.is_well
+        rig.trade("NVDA", "sell", "1")
+        report = await pass_once(a, None)
+        assert not report.orders and "ek-of-another-ledger" in report.holds["NVDA"]

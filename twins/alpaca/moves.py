@@ -207,6 +207,11 @@ class Moves:
         self._later(settle)
         return row
 
+    def minted(self, account: Account, client_request_id: str) -> dict[str, Any] | None:
+        """The newest request of this id, which may have been used more than once."""
+        mine = (one for one in reversed(self.requests.get(account.id, [])))
+        return next((one for one in mine if one["client_request_id"] == client_request_id), None)
+
     def redeem(self, account: Account, symbol: str, qty: Decimal, tx_hash: str = "") -> dict[str, Any]:
         """Tokens have come to the issuer, who gives shares for them."""
         row = self._request(account, "redeem", symbol, qty, {"issuer": "st0x", "wallet_address": "0x"})
@@ -226,7 +231,8 @@ class Moves:
         name = self.engine.new_name("tokenization")
         row: dict[str, Any] = {
             "tokenization_request_id": name,
-            "issuer_request_id": body.get("client_request_id") or name_of(f"issuer:{name}"),
+            "issuer_request_id": name_of(f"issuer:{name}"),
+            "client_request_id": body.get("client_request_id"),
             "type": kind,
             "status": "pending",
             "underlying_symbol": symbol,

@@ -124,7 +124,7 @@ class AlpacaClient:
         self.budget = budget or RateBudget(clock, per_minute=180, burst=60)
         """Below the 200 calls a minute that a key has."""
         self.pressure = BackPressure(self.venue, clock)
-        self._timeout_s = timeout_s
+        self.timeout_s = timeout_s
         self._http = httpx.AsyncClient(timeout=timeout_s, trust_env=False, transport=transport)
 
     def __repr__(self) -> str:
@@ -155,7 +155,7 @@ class AlpacaClient:
             raise Retryable(f"{self.venue} {method} {_shown(path)}: too late to be sent")
         headers = self.access.headers | ({"content-type": "application/json"} if content else {})
         try:
-            async with asyncio.timeout(self._timeout_s):
+            async with asyncio.timeout(self.timeout_s):
                 answer = await self._http.request(
                     method,
                     (url or self.url) + path,

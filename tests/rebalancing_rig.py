@@ -147,6 +147,14 @@ class RebalanceRig:
     def at_broker(self, what: str) -> Decimal:
         return self.hedging.account.held(what)
 
+    def at_cash(self) -> Decimal:
+        return self.hedging.account.cash
+
+    def transfers(self) -> list[dict[str, Any]]:
+        """Payments out of the broker's wallet."""
+        rows = self.hedging.broker.moves.transfers.get(self.issuer._account, [])
+        return [one for one in rows if one["direction"] == "OUTGOING"]
+
     def on_chain(self, symbol: str, place: str = "vault") -> Decimal:
         """Tokens in our vault, or in our wallet."""
         rig = self.hedging

@@ -14,11 +14,13 @@ from evenkeel.errors import UNREAD, LostRace, OperatorError, VenueRefused
 from state.hedging.models import Rebalance, RebalanceState
 from state.hedging.store import HEDGING
 from state.models import Fence
+from state.store import Store
 from state.watch_models import Severity
 from strategy.hedging.rebalancing import Kind, Prices, Way, into_step
 from tasks.hedging.deciding import paused_by
 from tasks.hedging.rebalancing.desk import RebalanceDesk
-from tasks.hedging.rebalancing.steps import STEPS, Ended, Failed, Passed, Result, Step, Wait, checked_kind
+from tasks.hedging.rebalancing.step import Ended, Failed, Passed, Result, Step, Wait
+from tasks.hedging.rebalancing.steps import STEPS, checked_kind
 
 STUCK = "rebalance stuck"
 """The alert of a rebalance whose step takes too long, or that is not tried again by itself."""
@@ -100,7 +102,7 @@ def _passes(
         "moved": result.moved,
         "detail": result.detail,
     }
-    done = {key: value for key, value in row.done.items() if key != "waits"}
+    done = {key: value for key, value in row.done.items() if key not in ("waits", "for_person")}
     done = done | {"steps": [*done.get("steps", []), entry]}
     note = f"{kind}: {result.amount} by {result.ref or 'proof'}"
     _say_over(rd, row.name)
@@ -108,7 +110,9 @@ def _passes(
 
 
 def _waits(rd: RebalanceDesk, step: Step, result: Wait, fence: Fence | None) -> Rebalance:
-    row = _note(rd, _known(rd, step.row.name), f"{step.kind}: {result.why}", fence)
+    row = _note(
+        rd, _known(rd, step.row.name), f"{step.kind}: {result.why}", fence, for_person=result.for_person
+    )
     store, age_s = rd.at.desk.store, (rd.at.desk.clock.now_ms() - step.since_ms) // 1000
     if result.for_person:
         store.alert(TO_BRIDGE, Severity.WARNING, f"{row.name}: {result.why}", subject=row.name)
@@ -151,11 +155,14 @@ def _say_over(rd: RebalanceDesk, name: str) -> None:
             store.ack_alert(one.kind, name)
 
 
-def _note(rd: RebalanceDesk, row: Rebalance, why: str, fence: Fence | None) -> Rebalance:
+def _note(
+    rd: RebalanceDesk, row: Rebalance, why: str, fence: Fence | None, *, for_person: bool = False
+) -> Rebalance:
     """Keep what it waits for, once."""
     if row.done.get("waits") == why:
         return row
-    return rd.at.desk.store.hedging.note_rebalance(row.name, row.done | {"waits": why}, fence=fence)
+    done = row.done | {"waits": why, "for_person": for_person}
+    return rd.at.desk.store.hedging.note_rebalance(row.name, done, fence=fence)
 
 
 def _known(rd: RebalanceDesk, name: str) -> Rebalance:
@@ -291,10 +298,10 @@ def end(rd: RebalanceDesk, name: str, by: str, why: str, fence: Fence | None) ->
 
 
 def decide(
-    store: Any, name: str, by: str, *, approve: bool, why: str = "", now_ms: int, lapse_s: int
+    store: Store, name: str, by: str, *, approve: bool, why: str = "", now_ms: int, lapse_s: int
 ) -> Rebalance:
     """Approve a proposal or refuse it. Raises OperatorError where it is none any more, or is too old."""
-    row: Rebalance | None = store.hedging.rebalance(name)
+    row = store.hedging.rebalance(name)
     if row is None:
         raise OperatorError(f"no rebalance is called {name}: see `evenkeel hedging rebalance list`")
     if row.state is not _S.PROPOSED:
@@ -303,10 +310,9 @@ def decide(
         raise OperatorError(f"{name} is older than {lapse_s} s (rebalance.lapse_s): propose anew")
     to = _S.APPROVED if approve else _S.REFUSED
     try:
-        found: Rebalance = store.hedging.move_rebalance(name, to, by=by, why=why.strip(), was=_S.PROPOSED)
+        return store.hedging.move_rebalance(name, to, by=by, why=why.strip(), was=_S.PROPOSED)
     except LostRace as lost:
         raise OperatorError(str(lost)) from None
-    return found
 
 
 def summary_of(row: Rebalance) -> Mapping[str, Any]:

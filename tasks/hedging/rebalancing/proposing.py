@@ -10,6 +10,7 @@ from typing import Any
 from evenkeel.errors import UNREAD, LostRace, NotUnderstood
 from state.hedging.models import Rebalance, RebalanceState
 from state.models import Fence
+from state.store import Store
 from state.watch_models import Severity
 from strategy.hedging.decision import ROUGH, ZERO, Hold
 from strategy.hedging.rebalancing import (
@@ -87,14 +88,13 @@ def lapse(rd: RebalanceDesk, fence: Fence | None) -> list[str]:
                 was=RebalanceState.PROPOSED,
                 fence=fence,
             )
-            say_decided(rd, row.name)
+            say_decided(store, row.name)
             found.append(row.name)
     return found
 
 
-def say_decided(rd: RebalanceDesk, name: str) -> None:
+def say_decided(store: Store, name: str) -> None:
     """Close the alert of a proposal on which somebody has decided."""
-    store = rd.at.desk.store
     if any(one.kind == PROPOSED for one in store.open_alerts_of(name)):
         store.ack_alert(PROPOSED, name)
 

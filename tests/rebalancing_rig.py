@@ -11,17 +11,18 @@ from typing import Any
 
 from state.hedging.models import Rebalance, RebalanceState
 from tasks.hedging.passing import pass_once
-from tasks.hedging.rebalancing.carrying import TO_BRIDGE, advance, bridged, decide, unsent
+from tasks.hedging.rebalancing.carrying import TO_BRIDGE, advance, bridged, decide, resume, unsent
 from tasks.hedging.rebalancing.desk import RebalanceDesk, rebalance_desk
 from tasks.hedging.rebalancing.proposing import Proposed, propose
-from tests.hedging_rig import HedgingRig, hedging_rig
+from tests.hedging_rig import HELD, HedgingRig, hedging_rig
+from twins.alpaca.records import Account
 from twins.issuer import Issuer
 from twins.raindex.market import STOCK_VAULT, USDC_VAULT
 from twins.raindex.wallets import WALLET
 
 OWNER_KEY = bytes.fromhex("3c" * 32)
 D = Decimal
-BRIDGE_FEE = D("0.1")
+BRIDGE_FEE, CASH = D("0.1"), D(1_000_000)
 
 
 @dataclass
@@ -134,6 +135,45 @@ class RebalanceRig:
             self.hedging.later(10)
         raise AssertionError(f"{name} did not end: {self.row(name)}")
 
+    async def resume(self, name: str) -> Rebalance:
+        async with self.desk() as rd, rd.at.desk.exclusive(rd.lease, "rebalancing") as fence:
+            return resume(rd, name, "a person", fence)
+
+    def by_journal(self) -> Account:
+        """Let another account of the broker's have the wallets."""
+        other = self.hedging.broker.engine.open_account(D(0))
+        self.rebalance["wallet_account"] = self.issuer.account = other.id
+        return other
+
+    def everything(self, name: str) -> dict[str, Decimal]:
+        """How much of a rebalance's scope is where: in shares or USDC."""
+        scope = self.row(name).scope
+        rig, market = self.hedging, self.hedging.chain.market
+        if scope == "USDC":
+            bought = sum((D(one["qty"]) for one in rig.account.fills if one["symbol"] == "USDCUSD"
+                          and one["side"] == "buy"), D(0))  # fmt: skip
+            sold = sum((D(one["qty"]) for one in rig.account.fills if one["symbol"] == "USDCUSD"
+                        and one["side"] == "sell"), D(0))  # fmt: skip
+            between = self.at_broker("USDCUSD") + sum(self.issuer.elsewhere.values(), D(0))
+            return {"chain": self.on_chain("USDC"), "broker": sold - bought,
+                    "wallet": self.on_chain("USDC", "wallet"), "between": between}  # fmt: skip
+        inside = market.tokens[scope].inside or scope
+        accounts = rig.broker.engine.accounts
+        wallets = accounts[self.issuer.account].held(scope) if self.issuer.account != rig.account.id else D(0)
+        return {
+            "chain": self.on_chain(scope),
+            "broker": self.at_broker(scope),
+            "wallet": self.on_chain(inside, "wallet")
+            + (self.on_chain(scope, "wallet") if inside != scope else D(0)),
+            "between": wallets,
+        }
+
+    def changed_at_broker(self, scope: str) -> Decimal:
+        """What the account that hedges has more than at its beginning, in shares or dollars."""
+        if scope == "USDC":
+            return self.at_cash() - CASH
+        return self.at_broker(scope) - HELD
+
     def row(self, name: str) -> Rebalance:
         found = self.hedging.store.hedging.rebalance(name)
         assert found is not None
@@ -152,7 +192,7 @@ class RebalanceRig:
 
     def transfers(self) -> list[dict[str, Any]]:
         """Payments out of the broker's wallet."""
-        rows = self.hedging.broker.moves.transfers.get(self.issuer._account, [])
+        rows = self.hedging.broker.moves.transfers.get(self.issuer.account, [])
         return [one for one in rows if one["direction"] == "OUTGOING"]
 
     def on_chain(self, symbol: str, place: str = "vault") -> Decimal:

@@ -20,7 +20,7 @@ class Issuer:
     def __init__(
         self, broker: AlpacaTwin, chain: RaindexTwin, account: str, redemption_wallet: str = "0x" + "f6" * 20
     ) -> None:
-        self._broker, self._chain, self._account = broker, chain, account
+        self._broker, self._chain, self.account = broker, chain, account
         self.redemption_wallet = redemption_wallet
         self.mint_fee = Decimal(0)
         """Tokens that the issuer keeps of each mint."""
@@ -52,7 +52,7 @@ class Issuer:
                     (name for name, token in self._chain.market.tokens.items() if token.inside == symbol),
                     symbol,
                 )
-                account = self._broker.engine.accounts[self._account]
+                account = self._broker.engine.accounts[self.account]
                 self._broker.moves.redeem(account, stock, one.amount, hash_)
 
     def cross(self, address: str, usdc: Decimal, arrives: Decimal) -> None:
@@ -65,4 +65,4 @@ class Issuer:
     def cross_back(self, address: str, usdc: Decimal, arrives: Decimal) -> None:
         """Take USDC of a wallet here, and bring it to the account's wallet at the broker."""
         self._chain.wallets.fund(address, "USDC", usdc.copy_negate())
-        self._broker.moves.arrived(self._broker.engine.accounts[self._account], arrives)
+        self._broker.moves.arrived(self._broker.engine.accounts[self.account], arrives)

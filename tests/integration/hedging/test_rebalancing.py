@@ -105,9 +105,7 @@ async def test_usdc_of_the_vault_becomes_dollars(url: str) -> None:
 
 async def test_shares_go_by_journal_where_another_account_has_the_wallets(url: str) -> None:
     async with rebalancing_rig(url) as rig:
-        other = rig.hedging.broker.engine.open_account(D(0))
-        rig.rebalance["wallet_account"] = other.id
-        rig.issuer._account = other.id
+        other = rig.by_journal()
         rig.fill_vault("AAPL", "100")
         rig.fill_vault("NVDA", "4000")
         found = {one.scope: one for one in (await rig.propose()).rebalances}

@@ -23,6 +23,7 @@ class Moves:
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self.delay_ms = 2_000
+        self.journal_status = "executed"
         self.on_chain: list[Callable[[str, dict[str, Any]], None]] = []
         self.journals: list[dict[str, Any]] = []
         self.transfers: dict[str, list[dict[str, Any]]] = {}
@@ -49,7 +50,7 @@ class Moves:
             "entry_type": kind,
             "from_account": giver.id,
             "to_account": taker.id,
-            "status": "executed",
+            "status": self.journal_status,
             "currency": "USD",
             "settle_date": (stamp(self.engine.now_ms) or "")[:10],
             "system_date": (stamp(self.engine.now_ms) or "")[:10],

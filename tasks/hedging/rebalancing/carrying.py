@@ -21,6 +21,7 @@ from tasks.hedging.deciding import paused_by
 from tasks.hedging.rebalancing.desk import RebalanceDesk
 from tasks.hedging.rebalancing.step import Ended, Failed, Passed, Result, Step, Wait
 from tasks.hedging.rebalancing.steps import STEPS, checked_kind
+from venues.broker_rules import text_of
 
 STUCK = "rebalance stuck"
 """The alert of a rebalance whose step takes too long, or that is not tried again by itself."""
@@ -323,11 +324,11 @@ def summary_of(row: Rebalance) -> Mapping[str, Any]:
         "name": row.name,
         "scope": row.scope,
         "direction": row.direction,
-        "amount": str(row.amount),
+        "amount": text_of(row.amount),
         "usd": f"{row.usd:.2f}",
         "state": row.state.value,
         "steps": " > ".join(
-            f"{kind} {done[place]['amount']}" if place < len(done) else kind
+            f"{kind} {text_of(Decimal(done[place]['amount']))}" if place < len(done) else kind
             for place, kind in enumerate(steps)
         ),
         "costs": ", ".join(f"{one['what']} {one['usd']} USD" for one in row.plan["costs"])

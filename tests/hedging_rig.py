@@ -164,8 +164,8 @@ def keys_of(pair: dict[str, str]) -> Iterator[None]:
 async def hedging_rig(
     url: str, *, start_ms: int = START_MS, owner_key: bytes | None = None
 ) -> AsyncIterator[HedgingRig]:
-    """Both twins, by default at 10:00 in New York on a Tuesday, with shares to sell at the broker. `owner_key` is of who owns our
-    orders and their vaults.
+    """Both twins, by default at 10:00 in New York on a Tuesday, with shares to sell at the broker. `owner_key` is of who owns
+    our orders and their vaults.
     """
     clock = TwinClock(start_ms, speed=0, stepped=True)
     world, plan = World(ModelSeries(7, start_ms), clock), FaultPlan()

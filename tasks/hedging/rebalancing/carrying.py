@@ -11,12 +11,14 @@ from decimal import Decimal
 from typing import Any
 
 from evenkeel.errors import UNREAD, LostRace, OperatorError, VenueRefused
+from state.hedging.amounts import minus
 from state.hedging.models import Rebalance, RebalanceState
 from state.hedging.store import HEDGING
+from state.ledger_models import Fee
 from state.models import Fence
 from state.store import Store
 from state.watch_models import Severity
-from strategy.hedging.rebalancing import Kind, Prices, Way, into_step
+from strategy.hedging.rebalancing import USDC, Kind, Prices, Way, into_step
 from tasks.hedging.deciding import paused_by
 from tasks.hedging.rebalancing.desk import RebalanceDesk
 from tasks.hedging.rebalancing.step import Ended, Failed, Passed, Result, Step, Wait
@@ -210,7 +212,22 @@ async def bridged(rd: RebalanceDesk, name: str, usdc: Decimal, by: str, fence: F
             )
         ref = await _came_to_broker(rd, usdc, int(mark["at_ms"]))
     result = Passed(usdc, ref, {}, {"by": by})
-    return _passes(rd, row, Kind.BRIDGE, sent, result, fence)
+    store = rd.at.desk.store
+    with store.one_transaction():
+        if sent > usdc:
+            store.record_fee(_bridge_fee(rd, name, minus(sent, usdc)), fence)
+        return _passes(rd, row, Kind.BRIDGE, sent, result, fence)
+
+
+def _bridge_fee(rd: RebalanceDesk, name: str, usdc: Decimal) -> Fee:
+    return Fee(
+        kind="bridge",
+        fee_key=f"hedging:{name}:bridge",
+        business=HEDGING,
+        subject=USDC,
+        amount_usd=usdc,
+        at_ms=rd.at.desk.clock.now_ms(),
+    )
 
 
 async def _came_to_broker(rd: RebalanceDesk, usdc: Decimal, since_ms: int) -> str:

@@ -10,6 +10,10 @@ from pathlib import Path
 from rich.console import Console
 
 from app.demo.hedging import run_demo
+from app.demo.hedging_desks import opened, written
+from app.demo.hedging_rebalance import rebalanced
+from app.demo.hedging_script import OPEN_MS
+from app.demo.hedging_venues import venues
 
 
 def test_two_days_end_flat_and_equal_the_venues_cash_to_the_cent(tmp_path: Path) -> None:
@@ -25,3 +29,15 @@ def test_two_days_end_flat_and_equal_the_venues_cash_to_the_cent(tmp_path: Path)
     assert (tmp_path / "pnl.png").read_bytes().startswith(b"\x89PNG")
     text = (tmp_path / "pnl.csv").read_text()
     assert text.count("ONCHAIN") == 16 and "OFFCHAIN" in text
+
+
+async def test_a_rebalance_of_the_demo_moves_just_what_was_proposed(tmp_path: Path) -> None:
+    with venues() as served:
+        one = written(tmp_path, served, "alpaca-broker", "NVDA")
+        served.advance(OPEN_MS + 4_000)
+        async with opened([one], served):
+            await one.one_pass()
+            before = served.truth()
+            ok, text = await rebalanced(one, served)
+            assert ok and "went from the broker into the vault: done" in text
+            assert served.truth() == before, "nothing is gained or lost by moving"

@@ -10,6 +10,7 @@ from evenkeel.errors import OperatorError
 from evenkeel.types import IntentSpec
 from state.hedging.models import RebalanceState
 from tasks.admin import halt
+from tasks.hedging.books import books_of
 from tasks.hedging.rebalancing.carrying import STUCK, TO_BRIDGE, bridged, resume
 from tasks.hedging.rebalancing.desk import rebalance_desk
 from tasks.hedging.rebalancing.proposing import PROPOSED
@@ -86,8 +87,9 @@ async def test_dollars_become_usdc_in_the_vault_by_a_bridge_that_a_person_crosse
         assert done.state is S.DONE
         assert rig.on_chain("USDC") == D("549999.9") and rig.at_broker("USDCUSD") == 0
         assert rig.at_cash() == cash - D(450_000) * D("1.01"), "at the ask"
-        [fee] = rig.hedging.store.fees("hedging", "USDC")
-        assert (fee.kind, fee.amount_usd) == ("conversion", D(4500))
+        fees = {one.kind: one.amount_usd for one in rig.hedging.store.fees("hedging", "USDC")}
+        assert fees == {"conversion": D(4500), "bridge": D("0.1")}
+        assert books_of(rig.hedging.store).fees_usd == D("4500.1")
         assert not rig.alerts() & {(TO_BRIDGE, row.name), (STUCK, row.name)}
 
 

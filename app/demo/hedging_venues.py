@@ -122,9 +122,9 @@ class Venues:
         """
 
         def read() -> tuple[dict[str, Decimal], Decimal]:
-            chain, held = self.raindex.control("ledger", {}), self.raindex.control("holdings", {})
+            chain, tokens = self.raindex.control("ledger", {}), self.raindex.control("holdings", {})
             with localcontext(EXACT):
-                shares = {symbol: sum(map(Decimal, held[symbol].values()), -IN_VAULT) for symbol in PRICES}
+                shares = {symbol: sum(map(Decimal, tokens[symbol].values()), -IN_VAULT) for symbol in PRICES}
                 cash = Decimal(chain["usdc"])
                 for account in self.alpaca.engine.accounts.values():
                     cash += account.cash - CASH

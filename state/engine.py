@@ -18,7 +18,7 @@ from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError, Oper
 
 from evenkeel.errors import OperatorError
 
-SCHEMA = "0009"
+SCHEMA = "0010"
 """The schema that this program is written for: the newest of `state/migrations/versions`. It stands in the code and is not
 read from that folder, because a process may run on after a newer version was installed over its files.
 """

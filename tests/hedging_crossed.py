@@ -140,7 +140,7 @@ async def crossings(folder: Path) -> list[Crossing]:
             calls = Counter((row["venue"], row["call"]) for row in rig.plan.calls)
         counted.update(calls)
         for where, count in sorted(counted.items()):
-            for nth in _occurrences(count):
+            for nth in occurrences(count):
                 found += [Crossing(story, where, nth, fault) for fault in FAULTS]
         for commit in COMMITS:
             found += [
@@ -149,7 +149,8 @@ async def crossings(folder: Path) -> list[Crossing]:
     return found
 
 
-def _occurrences(count: int) -> list[int]:
+def occurrences(count: int) -> list[int]:
+    """Which of so many calls of a name meet faults."""
     if count <= MOST_OF_A_CALL:
         return list(range(1, count + 1))
     return sorted({1, 2, count // 2, count})
@@ -168,14 +169,17 @@ def sample(every: list[Crossing], size: int, seed: int) -> list[Crossing]:
 
 
 async def main() -> int:
-    """Play every crossing; return 1 where one failed."""
+    """Play every crossing, of hedging and of rebalancing; return 1 where one failed."""
+    from tests import rebalancing_crossed as moving
+
     failed = 0
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        every = await crossings(folder)
+        every = [*await crossings(folder), *await moving.crossings(folder)]
         for number, one in enumerate(every):
+            player = moving.play if one.story in moving.STORIES else play
             try:
-                await play(new_ledger(folder, str(number)), one)
+                await player(new_ledger(folder, str(number)), one)
             except Exception as error:
                 failed += 1
                 sys.stdout.write(f"{one.name}: {type(error).__name__}: {str(error)[:300]}\n")

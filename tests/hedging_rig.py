@@ -27,7 +27,7 @@ from twins.control import control_app
 from twins.faults import Fault, FaultMiddleware, FaultPlan
 from twins.http import served
 from twins.raindex.chain import Tags
-from twins.raindex.market import BOOK, OWNER
+from twins.raindex.market import BOOK
 from twins.raindex.serve import RaindexOptions, make_twin
 from twins.raindex.twin import RaindexTwin
 from twins.series import ModelSeries
@@ -53,6 +53,8 @@ class HedgingRig:
     store: Store
     start: int
     settings: dict[str, Any] = field(default_factory=dict)
+    alpaca: dict[str, Any] = field(default_factory=dict)
+    """What the broker's section has beside the rig's own."""
     timeout_s: float = 10.0
     """Wall seconds after which a call is given up."""
 
@@ -69,14 +71,14 @@ class HedgingRig:
             "chain_id": self.chain.chain.chain_id,
             "cutoff": "latest-1",
             "orderbook": BOOK,
-            "owner": OWNER,
+            "owner": self.chain.market.owner,
             "usdc": tokens["USDC"].address,
             "start_block": self.start,
             "requests_per_minute": 1_000_000,
             "timeout_s": self.timeout_s,
         }
         alpaca = {"url": self.urls["alpaca"], "data_url": self.urls["alpaca"], "requests_per_minute": 100_000}
-        alpaca["timeout_s"] = self.timeout_s
+        alpaca |= {"timeout_s": self.timeout_s, **self.alpaca}
         hedging = {"enabled": True, "broker": "alpaca", "chain": chain, "alpaca": alpaca, "symbols": symbols}
         return Settings.model_validate({"hedging": {**hedging, **self.settings}})
 
@@ -162,11 +164,16 @@ def keys_of(pair: dict[str, str]) -> Iterator[None]:
 
 
 @asynccontextmanager
-async def hedging_rig(url: str, *, start_ms: int = START_MS) -> AsyncIterator[HedgingRig]:
-    """Both twins, by default at 10:00 in New York on a Tuesday, with shares to sell at the broker."""
+async def hedging_rig(
+    url: str, *, start_ms: int = START_MS, owner_key: bytes | None = None
+) -> AsyncIterator[HedgingRig]:
+    """Both twins, by default at 10:00 in New York on a Tuesday, with shares to sell at the broker. `owner_key` is of who owns
+    our orders and their vaults.
+    """
     clock = TwinClock(start_ms, speed=0, stepped=True)
     world, plan = World(ModelSeries(7, start_ms), clock), FaultPlan()
-    chain = make_twin(world, plan, RaindexOptions(symbols=SYMBOLS, tags=Tags(safe=3, finalized=6)))
+    options = RaindexOptions(symbols=SYMBOLS, tags=Tags(safe=3, finalized=6))
+    chain = make_twin(world, plan, options, owner_key)
     broker, keys = build_alpaca(world, plan, AlpacaOptions(start_ms=start_ms, key_seed=12, prices=PRICES))
     for symbol in SYMBOLS:
         broker.control("give", {"symbol": symbol, "qty": str(HELD)})

@@ -17,6 +17,7 @@ from rich.console import Console
 from analytics.hedging.buckets import Bucket
 from analytics.hedging.pnl import Pnl, bps, pnl, total
 from app.demo.hedging_desks import DESKS, Instance, opened, written
+from app.demo.hedging_rebalance import rebalanced
 from app.demo.hedging_script import (
     END_MS,
     EXACT,
@@ -155,6 +156,7 @@ def _acts(story: Story) -> list[tuple[int, Act]]:
         ("schwab", HOUR_MS, _lost_schwab),
         ("alpaca", 2 * HOUR_MS, _reorganisation),
         ("alpaca-broker", 3 * HOUR_MS, _kill),
+        ("alpaca-broker", 4 * HOUR_MS, _rebalance),
     ):
         if (one := story.of(broker)) is not None:
             later = (
@@ -236,6 +238,16 @@ async def _kill(story: Story) -> None:
         code < 0 and new >= 1,
         f"killed with signal {-code} while its order was on the way; it was found",
     )
+
+
+async def _rebalance(story: Story) -> None:
+    """The broker has too many shares and the vault too few: what a person approves is moved, once."""
+    one = story.of("alpaca-broker")
+    assert one is not None
+    await settled(story)
+    ok, text = await rebalanced(one, story.venues)
+    await settled(story)
+    story.note("rebalance", ok, text)
 
 
 def _summary(story: Story) -> tuple[dict[str, Any], Pnl]:

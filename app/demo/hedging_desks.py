@@ -131,14 +131,22 @@ def written(folder: Path, venues: Venues, broker: str, symbol: str) -> Instance:
         f"hedging.symbols.{symbol}": {"token": token, "most_shares": 500},
     }
     sections |= _broker_section(folder, venues, broker)
+    if broker == "alpaca-broker":
+        sections["hedging.rebalance"] = _rebalance_section(folder, venues, symbol)
     text = "\n\n".join(
-        f"[{name}]\n" + "\n".join(f"{key} = {json.dumps(value)}" for key, value in values.items())
+        f"[{name}]\n" + "\n".join(f"{key} = {_toml(value)}" for key, value in values.items())
         for name, values in sections.items()
     )
     config = folder / f"{broker}.toml"
     config.write_text(text + "\n")
     Store.upgrade(sections["database"]["url"])
     return Instance(broker, symbol, config.resolve(), load_settings(config))
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key} = {_toml(one)}" for key, one in value.items()) + "}"
+    return json.dumps(value)
 
 
 def _broker_section(folder: Path, venues: Venues, broker: str) -> dict[str, dict[str, Any]]:
@@ -168,6 +176,17 @@ def _broker_section(folder: Path, venues: Venues, broker: str) -> dict[str, dict
         section["account_id"] = keys["account_id"]
     secrets = {"key_file": keys["key_id"], "secret_file": keys["secret"]}
     return {"hedging.alpaca": section | _kept(folder, broker, secrets)}
+
+
+def _rebalance_section(folder: Path, venues: Venues, symbol: str) -> dict[str, Any]:
+    section = {
+        "enabled": True,
+        "vaults": {symbol: 3},
+        "most_shares": {symbol: 500},
+        "redemption_wallet": venues.issuer.redemption_wallet,
+        "confirmations": 2,
+    }
+    return section | _kept(folder, "vaults", {"key_file": "0x" + venues.owner_key.hex()})
 
 
 def _kept(folder: Path, broker: str, secrets: dict[str, str]) -> dict[str, str]:

@@ -17,8 +17,9 @@ from twins.clock import TwinClock
 from twins.control import control_app
 from twins.faults import Fault, FaultMiddleware, FaultPlan
 from twins.http import served
+from twins.issuer import Issuer
 from twins.keys import KeySource
-from twins.raindex.market import BOOK, OWNER, USDC
+from twins.raindex.market import BOOK, STOCK_VAULT, USDC
 from twins.raindex.serve import RaindexOptions, make_twin
 from twins.raindex.twin import RaindexTwin
 from twins.schwab.app import SchwabTwin
@@ -28,6 +29,8 @@ from twins.world import World
 T = TypeVar("T")
 CASH, SHARES = Decimal(1_000_000), Decimal(2_000)
 """What each account begins with, dollars and shares of each symbol: nothing is sold that is not held."""
+IN_VAULT = Decimal(200)
+"""Tokens of each symbol that are in our vaults at the begin."""
 
 
 @dataclass
@@ -42,8 +45,27 @@ class Venues:
     urls: dict[str, str]
     keys: dict[str, dict[str, Any]]
     loop: asyncio.AbstractEventLoop
+    owner_key: bytes
+    issuer: Issuer
 
-    orderbook, owner, usdc = BOOK, OWNER, USDC
+    orderbook, usdc = BOOK, USDC
+
+    @property
+    def owner(self) -> str:
+        """Whose orders and vaults they are."""
+        return self.raindex.market.owner
+
+    def sides(self, symbol: str) -> tuple[Decimal, Decimal]:
+        """Shares of a symbol in our vault, and at the account that the Broker's interface trades for."""
+
+        def read() -> tuple[Decimal, Decimal]:
+            market = self.raindex.market
+            token, number = market.tokens[symbol].address, self.raindex.chain.height()
+            vault = market.vault(self.owner, token, STOCK_VAULT, number)
+            account = self.alpaca.engine.accounts[self.keys["broker"]["account_id"]]
+            return vault, account.held(symbol)
+
+        return self.on_twins(read)
 
     def on_twins(self, action: Callable[[], T]) -> T:
         """Do something in the twins' thread, and wait for it."""
@@ -100,9 +122,9 @@ class Venues:
         """
 
         def read() -> tuple[dict[str, Decimal], Decimal]:
-            chain = self.raindex.control("ledger", {})
+            chain, tokens = self.raindex.control("ledger", {}), self.raindex.control("holdings", {})
             with localcontext(EXACT):
-                shares = {symbol: Decimal(chain["shares"].get(symbol, "0")) for symbol in PRICES}
+                shares = {symbol: sum(map(Decimal, tokens[symbol].values()), -IN_VAULT) for symbol in PRICES}
                 cash = Decimal(chain["usdc"])
                 for account in self.alpaca.engine.accounts.values():
                     cash += account.cash - CASH
@@ -152,7 +174,10 @@ def venues() -> Iterator[Venues]:
 async def _start(stack: AsyncExitStack) -> Venues:
     world = World(ModelSeries(7, START_MS), TwinClock(START_MS, speed=0, stepped=True))
     faults = FaultPlan()
-    raindex = make_twin(world, faults, RaindexOptions(symbols=tuple(PRICES)))
+    owner_key = KeySource(11).secret()
+    raindex = make_twin(world, faults, RaindexOptions(symbols=tuple(PRICES)), owner_key)
+    for symbol in PRICES:
+        raindex.market.move_vault(symbol, IN_VAULT)
     alpaca, keys = AlpacaTwin(world, faults), {}
     for kind in ("trading", "broker"):
         found = with_account(alpaca, CASH, {symbol: str(usd) for symbol, usd in PRICES.items()}, KeySource(7))
@@ -162,6 +187,7 @@ async def _start(stack: AsyncExitStack) -> Venues:
     for account in alpaca.engine.accounts.values():
         for symbol in PRICES:
             account.move(symbol, SHARES, price_at(symbol, START_MS) or Decimal(0))
+    issuer = Issuer(alpaca, raindex, keys["broker"]["account_id"])
     schwab = SchwabTwin(world, faults)
     schwab.market.prices = {symbol: Decimal(str(usd)) for symbol, usd in PRICES.items()}
     schwab.market.price_at = price_at
@@ -181,4 +207,5 @@ async def _start(stack: AsyncExitStack) -> Venues:
     )
     urls = {name: await stack.enter_async_context(served(app)) for name, app in apps.items()}
     stack.callback(alpaca.streams.disconnect)
-    return Venues(world, faults, raindex, alpaca, schwab, urls, keys, asyncio.get_running_loop())
+    loop = asyncio.get_running_loop()
+    return Venues(world, faults, raindex, alpaca, schwab, urls, keys, loop, owner_key, issuer)

@@ -26,7 +26,8 @@ def _clock(settings: Settings) -> SystemClock | WorldClock:
 
 
 @contextmanager
-def _ledger(settings: Settings) -> Iterator[Store]:
+def open_ledger(settings: Settings) -> Iterator[Store]:
+    """The ledger of these settings, closed at the end."""
     store = Store.open(settings.database.url, _clock(settings))
     try:
         yield store
@@ -36,7 +37,7 @@ def _ledger(settings: Settings) -> Iterator[Store]:
 
 def status(settings: Settings) -> dict[str, Any]:
     """What is open of each symbol, also of one that the settings name no more; where reading stands; what is in the way."""
-    with _ledger(settings) as store:
+    with open_ledger(settings) as store:
         now_ms, hedging = store.clock.now_ms(), store.hedging
         blocked = hedging.blocked()
         configured = settings.hedging.symbols
@@ -89,14 +90,14 @@ def status(settings: Settings) -> dict[str, Any]:
 
 def fills(settings: Settings, symbol: str, limit: int) -> dict[str, Any]:
     """The newest fills on chain, in order."""
-    with _ledger(settings) as store:
+    with open_ledger(settings) as store:
         found = store.hedging.fills(_known(store, settings, symbol))
     return {"fills": [fill_row(one) for one in found[-limit:]], "all": len(found)}
 
 
 def orders(settings: Settings, symbol: str, limit: int) -> dict[str, Any]:
     """The newest hedges, in order, with what is filled of each."""
-    with _ledger(settings) as store:
+    with open_ledger(settings) as store:
         found = store.hedging.orders(_known(store, settings, symbol), limit)
         return {
             "orders": [
@@ -109,7 +110,7 @@ def trace(settings: Settings, key: str) -> dict[str, Any]:
     """The pairs of a hedge or a fill. Raises OperatorError where nothing is called so."""
     from tasks.hedging.books import books_of, keys_meant
 
-    with _ledger(settings) as store:
+    with open_ledger(settings) as store:
         found = books_of(store)
         meant = keys_meant(store, found, key)
     if not meant:
@@ -131,7 +132,7 @@ def pnl(settings: Settings, out_dir: Path | None) -> dict[str, Any]:
     from analytics.hedging.report import as_dict
     from tasks.hedging.books import books_of, write_books
 
-    with _ledger(settings) as store:
+    with open_ledger(settings) as store:
         found = books_of(store)
     files = [str(path) for path in write_books(found, out_dir)] if out_dir is not None else []
     return as_dict(found) | {"files": files}

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
+from app.hedging import rebalancing
 from app.screens import Emit, JsonFlag, decimal_of, out
 
 if TYPE_CHECKING:
@@ -131,6 +132,8 @@ def add_to(app: typer.Typer, settings: Callable[[], Settings], emit: Emit) -> No
 
         body = run(lambda found: actions.process_tx(found, transaction))
         emit(as_json, body, lambda: _rows(body["fills"], FILL_COLUMNS))
+
+    rebalancing.add_to(hedging, settings, emit)
 
 
 FILL_COLUMNS = ("at", "symbol", "side", "shares", "usdc", "kind", "block", "transaction")

@@ -9,6 +9,7 @@ from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from evenkeel.settings.rebalancing import Rebalancing
 from evenkeel.settings.section import Section
 
 ADDRESS = r"^(0x[0-9a-fA-F]{40})?$"
@@ -16,6 +17,7 @@ CUTOFF = re.compile(r"safe|finalized|latest-[1-9][0-9]{0,5}")
 SYMBOL = re.compile(r"[A-Z][A-Z0-9.\-]{0,11}")
 BrokerName = Literal["alpaca", "alpaca-broker", "schwab", "dry-run"]
 NOBODY = "0x" + "0" * 40
+USDC = "USDC"
 
 
 class HedgedChain(Section):
@@ -153,6 +155,7 @@ class Hedging(Section):
     alpaca: AlpacaAccount = AlpacaAccount()
     schwab: SchwabAccount = SchwabAccount()
     dry_run: DryRun = DryRun()
+    rebalance: Rebalancing = Rebalancing()
     symbols: dict[str, HedgedSymbol] = Field(default={})
 
     @model_validator(mode="after")
@@ -184,4 +187,40 @@ class Hedging(Section):
             raise ValueError("alpaca.account_id is of alpaca-broker, and broker is alpaca: remove one")
         if self.broker == "alpaca" and self.alpaca.token_url:
             raise ValueError("alpaca.token_url is of alpaca-broker, and broker is alpaca: remove one")
+        return self._rebalances()
+
+    def _rebalances(self) -> Self:
+        """Refuse rebalancing that could not be carried out, before anything is proposed."""
+        one = self.rebalance
+        for name in ("vaults", "assets", "most_shares"):
+            if unknown := sorted(set(getattr(one, name)) - set(self.symbols) - {USDC}):
+                raise ValueError(f"rebalance.{name}.{unknown[0]} is no symbol of these settings")
+        if not one.enabled:
+            return self
+        if self.broker != "alpaca-broker":
+            raise ValueError(
+                f"rebalance.enabled needs broker = alpaca-broker, and it is {self.broker}: no other moves shares and USDC"
+            )
+        if not one.vaults:
+            raise ValueError(
+                "rebalance.vaults is empty: name the vault of each symbol that is moved, and of USDC"
+            )
+        equities = sorted(set(one.vaults) - {USDC})
+        if equities and not one.redemption_wallet:
+            raise ValueError(
+                "rebalance.redemption_wallet is empty: shares come back only where the issuer takes tokens"
+            )
+        for symbol in equities:
+            if symbol not in one.most_shares:
+                raise ValueError(f"rebalance.most_shares.{symbol} is missing: name the most of one move")
+            if self.symbols[symbol].wrapped and symbol not in one.assets:
+                raise ValueError(
+                    f"rebalance.assets.{symbol} is missing: its token is wrapped, name the token inside"
+                )
+            if not self.symbols[symbol].wrapped and symbol in one.assets:
+                raise ValueError(
+                    f"rebalance.assets.{symbol} is of a wrapped token, and symbols.{symbol} is not wrapped: correct one"
+                )
+        if one.wallet_account == self.alpaca.account_id:
+            raise ValueError("rebalance.wallet_account is the account that hedges: leave it empty")
         return self

@@ -267,18 +267,31 @@ class OauthTokenTable(OauthToken, table=True):
 
 
 class RebalanceState(StrEnum):
-    """PROPOSED waits for a person or for `auto`; what is APPROVED or RUNNING goes forward only."""
+    """PROPOSED waits for a person or for `auto`. What is APPROVED, RUNNING or STUCK keeps its scope until it has ended: once
+    anything was moved it goes forward only.
+    """
 
     PROPOSED = "PROPOSED"
     APPROVED = "APPROVED"
     RUNNING = "RUNNING"
+    STUCK = "STUCK"
     DONE = "DONE"
     REFUSED = "REFUSED"
+    LAPSED = "LAPSED"
+
+    @property
+    def is_over(self) -> bool:
+        return self in (RebalanceState.DONE, RebalanceState.REFUSED, RebalanceState.LAPSED)
+
+    @property
+    def is_wanted(self) -> bool:
+        """It was approved and has not ended."""
+        return self in (RebalanceState.APPROVED, RebalanceState.RUNNING, RebalanceState.STUCK)
 
 
 class Rebalance(Row):
-    """A proposal to move equity of a symbol, or USDC, between chain and broker. `plan` has its steps, amounts and costs, `done`
-    what each receipt gave. One is open per scope (a symbol, or `USDC`).
+    """A proposal to move equity of a symbol, or USDC, between chain and broker. `plan` has its steps and costs, `done` what
+    each step gave, `usd` what it was worth when it was proposed. One is open per scope (a symbol, or `USDC`).
     """
 
     name: str = word(primary_key=True)
@@ -291,9 +304,12 @@ class Rebalance(Row):
     why: str = word(default="")
     created_ms: int = ms()
     updated_ms: int = ms()
+    usd: Decimal = money(default=Decimal(0))
+    decided_by: str = word(default="")
+    decided_ms: int = ms(default=0)
 
 
-OPEN_REBALANCE = "state <> 'DONE' AND state <> 'REFUSED'"
+OPEN_REBALANCE = "state <> 'DONE' AND state <> 'REFUSED' AND state <> 'LAPSED'"
 
 
 class RebalanceTable(Rebalance, table=True):

@@ -12,7 +12,6 @@ from evenkeel.sealing import StoredToken
 from evenkeel.types import IntentSpec
 from state.database import (
     AnyFence,
-    Database,
     fetch,
     fetch_one,
     insert_new,
@@ -42,6 +41,7 @@ from state.hedging.models import (
     VaultMoveRow,
 )
 from state.hedging.moving import EXPOSURES, SELL, locked, with_fills, with_hedges
+from state.hedging.rebalances import Rebalances
 from state.hedging.windows import (
     CURSORS,
     FILLS,
@@ -64,7 +64,7 @@ ACCOUNTS, TOKENS = table_of(HedgeAccountTable), table_of(OauthTokenTable)
 _OPEN = where(OPEN_HEDGE)["sqlite_where"]
 
 
-class HedgingStore(Database):
+class HedgingStore(Rebalances):
     """What only hedged market making keeps; its intents, alerts and heartbeats are the core's, under the name `HEDGING`."""
 
     name = HEDGING

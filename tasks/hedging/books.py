@@ -9,6 +9,7 @@ from analytics.hedging.report import as_csv, as_json, as_markdown
 from state.hedging.models import FillRow, HedgeFill
 from state.hedging.store import HEDGING
 from state.store import Store
+from strategy.hedging.rebalancing import USDC
 
 
 def books_of(store: Store, symbol: str | None = None) -> Pnl:
@@ -16,9 +17,9 @@ def books_of(store: Store, symbol: str | None = None) -> Pnl:
     what hedged it stays, as shares that the broker opened.
     """
     trades = trades_of(store, symbol)
-    return pnl(
-        trades, [fee for one in sorted({trade.symbol for trade in trades}) for fee in _fees(store, one)]
-    )
+    of_moves = {USDC} if symbol is None else set()
+    symbols = sorted({trade.symbol for trade in trades} | of_moves)
+    return pnl(trades, [fee for one in symbols for fee in _fees(store, one)])
 
 
 def trades_of(store: Store, symbol: str | None = None) -> list[Trade]:

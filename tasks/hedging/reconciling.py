@@ -14,6 +14,7 @@ from evenkeel.types import Frozen
 from state.hedging.amounts import EXACT, ZERO, minus, plus, total
 from state.hedging.moving import BUY
 from state.watch_models import Severity
+from strategy.hedging.rebalancing import USDC
 from tasks.hedging.desk import HedgingDesk
 
 BASE = "hedging-base:"
@@ -70,8 +71,10 @@ async def reconcile_hedging(at: HedgingDesk, *, rebase: bool = False) -> Hedging
 async def _broker(
     at: HedgingDesk, shown: dict[str, Decimal], booked: dict[str, Decimal], left_out: dict[str, str]
 ) -> None:
-    """Shares of each symbol, and cash. While an order is open nobody knows what of it is booked already."""
+    """Shares of each symbol, and cash. While an order or a rebalance is open nobody knows what of it is booked already."""
     hedging, name = at.desk.store.hedging, at.broker.name
+    moving = {one.scope: one.name for one in hedging.rebalances(open_only=True) if one.state.is_wanted}
+    moved = hedging.moved_at_broker()
     busy = {one.subject for one in hedging.open_orders()}
     try:
         held = await at.broker.holdings()
@@ -87,15 +90,21 @@ async def _broker(
             left_out[f"{symbol} at {name}"] = "an order is open"
             continue
         row = hedging.exposure(symbol)
+        if symbol in moving:
+            left_out[f"{symbol} at {name}"] = f"{moving[symbol]} is open"
+            continue
         shown[f"{symbol} at {name}"] = held[symbol].qty if symbol in held else ZERO
-        booked[f"{symbol} at {name}"] = minus(row.hedge_bought, row.hedge_sold)
+        hedged = minus(row.hedge_bought, row.hedge_sold)
+        booked[f"{symbol} at {name}"] = plus(hedged, moved.get(symbol, ZERO))
     if busy:
         left_out[f"cash at {name}"] = "an order is open"
         return
+    if USDC in moving:
+        left_out[f"cash at {name}"] = f"{moving[USDC]} is open"
+        return
     shown[f"cash at {name}"] = cash
-    booked[f"cash at {name}"] = total(
-        minus(ZERO, one.usd) if one.side == BUY else one.usd for one in hedging.hedges()
-    )
+    traded = total(minus(ZERO, one.usd) if one.side == BUY else one.usd for one in hedging.hedges())
+    booked[f"cash at {name}"] = plus(traded, moved.get("USD", ZERO))
 
 
 async def _vaults(

@@ -6,6 +6,7 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any, ClassVar
 
 from evenkeel.types import IntentSpec
@@ -29,6 +30,9 @@ class Adapter(ABC):
     names_fills: ClassVar[bool] = True
     """Whether a receipt names the executions; one that does not has what was done in all, at its average price."""
 
+    has_price: ClassVar[bool] = True
+    """Whether a receipt without executions has an average price; a move has none."""
+
     resends: ClassVar[bool] = True
     """Whether the same bytes may go twice; a venue that knows no id of ours never gets them again."""
 
@@ -42,6 +46,10 @@ class Adapter(ABC):
     @abstractmethod
     async def order(self) -> IntentSpec:
         """A new intent that opens something."""
+
+    def asked(self, intent: IntentSpec) -> Decimal:
+        """How much an intent is of."""
+        return Decimal(str(intent.order["qty"]))
 
     @abstractmethod
     async def bad_orders(self) -> dict[str, IntentSpec]:

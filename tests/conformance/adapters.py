@@ -16,6 +16,7 @@ from tests import second_business as lots
 from tests.conformance.adapter import Adapter, Recorder
 from tests.conformance.agents_adapter import AgentsAdapter
 from tests.conformance.broker_adapters import AlpacaAdapter, AlpacaBrokerAdapter, DryRunAdapter
+from tests.conformance.moves_adapters import MOVING
 from tests.conformance.ostium_adapter import OstiumAdapter
 from tests.conformance.schwab_adapter import SchwabAdapter
 from tests.databases import ManualClock
@@ -259,5 +260,6 @@ ADAPTERS: tuple[type[Adapter], ...] = (
     AlpacaBrokerAdapter,
     DryRunAdapter,
     SchwabAdapter,
+    *MOVING,
     LotAdapter,
 )

@@ -68,7 +68,7 @@ async def test_shares_become_tokens_and_tokens_become_shares() -> None:
         rig.twin.control("redeem", {"symbol": "AAPL", "qty": "1.5", "tx_hash": "0x12"})
         rig.later(5)
         minted, redeemed = await moves.tokenizations()
-        assert (minted.status, minted.type, minted.issuer_request_id) == ("completed", "mint", "ours-1")
+        assert (minted.status, minted.type, minted.client_request_id) == ("completed", "mint", "ours-1")
         assert (redeemed.status, redeemed.type, redeemed.qty) == ("completed", "redeem", D("1.5"))
         assert rig.account.held("AAPL") == 7
         rig.fault("mint_rejected", "mint")

@@ -55,6 +55,7 @@ _NAMES: tuple[tuple[str, str, str], ...] = (
     ("POST", r"/wallets/whitelists", "whitelists:create"),
     ("POST", r"/tokenization/mint", "tokens:mint"),
     ("GET", r"/tokenization/requests", "tokens:list"),
+    ("GET", r"/tokenization/requests:by_client_request_id", "tokens:by_client_id"),
 )
 Answering = Callable[[Request, Account], Any]
 
@@ -111,6 +112,7 @@ class AlpacaTwin:
             ("/wallets/whitelists", ["POST"], self._allow),
             ("/tokenization/mint", ["POST"], self._mint),
             ("/tokenization/requests", ["GET"], lambda _, of: self.moves.requests.get(of.id, [])),
+            ("/tokenization/requests:by_client_request_id", ["GET"], self._minted),
         ):
             routes.append(Route("/v1/accounts/{account}" + path, self._of_account(answer), methods=methods))
         routes += [
@@ -379,6 +381,12 @@ class AlpacaTwin:
 
     def _mint(self, request: Request, account: Account) -> Any:
         return self.moves.mint(account, self._body(request))
+
+    def _minted(self, request: Request, account: Account) -> Any:
+        found = self.moves.minted(account, request.query_params.get("client_request_id", ""))
+        if found is None:
+            raise Refused(404, 40410000, "tokenization request not found")
+        return found
 
     async def _socket(self, socket: WebSocket) -> None:
         await self.streams.socket(socket, self.trading_keys)

@@ -23,6 +23,7 @@ class Moves:
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self.delay_ms = 2_000
+        self.journal_status = "executed"
         self.on_chain: list[Callable[[str, dict[str, Any]], None]] = []
         self.journals: list[dict[str, Any]] = []
         self.transfers: dict[str, list[dict[str, Any]]] = {}
@@ -49,7 +50,7 @@ class Moves:
             "entry_type": kind,
             "from_account": giver.id,
             "to_account": taker.id,
-            "status": "executed",
+            "status": self.journal_status,
             "currency": "USD",
             "settle_date": (stamp(self.engine.now_ms) or "")[:10],
             "system_date": (stamp(self.engine.now_ms) or "")[:10],
@@ -207,6 +208,11 @@ class Moves:
         self._later(settle)
         return row
 
+    def minted(self, account: Account, client_request_id: str) -> dict[str, Any] | None:
+        """The newest request of this id, which may have been used more than once."""
+        mine = (one for one in reversed(self.requests.get(account.id, [])))
+        return next((one for one in mine if one["client_request_id"] == client_request_id), None)
+
     def redeem(self, account: Account, symbol: str, qty: Decimal, tx_hash: str = "") -> dict[str, Any]:
         """Tokens have come to the issuer, who gives shares for them."""
         row = self._request(account, "redeem", symbol, qty, {"issuer": "st0x", "wallet_address": "0x"})
@@ -226,7 +232,8 @@ class Moves:
         name = self.engine.new_name("tokenization")
         row: dict[str, Any] = {
             "tokenization_request_id": name,
-            "issuer_request_id": body.get("client_request_id") or name_of(f"issuer:{name}"),
+            "issuer_request_id": name_of(f"issuer:{name}"),
+            "client_request_id": body.get("client_request_id"),
             "type": kind,
             "status": "pending",
             "underlying_symbol": symbol,

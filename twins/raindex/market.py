@@ -28,6 +28,8 @@ class Token:
     decimals: int = 18
     says: str | None = None
     ratios: list[tuple[int, Decimal]] = field(default_factory=list)
+    inside: str = ""
+    """Of a wrapper: by which name the token inside is listed."""
 
     def ratio(self, number: int) -> Decimal:
         """Return shares a token in a block; 1 where it is no wrapper."""
@@ -200,6 +202,16 @@ class RaindexMarket(Market):
         said = [one for act in acts for one in self.book.logs(sender, act)]
         number = block if at_ms is None else self.chain.number_at(at_ms)
         return self.chain.send(sender, said, number).hash
+
+    def wrap(self, symbol: str, since: int) -> Token:
+        """Make a symbol's token a wrapper, of worth 1 from a block on, and list the token inside as `t` and the symbol."""
+        token = self.tokens[symbol]
+        token.inside = f"t{symbol}"
+        token.ratios = sorted([*token.ratios, (since, Decimal(1))])
+        self.tokens[token.inside] = Token(
+            "0x" + f"{0x30 + len(self.tokens):02x}" * 20, token.inside, token.decimals
+        )
+        return token
 
     def move_vault(
         self, symbol: str, tokens: Decimal, owner: str | None = None, number: int | None = None

@@ -259,8 +259,13 @@ class RaindexTwin:
                 return "0x" + encode(("uint256",), (self.wallets.held(holder, token, number),)).hex()
             if selector == _selector("allowance(address,address)"):
                 holder, spender = decode(("address", "address"), rest)
-                units = self.wallets.allowed(holder, to, number) if spender == BOOK else 0
+                units = self.wallets.allowed(holder, to, number, spender)
                 return "0x" + encode(("uint256",), (units,)).hex()
+            for name, is_wrap in (("previewDeposit(uint256)", True), ("previewRedeem(uint256)", False)):
+                if token.inside and selector == _selector(name):
+                    units = decode(("uint256",), rest)[0]
+                    given = self.wallets.preview(token, units, number, is_wrap=is_wrap)
+                    return "0x" + encode(("uint256",), (given,)).hex()
             if selector == _selector("convertToAssets(uint256)") and token.ratios:
                 shares = decode(("uint256",), rest)[0]
                 return (
@@ -309,6 +314,9 @@ class RaindexTwin:
                 since = int(body.get("block", self.chain.height() + 1))
                 token.ratios = sorted([*token.ratios, (since, Decimal(str(body["ratio"])))])
             return {"address": token.address}
+        if op == "wrap":
+            token = self.market.wrap(str(body["symbol"]), self.chain.height() + 1)
+            return {"address": token.address, "asset": self.market.tokens[token.inside].address}
         if op == "state":
             return {
                 "height": self.chain.height(),

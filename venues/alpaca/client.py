@@ -128,7 +128,7 @@ class AlpacaClient:
         self.budget = budget or RateBudget(clock, per_minute=180, burst=60)
         """Below the 200 calls a minute that a key has."""
         self.pressure = BackPressure(self.venue, clock)
-        self._timeout_s = timeout_s
+        self.timeout_s = timeout_s
         self._http = httpx.AsyncClient(timeout=timeout_s, trust_env=False, transport=transport)
 
     def __repr__(self) -> str:
@@ -160,7 +160,7 @@ class AlpacaClient:
         signed = self.access.headers if self.sign_in is None else await self.sign_in.headers()
         headers = signed | ({"content-type": "application/json"} if content else {})
         try:
-            async with asyncio.timeout(self._timeout_s):
+            async with asyncio.timeout(self.timeout_s):
                 answer = await self._http.request(
                     method,
                     (url or self.url) + path,

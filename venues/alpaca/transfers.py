@@ -70,6 +70,7 @@ class WireTokenization(Wire):
     wallet_address: str | None = None
     issuer: str | None = None
     issuer_request_id: str | None = None
+    client_request_id: str | None = None
     network: str | None = None
     tx_hash: str | None = None
     fees: Number | None = None
@@ -131,12 +132,14 @@ class AlpacaTransfers:
         found = await self._read("/wallets", WireWallet, "wallet", params=params)
         return str(found.address)
 
-    async def send_usdc(self, usdc: Amount, address: str) -> Answer[WireTransfer]:
-        """Send USDC from the wallet to an address that is on the whitelist."""
+    async def send_usdc(
+        self, usdc: Amount, address: str, before_ms: int | None = None
+    ) -> Answer[WireTransfer]:
+        """Send USDC from the wallet to an address that is on the whitelist; not later than `before_ms`."""
         if decimals_of(usdc) > USDC_DECIMALS:
             raise OperatorError(f"{usdc} USDC has more than {USDC_DECIMALS} decimals")
         body = {"amount": text_of(usdc), "asset": "USDC", "address": address}
-        return await self._write(f"{self._base}/wallets/transfers", body, WireTransfer)
+        return await self._write(f"{self._base}/wallets/transfers", body, WireTransfer, before_ms)
 
     async def transfers(self) -> list[WireTransfer]:
         """Return the wallet's transfers that the broker lists, both ways."""
@@ -156,9 +159,18 @@ class AlpacaTransfers:
     # --- shares and tokens ---------------------------------------------------------------------------------------
 
     async def mint(
-        self, symbol: str, qty: Amount, wallet: str, network: str, issuer: str, request_id: str
+        self,
+        symbol: str,
+        qty: Amount,
+        wallet: str,
+        network: str,
+        issuer: str,
+        request_id: str,
+        before_ms: int | None = None,
     ) -> Answer[WireTokenization]:
-        """Ask for tokens in a wallet for shares of the account. `request_id` is ours, by which the request is known again."""
+        """Ask for tokens in a wallet for shares of the account. `request_id` is ours, by which it is known again. Alpaca takes
+        one more than once: each makes tokens.
+        """
         body = {
             "underlying_symbol": symbol,
             "qty": text_of(qty),
@@ -167,7 +179,18 @@ class AlpacaTransfers:
             "wallet_address": wallet,
             "client_request_id": request_id,
         }
-        return await self._write(f"{self._base}/tokenization/mint", body, WireTokenization)
+        return await self._write(f"{self._base}/tokenization/mint", body, WireTokenization, before_ms)
+
+    async def tokenization(self, request_id: str) -> WireTokenization | None:
+        """Return the request for tokens to which we gave this id; None where the broker says that it has none."""
+        path = f"{self._base}/tokenization/requests:by_client_request_id"
+        params = {"client_request_id": request_id}
+        found: WireTokenization | None = await self.client.read(
+            path, WireTokenization, "token request", params=params
+        )
+        if found is not None and request_id not in (found.client_request_id, found.issuer_request_id):
+            raise NotUnderstood(self.client.venue, "asked for one token request, it answers with another")
+        return found
 
     async def tokenizations(self) -> list[WireTokenization]:
         """Return the requests for tokens and for shares that the broker lists. A redemption appears once its tokens have come
@@ -178,22 +201,27 @@ class AlpacaTransfers:
 
     # --- between accounts ----------------------------------------------------------------------------------------
 
-    async def journal_cash(self, to_account: str, usd: Amount, note: str) -> Answer[WireJournal]:
+    async def journal_cash(
+        self, to_account: str, usd: Amount, note: str, before_ms: int | None = None
+    ) -> Answer[WireJournal]:
         """Move dollars to another account of the Broker. `note` is by what it is known again in the list."""
         if decimals_of(usd) > 2:
             raise OperatorError(f"{usd} USD has more than 2 decimals")
-        return await self._journal(to_account, {"entry_type": "JNLC", "amount": text_of(usd)}, note)
+        what = {"entry_type": "JNLC", "amount": text_of(usd)}
+        return await self._journal(to_account, what, note, before_ms)
 
     async def journal_shares(
-        self, to_account: str, symbol: str, qty: Amount, note: str
+        self, to_account: str, symbol: str, qty: Amount, note: str, before_ms: int | None = None
     ) -> Answer[WireJournal]:
         """Move shares to another account of the Broker."""
         what = {"entry_type": "JNLS", "symbol": symbol, "qty": text_of(qty)}
-        return await self._journal(to_account, what, note)
+        return await self._journal(to_account, what, note, before_ms)
 
-    async def _journal(self, to_account: str, what: dict[str, str], note: str) -> Answer[WireJournal]:
+    async def _journal(
+        self, to_account: str, what: dict[str, str], note: str, before_ms: int | None
+    ) -> Answer[WireJournal]:
         body = {"from_account": self._account, "to_account": to_account, "description": note} | what
-        return await self._write("/v1/journals", body, WireJournal)
+        return await self._write("/v1/journals", body, WireJournal, before_ms)
 
     async def journals(self) -> list[WireJournal]:
         """Return the journals that the broker lists, of all its accounts."""
@@ -210,9 +238,11 @@ class AlpacaTransfers:
             raise NotUnderstood(self.client.venue, f"{source}: it says that there is no such thing")
         return found
 
-    async def _write(self, path: str, body: Mapping[str, str], shape: Any) -> Answer[Any]:
+    async def _write(
+        self, path: str, body: Mapping[str, str], shape: Any, before_ms: int | None = None
+    ) -> Answer[Any]:
         try:
-            said = await self.client.ask("POST", path, content=json.dumps(body))
+            said = await self.client.ask("POST", path, content=json.dumps(body), before_ms=before_ms)
         except Retryable as error:
             return Unknown(str(error))
         return self._answer(said, shape)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import uuid
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import date
 from decimal import Decimal
@@ -44,6 +45,9 @@ MOST_ID = 48
 
 class AlpacaVenue:
     """One account, by the Trading interface or by the Broker's."""
+
+    terms: Mapping[str, Any] = {"type": "market", "time_in_force": "day", "extended_hours": False}
+    """What every order has beside its symbol, side and quantity."""
 
     def __init__(self, client: AlpacaClient, rules: OrderRules) -> None:
         self.client = client
@@ -121,9 +125,7 @@ class AlpacaVenue:
             "symbol": self._rules.named(order.symbol),
             "qty": text_of(order.qty),
             "side": order.side,
-            "type": "market",
-            "time_in_force": "day",
-            "extended_hours": False,
+            **self.terms,
         }
         return Built(
             payload=fields, note={"symbol": fields["symbol"], "qty": fields["qty"], "side": order.side}
@@ -158,8 +160,9 @@ class AlpacaVenue:
             return why
         if not 0 < len(sent.pop("client_order_id")) <= MOST_ID:
             return "the client order id is too long"
-        wanted = {"type": "market", "time_in_force": "day", "extended_hours": False}
-        return None if sent == wanted else f"the payload is no market order for the day: {sorted(sent)}"
+        return (
+            None if sent == self.terms else f"the payload is no market order of these terms: {sorted(sent)}"
+        )
 
     async def send(self, intent: IntentSpec, signed: Signed) -> Outcome[Receipt]:
         """Put the order on the wire once. A refusal is believed only after the broker has been asked for the order itself."""

@@ -48,7 +48,7 @@ class RaindexReader:
         self.cutoff = cutoff
         self.newest: Newest | None = None
         """None before the first reading. One that grows old means that the node, or the chain, stands still."""
-        self._rpc = rpc
+        self.rpc = rpc
         self._near = near
 
     async def window(self, first: int, most_blocks: int) -> Window | None:
@@ -63,21 +63,21 @@ class RaindexReader:
 
     async def block_of(self, transaction: str) -> int | None:
         """Return the block of a transaction, by which its fills can be read; None where no node knows it. Raises UNREAD."""
-        mined = await self._rpc.mined(transaction)
+        mined = await self.rpc.mined(transaction)
         return None if mined is None else mined.block
 
     async def vault_balance(self, token: str, vault_id: str | int, which: int | str = LATEST) -> Decimal:
         """Return what a vault of ours holds of a token, in whole tokens, at a block. Raises UNREAD."""
         number = int(vault_id, 16) if isinstance(vault_id, str) else vault_id
         call = BALANCE.call(self.book.owner, token, number.to_bytes(32, "big"))
-        answer = BALANCE.answer(await self._rpc.view(self.book.orderbook, call, which))
+        answer = BALANCE.answer(await self.rpc.view(self.book.orderbook, call, which))
         try:
             return decoded(answer)
         except OutOfBounds as why:
             raise NotUnderstood(NAME, f"vault {number:#x} of {token}: {why}") from None
 
     async def _either(self, ask: Callable[[EvmRpc], Awaitable[T]]) -> T:
-        return await (self._rpc.either(ask) if isinstance(self._rpc, EvmNodes) else ask(self._rpc))
+        return await (self.rpc.either(ask) if isinstance(self.rpc, EvmNodes) else ask(self.rpc))
 
     async def _window(self, node: EvmRpc, first: int, most_blocks: int) -> Window | None:
         top = await block_at(node, self.cutoff.tag)

@@ -55,10 +55,10 @@ MOST_GAS = 1_000_000
 
 
 class VaultOrder(Frozen):
-    """Which token, and how many of its smallest units."""
+    """Which token, and how many of its smallest units; 0 takes an approval back."""
 
     token: str = Field(pattern=ADDRESS)
-    units: int = Field(gt=0, lt=2**128)
+    units: int = Field(ge=0, lt=2**128)
 
 
 _ORDER = TypeAdapter(VaultOrder)
@@ -213,7 +213,7 @@ class VaultMoves(EvmOrders):
         spender, units = arguments
         if spender != self.orderbook:
             return f"it lets {spender} take tokens, allowed is {self.orderbook}"
-        if not 0 < units <= vault.most_units:
+        if not 0 <= units <= vault.most_units:
             return f"it allows {vault.amount(units)}, allowed is at most {vault.amount(vault.most_units)}"
         return None
 
@@ -222,7 +222,10 @@ def _order(intent: IntentSpec) -> VaultOrder:
     if intent.kind not in (DEPOSIT_KIND, WITHDRAW_KIND, APPROVE_KIND):
         raise Bug(f"a {intent.kind} is no order of a vault")
     try:
-        return _ORDER.validate_python(intent.order)
+        found = _ORDER.validate_python(intent.order)
+        fields = [] if found.units or intent.kind == APPROVE_KIND else ["units"]
     except ValidationError as error:
         fields = sorted({str(one["loc"][0]) for one in error.errors() if one["loc"]})
-        raise VenueRefused("order", f"the {intent.kind} has odd fields: {', '.join(fields)}") from None
+    if fields:
+        raise VenueRefused("order", f"the {intent.kind} has odd fields: {', '.join(fields)}")
+    return found

@@ -13,6 +13,10 @@ from typer.testing import CliRunner
 
 from app.cli import app
 from app.demo.hedging import run_demo
+from app.demo.hedging_desks import opened, written
+from app.demo.hedging_rebalance import rebalanced
+from app.demo.hedging_script import OPEN_MS
+from app.demo.hedging_venues import venues
 
 
 def test_two_days_end_flat_and_equal_the_venues_cash_to_the_cent(tmp_path: Path) -> None:
@@ -42,3 +46,15 @@ def test_what_a_demo_does_not_take_is_refused_in_one_line(words: list[str], says
     done = CliRunner().invoke(app, ["demo", *words])
     assert done.exit_code != 0
     assert says in done.output + str(done.exception)
+
+
+async def test_a_rebalance_of_the_demo_moves_just_what_was_proposed(tmp_path: Path) -> None:
+    with venues() as served:
+        one = written(tmp_path, served, "alpaca-broker", "NVDA")
+        served.advance(OPEN_MS + 4_000)
+        async with opened([one], served):
+            await one.one_pass()
+            before = served.truth()
+            ok, text = await rebalanced(one, served)
+            assert ok and "went from the broker into the vault: done" in text
+            assert served.truth() == before, "nothing is gained or lost by moving"

@@ -1,8 +1,13 @@
 # pragma version 0.4.3
 """
 @notice A wrapped stock: a token of eighteen decimals whose worth in shares changes with dividends and splits (ERC-4626's
-        `convertToAssets`). Its name may say anything; its issuer makes it and sets its ratio.
+        `convertToAssets`). Its name may say anything; its issuer makes it, sets its ratio, and may name the token inside: then
+        everybody wraps and unwraps it.
 """
+
+interface Inside:
+    def transfer(to: address, amount: uint256) -> bool: nonpayable
+    def transferFrom(sender: address, to: address, amount: uint256) -> bool: nonpayable
 
 event Transfer:
     sender: indexed(address)
@@ -14,12 +19,26 @@ event Approval:
     spender: indexed(address)
     value: uint256
 
+event Deposit:
+    sender: indexed(address)
+    owner: indexed(address)
+    assets: uint256
+    shares: uint256
+
+event Withdraw:
+    sender: indexed(address)
+    receiver: indexed(address)
+    owner: indexed(address)
+    assets: uint256
+    shares: uint256
+
 decimals: public(constant(uint8)) = 18
 ONE: constant(uint256) = 10**18
 
 issuer: public(immutable(address))
 symbol: public(String[32])
 ratio: public(uint256)
+asset: public(address)
 totalSupply: public(uint256)
 balanceOf: public(HashMap[address, uint256])
 allowance: public(HashMap[address, HashMap[address, uint256]])
@@ -42,6 +61,49 @@ def convertToAssets(shares: uint256) -> uint256:
 def set_ratio(ratio: uint256):
     assert msg.sender == issuer
     self.ratio = ratio
+
+
+@external
+def set_asset(asset: address):
+    assert msg.sender == issuer
+    self.asset = asset
+
+
+@external
+@view
+def previewDeposit(assets: uint256) -> uint256:
+    return assets * ONE // self.ratio
+
+
+@external
+@view
+def previewRedeem(shares: uint256) -> uint256:
+    return shares * self.ratio // ONE
+
+
+@external
+def deposit(assets: uint256, receiver: address) -> uint256:
+    """Take what is inside, and give shares for it, rounded down."""
+    shares: uint256 = assets * ONE // self.ratio
+    assert extcall Inside(self.asset).transferFrom(msg.sender, self, assets)
+    self.totalSupply += shares
+    self.balanceOf[receiver] += shares
+    log Transfer(sender=empty(address), receiver=receiver, value=shares)
+    log Deposit(sender=msg.sender, owner=receiver, assets=assets, shares=shares)
+    return shares
+
+
+@external
+def redeem(shares: uint256, receiver: address, owner: address) -> uint256:
+    """Take shares of the sender's own, and give what is inside for them, rounded down."""
+    assert msg.sender == owner, "ERC4626: redeem more than max"
+    assets: uint256 = shares * self.ratio // ONE
+    self.balanceOf[owner] -= shares
+    self.totalSupply -= shares
+    log Transfer(sender=owner, receiver=empty(address), value=shares)
+    log Withdraw(sender=msg.sender, receiver=receiver, owner=owner, assets=assets, shares=shares)
+    assert extcall Inside(self.asset).transfer(receiver, assets)
+    return assets
 
 
 @external

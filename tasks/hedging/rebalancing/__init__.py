@@ -1,0 +1,1 @@
+"""Moving equity and USDC between chain and broker."""

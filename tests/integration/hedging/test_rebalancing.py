@@ -1,0 +1,359 @@
+"""Rebalances before the twins: each way, by receipts, each step once, forward only; what a person says is proved."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import pytest
+
+from evenkeel.errors import OperatorError
+from evenkeel.types import IntentSpec
+from state.hedging.models import RebalanceState
+from tasks.admin import halt
+from tasks.hedging.books import books_of
+from tasks.hedging.rebalancing.carrying import STUCK, TO_BRIDGE, bridged, resume
+from tasks.hedging.rebalancing.desk import rebalance_desk
+from tasks.hedging.rebalancing.proposing import PROPOSED
+from tasks.hedging.reconciling import reconcile_hedging
+from tasks.intents import carry_out
+from tests.databases import database_fixtures
+from tests.rebalancing_rig import rebalancing_rig
+
+databases, url, _store = database_fixtures("sqlite")
+D = Decimal
+S = RebalanceState
+
+
+async def test_shares_become_tokens_in_the_vault(url: str) -> None:
+    async with rebalancing_rig(url) as rig:
+        rig.fill_vault("AAPL", "100")
+        found = await rig.propose()
+        [row] = [one for one in found.rebalances if one.scope == "AAPL"]
+        assert (row.direction, row.amount, row.state) == ("to-chain", D(450), S.PROPOSED)
+        rig.approve(row.name)
+        done = await rig.to_the_end(row.name)
+        assert (done.state, done.why) == (S.DONE, row.why)
+        assert (rig.at_broker("AAPL"), rig.on_chain("AAPL"), rig.on_chain("AAPL", "wallet")) == (550, 550, 0)
+        assert [one["kind"] for one in done.done["steps"]] == ["mint", "arrive", "deposit"]
+
+
+async def test_tokens_become_shares_again_and_a_wrapper_counts_by_its_worth(url: str) -> None:
+    async with rebalancing_rig(url) as rig:
+        rig.wrap("TSLA")
+        rig.fill_vault("TSLA", "9000")
+        rig.hedging.chain.wallets.fund(
+            rig.hedging.chain.market.tokens["TSLA"].address, "tTSLA", D(9000)
+        )  # a split: what is inside is worth twice
+        rig.hedging.chain.control("token", {"symbol": "TSLA", "ratio": "2"})
+        rig.hedging.later(4)
+        [row] = [one for one in (await rig.propose()).rebalances if one.scope == "TSLA"]
+        # 18,000 shares on chain and 1,000 at the broker: 8,500 too many, the bound is 1,000.
+        assert (row.direction, row.amount) == ("to-broker", D(1000))
+        rig.approve(row.name)
+        done = await rig.to_the_end(row.name)
+        assert [(one["kind"], D(one["amount"])) for one in done.done["steps"]] == [
+            ("withdraw", 500),
+            ("unwrap", 1000),
+            ("send", 1000),
+            ("redeemed", 1000),
+        ]
+        assert (rig.at_broker("TSLA"), rig.on_chain("TSLA"), rig.on_chain("tTSLA", "wallet")) == (
+            2000,
+            8500,
+            0,
+        )
+
+
+async def test_dollars_become_usdc_in_the_vault_by_a_bridge_that_a_person_crosses(url: str) -> None:
+    async with rebalancing_rig(url) as rig:
+        rig.fill_vault("USDC", "100000")
+        held = (await rig.propose()).holds["USDC"]
+        assert "whitelist" in held
+        async with rig.desk() as rd:
+            await rd.transfers.allow(rd.wallet)
+        rig.hedging.later(10)
+        cash = rig.at_cash()
+        [row] = [one for one in (await rig.propose()).rebalances if one.scope == "USDC"]
+        assert (row.direction, row.amount) == ("to-chain", D(450_000))
+        rig.approve(row.name)
+        while (TO_BRIDGE, row.name) not in rig.alerts():
+            await rig.go(row.name)
+            rig.hedging.later(10)
+        for amount, says in (("450000", "holds 0"), ("450000.1", "at most 450000"), ("0", "more than 0")):
+            async with rig.desk() as rd, rd.at.desk.exclusive(rd.lease, "rebalancing") as fence:
+                with pytest.raises(OperatorError, match=says):
+                    await bridged(rd, row.name, D(amount), "a person", fence)
+        done = await rig.to_the_end(row.name)
+        assert done.state is S.DONE
+        assert rig.on_chain("USDC") == D("549999.9") and rig.at_broker("USDCUSD") == 0
+        assert rig.at_cash() == cash - D(450_000) * D("1.01"), "at the ask"
+        fees = {one.kind: one.amount_usd for one in rig.hedging.store.fees("hedging", "USDC")}
+        assert fees == {"conversion": D(4500), "bridge": D("0.1")}
+        assert books_of(rig.hedging.store).fees_usd == D("4500.1")
+        assert not rig.alerts() & {(TO_BRIDGE, row.name), (STUCK, row.name)}
+
+
+async def test_usdc_of_the_vault_becomes_dollars(url: str) -> None:
+    async with rebalancing_rig(url) as rig:
+        rig.fill_vault("USDC", "9000000")
+        cash = rig.at_cash()
+        [row] = [one for one in (await rig.propose()).rebalances if one.scope == "USDC"]
+        assert (row.direction, row.amount) == ("to-broker", D(1_000_000)), "the most of one proposal"
+        rig.approve(row.name)
+        done = await rig.to_the_end(row.name)
+        assert done.state is S.DONE and rig.on_chain("USDC") == D(8_000_000)
+        assert rig.at_cash() == cash + D("999999.9") * D("0.99"), "at the bid"
+
+
+async def test_shares_go_by_journal_where_another_account_has_the_wallets(url: str) -> None:
+    async with rebalancing_rig(url) as rig:
+        other = rig.by_journal()
+        rig.fill_vault("AAPL", "100")
+        rig.fill_vault("NVDA", "4000")
+        found = {one.scope: one for one in (await rig.propose()).rebalances}
+        row = found["AAPL"]
+        rig.approve(row.name)
+        done = await rig.to_the_end(row.name)
+        assert done.state is S.DONE
+        assert [one["kind"] for one in done.done["steps"]] == ["journal", "mint", "arrive", "deposit"]
+        assert (rig.at_broker("AAPL"), other.held("AAPL"), rig.on_chain("AAPL")) == (550, 0, 550)
+        moved = rig.hedging.store.hedging.moved_at_broker()
+        assert moved == {"AAPL": D(-450)}, "of the account that hedges"
+        row = found["NVDA"]
+        rig.approve(row.name)
+        done = await rig.to_the_end(row.name)
+        assert [one["kind"] for one in done.done["steps"]] == ["withdraw", "send", "redeemed", "journal-back"]
+        assert (rig.at_broker("NVDA"), rig.on_chain("NVDA")) == (2000, 3000)
+
+
+async def test_reconciling_counts_what_was_moved(url: str) -> None:
+    async with rebalancing_rig(url) as rig:
+        rig.fill_vault("AAPL", "100")
+        rig.fill_vault("USDC", "500000")
+        found = await rig.propose()
+        async with rig.desk() as rd:
+            assert not (await reconcile_hedging(rd.at)).differences
+        [row] = [one for one in found.rebalances if one.scope == "AAPL"]
+        rig.approve(row.name)
+        await rig.go(row.name)
+        async with rig.desk() as rd:
+            middle = await reconcile_hedging(rd.at)
+        assert not middle.differences and row.name in middle.left_out["AAPL at alpaca-broker"]
+        await rig.to_the_end(row.name)
+        await rig.read_chain()
+        async with rig.desk() as rd:
+            after = await reconcile_hedging(rd.at)
+        assert not after.differences and "AAPL at alpaca-broker" not in after.left_out
+
+
+# --- deciding ---------------------------------------------------------------------------------------------------
+
+
+async def test_one_is_open_for_a_scope_and_what_nobody_decides_on_lapses(url: str) -> None:
+    async with rebalancing_rig(url) as rig:
+        rig.fill_vault("AAPL", "100")
+        [row] = [one for one in (await rig.propose()).rebalances if one.scope == "AAPL"]
+        assert (PROPOSED, row.name) in rig.alerts()
+        again = await rig.propose()
+        assert row.name in again.holds["AAPL"] and not [
+            one for one in again.rebalances if one.scope == "AAPL"
+        ]
+        with pytest.raises(OperatorError, match="not approved"):
+            await rig.go(row.name)
+        rig.hedging.later(3601)
+        with pytest.raises(OperatorError, match="older than"):
+            rig.approve(row.name)
+        later = await rig.propose()
+        assert row.name in later.lapsed and rig.row(row.name).state is S.LAPSED
+        assert (PROPOSED, row.name) not in rig.alerts()
+        [newer] = [one for one in later.rebalances if one.scope == "AAPL"]
+        assert newer.name != row.name
+
+
+async def test_auto_approves_within_the_cap_of_a_day(url: str) -> None:
+    async with rebalancing_rig(url) as rig:
+        rig.rebalance |= {"auto": True, "auto_usd_a_day": "130000"}
+        rig.fill_vault("AAPL", "100")  # 450 shares: 117,000 USD
+        rig.fill_vault("NVDA", "100")  # 450 shares: 85,500 USD
+        found = {one.scope: one for one in (await rig.propose()).rebalances}
+        assert (found["AAPL"].state, found["AAPL"].decided_by) == (S.APPROVED, "auto")
+        assert found["NVDA"].state is S.PROPOSED
+        text = next(one.text for one in rig.hedging.store.alerts() if one.subject == found["NVDA"].name)
+        assert "202500.00 USD would be approved by itself" in text
+        assert (await rig.to_the_end(found["AAPL"].name)).state is S.DONE
+
+
+async def test_while_hedging_is_paused_nothing_is_proposed_or_begun(url: str) -> None:
+    async with rebalancing_rig(url) as rig:
+        rig.fill_vault("AAPL", "100")
+        [row] = [one for one in (await rig.propose()).rebalances if one.scope == "AAPL"]
+        rig.approve(row.name)
+        halt(rig.hedging.store, "a person", "alpaca-broker", "a look at the books", None)
+        assert (await rig.go(row.name)).state is S.APPROVED
+        assert "paused" in (await rig.propose()).holds["NVDA"]
+        assert rig.sent("tokens:mint") == 0
+
+
+# --- what goes wrong --------------------------------------------------------------------------------------------
+
+
+async def test_what_is_refused_before_anything_moved_is_over_and_its_scope_free(url: str) -> None:
+    async with rebalancing_rig(url) as rig:
+        rig.fill_vault("AAPL", "100")
+        [row] = [one for one in (await rig.propose()).rebalances if one.scope == "AAPL"]
+        rig.approve(row.name)
+        rig.hedging.broker.control("give", {"symbol": "AAPL", "qty": "-900"})
+        over = await rig.go(row.name)
+        assert over.state is S.REFUSED and "insufficient position" in over.why
+        assert rig.at_broker("AAPL") == 100 and rig.on_chain("AAPL") == 100
+
+
+async def test_after_a_step_it_goes_forward_only_and_a_person_resumes_what_is_stuck(url: str) -> None:
+    async with rebalancing_rig(url) as rig:
+        rig.fill_vault("AAPL", "100")
+        [row] = [one for one in (await rig.propose()).rebalances if one.scope == "AAPL"]
+        rig.approve(row.name)
+        rig.rebalance["most_gas_gwei"] = "0.001"  # the chain asks for more than is allowed
+        while len(rig.row(row.name).done.get("steps", [])) < 2:
+            await rig.go(row.name)
+            rig.hedging.later(10)
+        rig.hedging.later(1800)
+        assert (await rig.go(row.name)).state in (S.RUNNING, S.STUCK)
+        assert (STUCK, row.name) in rig.alerts()
+        for _ in range(20):
+            if (await rig.go(row.name)).state is S.STUCK:
+                break
+        assert rig.row(row.name).state is S.STUCK
+        assert not [one for one in (await rig.propose()).rebalances if one.scope == "AAPL"], (
+            "its scope is taken"
+        )
+        rig.rebalance["most_gas_gwei"] = "1"
+        async with rig.desk() as rd, rd.at.desk.exclusive(rd.lease, "rebalancing") as fence:
+            resume(rd, row.name, "a person", fence)
+        assert (await rig.to_the_end(row.name)).state is S.DONE
+        assert rig.on_chain("AAPL") == 550 and (STUCK, row.name) not in rig.alerts()
+
+
+async def test_a_mint_counts_by_what_came_and_not_by_what_was_asked_for(url: str) -> None:
+    async with rebalancing_rig(url) as rig:
+        rig.issuer.mint_fee = D("0.25")
+        rig.wrap("AAPL")
+        rig.fill_vault("AAPL", "100")
+        rig.hedging.chain.control("token", {"symbol": "AAPL", "ratio": "1.000000000000000001"})
+        rig.hedging.later(4)
+        [row] = [one for one in (await rig.propose()).rebalances if one.scope == "AAPL"]
+        rig.approve(row.name)
+        done = await rig.to_the_end(row.name)
+        amounts = {one["kind"]: D(one["amount"]) for one in done.done["steps"]}
+        assert amounts["mint"] == row.amount and amounts["arrive"] == row.amount - D("0.25")
+        assert amounts["wrap"] < amounts["arrive"], "rounded down by the wrapper"
+        assert rig.on_chain("AAPL") == 100 + amounts["deposit"] and amounts["deposit"] == amounts["wrap"]
+        assert rig.on_chain("AAPL", "wallet") == 0 == rig.on_chain("tAAPL", "wallet")
+
+
+async def test_an_approval_that_is_left_is_taken_back_before_the_next(url: str) -> None:
+    async with rebalancing_rig(url) as rig:
+        rig.hedging.chain.wallets.is_strict = True
+        rig.fill_vault("AAPL", "100")
+        await rig.propose()
+        async with rig.desk() as rd:
+            token = rd.token("AAPL")
+            spec = IntentSpec(
+                intent_id="left", business="hedging", subject="left", venue=rd.vaults.name, kind="approve", step=0,
+                order={"token": token, "units": 5},
+            )  # fmt: skip
+            rd.at.desk.store.plan_intent(spec)
+            await carry_out(rd.at.desk, "left", None)
+            assert await rd.vaults.allowed(token) == 5
+        name = next(one.name for one in rig.hedging.store.hedging.rebalances() if one.scope == "AAPL")
+        rig.approve(name)
+        assert (await rig.to_the_end(name)).state is S.DONE and rig.on_chain("AAPL") == 550
+
+
+async def test_a_conversion_that_is_filled_in_part_is_cancelled_and_the_part_goes_on(url: str) -> None:
+    async with rebalancing_rig(url) as rig:
+        rig.fill_vault("USDC", "100000")
+        async with rig.desk() as rd:
+            await rd.transfers.allow(rd.wallet)
+        rig.hedging.later(10)
+        [row] = [one for one in (await rig.propose()).rebalances if one.scope == "USDC"]
+        rig.approve(row.name)
+        rig.hedging.fault("alpaca", "partial", "order:USDCUSD", fraction="0.4", then="stay")
+        done = await rig.to_the_end(row.name, goes=80)
+        assert done.state is S.DONE and D(done.done["steps"][0]["amount"]) == D(180_000)
+        assert rig.on_chain("USDC") == D(280_000) - D("0.1")
+
+
+async def test_too_little_to_be_paid_out_stays_and_its_scope_is_free(url: str) -> None:
+    async with rebalancing_rig(url) as rig:
+        rig.rebalance |= {"least_usd": "1", "least_withdrawal_usdc": "51"}
+        rig.fill_vault("USDC", "100000")
+        async with rig.desk() as rd:
+            await rd.transfers.allow(rd.wallet)
+        rig.hedging.later(10)
+        [row] = [one for one in (await rig.propose()).rebalances if one.scope == "USDC"]
+        rig.approve(row.name)
+        rig.hedging.fault("alpaca", "partial", "order:USDCUSD", fraction="0.0001", then="cancel")
+        done = await rig.to_the_end(row.name)
+        assert done.state is S.DONE and "45 USDC were converted, below the 51" in done.why
+        assert rig.sent("transfers:create") == 0 and rig.at_broker("USDCUSD") == 45
+
+
+async def test_a_payment_of_which_nobody_knows_waits_for_a_person_who_cannot_give_up_what_is_there(
+    url: str,
+) -> None:
+    async with rebalancing_rig(url) as rig:
+        rig.rebalance["stuck_s"] = 60
+        rig.fill_vault("USDC", "100000")
+        async with rig.desk() as rd:
+            await rd.transfers.allow(rd.wallet)
+        rig.hedging.later(10)
+        [row] = [one for one in (await rig.propose()).rebalances if one.scope == "USDC"]
+        rig.approve(row.name)
+        rig.hedging.timeout_s = 1.0
+        rig.hedging.fault("alpaca", "drop_request", "transfers:create")
+        for _ in range(12):
+            await rig.go(row.name)
+            rig.hedging.later(10)
+        assert (STUCK, row.name) in rig.alerts() and rig.sent("transfers:create") == 1, "never sent again"
+        rig.hedging.later(60)
+        await rig.unsent(row.name)
+        assert (await rig.to_the_end(row.name)).state is S.DONE
+        assert rig.sent("transfers:create") == 2
+        assert sum(D(one["amount"]) for one in rig.transfers()) == 450_000, "paid once"
+
+
+async def test_a_payment_whose_answer_was_lost_is_found_and_not_given_up(url: str) -> None:
+    async with rebalancing_rig(url) as rig:
+        rig.rebalance["stuck_s"] = 60
+        rig.fill_vault("USDC", "100000")
+        async with rig.desk() as rd:
+            await rd.transfers.allow(rd.wallet)
+        rig.hedging.later(10)
+        [row] = [one for one in (await rig.propose()).rebalances if one.scope == "USDC"]
+        rig.approve(row.name)
+        rig.hedging.timeout_s = 1.0
+        rig.hedging.fault("alpaca", "drop_answer", "transfers:create")
+        rig.hedging.fault("alpaca", "http_500", "transfers:list", times=-1)
+        for _ in range(6):
+            await rig.go(row.name)
+            rig.hedging.later(15)
+        rig.hedging.plan.clear()
+        with pytest.raises(OperatorError, match="may be it"):
+            await rig.unsent(row.name)
+        assert (await rig.to_the_end(row.name)).state is S.DONE and len(rig.transfers()) == 1
+
+
+async def test_other_brokers_are_refused_in_one_line(url: str) -> None:
+    async with rebalancing_rig(url) as rig:
+        rig.settings()
+        for changes, says in (
+            ({"broker": "dry-run", "rebalance": {}}, "rebalancing is off"),
+            ({"rebalance": {**rig.hedging.settings["rebalance"], "vaults": {}}}, "vaults is empty"),
+            ({"broker": "schwab", "schwab": {"account": "123"}}, "no other moves shares and USDC"),
+        ):
+            rig.settings()
+            rig.hedging.settings |= changes
+            with pytest.raises((OperatorError, ValueError), match=says):
+                async with rebalance_desk(rig.hedging.given(), rig.hedging.clock, rig.hedging.store):
+                    pass

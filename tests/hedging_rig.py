@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -21,7 +21,7 @@ from twins.alpaca.records import Account
 from twins.alpaca.serve import START_MS, AlpacaOptions
 from twins.alpaca.serve import build as build_alpaca
 from twins.clock import TwinClock
-from twins.faults import Fault, FaultMiddleware, FaultPlan
+from twins.faults import App, CallName, Fault, FaultMiddleware, FaultPlan
 from twins.http import served
 from twins.raindex.chain import Tags
 from twins.raindex.market import BOOK, OWNER
@@ -59,6 +59,10 @@ class HedgingRig:
 
     def given(self) -> Settings:
         """The settings as they are now."""
+        return Settings.model_validate({"hedging": self.section()})
+
+    def section(self) -> dict[str, Any]:
+        """What a file would have of hedging."""
         tokens = self.chain.market.tokens
         symbols = {one: {"token": tokens[one].address, "most_shares": "100"} for one in SYMBOLS}
         chain = {
@@ -75,7 +79,7 @@ class HedgingRig:
         alpaca = {"url": self.urls["alpaca"], "data_url": self.urls["alpaca"], "requests_per_minute": 100_000}
         alpaca["timeout_s"] = self.timeout_s
         hedging = {"enabled": True, "broker": "alpaca", "chain": chain, "alpaca": alpaca, "symbols": symbols}
-        return Settings.model_validate({"hedging": {**hedging, **self.settings}})
+        return {**hedging, **self.settings}
 
     @asynccontextmanager
     async def desk(self) -> AsyncIterator[HedgingDesk]:
@@ -159,8 +163,16 @@ def keys_of(pair: dict[str, str]) -> Iterator[None]:
 
 
 @asynccontextmanager
-async def hedging_rig(url: str, *, start_ms: int = START_MS) -> AsyncIterator[HedgingRig]:
-    """Both twins, by default at 10:00 in New York on a Tuesday, with shares to sell at the broker."""
+async def hedging_rig(
+    url: str,
+    *,
+    start_ms: int = START_MS,
+    around: Callable[[str, App, CallName], App] = lambda venue, app, name_of: app,
+    make: Callable[..., HedgingRig] = HedgingRig,
+) -> AsyncIterator[HedgingRig]:
+    """Both twins, by default at 10:00 in New York on a Tuesday, with shares to sell at the broker. `around` may stand before
+    each of them.
+    """
     clock = TwinClock(start_ms, speed=0, stepped=True)
     world, plan = World(ModelSeries(7, start_ms), clock), FaultPlan()
     chain = make_twin(world, plan, RaindexOptions(symbols=SYMBOLS, tags=Tags(safe=3, finalized=6)))
@@ -168,12 +180,14 @@ async def hedging_rig(url: str, *, start_ms: int = START_MS) -> AsyncIterator[He
     for symbol in SYMBOLS:
         broker.control("give", {"symbol": symbol, "qty": str(HELD)})
     own = SteppedClock(world)
+    first = FaultMiddleware(chain.app, plan, "raindex", chain.call_name, world.now_ms)
+    second = FaultMiddleware(broker.app, plan, "alpaca", broker.call_name, world.now_ms)
     async with (
-        served(FaultMiddleware(chain.app, plan, "raindex", chain.call_name, world.now_ms)) as node,
-        served(FaultMiddleware(broker.app, plan, "alpaca", broker.call_name, world.now_ms)) as rest,
+        served(around("raindex", first, chain.call_name)) as node,
+        served(around("alpaca", second, broker.call_name)) as rest,
     ):
         store = Store.open(url, own)
-        rig = HedgingRig(
+        rig = make(
             world,
             chain,
             broker,

@@ -32,7 +32,9 @@ TRADING, BROKER = "alpaca", "alpaca-broker"
 READ_ATTEMPTS = 3
 _AGAIN_S = 0.25
 TOTAL_S = 10.0
-"""Wall seconds that one write may take from its first byte to the answer."""
+"""Wall seconds that one write may take from its first byte to the answer, whatever readings may take: when an order can no
+longer arrive is reckoned from it.
+"""
 
 
 @dataclass(frozen=True)
@@ -154,8 +156,9 @@ class AlpacaClient:
         if before_ms is not None and asked_ms >= before_ms:
             raise Retryable(f"{self.venue} {method} {_shown(path)}: too late to be sent")
         headers = self.access.headers | ({"content-type": "application/json"} if content else {})
+        limit_s = self._timeout_s if method == "GET" else min(self._timeout_s, TOTAL_S)
         try:
-            async with asyncio.timeout(self._timeout_s):
+            async with asyncio.timeout(limit_s):
                 answer = await self._http.request(
                     method,
                     (url or self.url) + path,

@@ -25,6 +25,7 @@ from tasks.hedging.passing import pass_once
 from tests.chaos.hedging.commits import Commits
 from tests.chaos.interceptor import OutsideCall, Point
 from tests.chaos.process import Ended, ProductProcess, StepFunction
+from tests.databases import with_driver
 from tests.hedging_rig import HELD, PRICES, SYMBOLS, HedgingRig, hedging_rig
 from tests.interruptions import Killed
 from tests.schwab_rig import TOKEN_KEY, state_of
@@ -150,7 +151,7 @@ class Bed(HedgingRig):
     def config(self) -> Path:
         """A settings file for a process of its own."""
         sections: dict[str, dict[str, Any]] = {
-            "database": {"url": self.url},
+            "database": {"url": with_driver(self.url)},
             "clock": {"world_url": self.control_url},
         }
         _flat("hedging", self.section(), sections)
@@ -188,14 +189,14 @@ class Bed(HedgingRig):
 
     async def process(self, what: str = "hedge") -> Ended:
         """The same in a process of its own."""
-        running = self.start(what)
+        running = self.begin(what)
         self.begun(running)
         ended = await running.end()
         if not ended.killed and ended.code not in (0, 1):
             raise AssertionError(f"a process ended with {ended.code}: {ended.last_lines}")
         return ended
 
-    def start(self, what: str = "hedge") -> ProductProcess:
+    def begin(self, what: str = "hedge") -> ProductProcess:
         """Begin a process and leave it to itself."""
         self.store.close()  # nothing of the ledger is open where it is forked
         self.lives += 1

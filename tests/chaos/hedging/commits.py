@@ -56,31 +56,39 @@ class Commits:
     def counted(self) -> Iterator[None]:
         """Count from here on, in this process."""
         real = database.writing
+        self.count_for_good()
+        try:
+            yield
+        finally:
+            database.writing = real
+
+    def count_for_good(self) -> None:
+        """Count until this process ends."""
+        real = database.writing
 
         @contextmanager
         def writing(engine: Engine) -> Iterator[Connection]:
             if self.is_dead:
                 raise Killed
-            name = _writer()
-            mine = False
-            if name not in UNCOUNTED:
-                self.seen[name] += 1
-                mine = self.point is not None and (name, self.seen[name]) == (
-                    self.point.name,
-                    self.point.nth,
-                )
+            is_before = self._is_point()
             with real(engine) as connection:
                 yield connection
-                if mine and self.point is not None and self.point.before:
+                if is_before is True:
                     self._strike()
-            if mine and self.point is not None and not self.point.before:
+            if is_before is False:
                 self._strike()
 
         database.writing = writing
-        try:
-            yield
-        finally:
-            database.writing = real
+
+    def _is_point(self) -> bool | None:
+        """Count a commit that is to come; whether something happens before it, or after, None where nothing does."""
+        name = _writer()
+        if name in UNCOUNTED:
+            return None
+        self.seen[name] += 1
+        if self.point is None or (name, self.seen[name]) != (self.point.name, self.point.nth):
+            return None
+        return self.point.before
 
     def _strike(self) -> None:
         self.reached += 1

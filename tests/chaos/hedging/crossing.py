@@ -180,8 +180,7 @@ def _killed_at_a_commit(bed: Bed, point: Commit) -> None:
 
         commits.seen = Kept()
         Counter.update(commits.seen, count)
-        bed.commits = commits
-        commits.counted().__enter__()
+        commits.count_for_good()
 
     bed.prepare = prepare
     bed.outside = lambda: counted.read_text().split().count(point.name) < point.nth
@@ -214,7 +213,7 @@ async def _two_at_once(bed: Bed) -> None:
     """Two processes hedge the same exposure: one of them does."""
     for symbol in ("TSLA", "MSFT"):
         bed.trade(symbol, "sell", "3")
-    pair = [bed.start(), bed.start()]
+    pair = [bed.begin(), bed.begin()]
     for one in await asyncio.gather(*(process.end() for process in pair)):
         if one.code not in (0, 1):
             raise AssertionError(f"a process ended with {one.code}: {one.last_lines}")

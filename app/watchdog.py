@@ -1,7 +1,8 @@
-"""Sees to it that somebody looks at every live position and at managed accounts; it needs neither Prefect nor a key.
+"""Sees to it that somebody looks at live positions and managed accounts, and hedges; it needs neither Prefect nor a key.
 
-It reads the ledger alone. Where nobody has looked for too long it raises `not watched`, or `accounts not watched`; while all is
-well it calls a dead man's switch at somebody else's, whose silence says that this host is gone.
+It reads the ledger alone. Where nobody has looked for too long it raises `not watched`, or `accounts not watched`, and where no
+pass of hedging has succeeded in an open market `hedging silent`; while all is well it calls a dead man's switch at somebody
+else's, whose silence says that this host is gone.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from evenkeel.settings.settings import Settings
 from state.store import Store
 from tasks.accounts.alerts import alarm_unwatched as alarm_accounts
 from tasks.carry.last_ticks import LastTick, alarm_overdue, last_ticks, overdue_after_s
+from tasks.hedging.silence import alarm_silence
 
 log = logging.getLogger("evenkeel.watchdog")
 PING_TIMEOUT_S = 10.0
@@ -44,6 +46,8 @@ class Watchdog:
     _overdue: set[str] = field(default_factory=set)
     _accounts_s: float | None = None
     """Seconds since managed accounts were watched last with success, where that is too long ago."""
+    _hedging_s: float | None = None
+    """The same of the passes of hedging, in an open market."""
     _blind: str = ""
     _unheard: str = ""
 
@@ -79,6 +83,7 @@ class Watchdog:
             self._accounts_s = alarm_accounts(
                 self.store, self.store.clock, float(self.settings.watchdog.after_s)
             )
+            self._hedging_s = alarm_silence(self.store, self.settings.hedging)
             self.store.requests.lapse()
         except Retryable as error:
             if str(error) != self._blind:
@@ -89,7 +94,8 @@ class Watchdog:
             log.warning("the ledger can be read again")
         self._blind = ""
         self._say(found)
-        if not found and self._accounts_s is None and self.settings.watchdog.ping_url:
+        all_watched = self._accounts_s is None and self._hedging_s is None
+        if not found and all_watched and self.settings.watchdog.ping_url:
             await self._ping()
         return found
 

@@ -14,15 +14,16 @@ from state.models import Fence
 from state.watch_models import Pause, Severity
 from strategy.hedging.decision import is_over
 from strategy.hedging.sessions import Market
+from tasks.hedging import silence
 from tasks.hedging.calendar import market
 from tasks.hedging.deciding import Decisions, decide
 from tasks.hedging.desk import HedgingDesk
 from tasks.hedging.orders import place, sweep
 from tasks.hedging.reading import Progress, read_chain
 from tasks.hedging.schwab_login import warn_of_age
+from tasks.hedging.silence import HEARTBEAT, SILENT
 from tasks.intents import Ending
 
-HEARTBEAT = "hedging"
 OPEN_TOO_LONG = "exposure open"
 """The alert of an exposure above its threshold that no order covers, with its age and what stands in the way."""
 PAUSED = "hedging paused"
@@ -31,8 +32,6 @@ REMOVED = "removed symbol open"
 """The alert of a symbol that is not in the settings any more and has an exposure: it is watched and not hedged."""
 UNREAD_CHAIN = "chain unread"
 """The alert of a chain that could not be read for longer than the settings allow: fills are not seen."""
-SILENT = "hedging silent"
-"""The alert of hedging in whose name no pass succeeded for longer than the settings allow, in an open market."""
 
 
 @dataclass
@@ -177,15 +176,4 @@ def _note(at: HedgingDesk, report: PassReport) -> None:
 
 def say_silence(at: HedgingDesk, why: str) -> bool:
     """Alert where no pass succeeded for too long, whatever stops them; for whoever watches the passes. False where one did."""
-    store, now = at.desk.store, at.desk.clock.now_ms()
-    last = next((one for one in store.heartbeats() if one.name == HEARTBEAT), None)
-    good_ms = int((last.detail or {}).get("good_ms", last.at_ms)) if last else 0
-    if now - good_ms < at.settings.alert_silence_s * 1000:
-        return False
-    store.alert(
-        SILENT,
-        Severity.CRITICAL,
-        f"no pass of hedging succeeded for {(now - good_ms) // 1000} s: {why}",
-        subject=HEARTBEAT,
-    )
-    return True
+    return silence.say_silence(at.desk.store, at.settings, why)

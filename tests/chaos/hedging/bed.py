@@ -22,6 +22,7 @@ from strategy.hedging.decision import is_over
 from tasks.hedging.desk import HedgingDesk
 from tasks.hedging.opening import hedging_desk, schwab_login
 from tasks.hedging.passing import pass_once
+from tasks.oddities import ODD_ANSWER
 from tests.chaos.hedging.commits import Commits
 from tests.chaos.interceptor import OutsideCall, Point
 from tests.chaos.process import Ended, ProductProcess, StepFunction
@@ -48,6 +49,9 @@ class Watched:
 
     def __init__(self) -> None:
         self.seen: Counter[tuple[str, str]] = Counter()
+        self.in_lives: set[tuple[tuple[str, str], int]] = set()
+        """Those that came while `is_life` was set: a process of its own may be killed there."""
+        self.is_life = False
         self.point: tuple[tuple[str, str], int] | None = None
         self.act: Act | None = None
         self.is_before = True
@@ -68,6 +72,8 @@ class Watched:
                     break
             where = (venue, name_of(scope["method"], scope["path"], body))
             self.seen[where] += 1
+            if self.is_life:
+                self.in_lives.add((where, self.seen[where]))
             is_point = (where, self.seen[where]) == self.point and self.act is not None
             if is_point and self.act is not None:
                 self.reached += 1
@@ -178,14 +184,17 @@ class Bed(HedgingRig):
             await self.process(what)
             return
         self.commits.revive()
+        self.commits.is_life = self.watched.is_life = True
         try:
             async with self.desk() as at:
                 await LIVES[what](at)
                 if what == "hedge":
-                    await self._note_silence(at)
+                    self._note_silence(at)
         except (EvenkeelError, Killed):
             self.commits.revive()
             self.later(5)
+        finally:
+            self.commits.is_life = self.watched.is_life = False
 
     async def process(self, what: str = "hedge") -> Ended:
         """The same in a process of its own."""
@@ -269,6 +278,19 @@ class Bed(HedgingRig):
                 with suppress(KeyError):
                     self.schwab.book.fill(order.order_id, min(left, D(shares)) if shares else left)
 
+    def understand(self) -> None:
+        """From now on no order has a status that nobody has heard of; while one had, a person was alerted."""
+        odd = [one for one in self.account.orders if one.shown]
+        orders = [] if self.schwab is None else list(self.schwab.book.orders.values())
+        strange = [one for one in orders if one.shown_as]
+        if odd or strange:
+            said = {one.kind for one in self.store.alerts(open_only=True)}
+            assert ODD_ANSWER in said, f"an order of an unknown status, and no alert of it: {said}"
+        for one in odd:
+            one.shown = ""
+        for order in strange:
+            order.shown_as = ""
+
     def shares_at_broker(self) -> dict[str, Decimal]:
         if self.kind == "dry-run":
             rows = self.store.hedging.exposures()
@@ -317,7 +339,7 @@ class Bed(HedgingRig):
             assert shares <= most, f"{symbol}: {shares} shares traded at the broker for {most} on chain"
         assert not self.silent, self.silent
 
-    async def _note_silence(self, at: HedgingDesk) -> None:
+    def _note_silence(self, at: HedgingDesk) -> None:
         """Keep what is open above its threshold for too long with no order on its way and no alert of anything."""
         store, now = at.desk.store, self.clock.now_ms()
         late_ms = at.settings.alert_open_s * 1000 + ALERTED_LATE_MS

@@ -40,6 +40,9 @@ class Commits:
     point: Commit | None = None
     act: Callable[[], None] | None = None
     seen: Counter[str] = field(default_factory=Counter)
+    in_lives: set[tuple[str, int]] = field(default_factory=set)
+    """Those that came while `is_life` was set: a process of its own may be killed there."""
+    is_life: bool = False
     reached: int = 0
     is_dead: bool = False
 
@@ -86,6 +89,8 @@ class Commits:
         if name in UNCOUNTED:
             return None
         self.seen[name] += 1
+        if self.is_life:
+            self.in_lives.add((name, self.seen[name]))
         if self.point is None or (name, self.seen[name]) != (self.point.name, self.point.nth):
             return None
         return self.point.before

@@ -25,6 +25,8 @@ from twins.faults import Fault
 
 LEDGER = "ledger"
 TRANSPORT = ("drop_request", "drop_answer", "http_500", "http_500_after", "garbage", "http_429")
+RANGE = "too_large"
+"""Concerns questions for a range of blocks alone: the nth of those."""
 LATE, LATE_S, GIVES_UP_S = "late", 1.2, 0.8
 """The caller has given up when the request gets through. Wall seconds."""
 OF_THE_NODE: dict[str, dict[str, dict[str, object]]] = {
@@ -158,6 +160,8 @@ def _fault(one: Crossing) -> Fault:
         args, call = OF_SCHWAB[kind], ".*"
     elif venue == "schwab" and kind == "hide":
         args, call = {"count": 1}, "order:list"
+    elif kind == "invalid_grant":
+        call = ".*"
     return Fault(venue, kind, call, after=after, args=dict(args))
 
 
@@ -225,6 +229,7 @@ def _disarm(bed: Bed) -> None:
     bed.outside = lambda: False
     bed.prepare = None
     bed.plan.clear()
+    bed.understand()
 
 
 def _asked(bed: Bed, ref: str) -> Decimal:
@@ -259,30 +264,49 @@ async def crossings(home: Path) -> list[Crossing]:
     for name, story in STORIES.items():
         for broker in story.brokers:
             folder = home / f"{name} at {broker}".replace(" ", "-")
-            calls, commits = await _recorded(folder, name, broker)
-            for where, count in sorted(calls.items()):
-                found += _at_calls(name, broker, where, count)
-            for commit, count in sorted(commits.items()):
-                found += _at_commits(name, broker, commit, count)
+            seen = await _recorded(folder, name, broker)
+            for where, count in sorted(seen.calls.items()):
+                found += _at_calls(name, broker, where, count, seen)
+            for commit, count in sorted(seen.commits.items()):
+                found += _at_commits(name, broker, commit, count, seen)
             found.append(Crossing(name, broker, (LEDGER, "lease"), 1, TWO))
     return found
 
 
-async def _recorded(folder: Path, name: str, broker: str) -> tuple[Counter[tuple[str, str]], Counter[str]]:
-    """How often the story makes each call and each commit. Raises AssertionError where it fails by itself."""
+@dataclass(frozen=True)
+class Recorded:
+    """What a story does when nothing goes wrong. `ranges`: how often logs are asked for by a range of blocks."""
+
+    calls: Counter[tuple[str, str]]
+    commits: Counter[str]
+    ranges: int
+    calls_in_lives: frozenset[tuple[tuple[str, str], int]]
+    commits_in_lives: frozenset[tuple[str, int]]
+
+
+async def _recorded(folder: Path, name: str, broker: str) -> Recorded:
+    """Play a story undisturbed. Raises AssertionError where it fails by itself."""
     folder.mkdir(parents=True)
     story, url = STORIES[name], new_ledger(folder)
     async with hedging_bed(url, broker, folder, start_ms=story.start_ms) as bed:
         bed.watched.seen.clear()
         bed.commits.seen.clear()
+        served = Fault("raindex", "too_large", times=-1, args={"blocks": 10**9})
+        bed.plan.add(served)
         await story.act(bed)
-        calls, commits = Counter(bed.watched.seen), Counter(bed.commits.seen)
+        seen = Recorded(
+            Counter(bed.watched.seen),
+            Counter(bed.commits.seen),
+            served.hits,
+            frozenset(bed.watched.in_lives),
+            frozenset(bed.commits.in_lives),
+        )
         await bed.level()
         bed.verify()
-    return calls, commits
+    return seen
 
 
-def _at_calls(story: str, broker: str, where: tuple[str, str], count: int) -> list[Crossing]:
+def _at_calls(story: str, broker: str, where: tuple[str, str], count: int, seen: Recorded) -> list[Crossing]:
     venue, call = where
     writes = call in WRITES
     places = _places(count, MOST_OF_A_WRITE) if writes else sorted({1, count})
@@ -292,8 +316,11 @@ def _at_calls(story: str, broker: str, where: tuple[str, str], count: int) -> li
         for fault in (*TRANSPORT, *((LATE,) if writes or nth == 1 else ()))
     ]
     if venue == "raindex":
-        kinds = ("no such method", *OF_THE_NODE.get(call, {}))
+        kinds = ("no such method", *(one for one in OF_THE_NODE.get(call, {}) if one != RANGE))
         found += [Crossing(story, broker, where, nth, kind) for nth in places for kind in kinds]
+        if RANGE in OF_THE_NODE.get(call, {}):
+            ranges = sorted({1, seen.ranges} - {0})
+            found += [Crossing(story, broker, where, nth, RANGE) for nth in ranges if seen.ranges]
     if call in ("orders:place", "order:place"):
         kinds = tuple(OF_SCHWAB if venue == "schwab" else OF_ALPACA)
         found += [Crossing(story, broker, where, nth, kind) for nth in places for kind in kinds]
@@ -309,14 +336,17 @@ def _at_calls(story: str, broker: str, where: tuple[str, str], count: int) -> li
         found += [Crossing(story, broker, where, nth, "invalid_grant") for nth in places]
     own = (*KILLED_AT_A_CALL, *STOPPED) if writes else KILLED_AT_A_CALL[1:]
     for nth in places if writes else places[:1]:
-        found += [Crossing(story, broker, where, nth, fault) for fault in (*TAKEN_OVER, *own)]
+        found += [Crossing(story, broker, where, nth, fault) for fault in TAKEN_OVER]
+        if (where, nth) in seen.calls_in_lives:
+            found += [Crossing(story, broker, where, nth, fault) for fault in own]
     return found
 
 
-def _at_commits(story: str, broker: str, commit: str, count: int) -> list[Crossing]:
+def _at_commits(story: str, broker: str, commit: str, count: int, seen: Recorded) -> list[Crossing]:
     places = _places(count, MOST_OF_A_WRITE) if commit in MONEY else sorted({1, count})
     found = [Crossing(story, broker, (LEDGER, commit), nth, fault) for nth in places for fault in DIES]
-    if commit in MONEY:
+    in_lives = sum(name == commit for name, _ in seen.commits_in_lives)
+    if commit in MONEY and in_lives:
         found += [Crossing(story, broker, (LEDGER, commit), 1, fault) for fault in KILLED_AT_A_COMMIT]
     return found
 

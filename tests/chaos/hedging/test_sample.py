@@ -14,6 +14,7 @@ databases, _url, _store = database_fixtures("postgresql")
 PLACE = ("alpaca", "orders:place")
 ON_SQLITE = (
     Crossing("live", "alpaca", PLACE, 1, "http_500_after"),
+    Crossing("recovery", "alpaca", PLACE, 1, "odd_status"),
     Crossing("live", "alpaca-broker", (LEDGER, "mark_submitted"), 1, "dies before"),
     Crossing("live", "schwab", ("schwab", "order:place"), 1, "drop_answer"),
     Crossing("live", "dry-run", (LEDGER, "confirm"), 2, "dies after"),

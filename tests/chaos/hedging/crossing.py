@@ -155,6 +155,7 @@ def _fault(one: Crossing) -> Fault:
         call = ".*" if kind in ("too_large", "silent_chain") else call
     elif venue == "alpaca" and kind in OF_ALPACA:
         args, call = OF_ALPACA[kind], "order:.*"
+        after -= _fills_a_part_first(one.story, kind)
         kind = kind.split()[0]
     elif venue == "schwab" and kind in OF_SCHWAB:
         args, call = OF_SCHWAB[kind], ".*"
@@ -163,6 +164,11 @@ def _fault(one: Crossing) -> Fault:
     elif kind == "invalid_grant":
         call = ".*"
     return Fault(venue, kind, call, after=after, args=dict(args))
+
+
+def _fills_a_part_first(story: str, kind: str) -> bool:
+    """Whether the story's first order is filled in part, so that such a fault is not asked for before the second."""
+    return story in ("live", "cancelled") and kind in ("overfill", "suspend")
 
 
 def _killed_at_a_commit(bed: Bed, point: Commit) -> None:
@@ -323,7 +329,12 @@ def _at_calls(story: str, broker: str, where: tuple[str, str], count: int, seen:
             found += [Crossing(story, broker, where, nth, RANGE) for nth in ranges if seen.ranges]
     if call in ("orders:place", "order:place"):
         kinds = tuple(OF_SCHWAB if venue == "schwab" else OF_ALPACA)
-        found += [Crossing(story, broker, where, nth, kind) for nth in places for kind in kinds]
+        found += [
+            Crossing(story, broker, where, nth, kind)
+            for nth in places
+            for kind in kinds
+            if nth > 1 or venue == "schwab" or not _fills_a_part_first(story, kind)
+        ]
         if venue == "alpaca":
             found += [
                 Crossing(story, broker, where, nth, kind)

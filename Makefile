@@ -29,7 +29,7 @@ help:
 	@echo 'make bench ONLY=growth           what a day adds to the database of Prefect, or any other part by its name'
 	@echo 'make chaos [ONLY=text]           every outside call of every story, killed, lost, late and refused; out/chaos/summary.json'
 	@echo 'make chaos SEEDS=n [SEED=k]      n whole lives drawn by seed, a schedule of faults each; a failure is shrunk; out/chaos/seeded.json'
-	@echo 'make chaos-hedging               live hedging: every outside call with every fault, and a death before and after each commit'
+	@echo 'make chaos-hedging [ONLY=text] [PART=2/5]  hedging: every outside call with every fault, deaths at each commit; out/chaos-hedging/summary.json'
 	@echo 'make fuzz [ONLY=text] [SEED=k]   every field of every answer null, missing, of another type, a new word; ONLY=calls: 100,000 bent calls; out/fuzz/summary.json'
 	@echo 'make workers [SEED=k]            100 entries and exits of 20 accounts at once: PostgreSQL, Redis, two Prefect servers, three workers'
 	@echo 'make drill [ONLY=fresh|kills|alone TIMES=10]  paper trading from a bare clone, and every process of it killed (Chromium); out/drills'
@@ -78,9 +78,9 @@ bench: $(STAMP)
 chaos: $(STAMP)
 	$(BIN)/python -m tests.chaos --jobs $(JOBS) $(if $(ONLY),--only "$(ONLY)") $(if $(SEEDS),--seeds $(SEEDS)) $(if $(SEED),--seed $(SEED))
 
-# Live hedging: every outside call with every fault, and a death before and after each commit.
+# Hedging at each broker: every outside call with every fault, and a death before and after each commit. PART=K/N plays each Nth.
 chaos-hedging: $(STAMP)
-	$(BIN)/python -m tests.hedging_crossed
+	$(BIN)/python -m tests.chaos.hedging --jobs $(JOBS) $(if $(ONLY),--only "$(ONLY)") $(if $(PART),--part $(PART))
 
 fuzz: $(STAMP)
 	$(BIN)/python -m tests.fuzz --jobs $(WORKERS) $(if $(ONLY),--only "$(ONLY)") $(if $(SEED),--seed $(SEED))

@@ -1,4 +1,4 @@
-"""Sees to it that somebody looks at every live position and at managed accounts; it needs neither Prefect nor a key.
+"""Sees to it that somebody looks at live positions and managed accounts, and hedges; it needs neither Prefect nor a key.
 
 It reads the ledger alone. Where nobody has looked for too long it raises `not watched`, or `accounts not watched`, and where no
 pass of hedging has succeeded for too long in an open market `hedging silent`; while all is well it calls a dead man's switch at

@@ -55,7 +55,7 @@ def pause(
 ) -> Pause:
     """`halt` by whoever has the admin key. Raises OperatorError for a wrong one."""
     check_key(settings, store, key, "pause")
-    return halt(store, _who(), scope, reason, hours)
+    return halt(store, user_here(), scope, reason, hours)
 
 
 def halt(
@@ -81,7 +81,7 @@ def halt(
 def resume(settings: Settings, store: Store, key: str, scope: str | None, reason: str = "") -> list[Pause]:
     """`end_pauses` by whoever has the admin key. Raises OperatorError for a wrong one."""
     check_key(settings, store, key, "resume")
-    return end_pauses(store, _who(), scope, reason)
+    return end_pauses(store, user_here(), scope, reason)
 
 
 def end_pauses(store: Store, who: str, scope: str | None, reason: str = "") -> list[Pause]:
@@ -113,7 +113,7 @@ def acknowledge(
     halts and starts nothing, and what goes on stays open. `who` goes into the audit log; None: the user of this process. Of
     what is `unseen` only: acknowledged twice it is not closed.
     """
-    note = f"{who or _who()}: {reason.strip() or 'no reason given'}"
+    note = f"{who or user_here()}: {reason.strip() or 'no reason given'}"
     closed = store.acknowledge(kind, subject, note, unseen=unseen)
     if closed:
         return closed
@@ -136,7 +136,7 @@ def check_key(settings: Settings, store: Store, key: str, doing: str, who: str |
     if is_key(key, settings.admin.key_hash):
         return
     try:
-        text = f"{who or _who()} tried to {doing} with a wrong admin key"
+        text = f"{who or user_here()} tried to {doing} with a wrong admin key"
         store.alert("wrong admin key", Severity.CRITICAL, text, news=True, anew=True)
     except Retryable:  # a busy ledger must not turn a refusal into something else
         pass
@@ -151,7 +151,8 @@ def check_scope(scope: str, accounts: Collection[str] = ()) -> None:
         raise OperatorError(f"scope {scope!r} is unknown; allowed are {', '.join(SCOPES)}{of_one}")
 
 
-def _who() -> str:
+def user_here() -> str:
+    """Return the user of this process and its host, as the audit log names a person at the command line."""
     try:
         return f"{getpass.getuser()}@{socket.gethostname()}"
     except (KeyError, OSError, ImportError):

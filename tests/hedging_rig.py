@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -24,7 +24,7 @@ from twins.alpaca.serve import START_MS, AlpacaOptions
 from twins.alpaca.serve import build as build_alpaca
 from twins.clock import TwinClock
 from twins.control import control_app
-from twins.faults import Fault, FaultMiddleware, FaultPlan
+from twins.faults import App, CallName, Fault, FaultMiddleware, FaultPlan
 from twins.http import served
 from twins.raindex.chain import Tags
 from twins.raindex.market import BOOK
@@ -64,6 +64,10 @@ class HedgingRig:
 
     def given(self) -> Settings:
         """The settings as they are now."""
+        return Settings.model_validate({"hedging": self.section()})
+
+    def section(self) -> dict[str, Any]:
+        """What a file would have of hedging."""
         tokens = self.chain.market.tokens
         symbols = {one: {"token": tokens[one].address, "most_shares": "100"} for one in SYMBOLS}
         chain = {
@@ -80,7 +84,7 @@ class HedgingRig:
         alpaca = {"url": self.urls["alpaca"], "data_url": self.urls["alpaca"], "requests_per_minute": 100_000}
         alpaca |= {"timeout_s": self.timeout_s, **self.alpaca}
         hedging = {"enabled": True, "broker": "alpaca", "chain": chain, "alpaca": alpaca, "symbols": symbols}
-        return Settings.model_validate({"hedging": {**hedging, **self.settings}})
+        return {**hedging, **self.settings}
 
     @asynccontextmanager
     async def desk(self) -> AsyncIterator[HedgingDesk]:
@@ -165,10 +169,15 @@ def keys_of(pair: dict[str, str]) -> Iterator[None]:
 
 @asynccontextmanager
 async def hedging_rig(
-    url: str, *, start_ms: int = START_MS, owner_key: bytes | None = None
+    url: str,
+    *,
+    start_ms: int = START_MS,
+    owner_key: bytes | None = None,
+    around: Callable[[str, App, CallName], App] = lambda venue, app, name_of: app,
+    make: Callable[..., HedgingRig] = HedgingRig,
 ) -> AsyncIterator[HedgingRig]:
     """Both twins, by default at 10:00 in New York on a Tuesday, with shares to sell at the broker. `owner_key` is of who owns
-    our orders and their vaults.
+    our orders and their vaults; `around` may stand before each twin.
     """
     clock = TwinClock(start_ms, speed=0, stepped=True)
     world, plan = World(ModelSeries(7, start_ms), clock), FaultPlan()
@@ -178,12 +187,14 @@ async def hedging_rig(
     for symbol in SYMBOLS:
         broker.control("give", {"symbol": symbol, "qty": str(HELD)})
     own = SteppedClock(world)
+    first = FaultMiddleware(chain.app, plan, "raindex", chain.call_name, world.now_ms)
+    second = FaultMiddleware(broker.app, plan, "alpaca", broker.call_name, world.now_ms)
     async with (
-        served(FaultMiddleware(chain.app, plan, "raindex", chain.call_name, world.now_ms)) as node,
-        served(FaultMiddleware(broker.app, plan, "alpaca", broker.call_name, world.now_ms)) as rest,
+        served(around("raindex", first, chain.call_name)) as node,
+        served(around("alpaca", second, broker.call_name)) as rest,
     ):
         store = Store.open(url, own)
-        rig = HedgingRig(
+        rig = make(
             world,
             chain,
             broker,

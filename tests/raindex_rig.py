@@ -16,7 +16,7 @@ from twins.raindex.twin import VENUE, RaindexTwin
 from venues.evm.pages import Cutoff
 from venues.evm.rpc import EvmNodes, EvmRpc
 from venues.raindex.fills import OrderBook
-from venues.raindex.reader import RaindexReader
+from venues.raindex.reader import MOST_SPAN, RaindexReader
 from venues.raindex.types import Market, Window
 
 CHAIN = "base"
@@ -61,10 +61,16 @@ class RaindexRig:
         return found
 
     def reader(
-        self, *symbols: str, cutoff: str = "latest-1", near: int = 16, nodes: int = 1
+        self,
+        *symbols: str,
+        cutoff: str = "latest-1",
+        near: int = 16,
+        nodes: int = 1,
+        span: int = MOST_SPAN,
     ) -> RaindexReader:
         """Somebody who reads."""
-        return RaindexReader(self.rpc(nodes=nodes), self.book(*symbols), Cutoff.of(cutoff), near=near)
+        rpc, book = self.rpc(nodes=nodes), self.book(*symbols)
+        return RaindexReader(rpc, book, Cutoff.of(cutoff), near=near, span=span)
 
     def pass_blocks(self, count: int = 4) -> None:
         """Let the chain make so many blocks."""

@@ -15,11 +15,11 @@ from __future__ import annotations
 
 from datetime import date
 from decimal import Decimal
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from pydantic import Field
 
-from evenkeel.types import Frozen
+from evenkeel.types import Frozen, IntentSpec
 from venues.protocol import OrderVenue
 
 
@@ -112,4 +112,29 @@ class Broker(OrderVenue, Protocol):
         """This program's orders in the account since then, by the broker's own list; `with_open`: also what is open since
         before. Empty at a broker that knows no ids of ours.
         """
+        ...
+
+
+class Candidate(Frozen):
+    """An order at the broker that may be the one that we sent, as the broker shows it."""
+
+    ref: str
+    status: str
+    filled: Decimal | None
+    entered: str
+
+
+class Candidates(Frozen):
+    """Every such order of an attempt. `is_over`: it can no longer arrive, so that no further one will be among them."""
+
+    orders: tuple[Candidate, ...]
+    is_over: bool
+
+
+@runtime_checkable
+class SearchedBroker(Protocol):
+    """A broker whose orders carry no id of ours: two of them may look alike, and a person says which is ours."""
+
+    async def candidates(self, intent: IntentSpec, key: dict[str, Any]) -> Candidates:
+        """Which orders of the account may be this attempt's, by its key. Raises UNREAD."""
         ...

@@ -183,6 +183,29 @@ async def order_by_hand(
             return order_row(intent, at.desk.store.hedging.hedges(intent_id=intent.intent_id))
 
 
+async def candidates(settings: Settings, hedge: str) -> dict[str, Any]:
+    """The orders at the broker that may be an open hedge. Raises OperatorError where there is nothing to choose."""
+    from flows.hedging.opened import open_hedging
+    from tasks.hedging.choosing import candidates_of
+
+    async with open_hedging(settings) as at:
+        found = await candidates_of(at, hedge)
+    rows = [one.model_dump(mode="json") for one in found.orders]
+    return {"hedge": hedge, "orders": rows, "is_over": found.is_over}
+
+
+async def choose(settings: Settings, hedge: str, order: str, reason: str) -> dict[str, Any]:
+    """Take one of them for the hedge, or none, and show how it stands then."""
+    from flows.hedging.opened import open_hedging
+    from tasks.hedging.choosing import choose_order
+
+    async with open_hedging(settings) as at:
+        what = f"the hedging in {at.account} at {at.broker.name}: end it first, so that one process decides"
+        async with at.desk.leases.exclusive(at.lease, what) as fence:
+            intent = await choose_order(at, hedge, order, reason, fence)
+            return order_row(intent, at.desk.store.hedging.hedges(intent_id=hedge))
+
+
 def fill_row(one: FillRow) -> dict[str, Any]:
     """A fill as commands show it."""
     return {

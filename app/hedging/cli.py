@@ -123,6 +123,28 @@ def add_to(app: typer.Typer, settings: Callable[[], Settings], emit: Emit) -> No
         body = run(lambda found: actions.order_by_hand(found, symbol, "sell", qty))
         emit(as_json, body, lambda: _rows([body], ORDER_COLUMNS))
 
+    @hedging.command("choose")
+    def choose(
+        hedge: Annotated[
+            str, typer.Argument(help="The number of an open hedge, as `evenkeel hedging status` has it.")
+        ],
+        order: Annotated[
+            str,
+            typer.Argument(help="Which of the broker's orders it is, or none; empty: show which there are."),
+        ] = "",
+        reason: Annotated[str, typer.Option("--reason", help="Why; it is kept in the audit log.")] = "",
+        as_json: JsonFlag = False,
+    ) -> None:
+        """Say which of several orders at the broker a hedge is, where none of them carries a number of ours (Schwab)."""
+        from app.hedging import actions
+
+        if not order:
+            body = run(lambda found: actions.candidates(found, hedge))
+            emit(as_json, body, lambda: _rows(body["orders"], CANDIDATE_COLUMNS))
+            return
+        body = run(lambda found: actions.choose(found, hedge, order, reason))
+        emit(as_json, body, lambda: _rows([body], ORDER_COLUMNS))
+
     @hedging.command("process-tx")
     def process_tx(
         transaction: Annotated[str, typer.Argument(help="0x and 64 hex digits.")], as_json: JsonFlag = False
@@ -138,6 +160,7 @@ def add_to(app: typer.Typer, settings: Callable[[], Settings], emit: Emit) -> No
 
 FILL_COLUMNS = ("at", "symbol", "side", "shares", "usdc", "kind", "block", "transaction")
 ORDER_COLUMNS = ("at", "symbol", "side", "shares", "filled", "price_usd", "state", "order", "why")
+CANDIDATE_COLUMNS = ("ref", "status", "filled", "entered")
 PAIR_COLUMNS = ("opener", "closer", "symbol", "shares", "realised_usd", "what", "open_s")
 
 

@@ -86,6 +86,7 @@ class SchwabAccount(Section):
     redirect_uri: str = "https://127.0.0.1"
     account: str = Field(default="", pattern=r"^[0-9]{0,12}$")
     """The account's number, or the end of it."""
+    timeout_s: float = Field(default=30.0, gt=0, le=50)
     requests_per_minute: float = Field(default=100.0, gt=0, le=10_000)
     key_file: Path | None = None
     secret_file: Path | None = None

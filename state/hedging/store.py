@@ -344,6 +344,22 @@ class HedgingStore(Rebalances):
         """By symbol, why it gets no new order, also where that time is over and nothing was tried since."""
         return {one.symbol: one for one in self._rows(BlockedSymbol, select(BLOCKED))}
 
+    # --- what a person decides ---
+
+    def note_choice(self, intent_id: str, words: str, fence: AnyFence = None) -> None:
+        """Append to the audit log which of the broker's orders a person took for a hedge, and why."""
+        with self._write(fence) as db:
+            log_move(
+                db,
+                "intent",
+                intent_id,
+                "unknown",
+                "chosen",
+                note=words,
+                at_ms=self.clock.now_ms(),
+                fence=fence,
+            )
+
     # --- logins ---
 
     def token(self, name: str) -> StoredToken | None:

@@ -110,6 +110,7 @@ async def _broker(
             login,
             budget=RateBudget(clock, hedging.schwab.requests_per_minute),
             oddities=desk.oddities,
+            total_s=hedging.schwab.timeout_s,
         )
         stack.push_async_callback(schwab.aclose)
         rules = OrderRules(most, SCHWAB_CAPABILITIES, renamed)

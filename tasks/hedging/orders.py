@@ -150,7 +150,7 @@ def _say_unclear(at: HedgingDesk, symbol: str, why: str) -> None:
         UNCLEAR,
         Severity.CRITICAL,
         f"what became of {order.intent_id} ({order.order['side']} {order.order['qty']} {symbol}) is not known: {why}; nothing "
-        "is sent in its place, find it in the broker's own list of orders",
+        "is sent in its place, find it in the broker's own list of orders; of several, `evenkeel hedging choose` takes one",
         subject=symbol,
     )
 

@@ -23,6 +23,7 @@ from tasks.hedging.running.silence import HEARTBEAT, SILENT, is_said, last_good_
 from tasks.hedging.running.sole import shared_with
 from tasks.hedging.schwab_login import warn_of_age
 from tasks.intents import Ending
+from tasks.oddities import note_oddities
 
 OPEN_TOO_LONG = "exposure open"
 """The alert of an exposure above its threshold that no order covers, with its age and what stands in the way."""
@@ -54,8 +55,16 @@ class PassReport:
 
 async def pass_once(at: HedgingDesk, fence: Fence | None) -> PassReport:
     """Do all of it once, with the lease `at.lease` held. Raises LostRace where another process has it, LedgerUnavailable where
-    nothing can be stored; what one symbol or the broker does wrong is in the report.
+    nothing can be stored; what one symbol or the broker does wrong is in the report, and what nobody could read of an answer is
+    an alert.
     """
+    try:
+        return await _pass(at, fence)
+    finally:
+        note_oddities(at.desk)
+
+
+async def _pass(at: HedgingDesk, fence: Fence | None) -> PassReport:
     report = PassReport()
     report.swept = await sweep(at, fence)
     try:

@@ -16,6 +16,7 @@ from state.hedging.moving import BUY
 from state.watch_models import Severity
 from strategy.hedging.rebalancing import USDC
 from tasks.hedging.desk import HedgingDesk
+from tasks.oddities import note_oddities
 
 BASE = "hedging-base:"
 DIFFERS = "hedging differs"
@@ -50,6 +51,7 @@ async def reconcile_hedging(at: HedgingDesk, *, rebase: bool = False) -> Hedging
     booked: dict[str, Decimal] = {}
     await _broker(at, shown, booked, left_out)
     await _vaults(at, shown, booked, left_out)
+    note_oddities(at.desk)
     store = at.desk.store
     name = f"{BASE}{at.broker.name}"
     kept = store.checkpoint(name)

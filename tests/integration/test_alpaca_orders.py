@@ -20,7 +20,9 @@ from tasks.intents import Done, Ending, NotDone, StillUnknown, StillWorking, car
 from tests.alpaca_rig import PLACE, AlpacaRig, alpaca_rig
 from tests.databases import database_fixtures
 from tests.shop import SHOP, ShopBooks, done_of, open_shop
-from venues.alpaca.venue import AlpacaVenue
+from twins.faults import Fault
+from venues.alpaca import client
+from venues.alpaca.venue import DEAD_AFTER_MS, AlpacaVenue
 
 databases, url, _store = database_fixtures("sqlite")
 D = Decimal
@@ -139,3 +141,17 @@ async def test_while_the_broker_asks_for_fewer_calls_nothing_is_signed(url: str)
         ending = await carry_out(desk_of(rig, shop, venue), intent_id, None, wait_s=90)
         assert isinstance(ending, StillWorking), "it waited until it might"
         assert [one.sends for one in shop.attempts_of(intent_id)] == [1]
+
+
+async def test_a_write_is_given_up_before_its_death_could_be_reckoned_whatever_readings_may_take(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert client.TOTAL_S * 1000 < DEAD_AFTER_MS
+    monkeypatch.setattr(client, "TOTAL_S", 0.2)
+    async with alpaca_rig() as rig:
+        patient = rig.new_client(timeout_s=60)
+        rig.plan.add(Fault("alpaca", "delay", PLACE, delay_s=1.0))
+        with pytest.raises(Retryable, match="TimeoutError"):
+            await patient.place("{}")
+        rig.plan.add(Fault("alpaca", "delay", "account", delay_s=0.5))
+        assert await patient.cash() == rig.account.cash

@@ -181,6 +181,25 @@ async def test_a_range_that_is_too_large_is_split(rig: RaindexRig) -> None:
     assert len(again) < len(asked), "what a node serves is remembered"
 
 
+async def test_windows_begin_small_grow_and_shrink_where_they_are_full(
+    rig: RaindexRig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("venues.raindex.reader.MOST_LOGS", 12)
+    rig.pass_blocks(100)
+    for _ in range(10):
+        for _ in range(3):
+            rig.trade("COIN", "sell", "1")
+        rig.pass_blocks(1)
+    rig.pass_blocks(100)
+    reader, first, sizes, fills = rig.reader(span=8), rig.start, [], 0
+    while (window := await reader.window(first, 64)) is not None:
+        sizes.append(window.last - window.first + 1)
+        fills += len(window.fills)
+        first = window.last + 1
+    assert fills == 30 and sizes[:4] == [8, 16, 32, 64]
+    assert min(sizes[4:-1]) < 64 and max(sizes) == 64, sizes
+
+
 @pytest.mark.parametrize(
     ("plan", "error"),
     [

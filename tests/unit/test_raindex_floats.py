@@ -16,7 +16,7 @@ from venues.raindex.floats import EXACT, OutOfBounds, decoded, encoded
 
 DATA = Path(os.environ.get("EVENKEEL_DATA") or Path(__file__).parents[3] / "shared" / "data") / "raindex"
 VECTORS = DATA / "float_vectors.json"
-RANDOM = int(os.environ.get("EVENKEEL_FLOATS", "20000"))
+RANDOM = int(os.environ.get("EVENKEEL_FLOATS", "100000"))
 
 
 @pytest.mark.skipif(not VECTORS.is_file(), reason="no recorded numbers (EVENKEEL_DATA or ../shared/data)")

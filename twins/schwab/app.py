@@ -43,7 +43,8 @@ class SchwabTwin:
 
     Faults of its own, beside those of transport: `no_location` and `wrong_location` of an answer that places an order,
     `reject`, `partial_cancel` (`fraction`), `hold` and `status` (`word`) of the order, `hide` of a list (`count` newest
-    orders are not in it yet), `invalid_grant` of the token endpoint.
+    orders are not in it yet), `invalid_grant` (`error`: another word) and `denied` (a page of whoever stands before it) of the
+    token endpoint.
     """
 
     def __init__(

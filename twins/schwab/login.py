@@ -70,8 +70,11 @@ class Login:
         if not self._is_app(request.headers.get("authorization", "")):
             return _error(401, "invalid_client", "Unauthorized")
         form = {name: values[0] for name, values in parse_qs((await request.body()).decode()).items()}
-        if self.faults.take("schwab", "invalid_grant"):
-            return _error(400, "invalid_grant", "the refresh token is invalid")
+        if self.faults.take("schwab", "denied"):
+            return HTMLResponse("<HTML><HEAD><TITLE>Access Denied</TITLE></HEAD></HTML>", 403)
+        if fault := self.faults.take("schwab", "invalid_grant"):
+            word = str(fault.args.get("error", "invalid_grant"))
+            return _error(400, word, "Failed refresh token authentication [tokenDigest=Hk1=]")
         kind = form.get("grant_type")
         if kind == "authorization_code":
             return self._exchange(form)

@@ -33,7 +33,9 @@ TRADING, BROKER = "alpaca", "alpaca-broker"
 READ_ATTEMPTS = 3
 _AGAIN_S = 0.25
 TOTAL_S = 10.0
-"""Wall seconds that one write may take from its first byte to the answer."""
+"""Wall seconds that one write may take from its first byte to the answer, whatever readings may take: when an order can no
+longer arrive is reckoned from it.
+"""
 
 
 @dataclass(frozen=True)
@@ -159,8 +161,9 @@ class AlpacaClient:
             raise Retryable(f"{self.venue} {method} {_shown(path)}: too late to be sent")
         signed = self.access.headers if self.sign_in is None else await self.sign_in.headers()
         headers = signed | ({"content-type": "application/json"} if content else {})
+        limit_s = self.timeout_s if method == "GET" else min(self.timeout_s, TOTAL_S)
         try:
-            async with asyncio.timeout(self.timeout_s):
+            async with asyncio.timeout(limit_s):
                 answer = await self._http.request(
                     method,
                     (url or self.url) + path,

@@ -25,6 +25,8 @@ NEAR = 16
 """So many blocks below the cutoff are asked by hash: behind one address of a provider stand several nodes, and one that has
 not come so far answers a range of blocks with none of their logs, whatever height another one has said before."""
 AT_ONCE = 8
+FIRST_SPAN, MOST_SPAN, MOST_LOGS = 128, 100_000, 1_500
+"""Blocks of the first window and of any; and logs above which the next one has fewer blocks: a window is held in memory."""
 LOWEST_RATIO, HIGHEST_RATIO = Decimal("1e-6"), Decimal("1e6")
 CONVERT = Function("convertToAssets", ("uint256",), ("uint256",))
 BALANCE = Function("vaultBalance2", ("address", "address", "bytes32"), ("bytes32",))
@@ -41,21 +43,31 @@ class Newest:
 
 
 class RaindexReader:
-    """Reads one order book by one node, or two as one. It keeps nothing that a reading depends on."""
+    """Reads one order book by one node, or two as one. It keeps nothing that a reading depends on but how many blocks it asks
+    for at once.
+    """
 
-    def __init__(self, rpc: EvmRpc, book: OrderBook, cutoff: Cutoff, *, near: int = NEAR) -> None:
+    def __init__(
+        self, rpc: EvmRpc, book: OrderBook, cutoff: Cutoff, *, near: int = NEAR, span: int = FIRST_SPAN
+    ) -> None:
         self.book = book
         self.cutoff = cutoff
         self.newest: Newest | None = None
         """None before the first reading. One that grows old means that the node, or the chain, stands still."""
         self.rpc = rpc
         self._near = near
+        self._span = span
 
     async def window(self, first: int, most_blocks: int) -> Window | None:
-        """Return blocks `first` to at most `first + most_blocks - 1`; None where the cutoff has not come to `first`. Raises
-        UNREAD where a node cannot be read, or has not got the blocks that it spoke of.
+        """Return blocks `first` to at most `first + most_blocks - 1`, fewer at first and where the last one was full of logs;
+        None where the cutoff has not come to `first`. Raises UNREAD where a node cannot be read, or has not got the blocks that
+        it spoke of.
         """
-        return await self._either(lambda node: self._window(node, first, most_blocks))
+        asked = min(most_blocks, self._span)
+        found = await self._either(lambda node: self._window(node, first, asked))
+        if found is not None:
+            self._span = _next_span(self._span, found)
+        return found
 
     async def hash_of(self, block: int) -> str:
         """Return the hash of a block as the chain has it now. Raises UNREAD, also where the node does not have it."""
@@ -176,6 +188,14 @@ class RaindexReader:
             token=trade.token,
             ratio=ratio,
         )
+
+
+def _next_span(span: int, window: Window) -> int:
+    """Return how many blocks to ask for after this window: so many that their logs are not too many, by those of the last."""
+    logs, blocks = len(window.logs) + sum(window.skipped.values()), window.last - window.first + 1
+    if logs > MOST_LOGS:
+        return max(1, blocks * MOST_LOGS // logs)
+    return min(2 * span, MOST_SPAN) if blocks >= span else span
 
 
 async def _chain_of(node: EvmRpc, first: int, last: int) -> list[Block]:

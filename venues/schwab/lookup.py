@@ -57,6 +57,12 @@ class OrderLookup:
         except UNREAD as fault:
             return _unread(key, fault)
 
+    async def candidates(self, intent: IntentSpec, key: OrderKey) -> list[m.WireOrder]:
+        """Return the orders that may be this attempt's: entered in its window, and nobody's yet. Raises UNREAD."""
+        now_ms = self._client.time.now_ms()
+        answer = await self._client.orders(key.account, key.from_ms - 1000, max(key.until_ms, now_ms))
+        return [one for one in self._unclaimed(intent, key, answer.value) if is_of(one, key)]
+
     async def _by_window(self, intent: IntentSpec, key: OrderKey) -> Outcome[Receipt]:
         for reading in range(2):
             now_ms = self._client.time.now_ms()

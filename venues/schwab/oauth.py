@@ -121,6 +121,8 @@ class SchwabOauth:
             raise Retryable(f"schwab token endpoint: {type(error).__name__}") from None
         if answer.status_code == 429 or answer.status_code >= 500:
             raise Retryable(f"schwab token endpoint: HTTP {answer.status_code}")
+        if answer.status_code != 200 and not _is_said_by_oauth(answer):
+            raise Retryable(f"schwab token endpoint: HTTP {answer.status_code} and no word of the login")
         if answer.status_code != 200:
             raise LoginEnded(
                 f"Schwab refuses the {what} (HTTP {answer.status_code}): log in again, `evenkeel auth schwab`, and see that "
@@ -137,3 +139,13 @@ class SchwabOauth:
                 VENUE, "the answer of the token endpoint has no token, or no life of it"
             ) from None
         return Grant(found.access_token, found.refresh_token, min(found.expires_in, MOST_LIFE_S), asked_ms)
+
+
+def _is_said_by_oauth(answer: httpx.Response) -> bool:
+    """Whether the endpoint itself refuses, by an `error` (RFC 6749, 5.2): a proxy's page, or its own trouble, ends no login."""
+    try:
+        said = parse_json(answer.content)
+    except ValueError:
+        return False
+    word = said.get("error") if isinstance(said, dict) else None
+    return isinstance(word, str) and word not in ("server_error", "temporarily_unavailable")

@@ -6,13 +6,22 @@ import asyncio
 import json
 from datetime import date, timedelta
 from decimal import Decimal
+from typing import Any
 from uuid import uuid4
 
 from pydantic import ValidationError
 
 from evenkeel.errors import Bug, NotUnderstood, VenueRefused
 from evenkeel.types import Built, Confirmed, IntentSpec, Outcome, Receipt, Signed, Unknown
-from venues.broker import BrokerAsset, BrokerCapabilities, Holding, SeenOrder, Session
+from venues.broker import (
+    BrokerAsset,
+    BrokerCapabilities,
+    Candidate,
+    Candidates,
+    Holding,
+    SeenOrder,
+    Session,
+)
 from venues.broker_rules import OrderRules, order_of
 from venues.reading import Oddity, read
 from venues.schwab import models as m
@@ -114,6 +123,20 @@ class SchwabVenue:
     async def resend(self, intent: IntentSpec, signed: Signed) -> Outcome[Receipt]:
         """Send nothing: Schwab knows no id of ours, so that a copy would be a second order."""
         return Unknown("an order at Schwab is never sent twice", answered=True)
+
+    async def candidates(self, intent: IntentSpec, key: dict[str, Any]) -> Candidates:
+        """Return the orders that may be this attempt's, for a person to choose among. Raises UNREAD."""
+        wanted = OrderKey.model_validate(key)
+        found = await self._lookup.candidates(intent, wanted)
+        return Candidates(
+            orders=tuple(
+                Candidate(
+                    ref=one.ref, status=one.status, filled=one.filledQuantity, entered=one.enteredTime or ""
+                )
+                for one in found
+            ),
+            is_over=self.client.time.now_ms() > wanted.until_ms,
+        )
 
     # --- the account ------------------------------------------------------------------------------------------
 

@@ -7,6 +7,8 @@ from decimal import Decimal
 from app.doctor import hedging
 from app.doctor.frame import CHECKS, Health, Installation
 from app.hedging.operating import hedging_status, recover_hedging
+from app.watchdog import Watchdog
+from tasks.hedging.running.silence import SILENT, alarm_silent
 from tests.databases import database_fixtures
 from tests.hedging_rig import HedgingRig, hedging_rig, keys_of
 from tests.integration.hedging.test_commands import settings_of
@@ -52,3 +54,27 @@ async def test_the_doctor_examines_chain_broker_and_calendar(url: str) -> None:
         assert (await examined(rig))["broker"] is Health.FAIL
         rig.fault("raindex", "http_500", times=1000)
         assert set((await examined(rig)).values()) == {Health.FAIL}
+
+
+async def test_the_watchdog_says_that_nobody_hedges_while_the_market_is_open(url: str) -> None:
+    async with hedging_rig(url) as rig:
+        watchdog = Watchdog(settings_of(rig, url), rig.store)
+
+        async def is_said() -> bool:
+            await watchdog.round()
+            return SILENT in {one.kind for one in rig.store.alerts(open_only=True)}
+
+        assert not await is_said(), "it was never begun"
+        await rig.one_pass()
+        rig.later(50)
+        assert not await is_said()
+        rig.later(30)
+        assert await is_said() and await is_said()
+        await rig.one_pass()
+        assert not await is_said()
+        rig.later(16 * 3600)
+        assert not await is_said(), "it is night in New York"
+        rig.later(8 * 3600)
+        assert await is_said(), "it is ten o'clock again"
+        off = rig.given().hedging.model_copy(update={"enabled": False})
+        assert alarm_silent(rig.store, off, 0) is None

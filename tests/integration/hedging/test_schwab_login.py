@@ -23,6 +23,7 @@ from evenkeel.sealing import Sealer, StoredToken
 from evenkeel.settings.settings import Settings
 from evenkeel.types import Confirmed, Working
 from evenkeel.units import DAY_MS
+from state.hedging.store import HedgingStore
 from state.store import Store
 from tasks.hedging.schwab_login import ENDS_AFTER_MS, WARNINGS, SchwabLogin, warn_of_age
 from tests.databases import database_fixtures
@@ -34,6 +35,21 @@ HOUR_S = 3600
 KINDS = {kind for _, kind, _ in WARNINGS}
 
 
+class InTheLedger(Rows):
+    """The ledger's own table; all that was ever written is in `history`."""
+
+    def __init__(self, kept: HedgingStore) -> None:
+        super().__init__()
+        self._kept = kept
+
+    def token(self, name: str) -> StoredToken | None:
+        return self._kept.token(name)
+
+    def keep_token(self, kept: StoredToken) -> None:
+        self._kept.keep_token(kept)
+        self.history.append(kept)
+
+
 async def test_200_days_use_no_dead_token_warn_once_a_login_and_show_no_secret(
     store: Store, url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -41,6 +57,10 @@ async def test_200_days_use_no_dead_token_warn_once_a_login_and_show_no_secret(
     drawn = random.Random(5)
     async with schwab_rig() as rig:
         store.clock = rig.clock
+        rig.store = InTheLedger(store.hedging)
+        rig.login = rig.login_for()
+        await rig.log_in(rig.login)
+        rig.venue = rig.venue_for(rig.client_for(rig.login))
         began_ms = rig.clock.now_ms()
         faults: list[str] = []
         refusals = logins = 0
@@ -94,7 +114,8 @@ async def test_200_days_use_no_dead_token_warn_once_a_login_and_show_no_secret(
         shown = "\n".join([caplog.text, dumped, rows, *faults])
         assert len(caplog.records) > 1000
         secrets = [*rig.twin.login.issued, rig.twin.login.app_secret]
-        assert len(secrets) > 200
+        assert len(secrets) > 200 and dumped.count('INSERT INTO "oauth_tokens"') == 1
+        assert rig.store.history[-1].sealed in dumped
         found = [one for one in secrets if one in shown or one.removesuffix("@") in shown]
         assert found == []
 

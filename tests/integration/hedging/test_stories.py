@@ -7,10 +7,14 @@ from decimal import Decimal
 import pytest
 
 from evenkeel.errors import LostRace
+from flows.hedging.hedge import HedgeRequest, hedge_account
 from state.store import Store
 from strategy.hedging.decision import Order
-from tasks.hedging.orders import BLOCKED, plan
-from tasks.hedging.passing import pass_once
+from tasks.hedging.calendar import market
+from tasks.hedging.deciding import decide
+from tasks.hedging.orders import BLOCKED, place
+from tasks.hedging.passing import SILENT, pass_once
+from tasks.hedging.reading import read_chain
 from tests.databases import database_fixtures
 from tests.hedging_rig import HedgingRig, hedging_rig
 from tests.interruptions import Killed, die, hooked, killed
@@ -36,10 +40,13 @@ async def test_a_claim_that_is_lost_calls_no_broker(url: str) -> None:
     async with hedging_rig(url) as rig:
         rig.trade("AAPL", "sell", "3")
         rig.fault("alpaca", "slow", seconds=600)
-        await rig.one_pass()
         async with rig.desk() as at:
+            await read_chain(at, None)
+            decided = await decide(at, await market(at))
+            assert decided.orders == {"AAPL": Order(side="buy", qty=D(3))}
+            await place(at, decided.orders, None)
             with pytest.raises(LostRace, match="AAPL has an open hedge"):
-                plan(at, "AAPL", Order(side="buy", qty=D(3)), None)
+                await place(at, decided.orders, None)  # another one decided by the same exposure
             report = await pass_once(at, None)
         assert not report.orders and rig.calls("alpaca", PLACE) == 1
         rig.later(600)
@@ -62,7 +69,7 @@ async def test_a_dead_order_is_given_up_and_its_key_with_it(url: str) -> None:
     async with hedging_rig(url) as rig:
         rig.trade("AAPL", "sell", "3")
         rig.fault("alpaca", "cancel_unfilled", times=2)
-        await until_flat(rig)
+        await until_flat(rig, passes=14)
         orders = rig.account.orders
         assert [one.status for one in orders] == ["canceled", "canceled", "filled"]
         assert len({one.client_order_id for one in orders}) == 3
@@ -88,8 +95,24 @@ async def test_a_limit_of_calls_uses_up_nothing_and_is_over(url: str) -> None:
     async with hedging_rig(url) as rig:
         rig.trade("AAPL", "sell", "3")
         rig.fault("alpaca", "http_429", "orders:.*", times=12)
-        await until_flat(rig)
+        await until_flat(rig, passes=14)
         assert len(rig.account.orders) == 1
+
+
+async def test_hours_without_a_pass_that_succeeded_are_said_within_a_minute(url: str) -> None:
+    async with hedging_rig(url) as rig:
+        await rig.one_pass()
+        rig.trade("AAPL", "sell", "3")
+        async with rig.desk() as at:
+            began_ms = rig.clock.now_ms()
+            rig.fault("raindex", "http_429", times=-1)
+            done = await hedge_account(at, HedgeRequest(until_ms=began_ms + 90_000))
+        assert done.failed == done.passes > 1
+        said = [one.at_ms for one in rig.store.alerts(open_only=True) if one.kind == SILENT]
+        assert said and said[0] - began_ms < 80_000
+        rig.plan.clear()
+        await until_flat(rig)
+        assert not [one for one in rig.store.alerts(open_only=True) if one.kind == SILENT]
 
 
 async def test_a_filled_order_and_its_exposure_are_one_commit(url: str) -> None:

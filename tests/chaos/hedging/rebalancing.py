@@ -1,6 +1,6 @@
 """Rebalances crossed with faults: each outside call of each way, with each fault, and a death before and after each commit.
 
-Part of `python -m tests.hedging_crossed`; the tests play a sample.
+Part of `make chaos-hedging`; the tests play a sample.
 """
 
 from __future__ import annotations
@@ -13,22 +13,18 @@ from pathlib import Path
 from evenkeel.errors import EvenkeelError, OperatorError
 from evenkeel.types import IntentState
 from state.hedging.models import RebalanceState
-from tests.hedging_crossed import FAULTS, Crossing, new_ledger, occurrences
+from tests.chaos.hedging.crossing import LEDGER, TRANSPORT, Crossing, new_ledger
 from tests.interruptions import Killed, die, hooked
 from tests.rebalancing_rig import BRIDGE_FEE, RebalanceRig, rebalancing_rig
 
 D = Decimal
 S = RebalanceState
-COMMITS = (
-    ("store", "plan_intent"),
-    ("store", "record_ready"),
-    ("store", "mark_submitted"),
-    ("store", "record_working"),
-    ("store", "confirm"),
-    ("store", "attempt_dead"),
-    ("hedging", "note_rebalance"),
-    ("hedging", "move_rebalance"),
-)
+BROKER = "alpaca-broker"
+DIES = ("dies before", "dies after")
+OF_THE_CORE = ("plan_intent", "record_ready", "mark_submitted", "record_working", "confirm", "attempt_dead")
+OF_REBALANCES = ("note_rebalance", "move_rebalance")
+MOST_OF_A_CALL = 4
+"""Occurrences of one call that meet faults: the first, the last and those between."""
 Setup = Callable[[RebalanceRig], Awaitable[str]]
 
 
@@ -117,15 +113,14 @@ async def play(url: str, crossing: Crossing) -> None:
         name = await begun(rig, crossing.story)
         before = rig.everything(name)
         rig.hedging.timeout_s = 1.0 if crossing.fault.startswith("drop") else 10.0
-        if crossing.fault in FAULTS:
-            venue, call = crossing.where
+        venue, call = crossing.where
+        if venue != LEDGER:
             rig.hedging.fault(venue, crossing.fault, call, after=crossing.nth - 1)
             await _to_the_end(rig, name)
         else:
-            owner, method = crossing.where
-            target = rig.hedging.store if owner == "store" else rig.hedging.store.hedging
-            moment = {crossing.fault.removeprefix("kill "): die}
-            with hooked(target, method, skip=crossing.nth - 1, **moment):  # type: ignore[arg-type]
+            target = rig.hedging.store if call in OF_THE_CORE else rig.hedging.store.hedging
+            moment = {crossing.fault.removeprefix("dies "): die}
+            with hooked(target, call, skip=crossing.nth - 1, **moment):  # type: ignore[arg-type]
                 await _to_the_end(rig, name)
         check(rig, name, before)
 
@@ -151,22 +146,34 @@ def check(rig: RebalanceRig, name: str, before: dict[str, Decimal]) -> None:
     assert booked[what] == rig.changed_at_broker(row.scope), (booked, row)
 
 
-async def crossings(folder: Path) -> list[Crossing]:
+async def crossings(home: Path) -> list[Crossing]:
     """Every one, by what the stories call when nothing goes wrong."""
     found: list[Crossing] = []
     for place, story in enumerate(STORIES):
-        async with rebalancing_rig(new_ledger(folder, f"rebalance-{place}")) as rig:
+        folder = home / f"rebalance-{place}"
+        folder.mkdir(parents=True)
+        async with rebalancing_rig(new_ledger(folder)) as rig:
             name = await begun(rig, story)
             first = len(rig.hedging.plan.calls)
             await _to_the_end(rig, name)
             calls = Counter((row["venue"], row["call"]) for row in list(rig.hedging.plan.calls)[first:])
-        for where, count in sorted(calls.items()):
-            for nth in occurrences(count):
-                found += [Crossing(story, where, nth, fault) for fault in FAULTS]
-        for commit in COMMITS:
-            found += [
-                Crossing(story, commit, nth, f"kill {when}")
-                for nth in (1, 2, 3)
-                for when in ("before", "after")
-            ]
+        found += [
+            Crossing(story, BROKER, where, nth, fault)
+            for where, count in sorted(calls.items())
+            for nth in occurrences(count)
+            for fault in TRANSPORT
+        ]
+        found += [
+            Crossing(story, BROKER, (LEDGER, commit), nth, fault)
+            for commit in (*OF_THE_CORE, *OF_REBALANCES)
+            for nth in (1, 2, 3)
+            for fault in DIES
+        ]
     return found
+
+
+def occurrences(count: int) -> list[int]:
+    """Which of so many calls of a name meet faults."""
+    if count <= MOST_OF_A_CALL:
+        return list(range(1, count + 1))
+    return sorted({1, 2, count // 2, count})

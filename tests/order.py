@@ -16,7 +16,6 @@ LONGEST = {
     "tests/integration/carry/test_prometheus.py": 45,
     "tests/integration/accounts/test_demo.py": 43,
     "tests/chaos/carry/test_mutations.py": 40,
-    "tests/fuzz/carry/test_sample.py": 40,
     "tests/chaos/carry/test_sample.py": 37,
     "tests/integration/carry/test_slack_connection.py": 35,
     "tests/integration/test_message_channels.py": 35,

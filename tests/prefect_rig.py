@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
+import sqlite3
 import sys
+import tempfile
 import time
 from asyncio.subprocess import DEVNULL
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+from contextlib import ExitStack, asynccontextmanager, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +29,14 @@ from prefect.settings import (
 
 from app.prefect_server import CLIENT_SETTINGS, prefect_server
 from tasks import step
+from tests.at_end import at_end
 
 ROOT = Path(__file__).resolve().parents[1]
+
+
+RUN = os.environ.get("PYTEST_XDIST_TESTRUNUID") or str(os.getpid())
+TABLES = Path(tempfile.gettempdir()) / f"evenkeel-prefect-{RUN}.db"
+"""What the first server of a test run has made of an empty file, in its migrations: half of the work of its start."""
 
 
 class Server:
@@ -36,7 +45,12 @@ class Server:
     def __init__(self, home: Path) -> None:
         self.home = home
         self.running = ExitStack()
+        home.mkdir(parents=True, exist_ok=True)
+        if TABLES.is_file():
+            shutil.copyfile(TABLES, home / "prefect.db")
         self.url = self.running.enter_context(prefect_server(home))
+        if not TABLES.is_file():
+            _keep_tables(home / "prefect.db")
 
     def ask(self, path: str, **body: Any) -> list[dict[str, Any]]:
         """One of the API's filter routes."""
@@ -110,6 +124,15 @@ class Server:
                 if expected <= done:
                     return rows
                 await asyncio.sleep(0.1)
+
+
+def _keep_tables(of: Path) -> None:
+    """Put a copy where every process of the run finds it, whole or not at all."""
+    own = TABLES.with_suffix(f".{os.getpid()}")
+    with closing(sqlite3.connect(of, timeout=30)) as made, closing(sqlite3.connect(own)) as copy:
+        made.backup(copy)
+    own.replace(TABLES)
+    at_end(lambda: TABLES.unlink(missing_ok=True))
 
 
 @contextmanager

@@ -32,6 +32,8 @@ LEGS = table_of(LegTable)
 _INTENTS = table_of(IntentTable)
 _BY_ID = select(POSITIONS).where(POSITIONS.c.position_id == bindparam("position_id"))
 _BY_ID_LOCKED = _BY_ID.with_for_update()
+_ALL = select(POSITIONS).order_by(POSITIONS.c.created_ms, POSITIONS.c.position_id)
+_OF_STATUSES = _ALL.where(POSITIONS.c.status.in_(bindparam("statuses", expanding=True)))
 _STATUS_LOCKED = (
     select(POSITIONS.c.status)
     .where(POSITIONS.c.position_id == bindparam("position_id"))
@@ -128,12 +130,12 @@ class Positions(Database):
 
     def positions(self, statuses: Iterable[PositionStatus] | None = None) -> list[Position]:
         """Positions, oldest first; of the given statuses only, and of `accounts` where these are set."""
-        query = select(POSITIONS).order_by(POSITIONS.c.created_ms, POSITIONS.c.position_id)
+        query, keys = _ALL, {}
         if statuses is not None:
-            query = query.where(POSITIONS.c.status.in_(list(statuses)))
+            query, keys = _OF_STATUSES, {"statuses": list(statuses)}
         if self.accounts is not None:
             query = query.where(_of(self.accounts))
-        return self._rows(Position, query)
+        return self._rows(Position, query, **keys)
 
     def of_others(self, position_ids: Collection[str]) -> set[str]:
         """Which of these are positions, and none of `accounts`."""

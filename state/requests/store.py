@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import Connection, and_, or_, select, update
+from sqlalchemy import Connection, and_, bindparam, or_, select, update
 
 from evenkeel.errors import OperatorError
 from state.columns import plain_json
@@ -32,6 +32,23 @@ _WHY = {
     RequestState.CONFIRMED: "no process that could do it began with it in time",
     RequestState.TAKEN: "it was begun and nobody noted its end; see what became of its subject",
 }
+
+_LATE = or_(
+    and_(
+        REQUESTS.c.state.in_((RequestState.ASKED, RequestState.CONFIRMED)),
+        REQUESTS.c.until_ms <= bindparam("now"),
+    ),
+    and_(REQUESTS.c.state == RequestState.TAKEN, REQUESTS.c.until_ms <= bindparam("given_up")),
+)
+"""What lapses now: not confirmed, not taken or not ended in time."""
+_OVERDUE = select(REQUESTS).where(_LATE).with_for_update()
+_TO_DO = (
+    select(REQUESTS)
+    .where(REQUESTS.c.subject == bindparam("subject"), REQUESTS.c.action == bindparam("action"))
+    .where(REQUESTS.c.state.in_((RequestState.CONFIRMED, RequestState.TAKEN)), ~_LATE)
+    .order_by(REQUESTS.c.id)
+)
+"""Made once: every tick of every watch asks so, and making it took as long as asking."""
 
 
 class Requests(Database):
@@ -133,14 +150,14 @@ class Requests(Database):
     def lapse(self) -> list[Request]:
         """End what nobody confirmed, began with or ended in time; returns those. A message says so of what was confirmed."""
         now = self.clock.now_ms()
-        due = select(REQUESTS).where(or_(*_overdue(now))).with_for_update()
+        times = {"now": now, "given_up": now - GIVEN_UP_MS}
         lapsed = []
         with self._read() as db:
-            found = bool(fetch(db, Request, due))
+            found = bool(fetch(db, Request, _OVERDUE, **times))
         if not found:
             return []
         with self._write() as db:
-            for row in fetch(db, Request, due):
+            for row in fetch(db, Request, _OVERDUE, **times):
                 here = (REQUESTS.c.id == row.id, REQUESTS.c.state == row.state)
                 why = _WHY[row.state]
                 if row.state is RequestState.CONFIRMED and row.action is not RequestAction.EXIT:
@@ -156,10 +173,10 @@ class Requests(Database):
 
     def to_do(self, action: RequestAction, subject: str) -> list[Request]:
         """What of a subject is to be begun, or was begun and has not ended, oldest first. What is due to lapse is not."""
-        open_yet = REQUESTS.c.state.in_((RequestState.CONFIRMED, RequestState.TAKEN))
-        late = or_(*_overdue(self.clock.now_ms()))
-        mine = (REQUESTS.c.subject == subject, REQUESTS.c.action == action)
-        return self._rows(Request, select(REQUESTS).where(*mine, open_yet, ~late).order_by(REQUESTS.c.id))
+        now = self.clock.now_ms()
+        return self._rows(
+            Request, _TO_DO, action=action, subject=subject, now=now, given_up=now - GIVEN_UP_MS
+        )
 
     def newest(self, count: int) -> list[Request]:
         """The newest so many requests, oldest first."""
@@ -207,16 +224,6 @@ def _added(db: Connection, fresh: Request, now: int) -> tuple[Request, bool]:
         if row.state is RequestState.CONFIRMED and row.action is RequestAction.EXIT:
             _announce(db, row, now)
     return row, new
-
-
-def _overdue(now: int) -> tuple[Any, ...]:
-    """What lapses now: not confirmed, not taken or not ended in time."""
-    waits = REQUESTS.c.state.in_((RequestState.ASKED, RequestState.CONFIRMED))
-    begun = REQUESTS.c.state == RequestState.TAKEN
-    return (
-        and_(waits, REQUESTS.c.until_ms <= now),
-        and_(begun, REQUESTS.c.until_ms <= now - GIVEN_UP_MS),
-    )
 
 
 def _moved(

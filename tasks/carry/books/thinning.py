@@ -48,9 +48,11 @@ class Thinning:
     def __init__(self, now_ms: int) -> None:
         self._now_ms = now_ms
         self._last_mark_ms, self._last_step = 0, -1
+        self._stands_in: int | None = None
+        """The look that is kept of the present step as long as the step has no mark."""
 
     def superfluous(self, piece: Sequence[PositionSnapshot]) -> list[int]:
-        """Return their ids. The piece follows the one before."""
+        """Return their ids, and that of one of the piece before whose place a mark takes. The piece follows the one before."""
         kept = {one.at_ms for one in marked(piece, self._last_mark_ms)}
         self._last_mark_ms = max(kept, default=self._last_mark_ms)
         found = []
@@ -61,9 +63,17 @@ class Thinning:
             fine = age_ms <= FINE_MS
             # Steps of both widths are numbered apart, so that the first look of each is kept.
             step_of = one.at_ms // FINE_STEP_MS * 2 if fine else one.at_ms // HOUR_MS * 2 + 1
-            is_first, self._last_step = step_of != self._last_step, step_of
-            if not is_first and one.at_ms not in kept and one.id is not None:
+            is_first, self._last_step, before = step_of != self._last_step, step_of, self._last_step
+            if is_first:
+                self._stands_in = None
+            if one.at_ms in kept:
+                if self._stands_in is not None:
+                    found.append(self._stands_in)
+                self._stands_in = None
+            elif not is_first and one.id is not None:
                 found.append(one.id)
+            elif before != -1:  # the first of all stays
+                self._stands_in = one.id
         return found
 
 

@@ -281,9 +281,9 @@ def _decimal(text: str | None) -> Decimal | None:
     return None if text is None else Decimal(text)
 
 
-def _short(ratio: Decimal | None) -> Decimal | None:
-    """A ratio with as many digits as anybody reads: a look is kept a thousand times a day."""
-    return None if ratio is None else round(ratio, 6)
+def _short(figure: Decimal | None, digits: int = 6) -> Decimal | None:
+    """A figure with as many digits as anybody reads: a look is kept a thousand times a day."""
+    return None if figure is None else round(figure, digits)
 
 
 def _snapshot(position: Position, seen: Seen, book: Book | None, drift_cost_usd: Decimal) -> PositionSnapshot:
@@ -291,7 +291,7 @@ def _snapshot(position: Position, seen: Seen, book: Book | None, drift_cost_usd:
     long_equity = seen.long.equity_usd if seen.long else None
     short_equity = seen.short.equity_usd if seen.short else None
     both = None if long_equity is None or short_equity is None else long_equity + short_equity
-    detail: dict[str, Any] = {COST: str(drift_cost_usd)}
+    detail: dict[str, Any] = {COST: f"{drift_cost_usd:.9f}"}
     for name in ("funding_expected_hourly", "lend_apr", "borrow_apr", "staking_apr"):
         if (value := getattr(seen, name)) is not None:
             detail[name] = f"{value:.9f}"
@@ -307,9 +307,9 @@ def _snapshot(position: Position, seen: Seen, book: Book | None, drift_cost_usd:
     return PositionSnapshot(
         position_id=position.position_id,
         at_ms=seen.at_ms,
-        equity_usd=both,
-        long_equity_usd=long_equity,
-        short_equity_usd=short_equity,
+        equity_usd=_short(both),
+        long_equity_usd=_short(long_equity),
+        short_equity_usd=_short(short_equity),
         long_liquidation_distance=_short(seen.long.liquidation_distance) if seen.long else None,
         short_liquidation_distance=_short(seen.short.liquidation_distance) if seen.short else None,
         funding_rate_hourly=seen.context.funding_hourly if seen.context else None,

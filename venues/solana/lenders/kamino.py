@@ -8,12 +8,12 @@ out) / collateral tokens given out; a debt as of when it was touched last, and g
 from __future__ import annotations
 
 from collections.abc import Mapping
-from decimal import Decimal
+from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 
 from solders.pubkey import Pubkey
 
 from venues.solana.anchors import account_discriminator
-from venues.solana.lenders.shapes import Fields, Held, Moment, Part, odd, stale
+from venues.solana.lenders.shapes import Fields, Held, Moment, Part, odd, stale, whole_tokens
 from venues.solana.rules.common import KAMINO
 
 ONE = 2**60
@@ -95,7 +95,7 @@ def _deposit(reserve: Fields, shares: int, at: Moment) -> Part:
     rate = Decimal(supplied) / (given_out * ONE) if given_out else Decimal(0)
     if not 1 / MOST_RATE <= rate <= MOST_RATE:
         raise odd(reserve.what, f"one collateral token is worth {rate:.6g} tokens")
-    return _part(reserve, shares * rate)
+    return _part(reserve, shares * rate, ROUND_FLOOR)
 
 
 def _debt(reserve: Fields, owed: int, rate_then: int, at: Moment) -> Part:
@@ -104,8 +104,8 @@ def _debt(reserve: Fields, owed: int, rate_then: int, at: Moment) -> Part:
     grown = Decimal(rate_now) / rate_then if rate_then else Decimal(0)
     if not 1 - BEHIND <= grown <= MOST_RATE:
         raise odd(reserve.what, f"a debt has grown to {grown:.6g} of what it was")
-    return _part(reserve, Decimal(owed) / ONE * max(Decimal(1), grown))
+    return _part(reserve, Decimal(owed) / ONE * max(Decimal(1), grown), ROUND_CEILING)
 
 
-def _part(reserve: Fields, base_units: Decimal) -> Part:
-    return Part(_key(reserve, 128), base_units.scaleb(-reserve.decimals(272, 8)))
+def _part(reserve: Fields, base_units: Decimal, rounding: str) -> Part:
+    return Part(_key(reserve, 128), whole_tokens(base_units, reserve.decimals(272, 8), rounding))

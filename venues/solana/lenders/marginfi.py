@@ -7,12 +7,12 @@ deposits and debts are kept in shares, and a bank says what one is worth as of t
 from __future__ import annotations
 
 from collections.abc import Mapping
-from decimal import Decimal
+from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 
 from solders.pubkey import Pubkey
 
 from venues.solana.anchors import account_discriminator
-from venues.solana.lenders.shapes import Fields, Held, Moment, Part, odd, stale
+from venues.solana.lenders.shapes import Fields, Held, Moment, Part, odd, stale, whole_tokens
 from venues.solana.rules.common import MARGINFI
 
 ONE = 2**48
@@ -57,9 +57,9 @@ class Marginfi:
             if assets < 0 or owed < 0 or (assets >= DUST and owed >= DUST):
                 raise odd(fields.what, f"has {assets:.6g} and owes {owed:.6g} shares of the bank {name}")
             if assets >= DUST:
-                deposits[name] = _part(bank, assets, 80, at, DEPOSIT_S)
+                deposits[name] = _part(bank, assets * _worth(bank, 80, at, DEPOSIT_S), ROUND_FLOOR)
             elif owed >= DUST:
-                debts[name] = _part(bank, owed, 96, at, DEBT_S)
+                debts[name] = _part(bank, owed * _worth(bank, 96, at, DEBT_S), ROUND_CEILING)
         return Held(_key(fields, 40), deposits, debts)
 
     @staticmethod
@@ -80,12 +80,16 @@ def _bank(name: str, banks: Mapping[str, bytes]) -> Fields:
     return bank
 
 
-def _part(bank: Fields, shares: Decimal, worth_at: int, at: Moment, most_s: int) -> Part:
-    """Shares of a bank in whole tokens. `worth_at`: where it says what one of them is worth."""
+def _worth(bank: Fields, place: int, at: Moment, most_s: int) -> Decimal:
+    """What one share is worth in base units, by what the bank says at this place."""
     since_s = at.time_s - bank.signed(288, 8)
     if since_s > most_s:
         raise stale(bank.what, f"was touched {since_s} s ago, limit {most_s} s")
-    worth = Decimal(bank.signed(worth_at, 16)) / ONE
+    worth = Decimal(bank.signed(place, 16)) / ONE
     if not 1 / MOST_WORTH <= worth <= MOST_WORTH:
         raise odd(bank.what, f"one share is worth {worth:.6g} base units")
-    return Part(_key(bank, 8), (shares * worth).scaleb(-bank.decimals(40, 1)))
+    return worth
+
+
+def _part(bank: Fields, base_units: Decimal, rounding: str) -> Part:
+    return Part(_key(bank, 8), whole_tokens(base_units, bank.decimals(40, 1), rounding))

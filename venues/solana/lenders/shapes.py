@@ -54,6 +54,11 @@ class Lender(Protocol):
         """Return what a position holds and owes at a moment. Raises Retryable where a bank says nothing of now."""
 
 
+def whole_tokens(base_units: Decimal, decimals: int, rounding: str) -> Decimal:
+    """Return base units as tokens, in whole base units as a transaction would take them."""
+    return base_units.quantize(Decimal(1), rounding=rounding).scaleb(-decimals)
+
+
 class Fields:
     """Little-endian fields of an account's data, at the places where the published source of its program has them."""
 

@@ -25,6 +25,8 @@ TRADES = 3
 """Of each user."""
 USDC_EACH, COLLATERAL, STOP = 1_000, 50, 146
 IN_ONE = 200
+NODE_S = 900.0
+"""Seconds that the node may take for what a thousand users do at once."""
 WEI = 10**18
 RICH = hex(10**20)
 NOBODY = "0x" + "00" * 20
@@ -44,7 +46,7 @@ class Many:
     def ask(self, calls: Sequence[tuple[str, list[Any]]]) -> list[Any]:
         """Return what each answers. Raises RuntimeError for the first that is refused."""
         found: list[Any] = []
-        with httpx.Client(trust_env=False, timeout=900) as http:
+        with httpx.Client(trust_env=False, timeout=NODE_S) as http:
             for start in range(0, len(calls), IN_ONE):
                 some = calls[start : start + IN_ONE]
                 body = [
@@ -186,6 +188,7 @@ def users_of(many: int) -> list[str]:
 
 async def many_accounts(bed: AccountsBed, size: int) -> Many:
     """Make them on this bed."""
+    bed.chain._http.timeout = httpx.Timeout(NODE_S)
     many = Many(bed, users_of(size))
     many.set_up()
     many.open_trades()

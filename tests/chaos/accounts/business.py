@@ -5,19 +5,23 @@ from __future__ import annotations
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
-from tests.chaos.accounts.bed import AccountsBed, Preparation, accounts_bed, missing
+from tests.chaos.accounts.bed import SOL, AccountsBed, Preparation, accounts_bed, missing
+from tests.chaos.accounts.handwritten import handwritten
 from tests.chaos.accounts.invariants import check
 from tests.chaos.accounts.steps import STEPS
 from tests.chaos.business import Business
 from tests.chaos.findings import Findings
 from tests.chaos.process import Hook, Step
-from tests.chaos.scenarios import CallKinds, Story
+from tests.chaos.scenarios import CallKinds, Scenario, Story
+from twins.ostium.deployment import MILLION
 
 OPEN: Step = ("open", {})
 CLOSE: Step = ("close", {})
 PART: Step = ("close", {"share": "0.5"})
 STOP: Step = ("watch", {})
 COLLECT: Step = ("collect", {})
+DEPLOY: Step = ("deploy", {})
+LATE: Step = ("tend", {"ticks": 4, "apart_s": 30.0})
 RECOVERY: tuple[Step, ...] = (
     ("tend", {"ticks": 4, "apart_s": 25.0}),
     COLLECT,
@@ -32,7 +36,18 @@ STORIES = (
     Story("accounts part", "gained", (PART,), sparse=0),
     Story("accounts stop", "risen", (STOP,), sparse=1),
     Story("accounts collect", "closed", (COLLECT,)),
+    Story("accounts deploy", "deployed", (DEPLOY,), sparse=0),
+    Story("accounts revoke", "revoked", (STOP,), sparse=0),
+    Story("accounts top-up", "topped up", (STOP,), sparse=1),
+    Story(
+        "accounts timeout",
+        "deployed",
+        (OPEN, LATE),
+        (("ostium", "silent_keeper", "answer:.*"),),
+        only="eth_sendRawTransaction",
+    ),
 )
+SENDING = ("accounts open", "accounts close", "accounts part", "accounts stop", "accounts collect")
 
 
 async def _opened(bed: AccountsBed) -> None:
@@ -53,11 +68,35 @@ async def _closed(bed: AccountsBed) -> None:
     await bed.later(60)
 
 
+async def _revoked(bed: AccountsBed) -> None:
+    """The user has taken the delegation back; nobody here has read that yet."""
+    await _opened(bed)
+    bed.venue.venue.send("trading", "removeDelegate", sender=bed.user)
+
+
+async def _topped_up(bed: AccountsBed) -> None:
+    """The user has added to the collateral by himself."""
+    await _gained(bed)
+    bed.venue.venue.send("trading", "topUpCollateral", SOL, 0, 50 * MILLION, sender=bed.user)
+
+
+def _acts() -> list[Scenario]:
+    return handwritten(
+        {
+            one.name.removeprefix("accounts "): (one.snapshot, one.steps)
+            for one in STORIES
+            if one.name in SENDING
+        }
+    )
+
+
 SNAPSHOTS: dict[str, Preparation | None] = {
     "deployed": None,
     "gained": _gained,
     "risen": _gained,
     "closed": _closed,
+    "revoked": _revoked,
+    "topped up": _topped_up,
 }
 
 
@@ -79,7 +118,7 @@ def bed_of(snapshot: str, folder: Path, mutate: Hook | None) -> AbstractAsyncCon
 ACCOUNTS = Business(
     name="accounts",
     stories=STORIES,
-    handwritten=list,
+    handwritten=_acts,
     snapshots={},
     steps=STEPS,
     calls=CallKinds(writing=("eth_sendRawTransaction",)),

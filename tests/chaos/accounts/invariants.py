@@ -6,7 +6,7 @@ from decimal import Decimal
 from pathlib import Path
 
 from evenkeel.settings.settings import load_settings
-from state.accounts.models import TradeState
+from state.accounts.models import DeploymentState, TradeState
 from state.accounts.store import ACCOUNTS
 from state.store import Store
 from strategy.accounts.share import ChargeState
@@ -28,6 +28,7 @@ def check(bed: AccountsBed) -> Findings:
         _check_once(found, bed, store)
         _check_money(found, bed, store)
         _check_numbers(found, bed, store)
+        _check_deployments(found, bed, store)
     finally:
         store.close()
     _check_secrets(found, bed.folder, bed)
@@ -94,6 +95,18 @@ def _check_numbers(found: Findings, bed: AccountsBed, store: Store) -> None:
         given = store.lanes.free(f"evm:{bed.chain.chain_id}:{account.address.lower()}")
         if used != given:
             found.add("other", f"the {name} key has used {used} numbers, {given} were given")
+
+
+def _check_deployments(found: Findings, bed: AccountsBed, store: Store) -> None:
+    """Nobody is traded for who does not let us, and whoever does is stored once for an agent."""
+    delegate = str(bed.venue.venue.read("trading", "delegations", bed.user)).lower()
+    lets_us = delegate == bed.keys["ostium"].address.lower()
+    rows = store.accounts.deployments(account=bed.user)
+    if len({one.agent_id for one in rows}) != len(rows):
+        found.add("other", "a user is deployed twice with one agent")
+    for one in rows:
+        if (one.state is DeploymentState.REVOKED) is lets_us:
+            found.add("other", f"{one.deployment_id} is {one.state}, the user's delegate is {delegate}")
 
 
 def _check_secrets(found: Findings, folder: Path, bed: AccountsBed) -> None:

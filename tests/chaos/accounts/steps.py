@@ -33,6 +33,14 @@ async def _collect(settings: Settings) -> dict[str, Any]:
     return await actions.collect(settings)
 
 
+async def _deploy(settings: Settings) -> dict[str, Any]:
+    """A second agent with the same key, and the user of the bed deployed with it."""
+    with actions.ledger(settings) as store:
+        user = store.accounts.deployment("d0").account
+    await actions.add_agent(settings, "second", None)
+    return await actions.deploy(settings, user, "second", Decimal(200), Decimal(5), 200)
+
+
 async def _tend(settings: Settings, ticks: int, apart_s: float) -> dict[str, Any]:
     """What a supervised process does: the watch, for so many ticks of world time."""
     async with (
@@ -60,6 +68,7 @@ STEPS: dict[str, StepFunction] = {
     "close": _close,
     "watch": _watch,
     "collect": _collect,
+    "deploy": _deploy,
     "tend": _tend,
     "status": _status,
 }

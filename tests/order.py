@@ -18,6 +18,7 @@ LONGEST = {
     "tests/integration/test_message_channels.py": 35,
     "tests/integration/carry/test_every_alert.py": 30,
     "tests/integration/test_prefect_schedules.py": 30,
+    "tests/integration/accounts/test_prefect_watch.py": 40,
     "tests/chaos/carry/test_sample.py": 25,
 }
 """Files by the seconds that they take, those that matter. A file that is missing here only begins later."""

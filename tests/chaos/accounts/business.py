@@ -16,6 +16,8 @@ from tests.chaos.scenarios import CallKinds, Story
 OPEN: Step = ("open", {})
 CLOSE: Step = ("close", {})
 PART: Step = ("close", {"share": "0.5"})
+LIMIT: Step = ("limit", {})
+CANCEL: Step = ("cancel", {})
 STOP: Step = ("watch", {})
 COLLECT: Step = ("collect", {})
 RECOVERY: tuple[Step, ...] = (
@@ -32,12 +34,20 @@ STORIES = (
     Story("accounts part", "gained", (PART,), sparse=0),
     Story("accounts stop", "risen", (STOP,), sparse=1),
     Story("accounts collect", "closed", (COLLECT,)),
+    Story("accounts limit", "deployed", (LIMIT,), sparse=1),
+    Story("accounts cancel", "waiting", (CANCEL,), sparse=0),
 )
 
 
 async def _opened(bed: AccountsBed) -> None:
     done = await bed.run(OPEN, STOP)
     assert done.code == 0 and done.answers[0]["state"] == "OPEN", done
+    await bed.later(60)
+
+
+async def _waiting(bed: AccountsBed) -> None:
+    done = await bed.run(("limit", {"price": "140"}))
+    assert done.code == 0 and done.answers[0]["state"] == "PENDING", done
     await bed.later(60)
 
 
@@ -58,6 +68,7 @@ SNAPSHOTS: dict[str, Preparation | None] = {
     "gained": _gained,
     "risen": _gained,
     "closed": _closed,
+    "waiting": _waiting,
 }
 
 

@@ -139,7 +139,8 @@ ERRORS = Errors(
     "DelegateForbidden()", "DelegateReentrant()", "DelegatedActionFailed()", "ExposureLimits()", "InvalidCallData()",
     "InvalidNonce()", "InvalidSignature()", "IsContract(address)", "IsDone()", "IsPaused()",
     "MaxPendingMarketOrdersReached(address)", "MaxTradesPerPairReached(address,uint16)", "NoDelegate(address)",
-    "NoLimitFound(address,uint16,uint8)", "NoTradeFound(address,uint16,uint8)", "NoTradeToTimeoutFound(uint256)",
+    "NoLimitFound(address,uint16,uint8)", "NoOpenLimitOrder(address,uint16,uint8)",
+    "NoTradeFound(address,uint16,uint8)", "NoTradeToTimeoutFound(uint256)",
     "NotCloseMarketTimeoutOrder(uint256)", "NotDelegate(address,address)", "NotOpenMarketTimeoutOrder(uint256)",
     "NotYourOrder(uint256,address)", "NullAddr()", "PairNotListed(uint16)", "SignatureExpired()",
     "TriggerPending(address,uint16,uint8)", "WaitTimeout(uint256)", "WrongLeverage(uint32)", "WrongParams()",
@@ -147,6 +148,8 @@ ERRORS = Errors(
     "ERC20InsufficientAllowance(address,uint256,uint256)", "SafeERC20FailedOperation(address)",
 )  # fmt: skip
 
+NO_ORDER_WAITS = "NoOpenLimitOrder"
+"""How the storage answers for a slot in which no order waits."""
 USDC_PLACES, PRICE_PLACES, LEVERAGE_PLACES = 6, 18, 2
 WHOLE_CLOSE = 10_000
 

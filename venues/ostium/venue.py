@@ -33,6 +33,7 @@ from venues.evm.orders import EvmOrders
 from venues.evm.rpc import EvmRpc
 from venues.evm.sender import Chain, EvmSender, note_of
 from venues.evm.validator import Validator
+from venues.jsonrpc import RpcError
 from venues.ostium.contracts import (
     ALLOWANCE,
     BALANCE_OF,
@@ -44,6 +45,7 @@ from venues.ostium.contracts import (
     IS_DONE,
     IS_PAUSED,
     LEVERAGE_PLACES,
+    NO_ORDER_WAITS,
     OPEN_ASKED,
     OPEN_TRADE_INFO,
     PAIR_LEAST_NOTIONAL,
@@ -191,7 +193,12 @@ class OstiumVenue(EvmOrders):
 
     async def waiting_at(self, trader: str, pair: int, slot: int) -> Waits | None:
         """Return the limit or stop order that waits in a slot, None for none. Raises UNREAD."""
-        answered = await self._view(self.contracts.storage, WAITING_ORDER.call(trader, pair, slot))
+        try:
+            answered = await self._view(self.contracts.storage, WAITING_ORDER.call(trader, pair, slot))
+        except RpcError as error:
+            if ERRORS.words(error.data).startswith(NO_ORDER_WAITS):
+                return None
+            raise
         found = WAITING_ORDER.answer(answered)
         if not found[5]:
             return None

@@ -24,6 +24,7 @@ LONGEST = {
     "tests/integration/carry/test_cli_answers.py": 31,
     "tests/integration/carry/test_every_alert.py": 30,
     "tests/integration/hedging/test_prefect_handover.py": 35,
+    "tests/integration/accounts/test_prefect_watch.py": 40,
 }
 """Files by the seconds that they take, those that matter. A file that is missing here only begins later."""
 

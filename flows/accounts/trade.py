@@ -8,7 +8,7 @@ from typing import Literal
 from prefect import flow
 from pydantic import Field
 
-from flows.forms import Form
+from flows.forms import Form, NumberField
 from flows.running import settings_for_run
 from tasks.accounts.asked import (
     Opening,
@@ -30,11 +30,15 @@ class OpenRequest(Form):
         default="market",
         description="market: now; limit: at your price or better, once it comes; stop: once the price has gone through yours",
     )
-    price: Decimal | None = Field(default=None, description="USD; of a limit or a stop, empty at the market")
-    collateral_usdc: Decimal = Field(description="USDC that leave the user's wallet for it")
-    leverage: Decimal = Field(default=Decimal(1), description="notional over collateral")
+    price: NumberField | None = Field(
+        default=None, description="USD; of a limit or a stop, empty at the market"
+    )
+    collateral_usdc: NumberField = Field(description="USDC that leave the user's wallet for it")
+    leverage: NumberField = Field(default=Decimal(1), description="notional over collateral")
     slippage_bps: int = Field(default=50, description="basis points; at the market alone")
-    take_profit: Decimal | None = Field(default=None, description="USD; it stands at the venue; empty: none")
+    take_profit: NumberField | None = Field(
+        default=None, description="USD; it stands at the venue; empty: none"
+    )
     name: str = Field(default="", description="of the trade: the same name twice is one trade")
 
 
@@ -42,7 +46,7 @@ class CloseRequest(Form):
     """A trade to close, or a part of it."""
 
     trade: str = Field(description="its name, as `evenkeel accounts list` shows it")
-    share: Decimal = Field(default=Decimal(1), description="of the trade, 1 for all")
+    share: NumberField = Field(default=Decimal(1), description="of the trade, 1 for all")
     slippage_bps: int = Field(default=50, description="basis points")
 
 

@@ -16,9 +16,9 @@ from pydantic import Field
 from evenkeel.errors import NOT_NOW, UNREAD, LostRace
 from evenkeel.legs import PositionStatus
 from evenkeel.types import Frozen
-from flows.carry.forms import AssetField, LeverageField, ProtocolField, UsdField
+from flows.carry.forms import AssetField, LeverageField, ProtocolField
 from flows.carry.watched import POSITIONS
-from flows.forms import Form
+from flows.forms import Form, NumberField
 from flows.handover import watch_from_here
 from flows.running import desk_for_run
 from state.carry.models import Position
@@ -70,7 +70,7 @@ class EnterRequest(Form):
     leverage: LeverageField | None = Field(
         default=None, description="of both legs, a whole number; empty: strategy.leverage"
     )
-    size_usd: UsdField | None = Field(
+    size_usd: NumberField | None = Field(
         default=None, description="notional of one leg in USD; empty: by strategy.deployment_pct"
     )
     dry_run: bool = Field(default=False, description="decide and check, but send nothing")

@@ -10,7 +10,7 @@ from decimal import Decimal, InvalidOperation
 from enum import StrEnum
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
+from pydantic import BeforeValidator, WithJsonSchema
 
 from strategy.carry.limits import HIGHEST_LEVERAGE, PROTOCOL_NAMES
 
@@ -77,9 +77,3 @@ LeverageField = Annotated[
     WithJsonSchema({"type": "integer", "minimum": LOWEST_LEVERAGE, "maximum": HIGHEST_LEVERAGE}),
 ]
 """What lies outside the bounds is refused by the form, and for a program by the limits of the settings."""
-
-UsdField = Annotated[
-    Decimal,
-    PlainSerializer(float, return_type=float, when_used="json"),
-    WithJsonSchema({"type": "number", "exclusiveMinimum": 0}),
-]

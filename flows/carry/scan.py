@@ -11,8 +11,8 @@ from pydantic import Field
 
 from evenkeel.errors import UNREAD
 from evenkeel.types import Frozen
-from flows.carry.forms import AssetField, LeverageField, UsdField
-from flows.forms import Form
+from flows.carry.forms import AssetField, LeverageField
+from flows.forms import Form, NumberField
 from flows.running import desk_for_run
 from strategy.carry.scoring import Opportunity
 from tasks.artifacts import show_table
@@ -40,7 +40,7 @@ class ScanRequest(Form):
     leverage: LeverageField | None = Field(
         default=None, description="of both legs, a whole number; empty: strategy.leverage"
     )
-    size_usd: UsdField | None = Field(
+    size_usd: NumberField | None = Field(
         default=None,
         description="notional of one leg in USD; empty: by strategy.deployment_pct of the balances, else 10,000",
     )

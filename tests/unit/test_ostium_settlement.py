@@ -14,7 +14,20 @@ from eth_abi.abi import encode
 from evenkeel.errors import NotUnderstood
 from venues.evm.answers import Log, data
 from venues.evm.codec import Event
-from venues.ostium.contracts import CLOSED, FEES, LIMIT_CLOSED, LIQUIDATED, OPEN_CANCELED, REFUNDED, TRANSFER
+from venues.ostium.contracts import (
+    CLOSE_TIMED_OUT,
+    CLOSED,
+    FEES,
+    LIMIT_CANCELED,
+    LIMIT_CLOSED,
+    LIMIT_PLACED,
+    LIQUIDATED,
+    OPEN_CANCELED,
+    OPEN_TIMED_OUT,
+    REFUNDED,
+    TRANSFER,
+)
+from venues.ostium.moves import Move, moves_of
 from venues.ostium.settlement import Settled, settlements
 
 DATA = Path(os.environ.get("EVENKEEL_DATA") or Path(__file__).parents[3] / "shared" / "data")
@@ -82,6 +95,7 @@ def test_the_logs_of_a_real_open_and_close() -> None:
     [opened] = read("open")
     assert (opened.kind, opened.order_id, opened.trade_id) == (Settled.OPENED, 2, 2)
     assert opened.trade.collateral == 999 and opened.trade.leverage == 10 and opened.trade.is_long
+    assert opened.deposit_usdc == 1000, "with the fees that the venue names, all that was paid for it"
     assert opened.price == 65_001 and opened.asset_qty == Decimal("0.153689943231642590")
     [done] = read("close")
     assert (done.kind, done.order_id, done.trade_id, done.share) == (Settled.CLOSED, 3, 2, 1)
@@ -171,3 +185,56 @@ def test_an_odd_log_of_the_venue_is_not_understood() -> None:
         )
     with pytest.raises(NotUnderstood, match="of 10000"):
         settlements([closed("20", share=10_001)], CALLBACKS, TRADING, USDC)
+
+
+def trade(usdc: str, trader: str = TRADER, slot: int = 0) -> tuple[Any, ...]:
+    return (int(Decimal(usdc) * 10**6), 145 * 10**18, 0, 0, trader, 300, 9, slot, True, False)
+
+
+def placed(usdc: str, slot: int = 0) -> Log:
+    return log(TRADING, LIMIT_PLACED, slot, trader=TRADER, pairIndex=9, index=slot, trade=trade(usdc, slot=slot),
+               orderType=1, builderFee=("0x" + "0" * 40, 0))  # fmt: skip
+
+
+def withdrawn(slot: int = 0) -> Log:
+    return log(TRADING, LIMIT_CANCELED, trader=TRADER, pairIndex=9, index=slot)
+
+
+def between(sender: str, receiver: str, usdc: str, token: str = USDC) -> Log:
+    return log(token, TRANSFER, sender=sender, receiver=receiver, value=int(Decimal(usdc) * 10**6))
+
+
+def test_what_an_order_that_waits_cost_is_what_was_transferred() -> None:
+    def read(*rows: Log) -> list[Move]:
+        return moves_of(rows, TRADING, VAULT, USDC, TRADER)
+
+    [one] = read(between(TRADER, VAULT, "100"), between(TRADER, VAULT, "7", OTHER), placed("100"))
+    assert (one.kind, one.slot, one.usdc, one.type) == (Settled.PLACED, 0, 100, 1)
+    wire = one.wire(5)
+    assert (Decimal(wire["paid_usdc"]), wire["why"], Decimal(wire["price"])) == (-100, "limit", 145)
+    both = read(between(TRADER, VAULT, "100"), placed("100"), between(TRADER, VAULT, "60"), placed("60", 1))
+    assert [(move.slot, move.usdc) for move in both] == [(0, 100), (1, 60)]
+    with pytest.raises(NotUnderstood, match="several things"):
+        read(between(TRADER, VAULT, "160"), placed("100"), placed("60", 1))
+    [back] = read(between(VAULT, TRADER, "99.9"), between(OTHER, TRADER, "5"), withdrawn(3))
+    assert (back.kind, back.slot, back.usdc) == (Settled.WITHDRAWN, 3, Decimal("99.9"))
+    with pytest.raises(NotUnderstood, match="several things"):
+        read(between(VAULT, TRADER, "99.9"), withdrawn(3), between(VAULT, TRADER, "49.9"), withdrawn(4))
+    assert (
+        read(between(OTHER, VAULT, "100"), Log(OTHER, placed("1").topics, placed("1").data, 9, "", "", 0))
+        == []
+    )
+
+
+def test_an_order_that_was_taken_back_in_time_gave_back_all_of_it() -> None:
+    order = (1, 150 * 10**18, 100, trade("100"), 0)
+    late = log(TRADING, OPEN_TIMED_OUT, orderId=7, order=order)
+    [gone] = settlements([between(VAULT, TRADER, "100"), late], CALLBACKS, TRADING, USDC)
+    assert (gone.kind, gone.trader, gone.refund_usdc) == (Settled.OPEN_CANCELED, TRADER, 100)
+    assert gone.why == "no keeper settled it in time"
+    with pytest.raises(NotUnderstood, match="nothing came back"):
+        settlements([between(VAULT, TRADER, "99"), late], CALLBACKS, TRADING, USDC)
+    dropped = log(TRADING, CLOSE_TIMED_OUT, orderId=8, tradeId=3, order=order)
+    refund = log(TRADING, REFUNDED, tradeId=3, trader=TRADER, pairIndex=9, amount=100_000)
+    [close] = settlements([between(VAULT, TRADER, "0.1"), refund, dropped], CALLBACKS, TRADING, USDC)
+    assert (close.kind, close.trade_id, close.refund_usdc) == (Settled.CLOSE_CANCELED, 3, Decimal("0.1"))

@@ -148,6 +148,8 @@ ERRORS = Errors(
     "ERC20InsufficientAllowance(address,uint256,uint256)", "SafeERC20FailedOperation(address)",
 )  # fmt: skip
 
+NO_ORDER_WAITS = "NoOpenLimitOrder"
+"""How the storage answers for a slot in which no order waits."""
 USDC_PLACES, PRICE_PLACES, LEVERAGE_PLACES = 6, 18, 2
 WHOLE_CLOSE = 10_000
 

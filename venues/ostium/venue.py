@@ -47,6 +47,7 @@ from venues.ostium.contracts import (
     IS_DONE,
     IS_PAUSED,
     LEVERAGE_PLACES,
+    NO_ORDER_WAITS,
     OPEN_ASKED,
     OPEN_TRADE_INFO,
     PAIR_LEAST_NOTIONAL,
@@ -88,7 +89,6 @@ MOVES: dict[type, Settled] = {
     TopUpOrder: Settled.TOPPED_UP,
 }
 """Of the orders that move money in their own transaction, what they do."""
-NONE_WAITS = "NoOpenLimitOrder"
 """By which the storage refuses to show a slot in which nothing waits."""
 ASK_AFTER_S = 1.5
 """A keeper settles within one to two seconds."""
@@ -202,7 +202,7 @@ class OstiumVenue(EvmOrders):
         try:
             answered = await self._view(self.contracts.storage, WAITING_ORDER.call(trader, pair, slot))
         except RpcError as error:
-            if ERRORS.words(error.data).startswith(NONE_WAITS):
+            if ERRORS.words(error.data).startswith(NO_ORDER_WAITS):
                 return None
             raise
         found = WAITING_ORDER.answer(answered)

@@ -18,6 +18,8 @@ from twins.ostium.deployment import MILLION
 OPEN: Step = ("open", {})
 CLOSE: Step = ("close", {})
 PART: Step = ("close", {"share": "0.5"})
+LIMIT: Step = ("limit", {})
+CANCEL: Step = ("cancel", {})
 STOP: Step = ("watch", {})
 COLLECT: Step = ("collect", {})
 DEPLOY: Step = ("deploy", {})
@@ -46,6 +48,8 @@ STORIES = (
         (("ostium", "silent_keeper", "answer:.*"),),
         only="eth_sendRawTransaction",
     ),
+    Story("accounts limit", "deployed", (LIMIT,), sparse=1),
+    Story("accounts cancel", "waiting", (CANCEL,), sparse=0),
 )
 SENDING = ("accounts open", "accounts close", "accounts part", "accounts stop", "accounts collect")
 
@@ -53,6 +57,12 @@ SENDING = ("accounts open", "accounts close", "accounts part", "accounts stop", 
 async def _opened(bed: AccountsBed) -> None:
     done = await bed.run(OPEN, STOP)
     assert done.code == 0 and done.answers[0]["state"] == "OPEN", done
+    await bed.later(60)
+
+
+async def _waiting(bed: AccountsBed) -> None:
+    done = await bed.run(("limit", {"price": "140"}))
+    assert done.code == 0 and done.answers[0]["state"] == "PENDING", done
     await bed.later(60)
 
 
@@ -97,6 +107,7 @@ SNAPSHOTS: dict[str, Preparation | None] = {
     "closed": _closed,
     "revoked": _revoked,
     "topped up": _topped_up,
+    "waiting": _waiting,
 }
 
 

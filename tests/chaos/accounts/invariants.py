@@ -6,10 +6,11 @@ from decimal import Decimal
 from pathlib import Path
 
 from evenkeel.settings.settings import load_settings
-from state.accounts.models import DeploymentState, TradeState
+from state.accounts.models import AccountTrade, DeploymentState, TradeState
 from state.accounts.store import ACCOUNTS
 from state.store import Store
 from strategy.accounts.share import ChargeState
+from tasks.accounts.waiting import is_waiting
 from tests.chaos.accounts.bed import PLATFORM, USER_USDC, AccountsBed
 from tests.chaos.findings import Findings
 from twins.ostium.deployment import MILLION
@@ -23,7 +24,7 @@ def check(bed: AccountsBed) -> Findings:
     found = Findings()
     store = Store.open(load_settings(bed.config).database.url, bed.world)  # type: ignore[arg-type]
     try:
-        _check_ends(found, store)
+        _check_ends(found, bed, store)
         _check_trades(found, bed, store)
         _check_once(found, bed, store)
         _check_money(found, bed, store)
@@ -35,11 +36,21 @@ def check(bed: AccountsBed) -> Findings:
     return found
 
 
-def _check_ends(found: Findings, store: Store) -> None:
+def _waiting(store: Store) -> list[AccountTrade]:
+    return [one for one in store.accounts.trades(TradeState.PENDING) if is_waiting(one)]
+
+
+def _check_ends(found: Findings, bed: AccountsBed, store: Store) -> None:
+    """Nothing is under way but orders that wait for their price, each in its slot there and here."""
+    there = {(one.trader, one.pair, one.index) for one in bed.venue.book.limits.values() if one.is_active}
+    here = {(one.account, one.pair, one.place) for one in _waiting(store)}
+    if there != here:
+        found.add("lost record", f"orders wait at the venue in {there}, in the books in {here}")
     for intent in store.unfinished_intents(ACCOUNTS):
         found.add("unfinished", f"the {intent.kind} {intent.intent_id} is still {intent.state}")
     for trade in store.accounts.trades(TradeState.PENDING, TradeState.CLOSING, TradeState.STALE):
-        found.add("unfinished", f"{trade.name} is still {trade.state}")
+        if not is_waiting(trade) or trade.state is TradeState.STALE:
+            found.add("unfinished", f"{trade.name} is still {trade.state}")
 
 
 def _check_trades(found: Findings, bed: AccountsBed, store: Store) -> None:
@@ -77,7 +88,7 @@ def _check_money(found: Findings, bed: AccountsBed, store: Store) -> None:
     if left := accounts.charges(ChargeState.DUE, ChargeState.OUTSTANDING):
         found.add("unfinished", f"{len(left)} charges are not paid: {left[0].why}")
     results = sum((one.result_usdc for one in accounts.trades()), Decimal(0))
-    held = sum((one.paid_usdc for one in accounts.trades(*HELD)), Decimal(0))
+    held = sum((one.paid_usdc for one in [*accounts.trades(*HELD), *_waiting(store)]), Decimal(0))
     changed = Decimal(bed.usdc(bed.user)) / MILLION - USER_USDC
     if abs(changed - (results - held - collected)) > UNIT:
         found.add(

@@ -21,6 +21,16 @@ async def _open(settings: Settings) -> dict[str, Any]:
     return await actions.open_trade(settings, "d0", *terms, "t1")
 
 
+async def _limit(settings: Settings, price: str = "150.5") -> dict[str, Any]:
+    """At this price it is executed at once, at a lower one it waits."""
+    terms = ("SOL/USD", "long", Decimal(100), Decimal(3), 100)
+    return await actions.open_trade(settings, "d0", *terms, "t1", limit=Decimal(price))
+
+
+async def _cancel(settings: Settings) -> dict[str, Any]:
+    return await actions.cancel_order(settings, "t1")
+
+
 async def _close(settings: Settings, share: str = "1") -> dict[str, Any]:
     return await actions.close_trade(settings, "t1", Decimal(share), 100)
 
@@ -65,6 +75,8 @@ async def _status(settings: Settings) -> dict[str, Any]:
 
 STEPS: dict[str, StepFunction] = {
     "open": _open,
+    "limit": _limit,
+    "cancel": _cancel,
     "close": _close,
     "watch": _watch,
     "collect": _collect,

@@ -19,6 +19,7 @@ from tests.chaos.accounts.bed import accounts_bed, missing
 from tests.chaos.accounts.business import OPEN
 from tests.chaos.accounts.steps import STEPS
 from tests.prefect_rig import Server, hosted_monitors, processes_of, server_in_use
+from twins.clock import TwinClock
 
 
 def runs(server: Server, state: str = "") -> list[dict[str, Any]]:
@@ -30,11 +31,13 @@ def runs(server: Server, state: str = "") -> list[dict[str, Any]]:
 
 
 @pytest.mark.skipif(bool(missing()), reason=missing())
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 async def test_the_watch_goes_on_from_run_to_run_and_from_host_to_host(tmp_path: Path) -> None:
     async with accounts_bed(STEPS, None, tmp_path / "bed") as bed:
         done = await bed.run(OPEN)
         assert done.code == 0 and done.answers[0]["state"] == "OPEN", done
+        # From here on time flows, so that a watch waits between its ticks while Prefect takes its time.
+        bed.world.clock = TwinClock(bed.world.now_ms(), speed=15)
         store = Store.open(load_settings(bed.config).database.url, bed.world)  # type: ignore[arg-type]
         with server_in_use(tmp_path / "prefect") as server:
 

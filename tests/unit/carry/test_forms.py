@@ -24,6 +24,9 @@ from venues.asgard.mints import LONG_ASSETS
 ROOT = Path(__file__).resolve().parents[3]
 
 
+NUMBERS = ("size_usd", "leverage", "price", "collateral_usdc", "take_profit", "share")
+
+
 def deployed() -> list[Flow[..., Any]]:
     found = [monitor]
     for one in yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]:
@@ -65,10 +68,14 @@ def test_every_field_is_described_and_none_asks_for_a_code(flow: Flow[..., Any])
             assert chosen(field)["enum"] == list(LONG_ASSETS)
         if name == "protocol":
             assert chosen(field)["enum"] == ["kamino", "marginfi", "solend", "drift"]
-        if name == "leverage":
+        if name == "leverage" and flow.name in ("enter", "scan"):
             assert chosen(field) == {"type": "integer", "minimum": 2, "maximum": 4}
-        if name == "size_usd":
-            assert chosen(field)["type"] == "number"
+        if name in NUMBERS:
+            assert (
+                chosen(field)["type"] in ("number", "integer")
+                if "anyOf" in field
+                else field["type"] == "number"
+            )
         if name == "interval_s":
             assert chosen(field)["exclusiveMinimum"] == 0
 

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from app.cli import app
 from app.demo.hedging import run_demo
+from app.demo.hedging_venues import venues
 
 
 def test_two_days_end_flat_and_equal_the_venues_cash_to_the_cent(tmp_path: Path) -> None:
@@ -28,6 +29,14 @@ def test_two_days_end_flat_and_equal_the_venues_cash_to_the_cent(tmp_path: Path)
     assert (tmp_path / "pnl.png").read_bytes().startswith(b"\x89PNG")
     text = (tmp_path / "pnl.csv").read_text()
     assert text.count("ONCHAIN") == 16 and "OFFCHAIN" in text
+
+
+def test_each_instance_has_an_account_of_its_own() -> None:
+    with venues() as served:
+        trading, broker = served.keys["trading"], served.keys["broker"]
+        assert (
+            served.alpaca.trading_keys[trading["key_id"]][1] == trading["account_id"] != broker["account_id"]
+        )
 
 
 @pytest.mark.parametrize(

@@ -179,8 +179,11 @@ async def _start(stack: AsyncExitStack) -> Venues:
     for symbol in PRICES:
         raindex.market.move_vault(symbol, IN_VAULT)
     alpaca, keys = AlpacaTwin(world, faults), {}
-    for kind in ("trading", "broker"):
-        found = with_account(alpaca, CASH, {symbol: str(usd) for symbol, usd in PRICES.items()}, KeySource(7))
+    prices = {symbol: str(usd) for symbol, usd in PRICES.items()}
+    for seed, kind in enumerate(
+        ("trading", "broker"), 7
+    ):  # of one seed both would have one key, of one account
+        found = with_account(alpaca, CASH, prices, KeySource(seed))
         keys[kind] = {"account_id": found["account_id"], **found[kind]}
     alpaca.engine.prices.source = price_at
     alpaca.engine.fill_delay_ms = 1_000

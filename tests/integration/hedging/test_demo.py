@@ -34,6 +34,14 @@ def test_two_days_end_flat_and_equal_the_venues_cash_to_the_cent(tmp_path: Path)
     assert text.count("ONCHAIN") == 16 and "OFFCHAIN" in text
 
 
+def test_each_instance_has_an_account_of_its_own() -> None:
+    with venues() as served:
+        trading, broker = served.keys["trading"], served.keys["broker"]
+        assert (
+            served.alpaca.trading_keys[trading["key_id"]][1] == trading["account_id"] != broker["account_id"]
+        )
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [

@@ -82,10 +82,11 @@ async def _allowed(
     """Let a contract take just so many units; None where it may. What it may take already is taken back first: some tokens do
     not let one approval replace another.
     """
-    if allowed >= units:
-        return None
     for part, wanted in ((1, 0), (2, units)):
-        if not wanted and not allowed:
+        # One that is under way is followed to its end, also where what it allows is there already.
+        last = step.intents(part)[-1:]
+        is_open = any(not one.state.is_final for one in last)
+        if not is_open and (allowed >= units or (not wanted and not allowed)):
             continue
         ending = await step.carry(name, APPROVE_KIND, {"token": token, "units": wanted}, part)
         if not isinstance(ending, Done):
@@ -93,6 +94,7 @@ async def _allowed(
             if isinstance(ending, NotDone) and tried >= step.most_tries:
                 return Failed(f"the approval: {ending.reason}")
             return Wait(f"the approval: {ending.reason}")
+        allowed = wanted
     return None
 
 

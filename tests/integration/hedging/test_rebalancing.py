@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from decimal import Decimal
 
 import pytest
@@ -17,6 +18,7 @@ from tasks.hedging.rebalancing.proposing import PROPOSED
 from tasks.hedging.reconciling import reconcile_hedging
 from tasks.intents import carry_out
 from tests.databases import database_fixtures
+from tests.interruptions import Killed, die, hooked
 from tests.rebalancing_rig import rebalancing_rig
 
 databases, url, _store = database_fixtures("sqlite")
@@ -357,3 +359,17 @@ async def test_other_brokers_are_refused_in_one_line(url: str) -> None:
             with pytest.raises((OperatorError, ValueError), match=says):
                 async with rebalance_desk(rig.hedging.given(), rig.hedging.clock, rig.hedging.store):
                     pass
+
+
+async def test_an_approval_under_way_is_followed_to_its_end_by_the_next_process(url: str) -> None:
+    async with rebalancing_rig(url) as rig:
+        rig.fill_vault("AAPL", "100")
+        [row] = [one for one in (await rig.propose()).rebalances if one.scope == "AAPL"]
+        rig.approve(row.name)
+        with hooked(rig.hedging.store, "mark_submitted", skip=1, after=die):
+            for _ in range(6):
+                with contextlib.suppress(Killed):
+                    await rig.go(row.name)
+                rig.hedging.later(10)
+        done = await rig.to_the_end(row.name)
+        assert done.state is S.DONE and not rig.hedging.store.unfinished_intents("hedging")

@@ -55,6 +55,8 @@ class AccountsDesk:
     mids: dict[int, Decimal] = field(default_factory=dict)
     """Of the markets that trade now, USD, as of the last tick."""
     watch: str = ACCOUNTS_WATCH
+    closely_s: float = 2.0
+    """Seconds between ticks while an order is under way or a stop is near."""
 
     async def tick(self, fence: Fence | None = None) -> TickReport:
         """Read both price lists, then watch everything once. Raises UNREAD where the chain cannot be read."""

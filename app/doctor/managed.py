@@ -20,11 +20,13 @@ from strategy.accounts.conditions import (
     judge_key,
 )
 from tasks.accounts.desk import AccountsDesk, accounts_desk
+from tasks.accounts.hyperliquid.booking import HYPERLIQUID
+from tasks.accounts.hyperliquid.desk import keys_of
 from tasks.accounts.standing import read_account, read_key
 from tasks.accounts.trading import CHARGES, OSTIUM, ostium_of
 
 GROUP = "managed accounts"
-OFF = "off (ostium.enabled is false)"
+OFF, AGENTS_OFF = "off (ostium.enabled is false)", "off (agents.enabled is false)"
 MOST_NAMED = 5
 
 
@@ -130,3 +132,30 @@ async def users(installation: Installation) -> Verdict:
             f"{'; '.join(found.users[:MOST_NAMED])}{more}", "ask these users; nothing is opened for them"
         )
     return ok(f"{found.count} deployments name the agent and allow enough")
+
+
+@check(GROUP, "agents on Hyperliquid")
+async def agents(installation: Installation) -> Verdict:
+    """Whether the agents' secret is that of the stored agents, and every user's agent is approved, as it was read last."""
+    if not installation.settings.agents.enabled:
+        return ok(AGENTS_OFF)
+    try:
+        made_of = keys_of(installation.settings).fingerprint
+    except OperatorError as wrong:
+        return fail(str(wrong), 'docs/accounts.md, "Accounts on Hyperliquid", says what is set and how')
+    accounts = installation.store.accounts
+    foreign = [
+        one.agent_id for one in accounts.agents() if one.venue == HYPERLIQUID and one.key_address != made_of
+    ]
+    if foreign:
+        advice = "set the secret that they were made with: no other signs for their users"
+        return fail(f"agents of another secret than the settings': {', '.join(foreign)}", advice)
+    live = accounts.deployments(DeploymentState.ACTIVE, DeploymentState.PAUSED, venue=HYPERLIQUID)
+    bare = [one.deployment_id for one in live if not one.seen.get("approved")]
+    if bare:
+        more = f" and {len(bare) - MOST_NAMED} more" if len(bare) > MOST_NAMED else ""
+        return warn(
+            f"no agent of ours is approved by {', '.join(bare[:MOST_NAMED])}{more}",
+            "`evenkeel accounts check DEPLOYMENT` says which address the user approves",
+        )
+    return ok(f"{len(live)} deployments, each with its agent approved")

@@ -94,7 +94,7 @@ class Agents(Section):
     agent_name: str = Field(default="evenkeel", pattern=r"^[a-z][a-z0-9-]{1,15}$")
     """Under which name users approve it: the venue lists named agents alone."""
     weight_per_tick: float = Field(default=300.0, ge=50, le=500)
-    """Of the venue's 1,200 a minute: what one tick of the watch reads of accounts, in turns."""
+    """Of the venue's 1,200 a minute: what the watch reads of accounts in 30 s, in turns."""
     stop_slippage: Decimal = Field(default=Decimal("0.10"), ge=Decimal("0.005"), le=Decimal("0.5"))
     """Of a stop's price: how far beyond it the order that it becomes may fill."""
     close_slippage_bps: int = Field(default=100, ge=1, le=1_000)

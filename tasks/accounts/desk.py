@@ -57,6 +57,8 @@ class AccountsDesk:
     is_open: dict[str, bool] = field(default_factory=dict)
     """By market, whether it trades now; those whose hours could be read at the last tick."""
     watch: str = ACCOUNTS_WATCH
+    closely_s: float = 2.0
+    """Seconds between ticks while an order is under way or a stop is near."""
     _agents: dict[str, str] | None = None
     _stop_rules: dict[str, StopRules] = field(default_factory=dict)
 

@@ -22,7 +22,7 @@ from tasks.leases import described, own_name
 from tasks.oddities import note_oddities
 
 log = logging.getLogger("evenkeel.accounts")
-EVERY_S, CLOSELY_S = 30.0, 2.0
+EVERY_S = 30.0
 CHECK_EVERY = 10
 """Ticks between two comparisons with the subgraph."""
 STANDING_EVERY_MS = 25_000
@@ -97,7 +97,7 @@ class AccountsWatcher:
     @property
     def pace_s(self) -> float:
         """Seconds until the next tick."""
-        return CLOSELY_S if self.closely else EVERY_S
+        return self.desk.closely_s if self.closely else EVERY_S
 
     async def _judge(self, report: TickReport) -> None:
         """Read and judge what stands, and note it as alerts."""

@@ -55,6 +55,11 @@ class HyperliquidAccountsDesk:
     mids: dict[int, Decimal] = field(default_factory=dict)
     """Mark prices of the markets that trade now, USD, as of the last tick: what stops are judged by there."""
     watch: str = HYPERLIQUID_WATCH
+    closely_s: float = 10.0
+    """Stops stand at the venue, where they fire by themselves; and each tick takes 20 of its weight for the prices alone."""
+    _spent_ms: int | None = None
+    """When a tick spent weight on accounts last."""
+    _rules: dict[str, StopRules] = field(default_factory=dict)
 
     @property
     def stops(self) -> HyperliquidStops:
@@ -72,20 +77,24 @@ class HyperliquidAccountsDesk:
                 raise
         await follow(self.desk, report, fence)
         await self.read_accounts(report, fence)
+        rows = self.desk.store.accounts.deployments(venue=HYPERLIQUID)
+        self.stops.deployments = {one.deployment_id: one for one in rows}
+        agents = self.desk.store.accounts.agents()
+        self._rules = {one.agent_id: StopRules.model_validate(one.rules.get("stops", {})) for one in agents}
         await trail(self.desk, self.mids, self.rules, report, fence, self.stops)
         return report
 
     def rules(self, deployment_id: str) -> StopRules:
-        """How stops are set for a deployment: its agent's rules."""
-        accounts = self.desk.store.accounts
-        agent = accounts.agent(accounts.deployment(deployment_id).agent_id)
-        return StopRules.model_validate(agent.rules.get("stops", {}))
+        """How stops are set for a deployment: its agent's rules, as of this tick."""
+        return self._rules[self.stops.deployments[deployment_id].agent_id]
 
     async def read_accounts(self, report: TickReport, fence: Fence | None = None) -> None:
         """Read the accounts whose turn it is, side by side: those in doubt first, then whoever was read longest ago, as
         many as the weight of a tick allows, one at least.
         """
-        now_ms, left = self.desk.clock.now_ms(), self.weight_per_tick
+        now_ms = self.desk.clock.now_ms()
+        since_ms = TICK_MS if self._spent_ms is None else max(0, now_ms - self._spent_ms)
+        left, self._spent_ms = self.weight_per_tick * min(1.0, since_ms / TICK_MS), now_ms
         turn, waiting = list[str](), self._waiting()
         every = self.reader.every = Every.of(len(waiting), self.weight_per_tick, TICK_MS)
         for account in waiting:

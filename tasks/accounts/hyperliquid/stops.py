@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 from evenkeel.types import IntentState
-from state.accounts.models import AccountTrade, DeploymentState, TradeState
+from state.accounts.models import AccountTrade, Deployment, DeploymentState, TradeState
 from state.accounts.store import ACCOUNTS, AccountsStore
 from state.models import Fence, Intent
 from state.store import Store
@@ -59,6 +59,10 @@ class HyperliquidStops:
     troubles: dict[str, str] = field(default_factory=dict)
     refused: dict[str, tuple[Decimal, int]] = field(default_factory=dict)
     """By trade, the stop that was refused last, and when."""
+    deployments: dict[str, Deployment] = field(default_factory=dict)
+    """As they were when this tick's stops were judged."""
+    sizes: dict[str, tuple[Decimal, Decimal]] = field(default_factory=dict)
+    """By trade, the stop that stands and its size, as it was placed: asked of the ledger once."""
     venue: str = HYPERLIQUID
 
     def guarded(self, accounts: AccountsStore) -> Sequence[AccountTrade]:
@@ -69,9 +73,10 @@ class HyperliquidStops:
         """Whether an agent may act for its account, and the account keeps its margin in a way that can be read."""
         if trade.deployment_id is None or coin_of(trade) not in self.markets:
             return False
-        row = self.store.accounts.deployment(trade.deployment_id)
+        row = self.deployments.get(trade.deployment_id)
         return (
-            row.state is not DeploymentState.REVOKED
+            row is not None
+            and row.state is not DeploymentState.REVOKED
             and row.seen.get("mode", READABLE_MODES[0]) in READABLE_MODES
         )
 
@@ -84,10 +89,18 @@ class HyperliquidStops:
             )
             if found != trade.stop:
                 return found
-        last = last_stop(self.store, trade)
-        if trade.stop is not None and last is not None and Decimal(str(last.order["size"])) < trade.asset_qty:
-            return trade.stop
-        return None
+        return (
+            trade.stop if trade.stop is not None and self._size(trade, trade.stop) < trade.asset_qty else None
+        )
+
+    def _size(self, trade: AccountTrade, stop: Decimal) -> Decimal:
+        """How much the stop that stands closes; all of the trade where none of ours was ever placed."""
+        known = self.sizes.get(trade.name)
+        if known is None or known[0] != stop:
+            last = last_stop(self.store, trade)
+            size = trade.asset_qty if last is None else Decimal(str(last.order["size"]))
+            known = self.sizes[trade.name] = stop, size
+        return known[1]
 
     def seen(self, trade: AccountTrade, best: Decimal | None = None) -> TradeSeen:
         """The trade as its rules see it: costs are the fee of its close, and the funding that it has paid."""
@@ -125,6 +138,7 @@ class HyperliquidStops:
             end = await close(desk, trade, Decimal(1), self.close_slippage_bps, fence)
         else:
             end = await carry_out(desk, self._plan(desk, trade, stop, fence), fence, wait_s=WAIT_S)
+        self.sizes.pop(trade.name, None)
         if isinstance(end, Done):
             self.troubles.pop(trade.name, None)
             self.refused.pop(trade.name, None)

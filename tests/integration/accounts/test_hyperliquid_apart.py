@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import itertools
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
-from state.accounts.models import DeploymentState, TradeState
+from flows.accounts.watched import live
+from state.accounts.models import AccountTrade, DeploymentState, Origin, TradeState
+from tasks.accounts.alerts import alarm_unwatched
+from tasks.accounts.trading import plan
 from tasks.accounts.watcher import AccountsWatcher
 from tests.agents_rig import Person, agents_rig, bought
 from twins.faults import App, Message, Receive, Scope, Send
@@ -134,15 +138,54 @@ async def test_accounts_are_read_in_turns_within_the_weight_of_a_tick(
 ) -> None:
     async with agents_rig(tmp_path, monkeypatch, users=6, agents={"weight_per_tick": 50.0}) as rig:
         rig.twin.ip_weight_per_minute = 1_000_000
-        await rig.ticked(6)  # who each is, and what each held, has been read
+        await rig.ticked(6, apart_s=30)  # who each is, and what each held, has been read
         for user in rig.users:
             bought(user, "1")
         turns, found = rig.desk.reader.turns, []
         for _ in range(8):
             at_ms = rig.clock.now_ms()
-            await rig.ticked()
+            await rig.ticked(apart_s=30)
             found.append(len(rig.trades(TradeState.OPEN)))
             assert any(one.read_ms > at_ms for one in turns.values())
         # Each tick reads the fills of a few, and every account has had its turn.
         assert found[0] in (1, 2) and found[-1] == 6 and max(b - a for a, b in itertools.pairwise(found)) <= 2
         assert all(len(one.resting()) == 1 for one in rig.users)
+
+
+async def test_trades_of_both_venues_stand_in_one_ledger_and_each_watch_has_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with agents_rig(tmp_path, monkeypatch) as rig:
+        [user] = rig.users
+        accounts, now_ms = rig.store.accounts, rig.clock.now_ms()
+        accounts.add_agent("trend", "ostium", "0x" + "a9" * 20, Decimal("0.1"), "PROFIT_SHARE", {})
+        accounts.deploy("d-ostium", user.address, "trend", {"pairs": [5]})
+        other = {
+            "name": "t1",
+            "chain": "421614",
+            "venue": "ostium",
+            "account": user.address,
+            "deployment_id": "d-ostium",
+        }
+        row = AccountTrade(
+            **other, origin=Origin.DESK, state=TradeState.OPEN, pair=5, is_long=True, leverage=Decimal(2),
+            open_price=Decimal(200), asset_qty=Decimal(1), created_ms=now_ms, updated_ms=now_ms,
+        )  # fmt: skip
+        accounts.add_trade(row)
+        stop = {"trader": user.address, "trade_id": 1, "pair": 5, "index": 0, "stop": "190"}
+        plan(rig.desk.desk, "t1", "stop", 0, stop, None, "ostium")
+        bought(user)
+        rig.price("230")
+        watcher = AccountsWatcher(rig.desk)
+        for _ in range(3):
+            rig.later(30)
+            assert await watcher.tick() is not None
+        # What is of the other venue is neither followed nor trailed nor judged here, though market and account are the same.
+        assert accounts.trade("t1") == row and [one.name for one in accounts.trades()] == ["t1"]
+        assert [one.subject for one in rig.store.unfinished_intents("accounts")] == ["t1"]
+        assert [one.deployment_id for one in accounts.deployments()] == ["d-ostium"]
+        assert len(user.resting()) == 1 and len(accounts.trades(venue=None)) == 2
+        assert live(rig.store) == ["accounts", "accounts-hyperliquid"]
+        assert {one.name for one in rig.store.heartbeats()} == {"accounts-hyperliquid"}
+        alarm_unwatched(rig.store, rig.clock, 10)
+        assert rig.alerts() == {("accounts not watched", "accounts"): 1}

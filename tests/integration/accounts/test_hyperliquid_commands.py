@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 from app.accounts import actions, operating
+from app.doctor import managed
+from app.doctor.frame import Installation
 from evenkeel.errors import EvenkeelError, OperatorError
 from evenkeel.settings.settings import Settings
 from state.store import Store
@@ -133,3 +135,19 @@ async def test_what_cannot_be_is_refused_in_one_line_and_changes_nothing(
         await add(settings, "other", None, "hyperliquid")
         with pytest.raises(OperatorError, match="is guarded by guard"):
             await actions.deploy(settings, guarded.address, "other", one, one, 1)
+
+
+async def test_the_doctor_says_whether_agents_can_sign(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with installed(tmp_path, monkeypatch) as (rig, user, settings):
+        found = Installation(settings, rig.clock)
+        found.ledger = rig.store
+        assert (await managed.agents(found)).detail == "1 deployments, each with its agent approved"
+        await actions.add_agent(settings, "night", None, "hyperliquid")
+        await actions.deploy(settings, user.address, "night", Decimal(1), Decimal(1), 1)
+        assert "no agent of ours is approved by night-" in (await managed.agents(found)).detail
+        monkeypatch.setenv("EVENKEEL_AGENTS_KEY", "ab" * 32)
+        assert "agents of another secret" in (await managed.agents(found)).detail
+        monkeypatch.delenv("EVENKEEL_AGENTS_KEY")
+        assert "no secret of the agents" in (await managed.agents(found)).detail

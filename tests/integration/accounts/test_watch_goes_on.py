@@ -130,7 +130,7 @@ async def test_the_doctor_and_the_metrics_say_how_accounts_stand(
             asked = Installation(found.settings, rig.evm.clock, ledger=found.store)
             return {one.name: (await one.run(asked)).health.value for one in checks}
 
-        assert set((await examined()).values()) == {"ok"} and len(checks) == 4
+        assert set((await examined()).values()) == {"ok"} and len(checks) == 5
         address = LocalEvmKey.from_hex(AGENT).address
         rig.evm.twin.node.rpc("anvil_setBalance", address, hex(5 * 10**13))
         rig.evm.transact(rig.users[1], rig.venue.at["trading"], "removeDelegate()")

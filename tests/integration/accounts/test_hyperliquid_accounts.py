@@ -256,19 +256,19 @@ async def test_what_was_held_before_is_guarded_and_owed_nothing_and_never_closed
             db.execute(CheckpointTable.__table__.delete())
         rig.desk.reader.turns.clear()
         rig.price("190")  # a fifth of what stands behind each trade is lost
-        await rig.ticked()
+        await rig.ticked(apart_s=30)
         assert [str(one.trade_id).partition(":")[0] for one in rig.trades()] == ["held"] * 2
         assert len(good.resting()) == 0 and {one.state for one in rig.trades()} == {TradeState.OPEN}
         watcher = AccountsWatcher(rig.desk)
         await watcher.tick()
         assert {kind for kind, _ in rig.alerts()} == {"trade unguarded"}
         rig.price("216")
-        await rig.ticked()
+        await rig.ticked(apart_s=30)
         assert len(good.resting()) == 1 == len(bad.resting())
         await watcher.tick()
         assert not rig.alerts()
         good.trade(is_buy=False, size="5", price="150", reduce_only=True)
-        await rig.ticked()
+        await rig.ticked(apart_s=30)
         [closed] = rig.trades(TradeState.CLOSED)
         assert closed.result_usdc > 70 and rig.store.accounts.charges() == []
 

@@ -111,13 +111,20 @@ def _trade(
         deployment_id=seen.deployment.deployment_id if is_ours and seen.deployment else None,
         origin=Origin.USER,
         state=TradeState.PENDING,
-        trade_id=trade_id,
+        trade_id=of_account(trade_id, seen),
         pair=seen.markets[coin],
         is_long=is_long,
         leverage=leverage,
         created_ms=now,
         updated_ms=now,
     )
+
+
+def of_account(ident: str, seen: Seen) -> str:
+    """Return what names a trade or change among those of every account: two that trade with each other have one fill's number,
+    and two that are read at one moment one time.
+    """
+    return f"{ident}:{seen.account}"
 
 
 def _opened(store: Store, change: Change, seen: Seen) -> SettledOrder:
@@ -204,7 +211,7 @@ def _money(text: Any) -> Decimal:
 def _order(change: Change, seen: Seen, trade: str, why: str, **more: Any) -> SettledOrder:
     return SettledOrder(
         chain=seen.chain,
-        order_id=change.order_id,
+        order_id=of_account(change.order_id, seen),
         trade=trade,
         kind=change.did.value,
         block=change.at_ms,

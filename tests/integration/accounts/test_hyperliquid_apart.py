@@ -5,12 +5,15 @@ from __future__ import annotations
 import itertools
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from flows.accounts.watched import live
 from state.accounts.models import AccountTrade, DeploymentState, Origin, TradeState
+from strategy.accounts.fills import FillSeen, changes_of
 from tasks.accounts.alerts import alarm_unwatched
+from tasks.accounts.hyperliquid.booking import Seen, book
 from tasks.accounts.trading import plan
 from tasks.accounts.watcher import AccountsWatcher
 from tests.agents_rig import Person, agents_rig, bought
@@ -189,3 +192,21 @@ async def test_trades_of_both_venues_stand_in_one_ledger_and_each_watch_has_its_
         assert {one.name for one in rig.store.heartbeats()} == {"accounts-hyperliquid"}
         alarm_unwatched(rig.store, rig.clock, 10)
         assert rig.alerts() == {("accounts not watched", "accounts"): 1}
+
+
+async def test_two_users_who_trade_with_each_other_have_a_trade_each_though_the_fill_has_one_number(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with agents_rig(tmp_path, monkeypatch, users=2) as rig:
+        chain = rig.desk.agents.chain
+        for one, qty in zip(rig.users, ("4", "-4"), strict=True):
+            values: dict[str, Any] = {"fill_id": "1000:SOL:9", "coin": "SOL", "signed_qty": Decimal(qty)}
+            values |= {"price": Decimal(200), "start": Decimal(0), "closed_pnl": Decimal(0)}
+            values |= {"fee": Decimal("0.3"), "at_ms": 1_000, "order": 7}
+            seen = Seen(chain, one.address, None, {"SOL": 5}, {"SOL": Decimal(4)})
+            for _ in range(2):
+                with rig.store.one_transaction():
+                    book(rig.store, changes_of([FillSeen(**values)]), seen)
+        held = {one.account: one.is_long for one in rig.trades(TradeState.OPEN)}
+        assert held == {rig.users[0].address: True, rig.users[1].address: False}
+        assert len(rig.store.accounts.settlements()) == 2

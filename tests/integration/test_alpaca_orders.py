@@ -149,9 +149,9 @@ async def test_a_write_is_given_up_before_its_death_could_be_reckoned_whatever_r
     assert client.TOTAL_S * 1000 < DEAD_AFTER_MS
     monkeypatch.setattr(client, "TOTAL_S", 0.2)
     async with alpaca_rig() as rig:
-        patient = rig.new_client(timeout_s=60)
+        slow = rig.new_client(timeout_s=60)
         rig.plan.add(Fault("alpaca", "delay", PLACE, delay_s=1.0))
         with pytest.raises(Retryable, match="TimeoutError"):
-            await patient.place("{}")
+            await slow.place("{}")
         rig.plan.add(Fault("alpaca", "delay", "account", delay_s=0.5))
-        assert await patient.cash() == rig.account.cash
+        assert await slow.cash() == rig.account.cash

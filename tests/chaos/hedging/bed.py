@@ -24,7 +24,7 @@ from tasks.hedging.opening import hedging_desk, schwab_login
 from tasks.hedging.passing import pass_once
 from tasks.oddities import ODD_ANSWER
 from tests.chaos.hedging.commits import Commits
-from tests.chaos.interceptor import OutsideCall, Point
+from tests.chaos.hedging.watched import Watched
 from tests.chaos.process import Ended, ProductProcess, StepFunction
 from tests.databases import with_driver
 from tests.hedging_rig import HELD, PRICES, SYMBOLS, HedgingRig, hedging_rig
@@ -32,7 +32,7 @@ from tests.interruptions import Killed
 from tests.schwab_rig import TOKEN_KEY, state_of
 from twins.alpaca.serve import START_MS
 from twins.control import control_app
-from twins.faults import App, FaultMiddleware, Message, Receive, Scope, Send, _hang_up
+from twins.faults import FaultMiddleware
 from twins.http import served
 from twins.schwab.app import SchwabTwin
 
@@ -41,57 +41,6 @@ BROKERS = ("alpaca", "alpaca-broker", "schwab", "dry-run")
 CASH = D(1_000_000)
 ALERTED_LATE_MS = 120_000
 """Beyond what the settings allow: a pass may have failed in between."""
-Act = Callable[[], Awaitable[None]]
-
-
-class Watched:
-    """Stands before every twin: counts the calls by name, and lets something happen before or after one of them."""
-
-    def __init__(self) -> None:
-        self.seen: Counter[tuple[str, str]] = Counter()
-        self.in_lives: set[tuple[tuple[str, str], int]] = set()
-        """Those that came while `is_life` was set: a process of its own may be killed there."""
-        self.is_life = False
-        self.point: tuple[tuple[str, str], int] | None = None
-        self.act: Act | None = None
-        self.is_before = True
-        self.is_lost = False
-        """The call that it happened before never gets through."""
-        self.reached = 0
-
-    def around(self, venue: str, app: App, name_of: Callable[[str, str, bytes], str]) -> App:
-        async def watched(scope: Scope, receive: Receive, send: Send) -> None:
-            if scope["type"] != "http":
-                await app(scope, receive, send)
-                return
-            body = b""
-            while True:
-                message = await receive()
-                body += message.get("body", b"")
-                if not message.get("more_body"):
-                    break
-            where = (venue, name_of(scope["method"], scope["path"], body))
-            self.seen[where] += 1
-            if self.is_life:
-                self.in_lives.add((where, self.seen[where]))
-            is_point = (where, self.seen[where]) == self.point and self.act is not None
-            if is_point and self.act is not None:
-                self.reached += 1
-                if not self.is_before:
-                    call = OutsideCall(Point(" ".join(where), 1), app, scope, body, receive, send)
-                    messages = await call.apply()
-                    await self.act()
-                    with suppress(RuntimeError):  # who asked may be gone
-                        await call.pass_on(messages)
-                    return
-                await self.act()
-                if self.is_lost:
-                    await _hang_up(send)
-                    return
-            whole = [{"type": "http.request", "body": body, "more_body": False}]
-            await app(scope, lambda: _next(whole, receive), send)
-
-        return watched
 
 
 @dataclass
@@ -282,13 +231,13 @@ class Bed(HedgingRig):
         """From now on no order has a status that nobody has heard of; while one had, a person was alerted."""
         odd = [one for one in self.account.orders if one.shown]
         orders = [] if self.schwab is None else list(self.schwab.book.orders.values())
-        strange = [one for one in orders if one.shown_as]
-        if odd or strange:
+        unknown = [one for one in orders if one.shown_as]
+        if odd or unknown:
             said = {one.kind for one in self.store.alerts(open_only=True)}
             assert ODD_ANSWER in said, f"an order of an unknown status, and no alert of it: {said}"
         for one in odd:
             one.shown = ""
-        for order in strange:
+        for order in unknown:
             order.shown_as = ""
 
     def shares_at_broker(self) -> dict[str, Decimal]:
@@ -400,10 +349,6 @@ def _set(values: dict[str, str]) -> Iterator[None]:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
-
-
-async def _next(whole: list[Message], receive: Receive) -> Message:
-    return whole.pop() if whole else await receive()
 
 
 @asynccontextmanager

@@ -162,7 +162,8 @@ async def test_what_is_refused_leaves_no_row_and_no_signature(
 async def test_openings_that_are_paused_are_refused_and_closes_go_on(tmp_path: Path) -> None:
     async with service_rig(tmp_path) as rig:
         mine = {**OPEN, "address": rig.user}
-        assert (await rig.post("/open-position", mine)).status_code == 200
+        opened = await rig.post("/open-position", mine)
+        assert opened.status_code == 200, opened.text
         rig.store.accounts.move_deployment("d0", DeploymentState.PAUSED, "test")
         refused = await rig.post("/open-position", mine)
         assert refused.status_code == 409 and "PAUSED" in refused.json()["error"]

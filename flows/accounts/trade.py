@@ -34,7 +34,9 @@ class OpenRequest(Form):
         default=None, description="USD; of a limit or a stop, empty at the market"
     )
     collateral_usdc: NumberField = Field(description="USDC that leave the user's wallet for it")
-    leverage: NumberField = Field(default=Decimal(1), description="notional over collateral")
+    leverage: NumberField = Field(
+        default=Decimal(1), description="notional over collateral", json_schema_extra={"default": 1}
+    )
     slippage_bps: int = Field(default=50, description="basis points; at the market alone")
     take_profit: NumberField | None = Field(
         default=None, description="USD; it stands at the venue; empty: none"
@@ -46,7 +48,9 @@ class CloseRequest(Form):
     """A trade to close, or a part of it."""
 
     trade: str = Field(description="its name, as `evenkeel accounts list` shows it")
-    share: NumberField = Field(default=Decimal(1), description="of the trade, 1 for all")
+    share: NumberField = Field(
+        default=Decimal(1), description="of the trade, 1 for all", json_schema_extra={"default": 1}
+    )
     slippage_bps: int = Field(default=50, description="basis points")
 
 

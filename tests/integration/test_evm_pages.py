@@ -83,11 +83,11 @@ async def test_a_node_that_lags_behind_gives_no_page_and_the_other_does(tmp_path
         paid(rig, 2)
         rig.twin.node.rpc("evm_mine")
         one = EvmRpc(rig.urls[0], rig.clock)
-        rig.fault("lag", ".*", times=1, blocks=4)
+        rig.fault("lag", ".*", times=2, blocks=4)
         with pytest.raises(Retryable, match="lags behind"):
             await page(rig, marks, start, rpc=one)
         # Its answer "no logs" would be believed by whoever did not ask for its height.
-        rig.fault("lag", ".*", times=1, blocks=4)
+        rig.fault("lag", ".*", times=2, blocks=4)
         found = await page(rig, marks, start)
         assert values(found) == [2]
 

@@ -33,7 +33,9 @@ def test_every_account_is_read_at_once_by_what_its_rows_say(store: Store) -> Non
     assert accounts.without_number([ACCOUNT]) == ["t3"] and accounts.stops_of_users() == [
         ("t1", Decimal("145.5"))
     ]
-    assert accounts.over(["t0", "t2", "t3"]) == {"t2"} and accounts.holding([ACCOUNT, "0x0"]) == {ACCOUNT}
+    assert accounts.over(["t0", "t2", "t3"]) == {"t2"} and accounts.holding([ACCOUNT, "0x0"]) == {
+        ("ostium", ACCOUNT)
+    }
     assert accounts.deployed() == accounts.deployed(live=True) == {ACCOUNT} and accounts.watched() == [
         ACCOUNT
     ]

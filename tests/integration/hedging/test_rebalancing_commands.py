@@ -107,12 +107,12 @@ async def test_commands_show_and_refuse_in_one_line(
         assert rig.row(row.name).decided_by == rebalance_actions.who()
 
         def off() -> None:
-            monkeypatch.chdir(tmp_path)
+            config = tmp_path / "evenkeel.toml"
+            config.write_text(f"[database]\nurl = {json.dumps(url)}\n")
+            monkeypatch.setenv("EVENKEEL_CONFIG", str(config))
             plain = [(), *((one,) for one in ("list", "propose", "run", "allow"))]
             named = [(one, "x") for one in ("approve", "unsent", "resume", "end", "refuse")]
             for words in (*plain, *named[:-1], (*named[-1], "--why", "y"), ("bridged", "x", "1")):
-                config = tmp_path / "evenkeel.toml"
-                config.write_text(f"[database]\nurl = {json.dumps(url)}\n")
                 refused = CliRunner().invoke(app, ["hedging", "rebalance", *words])
                 assert isinstance(refused.exception, OperatorError), words
                 assert "rebalancing is off" in str(refused.exception) and "\n" not in str(refused.exception)

@@ -274,7 +274,7 @@ def somebody_acts(scene: Scene) -> tuple[Step, Step]:
         part = (rig.short_qty() * 2 / 100).quantize(rig.short_qty())
         rig.trade_by_hand("SOL", f"{part:.2f}")
         await reconcile_and_act(rig.desk)
-        await scene.watch(40)
+        await scene.watch(20)  # the next tick finds both legs level again
         admin = rig.desk.settings.admin.model_copy(update={"key_hash": make_hash("the right key")})
         settings = rig.desk.settings.model_copy(update={"admin": admin})
         with pytest.raises(OperatorError, match="not the admin key"):

@@ -191,7 +191,10 @@ def test_flatten_pauses_everything_and_asks_for_each_exit_once(store: Store) -> 
 def confirmed_exit(rig: Rig, position_id: str) -> int:
     asked = Asking(rig.desk.settings, rig.desk.store)
     answer = asked.ask(EXIT, position_id, key="t1", **ANN)
-    assert "174" not in answer.text.replace(position_id, "") and "USD a leg; closing is expected to cost" in answer.text
+    assert (
+        "174" not in answer.text.replace(position_id, "")
+        and "USD a leg; closing is expected to cost" in answer.text
+    )
     asked.confirm(answer.request_id, who="U0ANN")
     return answer.request_id
 

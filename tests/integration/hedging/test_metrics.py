@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
 from typing import Any
 
+import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
 from app.metrics.collector import LedgerCollector
+from app.metrics.serving import metrics
 from flows.hedging.hedge import HedgeRequest, hedge_account
 from tests.databases import database_fixtures
 from tests.hedging_rig import HedgingRig, hedging_rig
 from tests.integration.carry.test_metrics import samples
+from tests.integration.carry.test_prometheus import empty, free_port, prometheus, until
+from tests.integration.hedging.test_operating import settings_of
 
 databases, url, _store = database_fixtures("sqlite")
 
@@ -61,3 +67,21 @@ async def test_what_is_open_is_measured_and_what_was_earned_once_it_is_hedged(ur
 
 def _chain_usd(rig: HedgingRig) -> Any:
     return rig.chain.market.truth(rig.chain.chain.height())["usdc"]
+
+
+@pytest.mark.skipif(shutil.which("prometheus") is None, reason="no prometheus here")
+async def test_every_panel_of_hedging_shows_something_in_a_real_prometheus(url: str, tmp_path: Path) -> None:
+    async with hedging_rig(url) as rig:
+        rig.trade("AAPL", "sell", "3", "261")
+        await rig.one_pass()
+        rig.later(30)
+        await rig.one_pass()
+        rig.fault("alpaca", "slow", seconds=300)
+        rig.trade("AAPL", "sell", "2", "261")
+        await rig.one_pass()
+        port = free_port()
+        with metrics(settings_of(rig, url), port), prometheus(tmp_path, f"127.0.0.1:{port}") as address:
+            await until(
+                lambda: empty(address, leaves_out="^$", only="evenkeel_hedging") == [],
+                "a panel of hedging is empty",
+            )

@@ -4,8 +4,8 @@ VENV    := .venv
 BIN     := $(VENV)/bin
 # One stamp for each set of requirements: a second run with the same set installs nothing and needs no network.
 STAMP   := $(VENV)/.ready-$(shell cat requirements.lock pyproject.toml | cksum | cut -d' ' -f1)
-# One more than there are cores to work on, of tests and of scenarios: some wait for real time.
-WORKERS ?= 3
+# More than there are cores to work on, of tests and of scenarios: many wait for real time.
+WORKERS ?= 4
 JOBS    ?= 3
 DATA    ?=
 TESTS   ?= tests

@@ -31,6 +31,7 @@ _OF = (
     .where(INTENTS.c.business == bindparam("business"), INTENTS.c.subject == bindparam("subject"))
     .order_by(INTENTS.c.created_ms, INTENTS.c.step)
 )
+_OF_KIND = _OF.where(INTENTS.c.kind == bindparam("kind"))
 _UNFINISHED = (
     select(INTENTS)
     .where(
@@ -107,15 +108,20 @@ class Intents(Database):
         with self._read() as db:
             return _load(db, intent_id)
 
+    def find_intent(self, intent_id: str) -> Intent | None:
+        """The intent; None where there is none."""
+        return next(iter(self._rows(Intent, _BY_ID, intent_id=intent_id)), None)
+
     def unfinished_intents(self, business: str, subject: str | None = None) -> list[Intent]:
         """Intents of a business that are neither CONFIRMED nor FAILED, oldest first; of one subject only, if given."""
         if subject is None:
             return self._rows(Intent, _UNFINISHED, business=business)
         return self._rows(Intent, _UNFINISHED_OF, business=business, subject=subject)
 
-    def intents_of(self, business: str, subject: str) -> list[Intent]:
-        """Every intent of a subject, oldest first."""
-        return self._rows(Intent, _OF, business=business, subject=subject)
+    def intents_of(self, business: str, subject: str, kind: str | None = None) -> list[Intent]:
+        """Intents of a subject, of every kind or of one, oldest first."""
+        more = {} if kind is None else {"kind": kind}
+        return self._rows(Intent, _OF_KIND if more else _OF, business=business, subject=subject, **more)
 
     def intent_counts(self) -> dict[str, int]:
         """How many intents are in each state that occurs."""

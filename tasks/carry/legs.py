@@ -73,13 +73,13 @@ def plan_step(
     fence: Fence | None,
 ) -> Intent:
     """One numbered step; planned again it is the same intent. The order keeps the price that it is decided by."""
+    intent_id = f"{position_id}-{leg}-{kind}-{step}"
     if order.get("decided") is None:
-        steps = desk.store.intents_of(CARRY, position_id)
-        known = next((one for one in steps if (one.part, one.kind, one.step) == (leg, kind, step)), None)
+        known = desk.store.find_intent(intent_id)
         decided = decided_at(desk) if known is None else known.order.get("decided")
         order = order if decided is None else order | {"decided": decided}
     spec = IntentSpec(
-        intent_id=f"{position_id}-{leg}-{kind}-{step}",
+        intent_id=intent_id,
         business=CARRY,
         subject=position_id,
         part=leg,
@@ -359,9 +359,6 @@ def _alert_contradiction(desk: CarryDesk, position: Position, problem: Exception
 
 def closings(desk: CarryDesk, position: Position, side: LegSide) -> tuple[int, int]:
     """How often a closing of this leg has been planned, and sent. One that never left says nothing against its bound."""
-    closings = [
-        one
-        for one in desk.store.intents_of(CARRY, position.position_id)
-        if (one.part, one.kind) == (side, IntentKind.CLOSE)
-    ]
+    planned = desk.store.intents_of(CARRY, position.position_id, IntentKind.CLOSE)
+    closings = [one for one in planned if one.part == side]
     return len(closings), sum(one.attempts > 0 for one in closings)

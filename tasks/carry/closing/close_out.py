@@ -174,7 +174,5 @@ async def _is_level(desk: CarryDesk, position: Position) -> bool:
 
 def _begun_with(desk: CarryDesk, position: Position) -> LegSide | None:
     """The leg that an interrupted closing began with, from its first closing order; None where it ordered nothing yet."""
-    closes = [
-        one for one in desk.store.intents_of(CARRY, position.position_id) if one.kind == IntentKind.CLOSE
-    ]
+    closes = desk.store.intents_of(CARRY, position.position_id, IntentKind.CLOSE)
     return LegSide(closes[0].part) if closes else None

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import sqlite3
 import sys
-import threading
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, asynccontextmanager, closing, contextmanager
@@ -15,7 +13,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from hashlib import sha256
 from pathlib import Path
-from subprocess import PIPE, Popen
+from subprocess import PIPE, run
 from typing import Any
 
 import httpx
@@ -164,7 +162,7 @@ class Calls(httpx.AsyncBaseTransport):
 def watched(at: HedgingDesk) -> list[Call]:
     """Let a desk's clients write down their calls, into one list."""
     made: list[Call] = []
-    for client in (at.reader._rpc, at.broker.client):  # type: ignore[attr-defined]
+    for client in (at.reader.rpc, at.broker.client):  # type: ignore[attr-defined]
         client._http._transport = Calls(client._http._transport, made)  # type: ignore[union-attr]
     return made
 
@@ -198,6 +196,17 @@ class ReadBack:
     answer: dict[str, Any]
 
 
+MEASURED = """
+import resource, subprocess, sys
+code = subprocess.run(sys.argv[1:]).returncode
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+sys.exit(code)
+"""
+"""A small process runs the command and prints the most memory it had: one that is begun by a large process counts that one's as
+its own.
+"""
+
+
 def read_back(folder: Path, sections: dict[str, Any], first: int | None = None) -> ReadBack:
     """Run the command on the ledger of this folder."""
     config = folder / "evenkeel.toml"
@@ -213,24 +222,18 @@ def read_back(folder: Path, sections: dict[str, Any], first: int | None = None) 
         "--json",
     ]
     began = time.monotonic()
-    process = Popen(
-        [sys.executable, "-m", "app.cli", *words],
+    done = run(
+        [sys.executable, "-c", MEASURED, sys.executable, "-m", "app.cli", *words],
         cwd=ROOT,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         stdout=PIPE,
         text=True,
     )
-    assert process.stdout is not None
-    said: list[str] = []
-    reading = threading.Thread(target=lambda: said.append(process.stdout.read()))  # type: ignore[union-attr]
-    reading.start()
-    _, status, used = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
     seconds = time.monotonic() - began
-    reading.join()
-    if process.returncode:
-        raise RuntimeError(f"backfill ended with {process.returncode}: {said[0][-500:]}")
-    return ReadBack(seconds, _megabytes(used), json.loads(said[0]))
+    said, _, used = done.stdout.rstrip().rpartition("\n")
+    if done.returncode:
+        raise RuntimeError(f"backfill ended with {done.returncode}: {done.stdout[-500:]}")
+    return ReadBack(seconds, int(used) / (1024 if sys.platform == "linux" else 1024**2), json.loads(said))
 
 
 def digest(folder: Path) -> str:
@@ -241,10 +244,6 @@ def digest(folder: Path) -> str:
             for row in ledger.execute(f"SELECT * FROM {table} ORDER BY 1, 2, 3"):
                 found.update(repr(row).encode())
     return found.hexdigest()
-
-
-def _megabytes(used: resource.struct_rusage) -> float:
-    return used.ru_maxrss / (1024 if sys.platform == "linux" else 1024**2)
 
 
 def _toml(body: dict[str, Any], name: str = "") -> str:

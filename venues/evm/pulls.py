@@ -15,15 +15,11 @@ from pydantic import Field, TypeAdapter, ValidationError
 from evenkeel.clock import Clock
 from evenkeel.errors import Bug, NotUnderstood, VenueRefused
 from evenkeel.types import (
-    Answer,
     Built,
-    Confirmed,
     Frozen,
     IntentSpec,
     Outcome,
     Receipt,
-    Rejected,
-    Signed,
     Unknown,
 )
 from venues.batches import together
@@ -33,7 +29,7 @@ from venues.evm.fees import FeeCaps
 from venues.evm.lanes import Lanes
 from venues.evm.orders import EvmOrders
 from venues.evm.rpc import EvmRpc
-from venues.evm.sender import Chain, EvmSender, note_of
+from venues.evm.sender import Chain, EvmSender
 from venues.evm.validator import Allowed, Arguments, Validator
 from venues.signers.protocol import EvmSigner
 
@@ -128,26 +124,14 @@ class TokenPulls(EvmOrders):
                 )
             return await self._sender.build(self.token.address, calldata, MOST_GAS)
 
-    async def _outcome(self, intent: IntentSpec, signed: Signed, found: Answer[Mined]) -> Outcome[Receipt]:
-        if not isinstance(found, Confirmed):
-            return found
-        mined, order = found.value, _order(intent)
-        if not mined.succeeded:
-            return Rejected(await self._sender.why_reverted(signed, mined), seen=True)
+    async def _done(self, intent: IntentSpec, mined: Mined) -> Outcome[Receipt]:
+        order = _order(intent)
         if not any(self._is_pull(log, order) for log in mined.logs):
             return Unknown(
                 f"{mined.hash} succeeded without the transfer that was ordered: look at it by hand",
                 answered=True,
             )
-        qty = self.token.amount(order.units)
-        settled_ms = await self._sender.mined_ms(mined)
-        if settled_ms is None:
-            return Unknown(f"when block {mined.block} was made cannot be read now")
-        return Confirmed(
-            Receipt(
-                ref=mined.hash, done_qty=qty, avg_price_usd=None, settled_ms=settled_ms, detail=note_of(mined)
-            )
-        )
+        return await self._moved_at(mined, self.token.amount(order.units))
 
     def _is_pull(self, log: Log, order: PullOrder) -> bool:
         if log.address != self.token.address:

@@ -16,15 +16,11 @@ from pydantic import Field, TypeAdapter, ValidationError
 from evenkeel.clock import Clock
 from evenkeel.errors import Bug, NotUnderstood, VenueRefused
 from evenkeel.types import (
-    Answer,
     Built,
-    Confirmed,
     Frozen,
     IntentSpec,
     Outcome,
     Receipt,
-    Rejected,
-    Signed,
     Unknown,
 )
 from venues.evm.answers import Log, Mined
@@ -34,7 +30,7 @@ from venues.evm.lanes import Lanes
 from venues.evm.orders import EvmOrders
 from venues.evm.pulls import ADDRESS, ALLOWANCE, BALANCE_OF, TRANSFER
 from venues.evm.rpc import EvmRpc
-from venues.evm.sender import Chain, EvmSender, note_of
+from venues.evm.sender import Chain, EvmSender
 from venues.evm.validator import Allowed, Arguments, Validator
 from venues.signers.protocol import EvmSigner
 
@@ -176,24 +172,13 @@ class TokenMoves(EvmOrders):
         given = preview.answer(await self._sender.rpc.view(order.token, preview.call(order.units)))
         return None if given else f"the wrapper would give nothing for {token.amount(order.units)}"
 
-    async def _outcome(self, intent: IntentSpec, signed: Signed, found: Answer[Mined]) -> Outcome[Receipt]:
-        if not isinstance(found, Confirmed):
-            return found
-        mined, order = found.value, _order(intent)
-        if not mined.succeeded:
-            return Rejected(await self._sender.why_reverted(signed, mined), seen=True)
+    async def _done(self, intent: IntentSpec, mined: Mined) -> Outcome[Receipt]:
+        order = _order(intent)
         units = order.units if intent.kind == APPROVE_KIND else self._moved(intent.kind, order, mined)
         if units is None:
             why = f"{mined.hash} succeeded without the {intent.kind} that was ordered: look at it by hand"
             return Unknown(why, answered=True)
-        settled_ms = await self._sender.mined_ms(mined)
-        if settled_ms is None:
-            return Unknown(f"when block {mined.block} was made cannot be read now")
-        qty = self.tokens[order.token].amount(units)
-        detail = note_of(mined) | {"units": str(units)}
-        return Confirmed(
-            Receipt(ref=mined.hash, done_qty=qty, avg_price_usd=None, settled_ms=settled_ms, detail=detail)
-        )
+        return await self._moved_at(mined, self.tokens[order.token].amount(units), units=str(units))
 
     def _moved(self, kind: str, order: TokenOrder, mined: Mined) -> int | None:
         """Return the units that the contract's own log names as given; None where it has none of this move."""

@@ -16,14 +16,12 @@ from evenkeel.clock import Clock
 from evenkeel.errors import UNREAD, NotUnderstood, OperatorError, VenueRefused
 from evenkeel.types import (
     AccountCapabilities,
-    Answer,
     Built,
     Confirmed,
     IntentSpec,
     Outcome,
     Receipt,
     Rejected,
-    Signed,
     Unknown,
     Working,
 )
@@ -284,12 +282,8 @@ class OstiumVenue(EvmOrders):
         answered = await self._view(self.contracts.pairs, PAIR_ORACLE_FEE.call(pair))
         return scaled(PAIR_ORACLE_FEE.answer(answered), USDC_PLACES)
 
-    async def _outcome(self, intent: IntentSpec, signed: Signed, found: Answer[Mined]) -> Outcome[Receipt]:
-        if not isinstance(found, Confirmed):
-            return found
-        mined, order = found.value, order_of(intent)
-        if not mined.succeeded:
-            return Rejected(await self._sender.why_reverted(signed, mined), seen=True)
+    async def _done(self, intent: IntentSpec, mined: Mined) -> Outcome[Receipt]:
+        order = order_of(intent)
         try:
             if isinstance(order, OpenOrder) and order.type is OrderType.MARKET:
                 asked = self._said(mined, OPEN_ASKED, trader=order.trader, pairIndex=order.pair)

@@ -15,15 +15,12 @@ from pydantic import Field, TypeAdapter, ValidationError
 from evenkeel.clock import Clock
 from evenkeel.errors import Bug, NotUnderstood, VenueRefused
 from evenkeel.types import (
-    Answer,
     Built,
-    Confirmed,
     Frozen,
     IntentSpec,
     Outcome,
     Receipt,
     Rejected,
-    Signed,
     Unknown,
 )
 from venues.evm.answers import Log, Mined
@@ -33,7 +30,7 @@ from venues.evm.lanes import Lanes
 from venues.evm.orders import EvmOrders
 from venues.evm.pulls import ADDRESS, ALLOWANCE, BALANCE_OF
 from venues.evm.rpc import EvmRpc
-from venues.evm.sender import Chain, EvmSender, note_of
+from venues.evm.sender import Chain, EvmSender
 from venues.evm.validator import Allowed, Arguments, Validator
 from venues.raindex.events import DEPOSIT, WITHDRAW, Deposit, Withdraw, decode
 from venues.raindex.floats import OutOfBounds, decoded, encoded
@@ -152,26 +149,15 @@ class VaultMoves(EvmOrders):
             raise NotUnderstood(self.name, f"vault {vault.vault_id:#x} of {order.token}: {odd}") from None
         return None if there >= wanted else f"the vault holds {there}, the withdrawal is of {wanted}"
 
-    async def _outcome(self, intent: IntentSpec, signed: Signed, found: Answer[Mined]) -> Outcome[Receipt]:
-        if not isinstance(found, Confirmed):
-            return found
-        mined, order = found.value, _order(intent)
-        if not mined.succeeded:
-            return Rejected(await self._sender.why_reverted(signed, mined), seen=True)
+    async def _done(self, intent: IntentSpec, mined: Mined) -> Outcome[Receipt]:
+        order = _order(intent)
         units = order.units if intent.kind == APPROVE_KIND else self._moved(intent.kind, order, mined)
         if units is None and intent.kind == WITHDRAW_KIND:
             return Rejected(f"{mined.hash} withdrew nothing: the vault was empty", seen=True)
         if units is None:
             why = f"{mined.hash} succeeded without the deposit that was ordered: look at it by hand"
             return Unknown(why, answered=True)
-        settled_ms = await self._sender.mined_ms(mined)
-        if settled_ms is None:
-            return Unknown(f"when block {mined.block} was made cannot be read now")
-        qty = self.vaults[order.token].amount(units)
-        detail = note_of(mined) | {"units": str(units)}
-        return Confirmed(
-            Receipt(ref=mined.hash, done_qty=qty, avg_price_usd=None, settled_ms=settled_ms, detail=detail)
-        )
+        return await self._moved_at(mined, self.vaults[order.token].amount(units), units=str(units))
 
     def _moved(self, kind: str, order: VaultOrder, mined: Mined) -> int | None:
         """Return the units that the contract's own log names; None where it has none of this move."""

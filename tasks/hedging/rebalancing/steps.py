@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from decimal import Decimal
+from typing import TypeAlias
 
 from evenkeel.errors import Bug
 from evenkeel.types import IntentState, Receipt
@@ -19,9 +20,10 @@ from venues.alpaca.moves import NAME as MOVES
 from venues.alpaca.transfers import USDC_PAIR
 from venues.broker import HedgeOrder
 from venues.broker_rules import text_of
-from venues.evm.orders import EvmOrders
-from venues.evm.wrapping import APPROVE_KIND, SEND, UNWRAP, WRAP
-from venues.raindex.vaults import DEPOSIT_KIND, WITHDRAW_KIND
+from venues.evm.wrapping import APPROVE_KIND, SEND, UNWRAP, WRAP, TokenMoves
+from venues.raindex.vaults import DEPOSIT_KIND, WITHDRAW_KIND, VaultMoves
+
+Moves: TypeAlias = TokenMoves | VaultMoves
 
 CONVERT = "convert"
 CANCEL_AFTER_MS = 300_000
@@ -76,19 +78,18 @@ async def _arrive(step: Step) -> Result:
     return Passed(Decimal(units).scaleb(-rd.decimals(step.scope)), str(transaction))
 
 
-async def _allowed(
-    step: Step, venue: EvmOrders, name: str, token: str, allowed: int, units: int
-) -> Result | None:
+async def _allowed(step: Step, moves: Moves, token: str, units: int) -> Result | None:
     """Let a contract take just so many units; None where it may. What it may take already is taken back first: some tokens do
     not let one approval replace another.
     """
+    allowed = await moves.allowed(token)
     for part, wanted in ((1, 0), (2, units)):
         # One that is under way is followed to its end, also where what it allows is there already.
         last = step.intents(part)[-1:]
         is_open = any(not one.state.is_final for one in last)
         if not is_open and (allowed >= units or (not wanted and not allowed)):
             continue
-        ending = await step.carry(name, APPROVE_KIND, {"token": token, "units": wanted}, part)
+        ending = await step.carry(moves.name, APPROVE_KIND, {"token": token, "units": wanted}, part)
         if not isinstance(ending, Done):
             tried = len(step.intents(part))
             if isinstance(ending, NotDone) and tried >= step.most_tries:
@@ -107,43 +108,38 @@ def _is_begun(step: Step) -> bool:
     return any(one.state is not IntentState.FAILED for one in step.intents())
 
 
-async def _wrap(step: Step) -> Result:
-    rd, token, units = step.rd, step.rd.token(step.scope), _units(step)
-    if not _is_begun(step):
-        allowed = await rd.tokens.allowed(token)
-        if (stop := await _allowed(step, rd.tokens, rd.tokens.name, token, allowed, units)) is not None:
-            return stop
-    ending = await step.carry(rd.tokens.name, WRAP, {"token": token, "units": units})
+async def _moved(step: Step, moves: Moves, kind: str, token: str) -> Result:
+    """What the step has is moved as a whole; what counts is what the receipt says."""
+    ending = await step.carry(moves.name, kind, {"token": token, "units": _units(step)})
     return step.result(ending, lambda receipt: Passed(receipt.done_qty, receipt.ref))
+
+
+async def _given(step: Step, moves: Moves, kind: str) -> Result:
+    """The same to a contract that takes it, and needs an approval for that."""
+    token = step.rd.token(step.scope)
+    if not _is_begun(step) and (stop := await _allowed(step, moves, token, _units(step))) is not None:
+        return stop
+    return await _moved(step, moves, kind, token)
+
+
+async def _wrap(step: Step) -> Result:
+    return await _given(step, step.rd.tokens, WRAP)
 
 
 async def _deposit(step: Step) -> Result:
-    rd, token, units = step.rd, step.rd.token(step.scope), _units(step)
-    if not _is_begun(step):
-        allowed = await rd.vaults.allowed(token)
-        if (stop := await _allowed(step, rd.vaults, rd.vaults.name, token, allowed, units)) is not None:
-            return stop
-    ending = await step.carry(rd.vaults.name, DEPOSIT_KIND, {"token": token, "units": units})
-    return step.result(ending, lambda receipt: Passed(receipt.done_qty, receipt.ref))
+    return await _given(step, step.rd.vaults, DEPOSIT_KIND)
 
 
 async def _withdraw(step: Step) -> Result:
-    rd = step.rd
-    order = {"token": rd.token(step.scope), "units": _units(step)}
-    ending = await step.carry(rd.vaults.name, WITHDRAW_KIND, order)
-    return step.result(ending, lambda receipt: Passed(receipt.done_qty, receipt.ref))
+    return await _moved(step, step.rd.vaults, WITHDRAW_KIND, step.rd.token(step.scope))
 
 
 async def _unwrap(step: Step) -> Result:
-    rd = step.rd
-    ending = await step.carry(rd.tokens.name, UNWRAP, {"token": rd.token(step.scope), "units": _units(step)})
-    return step.result(ending, lambda receipt: Passed(receipt.done_qty, receipt.ref))
+    return await _moved(step, step.rd.tokens, UNWRAP, step.rd.token(step.scope))
 
 
 async def _send(step: Step) -> Result:
-    rd = step.rd
-    ending = await step.carry(rd.tokens.name, SEND, {"token": rd.made(step.scope), "units": _units(step)})
-    return step.result(ending, lambda receipt: Passed(receipt.done_qty, receipt.ref))
+    return await _moved(step, step.rd.tokens, SEND, step.rd.made(step.scope))
 
 
 async def _redeemed(step: Step) -> Result:

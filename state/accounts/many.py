@@ -60,9 +60,7 @@ class HeldTrade(NamedTuple):
 
 _AT_OSTIUM = TRADES.c.venue == OSTIUM
 _BY_OSTIUM = DEPLOYMENTS.c.agent_id.in_(select(AGENTS.c.agent_id).where(AGENTS.c.venue == OSTIUM))
-_OPEN = select(*(TRADES.c[name] for name in OpenTrade._fields)).where(
-    TRADES.c.state.in_(GUARDED), TRADES.c.venue == bindparam("at")
-)
+_OPEN = select(*(TRADES.c[name] for name in OpenTrade._fields)).where(TRADES.c.state.in_(GUARDED), _AT_OSTIUM)
 _HELD = select(*(TRADES.c[name] for name in HeldTrade._fields)).where(
     TRADES.c.state.in_(HELD), TRADES.c.trade_id.is_not(None), _AT_OSTIUM
 )
@@ -127,11 +125,10 @@ class Accounts(Database):
 
     # --- trades ---
 
-    def open_trades(self, venue: str = OSTIUM) -> list[OpenTrade]:
-        """Every trade of a venue that is OPEN or CLOSING."""
+    def open_trades(self) -> list[OpenTrade]:
+        """Every trade that is OPEN or CLOSING."""
         with self._read() as db:
-            rows = db.execute(_OPEN, {"at": venue})
-            return [OpenTrade(name, TradeState(state), *rest) for name, state, *rest in rows]
+            return [OpenTrade(name, TradeState(state), *rest) for name, state, *rest in db.execute(_OPEN)]
 
     def open_by_market(self) -> dict[int, int]:
         """By market, how many trades are OPEN or CLOSING."""

@@ -54,7 +54,7 @@ class OstiumStops:
     venue = OSTIUM
 
     def guarded(self, accounts: AccountsStore) -> Sequence[OpenTrade]:
-        return accounts.open_trades(OSTIUM)
+        return accounts.open_trades()
 
     def may_set(self, trade: OpenTrade) -> bool:
         return trade.deployment_id is not None

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from evenkeel.clock import Clock, SystemClock, WorldClock
 from evenkeel.errors import Bug, OperatorError
@@ -91,3 +91,14 @@ def make_clock(settings: Settings) -> Clock:
             f"the world clock {settings.clock.world_url} does not answer ({type(error).__name__}); start the twins "
             "(`evenkeel twins serve`) or remove clock.world_url from the settings"
         ) from error
+
+
+@asynccontextmanager
+async def opened_ledger(settings: Settings) -> AsyncIterator[Store]:
+    """The ledger of these settings on a clock that was read, closed at the end. Raises OperatorError where there is none."""
+    store = Store.open(settings.database.url, make_clock(settings))
+    try:
+        await store.clock.refresh()
+        yield store
+    finally:
+        store.close()

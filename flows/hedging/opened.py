@@ -6,8 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from evenkeel.settings.settings import Settings
-from state.store import Store
-from tasks.desk import make_clock
+from tasks.desk import opened_ledger
 from tasks.hedging.desk import HedgingDesk
 from tasks.hedging.opening import hedging_desk
 
@@ -15,10 +14,5 @@ from tasks.hedging.opening import hedging_desk
 @asynccontextmanager
 async def open_hedging(settings: Settings) -> AsyncIterator[HedgingDesk]:
     """Open ledger, chain and broker of these settings. Raises what `hedging_desk` does, and OperatorError without a ledger."""
-    store = Store.open(settings.database.url, make_clock(settings))
-    try:
-        await store.clock.refresh()
-        async with hedging_desk(settings, store.clock, store) as at:
-            yield at
-    finally:
-        store.close()
+    async with opened_ledger(settings) as store, hedging_desk(settings, store.clock, store) as at:
+        yield at

@@ -17,9 +17,8 @@ from flows.forms import Form
 from flows.running import desk_for_run, run_name
 from state.hedging.models import Rebalance, RebalanceState
 from state.models import Fence
-from state.store import Store
 from tasks.artifacts import show_table
-from tasks.desk import make_clock
+from tasks.desk import opened_ledger
 from tasks.hedging.rebalancing.carrying import advance, decide, summary_of
 from tasks.hedging.rebalancing.desk import RebalanceDesk, rebalance_desk
 from tasks.hedging.rebalancing.proposing import propose, say_decided
@@ -58,13 +57,8 @@ class RebalanceReport(Frozen):
 @asynccontextmanager
 async def open_rebalancing(settings: Settings) -> AsyncIterator[RebalanceDesk]:
     """Open ledger, chain, broker and the vaults' key. Raises what `rebalance_desk` does, and OperatorError without a ledger."""
-    store = Store.open(settings.database.url, make_clock(settings))
-    try:
-        await store.clock.refresh()
-        async with rebalance_desk(settings, store.clock, store) as rd:
-            yield rd
-    finally:
-        store.close()
+    async with opened_ledger(settings) as store, rebalance_desk(settings, store.clock, store) as rd:
+        yield rd
 
 
 @asynccontextmanager

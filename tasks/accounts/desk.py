@@ -22,7 +22,7 @@ from tasks.accounts.alerts import ACCOUNTS_WATCH
 from tasks.accounts.booking import AccountsBookkeeper
 from tasks.accounts.trading import CHARGES, OSTIUM
 from tasks.accounts.watching import TickReport, Where, tick
-from tasks.desk import Desk, make_clock
+from tasks.desk import Desk, opened_ledger
 from tasks.health import CountedTransport
 from tasks.lanes import LedgerLanes
 from venues.evm.fees import GWEI, FeeCaps
@@ -189,13 +189,8 @@ async def accounts_desk(settings: Settings, clock: Clock, store: Store) -> Async
 @asynccontextmanager
 async def open_accounts_desk(settings: Settings) -> AsyncIterator[AccountsDesk]:
     """The desk on this host's ledger and clock, closed at the end. Raises as `accounts_desk` does."""
-    store = Store.open(settings.database.url, make_clock(settings))
-    try:
-        await store.clock.refresh()
-        async with accounts_desk(settings, store.clock, store) as desk:
-            yield desk
-    finally:
-        store.close()
+    async with opened_ledger(settings) as store, accounts_desk(settings, store.clock, store) as desk:
+        yield desk
 
 
 def owed_in(store: Store) -> IsOwed:

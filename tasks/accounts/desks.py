@@ -11,7 +11,7 @@ from state.store import Store
 from tasks.accounts.alerts import ACCOUNTS_WATCH, HYPERLIQUID_WATCH, WATCHES
 from tasks.accounts.desk import AccountsDesk, accounts_desk
 from tasks.accounts.hyperliquid.desk import HyperliquidAccountsDesk, hyperliquid_accounts_desk
-from tasks.desk import make_clock
+from tasks.desk import opened_ledger
 
 AnyDesk = AccountsDesk | HyperliquidAccountsDesk
 
@@ -33,12 +33,8 @@ async def desk_on(settings: Settings, store: Store, watch: str) -> AsyncIterator
 @asynccontextmanager
 async def watched_desk(settings: Settings, watch: str) -> AsyncIterator[AnyDesk]:
     """The desk of a watch on this host's ledger and clock, closed at the end. Raises as `desk_on` does."""
-    store = Store.open(settings.database.url, make_clock(settings))
-    try:
-        async with desk_on(settings, store, watch) as desk:
-            yield desk
-    finally:
-        store.close()
+    async with opened_ledger(settings) as store, desk_on(settings, store, watch) as desk:
+        yield desk
 
 
 def wanted_watches(settings: Settings) -> list[str]:

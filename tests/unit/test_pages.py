@@ -53,7 +53,7 @@ def test_every_template_can_be_read_and_escapes_what_it_shows() -> None:
 
 def test_what_is_vendored_is_served_and_named_with_its_version() -> None:
     licence = (PAGES / "static" / "LICENSE.txt").read_text()
-    used = (PAGES / "templates" / "overview.html").read_text()
+    used = "".join(path.read_text() for path in (PAGES / "templates").rglob("*.html"))
     for path in PAGES.glob("static/*.min.js"):
         assert path.name in licence and path.name in used
         version = re.search(r"-(\d+\.\d+\.\d+)\.min\.js$", path.name)

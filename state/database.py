@@ -84,15 +84,15 @@ class Database:
             yield connection
 
     @contextmanager
-    def _write(self, fence: AnyFence = None) -> Iterator[Connection]:
-        """One transaction. With a fence it fails, changing nothing, once the lease has moved on."""
+    def _write(self, fence: AnyFence = None, *, durable: bool = True) -> Iterator[Connection]:
+        """One transaction. With a fence it fails, changing nothing, once the lease has moved on. `durable` as in `writing`."""
         joined = _joined.get()
         if joined is not None and joined.engine is self._engine and joined.writes:
             if fence is not None:
                 check_fence(joined.connection, fence)
             yield joined.connection
             return
-        with _errors_of_ours("written", self._engine), writing(self._engine) as connection:
+        with _errors_of_ours("written", self._engine), writing(self._engine, durable=durable) as connection:
             if fence is not None:
                 check_fence(connection, fence)
             yield connection

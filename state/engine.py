@@ -114,7 +114,10 @@ def make_engine(url: URL, *, foreign_keys: bool = True) -> Engine:
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
         # One that reads first and writes later could find its snapshot stale; a writer queues at once.
-        if connection.get_execution_options().get("evenkeel_write", False):
+        options = connection.get_execution_options()
+        if options.get("evenkeel_write", False):
+            level = "FULL" if options.get("evenkeel_durable", True) else "NORMAL"
+            connection.connection.cursor().execute(f"PRAGMA synchronous={level}")
             connection.exec_driver_sql("BEGIN IMMEDIATE")
         else:  # it only turns a flag and cannot fail: asked of the driver itself, it takes a tenth of the time
             connection.connection.cursor().execute("BEGIN")
@@ -133,9 +136,14 @@ def _postgres_session(url: URL) -> dict[str, Any]:
 
 
 @contextmanager
-def writing(engine: Engine) -> Iterator[Connection]:
-    """One transaction that holds the right to write from its first statement on."""
-    with engine.connect().execution_options(evenkeel_write=True) as connection, connection.begin():
+def writing(engine: Engine, *, durable: bool = True) -> Iterator[Connection]:
+    """One transaction that holds the right to write from its first statement on.
+
+    A commit that is not `durable` does not wait for the disk: SQLite may forget it when the power fails, though never a part of
+    it, and never once a durable one was committed after it.
+    """
+    options = {"evenkeel_write": True, "evenkeel_durable": durable}
+    with engine.connect().execution_options(**options) as connection, connection.begin():
         yield connection
 
 

@@ -90,13 +90,15 @@ async def carry_out(
     wait_s: float = 90.0,
     before_signing: BeforeSigning | None = None,
     ask_now: bool = False,
+    planned: Intent | None = None,
 ) -> Ending:
     """Resume or start the intent and drive it until it is final, until its venue works on it, or until `wait_s` has
     passed in the unknown. One that is being worked on is asked when it is due, and not before unless `ask_now`.
 
     `attempts` bounds how many signed payloads may be tried, one after another, each only after its predecessor is proved
     dead, and after one that was refused only where one that takes as long would end within `wait_s`. `before_signing` is
-    asked of each, once it is built: what it answers is the reason not to sign, and the intent ends. Raises LostRace when
+    asked of each, once it is built: what it answers is the reason not to sign, and the intent ends. `planned` is the row as it
+    was written a moment ago, which is then not read again. Raises LostRace when
     another worker has the subject; Bug or OperatorError where this desk does not serve the business or the venue of the
     intent, which then stays as it is.
     """
@@ -105,7 +107,7 @@ async def carry_out(
     doubted = refused = False
     began_ms = desk.clock.now_ms()
     while True:
-        intent = desk.store.intent(intent_id)
+        intent, planned = planned or desk.store.intent(intent_id), None
         if intent.state is IntentState.CONFIRMED:
             return Done(_stored(desk, intent, intent.result))
         if intent.state is IntentState.FAILED:

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from enum import Enum
+from functools import cache
 from pathlib import Path
 from threading import Lock
 
@@ -177,8 +178,6 @@ class _Owner:
 def own_name() -> str:
     """Who we are in leases: host, process and life; where this system has them, also its boot, its namespaces of process
     numbers and of times, and when the process started, so that another process there can judge whether we still live.
-
-    Asked for each time, because a forked worker is another process with the same memory.
     """
     return _own().text
 
@@ -216,22 +215,30 @@ def described(owner: str) -> str:
 
 
 def _own() -> _Owner:
+    return _read_once(_PROC)
+
+
+@cache
+def _read_once(proc: Path) -> _Owner:
     host, pid = socket.gethostname().replace(":", "-"), os.getpid()
     found = _stat(pid)
     try:
-        boot = (_PROC / "sys/kernel/random/boot_id").read_text().strip()
+        boot = (proc / "sys/kernel/random/boot_id").read_text().strip()
         # A process's start is given in the time of whoever asks, which a namespace of times may shift.
         namespace = "-".join(
-            "".join(filter(str.isdigit, (_PROC / "self/ns" / kind).readlink().name))
+            "".join(filter(str.isdigit, (proc / "self/ns" / kind).readlink().name))
             for kind in ("pid", "time")
         )
         # A /proc of other numbers than ours, mounted before this namespace was made, shows other processes.
-        shows_ours = (_PROC / "self").readlink().name == str(pid)
+        shows_ours = (proc / "self").readlink().name == str(pid)
     except OSError:  # no such file system here
         return _Owner(host, pid, _LIFE)
     if found is None or not boot or not shows_ours:
         return _Owner(host, pid, _LIFE)
     return _Owner(host, pid, _LIFE, boot, namespace, found[1])
+
+
+os.register_at_fork(after_in_child=_read_once.cache_clear)  # another process with the same memory
 
 
 def _stat(pid: int) -> tuple[bool, str] | None:

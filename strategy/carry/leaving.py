@@ -46,7 +46,7 @@ class Leaving(Frozen):
     endangered: LegSide | None
     """The leg that a danger names, or that was in reach when it was decided."""
     begun_with: LegSide | None
-    """The leg of the first closing order so far."""
+    """The leg of the first closing order so far; not asked for where a danger or an earlier try names the leg."""
     stuck: LegSide | None
     """The leg that an earlier try found unable to be closed."""
     both_held: bool

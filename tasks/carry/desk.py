@@ -104,6 +104,8 @@ class CarryDesk(Desk):
         """Venues whose key could not be opened, and why: of the kill switch's desk alone."""
         self.unidentified: Mapping[str, str] = {}
         """Those of them of which not even our account is known: what is read there is not ours."""
+        self._checked: set[str] = set()
+        """Positions that were found to be of our accounts."""
         self.chain_time = VenueTime(clock)
         """Solana's clock, by the stamps of its blocks."""
         self.staking_seen: dict[str, tuple[int, Decimal | None]] = {}
@@ -129,8 +131,10 @@ class CarryDesk(Desk):
 
         With `from_living` the lease is taken from a living holder too: for the kill switch.
         """
-        if (position := self.store.carry.find_position(position_id)) is not None:
+        new = position_id not in self._checked  # neither its accounts nor our keys change
+        if new and (position := self.store.carry.find_position(position_id)) is not None:
             self.check_accounts(position)
+            self._checked.add(position_id)
         async with self.exclusive(lease_of(position_id), position_id, from_living=from_living) as fence:
             yield fence
 

@@ -136,12 +136,15 @@ async def close_short(
         except NOT_NOW as error:
             last, refusals = str(error), 0
         else:
-            step, tries = closings(desk, position, LegSide.SHORT)
-            order = close_short_order(desk, to_close.qty, urgency, tries, though_unshown=not to_close.shown)
-            intent = plan_step(
-                desk, position.position_id, LegSide.SHORT, IntentKind.CLOSE, step, order, fence
-            )
-            ending = await carry_out(desk, intent.intent_id, fence, wait_s=within_s)
+            with desk.store.one_transaction():
+                step, tries = closings(desk, position, LegSide.SHORT)
+                order = close_short_order(
+                    desk, to_close.qty, urgency, tries, though_unshown=not to_close.shown
+                ) | {"decided": decided_at(desk)}  # never planned before
+                intent = plan_step(
+                    desk, position.position_id, LegSide.SHORT, IntentKind.CLOSE, step, order, fence
+                )
+            ending = await carry_out(desk, intent.intent_id, fence, wait_s=within_s, planned=intent)
             if isinstance(ending, Unsettled):
                 return ending
             after = desk.store.carry.leg(position.position_id, LegSide.SHORT)

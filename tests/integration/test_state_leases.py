@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import shutil
 import subprocess
@@ -11,13 +12,15 @@ import time
 from pathlib import Path
 
 import pytest
+import sqlalchemy
 
 from evenkeel.errors import LostRace, OperatorError
 from state.models import Fence
 from state.store import Store
+from state.watch_models import Severity
 from tasks import leases
 from tasks.leases import HolderState, OwnLeases, own_name, state_of_holder
-from tests.databases import ManualClock, another_process, database_fixtures
+from tests.databases import ManualClock, another_process, database_fixtures, make_ledger
 from tests.upgrades import next_program
 
 databases, url, store = database_fixtures()
@@ -304,3 +307,38 @@ async def test_a_process_that_is_older_than_the_ledger_says_so_when_it_writes(
             await asyncio.wait_for(renewing, 20)
             store.record_heartbeat("monitor")
     assert fence.token == 1
+
+
+def test_a_lease_does_not_wait_for_the_disk_and_what_is_written_with_it_does(tmp_path: Path) -> None:
+    """SQLite's own word for it as each transaction begins: 1 where a commit does not wait, 2 where it does."""
+    url = f"sqlite:///{tmp_path / 'ledger.db'}"
+    make_ledger(url)
+    store, levels = Store.open(url, ManualClock(int(time.time() * 1000))), list[int]()
+
+    def note(connection: sqlalchemy.Connection, _cursor: object, statement: str, *_: object) -> None:
+        if statement == "BEGIN IMMEDIATE":
+            cursor = connection.connection.cursor()
+            levels.append(cursor.execute("PRAGMA synchronous").fetchone()[0])
+
+    with contextlib.closing(store):
+        sqlalchemy.event.listen(store._engine, "before_cursor_execute", note)
+        fence = store.acquire("p", "holder", LONG)
+        assert fence is not None
+        store.alert("anything", Severity.WARNING, "is written", subject="p")
+        store.renew(fence, LONG)
+        store.alert("anything else", Severity.WARNING, "is written", subject="p")
+        assert store.release(fence)
+    assert levels == [1, 2, 1, 2, 1]
+
+
+def test_a_forked_process_has_a_name_of_its_own() -> None:
+    reading, writing = os.pipe()
+    before = own_name()
+    if (child := os.fork()) == 0:
+        os.write(writing, own_name().encode())
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert os.read(reading, 500).decode().split(":")[1] == str(child)
+    assert own_name() == before
+    os.close(reading)
+    os.close(writing)

@@ -148,10 +148,11 @@ async def _leaving(
     unwinding, stuck = position.status is PositionStatus.UNWINDING, closing.stuck_leg(position)
     at_once = urgency is Urgency.EMERGENCY and stuck is None and not unwinding and not prove
     both_held = not at_once and _both_held(desk, position)
+    named = first is not None or stuck is not None
     return Leaving(
         urgency=urgency,
         endangered=first,
-        begun_with=_begun_with(desk, position),
+        begun_with=None if named else _begun_with(desk, position),
         stuck=stuck,
         both_held=both_held,
         unwinding=unwinding,

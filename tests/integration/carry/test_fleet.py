@@ -260,10 +260,15 @@ async def test_one_process_watches_every_account_and_what_is_entered_meanwhile(t
         assert rig.shorts()["south"] == 0 and rig.shorts()["north"] > 1
 
 
-async def test_a_fault_of_one_account_ends_no_other_watch(tmp_path: Path) -> None:
+async def test_a_fault_of_one_account_ends_no_other_watch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def at_fault(asset: str) -> None:
+        raise ZeroDivisionError("a fault of ours")
+
     async with fleet_rig(tmp_path) as rig:
         names = [await entered(desk) for desk in rig.desks]
-        rig.of("north").long = None  # type: ignore[assignment]
+        monkeypatch.setattr(rig.of("north").long, "redemption_rate", at_fault)
         ended = asyncio.Event()
         task = asyncio.create_task(Watching(rig.desks).run(ended))
         await until(rig, lambda: f"tick:{names[1]}" in {one.name for one in rig.whole.heartbeats()})

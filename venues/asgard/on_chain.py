@@ -93,6 +93,19 @@ async def _holding(rpc: SolanaRpc, pairs: list[Pair]) -> list[Pair]:
     return found
 
 
+async def held_on_chain(rpc: SolanaRpc, clock: Clock, protocol: int, pda: str) -> LivePosition | None:
+    """Return what a position holds and owes by its lender's accounts; None where these do not say it now."""
+    program, accounts = str(PROGRAMS.get(protocol, "")), LenderAccounts(rpc, clock)
+    if not accounts.can_read(program):
+        return None
+    try:
+        return _live(pda, await accounts.held(program, pda))
+    except UNREAD:
+        return None
+    finally:
+        await accounts.close()
+
+
 class OnChain:
     """Of all accounts of a process."""
 
@@ -165,10 +178,10 @@ class OnChain:
         self._agreed_ms.pop(pda, None)
         if own is None or answer is None or isinstance(answer, NotUnderstood):
             return
-        gap = _gap(answer, _live(pda, own))
-        if gap is None:
+        apart = gap(answer, _live(pda, own))
+        if apart is None:
             self._agreed_ms[pda] = self._clock.now_ms()
-        self._note(pda, gap or "")
+        self._note(pda, apart or "")
 
     def _note(self, pda: str, why: str) -> None:
         """Note why a position cannot be read from chain, or that it can be; Asgard's word counts meanwhile."""
@@ -191,7 +204,7 @@ def _live(pda: str, held: Held) -> LivePosition:
     return LivePosition(pda=pda, authority=held.owner, health_pct=None, balances=balances, on_chain=True)
 
 
-def _gap(stated: LivePosition, own: LivePosition) -> str | None:
+def gap(stated: LivePosition, own: LivePosition) -> str | None:
     """In what both differ, in words; None where they say the same."""
     try:
         stated.understood(BY_MINT)

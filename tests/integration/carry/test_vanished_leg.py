@@ -98,6 +98,28 @@ async def test_a_long_that_only_asgard_does_not_show_is_kept_with_its_hedge(
         assert closed.status == "CLOSED" and rig.flat
 
 
+@pytest.mark.parametrize("protocol", [0, 1])
+@pytest.mark.parametrize(
+    "changed",
+    [{"path": "0.*.assetsQt", "scale": "0.5"}, {"path": "1.*.liabsQt", "value": 0},
+     {"path": "1.*.liabsQt", "scale": "0.9"}],
+    ids=["half held", "nothing owed", "less owed"],
+)  # fmt: skip
+async def test_a_long_that_asgard_alone_shows_smaller_is_not_booked_as_reduced(
+    tmp_path: Path, changed: dict[str, Any], protocol: int
+) -> None:
+    async with story_rig(tmp_path, strategy={"breach_poll_interval_s": 20}) as rig:
+        position_id = await rig.entered(asset="SOL", protocol=protocol)
+        before = rig.desk.store.carry.leg(position_id, LegSide.LONG)
+        path = f"positions.*.summary.booksAndBalances.balances.{changed['path']}"
+        rig.fault("asgard", "field", "POST /refresh-positions", times=-1, **(changed | {"path": path}))
+        result = await watched(rig, position_id, 120)
+        assert (result.status, result.actions) == ("OPEN", ())
+        rig.assert_hedged()
+        assert "leg reduced" not in {one.kind for one in rig.desk.store.alerts()}
+        assert rig.desk.store.carry.leg(position_id, LegSide.LONG) == before
+
+
 async def test_a_long_that_is_really_gone_ends(tmp_path: Path) -> None:
     """Neither Asgard nor its own account shows anything of it."""
     async with story_rig(tmp_path) as rig:

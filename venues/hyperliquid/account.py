@@ -67,14 +67,20 @@ class HyperliquidAccount:
         return mode
 
     async def agent_key(self, signer_address: str) -> AgentKey:
-        """Return whether the signer is the account itself or an agent of it, and until when it is approved."""
+        """Return whether the signer is the account itself or an agent of it, and until when it is approved. Raises UNREAD, also
+        for an agent whose end cannot be read: none lives for ever.
+        """
         signer = normal_address(signer_address)
         if signer == self.address:
             return AgentKey(address=signer, approved=True)
-        for agent in await self.client.extra_agents(self.address):
-            if agent.address.lower() == signer:
-                return AgentKey(address=signer, approved=True, until_ms=agent.valid_until)
-        return AgentKey(address=signer, approved=False)
+        agents = await self.client.extra_agents(self.address)
+        ends = [one.valid_until for one in agents if one.address.lower() == signer]
+        if not ends:
+            return AgentKey(address=signer, approved=False)
+        known = [one for one in ends if one is not None]
+        if len(known) < len(ends):
+            raise _odd(f"extraAgents: validUntil of {signer}")
+        return AgentKey(address=signer, approved=True, until_ms=min(known))
 
     async def check_agent(self, signer_address: str) -> None:
         """Raise OperatorError unless the signer is the account itself or an agent that it approved and that has not

@@ -173,8 +173,9 @@ class HyperliquidVenue(HyperliquidAccount):
                 raise
             return _as_asked(order), None, self.clock.now_ms(), str(why)
         time_ms = state.time or self.clock.now_ms()
-        if held is None and order.reduce_only and order.though_unshown:
-            return _as_asked(order), None, time_ms, f"the account shows no position in {order.coin}"
+        unshown = held is None or (held.szi > 0) == order.is_buy
+        if unshown and order.reduce_only and order.though_unshown:
+            return _as_asked(order), None, time_ms, f"the account shows no {order.coin} that it could reduce"
         return (held.szi, held.mark_px, time_ms, "") if held else (Decimal(0), None, time_ms, "")
 
     async def sign(self, intent: IntentSpec, built: Built) -> Signed:

@@ -124,16 +124,20 @@ def _name(desk: CarryDesk, field: str, price: Decimal, others: Decimal) -> None:
 
 
 def _of_this_market(unread: Unread, context: PerpContext | None, short: LegView | None) -> LegView | None:
-    """The short, unless its row speaks of another price than mark and oracle: its figures are not understood then."""
-    if context is None or short is None:
-        return short
-    if agree(context.mark_px, context.oracle_px, APART) and not agree(
-        short.price_usd, context.mark_px, APART
+    """The short; None where a long stands in its place. Where its row speaks of another price than mark and oracle, its figures
+    are not understood.
+    """
+    if short is None:
+        return None
+    if (
+        context is not None
+        and agree(context.mark_px, context.oracle_px, APART)
+        and not agree(short.price_usd, context.mark_px, APART)
     ):
         text = f"clearinghouseState: positionValue over szi is {short.price_usd:.6g}, the mark {context.mark_px:.6g}"
         unread.note(LegSide.SHORT, NotUnderstood(VenueName.HYPERLIQUID, text))
         return None
-    return short
+    return short if short.side is LegSide.SHORT else None  # it hedges nothing: ours is not shown
 
 
 def agree(one: Decimal, other: Decimal, within: Decimal) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import pytest
 from solders.account import Account
 from solders.pubkey import Pubkey
 
+from evenkeel.errors import UNREAD
 from flows.carry.exit import ExitRequest, exit_position
 from tests.carry.rig import Rig, story_rig, watched
 from venues.asgard.mints import TOKENS
@@ -125,6 +126,21 @@ async def test_one_price_far_from_all_others_is_no_reason_to_leave(
         [alert, *_] = [one for one in rig.desk.store.alerts(open_only=True) if one.kind == said]
         field = path.rpartition(".")[2]
         assert said not in ("odd answer", "not_understood") or field in alert.text
+
+
+async def test_a_short_whose_sign_is_wrong_is_kept_and_can_be_closed(tmp_path: Path) -> None:
+    async with story_rig(tmp_path, strategy={"breach_poll_interval_s": 20}) as rig:
+        position_id = await rig.entered(**JITOSOL)
+        await watched(rig, position_id, 10)
+        path = f"{ROW}szi"
+        rig.fault("hyperliquid", "field", "info:clearinghouseState", times=-1, path=path, scale="-1")
+        result = await watched(rig, position_id, 700)
+        assert result.status == "OPEN", result
+        rig.assert_hedged("0.01")
+        assert "absence unproved" in open_kinds(rig)
+        with suppress(*UNREAD):  # it ends once the account can be read
+            await exit_position(rig.desk, ExitRequest(position_id=position_id, emergency=True))
+        assert rig.flat
 
 
 @pytest.mark.parametrize(

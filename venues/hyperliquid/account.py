@@ -11,7 +11,7 @@ from evenkeel.types import Fill, VenueName
 from evenkeel.units import hour_of
 from venues.hyperliquid import models as m
 from venues.hyperliquid.client import HyperliquidClient
-from venues.hyperliquid.equity import READABLE_MODES, Equity
+from venues.hyperliquid.equity import LIQUIDATION_PRICE, MAINTENANCE, READABLE_MODES, Equity
 from venues.hyperliquid.margin import liquidation_distance, maintenance_rate, own_distance
 from venues.hyperliquid.market import MarketData
 from venues.hyperliquid.orders import to_fill
@@ -148,11 +148,11 @@ class HyperliquidAccount:
         if mark_px is None or notional is None or mark_px <= 0:
             raise _odd(f"clearinghouseState: positionValue of {held.coin}")
         equity = await self._equity_behind(held, state)
-        distance = None
-        if held.liquidation_px is not None:
-            distance = liquidation_distance(
-                is_short=is_short, mark_px=mark_px, liquidation_px=held.liquidation_px
-            )
+        distance = liquidation_px = None
+        doubted = self._equity.doubted if held.mode == "cross" else None
+        if held.liquidation_px is not None and held.liquidation_px > 0 and doubted != LIQUIDATION_PRICE:
+            liquidation_px = held.liquidation_px
+            distance = liquidation_distance(is_short=is_short, mark_px=mark_px, liquidation_px=liquidation_px)
         return LegView(
             venue=VenueName.HYPERLIQUID,
             side=LegSide.SHORT if is_short else LegSide.LONG,
@@ -164,9 +164,14 @@ class HyperliquidAccount:
             notional_usd=notional,
             equity_usd=equity,
             leverage=notional / max(equity, _LEAST_EQUITY_USD),
-            liquidation_price_usd=held.liquidation_px,
+            liquidation_price_usd=liquidation_px,
             liquidation_distance=distance,
-            own_liquidation_distance=_own_distance(held, equity, notional, state),
+            own_liquidation_distance=_own_distance(
+                held,
+                equity,
+                notional,
+                None if doubted == MAINTENANCE else state.cross_maintenance_margin_used,
+            ),
             entry_price_usd=held.entry_px,
             observed_ms=state.time or self.clock.now_ms(),
         )
@@ -245,11 +250,11 @@ def _odd(what: str) -> NotUnderstood:
 
 
 def _own_distance(
-    held: m.WirePosition, equity_usd: Decimal, notional_usd: Decimal, state: m.WireClearinghouseState
+    held: m.WirePosition, equity_usd: Decimal, notional_usd: Decimal, required_usd: Decimal | None
 ) -> Decimal:
-    """Our own liquidation distance, from equity and the tier's maintenance rate."""
+    """Our own liquidation distance, from equity and the tier's maintenance rate. `required_usd` is the whole account's."""
     rate, deduction = maintenance_rate(held.max_leverage, notional_usd)
-    own_usd, required_usd = rate * notional_usd - deduction, state.cross_maintenance_margin_used
+    own_usd = rate * notional_usd - deduction
     is_cross = held.leverage is not None and held.leverage.type == "cross"
     others_usd = required_usd - own_usd if is_cross and required_usd is not None else Decimal(0)
     return own_distance(

@@ -128,6 +128,37 @@ async def test_one_price_far_from_all_others_is_no_reason_to_leave(
         assert said not in ("odd answer", "not_understood") or field in alert.text
 
 
+@pytest.mark.parametrize("price", ["201.0", "0.0", "-0", "150.0", "2000.0"])
+async def test_a_liquidation_price_that_jumps_alone_is_not_believed(tmp_path: Path, price: str) -> None:
+    """Size, entry price, mark and account value stand as they stood: our own distance counts."""
+    async with story_rig(tmp_path) as rig:
+        position_id = await rig.entered(**JITOSOL)
+        await watched(rig, position_id, 10)
+        path = f"{ROW}liquidationPx"
+        rig.fault("hyperliquid", "field", "info:clearinghouseState", times=-1, path=path, value=price)
+        result = await watched(rig, position_id, 95)
+        assert result.status == "OPEN" and not result.actions, result
+        rig.assert_hedged("0.01")
+        assert "distance_gap:short" in open_kinds(rig)
+        rig.heal()
+        await watched(rig, position_id, 40)
+        assert "distance_gap:short" not in open_kinds(rig)
+
+
+@pytest.mark.parametrize("scale", ["0", "10", "100", "-1"])
+async def test_a_maintenance_that_jumps_alone_is_not_believed(tmp_path: Path, scale: str) -> None:
+    async with story_rig(tmp_path) as rig:
+        position_id = await rig.entered(**JITOSOL)
+        await watched(rig, position_id, 10)
+        path = "crossMaintenanceMarginUsed"
+        rig.fault("hyperliquid", "field", "info:clearinghouseState", times=-1, path=path, scale=scale)
+        result = await watched(rig, position_id, 95)
+        assert result.status == "OPEN" and not result.actions, result
+        rig.assert_hedged("0.01")
+        said = [one.text for one in rig.desk.store.alerts(open_only=True) if one.kind == "odd answer"]
+        assert path in " ".join(said) or scale in ("0", "-1")
+
+
 async def test_a_short_whose_sign_is_wrong_is_kept_and_can_be_closed(tmp_path: Path) -> None:
     async with story_rig(tmp_path, strategy={"breach_poll_interval_s": 20}) as rig:
         position_id = await rig.entered(**JITOSOL)
@@ -261,4 +292,6 @@ async def test_an_equity_that_its_own_liquidation_price_contradicts_is_not_belie
         client.clearinghouse_state = drained
         result = await watched(rig, position_id, 95)
         assert result.status == "OPEN" and not result.actions, result
+        [alert] = [one for one in rig.desk.store.alerts(open_only=True) if one.kind == "odd answer"]
+        assert "account value of 0.00 USD" in alert.text
         rig.assert_hedged("0.01")

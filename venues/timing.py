@@ -46,14 +46,17 @@ class VenueTime:
             ahead_ms = self._distance(asked_ms, stamp_ms, resolution_ms)
         self._ahead.append(ahead_ms)
 
-    async def note_date(self, asked_ms: int, date: str | None) -> None:
-        """Take the `Date` header of an answer, which is cut to whole seconds. One that cannot be read is left out."""
+    async def note_date(self, asked_ms: int, date: str | None) -> int | None:
+        """Take the `Date` header of an answer, which is cut to whole seconds, and return it in ms. One that cannot be read is
+        left out: None.
+        """
         try:
             stamp = parsedate_to_datetime(date or "")
-        except (TypeError, ValueError):
-            return
-        stamp_ms = int((stamp if stamp.tzinfo else stamp.replace(tzinfo=UTC)).timestamp()) * 1000
+            stamp_ms = int((stamp if stamp.tzinfo else stamp.replace(tzinfo=UTC)).timestamp()) * 1000
+        except (TypeError, ValueError, ArithmeticError):
+            return None
         await self.note(asked_ms, stamp_ms, DATE_RESOLUTION_MS)
+        return stamp_ms
 
     def _distance(self, asked_ms: int, stamp_ms: int, resolution_ms: int) -> int:
         if asked_ms > stamp_ms + resolution_ms:

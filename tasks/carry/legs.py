@@ -314,10 +314,11 @@ async def _short_to_close(
         return unshown
     except NOT_NOW:
         limit_ms = desk.settings.limits.breach_duration_s * 1000
-        if held is not None or unproved_ms(desk, position.position_id, fence) < limit_ms:
+        is_shown = held is not None and held.side is LegSide.SHORT
+        if is_shown or unproved_ms(desk, position.position_id, fence) < limit_ms:
             raise
         return unshown
-    if not leg.is_open or held is None:
+    if not leg.is_open or held is None or held.side is not LegSide.SHORT:
         return None
     if is_dust(desk, leg, held):
         _end_dust(desk, position, leg, held, fence)

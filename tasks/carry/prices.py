@@ -8,23 +8,32 @@ from collections.abc import Callable
 from decimal import Decimal
 
 from evenkeel.clock import Clock
-from evenkeel.errors import EvenkeelError
+from evenkeel.errors import EvenkeelError, NotUnderstood
 from evenkeel.settings.settings import Settings
+from evenkeel.types import VenueName
 from state.store import Store
 from tasks.carry.mark import UNDERLYING
 from venues.asgard.approving import PriceSource, StoredPrice
 from venues.asgard.mints import LONG_ASSETS, TOKENS
 from venues.hyperliquid.venue import HyperliquidVenue
 
+APART = Decimal("0.1")
+"""Share by which two prices of SOL of one moment never differ while both are read right."""
 LEDGER_TIMEOUT_S = 1.0
 """Wall seconds that the last resort gives a ledger that may well be gone."""
 
 
 def sol_price_of(venue: HyperliquidVenue) -> PriceSource:
-    """USD per SOL as Hyperliquid's oracle states it: a source that knows nothing of Asgard's builder."""
+    """USD per SOL as Hyperliquid's oracle states it, which knows nothing of Asgard's builder. Raises NotUnderstood where
+    the mark beside it contradicts it: no swap is judged by one price that is wrong.
+    """
 
     async def price() -> Decimal:
-        return (await venue.market.context(UNDERLYING)).oracle_px
+        found = await venue.market.context(UNDERLYING)
+        if abs(found.oracle_px / found.mark_px - 1) > APART:
+            text = f"metaAndAssetCtxs: an oracle price of {found.oracle_px:.6g} beside a mark of {found.mark_px:.6g}"
+            raise NotUnderstood(VenueName.HYPERLIQUID, text)
+        return found.oracle_px
 
     return price
 

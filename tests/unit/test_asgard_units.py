@@ -4,13 +4,15 @@ wire.
 
 from __future__ import annotations
 
+import json
 from decimal import Decimal as D
 
+import httpx
 import pytest
 from pydantic import ValidationError
 
 from evenkeel.errors import NotUnderstood, VenueRefused
-from venues.asgard.client import BuildBlob
+from venues.asgard.client import AsgardClient, BuildBlob
 from venues.asgard.legs import check_quantity_unit, leg_view
 from venues.asgard.mints import SOL, TOKENS, USDC
 from venues.asgard.models import (
@@ -21,6 +23,7 @@ from venues.asgard.models import (
     check_health_unit,
 )
 from venues.asgard.orders import OpenLong, parse_order
+from venues.asgard.prices import known_prices
 from venues.asgard.venue import AsgardVenue
 
 WALLET = "wallet"
@@ -218,3 +221,55 @@ def test_the_mint_table_is_the_corrected_one() -> None:
     assert TOKENS["jitoSOL"].mint == "J1toso1uCk3RLmjorhTtrVwY9HJ7X8V9yYac6Y7kGCPn"
     assert TOKENS["INF"].mint == "5oVNBeEEQvYi1cX3ir8Dx5n1P7pdxydbGF2X4TxVusJm"
     assert len({one.mint for one in TOKENS.values()}) == len(TOKENS)
+
+
+def test_two_balances_of_one_bank_that_differ_are_not_understood_and_the_same_twice_is_one() -> None:
+    held, owed = (
+        {"bankA": {"mint": SOL.mint, "assetsQt": 15, "liabsQt": 0}},
+        {"bankB": {"mint": USDC.mint, "assetsQt": 0, "liabsQt": 2000}},
+    )
+    nought = {"bankA": {**held["bankA"], "assetsQt": 0}}
+
+    def read(*rows: object) -> LivePosition:
+        return live(summary={"healthFactor": "16.7", "booksAndBalances": {"balances": list(rows)}})
+
+    assert read(held, owed, held).balances == read(owed, held).balances
+    for rows in ((held, owed, nought), (nought, held, owed)):
+        with pytest.raises(NotUnderstood, match="bankA"):
+            read(*rows)
+
+
+class Standing:
+    """A clock that stands."""
+
+    def now_ms(self) -> int:
+        return 1_757_203_200_000
+
+    async def sleep(self, seconds: float) -> None: ...
+
+    async def refresh(self) -> None: ...
+
+
+def peer(status: int, text: str) -> AsgardClient:
+    """A service that answers this to everything."""
+    transport = httpx.MockTransport(lambda request: httpx.Response(status, text=text))
+    return AsgardClient("http://venue.test", Standing(), api_key="k", transport=transport)
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"error":' * 100_000, "1" * 5000, "", "nothing"])
+async def test_an_answer_that_is_no_json_ends_as_an_error_of_ours(text: str) -> None:
+    with pytest.raises(NotUnderstood):
+        await peer(200, text).build("/close-position", {})
+    with pytest.raises(VenueRefused):
+        await peer(400, text).build("/close-position", {})
+
+
+@pytest.mark.parametrize("second", [4, "0.5", 2440])
+async def test_a_token_listed_with_two_prices_has_none_and_is_named(second: object) -> None:
+    rows = [
+        {"symbol": one.symbol, "mint": one.mint, "decimals": one.decimals, "price": price}
+        for one, price in ((SOL, 200), (TOKENS["jitoSOL"], 244), (TOKENS["jitoSOL"], second), (SOL, "2e2"))
+    ]
+    client = peer(200, json.dumps({"tokens": rows}))
+    assert await known_prices(client) == {"SOL": 200}
+    assert "jitoSOL" in client.oddities.words()["asgard /token-metadata"]

@@ -339,3 +339,19 @@ async def test_a_candle_is_final_by_the_time_of_the_venue() -> None:
         desk.clock.ms = MIDNIGHT + HOUR + 60_000
         found = await market.bars("SOL", HOUR, MIDNIGHT, desk.clock.ms)
     assert found == []
+
+
+@pytest.mark.parametrize(("ahead_ms", "believed"), [(4_000, True), (60_000, False), (3 * 24 * HOUR, False)])
+async def test_a_stamp_that_its_own_answers_date_contradicts_moves_no_clock(
+    ahead_ms: int, believed: bool
+) -> None:
+    """Nothing is signed by it, and no order that may still execute is called expired by it."""
+    date = {"date": formatdate(MIDNIGHT // 1000, usegmt=True)}
+    body = json.dumps({"assetPositions": [], "time": MIDNIGHT + ahead_ms})
+    desk = Desk(lambda request: httpx.Response(200, text=body, headers=date))
+    desk.clock.ms = MIDNIGHT
+    state = await desk.client.clearinghouse_state(USER)
+    assert state.time == (MIDNIGHT + ahead_ms if believed else None)
+    assert desk.client.time.now_ms() == MIDNIGHT + (ahead_ms if believed else 0)
+    [named] = desk.client.oddities.words().values()
+    assert ("time" in named) is not believed

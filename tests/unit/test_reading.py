@@ -16,7 +16,13 @@ from evenkeel.errors import (
     Retryable,
     VenueRefused,
 )
-from venues.hyperliquid.models import WireAssetCtx, WireClearinghouseState, WireFundingRate, WireMeta
+from venues.hyperliquid.models import (
+    WireAssetCtx,
+    WireClearinghouseState,
+    WireFundingRate,
+    WireMeta,
+    WireSpotState,
+)
 from venues.reading import Number, Oddities, Whole, parse_json, read
 
 SUMMARY = {"accountValue": "1", "totalNtlPos": "1", "totalRawUsd": "1", "totalMarginUsed": "1"}
@@ -147,6 +153,13 @@ def test_two_rows_of_one_coin_that_contradict_each_other_are_not_understood() ->
     with pytest.raises(NotUnderstood, match="two positions in SOL"):
         state(position("SOL"), position("SOL", szi="-2"))[0].szi("SOL")
     assert state(position("SOL"), position("SOL"))[0].szi("SOL") == -1
+
+
+def test_spot_usdc_that_is_listed_twice_counts_once_and_never_with_two_totals() -> None:
+    row = {"coin": "USDC", "total": "50", "hold": "0"}
+    assert WireSpotState.model_validate({"balances": [row, row]}).usdc == 50
+    with pytest.raises(NotUnderstood, match="two rows of USDC"):
+        WireSpotState.model_validate({"balances": [row, {**row, "total": "51"}]}).usdc  # noqa: B018
 
 
 def test_an_hour_without_a_premium_and_a_coin_without_a_price_cost_nobody_else_anything() -> None:

@@ -254,7 +254,7 @@ class AsgardClient:
         text = await self._once("POST", path, body)
         try:
             return BuildBlob(json.loads(text))
-        except ValueError:
+        except (ValueError, RecursionError):
             raise NotUnderstood("asgard", f"{path} at {self.host}: not JSON") from None
 
     async def simulate(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
@@ -282,7 +282,7 @@ def _wording(answer: httpx.Response) -> str:
     """The venue's own words: `error` may be an object, a plain string, or missing from a page of HTML."""
     try:
         error = answer.json().get("error")
-    except (ValueError, AttributeError):
+    except (ValueError, AttributeError, RecursionError):
         return "no error body"
     if isinstance(error, dict):
         parts = [str(error[key]) for key in ("code", "message") if error.get(key)]

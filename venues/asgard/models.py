@@ -271,11 +271,15 @@ class LivePosition(Wire):
         if health is not None and not 0 <= health <= 100:
             raise UnitChanged(f"healthFactor {health} of {pda} is not a percentage between 0 and 100")
         seizures, unread = read_seizures(body.events)
+        balances: dict[str, Balance] = {}
+        for bank, one in (pair for entry in body.summary.books.balances for pair in entry.items()):
+            if balances.setdefault(bank, one) != one:
+                raise NotUnderstood("asgard", f"position {pda}: two balances of bank {bank} that differ")
         return cls(
             pda=body.account or pda,
             authority=body.authority,
             health_pct=health,
-            balances={bank: one for entry in body.summary.books.balances for bank, one in entry.items()},
+            balances=balances,
             seizures=tuple(seizures),
             unread_events=unread,
             lost=tuple(name if name in _mints_in(wire) else "" for name in found.lost("balances")),

@@ -1,4 +1,4 @@
-"""Live positions from their lenders' accounts, held against Asgard's own answer in turns.
+"""Live positions from their lenders' accounts, held against Asgard's own answer in turns, or where it shows none.
 
 Without a key Asgard allows one request a second. A position is read from chain only once Asgard has said the same of it. What
 cannot be read there, is empty, or differs is asked of Asgard, whose word counts.
@@ -7,8 +7,10 @@ cannot be read there, is empty, or differs is asked of Asgard, whose word counts
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
+
+from solders.pubkey import Pubkey
 
 from evenkeel.clock import Clock
 from evenkeel.errors import UNREAD, NotUnderstood, Retryable, VenueRefused
@@ -16,8 +18,11 @@ from venues.asgard.expecting import PROGRAMS
 from venues.asgard.mints import BY_MINT
 from venues.asgard.models import Balance, LivePosition
 from venues.reading import Oddities, Oddity
-from venues.solana.lenders.reader import LenderAccounts
+from venues.solana.lenders.reader import MOST_TOGETHER, LenderAccounts
 from venues.solana.lenders.shapes import Held
+from venues.solana.rpc import SolanaRpc
+from venues.solana.rules.common import MARGINFI
+from venues.solana.rules.holdings import holdings_of
 
 Pair = tuple[int, str]
 Found = dict[str, LivePosition | NotUnderstood]
@@ -28,6 +33,77 @@ TURN_S = 5.0
 """Wall seconds that a look waits for Asgard's answer where the chain's is there."""
 AGREED = Decimal("0.001")
 """Share by which both may differ in what is held and owed: interest of some minutes, and what Asgard rounds away."""
+AGAIN_S = 2.0
+"""Before a position account that contradicts Asgard is read once more: one of the two may be a block behind."""
+LEAST_UNITS = 10**6
+"""Collateral tokens, in base units, below which a deposit is a rest that a close may leave."""
+SHARE_BITS = 48
+"""Of a share's fraction in Marginfi's accounts."""
+
+
+class StillOnChain(NotUnderstood):
+    """Asgard shows nothing of a position, and the position's own account says that it holds a deposit."""
+
+
+async def confirm_absence(
+    rpc: SolanaRpc, clock: Clock, shown: Mapping[str, object], pairs: Iterable[Pair]
+) -> None:
+    """Check that positions of which Asgard shows nothing hold nothing by their own accounts. Where these cannot be read,
+    Asgard's word stands. Raises StillOnChain.
+    """
+    doubted = [pair for pair in pairs if pair[0] in PROGRAMS and _is_nothing(shown.get(pair[1]))]
+    for pause_s in (AGAIN_S, 0.0):
+        if doubted := await _holding(rpc, doubted):
+            await clock.sleep(pause_s)
+    if doubted:
+        names = ", ".join(pda for _, pda in doubted)
+        raise StillOnChain(
+            "asgard", f"it shows nothing of position {names}, whose account on chain holds a deposit"
+        )
+
+
+def _is_nothing(one: object) -> bool:
+    return one is None or (
+        isinstance(one, LivePosition)
+        and not one.lost
+        and not any(bank.assets for bank in one.balances.values())
+    )
+
+
+async def _holding(rpc: SolanaRpc, pairs: list[Pair]) -> list[Pair]:
+    """Those of the positions whose account holds a deposit."""
+    if not pairs:
+        return []
+    try:
+        accounts = [
+            account
+            for at in range(0, len(pairs), MOST_TOGETHER)
+            for account in await rpc.get_multiple_accounts([pda for _, pda in pairs[at : at + MOST_TOGETHER]])
+        ]
+    except UNREAD:
+        return []
+    found = []
+    for pair, account in zip(pairs, accounts, strict=True):
+        program: Pubkey = PROGRAMS[pair[0]]
+        least = LEAST_UNITS << SHARE_BITS if program == MARGINFI else LEAST_UNITS
+        if account is not None and account.owner == str(program):
+            held = holdings_of(program, account)
+            if held is not None and held.deposited >= least:
+                found.append(pair)
+    return found
+
+
+async def held_on_chain(rpc: SolanaRpc, clock: Clock, protocol: int, pda: str) -> LivePosition | None:
+    """Return what a position holds and owes by its lender's accounts; None where these do not say it now."""
+    program, accounts = str(PROGRAMS.get(protocol, "")), LenderAccounts(rpc, clock)
+    if not accounts.can_read(program):
+        return None
+    try:
+        return _live(pda, await accounts.held(program, pda))
+    except UNREAD:
+        return None
+    finally:
+        await accounts.close()
 
 
 class OnChain:
@@ -102,10 +178,10 @@ class OnChain:
         self._agreed_ms.pop(pda, None)
         if own is None or answer is None or isinstance(answer, NotUnderstood):
             return
-        gap = _gap(answer, _live(pda, own))
-        if gap is None:
+        apart = gap(answer, _live(pda, own))
+        if apart is None:
             self._agreed_ms[pda] = self._clock.now_ms()
-        self._note(pda, gap or "")
+        self._note(pda, apart or "")
 
     def _note(self, pda: str, why: str) -> None:
         """Note why a position cannot be read from chain, or that it can be; Asgard's word counts meanwhile."""
@@ -128,7 +204,7 @@ def _live(pda: str, held: Held) -> LivePosition:
     return LivePosition(pda=pda, authority=held.owner, health_pct=None, balances=balances, on_chain=True)
 
 
-def _gap(stated: LivePosition, own: LivePosition) -> str | None:
+def gap(stated: LivePosition, own: LivePosition) -> str | None:
     """In what both differ, in words; None where they say the same."""
     try:
         stated.understood(BY_MINT)

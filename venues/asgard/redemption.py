@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Protocol
 
+from solders.pubkey import Pubkey
+
 from venues.asgard.mints import INFINITY_PROGRAM, Token, token
 from venues.solana.answers import AccountInfo
 from venues.solana.rpc import SolanaRpc
@@ -68,11 +70,20 @@ def infinity_rate(pool: AccountInfo, supply: int) -> Decimal | None:
     return Decimal(int.from_bytes(pool.data[:8], "little")) / Decimal(supply)
 
 
+CREDIBLE = (Decimal("0.5"), Decimal(10))
+"""SOL per token, at least and at most: each pool began at 1, and earns some per cent a year."""
+JUMP = Decimal("0.05")
+"""Share by which a pool's books do not move between two readings of one process: they step by rewards of a day or two."""
+
+
 class OnChainRedemption:
-    """Reads the pool accounts. An account that is absent, foreign or empty gives None."""
+    """Reads the pool accounts. One that is absent, foreign, empty, of another token, or far from what it said before gives
+    None: a rate decides how much is hedged, and one wrong reading of it would trade the hedge away.
+    """
 
     def __init__(self, rpc: SolanaRpc) -> None:
         self._rpc = rpc
+        self._last: dict[str, Decimal] = {}
 
     async def redemption_rate(self, asset: str) -> Decimal | None:
         """Return SOL per token; 1 for SOL. Raises `Retryable` when the node does not answer, `KeyError` for an unknown
@@ -84,11 +95,19 @@ class OnChainRedemption:
         account = await self._rpc.get_account(known.pool)
         if account is None or account.owner != known.pool_program:
             return None
-        return await self._rate(known, account)
+        rate = await self._rate(known, account)
+        last = self._last.get(asset, rate)
+        if rate is None or last is None or not CREDIBLE[0] <= rate <= CREDIBLE[1]:
+            return None
+        if abs(rate / last - 1) > JUMP:
+            return None
+        self._last[asset] = rate
+        return rate
 
     async def _rate(self, known: Token, account: AccountInfo) -> Decimal | None:
         if known.pool_program == INFINITY_PROGRAM:
             supply = await mint_supply(self._rpc, known.mint)
             return None if supply is None else infinity_rate(account, supply)
         pool = parse_stake_pool(account.data)
-        return None if pool is None else pool.sol_per_token
+        is_its_own = pool is not None and pool.pool_mint == bytes(Pubkey.from_string(known.mint))
+        return pool.sol_per_token if pool is not None and is_its_own else None

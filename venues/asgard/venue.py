@@ -20,6 +20,7 @@ from venues.asgard.expecting import outlay_usdc
 from venues.asgard.legs import asset_of, leg_view, max_ltv
 from venues.asgard.mints import BY_MINT, SOL, TOKENS, USDC, Token
 from venues.asgard.models import RESIZABLE, LivePosition, PositionRecord, Protocol, Strategy
+from venues.asgard.on_chain import confirm_absence
 from venues.asgard.orders import AsgardOrder, OpenLong, parse_order
 from venues.asgard.prices import known_prices
 from venues.asgard.proving import way_out
@@ -236,16 +237,15 @@ class AsgardVenue:
         row. With `only_known` nobody else's are asked for, and with `prices` (USD per token) none are read:
         a fast tick must fit into the venue's one request a second. With `on_chain` a leg may be
         read from its lender's accounts, which state no distance (`venues.asgard.on_chain`). Where prices or markets are not to
-        be had, the last known ones are used: neither keeps a leg from being seen.
-
-        Raises UNREAD: a leg that cannot be read is never left out
-        in silence. One that is not ours and of no kind that we trade is named in `not_understood` instead.
+        be had, the last known ones are used. Raises UNREAD: a leg that cannot be read is never left out in silence, nor one of
+        ours that its own account shows. One of another kind that is not ours is named in `not_understood` instead.
         """
         rows = {} if only_known else {row.pda: row for row in await self.client.positions(self.wallet)}
         ours = {pda: protocol for protocol, pda in known_pdas}
         wanted = {pda: row.protocol for pda, row in rows.items()} | ours
         pairs = [(protocol, pda) for pda, protocol in wanted.items()]
         live = await self.client.refresh(pairs, on_chain=on_chain)
+        await confirm_absence(self.rpc, self._clock, live, [(one, pda) for pda, one in ours.items()])
         held = self._legible(live, ours)
         if not held:
             return []
@@ -290,10 +290,10 @@ class AsgardVenue:
 
     async def live(self, protocol: int, pda: str) -> LivePosition | None:
         """Return balances and liquidation events of one position as the chain has them; None where it is not there. Raises
-        NotUnderstood where a balance cannot be read that may be ours.
-        """
-        found = (await self.client.refresh([(protocol, pda)])).get(pda)
-        if isinstance(found, NotUnderstood):
+        NotUnderstood where a balance cannot be read that may be ours, or its own account contradicts that it is not there."""
+        shown = await self.client.refresh([(protocol, pda)])
+        await confirm_absence(self.rpc, self._clock, shown, [(protocol, pda)])
+        if isinstance(found := shown.get(pda), NotUnderstood):
             raise found
         return None if found is None else found.understood(BY_MINT)
 

@@ -11,7 +11,7 @@ from evenkeel.types import Fill, VenueName
 from evenkeel.units import hour_of
 from venues.hyperliquid import models as m
 from venues.hyperliquid.client import HyperliquidClient
-from venues.hyperliquid.equity import READABLE_MODES, Equity
+from venues.hyperliquid.equity import LIQUIDATION_PRICE, MAINTENANCE, READABLE_MODES, Equity
 from venues.hyperliquid.margin import liquidation_distance, maintenance_rate, own_distance
 from venues.hyperliquid.market import MarketData
 from venues.hyperliquid.orders import to_fill
@@ -67,14 +67,20 @@ class HyperliquidAccount:
         return mode
 
     async def agent_key(self, signer_address: str) -> AgentKey:
-        """Return whether the signer is the account itself or an agent of it, and until when it is approved."""
+        """Return whether the signer is the account itself or an agent of it, and until when it is approved. Raises UNREAD, also
+        for an agent whose end cannot be read: none lives for ever.
+        """
         signer = normal_address(signer_address)
         if signer == self.address:
             return AgentKey(address=signer, approved=True)
-        for agent in await self.client.extra_agents(self.address):
-            if agent.address.lower() == signer:
-                return AgentKey(address=signer, approved=True, until_ms=agent.valid_until)
-        return AgentKey(address=signer, approved=False)
+        agents = await self.client.extra_agents(self.address)
+        ends = [one.valid_until for one in agents if one.address.lower() == signer]
+        if not ends:
+            return AgentKey(address=signer, approved=False)
+        known = [one for one in ends if one is not None]
+        if len(known) < len(ends):
+            raise _odd(f"extraAgents: validUntil of {signer}")
+        return AgentKey(address=signer, approved=True, until_ms=min(known))
 
     async def check_agent(self, signer_address: str) -> None:
         """Raise OperatorError unless the signer is the account itself or an agent that it approved and that has not
@@ -142,11 +148,11 @@ class HyperliquidAccount:
         if mark_px is None or notional is None or mark_px <= 0:
             raise _odd(f"clearinghouseState: positionValue of {held.coin}")
         equity = await self._equity_behind(held, state)
-        distance = None
-        if held.liquidation_px is not None:
-            distance = liquidation_distance(
-                is_short=is_short, mark_px=mark_px, liquidation_px=held.liquidation_px
-            )
+        distance = liquidation_px = None
+        doubted = self._equity.doubted if held.mode == "cross" else None
+        if held.liquidation_px is not None and held.liquidation_px > 0 and doubted != LIQUIDATION_PRICE:
+            liquidation_px = held.liquidation_px
+            distance = liquidation_distance(is_short=is_short, mark_px=mark_px, liquidation_px=liquidation_px)
         return LegView(
             venue=VenueName.HYPERLIQUID,
             side=LegSide.SHORT if is_short else LegSide.LONG,
@@ -158,9 +164,14 @@ class HyperliquidAccount:
             notional_usd=notional,
             equity_usd=equity,
             leverage=notional / max(equity, _LEAST_EQUITY_USD),
-            liquidation_price_usd=held.liquidation_px,
+            liquidation_price_usd=liquidation_px,
             liquidation_distance=distance,
-            own_liquidation_distance=_own_distance(held, equity, notional, state),
+            own_liquidation_distance=_own_distance(
+                held,
+                equity,
+                notional,
+                None if doubted == MAINTENANCE else state.cross_maintenance_margin_used,
+            ),
             entry_price_usd=held.entry_px,
             observed_ms=state.time or self.clock.now_ms(),
         )
@@ -239,11 +250,11 @@ def _odd(what: str) -> NotUnderstood:
 
 
 def _own_distance(
-    held: m.WirePosition, equity_usd: Decimal, notional_usd: Decimal, state: m.WireClearinghouseState
+    held: m.WirePosition, equity_usd: Decimal, notional_usd: Decimal, required_usd: Decimal | None
 ) -> Decimal:
-    """Our own liquidation distance, from equity and the tier's maintenance rate."""
+    """Our own liquidation distance, from equity and the tier's maintenance rate. `required_usd` is the whole account's."""
     rate, deduction = maintenance_rate(held.max_leverage, notional_usd)
-    own_usd, required_usd = rate * notional_usd - deduction, state.cross_maintenance_margin_used
+    own_usd = rate * notional_usd - deduction
     is_cross = held.leverage is not None and held.leverage.type == "cross"
     others_usd = required_usd - own_usd if is_cross and required_usd is not None else Decimal(0)
     return own_distance(

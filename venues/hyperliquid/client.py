@@ -41,6 +41,8 @@ _WEIGHT_2 = frozenset(
 _ROWS_PER_WEIGHT = 20
 _STAMPED = frozenset({"l2Book", "clearinghouseState"})
 """Answers that say at which time of the venue they were made."""
+_AHEAD_MS = 10_000
+"""A stamp so far after the `Date` of its own answer is odd: an order is not called expired by it, and none is signed by it."""
 
 
 def info_weight(kind: str) -> float:
@@ -321,10 +323,13 @@ class HyperliquidClient:
         except ValueError:
             why = NotUnderstood(VENUE, f"{kind} at {self.base_url}: not JSON")
             raise self.oddities.not_understood(_source(request), why) from None
-        await self.time.note_date(asked_ms, answer.headers.get("date"))
+        date_ms = await self.time.note_date(asked_ms, answer.headers.get("date"))
         stamp = parsed.get("time") if kind in _STAMPED and isinstance(parsed, dict) else None
         if isinstance(stamp, int) and 0 < stamp < 10**14:
-            await self.time.note(asked_ms, stamp)
+            if date_ms is not None and stamp - date_ms > _AHEAD_MS:  # the answer contradicts itself
+                parsed["time"] = f"{stamp}, its date {date_ms}"
+            else:
+                await self.time.note(asked_ms, stamp)
         if kind not in _WEIGHT_2 and isinstance(parsed, list):
             await self.budget.spend(len(parsed) // _ROWS_PER_WEIGHT)
         return parsed

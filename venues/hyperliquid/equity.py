@@ -12,6 +12,7 @@ from evenkeel.errors import UNREAD, NotUnderstood
 from venues.hyperliquid import models as m
 from venues.hyperliquid.client import HyperliquidClient
 from venues.hyperliquid.margin import implied_equity, maintenance_rate
+from venues.reading import Oddity
 
 PLAIN_MODES = ("default", "disabled")
 POOLED_MODES = ("unifiedAccount", "portfolioMargin")
@@ -19,6 +20,10 @@ READABLE_MODES = (*PLAIN_MODES, "unifiedAccount")
 """Modes in which the equity can be read whole. In `portfolioMargin` other tokens count as well, by figures that we lack."""
 TOLERANCE = Decimal("0.05")
 """Share by which an account value may differ from what its own liquidation price speaks of."""
+SOURCE = "hyperliquid clearinghouseState"
+STANDS = Decimal("0.005")
+"""Share by which a cross position's liquidation price moves while nothing but the mark does."""
+LIQUIDATION_PRICE, MAINTENANCE = "liquidationPx", "crossMaintenanceMarginUsed"
 RECENT_MS = 1_000
 LEDGER_MS = 3_600_000
 """How far back a movement of money may lie that explains a value."""
@@ -33,9 +38,13 @@ class Equity:
         self._clock = clock
         self._agreed_ms: int | None = None
         """When value and liquidation price last agreed: only what moved since explains that they do not."""
+        self._agreed: tuple[Decimal, list[m.WirePosition]] | None = None
+        """The value and the positions of that reading."""
         self._mode: tuple[int, str] | None = None
         self.contradiction: str | None = None
-        """Why the account value of the last reading was not believed; None where it was."""
+        """Why the account value of the last reading was not believed, or its liquidation price; None where both were."""
+        self.doubted: str | None = None
+        """The figure of the last reading that is not believed, by its name on the wire."""
 
     async def mode(self, max_age_ms: int = 0) -> str:
         """Return the account's mode; a reading younger than `max_age_ms` will do. Raises UNREAD."""
@@ -56,6 +65,7 @@ class Equity:
         stated, self.contradiction = state.cross_margin_summary.account_value, None
         implied = _implied(state)
         contradicted = implied is not None and abs(stated - implied) > TOLERANCE * abs(implied) + 1
+        self.doubted = None
         known = self._mode[1] if self._mode else ""
         if contradicted != (
             known in POOLED_MODES
@@ -66,14 +76,28 @@ class Equity:
             return _pooled(state, spot.usdc, implied)
         if implied is None or not contradicted:
             self._agreed_ms = state.time or self._clock.now_ms()
+            self._agreed = (stated, [row.position for row in state.asset_positions])
+            return stated
+        if self._agreed is not None and (jumped := _jumped_alone(*self._agreed, stated, state)):
+            self._contradicted(
+                jumped,
+                f"Hyperliquid states a {jumped} that speaks of {implied:.2f} USD of equity, while its account value of "
+                f"{stated:.2f} is what the positions make of the last one: that is believed",
+            )
             return stated
         if await self._moved(implied - stated):
             return stated
-        self.contradiction = (
+        self._contradicted(
+            "accountValue",
             f"Hyperliquid states an account value of {stated:.2f} USD, while its own liquidation price speaks of "
-            f"{implied:.2f}, and no movement of money explains the difference"
+            f"{implied:.2f}, and no movement of money explains the difference",
         )
         return implied
+
+    def _contradicted(self, field: str, why: str) -> None:
+        """Note which figure of the last answer is not believed, and name it among what that answer has odd."""
+        self.contradiction, self.doubted = why, field
+        self._client.oddities.add(SOURCE, [Oddity(SOURCE, "margin", field, f"odd: {why}", lost=False)])
 
     async def _moved(self, gone_usd: Decimal) -> bool:
         """Whether money left the account (or came, below zero) that explains a difference. What cannot be asked does not."""
@@ -87,6 +111,32 @@ class Equity:
             if row.usdc is not None:
                 out_usd += -row.usdc if _comes_in(row.delta, self._address) else row.usdc
         return out_usd * (1 if gone_usd > 0 else -1) >= abs(gone_usd) * (1 - TOLERANCE)
+
+
+def _jumped_alone(
+    value_then: Decimal, then: list[m.WirePosition], stated: Decimal, state: m.WireClearinghouseState
+) -> str | None:
+    """Which figure jumped where sizes and entry prices stand as they stood, and the value has moved as the marks have: the
+    liquidation price, or the maintenance where that stands too. None where it may be the value.
+    """
+    before = {one.coin: one for one in then}
+    now = {row.position.coin: row.position for row in state.asset_positions}
+    gained, price_stands = Decimal(0), True
+    for coin in before | now:
+        old, new = before.get(coin), now.get(coin)
+        if old is None or new is None or (old.szi, old.entry_px) != (new.szi, new.entry_px):
+            return None
+        if old.mark_px is None or new.mark_px is None:
+            return None
+        gained += new.szi * (new.mark_px - old.mark_px)
+        price_stands = price_stands and _stands(old.liquidation_px, new.liquidation_px)
+    if abs(stated - value_then - gained) > TOLERANCE * abs(value_then) + 1:
+        return None
+    return MAINTENANCE if price_stands else LIQUIDATION_PRICE
+
+
+def _stands(then: Decimal | None, now: Decimal | None) -> bool:
+    return then == now if not then or now is None else abs(now / then - 1) <= STANDS
 
 
 def _comes_in(delta: dict[str, Any], address: str) -> bool:
@@ -116,6 +166,7 @@ def _implied(state: m.WireClearinghouseState) -> Decimal | None:
         mark_px, value = held.mark_px, held.position_value
         if (
             held.liquidation_px is None
+            or held.liquidation_px <= 0
             or required is None
             or held.mode != "cross"
             or mark_px is None

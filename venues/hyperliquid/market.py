@@ -6,7 +6,7 @@ from collections.abc import Callable
 from decimal import Decimal
 
 from evenkeel.clock import Clock
-from evenkeel.errors import NotUnderstood, OperatorError, Retryable
+from evenkeel.errors import UNREAD, NotUnderstood, OperatorError, Retryable
 from evenkeel.types import Frozen, VenueName
 from evenkeel.units import HOUR_MS, hour_of
 from venues.hyperliquid import models as m
@@ -22,6 +22,9 @@ _CANDLES_KEPT = 5_000
 """The venue lists so many of the newest candles of an interval (its documentation, info endpoint, "Candle snapshot")."""
 _FINAL_AFTER_MS = 10_000
 """By the venue's clock, from a candle's end on: until then a trade of its last moments may still be missing in it."""
+
+_APART = Decimal("0.1")
+"""Share by which the book's mid and a mark may differ: no order further from the mark is signed."""
 
 
 class BookLevel(Frozen):
@@ -170,6 +173,26 @@ class MarketData:
             raise Retryable(f"the Hyperliquid book of {coin} has no {'bids' if not bids else 'asks'} now")
         return Book(coin=coin, bids=bids, asks=asks, time_ms=wire.time)
 
+    async def prices_to_close_by(self, coin: str, mark_px: Decimal | None) -> tuple[Book, Decimal]:
+        """Return the book, and the price that it is held against, for an order that only reduces. `mark_px` comes with the
+        position. Getting out must not wait for one endpoint: a book that cannot be read, or that mark and market contradict, is
+        replaced by the mark on both sides; a mark that book and market contradict by the market's. Raises UNREAD.
+        """
+        fair_px = mark_px or (await self.context(coin)).mark_px
+        try:
+            book = await self.book(coin)
+        except (Retryable, NotUnderstood):
+            return _at(coin, fair_px, self._clock.now_ms()), fair_px
+        if mark_px is None or _near(book.mid_px, fair_px):
+            return book, fair_px
+        try:
+            third_px = (await self.context(coin)).mark_px
+        except (*UNREAD, OperatorError):
+            return book, fair_px
+        if _near(book.mid_px, third_px):
+            return book, third_px
+        return (_at(coin, fair_px, book.time_ms), fair_px) if _near(fair_px, third_px) else (book, fair_px)
+
     async def funding_history(
         self, coin: str, *, hours: int, until_ms: int | None = None
     ) -> list[FundingHour]:
@@ -197,6 +220,16 @@ class MarketData:
             if len(rates[hour_of(row.time)]) == 1
         }
         return [found[hour] for hour in sorted(found)]
+
+
+def _near(one: Decimal, other: Decimal) -> bool:
+    return abs(one / other - 1) <= _APART
+
+
+def _at(coin: str, price: Decimal, time_ms: int) -> Book:
+    """A book of one price."""
+    level = (BookLevel(px=price, size=Decimal(0)),)
+    return Book(coin=coin, bids=level, asks=level, time_ms=time_ms)
 
 
 def perp_context(coin: str, ctx: m.WireAssetCtx | None, now_ms: int, source: str) -> PerpContext:

@@ -208,7 +208,10 @@ class WireSpotState(Wire):
             raise NotUnderstood(
                 "hyperliquid", "spotClearinghouseState: the row of USDC, or one that may be it"
             )
-        return sum((row.total for row in self.balances if row.coin == "USDC"), Decimal(0))
+        totals = {row.total for row in self.balances if row.coin == "USDC"}
+        if len(totals) > 1:
+            raise NotUnderstood("hyperliquid", "spotClearinghouseState has two rows of USDC that differ")
+        return next(iter(totals), Decimal(0))
 
 
 class WireFill(Wire):

@@ -28,7 +28,6 @@ from venues.hyperliquid.account import HyperliquidAccount
 from venues.hyperliquid.approval import Approved, Refused
 from venues.hyperliquid.client import VENUE, HyperliquidClient
 from venues.hyperliquid.lookup import OrderLookup
-from venues.hyperliquid.market import Book, BookLevel
 from venues.hyperliquid.orders import (
     OrderKey,
     PerpOrder,
@@ -129,8 +128,7 @@ class HyperliquidVenue(HyperliquidAccount):
         szi, mark_px, time_ms, unread = await self._held(order)
         oracle_px = None
         if order.reduce_only:
-            fair_px = mark_px or (await self.market.context(order.coin)).mark_px
-            book = await self._book_or_mark(order.coin, fair_px)
+            book, fair_px = await self.market.prices_to_close_by(order.coin, mark_px)
         else:
             book = await self.market.book(order.coin)
             fair_px = oracle_px = (await self.market.context(order.coin)).oracle_px
@@ -175,17 +173,10 @@ class HyperliquidVenue(HyperliquidAccount):
                 raise
             return _as_asked(order), None, self.clock.now_ms(), str(why)
         time_ms = state.time or self.clock.now_ms()
-        if held is None and order.reduce_only and order.though_unshown:
-            return _as_asked(order), None, time_ms, f"the account shows no position in {order.coin}"
+        unshown = held is None or (held.szi > 0) == order.is_buy
+        if unshown and order.reduce_only and order.though_unshown:
+            return _as_asked(order), None, time_ms, f"the account shows no {order.coin} that it could reduce"
         return (held.szi, held.mark_px, time_ms, "") if held else (Decimal(0), None, time_ms, "")
-
-    async def _book_or_mark(self, coin: str, mark_px: Decimal) -> Book:
-        """The book; where it cannot be read, the mark price on both sides: getting out must not wait for one endpoint."""
-        try:
-            return await self.market.book(coin)
-        except (Retryable, NotUnderstood):
-            level = (BookLevel(px=mark_px, size=Decimal(0)),)
-            return Book(coin=coin, bids=level, asks=level, time_ms=self.clock.now_ms())
 
     async def sign(self, intent: IntentSpec, built: Built) -> Signed:
         """Return the signed order with a fresh nonce, a cloid that follows from it, an expiry; the key holds the exact

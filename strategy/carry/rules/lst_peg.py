@@ -12,6 +12,8 @@ from strategy.rules import rule
 from strategy.wording import missing, pct
 
 NAME = "lst_peg"
+INCREDIBLE = Decimal("0.5")
+"""Discount or premium that no market has shown of a token that is redeemed: one reading of it is a wrong price."""
 
 
 def peg_premium(lst_price_usd: Decimal, sol_price_usd: Decimal, redemption_rate: Decimal) -> Decimal:
@@ -51,11 +53,21 @@ def judge_peg(
     return Hold(rule=NAME, reason=f"{sums}, warning {pct(warning)}")
 
 
+def _is_incredible(readings: WatchReadings, prices: list[Decimal | None]) -> bool:
+    """Whether the token's price, by whatever price of SOL, is further from the peg than any market has been."""
+    r = readings
+    return all(
+        price and r.lst_price_usd and r.redemption_rate
+        and abs(peg_premium(r.lst_price_usd, price, r.redemption_rate)) > INCREDIBLE
+        for price in prices
+    )  # fmt: skip
+
+
 @rule(NAME)
 def lst_peg_rule(readings: WatchReadings, limits: CarryLimits) -> Judged[Decision]:
     """The peg of the token that is held, against the SOL price of the same venue and against the oracle's: the one that is
     nearer to the peg decides, for a price of SOL that is wrong alone is no discount of the token. One that does not move
-    with SOL is old and only alerts.
+    with SOL is old, and one at less than half of its redemption value, or half as much again, is no price: both only alert.
     """
     r = readings
     prices: list[Decimal | None] = [one for one in (r.long_venue_price_usd, r.oracle_price_usd) if one]
@@ -66,6 +78,9 @@ def lst_peg_rule(readings: WatchReadings, limits: CarryLimits) -> Judged[Decisio
         ),
         key=lambda one: one.rank,
     )
+    if isinstance(judged, Exit) and _is_incredible(r, prices):
+        reason = f"{judged.reason}, but that is no price of {r.asset}: look at its market"
+        return Judged(Alert(rule=NAME, reason=reason, critical=True))
     if isinstance(judged, Exit) and r.lst_price_stands_still:
         reason = f"{judged.reason}, but its price does not move with SOL's: it is old"
         return Judged(Alert(rule=NAME, reason=reason, critical=True))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from evenkeel.errors import Retryable
+from evenkeel.errors import NotUnderstood, Retryable
 from evenkeel.legs import CARRY, LegSide
 from evenkeel.types import Frozen
 from state.carry.liquidation_models import Liquidation
@@ -24,6 +24,7 @@ from strategy.carry.reconcile import (
 from tasks.carry.desk import CarryDesk
 from tasks.carry.mark import Mark
 from venues.asgard.models import LivePosition
+from venues.asgard.on_chain import gap, held_on_chain
 
 GONE_FOR_MS = 10_000
 """A lending position must stay out of sight for so long before it counts as gone."""
@@ -194,7 +195,8 @@ async def _long_unexplained(
 ) -> ChangeBooked:
     """No event explains it. One that is gone ends when it has shown nothing for a while and long after our last change
     (Asgard reads the chain through servers of its own, which may be behind); one that is smaller is believed when a
-    second reading says the same, and is then known. Either way an alert is raised, and the account keeps the gap open.
+    second reading says the same, and its lender's own accounts where they can be read, and is then known. Either way an
+    alert is raised, and the account keeps the gap open.
     """
     if now.tokens == 0:
         await _require_that_it_is_gone(desk, position, leg)
@@ -207,9 +209,13 @@ async def _long_unexplained(
             leg=left, finding=to_act_on("long", "asgard", leg.ref, text, position.position_id)
         )
     await desk.clock.sleep(SECOND_READING_S)
-    again = holding_of(await desk.long.live(int(leg.protocol or 0), leg.ref))
+    shown = await desk.long.live(int(leg.protocol or 0), leg.ref)
+    again = holding_of(shown)
     if again.has_lost(now) or now.has_lost(again):
         raise Retryable(f"Asgard shows the long of {position.position_id} differently each time: {why}")
+    own = await held_on_chain(desk.long.rpc, desk.clock, int(leg.protocol or 0), leg.ref)
+    if own is not None and shown is not None and (apart := gap(shown, own)):
+        raise NotUnderstood("asgard", f"position {leg.ref}: {apart}")
     text = f"the long leg of {position.position_id} shrank and nothing explains it: {why}"
     desk.store.alert(
         "leg reduced", Severity.CRITICAL, text, subject=position.position_id, news=True, anew=True

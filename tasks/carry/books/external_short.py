@@ -165,7 +165,7 @@ def _take_at_its_word(
             desk, position, leg, shown, f"shown so for {lasted_ms // 1000} s, not yet proved: {why}", fence
         )
     text = f"Hyperliquid shows a short of {shown} SOL, the books of {name} {leg.qty}: {why}, so one of its answers is old"
-    raise StillListed(text) if shown == 0 and found.listed_qty == leg.qty else Retryable(text)
+    raise StillListed(text) if shown <= 0 and found.listed_qty == leg.qty else Retryable(text)
 
 
 def unproved_ms(desk: CarryDesk, position_id: str, fence: Fence | None) -> int:

@@ -41,29 +41,46 @@ class _Row:
         return next((one for one in found if one is not None), None)
 
     @property
-    def fee(self) -> Decimal:
-        """The fee in USD, which the sender pays on top."""
-        return self.amount("fee") or ZERO
+    def fee(self) -> Decimal | None:
+        """The fee in USD, which the sender pays on top; none where the row has no such field, None where it cannot be read."""
+        return self.amount("fee") if "fee" in self.delta else ZERO
+
+    def with_fee(self, amount: Decimal | None) -> Decimal | None:
+        """An amount that left, and its fee; None where either cannot be read."""
+        return None if amount is None or self.fee is None else amount + self.fee
 
     def is_ours(self, field: str) -> bool:
         return str(self.delta.get(field, "")).lower() == self.account
 
+    def is_somebody(self, *fields: str) -> bool:
+        """Whether each of these fields names somebody."""
+        return all(isinstance(self.delta.get(field), str) for field in fields)
+
     @property
-    def is_usdc(self) -> bool:
-        return str(self.delta.get("token", "")).partition(":")[0] == "USDC"
+    def token(self) -> str | None:
+        """The token's name; None where the row does not say it."""
+        found = self.delta.get("token")
+        return found.partition(":")[0] if isinstance(found, str) and found else None
 
     def sent(self, amount: Decimal | None, source: Any, target: Any) -> Decimal | None:
-        """What a transfer between two balances changes, each ours or not."""
-        if amount is None or not (self.is_ours("user") or self.is_ours("destination")):
+        """What a transfer between two balances changes, each ours or not; None where the row does not say whose they are, or
+        which.
+        """
+        named = (
+            self.is_somebody("user", "destination") and isinstance(source, str) and isinstance(target, str)
+        )
+        if amount is None or not named or not (self.is_ours("user") or self.is_ours("destination")):
             return None
-        out = amount + self.fee if self.is_ours("user") and source in self.pools else ZERO
+        out: Decimal | None = ZERO
+        if self.is_ours("user") and source in self.pools:
+            out = self.with_fee(amount)
         come = amount if self.is_ours("destination") and target in self.pools else ZERO
-        return come - out
+        return None if out is None else come - out
 
 
-def _withdraw(row: _Row) -> Decimal | None:
-    amount = row.amount("usdc")
-    return None if amount is None else -amount - row.fee
+def _left(row: _Row) -> Decimal | None:
+    gone = row.with_fee(row.amount("usdc"))
+    return None if gone is None else -gone
 
 
 def _class_transfer(row: _Row) -> Decimal | None:
@@ -76,20 +93,19 @@ def _class_transfer(row: _Row) -> Decimal | None:
 
 
 def _spot_transfer(row: _Row) -> Decimal | None:
-    return row.sent(row.amount("amount"), SPOT, SPOT) if row.is_usdc else ZERO
+    return _of_usdc(row, row.amount("amount"), SPOT, SPOT)
 
 
 def _send(row: _Row) -> Decimal | None:
-    if not row.is_usdc:
-        return ZERO
-    return row.sent(
-        row.amount("amount", "usdcValue"), row.delta.get("sourceDex"), row.delta.get("destinationDex")
-    )
+    amount = row.amount("amount", "usdcValue")
+    return _of_usdc(row, amount, row.delta.get("sourceDex"), row.delta.get("destinationDex"))
 
 
-def _left(row: _Row) -> Decimal | None:
-    amount = row.amount("usdc")
-    return None if amount is None else -amount - row.fee
+def _of_usdc(row: _Row, amount: Decimal | None, source: Any, target: Any) -> Decimal | None:
+    """What a transfer of a token changes: nothing where it is another one."""
+    if row.token is None or row.token == "USDC":
+        return None if row.token is None else row.sent(amount, source, target)
+    return ZERO
 
 
 def _nothing(row: _Row) -> Decimal | None:
@@ -98,7 +114,7 @@ def _nothing(row: _Row) -> Decimal | None:
 
 _KINDS: dict[str, Callable[[_Row], Decimal | None]] = {
     "deposit": lambda row: row.amount("usdc"),
-    "withdraw": _withdraw,
+    "withdraw": _left,
     "accountClassTransfer": _class_transfer,
     "internalTransfer": lambda row: row.sent(row.amount("usdc"), PERP, PERP),
     "subAccountTransfer": lambda row: row.sent(row.amount("usdc"), PERP, PERP),

@@ -12,6 +12,7 @@ from state.watch_models import Severity
 from tasks.carry.books.external_long import BEHIND_MS, holding_of
 from tasks.carry.books.recovery import DUST_USD
 from tasks.carry.desk import CarryDesk
+from venues.asgard.on_chain import StillOnChain
 from venues.asgard.venue import WalletBalances
 
 WALLET_USD = Decimal(1)
@@ -24,19 +25,24 @@ LEFT_OVER = "left over"
 async def reopen_what_is_left(desk: CarryDesk, position: Position, price_usd: Decimal, fence: Fence) -> str:
     """Read the lender. What still stands there is a leg again, with an alert; the answer says what, or nothing.
 
-    Asgard reads the chain through servers of its own: what it shows counts once it has shown it for a minute. `price_usd`
-    is that of one token. Raises UNREAD.
+    Asgard reads the chain through servers of its own: what it shows counts once it has shown it for a minute, and that it
+    shows nothing once the position's own account holds nothing either. `price_usd` is that of one token. Raises UNREAD.
     """
     leg = desk.store.carry.leg(position.position_id, LegSide.LONG)
     if leg is None or leg.is_open:
         return ""
     until_ms = desk.clock.now_ms() + BEHIND_MS
     while True:
-        held = holding_of(await desk.long.live(int(leg.protocol or 0), leg.ref))
-        if held.tokens * price_usd < DUST_USD:
-            return ""
-        if desk.clock.now_ms() >= until_ms:
-            break
+        try:
+            held = holding_of(await desk.long.live(int(leg.protocol or 0), leg.ref))
+        except StillOnChain:
+            if desk.clock.now_ms() >= until_ms:
+                raise
+        else:
+            if held.tokens * price_usd < DUST_USD:
+                return ""
+            if desk.clock.now_ms() >= until_ms:
+                break
         await desk.clock.sleep(AGAIN_S)
     text = (
         f"the close of {position.position_id} left {held.tokens:f} {leg.asset} and {held.debt_usd:f} USD of debt in "

@@ -87,7 +87,7 @@ async def beginning_of(desk: CarryDesk, position_id: str, decision: Exit, fence:
 
 async def _is_hidden(desk: CarryDesk, leg: Leg | None) -> bool:
     """Whether the account itself speaks for the short that it does not show: its sums hold more than the rows that it shows,
-    or a row of another name has the size. Where it cannot be asked, nothing speaks against it.
+    or a row of another name, or on the other side, has the size. Where it cannot be asked, nothing speaks against it.
     """
     if leg is None:
         return False
@@ -99,7 +99,7 @@ async def _is_hidden(desk: CarryDesk, leg: Leg | None) -> bool:
     if total is None:
         return True
     hidden = total - sum((one.notional_usd for one in shown), Decimal(0))
-    renamed = any(one.side is LegSide.SHORT and one.qty == leg.qty for one in shown)
+    renamed = any(one.qty == leg.qty for one in shown)
     return renamed or hidden > HIDDEN_USD
 
 

@@ -17,6 +17,8 @@ MOVED = Decimal("0.005")
 """Share by which the price must have moved before a figure is expected to have moved with it."""
 SAME_PRICE = Decimal("0.01")
 """Within this share two prices are one."""
+ONE_MARKET = Decimal("0.05")
+"""Within this share a staked token's price and its redemption value are of one market."""
 TOKEN_PRICE = "token price"
 THRESHOLD = "liquidation_threshold"
 """Fact of a position: the loan-to-value at which its lender liquidates, as implied by what it stated at entry."""
@@ -108,9 +110,11 @@ def _stands_still(
 
 
 def long_price_proved(position: Position, seen: Seen) -> bool:
-    """Whether the lender's stated distance speaks of the price that Asgard lists, and not of the oracle's."""
-    long, listed = seen.long, seen.token_price_usd
-    if long is None or not listed:
+    """Whether the lender's stated distance speaks of the price that Asgard lists, and not of the oracle's. That of a staked
+    token proves Asgard's price of SOL only where both of its prices agree.
+    """
+    long, listed, sol, rate = seen.long, seen.token_price_usd, seen.sol_price_usd, seen.redemption_rate
+    if long is None or not listed or not sol or not rate or abs(listed / rate / sol - 1) > ONE_MARKET:
         return False
     by_lender = lender_price(
         long.qty, long.debt_usd, long.liquidation_distance, known_threshold(position, seen)

@@ -16,13 +16,17 @@ from state.carry.models import Leg, Position
 from strategy.carry.funding import apr_from_apy
 from tasks.carry.desk import CarryDesk
 from tasks.carry.expected import expected_funding
+from tasks.carry.mark import UNDERLYING
 from tasks.carry.market import staking_apr
+from tasks.carry.prices import APART
 from venues.asgard.mints import TOKENS, USDC
 from venues.hyperliquid.market import PerpContext
+from venues.reading import Oddity
 
 T = TypeVar("T")
 TIMEOUT_S = 10.0
 """Wall seconds that a tick waits for one reading: a venue that hangs must not blind us to the other leg."""
+PRICES = f"{VenueName.HYPERLIQUID} metaAndAssetCtxs"
 RATES_TTL_MS = 300_000
 """Lending rates move slowly: a few minutes old is fresh enough for the carry, and spares the venue's request budget."""
 
@@ -67,6 +71,8 @@ async def read_position(desk: CarryDesk, position: Position, long_leg: Leg | Non
         _try(desk.long.redemption_rate(position.asset)),
         expected_funding(desk, position.underlying),
     )
+    context = _spoken_for(desk, context, short, (prices or {}).get("SOL"))
+    short = _of_this_market(unread, context, short)
     fair = context.oracle_px * redemption if context is not None and redemption is not None else None
     if context is not None and fair is not None:
         desk.long.note_price(position.asset, fair, context.observed_ms)
@@ -92,6 +98,53 @@ async def read_position(desk: CarryDesk, position: Position, long_leg: Leg | Non
     )
 
 
+def _spoken_for(
+    desk: CarryDesk, context: PerpContext | None, short: LegView | None, listed_usd: Decimal | None
+) -> PerpContext | None:
+    """The market with every price of SOL that stands alone replaced by one that others speak for, and named: the oracle's
+    where the mark and Asgard's price agree against it, the mark where the oracle's and the mark of our own row do.
+    """
+    if context is None:
+        return None
+    limit, mark, oracle = desk.settings.limits.exit_price_deviation, context.mark_px, context.oracle_px
+    row = short.price_usd if short is not None else None
+    if listed_usd and agree(mark, listed_usd, limit) and not agree(oracle, mark, limit):
+        _name(desk, "oraclePx", oracle, mark)
+        return context.model_copy(update={"oracle_px": mark})
+    if row and agree(row, oracle, limit) and not agree(mark, oracle, limit):
+        _name(desk, "markPx", mark, row)
+        return context.model_copy(update={"mark_px": row})
+    return context
+
+
+def _name(desk: CarryDesk, field: str, price: Decimal, others: Decimal) -> None:
+    """Name a price that stands alone among what the last answer has odd."""
+    row, value = f"prices {UNDERLYING}", f"{price:.6g} and stands alone: the others say {others:.6g}"
+    desk.oddities.add(PRICES, [Oddity(PRICES, row, field, value, lost=False)])
+
+
+def _of_this_market(unread: Unread, context: PerpContext | None, short: LegView | None) -> LegView | None:
+    """The short; None where a long stands in its place. Where its row speaks of another price than mark and oracle, its figures
+    are not understood.
+    """
+    if short is None:
+        return None
+    if (
+        context is not None
+        and agree(context.mark_px, context.oracle_px, APART)
+        and not agree(short.price_usd, context.mark_px, APART)
+    ):
+        text = f"clearinghouseState: positionValue over szi is {short.price_usd:.6g}, the mark {context.mark_px:.6g}"
+        unread.note(LegSide.SHORT, NotUnderstood(VenueName.HYPERLIQUID, text))
+        return None
+    return short if short.side is LegSide.SHORT else None  # it hedges nothing: ours is not shown
+
+
+def agree(one: Decimal, other: Decimal, within: Decimal) -> bool:
+    """Whether two prices differ by no more than this share."""
+    return abs(one / other - 1) <= within
+
+
 class Unread:
     """Legs that one tick could not read: because their venue `failed` to answer, or answered what is `odd`."""
 
@@ -108,11 +161,17 @@ class Unread:
             async with asyncio.timeout(TIMEOUT_S):
                 return await reading
         except NotUnderstood as odd:
-            self.odd[side] = str(odd)
+            self.note(side, odd)
+            return None
         except (Retryable, VenueRefused, OperatorError, TimeoutError):
             self.failed.add(venue)
         self.sides.add(side)
         return None
+
+    def note(self, side: LegSide, odd: NotUnderstood) -> None:
+        """Note that what was said of a leg cannot be understood."""
+        self.odd[side] = str(odd)
+        self.sides.add(side)
 
 
 async def _long_side(

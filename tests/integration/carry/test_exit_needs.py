@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from solders.account import Account
@@ -170,9 +172,23 @@ def unread_key(rig: Rig) -> None:
     rig.fault("hyperliquid", "garbage", "info:extraAgents", times=-1)
 
 
+def key_without_end(rig: Rig, **changed: Any) -> None:
+    """The key lives for an hour, and the list of agents does not say so."""
+    agent_ends(rig, 1)
+    rig.fault("hyperliquid", "field", "info:extraAgents", times=-1, path="*.validUntil", **changed)
+
+
 @pytest.mark.parametrize(
     ("happens", "need"),
-    [(slow_clock, "venue_clock"), (full_disk, "disk_space"), (unread_key, "agent_key")],
+    [
+        (slow_clock, "venue_clock"),
+        (full_disk, "disk_space"),
+        (unread_key, "agent_key"),
+        (partial(key_without_end, value=None), "agent_key"),
+        (partial(key_without_end, value="NaN"), "agent_key"),
+        (partial(key_without_end, value="1757206800000"), "agent_key"),
+        (partial(key_without_end, missing=True), "agent_key"),
+    ],
 )
 async def test_no_entry_without_what_its_exit_needs(
     tmp_path: Path, happens: Callable[[Rig], None], need: str

@@ -29,6 +29,13 @@ def alerts(rig: Rig) -> dict[str, str]:
     return {row.kind: row.text for row in rig.desk.store.alerts(open_only=True)}
 
 
+def attempts(rig: Rig, position_id: str) -> list[dict[str, Any]]:
+    """What was signed for the short."""
+    store = rig.desk.store
+    intents = [one for one in store.intents_of(CARRY, position_id) if one.part == LegSide.SHORT]
+    return [one.key for intent in intents for one in store.attempts_of(intent.intent_id)]
+
+
 def odd(rig: Rig, kind: str, call: str, venue: str = "hyperliquid", **args: Any) -> None:
     rig.fault(venue, kind, call, times=-1, **args)
 
@@ -102,6 +109,34 @@ async def test_with_the_account_alone_out_of_reach_both_legs_are_closed(tmp_path
         with suppress(*UNREAD):  # it ends once the account can be read: closed is an empty reading
             await exit_position(rig.desk, ExitRequest(position_id=position_id, emergency=True))
         assert rig.flat
+
+
+@pytest.mark.parametrize(
+    ("call", "change"),
+    [
+        ("info:l2Book", {"path": "levels.1.0.px", "value": "2000.0"}),
+        ("info:l2Book", {"path": "levels.0.0.px", "value": "0.01"}),
+        ("info:l2Book", {"path": "levels.*.*.px", "scale": "10"}),
+        ("info:l2Book", {"path": "levels", "value": []}),
+        ("info:l2Book", {"path": "levels.1", "value": []}),
+        (STATE, {"path": OWN + "positionValue", "scale": "10"}),
+        (STATE, {"path": OWN + "positionValue", "scale": "0.1"}),
+        (STATE, {"path": OWN + "positionValue", "value": "0"}),
+    ],
+    ids=lambda part: part if isinstance(part, str) else "-".join(map(str, part.values())),
+)
+@pytest.mark.parametrize("emergency", [False, True])
+async def test_one_price_that_is_wrong_holds_up_no_exit_and_no_order_goes_by_it(
+    tmp_path: Path, call: str, change: dict[str, Any], emergency: bool
+) -> None:
+    async with story_rig(tmp_path) as rig:
+        position_id = await rig.entered()
+        odd(rig, "field", call, **change)
+        with suppress(*UNREAD):
+            await exit_position(rig.desk, ExitRequest(position_id=position_id, emergency=emergency))
+        assert rig.flat
+        limits = [Decimal(one["limit_px"]) for one in attempts(rig, position_id) if one["is_buy"]]
+        assert limits and max(limits) < 220
 
 
 @pytest.mark.parametrize("field", ["markPx", "premium"])

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
+from solders.account import Account
+from solders.pubkey import Pubkey
 
+from evenkeel.errors import UNREAD
 from flows.carry.exit import ExitRequest, exit_position
 from tests.carry.rig import Rig, story_rig, watched
+from venues.asgard.mints import TOKENS
 
 JITOSOL: dict[str, Any] = {"asset": "jitoSOL", "protocol": 1}
 
@@ -88,6 +92,112 @@ async def test_prices_that_stand_still_while_the_market_moves_are_no_reason_to_l
             rig.market(sol_price=208.0)
             result = await watched(rig, position_id, 120)
         assert result.status == "OPEN" and not result.actions, result
+
+
+ROW = "assetPositions.[position.coin=SOL].position."
+
+
+@pytest.mark.parametrize(
+    ("call", "path", "scale", "said"),
+    [
+        ("info:metaAndAssetCtxs", "1.5.oraclePx", "0.1", "odd answer"),
+        ("info:metaAndAssetCtxs", "1.5.oraclePx", "0.85", "odd answer"),
+        ("info:metaAndAssetCtxs", "1.5.oraclePx", "10", "odd answer"),
+        ("info:metaAndAssetCtxs", "1.5.markPx", "0.1", "odd answer"),
+        ("info:metaAndAssetCtxs", "1.5.markPx", "1.05", "odd answer"),
+        ("info:clearinghouseState", ROW + "positionValue", "10", "not_understood"),
+        ("info:clearinghouseState", ROW + "positionValue", "0.1", "not_understood"),
+        ("GET /token-metadata", "tokens.[symbol=SOL].price", "0.1", "price_deviation"),
+        ("GET /token-metadata", "tokens.[symbol=jitoSOL].price", "0.1", "lst_peg"),
+        ("GET /token-metadata", "tokens.[symbol=jitoSOL].price", "10", "lst_peg"),
+    ],
+)
+async def test_one_price_far_from_all_others_is_no_reason_to_leave(
+    tmp_path: Path, call: str, path: str, scale: str, said: str
+) -> None:
+    async with story_rig(tmp_path) as rig:
+        position_id = await rig.entered(**JITOSOL)
+        await watched(rig, position_id, 10)
+        venue = "hyperliquid" if call.startswith("info:") else "asgard"
+        rig.fault(venue, "field", call, times=-1, path=path, scale=scale)
+        result = await watched(rig, position_id, 95)
+        assert result.status == "OPEN" and not result.actions, result
+        rig.assert_hedged("0.01")
+        [alert, *_] = [one for one in rig.desk.store.alerts(open_only=True) if one.kind == said]
+        field = path.rpartition(".")[2]
+        assert said not in ("odd answer", "not_understood") or field in alert.text
+
+
+@pytest.mark.parametrize("price", ["201.0", "0.0", "-0", "150.0", "2000.0"])
+async def test_a_liquidation_price_that_jumps_alone_is_not_believed(tmp_path: Path, price: str) -> None:
+    """Size, entry price, mark and account value stand as they stood: our own distance counts."""
+    async with story_rig(tmp_path) as rig:
+        position_id = await rig.entered(**JITOSOL)
+        await watched(rig, position_id, 10)
+        path = f"{ROW}liquidationPx"
+        rig.fault("hyperliquid", "field", "info:clearinghouseState", times=-1, path=path, value=price)
+        result = await watched(rig, position_id, 95)
+        assert result.status == "OPEN" and not result.actions, result
+        rig.assert_hedged("0.01")
+        assert "distance_gap:short" in open_kinds(rig)
+        rig.heal()
+        await watched(rig, position_id, 40)
+        assert "distance_gap:short" not in open_kinds(rig)
+
+
+@pytest.mark.parametrize("scale", ["0", "10", "100", "-1"])
+async def test_a_maintenance_that_jumps_alone_is_not_believed(tmp_path: Path, scale: str) -> None:
+    async with story_rig(tmp_path) as rig:
+        position_id = await rig.entered(**JITOSOL)
+        await watched(rig, position_id, 10)
+        path = "crossMaintenanceMarginUsed"
+        rig.fault("hyperliquid", "field", "info:clearinghouseState", times=-1, path=path, scale=scale)
+        result = await watched(rig, position_id, 95)
+        assert result.status == "OPEN" and not result.actions, result
+        rig.assert_hedged("0.01")
+        said = [one.text for one in rig.desk.store.alerts(open_only=True) if one.kind == "odd answer"]
+        assert path in " ".join(said) or scale in ("0", "-1")
+
+
+async def test_a_short_whose_sign_is_wrong_is_kept_and_can_be_closed(tmp_path: Path) -> None:
+    async with story_rig(tmp_path, strategy={"breach_poll_interval_s": 20}) as rig:
+        position_id = await rig.entered(**JITOSOL)
+        await watched(rig, position_id, 10)
+        path = f"{ROW}szi"
+        rig.fault("hyperliquid", "field", "info:clearinghouseState", times=-1, path=path, scale="-1")
+        result = await watched(rig, position_id, 700)
+        assert result.status == "OPEN", result
+        rig.assert_hedged("0.01")
+        assert "absence unproved" in open_kinds(rig)
+        with suppress(*UNREAD):  # it ends once the account can be read
+            await exit_position(rig.desk, ExitRequest(position_id=position_id, emergency=True))
+        assert rig.flat
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [{258: (1).to_bytes(8, "little")}, {258: (2**63).to_bytes(8, "little")},
+     {266: (60_000_000 * 10**9).to_bytes(8, "little")}, {162: bytes(32)}],
+    ids=["no lamports", "huge", "ten times the supply", "another token"],
+)  # fmt: skip
+async def test_a_pools_books_that_are_wrong_at_once_trade_no_hedge_away(
+    tmp_path: Path, odd: dict[int, bytes]
+) -> None:
+    async with story_rig(tmp_path) as rig:
+        position_id = await rig.entered(**JITOSOL)
+        await watched(rig, position_id, 10)
+        pool, chain = Pubkey.from_string(str(TOKENS["jitoSOL"].pool)), rig.twins.chain
+        old = chain.account(pool)
+        assert old is not None
+        data = bytearray(old.data)
+        for at, value in odd.items():
+            data[at : at + len(value)] = value
+        rig.on_twins(lambda: chain.set_account(pool, Account(old.lamports, bytes(data), old.owner)))
+        result = await watched(rig, position_id, 95)
+        assert result.status == "OPEN" and not result.actions, result
+        rig.assert_hedged("0.01")
+        [alert] = [one for one in rig.desk.store.alerts(open_only=True) if one.kind == "lst_peg"]
+        assert "redemption rate" in alert.text
 
 
 async def test_a_short_that_is_not_shown_and_not_proved_gone_keeps_the_long(tmp_path: Path) -> None:
@@ -182,4 +292,6 @@ async def test_an_equity_that_its_own_liquidation_price_contradicts_is_not_belie
         client.clearinghouse_state = drained
         result = await watched(rig, position_id, 95)
         assert result.status == "OPEN" and not result.actions, result
+        [alert] = [one for one in rig.desk.store.alerts(open_only=True) if one.kind == "odd answer"]
+        assert "account value of 0.00 USD" in alert.text
         rig.assert_hedged("0.01")

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
+import pytest
+from solders.account import Account
+from solders.pubkey import Pubkey
+
+from evenkeel.errors import UNREAD
 from evenkeel.legs import CARRY, LegSide, PositionStatus
 from flows.carry.exit import ExitRequest, exit_position
-from tests.carry.rig import ORDER, story_rig
+from flows.carry.flatten import flatten_everything
+from tests.carry.rig import ORDER, story_rig, watched
 
 SOL_ON_KAMINO = {"asset": "SOL", "protocol": 1}
 
@@ -59,14 +67,71 @@ async def test_a_long_that_is_out_of_sight_for_a_moment_is_closed_and_not_forgot
         assert not [alert for alert in rig.desk.store.alerts() if alert.kind == "leg vanished"]
 
 
+UNSHOWN: dict[str, dict[str, Any]] = {
+    "no position": {"path": "positions", "value": {}},
+    "no balances": {"path": "positions.*.summary.booksAndBalances.balances", "value": []},
+    "nought of each": {"path": "positions.*.summary.booksAndBalances.balances.*.*.assetsQt", "value": 0},
+}
+
+
+@pytest.mark.parametrize("protocol", [0, 1, 2])
+@pytest.mark.parametrize("how", UNSHOWN)
+async def test_a_long_that_only_asgard_does_not_show_is_kept_with_its_hedge(
+    tmp_path: Path, how: str, protocol: int
+) -> None:
+    """Its own account on chain says what it holds."""
+    async with story_rig(tmp_path, strategy={"breach_poll_interval_s": 20}) as rig:
+        position_id = await rig.entered(asset="SOL", protocol=protocol)
+        rig.fault("asgard", "field", "POST /refresh-positions", times=-1, **UNSHOWN[how])
+        result = await watched(rig, position_id, 700)
+        assert (result.status, result.actions) == ("OPEN", ())
+        rig.assert_hedged()
+        alerts = {one.kind: one.text for one in rig.desk.store.alerts(open_only=True)}
+        assert "on chain holds" in alerts["not_understood"] and "outage" not in alerts
+
+        with suppress(*UNREAD):
+            await exit_position(rig.desk, ExitRequest(position_id=position_id))
+        rig.assert_hedged()
+        assert not (await flatten_everything(rig.desk, "test", within_s=30)).flat
+        rig.heal()
+        closed = await exit_position(rig.desk, ExitRequest(position_id=position_id))
+        assert closed.status == "CLOSED" and rig.flat
+
+
+@pytest.mark.parametrize("protocol", [0, 1])
+@pytest.mark.parametrize(
+    "changed",
+    [{"path": "0.*.assetsQt", "scale": "0.5"}, {"path": "1.*.liabsQt", "value": 0},
+     {"path": "1.*.liabsQt", "scale": "0.9"}],
+    ids=["half held", "nothing owed", "less owed"],
+)  # fmt: skip
+async def test_a_long_that_asgard_alone_shows_smaller_is_not_booked_as_reduced(
+    tmp_path: Path, changed: dict[str, Any], protocol: int
+) -> None:
+    async with story_rig(tmp_path, strategy={"breach_poll_interval_s": 20}) as rig:
+        position_id = await rig.entered(asset="SOL", protocol=protocol)
+        before = rig.desk.store.carry.leg(position_id, LegSide.LONG)
+        path = f"positions.*.summary.booksAndBalances.balances.{changed['path']}"
+        rig.fault("asgard", "field", "POST /refresh-positions", times=-1, **(changed | {"path": path}))
+        result = await watched(rig, position_id, 120)
+        assert (result.status, result.actions) == ("OPEN", ())
+        rig.assert_hedged()
+        assert "leg reduced" not in {one.kind for one in rig.desk.store.alerts()}
+        assert rig.desk.store.carry.leg(position_id, LegSide.LONG) == before
+
+
 async def test_a_long_that_is_really_gone_ends(tmp_path: Path) -> None:
+    """Neither Asgard nor its own account shows anything of it."""
     async with story_rig(tmp_path) as rig:
         position_id = await rig.entered(**SOL_ON_KAMINO)
-
-        async def nothing(positions: list[tuple[int, str]]) -> dict[str, object]:
-            return {}
-
-        rig.desk.long.client.refresh = nothing  # type: ignore[method-assign, assignment]
+        leg = rig.desk.store.carry.leg(position_id, LegSide.LONG)
+        assert leg is not None
+        pda, chain = Pubkey.from_string(leg.ref), rig.twins.chain
+        old = chain.account(pda)
+        assert old is not None
+        empty = Account(old.lamports, bytes(len(old.data)), old.owner)
+        rig.on_twins(lambda: chain.set_account(pda, empty))
+        rig.fault("asgard", "field", "POST /refresh-positions", times=-1, **UNSHOWN["no position"])
         await exit_position(rig.desk, ExitRequest(position_id=position_id))
 
         assert rig.desk.store.carry.position(position_id).status is PositionStatus.CLOSED

@@ -76,24 +76,25 @@ class LeftOpen:
     def __init__(self) -> None:
         self._sol = self._price_usd = 0.0
         self._at_ms, self._is_alone = 0, False
+        self._ours_ms: int | None = None
+        self._is_long_known = True
 
-    def traded(self, account: Account, at_ms: int, run: Run) -> None:
-        """Book what SOL's price gave on it since then, and begin anew."""
+    def traded(self, account: Account, at_ms: int, run: Run, changes_long: bool | None) -> None:
+        """Book what SOL's price gave on it since then, and begin anew. `changes_long`: whether an order of ours changed the
+        long; None for what a venue did. After a change of the short alone nobody says of a position what its long had become.
+        """
         usd = self._sol * (account.oracle_usd - self._price_usd)
         if not self._is_alone:
             run.below_a_lot_usd += usd
         elif at_ms - self._at_ms <= TOGETHER_MS:
             run.between_legs_usd += usd
-        self._sol, self._price_usd, self._at_ms = (
-            account.long_sol - account.short_qty,
-            account.oracle_usd,
-            at_ms,
-        )
-        self._is_alone = abs(self._sol) > float(ALONE) * max(account.long_sol, account.short_qty)
-
-    def forget(self) -> None:
-        """After a change of the short alone: of a position nobody says what its long had become by then."""
-        self._sol = 0.0
+        goes_on = self._ours_ms is not None and at_ms - self._ours_ms <= TOGETHER_MS
+        self._is_long_known = changes_long is not False or (goes_on and self._is_long_known)
+        self._ours_ms = None if changes_long is None else at_ms
+        open_sol = account.long_sol - account.short_qty
+        self._is_alone = abs(open_sol) > float(ALONE) * max(account.long_sol, account.short_qty)
+        self._sol = open_sol if self._is_long_known else 0.0
+        self._price_usd, self._at_ms = account.oracle_usd, at_ms
 
 
 def _sold(one: ShortFill) -> Decimal:

@@ -6,8 +6,9 @@ position alone: a back-test beside it goes along its moments.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
 import numpy as np
@@ -40,6 +41,12 @@ class Moment:
     """
     funding_hourly: float | None = None
     """The running hour's rate then; None where it was not read, and while it is too young to be asked."""
+    shown_hourly: float | None = None
+    """The same however young it is: what is asked once a growth's order is to be sent."""
+    waits: bool = False
+    """Whether orders that it decided follow: what is decided is done with them, at their moment."""
+    carries_out: bool = False
+    """Whether orders were done then that a tick just before had decided."""
 
 
 @dataclass(slots=True)
@@ -102,8 +109,13 @@ def _mean(prices: Sequence[tuple[ShortFill, Decimal]]) -> Decimal:
     return sum((one.fill.qty * price for one, price in prices), Decimal(0)) / qty
 
 
-def in_one_go(longs: Iterable[LongEvent], shorts: Iterable[ShortFill]) -> list[Orders]:
-    """Return what was done on both legs, in order of time, each change of them by itself."""
+def in_one_go(
+    longs: Iterable[LongEvent], shorts: Iterable[ShortFill], ends_ms: Iterable[int] = ()
+) -> list[Orders]:
+    """Return what was done on both legs, in order of time, each change of them by itself. `ends_ms`: when changes were over,
+    where that is known; while the price runs one follows the other at once.
+    """
+    ends = sorted(ends_ms)
     done: list[tuple[int, LongEvent | ShortFill]] = [(one.at_ms, one) for one in longs]
     done += [(one.fill.time_ms, one) for one in shorts]
     found: list[Orders] = []
@@ -113,7 +125,7 @@ def in_one_go(longs: Iterable[LongEvent], shorts: Iterable[ShortFill]) -> list[O
             found.append(Orders([one]))
             before_ms = None
             continue
-        if before_ms is None or at_ms - before_ms > TOGETHER_MS:
+        if before_ms is None or at_ms - before_ms > TOGETHER_MS or _lies_in(ends, before_ms, at_ms):
             found.append(Orders())
         if isinstance(one, LongEvent):
             found[-1].longs.append(one)
@@ -121,6 +133,11 @@ def in_one_go(longs: Iterable[LongEvent], shorts: Iterable[ShortFill]) -> list[O
             found[-1].shorts.append(one)
         before_ms = at_ms
     return found
+
+
+def _lies_in(ends: Sequence[int], before_ms: int, at_ms: int) -> bool:
+    """Whether one of these times lies between two others."""
+    return bisect_left(ends, before_ms) < bisect_left(ends, at_ms)
 
 
 def moments_of(orders: Sequence[Orders], snapshots: Sequence[PositionSnapshot]) -> list[Moment]:
@@ -132,31 +149,50 @@ def moments_of(orders: Sequence[Orders], snapshots: Sequence[PositionSnapshot]) 
     if not orders:
         return []
     first_ms, last_ms = orders[0].at_ms, orders[-1].at_ms
-    found: list[tuple[int, Decimal, Decimal | None, bool, Decimal | None]] = []
+    decided_by = _deciding(orders, [one.at_ms for one in snapshots])
+    found: list[tuple[Moment, Decimal, Decimal | None]] = []
     for one in snapshots:
         oracle_usd, mark_usd = one.long_price_usd, one.short_price_usd
         if oracle_usd and mark_usd and first_ms < one.at_ms < last_ms:
             following = next(each for each in orders if each.last_ms >= one.at_ms)
             if following.first_ms > one.at_ms:
-                is_young = one.at_ms % HOUR_MS < LEAST_OF_HOUR_MS
-                running = None if is_young else one.funding_rate_hourly
-                at_ms = _acted_ms(one.at_ms, following)
-                found.append((at_ms, oracle_usd, mark_usd / oracle_usd - 1, True, running))
+                shown = None if one.funding_rate_hourly is None else float(one.funding_rate_hourly)
+                moment = Moment(
+                    _acted_ms(one.at_ms, following),
+                    0.0,
+                    0.0,
+                    funding_hourly=None if one.at_ms % HOUR_MS < LEAST_OF_HOUR_MS else shown,
+                    shown_hourly=shown,
+                    waits=one.at_ms in decided_by.values(),
+                )
+                found.append((moment, oracle_usd, mark_usd / oracle_usd - 1))
     for done in orders:
-        is_decided = any(first_ms < one.at_ms <= done.first_ms <= one.at_ms + SOON_MS for one in snapshots)
-        is_asked = done.is_ours and not is_decided
-        found.append((done.at_ms, done.oracle_usd, done.premium, is_asked, None))
-    return _with_premiums(sorted(found, key=lambda one: one[0]))
+        decided = done.first_ms in decided_by
+        moment = Moment(done.at_ms, 0.0, 0.0, is_asked=done.is_ours and not decided, carries_out=decided)
+        found.append((moment, done.oracle_usd, done.premium))
+    return _priced(sorted(found, key=lambda one: one[0].at_ms))
 
 
-def _with_premiums(
-    found: Iterable[tuple[int, Decimal, Decimal | None, bool, Decimal | None]],
-) -> list[Moment]:
+def _deciding(orders: Sequence[Orders], ticks_ms: Sequence[int]) -> dict[int, int]:
+    """Return the tick that decided orders of ours, by when the first of them was done: the last one before, if it lies near
+    and after the orders before. Those of an entry, a close by hand and thinned ticks have none.
+    """
+    found, before_ms = {}, orders[0].at_ms
+    for done in (one for one in orders if one.is_ours):
+        ticks = [at_ms for at_ms in ticks_ms if before_ms < at_ms <= done.first_ms <= at_ms + SOON_MS]
+        if ticks:
+            found[done.first_ms] = ticks[-1]
+        before_ms = max(before_ms, done.last_ms)
+    return found
+
+
+def _priced(found: Iterable[tuple[Moment, Decimal, Decimal | None]]) -> list[Moment]:
+    """With the oracle's price of each, and the perpetual's over it: where no premium was seen, by the one before."""
     moments, premium = [], Decimal(0)
-    for at_ms, oracle_usd, over, is_asked, running in found:
+    for one, oracle_usd, over in found:
         premium = premium if over is None else over
-        funding = None if running is None else float(running)
-        moments.append(Moment(at_ms, float(oracle_usd), float(oracle_usd * (1 + premium)), is_asked, funding))
+        prices = {"oracle_usd": float(oracle_usd), "mark_usd": float(oracle_usd * (1 + premium))}
+        moments.append(replace(one, **prices))
     return moments
 
 

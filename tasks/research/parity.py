@@ -176,7 +176,8 @@ def parity(
     assumed_apr = float(settings.staking.assumed_apr(market.asset))
     market = replace(market, staking_apr=yields_seen(market, booked.snapshots, assumed_apr))
     longs, shorts = long_events(booked), short_fills(booked)
-    orders = in_one_go(longs, shorts)
+    resized = position.facts.get("rebalances", [])
+    orders = in_one_go(longs, shorts, [position.opened_ms, *(int(one["at_ms"]) for one in resized)])
     moments = moments_of(orders, booked.snapshots)
     ended_ms = done_ms(position.closed_ms, orders) // HOUR_MS * HOUR_MS
     if ended_ms > market.start_ms(len(market)):

@@ -8,30 +8,25 @@ Beside a position an hour is walked along what the position saw, and the hour be
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 from analytics.research.account import Account
 from analytics.research.liquidations import liquidate_long, liquidate_short
 from analytics.research.market import Market
 from analytics.research.path import hour_path
-from analytics.research.results import DELEVERAGING, Run, Trade
+from analytics.research.results import DELEVERAGING, Run
 from evenkeel.units import HOUR_MS
 from strategy.carry.decisions import Decision, Exit, Resize
-from strategy.carry.keeping_size import (
-    Growth,
-    Transfer,
-    growth_pays,
-    plan_growth,
-    propose_transfer,
-    reserve_repayment,
-)
+from strategy.carry.keeping_size import Transfer, propose_transfer, reserve_repayment
 from strategy.carry.limits import CarryLimits
 from strategy.carry.monitor import judge, plan_rebalance
 from strategy.carry.preflight import judge_entry
-from strategy.carry.rebalance import MARGIN_RULE, Book, drift_cost_usd_per_hour
+from strategy.carry.rebalance import MARGIN_RULE, drift_cost_usd_per_hour
 from strategy.carry.scoring import rank
 from strategy.decisions import Hold, Urgency, combine
 from tasks.research.assumptions import Assumptions
-from tasks.research.hedging import LeftOpen
+from tasks.research.changes import Changes
+from tasks.research.growing import Growing
 from tasks.research.moments import Moment
 from tasks.research.orders import Broker, entry_size, frictions_of
 from tasks.research.readings import (
@@ -44,7 +39,6 @@ from tasks.research.readings import (
     exact,
     is_near,
     knowledge,
-    rates_of,
     watch_readings,
 )
 
@@ -73,16 +67,18 @@ class Simulation:
         self._account = Account(wallet_usd=wallet, margin_usd=margin, oracle_usd=price, mark_usd=price)
         frictions = frictions_of(limits.strategy.costs, assumed.cost_factor, assumed.transfer_usd)
         self._broker = Broker(self._account, frictions, market.venues)
+        self._growing = Growing(self._account, market.venues, limits)
         self._entered: Entered | None = None
         self._breaches: dict[str, int] = {}
         self._drift_cost_usd = 0.0
-        self._left_open = LeftOpen()
         self._running_hourly: float | None = None
+        self._shown_hourly: float | None = None
         self._coming: tuple[int, Transfer] | None = None
         self._is_scenario_over = False
         self._is_token_known = False
         """Whether a redemption rate was ever known: without one a token has no price, and is not bought."""
         self._run = Run(first_ms=market.start_ms(first), capital_usd=assumed.capital_usd)
+        self._changes = Changes(self._account, self._run)
 
     def run(self) -> Run:
         """Walk all hours."""
@@ -100,6 +96,8 @@ class Simulation:
     def _hour(self, hour: int) -> None:
         account, rows = self._account, self._rows
         is_gap = rows["close"][hour] != rows["close"][hour]
+        if not self._moments(hour):
+            self._changes.begin_tick(waits=False)
         if is_gap:
             self._run.gap_hours += 1
             self._accrue(hour, 1.0)
@@ -139,6 +137,7 @@ class Simulation:
         if moments:
             self._walk_moments(self._last, moments)
             at_ms = moments[-1].at_ms
+        self._changes.begin_tick(waits=False)
         if self._entered is not None:
             self._act(ENDED, at_ms)
 
@@ -159,13 +158,17 @@ class Simulation:
             self._accrue(hour, (one.at_ms - before_ms) / HOUR_MS)
             before_ms = one.at_ms
             account.mark(one.oracle_usd, one.mark_usd)
-            self._running_hourly = one.funding_hourly
+            self._running_hourly, self._shown_hourly = one.funding_hourly, one.shown_hourly
             next_ms = moments[place + 1].at_ms if place + 1 < len(moments) else None
             if self._is_deleveraged(one.at_ms) or self._is_near():
                 self._liquidate(one.at_ms)
             if hour == self._last and next_ms is None and not self._assumed.asks_at_end:
                 continue
             trades = len(self._run.trades)
+            if one.carries_out:
+                self._changes.carry_out(one.at_ms)
+            if one.is_asked:
+                self._changes.begin_tick(waits=one.waits)
             if one is first:
                 self._decide(hour - 1, one.at_ms, next_ms)
             elif one.is_asked and self._entered is not None:
@@ -174,9 +177,9 @@ class Simulation:
                 self._watch(hour - 1, one.at_ms, hourly=False, next_ms=next_ms)
                 if has_changed:
                     self._keep_size(hour - 1, one.at_ms)
-            if one.is_asked:
+            if one.is_asked or one.carries_out:
                 has_changed = len(self._run.trades) > trades
-        self._running_hourly = None
+        self._running_hourly = self._shown_hourly = None
 
     def _seen(self, hour: int) -> Known:
         """What is decided by once an hour is over, with the rate of the running one where somebody read it."""
@@ -234,7 +237,7 @@ class Simulation:
             return False
         self._broker.deleverage(self._assumed.deleveraged_share)
         share = f"{self._assumed.deleveraged_share:.0%} of the short closed against a bankrupt counterparty's"
-        self._trade(at_ms, DELEVERAGING, "venue", 0.0, share)
+        self._changes.note(at_ms, DELEVERAGING, "venue", 0.0, share, changes_long=None)
         return True
 
     def _liquidate(self, at_ms: int) -> None:
@@ -243,9 +246,8 @@ class Simulation:
         taken = liquidate_long(account, venues.lender)
         taken = liquidate_short(account, venues.maintenance, **self._broker.perp_costs()) or taken
         if taken:
-            self._trade(
-                at_ms, "liquidation", "venue", before - account.items["liquidation"], "a venue closed a leg"
-            )
+            cost = before - account.items["liquidation"]
+            self._changes.note(at_ms, "liquidation", "venue", cost, "a venue closed a leg", changes_long=None)
 
     # --- decisions -------------------------------------------------------------------------------------------------
 
@@ -266,13 +268,17 @@ class Simulation:
         decisions = [
             one for one in tick.decisions if not (self._assumed.always_in and one.rule == CARRY_RULE)
         ]
+        self._breaches = tick.breaches
+        self._growing.note(at_ms)
         if account.tokens > 0 and account.short_qty > 0:
             if hourly:
                 self._add_drift(seen)
-            self._use_reserve(seen, at_ms)
+            waits = self._changes.waits
+            leaves = waits and isinstance(combine(decisions).decision, Exit)
+            if not leaves and self._use_reserve(seen, at_ms) and waits:
+                return False
             book = book_of(account, market.venues, entered, seen, self._drift_cost_usd)
             decisions.append(plan_rebalance(book, self._limits))
-        self._breaches = tick.breaches
         return self._act(combine(decisions).decision, at_ms) and bool(tick.breaches)
 
     def _add_drift(self, seen: Known) -> None:
@@ -285,25 +291,29 @@ class Simulation:
 
     def _act(self, decision: Decision, at_ms: int) -> bool:
         """Carry it out. True where nothing was done."""
-        before = self._costs()
         if isinstance(decision, Exit):
-            self._broker.close()
-            self._entered, self._breaches = None, {}
-            self._trade(at_ms, "exit", decision.rule, self._costs() - before, decision.reason)
+            self._changes.make(at_ms, "exit", decision.rule, decision.reason, self._leave)
         elif isinstance(decision, Resize):
-            if self._assumed.margin_at_once and decision.rule == MARGIN_RULE:
+            plan, rule = decision.plan, decision.rule
+            if self._assumed.margin_at_once and rule == MARGIN_RULE:
                 self._level_at_once(at_ms)
-            else:
-                self._broker.resize(decision.plan)
-            self._drift_cost_usd = 0.0
-            self._trade(at_ms, "resize", decision.rule, self._costs() - before, decision.reason)
-            if decision.plan.long_operation is None:
-                self._left_open.forget()
+
+            def resize() -> None:
+                if not (self._assumed.margin_at_once and rule == MARGIN_RULE):
+                    self._broker.resize(plan)
+                self._drift_cost_usd = 0.0
+
+            is_long = plan.long_operation is not None
+            self._changes.make(at_ms, "resize", rule, decision.reason, resize, changes_long=is_long)
         else:
             if not isinstance(decision, Hold):
                 self._run.alerts[decision.rule] = self._run.alerts.get(decision.rule, 0) + 1
             return True
         return False
+
+    def _leave(self) -> None:
+        self._broker.close()
+        self._entered, self._breaches = None, {}
 
     def _enter(self, hour: int, at_ms: int) -> None:
         """Size, score and check as an entry does; the baseline only sizes."""
@@ -318,30 +328,32 @@ class Simulation:
         checks = entry_readings(market.asset, account, market.venues, seen, size)
         if not self._assumed.always_in and not judge_entry(checks, limits).ok:
             return
-        before = self._costs()
-        self._entered = self._broker.open(size)
-        self._drift_cost_usd = 0.0
-        self._trade(at_ms, "entry", "entry", self._costs() - before, f"{size.leverage}x")
+
+        def enter() -> None:
+            self._entered = self._broker.open(size)
+            self._drift_cost_usd = 0.0
+
+        self._changes.make(at_ms, "entry", "entry", f"{size.leverage}x", enter)
 
     # --- size ------------------------------------------------------------------------------------------------------
 
-    def _use_reserve(self, seen: Known, at_ms: int) -> None:
+    def _use_reserve(self, seen: Known, at_ms: int) -> bool:
+        """Pay debt of a weak long back from the wallet. Return whether any is."""
         account, entered = self._account, self._entered
         if entered is None or account.wallet_usd <= 0 or not self._assumed.keeps_size:
-            return
+            return False
         book = book_of(account, self._market.venues, entered, seen, 0.0)
         usd = reserve_repayment(book, exact(account.wallet_usd), self._limits)
-        if usd > self._limits.risk.min_rebalance_usd:
-            before = self._costs()
-            self._broker.repay(usd)
-            reason = f"{usd:.2f} USD of debt repaid from the wallet"
-            self._trade(at_ms, "reserve", MARGIN_RULE, self._costs() - before, reason)
+        if usd <= self._limits.risk.min_rebalance_usd:
+            return False
+        reason = f"{usd:.2f} USD of debt repaid from the wallet"
+        self._changes.make(at_ms, "reserve", MARGIN_RULE, reason, partial(self._broker.repay, usd))
+        return True
 
     def _level_at_once(self, at_ms: int) -> None:
-        settings = self._limits.strategy
-        before = self._costs()
-        self._broker.level_at_once(settings.leverage, float(settings.reserve_pct))
-        self._trade(at_ms, "transfer", MARGIN_RULE, self._costs() - before, "both sides levelled at once")
+        leverage, reserve = self._limits.strategy.leverage, float(self._limits.strategy.reserve_pct)
+        level, words = partial(self._broker.level_at_once, leverage, reserve), "both sides levelled at once"
+        self._changes.make(at_ms, "transfer", MARGIN_RULE, words, level)
 
     def _keep_size(self, hour: int, at_ms: int) -> None:
         """Move the money that was asked for, ask for more where the sides are apart, and grow where that pays."""
@@ -359,37 +371,27 @@ class Simulation:
             if asked is not None and asked.from_side is wanted.from_side:
                 moved = self._broker.transfer(asked.from_side, float(min(asked.usd, wanted.usd)))
                 cost = self._broker.transfer_cost_usd
-                self._trade(at_ms, "transfer", "transfer", cost, f"{moved:.2f} USD: {wanted.reason}")
+                self._changes.note(at_ms, "transfer", "transfer", cost, f"{moved:.2f} USD: {wanted.reason}")
         if self._entered is not None and account.tokens > 0 and account.short_qty > 0:
             self._grow(seen, at_ms)
 
     def _grow(self, seen: Known, at_ms: int) -> None:
-        account, entered, limits = self._account, self._entered, self._limits
+        entered, limits, always_in = self._entered, self._limits, self._assumed.always_in
         assert entered is not None
-        book = book_of(account, self._market.venues, entered, seen, 0.0)
-        growth = plan_growth(book, exact(account.wallet_usd), limits)
-        if growth is None or not (self._assumed.always_in or self._growth_pays(growth, book, seen)):
+        shown, beside = self._shown_hourly, bool(self._assumed.seen)
+        growth = self._growing.asked(
+            entered, seen, shown, self._breaches, at_ms, always=always_in, asks_market=beside
+        )
+        if growth is None:
             return
-        before = self._costs()
-        if self._assumed.seen:
-            self._broker.grow_by_orders(growth, entered.leverage, limits.risk.min_rebalance_usd)
-        else:
-            self._broker.grow(growth)
-        self._trade(at_ms, "grow", "growth", self._costs() - before, growth.reason)
 
-    def _growth_pays(self, growth: Growth, book: Book, seen: Known) -> bool:
-        rates = rates_of(seen)
-        return rates is not None and growth_pays(growth, book, rates, self._limits).ok
+        def grow() -> None:
+            if self._assumed.seen:
+                self._broker.grow_by_orders(growth, entered.leverage, limits.risk.min_rebalance_usd)
+            else:
+                self._broker.grow(growth)
 
-    # --- what is kept ----------------------------------------------------------------------------------------------
-
-    def _costs(self) -> float:
-        items = self._account.items
-        return -(items["fees"] + items["slippage"] + items["gas"] + items["transfers"])
-
-    def _trade(self, at_ms: int, kind: str, rule: str, cost_usd: float, reason: str) -> None:
-        self._run.trades.append(Trade(at_ms, kind, rule, self._account.long_usd, cost_usd, reason))
-        self._left_open.traded(self._account, at_ms, self._run)
+        self._changes.make(at_ms, "grow", "growth", growth.reason, grow)
 
     def _note(self) -> None:
         account, run, settings = self._account, self._run, self._limits.strategy

@@ -45,8 +45,16 @@ class Together:
 
 
 async def _hedge(settings: Settings) -> dict[str, Any]:
+    """Passes until nothing is open, or until the other one is seen; on a busy machine one may not be enough."""
     async with open_hedging(settings) as at:
-        return (await hedge_account(at, HedgeRequest(), once=True)).model_dump(mode="json")
+        store, until_ms = at.desk.store, at.desk.clock.now_ms() + 60_000
+
+        def is_over(account: str, is_due: bool) -> bool:
+            is_flat = not any(one.open_shares for one in store.hedging.exposures())
+            is_seen = any(one.kind == SHARED for one in store.alerts(open_only=True))
+            return is_flat or is_seen or at.desk.clock.now_ms() > until_ms
+
+        return (await hedge_account(at, HedgeRequest(), is_over)).model_dump(mode="json")
 
 
 @asynccontextmanager
@@ -58,7 +66,7 @@ async def machine(rig: HedgingRig, url: str, folder: Path) -> AsyncIterator[Path
 
 
 async def two_at_once(rig: HedgingRig, together: Together, first: Path, second: Path) -> list[Ended]:
-    """One pass each, by two processes that are begun at once."""
+    """Let two processes that are begun at once hedge."""
     pair = rig.keys["trading"]
     keys = {"EVENKEEL_ALPACA_KEY": pair["key_id"], "EVENKEEL_ALPACA_SECRET": pair["secret"]}
     rig.store.close()  # nothing of a ledger is open where a process is forked

@@ -14,14 +14,17 @@ import asyncio
 import logging
 import threading
 import time
+from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
 import httpx
 import prefect
+from prefect.schedules import Interval
 from prefect.settings import PREFECT_API_URL
 
 from evenkeel.errors import OperatorError, Retryable
+from evenkeel.settings.rebalancing import Rebalancing
 from flows.accounts.watch import AccountsWatchRequest
 from flows.accounts.watch import watch as watch_accounts
 from flows.accounts.watch import watch_meanwhile as watch_accounts_meanwhile
@@ -31,8 +34,9 @@ from flows.carry.watch import watch_meanwhile
 from flows.carry.watched import POSITIONS
 from flows.handover import Watch, have_watched
 from flows.hedging.hedge import HedgeRequest, hedge, hedge_meanwhile
+from flows.hedging.rebalance import rebalance_scheduled
 from flows.hedging.watched import ACCOUNTS as HEDGING
-from flows.hedging.watched import hedging_accounts
+from flows.hedging.watched import hedging_accounts, rebalancing_here
 from flows.running import ledger_for_run
 from state.store import Store
 
@@ -110,6 +114,19 @@ def hedging_deployment() -> Any:
     )
 
 
+def rebalancing_deployment(rebalancing: Rebalancing) -> Any:
+    """The same of what `rebalance.auto` does, by a schedule where that is set. A run that the schedule of another day has left
+    finds `auto` off, and does nothing.
+    """
+    every = timedelta(minutes=rebalancing.every_minutes)
+    return rebalance_scheduled.to_deployment(
+        name=NAME,
+        tags=["evenkeel", "hedging-rebalance"],
+        description="Propose what is out of its band and carry out what rebalance.auto approves; nothing without it.",
+        schedules=[Interval(every, slug="by-itself")] if rebalancing.auto else [],
+    )
+
+
 def main() -> None:
     """Serve until SIGTERM. A stop does not pause the deployment, so that the next start takes runs again at once."""
     hosted, answered = [deployment(), accounts_deployment()], threading.Event()
@@ -117,6 +134,8 @@ def main() -> None:
     if hedging_accounts():
         hosted.append(hedging_deployment())
         watches.append(hedge_meanwhile)
+    if (rebalancing := rebalancing_here()) is not None:
+        hosted.append(rebalancing_deployment(rebalancing))
     if not answers():
         log.warning("Prefect does not answer: this process watches meanwhile")
         for number, meanwhile in enumerate(watches):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
@@ -17,6 +15,8 @@ from state.store import Store
 from tasks.hedging.desk import HedgingDesk
 from tasks.hedging.opening import hedging_desk
 from tasks.hedging.passing import PassReport, pass_once
+from tests.databases import with_driver
+from tests.hedging_settings import alpaca_section, environment, hedging_section, settings_file
 from tests.integration.hyperliquid_rig import SteppedClock
 from twins.alpaca import AlpacaTwin
 from twins.alpaca.records import Account
@@ -27,7 +27,6 @@ from twins.control import control_app
 from twins.faults import App, CallName, Fault, FaultMiddleware, FaultPlan
 from twins.http import served
 from twins.raindex.chain import Tags
-from twins.raindex.market import BOOK
 from twins.raindex.serve import RaindexOptions, make_twin
 from twins.raindex.twin import RaindexTwin
 from twins.series import ModelSeries
@@ -69,22 +68,18 @@ class HedgingRig:
     def section(self) -> dict[str, Any]:
         """What a file would have of hedging."""
         tokens = self.chain.market.tokens
-        symbols = {one: {"token": tokens[one].address, "most_shares": "100"} for one in SYMBOLS}
-        chain = {
-            "rpc_url": self.urls["raindex"],
-            "chain_id": self.chain.chain.chain_id,
-            "cutoff": "latest-1",
-            "orderbook": BOOK,
-            "owner": self.chain.market.owner,
-            "usdc": tokens["USDC"].address,
-            "start_block": self.start,
-            "requests_per_minute": 1_000_000,
-            "timeout_s": self.timeout_s,
-        }
-        alpaca = {"url": self.urls["alpaca"], "data_url": self.urls["alpaca"], "requests_per_minute": 100_000}
-        alpaca |= {"timeout_s": self.timeout_s, **self.alpaca}
-        hedging = {"enabled": True, "broker": "alpaca", "chain": chain, "alpaca": alpaca, "symbols": symbols}
-        return {**hedging, **self.settings}
+        found = hedging_section(
+            self.urls["raindex"],
+            self.start,
+            owner=self.chain.market.owner,
+            usdc=tokens["USDC"].address,
+            tokens={one: tokens[one].address for one in SYMBOLS},
+            most="100",
+            chain_id=self.chain.chain.chain_id,
+            timeout_s=self.timeout_s,
+        )
+        alpaca = alpaca_section(self.urls["alpaca"], timeout_s=self.timeout_s) | self.alpaca
+        return {**found, "broker": "alpaca", "alpaca": alpaca, **self.settings}
 
     @asynccontextmanager
     async def desk(self) -> AsyncIterator[HedgingDesk]:
@@ -154,17 +149,8 @@ class HedgingRig:
 @contextmanager
 def keys_of(pair: dict[str, str]) -> Iterator[None]:
     """The key of the account in the environment."""
-    given = {"EVENKEEL_ALPACA_KEY": pair["key_id"], "EVENKEEL_ALPACA_SECRET": pair["secret"]}
-    before = {name: os.environ.get(name) for name in given}
-    os.environ.update(given)
-    try:
+    with environment({"EVENKEEL_ALPACA_KEY": pair["key_id"], "EVENKEEL_ALPACA_SECRET": pair["secret"]}):
         yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
 
 
 @asynccontextmanager
@@ -214,18 +200,13 @@ async def hedging_rig(
 
 
 @asynccontextmanager
-async def host_settings(rig: HedgingRig, url: str, folder: Path) -> AsyncIterator[Path]:
+async def host_settings(rig: HedgingRig, url: str, folder: Path, **database: str) -> AsyncIterator[Path]:
     """The settings as a file, for a process of its own that lives by the world's clock."""
     app = control_app(rig.world, rig.plan, {}, lambda: (rig.broker.catch_up(), None)[1], lambda: None)
     async with served(app) as world_url:
-        hedging = rig.given().hedging.model_dump(mode="json", exclude_none=True)
-        sections: dict[str, dict[str, Any]] = {"database": {"url": url}, "clock": {"world_url": world_url}}
-        sections["hedging"] = {name: value for name, value in hedging.items() if not isinstance(value, dict)}
-        sections |= {f"hedging.{name}": hedging[name] for name in ("chain", "alpaca")}
-        sections |= {f"hedging.symbols.{symbol}": one for symbol, one in hedging["symbols"].items()}
-        lines: list[str] = []
-        for name, values in sections.items():
-            lines += [f"[{name}]", *(f"{key} = {json.dumps(value)}" for key, value in values.items()), ""]
-        path = folder / "evenkeel.toml"
-        path.write_text("\n".join(lines))
-        yield path
+        settings = {
+            "database": {"url": with_driver(url), **database},
+            "clock": {"world_url": world_url},
+            "hedging": rig.given().hedging.model_dump(mode="json", include=set(rig.section())),
+        }
+        yield settings_file(folder / "evenkeel.toml", settings)

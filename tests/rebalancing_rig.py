@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from tasks.hedging.rebalancing.carrying import TO_BRIDGE, advance, bridged, deci
 from tasks.hedging.rebalancing.desk import RebalanceDesk, rebalance_desk
 from tasks.hedging.rebalancing.proposing import Proposed, propose
 from tests.hedging_rig import HELD, HedgingRig, hedging_rig
+from tests.hedging_settings import environment
 from twins.alpaca.records import Account
 from twins.issuer import Issuer
 from twins.raindex.market import STOCK_VAULT, USDC_VAULT
@@ -217,16 +217,8 @@ def keys_of_broker(pair: dict[str, str]) -> Iterator[None]:
         "EVENKEEL_ALPACA_SECRET": pair["secret"],
         "EVENKEEL_VAULTS_KEY": "0x" + OWNER_KEY.hex(),
     }
-    before = {name: os.environ.get(name) for name in given}
-    os.environ.update(given)
-    try:
+    with environment(given):
         yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
 
 
 @asynccontextmanager

@@ -31,6 +31,7 @@ from twins.http import served
 from twins.hyperliquid import HyperliquidTwin
 from twins.keys import KeySource
 from twins.lst_accounts import LstAccounts
+from twins.market_making import MarketMaking
 from twins.series import ModelSeries, RecordedSeries
 from twins.slack import SlackTwin
 from twins.solana import SolanaChain, SolanaTwin
@@ -57,6 +58,8 @@ class TwinOptions:
     """How many pairs of a Hyperliquid account and a wallet have money."""
     slack: bool = False
     """Whether a Slack workspace is served as well."""
+    hedging: bool = False
+    """Whether an order book, its customers and a broker are."""
 
 
 def start_ms_of(text: str | None) -> int | None:
@@ -151,6 +154,7 @@ class RunningTwins:
     last_request: Callable[[], float]
     apps: dict[str, App]
     slack: SlackTwin | None = None
+    market: MarketMaking | None = None
 
     def announcement(self) -> dict[str, Any]:
         """Return URLs and funded test keys, as one JSON object."""
@@ -164,6 +168,7 @@ class RunningTwins:
             "control": {"url": self.urls["control"]},
             "keys": self.keys,
             **self._slack_line(),
+            **({} if self.market is None else {"hedging": self.market.line(self.urls)}),
             "world": {"source": self.world.series.source, "now_ms": self.world.now_ms()}
             | {"end_ms": self.world.series.end_ms}
             | {"speed": self.world.clock.speed, "stepped": self.world.clock.stepped},
@@ -193,6 +198,13 @@ class BuiltTwins:
     keys: dict[str, Any]
     stopping: asyncio.Event
     slack: SlackTwin | None = None
+    market: MarketMaking | None = None
+
+    def refresh(self) -> None:
+        """Bring to now what nobody moves but a caller."""
+        self.lst.refresh()
+        if self.market is not None:
+            self.market.refresh()
 
     def running(
         self, urls: dict[str, str], apps: dict[str, App], last_request: Callable[[], float]
@@ -210,6 +222,7 @@ class BuiltTwins:
             last_request,
             apps,
             self.slack,
+            self.market,
         )
 
 
@@ -224,16 +237,20 @@ def build_twins(options: TwinOptions, world: World | None = None) -> BuiltTwins:
     asgard = AsgardTwin(world, chain, faults, api_keys={api_key})
     stopping = asyncio.Event()
     slack = SlackTwin(faults) if options.slack else None
+    market = MarketMaking(world, faults, chain.keys, options.seed) if options.hedging else None
 
     def catch_up() -> None:
         asgard.catch_up()
         hyperliquid.catch_up()
+        if market is not None:
+            market.alpaca.catch_up()
 
     control = control_app(
         world,
         faults,
         {"hyperliquid": hyperliquid.control, "solana": chain.control, "asgard": asgard.control}
-        | ({"slack": slack.control} if slack else {}),
+        | ({"slack": slack.control} if slack else {})
+        | ({"raindex": market.raindex.control, "alpaca": market.alpaca.control} if market else {}),
         catch_up,
         stopping.set,
     )
@@ -247,10 +264,12 @@ def build_twins(options: TwinOptions, world: World | None = None) -> BuiltTwins:
     }
     if slack is not None:
         apps["slack"] = slack.app
+    if market is not None:
+        apps |= market.apps
     each = [_funded_accounts(options, hyperliquid, chain) for _ in range(options.accounts)]
     keys = each[0] | {"asgard": {"api_key": api_key}} | ({"fleet": each} if options.accounts > 1 else {})
     lst = LstAccounts(world, chain)
-    return BuiltTwins(world, faults, hyperliquid, chain, asgard, lst, apps, keys, stopping, slack)
+    return BuiltTwins(world, faults, hyperliquid, chain, asgard, lst, apps, keys, stopping, slack, market)
 
 
 @asynccontextmanager
@@ -264,12 +283,14 @@ async def serving(
         async def wrapped(scope: Any, receive: Any, send: Any) -> None:
             nonlocal last
             last = time.monotonic()
-            built.lst.refresh()
+            built.refresh()
             await app(scope, receive, send)
 
         return wrapped
 
     async with AsyncExitStack() as stack:
+        if built.market is not None:
+            stack.callback(built.market.alpaca.streams.disconnect)
         urls, apps = {}, {}
         for name, app in built.apps.items():
             inner = touched(app)

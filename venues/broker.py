@@ -1,7 +1,8 @@
 """What a business asks of a stock broker beside orders: cash, holdings, assets, sessions and a price.
 
-A broker's order carries no signature. Its key is the client order id: new for each attempt, stored before anything is sent,
-and what the broker is asked by afterwards.
+A broker's order carries no signature. Its key is the client order id: stored before anything is sent, and what the broker is
+asked by afterwards. A broker takes one once, so that it is made of what two processes that would hedge the same have in common:
+the second of their orders is refused by the broker itself.
 
 | answer of `send`, `find`, `resend` | means |
 | --- | --- |
@@ -25,13 +26,16 @@ from venues.protocol import OrderVenue
 
 class HedgeOrder(Frozen):
     """A market order for the day, as `IntentSpec.order` holds it. `qty` shares, cut to the broker's precision already.
-    `marked_ms`: when it was decided, where a window in which the broker is asked for it begins.
+    `marked_ms`: when it was decided, where a window in which the broker is asked for it begins. `anchor`: what every process
+    has in common that would hedge the same; empty: nothing. `tries`: orders of this anchor that were tried before it.
     """
 
     symbol: str
     side: Literal["buy", "sell"]
     qty: Decimal = Field(gt=0)
     marked_ms: int
+    anchor: str = ""
+    tries: int = Field(default=0, ge=0)
 
 
 class Session(Frozen):
@@ -53,10 +57,18 @@ class BrokerAsset(Frozen):
 
 
 class Holding(Frozen):
-    """Shares of a symbol that the account holds; negative: sold short."""
+    """Shares of a symbol that the account holds; negative: sold short. `free` are those that no order holds, None where the
+    broker does not say.
+    """
 
     symbol: str
     qty: Decimal
+    free: Decimal | None = None
+
+    @property
+    def sellable(self) -> Decimal:
+        """What an order may sell of it."""
+        return self.qty if self.free is None else min(self.qty, self.free)
 
 
 class SeenOrder(Frozen):
@@ -87,6 +99,8 @@ class Broker(OrderVenue, Protocol):
     """A venue that takes `HedgeOrder`. The readings raise UNREAD; what could not be read of a row is named in the oddities."""
 
     capabilities: BrokerCapabilities
+    taken: dict[str, SeenOrder]
+    """By client order id, the order that the broker had under it when ours was to be its first."""
 
     async def cash(self) -> Decimal:
         """Settled and unsettled dollars of the account, below zero when borrowed; never its buying power."""

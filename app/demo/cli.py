@@ -106,6 +106,9 @@ def add_to(app: typer.Typer) -> None:
                 help="Folder for settings and keys of these twins, with a Slack beside them: paper trading."
             ),
         ] = None,
+        hedging: Annotated[
+            bool, typer.Option("--hedging", help="With an order book, its customers and a broker.")
+        ] = False,
         parent_pid: Annotated[int | None, typer.Option(hidden=True)] = None,
         idle_exit_s: Annotated[float | None, typer.Option(hidden=True)] = None,
     ) -> None:
@@ -126,6 +129,7 @@ def add_to(app: typer.Typer) -> None:
             usdc_per_venue=funds_of(usdc),
             accounts=accounts,
             slack=write is not None,
+            hedging=hedging,
         )
 
         def announce(line: dict[str, Any]) -> None:

@@ -22,6 +22,7 @@ ORPHAN_IDLE_S = 600.0
 WORK = 2**14
 """The least that a keystore may cost: those of a fleet's test keys are many, and worth nothing."""
 NAMES = ("north", "south", "east", "west")
+_ALPACA = {"key_file": "alpaca", "secret_file": "alpaca-secret"}
 OURS = (
     "evenkeel.db",
     "evenkeel.db-wal",
@@ -81,6 +82,8 @@ def write_keys(folder: Path, keys: dict[str, Any]) -> dict[str, Path]:
         }
     if "slack" in keys:
         secrets |= {"slack": keys["slack"]["token"], "slack-app": keys["slack"]["app_token"]}
+    if "alpaca" in keys:
+        secrets |= {"alpaca": keys["alpaca"]["key_id"], "alpaca-secret": keys["alpaca"]["secret"]}
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o700)
     paths = {}
@@ -129,11 +132,14 @@ def write_settings(
     *,
     with_admin: bool = False,
 ) -> Path:
-    """The TOML that demo and command line share while the twins run; with the Slack beside them, where there is one, and of a
-    fleet where they have several accounts. With `with_admin` an admin key is made for it, in `keys/admin.key`.
+    """The TOML that demo and command line share while the twins run: with the Slack beside them and the venues of hedging,
+    where there are any, and of a fleet where they have several accounts. With `with_admin` an admin key is made for it, in
+    `keys/admin.key`.
     """
     slack = announcement.get("slack")
-    keys = write_keys(folder / "keys", announcement["keys"] | ({"slack": slack} if slack else {}))
+    hedging = announcement.get("hedging")
+    more = ({"slack": slack} if slack else {}) | ({"alpaca": hedging["key"]} if hedging else {})
+    keys = write_keys(folder / "keys", announcement["keys"] | more)
     root, fleet = folder.resolve(), announcement["keys"].get("fleet")
     single: dict[str, dict[str, str]] = {"hyperliquid": {}, "solana": {}}
     if not fleet:
@@ -161,6 +167,15 @@ def write_settings(
             "token_file": token,
             "app_token_file": str(keys["slack-app"].resolve()),
             "operators": [slack["operator"]],
+        }
+    if hedging:
+        files = {name: str(keys[key].resolve()) for name, key in _ALPACA.items()}
+        sections["hedging"] = {
+            "enabled": True,
+            "broker": "alpaca",
+            "chain": hedging["chain"],
+            "alpaca": hedging["alpaca"] | files,
+            "symbols": hedging["symbols"],
         }
     if with_admin:
         from tasks.admin import make_hash

@@ -12,6 +12,8 @@ from strategy.hedging.sessions import Market
 from tasks.hedging.calendar import market
 from tasks.hedging.desk import NO_ANSWER
 from tasks.hedging.opening import hedging_desk
+from tasks.hedging.rebalancing.carrying import waiting_rebalances
+from tasks.hedging.rebalancing.proposing import BY_ITSELF
 
 GROUP = "hedging"
 OFF = "off (hedging.enabled is false)"
@@ -96,6 +98,33 @@ async def broker(installation: Installation) -> Verdict:
     if found.login:
         return warn(found.login, "`evenkeel auth schwab`")
     return ok(f"{found.broker}: {found.cash}")
+
+
+@check(GROUP, "rebalances")
+async def rebalances(installation: Installation) -> Verdict:
+    """Which rebalances wait for a person, by the ledger alone; and whether `auto` is asked for by anybody."""
+    settings = installation.settings.hedging
+    if not (settings.enabled and settings.rebalance.enabled):
+        return ok("off (hedging.rebalance.enabled is false)")
+    store = installation.store
+    if waits := waiting_rebalances(store):
+        return warn(
+            "; ".join(f"{name}: {what}" for name, what in waits.items()), "`evenkeel hedging rebalance list`"
+        )
+    under_way = ", ".join(one.name for one in store.hedging.rebalances(open_only=True))
+    if not settings.rebalance.auto:
+        return ok(under_way or "none is open; each is proposed by hand (rebalance.auto is false)")
+    last_ms = next((one.at_ms for one in store.heartbeats() if one.name == BY_ITSELF), None)
+    late_s = 3 * 60 * settings.rebalance.every_minutes
+    age_s = None if last_ms is None else (installation.clock.now_ms() - last_ms) // 1000
+    if age_s is None or age_s > late_s:
+        since = "never was" if age_s is None else f"was last so {age_s} s ago"
+        return warn(
+            f"rebalance.auto is true, and what is out of its band {since} looked for by the schedule",
+            "`python -m flows.serve` hosts it (rebalance-by-itself); without Prefect let a timer call `evenkeel hedging "
+            "rebalance propose`",
+        )
+    return ok(under_way or f"none is open; looked for {age_s} s ago")
 
 
 @check(GROUP, "calendar")

@@ -12,6 +12,7 @@ from state.hedging.models import RebalanceState
 from state.hedging.store import HEDGING
 from state.store import Store
 from tasks.hedging.orders import sweep
+from tasks.hedging.rebalancing.carrying import waiting_rebalances
 from tasks.hedging.running.silence import HEARTBEAT
 
 
@@ -25,6 +26,7 @@ def hedging_status(store: Store) -> dict[str, Any]:
         "unfinished_intents": len(store.unfinished_intents(HEDGING)),
         "blocked": {symbol: one.why for symbol, one in hedging.blocked().items()},
         "rebalances": {one.name: one.state.value for one in hedging.rebalances(open_only=True)},
+        "rebalances_wait_for": waiting_rebalances(store),
         "seconds_since_pass": None
         if good_ms is None
         else round((store.clock.now_ms() - int(good_ms)) / 1000, 1),

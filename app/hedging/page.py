@@ -18,6 +18,8 @@ from tasks.hedging.calendar import NO_CALENDAR
 from tasks.hedging.orders import BLOCKED, UNCLEAR
 from tasks.hedging.passing import OPEN_TOO_LONG, PAUSED, REMOVED, UNREAD_CHAIN
 from tasks.hedging.reading import QUARANTINED, REORGANISED
+from tasks.hedging.rebalancing.carrying import STUCK, TO_BRIDGE, summary_of, waiting_rebalances
+from tasks.hedging.rebalancing.proposing import PROPOSED
 from tasks.hedging.reconciling import DIFFERS
 from tasks.hedging.running.earned import Earned
 from tasks.hedging.running.silence import HEARTBEAT, SILENT, UNWATCHED, last_good_ms, silent_s
@@ -30,11 +32,12 @@ if TYPE_CHECKING:
 KINDS = frozenset(
     {
         UNWATCHED, NO_CALENDAR, BLOCKED, UNCLEAR, OPEN_TOO_LONG, PAUSED, REMOVED, UNREAD_CHAIN, QUARANTINED, REORGANISED,
-        DIFFERS, SILENT, SHARED, *(kind for _, kind, _ in WARNINGS),
+        DIFFERS, SILENT, SHARED, PROPOSED, STUCK, TO_BRIDGE, *(kind for _, kind, _ in WARNINGS),
     }
 )  # fmt: skip
 """Alerts of hedging; the page of alerts has every other too."""
 NEWEST = 25
+MOST_SHOWN = 10
 
 
 @dataclass
@@ -85,9 +88,21 @@ def hedging_page(ledger: Ledger, earned: Earned) -> dict[str, Any]:
             for one in store.hedging.orders(most=NEWEST)
         ],
         "fills": [_fill(one) for one in store.hedging.newest_fills(NEWEST)],
+        "rebalances": _rebalances(ledger),
         "earned": None if found is None else _earned(found),
         "earned_ms": earned.made_ms,
     }
+
+
+def _rebalances(ledger: Ledger) -> list[dict[str, Any]]:
+    """Every one that is open and the newest of the others; `waits_for` says what a person has to do of it."""
+    store = ledger.store.hedging
+    rows = {one.name: one for one in (*store.rebalances(open_only=True), *store.rebalances(most=MOST_SHOWN))}
+    waits = waiting_rebalances(ledger.store)
+    newest = sorted(rows.values(), key=lambda one: (one.state.is_over, -one.created_ms))
+    return [
+        {**summary_of(one), "at_ms": one.created_ms, "waits_for": waits.get(one.name, "")} for one in newest
+    ]
 
 
 def _symbols(ledger: Ledger, holds: dict[str, str]) -> list[dict[str, Any]]:

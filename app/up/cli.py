@@ -29,6 +29,9 @@ def add_to(app: typer.Typer) -> None:
         desk_port: Annotated[int, typer.Option(min=1, max=65_535, help="Of the web pages.")] = 8470,
         speed: Annotated[float, typer.Option(help="World seconds per wall second.")] = 1.0,
         usdc: Annotated[str, typer.Option(help="USDC put on each venue.")] = "50000",
+        hedging: Annotated[
+            bool, typer.Option("--hedging", help="With hedged market making at a paper broker.")
+        ] = False,
         as_json: JsonFlag = False,
     ) -> None:
         """Paper trading: start local venues, Prefect, worker, monitors, watchdog, sender and desk under one supervisor."""
@@ -44,6 +47,7 @@ def add_to(app: typer.Typer) -> None:
             str(funds_of(usdc)),
             lambda line: console.print(line, markup=False, soft_wrap=True),
             desk_port,
+            hedging=hedging,
         )
         if as_json:
             sys.stdout.write(json.dumps(body, indent=2) + "\n")

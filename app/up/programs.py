@@ -27,7 +27,9 @@ class Program:
     more: Mapping[str, str] = field(default_factory=dict)
 
 
-def programs(folder: Path, port: int, speed: float, usdc: str, desk_port: int) -> list[Program]:
+def programs(
+    folder: Path, port: int, speed: float, usdc: str, desk_port: int, *, hedging: bool = False
+) -> list[Program]:
     """Every program, in the order in which they are started."""
     evenkeel = ("-m", "app.cli")
     address = f"http://127.0.0.1:{port}"
@@ -46,6 +48,7 @@ def programs(folder: Path, port: int, speed: float, usdc: str, desk_port: int) -
                 usdc,
                 "--write",
                 str(folder),
+                *(("--hedging",) if hedging else ()),
             ),
             "the venues: local twins with test money",
             again=False,
@@ -61,7 +64,11 @@ def programs(folder: Path, port: int, speed: float, usdc: str, desk_port: int) -
             ("-m", "prefect", "worker", "start", "--pool", POOL),
             "runs what is scheduled or asked for",
         ),
-        Program("monitors", ("-m", "flows.serve"), "looks at every open position"),
+        Program(
+            "monitors",
+            ("-m", "flows.serve"),
+            "looks at every open position" + (" and hedges fills" if hedging else ""),
+        ),
         Program("watchdog", (*evenkeel, "watchdog"), "sees to it that somebody looks"),
         Program("sender", (*evenkeel, "send"), "delivers alerts and moves of positions"),
         Program(

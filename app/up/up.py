@@ -70,7 +70,14 @@ def is_up(folder: Path) -> bool:
 
 
 def up(
-    folder: Path, port: int, speed: float, usdc: str, say: Callable[[str], None], desk_port: int = DESK_PORT
+    folder: Path,
+    port: int,
+    speed: float,
+    usdc: str,
+    say: Callable[[str], None],
+    desk_port: int = DESK_PORT,
+    *,
+    hedging: bool = False,
 ) -> dict[str, Any]:
     """Start all of it, from an empty world; returns what runs and where. Raises OperatorError, and leaves nothing running,
     where it is up already, the port is taken, or something does not start.
@@ -86,7 +93,7 @@ def up(
         path = folder / name
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
     (folder / "logs").mkdir(parents=True)
-    all_of = programs(folder, port, speed, usdc, desk_port)
+    all_of = programs(folder, port, speed, usdc, desk_port, hedging=hedging)
     written = folder / MARK
     written.write_text(configuration(folder, socket_of(folder), port, all_of))
     subprocess.run(

@@ -54,6 +54,8 @@ class Rebalancing(Section):
     auto: bool = False
     """Proposals are approved without a person, as long as the cap of a day lasts."""
     auto_usd_a_day: Decimal = Field(default=Decimal(10_000), gt=0, le=10**9)
+    every_minutes: int = Field(default=15, ge=5, le=1_440)
+    """How often `auto` looks whether something is out of its band, under Prefect."""
     most_usd: Decimal = Field(default=Decimal(50_000), gt=0, le=10**9)
     """Of one proposal."""
     least_usd: Decimal = Field(default=Decimal(100), ge=1, le=10**6)

@@ -10,7 +10,7 @@ from enum import StrEnum
 from prefect import flow
 from pydantic import Field
 
-from evenkeel.errors import OperatorError
+from evenkeel.errors import LostRace, OperatorError
 from evenkeel.settings.settings import Settings
 from evenkeel.types import Frozen
 from flows.forms import Form
@@ -21,8 +21,11 @@ from tasks.artifacts import show_table
 from tasks.desk import opened_ledger
 from tasks.hedging.rebalancing.carrying import advance, decide, summary_of
 from tasks.hedging.rebalancing.desk import RebalanceDesk, rebalance_desk
-from tasks.hedging.rebalancing.proposing import propose, say_decided
+from tasks.hedging.rebalancing.proposing import AUTO, BY_ITSELF, propose, say_decided
+from tasks.hedging.running.sole import locked, shared_with
 
+EVERY = "all"
+"""What is said of every scope at once."""
 PACE_S = 10.0
 """Between two goes over what waits for a venue."""
 GOES_S = 900
@@ -63,10 +66,15 @@ async def open_rebalancing(settings: Settings) -> AsyncIterator[RebalanceDesk]:
 
 @asynccontextmanager
 async def sole(rd: RebalanceDesk) -> AsyncIterator[Fence]:
-    """The right to move anything. Raises LostRace while another process moves something."""
+    """The right to move anything. Raises LostRace while another process moves something, OperatorError where one of another
+    ledger orders in the account or moves something of it: what it knows of is not known here.
+    """
     what = f"the rebalancing of {rd.at.account}, which goes on by itself,"
     async with rd.at.desk.exclusive(rd.lease, what) as fence:
-        yield fence
+        with locked(rd.at, "rebalances"):
+            if why := await shared_with(rd.at, with_open=True):
+                raise OperatorError(why)
+            yield fence
 
 
 def decide_on(rd: RebalanceDesk, name: str, by: str, *, approve: bool, why: str = "") -> Rebalance:
@@ -134,12 +142,39 @@ async def rebalance_once(
     )
 
 
+async def rebalance_by_itself(rd: RebalanceDesk) -> RebalanceReport:
+    """Propose and carry out what `auto` approves, and keep that it was done; nothing where `auto` is off. Where another process
+    rebalances it is left to that one.
+    """
+    if not rd.settings.auto:
+        return RebalanceReport(holds={EVERY: "rebalance.auto is false"})
+    try:
+        report = await rebalance_once(rd, RebalanceForm(), AUTO)
+    except LostRace as lost:
+        report = RebalanceReport(holds={EVERY: str(lost)})
+    rd.at.desk.store.record_heartbeat(BY_ITSELF, {"proposed": list(report.proposed), "holds": report.holds})
+    return report
+
+
 @flow(name="hedging-rebalance", flow_run_name="hedging-rebalance")
 async def hedging_rebalance(request: RebalanceForm) -> RebalanceReport:
     """Propose what is out of its band, decide on what is named, and carry out what was approved, with a table of it."""
     by = f"{getpass.getuser()}, {run_name()}"
     async with desk_for_run(open_rebalancing, trades=True) as rd:
         report = await rebalance_once(rd, request, by)
+    await _show(report)
+    return report
+
+
+@flow(name="rebalance-by-itself", flow_run_name="rebalance-by-itself")
+async def rebalance_scheduled() -> RebalanceReport:
+    """What `rebalance.auto` does by its schedule, with the same table."""
+    async with desk_for_run(open_rebalancing) as rd:
+        report = await rebalance_by_itself(rd)
+    await _show(report)
+    return report
+
+
+async def _show(report: RebalanceReport) -> None:
     rows = [dict(one) for one in report.rebalances] or [{"rebalances": "none is open"}]
     await show_table("hedging-rebalance", rows, "Rebalances between chain and broker")
-    return report

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from evenkeel.settings.rebalancing import Rebalancing
 from evenkeel.settings.settings import load_settings
 from flows.handover import Watch
 from state.store import Store
@@ -20,6 +21,13 @@ def hedging_accounts() -> list[str]:
     named = os.environ.get("EVENKEEL_CONFIG")
     hedging = load_settings(Path(named) if named else None).hedging
     return [hedging.broker] if hedging.enabled else []
+
+
+def rebalancing_here() -> Rebalancing | None:
+    """What this host's settings say of rebalancing, where it is switched on. Raises OperatorError for wrong settings."""
+    named = os.environ.get("EVENKEEL_CONFIG")
+    hedging = load_settings(Path(named) if named else None).hedging
+    return hedging.rebalance if hedging.enabled and hedging.rebalance.enabled else None
 
 
 def live_accounts(store: Store) -> list[str]:

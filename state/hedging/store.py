@@ -42,6 +42,7 @@ from state.hedging.models import (
 )
 from state.hedging.moving import EXPOSURES, SELL, locked, with_fills, with_hedges
 from state.hedging.rebalances import Rebalances
+from state.hedging.sent import BUSINESS, ORDER, SentOrders
 from state.hedging.windows import (
     CURSORS,
     FILLS,
@@ -55,16 +56,16 @@ from state.hedging.windows import (
     kept_hashes,
     reverse_from,
 )
-from state.intents import ATTEMPTS, INTENTS
+from state.intents import INTENTS
 from state.models import Intent, where
 
-HEDGING, HEDGE = "hedging", "hedge"
+HEDGING, HEDGE = BUSINESS, ORDER
 SESSIONS, BLOCKED = table_of(SessionTable), table_of(BlockedSymbolTable)
 ACCOUNTS, TOKENS = table_of(HedgeAccountTable), table_of(OauthTokenTable)
 _OPEN = where(OPEN_HEDGE)["sqlite_where"]
 
 
-class HedgingStore(Rebalances):
+class HedgingStore(Rebalances, SentOrders):
     """What only hedged market making keeps; its intents, alerts and heartbeats are the core's, under the name `HEDGING`."""
 
     name = HEDGING
@@ -265,34 +266,6 @@ class HedgingStore(Rebalances):
             query = query.where(INTENTS.c.subject == symbol)
         query = query.order_by(INTENTS.c.created_ms.desc(), INTENTS.c.subject, INTENTS.c.step.desc())
         return self._rows(Intent, query if most is None else query.limit(most))
-
-    def claims(self, venue: str, since_ms: int = 0) -> dict[str, str]:
-        """By the broker's id of an order, the intent whose receipt names it, final or not; also those that took its place."""
-        mine = (INTENTS.c.business == HEDGING, INTENTS.c.venue == venue, INTENTS.c.created_ms >= since_ms)
-        known = INTENTS.c.so_far.is_not(None) | INTENTS.c.result.is_not(None)
-        found: dict[str, str] = {}
-        for row in self._rows(Intent, select(INTENTS).where(*mine, known)):
-            for said in (row.so_far, row.result):
-                if said is not None:
-                    more = (said.get("detail") or {}).get("orders", ())
-                    found |= dict.fromkeys((str(said["ref"]), *map(str, more)), row.intent_id)
-        return found
-
-    def sent_keys(self, symbol: str | None = None, most: int = 200) -> set[str]:
-        """Client order ids of the newest hedges, of a symbol or of all, whatever became of them."""
-        mine = [INTENTS.c.business == HEDGING, INTENTS.c.kind == HEDGE]
-        mine += [] if symbol is None else [INTENTS.c.subject == symbol]
-        by = INTENTS.c.created_ms if symbol is None else INTENTS.c.step
-        newest = select(INTENTS.c.intent_id).where(*mine).order_by(by.desc()).limit(most).subquery()
-        with self._read() as db:
-            keys = db.execute(select(ATTEMPTS.c.key).join(newest, newest.c.intent_id == ATTEMPTS.c.intent_id))
-            return {str(key["client_order_id"]) for (key,) in keys if "client_order_id" in key}
-
-    def next_step(self, symbol: str) -> int:
-        """The number of a symbol's next hedge."""
-        mine = (INTENTS.c.business == HEDGING, INTENTS.c.subject == symbol, INTENTS.c.kind == HEDGE)
-        with self._read() as db:
-            return int(db.execute(select(func.max(INTENTS.c.step)).where(*mine)).scalar() or 0) + 1
 
     # --- the broker's calendar ---
 

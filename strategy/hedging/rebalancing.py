@@ -156,13 +156,13 @@ def decimals_of(kind: Kind, way: Way) -> int:
     return min(SHARE_DECIMALS, way.decimals)
 
 
-def into_step(kind: Kind, way: Way, given: Decimal, prices: Prices) -> Decimal:
+def into_step(kind: Kind, way: Way, given: Decimal, prices: Prices, direction: Direction) -> Decimal:
     """Return the amount of a step: what the one before it gave, rounded down. A conversion of dollars from a journal leaves
-    room for its cost, since there are no others in that account.
+    room for its cost, since there are no others in that account; one into dollars takes all that came.
     """
     if kind is Kind.WITHDRAW and way.ratio != 1:
         given = ROUGH.divide(given, way.ratio)
-    if kind is Kind.CONVERT and way.by_journal:
+    if kind is Kind.CONVERT and way.by_journal and direction is Direction.TO_CHAIN:
         given = WIDE.multiply(given, (BPS - 2 * prices.conversion_bps) / BPS)
     return cut(given, decimals_of(kind, way))
 

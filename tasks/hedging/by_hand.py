@@ -9,6 +9,7 @@ from state.models import Fence, Intent
 from strategy.hedging.decision import Order, Side, cut, within_means
 from tasks.hedging.desk import HedgingDesk
 from tasks.hedging.orders import plan, sweep
+from tasks.hedging.running.sole import say_taken
 from tasks.intents import carry_out
 
 FOLLOWED_S = 20
@@ -37,7 +38,7 @@ async def order_by_hand(
     most = None if price is None else price * (1 + at.settings.most_slippage)
     cash = await at.broker.cash() if side == "buy" else None
     holding = (await at.broker.holdings()).get(symbol) if side == "sell" else None
-    held = holding.qty if holding is not None else Decimal(0)
+    held = holding.sellable if holding is not None else Decimal(0)
     order = Order(side=side, qty=qty)
     answer = within_means(order, most, rules, cash_usd=cash, held=held)
     if answer != order:
@@ -49,6 +50,7 @@ async def order_by_hand(
         raise OperatorError(f"{side} {qty} {symbol} is not sent: {why}")
     intent = plan(at, symbol, order, fence)
     await carry_out(at.desk, intent.intent_id, fence, wait_s=at.settings.order_wait_s)
+    say_taken(at)
     for _ in range(FOLLOWED_S):
         if at.desk.store.hedging.open_order(symbol) is None:
             break

@@ -139,9 +139,9 @@ async def _cash(at: HedgingDesk) -> Decimal | None:
 
 
 async def _held(at: HedgingDesk) -> dict[str, Decimal] | None:
-    """Return the shares that the broker holds by symbol; None where they cannot be read."""
+    """Return the shares that may be sold by symbol; None where they cannot be read."""
     try:
-        return {symbol: one.qty for symbol, one in (await at.broker.holdings()).items()}
+        return {symbol: one.sellable for symbol, one in (await at.broker.holdings()).items()}
     except NO_ANSWER:
         return None
 

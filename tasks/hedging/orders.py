@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from hashlib import sha256
 from uuid import uuid4
 
 from evenkeel.errors import EvenkeelError, LedgerUnavailable, LostRace
@@ -14,8 +15,10 @@ from state.models import Fence, Intent
 from state.watch_models import Severity
 from strategy.hedging.decision import Order
 from tasks.hedging.desk import HedgingDesk
+from tasks.hedging.running.sole import say_taken
 from tasks.intents import Done, Ending, NotDone, StillUnknown, carry_out
 from venues.broker import HedgeOrder
+from venues.broker_rules import text_of
 
 BLOCKED = "symbol blocked"
 """The alert of a symbol that gets no order for now, and why; the others go on."""
@@ -59,14 +62,22 @@ async def place(at: HedgingDesk, wanted: dict[str, Order], fence: Fence | None) 
         found[symbol] = await _ended(at, symbol, fence, lambda: _new(at, symbol, wanted[symbol], fence))
 
     await _side_by_side([_bound(one, symbol) for symbol in wanted])
+    say_taken(at)
     return found
 
 
 def plan(at: HedgingDesk, symbol: str, order: Order, fence: Fence | None) -> Intent:
     """Write the intent of a symbol's next hedge. Raises LostRace where it has an open one."""
     hedging = at.desk.store.hedging
-    step = hedging.next_step(symbol)
-    wire = HedgeOrder(symbol=symbol, side=order.side, qty=order.qty, marked_ms=at.desk.clock.now_ms())
+    step, anchor = hedging.next_step(symbol), anchor_of(at, symbol)
+    wire = HedgeOrder(
+        symbol=symbol,
+        side=order.side,
+        qty=order.qty,
+        marked_ms=at.desk.clock.now_ms(),
+        anchor=anchor,
+        tries=hedging.tries(symbol, anchor),
+    )
     spec = IntentSpec(
         intent_id=f"hedge-{symbol}-{step}-{uuid4().hex[:8]}",
         business=HEDGING,
@@ -77,6 +88,19 @@ def plan(at: HedgingDesk, symbol: str, order: Order, fence: Fence | None) -> Int
         order=wire.model_dump(mode="json"),
     )
     return at.desk.store.plan_intent(spec, fence=fence)
+
+
+def anchor_of(at: HedgingDesk, symbol: str) -> str:
+    """Return what every process has in common that would send this symbol's next hedge, whatever its ledger and however far it
+    has read: the account, from where on which fills are counted, and what was hedged of them so far.
+    """
+    chain, one = at.settings.chain, at.settings.symbols[symbol]
+    so_far = at.desk.store.hedging.exposure(symbol)
+    said = (
+        *(at.account, chain.chain_id, chain.orderbook, chain.owner, chain.start_block),
+        *(one.token, one.broker_symbol or symbol, text_of(so_far.hedge_bought), text_of(so_far.hedge_sold)),
+    )
+    return sha256("|".join(map(str, said)).lower().encode()).hexdigest()[:32]
 
 
 async def _new(at: HedgingDesk, symbol: str, order: Order, fence: Fence | None) -> Ending:

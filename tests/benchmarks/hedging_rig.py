@@ -24,6 +24,7 @@ from tasks.hedging.desk import HedgingDesk
 from tasks.hedging.opening import hedging_desk
 from tests.databases import make_ledger
 from tests.hedging_rig import keys_of
+from tests.hedging_settings import alpaca_section, hedging_section, settings_file
 from tests.integration.hyperliquid_rig import SteppedClock
 from twins.alpaca import AlpacaTwin
 from twins.alpaca.serve import START_MS, AlpacaOptions
@@ -31,7 +32,7 @@ from twins.alpaca.serve import build as build_alpaca
 from twins.clock import TwinClock
 from twins.faults import FaultMiddleware, FaultPlan
 from twins.http import served_in_thread
-from twins.raindex.market import BOOK, OWNER, USDC
+from twins.raindex.market import OWNER, USDC
 from twins.raindex.serve import RaindexOptions, make_twin
 from twins.raindex.twin import RaindexTwin
 from twins.series import ModelSeries
@@ -104,24 +105,15 @@ def bench(folder: Path, symbols: tuple[str, ...], *, held: int = 10_000) -> Iter
         tokens = {symbol: chain.market.tokens[symbol].address for symbol in symbols}
         sections = hedging_of(urls["raindex"], chain.chain.height(), tokens) | {
             "broker": "alpaca",
-            "alpaca": {"url": urls["alpaca"], "data_url": urls["alpaca"], "requests_per_minute": 100_000},
+            "alpaca": alpaca_section(urls["alpaca"]),
         }
         yield Bench(world, chain, broker, keys, urls, clock, store, sections)
 
 
 def hedging_of(node: str, start_block: int, tokens: dict[str, str], **chain: Any) -> dict[str, Any]:
     """The section of hedging: a dry run on this node."""
-    found = {
-        "rpc_url": node,
-        "cutoff": "latest-1",
-        "orderbook": BOOK,
-        "owner": OWNER,
-        "usdc": USDC,
-        "start_block": start_block,
-        "requests_per_minute": 1_000_000,
-    }
-    symbols = {symbol: {"token": token, "most_shares": 1_000} for symbol, token in tokens.items()}
-    return {"enabled": True, "broker": "dry-run", "chain": found | chain, "symbols": symbols}
+    given = {"owner": OWNER, "usdc": USDC} | chain
+    return hedging_section(node, start_block, tokens=tokens, most="1000", **given)
 
 
 # --- who waits for whom -------------------------------------------------------------------------------------------
@@ -209,10 +201,8 @@ its own.
 
 def read_back(folder: Path, sections: dict[str, Any], first: int | None = None) -> ReadBack:
     """Run the command on the ledger of this folder."""
-    config = folder / "evenkeel.toml"
-    config.write_text(
-        _toml({"database": {"url": f"sqlite:///{folder / 'evenkeel.db'}"}, "hedging": sections})
-    )
+    ledger = {"url": f"sqlite:///{folder / 'evenkeel.db'}"}
+    config = settings_file(folder / "evenkeel.toml", {"database": ledger, "hedging": sections})
     words = [
         "--config",
         str(config),
@@ -244,14 +234,3 @@ def digest(folder: Path) -> str:
             for row in ledger.execute(f"SELECT * FROM {table} ORDER BY 1, 2, 3"):
                 found.update(repr(row).encode())
     return found.hexdigest()
-
-
-def _toml(body: dict[str, Any], name: str = "") -> str:
-    plain = {key: value for key, value in body.items() if not isinstance(value, dict)}
-    text = (f"[{name}]\n" if name else "") + "".join(
-        f"{key} = {json.dumps(value)}\n" for key, value in plain.items()
-    )
-    for key, value in body.items():
-        if isinstance(value, dict):
-            text += _toml(value, f"{name}.{key}" if name else key)
-    return text

@@ -16,6 +16,8 @@ from websockets.sync.client import connect
 
 from app.demo.environment import twins_process
 from evenkeel.settings.settings import load_settings
+from flows.hedging.hedge import HedgeRequest, hedge_account
+from flows.hedging.opened import open_hedging
 from tasks.carry.desk import open_desks
 from tests.databases import make_ledger
 from twins.serve import main, start_ms_of
@@ -54,6 +56,24 @@ async def test_a_fleet_is_served_with_settings_that_open_every_account(tmp_path:
             assert len({desk.long.wallet for desk in desks}) == 3
     assert {path.stat().st_mode & 0o077 for path in (tmp_path / "keys").iterdir()} == {0}
     assert not (tmp_path / "keys" / "solana.key").exists()
+
+
+@pytest.mark.timeout(300)
+async def test_paper_trading_of_hedging_hedges_what_customers_take(tmp_path: Path) -> None:
+    options = ["--hedging", "--write", str(tmp_path), "--start", "2026-01-06T15:00", "--stepped"]
+    with twins_process(options) as line:
+        settings = load_settings(Path(line["settings"]))
+        make_ledger(settings.database.url)
+        url = line["control"]["url"] + "/control/clock/advance"
+        async with httpx.AsyncClient(trust_env=False) as control, open_hedging(settings) as at:
+            for seconds in (240, 240, 240, 240, 5, 5):
+                (await control.post(url, json={"seconds": seconds})).raise_for_status()
+                assert (await hedge_account(at, HedgeRequest(), once=True)).failed == 0
+            hedging = at.desk.store.hedging
+            assert len(hedging.fills()) > 10 and len(hedging.hedges()) > 5
+            open_usd = [abs(one.open_shares) * (one.price_usd or 0) for one in hedging.exposures()]
+            assert max(open_usd) < 2_000, "no more than what came with the last block or two"
+            assert not at.desk.store.alerts(open_only=True)
 
 
 def test_a_start_is_a_time_or_now() -> None:

@@ -260,7 +260,7 @@ class AlpacaClient:
             elif row.symbol in found:
                 odd[row.symbol] = "listed twice"
             else:
-                found[row.symbol] = Holding(symbol=row.symbol, qty=row.qty)
+                found[row.symbol] = Holding(symbol=row.symbol, qty=row.qty, free=row.qty_available)
         if odd:
             named = [Oddity(source, f"position {name}", "qty", why, lost=True) for name, why in odd.items()]
             self.oddities.add(f"{self.venue} {source}", named)

@@ -52,6 +52,7 @@ class WireOrder(Wire):
 class WirePosition(Wire):
     symbol: Name
     qty: Number
+    qty_available: Number | None = None
     side: str | None = None
 
 

@@ -2,6 +2,10 @@
 
 The bytes of an order leave for a few seconds after their signing and never later (`until_ms`, in the key). One that Alpaca has
 said twice that it does not know, long enough after that, was never accepted and can no longer be.
+
+Alpaca takes a client order id once, for ever. It is made of the order's anchor, so that of two processes which would hedge the
+same the second is refused: the order that is there is its own then. An id under which nothing was ever accepted is used again;
+one whose order has ended with nothing filled is followed by the next of the same anchor.
 """
 
 from __future__ import annotations
@@ -12,6 +16,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import date
 from decimal import Decimal
+from hashlib import sha256
 from typing import Any
 
 from evenkeel.errors import UNREAD, EvenkeelError, NotUnderstood, Retryable, VenueRefused
@@ -57,6 +62,7 @@ class AlpacaVenue:
         self._clock = client.clock
         self._assets: dict[str, tuple[int, BrokerAsset]] = {}
         self._odd: dict[str, Oddity] = {}
+        self.taken: dict[str, SeenOrder] = {}
 
     def __repr__(self) -> str:
         return f"AlpacaVenue({self.name} at {self.client.host})"
@@ -79,19 +85,23 @@ class AlpacaVenue:
         rows = {one.id: one for one in await self.client.orders_since(since_ms)}
         still = await self.client.open_orders() if with_open else []
         rows |= {one.id: one for one in still}
-        ours = {theirs: symbol for symbol, theirs in self._rules.renamed.items()}
+        still_open = {one.id for one in still}
         return [
-            SeenOrder(
-                key=one.client_order_id,
-                symbol=ours.get(one.symbol or "", one.symbol or ""),
-                side=one.side or "",
-                qty=one.qty,
-                at_ms=ms_of(one.submitted_at) or self._clock.now_ms(),
-                is_open=any(one.id == other.id for other in still),
-            )
+            self._seen(one, is_open=one.id in still_open)
             for one in rows.values()
             if one.client_order_id.startswith(OURS)
         ]
+
+    def _seen(self, order: WireOrder, *, is_open: bool) -> SeenOrder:
+        ours = {theirs: symbol for symbol, theirs in self._rules.renamed.items()}
+        return SeenOrder(
+            key=order.client_order_id,
+            symbol=ours.get(order.symbol or "", order.symbol or ""),
+            side=order.side or "",
+            qty=order.qty,
+            at_ms=ms_of(order.submitted_at) or self._clock.now_ms(),
+            is_open=is_open,
+        )
 
     async def asset(self, symbol: str) -> BrokerAsset:
         found = await self.client.asset(self._rules.named(symbol))
@@ -142,14 +152,27 @@ class AlpacaVenue:
             return None
 
     async def sign(self, intent: IntentSpec, built: Built) -> Signed:
-        """Return the bytes and their key: a new client order id, and until when they may leave."""
-        client_order_id = f"{OURS}{uuid.uuid4()}"
-        wire = json.dumps({**built.payload, "client_order_id": client_order_id})
+        """Return the bytes and their key: the client order id, and until when they may leave. Raises UNREAD where an earlier
+        try cannot be asked for.
+        """
         order = order_of(self.name, intent.order)
+        client_order_id = await self._id_of(order)
+        wire = json.dumps({**built.payload, "client_order_id": client_order_id})
         if why := self._judge_wire(order, wire):
             raise VenueRefused(self.name, why)
         until_ms = self._clock.now_ms() + SENDS_FOR_MS
         return Signed(key={"client_order_id": client_order_id, "until_ms": until_ms}, wire=wire)
+
+    async def _id_of(self, order: HedgeOrder) -> str:
+        """Return the first id of the order's anchor under which the broker has no order that ended with nothing filled."""
+        if not order.anchor:
+            return f"{OURS}{uuid.uuid4()}"
+        for number in range(order.tries):
+            found = id_of(order.anchor, number)
+            there = await self.client.order_by_client_id(found)
+            if there is None or not isinstance(outcome_of(there, self._clock.now_ms()), Rejected):
+                return found
+        return id_of(order.anchor, order.tries)
 
     def _judge_wire(self, order: HedgeOrder, wire: str) -> str | None:
         """Return why these bytes are not the order; None where they are."""
@@ -166,19 +189,22 @@ class AlpacaVenue:
 
     async def send(self, intent: IntentSpec, signed: Signed) -> Outcome[Receipt]:
         """Put the order on the wire once. A refusal is believed only after the broker has been asked for the order itself."""
+        return await self._sent(intent, signed, is_first=True)
+
+    async def _sent(self, intent: IntentSpec, signed: Signed, *, is_first: bool) -> Outcome[Receipt]:
         try:
             said = await self.client.place(str(signed.wire), before_ms=int(signed.key["until_ms"]))
         except Retryable as error:
             return Unknown(str(error))
         if said.is_well:
             return await self._accepted(intent, signed, said)
-        return await self._refused(intent, signed, said)
+        return await self._refused(intent, signed, said, is_first=is_first)
 
     async def resend(self, intent: IntentSpec, signed: Signed) -> Outcome[Receipt]:
         """Send the same bytes again: the broker takes a client order id once. A refusal of a copy says nothing of the first."""
         if signed.wire is None:
             return Unknown("the bytes are gone: after a restart the order is only asked for")
-        answer = await self.send(intent, signed)
+        answer = await self._sent(intent, signed, is_first=False)
         if isinstance(answer, Rejected) and not answer.seen:
             return Unknown(f"a copy was refused: {answer.reason}", answered=True)
         return answer
@@ -192,7 +218,9 @@ class AlpacaVenue:
             return Unknown(f"it answered, and the order cannot be read: {odd.reason}", answered=True)
         return await self._outcome(intent, signed, order)
 
-    async def _refused(self, intent: IntentSpec, signed: Signed, said: Said) -> Outcome[Receipt]:
+    async def _refused(
+        self, intent: IntentSpec, signed: Signed, said: Said, *, is_first: bool
+    ) -> Outcome[Receipt]:
         """Return what a refusal comes to, once the order itself has been asked for."""
         if not said.message:
             return Unknown(
@@ -206,6 +234,8 @@ class AlpacaVenue:
                 order = await self.client.order_by_client_id(signed.key["client_order_id"])
             except UNREAD as error:
                 return Unknown(f"{said.words}; then: {error}", answered=True)
+            if order is not None and is_first and what is Refusal.DUPLICATE:
+                return await self._taken(intent, signed, order)
             if order is not None:
                 return await self._outcome(intent, signed, order)
             if again:
@@ -213,6 +243,30 @@ class AlpacaVenue:
         if what is Refusal.DUPLICATE:
             return Unknown(f"{said.words}; and it shows no such order", answered=True)
         return Rejected(said.words)
+
+    async def _taken(self, intent: IntentSpec, signed: Signed, order: WireOrder) -> Outcome[Receipt]:
+        """Return what an order comes to that was there before ours was sent: it hedges the same and is ours too, unless it is
+        of the other side. Such a one is another process's, and ours can never be accepted; two answers say so.
+        """
+        key = str(signed.key["client_order_id"])
+        if order.client_order_id != key:
+            return await self._outcome(intent, signed, order)
+        self.taken[key] = self._seen(
+            order, is_open=isinstance(outcome_of(order, self._clock.now_ms()), Working)
+        )
+        asked = order_of(self.name, intent.order)
+        if order.side in (None, asked.side):
+            return await self._outcome(intent, signed, order)
+        try:
+            again = await self.client.order(order.id)
+        except EvenkeelError as error:
+            return Unknown(f"{order.id} has our id and is a {order.side}; then: {error}", answered=True)
+        if again is None or (again.client_order_id, again.side) != (key, order.side):
+            return Unknown(f"{order.id} has our id, and is shown in two ways", answered=True)
+        return Rejected(
+            f"never accepted: its id is that of order {order.id} of another process, a {order.side} of {order.qty} "
+            f"{order.symbol}, where ours is a {asked.side}"
+        )
 
     async def find(self, intent: IntentSpec, signed: Signed) -> Outcome[Receipt]:
         """Ask by client order id; the key alone is enough. That there is no such order proves nothing while its bytes may be on
@@ -280,6 +334,11 @@ class AlpacaVenue:
             self._odd[client_order_id] = Oddity(source, f"order {client_order_id}", "", odd, lost=False)
         if self._odd != before:
             self.client.oddities.answered(source, self._odd.values())
+
+
+def id_of(anchor: str, number: int) -> str:
+    """Return the client order id of an anchor's order, the first being 0."""
+    return f"{OURS}{sha256(f'{anchor}:{number}'.encode()).hexdigest()[:32]}"
 
 
 def capabilities(*, is_broker: bool, fractional: bool = True) -> BrokerCapabilities:

@@ -40,6 +40,7 @@ class DryRunVenue:
         self, rules: OrderRules, price: PriceOf, clock: Clock, *, cash: Callable[[], Decimal], held: HeldNow
     ) -> None:
         self.capabilities = rules.capabilities
+        self.taken: dict[str, SeenOrder] = {}
         self._rules, self._price, self._clock = rules, price, clock
         self._cash, self._held = cash, held
 

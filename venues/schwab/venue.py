@@ -55,6 +55,7 @@ class SchwabVenue:
     ) -> None:
         self.client = client
         self.name = VENUE
+        self.taken: dict[str, SeenOrder] = {}
         self.capabilities = rules.capabilities
         self._clock = client.clock
         self._rules = rules

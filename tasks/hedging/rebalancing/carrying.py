@@ -18,7 +18,7 @@ from state.ledger_models import Fee
 from state.models import Fence
 from state.store import Store
 from state.watch_models import Severity
-from strategy.hedging.rebalancing import USDC, Kind, Prices, Way, into_step
+from strategy.hedging.rebalancing import USDC, Direction, Kind, Prices, Way, into_step
 from tasks.hedging.deciding import paused_by
 from tasks.hedging.rebalancing.desk import RebalanceDesk
 from tasks.hedging.rebalancing.step import Ended, Failed, Passed, Result, Step, Wait
@@ -61,7 +61,7 @@ async def advance(rd: RebalanceDesk, name: str, fence: Fence | None) -> Rebalanc
         kind = kinds[len(done)]
         way, prices = Way.model_validate(row.plan["way"]), Prices.model_validate(row.plan["prices"])
         given = Decimal(done[-1]["amount"]) if done else row.amount
-        amount = into_step(kind, way, given, prices)
+        amount = into_step(kind, way, given, prices, Direction(row.direction))
         step = Step(rd, row, len(done), kind, amount, fence)
         result: Result
         if amount <= 0:
@@ -354,3 +354,17 @@ def summary_of(row: Rebalance) -> Mapping[str, Any]:
         "by": row.decided_by,
         "why": row.why if row.state.is_over else row.done.get("waits", "") or row.why,
     }
+
+
+def waiting_rebalances(store: Store) -> dict[str, str]:
+    """Return by name what a person has to do of each open rebalance; nothing of one that goes on by itself."""
+    found: dict[str, str] = {}
+    for one in store.hedging.rebalances(open_only=True):
+        what = f"{one.amount:f} {one.scope} {one.direction}, {one.usd:.2f} USD"
+        if one.state is _S.PROPOSED:
+            found[one.name] = f"approve or refuse it ({what})"
+        elif one.state is _S.STUCK:
+            found[one.name] = f"it is stuck ({what}): {one.why}"
+        elif one.done.get("for_person"):
+            found[one.name] = f"{one.done.get('waits', '')} ({what})"
+    return found

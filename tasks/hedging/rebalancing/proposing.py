@@ -32,6 +32,8 @@ from venues.alpaca.transfers import USDC_PAIR
 PROPOSED = "rebalance proposed"
 """The alert of a proposal that a person has to approve or to refuse."""
 AUTO = "auto"
+BY_ITSELF = "hedging:rebalances"
+"""The heartbeat of what `auto` does by its schedule."""
 DAY_MS = 86_400_000
 
 
@@ -200,6 +202,12 @@ async def _sides(rd: RebalanceDesk, scope: str, way: Way) -> Sides:
     cursor = hedging.cursor(at.chain, at.contract)
     if cursor is None:
         raise NotUnderstood(at.chain, "nothing of the chain was read yet: `evenkeel hedging backfill`")
+    ended_ms = max((one.updated_ms for one in hedging.rebalances() if _has_moved(one, scope)), default=0)
+    if cursor.at_ms < ended_ms:
+        raise NotUnderstood(
+            at.chain,
+            f"{scope}'s last rebalance ended after the last block that was read: what it moved is not seen yet",
+        )
     vault = await at.reader.vault_balance(rd.token(scope), rd.settings.vaults[scope], cursor.next_block - 1)
     if vault < 0:
         raise NotUnderstood(at.chain, f"the vault of {scope} is said to hold {vault}")
@@ -208,15 +216,12 @@ async def _sides(rd: RebalanceDesk, scope: str, way: Way) -> Sides:
     orders = hedging.open_orders()
     if scope != USDC:
         held = holdings[scope].qty if scope in holdings else ZERO
-        promised = max(hedging.exposure(scope).open_shares, ZERO)
-        promised += sum(
-            (
-                Decimal(one.order["qty"])
-                for one in orders
-                if (one.subject, one.order["side"]) == (scope, "sell")
-            ),
-            ZERO,
-        )
+        sells = [
+            Decimal(one.order["qty"]) for one in orders if (one.subject, one.order["side"]) == (scope, "sell")
+        ]
+        promised = max(
+            hedging.exposure(scope).open_shares, *sells, ZERO
+        )  # an open order answers what is open
         return Sides(chain=chain, broker=max(held, ZERO), free=max(held - promised, ZERO))
     cash = await at.broker.cash()
     kept = holdings[USDC_PAIR].qty if USDC_PAIR in holdings else ZERO
@@ -225,6 +230,10 @@ async def _sides(rd: RebalanceDesk, scope: str, way: Way) -> Sides:
         broker=max(cash, ZERO) + max(kept, ZERO),
         free=max(ROUGH.subtract(cash, _needed_usd(rd)), ZERO),
     )
+
+
+def _has_moved(row: Rebalance, scope: str) -> bool:
+    return row.scope == scope and bool(row.done.get("steps"))
 
 
 def _needed_usd(rd: RebalanceDesk) -> Decimal:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import os
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import partial
@@ -28,6 +26,7 @@ from tests.chaos.hedging.watched import Watched
 from tests.chaos.process import Ended, ProductProcess, StepFunction
 from tests.databases import with_driver
 from tests.hedging_rig import HELD, PRICES, SYMBOLS, HedgingRig, hedging_rig
+from tests.hedging_settings import environment, settings_file
 from tests.interruptions import Killed
 from tests.schwab_rig import TOKEN_KEY, state_of
 from twins.alpaca.serve import START_MS
@@ -105,24 +104,18 @@ class Bed(HedgingRig):
 
     def config(self) -> Path:
         """A settings file for a process of its own."""
-        sections: dict[str, dict[str, Any]] = {
+        settings = {
             "database": {"url": with_driver(self.url)},
             "clock": {"world_url": self.control_url},
+            "hedging": self.section(),
         }
-        _flat("hedging", self.section(), sections)
-        text = "\n\n".join(
-            f"[{name}]\n" + "\n".join(f"{key} = {json.dumps(value)}" for key, value in values.items())
-            for name, values in sections.items()
-        )
-        path = self.folder / "evenkeel.toml"
-        path.write_text(text + "\n")
-        return path
+        return settings_file(self.folder / "evenkeel.toml", settings)
 
     # --- lives ---
 
     @asynccontextmanager
     async def desk(self) -> AsyncIterator[HedgingDesk]:
-        with _set(self.environment()):
+        with environment(self.environment()):
             async with hedging_desk(self.given(), self.clock, self.store) as found:
                 yield found
 
@@ -175,7 +168,7 @@ class Bed(HedgingRig):
     async def log_in(self) -> None:
         """As a person does; an answer that is lost is tried again."""
         assert self.schwab is not None
-        with _set(self.environment()):
+        with environment(self.environment()):
             for _ in range(4):
                 login = schwab_login(self.given().hedging, self.clock, self.store)
                 try:
@@ -328,27 +321,6 @@ def _step(what: str) -> StepFunction:
 
 
 STEPS = {what: _step(what) for what in LIVES}
-
-
-def _flat(name: str, values: dict[str, Any], into: dict[str, dict[str, Any]]) -> None:
-    into[name] = {key: value for key, value in values.items() if not isinstance(value, dict)}
-    for key, value in values.items():
-        if isinstance(value, dict):
-            _flat(f"{name}.{key}", value, into)
-
-
-@contextmanager
-def _set(values: dict[str, str]) -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
 
 
 @asynccontextmanager

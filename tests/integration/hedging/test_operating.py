@@ -46,14 +46,15 @@ async def test_the_doctor_examines_chain_broker_and_calendar(url: str) -> None:
                 return {one.name: (await one.run(asked)).health for one in checks}
 
         assert (
-            await examined(rig) == dict.fromkeys((one.name for one in checks), Health.OK) and len(checks) == 3
+            await examined(rig) == dict.fromkeys((one.name for one in checks), Health.OK) and len(checks) == 4
         )
         rig.broker.control("asset", {"symbol": "TSLA", "fractionable": True, "tradable": False})
         assert (await examined(rig))["broker"] is Health.FAIL
         rig.fault("alpaca", "http_500", times=1000)
         assert (await examined(rig))["broker"] is Health.FAIL
         rig.fault("raindex", "http_500", times=1000)
-        assert set((await examined(rig)).values()) == {Health.FAIL}
+        found = await examined(rig)
+        assert found.pop("rebalances") is Health.OK and set(found.values()) == {Health.FAIL}
 
 
 async def test_the_watchdog_says_that_nobody_hedges_while_the_market_is_open(url: str) -> None:

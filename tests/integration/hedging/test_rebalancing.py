@@ -19,7 +19,7 @@ from tasks.hedging.reconciling import reconcile_hedging
 from tasks.intents import carry_out
 from tests.databases import database_fixtures
 from tests.interruptions import Killed, die, hooked
-from tests.rebalancing_rig import rebalancing_rig
+from tests.rebalancing_rig import CASH, rebalancing_rig
 
 databases, url, _store = database_fixtures("sqlite")
 D = Decimal
@@ -126,6 +126,69 @@ async def test_shares_go_by_journal_where_another_account_has_the_wallets(url: s
         done = await rig.to_the_end(row.name)
         assert [one["kind"] for one in done.done["steps"]] == ["withdraw", "send", "redeemed", "journal-back"]
         assert (rig.at_broker("NVDA"), rig.on_chain("NVDA")) == (2000, 3000)
+
+
+async def test_dollars_go_by_journal_from_a_proposal_to_the_books(url: str) -> None:
+    async with rebalancing_rig(url) as rig:
+        other = rig.by_journal()
+        rig.rebalance["conversion_bps"] = (
+            "60"  # the twin's ask is a per cent above, and there are no other dollars
+        )
+        rig.fill_vault("USDC", "100000")
+        async with rig.desk() as rd:
+            await rd.transfers.allow(rd.wallet)
+        rig.hedging.later(10)
+        [row] = [one for one in (await rig.propose()).rebalances if one.scope == "USDC"]
+        assert (row.direction, row.amount) == ("to-chain", D(450_000))
+        async with rig.desk() as rd:
+            assert not (await reconcile_hedging(rd.at)).differences
+        rig.approve(row.name)
+        done = await rig.to_the_end(row.name)
+        assert done.state is S.DONE
+        assert [one["kind"] for one in done.done["steps"]] == [
+            "journal",
+            "convert",
+            "pay-out",
+            "bridge",
+            "deposit",
+        ]
+        bought = D(450_000) * D("0.988")
+        assert rig.on_chain("USDC") == 100_000 + bought - D("0.1")
+        assert other.cash == 450_000 - bought * D("1.01"), "what the conversion left"
+        [journal] = rig.hedging.broker.moves.journals
+        assert (journal["entry_type"], D(journal["net_amount"])) == ("JNLC", 450_000)
+        assert rig.hedging.store.hedging.moved_at_broker() == {"USD": D(-450_000)}
+        assert rig.at_cash() == CASH - 450_000
+        fees = {one.kind for one in rig.hedging.store.fees("hedging", "USDC")}
+        assert {"conversion", "bridge"} <= fees
+        await rig.read_chain()
+        async with rig.desk() as rd:
+            after = await reconcile_hedging(rd.at)
+        assert not after.differences and not [one for one in after.left_out if "cash" in one]
+
+
+async def test_dollars_come_back_by_journal_to_the_cent(url: str) -> None:
+    async with rebalancing_rig(url) as rig:
+        other = rig.by_journal()
+        rig.fill_vault("USDC", "9000000.123456")
+        [row] = [one for one in (await rig.propose()).rebalances if one.scope == "USDC"]
+        async with rig.desk() as rd:
+            assert not (await reconcile_hedging(rd.at)).differences
+        rig.approve(row.name)
+        done = await rig.to_the_end(row.name)
+        assert [one["kind"] for one in done.done["steps"]] == [
+            "withdraw",
+            "bridge",
+            "convert",
+            "journal-back",
+        ]
+        dollars = D("999999.9") * D("0.99")
+        cents = dollars.quantize(D("0.01"), rounding="ROUND_DOWN")
+        assert rig.at_cash() == CASH + cents and other.cash == dollars - cents
+        assert rig.hedging.store.hedging.moved_at_broker() == {"USD": cents}
+        await rig.read_chain()
+        async with rig.desk() as rd:
+            assert not (await reconcile_hedging(rd.at)).differences
 
 
 async def test_reconciling_counts_what_was_moved(url: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 
@@ -12,14 +13,28 @@ from pydantic import ValidationError
 from typer.testing import CliRunner
 
 from app.cli import app
+from app.doctor.frame import CHECKS, Health, Installation
 from app.hedging import rebalance_actions
 from app.hedging.operating import hedging_status, recover_hedging
+from app.hedging.page import hedging_page
+from app.pages.reader import Ledger
 from evenkeel.errors import LostRace, OperatorError
+from evenkeel.settings.rebalancing import Rebalancing
 from evenkeel.settings.settings import Settings
-from flows.hedging.rebalance import Decision, RebalanceForm, carry_on, decide_on, rebalance_once, sole
+from flows.hedging.rebalance import (
+    Decision,
+    RebalanceForm,
+    carry_on,
+    decide_on,
+    rebalance_by_itself,
+    rebalance_once,
+    sole,
+)
+from flows.serve import rebalancing_deployment
 from state.hedging.models import RebalanceState
 from tasks.hedging.rebalancing.carrying import end
 from tasks.hedging.rebalancing.proposing import PROPOSED
+from tasks.hedging.running.earned import Earned
 from tests.databases import database_fixtures
 from tests.rebalancing_rig import RebalanceRig, keys_of_broker, rebalancing_rig
 
@@ -81,6 +96,80 @@ async def test_two_processes_do_not_move_at_once_and_the_second_decision_is_refu
                         pass
                 await carry_on(one, fence, row.name)
         assert rig.row(row.name).state is S.DONE and rig.sent("tokens:mint") == 1
+
+
+async def test_auto_acts_by_its_schedule_and_without_it_nothing_does(url: str) -> None:
+    async with rebalancing_rig(url) as rig:
+        rig.rebalance["vaults"] = {"AAPL": 3}
+        rig.fill_vault("AAPL", "100")
+        await rig.read_chain()
+        async with rig.desk() as rd:
+            assert (await rebalance_by_itself(rd)).holds == {"all": "rebalance.auto is false"}
+        assert not rig.hedging.store.hedging.rebalances()
+        rig.rebalance["auto"] = True
+        async with rig.desk() as one, rig.desk() as other, sole(other):
+            assert "goes on by itself" in (await rebalance_by_itself(one)).holds["all"]
+        async with rig.desk() as rd:
+            found = await rebalance_by_itself(rd)
+        assert found.proposed == ("rebalance-aapl-1",)
+        assert (found.rebalances[0]["state"], found.rebalances[0]["by"]) == ("DONE", "auto")
+        assert rig.on_chain("AAPL") == 550
+        for seen in (
+            "is not seen yet",
+            "within 20%",
+        ):  # the vault is looked at as of the last block that was read
+            async with rig.desk() as rd:
+                again = await rebalance_by_itself(rd)
+            assert not again.proposed and seen in again.holds["AAPL"]
+            rig.hedging.later(20)
+            await rig.read_chain()
+
+
+def test_the_schedule_is_there_with_auto_only() -> None:
+    rebalancing = Rebalancing(enabled=True, auto=True, every_minutes=30)
+    [schedule] = rebalancing_deployment(rebalancing).schedules
+    assert schedule.schedule.interval == timedelta(minutes=30) and schedule.active
+    off = rebalancing_deployment(rebalancing.model_copy(update={"auto": False}))
+    assert not off.schedules and off.flow_name == "rebalance-by-itself"
+
+
+async def test_the_doctor_and_the_page_say_what_waits_for_whom(url: str) -> None:
+    async with rebalancing_rig(url) as rig:
+        rig.rebalance["vaults"] = {"AAPL": 3, "NVDA": 3}
+        [check] = [one for one in CHECKS if (one.group, one.name) == ("hedging", "rebalances")]
+
+        async def said() -> tuple[Health, str]:
+            rig.settings()
+            given = rig.hedging.given()
+            found = await check.run(Installation(given, rig.hedging.clock, ledger=rig.hedging.store))
+            return found.health, found.detail
+
+        def shown() -> list[dict[str, object]]:
+            rig.settings()
+            ledger = Ledger(rig.hedging.given(), rig.hedging.store)
+            return list(hedging_page(ledger, Earned())["rebalances"])
+
+        assert await said() == (Health.OK, "none is open; each is proposed by hand (rebalance.auto is false)")
+        rig.rebalance["auto"] = True
+        health, words = await said()
+        assert health is Health.WARN and "never was looked for" in words
+        rig.rebalance["auto_usd_a_day"] = "90000"  # NVDA's 85,500 USD, and no more
+        rig.fill_vault("AAPL", "100")
+        rig.fill_vault("NVDA", "100")
+        await rig.read_chain()
+        async with rig.desk() as rd:
+            await rebalance_by_itself(rd)
+        health, words = await said()
+        assert health is Health.WARN
+        assert "rebalance-aapl-1: approve or refuse it (450" in words and "nvda" not in words
+        rows = {str(one["name"]): one for one in shown()}
+        assert rows["rebalance-aapl-1"]["waits_for"] and rows["rebalance-nvda-1"]["by"] == "auto"
+        rebalance_actions.refuse(settings_of(rig, url), "rebalance-aapl-1", "not today")
+        health, words = await said()
+        assert health is Health.OK and "looked for" in words
+        rig.hedging.later(3 * 15 * 60 + 1)
+        health, words = await said()
+        assert health is Health.WARN and "was last so 27" in words
 
 
 async def test_commands_show_and_refuse_in_one_line(

@@ -99,14 +99,20 @@ def test_steps_and_costs_of_each_way() -> None:
 
 
 def test_what_goes_into_a_step_is_rounded_down_for_whoever_takes_it() -> None:
-    given_ = D("1.123456789123456789")
-    assert into_step(Kind.DEPOSIT, COIN, given_, Prices(usd=D(1))) == given_
-    assert into_step(Kind.SEND, COIN, given_, Prices(usd=D(1))) == D("1.123456789")
-    assert into_step(Kind.JOURNAL_BACK, DOLLARS, D("10.019999"), Prices(usd=D(1))) == D("10.01")
+    given_, one, out, back = (
+        D("1.123456789123456789"),
+        Prices(usd=D(1)),
+        Direction.TO_CHAIN,
+        Direction.TO_BROKER,
+    )
+    assert into_step(Kind.DEPOSIT, COIN, given_, one, out) == given_
+    assert into_step(Kind.SEND, COIN, given_, one, back) == D("1.123456789")
+    assert into_step(Kind.JOURNAL_BACK, DOLLARS, D("10.019999"), one, back) == D("10.01")
     twice = COIN.model_copy(update={"ratio": D(3)})
-    assert into_step(Kind.WITHDRAW, twice, D(1), Prices(usd=D(1))) == D("0.333333333333333333")
-    other = DOLLARS.model_copy(update={"by_journal": True})
-    assert into_step(Kind.CONVERT, other, D(1000), Prices(usd=D(1), conversion_bps=D(10))) == D("998")
+    assert into_step(Kind.WITHDRAW, twice, D(1), one, back) == D("0.333333333333333333")
+    other, costs = DOLLARS.model_copy(update={"by_journal": True}), Prices(usd=D(1), conversion_bps=D(10))
+    assert into_step(Kind.CONVERT, other, D(1000), costs, out) == D("998")
+    assert into_step(Kind.CONVERT, other, D(1000), costs, back) == 1000, "nothing has to be paid for"
 
 
 AMOUNTS = st.decimals(0, 10**9, places=18)

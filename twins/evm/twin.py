@@ -135,10 +135,21 @@ class EvmTwin:
             self._at_ms = last_ms
 
     async def _block(self, at_s: int) -> None:
-        """Make one block, at the fee that the chain asks for: it does not fall while nobody sends anything."""
-        await self.own("anvil_setNextBlockBaseFeePerGas", hex(self.base_fee_wei))
-        last = int((await self.own("eth_getBlockByNumber", "latest", False))["timestamp"], 16)
-        await self.own("evm_mine", {"timestamp": max(at_s, last)})
+        """Make one block, at the fee that the chain asks for: it does not fall while nobody sends anything. Whoever holds the
+        node makes blocks too: where one has come since the newest was read, this one is asked for again, behind it.
+        """
+        while True:
+            await self.own("anvil_setNextBlockBaseFeePerGas", hex(self.base_fee_wei))
+            at_s = max(at_s, await self._newest_s())
+            answer = await self.ask("evm_mine", {"timestamp": at_s})
+            if "error" not in answer:
+                return
+            if await self._newest_s() <= at_s:
+                raise RuntimeError(f"evm_mine: {answer['error']}")
+
+    async def _newest_s(self) -> int:
+        """Return the time of the newest block."""
+        return int((await self.own("eth_getBlockByNumber", "latest", False))["timestamp"], 16)
 
     async def _answer(self, request: Request) -> JSONResponse:
         try:

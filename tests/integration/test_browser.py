@@ -12,7 +12,9 @@ pytestmark = pytest.mark.skipif(not CHROMIUM, reason="no Chromium here: `apt-get
 
 
 @pytest.mark.parametrize(
-    "first", ["new Promise(() => {})", "document.getElementById('there').textContent"], ids=["leaves", "empty"]
+    "first",
+    ["new Promise(() => {})", "document.getElementById('there').textContent"],
+    ids=["leaves", "empty"],
 )
 async def test_a_wait_goes_on_over_a_change_of_page(tmp_path: Path, first: str) -> None:
     """The first page is left while it works at its answer, or has not what is asked for."""

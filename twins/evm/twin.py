@@ -138,18 +138,22 @@ class EvmTwin:
         """Make one block, at the fee that the chain asks for: it does not fall while nobody sends anything. Whoever holds the
         node makes blocks too: where one has come since the newest was read, this one is asked for again, behind it.
         """
-        while True:
-            await self.own("anvil_setNextBlockBaseFeePerGas", hex(self.base_fee_wei))
-            at_s = max(at_s, await self._newest_s())
-            answer = await self.ask("evm_mine", {"timestamp": at_s})
-            if "error" not in answer:
+        await self.own("anvil_setNextBlockBaseFeePerGas", hex(self.base_fee_wei))
+        at_s = max(at_s, _time_of(await self.own("eth_getBlockByNumber", "latest", False)))
+        refused = (await self.ask("evm_mine", {"timestamp": at_s})).get("error")
+        while refused:
+            # Without giving way from here on: else who makes blocks in this loop could come in between again and again.
+            newest_s = _time_of(self.node.rpc("eth_getBlockByNumber", "latest", False))
+            if newest_s <= at_s:
+                raise RuntimeError(f"evm_mine: {refused}")
+            at_s = newest_s
+            try:
+                self.node.rpc("anvil_setNextBlockBaseFeePerGas", hex(self.base_fee_wei))
+                self.node.rpc("evm_mine", {"timestamp": at_s})
+            except RuntimeError as error:
+                refused = str(error)
+            else:
                 return
-            if await self._newest_s() <= at_s:
-                raise RuntimeError(f"evm_mine: {answer['error']}")
-
-    async def _newest_s(self) -> int:
-        """Return the time of the newest block."""
-        return int((await self.own("eth_getBlockByNumber", "latest", False))["timestamp"], 16)
 
     async def _answer(self, request: Request) -> JSONResponse:
         try:
@@ -251,6 +255,11 @@ class EvmTwin:
 
 
 _UNKNOWN_BLOCK = {"code": -32000, "message": "header not found"}
+
+
+def _time_of(block: dict[str, Any]) -> int:
+    """Return the second at which a block was made."""
+    return int(block["timestamp"], 16)
 
 
 def _id(asked: Any) -> Any:

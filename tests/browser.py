@@ -17,6 +17,8 @@ from typing import Any
 
 from websockets.asyncio.client import ClientConnection, connect
 
+from tests.at_end import at_end
+
 CHROMIUM = next(
     (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), ""
 )
@@ -24,14 +26,22 @@ CHROMIUM = next(
 WAIT_S = 60.0
 
 
+class NoValue(AssertionError):
+    """A page gave no value: it went away before it could, or a script met what is not there."""
+
+
 async def until(ready: Callable[[], Awaitable[Any]], what: str) -> Any:
-    """What `ready` returns once that is true."""
+    """What `ready` returns once that is true. A page that gives no value is not whole yet, or another follows it."""
     loop = asyncio.get_running_loop()
-    end = loop.time() + WAIT_S
-    while not (found := await ready()):
-        assert loop.time() < end, f"not within {WAIT_S:.0f} s: {what}"
+    end, why = loop.time() + WAIT_S, ""
+    while True:
+        try:
+            if found := await ready():
+                return found
+        except NoValue as none:
+            why = f" ({none})"
+        assert loop.time() < end, f"not within {WAIT_S:.0f} s: {what}{why}"
         await asyncio.sleep(0.05)
-    return found
 
 
 def with_text(selector: str, text: str) -> str:
@@ -71,14 +81,16 @@ class Tab:
         self._waiting[number] = asyncio.get_running_loop().create_future()
         await self.socket.send(json.dumps({"id": number, "method": method, "params": params}))
         answer = await asyncio.wait_for(self._waiting[number], WAIT_S)
-        assert "error" not in answer, answer
+        if "error" in answer:
+            raise NoValue(answer)
         result: dict[str, Any] = answer["result"]
         return result
 
     async def evaluate(self, script: str) -> Any:
         """The value of an expression in the page."""
         answer = await self.call("Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True)
-        assert "exceptionDetails" not in answer, answer
+        if "exceptionDetails" in answer:
+            raise NoValue(answer)
         return answer["result"].get("value")
 
     async def open(self, address: str) -> None:
@@ -89,14 +101,8 @@ class Tab:
 
     async def loaded(self) -> None:
         """The page that follows the one that was there is loaded."""
-
-        async def ready() -> bool:
-            try:
-                return bool(await self.evaluate("!window.left && document.readyState === 'complete'"))
-            except AssertionError:  # between two pages
-                return False
-
-        await until(ready, "the page is loaded")
+        ready = "!window.left && document.readyState === 'complete'"
+        await until(lambda: self.evaluate(ready), "the page is loaded")
 
     async def submit(self, fields: dict[str, str]) -> None:
         """Fill in the form of the page by the ids of its fields, and send it."""
@@ -144,11 +150,33 @@ class Tab:
         path.write_bytes(base64.b64decode(shot["data"]))
 
 
-@asynccontextmanager
-async def chromium() -> AsyncIterator[Tab]:
-    """A browser of its own with one empty page."""
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        process = subprocess.Popen(  # noqa: ASYNC220 - it is there at once
+@dataclass(frozen=True)
+class Browser:
+    """One that runs without a window, and where it keeps what it knows."""
+
+    process: subprocess.Popen[bytes]
+    folder: Path
+
+    async def port(self) -> str:
+        """Where it listens; "" while it does not."""
+        path = self.folder / "DevToolsActivePort"
+        return path.read_text().split("\n")[0] if path.is_file() else ""
+
+    def end(self) -> None:
+        self.process.terminate()
+        self.process.wait(timeout=30)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+_running: list[Browser] = []
+"""The one of this process, once it was asked for."""
+
+
+def _browser() -> Browser:
+    """Start it, where it does not run: a page of it costs a tenth of what a browser costs."""
+    if not _running or _running[0].process.poll() is not None:
+        folder = Path(tempfile.mkdtemp(prefix="evenkeel-browser-"))
+        process = subprocess.Popen(
             [
                 CHROMIUM,
                 "--headless=new",
@@ -166,27 +194,37 @@ async def chromium() -> AsyncIterator[Tab]:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
+        _running[:] = [Browser(process, folder)]
+        at_end(_running[0].end)
+    return _running[0]
+
+
+@asynccontextmanager
+async def _connected(address: str) -> AsyncIterator[Tab]:
+    async with connect(address, max_size=None, proxy=None) as socket:
+        found = Tab(socket)
+        listening = asyncio.create_task(found.listen())
         try:
-            port = await until(lambda: _port(Path(folder)), "the browser listens")
-            import httpx
-
-            async with httpx.AsyncClient(trust_env=False) as http:
-                targets = (await http.get(f"http://127.0.0.1:{port}/json")).json()
-            address = next(one["webSocketDebuggerUrl"] for one in targets if one["type"] == "page")
-            async with connect(address, max_size=None, proxy=None) as socket:
-                tab = Tab(socket)
-                listening = asyncio.create_task(tab.listen())
-                for domain in ("Page", "Runtime", "Log"):
-                    await tab.call(f"{domain}.enable")
-                try:
-                    yield tab
-                finally:
-                    listening.cancel()
+            yield found
         finally:
-            process.terminate()
-            process.wait(timeout=30)
+            listening.cancel()
 
 
-async def _port(folder: Path) -> str:
-    path = folder / "DevToolsActivePort"
-    return path.read_text().split("\n")[0] if path.is_file() else ""
+@asynccontextmanager
+async def chromium() -> AsyncIterator[Tab]:
+    """An empty page with cookies and storage of its own, in this process's browser."""
+    import httpx
+
+    port = await until(_browser().port, "the browser listens")
+    async with httpx.AsyncClient(trust_env=False) as http:
+        whole = (await http.get(f"http://127.0.0.1:{port}/json/version")).json()["webSocketDebuggerUrl"]
+    async with _connected(whole) as browser:
+        made = await browser.call("Target.createBrowserContext")
+        page = await browser.call("Target.createTarget", url="about:blank", newWindow=True, **made)
+        async with _connected(f"ws://127.0.0.1:{port}/devtools/page/{page['targetId']}") as tab:
+            for domain in ("Page", "Runtime", "Log"):
+                await tab.call(f"{domain}.enable")
+            try:
+                yield tab
+            finally:
+                await browser.call("Target.disposeBrowserContext", **made)

@@ -8,7 +8,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 LONGEST = {
-    "tests/integration/research/test_parity.py": 142,
+    "tests/integration/research/test_parity.py": 108,
     "tests/integration/test_up.py": 132,
     "tests/integration/test_prefect_schedules.py": 58,
     "tests/integration/carry/test_prefect_flows.py": 53,

@@ -27,6 +27,7 @@ from evenkeel.settings.settings import Settings
 from state.store import Store
 from tests.accounts_rig import AGENT, COLLECTOR, SOL, AccountsRig, accounts_rig
 from tests.evm_rig import PLATFORM
+from tests.world_clock import world_url
 from twins.faults import FaultPlan
 from twins.http import served
 from twins.hyperliquid import HyperliquidTwin
@@ -106,7 +107,6 @@ async def installed(rig: AccountsRig, patch: pytest.MonkeyPatch, **changes: Any)
     rig.move(str(rig.bid))
     patch.setenv("EVENKEEL_OSTIUM_KEY", AGENT)
     patch.setenv("EVENKEEL_COLLECTOR_KEY", COLLECTOR)
-    patch.setattr(actions, "_clock", lambda settings: rig.evm.clock)
     async with served(listing) as prices_url, served(HyperliquidTwin(world, FaultPlan()).app) as second_url:
         task = asyncio.create_task(keeper())
         ostium = {
@@ -122,13 +122,15 @@ async def installed(rig: AccountsRig, patch: pytest.MonkeyPatch, **changes: Any)
             "markets": {SOL: "SOL/USD"},
         }
         try:
-            yield Settings(
-                database={"url": rig.evm.ledger},
-                ostium=ostium,
-                collector={"platform_wallet": PLATFORM},
-                hyperliquid={"url": second_url},
-                **changes,
-            )
+            with world_url(world) as clock_url:
+                yield Settings(
+                    database={"url": rig.evm.ledger},
+                    clock={"world_url": clock_url},
+                    ostium=ostium,
+                    collector={"platform_wallet": PLATFORM},
+                    hyperliquid={"url": second_url},
+                    **changes,
+                )
         finally:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)

@@ -9,7 +9,6 @@ from decimal import Decimal
 from typing import Any
 
 from app.accounts import agents
-from evenkeel.clock import SystemClock, WorldClock
 from evenkeel.errors import Bug, OperatorError
 from evenkeel.settings.settings import Settings
 from evenkeel.types import VenueName
@@ -29,6 +28,7 @@ from tasks.accounts.booking import DESK
 from tasks.accounts.desk import AccountsDesk, accounts_desk
 from tasks.accounts.hyperliquid.booking import coin_of
 from tasks.accounts.trading import CHARGES, OSTIUM, collect_all
+from tasks.desk import make_clock
 from venues.evm.pulls import TokenPulls
 from venues.ostium.validator import Limits
 from venues.ostium.venue import OstiumVenue
@@ -39,14 +39,10 @@ LEAST_ALLOWANCE_USDC = Decimal("0.10")
 """The oracle fee of a close, which is taken from the wallet before anything comes back."""
 
 
-def _clock(settings: Settings) -> SystemClock | WorldClock:
-    return WorldClock(settings.clock.world_url) if settings.clock.world_url else SystemClock()
-
-
 @contextmanager
 def ledger(settings: Settings) -> Iterator[Store]:
     """The ledger of these settings, without a venue or a key."""
-    store = Store.open(settings.database.url, _clock(settings))
+    store = Store.open(settings.database.url, make_clock(settings))
     try:
         yield store
     finally:

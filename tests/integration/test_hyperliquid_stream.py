@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from decimal import Decimal
@@ -192,17 +193,16 @@ async def test_a_venue_that_cannot_be_reached_is_tried_less_and_less_often(
         waits.append(seconds)
         await real(0)
 
-    async def refused(*_: Any, **__: Any) -> Any:
-        raise ConnectionRefusedError("nobody listens")
-
     monkeypatch.setattr(module.random, "uniform", lambda low, high: high)
-    stream = PriceStream("http://127.0.0.1:9", SystemClock(), ("SOL",), Oddities())
-    monkeypatch.setattr(stream, "_connected", refused)
-    monkeypatch.setattr(module.asyncio, "sleep", sleep)
-    task = asyncio.create_task(stream.run())
-    while len(waits) < 12:
-        await real(0)
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
+    with socket.socket() as taken:  # bound and not listening: whoever comes there is refused
+        taken.bind(("127.0.0.1", 0))
+        address = f"http://127.0.0.1:{taken.getsockname()[1]}"
+        stream = PriceStream(address, SystemClock(), ("SOL",), Oddities())
+        monkeypatch.setattr(module.asyncio, "sleep", sleep)
+        task = asyncio.create_task(stream.run())
+        while len(waits) < 12:
+            await real(0)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
     assert waits[:5] == [0.5, 1.0, 2.0, 4.0, 8.0] and set(waits[6:]) == {module.LONGEST_AGAIN_S}
     assert sum(waits[:10]) > 60 / 30 * 10, "the venue takes 30 new connections a minute"

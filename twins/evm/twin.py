@@ -135,10 +135,25 @@ class EvmTwin:
             self._at_ms = last_ms
 
     async def _block(self, at_s: int) -> None:
-        """Make one block, at the fee that the chain asks for: it does not fall while nobody sends anything."""
+        """Make one block, at the fee that the chain asks for: it does not fall while nobody sends anything. Whoever holds the
+        node makes blocks too: where one has come since the newest was read, this one is asked for again, behind it.
+        """
         await self.own("anvil_setNextBlockBaseFeePerGas", hex(self.base_fee_wei))
-        last = int((await self.own("eth_getBlockByNumber", "latest", False))["timestamp"], 16)
-        await self.own("evm_mine", {"timestamp": max(at_s, last)})
+        at_s = max(at_s, _time_of(await self.own("eth_getBlockByNumber", "latest", False)))
+        refused = (await self.ask("evm_mine", {"timestamp": at_s})).get("error")
+        while refused:
+            # Without giving way from here on: else who makes blocks in this loop could come in between again and again.
+            newest_s = _time_of(self.node.rpc("eth_getBlockByNumber", "latest", False))
+            if newest_s <= at_s:
+                raise RuntimeError(f"evm_mine: {refused}")
+            at_s = newest_s
+            try:
+                self.node.rpc("anvil_setNextBlockBaseFeePerGas", hex(self.base_fee_wei))
+                self.node.rpc("evm_mine", {"timestamp": at_s})
+            except RuntimeError as error:
+                refused = str(error)
+            else:
+                return
 
     async def _answer(self, request: Request) -> JSONResponse:
         try:
@@ -240,6 +255,11 @@ class EvmTwin:
 
 
 _UNKNOWN_BLOCK = {"code": -32000, "message": "header not found"}
+
+
+def _time_of(block: dict[str, Any]) -> int:
+    """Return the second at which a block was made."""
+    return int(block["timestamp"], 16)
 
 
 def _id(asked: Any) -> Any:

@@ -24,6 +24,7 @@ from evenkeel.settings.settings import Settings
 from state.accounts.models import TradeState
 from tests.accounts_rig import AGENT, COLLECTOR, SOL, AccountsRig, accounts_rig
 from tests.evm_rig import MILLION, PLATFORM
+from tests.world_clock import world_url
 from twins.faults import FaultPlan
 from twins.http import served
 from twins.hyperliquid import HyperliquidTwin
@@ -62,15 +63,16 @@ async def installed(
         }
         monkeypatch.setenv("EVENKEEL_OSTIUM_KEY", AGENT)
         monkeypatch.setenv("EVENKEEL_COLLECTOR_KEY", COLLECTOR)
-        monkeypatch.setattr(actions, "_clock", lambda settings: rig.evm.clock)
         task = asyncio.create_task(keeper())
         try:
-            yield Settings(
-                database={"url": rig.evm.ledger},
-                ostium=ostium | {"start_block": rig.start, "markets": {SOL: "SOL/USD"}},
-                collector={"platform_wallet": PLATFORM},
-                hyperliquid={"url": second_url},
-            )
+            with world_url(world) as clock_url:
+                yield Settings(
+                    database={"url": rig.evm.ledger},
+                    clock={"world_url": clock_url},
+                    ostium=ostium | {"start_block": rig.start, "markets": {SOL: "SOL/USD"}},
+                    collector={"platform_wallet": PLATFORM},
+                    hyperliquid={"url": second_url},
+                )
         finally:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)

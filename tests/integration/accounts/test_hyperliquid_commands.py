@@ -17,6 +17,7 @@ from evenkeel.errors import EvenkeelError, OperatorError
 from evenkeel.settings.settings import Settings
 from state.store import Store
 from tests.agents_rig import AgentsRig, Person, agents_rig, bought
+from tests.world_clock import world_url
 
 
 @asynccontextmanager
@@ -25,11 +26,12 @@ async def installed(
 ) -> AsyncIterator[tuple[AgentsRig, Person, Settings]]:
     """An installation in which a further user has money and no agent yet."""
     async with agents_rig(folder, monkeypatch) as rig:
-        monkeypatch.setattr(actions, "_clock", lambda settings: rig.clock)
         user = Person(rig.twin, "0x" + "77" * 32)
         rig.twin.control("fund", {"address": user.address, "usdc": "1000"})
         rig.later(10)
-        yield rig, user, rig.settings
+        with world_url(rig.world) as url:
+            clock = rig.settings.clock.model_copy(update={"world_url": url})
+            yield rig, user, rig.settings.model_copy(update={"clock": clock})
 
 
 async def test_a_user_is_deployed_guarded_closed_for_and_stated(

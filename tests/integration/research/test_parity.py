@@ -43,7 +43,7 @@ def demo(folder: Path, *options: str) -> dict[str, Any]:
 
 @pytest.mark.timeout(480)
 def test_a_recorded_demo_and_the_back_test_make_the_same_trades_and_the_same_money(tmp_path: Path) -> None:
-    found = demo(tmp_path, "--start", "2025-11-01", "--hours", "66")
+    found = demo(tmp_path, "--start", "2025-11-03T02:00", "--hours", "30")
     beside = found["parity"]
     kinds = [one["kind"] for one in beside["trades"]]
     assert kinds == ["enter", "paid in", "exit"], beside["trades"]

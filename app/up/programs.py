@@ -12,18 +12,23 @@ from app.prefect_server import CLIENT_SETTINGS, SERVER_SETTINGS
 
 POOL = "evenkeel"
 TWINS, SERVER, DESK = "twins", "server", "desk"
+LATER = ("nice", "-n", "10")
+"""Before the command of what may come later on a machine that is full."""
 OF_FOLDER = "PAPER_TRADING_FOLDER"
 """Says in the environment of every process whose it is."""
 
 
 @dataclass(frozen=True)
 class Program:
-    """One process. It is started again where it ends by itself, but for the venues: their world ends with them."""
+    """One process. It is started again where it ends by itself, but for the venues: their world ends with them. What may
+    come `later` gives way to what watches and warns: after the end of everything all of them start at the same moment.
+    """
 
     name: str
     arguments: tuple[str, ...]
     says: str
     again: bool = True
+    later: bool = False
     more: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -54,12 +59,14 @@ def programs(folder: Path, port: int, speed: float, usdc: str, desk_port: int) -
             SERVER,
             (*evenkeel, "server", "--port", str(port)),
             "Prefect: schedules and UI",
+            later=True,
             more={**SERVER_SETTINGS, "PREFECT_UI_API_URL": f"{address}/api"},
         ),
         Program(
             "worker",
             ("-m", "prefect", "worker", "start", "--pool", POOL),
             "runs what is scheduled or asked for",
+            later=True,
         ),
         Program("monitors", ("-m", "flows.serve"), "looks at every open position"),
         Program("watchdog", (*evenkeel, "watchdog"), "sees to it that somebody looks"),
@@ -68,6 +75,7 @@ def programs(folder: Path, port: int, speed: float, usdc: str, desk_port: int) -
             DESK,
             (*evenkeel, "desk"),
             f"web pages at http://127.0.0.1:{desk_port}/",
+            later=True,
             more={"EVENKEEL_PAGES__PORT": str(desk_port)},
         ),
     ]
@@ -103,7 +111,8 @@ def configuration(folder: Path, socket: Path, port: int, all_of: list[Program]) 
         "supervisor.rpcinterface_factory": "supervisor.rpcinterface:make_main_rpcinterface"
     }
     for one in all_of:
-        words = " ".join(f'"{_quoted(word)}"' for word in (sys.executable, *one.arguments))
+        command = (*(LATER if one.later else ()), sys.executable, *one.arguments)
+        words = " ".join(f'"{_quoted(word)}"' for word in command)
         found[f"program:{one.name}"] = {
             "command": words,
             "autostart": "false",

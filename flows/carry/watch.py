@@ -102,8 +102,7 @@ async def _watch_until_followed(answered: threading.Event) -> None:
 
     async with open_desks(load_settings(), left_out) as desks:
         store, ours = desks[0].store.whole, described(own_name())
-        before: dict[str, str] = {}
-        """By position, who had looked last when we began: perhaps it is gone, and it is nobody who follows us."""
+        before: dict[str, str] = {}  # who had looked last when we began, gone perhaps: nobody who follows us
 
         def is_followed(position_id: str, is_due: bool) -> bool:
             last = POSITIONS.last_by(store, position_id)

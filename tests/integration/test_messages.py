@@ -173,15 +173,15 @@ async def test_a_rate_limit_is_waited_for_and_not_asked_again_before(store: Stor
         assert [row["fault"] for row in posts] == ["http_429", ""]
 
 
-async def test_a_message_is_looked_for_when_slack_allows_it_and_not_before(store: Store) -> None:
+async def test_a_message_is_asked_for_when_slack_allows_it_and_not_before(store: Store) -> None:
     async with slack_rig(store) as rig:
         rig.twin.faults.add(Fault("slack", "drop_answer", call="chat.postMessage"))
         rig.twin.faults.add(Fault("slack", "http_429", call="conversations.*", args={"retry_after": 90}))
         store.alert("one", Severity.CRITICAL, "t", "x")
         begun_ms = rig.clock.ms
         await rig.deliver()
-        looks = [row for row in rig.twin.faults.calls if row["call"] == "conversations.history"]
-        assert [row["fault"] for row in looks] == ["http_429", ""]
+        asked = [row for row in rig.twin.faults.calls if row["call"] == "conversations.history"]
+        assert [row["fault"] for row in asked] == ["http_429", ""]
         assert_once_and_in_order(rig, [row.key for row in store.messages()])
         [found] = [row for row in store.deliveries() if row.note.startswith("found")]
         assert found.at_ms - begun_ms >= 90_000

@@ -215,7 +215,7 @@ async def test_a_host_watches_by_itself_until_prefect_answers_and_its_monitor_ti
         assert rig.status(position_id) is PositionStatus.OPEN
 
 
-async def test_a_host_looks_at_once_though_prefect_answers_and_waits_for_no_run_of_its_own(
+async def test_a_host_watches_at_once_though_prefect_answers_and_waits_for_no_run_of_its_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After the end of everything Prefect may be back first: who looked last is gone, and a run takes many seconds to begin."""

@@ -5,7 +5,8 @@ Monitors are served, not sent to a work pool: a worker that stops kills its flow
 the holders of its slots within minutes. One writer a position is kept by the lease in our own ledger.
 
 Whenever it starts, it asks for a watch of all that lives (every position, the managed accounts, and the hedging where it
-is switched on), so that a supervisor's restart resumes every watch.
+is switched on), so that a supervisor's restart resumes every watch. Until a run of Prefect looks at a position, which takes
+another process many seconds, it looks itself.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import asyncio
 import logging
 import threading
 import time
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 from uuid import uuid4
@@ -75,11 +77,11 @@ async def _have_all_watched(store: Store, occasion: str) -> bool:
     return all(had)
 
 
-def answers() -> bool:
+def answers(http: httpx.Client) -> bool:
     """Whether Prefect's server does, or none is set. Its own client would try for half a minute."""
     address = PREFECT_API_URL.value()
     try:
-        return not address or httpx.get(f"{address}/health", timeout=5, trust_env=False).is_success
+        return not address or http.get(f"{address}/health").is_success
     except httpx.HTTPError:
         return False
 
@@ -127,24 +129,29 @@ def rebalancing_deployment(rebalancing: Rebalancing) -> Any:
     )
 
 
+def _beside(work: Callable[..., None], *given: Any) -> None:
+    threading.Thread(target=work, args=given, name=work.__name__, daemon=True).start()
+
+
 def main() -> None:
     """Serve until SIGTERM. A stop does not pause the deployment, so that the next start takes runs again at once."""
-    hosted, answered = [deployment(), accounts_deployment()], threading.Event()
-    watches = [watch_meanwhile, watch_accounts_meanwhile]
+    answered = threading.Event()
+    _beside(watch_meanwhile, answered)
+    hosted, watches = [deployment(), accounts_deployment()], [watch_accounts_meanwhile]
     if hedging_accounts():
         hosted.append(hedging_deployment())
         watches.append(hedge_meanwhile)
     if (rebalancing := rebalancing_here()) is not None:
         hosted.append(rebalancing_deployment(rebalancing))
-    if not answers():
-        log.warning("Prefect does not answer: this process watches meanwhile")
-        for number, meanwhile in enumerate(watches):
-            name = f"watch-{number}"
-            threading.Thread(target=meanwhile, args=(answered,), name=name, daemon=True).start()
-    while not answers():
-        time.sleep(0.5)
+    with httpx.Client(timeout=5, trust_env=False) as http:  # one: each reads all certificates anew
+        if not answers(http):
+            log.warning("Prefect does not answer: this process watches meanwhile")
+            for meanwhile in watches:
+                _beside(meanwhile, answered)
+        while not answers(http):
+            time.sleep(0.5)
     answered.set()
-    threading.Thread(target=resume_watches, name="resume", daemon=True).start()
+    _beside(resume_watches)
     prefect.serve(*hosted, pause_on_shutdown=False, limit=AT_ONCE, query_seconds=POLL_S)
 
 

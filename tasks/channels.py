@@ -9,6 +9,7 @@ from typing import Protocol
 from pydantic import Field
 
 from evenkeel.clock import Clock
+from evenkeel.errors import Retryable
 from evenkeel.types import Frozen
 from state.watch_models import Alert, Severity
 
@@ -68,9 +69,13 @@ class NotNow(Frozen):
 
 
 class Unsure(Frozen):
-    """Nobody knows whether the channel has it: the answer was lost, or says that the server failed."""
+    """Nobody knows whether the channel has it: the answer was lost, or says that the server failed or that we ask too often,
+    which proves nothing of what it had done by then. `after_s` and `all_of_it` as of `NotNow`.
+    """
 
     reason: str
+    after_s: float | None = None
+    all_of_it: bool = False
 
 
 class Refused(Frozen):
@@ -82,6 +87,14 @@ class Refused(Frozen):
 Outcome = Sent | NotNow | Unsure | Refused
 
 
+class CannotSay(Retryable):
+    """A channel cannot say now whether it has a letter, and may be asked `after_s` from now, where it says so."""
+
+    def __init__(self, says: str, after_s: float | None = None) -> None:
+        super().__init__(says)
+        self.after_s = after_s
+
+
 class Channel(Protocol):
     """One way to a person. A channel uses neither the ledger nor a venue, so that it works while they do not.
 
@@ -91,7 +104,7 @@ class Channel(Protocol):
     | `least` | the least severity that it is for |
     | `pictures` | whether it shows pictures: a letter with one is skipped where it does not |
     | `send` | puts a letter on the wire, once: no client below may try again by itself. Never raises |
-    | `find` | the channel's own name of a letter whose answer was lost, "" where it is not there. None: the channel cannot say; it must then show a letter of the same key once. Raises `Retryable` where it does not answer |
+    | `find` | the channel's own name of a letter whose answer was lost, "" where it is not there. None: the channel cannot say; it must then show a letter of the same key once. Raises `CannotSay` where it does not answer |
     | `restate` | changes what stands in a message that is there, by its `ref`: the head of a thread. None: the channel cannot |
     | `check` | asks, without sending anything, whether the channel would take letters. Raises OperatorError, or `Retryable` |
     | `close` | gives connections back |

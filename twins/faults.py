@@ -32,6 +32,7 @@ TRANSPORT_FAULTS = frozenset(
         "drop_answer",
         "delay",
         "http_429",
+        "http_429_after",
         "http_500",
         "http_500_after",
         "garbage",
@@ -179,11 +180,8 @@ class FaultMiddleware:
         if fault and kind == "one_endpoint":
             await _endpoint_down(connection, send, fault, body)
             return
-        if kind == "http_429":
-            assert fault is not None
-            again = str(fault.args.get("retry_after", ""))
-            more = [(b"retry-after", again.encode())] if again else []
-            await _answer(send, 429, b"rate limited", more)
+        if fault and kind == "http_429":
+            await _rate_limited(send, fault)
             return
         if kind == "http_500":
             await _answer(send, 500, b'{"error": "internal server error"}')
@@ -198,12 +196,14 @@ class FaultMiddleware:
             sent = True
             return {"type": "http.request", "body": body, "more_body": False}
 
-        if kind in ("drop_answer", "http_500_after", "garbage"):
+        if fault and kind in ("drop_answer", "http_429_after", "http_500_after", "garbage"):
             await self._app(scope, replay, _swallow)
             if kind == "drop_answer":
                 await _hang_up(connection)
                 return
-            if kind == "garbage":
+            if kind == "http_429_after":
+                await _rate_limited(send, fault)
+            elif kind == "garbage":
                 await _answer(send, 200, b"<html>\x00 not what you asked for")
             else:
                 await _answer(send, 502, b"<html><h1>502 Bad Gateway</h1></html>")
@@ -288,6 +288,11 @@ async def _hang_up(send: Send) -> None:
     transport.abort()
     while not getattr(exchange, "disconnected", True):
         await asyncio.sleep(0)
+
+
+async def _rate_limited(send: Send, fault: Fault) -> None:
+    again = str(fault.args.get("retry_after", ""))
+    await _answer(send, 429, b"rate limited", [(b"retry-after", again.encode())] if again else [])
 
 
 async def _swallow(message: Message) -> None:

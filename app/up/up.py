@@ -112,10 +112,11 @@ def up(
 
 
 def clean() -> dict[str, str]:
-    """The environment without settings of ours or of Prefect's: paper trading must not reach what they name."""
-    return {
-        name: value for name, value in os.environ.items() if not name.startswith(("EVENKEEL_", "PREFECT_"))
-    }
+    """The environment without settings of ours or of Prefect's: paper trading must not reach what they name. Modules are
+    compiled once, whatever it says: else each process compiles them anew at each start.
+    """
+    ours = ("EVENKEEL_", "PREFECT_", "PYTHONDONTWRITEBYTECODE")
+    return {name: value for name, value in os.environ.items() if not name.startswith(ours)}
 
 
 def _refuse_foreign(folder: Path) -> None:

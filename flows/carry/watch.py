@@ -83,15 +83,17 @@ class Watching:
 
 
 def watch_meanwhile(answered: threading.Event) -> None:
-    """Watch every live position in this process, as `evenkeel watch` does, until Prefect has `answered` and another process
-    looks at it: no position waits for a server that starts, or is gone.
+    """Watch every live position in this process, as `evenkeel watch` does, until Prefect has `answered` and another process has
+    begun to look at it: no position waits for a server that starts, or is gone, nor for a run of it to begin.
     """
-    while not answered.is_set():
+    while True:
         try:
             asyncio.run(_watch_until_followed(answered))
+            return
         except EvenkeelError as fault:  # the ledger, a key
             log.critical("nothing can be watched here yet: %s", fault)
-            answered.wait(FIND_EVERY_S)
+            if answered.wait(FIND_EVERY_S):
+                return
 
 
 async def _watch_until_followed(answered: threading.Event) -> None:
@@ -100,12 +102,16 @@ async def _watch_until_followed(answered: threading.Event) -> None:
 
     async with open_desks(load_settings(), left_out) as desks:
         store, ours = desks[0].store.whole, described(own_name())
+        before: dict[str, str] = {}  # who had looked last when we began, gone perhaps: nobody who follows us
 
         def is_followed(position_id: str, is_due: bool) -> bool:
-            return answered.is_set() and POSITIONS.last_by(store, position_id) not in ("", ours)
+            last = POSITIONS.last_by(store, position_id)
+            known = before.setdefault(position_id, last)
+            return answered.is_set() and last not in ("", ours, known)
 
         watching = Watching(desks, is_followed)
+        watching.find()
         while not answered.is_set():
-            watching.find()
             await asyncio.sleep(1.0)
+            watching.find()
         await asyncio.gather(*watching.tasks.values(), return_exceptions=True)

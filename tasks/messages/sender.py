@@ -19,7 +19,7 @@ from state.models import Fence
 from state.outbox import Head, Pending
 from state.outbox_models import Delivery, DeliveryState, Message, MessageKind
 from state.store import Store
-from tasks.channels import Channel, Letter, NotNow, Outcome, Refused, Sent, Unsure
+from tasks.channels import CannotSay, Channel, Letter, NotNow, Outcome, Refused, Sent, Unsure
 from tasks.messages.causes import Causes
 from tasks.messages.choose import LONGEST_WAIT_MS, next_of, quiet_at, still_waits, wait_s, wanted
 from tasks.messages.compose import Meaning, compose
@@ -170,7 +170,7 @@ class Sender:
         if self._stated.get((line.channel.name, head.ref)) == says:
             return
         outcome = await line.channel.restate(head.ref, letter)
-        if isinstance(outcome, NotNow) and outcome.all_of_it:
+        if isinstance(outcome, (NotNow, Unsure)) and outcome.all_of_it:
             self._hold(line, None, outcome.reason, outcome.after_s)
         if isinstance(outcome, Sent) or outcome is None:
             self._stated[line.channel.name, head.ref] = says
@@ -224,7 +224,7 @@ class Sender:
             ref = await line.channel.find(letter, tried.begun_ms or chosen.message.at_ms)
         except Exception as fault:  # of this look alone: what is new can be posted all the same
             says = str(fault) if isinstance(fault, Retryable) else type(fault).__name__
-            again_ms = now_ms + int(1000 * FIND_S)
+            again_ms = now_ms + int(1000 * max(FIND_S, _asked_s(fault)))
             if self._is_too_old(chosen, tried):
                 self._give_up(line, chosen, tried, says)
                 return False
@@ -268,15 +268,20 @@ class Sender:
             self._settle(line, chosen, DeliveryState.WAITING, note=outcome.reason, again_ms=again_ms)
             if outcome.all_of_it:
                 self._hold(line, chosen, outcome.reason, after)
-        elif delivery.tries >= MOST_TRIES and before is not None and line.sent_ms > before.at_ms:
-            # It takes others, and fails at this one each time: the rest of the thread waits no longer.
+        elif self._fails_at_this(line, delivery, before) and not outcome.all_of_it:
             self._give_up(line, chosen, delivery, outcome.reason)
         else:
-            again_ms = now_ms + int(1000 * max(self.unsure_s, wait_s(delivery.tries)))
-            self._settle(
-                line, chosen, DeliveryState.SENDING, note=outcome.reason, again_ms=again_ms, same=True
-            )
-            self._say(line, chosen, outcome.reason)
+            after = outcome.after_s if outcome.after_s is not None else wait_s(delivery.tries)
+            again_ms, note = now_ms + int(1000 * max(self.unsure_s, after)), outcome.reason
+            self._settle(line, chosen, DeliveryState.SENDING, note=note, again_ms=again_ms, same=True)
+            if outcome.all_of_it:
+                self._hold(line, chosen, outcome.reason, after)
+            else:
+                self._say(line, chosen, outcome.reason)
+
+    def _fails_at_this(self, line: Line, delivery: Delivery, before: Delivery | None) -> bool:
+        """Whether the channel takes others, and fails at this one each time: the rest of its thread waits no longer then."""
+        return delivery.tries >= MOST_TRIES and before is not None and line.sent_ms > before.at_ms
 
     def _is_too_old(self, chosen: Pending, delivery: Delivery) -> bool:
         """Whether this is a chart that nobody needs any more: by its own age, or by that of the try whose answer was lost."""
@@ -335,6 +340,11 @@ class Sender:
             keep_at=same,
             fence=self.fence,
         )
+
+
+def _asked_s(fault: Exception) -> float:
+    """For how long a channel that cannot say wants to be left alone."""
+    return fault.after_s or 0.0 if isinstance(fault, CannotSay) else 0.0
 
 
 async def _rest(ended: asyncio.Event, seconds: float) -> None:

@@ -18,7 +18,7 @@ from slack_sdk import WebClient
 
 from evenkeel.errors import OperatorError, Retryable
 from state.watch_models import Severity
-from tasks.channels import Letter, NotNow, Outcome, Refused, Sent, Unsure
+from tasks.channels import CannotSay, Letter, NotNow, Outcome, Refused, Sent, Unsure
 from tasks.messages.requests.buttons import buttons_of
 from tasks.messages.slack_answers import REMEDIES, outcome_of, thread_is_gone
 from tasks.messages.slack_files import SCOPE, share
@@ -137,14 +137,15 @@ class SlackChannel:
                 if isinstance(outcome, Refused) and thread_is_gone(outcome.reason):
                     return ""
                 reason = "" if isinstance(outcome, Sent) else outcome.reason
-                raise Retryable(f"Slack cannot say whether it has the message: {reason}") from None
+                after_s = outcome.after_s if isinstance(outcome, (NotNow, Unsure)) else None
+                raise CannotSay(f"Slack cannot say whether it has the message: {reason}", after_s) from None
             for row in answer.get("messages") or ():
                 if _is_of(row, letter):
                     return str(row["ts"])
             cursor = ((answer.get("response_metadata") or {}).get("next_cursor")) or ""
             if not cursor:
                 return ""
-        raise Retryable(f"Slack has more than {PAGES} pages of messages since {oldest}")
+        raise CannotSay(f"Slack has more than {PAGES} pages of messages since {oldest}")
 
     async def check(self) -> str:
         """Ask whether the token is good, and whether the channel can be read, which finding a message needs."""

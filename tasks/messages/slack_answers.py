@@ -73,7 +73,7 @@ def _refusal(fault: SlackApiError) -> Outcome:
         headers = {
             str(name).lower(): value for name, value in (getattr(answer, "headers", None) or {}).items()
         }
-        return NotNow(reason="rate limited", after_s=seconds_of(headers.get("retry-after")), all_of_it=True)
+        return Unsure(reason="rate limited", after_s=seconds_of(headers.get("retry-after")), all_of_it=True)
     if status >= 500 or error in OF_THE_SERVER or not re.fullmatch(r"[a-z0-9_]+", error):
         return Unsure(reason=f"HTTP {status} {error}"[:200])  # a proxy's page is no answer of Slack's
     if error in OF_THE_TEXT:

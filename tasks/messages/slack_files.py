@@ -84,11 +84,15 @@ async def _shared(client: WebClient, channel: str, letter: Letter, file_id: str)
 
 def _not_shown(outcome: Outcome) -> Outcome:
     """The same before anything was shared: a lost answer leaves no doubt then."""
-    return NotNow(reason=outcome.reason) if isinstance(outcome, Unsure) else _judged(outcome)
+    if isinstance(outcome, Unsure):
+        return NotNow(reason=outcome.reason, after_s=outcome.after_s)
+    return _judged(outcome)
 
 
 def _judged(outcome: Outcome) -> Outcome:
     """What a failed call says of the picture alone."""
+    if isinstance(outcome, Unsure):
+        return outcome.model_copy(update={"all_of_it": False})
     if isinstance(outcome, NotNow):
         of_transport = " " in outcome.reason
         if outcome.reason in PERHAPS_SHARED:

@@ -38,7 +38,7 @@ class HyperliquidAdapter(LegAdapter):
     """Orders of the perpetual."""
 
     name = VenueName.HYPERLIQUID
-    lost_answers = ("drop_answer", "http_500_after", "garbage")
+    lost_answers = ("drop_answer", "http_429_after", "http_500_after", "garbage")
     lost_requests = ("drop_request", "http_500", "http_429")
     dead_after_s, done_after_s = 16, 1
     secret = MASTER_KEY.removeprefix("0x")
@@ -101,7 +101,7 @@ class AsgardAdapter(LegAdapter):
     """Longs, by two ways: Asgard's own submit, and our node."""
 
     name = VenueName.ASGARD
-    lost_answers = ("drop_answer", "http_500_after", "garbage")
+    lost_answers = ("drop_answer", "http_429_after", "http_500_after", "garbage")
     lost_requests = ("drop_request", "http_500", "http_429")
     dead_after_s, done_after_s = 120, 30
 

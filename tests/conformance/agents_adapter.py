@@ -23,7 +23,7 @@ class AgentsAdapter(Adapter):
     """A user holds 5 SOL, and parts of it are closed."""
 
     name = VenueName.HYPERLIQUID
-    lost_answers = ("drop_answer", "http_500_after", "garbage")
+    lost_answers = ("drop_answer", "http_429_after", "http_500_after", "garbage")
     lost_requests = ("drop_request", "http_500", "http_429")
     dead_after_s, done_after_s = 16, 1
     secret = SECRET

@@ -24,7 +24,7 @@ class AlpacaAdapter(Adapter):
     name = TRADING
     is_broker: ClassVar[bool] = False
     names_fills = False
-    lost_answers = ("drop_answer", "http_500_after", "garbage")
+    lost_answers = ("drop_answer", "http_429_after", "http_500_after", "garbage")
     lost_requests = ("drop_request", "http_500", "http_429")
     dead_after_s, done_after_s = 60, 5
 

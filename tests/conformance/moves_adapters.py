@@ -115,7 +115,7 @@ class _OnChain(Adapter):
     """Moves of one key on a real node. A number that nobody's bytes have used stays free until somebody uses it."""
 
     has_price = names_fills = False
-    lost_answers = ("drop_answer", "http_500_after", "garbage")
+    lost_answers = ("drop_answer", "http_429_after", "http_500_after", "garbage")
     lost_requests = ("drop_request", "http_500", "http_429")
     dead_after_s, done_after_s = 60, 30
     secret = COLLECTOR.removeprefix("0x")

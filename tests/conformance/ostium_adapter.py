@@ -20,7 +20,7 @@ class OstiumAdapter(Adapter):
     """Openings in a trader's name. A number that nobody's bytes have used stays free for ever, until somebody uses it."""
 
     name = VenueName.OSTIUM
-    lost_answers = ("drop_answer", "http_500_after", "garbage")
+    lost_answers = ("drop_answer", "http_429_after", "http_500_after", "garbage")
     lost_requests = ("drop_request", "http_500", "http_429")
     dead_after_s, done_after_s = 60, 30
     secret = AGENT.removeprefix("0x")

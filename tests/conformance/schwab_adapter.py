@@ -19,7 +19,7 @@ class SchwabAdapter(Adapter):
 
     name = "schwab"
     names_fills, resends = False, False
-    lost_answers = ("drop_answer", "http_500_after", "garbage")
+    lost_answers = ("drop_answer", "http_429_after", "http_500_after", "garbage")
     lost_requests = ("drop_request", "http_500", "http_429")
     dead_after_s, done_after_s = LIFE_MS / 1000 + 20, 5
 

@@ -61,7 +61,8 @@ async def test_the_chart_stands_in_the_thread_of_its_report(store: Store) -> Non
 
 @pytest.mark.parametrize("step", [ADDRESS, UPLOAD, SHARE])
 @pytest.mark.parametrize(
-    "kind", ["drop_request", "drop_answer", "http_429", "http_500", "http_500_after", "garbage"]
+    "kind",
+    ["drop_request", "drop_answer", "http_429", "http_429_after", "http_500", "http_500_after", "garbage"],
 )
 async def test_what_fails_at_a_step_shows_no_second_file_and_holds_up_no_text(
     store: Store, step: str, kind: str

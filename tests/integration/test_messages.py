@@ -125,6 +125,13 @@ FAULTS = {
     "429 with Retry-After": [
         Fault("slack", "http_429", call="chat.postMessage", times=7, args={"retry_after": 30})
     ],
+    "429 after delivery": [
+        Fault("slack", "http_429_after", call="chat.postMessage", times=6, args={"retry_after": 30})
+    ],
+    "429 after delivery, and one in reading": [
+        Fault("slack", "http_429_after", call="chat.postMessage", times=6),
+        Fault("slack", "http_429", call="conversations.*", times=4, args={"retry_after": 90}),
+    ],
     "500 after delivery": [Fault("slack", "http_500_after", call="chat.postMessage", times=6)],
     "the answer is lost": [Fault("slack", "drop_answer", call="chat.postMessage", times=6)],
     "garbage after delivery": [Fault("slack", "garbage", call="chat.postMessage", times=3)],
@@ -164,6 +171,20 @@ async def test_a_rate_limit_is_waited_for_and_not_asked_again_before(store: Stor
         assert rig.clock.ms - begun >= 30_000
         posts = [row for row in rig.twin.faults.calls if row["call"] == "chat.postMessage"]
         assert [row["fault"] for row in posts] == ["http_429", ""]
+
+
+async def test_a_message_is_asked_for_when_slack_allows_it_and_not_before(store: Store) -> None:
+    async with slack_rig(store) as rig:
+        rig.twin.faults.add(Fault("slack", "drop_answer", call="chat.postMessage"))
+        rig.twin.faults.add(Fault("slack", "http_429", call="conversations.*", args={"retry_after": 90}))
+        store.alert("one", Severity.CRITICAL, "t", "x")
+        begun_ms = rig.clock.ms
+        await rig.deliver()
+        asked = [row for row in rig.twin.faults.calls if row["call"] == "conversations.history"]
+        assert [row["fault"] for row in asked] == ["http_429", ""]
+        assert_once_and_in_order(rig, [row.key for row in store.messages()])
+        [found] = [row for row in store.deliveries() if row.note.startswith("found")]
+        assert found.at_ms - begun_ms >= 90_000
 
 
 async def test_a_text_that_slack_refuses_stops_nobody_elses(store: Store) -> None:
@@ -248,7 +269,9 @@ class Mortal:
 
     async def find(self, letter: Letter, since_ms: int) -> str | None:
         self._step()
-        return await self.channel.find(letter, since_ms)
+        found = await self.channel.find(letter, since_ms)
+        self._step()
+        return found
 
     async def restate(self, ref: str, letter: Letter) -> Outcome | None:
         return None
@@ -260,12 +283,13 @@ class Mortal:
         await self.channel.close()
 
 
-@pytest.mark.parametrize("lost", [False, True], ids=["answers arrive", "answers are lost"])
-async def test_a_sender_that_is_killed_at_each_step_sends_each_message_once(store: Store, lost: bool) -> None:
+@pytest.mark.parametrize("kind", ["", "drop_answer", "http_429_after", "http_500_after"])
+async def test_a_sender_that_is_killed_at_each_step_sends_each_message_once(store: Store, kind: str) -> None:
     async with slack_rig(store) as rig:
         keys = ten_alerts(store)
-        if lost:
-            rig.twin.faults.add(Fault("slack", "drop_answer", call="chat.postMessage", after=1, times=4))
+        if kind:
+            fault = Fault("slack", kind, "chat.postMessage", 1, 4, args={"retry_after": 5})
+            rig.twin.faults.add(fault)
         channel, deaths = rig.line.channel, 0
         for nth in range(200):
             rig.line = Line(channel, 0)

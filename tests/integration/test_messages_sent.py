@@ -287,6 +287,30 @@ async def test_a_text_at_which_a_working_channel_fails_is_given_up(store: Store)
     assert by_about["a"] is DeliveryState.REFUSED and by_about["b"] is DeliveryState.SENT
 
 
+async def test_a_message_that_meets_a_limit_while_others_pass_is_not_given_up(store: Store) -> None:
+    channel, limits = Scripted("one"), iter([Unsure(reason="rate limited", all_of_it=True)] * 20)
+
+    async def send(letter: Letter) -> Outcome:
+        return next(limits, Sent(ref="1")) if letter.about == "limited" else Sent(ref="2")
+
+    channel.send = send  # type: ignore[method-assign]
+    fence = store.acquire(LEASE, "test", 10**9)
+    assert fence is not None
+    sender = Sender(Settings(), store, [channel], {}, fence, now_ms=store.clock.now_ms)
+    line = Line(channel, store.newest_message_id())
+    store.alert("limited", Severity.WARNING, "t", "x")
+    clock = store.clock
+    assert isinstance(clock, ManualClock)
+    for number in range(25):
+        store.alert(f"other {number}", Severity.CRITICAL, "t", f"y {number}")
+        for _ in range(3):
+            clock.ms += 400_000
+            await sender.step(line)
+    deliveries = store.deliveries()
+    assert {row.state for row in deliveries} == {DeliveryState.SENT}
+    assert max(row.tries for row in deliveries) == 21
+
+
 async def test_a_channel_with_a_bug_is_held_and_ends_nothing(store: Store) -> None:
     channel = Scripted("one")
 

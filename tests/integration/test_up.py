@@ -120,4 +120,6 @@ def test_what_the_environment_says_of_a_real_desk_does_not_reach_paper_trading(
 ) -> None:
     for name in ("EVENKEEL_DATABASE__URL", "EVENKEEL_HYPERLIQUID_KEY", "PREFECT_API_URL"):
         monkeypatch.setenv(name, "of a real desk")
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
     assert "of a real desk" not in clean().values()
+    assert "PYTHONDONTWRITEBYTECODE" not in clean(), "each start would compile every module anew"

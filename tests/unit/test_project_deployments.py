@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib
 import re
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -158,7 +159,14 @@ def test_the_watches_are_served_without_a_concurrency_limit(
     monkeypatch.setattr("prefect.serve", lambda *what, **how: served.append((what, how)))
     from flows import serve
 
-    monkeypatch.setattr(serve, "resume_watches", lambda: None)
+    def resume_watches() -> None:
+        """Nothing lives here."""
+
+    def watch_meanwhile(answered: threading.Event) -> None:
+        """No ledger is here."""
+
+    monkeypatch.setattr(serve, "resume_watches", resume_watches)
+    monkeypatch.setattr(serve, "watch_meanwhile", watch_meanwhile)
     if hedging:
         (tmp_path / "evenkeel.toml").write_text(HEDGING_SETTINGS)
         monkeypatch.setenv("EVENKEEL_CONFIG", str(tmp_path / "evenkeel.toml"))

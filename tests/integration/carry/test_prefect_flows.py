@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import httpx
 import pytest
 from prefect import tags
 from prefect.client.orchestration import get_client
@@ -194,8 +195,9 @@ async def test_a_host_watches_by_itself_until_prefect_answers_and_its_monitor_ti
     async with story_rig(tmp_path) as rig:
         position_id, store = await rig.entered(size_usd="2000"), rig.desk.store
         use(rig, monkeypatch)
-        with temporary_settings({PREFECT_API_URL: f"http://127.0.0.1:{free_port()}/api"}):
-            assert not serve.answers()
+        nowhere = temporary_settings({PREFECT_API_URL: f"http://127.0.0.1:{free_port()}/api"})
+        with nowhere, httpx.Client(timeout=5, trust_env=False) as http:
+            assert not serve.answers(http)
         answered = threading.Event()
         host = asyncio.create_task(asyncio.to_thread(serve.watch_meanwhile, answered))
         async with asyncio.timeout(120):
@@ -208,6 +210,32 @@ async def test_a_host_watches_by_itself_until_prefect_answers_and_its_monitor_ti
             assert not host.done(), "nobody follows yet"
             while not host.done():
                 store.record_heartbeat(f"tick:{position_id}", {"by": "process 1 on another"})
+                await asyncio.sleep(0.01)
+        await host
+        assert rig.status(position_id) is PositionStatus.OPEN
+
+
+async def test_a_host_watches_at_once_though_prefect_answers_and_waits_for_no_run_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After the end of everything Prefect may be back first: who looked last is gone, and a run takes many seconds to begin."""
+    async with story_rig(tmp_path) as rig:
+        position_id, store = await rig.entered(size_usd="2000"), rig.desk.store
+        use(rig, monkeypatch)
+        store.record_heartbeat(f"tick:{position_id}", {"by": "process 1 on another"})
+        answered = threading.Event()
+        answered.set()
+        host = asyncio.create_task(asyncio.to_thread(serve.watch_meanwhile, answered))
+        async with asyncio.timeout(120):
+            while serve.POSITIONS.last_by(store, position_id) == "process 1 on another":
+                assert not host.done(), "nobody has looked"
+                await asyncio.sleep(0.05)
+            since_ms = max(one.at_ms for one in store.heartbeats())
+            while max(one.at_ms for one in store.heartbeats()) < since_ms + 90_000:
+                await asyncio.sleep(0.05)
+            assert not host.done(), "nobody follows yet"
+            while not host.done():
+                store.record_heartbeat(f"tick:{position_id}", {"by": "process 2 on another"})
                 await asyncio.sleep(0.01)
         await host
         assert rig.status(position_id) is PositionStatus.OPEN

@@ -59,9 +59,11 @@ def _end_with_parent() -> None:
 
 
 class Node:
-    """A running node. `rpc` asks it anything, its own commands too."""
+    """A running node. `rpc` asks it anything, its own commands too. `states`: of how many blocks it keeps what every contract
+    held; None for all of them, the older ones on disk, which takes the longer the more there is.
+    """
 
-    def __init__(self, out: Path, chain_id: int, start_ms: int) -> None:
+    def __init__(self, out: Path, chain_id: int, start_ms: int, *, states: int | None = None) -> None:
         self.chain_id = chain_id
         options = {
             "--host": "127.0.0.1",
@@ -74,6 +76,8 @@ class Node:
             "--timestamp": str(start_ms // 1000),
             "--slots-in-an-epoch": "1",
         }
+        if states is not None:
+            options["--prune-history"] = str(states)
         words = [word for pair in options.items() for word in pair]
         self._process = subprocess.Popen(
             [str(binary(out)), *words, "--no-mining"],

@@ -30,7 +30,7 @@ help:
 	@echo 'make chaos [ONLY=text]           every outside call of every story, killed, lost, late and refused; out/chaos/summary.json'
 	@echo 'make chaos SEEDS=n [SEED=k]      n whole lives drawn by seed, a schedule of faults each; a failure is shrunk; out/chaos/seeded.json'
 	@echo 'make chaos-hedging [ONLY=text] [PART=2/5]  hedging: every outside call with every fault, deaths at each commit; out/chaos-hedging/summary.json'
-	@echo 'make fuzz [ONLY=text] [SEED=k]   every field of every answer null, missing, of another type, a new word; ONLY=calls: 100,000 bent calls; out/fuzz/summary.json'
+	@echo 'make fuzz [ONLY=text] [SEED=k]   every field of every answer null, missing, of another type, a new word; ONLY=calls: 100,000 bent calls, ONLY=trades: 500 drawn trades of managed accounts; out/fuzz/summary.json'
 	@echo 'make workers [SEED=k]            100 entries and exits of 20 accounts at once: PostgreSQL, Redis, two Prefect servers, three workers'
 	@echo 'make drill [ONLY=fresh|kills|alone TIMES=10]  paper trading from a bare clone, and every process of it killed (Chromium); out/drills'
 	@echo 'make clients                     @solana/web3.js, ccxt, alpaca-py, schwab-py and the SDK of Ostium for the tests that try the twins with them, prefect-redis (needs npm and an index)'

@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from evenkeel.settings.settings import Settings
+from state.accounts.many import OSTIUM
 from state.accounts.models import DeploymentState
 from state.accounts.store import ACCOUNTS
 from state.store import Store
 from strategy.accounts.share import FeeModel
 from tasks.accounts.booking import AccountsBookkeeper
 from tasks.accounts.desk import owed_in
-from tasks.accounts.trading import CHARGES, OSTIUM
+from tasks.accounts.trading import CHARGES
 from tasks.desk import Desk
 from tasks.lanes import LedgerLanes
 from tests.evm_rig import (

@@ -16,9 +16,9 @@ from eth_account import Account
 from hyperliquid.utils import signing as sdk
 
 from evenkeel.settings.settings import Settings
+from state.accounts.many import HYPERLIQUID
 from state.accounts.models import AccountTrade, DeploymentState, TradeState
 from state.store import Store
-from tasks.accounts.hyperliquid.booking import HYPERLIQUID
 from tasks.accounts.hyperliquid.desk import HyperliquidAccountsDesk, hyperliquid_accounts_desk, keys_of
 from tasks.accounts.watching import TickReport
 from tests.databases import make_ledger

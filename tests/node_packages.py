@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 import subprocess
-import tempfile
 from pathlib import Path
 
 import pytest
 
+from twins.npm import NotInstalled, installed
+
 FOLDER = Path(__file__).parent / "node"
 OLDEST_NODE = 20
-INSTALL_S = 240
 
 
 def node() -> str:
@@ -30,35 +29,7 @@ def packages() -> Path:
     """Return a folder that holds `node_modules`; skips where the packages cannot be installed."""
     if (FOLDER / "node_modules").is_dir():
         return FOLDER
-    lock = (FOLDER / "package-lock.json").read_bytes()
-    out = FOLDER.parents[1] / "out"
-    ready = out / f"node-{hashlib.sha256(lock).hexdigest()[:12]}"
-    if ready.is_dir():
-        return ready
-    npm = shutil.which("npm")
-    if npm is None:
-        pytest.skip("no npm on this machine: the packages of tests/node cannot be installed")
-    out.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out) as name:
-        making = Path(name) / "node"
-        making.mkdir()
-        for file in ("package.json", "package-lock.json", ".npmrc"):
-            shutil.copy(FOLDER / file, making / file)
-        try:
-            done = subprocess.run(
-                [npm, "ci", "--fetch-retries=1"],
-                cwd=making,
-                capture_output=True,
-                text=True,
-                timeout=INSTALL_S,
-            )
-        except subprocess.TimeoutExpired:
-            pytest.skip(
-                f"npm did not answer within {INSTALL_S} s: the packages of tests/node are not installed"
-            )
-        if done.returncode:
-            last = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
-            pytest.skip(f"npm ci of tests/node failed: {last}")
-        if not ready.is_dir():
-            making.rename(ready)
-    return ready
+    try:
+        return installed(FOLDER, FOLDER.parents[1] / "out", "node")
+    except NotInstalled as why:
+        pytest.skip(f"the packages of tests/node are not installed: {why}")

@@ -15,6 +15,8 @@ from typing import Any
 import uvicorn
 
 PAIR_TRIES = 50
+KEPT_S = 60
+"""How long an idle connection is kept: longer than by a client (5 s by httpx), else a request meets its end now and then."""
 
 
 def _listening(port: int = 0) -> socket.socket:
@@ -48,6 +50,7 @@ def _server(app: Any, pair: bool = False) -> tuple[uvicorn.Server, list[socket.s
         lifespan="off",
         access_log=False,
         timeout_graceful_shutdown=1,
+        timeout_keep_alive=KEPT_S,
         date_header=False,  # a twin's answers carry its own time
     )
     return uvicorn.Server(config), listening, f"http://127.0.0.1:{listening[0].getsockname()[1]}"

@@ -11,7 +11,7 @@ from typing import Any
 from app.accounts import agents
 from evenkeel.errors import Bug, OperatorError
 from evenkeel.settings.settings import Settings
-from evenkeel.types import VenueName
+from state.accounts.many import HYPERLIQUID, OSTIUM
 from state.accounts.models import AccountTrade, Deployment, DeploymentState, TradeState
 from state.store import Store
 from strategy.accounts.share import ChargeState
@@ -27,13 +27,12 @@ from tasks.accounts.asked import (
 from tasks.accounts.booking import DESK
 from tasks.accounts.desk import AccountsDesk, accounts_desk
 from tasks.accounts.hyperliquid.booking import coin_of
-from tasks.accounts.trading import CHARGES, OSTIUM, collect_all
+from tasks.accounts.trading import CHARGES, collect_all
 from tasks.desk import make_clock
 from venues.evm.pulls import TokenPulls
 from venues.ostium.validator import Limits
 from venues.ostium.venue import OstiumVenue
 
-HYPERLIQUID = VenueName.HYPERLIQUID.value
 BY_OPERATOR = "asked for by the operator"
 LEAST_ALLOWANCE_USDC = Decimal("0.10")
 """The oracle fee of a close, which is taken from the wallet before anything comes back."""

@@ -9,10 +9,10 @@ from typing import Any
 
 from evenkeel.errors import LostRace, OperatorError
 from evenkeel.settings.settings import Settings
+from state.accounts.many import HYPERLIQUID
 from state.accounts.models import AccountTrade, Deployment, DeploymentState
 from state.store import Store
 from strategy.accounts.stops import StopRules
-from tasks.accounts.hyperliquid.booking import HYPERLIQUID
 from tasks.accounts.hyperliquid.desk import OFF, HyperliquidAccountsDesk, hyperliquid_accounts_desk, keys_of
 from tasks.accounts.hyperliquid.reading import HELD
 from tasks.accounts.hyperliquid.stops import close, generation_of

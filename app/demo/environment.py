@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from secrets import token_urlsafe
+from secrets import token_hex, token_urlsafe
 from typing import Any
 
 import httpx
@@ -134,7 +134,7 @@ def write_settings(
 ) -> Path:
     """The TOML that demo and command line share while the twins run: with the Slack beside them and the venues of hedging,
     where there are any, and of a fleet where they have several accounts. With `with_admin` an admin key is made for it, in
-    `keys/admin.key`.
+    `keys/admin.key`, and a secret of the agents: users' accounts on the venue can be guarded then.
     """
     slack = announcement.get("slack")
     hedging = announcement.get("hedging")
@@ -183,6 +183,9 @@ def write_settings(
         key = token_urlsafe(18)
         _write_secret(folder / "keys" / "admin.key", key)
         sections["admin"] = {"key_hash": make_hash(key)}
+        agents = folder / "keys" / "agents.key"
+        _write_secret(agents, token_hex(32))
+        sections["agents"] = {"enabled": True, "key_file": str(agents.resolve())}
     lines = ["# Written for local twins, test money. Not for real venues."]
     lines += ['log_level = "ERROR"']
     for name, values in sections.items():

@@ -9,6 +9,7 @@ from functools import partial
 
 from app.doctor.frame import Installation, Verdict, check, fail, ok, warn
 from evenkeel.errors import OperatorError
+from state.accounts.many import HYPERLIQUID, OSTIUM
 from state.accounts.models import DeploymentState
 from strategy.accounts.conditions import (
     AGENT,
@@ -20,10 +21,9 @@ from strategy.accounts.conditions import (
     judge_key,
 )
 from tasks.accounts.desk import AccountsDesk, accounts_desk
-from tasks.accounts.hyperliquid.booking import HYPERLIQUID
 from tasks.accounts.hyperliquid.desk import keys_of
 from tasks.accounts.standing import read_account, read_key
-from tasks.accounts.trading import CHARGES, OSTIUM, ostium_of
+from tasks.accounts.trading import CHARGES, ostium_of
 
 GROUP = "managed accounts"
 OFF, AGENTS_OFF = "off (ostium.enabled is false)", "off (agents.enabled is false)"

@@ -17,6 +17,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
+from app.accounts.page import AccountsWork
 from app.hedging.page import HedgingWork
 from app.pages.feed import Feed
 from app.pages.figures import FILTERS
@@ -34,9 +35,8 @@ PAGES = (
     ("/opportunities", "Opportunities"),
     ("/alerts", "Alerts and pauses"),
     ("/reports", "Reports"),
-    ("/hedging", "Hedging"),
 )
-"""Address and name of what stands at the top of each page; the last where hedging is switched on."""
+"""Address and name of what stands at the top of each page, before the businesses that are switched on."""
 LOCAL_NAMES = ("127.0.0.1", "localhost", "::1", "[::1]")
 COOKIE, TLS_COOKIE = "evenkeel_session", "__Host-evenkeel_session"
 """The second, which a browser sends back by TLS alone, behind a proxy."""
@@ -52,6 +52,7 @@ class Site:
     failures: Failures
     feed: Feed
     hedging: Feed
+    accounts: Feed
     results: Results
     pictures: Pictures
     templates: Environment
@@ -63,11 +64,28 @@ class Site:
         text = self.templates.get_template(name).render(
             path=request.url.path,
             session=session,
-            pages=PAGES if self.settings.hedging.enabled else PAGES[:-1],
+            pages=self.pages,
             token=lambda path: self.sessions.token(session, path),
             **values,
         )
         return HTMLResponse(text, status_code=status)
+
+    @property
+    def pages(self) -> tuple[tuple[str, str], ...]:
+        """Address and name of each page that these settings have."""
+        more = [("/hedging", "Hedging")] if self.settings.hedging.enabled else []
+        more += [("/accounts", "Accounts")] if self.settings.has_accounts else []
+        return (*PAGES, *more)
+
+    @property
+    def listeners(self) -> int:
+        """How many pages are open that a stream keeps up to date."""
+        return sum(one.listeners for one in self.feeds)
+
+    @property
+    def feeds(self) -> tuple[Feed, ...]:
+        """Every live page."""
+        return self.feed, self.hedging, self.accounts
 
     def fragment(self, name: str, **values: Any) -> str:
         """Return a part of a page."""
@@ -150,6 +168,7 @@ def make_app(settings: Settings, reader: Reader, sessions: Sessions | None = Non
         failures=Failures(),
         feed=Feed(reader, results, settings.pages.refresh_s),
         hedging=Feed(reader, HedgingWork(), settings.pages.refresh_s),
+        accounts=Feed(reader, AccountsWork(), settings.pages.refresh_s),
         results=results,
         pictures=Pictures(),
         templates=templates(),
@@ -157,12 +176,11 @@ def make_app(settings: Settings, reader: Reader, sessions: Sessions | None = Non
 
     @asynccontextmanager
     async def lives(_: FastAPI) -> AsyncIterator[None]:
-        feeds = (site.feed, site.hedging)
-        working = [asyncio.create_task(act()) for one in feeds for act in (one.run, one.make_accounts)]
+        working = [asyncio.create_task(act()) for one in site.feeds for act in (one.run, one.make_accounts)]
         try:
             yield
         finally:
-            for feed in feeds:
+            for feed in site.feeds:
                 feed.close()
             for one in working:
                 one.cancel()

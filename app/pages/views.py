@@ -39,7 +39,7 @@ async def overview_page(request: Request, site: TheSite, session: Known) -> Resp
 
 def with_room(site: TheSite, session: Known) -> Site:
     """Return the site where one more stream may be open. Raises 503, before anything is answered."""
-    if site.feed.listeners + site.hedging.listeners >= MOST_STREAMS:
+    if site.listeners >= MOST_STREAMS:
         raise HTTPException(503, f"{MOST_STREAMS} pages are open already")
     return site
 
@@ -68,6 +68,23 @@ async def hedging_stream(
     """The page of hedging whenever it has changed, while the session lasts."""
     async for shown in site.hedging.updates(lambda: site.session(request) is not None):
         yield ServerSentEvent(event="hedging", raw_data=site.fragment("parts/hedging.html", shown=shown))
+    yield ServerSentEvent(event="ended", raw_data="log in again")
+
+
+@router.get("/accounts")
+async def accounts_page(request: Request, site: TheSite, session: Known) -> Response:
+    """Managed accounts, which their stream keeps up to date."""
+    shown = await site.accounts.now()
+    return site.page(request, "accounts.html", session, 200 if shown.found else 503, shown=shown)
+
+
+@router.get("/accounts/stream", response_class=EventSourceResponse)
+async def accounts_stream(
+    request: Request, site: Annotated[Site, Depends(with_room)]
+) -> AsyncIterable[ServerSentEvent]:
+    """The page of accounts whenever it has changed, while the session lasts."""
+    async for shown in site.accounts.updates(lambda: site.session(request) is not None):
+        yield ServerSentEvent(event="accounts", raw_data=site.fragment("parts/accounts.html", shown=shown))
     yield ServerSentEvent(event="ended", raw_data="log in again")
 
 

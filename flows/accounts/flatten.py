@@ -8,10 +8,11 @@ from functools import partial
 from evenkeel.errors import UNREAD, EvenkeelError, words_of
 from evenkeel.settings.settings import Settings
 from evenkeel.types import Frozen
+from state.accounts.many import OSTIUM
 from state.accounts.models import AccountTrade, TradeState
 from state.accounts.store import ACCOUNTS
 from tasks.accounts.desk import AccountsDesk, open_accounts_desk
-from tasks.accounts.trading import OSTIUM, close_trade, side_by_side
+from tasks.accounts.trading import close_trade, side_by_side
 from tasks.accounts.waiting import is_waiting, withdraw
 
 log = logging.getLogger("evenkeel.flatten")

@@ -21,8 +21,8 @@ from state.database import Database, table_of
 from state.intents import ATTEMPTS, INTENTS
 
 ACCOUNTS = "accounts"
-OSTIUM = VenueName.OSTIUM.value
-"""The venue that is meant where none is named."""
+OSTIUM, HYPERLIQUID = VenueName.OSTIUM.value, VenueName.HYPERLIQUID.value
+"""Where managed accounts are; the first is meant where none is named."""
 AGENTS = table_of(AgentTable)
 HELD = (TradeState.OPEN, TradeState.CLOSING, TradeState.STALE)
 LIVE = (TradeState.PENDING, *HELD)

@@ -7,8 +7,7 @@ kinds whose condition is not among those that stand is over. What is read at the
 from __future__ import annotations
 
 from evenkeel.clock import Clock
-from evenkeel.types import VenueName
-from state.accounts.many import LIVE
+from state.accounts.many import HYPERLIQUID, LIVE, OSTIUM
 from state.accounts.models import ChargeRow, DeploymentState, TradeState
 from state.store import Store
 from state.watch_models import TRIPPED_BY, Severity
@@ -38,8 +37,7 @@ OF_TRADES, OF_DEPLOYMENTS = (UNPAYABLE, UNGUARDED), (ALLOWANCE, AGENT_ENDS, MODE
 """Kinds that are read at the venue, by what their subject is."""
 ACCOUNTS_WATCH, HYPERLIQUID_WATCH = "accounts", "accounts-hyperliquid"
 """Watches of managed accounts, each its lease, its heartbeat, and the subject of its alert."""
-HYPERLIQUID = VenueName.HYPERLIQUID.value
-WATCHES = {ACCOUNTS_WATCH: VenueName.OSTIUM.value, HYPERLIQUID_WATCH: HYPERLIQUID}
+WATCHES = {ACCOUNTS_WATCH: OSTIUM, HYPERLIQUID_WATCH: HYPERLIQUID}
 """Which venue each watches."""
 
 

@@ -12,6 +12,7 @@ from evenkeel.clock import Clock
 from evenkeel.errors import UNREAD, OperatorError
 from evenkeel.settings.secrets import Keeper, key_of
 from evenkeel.settings.settings import Settings
+from state.accounts.many import OSTIUM
 from state.accounts.models import DeploymentState
 from state.accounts.store import ACCOUNTS
 from state.models import Fence
@@ -20,7 +21,7 @@ from strategy.accounts.share import ChargeState
 from strategy.accounts.stops import StopRules
 from tasks.accounts.alerts import ACCOUNTS_WATCH
 from tasks.accounts.booking import AccountsBookkeeper
-from tasks.accounts.trading import CHARGES, OSTIUM
+from tasks.accounts.trading import CHARGES
 from tasks.accounts.watching import TickReport, Where, tick
 from tasks.desk import Desk, opened_ledger
 from tasks.health import CountedTransport

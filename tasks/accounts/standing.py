@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from evenkeel.errors import UNREAD, LostRace, words_of
 from evenkeel.units import HOUR_MS
+from state.accounts.many import OSTIUM
 from state.accounts.models import AccountTrade, Deployment, DeploymentState, TradeState
 from state.accounts.store import ACCOUNTS
 from state.store import Store
@@ -30,7 +31,7 @@ from strategy.accounts.conditions import (
     judge_venue,
 )
 from strategy.accounts.share import ChargeState
-from tasks.accounts.trading import CHARGES, OSTIUM, chain_of, ostium_of, side_by_side
+from tasks.accounts.trading import CHARGES, chain_of, ostium_of, side_by_side
 from tasks.accounts.watching import Where
 from tasks.desk import Desk
 from venues.batches import together

@@ -7,11 +7,12 @@ from decimal import Decimal
 from typing import Any
 
 from evenkeel.clock import as_datetime
+from state.accounts.many import HYPERLIQUID
 from state.accounts.models import AccountTrade, SettlementRow
 from state.accounts.store import ACCOUNTS
 from state.store import Store
 from strategy.accounts.share import ChargeState
-from tasks.accounts.hyperliquid.booking import HYPERLIQUID, coin_of
+from tasks.accounts.hyperliquid.booking import coin_of
 
 ZERO, UNIT = Decimal(0), Decimal("0.000001")
 LINE_FIELDS = ("at", "what", "trade", "market", "change_usdc", "sum_usdc", "transaction")

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import Protocol, TypeVar
 
-from state.accounts.many import OpenTrade
+from state.accounts.many import OSTIUM, OpenTrade
 from state.accounts.models import AccountTrade
 from state.accounts.store import AccountsStore
 from state.models import Fence
 from strategy.accounts.stops import PRICE_STEP, StopRules, TradeSeen, wanted_stop
-from tasks.accounts.trading import OSTIUM, leave_by_stop, set_stop
+from tasks.accounts.trading import leave_by_stop, set_stop
 from tasks.desk import Desk
 
 Guarded = AccountTrade | OpenTrade

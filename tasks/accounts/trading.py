@@ -11,6 +11,7 @@ from uuid import uuid4
 
 from evenkeel.errors import Bug, EvenkeelError, LostRace, OperatorError, words_of
 from evenkeel.types import IntentSpec, IntentState
+from state.accounts.many import OSTIUM
 from state.accounts.models import AccountTrade, ChargeRow, Deployment, DeploymentState, Origin, TradeState
 from state.accounts.store import ACCOUNTS
 from state.columns import plain_json
@@ -26,7 +27,7 @@ from venues.ostium.venue import OstiumVenue
 
 log = logging.getLogger("evenkeel.accounts")
 T = TypeVar("T")
-OSTIUM, CHARGES = "ostium", "charges"
+CHARGES = "charges"
 """Names of a desk's venues: where trades are, and what pulls charges."""
 UNITS = 6
 AT_ONCE = 16

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 from evenkeel.errors import EvenkeelError, LostRace, Retryable, words_of
+from state.accounts.many import OSTIUM
 from state.accounts.models import AccountTrade, ChargeRow, DeploymentState, Origin, TradeState
 from state.accounts.store import ACCOUNTS, ENDED
 from state.models import Fence
@@ -17,7 +18,7 @@ from strategy.accounts.stops import StopRules
 from tasks.accounts.alerts import alert_taken_back
 from tasks.accounts.booking import DESK, USER, owed_by, settled_order
 from tasks.accounts.stops import Guarded, OstiumStops, Stops
-from tasks.accounts.trading import OSTIUM, chain_of, give_up, side_by_side
+from tasks.accounts.trading import chain_of, give_up, side_by_side
 from tasks.accounts.waiting import book_move, executed, take_back_late, withdraw_unwanted
 from tasks.desk import Desk
 from tasks.intents import carry_out

@@ -191,8 +191,8 @@ def _priced(found: Iterable[tuple[Moment, Decimal, Decimal | None]]) -> list[Mom
     moments, premium = [], Decimal(0)
     for one, oracle_usd, over in found:
         premium = premium if over is None else over
-        prices = {"oracle_usd": float(oracle_usd), "mark_usd": float(oracle_usd * (1 + premium))}
-        moments.append(replace(one, **prices))
+        mark_usd = oracle_usd * (1 + premium)
+        moments.append(replace(one, oracle_usd=float(oracle_usd), mark_usd=float(mark_usd)))
     return moments
 
 

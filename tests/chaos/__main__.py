@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.chaos.accounts.business import ACCOUNTS
+from tests.chaos.accounts.guarded import GUARDED
 from tests.chaos.business import Business
 from tests.chaos.carry.business import CARRY
 from tests.chaos.findings import KINDS
@@ -25,7 +26,7 @@ from tests.chaos.harness import Harness, Result
 from tests.chaos.scenarios import Scenario, sample
 from tests.chaos.seeded import command as seeded
 
-BUSINESSES: tuple[Business, ...] = (CARRY, ACCOUNTS)
+BUSINESSES: tuple[Business, ...] = (CARRY, ACCOUNTS, GUARDED)
 OUT = Path("out/chaos")
 MUTATED = "100000"
 MUTATION_TESTS = (
@@ -79,7 +80,7 @@ def main(arguments: list[str]) -> int:
 
 def _playable(asked: argparse.Namespace, console: Console) -> list[Business]:
     """The businesses that are asked for and can be played here; one that cannot is said."""
-    named = [one for one in BUSINESSES if one.name == asked.only.lower()]
+    named = [one for one in BUSINESSES if is_meant(one, asked.only)]
     found = []
     for one in named or BUSINESSES:
         if (
@@ -95,6 +96,11 @@ def _playable(asked: argparse.Namespace, console: Console) -> list[Business]:
     return found
 
 
+def is_meant(business: Business, only: str) -> bool:
+    """Whether `--only` is its name, or the name of all that are like it: `accounts` is those of every venue."""
+    return only.lower() in (business.name, business.name.partition("-")[0])
+
+
 def _chosen(harness: Harness, asked: argparse.Namespace) -> list[Scenario]:
     """The scenarios of one business that the command line asks for."""
     business = harness.business
@@ -103,7 +109,7 @@ def _chosen(harness: Harness, asked: argparse.Namespace) -> list[Scenario]:
         *harness.scenarios(stories),
         *(one for one in business.handwritten() if one.story in (asked.story or [one.story])),
     ]
-    if asked.only and asked.only.lower() != business.name:
+    if asked.only and not is_meant(business, asked.only):
         found = [one for one in found if asked.only.lower() in one.name.lower()]
     if asked.sample:
         found = sample(found, asked.sample, asked.seed)

@@ -1,4 +1,4 @@
-"""`python -m tests.fuzz`: every mutation in the watch, a tenth of them in every other story, drawn by seed; and bent calls."""
+"""`python -m tests.fuzz`: every mutation in the watch, a tenth in every other story, by seed; bent calls; drawn trades."""
 
 from __future__ import annotations
 
@@ -19,18 +19,24 @@ from pathlib import Path
 from tests.fuzz.carry.stories import STORIES, all_mutations
 from tests.fuzz.running import CHUNK, SHARE, drawn, name_of, played
 
-CALLS, HOW_MANY = "calls", "100000"
-"""By `--only` these alone: what the keys of managed accounts might be given to sign, bent."""
+CALLS, TRADES = "calls", "trades"
+"""By `--only` these alone, of managed accounts: what their keys might be given to sign, bent; and trades drawn by chance."""
 
 
 def bent_calls(seed: int) -> int:
     """0 when none was let sign that moves value elsewhere or exceeds a deployment."""
-    more = {"EVENKEEL_MUTATIONS": HOW_MANY, "EVENKEEL_SEED": str(seed)}
-    command = [
-        *(sys.executable, "-m", "pytest", "-q", "-s", "-n", "0"),
-        "tests/unit/accounts/test_mutated_calls.py",
-    ]
-    return subprocess.run(command, env=os.environ | more, check=False).returncode
+    return _tested("tests/unit/accounts/test_mutated_calls.py", seed, EVENKEEL_MUTATIONS="100000")
+
+
+def drawn_trades(seed: int) -> int:
+    """0 when what is booked of 500 trades is what the wallets show, and a second pass books nothing."""
+    return _tested("tests/integration/accounts/test_random_trades.py", seed, EVENKEEL_TRADES="500")
+
+
+def _tested(path: str, seed: int, **more: str) -> int:
+    command = [sys.executable, "-m", "pytest", "-q", "-s", "-n", "0", path]
+    given = os.environ | more | {"EVENKEEL_SEED": str(seed)}
+    return subprocess.run(command, env=given, check=False).returncode
 
 
 def main() -> int:
@@ -44,8 +50,8 @@ def main() -> int:
     parser.add_argument("--list", action="store_true")
     parser.add_argument("--out", type=Path, default=Path("out/fuzz"))
     asked = parser.parse_args()
-    if asked.only == CALLS:
-        return bent_calls(asked.seed)
+    if alone := {CALLS: bent_calls, TRADES: drawn_trades}.get(asked.only):
+        return alone(asked.seed)
     logging.disable(logging.CRITICAL)
     with tempfile.TemporaryDirectory(prefix="evenkeel-fuzz-") as home:
         mutations, watched = asyncio.run(all_mutations(Path(home)))

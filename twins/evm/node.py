@@ -6,7 +6,6 @@ Blocks are made by whoever holds it, at the times that it says: the node's own c
 from __future__ import annotations
 
 import ctypes
-import hashlib
 import json
 import os
 import platform
@@ -14,15 +13,15 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 from pathlib import Path
 from typing import Any
 
 import httpx
 
+from twins.npm import NotInstalled, installed
+
 PACKAGE = Path(__file__).parent / "node"
-INSTALL_S = 240
 PR_SET_PDEATHSIG = 1
 BASE_FEE_WEI = 10_000_000
 """A hundredth of a gwei, as on Arbitrum One."""
@@ -41,43 +40,16 @@ def binary(out: Path) -> Path:
     given = os.environ.get("EVENKEEL_ANVIL") or shutil.which("anvil")
     if given:
         return Path(given)
-    lock = (PACKAGE / "package-lock.json").read_bytes()
-    ready = out / f"evm-node-{hashlib.sha256(lock).hexdigest()[:12]}"
-    if not ready.is_dir():
-        _install(out, ready)
+    try:
+        ready = installed(PACKAGE, out, "evm-node")
+    except NotInstalled as why:
+        raise NoNode(f"anvil is not installed: {why}; or set EVENKEEL_ANVIL to an anvil") from None
     system, cpu = platform.system().lower(), _CPU.get(platform.machine(), platform.machine())
     found = ready / "node_modules" / "@foundry-rs" / f"anvil-{system}-{cpu}" / "bin" / "anvil"
     if not found.is_file():
         raise NoNode(f"anvil has no program for {system} on {cpu}; set EVENKEEL_ANVIL to one")
     found.chmod(0o755)
     return found
-
-
-def _install(out: Path, ready: Path) -> None:
-    npm = shutil.which("npm")
-    if npm is None:
-        raise NoNode("no npm on this machine, which anvil is installed by; or set EVENKEEL_ANVIL to an anvil")
-    out.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out) as name:
-        making = Path(name) / "node"
-        making.mkdir()
-        for file in ("package.json", "package-lock.json", ".npmrc"):
-            shutil.copy(PACKAGE / file, making / file)
-        try:
-            done = subprocess.run(
-                [npm, "ci", "--fetch-retries=1"],
-                cwd=making,
-                capture_output=True,
-                text=True,
-                timeout=INSTALL_S,
-            )
-        except subprocess.TimeoutExpired:
-            raise NoNode(f"npm did not answer within {INSTALL_S} s: anvil is not installed") from None
-        if done.returncode:
-            last = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
-            raise NoNode(f"npm ci of anvil failed: {last}")
-        if not ready.is_dir():
-            making.rename(ready)
 
 
 def _end_with_parent() -> None:
@@ -87,9 +59,11 @@ def _end_with_parent() -> None:
 
 
 class Node:
-    """A running node. `rpc` asks it anything, its own commands too."""
+    """A running node. `rpc` asks it anything, its own commands too. `states`: of how many blocks it keeps what every contract
+    held; None for all of them, the older ones on disk, which takes the longer the more there is.
+    """
 
-    def __init__(self, out: Path, chain_id: int, start_ms: int) -> None:
+    def __init__(self, out: Path, chain_id: int, start_ms: int, *, states: int | None = None) -> None:
         self.chain_id = chain_id
         options = {
             "--host": "127.0.0.1",
@@ -102,6 +76,8 @@ class Node:
             "--timestamp": str(start_ms // 1000),
             "--slots-in-an-epoch": "1",
         }
+        if states is not None:
+            options["--prune-history"] = str(states)
         words = [word for pair in options.items() for word in pair]
         self._process = subprocess.Popen(
             [str(binary(out)), *words, "--no-mining"],

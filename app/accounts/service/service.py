@@ -14,10 +14,11 @@ from app.accounts.service.answers import Answer, Refused
 from app.accounts.service.tokens import Caller, NotKnown, caller_of
 from evenkeel.errors import Bug
 from evenkeel.settings.settings import Settings
+from state.accounts.many import OSTIUM
 from state.accounts.models import AccountTrade
 from state.store import Store
 from tasks.accounts.desk import AccountsDesk
-from tasks.accounts.trading import CHARGES, OSTIUM
+from tasks.accounts.trading import CHARGES
 from tasks.desk import Desk
 from venues.evm.pulls import TokenPulls
 from venues.ostium.venue import OstiumVenue

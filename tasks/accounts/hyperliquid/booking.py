@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
-from evenkeel.types import Forced, VenueName
+from evenkeel.types import Forced
+from state.accounts.many import HYPERLIQUID
 from state.accounts.models import AccountTrade, Deployment, Origin, SettlementRow, TradeState
 from state.accounts.settling import Owed, OwedFor, SettledOrder
 from state.accounts.store import ACCOUNTS, ENDED
@@ -17,7 +18,6 @@ from strategy.accounts.share import ChargeState
 from tasks.accounts.booking import owed_by
 from venues.hyperliquid.models import WireLedgerUpdate, WireUserFunding
 
-HYPERLIQUID = VenueName.HYPERLIQUID.value
 HELD_BEFORE = "held"
 """Begins the number of a trade that was there when its account came to us: it is guarded, and nothing is owed of it."""
 UNIT = Decimal("0.000001")

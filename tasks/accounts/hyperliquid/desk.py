@@ -13,6 +13,7 @@ import httpx
 from evenkeel.clock import Clock
 from evenkeel.errors import UNREAD, NotUnderstood, OperatorError
 from evenkeel.settings.settings import Settings
+from state.accounts.many import HYPERLIQUID
 from state.accounts.models import AccountTrade, DeploymentState, TradeState
 from state.accounts.store import ACCOUNTS
 from state.models import Fence
@@ -21,7 +22,6 @@ from strategy.accounts.conditions import AGENT_ENDS, MODE, UNGUARDED, Finding, J
 from strategy.accounts.stops import StopRules
 from tasks.accounts.alerts import HYPERLIQUID_WATCH
 from tasks.accounts.booking import USER, AccountsBookkeeper
-from tasks.accounts.hyperliquid.booking import HYPERLIQUID
 from tasks.accounts.hyperliquid.reading import HELD, AccountReader
 from tasks.accounts.hyperliquid.stops import HyperliquidStops, Market
 from tasks.accounts.hyperliquid.turns import Every

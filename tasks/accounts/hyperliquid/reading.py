@@ -10,6 +10,7 @@ from typing import Any
 
 from evenkeel.errors import UNREAD, LostRace, NotUnderstood, words_of
 from evenkeel.types import Forced
+from state.accounts.many import HYPERLIQUID
 from state.accounts.models import AccountTrade, Deployment, DeploymentState, TradeState
 from state.accounts.store import ACCOUNTS
 from state.models import Fence
@@ -17,7 +18,6 @@ from state.store import Store
 from strategy.accounts.fills import Did, FillSeen, changes_of, follow
 from tasks.accounts.booking import USER
 from tasks.accounts.hyperliquid.booking import (
-    HYPERLIQUID,
     Seen,
     adopt,
     book,

@@ -8,13 +8,14 @@ from decimal import Decimal
 from typing import Any
 
 from evenkeel.types import IntentState
+from state.accounts.many import HYPERLIQUID
 from state.accounts.models import AccountTrade, Deployment, DeploymentState, TradeState
 from state.accounts.store import ACCOUNTS, AccountsStore
 from state.models import Fence, Intent
 from state.store import Store
 from strategy.accounts.stops import StopRules, TradeSeen, wanted_stop
 from tasks.accounts.booking import DESK, USER
-from tasks.accounts.hyperliquid.booking import HELD_BEFORE, HYPERLIQUID, coin_of
+from tasks.accounts.hyperliquid.booking import HELD_BEFORE, coin_of
 from tasks.accounts.trading import next_step, plan
 from tasks.desk import Desk
 from tasks.intents import Done, NotDone, carry_out

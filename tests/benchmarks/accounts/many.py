@@ -60,7 +60,13 @@ class Many:
         return found
 
     def send(self, calls: Sequence[tuple[str, str, str]]) -> None:
-        """Send (sender, contract, bytes) and make one block of all; each must succeed."""
+        """Send (sender, contract, bytes) and make blocks of them; each must succeed. A block holds few: the node goes through
+        all of a block for the receipt of each.
+        """
+        for start in range(0, len(calls), IN_ONE):
+            self._block(calls[start : start + IN_ONE])
+
+    def _block(self, calls: Sequence[tuple[str, str, str]]) -> None:
         senders = list(dict.fromkeys(sender for sender, _, _ in calls))
         used = self.ask([("eth_getTransactionCount", [one, "latest"]) for one in senders])
         numbers = {one: count(int(number, 16)) for one, number in zip(senders, used, strict=True)}
@@ -81,8 +87,11 @@ class Many:
         ]
         hashes = self.ask(sent)
         self.ask([("evm_mine", [])])
-        receipts = self.ask([("eth_getTransactionReceipt", [one]) for one in hashes])
-        if failed := [one for one in receipts if int(one["status"], 16) != 1]:
+        [block] = self.ask([("eth_getBlockReceipts", ["latest"])])
+        receipts = {one["transactionHash"]: one for one in block}
+        if missing := [one for one in hashes if one not in receipts]:
+            raise RuntimeError(f"{len(missing)} of {len(calls)} calls are in no block")
+        if failed := [receipts[one] for one in hashes if int(receipts[one]["status"], 16) != 1]:
             raise RuntimeError(
                 f"{len(failed)} of {len(calls)} calls were reverted, the first to {failed[0]['to']}"
             )

@@ -81,7 +81,7 @@ async def _open(
     settings: Settings, desk: AccountsDesk, deployments: list[str], at_once: bool
 ) -> dict[str, Any]:
     """Ask the service for an opening of each: all at once, or one after another with the time of each up to its bytes."""
-    watch, sent, keys = Stopwatch(), list[float](), count()
+    watch, sent, keys, refused = Stopwatch(), list[float](), count(), list[str]()
     if not at_once:
         for client in (desk.where.rpc, desk.prices, desk.second._client):
             client._http._transport = Watched(client._http._transport, watch, sent)  # type: ignore[union-attr]
@@ -107,14 +107,17 @@ async def _open(
                 "idempotency-key": f"bench-{time.time_ns()}-{next(keys)}",
             }
             watch.start()
-            return (await http.post("/open-position", json=body, headers=head)).status_code
+            answer = await http.post("/open-position", json=body, headers=head)
+            if not answer.is_success:
+                refused.append(answer.text)
+            return answer.status_code
 
         cpu = time.process_time()
         if at_once:
             codes = await asyncio.gather(*(one(name) for name in deployments))
         else:
             codes = [await one(name) for name in deployments]
-    return {"codes": codes, "own_ms": sent, "cpu_s": time.process_time() - cpu}
+    return {"codes": codes, "refused": refused[:3], "own_ms": sent, "cpu_s": time.process_time() - cpu}
 
 
 async def main() -> None:

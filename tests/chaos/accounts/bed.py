@@ -61,20 +61,16 @@ class AccountsSnapshot:
     name: str
 
 
-@dataclass
-class AccountsBed:
-    """The twins, the interceptor, the settings and the processes of one scenario. `user` and `agent`: addresses."""
+@dataclass(kw_only=True)
+class Bed:
+    """The world, the interceptor, the settings and the processes of one scenario, whatever its venue is."""
 
     steps: Any
     folder: Path
     config: Path
     world: World
     faults: FaultPlan
-    chain: EvmTwin
-    venue: OstiumTwin
     interceptor: Interceptor
-    keys: dict[str, Any]
-    user: str
     mutate: Hook | None = None
     outages: list[Outage] = field(default_factory=list)
     busy: asyncio.Future[None] | None = None
@@ -95,6 +91,24 @@ class AccountsBed:
         """Start such a process and wait for its end."""
         return await self.start(*steps, timeout_s=timeout_s).end()
 
+    def fault(self, venue: str, kind: str, call: str = ".*", times: int = -1, **args: Any) -> None:
+        self.faults.add(Fault(venue, kind, call, times=times, args=args))
+
+    def heal(self) -> None:
+        """No fault from here on."""
+        self.faults.clear()
+        self.interceptor.arm(None)
+
+
+@dataclass(kw_only=True)
+class AccountsBed(Bed):
+    """One with a chain and the venue on it. `user` and `agent`: addresses."""
+
+    chain: EvmTwin
+    venue: OstiumTwin
+    keys: dict[str, Any]
+    user: str
+
     def move(self, price: float) -> None:
         """SOL trades there, at the venue and at the second source."""
         self.venue.markets.pin(SOL, price)
@@ -104,14 +118,6 @@ class AccountsBed:
         self.world.clock.advance_to(self.world.now_ms() + seconds * 1000)
         await self.chain.catch_up()
 
-    def fault(self, venue: str, kind: str, call: str = ".*", times: int = -1, **args: Any) -> None:
-        self.faults.add(Fault(venue, kind, call, times=times, args=args))
-
-    def heal(self) -> None:
-        """No fault from here on."""
-        self.faults.clear()
-        self.interceptor.arm(None)
-
     def usdc(self, owner: str) -> int:
         """Units of a wallet, by the chain."""
         return self.venue.venue.usdc_units(owner)
@@ -119,13 +125,20 @@ class AccountsBed:
 
 @asynccontextmanager
 async def accounts_bed(
-    steps: Any, prepare: Preparation | None, folder: Path, mutate: Hook | None = None
+    steps: Any,
+    prepare: Preparation | None,
+    folder: Path,
+    mutate: Hook | None = None,
+    states: int | None = None,
 ) -> AsyncIterator[AccountsBed]:
-    """A chain with the venue; a user with 1,000 USDC who lets the agent trade and the collector pull, and is deployed."""
+    """A chain with the venue; a user with 1,000 USDC who lets the agent trade and the collector pull, and is deployed.
+
+    `states`: as of `Node`.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     source = KeySource(7)
     agent, collector = Account.from_key(source.secret()), Account.from_key(source.secret())
-    node = Node(OUT, CHAIN_ID, START_MS - 3_600_000)
+    node = Node(OUT, CHAIN_ID, START_MS - 3_600_000, states=states)
     try:
         owner, user, *_, keeper = [str(one).lower() for one in node.rpc("eth_accounts")]
         usdc = deploy(node, "usdc", owner)
@@ -157,8 +170,9 @@ async def accounts_bed(
             keys = {"ostium": agent, "collector": collector}
             config = _write_settings(folder, urls, venue.at, keys, start)
             bed = AccountsBed(
-                steps, folder, config, world, faults, chain, twin, interceptor, keys, user, mutate
-            )
+                steps=steps, folder=folder, config=config, world=world, faults=faults, interceptor=interceptor,
+                mutate=mutate, chain=chain, venue=twin, keys=keys, user=user,
+            )  # fmt: skip
             bed.move(PRICE)
             _deploy_user(folder, world, user, agent.address.lower())
             if prepare is not None:
@@ -184,13 +198,18 @@ def _write_settings(
         **{name: at[name] for name in ("trading", "storage", "usdc")},
     }  # fmt: skip
     sections = {
-        "database": {"url": _ledger(folder)},
+        "database": {"url": ledger_of(folder)},
         "clock": {"world_url": urls["control"]},
         "ostium": ostium,
         "ostium.markets": {str(SOL): "SOL/USD"},
         "collector": {"platform_wallet": PLATFORM, "key_file": str(kept / "collector")},
         "hyperliquid": {"url": urls["hyperliquid"]},
     }
+    return written(folder, sections)
+
+
+def written(folder: Path, sections: dict[str, dict[str, Any]]) -> Path:
+    """Write settings, section by section."""
     lines = []
     for name, values in sections.items():
         lines += [f"[{name}]", *(f"{key} = {json.dumps(value)}" for key, value in values.items()), ""]
@@ -199,7 +218,7 @@ def _write_settings(
     return path
 
 
-def _ledger(folder: Path) -> str:
+def ledger_of(folder: Path) -> str:
     return f"sqlite:///{folder.resolve() / 'evenkeel.db'}"
 
 
@@ -208,8 +227,8 @@ def _deploy_user(folder: Path, world: World, user: str, agent: str) -> None:
 
     from state.accounts.models import DeploymentState
 
-    Store.upgrade(_ledger(folder))
-    store = Store.open(_ledger(folder), world)  # type: ignore[arg-type]
+    Store.upgrade(ledger_of(folder))
+    store = Store.open(ledger_of(folder), world)  # type: ignore[arg-type]
     try:
         store.accounts.add_user(user)
         store.accounts.add_agent("trend", "ostium", agent, Decimal("0.1"), "PROFIT_SHARE", {})

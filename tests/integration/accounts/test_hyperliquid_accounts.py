@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from state.accounts.many import HYPERLIQUID
 from state.accounts.models import DeploymentState, Origin, TradeState
 from strategy.accounts.share import ChargeState
-from tasks.accounts.hyperliquid.booking import HYPERLIQUID
 from tasks.accounts.hyperliquid.stops import close
 from tasks.accounts.statement import billing, statement
 from tasks.accounts.watcher import AccountsWatcher

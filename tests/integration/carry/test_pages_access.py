@@ -23,6 +23,8 @@ PAGES = (
     "/reports",
     "/positions/x",
     "/positions/x/life.svg",
+    "/hedging",
+    "/accounts",
     "/do/acknowledge",
 )
 ACK = "/do/acknowledge"

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from decimal import Decimal
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from tasks.hedging.desk import HedgingDesk
 from tasks.hedging.opening import hedging_desk
 from tasks.hedging.passing import PassReport, pass_once
 from tests.integration.hyperliquid_rig import SteppedClock
+from tests.without_sockets import without_sockets
 from twins.alpaca import AlpacaTwin
 from twins.alpaca.records import Account
 from twins.alpaca.serve import START_MS, AlpacaOptions
@@ -151,6 +153,12 @@ class HedgingRig:
         assert set(chain) | set(broker) <= {one.symbol for one in self.store.hedging.exposures()}
 
 
+@cache
+def _market(start_ms: int) -> ModelSeries:
+    """The market behind the twins: nothing changes it, and making it takes a tenth of a short story."""
+    return ModelSeries(7, start_ms)
+
+
 @contextmanager
 def keys_of(pair: dict[str, str]) -> Iterator[None]:
     """The key of the account in the environment."""
@@ -175,24 +183,27 @@ async def hedging_rig(
     owner_key: bytes | None = None,
     around: Callable[[str, App, CallName], App] = lambda venue, app, name_of: app,
     make: Callable[..., HedgingRig] = HedgingRig,
+    is_calm: Callable[[], bool] | None = None,
 ) -> AsyncIterator[HedgingRig]:
     """Both twins, by default at 10:00 in New York on a Tuesday, with shares to sell at the broker. `owner_key` is of who owns
-    our orders and their vaults; `around` may stand before each twin.
+    our orders and their vaults; `around` may stand before each twin. With `is_calm` they are asked without sockets while it
+    says so.
     """
     clock = TwinClock(start_ms, speed=0, stepped=True)
-    world, plan = World(ModelSeries(7, start_ms), clock), FaultPlan()
+    world, plan = World(_market(start_ms), clock), FaultPlan()
     options = RaindexOptions(symbols=SYMBOLS, tags=Tags(safe=3, finalized=6))
     chain = make_twin(world, plan, options, owner_key)
     broker, keys = build_alpaca(world, plan, AlpacaOptions(start_ms=start_ms, key_seed=12, prices=PRICES))
     for symbol in SYMBOLS:
         broker.control("give", {"symbol": symbol, "qty": str(HELD)})
     own = SteppedClock(world)
-    first = FaultMiddleware(chain.app, plan, "raindex", chain.call_name, world.now_ms)
-    second = FaultMiddleware(broker.app, plan, "alpaca", broker.call_name, world.now_ms)
-    async with (
-        served(around("raindex", first, chain.call_name)) as node,
-        served(around("alpaca", second, broker.call_name)) as rest,
-    ):
+    first: App = FaultMiddleware(chain.app, plan, "raindex", chain.call_name, world.now_ms)
+    second: App = FaultMiddleware(broker.app, plan, "alpaca", broker.call_name, world.now_ms)
+    first, second = around("raindex", first, chain.call_name), around("alpaca", second, broker.call_name)
+    async with served(first) as node, served(second) as rest:
+        near = (
+            nullcontext() if is_calm is None else without_sockets({node: first, rest: second}, plan, is_calm)
+        )
         store = Store.open(url, own)
         rig = make(
             world,
@@ -206,7 +217,8 @@ async def hedging_rig(
             chain.chain.height(),
         )
         try:
-            yield rig
+            with near:
+                yield rig
         finally:
             broker.streams.disconnect()
             chain.heads.disconnect()

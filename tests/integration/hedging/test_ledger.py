@@ -233,11 +233,11 @@ def test_what_was_paid_does_not_fall_and_is_never_nothing(store: Store, price: D
     check(store)
 
 
-def test_a_grain_says_no_price_where_one_is_known(store: Store) -> None:
-    grain = fill(101, 0, "X", "buy", D("1e-18")).model_copy(update={"usdc": D("1e-20")})
-    store.hedging.book_window(window(100, 101, [grain]))
+def test_a_fill_of_less_than_a_cent_says_no_price_where_one_is_known(store: Store) -> None:
+    least = fill(101, 0, "X", "buy", D("1e-18")).model_copy(update={"usdc": D("1e-20")})
+    store.hedging.book_window(window(100, 101, [least]))
     assert store.hedging.exposure("X").price_usd == D("0.01"), "of nothing else it is all there is"
-    whole, last = fill(102, 0, "X", "buy", D(3)), grain.model_copy(update={"block": 103, "at_ms": 103_000})
+    whole, last = fill(102, 0, "X", "buy", D(3)), least.model_copy(update={"block": 103, "at_ms": 103_000})
     last = last.model_copy(update={"transaction": "0xfe", "block_hash": "a103"})
     store.hedging.book_window(window(102, 103, [whole, last]))
     assert store.hedging.exposure("X").price_usd == 100

@@ -51,8 +51,8 @@ async def test_a_day_that_cannot_be_read_is_no_closed_day(url: str, change: dict
         assert (await rig.one_pass()).market is Market.OPEN, "what was read of the day before serves"
 
 
-async def test_dust_does_not_say_what_a_share_is_worth(url: str) -> None:
-    """Else who takes an order of ours could add a grain at no price, and what he left open would seem to be worth nothing."""
+async def test_a_fill_of_next_to_nothing_does_not_say_what_a_share_is_worth(url: str) -> None:
+    """Else who takes an order could add a fill at no price, and what he left open would seem to be worth nothing."""
     async with hedging_rig(url) as rig:
         rig.trade("AAPL", "buy", "5")
         rig.trade("AAPL", "buy", "0.00000000000001", "0.0001")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager, nullcontext
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import cache
@@ -19,7 +19,6 @@ from tasks.hedging.desk import HedgingDesk
 from tasks.hedging.opening import hedging_desk
 from tasks.hedging.passing import PassReport, pass_once
 from tests.integration.hyperliquid_rig import SteppedClock
-from tests.without_sockets import without_sockets
 from twins.alpaca import AlpacaTwin
 from twins.alpaca.records import Account
 from twins.alpaca.serve import START_MS, AlpacaOptions
@@ -183,11 +182,9 @@ async def hedging_rig(
     owner_key: bytes | None = None,
     around: Callable[[str, App, CallName], App] = lambda venue, app, name_of: app,
     make: Callable[..., HedgingRig] = HedgingRig,
-    is_calm: Callable[[], bool] | None = None,
 ) -> AsyncIterator[HedgingRig]:
     """Both twins, by default at 10:00 in New York on a Tuesday, with shares to sell at the broker. `owner_key` is of who owns
-    our orders and their vaults; `around` may stand before each twin. With `is_calm` they are asked without sockets while it
-    says so.
+    our orders and their vaults; `around` may stand before each twin.
     """
     clock = TwinClock(start_ms, speed=0, stepped=True)
     world, plan = World(_market(start_ms), clock), FaultPlan()
@@ -197,13 +194,12 @@ async def hedging_rig(
     for symbol in SYMBOLS:
         broker.control("give", {"symbol": symbol, "qty": str(HELD)})
     own = SteppedClock(world)
-    first: App = FaultMiddleware(chain.app, plan, "raindex", chain.call_name, world.now_ms)
-    second: App = FaultMiddleware(broker.app, plan, "alpaca", broker.call_name, world.now_ms)
-    first, second = around("raindex", first, chain.call_name), around("alpaca", second, broker.call_name)
-    async with served(first) as node, served(second) as rest:
-        near = (
-            nullcontext() if is_calm is None else without_sockets({node: first, rest: second}, plan, is_calm)
-        )
+    first = FaultMiddleware(chain.app, plan, "raindex", chain.call_name, world.now_ms)
+    second = FaultMiddleware(broker.app, plan, "alpaca", broker.call_name, world.now_ms)
+    async with (
+        served(around("raindex", first, chain.call_name)) as node,
+        served(around("alpaca", second, broker.call_name)) as rest,
+    ):
         store = Store.open(url, own)
         rig = make(
             world,
@@ -217,8 +213,7 @@ async def hedging_rig(
             chain.chain.height(),
         )
         try:
-            with near:
-                yield rig
+            yield rig
         finally:
             broker.streams.disconnect()
             chain.heads.disconnect()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -230,8 +230,8 @@ def keys_of_broker(pair: dict[str, str]) -> Iterator[None]:
 
 
 @asynccontextmanager
-async def rebalancing_rig(url: str, is_calm: Callable[[], bool] | None = None) -> AsyncIterator[RebalanceRig]:
+async def rebalancing_rig(url: str) -> AsyncIterator[RebalanceRig]:
     """The hedging rig with an issuer: 1,000 shares of each symbol and a million dollars at the broker, nothing on chain."""
-    async with hedging_rig(url, owner_key=OWNER_KEY, is_calm=is_calm) as rig:
+    async with hedging_rig(url, owner_key=OWNER_KEY) as rig:
         rig.broker.moves.delay_ms = 4_000
         yield RebalanceRig(rig, Issuer(rig.broker, rig.chain, rig.keys["account_id"]))

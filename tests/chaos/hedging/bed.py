@@ -30,7 +30,6 @@ from tests.databases import with_driver
 from tests.hedging_rig import HELD, PRICES, SYMBOLS, HedgingRig, hedging_rig
 from tests.interruptions import Killed
 from tests.schwab_rig import TOKEN_KEY, state_of
-from tests.without_sockets import without_sockets
 from twins.alpaca.serve import START_MS
 from twins.control import control_app
 from twins.faults import FaultMiddleware
@@ -359,13 +358,7 @@ async def hedging_bed(url: str, kind: str, folder: Path, *, start_ms: int = STAR
     make = partial(Bed, kind=kind, url=url, folder=folder, watched=watched)
     async with AsyncExitStack() as stack:
         bed = await stack.enter_async_context(
-            hedging_rig(
-                url,
-                start_ms=start_ms,
-                around=watched.around,
-                make=make,
-                is_calm=lambda: watched.is_calm,
-            )
+            hedging_rig(url, start_ms=start_ms, around=watched.around, make=make)
         )
         assert isinstance(bed, Bed)
         if kind == "schwab":
@@ -375,9 +368,7 @@ async def hedging_bed(url: str, kind: str, folder: Path, *, start_ms: int = STAR
             twin.book.cash = CASH
             app = FaultMiddleware(twin.app, bed.plan, "schwab", twin.call_name, bed.world.now_ms)
             around = watched.around("schwab", app, twin.call_name)
-            bed.urls["schwab"] = url_of_it = await stack.enter_async_context(served(around))
-            near = without_sockets({url_of_it: around}, bed.plan, lambda: watched.is_calm)
-            stack.enter_context(near)
+            bed.urls["schwab"] = await stack.enter_async_context(served(around))
             await bed.log_in()
 
         def catch_up() -> None:

@@ -109,7 +109,7 @@ def _is_in_doubt(rig: RebalanceRig, name: str) -> bool:
 
 async def play(url: str, crossing: Crossing) -> None:
     """Play it, let later processes take up what is left, then hold every place against what was there before."""
-    async with rebalancing_rig(url, lambda: True) as rig:
+    async with rebalancing_rig(url) as rig:
         name = await begun(rig, crossing.story)
         before = rig.everything(name)
         rig.hedging.timeout_s = 1.0 if crossing.fault.startswith("drop") else 10.0
@@ -152,7 +152,7 @@ async def crossings(home: Path) -> list[Crossing]:
     for place, story in enumerate(STORIES):
         folder = home / f"rebalance-{place}"
         folder.mkdir(parents=True)
-        async with rebalancing_rig(new_ledger(folder), lambda: True) as rig:
+        async with rebalancing_rig(new_ledger(folder)) as rig:
             name = await begun(rig, story)
             first = len(rig.hedging.plan.calls)
             await _to_the_end(rig, name)

@@ -27,11 +27,6 @@ class Watched:
         """The call that it happened before never gets through."""
         self.reached = 0
 
-    @property
-    def is_calm(self) -> bool:
-        """Whether nothing is to happen at a call any more."""
-        return self.point is None or self.reached > 0
-
     def around(self, venue: str, app: App, name_of: Callable[[str, str, bytes], str]) -> App:
         async def watched(scope: Scope, receive: Receive, send: Send) -> None:
             if scope["type"] != "http":

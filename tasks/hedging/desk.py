@@ -73,7 +73,7 @@ class HedgingDesk:
 
     def rules(self, symbol: str, *, fractionable: bool | None = None) -> HedgeRules:
         """Return when and how a symbol of the settings is hedged at this broker: in whole shares where the broker has said so
-        of it today, unless it is told here.
+        of it today, unless it is given here.
         """
         if fractionable is None:
             day, asset = self.assets.get(symbol, (None, None))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Protocol
 
 import httpx
@@ -27,6 +28,15 @@ class Clock(Protocol):
 def as_datetime(ms: int) -> datetime:
     """Milliseconds UTC as an aware datetime."""
     return datetime.fromtimestamp(ms / 1000, tz=UTC)
+
+
+def ms_of_date(text: str | None) -> int | None:
+    """Milliseconds UTC of a date as headers of HTTP have it; None for what is none, and for numbers beyond any date."""
+    try:
+        found = parsedate_to_datetime(text or "")
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return int((found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()) * 1000
 
 
 class SystemClock:

@@ -48,6 +48,15 @@ class Session(Frozen):
     post_close_ms: int | None = None
 
 
+class Calendar(Frozen):
+    """Days by the broker's calendar. One without a session is closed, unless it is `unread`: what the broker says of it, or
+    whether it says anything, cannot be read.
+    """
+
+    sessions: tuple[Session, ...]
+    unread: frozenset[date] = frozenset()
+
+
 class BrokerAsset(Frozen):
     """Whether a symbol can be ordered, and in parts of a share."""
 
@@ -114,8 +123,8 @@ class Broker(OrderVenue, Protocol):
         """Whether and how a symbol can be ordered. Raises VenueRefused where the broker does not know it."""
         ...
 
-    async def sessions(self, first: date, last: date) -> list[Session]:
-        """The sessions of these days (America/New_York) by the broker's own calendar, in order. A day without one is closed."""
+    async def calendar(self, first: date, last: date) -> Calendar:
+        """These days (America/New_York) by the broker's own calendar, in order."""
         ...
 
     async def price(self, symbol: str) -> Decimal | None:

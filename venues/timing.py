@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from datetime import UTC
-from email.utils import parsedate_to_datetime
 
-from evenkeel.clock import Clock
+from evenkeel.clock import Clock, ms_of_date
 
 KEPT = 5
 """Answers by which a clock of ours that is ahead is judged: one that is old looks the same, five in a row do not."""
@@ -50,12 +48,8 @@ class VenueTime:
         """Take the `Date` header of an answer, which is cut to whole seconds, and return it in ms. One that cannot be read is
         left out: None.
         """
-        try:
-            stamp = parsedate_to_datetime(date or "")
-            stamp_ms = int((stamp if stamp.tzinfo else stamp.replace(tzinfo=UTC)).timestamp()) * 1000
-        except (TypeError, ValueError, ArithmeticError):
-            return None
-        await self.note(asked_ms, stamp_ms, DATE_RESOLUTION_MS)
+        if (stamp_ms := ms_of_date(date)) is not None:
+            await self.note(asked_ms, stamp_ms, DATE_RESOLUTION_MS)
         return stamp_ms
 
     def _distance(self, asked_ms: int, stamp_ms: int, resolution_ms: int) -> int:

@@ -24,7 +24,9 @@ class HedgeBooking:
     receipt: Receipt
 
     def write(self, db: Connection, intent: Intent, *, at_ms: int, fence: AnyFence) -> None:
-        """Store what is new since the last one. Raises Bug for shares without a price: no amount is guessed."""
+        """Store what is new since the last one. Raises Bug for shares without a price, and for more shares that cost less than
+        what is booked of them: no amount is guessed.
+        """
         locked(db, intent.subject, at_ms)
         mine = select(HEDGES).where(HEDGES.c.intent_id == intent.intent_id).order_by(HEDGES.c.id.desc())
         before = fetch_one(db, HedgeFill, mine)
@@ -32,9 +34,14 @@ class HedgeBooking:
         done, price = self.receipt.done_qty, self.receipt.avg_price_usd
         if done <= had:
             return  # an answer that is older, or says the same again
-        if price is None:
+        if price is None or price <= 0:
             raise Bug(f"{done} shares of {intent.subject} are filled at no price that can be read")
         usd = times(price, done)
+        if usd < had_usd:
+            raise Bug(
+                f"{intent.intent_id}: {done} shares of {intent.subject} for {usd:f} USD, where {had} for {had_usd:f} are "
+                "booked already: what was paid does not fall"
+            )
         row = HedgeFill(
             intent_id=intent.intent_id,
             symbol=intent.subject,

@@ -14,6 +14,8 @@ from state.hedging.models import Exposure, ExposureTable, FillRow, HedgeFill
 
 EXPOSURES = table_of(ExposureTable)
 BUY, SELL = "buy", "sell"
+LEAST_PRICED_USD = Decimal("0.01")
+"""A fill of less does not say what a share is worth: its amounts are what rounding left of them, and anybody can make it."""
 
 
 def locked(db: Connection, symbol: str, now_ms: int) -> Exposure:
@@ -35,7 +37,8 @@ def with_fills(row: Exposure, fills: Iterable[FillRow]) -> Exposure:
             bought = plus(bought, fill.shares)
         else:
             sold = plus(sold, fill.shares)
-        if fill.reversal_of is None and fill.at_ms >= at_ms:
+        says_price = price is None or fill.usdc >= LEAST_PRICED_USD
+        if fill.reversal_of is None and fill.at_ms >= at_ms and says_price:
             price, at_ms = price_of(fill.usdc, fill.shares), fill.at_ms
     values = {"chain_bought": bought, "chain_sold": sold, "price_usd": price, "price_ms": at_ms}
     return _summed(row.model_copy(update=values))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from evenkeel.errors import NotUnderstood
 from evenkeel.units import HOUR_MS
 from state.hedging.models import SessionRow
 from state.watch_models import Severity
@@ -55,12 +56,20 @@ async def market(at: HedgingDesk) -> Market:
 
 
 async def _read(at: HedgingDesk, now: int) -> list[SessionRow]:
+    """Read these days and store them. What is unread stays as it was, known from before or not. Raises NO_ANSWER, also for a
+    week without any session: that is an answer without its rows, no calendar.
+    """
     first = new_york_day(now)
     last = first + timedelta(days=AHEAD_DAYS)
-    named = {one.day: one for one in await at.broker.sessions(first, last)}
+    said = await at.broker.calendar(first, last)
+    named = {one.day: one for one in said.sessions}
+    if not named:
+        raise NotUnderstood(at.broker.name, f"its calendar has no session from {first} to {last}")
     rows = []
     for offset in range(AHEAD_DAYS + 1):
         day = first + timedelta(days=offset)
+        if day in said.unread:
+            continue
         one = named.get(day)
         rows.append(
             SessionRow(
@@ -74,4 +83,4 @@ async def _read(at: HedgingDesk, now: int) -> list[SessionRow]:
             )
         )
     at.desk.store.hedging.keep_sessions(at.broker.name, rows)
-    return rows
+    return at.desk.store.hedging.sessions(at.broker.name, first.isoformat(), last.isoformat())

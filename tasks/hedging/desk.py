@@ -10,6 +10,7 @@ from evenkeel.errors import UNREAD, OperatorError
 from evenkeel.settings.hedging import HedgedSymbol, Hedging
 from state.hedging.store import HEDGING
 from strategy.hedging.decision import HedgeRules
+from strategy.hedging.sessions import new_york_day
 from tasks.desk import Desk
 from tasks.hedging.schwab_login import SchwabLogin
 from venues.alpaca.updates import TradeUpdates
@@ -70,8 +71,14 @@ class HedgingDesk:
         """The order book's address."""
         return self.reader.book.orderbook
 
-    def rules(self, symbol: str, *, fractionable: bool = True) -> HedgeRules:
-        """Return when and how a symbol of the settings is hedged at this broker."""
+    def rules(self, symbol: str, *, fractionable: bool | None = None) -> HedgeRules:
+        """Return when and how a symbol of the settings is hedged at this broker: in whole shares where the broker has said so
+        of it today, unless it is given here.
+        """
+        if fractionable is None:
+            day, asset = self.assets.get(symbol, (None, None))
+            is_of_today = day == new_york_day(self.desk.clock.now_ms())
+            fractionable = asset is None or not is_of_today or asset.fractionable
         return rules_of(self.settings.symbols[symbol], self.broker.capabilities, fractionable=fractionable)
 
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 from datetime import datetime, time
-from email.utils import parsedate_to_datetime
 from time import time as wall_s
 from zoneinfo import ZoneInfo
 
-from evenkeel.clock import as_datetime
+from evenkeel.clock import as_datetime, ms_of_date
 from evenkeel.settings.settings import Settings
 from evenkeel.units import DAY_MS
 from state.outbox import Pending
@@ -85,8 +84,7 @@ def seconds_of(text: object) -> float | None:
     try:
         value = float(str(text))
     except ValueError:
-        try:
-            value = parsedate_to_datetime(str(text)).timestamp() - wall_s()
-        except (TypeError, ValueError):
+        if (until_ms := ms_of_date(str(text))) is None:
             return None
+        value = until_ms / 1000 - wall_s()
     return min(max(value, 1.0), 86_400.0) if value == value else None

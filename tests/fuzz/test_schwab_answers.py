@@ -135,7 +135,7 @@ async def test_an_order_with_a_changed_field_is_neither_dead_nor_done_with_anoth
 READINGS: dict[str, Callable[[SchwabVenue], Awaitable[Any]]] = {
     "account": lambda venue: venue.holdings(),
     "numbers": lambda venue: venue.cash(),
-    "hours": lambda venue: venue.sessions(DAY, DAY),
+    "hours": lambda venue: venue.calendar(DAY, DAY),
     "quotes": lambda venue: venue.price("AMD"),
 }
 

@@ -24,13 +24,13 @@ async def bought(rig: AlpacaRig, symbol: str) -> None:
 @both
 async def test_the_calendar_gives_sessions_in_utc_over_a_change_of_the_clocks(is_broker: bool) -> None:
     async with alpaca_rig(is_broker=is_broker) as rig:
-        found = await rig.venue.sessions(date(2026, 3, 6), date(2026, 3, 9))
+        found = (await rig.venue.calendar(date(2026, 3, 6), date(2026, 3, 9))).sessions
         assert [one.day for one in found] == [date(2026, 3, 6), date(2026, 3, 9)]
         before, after = found
         assert before.open_ms % 86_400_000 == (14 * 60 + 30) * 60_000
         assert after.open_ms % 86_400_000 == (13 * 60 + 30) * 60_000
         assert after.pre_open_ms == after.open_ms - 330 * 60_000 and after.post_close_ms is not None
-        early = await rig.venue.sessions(date(2026, 11, 26), date(2026, 11, 27))
+        early = (await rig.venue.calendar(date(2026, 11, 26), date(2026, 11, 27))).sessions
         assert [(one.day, (one.close_ms - one.open_ms) // 60_000) for one in early] == [
             (date(2026, 11, 27), 210)
         ]
@@ -42,7 +42,7 @@ async def test_a_calendar_of_other_days_is_not_understood() -> None:
     async with alpaca_rig() as rig:
         rig.fault("field", "calendar", path="0.date", value="2026-01-05", times=-1)
         with pytest.raises(NotUnderstood, match="days from 2026-03-06"):
-            await rig.venue.sessions(date(2026, 3, 6), date(2026, 3, 6))
+            await rig.venue.calendar(date(2026, 3, 6), date(2026, 3, 6))
 
 
 async def test_a_row_that_cannot_be_read_spoils_itself_alone() -> None:

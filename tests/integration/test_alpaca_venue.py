@@ -80,10 +80,16 @@ async def test_a_status_that_nobody_knows_is_working_and_named_until_it_is_one_a
         intent, signed = await rig.signed()
         answer = await rig.venue.send(intent, signed)
         assert isinstance(answer, Working) and "in_dreams" in answer.reason and answer.ask_after_s >= 60
-        assert "in_dreams" in rig.client.oddities.words()["alpaca orders"]
+        assert "in_dreams" in rig.client.oddities.words()["alpaca order of AAPL"]
+        other, other_signed = await rig.signed(symbol="MSFT")
+        await rig.venue.send(other, other_signed)
+        assert await rig.venue.seen_orders(0, with_open=True) and await rig.client.open_orders() is not None
+        assert "in_dreams" in rig.client.oddities.words()["alpaca order of AAPL"], (
+            "nothing else says that it is over"
+        )
         rig.account.orders[0].shown = None
         assert isinstance(await rig.venue.find(intent, signed), Confirmed)
-        assert rig.client.oddities.words()["alpaca orders"] == ""
+        assert rig.client.oddities.words()["alpaca order of AAPL"] == ""
 
 
 async def test_a_suspended_order_is_not_dead() -> None:

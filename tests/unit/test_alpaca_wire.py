@@ -15,8 +15,8 @@ from evenkeel.errors import NotUnderstood, Retryable
 from evenkeel.types import Confirmed, Rejected, Working
 from tests.databases import ManualClock
 from venues.alpaca import models as m
-from venues.alpaca.calendar import local_ms, sessions_of
-from venues.alpaca.orders import ENDED, KNOWN, WORKING, outcome_of
+from venues.alpaca.calendar import calendar_of, local_ms
+from venues.alpaca.orders import ENDED, KNOWN, WORKING, oddity_of, outcome_of
 from venues.alpaca.pressure import MOST_MS, BackPressure
 from venues.alpaca.refusals import Refusal, meaning
 from venues.alpaca.transfers import WireJournal
@@ -77,11 +77,12 @@ def test_recorded_figures_are_exact() -> None:
 def test_a_recorded_calendar_is_sessions_in_utc_and_a_clock_has_nanoseconds() -> None:
     (rows,) = RECORDED["broker/misc/get_calendar"]
     days = [m.WireDay.model_validate(row) for row in rows]
-    found, odd = sessions_of("alpaca", "calendar", days, date(2022, 5, 16), date(2022, 5, 17))
-    assert [one.day.day for one in found] == [16, 17] and odd == []
-    assert found[0].open_ms == 1_652_707_800_000 and found[0].pre_open_ms == 1_652_688_000_000
+    found, odd = calendar_of("alpaca", "calendar", days, date(2022, 5, 16), date(2022, 5, 17))
+    first, second = found.sessions
+    assert (first.day.day, second.day.day, found.unread, odd) == (16, 17, frozenset(), [])
+    assert first.open_ms == 1_652_707_800_000 and first.pre_open_ms == 1_652_688_000_000
     with pytest.raises(NotUnderstood):
-        sessions_of("alpaca", "calendar", days, date(2022, 5, 17), date(2022, 5, 17))
+        calendar_of("alpaca", "calendar", days, date(2022, 5, 17), date(2022, 5, 17))
     (clock,) = RECORDED["broker/misc/get_clock"]
     assert m.ms_of(clock["timestamp"]) == 1_652_733_144_143
 
@@ -91,15 +92,36 @@ def test_a_recorded_calendar_is_sessions_in_utc_and_a_clock_has_nanoseconds() ->
     [
         {"date": "2026-07-02", "open": "16:00", "close": "09:30"},
         {"date": "2026-07-02", "open": "25:00", "close": "16:00"},
-        {"date": "no day", "open": "09:30", "close": "16:00"},
+        {"date": "2026-07-02"},
+        {"date": "2026-07-02", "open": "09:30"},
     ],
 )
-def test_a_day_that_makes_no_session_is_named_and_closed(row: dict[str, str]) -> None:
+def test_a_day_that_makes_no_session_is_named_and_is_no_closed_day(row: dict[str, str]) -> None:
     good = {"date": "2026-07-06", "open": "09:30", "close": "16:00", "session_open": "bad"}
     days = [m.WireDay.model_validate(one) for one in (row, good)]
-    found, odd = sessions_of("alpaca", "calendar", days, date(2026, 7, 1), date(2026, 7, 9))
-    assert [one.day for one in found] == [date(2026, 7, 6)] and found[0].pre_open_ms is None
+    found, odd = calendar_of("alpaca", "calendar", days, date(2026, 7, 1), date(2026, 7, 9))
+    assert [one.day for one in found.sessions] == [date(2026, 7, 6)]
+    assert found.sessions[0].pre_open_ms is None and found.unread == {date(2026, 7, 2)}
     assert len(odd) == 1 and odd[0].lost
+
+
+@pytest.mark.parametrize("row", [None, {"date": "no day", "open": "09:30", "close": "16:00"}])
+def test_where_a_row_is_of_no_known_day_no_day_without_one_is_closed(row: dict[str, str] | None) -> None:
+    good = m.WireDay.model_validate({"date": "2026-07-06", "open": "09:30", "close": "16:00"})
+    days = [None if row is None else m.WireDay.model_validate(row), good]
+    found, _ = calendar_of("alpaca", "calendar", days, date(2026, 7, 4), date(2026, 7, 7))
+    assert [one.day.day for one in found.sessions] == [6]
+    assert sorted(one.day for one in found.unread) == [4, 5, 7]
+
+
+def test_a_day_with_two_times_is_unread_however_often_it_is_named() -> None:
+    early, late = (
+        m.WireDay.model_validate({"date": "2026-07-02", "open": "09:30", "close": close})
+        for close in ("13:00", "16:00")
+    )
+    for days in ([early, late], [early, late, early], [late, early, early, late]):
+        found, odd = calendar_of("alpaca", "calendar", days, date(2026, 7, 2), date(2026, 7, 2))
+        assert not found.sessions and found.unread == {date(2026, 7, 2)} and odd
 
 
 @pytest.mark.parametrize("text", ["09:30", "0930", "9:30"])
@@ -127,13 +149,20 @@ def test_an_end_counts_what_was_filled_first(status: str) -> None:
 
 def test_an_end_whose_figures_cannot_be_read_is_no_end_yet() -> None:
     for fields in (
+        {"status": "canceled", "filled_qty": "1", "filled_avg_price": "-3"},
+        {"status": "expired", "filled_qty": "1", "filled_avg_price": "0"},
+        {"status": "done_for_day", "filled_qty": "1", "filled_avg_price": None},
+        {"status": "filled", "filled_qty": "1", "filled_avg_price": "-3"},
         {"status": "canceled", "filled_qty": None},
         {"status": "filled", "filled_qty": "1", "filled_avg_price": None},
         {"status": "filled", "filled_qty": None, "filled_avg_price": "3"},
         {"status": "canceled", "filled_qty": "1", "filled_avg_price": None},
-        {"status": "done_for_day", "time_in_force": "gtc"},
     ):
-        assert isinstance(outcome_of(order(**fields), NOW_MS), Working), fields
+        found = outcome_of(order(**fields), NOW_MS)
+        assert isinstance(found, Working) and found.so_far is None, fields
+        assert oddity_of(order(**fields)), f"{fields}: a person hears nothing of it"
+    assert isinstance(outcome_of(order(status="done_for_day", time_in_force="gtc"), NOW_MS), Working)
+    assert isinstance(outcome_of(order(status="new", filled_qty="1", filled_avg_price="-3"), NOW_MS), Working)
 
 
 def test_every_status_that_alpaca_documents_is_known() -> None:
@@ -194,6 +223,13 @@ def test_code_and_message_decide_together(status: int, code: int | None, message
         ({"x-ratelimit-reset": "1"}, 1),
         ({}, 1),
         ({"retry-after": "999999"}, MOST_MS / 1000),
+        ({"retry-after": "9" * 400}, 1),
+        ({"retry-after": "\u00b2"}, 1),
+        ({"retry-after": "Tue, 06 Jan 99999999999999999999 15:00:09 GMT"}, 1),
+        ({"retry-after": "-5"}, 1),
+        ({"retry-after": "NaN"}, 1),
+        ({"x-ratelimit-reset": "9" * 5000}, 1),
+        ({"x-ratelimit-reset": "\u00b2"}, 1),
     ],
 )
 async def test_a_limit_says_for_how_long_or_we_do(headers: dict[str, str], wait_s: float) -> None:

@@ -70,7 +70,7 @@ async def test_without_a_price_there_is_no_order() -> None:
 
 
 async def test_it_is_always_open_also_when_clocks_change() -> None:
-    days = await venue(Prices(), ManualClock()).sessions(date(2026, 3, 7), date(2026, 3, 9))
+    days = (await venue(Prices(), ManualClock()).calendar(date(2026, 3, 7), date(2026, 3, 9))).sessions
     assert [(one.close_ms - one.open_ms) // 3_600_000 for one in days] == [24, 23, 24]
     assert [one.close_ms for one in days[:2]] == [one.open_ms for one in days[1:]]
 

@@ -112,6 +112,14 @@ def test_an_order_that_contradicts_its_executions_is_neither_done_nor_dead(statu
         outcome_of(KEY, [order(filledQuantity=0.0, orderActivityCollection=[])], late_ms)
 
 
+@pytest.mark.parametrize("price", [0, -1])
+def test_shares_that_nobody_paid_for_are_not_understood(price: int) -> None:
+    legs = [{"quantity": Decimal("1.0"), "price": price, "time": "2021-01-01T12:01:01+0000"}]
+    free = [{"activityType": "EXECUTION", "executionLegs": legs}]
+    with pytest.raises(NotUnderstood, match="for nothing"):
+        outcome_of(KEY, [order(orderActivityCollection=free)], ENTERED_MS)
+
+
 @pytest.mark.parametrize("quantity", [None, -1, "many"])
 def test_an_order_that_does_not_say_what_was_filled_is_not_understood(quantity: Any) -> None:
     with pytest.raises(NotUnderstood):

@@ -58,9 +58,15 @@ async def test_an_old_answer_is_no_clock_that_is_ahead_and_five_in_a_row_are() -
 
 @pytest.mark.parametrize(
     "date",
-    [None, "", "yesterday", "Sun, 99 Sep 2025 00:00:00 GMT", f"Sun, 07 Sep {10**20} 00:00:00 GMT",
-     "Sun, 07 Sep 2025 00:00:00 +9999999999999999999"],
-)  # fmt: skip
+    [
+        None,
+        "",
+        "yesterday",
+        "Sun, 99 Sep 2025 00:00:00 GMT",
+        "Sun, 07 Sep 99999999999999999999 00:00:00 GMT",
+        "Sun, 07 Sep 2025 00:00:00 +99999999999999",
+    ],
+)
 async def test_a_date_that_cannot_be_read_is_left_out(date: str | None) -> None:
     time = VenueTime(Still())
     await time.note_date(NOW, date)

@@ -20,11 +20,11 @@ import httpx
 from evenkeel.clock import Clock, as_datetime
 from evenkeel.errors import NOT_NOW, NotUnderstood, Retryable, VenueRefused
 from venues.alpaca import models as m
-from venues.alpaca.calendar import sessions_of
+from venues.alpaca.calendar import calendar_of
 from venues.alpaca.pressure import BackPressure
 from venues.alpaca.refusals import NOT_FOUND_CODE, in_words
 from venues.alpaca.sign_in import ClientCredentials
-from venues.broker import BrokerAsset, Holding, Session
+from venues.broker import BrokerAsset, Calendar, Holding
 from venues.ratebudget import Lane, RateBudget, in_lane
 from venues.reading import Oddities, Oddity, parse_json
 from venues.timing import VenueTime
@@ -280,16 +280,16 @@ class AlpacaClient:
             symbol=symbol, tradable=found.tradable and is_active, fractionable=found.fractionable
         )
 
-    async def sessions(self, first: date, last: date) -> list[Session]:
-        """Return the sessions of these days, in order. Raises UNREAD."""
+    async def calendar(self, first: date, last: date) -> Calendar:
+        """Return these days, in order. Raises UNREAD."""
         params = {"start": first.isoformat(), "end": last.isoformat()}
         path = f"{self.access.of_all}/calendar"
-        rows = await self.read(path, list[m.WireDay], "calendar", params=params, part="day")
+        rows = await self.read(path, list[m.WireDay | None], "calendar", params=params, part="day")
         if rows is None:
             raise NotUnderstood(self.venue, "it has no calendar")
         source = f"{self.venue} calendar"
         try:
-            found, odd = sessions_of(self.venue, source, rows, first, last)
+            found, odd = calendar_of(self.venue, source, rows, first, last)
         except NotUnderstood as why:
             raise self.oddities.not_understood(source, why) from None
         self.oddities.add(source, odd)

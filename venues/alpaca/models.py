@@ -83,11 +83,11 @@ class WireAsset(Wire):
 
 
 class WireDay(Wire):
-    """A day of the calendar; its times are America/New_York's, as 09:30 and as 0930."""
+    """A day of the calendar; its times are America/New_York's, as 09:30 and as 0930. Without them it says nothing."""
 
     date: Name
-    open: Name
-    close: Name
+    open: Name | None = None
+    close: Name | None = None
     session_open: str | None = None
     session_close: str | None = None
 

@@ -169,7 +169,7 @@ class AlpacaMoves:
                 raise Bug(f"{intent.intent_id} was signed and its order is gone")
         except (OperatorError, VenueRefused) as refused:
             raise Bug(f"{intent.intent_id} passed its bounds and cannot be sent: {refused}") from None
-        return self._outcome(said.value) if isinstance(said, Confirmed) else said
+        return self._outcome(said.value, order) if isinstance(said, Confirmed) else said
 
     async def _journal(self, order: JournalOrder, mark: str, until_ms: int) -> Answer[WireJournal]:
         giver, taker = self._ends(order)
@@ -193,12 +193,12 @@ class AlpacaMoves:
         order, mark = _order(intent), str(signed.key["mark"])
         try:
             if isinstance(order, MintOrder):
-                return await self._find_mint(mark, int(signed.key["until_ms"]))
+                return await self._find_mint(order, mark, int(signed.key["until_ms"]))
             rows = await self.candidates(intent, signed.key)
         except UNREAD as error:
             return Unknown(str(error), answered=not isinstance(error, Retryable))
         if len(rows) == 1:
-            return self._outcome(rows[0])
+            return self._outcome(rows[0], order)
         if rows:
             named = ", ".join(one.id for one in rows)
             return Unknown(
@@ -227,11 +227,11 @@ class AlpacaMoves:
             and one.id not in claimed
         ]
 
-    async def _find_mint(self, mark: str, until_ms: int) -> Outcome[Receipt]:
+    async def _find_mint(self, order: MintOrder, mark: str, until_ms: int) -> Outcome[Receipt]:
         for is_second in (False, True):
             found = await self.transfers.tokenization(mark)
             if found is not None:
-                return self._outcome(found)
+                return self._outcome(found, order)
             waited_ms = self._clock.now_ms() - until_ms
             if waited_ms < DEAD_AFTER_MS:
                 return Unknown(f"it knows no request {mark}, which may still be on its way", answered=True)
@@ -242,8 +242,11 @@ class AlpacaMoves:
             "could leave"
         )
 
-    def _outcome(self, row: Row) -> Outcome[Receipt]:
-        """Return what a row of the broker's says. A status that is not known is neither an end nor a refusal."""
+    def _outcome(self, row: Row, order: AnyOrder) -> Outcome[Receipt]:
+        """Return what a row of the broker's says. A status that is not known is neither an end nor a refusal, and one that has
+        moved nothing, or more than was asked for, is not counted.
+        """
+        asked = _amount(order)
         if isinstance(row, WireTokenization):
             name, status, qty = row.tokenization_request_id, row.status.lower(), row.qty
             is_done, is_dead = status == "completed", status == "rejected"
@@ -263,12 +266,20 @@ class AlpacaMoves:
             return Working(f"{name} is {status[:40]}", ASK_S)
         if qty is None:
             return Working(f"{name} is {status}, and how much it moved cannot be read", 60.0)
+        if not 0 < abs(qty) <= asked:
+            return Working(f"{name} is {status}, and moved {qty} where {asked} was asked for", 60.0)
         kept = {what: None if value is None else str(value) for what, value in detail.items()}
         return Confirmed(
             Receipt(
                 ref=name, done_qty=abs(qty), avg_price_usd=None, settled_ms=self._clock.now_ms(), detail=kept
             )
         )
+
+
+def _amount(order: AnyOrder) -> Decimal:
+    if isinstance(order, MintOrder):
+        return order.qty
+    return order.usdc if isinstance(order, PayOutOrder) else order.amount
 
 
 def _order(intent: IntentSpec) -> AnyOrder:

@@ -40,16 +40,24 @@ def oddity_of(order: WireOrder) -> str | None:
         return f"its status is {order.status[:40]!r}, which is not known"
     if order.status in ENDED and order.filled_qty is None:
         return f"it is {order.status}, and how much was filled cannot be read"
+    if order.status in ENDED | {DONE_FOR_DAY} and order.filled_qty and not order.filled_avg_price:
+        return (
+            f"it is {order.status} with {order.filled_qty} shares filled, and at which price cannot be read"
+        )
     if order.status == FILLED and not (order.filled_qty and order.filled_avg_price):
         return "it is filled, and how much at which price cannot be read"
     if order.filled_qty is not None and order.filled_qty < 0:
         return f"{order.filled_qty} shares are filled"
+    if order.filled_avg_price is not None and order.filled_avg_price < 0:
+        return f"its shares are filled at {order.filled_avg_price} USD"
     return None
 
 
 def receipt_of(order: WireOrder, now_ms: int) -> Receipt | None:
     """Return what was filled so far, cumulative, at its average price; None for nothing, or where it cannot be read."""
-    if not order.filled_qty or order.filled_qty < 0 or not order.filled_avg_price:
+    if not order.filled_qty or order.filled_qty < 0:
+        return None
+    if order.filled_avg_price is None or order.filled_avg_price <= 0:
         return None
     detail = {"status": order.status, "client_order_id": order.client_order_id}
     if order.commission:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from email.utils import parsedate_to_datetime
 
-from evenkeel.clock import Clock
+from evenkeel.clock import Clock, ms_of_date
 from evenkeel.errors import Retryable
 
 FIRST_MS, MOST_MS = 1_000, 120_000
 """Of a 429 that does not say for how long: doubled from one to the next. And the most that one may ask for."""
+_SECONDS = re.compile(r"\d{1,12}(\.\d*)?", re.ASCII)
 WAITS_MS = 5_000
 """A pause that is over so soon is waited for; what is asked within a longer one fails at once, and says when it is over."""
 
@@ -53,15 +54,12 @@ class BackPressure:
 def _asked_ms(headers: Mapping[str, str], now_ms: int) -> int | None:
     """For how long the headers ask: `Retry-After` in seconds or as a date, else `X-RateLimit-Reset` in Unix seconds."""
     after = headers.get("retry-after", "").strip()
-    if after.replace(".", "", 1).isdigit():
+    if _SECONDS.fullmatch(after):
         return int(float(after) * 1000)
-    if after:
-        try:
-            return int(parsedate_to_datetime(after).timestamp() * 1000) - now_ms
-        except (TypeError, ValueError):
-            pass
+    if (until_ms := ms_of_date(after)) is not None:
+        return until_ms - now_ms
     reset = headers.get("x-ratelimit-reset", "").strip()
-    if reset.isdigit():
+    if _SECONDS.fullmatch(reset) and "." not in reset:
         asked_ms = int(reset) * 1000 - now_ms
         return asked_ms if asked_ms > 0 else None
     return None

@@ -25,7 +25,7 @@ from venues.alpaca.client import AlpacaClient, Said
 from venues.alpaca.models import WireOrder, ms_of
 from venues.alpaca.orders import REPLACED, oddity_of, outcome_of
 from venues.alpaca.refusals import Refusal, meaning
-from venues.broker import BrokerAsset, BrokerCapabilities, HedgeOrder, Holding, SeenOrder, Session
+from venues.broker import BrokerAsset, BrokerCapabilities, Calendar, HedgeOrder, Holding, SeenOrder
 from venues.broker_rules import OrderRules, order_of, text_of
 from venues.reading import Oddity, read
 
@@ -61,7 +61,6 @@ class AlpacaVenue:
         self._rules = rules
         self._clock = client.clock
         self._assets: dict[str, tuple[int, BrokerAsset]] = {}
-        self._odd: dict[str, Oddity] = {}
         self.taken: dict[str, SeenOrder] = {}
 
     def __repr__(self) -> str:
@@ -108,8 +107,8 @@ class AlpacaVenue:
         self._assets[symbol] = (self._clock.now_ms(), found)
         return found.model_copy(update={"symbol": symbol})
 
-    async def sessions(self, first: date, last: date) -> list[Session]:
-        return await self.client.sessions(first, last)
+    async def calendar(self, first: date, last: date) -> Calendar:
+        return await self.client.calendar(first, last)
 
     async def price(self, symbol: str) -> Decimal | None:
         return await self.client.price(self._rules.named(symbol))
@@ -316,7 +315,7 @@ class AlpacaVenue:
             odd = f"it was replaced {'too often' if order.replaced_by else 'by nothing that is named'}"
         elif carried:
             odd = f"it was replaced after {carried} shares were filled: whether they count again is not documented"
-        self._note(own.client_order_id, odd)
+        self._note(asked.symbol, own.client_order_id, odd)
         found = outcome_of(order, self._clock.now_ms())
         if carried and not isinstance(found, Working):
             return Working(f"order {order.id}: {odd}; the operator decides", 60.0)
@@ -324,16 +323,11 @@ class AlpacaVenue:
             replace(found, reason=f"order {order.id}: {odd}") if odd and isinstance(found, Working) else found
         )
 
-    def _note(self, client_order_id: str, odd: str | None) -> None:
-        """Note what is odd about an order, or that nothing is any more."""
-        source = f"{self.name} orders"
-        before = dict(self._odd)
-        if odd is None:
-            self._odd.pop(client_order_id, None)
-        else:
-            self._odd[client_order_id] = Oddity(source, f"order {client_order_id}", "", odd, lost=False)
-        if self._odd != before:
-            self.client.oddities.answered(source, self._odd.values())
+    def _note(self, symbol: str, client_order_id: str, odd: str | None) -> None:
+        """Note what is odd about a symbol's order, or that nothing is. Neither another symbol's order nor a list says that."""
+        source = f"{self.name} order of {symbol}"
+        named = Oddity(source, f"order {client_order_id}", "", odd or "", lost=False)
+        self.client.oddities.answered(source, [named] if odd else ())
 
 
 def id_of(anchor: str, number: int) -> str:

@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 from evenkeel.clock import Clock
 from evenkeel.errors import Retryable, VenueRefused
 from evenkeel.types import Built, Confirmed, IntentSpec, Outcome, Receipt, Signed
-from venues.broker import BrokerAsset, BrokerCapabilities, Holding, SeenOrder, Session
+from venues.broker import BrokerAsset, BrokerCapabilities, Calendar, Holding, SeenOrder, Session
 from venues.broker_rules import OrderRules, order_of, text_of
 
 NAME = "dry-run"
@@ -59,13 +59,15 @@ class DryRunVenue:
             raise VenueRefused(NAME, f"{symbol} is no symbol of the settings")
         return BrokerAsset(symbol=symbol, tradable=True, fractionable=self.capabilities.fractional)
 
-    async def sessions(self, first: date, last: date) -> list[Session]:
+    async def calendar(self, first: date, last: date) -> Calendar:
         """Every day is open from midnight to midnight, New York's."""
         days = [first + timedelta(days=n) for n in range((last - first).days + 1)]
-        return [
-            Session(day=day, open_ms=_midnight_ms(day), close_ms=_midnight_ms(day + timedelta(days=1)))
-            for day in days
-        ]
+        return Calendar(
+            sessions=tuple(
+                Session(day=day, open_ms=_midnight_ms(day), close_ms=_midnight_ms(day + timedelta(days=1)))
+                for day in days
+            )
+        )
 
     async def price(self, symbol: str) -> Decimal | None:
         return await self._price(symbol)

@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import random
 from datetime import date
-from email.utils import parsedate_to_datetime
 from types import TracebackType
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 import httpx
 
-from evenkeel.clock import Clock, as_datetime
+from evenkeel.clock import Clock, as_datetime, ms_of_date
 from evenkeel.errors import NOT_NOW, EvenkeelError, NotUnderstood, OperatorError, Retryable, VenueRefused
 from evenkeel.tls import tls
 from evenkeel.types import Answer, Confirmed, Rejected, Unknown
@@ -280,9 +279,7 @@ def _words(answer: httpx.Response) -> str:
 
 def _retry_after_s(text: str, now_ms: int) -> float | None:
     """Seconds or a date; None where it is neither."""
-    if text.strip().isdigit():
-        return float(text)
-    try:
-        return parsedate_to_datetime(text).timestamp() - now_ms / 1000
-    except (TypeError, ValueError):
-        return None
+    if (seconds := text.strip()).isascii() and seconds.isdigit():
+        return float(seconds)
+    until_ms = ms_of_date(text)
+    return None if until_ms is None else (until_ms - now_ms) / 1000

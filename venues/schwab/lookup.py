@@ -44,16 +44,18 @@ class OrderLookup:
         """Return what became of it. Raises nothing for what the venue answers."""
         try:
             own = {ref for ref, whose in self._claims().items() if whose == intent.intent_id}
+            odd: list[Oddity] = []
             known = self.ids.get(key.client_order_id)
             for order_id in [known] if known else sorted(own):
                 order = await self._client.order(key.account, order_id)
                 if order is not None and is_of(order, key):
                     self.ids[key.client_order_id] = order_id
-                    return await self._settled(key, order)
+                    return await self._settled(key, order, odd)
                 if known:  # a `Location` that named somebody else's order
                     self.ids.pop(key.client_order_id)
-                    self._odd(order_id, "id", "not the order that was placed")
-            return await self._by_window(intent, key)
+                    odd.append(_odd(order_id, "id", "not the order that was placed"))
+                    self._client.oddities.answered(_source(key), odd)
+            return await self._by_window(intent, key, odd)
         except UNREAD as fault:
             return _unread(key, fault)
 
@@ -63,7 +65,7 @@ class OrderLookup:
         answer = await self._client.orders(key.account, key.from_ms - 1000, max(key.until_ms, now_ms))
         return [one for one in self._unclaimed(intent, key, answer.value) if is_of(one, key)]
 
-    async def _by_window(self, intent: IntentSpec, key: OrderKey) -> Outcome[Receipt]:
+    async def _by_window(self, intent: IntentSpec, key: OrderKey, odd: list[Oddity]) -> Outcome[Receipt]:
         for reading in range(2):
             now_ms = self._client.time.now_ms()
             if now_ms - key.from_ms > OLDEST_MS:
@@ -78,7 +80,7 @@ class OrderLookup:
                 return Unknown(words, answered=True)
             if found:
                 self.ids[key.client_order_id] = found[0].ref
-                return await self._settled(key, found[0])
+                return await self._settled(key, found[0], odd)
             unclear = [f"order {one.ref} does not say what it orders" for one in free if one.is_unclear]
             unclear += [str(one) for one in answer.odd if one.lost]
             if unclear:
@@ -103,8 +105,10 @@ class OrderLookup:
         own = [one for one in free if claims.get(one.ref) == intent.intent_id and is_of(one, key)]
         return own or [one for one in free if claims.get(one.ref, intent.intent_id) == intent.intent_id]
 
-    async def _settled(self, key: OrderKey, order: m.WireOrder) -> Outcome[Receipt]:
-        """What an order of ours says, and those that took its place."""
+    async def _settled(self, key: OrderKey, order: m.WireOrder, odd: list[Oddity]) -> Outcome[Receipt]:
+        """What an order of ours says, and those that took its place. What is odd about it is noted by its symbol: neither
+        another symbol's order nor a list says that it is over.
+        """
         orders = [order]
         while orders[-1].status == m.REPLACED and len(orders) <= MOST_REPLACED:
             following = await self._next_of(key, orders)
@@ -118,9 +122,9 @@ class OrderLookup:
                 words = f"order {orders[-1].ref} was replaced; by which is not listed yet"
                 return Working(words, ASK_AT_WORK_S, so_far)
             orders.append(following)
-        outcome, odd = outcome_of(key, orders, self._client.time.now_ms())
-        for what in odd:
-            self._odd(orders[-1].ref, "", what)
+        outcome, said = outcome_of(key, orders, self._client.time.now_ms())
+        named = [_odd(orders[-1].ref, "", what) for what in said]
+        self._client.oddities.answered(_source(key), [*odd, *named])
         return outcome
 
     async def _next_of(self, key: OrderKey, orders: list[m.WireOrder]) -> m.WireOrder | Unknown | None:
@@ -150,9 +154,6 @@ class OrderLookup:
             )
         return found[0] if found else None
 
-    def _odd(self, order_id: str, field: str, what: str) -> None:
-        self._client.oddities.add("order", [Oddity("order", order_id, field, what, lost=False)])
-
 
 def accepted(outcome: Outcome[Receipt]) -> Outcome[Receipt]:
     """The same for an order that the venue has answered as placed: whatever the list shows, it is not dead."""
@@ -167,6 +168,14 @@ def placed_as(order_id: str, outcome: Outcome[Receipt], now_ms: int) -> Outcome[
         so_far = Receipt(ref=order_id, done_qty=Decimal(0), avg_price_usd=None, settled_ms=now_ms)
         return replace(outcome, so_far=so_far)
     return outcome
+
+
+def _source(key: OrderKey) -> str:
+    return f"{VENUE} order of {key.symbol}"
+
+
+def _odd(order_id: str, field: str, what: str) -> Oddity:
+    return Oddity("order", order_id, field, what, lost=False)
 
 
 def _unread(key: OrderKey, fault: EvenkeelError) -> Unknown:

@@ -101,8 +101,8 @@ class Done:
         """Add an order. Raises NotUnderstood where it does not say how much was filled."""
         if order.filledQuantity is None:
             raise NotUnderstood(VENUE, f"order {order.ref} ({order.status}) does not say what was filled")
-        if order.filledQuantity < 0 or any(leg.quantity < 0 or leg.price < 0 for leg in order.executions):
-            raise NotUnderstood(VENUE, f"order {order.ref} has executions below zero")
+        if order.filledQuantity < 0 or any(leg.quantity < 0 or leg.price <= 0 for leg in order.executions):
+            raise NotUnderstood(VENUE, f"order {order.ref} has executions below zero, or for nothing")
         times = [m.moment_ms(one.time, "an execution's time") for one in order.executions if one.time]
         return Done(
             self.filled + order.filledQuantity,

@@ -16,6 +16,7 @@ from evenkeel.types import Built, Confirmed, IntentSpec, Outcome, Receipt, Signe
 from venues.broker import (
     BrokerAsset,
     BrokerCapabilities,
+    Calendar,
     Candidate,
     Candidates,
     Holding,
@@ -194,11 +195,26 @@ class SchwabVenue:
         last = quote.lastPrice if quote else None
         return last if last is not None and last > 0 else None
 
-    async def sessions(self, first: date, last: date) -> list[Session]:
-        """Return the sessions of [first, last] in order, by the venue's calendar: one request a day. Raises UNREAD."""
+    async def calendar(self, first: date, last: date) -> Calendar:
+        """Return [first, last] in order, by the venue's calendar: one request a day. Raises UNREAD, for what is not understood
+        only where that is so of each day.
+        """
         days = [first + timedelta(days=n) for n in range((last - first).days + 1)]
-        found = await asyncio.gather(*(self._session(day) for day in days))
-        return [one for one in found if one is not None]
+        odd: dict[date, NotUnderstood] = {}
+
+        async def session(day: date) -> Session | None:
+            try:
+                return await self._session(day)
+            except NotUnderstood as why:
+                odd[day] = why
+                return None
+
+        found = await asyncio.gather(*(session(day) for day in days))
+        if len(odd) == len(days):
+            raise odd[first]
+        named = [Oddity("hours", f"day {day}", "", why.reason, lost=True) for day, why in odd.items()]
+        self.client.oddities.add("hours", named)
+        return Calendar(sessions=tuple(one for one in found if one is not None), unread=frozenset(odd))
 
     async def _session(self, day: date) -> Session | None:
         answer = await self.client.hours(day)

@@ -158,6 +158,8 @@ async def _redeemed(step: Step) -> Result:
         return Failed(f"the issuer has {sent['amount']} tokens and rejected {row.tokenization_request_id}")
     if row.status.lower() != "completed" or row.qty is None:
         return Wait(f"{row.tokenization_request_id} is {row.status[:40]}")
+    if not 0 < row.qty <= Decimal(sent["amount"]):
+        return Wait(f"{row.tokenization_request_id} gave {row.qty} shares for {sent['amount']} tokens")
     return Passed(row.qty, row.tokenization_request_id, step.own(row.qty))
 
 

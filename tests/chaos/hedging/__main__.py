@@ -7,6 +7,8 @@ import asyncio
 import json
 import logging
 import multiprocessing
+import os
+import shutil
 import sys
 import tempfile
 import time
@@ -16,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.chaos.hedging import rebalancing
-from tests.chaos.hedging.crossing import Crossing, crossings, new_ledger, outcome, play, sample
+from tests.chaos.hedging.crossing import CROSSES, Crossing, crossings, new_ledger, outcome, play, sample
 from tests.databases import migrated_file
 
 OUT = Path("out/chaos-hedging")
@@ -44,11 +46,16 @@ def main(arguments: list[str]) -> int:
     """
     asked = _parsed(arguments)
     began = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="evenkeel-chaos-", ignore_cleanup_errors=True) as name:
+    with tempfile.TemporaryDirectory(
+        prefix="evenkeel-chaos-", dir=_memory(), ignore_cleanup_errors=True
+    ) as name:
         home = Path(name)
         migrated_file()  # what is forked has it
-        found = asyncio.run(crossings(home / "recorded")) + asyncio.run(rebalancing.crossings(home / "moves"))
-        chosen = [one for one in found if asked.only.lower() in one.name.lower()]
+        found = _named(asked, home)
+        passed = (
+            set(asked.passed.read_text().splitlines()) if asked.passed and asked.passed.exists() else set()
+        )
+        chosen = [one for one in found if asked.only.lower() in one.name.lower() and one.name not in passed]
         part, parts = asked.part
         chosen = chosen[part - 1 :: parts]
         if asked.sample:
@@ -58,7 +65,7 @@ def main(arguments: list[str]) -> int:
             print(f"{len(chosen)} crossings")
             return 0
         print(f"{len(chosen)} crossings, {asked.jobs} at a time", flush=True)
-        failures = _all(home, chosen, asked.jobs, began)
+        failures = _all(home, chosen, asked, began)
     summary = summed_up(chosen, failures, time.monotonic() - began)
     asked.out.mkdir(parents=True, exist_ok=True)
     (asked.out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
@@ -66,10 +73,19 @@ def main(arguments: list[str]) -> int:
     return 0 if chosen and not failures else 1
 
 
-def _all(home: Path, chosen: list[Crossing], jobs: int, began: float) -> dict[Crossing, str]:
-    """What failed, by crossing; each is said as it fails."""
+def _named(asked: argparse.Namespace, home: Path) -> list[Crossing]:
+    """Those that a file names, or the one that is named in full; else every one there is, which the stories are played for."""
+    if asked.named:
+        return [Crossing.of(name) for name in asked.named.read_text().splitlines() if CROSSES in name]
+    if asked.only.count(CROSSES) == 2:
+        return [Crossing.of(asked.only)]
+    return asyncio.run(crossings(home / "recorded")) + asyncio.run(rebalancing.crossings(home / "moves"))
+
+
+def _all(home: Path, chosen: list[Crossing], asked: argparse.Namespace, began: float) -> dict[Crossing, str]:
+    """What failed, by crossing; each is said as it fails, and what passed is noted as it passes."""
     failures: dict[Crossing, str] = {}
-    with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("fork")) as pool:
+    with ProcessPoolExecutor(asked.jobs, mp_context=multiprocessing.get_context("fork")) as pool:
         running = {pool.submit(played, home, number, one): one for number, one in enumerate(chosen)}
         for done, future in enumerate(as_completed(running), start=1):
             one = running[future]
@@ -77,9 +93,21 @@ def _all(home: Path, chosen: list[Crossing], jobs: int, began: float) -> dict[Cr
             if why:
                 failures[one] = why
                 print(f"FAILED {one.name} ({seconds:.1f} s)\n    {why}\n    again: {again(one)}", flush=True)
+            elif asked.passed:
+                with asked.passed.open("a") as file:
+                    file.write(one.name + "\n")
             if done % 100 == 0:
                 print(f"{done} of {len(chosen)} done, {time.monotonic() - began:.0f} s", flush=True)
     return failures
+
+
+def _memory() -> str | None:
+    """A folder in memory, where this system has one with room: a process that is killed loses nothing of it, and no commit
+    waits for a disk.
+    """
+    place = Path("/dev/shm")
+    has_room = place.is_dir() and os.access(place, os.W_OK) and shutil.disk_usage(place).free > 2**30
+    return str(place) if has_room else None
 
 
 def again(one: Crossing) -> str:
@@ -110,6 +138,16 @@ def _parsed(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos.hedging", description=__doc__)
     parser.add_argument("--only", default="", help="crossings whose name contains this text")
     parser.add_argument("--list", action="store_true", help="print their names and play none")
+    parser.add_argument(
+        "--named",
+        type=Path,
+        help="a file of names as --list prints them: these, and no story is played for them",
+    )
+    parser.add_argument(
+        "--passed",
+        type=Path,
+        help="a file: what passes is added to it, and what stands in it is not played again",
+    )
     parser.add_argument("--out", type=Path, default=OUT, help="folder of summary.json")
     parser.add_argument("--sample", type=int, default=0, help="so many, one of each fault first")
     parser.add_argument("--seed", type=int, default=1, help="which sample")

@@ -24,11 +24,12 @@ from tests.databases import make_ledger
 from twins.faults import Fault
 
 LEDGER = "ledger"
+CROSSES = " / "
 TRANSPORT = ("drop_request", "drop_answer", "http_500", "http_500_after", "garbage", "http_429")
 RANGE = "too_large"
 """Concerns questions for a range of blocks alone: the nth of those."""
-LATE, LATE_S, GIVES_UP_S = "late", 1.2, 0.8
-"""The caller has given up when the request gets through. Wall seconds."""
+LATE, LATE_S, GIVES_UP_S = "late", 2.6, 2.0
+"""The caller has given up when the request gets through. Wall seconds, so many that on a busy machine no other call is late."""
 OF_THE_NODE: dict[str, dict[str, dict[str, object]]] = {
     "eth_getLogs": {"lag": {"blocks": 50}, "removed": {}, "jumbled": {}, "too_large": {"blocks": 3}},
     "eth_getBlockByNumber": {"lag": {"blocks": 50}, "silent_chain": {}},
@@ -92,7 +93,15 @@ class Crossing:
 
     @property
     def name(self) -> str:
-        return f"{self.story} at {self.broker} / {' '.join(self.where)}#{self.nth} / {self.fault}"
+        return f"{self.story} at {self.broker}{CROSSES}{' '.join(self.where)}#{self.nth}{CROSSES}{self.fault}"
+
+    @classmethod
+    def of(cls, name: str) -> Crossing:
+        """The one of this name. Raises ValueError where it is no name of one."""
+        played, where, fault = name.split(CROSSES)
+        (story, _, broker), (call, _, nth) = played.rpartition(" at "), where.rpartition("#")
+        venue, _, call = call.partition(" ")
+        return cls(story, broker, (venue, call), int(nth), fault)
 
     @property
     def is_in_its_own_process(self) -> bool:
@@ -232,8 +241,7 @@ async def _two_at_once(bed: Bed) -> None:
 
 
 def _disarm(bed: Bed) -> None:
-    bed.outside = lambda: False
-    bed.prepare = None
+    bed.outside, bed.prepare = (lambda: False), None
     bed.plan.clear()
     bed.understand()
 

@@ -218,6 +218,32 @@ def test_shares_without_a_price_are_not_guessed(store: Store) -> None:
     assert store.intent(intent_id).state == "SUBMITTING"
 
 
+@pytest.mark.parametrize("price", [D(0), D(-3), D(1)])
+def test_what_was_paid_does_not_fall_and_is_never_nothing(store: Store, price: Decimal) -> None:
+    intent_id = planned(store, "X", "buy", D(4))
+    store.record_ready(intent_id, {}, {"client_order_id": "1"})
+    filled(store, intent_id, D(2), D(100), final=False)
+    for final in (False, True):
+        with pytest.raises(Bug, match=r"does not fall|no price"):
+            filled(store, intent_id, D(3), price, final=final)
+    assert [one.usd for one in store.hedging.hedges()] == [200] and store.hedging.exposure(
+        "X"
+    ).open_shares == 2
+    filled(store, intent_id, D(4), D(100), final=True)
+    check(store)
+
+
+def test_a_fill_of_less_than_a_cent_says_no_price_where_one_is_known(store: Store) -> None:
+    least = fill(101, 0, "X", "buy", D("1e-18")).model_copy(update={"usdc": D("1e-20")})
+    store.hedging.book_window(window(100, 101, [least]))
+    assert store.hedging.exposure("X").price_usd == D("0.01"), "of nothing else it is all there is"
+    whole, last = fill(102, 0, "X", "buy", D(3)), least.model_copy(update={"block": 103, "at_ms": 103_000})
+    last = last.model_copy(update={"transaction": "0xfe", "block_hash": "a103"})
+    store.hedging.book_window(window(102, 103, [whole, last]))
+    assert store.hedging.exposure("X").price_usd == 100
+    assert store.hedging.recomputed("X").price_usd == 100
+
+
 def test_the_oldest_open_fill_is_the_one_that_no_hedge_covers(store: Store) -> None:
     rows = [fill(100 + n, 0, "X", "sell", D(2)) for n in range(4)] + [fill(110, 0, "X", "buy", D(1))]
     store.hedging.book_window(window(100, 110, rows))

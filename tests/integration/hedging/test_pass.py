@@ -63,6 +63,11 @@ async def test_whole_shares_where_the_symbol_has_no_parts(url: str) -> None:
         assert rig.store.hedging.exposure("TSLA").open_shares == D("0.6")
         assert [one.qty for one in rig.account.orders] == [2]
         rig.check(is_flat=False)
+        async with rig.desk() as at:
+            for _ in range(2):
+                rig.later(at.settings.alert_open_s + 1)
+                assert not (await rig.passes(at, None, 1)).orders
+        assert not kinds(rig), "less than a share of what is traded in whole ones is a residue, and no alarm"
 
 
 async def test_fills_of_a_closed_night_are_one_order_at_the_open(url: str) -> None:

@@ -238,8 +238,15 @@ async def test_an_order_that_was_replaced_is_followed_and_what_it_filled_counts(
 async def test_an_unknown_status_is_work_and_named() -> None:
     async with schwab_rig() as rig:
         rig.fault("status", word="PENDING_SOMETHING_NEW")
-        assert isinstance((await sent(rig))[2], Working)
+        intent, signed, outcome = await sent(rig)
+        assert isinstance(outcome, Working)
         assert "PENDING_SOMETHING_NEW" in str(rig.client.oddities.words())
+        other = await sent(rig, symbol="NVDA")
+        assert isinstance(other[2], Confirmed)
+        assert "PENDING_SOMETHING_NEW" in str(rig.client.oddities.words()), "another order does not end it"
+        orders(rig)[0].shown_as = ""
+        assert isinstance(await rig.venue.find(intent, signed), Confirmed)
+        assert "PENDING_SOMETHING_NEW" not in str(rig.client.oddities.words())
 
 
 async def test_shares_without_their_executions_wait_for_a_price_and_count_in_the_end() -> None:

@@ -52,12 +52,12 @@ async def test_sessions_follow_the_brokers_calendar_over_a_holiday_an_early_clos
     async with schwab_rig() as rig:
         rig.twin.control("close", {"day": "2026-01-08"})
         rig.twin.control("early", {"day": "2026-01-09"})
-        found = await rig.venue.sessions(TUESDAY, date(2026, 1, 12))
+        found = (await rig.venue.calendar(TUESDAY, date(2026, 1, 12))).sessions
         assert [one.day.day for one in found] == [6, 7, 9, 12]
         assert (found[0].open_ms, found[0].close_ms) == (ms(2026, 1, 6, 14, 30), ms(2026, 1, 6, 21))
         assert found[0].pre_open_ms == ms(2026, 1, 6, 9) and found[0].post_close_ms == ms(2026, 1, 7, 1)
         assert found[2].close_ms == ms(2026, 1, 9, 18)
-        (monday,) = await rig.venue.sessions(date(2026, 3, 7), date(2026, 3, 9))
+        (monday,) = (await rig.venue.calendar(date(2026, 3, 7), date(2026, 3, 9))).sessions
         assert (monday.open_ms, monday.close_ms) == (ms(2026, 3, 9, 13, 30), ms(2026, 3, 9, 20))
 
 
@@ -65,7 +65,7 @@ async def test_sessions_follow_the_brokers_calendar_over_a_holiday_an_early_clos
     "change",
     [
         {"path": "equity.EQ.sessionHours", "missing": True},
-        {"path": "equity.EQ.date", "value": "2026-01-07"},
+        {"path": "equity.EQ.date", "value": "2026-02-01"},
         {"path": "equity.EQ.sessionHours.regularMarket", "value": []},
         {"path": "equity.EQ.sessionHours.regularMarket.0.end", "value": "2026-01-06T16:00:00"},
         {"path": "equity.EQ.sessionHours.regularMarket.0.end", "value": "2026-01-06T09:00:00-05:00"},
@@ -76,7 +76,13 @@ async def test_a_day_that_is_not_understood_is_no_closed_day(change: dict[str, A
     async with schwab_rig() as rig:
         rig.fault("field", "hours", times=-1, **change)
         with pytest.raises(NotUnderstood):
-            await rig.venue.sessions(TUESDAY, TUESDAY)
+            await rig.venue.calendar(TUESDAY, TUESDAY)
+        rig.running.faults.clear()
+        rig.fault("field", "hours", **change)
+        week = await rig.venue.calendar(TUESDAY, date(2026, 1, 12))
+        (odd,) = week.unread
+        assert {6, 7, 8, 9, 12} - {odd.day} == {one.day.day for one in week.sessions}, "the others are read"
+        assert odd.isoformat() in rig.venue.client.oddities.words()["hours"]
 
 
 async def test_the_twin_shows_the_hours_under_both_of_their_paths() -> None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from evenkeel.settings.settings import Settings
 
 # Batch 50 cuts the server's work per task run by three to four times.
-START_TIMEOUT_S = 90.0
+START_TIMEOUT_S = 180.0
 SERVER_SETTINGS = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "DO_NOT_TRACK": "1",

@@ -161,7 +161,7 @@ def test_what_watches_goes_before_pages_and_schedules(tmp_path: Path) -> None:
     found.read_string(configuration(tmp_path, tmp_path / "socket", 4200, every))
     commands = {one.name: found[f"program:{one.name}"]["command"].split() for one in every}
     later = {name for name, words in commands.items() if words[:3] == ['"nice"', '"-n"', '"10"']}
-    assert later == {SERVER, "worker", DESK}
+    assert later == {SERVER, DESK}
     assert {words[0].strip('"') for name, words in commands.items() if name not in later} == {sys.executable}
 
 

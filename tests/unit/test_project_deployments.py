@@ -137,6 +137,7 @@ def test_every_flow_is_deployed_once_and_schedules_are_distinct() -> None:
         "flows/carry/monitor.py:monitor",
         "flows/accounts/watch.py:watch",
         "flows/hedging/hedge.py:hedge",
+        "flows/hedging/rebalance.py:rebalance_scheduled",
     }
     slugs = [schedule["slug"] for one in DEPLOYMENTS for schedule in one.get("schedules", [])]
     assert len(slugs) == len(set(slugs)) == 5

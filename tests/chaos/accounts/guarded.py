@@ -24,7 +24,7 @@ from tests.chaos.interceptor import Point
 from tests.chaos.process import Hook, Step
 from tests.chaos.scenarios import CallKinds, Scenario, Story
 
-GUARD: Step = ("guard", {})
+AGENT: Step = ("agent", {})
 CLOSE: Step = ("close", {})
 PART: Step = ("close", {"share": "0.4"})
 DEPLOY: Step = ("deploy", {})
@@ -34,15 +34,15 @@ AFTER: tuple[Step, ...] = (("tend", {"ticks": 4, "apart_s": 10.0}),)
 """And once the user has closed what was left."""
 
 STORIES = (
-    Story("accounts hyperliquid open", "bought", (GUARD,)),
-    Story("accounts hyperliquid stop", "risen", (GUARD,)),
+    Story("accounts hyperliquid open", "bought", (AGENT,)),
+    Story("accounts hyperliquid stop", "risen", (AGENT,)),
     Story("accounts hyperliquid close", "gained", (CLOSE,)),
     Story("accounts hyperliquid part", "gained", (PART,), sparse=0),
-    Story("accounts hyperliquid top-up", "added", (GUARD,), sparse=1),
-    Story("accounts hyperliquid fired", "fired", (GUARD,), sparse=0),
-    Story("accounts hyperliquid turned", "turned", (GUARD,), sparse=1),
-    Story("accounts hyperliquid by the user", "his stop", (GUARD,), sparse=0),
-    Story("accounts hyperliquid revoke", "revoked", (GUARD,), sparse=1),
+    Story("accounts hyperliquid top-up", "added", (AGENT,), sparse=1),
+    Story("accounts hyperliquid fired", "fired", (AGENT,), sparse=0),
+    Story("accounts hyperliquid turned", "turned", (AGENT,), sparse=1),
+    Story("accounts hyperliquid by the user", "his stop", (AGENT,), sparse=0),
+    Story("accounts hyperliquid revoke", "revoked", (AGENT,), sparse=1),
     Story("accounts hyperliquid deploy", "approved", (DEPLOY,), sparse=0),
 )
 
@@ -59,7 +59,7 @@ async def _bought(bed: GuardedBed) -> None:
 
 async def _guarded(bed: GuardedBed) -> None:
     await _bought(bed)
-    done = await bed.run(GUARD, GUARD)
+    done = await bed.run(AGENT, AGENT)
     assert done.code == 0 and len(bed.user.resting()) == 1, done
     await bed.later(20)
 

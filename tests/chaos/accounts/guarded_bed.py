@@ -85,7 +85,7 @@ async def guarded_bed(
             agents=[one.address for one in made], secrets=[bytes.fromhex(SECRET), *(one._key.secret for one in made)],
         )  # fmt: skip
         _deploy(bed, keys.fingerprint)
-        done = await bed.run(("guard", {}))
+        done = await bed.run(("agent", {}))
         assert done.code == 0, done
         if prepare is not None:
             await prepare(bed)
@@ -115,9 +115,9 @@ def _deploy(bed: GuardedBed, fingerprint: str) -> None:
     store = Store.open(ledger_of(bed.folder), bed.world)  # type: ignore[arg-type]
     try:
         accounts, rules = store.accounts, {"stops": StopRules().model_dump(mode="json")}
-        accounts.add_agent("guard", HYPERLIQUID, fingerprint, Decimal("0.1"), "PROFIT_SHARE", rules)
+        accounts.add_agent("night", HYPERLIQUID, fingerprint, Decimal("0.1"), "PROFIT_SHARE", rules)
         accounts.add_user(bed.user.address)
-        accounts.deploy(DEPLOYED, bed.user.address, "guard", {"generation": 1})
+        accounts.deploy(DEPLOYED, bed.user.address, "night", {"generation": 1})
         accounts.move_deployment(DEPLOYED, DeploymentState.ACTIVE, "seen at the venue")
     finally:
         store.close()

@@ -19,7 +19,7 @@ from tests.chaos.process import StepFunction
 SECOND = Person(None, "0x" + "62" * 32).address  # type: ignore[arg-type]
 
 
-async def _guard(settings: Settings) -> dict[str, Any]:
+async def _agent(settings: Settings) -> dict[str, Any]:
     """One tick of the watch."""
     return await operating.watch(settings, once=True)
 
@@ -35,7 +35,7 @@ async def _close(settings: Settings, share: str = "1") -> dict[str, Any]:
 
 async def _deploy(settings: Settings) -> dict[str, Any]:
     """The second user is guarded too."""
-    return await actions.deploy(settings, SECOND, "guard", Decimal(1), Decimal(1), 1)
+    return await actions.deploy(settings, SECOND, "night", Decimal(1), Decimal(1), 1)
 
 
 async def _tend(settings: Settings, ticks: int, apart_s: float) -> dict[str, Any]:
@@ -52,7 +52,7 @@ async def _tend(settings: Settings, ticks: int, apart_s: float) -> dict[str, Any
 
 
 STEPS: dict[str, StepFunction] = {
-    "guard": _guard,
+    "agent": _agent,
     "close": _close,
     "deploy": _deploy,
     "tend": _tend,

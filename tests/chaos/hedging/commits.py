@@ -70,11 +70,11 @@ class Commits:
         real = database.writing
 
         @contextmanager
-        def writing(engine: Engine) -> Iterator[Connection]:
+        def writing(engine: Engine, *, durable: bool = True) -> Iterator[Connection]:
             if self.is_dead:
                 raise Killed
             is_before = self._is_point()
-            with real(engine) as connection:
+            with real(engine, durable=durable) as connection:
                 yield connection
                 if is_before is True:
                     self._strike()

@@ -167,6 +167,7 @@ def shrink_in_silence(rig: Rig, what: str) -> None:
         else:
             debt -= Decimal(100)
         book.write(holding, now_ms, tokens, debt, amounts)
+        book.on_liquidation(holding)  # and so it stands on chain
 
     held = pda(rig)
     rig.on_twins(shrink)

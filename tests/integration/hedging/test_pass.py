@@ -119,7 +119,7 @@ async def test_a_login_that_is_over_ends_no_pass(url: str) -> None:
     async with hedging_rig(url) as rig:
         rig.trade("AAPL", "sell", "2")
         async with rig.desk() as at:
-            with hooked(at.broker, "sessions", before=over):
+            with hooked(at.broker, "calendar", before=over):
                 report = await pass_once(at, None)
             assert not report.orders and report.progress.fills == 1 and (NO_CALENDAR, "alpaca") in kinds(rig)
             with hooked(at.broker, "cash", before=over):

@@ -66,7 +66,7 @@ async def test_an_order_that_was_refused_and_taken_all_the_same_is_no_second_one
         assert (hedge.qty, hedge.order_ref) == (D(3), rig.account.orders[0].id)
 
 
-async def test_shares_that_an_order_by_hand_holds_keep_nothing_of_the_others_from_being_sold(
+async def test_shares_that_an_order_by_hand_holds_hold_up_no_sale_of_the_others(
     url: str,
 ) -> None:
     """QuantConnect/Lean#3875, alpacahq/alpaca-trade-api-csharp#247: `insufficient qty available for order (requested: 15,

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from sqlalchemy import update
@@ -22,6 +23,7 @@ from state.store import Store
 from strategy.hedging.decision import Order
 from tasks.hedging import orders, passing
 from tasks.hedging.desk import HedgingDesk
+from venues.alpaca import venue as alpaca
 from venues.alpaca.venue import AlpacaVenue
 from venues.evm.answers import Block, Log
 from venues.evm.pages import block_at
@@ -62,8 +64,14 @@ def claim_lost_but_broker_called(patch: Patch) -> None:
     patch.setattr(orders, "_new", new)
 
 
+def _ids_that_say_nothing(patch: Patch) -> None:
+    """Each order's id is drawn, as the predecessor's was: the broker then refuses no second hedge of the same exposure."""
+    patch.setattr(alpaca, "id_of", lambda anchor, number: f"{alpaca.OURS}{uuid4().hex}")
+
+
 def dead_by_age(patch: Patch) -> None:
     """An order that has been open for ten minutes is written down as failed, and nobody asks the broker."""
+    _ids_that_say_nothing(patch)
     real = passing.sweep
 
     async def sweep(at: HedgingDesk, fence: Any) -> Any:
@@ -129,6 +137,7 @@ def silent_for_hours(patch: Patch) -> None:
 
 def position_in_a_commit_of_its_own(patch: Patch) -> None:
     """A filled order is confirmed in one commit and its position moved in another; only open orders are asked about."""
+    _ids_that_say_nothing(patch)
     real = Intents.confirm
 
     def confirm(self: Intents, intent_id: str, receipt: Receipt, *, booking: Any = None, **more: Any) -> Any:

@@ -12,23 +12,18 @@ from app.prefect_server import CLIENT_SETTINGS, SERVER_SETTINGS
 
 POOL = "evenkeel"
 TWINS, SERVER, DESK = "twins", "server", "desk"
-LATER = ("nice", "-n", "10")
-"""Before the command of what may come later on a machine that is full."""
 OF_FOLDER = "PAPER_TRADING_FOLDER"
 """Says in the environment of every process whose it is."""
 
 
 @dataclass(frozen=True)
 class Program:
-    """One process. It is started again where it ends by itself, but for the venues: their world ends with them. What may
-    come `later` gives way to what watches and warns: after the end of everything all of them start at the same moment.
-    """
+    """One process. It is started again where it ends by itself, but for the venues: their world ends with them."""
 
     name: str
     arguments: tuple[str, ...]
     says: str
     again: bool = True
-    later: bool = False
     more: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -62,7 +57,6 @@ def programs(
             SERVER,
             (*evenkeel, "server", "--port", str(port)),
             "Prefect: schedules and UI",
-            later=True,
             more={**SERVER_SETTINGS, "PREFECT_UI_API_URL": f"{address}/api"},
         ),
         Program(
@@ -81,7 +75,6 @@ def programs(
             DESK,
             (*evenkeel, "desk"),
             f"web pages at http://127.0.0.1:{desk_port}/",
-            later=True,
             more={"EVENKEEL_PAGES__PORT": str(desk_port)},
         ),
     ]
@@ -117,7 +110,7 @@ def configuration(folder: Path, socket: Path, port: int, all_of: list[Program]) 
         "supervisor.rpcinterface_factory": "supervisor.rpcinterface:make_main_rpcinterface"
     }
     for one in all_of:
-        command = (*(LATER if one.later else ()), sys.executable, *one.arguments)
+        command = (sys.executable, *one.arguments)
         words = " ".join(f'"{_quoted(word)}"' for word in command)
         found[f"program:{one.name}"] = {
             "command": words,

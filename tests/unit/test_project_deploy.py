@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 
 from app.cli import app
-from app.up.programs import DESK, SERVER, configuration, programs
 from evenkeel.settings.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -153,16 +152,9 @@ def test_what_is_not_allowed_fails_and_does_not_kill(unit: Path) -> None:
     assert "SystemCallFilter=@system-service @pkey" in lines and "SystemCallErrorNumber=EPERM" in lines
 
 
-def test_what_watches_goes_before_pages_and_schedules(tmp_path: Path) -> None:
+def test_what_watches_goes_before_pages_and_schedules() -> None:
     weighed = {unit.name for unit in SERVICES if "\nCPUWeight=500\n" in unit.read_text()}
     assert weighed == {"evenkeel-monitors.service", INSTEAD, HEDGING}
-    every = programs(tmp_path, 4200, 1, "0", 8470)
-    found = configparser.RawConfigParser()
-    found.read_string(configuration(tmp_path, tmp_path / "socket", 4200, every))
-    commands = {one.name: found[f"program:{one.name}"]["command"].split() for one in every}
-    later = {name for name, words in commands.items() if words[:3] == ['"nice"', '"-n"', '"10"']}
-    assert later == {SERVER, DESK}
-    assert {words[0].strip('"') for name, words in commands.items() if name not in later} == {sys.executable}
 
 
 def test_prefects_pages_are_copied_to_where_the_server_may_write() -> None:

@@ -38,13 +38,8 @@ class Leases(Database):
     def renew(self, fence: Fence, ttl_ms: int) -> None:
         """Hold on for `ttl_ms` from now. Raises LostRace once the lease has moved on."""
         with self._write(durable=False) as db:
-            query = _renewal(db.dialect.name)
-            if (
-                db.execute(
-                    query, _times(db.dialect.name, ttl_ms) | {"held": fence.name, "seen": fence.token}
-                ).rowcount
-                != 1
-            ):
+            values = _times(db.dialect.name, ttl_ms) | {"held": fence.name, "seen": fence.token}
+            if db.execute(_renewal(db.dialect.name), values).rowcount != 1:
                 raise LostRace(f"lease {fence.name!r} is no longer held with token {fence.token}")
 
     def release(self, fence: Fence) -> bool:

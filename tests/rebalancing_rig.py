@@ -102,6 +102,15 @@ class RebalanceRig:
         store = self.hedging.store
         return decide(store, name, "a person", approve=True, now_ms=self.hedging.clock.now_ms(), lapse_s=3600)
 
+    async def usdc_approved(self) -> Rebalance:
+        """A rebalance of dollars into the vault, approved: the wallet is known at the broker and nothing has moved."""
+        self.fill_vault("USDC", "100000")
+        async with self.desk() as rd:
+            await rd.transfers.allow(rd.wallet)
+        self.hedging.later(10)
+        [row] = [one for one in (await self.propose()).rebalances if one.scope == "USDC"]
+        return self.approve(row.name)
+
     async def go(self, name: str) -> Rebalance:
         """What a process that ends at once does: its lease, its desk, as far as it goes."""
         async with self.desk() as rd, rd.at.desk.exclusive(rd.lease, "rebalancing") as fence:

@@ -14,7 +14,7 @@ from state.accounts.store import ACCOUNTS
 from state.store import Store
 from strategy.accounts.share import ChargeState
 from tasks.accounts.alerts import ACCOUNTS_WATCH, WATCHES, last_watched_ms
-from tasks.accounts.desks import desk_on, wanted_watches, watched_desk
+from tasks.accounts.desks import wanted_watches, watched_desk
 from tasks.accounts.watcher import AccountsWatcher
 
 
@@ -57,14 +57,8 @@ async def watch(settings: Settings, *, once: bool) -> dict[str, Any]:
     wanted = wanted_watches(settings) or [ACCOUNTS_WATCH]  # off: its desk says so
 
     async def one(name: str) -> dict[str, int]:
-        from app.accounts.actions import ledger
-
-        with ledger(settings) as store:
-            return await watching(store, name)
-
-    async def watching(store: Store, name: str) -> dict[str, int]:
         async with (
-            desk_on(settings, store, name) as desk,
+            watched_desk(settings, name) as desk,
             desk.desk.exclusive(name, "the watch of the accounts") as fence,
         ):
             watcher = AccountsWatcher(desk, fence)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable
+from collections.abc import AsyncIterable, Callable
 from functools import partial
 from typing import Annotated
 
@@ -11,7 +11,7 @@ from fastapi.responses import HTMLResponse, PlainTextResponse, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from app.pages import lists
-from app.pages.feed import MOST_STREAMS
+from app.pages.feed import MOST_STREAMS, Feed
 from app.pages.headers import OF_A_PICTURE
 from app.pages.position import position_page
 from app.pages.site import Known, Site, TheSite
@@ -30,13 +30,6 @@ async def health(site: TheSite) -> Response:
     return PlainTextResponse("ok\n")
 
 
-@router.get("/")
-async def overview_page(request: Request, site: TheSite, session: Known) -> Response:
-    """The overview, which the stream keeps up to date."""
-    shown = await site.feed.now()
-    return site.page(request, "overview.html", session, 200 if shown.found else 503, shown=shown)
-
-
 def with_room(site: TheSite, session: Known) -> Site:
     """Return the site where one more stream may be open. Raises 503, before anything is answered."""
     if site.listeners >= MOST_STREAMS:
@@ -44,48 +37,26 @@ def with_room(site: TheSite, session: Known) -> Site:
     return site
 
 
-@router.get("/stream", response_class=EventSourceResponse)
-async def stream(
-    request: Request, site: Annotated[Site, Depends(with_room)]
-) -> AsyncIterable[ServerSentEvent]:
-    """The overview whenever it has changed, while the session lasts."""
-    async for shown in site.feed.updates(lambda: site.session(request) is not None):
-        yield ServerSentEvent(event="overview", raw_data=site.fragment("parts/overview.html", shown=shown))
-    yield ServerSentEvent(event="ended", raw_data="log in again")
+def keep_live(path: str, part: str, feed_of: Callable[[Site], Feed]) -> None:
+    """Serve a page, and the stream that keeps it up to date: its `part` whenever that has changed, while the session lasts."""
+
+    @router.get(path)
+    async def page(request: Request, site: TheSite, session: Known) -> Response:
+        shown = await feed_of(site).now()
+        return site.page(request, f"{part}.html", session, 200 if shown.found else 503, shown=shown)
+
+    @router.get(f"{path.rstrip('/')}/stream", response_class=EventSourceResponse)
+    async def stream(
+        request: Request, site: Annotated[Site, Depends(with_room)]
+    ) -> AsyncIterable[ServerSentEvent]:
+        async for shown in feed_of(site).updates(lambda: site.session(request) is not None):
+            yield ServerSentEvent(event=part, raw_data=site.fragment(f"parts/{part}.html", shown=shown))
+        yield ServerSentEvent(event="ended", raw_data="log in again")
 
 
-@router.get("/hedging")
-async def hedging_page(request: Request, site: TheSite, session: Known) -> Response:
-    """Hedged market making, which its stream keeps up to date."""
-    shown = await site.hedging.now()
-    return site.page(request, "hedging.html", session, 200 if shown.found else 503, shown=shown)
-
-
-@router.get("/hedging/stream", response_class=EventSourceResponse)
-async def hedging_stream(
-    request: Request, site: Annotated[Site, Depends(with_room)]
-) -> AsyncIterable[ServerSentEvent]:
-    """The page of hedging whenever it has changed, while the session lasts."""
-    async for shown in site.hedging.updates(lambda: site.session(request) is not None):
-        yield ServerSentEvent(event="hedging", raw_data=site.fragment("parts/hedging.html", shown=shown))
-    yield ServerSentEvent(event="ended", raw_data="log in again")
-
-
-@router.get("/accounts")
-async def accounts_page(request: Request, site: TheSite, session: Known) -> Response:
-    """Managed accounts, which their stream keeps up to date."""
-    shown = await site.accounts.now()
-    return site.page(request, "accounts.html", session, 200 if shown.found else 503, shown=shown)
-
-
-@router.get("/accounts/stream", response_class=EventSourceResponse)
-async def accounts_stream(
-    request: Request, site: Annotated[Site, Depends(with_room)]
-) -> AsyncIterable[ServerSentEvent]:
-    """The page of accounts whenever it has changed, while the session lasts."""
-    async for shown in site.accounts.updates(lambda: site.session(request) is not None):
-        yield ServerSentEvent(event="accounts", raw_data=site.fragment("parts/accounts.html", shown=shown))
-    yield ServerSentEvent(event="ended", raw_data="log in again")
+keep_live("/", "overview", lambda site: site.feed)
+keep_live("/hedging", "hedging", lambda site: site.hedging)
+keep_live("/accounts", "accounts", lambda site: site.accounts)
 
 
 @router.get("/positions/{position_id}")

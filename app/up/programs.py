@@ -110,8 +110,7 @@ def configuration(folder: Path, socket: Path, port: int, all_of: list[Program]) 
         "supervisor.rpcinterface_factory": "supervisor.rpcinterface:make_main_rpcinterface"
     }
     for one in all_of:
-        command = (sys.executable, *one.arguments)
-        words = " ".join(f'"{_quoted(word)}"' for word in command)
+        words = " ".join(f'"{_quoted(word)}"' for word in (sys.executable, *one.arguments))
         found[f"program:{one.name}"] = {
             "command": words,
             "autostart": "false",

@@ -7,7 +7,6 @@ from contextlib import asynccontextmanager
 
 from evenkeel.errors import OperatorError
 from evenkeel.settings.settings import Settings
-from state.store import Store
 from tasks.accounts.alerts import ACCOUNTS_WATCH, HYPERLIQUID_WATCH, WATCHES
 from tasks.accounts.desk import AccountsDesk, accounts_desk
 from tasks.accounts.hyperliquid.desk import HyperliquidAccountsDesk, hyperliquid_accounts_desk
@@ -17,24 +16,19 @@ AnyDesk = AccountsDesk | HyperliquidAccountsDesk
 
 
 @asynccontextmanager
-async def desk_on(settings: Settings, store: Store, watch: str) -> AsyncIterator[AnyDesk]:
-    """The desk of a watch on a ledger that is open. Raises OperatorError for one that there is not, and as the desks do."""
+async def watched_desk(settings: Settings, watch: str) -> AsyncIterator[AnyDesk]:
+    """The desk of a watch on this host's ledger and clock, closed at the end. Raises OperatorError for a name that is none, and
+    as the desks do.
+    """
     if watch not in WATCHES:
         raise OperatorError(f"there is no watch {watch!r}: give one of {', '.join(WATCHES)}")
-    await store.clock.refresh()
-    if watch == HYPERLIQUID_WATCH:
-        async with hyperliquid_accounts_desk(settings, store.clock, store) as guarding:
-            yield guarding
-        return
-    async with accounts_desk(settings, store.clock, store) as trading:
-        yield trading
-
-
-@asynccontextmanager
-async def watched_desk(settings: Settings, watch: str) -> AsyncIterator[AnyDesk]:
-    """The desk of a watch on this host's ledger and clock, closed at the end. Raises as `desk_on` does."""
-    async with opened_ledger(settings) as store, desk_on(settings, store, watch) as desk:
-        yield desk
+    async with opened_ledger(settings) as store:
+        if watch == HYPERLIQUID_WATCH:
+            async with hyperliquid_accounts_desk(settings, store.clock, store) as guarding:
+                yield guarding
+            return
+        async with accounts_desk(settings, store.clock, store) as trading:
+            yield trading
 
 
 def wanted_watches(settings: Settings) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 from app.accounts import actions, operating
@@ -10,10 +11,9 @@ from evenkeel.errors import OperatorError
 from evenkeel.settings.settings import Settings
 from state.accounts.many import HELD, HYPERLIQUID
 from tasks.accounts.alerts import HYPERLIQUID_WATCH
-from tasks.accounts.desks import watched_desk
-from tasks.accounts.watcher import AccountsWatcher
 from tests.agents_rig import Person
 from tests.chaos.accounts.steps import STEPS as OF_ACCOUNTS
+from tests.chaos.accounts.steps import tend
 from tests.chaos.process import StepFunction
 
 SECOND = Person(None, "0x" + "62" * 32).address  # type: ignore[arg-type]
@@ -38,23 +38,10 @@ async def _deploy(settings: Settings) -> dict[str, Any]:
     return await actions.deploy(settings, SECOND, "night", Decimal(1), Decimal(1), 1)
 
 
-async def _tend(settings: Settings, ticks: int, apart_s: float) -> dict[str, Any]:
-    """What a supervised process does: the watch, for so many ticks of world time."""
-    async with (
-        watched_desk(settings, HYPERLIQUID_WATCH) as desk,
-        desk.desk.exclusive(HYPERLIQUID_WATCH, "the watch of the accounts") as fence,
-    ):
-        watcher = AccountsWatcher(desk, fence)
-        for _ in range(ticks):
-            await desk.desk.clock.sleep(apart_s)
-            await watcher.tick()
-        return watcher.done.model_dump()
-
-
 STEPS: dict[str, StepFunction] = {
     "agent": _agent,
     "close": _close,
     "deploy": _deploy,
-    "tend": _tend,
+    "tend": partial(tend, watch=HYPERLIQUID_WATCH),
     "status": OF_ACCOUNTS["status"],
 }

@@ -10,7 +10,7 @@ from app.accounts.operating import accounts_status
 from evenkeel.settings.settings import Settings
 from state.store import Store
 from tasks.accounts.alerts import ACCOUNTS_WATCH
-from tasks.accounts.desk import open_accounts_desk
+from tasks.accounts.desks import watched_desk
 from tasks.accounts.watcher import AccountsWatcher
 from tasks.desk import make_clock
 from tests.chaos.process import StepFunction
@@ -51,11 +51,11 @@ async def _deploy(settings: Settings) -> dict[str, Any]:
     return await actions.deploy(settings, user, "second", Decimal(200), Decimal(5), 200)
 
 
-async def _tend(settings: Settings, ticks: int, apart_s: float) -> dict[str, Any]:
+async def tend(settings: Settings, ticks: int, apart_s: float, watch: str = ACCOUNTS_WATCH) -> dict[str, Any]:
     """What a supervised process does: the watch, for so many ticks of world time."""
     async with (
-        open_accounts_desk(settings) as desk,
-        desk.desk.exclusive(ACCOUNTS_WATCH, "the watch of the accounts") as fence,
+        watched_desk(settings, watch) as desk,
+        desk.desk.exclusive(watch, "the watch of the accounts") as fence,
     ):
         watcher = AccountsWatcher(desk, fence)
         for _ in range(ticks):
@@ -81,6 +81,6 @@ STEPS: dict[str, StepFunction] = {
     "watch": _watch,
     "collect": _collect,
     "deploy": _deploy,
-    "tend": _tend,
+    "tend": tend,
     "status": _status,
 }

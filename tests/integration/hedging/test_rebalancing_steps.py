@@ -60,12 +60,7 @@ async def test_an_approval_that_is_left_is_taken_back_before_the_next(url: str) 
 
 async def test_a_conversion_that_is_filled_in_part_is_cancelled_and_the_part_goes_on(url: str) -> None:
     async with rebalancing_rig(url) as rig:
-        rig.fill_vault("USDC", "100000")
-        async with rig.desk() as rd:
-            await rd.transfers.allow(rd.wallet)
-        rig.hedging.later(10)
-        [row] = [one for one in (await rig.propose()).rebalances if one.scope == "USDC"]
-        rig.approve(row.name)
+        row = await rig.usdc_approved()
         rig.hedging.fault("alpaca", "partial", "order:USDCUSD", fraction="0.4", then="stay")
         done = await rig.to_the_end(row.name, goes=80)
         assert done.state is S.DONE and D(done.done["steps"][0]["amount"]) == D(180_000)
@@ -75,12 +70,7 @@ async def test_a_conversion_that_is_filled_in_part_is_cancelled_and_the_part_goe
 async def test_too_little_to_be_paid_out_stays_and_its_scope_is_free(url: str) -> None:
     async with rebalancing_rig(url) as rig:
         rig.rebalance |= {"least_usd": "1", "least_withdrawal_usdc": "51"}
-        rig.fill_vault("USDC", "100000")
-        async with rig.desk() as rd:
-            await rd.transfers.allow(rd.wallet)
-        rig.hedging.later(10)
-        [row] = [one for one in (await rig.propose()).rebalances if one.scope == "USDC"]
-        rig.approve(row.name)
+        row = await rig.usdc_approved()
         rig.hedging.fault("alpaca", "partial", "order:USDCUSD", fraction="0.0001", then="cancel")
         done = await rig.to_the_end(row.name)
         assert done.state is S.DONE and "45 USDC were converted, below the 51" in done.why
@@ -92,12 +82,7 @@ async def test_a_payment_of_which_nobody_knows_waits_for_a_person_who_cannot_giv
 ) -> None:
     async with rebalancing_rig(url) as rig:
         rig.rebalance["stuck_s"] = 60
-        rig.fill_vault("USDC", "100000")
-        async with rig.desk() as rd:
-            await rd.transfers.allow(rd.wallet)
-        rig.hedging.later(10)
-        [row] = [one for one in (await rig.propose()).rebalances if one.scope == "USDC"]
-        rig.approve(row.name)
+        row = await rig.usdc_approved()
         rig.hedging.timeout_s = 1.0
         rig.hedging.fault("alpaca", "drop_request", "transfers:create")
         for _ in range(12):
@@ -114,12 +99,7 @@ async def test_a_payment_of_which_nobody_knows_waits_for_a_person_who_cannot_giv
 async def test_a_payment_whose_answer_was_lost_is_found_and_not_given_up(url: str) -> None:
     async with rebalancing_rig(url) as rig:
         rig.rebalance["stuck_s"] = 60
-        rig.fill_vault("USDC", "100000")
-        async with rig.desk() as rd:
-            await rd.transfers.allow(rd.wallet)
-        rig.hedging.later(10)
-        [row] = [one for one in (await rig.propose()).rebalances if one.scope == "USDC"]
-        rig.approve(row.name)
+        row = await rig.usdc_approved()
         rig.hedging.timeout_s = 1.0
         rig.hedging.fault("alpaca", "drop_answer", "transfers:create")
         rig.hedging.fault("alpaca", "http_500", "transfers:list", times=-1)

@@ -220,12 +220,7 @@ async def test_an_id_is_used_again_until_the_broker_has_had_it(url: str, tmp_pat
 
 async def test_conversions_of_a_rebalance_are_this_ledgers(url: str, tmp_path: Path) -> None:
     async with rebalancing_rig(url) as rig:
-        rig.fill_vault("USDC", "100000")
-        async with rig.desk() as rd:
-            await rd.transfers.allow(rd.wallet)
-        rig.hedging.later(10)
-        [row] = [one for one in (await rig.propose()).rebalances if one.scope == "USDC"]
-        rig.approve(row.name)
+        row = await rig.usdc_approved()
         await rig.go(row.name)
         assert [one.symbol for one in rig.hedging.account.orders] == ["USDCUSD"]
         rig.hedging.trade("AAPL", "sell", "3")

@@ -22,6 +22,7 @@ from tests.chaos.interceptor import KILLS, Point
 from tests.chaos.process import Hook, Misbehaved, misbehaved, summary
 from tests.chaos.scenarios import Scenario, Script, Story, scenarios_of
 from tests.chaos.testbed import Snapshot, Testbed, clean_up, make_snapshot, testbed
+from tests.chaos.warm import make_ready_to_fork
 
 FEW = 4
 """A call that comes so often is no polling."""
@@ -86,6 +87,7 @@ class Harness:
         Raises AssertionError where a run is not flawless.
         """
         self._make_ready(story.snapshot)
+        make_ready_to_fork()
         first, *others = (self._recorded(story, nth) for nth in range(self.business.recordings))
         if not others:
             return first
@@ -136,6 +138,7 @@ class Harness:
         """Each scenario in a process of its own, `jobs` at a time. `mutate` is called in every product process."""
         for name in dict.fromkeys(one.snapshot for one in scenarios):
             self._make_ready(name)
+        make_ready_to_fork()
         waiting = list(enumerate(scenarios))
         running: dict[int, tuple[Scenario, Path, float]] = {}
         results: list[Result] = []

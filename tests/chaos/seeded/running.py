@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gc
-import importlib
 import json
 import os
 import random
@@ -16,7 +14,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from evenkeel.tls import tls
 from state.store import Store
 from tests.chaos.business import Business
 from tests.chaos.harness import _forked
@@ -26,14 +23,13 @@ from tests.chaos.seeded.lives import Life
 from tests.chaos.seeded.playing import WATCHED_S, Played, Playing
 from tests.chaos.seeded.shrinking import Shrunk, shrunk
 from tests.chaos.testbed import clean_up
+from tests.chaos.warm import make_ready_to_fork
 
 KEY_SEED = 1
 SETTLED_S = 20.0
 """After the start balances become visible at every commitment."""
 RECORDED_S = 35.0
 """A tick of the monitor, and what it does until the next."""
-WARM = ("analytics.carry.funding", "flows.carry.collect", "anyio._backends._asyncio")
-"""What a process would import in the middle of its work: half a second each time."""
 
 
 @dataclass
@@ -64,14 +60,10 @@ class SeededRuns:
     _calls: Calls = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for name in WARM:
-            importlib.import_module(name)
-        tls()
         self._ledger = self.home / "empty"
         self._ledger.mkdir(parents=True)
         Store.upgrade(f"sqlite:///{self._ledger.resolve() / 'evenkeel.db'}")
-        gc.collect()
-        gc.freeze()  # what is forked keeps sharing these pages
+        make_ready_to_fork()
 
     def calls(self) -> Calls:
         """Outside calls of undisturbed chapters, by command. Raises AssertionError where such a life is not flawless."""

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
+from decimal import Decimal
 from typing import Any, Protocol, runtime_checkable
 
 from evenkeel.legs import Capabilities, FundingPayment, LegView, WayOut
@@ -107,6 +108,10 @@ class PerpMarket(Protocol):
 
     async def context(self, coin: str) -> PerpContext:
         """Prices, premium and the running funding rate now. Raises Retryable, OperatorError for an unknown coin."""
+        ...
+
+    async def fair_price(self, coin: str) -> Decimal:
+        """USD of one coin now, by more than one price of the venue where they differ. Raises as `context`."""
         ...
 
     stored_asset: Callable[[str], AssetSpec | None]

@@ -10,12 +10,14 @@ from typing import Any
 
 HOUR_MS = 3_600_000
 NUMBER = re.compile(r"-?\d+(\.\d+)?([eE][-+]?\d+)?")
+FAR_OFF = {"ten times": "10", "a tenth": "0.1"}
+"""Figures that are read without a complaint, and are wrong."""
 Path = tuple[str | int, ...]
 
 
 @dataclass(frozen=True)
 class Mutation:
-    """`change` is what the twin's fault `field` takes: a value, `missing`, or one more item."""
+    """`change` is what the twin's fault `field` takes: a value, `missing`, one more item, or a scale."""
 
     venue: str
     call: str
@@ -27,6 +29,11 @@ class Mutation:
     def name(self) -> str:
         """A name that no other has, by which it can be run again."""
         return f"{self.venue} {self.call} {'.'.join(map(str, self.path)) or 'whole'} {self.what}"
+
+    @property
+    def is_far_off(self) -> bool:
+        """Whether it leaves a figure that nothing but other figures can contradict."""
+        return self.what in FAR_OFF
 
     @property
     def fault(self) -> dict[str, Any]:
@@ -77,6 +84,8 @@ def _changes(path: Path, value: Any) -> Iterator[tuple[str, dict[str, Any]]]:
     numeric = isinstance(value, int | float) and not isinstance(value, bool)
     if numeric or (isinstance(value, str) and NUMBER.fullmatch(value)):
         yield "NaN", {"value": "NaN"}
+        if float(value):
+            yield from ((what, {"scale": scale}) for what, scale in FAR_OFF.items())
     elif isinstance(value, str):
         yield "new word", {"value": "someNewWord"}
     if isinstance(value, dict | list):

@@ -23,6 +23,8 @@ _CANDLES_KEPT = 5_000
 _FINAL_AFTER_MS = 10_000
 """By the venue's clock, from a candle's end on: until then a trade of its last moments may still be missing in it."""
 
+_SPOKEN_FOR = Decimal("0.005")
+"""Share by which mark and oracle differ at most on an ordinary day."""
 _APART = Decimal("0.1")
 """Share by which the book's mid and a mark may differ: no order further from the mark is signed."""
 
@@ -105,6 +107,22 @@ class MarketData:
         if coin in self._assets or self.stored_asset(coin) is not None:  # it was listed before
             raise NotUnderstood(VenueName.HYPERLIQUID, f"metaAndAssetCtxs lists no {coin} any more")
         raise _not_listed(coin, meta)
+
+    async def fair_price(self, coin: str) -> Decimal:
+        """Return USD of one coin, as `fair_price_in` the present context. Raises as `context`."""
+        return await self.fair_price_in(await self.context(coin))
+
+    async def fair_price_in(self, found: PerpContext) -> Decimal:
+        """Return the mark where the oracle speaks for it, else the middle one of mark, oracle and the middle of the book, so
+        that none of the three decides alone; the lower of the first two where no book can be read.
+        """
+        prices = sorted((found.mark_px, found.oracle_px))
+        if prices[1] <= prices[0] * (1 + _SPOKEN_FOR):
+            return found.mark_px
+        try:
+            return sorted((*prices, (await self.book(found.coin)).mid_px))[1]
+        except UNREAD:
+            return prices[0]
 
     def last_context(self, coin: str) -> PerpContext | None:
         """Return the context as this process has read it last, however long ago; asks nothing."""

@@ -131,7 +131,8 @@ class HyperliquidVenue(HyperliquidAccount):
             book, fair_px = await self.market.prices_to_close_by(order.coin, mark_px)
         else:
             book = await self.market.book(order.coin)
-            fair_px = oracle_px = (await self.market.context(order.coin)).oracle_px
+            context = await self.market.context(order.coin)
+            fair_px, oracle_px = await self.market.fair_price_in(context), context.oracle_px
         try:
             price = limit_price(order, book, asset)
         except ValueError as error:

@@ -75,7 +75,7 @@ async def _rate(desk: CarryDesk, asset: str) -> Decimal:
 
 async def _price(desk: CarryDesk, position: Position) -> Decimal:
     with suppress(*UNREAD, OperatorError):
-        return (await desk.short.market.context(position.underlying)).mark_px
+        return await desk.short.market.fair_price(position.underlying)
     stored = desk.store.last_price("hyperliquid", position.underlying, "oracle")
     price = stored.price_usd if stored else position.ref_short_price_usd
     if price is None:

@@ -119,7 +119,7 @@ async def _shrunk_first(desk: CarryDesk, position: Position, plan: ResizePlan) -
     if plan.long_operation is None:
         alone = plan.of_the_books or plan.weak_leg is LegSide.SHORT
         return plan.short_change_qty if alone else Decimal(0)
-    price = (await desk.short.market.context(position.underlying)).mark_px
+    price = await desk.short.market.fair_price(position.underlying)
     planned = -plan.short_change_qty
     first = round_down(planned - max(LEFT_TO_LEVEL_USD / price, planned * LEFT_TO_LEVEL_SHARE))
     return -first if first * price >= MIN_ORDER_USD else Decimal(0)
@@ -147,7 +147,7 @@ async def _true_up(
     if long is None or short is None or rate is None:
         raise Retryable(f"a leg of {position.position_id} or its redemption rate cannot be read now")
     change = short_qty_for(long.qty, rate) - ours_of(desk, position, short)
-    price = (await desk.short.market.context(position.underlying)).mark_px
+    price = await desk.short.market.fair_price(position.underlying)
     if change > 0 and not may_grow:
         why = f"{why}; the short is not made larger while everything is paused"
     elif abs(change) * price >= MIN_ORDER_USD:
@@ -192,7 +192,7 @@ async def refusal_ahead(
     way = await desk.long.can_close(await resize_long_order(desk, leg, plan.long_operation))
     if not way.provable:
         return LegSide.LONG, way
-    price = (await desk.short.market.context(position.underlying)).mark_px
+    price = await desk.short.market.fair_price(position.underlying)
     if plan.short_change_qty < 0 and -plan.short_change_qty * price >= MIN_ORDER_USD:
         way = await desk.short.can_close(resize_short_order(desk, plan.short_change_qty))
         if not way.provable:

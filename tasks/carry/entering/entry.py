@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from evenkeel.errors import UNREAD, Bug, EvenkeelError, OperatorError
 from evenkeel.legs import CARRY, IntentKind, LegSide, PositionStatus
-from evenkeel.types import Built, Frozen, IntentState
+from evenkeel.types import Built, Frozen, IntentState, VenueName
 from state.carry.models import Leg, Position
 from state.models import Fence
 from state.watch_models import Severity
@@ -37,10 +37,13 @@ from tasks.carry.orders import decided_at, perp_order
 from tasks.carry.watching.alerts import RESIDUAL, UNRESOLVED, end_watch
 from tasks.carry.watching.leg_readings import THRESHOLD, threshold_of
 from tasks.carry.watching.needs import MODE_AT_ENTRY, MODE_TTL_MS
+from tasks.carry.watching.seen import agree
 from tasks.intents import NotDone, Unsettled, carry_out
 from tasks.step import retried, step
+from venues.reading import Oddity
 
 T = TypeVar("T")
+FILLS = f"{VenueName.HYPERLIQUID} userFillsByTime"
 
 
 def budget_of(desk: CarryDesk) -> EntryBudget:
@@ -245,9 +248,9 @@ def _attempts_made(desk: CarryDesk, position: Position) -> int:
 
 
 async def price_and_rate(desk: CarryDesk, asset: str) -> tuple[Decimal | None, Decimal | None]:
-    """SOL's mark and the asset's redemption rate, or None for what cannot be read now."""
+    """SOL's price at the short's venue and the asset's redemption rate, or None for what cannot be read now."""
     try:
-        price: Decimal | None = (await desk.short.market.context(UNDERLYING)).mark_px
+        price: Decimal | None = await desk.short.market.fair_price(UNDERLYING)
     except UNREAD:
         price = None
     try:
@@ -265,14 +268,20 @@ async def validate(desk: CarryDesk, position: Position) -> Validation:
     rate = (
         await _known(desk, lambda: desk.books.read_mark(position.asset, position.underlying))
     ).redemption_rate
-    fills = validate_fills(
-        _sol_price(long_leg, rate),
-        _sol_price(short_leg, Decimal(1)),
-        position.size_usd or Decimal(0),
-        Decimal(str(position.facts.get("carry_usd_per_hour", 0))),
-        desk.settings.strategy,
-        desk.settings.limits,
-    )
+
+    def judged(short_fill_usd: Decimal | None) -> Validation:
+        return validate_fills(
+            _sol_price(long_leg, rate),
+            short_fill_usd,
+            position.size_usd or Decimal(0),
+            Decimal(str(position.facts.get("carry_usd_per_hour", 0))),
+            desk.settings.strategy,
+            desk.settings.limits,
+        )
+
+    fills = judged(_sol_price(short_leg, Decimal(1)))
+    if fills.verdict is Verdict.UNWIND and short_leg is not None:
+        fills = judged(await _known(desk, lambda: _proved_fill(desk, position, short_leg)))
     if fills.verdict is not Verdict.ACCEPT:
         return fills
     delta = validate_delta(
@@ -281,6 +290,20 @@ async def validate(desk: CarryDesk, position: Position) -> Validation:
         desk.settings.limits,
     )
     return Validation(verdict=delta.verdict, reason=f"{fills.reason}; {delta.reason}")
+
+
+async def _proved_fill(desk: CarryDesk, position: Position, leg: Leg) -> Decimal | None:
+    """The short's fill price as the list of fills has it, or as the account does where that says otherwise of the same size:
+    no position is unwound by one of them alone. Raises UNREAD.
+    """
+    listed = leg.entry_price_usd
+    views = [one for one in await desk.short.legs() if one.ref == position.underlying and one.qty == leg.qty]
+    shown = next((one.entry_price_usd for one in views), None)
+    if listed is None or not shown or agree(shown, listed, desk.settings.limits.max_price_deviation):
+        return listed
+    value = f"{listed:.6g} and stands alone: the account's entry price is {shown:.6g}"
+    desk.oddities.add(FILLS, [Oddity(FILLS, f"fills of {position.underlying}", "px", value, lost=False)])
+    return shown
 
 
 async def _known(desk: CarryDesk, read: Callable[[], Awaitable[T]]) -> T:

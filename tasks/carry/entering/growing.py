@@ -159,10 +159,10 @@ async def grow_both(
 
 async def _prices(desk: CarryDesk, position: Position) -> tuple[Decimal | None, Decimal]:
     """USD of one token at Asgard, and of one SOL at Hyperliquid. Raises UNREAD."""
-    prices, context = await asyncio.gather(
-        desk.long.token_prices(), desk.short.market.context(position.underlying)
+    prices, sol_usd = await asyncio.gather(
+        desk.long.token_prices(), desk.short.market.fair_price(position.underlying)
     )
-    return prices.get(position.asset), context.mark_px
+    return prices.get(position.asset), sol_usd
 
 
 @step("hedge what was added", tags=("wire",))

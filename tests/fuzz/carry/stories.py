@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from evenkeel.errors import EvenkeelError
 from evenkeel.legs import LegSide, PositionStatus
-from flows.carry.enter import EnterRequest, enter_position
+from flows.carry.enter import EnterRequest, EntryStatus, enter_position
 from flows.carry.exit import ExitRequest, exit_position
 from flows.carry.flatten import flatten_everything
 from flows.carry.monitor import UNDONE, MonitorRequest, watch_position
@@ -21,6 +22,7 @@ from flows.carry.report import ReportRequest, account_for
 from flows.carry.scan import ScanRequest, scan_markets
 from state.watch_models import Alert
 from tasks.carry.books.collect import collect_everything
+from tasks.carry.entering import entry
 from tasks.carry.watching.seen import Seen, read_position
 from tests.carry.rig import ORDER, Rig, story_rig
 from tests.fuzz.mutations import Mutation, mutations_of
@@ -92,7 +94,8 @@ async def monitor(session: Session, mutation: Mutation) -> list[str]:
     fault = _begin(rig, mutation)
     until_ms = desk.clock.now_ms() + WATCHED_S * 1000
     result = await watch_position(desk, MonitorRequest(position_id=position_id, until_ms=until_ms))
-    wrong = _misread(calm, await read_position(desk, position, long_leg)) if fault.hits else []
+    judged = fault.hits and not mutation.is_far_off
+    wrong = _misread(calm, await read_position(desk, position, long_leg)) if judged else []
     found = []
     done = [one for one in result.actions if not one.startswith(UNDONE)]
     if result.status is not PositionStatus.OPEN or done:
@@ -202,11 +205,34 @@ async def enter(session: Session, mutation: Mutation) -> list[str]:
         await exit_position(rig.desk, ExitRequest(position_id=session.position_id))
         session.position_id = None
     _begin(rig, mutation)
+    return await _entered(session, mutation)
+
+
+async def hedge(session: Session, mutation: Mutation) -> list[str]:
+    """So does one whose venues answer so once the long is held; and no figure that is far off alone unwinds it."""
+    rig = session.rig
+    if session.position_id is not None:
+        await exit_position(rig.desk, ExitRequest(position_id=session.position_id))
+        session.position_id = None
+    hedged = entry.hedge
+
+    async def begun(*given: Any, **more: Any) -> entry.Hedge:
+        _begin(rig, mutation)
+        return await hedged(*given, **more)
+
+    with patch.object(entry, "hedge", begun):
+        return await _entered(session, mutation)
+
+
+async def _entered(session: Session, mutation: Mutation) -> list[str]:
+    rig = session.rig
     try:
         result = await enter_position(rig.desk, EnterRequest(**ENTRY))
     except EvenkeelError:
         result = None
     found = []
+    if result is not None and result.status is EntryStatus.CLOSED and mutation.is_far_off:
+        found.append(f"the entry was unwound: {result.reasons}")
     if not is_hedged(rig):
         found.append(f"one leg alone: long {rig.long_sol():.3f}, short {rig.short_qty():.3f}, {result}")
     rig.heal()
@@ -253,6 +279,7 @@ STORIES: dict[str, Story] = {
     "exit": leave,
     "flatten": flatten,
     "enter": enter,
+    "hedge": hedge,
     "scan": scan,
     "collect": collect,
     "report": report,

@@ -1,0 +1,46 @@
+"""Between the legs of an entry one figure that is far off alone does not take back what was bought."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+
+from tasks.carry.entering import entry
+from tests.carry.rig import story_rig
+
+PRICES = "info:metaAndAssetCtxs"
+
+
+@pytest.mark.parametrize(
+    ("call", "path", "scale"),
+    [
+        (PRICES, "1.5.markPx", "0.1"),
+        (PRICES, "1.5.markPx", "0.97"),
+        (PRICES, "1.5.markPx", "10"),
+        (PRICES, "1.5.oraclePx", "0.1"),
+        (PRICES, "1.5.oraclePx", "0.97"),
+        (PRICES, "1.5.oraclePx", "10"),
+        ("info:userFills.*", "*.px", "0.1"),
+        ("info:userFills.*", "*.px", "0.97"),
+        ("info:userFills.*", "*.px", "10"),
+        ("exchange:order", "response.data.statuses.0.filled.avgPx", "0.1"),
+    ],
+)
+async def test_one_figure_far_off_while_the_long_is_alone(
+    tmp_path: Path, call: str, path: str, scale: str
+) -> None:
+    hedge = entry.hedge
+    async with story_rig(tmp_path) as rig:
+
+        async def hedged(*given: Any, **more: Any) -> entry.Hedge:
+            rig.fault("hyperliquid", "field", call, times=-1, path=path, scale=scale)
+            return await hedge(*given, **more)
+
+        with patch.object(entry, "hedge", hedged):
+            result = await rig.enter(asset="SOL", protocol=1)
+        assert result.status == "OPEN", result.reasons
+        rig.assert_hedged()
+        assert rig.opened_longs() == 1 and len(rig.sells()) == 1

@@ -191,6 +191,15 @@ class MarketData:
             raise Retryable(f"the Hyperliquid book of {coin} has no {'bids' if not bids else 'asks'} now")
         return Book(coin=coin, bids=bids, asks=asks, time_ms=wire.time)
 
+    async def prices_to_open_by(self, coin: str) -> tuple[Book, Decimal, Decimal]:
+        """Return the book, the price that it is held against and the oracle's, for an order that opens. A book that mark and
+        oracle contradict together is replaced by the mark on both sides. Raises UNREAD, where one of them cannot be read too.
+        """
+        book, context = await self.book(coin), await self.context(coin)
+        fair_px = await self.fair_price_in(context)
+        odd = _near(context.mark_px, context.oracle_px) and not _near(book.mid_px, fair_px)
+        return _at(coin, fair_px, book.time_ms) if odd else book, fair_px, context.oracle_px
+
     async def prices_to_close_by(self, coin: str, mark_px: Decimal | None) -> tuple[Book, Decimal]:
         """Return the book, and the price that it is held against, for an order that only reduces. `mark_px` comes with the
         position. Getting out must not wait for one endpoint: a book that cannot be read, or that mark and market contradict, is

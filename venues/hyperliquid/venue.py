@@ -130,9 +130,7 @@ class HyperliquidVenue(HyperliquidAccount):
         if order.reduce_only:
             book, fair_px = await self.market.prices_to_close_by(order.coin, mark_px)
         else:
-            book = await self.market.book(order.coin)
-            context = await self.market.context(order.coin)
-            fair_px, oracle_px = await self.market.fair_price_in(context), context.oracle_px
+            book, fair_px, oracle_px = await self.market.prices_to_open_by(order.coin)
         try:
             price = limit_price(order, book, asset)
         except ValueError as error:

@@ -26,6 +26,9 @@ PRICES = "info:metaAndAssetCtxs"
         ("info:userFills.*", "*.px", "0.1"),
         ("info:userFills.*", "*.px", "0.97"),
         ("info:userFills.*", "*.px", "10"),
+        ("info:l2Book", "levels.0.0.px", "0.1"),
+        ("info:l2Book", "levels.0.0.px", "10"),
+        ("info:l2Book", "levels.1.0.px", "0.1"),
         ("exchange:order", "response.data.statuses.0.filled.avgPx", "0.1"),
     ],
 )

@@ -41,13 +41,18 @@ class Mutation:
         return {"call": re.escape(self.call), "times": -1, "path": list(self.path), **self.change}
 
 
-def mutations_of(venue: str, call: str, body: Any, ours: Sequence[str]) -> Iterator[Mutation]:
+def mutations_of(
+    venue: str, call: str, body: Any, ours: Sequence[str], *, far_off: bool = False
+) -> Iterator[Mutation]:
     """Yield every mutation of one answer. Of a list that is one row of ours (one that names something of `ours`), one of
-    somebody else's, and the last.
+    somebody else's, and the last. `far_off`: every figure ten times and a tenth of itself, too.
     """
     for path, value in _places(body, (), ours):
         for what, change in _changes(path, value):
             yield Mutation(venue, call, path, what, change)
+        if far_off and _is_number(value) and float(value):
+            for what, scale in FAR_OFF.items():
+                yield Mutation(venue, call, path, what, {"scale": scale})
 
 
 def _places(value: Any, path: Path, ours: Sequence[str]) -> Iterator[tuple[Path, Any]]:
@@ -81,17 +86,20 @@ def _changes(path: Path, value: Any) -> Iterator[tuple[str, dict[str, Any]]]:
     if value is not None:
         yield "null", {"value": None}
     yield "other type", {"value": _of_another_type(value)}
-    numeric = isinstance(value, int | float) and not isinstance(value, bool)
-    if numeric or (isinstance(value, str) and NUMBER.fullmatch(value)):
+    if _is_number(value):
         yield "NaN", {"value": "NaN"}
-        if float(value):
-            yield from ((what, {"scale": scale}) for what, scale in FAR_OFF.items())
     elif isinstance(value, str):
         yield "new word", {"value": "someNewWord"}
     if isinstance(value, dict | list):
         yield "extra item", {"extra": {"unheardOf": {"by": "us"}}}
     if path[-1:] == ("time",) and isinstance(value, int):
         yield "before its hour", {"value": value // HOUR_MS * HOUR_MS - 7}
+
+
+def _is_number(value: Any) -> bool:
+    if isinstance(value, str):
+        return bool(NUMBER.fullmatch(value))
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _of_another_type(value: Any) -> Any:

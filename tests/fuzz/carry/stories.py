@@ -351,7 +351,7 @@ async def all_mutations(folder: Path) -> tuple[list[Mutation], list[Mutation]]:
     found = [
         one
         for (venue, call), body in sorted(life.answers.items())
-        for one in mutations_of(venue, call, body, life.ours)
+        for one in mutations_of(venue, call, body, life.ours, far_off=True)
     ]
     every = list({one.name: one for one in found}.values())
     return every, [one for one in every if (one.venue, one.call) in life.watched]

@@ -29,7 +29,8 @@ from twins.http import served
 from twins.hyperliquid.app import HyperliquidTwin
 from twins.world import World
 
-SECRET = "5e" * 32
+SECRET = "e5" * 32
+"""Its bytes are no text: those of 5e are the marks under a line of a traceback."""
 SOL = 5
 
 

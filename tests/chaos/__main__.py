@@ -17,13 +17,14 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from tests.chaos import taken_up
 from tests.chaos.accounts.business import ACCOUNTS
 from tests.chaos.accounts.guarded import GUARDED
 from tests.chaos.business import Business
 from tests.chaos.carry.business import CARRY
 from tests.chaos.findings import KINDS
 from tests.chaos.harness import Harness, Result
-from tests.chaos.scenarios import Scenario, sample
+from tests.chaos.scenarios import SEPARATOR, Scenario, covering, sample, scenario_named
 from tests.chaos.seeded import command as seeded
 
 BUSINESSES: tuple[Business, ...] = (CARRY, ACCOUNTS, GUARDED)
@@ -46,14 +47,17 @@ def main(arguments: list[str]) -> int:
     with tempfile.TemporaryDirectory(prefix="evenkeel-chaos-", ignore_cleanup_errors=True) as home:
         harnesses = [Harness(one, Path(home) / one.name) for one in _playable(asked, console)]
         chosen = [(one, _chosen(one, asked)) for one in harnesses]
+        if unknown := _unknown(asked, chosen):
+            console.print(f"no scenario of these has the name {unknown[0]!r}", markup=False)
+            return 2
+        passed = taken_up.has_passed(asked.passed)
+        chosen = [(one, [each for each in many if each.name not in passed]) for one, many in chosen]
         found = sum(len(scenarios) for _, scenarios in chosen)
         if asked.list:
             print(*(one.name for _, scenarios in chosen for one in scenarios), sep="\n")
             print(f"{found} scenarios")
             return 0
-        console.print(
-            f"{found} scenarios, {asked.jobs} at a time; outside calls recorded from undisturbed runs"
-        )
+        console.print(f"{found} scenarios, {asked.jobs} at a time")
         done = 0
 
         def report(result: Result) -> None:
@@ -61,7 +65,9 @@ def main(arguments: list[str]) -> int:
             done += 1
             if not result.ok:
                 _show(console, result)
-            elif done % 100 == 0:
+            else:
+                taken_up.note_passed(asked.passed, result.name)
+            if done % 100 == 0:
                 console.print(f"{done} of {found} done, {time.monotonic() - began:.0f} s")
 
         results = [
@@ -69,7 +75,8 @@ def main(arguments: list[str]) -> int:
             for harness, scenarios in chosen
             for one in _played(harness, scenarios, asked.jobs, report, asked.out)
         ]
-    mutations = None if asked.only or asked.sample or asked.story else _mutations(console)
+    in_part = asked.only or asked.sample or asked.story or asked.named
+    mutations = None if in_part else _mutations(console)
     summary = summed_up(results, time.monotonic() - began, mutations)
     console.print(_table(results))
     asked.out.mkdir(parents=True, exist_ok=True)
@@ -102,8 +109,12 @@ def is_meant(business: Business, only: str) -> bool:
 
 
 def _chosen(harness: Harness, asked: argparse.Namespace) -> list[Scenario]:
-    """The scenarios of one business that the command line asks for."""
+    """The scenarios of one business that the command line asks for; no story is played for those that it names in full."""
     business = harness.business
+    names = taken_up.names_in(asked.named, SEPARATOR) if asked.named else [asked.only]
+    named = _named(business, names)
+    if asked.named or named:
+        return named
     stories = [one for one in business.stories if one.name in (asked.story or [one.name])]
     found = [
         *harness.scenarios(stories),
@@ -113,8 +124,21 @@ def _chosen(harness: Harness, asked: argparse.Namespace) -> list[Scenario]:
         found = [one for one in found if asked.only.lower() in one.name.lower()]
     if asked.sample:
         found = sample(found, asked.sample, asked.seed)
-    found.sort(key=lambda one: not one.slow)  # what waits for real time goes first, beside the others
-    return found
+    # What waits for real time goes first, beside the others.
+    return sorted(covering(found), key=lambda one: not one.slow)
+
+
+def _named(business: Business, names: list[str]) -> list[Scenario]:
+    known = business.handwritten()
+    found = (scenario_named(one, business.stories, known, business.calls) for one in names)
+    return [one for one in found if one is not None]
+
+
+def _unknown(asked: argparse.Namespace, chosen: list[tuple[Harness, list[Scenario]]]) -> list[str]:
+    """Names of the file that are of nothing here."""
+    known = {one.name for _, scenarios in chosen for one in scenarios}
+    wanted = taken_up.names_in(asked.named, SEPARATOR) if asked.named else []
+    return [one for one in wanted if one not in known]
 
 
 def _played(
@@ -130,6 +154,7 @@ def _parsed(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--only", default="", help="scenarios whose name contains this text")
     parser.add_argument("--story", action="append", help="scenarios of this story; may be given again")
     parser.add_argument("--list", action="store_true", help="print the scenarios' names and play none")
+    taken_up.add_arguments(parser)
     parser.add_argument("--out", type=Path, default=OUT, help="folder of summary.json")
     parser.add_argument(
         "--sample", type=int, default=0, help="so many scenarios of each business, one of each fault first"
@@ -146,6 +171,7 @@ def summed_up(results: list[Result], seconds: float, mutations: int | None) -> d
     by_fault: dict[str, dict[str, float]] = defaultdict(
         lambda: {"passed": 0, "failed": 0, "worst_naked_seconds": 0}
     )
+    processor = sum(result.cpu_s for result in results)
     for result in results:
         row = by_fault[f"{result.story} / {result.fault}"]
         row["passed" if result.ok else "failed"] += 1
@@ -160,6 +186,7 @@ def summed_up(results: list[Result], seconds: float, mutations: int | None) -> d
         "lost_records": sum(result.count("lost record") for result in results),
         "keys_shown": sum(result.count("key shown") for result in results),
         "seconds": round(seconds, 1),
+        "cpu_seconds_each": round(processor / max(1, len(results)), 2),
         "validator_mutations_exit_code": mutations,
         "faults": by_fault,
         "failures": [

@@ -42,6 +42,9 @@ class Business:
     """A new process recovers; then the books are held against the venues' ledgers."""
     bed: BedOf | None = None
     """What a scenario of a starting point runs on; None for the twins of `build_twins`, kept by forking."""
+    make_ready: Callable[[str, int], Any] = _none
+    """Called before anything is forked that plays on a starting point, of a business with a `bed`: takes its name, and how many
+    scenarios at a time will."""
     missing: Callable[[], str] = lambda: ""
     """Why none of it can be played on this machine; "" where it can."""
     build_twins: Callable[[], BuiltTwins] = _none

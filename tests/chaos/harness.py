@@ -42,6 +42,8 @@ class Result:
     problems: list[tuple[str, str]] = field(default_factory=list)
     naked_s: float = 0.0
     seconds: float = 0.0
+    cpu_s: float = 0.0
+    """Of a core, by all the processes of it that have ended."""
     answer: str = ""
     folder: str = ""
 
@@ -67,10 +69,12 @@ class Harness:
             self._snapshots[name] = make_snapshot(self.business, name, folder)
         return self._snapshots[name]
 
-    def _make_ready(self, name: str) -> None:
+    def _make_ready(self, name: str, at_once: int = 1) -> None:
         """Make what is kept by forking, before anything is forked."""
         if self.business.bed is None:
             self.snapshot(name)
+        else:
+            self.business.make_ready(name, at_once)
 
     def _bed(self, name: str, folder: Path, mutate: Hook | None = None) -> AbstractAsyncContextManager[Any]:
         """What a scenario of this starting point runs on."""
@@ -137,7 +141,7 @@ class Harness:
     ) -> list[Result]:
         """Each scenario in a process of its own, `jobs` at a time. `mutate` is called in every product process."""
         for name in dict.fromkeys(one.snapshot for one in scenarios):
-            self._make_ready(name)
+            self._make_ready(name, jobs)
         make_ready_to_fork()
         waiting = list(enumerate(scenarios))
         running: dict[int, tuple[Scenario, Path, float]] = {}
@@ -149,13 +153,14 @@ class Harness:
                 folder.mkdir(parents=True, exist_ok=True)
                 pid = _forked(lambda s=one, f=folder: self._play(s, f, mutate), folder / "scenario.log")  # type: ignore[misc]
                 running[pid] = (one, folder, time.monotonic())
-            pid, _ = os.waitpid(-1, 0)
+            pid, _, used = os.wait4(-1, 0)
             if pid not in running:
                 continue
             one, folder, began = running.pop(pid)
             result = _result(one, folder)
             result.folder = folder.name
             result.seconds = round(time.monotonic() - began, 2)
+            result.cpu_s = round(used.ru_utime + used.ru_stime, 2)
             if result.ok:
                 clean_up(folder)
             results.append(result)

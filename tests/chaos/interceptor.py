@@ -29,6 +29,12 @@ class Point:
     def __str__(self) -> str:
         return f"{self.call}#{self.nth}"
 
+    @classmethod
+    def of(cls, text: str) -> Point | None:
+        """The point that is written so; None for what is none."""
+        call, _, nth = text.rpartition("#")
+        return cls(call, int(nth)) if call and nth.isdecimal() else None
+
     @property
     def venue(self) -> str:
         return self.call.partition(" ")[0]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 
 from tests.chaos.interceptor import (
+    CALL_FAULTS,
     KILLS,
     NEEDS_SHORT_TIMEOUT,
     ORDER_FAULTS,
@@ -19,6 +20,8 @@ from tests.chaos.interceptor import (
 from tests.chaos.process import Step
 from tests.chaos.testbed import LONG_TIMEOUT, SHORT_TIMEOUT, Testbed
 
+SEPARATOR = " / "
+"""Between the parts of a scenario's name."""
 READ_STRIDE = 3
 """Of the faults that kill nobody, a repeated read meets each third one at its middle and last occurrence."""
 
@@ -83,7 +86,9 @@ class Scenario:
 
     @property
     def name(self) -> str:
-        return " / ".join(part for part in (self.story, self.label or str(self.point), self.fault) if part)
+        return SEPARATOR.join(
+            part for part in (self.story, self.label or str(self.point), self.fault) if part
+        )
 
     @property
     def timeout_s(self) -> str:
@@ -101,19 +106,46 @@ def scenarios_of(story: Story, recorded: list[Point], kinds: CallKinds) -> list[
             continue
         special = _special(call, counts[call], kinds, story.sparse)
         for nth, faults in [*_occurrences(call, counts[call], kinds, story.sparse), *special]:
-            found += [
-                Scenario(
-                    story.name,
-                    fault,
-                    story.snapshot,
-                    story.steps,
-                    Point(call, nth),
-                    story.standing,
-                    writes=kinds.writes(call),
-                )
-                for fault in faults
-            ]
+            found += [_crossed(story, Point(call, nth), fault, kinds) for fault in faults]
     return found
+
+
+def _crossed(story: Story, point: Point, fault: str, kinds: CallKinds) -> Scenario:
+    return Scenario(
+        story.name,
+        fault,
+        story.snapshot,
+        story.steps,
+        point,
+        story.standing,
+        writes=kinds.writes(point.call),
+    )
+
+
+def scenario_named(
+    name: str, stories: Iterable[Story], handwritten: Iterable[Scenario], kinds: CallKinds
+) -> Scenario | None:
+    """The scenario of this full name, for which nothing needs to be recorded; None where it is of none of these."""
+    for one in handwritten:
+        if one.name == name:
+            return one
+    for story in stories:
+        if name.startswith(story.name + SEPARATOR):
+            call, _, fault = name.removeprefix(story.name + SEPARATOR).rpartition(SEPARATOR)
+            point = Point.of(call)
+            known = fault in CALL_FAULTS or fault in SPECIAL_FAULTS
+            return _crossed(story, point, fault, kinds) if point and known else None
+    return None
+
+
+def covering(scenarios: list[Scenario]) -> list[Scenario]:
+    """The same, one of each fault of each story first, then the second of each: a run that is ended has seen the most."""
+    before: Counter[tuple[str, str]] = Counter()
+    turns = []
+    for one in scenarios:
+        turns.append(before[one.story, one.fault])
+        before[one.story, one.fault] += 1
+    return [one for _, one in sorted(zip(turns, scenarios, strict=True), key=lambda row: row[0])]
 
 
 def _occurrences(

@@ -87,6 +87,10 @@ class Node:
             preexec_fn=_end_with_parent,
         )
         self.url = self._listening()
+        self.connect()
+
+    def connect(self) -> None:
+        """Open connections of this process's own: what was forked must use none of its parent's."""
         self._http = httpx.Client(trust_env=False, timeout=30)
 
     def _listening(self) -> str:

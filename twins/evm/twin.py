@@ -71,8 +71,7 @@ class EvmTwin:
         self.workers: list[BlockWorker] = []
         # Times of blocks are whole seconds: none may lie before what was sent into it.
         self._at_ms = world.now_ms() // block_ms * block_ms
-        self._http = httpx.AsyncClient(trust_env=False, timeout=30)
-        self._mining = asyncio.Lock()
+        self.connect()
         self.app = Starlette(routes=[Route("/", self._answer, methods=["POST"])])
 
     @property
@@ -88,6 +87,11 @@ class EvmTwin:
         calls = asked if isinstance(asked, list) else [asked]
         names = [str(one.get("method")) if isinstance(one, dict) else "?" for one in calls]
         return "+".join(dict.fromkeys(names))
+
+    def connect(self) -> None:
+        """Take the node up, anew in another event loop or in a process that was forked."""
+        self._http = httpx.AsyncClient(trust_env=False, timeout=30)
+        self._mining = asyncio.Lock()
 
     async def close(self) -> None:
         """Let go of the node, which goes on."""

@@ -1,25 +1,29 @@
 """What one scenario of managed accounts runs on: a node of its own, the venue with its keeper, a second source of prices.
 
-A node cannot be forked, so that a starting point is made anew for each scenario, which takes a second or two.
+A node cannot be forked: each starting point has one of its own, which is put back before each scenario.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 from eth_account import Account
 
+from state.accounts.models import DeploymentState
 from state.store import Store
 from tests.chaos.findings import Outage
 from tests.chaos.interceptor import Interceptor
 from tests.chaos.process import Ended, Hook, ProductProcess, Step
 from tests.chaos.testbed import LONG_TIMEOUT
+from tests.databases import make_ledger
 from tests.evm_rig import OUT
 from twins.clock import TwinClock
 from twins.control import control_app
@@ -51,14 +55,6 @@ def missing() -> str:
     except NoNode as why:
         return str(why)
     return ""
-
-
-@dataclass(frozen=True)
-class AccountsSnapshot:
-    """A starting point: it is made when a bed is, by these steps."""
-
-    steps: Any
-    name: str
 
 
 @dataclass(kw_only=True)
@@ -123,6 +119,41 @@ class AccountsBed(Bed):
         return self.venue.venue.usdc_units(owner)
 
 
+@dataclass(kw_only=True)
+class Start:
+    """A starting point: a node of its own, and what the venue's twins and the ledger hold at one moment. The twins are kept by
+    forking; the node is put back to that moment before each scenario.
+    """
+
+    node: Node
+    world: World
+    faults: FaultPlan
+    chain: EvmTwin
+    venue: OstiumTwin
+    second: HyperliquidTwin
+    keys: dict[str, Any]
+    user: str
+    folder: Path
+    """Of the ledger."""
+    first_block: int
+    at_ms: int = START_MS
+
+    @property
+    def _kept(self) -> Path:
+        return self.folder / "kept"
+
+    def keep(self) -> None:
+        """Let the node remember how it is now."""
+        self._kept.write_text(self.node.rpc("evm_snapshot"))
+
+    def put_back(self) -> None:
+        """Let the node be as it was; the process may be a forked one."""
+        self.node.connect()
+        self.chain.connect()
+        assert self.node.rpc("evm_revert", self._kept.read_text()), "the node has forgotten how it was"
+        self.keep()
+
+
 @asynccontextmanager
 async def accounts_bed(
     steps: Any,
@@ -131,10 +162,38 @@ async def accounts_bed(
     mutate: Hook | None = None,
     states: int | None = None,
 ) -> AsyncIterator[AccountsBed]:
-    """A chain with the venue; a user with 1,000 USDC who lets the agent trade and the collector pull, and is deployed.
+    """A bed on a starting point that is used this once. `states`: as of `Node`."""
+    start = deployed_start(folder / "start", states)
+    try:
+        async with served_bed(steps, start, folder, mutate) as bed:
+            if prepare is not None:
+                await prepare(bed)
+                bed.heal()
+            yield bed
+    finally:
+        start.node.close()
 
-    `states`: as of `Node`.
-    """
+
+def made_start(steps: Any, prepare: Preparation | None, folder: Path) -> Start:
+    """A starting point to be put back to again and again. The caller must have no running event loop."""
+    start = deployed_start(folder)
+    if prepare is not None:
+
+        async def live() -> None:
+            async with served_bed(steps, start, folder / "preparing") as bed:
+                await prepare(bed)
+                bed.heal()
+                start.at_ms = bed.world.now_ms()
+            copy_ledger(folder / "preparing", folder)
+
+        asyncio.run(live())
+        start.faults.calls.clear()
+    start.keep()
+    return start
+
+
+def deployed_start(folder: Path, states: int | None = None) -> Start:
+    """A chain with the venue; a user with 1,000 USDC who lets the agent trade and the collector pull, and is deployed."""
     folder.mkdir(parents=True, exist_ok=True)
     source = KeySource(7)
     agent, collector = Account.from_key(source.secret()), Account.from_key(source.secret())
@@ -150,37 +209,48 @@ async def accounts_bed(
         for spender in (venue.at["storage"], collector.address.lower()):
             transact(node, user, usdc, "approve(address,uint256)", spender, USER_USDC * MILLION)
         transact(node, user, venue.at["trading"], "setDelegate(address)", agent.address.lower())
-        start = int(node.rpc("eth_blockNumber"), 16)
-        clock = TwinClock(START_MS, stepped=True)
-        world, faults, stopping = World(ModelSeries(7, START_MS), clock), FaultPlan(), asyncio.Event()
+        first_block = int(node.rpc("eth_blockNumber"), 16)
+        world, faults = World(ModelSeries(7, START_MS), TwinClock(START_MS, stepped=True)), FaultPlan()
         chain = EvmTwin(world, faults, node)
-        twin = OstiumTwin(world, faults, chain, venue)
-        second = HyperliquidTwin(world, faults)
-        names = {"evm": chain.call_name, VENUE: twin.call_name, "hyperliquid": second.call_name}
-        interceptor = Interceptor(world, faults, names)
-        apps: dict[str, App] = {"evm": chain.app, VENUE: twin.app, "hyperliquid": second.app}
-        async with AsyncExitStack() as stack:
-            stack.push_async_callback(chain.close)
-            urls = {}
-            for name, app in apps.items():
-                behind = FaultMiddleware(app, faults, name, names[name], world.now_ms)
-                urls[name] = await stack.enter_async_context(served(interceptor.around(name, behind)))
-            control = control_app(world, faults, {}, lambda: None, stopping.set)
-            urls["control"] = await stack.enter_async_context(served(control))
-            keys = {"ostium": agent, "collector": collector}
-            config = _write_settings(folder, urls, venue.at, keys, start)
-            bed = AccountsBed(
-                steps=steps, folder=folder, config=config, world=world, faults=faults, interceptor=interceptor,
-                mutate=mutate, chain=chain, venue=twin, keys=keys, user=user,
-            )  # fmt: skip
-            bed.move(PRICE)
-            _deploy_user(folder, world, user, agent.address.lower())
-            if prepare is not None:
-                await prepare(bed)
-                bed.heal()
-            yield bed
-    finally:
+        start = Start(
+            node=node, world=world, faults=faults, chain=chain, venue=OstiumTwin(world, faults, chain, venue),
+            second=HyperliquidTwin(world, faults), keys={"ostium": agent, "collector": collector}, user=user,
+            folder=folder, first_block=first_block,
+        )  # fmt: skip
+        start.venue.markets.pin(SOL, PRICE)
+        world.overrides.sol_price = PRICE
+        _deploy_user(folder, world, user, agent.address.lower())
+    except BaseException:
         node.close()
+        raise
+    return start
+
+
+@asynccontextmanager
+async def served_bed(
+    steps: Any, start: Start, folder: Path, mutate: Hook | None = None
+) -> AsyncIterator[AccountsBed]:
+    """A starting point, served from its moment on, with a copy of its ledger."""
+    folder.mkdir(parents=True, exist_ok=True)
+    copy_ledger(start.folder, folder)
+    world, faults, chain, twin = start.world, start.faults, start.chain, start.venue
+    world.clock, stopping = TwinClock(start.at_ms, stepped=True), asyncio.Event()
+    names = {"evm": chain.call_name, VENUE: twin.call_name, "hyperliquid": start.second.call_name}
+    interceptor = Interceptor(world, faults, names)
+    apps: dict[str, App] = {"evm": chain.app, VENUE: twin.app, "hyperliquid": start.second.app}
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(chain.close)
+        urls = {}
+        for name, app in apps.items():
+            behind = FaultMiddleware(app, faults, name, names[name], world.now_ms)
+            urls[name] = await stack.enter_async_context(served(interceptor.around(name, behind)))
+        control = control_app(world, faults, {}, lambda: None, stopping.set)
+        urls["control"] = await stack.enter_async_context(served(control))
+        config = _write_settings(folder, urls, twin.venue.at, start.keys, start.first_block)
+        yield AccountsBed(
+            steps=steps, folder=folder, config=config, world=world, faults=faults, interceptor=interceptor,
+            mutate=mutate, chain=chain, venue=twin, keys=start.keys, user=start.user,
+        )  # fmt: skip
 
 
 def _write_settings(
@@ -222,12 +292,14 @@ def ledger_of(folder: Path) -> str:
     return f"sqlite:///{folder.resolve() / 'evenkeel.db'}"
 
 
+def copy_ledger(there: Path, here: Path) -> None:
+    """Copy a ledger that no process has open."""
+    for path in there.glob("evenkeel.db*"):
+        shutil.copyfile(path, here / path.name)
+
+
 def _deploy_user(folder: Path, world: World, user: str, agent: str) -> None:
-    from decimal import Decimal
-
-    from state.accounts.models import DeploymentState
-
-    Store.upgrade(ledger_of(folder))
+    make_ledger(ledger_of(folder))
     store = Store.open(ledger_of(folder), world)  # type: ignore[arg-type]
     try:
         store.accounts.add_user(user)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractAsyncContextManager
+import fcntl
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
-from tests.chaos.accounts.bed import SOL, AccountsBed, Preparation, accounts_bed, missing
+from tests.at_end import at_end
+from tests.chaos.accounts.bed import SOL, AccountsBed, Preparation, Start, made_start, missing, served_bed
 from tests.chaos.accounts.handwritten import handwritten
-from tests.chaos.accounts.invariants import check
+from tests.chaos.accounts.invariants import check, check_secrets
 from tests.chaos.accounts.steps import STEPS
 from tests.chaos.business import Business
 from tests.chaos.findings import Findings
@@ -121,9 +126,53 @@ async def recover_and_check(bed: AccountsBed) -> Findings:
     return found
 
 
-def bed_of(snapshot: str, folder: Path, mutate: Hook | None) -> AbstractAsyncContextManager[AccountsBed]:
+def _shows_no_key(prepare: Preparation | None) -> Preparation:
+    """The same; what was written on the way there shows no key."""
+
+    async def prepared(bed: AccountsBed) -> None:
+        if prepare is not None:
+            await prepare(bed)
+        check_secrets(found := Findings(), bed)
+        assert not found.problems, found.problems
+
+    return prepared
+
+
+STARTS: dict[str, list[Start]] = {}
+"""By starting point, one for each scenario that is played on it at a time."""
+
+
+def make_ready(name: str, at_once: int) -> None:
+    """Make a starting point so often that so many scenarios can be played on it at once."""
+    made = STARTS.setdefault(name, [])
+    while len(made) < at_once:
+        folder = Path(tempfile.mkdtemp(prefix="evenkeel-"))
+        at_end(lambda folder=folder: shutil.rmtree(folder, ignore_errors=True))  # type: ignore[misc]
+        made.append(made_start(STEPS, _shows_no_key(SNAPSHOTS[name]), folder))
+        at_end(made[-1].node.close)
+
+
+@contextmanager
+def _free(starts: list[Start]) -> Iterator[Start]:
+    """One on which nobody plays: whoever does holds its lock, which ends with his process."""
+    for one in starts:
+        with (one.folder / "lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                continue
+            yield one
+            return
+    raise AssertionError(f"all {len(starts)} nodes of this starting point are in use")
+
+
+@asynccontextmanager
+async def bed_of(name: str, folder: Path, mutate: Hook | None) -> AsyncIterator[AccountsBed]:
     """The bed of a starting point."""
-    return accounts_bed(STEPS, SNAPSHOTS[snapshot], folder, mutate)
+    with _free(STARTS[name]) as start:
+        start.put_back()
+        async with served_bed(STEPS, start, folder, mutate) as bed:
+            yield bed
 
 
 ACCOUNTS = Business(
@@ -135,6 +184,7 @@ ACCOUNTS = Business(
     calls=CallKinds(writing=("eth_sendRawTransaction",)),
     recover_and_check=recover_and_check,
     bed=bed_of,
+    make_ready=make_ready,
     missing=missing,
     has_lives=False,
     recordings=3,

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from tests.chaos.accounts.guarded_bed import GuardedBed, Preparation, guarded_bed
+from tests.at_end import at_end
+from tests.chaos.accounts.guarded_bed import GuardedBed, Preparation, Start, guarded_bed, made_start
 from tests.chaos.accounts.guarded_check import (
     check_deployments,
     check_held,
@@ -104,8 +108,12 @@ async def _revoked(bed: GuardedBed) -> None:
     bed.revoke()
 
 
-SNAPSHOTS: dict[str, Preparation | None] = {
-    "approved": None,
+async def _nothing(bed: GuardedBed) -> None:
+    """Both users have approved their agents; one is deployed and has no trade."""
+
+
+SNAPSHOTS: dict[str, Preparation] = {
+    "approved": _nothing,
     "bought": _bought,
     "risen": _risen,
     "gained": _risen,
@@ -210,9 +218,23 @@ async def recover_and_check(bed: GuardedBed) -> Findings:
     return found
 
 
+@cache
+def start_of(name: str) -> Start:
+    """A starting point, made when it is first asked for; what was written on the way there shows no key."""
+
+    async def prepare(bed: GuardedBed) -> None:
+        await SNAPSHOTS[name](bed)
+        check_secrets(found := Findings(), bed)
+        assert not found.problems, found.problems
+
+    folder = Path(tempfile.mkdtemp(prefix="evenkeel-"))
+    at_end(lambda: shutil.rmtree(folder, ignore_errors=True))
+    return made_start(STEPS, prepare, folder)
+
+
 def bed_of(snapshot: str, folder: Path, mutate: Hook | None) -> AbstractAsyncContextManager[Any]:
     """The bed of a starting point."""
-    return guarded_bed(STEPS, SNAPSHOTS[snapshot], folder, mutate)
+    return guarded_bed(STEPS, start_of(snapshot), folder, mutate)
 
 
 GUARDED = Business(
@@ -224,5 +246,6 @@ GUARDED = Business(
     calls=CallKinds(writing=("exchange:",), orders=("hyperliquid exchange:order",)),
     recover_and_check=recover_and_check,
     bed=bed_of,
+    make_ready=lambda name, at_once: start_of(name),
     has_lives=False,
 )

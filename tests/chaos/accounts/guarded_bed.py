@@ -15,14 +15,17 @@ from state.accounts.models import DeploymentState
 from state.store import Store
 from strategy.accounts.stops import StopRules
 from tests.agents_rig import SECRET, Person
-from tests.chaos.accounts.bed import Bed, ledger_of, written
+from tests.chaos.accounts.bed import Bed, copy_ledger, ledger_of, written
 from tests.chaos.interceptor import Interceptor
 from tests.chaos.process import Hook
+from tests.databases import make_ledger
 from tests.worlds import flat_world
+from twins.clock import TwinClock
 from twins.control import control_app
 from twins.faults import FaultMiddleware, FaultPlan
 from twins.http import served
 from twins.hyperliquid import HyperliquidTwin
+from twins.world import World
 from venues.signers.derived import DerivedEvmKeys
 
 NAME, USDC, DEPLOYED = "evenkeel", "1000", "d0"
@@ -57,40 +60,80 @@ class GuardedBed(Bed):
         )
 
 
-@asynccontextmanager
-async def guarded_bed(
-    steps: Any, prepare: Preparation | None, folder: Path, mutate: Hook | None = None
-) -> AsyncIterator[GuardedBed]:
-    """Two users with 1,000 USDC who approved their agents; the first is deployed, and was read once."""
+@dataclass(kw_only=True)
+class Start:
+    """A starting point: what the venue and the ledger hold at one moment. It is kept by forking: who plays on it has a copy."""
+
+    world: World
+    faults: FaultPlan
+    venue: HyperliquidTwin
+    people: list[Person]
+    keys: DerivedEvmKeys
+    folder: Path
+    """Of the ledger."""
+    at_ms: int
+
+    @property
+    def made(self) -> list[Any]:
+        """The agents' keys, person by person."""
+        return [self.keys.key_of(f"hyperliquid/{one.address}/1") for one in self.people]
+
+
+def made_start(steps: Any, prepare: Preparation, folder: Path) -> Start:
+    """Two users with 1,000 USDC who approved their agents; the first is deployed, and was read once; then it is prepared. The
+    caller must have no running event loop.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    world, faults, stopping = flat_world(), FaultPlan(), asyncio.Event()
+    world, faults = flat_world(), FaultPlan()
     twin = HyperliquidTwin(world, faults)
-    names = {HYPERLIQUID: twin.call_name}
-    interceptor = Interceptor(world, faults, names)
-    keys = DerivedEvmKeys.from_hex(SECRET)
     people = [Person(twin, "0x" + f"{number:02x}" * 32) for number in (0x61, 0x62)]
-    made = [keys.key_of(f"hyperliquid/{one.address}/1") for one in people]
-    for person, agent in zip(people, made, strict=True):
+    start = Start(
+        world=world, faults=faults, venue=twin, people=people, keys=DerivedEvmKeys.from_hex(SECRET), folder=folder,
+        at_ms=world.now_ms(),
+    )  # fmt: skip
+    for person, agent in zip(people, start.made, strict=True):
         twin.control("fund", {"address": person.address, "usdc": USDC})
         approved = {"master": person.address, "agent": agent.address, "name": NAME}
         twin.control("approve_agent", approved)
+    make_ledger(ledger_of(folder))
+    _deploy(start)
+
+    async def live() -> None:
+        async with guarded_bed(steps, start, folder / "preparing") as bed:
+            done = await bed.run(("agent", {}))
+            assert done.code == 0, done
+            await prepare(bed)
+            bed.heal()
+            start.at_ms = world.now_ms()
+        copy_ledger(folder / "preparing", folder)
+
+    asyncio.run(live())
+    faults.calls.clear()
+    return start
+
+
+@asynccontextmanager
+async def guarded_bed(
+    steps: Any, start: Start, folder: Path, mutate: Hook | None = None
+) -> AsyncIterator[GuardedBed]:
+    """The venue as it was, served from that moment on, with a copy of the ledger."""
+    folder.mkdir(parents=True, exist_ok=True)
+    world, faults, twin, stopping = start.world, start.faults, start.venue, asyncio.Event()
+    world.clock = TwinClock(start.at_ms, stepped=True)
+    copy_ledger(start.folder, folder)
+    names = {HYPERLIQUID: twin.call_name}
+    interceptor = Interceptor(world, faults, names)
+    made, secret = start.made, bytes.fromhex(SECRET)
     async with AsyncExitStack() as stack:
         behind = FaultMiddleware(twin.app, faults, HYPERLIQUID, twin.call_name, world.now_ms)
         url = await stack.enter_async_context(served(interceptor.around(HYPERLIQUID, behind)))
         control = control_app(world, faults, {}, lambda: None, stopping.set)
         clock = await stack.enter_async_context(served(control))
-        bed = GuardedBed(
+        yield GuardedBed(
             steps=steps, folder=folder, config=_settings(folder, url, clock), world=world, faults=faults,
-            interceptor=interceptor, mutate=mutate, venue=twin, user=people[0], second=people[1],
-            agents=[one.address for one in made], secrets=[bytes.fromhex(SECRET), *(one._key.secret for one in made)],
+            interceptor=interceptor, mutate=mutate, venue=twin, user=start.people[0], second=start.people[1],
+            agents=[one.address for one in made], secrets=[secret, *(one._key.secret for one in made)],
         )  # fmt: skip
-        _deploy(bed, keys.fingerprint)
-        done = await bed.run(("agent", {}))
-        assert done.code == 0, done
-        if prepare is not None:
-            await prepare(bed)
-            bed.heal()
-        yield bed
 
 
 def _settings(folder: Path, url: str, clock: str) -> Path:
@@ -110,14 +153,15 @@ def _settings(folder: Path, url: str, clock: str) -> Path:
     )
 
 
-def _deploy(bed: GuardedBed, fingerprint: str) -> None:
-    Store.upgrade(ledger_of(bed.folder))
-    store = Store.open(ledger_of(bed.folder), bed.world)  # type: ignore[arg-type]
+def _deploy(start: Start) -> None:
+    store = Store.open(ledger_of(start.folder), start.world)  # type: ignore[arg-type]
     try:
         accounts, rules = store.accounts, {"stops": StopRules().model_dump(mode="json")}
-        accounts.add_agent("night", HYPERLIQUID, fingerprint, Decimal("0.1"), "PROFIT_SHARE", rules)
-        accounts.add_user(bed.user.address)
-        accounts.deploy(DEPLOYED, bed.user.address, "night", {"generation": 1})
+        accounts.add_agent(
+            "night", HYPERLIQUID, start.keys.fingerprint, Decimal("0.1"), "PROFIT_SHARE", rules
+        )
+        accounts.add_user(start.people[0].address)
+        accounts.deploy(DEPLOYED, start.people[0].address, "night", {"generation": 1})
         accounts.move_deployment(DEPLOYED, DeploymentState.ACTIVE, "seen at the venue")
     finally:
         store.close()

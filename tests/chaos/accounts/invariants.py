@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from pathlib import Path
 
 from evenkeel.settings.settings import load_settings
 from state.accounts.models import AccountTrade, DeploymentState, TradeState
@@ -32,7 +31,7 @@ def check(bed: AccountsBed) -> Findings:
         _check_deployments(found, bed, store)
     finally:
         store.close()
-    _check_secrets(found, bed.folder, bed)
+    check_secrets(found, bed)
     return found
 
 
@@ -120,11 +119,11 @@ def _check_deployments(found: Findings, bed: AccountsBed, store: Store) -> None:
             found.add("other", f"{one.deployment_id} is {one.state}, the user's delegate is {delegate}")
 
 
-def _check_secrets(found: Findings, folder: Path, bed: AccountsBed) -> None:
+def check_secrets(found: Findings, bed: AccountsBed) -> None:
     """No file of the scenario shows a key."""
     secrets = [bytes(one.key) for one in bed.keys.values()]
     needles = [form for one in secrets for form in (one, one.hex().encode(), one.hex().upper().encode())]
-    for path in sorted(folder.rglob("*")):
+    for path in sorted(bed.folder.rglob("*")):
         if path.is_file() and path.parent.name != "keys":
             content = path.read_bytes()
             if any(needle in content for needle in needles):

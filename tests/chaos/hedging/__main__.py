@@ -17,6 +17,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
+from tests.chaos import taken_up
 from tests.chaos.hedging import rebalancing
 from tests.chaos.hedging.crossing import CROSSES, Crossing, crossings, new_ledger, outcome, play, sample
 from tests.databases import migrated_file
@@ -52,9 +53,7 @@ def main(arguments: list[str]) -> int:
         home = Path(name)
         migrated_file()  # what is forked has it
         found = _named(asked, home)
-        passed = (
-            set(asked.passed.read_text().splitlines()) if asked.passed and asked.passed.exists() else set()
-        )
+        passed = taken_up.has_passed(asked.passed)
         chosen = [one for one in found if asked.only.lower() in one.name.lower() and one.name not in passed]
         part, parts = asked.part
         chosen = chosen[part - 1 :: parts]
@@ -76,7 +75,7 @@ def main(arguments: list[str]) -> int:
 def _named(asked: argparse.Namespace, home: Path) -> list[Crossing]:
     """Those that a file names, or the one that is named in full; else every one there is, which the stories are played for."""
     if asked.named:
-        return [Crossing.of(name) for name in asked.named.read_text().splitlines() if CROSSES in name]
+        return [Crossing.of(name) for name in taken_up.names_in(asked.named, CROSSES)]
     if asked.only.count(CROSSES) == 2:
         return [Crossing.of(asked.only)]
     return asyncio.run(crossings(home / "recorded")) + asyncio.run(rebalancing.crossings(home / "moves"))
@@ -93,9 +92,8 @@ def _all(home: Path, chosen: list[Crossing], asked: argparse.Namespace, began: f
             if why:
                 failures[one] = why
                 print(f"FAILED {one.name} ({seconds:.1f} s)\n    {why}\n    again: {again(one)}", flush=True)
-            elif asked.passed:
-                with asked.passed.open("a") as file:
-                    file.write(one.name + "\n")
+            else:
+                taken_up.note_passed(asked.passed, one.name)
             if done % 100 == 0:
                 print(f"{done} of {len(chosen)} done, {time.monotonic() - began:.0f} s", flush=True)
     return failures
@@ -138,16 +136,7 @@ def _parsed(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos.hedging", description=__doc__)
     parser.add_argument("--only", default="", help="crossings whose name contains this text")
     parser.add_argument("--list", action="store_true", help="print their names and play none")
-    parser.add_argument(
-        "--named",
-        type=Path,
-        help="a file of names as --list prints them: these, and no story is played for them",
-    )
-    parser.add_argument(
-        "--passed",
-        type=Path,
-        help="a file: what passes is added to it, and what stands in it is not played again",
-    )
+    taken_up.add_arguments(parser)
     parser.add_argument("--out", type=Path, default=OUT, help="folder of summary.json")
     parser.add_argument("--sample", type=int, default=0, help="so many, one of each fault first")
     parser.add_argument("--seed", type=int, default=1, help="which sample")

@@ -16,7 +16,7 @@ from app.doctor.frame import Installation
 from evenkeel.errors import EvenkeelError, OperatorError
 from evenkeel.settings.settings import Settings
 from state.store import Store
-from tests.agents_rig import AgentsRig, Person, agents_rig, bought
+from tests.agents_rig import SECRET, AgentsRig, Person, agents_rig, bought
 from tests.world_clock import world_url
 
 
@@ -133,7 +133,7 @@ async def test_what_cannot_be_is_refused_in_one_line_and_changes_nothing(
         await refused(actions.check(settings, "d0"), "malformed")
         monkeypatch.delenv("EVENKEEL_AGENTS_KEY")
         await refused(actions.check(settings, "d0"), "EVENKEEL_AGENTS_KEY")
-        monkeypatch.setenv("EVENKEEL_AGENTS_KEY", "5e" * 32)
+        monkeypatch.setenv("EVENKEEL_AGENTS_KEY", SECRET)
         await add(settings, "other", None, "hyperliquid")
         with pytest.raises(OperatorError, match="is guarded by guard"):
             await actions.deploy(settings, guarded.address, "other", one, one, 1)

@@ -153,7 +153,7 @@ def make_ready(name: str, at_once: int) -> None:
 
 
 @contextmanager
-def _free(starts: list[Start]) -> Iterator[Start]:
+def free_one(starts: list[Start]) -> Iterator[Start]:
     """One on which nobody plays: whoever does holds its lock, which ends with his process."""
     for one in starts:
         with (one.folder / "lock").open("w") as file:
@@ -169,7 +169,7 @@ def _free(starts: list[Start]) -> Iterator[Start]:
 @asynccontextmanager
 async def bed_of(name: str, folder: Path, mutate: Hook | None) -> AsyncIterator[AccountsBed]:
     """The bed of a starting point."""
-    with _free(STARTS[name]) as start:
+    with free_one(STARTS[name]) as start:
         start.put_back()
         async with served_bed(STEPS, start, folder, mutate) as bed:
             yield bed

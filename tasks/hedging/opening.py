@@ -35,6 +35,7 @@ from venues.evm.rpc import EvmNodes, EvmRpc
 from venues.raindex.fills import OrderBook
 from venues.raindex.reader import RaindexReader
 from venues.ratebudget import RateBudget
+from venues.reading import Oddities
 from venues.schwab.client import SchwabClient
 from venues.schwab.models import VENUE as SCHWAB
 from venues.schwab.oauth import App, SchwabOauth
@@ -102,7 +103,7 @@ async def _broker(
         rules = OrderRules(most, CAPABILITIES, renamed)
         return _dry_run(hedging, rules, clock, desk.store), "dry-run", None
     if hedging.broker == "schwab":
-        login = schwab_login(hedging, clock, desk.store)
+        login = schwab_login(hedging, clock, desk.store, desk.oddities)
         stack.push_async_callback(login.aclose)
         schwab = SchwabClient(
             hedging.schwab.url,
@@ -160,7 +161,9 @@ async def _alpaca_account(client: AlpacaClient, store: Store) -> str:
         return bound.account
 
 
-def schwab_login(hedging: Hedging, clock: Clock, store: Store) -> SchwabLogin:
+def schwab_login(
+    hedging: Hedging, clock: Clock, store: Store, oddities: Oddities | None = None
+) -> SchwabLogin:
     """Return the login at Schwab. Raises OperatorError where a key is missing; whether somebody is logged in is not asked."""
     section = hedging.schwab
     key, secret = key_of("schwab", section.key_file), key_of("schwab_secret", section.secret_file)
@@ -176,7 +179,8 @@ def schwab_login(hedging: Hedging, clock: Clock, store: Store) -> SchwabLogin:
         )
     app = App(key.get_secret_value(), secret.get_secret_value(), section.redirect_uri)
     sealer = Sealer(seal.get_secret_value())
-    return SchwabLogin(SchwabOauth(section.url, clock, app), store.hedging, sealer, clock)
+    oauth = SchwabOauth(section.url, clock, app, oddities=oddities)
+    return SchwabLogin(oauth, store.hedging, sealer, clock)
 
 
 def _dry_run(hedging: Hedging, rules: OrderRules, clock: Clock, store: Store) -> DryRunVenue:

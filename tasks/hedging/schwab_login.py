@@ -28,7 +28,7 @@ from venues.schwab.oauth import LoginEnded, SchwabOauth
 log = logging.getLogger("evenkeel.login")
 
 REFRESH_BEFORE_MS = 300_000
-"""An access token is refreshed so long before its end."""
+"""An access token is refreshed so long before its end, or after half of its life: not at each call where that is short."""
 USED_UNTIL_MS = 60_000
 """Where it cannot be refreshed it serves until so long before its end: a request lasts 30 s at most."""
 ENDS_AFTER_MS = 13 * DAY_MS // 2
@@ -194,7 +194,7 @@ class SchwabLogin:
         found, now_ms = held.secrets, self._clock.now_ms()
         return (
             now_ms - found.login_ms < ENDS_AFTER_MS
-            and now_ms < found.ends_ms - REFRESH_BEFORE_MS
+            and now_ms < found.ends_ms - min(REFRESH_BEFORE_MS, found.lives_s * 500)
             and found.access != self._refused
         )
 

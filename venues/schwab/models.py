@@ -159,7 +159,8 @@ class WireTokens(Wire):
 
     access_token: str = Field(repr=False, min_length=1)
     refresh_token: str | None = Field(default=None, repr=False)
-    expires_in: Whole
+    expires_in: Any = Field(default=None, repr=False)
+    """Seconds. It is judged by `venues.schwab.oauth`: a token is not lost for what is said of its life."""
 
 
 def moment_ms(text: str | None, what: str) -> int:

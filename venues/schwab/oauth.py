@@ -2,6 +2,9 @@
 
 A code lives some 30 seconds and serves once. An access token lives 30 minutes; the refresh token ends seven days after the
 login, however often it is used. None of these, nor the app's secret, is ever part of a message.
+
+A life that is no whole number of seconds from 1 to `MOST_LIFE_S` counts as the documented one and is named: a code serves once,
+so the tokens of a login are not thrown away for it, and one that ends earlier is refused and replaced.
 """
 
 from __future__ import annotations
@@ -16,12 +19,15 @@ import httpx
 from evenkeel.clock import Clock
 from evenkeel.errors import NotUnderstood, OperatorError, Retryable
 from evenkeel.tls import tls
-from venues.reading import parse_json, read
+from venues.reading import Oddities, Oddity, parse_json, read
 from venues.schwab import models as m
 from venues.schwab.client import CONNECT_S, TOTAL_S
 from venues.schwab.models import VENUE
 
 MOST_LIFE_S = 3600
+LIFE_S = 1800
+"""How long an access token lives by Schwab's own documents: what counts where an answer says no life that can be."""
+SOURCE = f"{VENUE} tokens"
 
 
 @dataclass(frozen=True)
@@ -51,11 +57,18 @@ class SchwabOauth:
     """The token endpoint of one host."""
 
     def __init__(
-        self, base_url: str, clock: Clock, app: App, *, http: httpx.AsyncClient | None = None
+        self,
+        base_url: str,
+        clock: Clock,
+        app: App,
+        *,
+        http: httpx.AsyncClient | None = None,
+        oddities: Oddities | None = None,
     ) -> None:
         self._url = base_url.rstrip("/") + "/v1/oauth"
         self._clock = clock
         self._app = app
+        self.oddities = oddities or Oddities()
         self._own_http = http is None
         self._http = http or httpx.AsyncClient(
             timeout=httpx.Timeout(TOTAL_S, connect=CONNECT_S), trust_env=False, verify=tls()
@@ -135,10 +148,15 @@ class SchwabOauth:
         try:
             found: m.WireTokens = read(VENUE, "tokens", m.WireTokens, raw).value
         except NotUnderstood:
-            raise NotUnderstood(
-                VENUE, "the answer of the token endpoint has no token, or no life of it"
-            ) from None
-        return Grant(found.access_token, found.refresh_token, min(found.expires_in, MOST_LIFE_S), asked_ms)
+            raise NotUnderstood(VENUE, "the answer of the token endpoint has no token") from None
+        return Grant(found.access_token, found.refresh_token, self._life_s(found.expires_in), asked_ms)
+
+    def _life_s(self, said: object) -> int:
+        """Return a token's life, and name one that cannot be; what stood there is not quoted."""
+        fits = isinstance(said, int) and not isinstance(said, bool) and 1 <= said <= MOST_LIFE_S
+        why = f"no whole number from 1 to {MOST_LIFE_S}: a token counts as living {LIFE_S} s"
+        self.oddities.answered(SOURCE, [] if fits else [Oddity(SOURCE, "", "expires_in", why, lost=False)])
+        return said if fits and isinstance(said, int) else LIFE_S
 
 
 def _is_said_by_oauth(answer: httpx.Response) -> bool:

@@ -17,6 +17,8 @@ import uvicorn
 PAIR_TRIES = 50
 KEPT_S = 60
 """How long an idle connection is kept: longer than by a client (5 s by httpx), else a request meets its end now and then."""
+SERVED: dict[int, Any] = {}
+"""The apps that are served in an event loop, by port: who lives in that loop may ask them without a socket."""
 
 
 def _listening(port: int = 0) -> socket.socket:
@@ -67,9 +69,12 @@ async def served(app: Any, pair: bool = False) -> AsyncIterator[str]:
     task = asyncio.create_task(server._serve(listening))
     while not server.started:
         await asyncio.sleep(0.005)
+    port = listening[0].getsockname()[1]
+    SERVED[port] = app
     try:
         yield url
     finally:
+        del SERVED[port]
         server.should_exit = True
         await task
 

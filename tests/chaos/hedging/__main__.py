@@ -20,25 +20,34 @@ from typing import Any
 from tests.chaos import taken_up
 from tests.chaos.hedging import rebalancing
 from tests.chaos.hedging.crossing import CROSSES, Crossing, crossings, new_ledger, outcome, play, sample
+from tests.chaos.warm import make_ready_to_fork
 from tests.databases import migrated_file
 
 OUT = Path("out/chaos-hedging")
+Outcomes = tuple[dict[Crossing, str], float]
 
 
-def played(home: Path, number: int, one: Crossing) -> tuple[str, float]:
-    """Play one in this process; return what failed ("" where nothing did) and the seconds that it took."""
+def played(home: Path, number: int, one: Crossing) -> tuple[str, float, float]:
+    """Play one in this process; return what failed ("" where nothing did), the seconds that it took, and those of a core."""
     logging.disable(logging.CRITICAL)  # it reports what is done to it
     folder = home / str(number)
     folder.mkdir(parents=True, exist_ok=True)
-    began = time.monotonic()
+    began, before, why = time.monotonic(), _cpu_s(), ""
     try:
         url = new_ledger(folder)
         asyncio.run(
             rebalancing.play(url, one) if one.story in rebalancing.STORIES else play(url, folder, one)
         )
     except Exception as error:
-        return outcome(error), time.monotonic() - began
-    return "", time.monotonic() - began
+        why = outcome(error)
+    shutil.rmtree(folder, ignore_errors=True)
+    return why, time.monotonic() - began, _cpu_s() - before
+
+
+def _cpu_s() -> float:
+    """What this process and those that it has waited for have used of a core, in seconds."""
+    used = os.times()
+    return used.user + used.system + used.children_user + used.children_system
 
 
 def main(arguments: list[str]) -> int:
@@ -64,8 +73,9 @@ def main(arguments: list[str]) -> int:
             print(f"{len(chosen)} crossings")
             return 0
         print(f"{len(chosen)} crossings, {asked.jobs} at a time", flush=True)
-        failures = _all(home, chosen, asked, began)
-    summary = summed_up(chosen, failures, time.monotonic() - began)
+        make_ready_to_fork()
+        failures, cpu_s = _all(home, chosen, asked, began)
+    summary = summed_up(chosen, failures, time.monotonic() - began, cpu_s)
     asked.out.mkdir(parents=True, exist_ok=True)
     (asked.out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
     print({name: value for name, value in summary.items() if name not in ("failures", "faults", "stories")})
@@ -81,14 +91,18 @@ def _named(asked: argparse.Namespace, home: Path) -> list[Crossing]:
     return asyncio.run(crossings(home / "recorded")) + asyncio.run(rebalancing.crossings(home / "moves"))
 
 
-def _all(home: Path, chosen: list[Crossing], asked: argparse.Namespace, began: float) -> dict[Crossing, str]:
-    """What failed, by crossing; each is said as it fails, and what passed is noted as it passes."""
+def _all(home: Path, chosen: list[Crossing], asked: argparse.Namespace, began: float) -> Outcomes:
+    """What failed, by crossing, and the seconds of a core that all took; each failure is said as it comes, and what passed is
+    noted as it passes.
+    """
     failures: dict[Crossing, str] = {}
+    spent_s = 0.0
     with ProcessPoolExecutor(asked.jobs, mp_context=multiprocessing.get_context("fork")) as pool:
         running = {pool.submit(played, home, number, one): one for number, one in enumerate(chosen)}
         for done, future in enumerate(as_completed(running), start=1):
             one = running[future]
-            why, seconds = future.result()
+            why, seconds, cpu_s = future.result()
+            spent_s += cpu_s
             if why:
                 failures[one] = why
                 print(f"FAILED {one.name} ({seconds:.1f} s)\n    {why}\n    again: {again(one)}", flush=True)
@@ -96,7 +110,7 @@ def _all(home: Path, chosen: list[Crossing], asked: argparse.Namespace, began: f
                 taken_up.note_passed(asked.passed, one.name)
             if done % 100 == 0:
                 print(f"{done} of {len(chosen)} done, {time.monotonic() - began:.0f} s", flush=True)
-    return failures
+    return failures, spent_s
 
 
 def _memory() -> str | None:
@@ -113,7 +127,9 @@ def again(one: Crossing) -> str:
     return f'make chaos-hedging ONLY="{one.name}"'
 
 
-def summed_up(chosen: list[Crossing], failures: dict[Crossing, str], seconds: float) -> dict[str, Any]:
+def summed_up(
+    chosen: list[Crossing], failures: dict[Crossing, str], seconds: float, cpu_s: float = 0.0
+) -> dict[str, Any]:
     """What is written to summary.json."""
     faults = {
         fault: {"played": count, "failed": 0} for fault, count in Counter(one.fault for one in chosen).items()
@@ -126,6 +142,7 @@ def summed_up(chosen: list[Crossing], failures: dict[Crossing, str], seconds: fl
         "failed": len(failures),
         "in_processes_of_their_own": sum(one.is_in_its_own_process for one in chosen),
         "seconds": round(seconds, 1),
+        "cpu_seconds_each": round(cpu_s / max(1, len(chosen)), 2),
         "stories": dict(Counter(f"{one.story} at {one.broker}" for one in chosen)),
         "faults": dict(sorted(faults.items())),
         "failures": [{"name": one.name, "why": why, "again": again(one)} for one, why in failures.items()],

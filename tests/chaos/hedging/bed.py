@@ -22,6 +22,7 @@ from tasks.hedging.opening import hedging_desk, schwab_login
 from tasks.hedging.passing import pass_once
 from tasks.oddities import ODD_ANSWER
 from tests.chaos.hedging.commits import Commits
+from tests.chaos.hedging.near import Near, near
 from tests.chaos.hedging.watched import Watched
 from tests.chaos.process import Ended, ProductProcess, StepFunction
 from tests.databases import with_driver
@@ -58,6 +59,7 @@ class Bed(HedgingRig):
     begun: Callable[[ProductProcess], None] = lambda process: None
     prepare: Callable[[], None] | None = None
     lives: int = 0
+    near: Near = field(init=False)
     silent: list[str] = field(default_factory=list)
     """What was open, and neither ordered nor alerted, after a life that came to its end."""
 
@@ -333,6 +335,7 @@ async def hedging_bed(url: str, kind: str, folder: Path, *, start_ms: int = STAR
             hedging_rig(url, start_ms=start_ms, around=watched.around, make=make)
         )
         assert isinstance(bed, Bed)
+        bed.near = stack.enter_context(near(bed.plan))
         if kind == "schwab":
             bed.schwab = twin = SchwabTwin(bed.world, bed.plan)
             twin.market.prices = {symbol: D(price) for symbol, price in PRICES.items()}

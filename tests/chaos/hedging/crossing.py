@@ -18,6 +18,7 @@ from pathlib import Path
 from evenkeel.errors import EvenkeelError
 from tests.chaos.hedging.bed import Bed, hedging_bed
 from tests.chaos.hedging.commits import Commit, Commits
+from tests.chaos.hedging.near import BREAKS
 from tests.chaos.hedging.stories import STORIES
 from tests.chaos.process import ProductProcess
 from tests.databases import make_ledger
@@ -118,7 +119,8 @@ async def play(url: str, folder: Path, one: Crossing) -> None:
     async with asyncio.timeout(PLAYED_WITHIN_S):
         async with hedging_bed(url, one.broker, folder, start_ms=story.start_ms) as bed:
             planned = _armed(bed, one)
-            await story.act(bed)
+            with bed.near.sockets(one.fault in BREAKS):
+                await story.act(bed)
             _disarm(bed)
             if one.fault == TWO:
                 await _two_at_once(bed)

@@ -14,6 +14,7 @@ from evenkeel.errors import EvenkeelError, OperatorError
 from evenkeel.types import IntentState
 from state.hedging.models import RebalanceState
 from tests.chaos.hedging.crossing import LEDGER, TRANSPORT, Crossing, new_ledger
+from tests.chaos.hedging.near import BREAKS, near
 from tests.interruptions import Killed, die, hooked
 from tests.rebalancing_rig import BRIDGE_FEE, RebalanceRig, rebalancing_rig
 
@@ -110,19 +111,20 @@ def _is_in_doubt(rig: RebalanceRig, name: str) -> bool:
 async def play(url: str, crossing: Crossing) -> None:
     """Play it, let later processes take up what is left, then hold every place against what was there before."""
     async with rebalancing_rig(url) as rig:
-        name = await begun(rig, crossing.story)
-        before = rig.everything(name)
-        rig.hedging.timeout_s = 1.0 if crossing.fault.startswith("drop") else 10.0
-        venue, call = crossing.where
-        if venue != LEDGER:
-            rig.hedging.fault(venue, crossing.fault, call, after=crossing.nth - 1)
-            await _to_the_end(rig, name)
-        else:
-            target = rig.hedging.store if call in OF_THE_CORE else rig.hedging.store.hedging
-            moment = {crossing.fault.removeprefix("dies "): die}
-            with hooked(target, call, skip=crossing.nth - 1, **moment):  # type: ignore[arg-type]
+        with near(rig.hedging.plan) as asking, asking.sockets(crossing.fault in BREAKS):
+            name = await begun(rig, crossing.story)
+            before = rig.everything(name)
+            rig.hedging.timeout_s = 1.0 if crossing.fault.startswith("drop") else 10.0
+            venue, call = crossing.where
+            if venue != LEDGER:
+                rig.hedging.fault(venue, crossing.fault, call, after=crossing.nth - 1)
                 await _to_the_end(rig, name)
-        check(rig, name, before)
+            else:
+                target = rig.hedging.store if call in OF_THE_CORE else rig.hedging.store.hedging
+                moment = {crossing.fault.removeprefix("dies "): die}
+                with hooked(target, call, skip=crossing.nth - 1, **moment):  # type: ignore[arg-type]
+                    await _to_the_end(rig, name)
+            check(rig, name, before)
 
 
 def check(rig: RebalanceRig, name: str, before: dict[str, Decimal]) -> None:
@@ -153,9 +155,10 @@ async def crossings(home: Path) -> list[Crossing]:
         folder = home / f"rebalance-{place}"
         folder.mkdir(parents=True)
         async with rebalancing_rig(new_ledger(folder)) as rig:
-            name = await begun(rig, story)
-            first = len(rig.hedging.plan.calls)
-            await _to_the_end(rig, name)
+            with near(rig.hedging.plan):
+                name = await begun(rig, story)
+                first = len(rig.hedging.plan.calls)
+                await _to_the_end(rig, name)
             calls = Counter((row["venue"], row["call"]) for row in list(rig.hedging.plan.calls)[first:])
         found += [
             Crossing(story, BROKER, where, nth, fault)

@@ -130,7 +130,8 @@ async def _broker(
     access = Access(key.get_secret_value(), secret.get_secret_value(), section.account_id or None)
     sign_in = None
     if section.token_url:
-        sign_in = ClientCredentials(section.token_url, access.key_id, access.secret, clock, access.venue)
+        pair = (access.key_id, access.secret)
+        sign_in = ClientCredentials(section.token_url, *pair, clock, access.venue, desk.oddities)
     client = AlpacaClient(
         section.url,
         section.data_url,

@@ -95,3 +95,19 @@ async def test_updates_are_heard_with_a_token_and_again_after_its_end() -> None:
             running.cancel()
             await asyncio.gather(running, return_exceptions=True)
         assert heard == ["", ""] and rig.calls("token") == 2
+
+
+@pytest.mark.parametrize("life", [0, -5, None, "soon", "900", True, [], 0.5, 10**30], ids=repr)
+async def test_a_life_that_cannot_be_is_15_minutes_and_is_said(life: object) -> None:
+    async with signed_in() as (rig, found):
+        rig.fault("field", "token", times=-1, path="expires_in", value=life)
+        await rig.client.cash()
+        rig.later(899 - 61)
+        await rig.client.cash()
+        assert rig.calls("token") == 1 and "expires_in" in found.oddities.words()["alpaca-broker token"]
+        rig.later(2)
+        await rig.client.cash()
+        assert rig.calls("token") == 2
+        rig.twin.tokens.clear()
+        await rig.client.cash()
+        assert rig.calls("token") == 3, "one that ends earlier is refused and replaced"

@@ -69,10 +69,10 @@ class WireAccountId(Wire):
 
 
 class WireToken(Wire):
-    """`expires_in` seconds from its making."""
+    """`expires_in` seconds from its making, as `venues.alpaca.sign_in` judges it."""
 
     access_token: Annotated[str, Field(min_length=1, max_length=16_384, repr=False)]
-    expires_in: Annotated[float, Field(gt=0)]
+    expires_in: Annotated[Any, Field(repr=False)] = None
 
 
 class WireAsset(Wire):

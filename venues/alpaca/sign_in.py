@@ -7,6 +7,7 @@ for anew with each call. The Trading interface does not offer it.
 from __future__ import annotations
 
 import asyncio
+from decimal import Decimal
 from urllib.parse import urlsplit
 
 import httpx
@@ -15,12 +16,14 @@ from evenkeel.clock import Clock
 from evenkeel.errors import NotUnderstood, Retryable, VenueRefused
 from evenkeel.tls import tls
 from venues.alpaca import models as m
-from venues.reading import parse_json, read
+from venues.reading import Oddities, Oddity, parse_json, read
 
 TOTAL_S = 10.0
 LEEWAY_S = 60.0
 """A token is replaced so long before its end: a call that leaves with it must arrive in time."""
-MOST_LIFE_S = 86_400.0
+MOST_LIFE_S = 86_400
+LIFE_S = 900
+"""How long a token lives by Alpaca's own documents: what counts where an answer says no life that can be."""
 REFUSED_FOR_MS = 30_000
 """What was refused is not asked for again before: credentials do not become right by being tried."""
 
@@ -28,10 +31,19 @@ REFUSED_FOR_MS = 30_000
 class ClientCredentials:
     """The token of one client, asked for by whoever needs it first. Neither secret nor token is ever shown."""
 
-    def __init__(self, url: str, client_id: str, secret: str, clock: Clock, venue: str) -> None:
+    def __init__(
+        self,
+        url: str,
+        client_id: str,
+        secret: str,
+        clock: Clock,
+        venue: str,
+        oddities: Oddities | None = None,
+    ) -> None:
         self.host = urlsplit(url).hostname or "?"
         self._url, self._client_id, self._secret = url, client_id, secret
         self._clock, self._venue = clock, venue
+        self.oddities = oddities or Oddities()
         self._token, self._until_ms = "", 0
         self._refused: tuple[int, str] | None = None
         self._asking = asyncio.Lock()
@@ -80,9 +92,15 @@ class ClientCredentials:
         try:
             found: m.WireToken = read(self._venue, "token", m.WireToken, parse_json(answer.content)).value
         except (ValueError, NotUnderstood):
-            raise NotUnderstood(
-                self._venue, "the answer of its token endpoint has no token, or no life of it"
-            ) from None
-        life_s = min(found.expires_in, MOST_LIFE_S)
+            raise NotUnderstood(self._venue, "the answer of its token endpoint has no token") from None
+        life_s = self._life_s(found.expires_in)
         self._token, self._refused = found.access_token, None
         self._until_ms = asked_ms + int(max(life_s - LEEWAY_S, life_s / 2) * 1000)
+
+    def _life_s(self, said: object) -> float:
+        """Return a token's life, and name one that cannot be; what stood there is not quoted."""
+        fits = isinstance(said, int | Decimal) and not isinstance(said, bool) and 1 <= said <= MOST_LIFE_S
+        why = f"no number from 1 to {MOST_LIFE_S}: a token counts as living {LIFE_S} s"
+        source = f"{self._venue} token"
+        self.oddities.answered(source, [] if fits else [Oddity(source, "", "expires_in", why, lost=False)])
+        return float(said) if fits and isinstance(said, int | Decimal) else LIFE_S

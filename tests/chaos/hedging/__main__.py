@@ -17,9 +17,10 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
+from evenkeel.errors import EvenkeelError
 from tests.chaos import taken_up
 from tests.chaos.hedging import rebalancing
-from tests.chaos.hedging.crossing import CROSSES, Crossing, crossings, new_ledger, outcome, play, sample
+from tests.chaos.hedging.crossing import CROSSES, Crossing, crossings, new_ledger, play, sample
 from tests.chaos.warm import make_ready_to_fork
 from tests.databases import migrated_file
 
@@ -39,9 +40,16 @@ def played(home: Path, number: int, one: Crossing) -> tuple[str, float, float]:
             rebalancing.play(url, one) if one.story in rebalancing.STORIES else play(url, folder, one)
         )
     except Exception as error:
-        why = outcome(error)
+        why = _outcome(error)
     shutil.rmtree(folder, ignore_errors=True)
     return why, time.monotonic() - began, _cpu_s() - before
+
+
+def _outcome(error: BaseException) -> str:
+    """A failure in one line."""
+    text = " ".join(str(error).split())
+    kind = "" if isinstance(error, AssertionError | EvenkeelError) else f"{type(error).__name__}: "
+    return f"{kind}{text[:600]}"
 
 
 def _cpu_s() -> float:

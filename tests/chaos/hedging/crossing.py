@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import re
 import signal
 from collections import Counter
 from dataclasses import dataclass
@@ -155,14 +156,14 @@ def _armed(bed: Bed, one: Crossing) -> list[Fault]:
 
 
 def _fault(one: Crossing) -> Fault:
-    venue, call = one.where
+    venue, call = one.where[0], re.escape(one.where[1])  # several calls of one request are joined by "+"
     kind, args, after = one.fault, dict[str, object](), one.nth - 1
     if kind == LATE:
         return Fault(venue, "delay", call, after=after, delay_s=LATE_S)
     if kind == "no such method":
         return Fault(venue, "one_endpoint", call, after=after, args={"how": "rpc_error", "code": -32601})
-    if venue == "raindex" and kind in OF_THE_NODE.get(call, {}):
-        args = OF_THE_NODE[call][kind]
+    if venue == "raindex" and kind in OF_THE_NODE.get(one.where[1], {}):
+        args = OF_THE_NODE[one.where[1]][kind]
         call = ".*" if kind in ("too_large", "silent_chain") else call
     elif venue == "alpaca" and kind in OF_ALPACA:
         args, call = OF_ALPACA[kind], "order:.*"
@@ -393,10 +394,3 @@ def sample(every: list[Crossing], size: int, seed: int) -> list[Crossing]:
         first.setdefault(one.fault, one)
     rest = [one for one in pool if one not in first.values()]
     return [*first.values(), *rest][:size]
-
-
-def outcome(error: BaseException) -> str:
-    """A failure in one line."""
-    text = " ".join(str(error).split())
-    kind = "" if isinstance(error, AssertionError | EvenkeelError) else f"{type(error).__name__}: "
-    return f"{kind}{text[:600]}"

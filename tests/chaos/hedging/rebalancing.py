@@ -5,6 +5,7 @@ Part of `make chaos-hedging`; the tests play a sample.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from decimal import Decimal
@@ -117,7 +118,7 @@ async def play(url: str, crossing: Crossing) -> None:
             rig.hedging.timeout_s = 1.0 if crossing.fault.startswith("drop") else 10.0
             venue, call = crossing.where
             if venue != LEDGER:
-                rig.hedging.fault(venue, crossing.fault, call, after=crossing.nth - 1)
+                rig.hedging.fault(venue, crossing.fault, re.escape(call), after=crossing.nth - 1)
                 await _to_the_end(rig, name)
             else:
                 target = rig.hedging.store if call in OF_THE_CORE else rig.hedging.store.hedging

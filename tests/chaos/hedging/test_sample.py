@@ -21,6 +21,7 @@ ON_SQLITE = (
     Crossing("live", "dry-run", (LEDGER, "confirm"), 2, "dies after"),
     Crossing("cancelled", "alpaca", (LEDGER, "record_working"), 1, "dies after"),
     Crossing("backfill", "dry-run", ("raindex", "eth_getLogs"), 1, "lag"),
+    Crossing("backfill", "dry-run", ("raindex", "eth_getBlockByNumber+eth_getLogs"), 1, "no such method"),
     Crossing("reorganised", "alpaca", (LEDGER, "reverse_from"), 1, "dies before"),
     Crossing("login", "schwab", (LEDGER, "keep_token"), 1, "dies after"),
     Crossing("recovery", "alpaca", PLACE, 1, "taken over after it was applied"),

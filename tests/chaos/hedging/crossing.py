@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 
-from evenkeel.errors import EvenkeelError
 from tests.chaos.hedging.bed import Bed, hedging_bed
 from tests.chaos.hedging.commits import Commit, Commits
 from tests.chaos.hedging.near import BREAKS

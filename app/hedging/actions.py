@@ -206,6 +206,20 @@ async def choose(settings: Settings, hedge: str, order: str, reason: str) -> dic
             return order_row(intent, at.desk.store.hedging.hedges(intent_id=hedge))
 
 
+async def settle(
+    settings: Settings, symbol: str, reason: str, usd: Decimal | None, *, yes: bool
+) -> dict[str, Any]:
+    """Book what the broker has more or less of a symbol than the ledger says, and show what is open then."""
+    from flows.hedging.opened import open_hedging
+    from tasks.hedging import settling
+
+    async with open_hedging(settings) as at:
+        what = f"the hedging in {at.account} at {at.broker.name}: end it first, so that one process decides"
+        async with at.desk.leases.exclusive(at.lease, what) as fence:
+            found = await settling.settle(at, symbol, reason, usd, fence, yes=yes)
+    return found.model_dump(mode="json")
+
+
 def fill_row(one: FillRow) -> dict[str, Any]:
     """A fill as commands show it."""
     return {

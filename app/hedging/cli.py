@@ -145,6 +145,25 @@ def add_to(app: typer.Typer, settings: Callable[[], Settings], emit: Emit) -> No
         body = run(lambda found: actions.choose(found, hedge, order, reason))
         emit(as_json, body, lambda: _rows([body], ORDER_COLUMNS))
 
+    @hedging.command("settle")
+    def settle(
+        symbol: SymbolArgument,
+        reason: Annotated[str, typer.Option("--reason", help="Why; it is kept in the audit log.")] = "",
+        usd: Annotated[
+            str, typer.Option("--usd", help="What the shares cost or brought; empty: by the broker's cash.")
+        ] = "",
+        yes: Annotated[
+            bool, typer.Option("--yes", help="Book it; without it what would be is said.")
+        ] = False,
+        as_json: JsonFlag = False,
+    ) -> None:
+        """Book shares that the broker has more or less of than our orders explain; the next pass hedges what is open then."""
+        from app.hedging import actions
+
+        amount = decimal_of("usd", usd) if usd else None
+        body = run(lambda found: actions.settle(found, symbol, reason, amount, yes=yes))
+        emit(as_json, body, lambda: _settled(body))
+
     @hedging.command("process-tx")
     def process_tx(
         transaction: Annotated[str, typer.Argument(help="0x and 64 hex digits.")], as_json: JsonFlag = False
@@ -190,6 +209,19 @@ def _status(body: dict[str, Any]) -> None:
             out.print(f"  left out: {count} × {why}", markup=False)
     for line in [*body["quarantined"], *(f"{each['kind']}: {each['text']}" for each in body["alerts"])]:
         out.print(line, markup=False, soft_wrap=True)
+
+
+def _settled(body: dict[str, Any]) -> None:
+    _rows(body["rows"], ("side", "shares", "usd"))
+    out.print(
+        f"{body['name']}: {body['open_shares']} shares of {body['symbol']} are open now",
+        markup=False,
+    )
+    for one in body["differences"]:
+        out.print(
+            f"  still differs: {one['what']}, {one['venue']} there, {one['ledger']} by the ledger",
+            markup=False,
+        )
 
 
 def _pnl(body: dict[str, Any]) -> None:

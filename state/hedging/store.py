@@ -43,6 +43,7 @@ from state.hedging.models import (
 from state.hedging.moving import EXPOSURES, SELL, locked, with_fills, with_hedges
 from state.hedging.rebalances import Rebalances
 from state.hedging.sent import BUSINESS, ORDER, SentOrders
+from state.hedging.settling import Settlements
 from state.hedging.windows import (
     CURSORS,
     FILLS,
@@ -65,7 +66,7 @@ ACCOUNTS, TOKENS = table_of(HedgeAccountTable), table_of(OauthTokenTable)
 _OPEN = where(OPEN_HEDGE)["sqlite_where"]
 
 
-class HedgingStore(Rebalances, SentOrders):
+class HedgingStore(Rebalances, SentOrders, Settlements):
     """What only hedged market making keeps; its intents, alerts and heartbeats are the core's, under the name `HEDGING`."""
 
     name = HEDGING

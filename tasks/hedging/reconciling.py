@@ -46,16 +46,11 @@ class HedgingReconciled(Frozen):
 
 async def reconcile_hedging(at: HedgingDesk, *, rebase: bool = False) -> HedgingReconciled:
     """Compare once. With `rebase` what is there now is the base from now on. What cannot be read is named, not guessed."""
-    left_out: dict[str, str] = {}
-    shown: dict[str, Decimal] = {}
-    booked: dict[str, Decimal] = {}
-    await _broker(at, shown, booked, left_out)
+    shown, booked, left_out = await broker_figures(at)
     await _vaults(at, shown, booked, left_out)
     note_oddities(at.desk)
     store = at.desk.store
-    name = f"{BASE}{at.broker.name}"
-    kept = store.checkpoint(name)
-    base = {what: Decimal(text) for what, text in (kept.detail if kept else {}).items()}
+    base = base_of(at)
     differences = []
     for what, figure in shown.items():
         apart = minus(figure, booked[what])
@@ -65,15 +60,38 @@ async def reconcile_hedging(at: HedgingDesk, *, rebase: bool = False) -> Hedging
             differences.append(
                 HedgingDifference(what=what, venue=figure, ledger=plus(booked[what], base[what]))
             )
-    store.move_checkpoint(name, at.desk.clock.now_ms(), {what: str(apart) for what, apart in base.items()})
+    store.move_checkpoint(
+        _base(at), at.desk.clock.now_ms(), {what: str(apart) for what, apart in base.items()}
+    )
     _say(at, differences)
     return HedgingReconciled(compared=len(shown), differences=tuple(differences), left_out=left_out)
+
+
+def base_of(at: HedgingDesk) -> dict[str, Decimal]:
+    """Return by figure how far venue and ledger were apart when they were compared first, or a person took them as right."""
+    kept = at.desk.store.checkpoint(_base(at))
+    return {what: Decimal(text) for what, text in (kept.detail if kept else {}).items()}
+
+
+def _base(at: HedgingDesk) -> str:
+    return f"{BASE}{at.broker.name}"
+
+
+async def broker_figures(at: HedgingDesk) -> tuple[dict[str, Decimal], dict[str, Decimal], dict[str, str]]:
+    """Return shares of each symbol and cash as the broker shows them, as the ledger has them, and by name why others are not
+    compared.
+    """
+    shown: dict[str, Decimal] = {}
+    booked: dict[str, Decimal] = {}
+    left_out: dict[str, str] = {}
+    await _broker(at, shown, booked, left_out)
+    return shown, booked, left_out
 
 
 async def _broker(
     at: HedgingDesk, shown: dict[str, Decimal], booked: dict[str, Decimal], left_out: dict[str, str]
 ) -> None:
-    """Shares of each symbol, and cash. While an order or a rebalance is open nobody knows what of it is booked already."""
+    """Add them. While an order or a rebalance is open nobody knows what of it is booked already."""
     hedging, name = at.desk.store.hedging, at.broker.name
     moving = {one.scope: one.name for one in hedging.rebalances(open_only=True) if one.state.is_wanted}
     moved = hedging.moved_at_broker()

@@ -20,6 +20,7 @@ ON_SQLITE = (
     Crossing("live", "schwab", ("schwab", "order:place"), 1, "drop_answer"),
     Crossing("live", "dry-run", (LEDGER, "confirm"), 2, "dies after"),
     Crossing("cancelled", "alpaca", (LEDGER, "record_working"), 1, "dies after"),
+    Crossing("cancelled", "alpaca", PLACE, 2, "overfill"),
     Crossing("backfill", "dry-run", ("raindex", "eth_getLogs"), 1, "lag"),
     Crossing("backfill", "dry-run", ("raindex", "eth_getBlockByNumber+eth_getLogs"), 1, "no such method"),
     Crossing("reorganised", "alpaca", (LEDGER, "reverse_from"), 1, "dies before"),

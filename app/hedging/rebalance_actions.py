@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import socket
 from collections.abc import Awaitable, Callable
+from contextlib import nullcontext
 from decimal import Decimal
 from typing import Any
 
@@ -12,6 +13,7 @@ from app.hedging.actions import open_ledger
 from evenkeel.errors import OperatorError
 from evenkeel.settings.settings import Settings
 from evenkeel.types import Confirmed
+from flows.hedging.failing import REBALANCE, said_if_it_fails
 from flows.hedging.rebalance import (
     RebalanceForm,
     carry_on,
@@ -53,8 +55,14 @@ def refuse(settings: Settings, name: str, why: str) -> dict[str, Any]:
 
 
 async def propose(settings: Settings) -> dict[str, Any]:
-    """Propose what is out of its band, and carry out what was approved."""
-    async with open_rebalancing(settings) as rd:
+    """Propose what is out of its band, and carry out what was approved. With `auto` it may be a timer that asks: then a failure
+    is an alert.
+    """
+    is_watched = not settings.hedging.rebalance.auto
+    async with (
+        nullcontext() if is_watched else said_if_it_fails(REBALANCE, settings),
+        open_rebalancing(settings) as rd,
+    ):
         return (await rebalance_once(rd, RebalanceForm(), who())).model_dump(mode="json")
 
 

@@ -8,6 +8,7 @@ from pydantic import Field
 from evenkeel.errors import OperatorError
 from evenkeel.types import Frozen
 from flows.forms import Form
+from flows.hedging.failing import READ, said_if_it_fails
 from flows.hedging.opened import open_hedging
 from flows.running import desk_for_run
 from tasks.hedging.desk import HedgingDesk
@@ -82,5 +83,5 @@ async def read_transaction(at: HedgingDesk, transaction: str) -> Backfilled:
 @flow(name="hedging-backfill", flow_run_name="hedging-backfill")
 async def hedging_backfill(request: BackfillRequest) -> Backfilled:
     """Read the chain up to its cutoff, and order nothing."""
-    async with desk_for_run(open_hedging, trades=True) as at:
+    async with said_if_it_fails(READ), desk_for_run(open_hedging, trades=True) as at:
         return await backfill_chain(at, request.first)

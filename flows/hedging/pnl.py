@@ -12,6 +12,7 @@ from pydantic import Field
 from analytics.hedging.pnl import Pnl
 from analytics.hedging.report import as_dict, as_markdown
 from flows.forms import Form
+from flows.hedging.failing import ACCOUNT, said_if_it_fails
 from flows.running import ledger_for_run
 from state.store import Store
 from tasks.artifacts import show_markdown, show_picture
@@ -36,8 +37,9 @@ async def account_for_hedging(store: Store, out_dir: str | None) -> tuple[Pnl, l
 @flow(name="hedging-pnl", flow_run_name="hedging-pnl")
 async def hedging_pnl(request: PnlRequest) -> dict[str, Any]:
     """The books of hedged market making as JSON, with a markdown artifact and its picture."""
-    with ledger_for_run() as store:
-        found, files = await account_for_hedging(store, request.out_dir)
+    async with said_if_it_fails(ACCOUNT):
+        with ledger_for_run() as store:
+            found, files = await account_for_hedging(store, request.out_dir)
     await show_markdown("hedging-pnl", as_markdown(found), "Hedged market making")
     for path in files:
         if path.suffix == ".png":

@@ -14,6 +14,7 @@ from evenkeel.errors import LostRace, OperatorError
 from evenkeel.settings.settings import Settings
 from evenkeel.types import Frozen
 from flows.forms import Form
+from flows.hedging.failing import REBALANCE, said_if_it_fails
 from flows.running import desk_for_run, run_name
 from state.hedging.models import Rebalance, RebalanceState
 from state.models import Fence
@@ -169,7 +170,7 @@ async def hedging_rebalance(request: RebalanceForm) -> RebalanceReport:
 @flow(name="rebalance-by-itself", flow_run_name="rebalance-by-itself")
 async def rebalance_scheduled() -> RebalanceReport:
     """What `rebalance.auto` does by its schedule, with the same table."""
-    async with desk_for_run(open_rebalancing) as rd:
+    async with said_if_it_fails(REBALANCE), desk_for_run(open_rebalancing) as rd:
         report = await rebalance_by_itself(rd)
     await _show(report)
     return report

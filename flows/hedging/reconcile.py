@@ -6,6 +6,7 @@ from prefect import flow
 from pydantic import Field
 
 from flows.forms import Form
+from flows.hedging.failing import COMPARE, said_if_it_fails
 from flows.hedging.opened import open_hedging
 from flows.running import desk_for_run
 from tasks.artifacts import show_table
@@ -24,7 +25,7 @@ class HedgingReconcileRequest(Form):
 @flow(name="hedging-reconcile", flow_run_name="hedging-reconcile")
 async def hedging_reconcile(request: HedgingReconcileRequest) -> HedgingReconciled:
     """Compare broker and vaults with the ledger, with a table of what differs."""
-    async with desk_for_run(open_hedging) as at:
+    async with said_if_it_fails(COMPARE), desk_for_run(open_hedging) as at:
         found = await reconcile_hedging(at, rebase=request.rebase)
     rows = [one.model_dump(mode="json") for one in found.differences]
     await show_table(

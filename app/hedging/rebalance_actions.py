@@ -24,7 +24,7 @@ from flows.hedging.rebalance import (
 )
 from state.hedging.models import Rebalance
 from state.models import Fence
-from tasks.hedging.rebalancing import carrying
+from tasks.hedging.rebalancing import carrying, choosing
 from tasks.hedging.rebalancing.carrying import decide, summary_of
 from tasks.hedging.rebalancing.desk import RebalanceDesk, refuse_other_brokers
 from tasks.hedging.rebalancing.proposing import say_decided
@@ -113,6 +113,19 @@ async def bridged(settings: Settings, name: str, usdc: Decimal) -> dict[str, Any
 async def unsent(settings: Settings, name: str, why: str) -> dict[str, Any]:
     """Take a person's word that a move in doubt never left, and go on."""
     return await _said(settings, name, lambda rd, fence: carrying.unsent(rd, name, who(), why, fence))
+
+
+async def rows(settings: Settings, name: str) -> dict[str, Any]:
+    """The broker's rows that may be a move in doubt."""
+    async with open_rebalancing(settings) as rd:
+        return {"name": name, "rows": await choosing.rows_of(rd, name)}
+
+
+async def choose(settings: Settings, name: str, row: str, why: str) -> dict[str, Any]:
+    """Take a person's word which of them it is, or none, and go on."""
+    return await _said(
+        settings, name, lambda rd, fence: choosing.choose_row(rd, name, row, who(), why, fence)
+    )
 
 
 async def resume(settings: Settings, name: str) -> dict[str, Any]:

@@ -97,6 +97,25 @@ def add_to(hedging: typer.Typer, settings: Callable[[], Settings], emit: Emit) -
 
         show(as_json, asyncio.run(actions.unsent(settings(), name, why)))
 
+    @group.command("choose")
+    def choose_(
+        name: NameArgument,
+        row: Annotated[
+            str,
+            typer.Argument(help="Which of the broker's rows it is, or none; empty: show which there are."),
+        ] = "",
+        why: WhyOption = "",
+        as_json: JsonFlag = False,
+    ) -> None:
+        """Say which of several payments at the broker a move is whose answer was lost."""
+        from app.hedging import rebalance_actions as actions
+
+        if not row:
+            body = asyncio.run(actions.rows(settings(), name))
+            emit(as_json, body, lambda: _rows(body))
+            return
+        show(as_json, asyncio.run(actions.choose(settings(), name, row, why)))
+
     @group.command("resume")
     def resume_(name: NameArgument, as_json: JsonFlag = False) -> None:
         """Let one that is stuck be tried again, once its cause is gone."""
@@ -118,6 +137,13 @@ def add_to(hedging: typer.Typer, settings: Callable[[], Settings], emit: Emit) -
 
         body = asyncio.run(actions.allow(settings()))
         emit(as_json, body, lambda: out.print(f"{body['address']}: {body['status']}", markup=False))
+
+
+def _rows(body: dict[str, Any]) -> None:
+    table = Table("row", "status", "amount", "created")
+    for one in body["rows"]:
+        table.add_row(*(str(one[name]) for name in ("row", "status", "amount", "created")))
+    out.print(table)
 
 
 def _table(body: dict[str, Any]) -> None:

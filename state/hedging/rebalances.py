@@ -126,6 +126,13 @@ class Rebalances(Database):
         with self._read() as db:
             return {str(result["ref"]) for result in db.execute(query).scalars()}
 
+    def known_ref(self, intent_id: str) -> str | None:
+        """Return the broker's row that an intent on its way is; None where nobody has said it."""
+        query = select(INTENTS.c.so_far).where(INTENTS.c.intent_id == intent_id)
+        with self._read() as db:
+            said = db.execute(query).scalar()
+        return None if said is None else str(said["ref"])
+
     def _cas(self, db: Connection, row: Rebalance, values: dict[str, Any]) -> None:
         mine = (REBALANCES.c.name == row.name, REBALANCES.c.state == row.state)
         if db.execute(update(REBALANCES).where(*mine).values(**values)).rowcount != 1:

@@ -2,7 +2,8 @@
 
 None of it has an id that is taken once: Alpaca's `client_request_id` may be used again and then makes tokens again. So the
 bytes of a move leave once, within a few seconds of their signing, and never again. What became of one is asked by the mark
-that it carries; a payment out has none, and is found by address, amount and time among those that no other move has.
+that it carries; a payment out has none, and is found by address, amount and time among those that no other move has. Once the
+broker has named its row, that row is asked for, whatever else looks like it.
 """
 
 from __future__ import annotations
@@ -42,6 +43,8 @@ JOURNAL_ENDED = frozenset({"rejected", "canceled", "deleted", "refused"})
 Row: TypeAlias = WireTokenization | WireTransfer | WireJournal
 Claims: TypeAlias = Callable[[], Set[str]]
 """Rows of the broker's that confirmed moves have."""
+Known: TypeAlias = Callable[[str], str | None]
+"""By intent the broker's row that it is, as the broker has said or a person has chosen."""
 
 
 class MintOrder(Frozen):
@@ -96,10 +99,11 @@ class AlpacaMoves:
         hedging: AlpacaTransfers,
         bounds: Bounds,
         claims: Claims = frozenset,
+        known: Known = lambda intent_id: None,
     ) -> None:
         self.transfers, self.hedging = transfers, hedging
         self._bounds = bounds
-        self._claims = claims
+        self._claims, self._known = claims, known
         self._clock = transfers.client.clock
 
     def __repr__(self) -> str:
@@ -207,8 +211,13 @@ class AlpacaMoves:
         return Unknown("the broker's list does not show it, which proves nothing", answered=True)
 
     async def candidates(self, intent: IntentSpec, key: dict[str, Any]) -> list[WireTransfer | WireJournal]:
-        """Return the rows that may be this move. Raises UNREAD."""
-        order, mark = _order(intent), str(key["mark"])
+        """Return the rows that may be this move; the one that it is, where that is known. Raises UNREAD."""
+        rows = await self._alike(_order(intent), key)
+        known = self._known(intent.intent_id)
+        return rows if known is None else [one for one in rows if one.id == known]
+
+    async def _alike(self, order: AnyOrder, key: dict[str, Any]) -> list[WireTransfer | WireJournal]:
+        mark = str(key["mark"])
         if isinstance(order, JournalOrder):
             giver, _ = self._ends(order)
             account = giver.client.access.account_id
@@ -263,7 +272,10 @@ class AlpacaMoves:
         if is_dead:
             return Rejected(f"{name} is {status}", seen=True)
         if not is_done:
-            return Working(f"{name} is {status[:40]}", ASK_S)
+            begun = Receipt(
+                ref=name, done_qty=Decimal(0), avg_price_usd=None, settled_ms=self._clock.now_ms()
+            )
+            return Working(f"{name} is {status[:40]}", ASK_S, begun)
         if qty is None:
             return Working(f"{name} is {status}, and how much it moved cannot be read", 60.0)
         if not 0 < abs(qty) <= asked:

@@ -144,7 +144,13 @@ async def rebalance_desk(settings: Settings, clock: Clock, store: Store) -> Asyn
             settings.hedging.symbols[symbol].broker_symbol or symbol: bound for symbol, bound in most.items()
         }
         bounds = Bounds(most=named | {USDC: one.most_usd, "USD": one.most_usd * ROOM}, wallet=signer.address)
-        moves = AlpacaMoves(transfers, hedging, bounds, lambda: store.hedging.claimed_refs(MOVES))
+        moves = AlpacaMoves(
+            transfers,
+            hedging,
+            bounds,
+            lambda: store.hedging.claimed_refs(MOVES),
+            store.hedging.known_ref,
+        )
         conversions = Conversions(transfers.client, one.most_usd)
         for venue in (vaults, tokens, moves, conversions):
             desk.venues[venue.name] = venue

@@ -8,6 +8,8 @@ from typing import Any
 
 from solders.keypair import Keypair
 
+MISSED = "call never came"
+"""Nothing was disturbed: what is asked, and how often, is not the same in every run."""
 KINDS = (
     "double open",
     "unowned leg",
@@ -16,6 +18,7 @@ KINDS = (
     "needless exit",
     "unfinished",
     "key shown",
+    MISSED,
     "other",
 )
 

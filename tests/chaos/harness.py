@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.chaos.business import Business
+from tests.chaos.findings import MISSED
 from tests.chaos.interceptor import KILLS, Point
 from tests.chaos.process import Hook, Misbehaved, misbehaved, summary
 from tests.chaos.scenarios import Scenario, Script, Story, scenarios_of
@@ -26,6 +27,8 @@ from tests.chaos.warm import make_ready_to_fork
 
 FEW = 4
 """A call that comes so often is no polling."""
+PLAYS = 3
+"""So often a scenario is played at most whose call does not come."""
 LIMIT_S = 240
 """Wall seconds for one scenario."""
 
@@ -46,6 +49,11 @@ class Result:
     """Of a core, by all the processes of it that have ended."""
     answer: str = ""
     folder: str = ""
+
+    @property
+    def missed(self) -> bool:
+        """Whether all that is wrong is that the call never came."""
+        return bool(self.problems) and all(kind == MISSED for kind, _ in self.problems)
 
     @property
     def ok(self) -> bool:
@@ -139,25 +147,31 @@ class Harness:
         report: Callable[[Result], None] = lambda result: None,
         mutate: Hook | None = None,
     ) -> list[Result]:
-        """Each scenario in a process of its own, `jobs` at a time. `mutate` is called in every product process."""
+        """Each scenario in a process of its own, `jobs` at a time; once more where its call never came and all else was in
+        order. `mutate` is called in every product process.
+        """
         for name in dict.fromkeys(one.snapshot for one in scenarios):
             self._make_ready(name, jobs)
         make_ready_to_fork()
-        waiting = list(enumerate(scenarios))
-        running: dict[int, tuple[Scenario, Path, float]] = {}
+        waiting = [(f"{number}", 1, one) for number, one in enumerate(scenarios)]
+        running: dict[int, tuple[str, int, Scenario, Path, float]] = {}
         results: list[Result] = []
         while waiting or running:
             while waiting and len(running) < jobs:
-                number, one = waiting.pop(0)
-                folder = self.home / "played" / str(number)
+                number, nth, one = waiting.pop(0)
+                folder = self.home / "played" / (number if nth == 1 else f"{number}-{nth}")
                 folder.mkdir(parents=True, exist_ok=True)
                 pid = _forked(lambda s=one, f=folder: self._play(s, f, mutate), folder / "scenario.log")  # type: ignore[misc]
-                running[pid] = (one, folder, time.monotonic())
+                running[pid] = (number, nth, one, folder, time.monotonic())
             pid, _, used = os.wait4(-1, 0)
             if pid not in running:
                 continue
-            one, folder, began = running.pop(pid)
+            number, nth, one, folder, began = running.pop(pid)
             result = _result(one, folder)
+            if result.missed and nth < PLAYS:
+                clean_up(folder)
+                waiting.insert(0, (number, nth + 1, one))
+                continue
             result.folder = folder.name
             result.seconds = round(time.monotonic() - began, 2)
             result.cpu_s = round(used.ru_utime + used.ru_stime, 2)
@@ -196,7 +210,8 @@ async def _with_fault(scenario: Scenario, bed: Testbed) -> tuple[list[tuple[str,
     bed.interceptor.arm(scenario.point, scenario.fault)
     done = await bed.run(*scenario.steps, timeout_s=scenario.timeout_s)
     if bed.interceptor.reached != 1:
-        problems.append(("other", f"{scenario.point} never came: {done.last_lines}"))
+        kind = "other" if bed.interceptor.reached else MISSED
+        problems.append((kind, f"{scenario.point} never came: {done.last_lines}"))
     problems += misbehaved(done, killed=scenario.fault in KILLS and bed.interceptor.reached == 1)
     return problems, summary(done)
 

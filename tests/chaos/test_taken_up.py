@@ -12,8 +12,9 @@ from tests.agents_rig import SECRET
 from tests.chaos import taken_up
 from tests.chaos.__main__ import BUSINESSES, main
 from tests.chaos.business import Business
+from tests.chaos.harness import Harness, Result
 from tests.chaos.interceptor import Point
-from tests.chaos.scenarios import SEPARATOR, covering, scenario_named, scenarios_of
+from tests.chaos.scenarios import SEPARATOR, Scenario, covering, scenario_named, scenarios_of
 
 
 def _points(business: Business) -> list[Point]:
@@ -69,3 +70,24 @@ def test_no_traceback_holds_the_secret_that_is_searched_for() -> None:
     said = "".join(traceback.format_exception(raised.value))
     assert "^" * 32 in said
     assert bytes.fromhex(SECRET) not in said.encode()
+
+
+def test_a_scenario_whose_call_never_comes_is_played_again_and_fails_at_last(tmp_path: Path) -> None:
+    business = BUSINESSES[0]
+    story = next(one for one in business.stories if one.name == "enter")
+    never = Scenario(
+        story.name,
+        "500 before",
+        story.snapshot,
+        story.steps,
+        Point("solana rpc:getTransaction", 1000),
+    )
+    told: list[Result] = []
+    [result] = Harness(business, tmp_path).play([never], jobs=1, report=told.append)
+    assert told == [result] and result.missed and "never came" in result.problems[0][1]
+    assert [len(list((tmp_path / "played").glob(f"0{more}"))) for more in ("", "-2", "-3", "-4")] == [
+        0,
+        0,
+        1,
+        0,
+    ]

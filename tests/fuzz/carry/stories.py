@@ -40,6 +40,8 @@ NAKED = Decimal("0.5")
 ENTRY: dict[str, Any] = {"asset": "jitoSOL", "protocol": 1}
 ORDER_RECORD = "info:orderStatus"
 """Asked only about an order whose answer is lost."""
+FILLS = "userFills"
+"""What is booked from such a figure stays in the books, contradicts the venue, and keeps every later entry back."""
 MOVED = Decimal("0.01")
 """The market stands: a figure that moves further was read wrong."""
 
@@ -299,6 +301,8 @@ async def play(session: Session, story: str, mutation: Mutation) -> list[str]:
         return [f"{type(error).__name__}: {error}"]
     finally:
         session.rig.heal()
+        if mutation.is_far_off and FILLS in mutation.call:
+            session.spoiled = True
 
 
 @asynccontextmanager

@@ -98,7 +98,7 @@ async def test_a_death_around_its_sending_sends_no_second_one(url: str, kind: st
         assert rig.row(name).state is S.DONE and made(rig, kind) == 1
 
 
-# --- two that look alike --------------------------------------------------------------------------------------------
+# --- two that are alike ---------------------------------------------------------------------------------------------
 
 
 def paid_by_hand(rig: RebalanceRig) -> str:
@@ -133,7 +133,7 @@ async def in_doubt(rig: RebalanceRig, fault: str, by_hand: int) -> tuple[str, li
     return row.name, others
 
 
-async def test_of_two_payments_that_look_alike_a_person_takes_one(url: str) -> None:
+async def test_of_two_payments_that_are_alike_a_person_takes_one(url: str) -> None:
     async with rebalancing_rig(url) as rig:
         name, [other] = await in_doubt(rig, "drop_answer", 1)
         assert (STUCK, name) in rig.alerts() and rig.sent("transfers:create") == 1
@@ -152,7 +152,7 @@ async def test_of_two_payments_that_look_alike_a_person_takes_one(url: str) -> N
         assert [one["ref"] for one in done.done["steps"] if one["kind"] == "pay-out"] == [ours]
 
 
-async def test_the_row_that_the_broker_named_is_asked_for_whatever_looks_like_it(url: str) -> None:
+async def test_the_row_that_the_broker_named_is_asked_for_whatever_is_like_it(url: str) -> None:
     async with rebalancing_rig(url) as rig:
         row = await rig.usdc_approved()
         for _ in range(20):

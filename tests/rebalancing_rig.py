@@ -33,6 +33,8 @@ class RebalanceRig:
     issuer: Issuer
     rebalance: dict[str, Any] = field(default_factory=dict)
     wrapped: set[str] = field(default_factory=set)
+    crossed: set[str] = field(default_factory=set)
+    """Whose USDC a person has brought over: where saying so fails, it is said again and not brought again."""
 
     @property
     def owner(self) -> str:
@@ -121,10 +123,10 @@ class RebalanceRig:
         row = self.row(name)
         sent = D(row.done["steps"][-1]["amount"])
         arrives = sent - BRIDGE_FEE
-        if row.direction == "to-chain":
-            self.issuer.cross(self.owner, sent, arrives)
-        else:
-            self.issuer.cross_back(self.owner, sent, arrives)
+        if name not in self.crossed:
+            self.crossed.add(name)
+            way = self.issuer.cross if row.direction == "to-chain" else self.issuer.cross_back
+            way(self.owner, sent, arrives)
         self.hedging.later(10)
         async with self.desk() as rd, rd.at.desk.exclusive(rd.lease, "rebalancing") as fence:
             return await bridged(rd, name, arrives, "a person", fence)

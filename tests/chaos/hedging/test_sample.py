@@ -35,6 +35,7 @@ MOVES = (
     Crossing("shares to the chain", rebalancing.BROKER, (LEDGER, "note_rebalance"), 1, "dies after"),
     Crossing("USDC to the chain", rebalancing.BROKER, ("alpaca", "transfers:create"), 1, "drop_answer"),
     Crossing("USDC to the broker", rebalancing.BROKER, (LEDGER, "confirm"), 2, "dies before"),
+    Crossing("USDC to the broker", rebalancing.BROKER, ("alpaca", "transfers:list"), 1, "http_429"),
     Crossing("shares by journal", rebalancing.BROKER, (LEDGER, "mark_submitted"), 1, "dies after"),
 )
 ON_POSTGRESQL = (

@@ -82,9 +82,9 @@ def test_a_scenario_whose_call_never_comes_is_played_again_and_fails_at_last(tmp
         story.steps,
         Point("solana rpc:getTransaction", 1000),
     )
-    told: list[Result] = []
-    [result] = Harness(business, tmp_path).play([never], jobs=1, report=told.append)
-    assert told == [result] and result.missed and "never came" in result.problems[0][1]
+    reported: list[Result] = []
+    [result] = Harness(business, tmp_path).play([never], jobs=1, report=reported.append)
+    assert reported == [result] and result.missed and "never came" in result.problems[0][1]
     assert [len(list((tmp_path / "played").glob(f"0{more}"))) for more in ("", "-2", "-3", "-4")] == [
         0,
         0,

@@ -34,6 +34,7 @@ from tasks.carry.entering import choose as choosing
 from tasks.carry.entering import clearing, entry
 from tasks.carry.entering.planned import PlannedEntry, planned_entry
 from tasks.carry.entering.reference import left_reference
+from tasks.carry.entering.shown import stands_hedged
 from tasks.carry.watching import breakers
 from tasks.keys import refuse_readable_keys
 from tasks.oddities import naming_oddities
@@ -217,6 +218,8 @@ async def complete_entry(desk: CarryDesk, position_id: str, *, resumed: bool = F
             )
 
         hedge = await _hedged(desk, position, fence)
+        if hedge.unsettled and await stands_hedged(desk, position):
+            return _left_open(desk, position_id, hedge.reason)
         if not hedge.complete:
             return await _unwind(desk, position_id, hedge.reason, fence)
 

@@ -34,6 +34,9 @@ READ_WAIT_S = 10.0
 UNSTAMPED_MS = 10_000
 """After it was built, a transaction has landed that the node shows without the time of its block."""
 
+CLOCKS_APART_MS = 120_000
+"""Far more than our clock and the chain's may differ while anything is entered."""
+
 
 class Receipts:
     """Turns the results of a build's signatures into one outcome with a receipt."""
@@ -127,7 +130,7 @@ class Receipts:
             or (record.pda if record else None)
             or await self._pda(key, signature, slot)
         )
-        settled_ms = effect.time_ms or min(self._clock.now_ms(), int(key["built_at_ms"]) + UNSTAMPED_MS)
+        settled_ms = self._landed_ms(effect.time_ms, int(key["built_at_ms"]))
         change = self._change(key, effect, record)
         price = effect.price_usd
         fills = []
@@ -166,6 +169,15 @@ class Receipts:
             settled_ms=settled_ms,
             detail=detail,
         )
+
+    def _landed_ms(self, block_ms: int | None, built_ms: int) -> int:
+        """Return when the block was made by its own time, where that can be: no earlier than the build and not in the future,
+        by clocks that are `CLOCKS_APART_MS` apart at most. Else when such a transaction has landed at the latest.
+        """
+        now_ms = self._clock.now_ms()
+        if block_ms and built_ms - CLOCKS_APART_MS <= block_ms <= now_ms + CLOCKS_APART_MS:
+            return block_ms
+        return min(now_ms, built_ms + UNSTAMPED_MS)
 
     async def _record(self, key: dict[str, Any], signature: str) -> PositionRecord | None:
         """Asgard's row, found by position or by the opening transaction. Missing rows do happen: never

@@ -18,6 +18,9 @@ from venues.hyperliquid.market import Book
 from venues.hyperliquid.rounding import is_valid_price, round_price, round_size, slippage_limit, wire
 from venues.perp import AssetSpec
 
+CLOCKS_APART_MS = 120_000
+"""Far more than our clock and the venue's may differ while anything is entered."""
+
 MIN_NOTIONAL_USD = Decimal(10)
 NOTHING_TO_REDUCE = "Reduce only order would increase position"
 """How the venue refuses an order that can only reduce, where the account holds nothing on that side."""
@@ -157,6 +160,12 @@ def is_whole(stored: Fill) -> bool:
     return stored.fee_usd != 0 and stored.fill_id.count(":") == 2
 
 
+def _filled_ms(key: OrderKey, said_ms: int) -> int:
+    """Return the time of a fill as it is said, where the order could be filled then; else when it was built."""
+    possible = key.position_time_ms - CLOCKS_APART_MS <= said_ms <= key.expires_after + CLOCKS_APART_MS
+    return said_ms if possible else key.built_at_ms
+
+
 def receipt_of(key: OrderKey, rows: Sequence[m.WireFill]) -> Receipt:
     """Return what the order did, from its fills (at least one)."""
     done = sum((row.sz for row in rows), Decimal(0))
@@ -166,7 +175,7 @@ def receipt_of(key: OrderKey, rows: Sequence[m.WireFill]) -> Receipt:
         done_qty=done,
         avg_price_usd=average,
         fills=[to_fill(row) for row in rows],
-        settled_ms=max(row.time for row in rows),
+        settled_ms=_filled_ms(key, max(row.time for row in rows)),
         detail={
             "cloid": key.cloid,
             "oid": rows[0].oid,

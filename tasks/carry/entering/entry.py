@@ -108,6 +108,8 @@ class Hedge(Frozen):
 
     complete: bool
     reason: str
+    unsettled: bool = False
+    """An order of the short has no proved outcome: it may have done all that is missing."""
 
 
 @step("set the leverage of the short", tags=("wire",))
@@ -194,7 +196,7 @@ async def hedge(desk: CarryDesk, position: Position, fence: Fence) -> Hedge:
             desk, position.position_id, LegSide.SHORT, fence, wait_s=budget.short_wait_s
         ):
             if isinstance(ending, Unsettled):
-                return Hedge(complete=False, reason=ending.reason)
+                return Hedge(complete=False, reason=ending.reason, unsettled=True)
         long_leg = desk.store.carry.leg(position.position_id, LegSide.LONG)
         if long_leg is None or not long_leg.is_open:
             return Hedge(complete=False, reason="the long leg is not there any more")
@@ -233,7 +235,7 @@ async def hedge(desk: CarryDesk, position: Position, fence: Fence) -> Hedge:
         intent = plan(desk, position.position_id, LegSide.SHORT, IntentKind.OPEN, order, fence)
         ending = await carry_out(desk, intent.intent_id, fence, wait_s=budget.short_wait_s)
         if isinstance(ending, Unsettled):
-            return Hedge(complete=False, reason=ending.reason)
+            return Hedge(complete=False, reason=ending.reason, unsettled=True)
 
 
 def _attempts_made(desk: CarryDesk, position: Position) -> int:

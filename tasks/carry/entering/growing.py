@@ -32,6 +32,7 @@ from tasks.carry.closing.rebalancing import Levelled, not_ready, refusal_ahead
 from tasks.carry.desk import CarryDesk
 from tasks.carry.entering.entry import budget_of, price_and_rate
 from tasks.carry.entering.reference import too_dear
+from tasks.carry.entering.shown import stands_hedged
 from tasks.carry.legs import finish_started, resize_long, resize_short
 from tasks.carry.mark import GROWING, UNDERLYING
 from tasks.carry.market import read_market
@@ -198,6 +199,8 @@ async def hedge_growth(
         if level and not open_ends:
             growth_is_over(desk, position, fence)
             return Levelled(complete=True, reason=why, long_sol=sizes.long_sol, short_qty=sizes.short_qty)
+        if open_ends and await stands_hedged(desk, position):
+            return Levelled(complete=False, reason=open_ends[0])
         price, rate = await price_and_rate(desk, position.asset)
         made = sum(one.part == LegSide.SHORT and one.state is IntentState.FAILED for one in orders)
         naked_s = Decimal(desk.clock.now_ms() - added_ms) / 1000

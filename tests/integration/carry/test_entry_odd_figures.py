@@ -47,3 +47,36 @@ async def test_one_figure_far_off_while_the_long_is_alone(
         assert result.status == "OPEN", result.reasons
         rig.assert_hedged()
         assert rig.opened_longs() == 1 and len(rig.sells()) == 1
+
+
+async def test_a_block_that_says_another_time_does_not_make_the_long_old(tmp_path: Path) -> None:
+    for number, scale in enumerate(("0.1", "10")):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        async with story_rig(folder) as rig:
+            rig.fault("solana", "field", "rpc:getTransaction", times=-1, path="result.blockTime", scale=scale)
+            result = await rig.enter(asset="SOL", protocol=1)
+            assert result.status == "OPEN", result.reasons
+            rig.assert_hedged()
+
+
+@pytest.mark.parametrize("field", ["time", "sz", "side"])
+async def test_a_short_whose_fill_cannot_be_read_keeps_the_long(tmp_path: Path, field: str) -> None:
+    """The order's record says filled and the account shows it: selling the long would leave the short alone."""
+    hedge = entry.hedge
+    async with story_rig(tmp_path) as rig:
+
+        async def hedged(*given: Any, **more: Any) -> entry.Hedge:
+            odd = {"path": ["*", field], "value": "a word"}
+            rig.fault("hyperliquid", "field", "info:userFills.*", times=-1, **odd)
+            return await hedge(*given, **more)
+
+        with patch.object(entry, "hedge", hedged):
+            result = await rig.enter(asset="SOL", protocol=1)
+        assert result.status == "OPENING", result.reasons
+        rig.assert_hedged()
+        assert rig.opened_longs() == 1 and len(rig.sells()) == 1
+        rig.heal()
+        await rig.recovered()
+        assert rig.desk.store.carry.positions()[0].status == "OPEN"
+        rig.assert_hedged()

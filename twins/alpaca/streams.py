@@ -82,7 +82,6 @@ class Streams:
             return
         lost, at, listens = self._lost, len(self.engine.events), False
         heard = asyncio.ensure_future(self._heard(socket))
-        self.listening += 1
         try:
             while lost == self._lost and self.engine.faults.take(VENUE, "stream_lost", "stream") is None:
                 if heard.done():
@@ -91,6 +90,7 @@ class Streams:
                         return
                     if said.get("action") == "listen":
                         streams = said.get("data", {}).get("streams", [])
+                        self.listening += ("trade_updates" in streams) - listens
                         listens, at = "trade_updates" in streams, len(self.engine.events)
                         await self._say(socket, {"stream": "listening", "data": {"streams": streams}})
                     heard = asyncio.ensure_future(self._heard(socket))
@@ -102,7 +102,7 @@ class Streams:
         except (WebSocketDisconnect, RuntimeError):
             return
         finally:
-            self.listening -= 1
+            self.listening -= listens
             heard.cancel()
 
     async def _say(self, socket: WebSocket, what: dict[str, Any]) -> None:

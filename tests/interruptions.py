@@ -22,11 +22,12 @@ def hooked(
     when: Callable[..., bool] = lambda *args, **kwargs: True,
     skip: int = 0,
 ) -> Iterator[list[int]]:
-    """Let something happen right before or after one call of a method (the first that `when` accepts after `skip`).
+    """Let something happen right before or after one call (the first that `when` accepts after `skip`) of a method, or of a
+    function of a module.
 
     The real method still does its work: this is how a price moves, or a process dies, at an exact step.
     """
-    real = getattr(owner, method)
+    real, is_own = getattr(owner, method), method in vars(owner)
     seen = [0]
 
     def due(*args: Any, **kwargs: Any) -> bool:
@@ -57,7 +58,10 @@ def hooked(
     try:
         yield seen
     finally:
-        delattr(owner, method)
+        if is_own:
+            setattr(owner, method, real)
+        else:
+            delattr(owner, method)
 
 
 def die() -> None:

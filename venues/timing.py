@@ -10,6 +10,13 @@ KEPT = 5
 """Answers by which a clock of ours that is ahead is judged: one that is old looks the same, five in a row do not."""
 SUSPECT_MS = 1_000
 DATE_RESOLUTION_MS = 1_000
+CLOCKS_APART_MS = 120_000
+"""Far more than our clock and a venue's may differ while anything is entered."""
+
+
+def can_be(said_ms: int, from_ms: int, until_ms: int) -> bool:
+    """Return whether a venue's stamp may be of something that happened between two moments, by clocks that are apart."""
+    return from_ms - CLOCKS_APART_MS <= said_ms <= until_ms + CLOCKS_APART_MS
 
 
 class VenueTime:

@@ -16,6 +16,15 @@ NONE = "none"
 LEAST_REASON = 4
 
 
+def refuse_no_reason(reason: str, option: str = "") -> None:
+    """Raise OperatorError where a person's reason says nothing; `option` is where it is given."""
+    if len(reason.strip()) < LEAST_REASON:
+        where = f" ({option})" if option else ""
+        raise OperatorError(
+            f"the reason {reason!r} says too little: at least {LEAST_REASON} characters are kept{where}"
+        )
+
+
 async def candidates_of(at: HedgingDesk, hedge: str) -> Candidates:
     """Return the orders that may be an open hedge. Raises OperatorError where there is nothing to choose, UNREAD."""
     intent, broker = _open(at, hedge), at.broker
@@ -36,10 +45,7 @@ async def choose_order(at: HedgingDesk, hedge: str, order: str, reason: str, fen
 
     Raises OperatorError for what makes no sense, with nothing changed, and UNREAD.
     """
-    if len(reason.strip()) < LEAST_REASON:
-        raise OperatorError(
-            f"the reason {reason!r} says too little: at least {LEAST_REASON} characters are kept"
-        )
+    refuse_no_reason(reason)
     found = await candidates_of(at, hedge)
     refs = [one.ref for one in found.orders]
     shown = ", ".join(refs) or "none at all"

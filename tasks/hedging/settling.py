@@ -17,7 +17,7 @@ from state.hedging.moving import BUY, SELL
 from state.hedging.settling import SettledShares
 from state.models import Fence, Intent
 from tasks.admin import user_here
-from tasks.hedging.choosing import LEAST_REASON
+from tasks.hedging.choosing import refuse_no_reason
 from tasks.hedging.desk import HedgingDesk
 from tasks.hedging.orders import BLOCKED, UNCLEAR, sweep
 from tasks.hedging.reconciling import HedgingDifference, base_of, broker_figures, reconcile_hedging
@@ -47,10 +47,7 @@ async def settle(
     known = {*at.settings.symbols, *(one.symbol for one in store.hedging.exposures())}
     if symbol not in known:
         raise OperatorError(f"symbol {symbol!r} is not among {', '.join(sorted(known)) or 'any'}")
-    if len(reason.strip()) < LEAST_REASON:
-        raise OperatorError(
-            f"the reason {reason!r} says too little: at least {LEAST_REASON} characters are kept"
-        )
+    refuse_no_reason(reason)
     at.heard.add("")
     await sweep(at, fence)
     order = store.hedging.open_order(symbol)

@@ -7,7 +7,6 @@ for anew with each call. The Trading interface does not offer it.
 from __future__ import annotations
 
 import asyncio
-from decimal import Decimal
 from urllib.parse import urlsplit
 
 import httpx
@@ -16,7 +15,8 @@ from evenkeel.clock import Clock
 from evenkeel.errors import NotUnderstood, Retryable, VenueRefused
 from evenkeel.tls import tls
 from venues.alpaca import models as m
-from venues.reading import Oddities, Oddity, parse_json, read
+from venues.reading import Oddities, parse_json, read
+from venues.token_life import life_s as token_life_s
 
 TOTAL_S = 10.0
 LEEWAY_S = 60.0
@@ -93,14 +93,7 @@ class ClientCredentials:
             found: m.WireToken = read(self._venue, "token", m.WireToken, parse_json(answer.content)).value
         except (ValueError, NotUnderstood):
             raise NotUnderstood(self._venue, "the answer of its token endpoint has no token") from None
-        life_s = self._life_s(found.expires_in)
+        source = f"{self._venue} token"
+        life_s = token_life_s(found.expires_in, MOST_LIFE_S, LIFE_S, self.oddities, source, whole=False)
         self._token, self._refused = found.access_token, None
         self._until_ms = asked_ms + int(max(life_s - LEEWAY_S, life_s / 2) * 1000)
-
-    def _life_s(self, said: object) -> float:
-        """Return a token's life, and name one that cannot be; what stood there is not quoted."""
-        fits = isinstance(said, int | Decimal) and not isinstance(said, bool) and 1 <= said <= MOST_LIFE_S
-        why = f"no number from 1 to {MOST_LIFE_S}: a token counts as living {LIFE_S} s"
-        source = f"{self._venue} token"
-        self.oddities.answered(source, [] if fits else [Oddity(source, "", "expires_in", why, lost=False)])
-        return float(said) if fits and isinstance(said, int | Decimal) else LIFE_S

@@ -27,15 +27,13 @@ from venues.asgard.models import LivePosition, PositionRecord
 from venues.asgard.no_effect import proof_of_no_effect
 from venues.solana.confirm import Dead, Landed, SignatureResult
 from venues.solana.rpc import SolanaRpc
+from venues.timing import can_be
 
 METADATA_WAIT_S = 60.0
 """The vendor's own figure for how long executed metadata may be missing."""
 READ_WAIT_S = 10.0
 UNSTAMPED_MS = 10_000
 """After it was built, a transaction has landed that the node shows without the time of its block."""
-
-CLOCKS_APART_MS = 120_000
-"""Far more than our clock and the chain's may differ while anything is entered."""
 
 
 class Receipts:
@@ -171,11 +169,11 @@ class Receipts:
         )
 
     def _landed_ms(self, block_ms: int | None, built_ms: int) -> int:
-        """Return when the block was made by its own time, where that can be: no earlier than the build and not in the future,
-        by clocks that are `CLOCKS_APART_MS` apart at most. Else when such a transaction has landed at the latest.
+        """Return when the block was made by its own time, where that can be: no earlier than the build and not in the future.
+        Else when such a transaction has landed at the latest.
         """
         now_ms = self._clock.now_ms()
-        if block_ms and built_ms - CLOCKS_APART_MS <= block_ms <= now_ms + CLOCKS_APART_MS:
+        if block_ms and can_be(block_ms, built_ms, now_ms):
             return block_ms
         return min(now_ms, built_ms + UNSTAMPED_MS)
 

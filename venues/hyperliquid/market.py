@@ -109,20 +109,17 @@ class MarketData:
         raise _not_listed(coin, meta)
 
     async def fair_price(self, coin: str) -> Decimal:
-        """Return USD of one coin, as `fair_price_in` the present context. Raises as `context`."""
-        return await self.fair_price_in(await self.context(coin))
-
-    async def fair_price_in(self, found: PerpContext) -> Decimal:
-        """Return the mark where the oracle speaks for it, else the middle one of mark, oracle and the middle of the book, so
-        that none of the three decides alone; the lower of the first two where no book can be read.
+        """Return USD of one coin: the mark where the oracle speaks for it, else the middle one of mark, oracle and the middle
+        of the book, so that none of the three decides alone; the lower of the first two where no book can be read. Raises as
+        `context`.
         """
-        prices = sorted((found.mark_px, found.oracle_px))
-        if prices[1] <= prices[0] * (1 + _SPOKEN_FOR):
+        found = await self.context(coin)
+        if _is_spoken_for(found):
             return found.mark_px
         try:
-            return sorted((*prices, (await self.book(found.coin)).mid_px))[1]
+            return _fair(found, (await self.book(coin)).mid_px)
         except UNREAD:
-            return prices[0]
+            return min(found.mark_px, found.oracle_px)
 
     def last_context(self, coin: str) -> PerpContext | None:
         """Return the context as this process has read it last, however long ago; asks nothing."""
@@ -196,7 +193,7 @@ class MarketData:
         oracle contradict together is replaced by the mark on both sides. Raises UNREAD, where one of them cannot be read too.
         """
         book, context = await self.book(coin), await self.context(coin)
-        fair_px = await self.fair_price_in(context)
+        fair_px = _fair(context, book.mid_px)
         odd = _near(context.mark_px, context.oracle_px) and not _near(book.mid_px, fair_px)
         return _at(coin, fair_px, book.time_ms) if odd else book, fair_px, context.oracle_px
 
@@ -247,6 +244,16 @@ class MarketData:
             if len(rates[hour_of(row.time)]) == 1
         }
         return [found[hour] for hour in sorted(found)]
+
+
+def _is_spoken_for(found: PerpContext) -> bool:
+    """Whether the oracle speaks for the mark."""
+    low, high = sorted((found.mark_px, found.oracle_px))
+    return high <= low * (1 + _SPOKEN_FOR)
+
+
+def _fair(found: PerpContext, mid_px: Decimal) -> Decimal:
+    return found.mark_px if _is_spoken_for(found) else sorted((found.mark_px, found.oracle_px, mid_px))[1]
 
 
 def _near(one: Decimal, other: Decimal) -> bool:

@@ -17,9 +17,7 @@ from venues.hyperliquid.client import VENUE
 from venues.hyperliquid.market import Book
 from venues.hyperliquid.rounding import is_valid_price, round_price, round_size, slippage_limit, wire
 from venues.perp import AssetSpec
-
-CLOCKS_APART_MS = 120_000
-"""Far more than our clock and the venue's may differ while anything is entered."""
+from venues.timing import can_be
 
 MIN_NOTIONAL_USD = Decimal(10)
 NOTHING_TO_REDUCE = "Reduce only order would increase position"
@@ -162,8 +160,7 @@ def is_whole(stored: Fill) -> bool:
 
 def _filled_ms(key: OrderKey, said_ms: int) -> int:
     """Return the time of a fill as it is said, where the order could be filled then; else when it was built."""
-    possible = key.position_time_ms - CLOCKS_APART_MS <= said_ms <= key.expires_after + CLOCKS_APART_MS
-    return said_ms if possible else key.built_at_ms
+    return said_ms if can_be(said_ms, key.position_time_ms, key.expires_after) else key.built_at_ms
 
 
 def receipt_of(key: OrderKey, rows: Sequence[m.WireFill]) -> Receipt:

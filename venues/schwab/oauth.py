@@ -19,10 +19,11 @@ import httpx
 from evenkeel.clock import Clock
 from evenkeel.errors import NotUnderstood, OperatorError, Retryable
 from evenkeel.tls import tls
-from venues.reading import Oddities, Oddity, parse_json, read
+from venues.reading import Oddities, parse_json, read
 from venues.schwab import models as m
 from venues.schwab.client import CONNECT_S, TOTAL_S
 from venues.schwab.models import VENUE
+from venues.token_life import life_s
 
 MOST_LIFE_S = 3600
 LIFE_S = 1800
@@ -149,14 +150,8 @@ class SchwabOauth:
             found: m.WireTokens = read(VENUE, "tokens", m.WireTokens, raw).value
         except NotUnderstood:
             raise NotUnderstood(VENUE, "the answer of the token endpoint has no token") from None
-        return Grant(found.access_token, found.refresh_token, self._life_s(found.expires_in), asked_ms)
-
-    def _life_s(self, said: object) -> int:
-        """Return a token's life, and name one that cannot be; what stood there is not quoted."""
-        fits = isinstance(said, int) and not isinstance(said, bool) and 1 <= said <= MOST_LIFE_S
-        why = f"no whole number from 1 to {MOST_LIFE_S}: a token counts as living {LIFE_S} s"
-        self.oddities.answered(SOURCE, [] if fits else [Oddity(SOURCE, "", "expires_in", why, lost=False)])
-        return said if fits and isinstance(said, int) else LIFE_S
+        lives_s = life_s(found.expires_in, MOST_LIFE_S, LIFE_S, self.oddities, SOURCE, whole=True)
+        return Grant(found.access_token, found.refresh_token, int(lives_s), asked_ms)
 
 
 def _is_said_by_oauth(answer: httpx.Response) -> bool:

@@ -15,7 +15,7 @@ from state.hedging.amounts import minus
 from state.hedging.models import Rebalance, RebalanceState
 from state.hedging.store import HEDGING
 from state.ledger_models import Fee
-from state.models import Fence
+from state.models import Attempt, Fence, Intent
 from state.store import Store
 from state.watch_models import Severity
 from strategy.hedging.rebalancing import USDC, Direction, Kind, Prices, Way, into_step
@@ -23,6 +23,7 @@ from tasks.hedging.deciding import paused_by
 from tasks.hedging.rebalancing.desk import RebalanceDesk
 from tasks.hedging.rebalancing.step import Ended, Failed, Passed, Result, Step, Wait
 from tasks.hedging.rebalancing.steps import STEPS, checked_kind
+from venues.alpaca.transfers import WireJournal, WireTransfer
 from venues.broker_rules import text_of
 
 STUCK = "rebalance stuck"
@@ -39,7 +40,7 @@ async def advance(rd: RebalanceDesk, name: str, fence: Fence | None) -> Rebalanc
     What a venue answers is in the row and in alerts.
     """
     store = rd.at.desk.store.hedging
-    row = _known(rd, name)
+    row = known(rd, name)
     if row.state is _S.PROPOSED:
         raise OperatorError(f"{name} is not approved: `evenkeel hedging rebalance approve {name}`")
     if not row.state.is_wanted:
@@ -114,7 +115,7 @@ def _passes(
 
 def _waits(rd: RebalanceDesk, step: Step, result: Wait, fence: Fence | None) -> Rebalance:
     row = _note(
-        rd, _known(rd, step.row.name), f"{step.kind}: {result.why}", fence, for_person=result.for_person
+        rd, known(rd, step.row.name), f"{step.kind}: {result.why}", fence, for_person=result.for_person
     )
     store, age_s = rd.at.desk.store, (rd.at.desk.clock.now_ms() - step.since_ms) // 1000
     if result.for_person:
@@ -168,7 +169,8 @@ def _note(
     return rd.at.desk.store.hedging.note_rebalance(row.name, done, fence=fence)
 
 
-def _known(rd: RebalanceDesk, name: str) -> Rebalance:
+def known(rd: RebalanceDesk, name: str) -> Rebalance:
+    """Return the rebalance of this name. Raises OperatorError where none has it."""
     row = rd.at.desk.store.hedging.rebalance(name)
     if row is None:
         raise OperatorError(f"no rebalance is called {name}: see `evenkeel hedging rebalance list`")
@@ -182,7 +184,7 @@ async def bridged(rd: RebalanceDesk, name: str, usdc: Decimal, by: str, fence: F
     """Take a person's word that so much came over the bridge, and prove it: by our wallet's balance on this chain, or by the
     broker's own row of what came to its wallet. Raises OperatorError in one line where that is not so; UNREAD.
     """
-    row = _known(rd, name)
+    row = known(rd, name)
     done: list[dict[str, Any]] = row.done.get("steps", [])
     kinds = row.plan["steps"]
     if row.state is not _S.RUNNING or len(done) >= len(kinds) or kinds[len(done)] != Kind.BRIDGE:
@@ -253,11 +255,29 @@ async def _came_to_broker(rd: RebalanceDesk, usdc: Decimal, since_ms: int) -> st
     return mine[0].id
 
 
+async def rows_that_may_be(
+    rd: RebalanceDesk, intent: Intent, attempt: Attempt
+) -> list[WireTransfer | WireJournal]:
+    """Return the broker's rows that may be a move. Raises OperatorError for a move that leaves none, UNREAD."""
+    try:
+        return await rd.moves.candidates(intent.spec, attempt.key)
+    except VenueRefused as refused:
+        raise OperatorError(str(refused)) from None
+
+
+def refuse_too_early(rd: RebalanceDesk, attempt: Attempt) -> None:
+    """Raise OperatorError where a move may have left so lately that the broker need not list it yet."""
+    waited_s = (rd.at.desk.clock.now_ms() - int(attempt.key["until_ms"])) // 1000
+    if waited_s < rd.settings.stuck_s:
+        wait = f"wait {rd.settings.stuck_s} s (rebalance.stuck_s) first"
+        raise OperatorError(f"{attempt.intent_id} may have left {max(waited_s, 0)} s ago: {wait}")
+
+
 async def unsent(rd: RebalanceDesk, name: str, by: str, why: str, fence: Fence | None) -> Rebalance:
     """Take a person's word that what is in doubt never left, and let it be tried again. Raises OperatorError where nothing is
     in doubt, without a reason, and where the broker shows what may be it; UNREAD where it cannot be asked.
     """
-    _known(rd, name)
+    known(rd, name)
     if not why.strip():
         raise OperatorError("give a reason: --why")
     store = rd.at.desk.store
@@ -270,28 +290,20 @@ async def unsent(rd: RebalanceDesk, name: str, by: str, why: str, fence: Fence |
     attempt = store.live_attempt(intent.intent_id)
     if attempt is None:
         raise OperatorError(f"{intent.intent_id} has no attempt: `evenkeel hedging rebalance run {name}`")
-    try:
-        rows = await rd.moves.candidates(intent.spec, attempt.key)
-    except VenueRefused as refused:
-        raise OperatorError(str(refused)) from None
-    if rows:
+    if rows := await rows_that_may_be(rd, intent, attempt):
         raise OperatorError(
             f"the broker shows {', '.join(one.id for one in rows)}, which may be it: it is not given up"
         )
-    waited_s = (rd.at.desk.clock.now_ms() - int(attempt.key["until_ms"])) // 1000
-    if waited_s < rd.settings.stuck_s:
-        raise OperatorError(
-            f"{intent.intent_id} may have left {max(waited_s, 0)} s ago: wait {rd.settings.stuck_s} s (rebalance.stuck_s) first"
-        )
+    refuse_too_early(rd, attempt)
     store.attempt_dead(
         intent.intent_id, f"{by} says that it never left: {why.strip()}", again=False, fence=fence
     )
-    return _known(rd, name)
+    return known(rd, name)
 
 
 def resume(rd: RebalanceDesk, name: str, by: str, fence: Fence | None) -> Rebalance:
     """Let one that is stuck be tried again. Raises OperatorError for one that is not."""
-    row = _known(rd, name)
+    row = known(rd, name)
     if row.state is not _S.STUCK:
         raise OperatorError(f"{name} is {row.state}, not STUCK")
     store = rd.at.desk.store.hedging
@@ -304,7 +316,7 @@ def end(rd: RebalanceDesk, name: str, by: str, why: str, fence: Fence | None) ->
     """Take a person's word that the rest was done by hand. Raises OperatorError without a reason, where an intent is under way,
     and for one that is neither running nor stuck.
     """
-    row = _known(rd, name)
+    row = known(rd, name)
     if not why.strip():
         raise OperatorError("give a reason: --why")
     if row.state not in (_S.RUNNING, _S.STUCK):

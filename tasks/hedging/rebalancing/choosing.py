@@ -5,12 +5,13 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any
 
-from evenkeel.errors import OperatorError, VenueRefused
+from evenkeel.errors import OperatorError
 from evenkeel.types import Receipt, Working
 from state.hedging.models import Rebalance
 from state.hedging.store import HEDGING
 from state.models import Attempt, Fence, Intent
-from tasks.hedging.choosing import LEAST_REASON, NONE
+from tasks.hedging.choosing import NONE, refuse_no_reason
+from tasks.hedging.rebalancing.carrying import known, refuse_too_early, rows_that_may_be
 from tasks.hedging.rebalancing.desk import RebalanceDesk
 from venues.alpaca.transfers import WireJournal, WireTransfer
 
@@ -37,10 +38,7 @@ async def choose_row(
 
     Raises OperatorError for what makes no sense, with nothing changed, and UNREAD.
     """
-    if len(why.strip()) < LEAST_REASON:
-        raise OperatorError(
-            f"the reason {why!r} says too little: at least {LEAST_REASON} characters are kept (--why)"
-        )
+    refuse_no_reason(why, "--why")
     intent, attempt, found = await _in_doubt(rd, name)
     refs = [one.id for one in found]
     shown = ", ".join(refs) or "none at all"
@@ -51,12 +49,9 @@ async def choose_row(
             f"{shown} may be {intent.intent_id}: the next go finds out by itself, and what was never sent is given up by "
             "`evenkeel hedging rebalance unsent`"
         )
+    if row == NONE:
+        refuse_too_early(rd, attempt)
     store, now_ms = rd.at.desk.store, rd.at.desk.clock.now_ms()
-    waited_s = (now_ms - int(attempt.key["until_ms"])) // 1000
-    if row == NONE and waited_s < rd.settings.stuck_s:
-        raise OperatorError(
-            f"{intent.intent_id} may have left {max(waited_s, 0)} s ago: wait {rd.settings.stuck_s} s (rebalance.stuck_s) first"
-        )
     words = f"{by} chose {row} of {shown}: {why.strip()}"
     with store.one_transaction():
         store.hedging.note_choice(intent.intent_id, words, fence)
@@ -65,20 +60,14 @@ async def choose_row(
         else:
             begun = Receipt(ref=row, done_qty=Decimal(0), avg_price_usd=None, settled_ms=now_ms)
             store.record_working(intent.intent_id, Working(words, 0.0, begun), fence=fence)
-    found_row = store.hedging.rebalance(name)
-    assert found_row is not None
-    return found_row
+    return known(rd, name)
 
 
 async def _in_doubt(rd: RebalanceDesk, name: str) -> tuple[Intent, Attempt, list[WireTransfer | WireJournal]]:
+    known(rd, name)
     store = rd.at.desk.store
-    if store.hedging.rebalance(name) is None:
-        raise OperatorError(f"no rebalance is called {name}: see `evenkeel hedging rebalance list`")
     for one in store.unfinished_intents(HEDGING, name):
         attempt = store.live_attempt(one.intent_id)
         if one.venue == rd.moves.name and one.state.may_be_on_the_wire and attempt is not None:
-            try:
-                return one, attempt, await rd.moves.candidates(one.spec, attempt.key)
-            except VenueRefused as refused:
-                raise OperatorError(str(refused)) from None
+            return one, attempt, await rows_that_may_be(rd, one, attempt)
     raise OperatorError(f"nothing of {name} is in doubt that a person chooses for")

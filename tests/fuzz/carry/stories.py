@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 from evenkeel.errors import EvenkeelError
 from evenkeel.legs import LegSide, PositionStatus
@@ -27,6 +26,7 @@ from tasks.carry.watching.seen import Seen, read_position
 from tests.carry.rig import ORDER, Rig, story_rig
 from tests.fuzz.mutations import Mutation, mutations_of
 from tests.fuzz.recording import Answers, Recorder
+from tests.interruptions import hooked
 from twins.faults import Fault
 
 LIMITS = {"stale_exit_after_s": "20", "outage_exit_after_s": "15", "breach_duration_s": "10"}
@@ -79,6 +79,12 @@ class Session:
         if self.position_id is None or self.rig.status(self.position_id) is not PositionStatus.OPEN:
             self.position_id = await self.rig.entered(**ENTRY)
         return self.position_id
+
+    async def left(self) -> None:
+        """Close the position, where one is open."""
+        if self.position_id is not None:
+            await exit_position(self.rig.desk, ExitRequest(position_id=self.position_id))
+            self.position_id = None
 
     def alerts(self) -> dict[tuple[str, str], Alert]:
         return {(row.kind, row.subject): row for row in self.rig.desk.store.alerts(open_only=True)}
@@ -202,27 +208,15 @@ async def _closed(session: Session, mutation: Mutation, story: Callable[[str], A
 
 async def enter(session: Session, mutation: Mutation) -> list[str]:
     """An entry opens both legs or none, or waits for a venue with both."""
-    rig = session.rig
-    if session.position_id is not None:
-        await exit_position(rig.desk, ExitRequest(position_id=session.position_id))
-        session.position_id = None
-    _begin(rig, mutation)
+    await session.left()
+    _begin(session.rig, mutation)
     return await _entered(session, mutation)
 
 
 async def hedge(session: Session, mutation: Mutation) -> list[str]:
     """So does one whose venues answer so once the long is held; and no figure that is far off alone unwinds it."""
-    rig = session.rig
-    if session.position_id is not None:
-        await exit_position(rig.desk, ExitRequest(position_id=session.position_id))
-        session.position_id = None
-    hedged = entry.hedge
-
-    async def begun(*given: Any, **more: Any) -> entry.Hedge:
-        _begin(rig, mutation)
-        return await hedged(*given, **more)
-
-    with patch.object(entry, "hedge", begun):
+    await session.left()
+    with hooked(entry, "hedge", before=lambda: _begin(session.rig, mutation)):
         return await _entered(session, mutation)
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
-from typing import Any
-from unittest.mock import patch
 
 import pytest
 
 from tasks.carry.entering import entry
 from tests.carry.rig import story_rig
+from tests.interruptions import hooked
 
 PRICES = "info:metaAndAssetCtxs"
 
@@ -35,14 +35,9 @@ PRICES = "info:metaAndAssetCtxs"
 async def test_one_figure_far_off_while_the_long_is_alone(
     tmp_path: Path, call: str, path: str, scale: str
 ) -> None:
-    hedge = entry.hedge
     async with story_rig(tmp_path) as rig:
-
-        async def hedged(*given: Any, **more: Any) -> entry.Hedge:
-            rig.fault("hyperliquid", "field", call, times=-1, path=path, scale=scale)
-            return await hedge(*given, **more)
-
-        with patch.object(entry, "hedge", hedged):
+        odd = partial(rig.fault, "hyperliquid", "field", call, times=-1, path=path, scale=scale)
+        with hooked(entry, "hedge", before=odd):
             result = await rig.enter(asset="SOL", protocol=1)
         assert result.status == "OPEN", result.reasons
         rig.assert_hedged()
@@ -63,15 +58,10 @@ async def test_a_block_that_says_another_time_does_not_make_the_long_old(tmp_pat
 @pytest.mark.parametrize("field", ["time", "sz", "side"])
 async def test_a_short_whose_fill_cannot_be_read_keeps_the_long(tmp_path: Path, field: str) -> None:
     """The order's record says filled and the account shows it: selling the long would leave the short alone."""
-    hedge = entry.hedge
     async with story_rig(tmp_path) as rig:
-
-        async def hedged(*given: Any, **more: Any) -> entry.Hedge:
-            odd = {"path": ["*", field], "value": "a word"}
-            rig.fault("hyperliquid", "field", "info:userFills.*", times=-1, **odd)
-            return await hedge(*given, **more)
-
-        with patch.object(entry, "hedge", hedged):
+        change = {"path": ["*", field], "value": "a word"}
+        odd = partial(rig.fault, "hyperliquid", "field", "info:userFills.*", times=-1, **change)
+        with hooked(entry, "hedge", before=odd):
             result = await rig.enter(asset="SOL", protocol=1)
         assert result.status == "OPENING", result.reasons
         rig.assert_hedged()

@@ -8,8 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from decimal import ROUND_HALF_EVEN, Decimal
 from enum import StrEnum
+from itertools import groupby
 
 from evenkeel.types import Frozen
+from strategy.chains import in_order
 
 ZERO = Decimal(0)
 UNIT = Decimal("0.00000001")
@@ -81,22 +83,31 @@ def follow(held: Decimal, fills: Sequence[FillSeen]) -> tuple[list[FillSeen], st
     that one does not follow, "" where all do.
     """
     found: list[FillSeen] = []
-    left = list(fills)
     at = held
-    while left:
+    for _, moment in groupby(fills, key=lambda one: one.at_ms):
         # Fills of one moment come in no order that could be relied on.
-        moment = left[0].at_ms
-        following = next((one for one in left if one.at_ms == moment and one.start == at), None)
-        if following is None:
-            first = left[0]
+        together = list(moment)
+        order = in_order([(one.start, one.signed_qty) for one in together], at)
+        following = _as_far_as_they_lead(together, at) if order is None else [together[one] for one in order]
+        found += following
+        at += sum((one.signed_qty for one in following), ZERO)
+        if order is None:
+            first = next(one for one in together if one not in following)
             return (
                 found,
                 f"the fill {first.fill_id} starts from {first.start} {first.coin}, the books have {at}",
             )
+    return found, ""
+
+
+def _as_far_as_they_lead(fills: Sequence[FillSeen], at: Decimal) -> list[FillSeen]:
+    found: list[FillSeen] = []
+    left = list(fills)
+    while (following := next((one for one in left if one.start == at), None)) is not None:
         found.append(following)
         left.remove(following)
         at += following.signed_qty
-    return found, ""
+    return found
 
 
 def changes_of(fills: Sequence[FillSeen]) -> list[Change]:

@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from decimal import Decimal
 from enum import StrEnum
+from itertools import groupby
 
 from evenkeel.types import Fill, Forced, Frozen
 from evenkeel.units import HOUR_MS, HOURS_PER_YEAR, SECOND_MS
+from strategy.chains import in_order
 
 ZERO = Decimal(0)
 ROUNDING = Decimal("0.9999999")
@@ -165,16 +167,14 @@ def _chained(rows: Sequence[ListedFill]) -> list[ListedFill] | None:
 
 
 def _chained_from(rows: Sequence[ListedFill], held: Decimal) -> list[ListedFill] | None:
-    left, chain = list(rows), list[ListedFill]()
-    while left:
-        now_ms = left[0].fill.time_ms
-        following = (
-            at for at, one in enumerate(left) if one.fill.time_ms == now_ms and one.start_position == held
-        )
-        if (at := next(following, None)) is None:
+    chain: list[ListedFill] = []
+    for _, moment in groupby(rows, key=lambda one: one.fill.time_ms):
+        together = list(moment)
+        order = in_order([(one.start_position, _signed(one.fill)) for one in together], held)
+        if order is None:
             return None
-        chain.append(left.pop(at))
-        held += _signed(chain[-1].fill)
+        chain += [together[place] for place in order]
+        held += sum((_signed(one.fill) for one in together), ZERO)
     return chain
 
 

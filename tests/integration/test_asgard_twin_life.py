@@ -12,6 +12,7 @@ from solders.pubkey import Pubkey
 from solders.signature import Signature
 
 from tests.integration.asgard_twin_bench import KAMINO, MARGINFI, SOLEND, USDC, Bench, bench
+from twins.asgard.book import LendingBook
 from twins.asgard.venue import FEE_OWNER, LIVE_PROTOCOLS, POOL_OWNER, PROTOCOLS, TOKENS_A
 from twins.world import LendingRates
 
@@ -22,6 +23,13 @@ def total(b: Bench, mint: Pubkey) -> int:
     """All of a token that the twin's owners and the wallet hold, base units."""
     owners = [b.wallet.pubkey(), FEE_OWNER, POOL_OWNER, *(protocol.authority for protocol in LIVE_PROTOCOLS)]
     return sum(b.chain.token_balance(owner, mint) for owner in owners)
+
+
+def read(b: Bench, pda: str) -> tuple[int, dict[str, Any]]:
+    """Return the moment in ms UTC and what is true of a position at it."""
+    ledger = b.twin.control("ledger", {})
+    [truth] = [one for one in ledger["positions"] if one["pda"] == pda]
+    return ledger["now_ms"], truth
 
 
 def check_identities(step: dict[str, Any]) -> None:
@@ -185,7 +193,6 @@ async def test_interest_has_the_closed_form_whenever_it_is_read() -> None:
         bench(lend_apr=0.04, borrow_apr=0.08) as watched,
         bench(lend_apr=0.04, borrow_apr=0.08) as left,
     ):
-        results = []
         for b, readings in ((watched, 37), (left, 1)):
             record = await b.open()
             pda = record["positionPda"]
@@ -193,26 +200,32 @@ async def test_interest_has_the_closed_form_whenever_it_is_read() -> None:
             for reading in range(1, readings + 1):
                 b.world.clock.advance_to(start_ms + hours * 3_600_000 * reading / readings)
                 b.twin.catch_up()
-            ledger = b.twin.control("ledger", {})
-            [truth] = [one for one in ledger["positions"] if one["pda"] == pda]
-            years = Decimal(ledger["now_ms"] - start_ms) / (8760 * 3_600_000)
+            now_ms, truth = read(b, pda)
+            years = Decimal(now_ms - start_ms) / (8760 * 3_600_000)
             opened = truth["position_accounting"][0]
             debt = Decimal(opened["debt_after_usd"]) * (Decimal("0.08") * years).exp()
             tokens = Decimal(opened["tokens_after"]) * (Decimal("0.04") * years).exp()
-            # A few milliseconds pass between the readings.
-            assert Decimal(truth["debt_usd_exact"]) == pytest.approx(debt, abs=Decimal("1e-6"))
-            assert Decimal(truth["tokens_exact"]) == pytest.approx(tokens, abs=Decimal("1e-8"))
-            results.append(Decimal(truth["debt_usd"]))
-        assert results[0] == pytest.approx(results[1], abs=Decimal("0.000005"))
+            assert Decimal(truth["debt_usd_exact"]) == pytest.approx(debt, abs=Decimal("1e-15"))
+            assert Decimal(truth["tokens_exact"]) == pytest.approx(tokens, abs=Decimal("1e-15"))
         market = await watched.source()
         assert market["tokenBBorrowingApyRate"] == pytest.approx(float(Decimal("0.08").exp()) - 1)
+
+
+async def test_a_block_that_lies_before_the_last_reading_is_accrued_to_its_own_time() -> None:
+    async with bench(lend_apr=0.04, borrow_apr=0.08) as b:
+        book = LendingBook(b.world, b.twin.book.reserves)
+        first = book.index(PROTOCOLS[KAMINO], "SOL", b.world.now_ms() + 900)
+        for apart_ms in (100, -500, 1_100, 1_099):
+            found = book.index(PROTOCOLS[KAMINO], "SOL", first.at_ms + apart_ms)
+            assert found.at_ms == first.at_ms + apart_ms
+            years = Decimal(apart_ms) / (8760 * 3_600_000)
+            assert found.lend - first.lend == pytest.approx(Decimal("0.04") * years, abs=Decimal("1e-20"))
 
 
 async def test_rates_that_change_each_hour_are_summed_in_hourly_pieces() -> None:
     async with bench() as b:
         record = await b.open()
-        first = b.truth(record["positionPda"])
-        start_ms = b.world.now_ms()
+        start_ms, first = read(b, record["positionPda"])
         rates = {}
 
         def rates_at(protocol: int, token: str, t_ms: int) -> Any:
@@ -222,8 +235,7 @@ async def test_rates_that_change_each_hour_are_summed_in_hourly_pieces() -> None
 
         b.series.rates = rates_at  # type: ignore[method-assign]
         b.wait(10 * HOUR_S)
-        after = b.truth(record["positionPda"])
-        end_ms = b.world.now_ms()
+        end_ms, after = read(b, record["positionPda"])
         exponent = Decimal(0)
         t = start_ms
         while t < end_ms:
@@ -231,7 +243,7 @@ async def test_rates_that_change_each_hour_are_summed_in_hourly_pieces() -> None
             exponent += rates[t // 3_600_000] * (until - t) / (8760 * 3_600_000)
             t = until
         wanted = Decimal(first["debt_usd_exact"]) * exponent.exp()
-        assert Decimal(after["debt_usd_exact"]) == pytest.approx(wanted, abs=Decimal("1e-5"))
+        assert Decimal(after["debt_usd_exact"]) == pytest.approx(wanted, abs=Decimal("1e-15"))
         assert len(rates) == 11
 
 

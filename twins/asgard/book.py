@@ -8,6 +8,7 @@ book agree exactly.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -34,28 +35,55 @@ def decimal(value: float) -> Decimal:
     return Decimal(repr(float(value)))
 
 
+KEPT_READINGS = 64
+"""As many moments as are kept, so that a block's time, which lies a little before the last reading, is accrued to exactly."""
+
+
+@dataclass(frozen=True)
+class Accrued:
+    """The integrals of the yearly lend and borrow rate from the first reading until a moment: simple, without a unit."""
+
+    at_ms: int
+    lend: Decimal = Decimal(0)
+    borrow: Decimal = Decimal(0)
+
+    def plus(self, until_ms: int, lend_apr: Decimal, borrow_apr: Decimal) -> Accrued:
+        share = Decimal(until_ms - self.at_ms) / YEAR_MS
+        return Accrued(until_ms, self.lend + lend_apr * share, self.borrow + borrow_apr * share)
+
+
 class RateIndex:
-    """The integrals of one token's lend and borrow rate at one protocol, from the first reading on."""
+    """The integrals of one token's lend and borrow rate at one protocol, from a minute before it is made: the block of a first
+    transaction may be older.
+    """
 
     def __init__(self, world: World, protocol: int, symbol: str) -> None:
         self._world = world
         self._protocol = protocol
         self._symbol = symbol
-        self._at_ms = world.now_ms()
-        self.lend = Decimal(0)
-        self.borrow = Decimal(0)
+        self._pieces: deque[tuple[Accrued, Decimal, Decimal]] = deque(maxlen=KEPT_READINGS)
+        """Where each of the last pieces began, and its two yearly rates."""
+        self._last = Accrued(world.now_ms() - MINUTE_MS)
 
-    def advance(self, to_ms: int) -> None:
-        """Integrate up to `to_ms`; a time already passed changes nothing."""
+    def until(self, at_ms: int) -> Accrued:
+        """Return the integrals until `at_ms`; a moment before what is kept counts as the oldest that is kept."""
+        self._advance(at_ms)
+        if at_ms >= self._last.at_ms:
+            return self._last
+        for began, lend_apr, borrow_apr in reversed(self._pieces):
+            if began.at_ms <= at_ms:
+                return began.plus(at_ms, lend_apr, borrow_apr)
+        return self._pieces[0][0] if self._pieces else self._last
+
+    def _advance(self, to_ms: int) -> None:
         first_ms = self._world.series.start_ms
-        while self._at_ms < to_ms:
-            hour_ms = self._at_ms - self._at_ms % HOUR_MS
+        while self._last.at_ms < to_ms:
+            hour_ms = self._last.at_ms - self._last.at_ms % HOUR_MS
             until_ms = min(hour_ms + HOUR_MS, to_ms)
             rates = self._world.rates(self._protocol, self._symbol, max(hour_ms, first_ms))
-            share = Decimal(until_ms - self._at_ms) / YEAR_MS
-            self.lend += decimal(rates.lend_apr) * share
-            self.borrow += decimal(rates.borrow_apr) * share
-            self._at_ms = until_ms
+            piece = self._last, decimal(rates.lend_apr), decimal(rates.borrow_apr)
+            self._pieces.append(piece)
+            self._last = self._last.plus(until_ms, *piece[1:])
 
 
 @dataclass
@@ -105,10 +133,8 @@ class LendingBook:
             for symbol in (*protocol.risk, "USDC")
         }
 
-    def index(self, protocol: Protocol, symbol: str, at_ms: int) -> RateIndex:
-        found = self._indices[(protocol.id, symbol)]
-        found.advance(at_ms)
-        return found
+    def index(self, protocol: Protocol, symbol: str, at_ms: int) -> Accrued:
+        return self._indices[(protocol.id, symbol)].until(at_ms)
 
     def exact(self, holding: Holding, at_ms: int) -> tuple[Decimal, Decimal]:
         """Return collateral and debt with interest to `at_ms`, unrounded."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from decimal import Decimal
-from itertools import pairwise
+from itertools import pairwise, permutations
 from typing import Any
 
 from strategy.accounts.fills import Did, FillSeen, changes_of, follow
@@ -57,6 +57,14 @@ def test_rows_of_one_moment_are_put_in_the_order_in_which_they_follow() -> None:
     rows = [fill("1", "2", tid=3), fill("1", "0", tid=1), fill("1", "1", tid=2)]
     found, why = follow(Decimal(0), rows)
     assert [one.start for one in found] == [0, 1, 2] and not why
+
+
+def test_rows_of_one_moment_may_pass_a_position_twice() -> None:
+    """A market maker's account in one block: 2 bought, 2 sold, 3 sold. Only one of the two sales may come first."""
+    walk = [fill("2", "0", tid=1), fill("-2", "2", tid=2), fill("-3", "0", tid=3)]
+    for listed in permutations(walk):
+        following, why = follow(Decimal(0), listed)
+        assert (following, why) == (walk, "")
 
 
 def test_a_row_that_does_not_follow_ends_it_and_is_named() -> None:

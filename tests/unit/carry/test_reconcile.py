@@ -233,6 +233,24 @@ def test_fills_alone_prove_nothing_where_one_of_them_is_not_listed() -> None:
     assert "not listed" in explain_short({ours}, lost, None, {"0xa"}).unproved
 
 
+def test_fills_of_one_moment_may_pass_a_position_twice() -> None:
+    """Short 5, bought back by somebody else, sold again twice: which of the two sales from 5 came first is open."""
+    venue = Account()
+    ours = {
+        venue.trade("-5", "0xa"),
+        venue.trade("5", "0xa"),
+        venue.trade("-5", "0xa"),
+        venue.trade("-2", "0xa"),
+    }
+    ours |= {venue.trade("2", "0xa"), venue.trade("-5", "0xa")}
+    at_once = [
+        one.model_copy(update={"fill": one.fill.model_copy(update={"time_ms": 0})}) for one in venue.listed
+    ]
+    for listed in permutations(at_once):
+        found = explain_short(ours, listed, None, {"0xa"})
+        assert (found.qty, found.unproved) == (10, "")
+
+
 def test_fills_of_one_moment_may_be_listed_in_any_order() -> None:
     venue = Account()
     ours = {venue.trade("-5", "0xa"), venue.trade("-3", "0xa"), venue.trade("-2", "0xa")}

@@ -24,6 +24,7 @@ from flows.hedging.rebalance import (
 )
 from state.hedging.models import Rebalance
 from state.models import Fence
+from tasks.hedging.choosing import refuse_no_reason
 from tasks.hedging.rebalancing import carrying, choosing
 from tasks.hedging.rebalancing.carrying import decide, summary_of
 from tasks.hedging.rebalancing.desk import RebalanceDesk, refuse_other_brokers
@@ -45,8 +46,7 @@ def listed(settings: Settings, limit: int) -> dict[str, Any]:
 def refuse(settings: Settings, name: str, why: str) -> dict[str, Any]:
     """Refuse a proposal. Asks no venue."""
     refuse_other_brokers(settings)
-    if not why.strip():
-        raise OperatorError("give a reason: --why")
+    refuse_no_reason(why, "--why")
     with open_ledger(settings) as store:
         lapse_s = settings.hedging.rebalance.lapse_s
         row = decide(store, name, who(), approve=False, why=why, now_ms=store.clock.now_ms(), lapse_s=lapse_s)

@@ -19,6 +19,7 @@ from state.models import Attempt, Fence, Intent
 from state.store import Store
 from state.watch_models import Severity
 from strategy.hedging.rebalancing import USDC, Direction, Kind, Prices, Way, into_step
+from tasks.hedging.choosing import refuse_no_reason
 from tasks.hedging.deciding import paused_by
 from tasks.hedging.rebalancing.desk import RebalanceDesk
 from tasks.hedging.rebalancing.step import Ended, Failed, Passed, Result, Step, Wait
@@ -278,8 +279,7 @@ async def unsent(rd: RebalanceDesk, name: str, by: str, why: str, fence: Fence |
     in doubt, without a reason, and where the broker shows what may be it; UNREAD where it cannot be asked.
     """
     known(rd, name)
-    if not why.strip():
-        raise OperatorError("give a reason: --why")
+    refuse_no_reason(why, "--why")
     store = rd.at.desk.store
     doubts = [one for one in store.unfinished_intents(HEDGING, name) if one.state.may_be_on_the_wire]
     if len(doubts) != 1 or doubts[0].venue != rd.moves.name:
@@ -317,8 +317,7 @@ def end(rd: RebalanceDesk, name: str, by: str, why: str, fence: Fence | None) ->
     and for one that is neither running nor stuck.
     """
     row = known(rd, name)
-    if not why.strip():
-        raise OperatorError("give a reason: --why")
+    refuse_no_reason(why, "--why")
     if row.state not in (_S.RUNNING, _S.STUCK):
         raise OperatorError(f"{name} is {row.state}: only what is running or stuck is ended by hand")
     if open_ones := rd.at.desk.store.unfinished_intents(HEDGING, name):

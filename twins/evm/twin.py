@@ -2,7 +2,8 @@
 
 Faults beside those of transport, by `FaultPlan`: `lag` (a call is answered by a node that is `blocks` behind), `lost` (a
 transaction is taken and forgotten), `silent_chain` (no block is made while it stands), `few_calls` (a request may hold no more
-than `most` calls; 1: no batch at all), `large_answers` (only the first `most` answers of a batch fit into one).
+than `most` calls; 1: no batch at all), `large_answers` (only the first `most` answers of a batch fit into one), `too_large`
+(logs of a range of more than `blocks` are refused, with `code`, `message` and `data` where they are given).
 """
 
 from __future__ import annotations
@@ -187,7 +188,7 @@ class EvmTwin:
 
     async def _several(self, asked: list[Any]) -> list[dict[str, Any]]:
         """Ask the node in one request what needs nothing of ours, and the rest one by one."""
-        if any(one.kind in ("lag", "lost") and one.times for one in self._faults.faults):
+        if any(one.kind in ("lag", "lost", "too_large") and one.times for one in self._faults.faults):
             return [await self._one(one) for one in asked]
         answers: list[dict[str, Any]] = [{} for _ in asked]
         plain = {}
@@ -221,6 +222,8 @@ class EvmTwin:
             answer: dict[str, Any] = {"result": await self._hash_of(params)}
         elif lag := self._faults.take(VENUE, "lag", method):
             answer = await self._behind(method, params, int(lag.args.get("blocks", 5)))
+        elif method == "eth_getLogs" and (why := range_refused(self._faults, VENUE, params[0])):
+            answer = {"error": why}
         else:
             answer = await self.ask(method, *params)
         return _as_asked(asked, answer)
@@ -256,6 +259,19 @@ class EvmTwin:
             block = result.get("blockNumber")
             return {"result": None} if block is None or int(block, 16) > height else answer
         return answer
+
+
+def range_refused(faults: FaultPlan, venue: str, wanted: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the error of a node that gives no logs of so many blocks at once; None where it does."""
+    first, last = (str(wanted.get(name, "latest")) for name in ("fromBlock", "toBlock"))
+    if not (first.startswith("0x") and last.startswith("0x")):
+        return None
+    small = faults.take(venue, "too_large")
+    if small is None or int(last, 16) - int(first, 16) < int(small.args.get("blocks", 100)):
+        return None
+    most = small.args.get("blocks", 100)
+    said = {"code": -32602, "message": f"query exceeds max block range {most}"}
+    return said | {name: small.args[name] for name in ("code", "message", "data") if name in small.args}
 
 
 _UNKNOWN_BLOCK = {"code": -32000, "message": "header not found"}

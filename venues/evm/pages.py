@@ -7,17 +7,25 @@ the page says from which on, so that what was booked of them is taken back.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from evenkeel.errors import OperatorError, Retryable
 from venues.batches import together
 from venues.evm.answers import Block, Log
-from venues.evm.rpc import FINALIZED, LATEST, MOST_SPAN, EvmNodes, EvmRpc, is_too_much
+from venues.evm.rpc import FINALIZED, LATEST, MOST_SPAN, NO_METHOD, EvmNodes, EvmRpc
 from venues.jsonrpc import RpcError
 
 KEPT_MARKS = 64
 SAFE = "safe"
+BEYOND = "beyond"
+"""How a node says that a range ends above its head: fewer blocks of it would not help."""
+
+LEAST_UNANSWERED = 32
+"""Blocks whose logs every node that is well can give in time: one that does not is away."""
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +89,19 @@ async def next_page(
     async def ask(node: EvmRpc) -> Page:
         return await _page(node, marks, start, cutoff, addresses, topics, span)
 
+    return await _by_one(rpc, ask)
+
+
+async def logs_in_parts(
+    rpc: EvmRpc, first: int, last: int, addresses: list[str], topics: list[list[str] | None]
+) -> list[Log]:
+    """Return logs of any number of blocks by one node, asked for as it serves them. One that has not come so far may leave out
+    the newest. Raises UNREAD.
+    """
+    return await _by_one(rpc, lambda node: _in_parts(node, first, last, addresses, topics))
+
+
+async def _by_one(rpc: EvmRpc, ask: Callable[[EvmRpc], Awaitable[T]]) -> T:
     return await (rpc.either(ask) if isinstance(rpc, EvmNodes) else ask(rpc))
 
 
@@ -140,16 +161,24 @@ async def logs_between(
 async def _in_parts(
     node: EvmRpc, first: int, last: int, addresses: list[str], topics: list[list[str] | None]
 ) -> list[Log]:
-    """Return logs by ranges as large as this node serves: one that it refuses is halved, and the next reading tries more."""
-    found: list[Log] = []
+    """Return logs by ranges as large as this node serves. Providers refuse a large one in words of their own, or never
+    answer it in time. What was refused is halved at once, down to one block: then it was not for its size. What was not
+    answered is halved for the next reading. Each reading that is done lets the next one try more.
+    """
+    found, before = list[Log](), node.log_span
     while first <= last:
         upto = min(last, first + node.log_span - 1)
+        half = (upto - first + 1) // 2
         try:
             found += await node.logs(first, upto, addresses, topics)
+        except Retryable:
+            node.log_span = min(node.log_span, max(LEAST_UNANSWERED, half))
+            raise
         except RpcError as error:
-            if error.is_shut_out or upto == first or not is_too_much(error):
+            if error.is_shut_out or not half or error.code == NO_METHOD or BEYOND in error.message.lower():
+                node.log_span = before
                 raise
-            node.log_span = (upto - first + 1) // 2
+            node.log_span = half
             continue
         first = upto + 1
     node.log_span = min(2 * node.log_span, MOST_SPAN)

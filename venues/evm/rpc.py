@@ -15,7 +15,7 @@ from venues.shared import SharedReads
 NAME = "evm node"
 LATEST, FINALIZED = "latest", "finalized"
 FRESH_MS = 200
-NO_METHOD, TOO_LARGE_STATUS = -32601, 413
+NO_METHOD = -32601
 LOGS = "eth_getLogs"
 MOST_SPAN = 2_000
 """Blocks asked for their logs at once, where a node does not refuse so many."""
@@ -23,9 +23,14 @@ _TOO_MUCH = re.compile(
     r"\brange\b(?!.*\bbeyond\b)|more than [\d,]+ results|max results|response size|too many (results|logs|blocks)|too large",
     re.IGNORECASE,
 )
-"""How providers say that a range of blocks has too many of them, or too many logs; "beyond" its head it lags behind."""
-KNOWN_WORDS = ("already known", "already imported", "known transaction")
-"""How nodes say that they hold these bytes: geth, anvil and nitro; openethereum; older geth."""
+"""How providers say with a code of their limits that a range of blocks has too many of them, or too many logs."""
+_OF_THE_NODE = re.compile(
+    r"(header|block)( \w+)? not found|unknown block|missing trie node|indexing is in progress|state .*available",
+    re.IGNORECASE,
+)
+"""How nodes say that they have not got what the answer depends on: a block, its state, or the index of its transactions."""
+KNOWN_WORDS = ("already known", "alreadyknown", "already imported", "known transaction")
+"""How nodes say that they hold these bytes: geth, anvil and nitro; nethermind; openethereum; older geth."""
 
 
 class EvmRpc(JsonRpc):
@@ -46,6 +51,9 @@ class EvmRpc(JsonRpc):
         self.log_span = MOST_SPAN
 
     def _passes(self, method: str, code: int, message: str) -> bool:
+        """What a node says of itself is no answer of the chain: it may say more in a moment, and another node now."""
+        if _OF_THE_NODE.search(message) and "revert" not in message.lower():
+            return True
         return super()._passes(method, code, message) and not (method == LOGS and _TOO_MUCH.search(message))
 
     @typed(NAME)
@@ -120,7 +128,7 @@ class EvmRpc(JsonRpc):
         self, first: int, last: int, addresses: list[str], topics: list[list[str] | None]
     ) -> list[Log]:
         """Return the logs of these contracts from block `first` to `last`, in order. A node that has not come so far may answer
-        with none: ask for its height (`venues.evm.pages`). Raises `RpcError` that `is_too_much` for a range that is too large.
+        with none: ask for its height. Raises `RpcError` for a range that is too large: `venues.evm.pages` asks in parts.
         """
         return await self._logs({"fromBlock": hex(first), "toBlock": hex(last)}, addresses, topics)
 
@@ -172,11 +180,6 @@ class EvmNodes(Nodes[EvmRpc], EvmRpc):
         """Return what became of a transaction as one node shows it: one that does not know it may lag behind the other."""
         found = await super().mined(transaction)
         return found or await self.shown_by_any(lambda node: node.mined(transaction))
-
-
-def is_too_much(error: RpcError) -> bool:
-    """Return whether a node refused logs because the range of blocks was too large for it."""
-    return error.code == TOO_LARGE_STATUS or _TOO_MUCH.search(error.message) is not None
 
 
 def _tag(which: int | str) -> str:

@@ -12,8 +12,8 @@ from typing import Any
 from evenkeel.errors import NotUnderstood, Retryable
 from venues.batches import together
 from venues.evm.answers import Log, Mined
-from venues.evm.pages import Cutoff, Mark, Page, next_page
-from venues.evm.rpc import EvmRpc
+from venues.evm.pages import Cutoff, Mark, Page, logs_in_parts, next_page
+from venues.evm.rpc import MOST_SPAN, EvmRpc
 from venues.ostium.contracts import (
     CLOSE_ASKED,
     DELEGATE_ADDED,
@@ -259,13 +259,22 @@ def _numbers_of(transactions: Iterable[Sequence[Log]]) -> set[int]:
 
 
 async def _asked_before(rpc: EvmRpc, contracts: Contracts, one: Settlement) -> Log | None:
-    """Return the log of the order that was settled, of an earlier page; None for one that a keeper began by itself."""
-    first, number = max(0, one.block - SEARCHED_BLOCKS), f"0x{one.order_id:064x}"
+    """Return the log of the order that was settled, of an earlier page; None for one that a keeper began by itself. The
+    nearest blocks are searched first.
+    """
+    if one.is_by_keeper:
+        return None
+    last, number = one.block, f"0x{one.order_id:064x}"
     topics: list[list[str] | None] = [[OPEN_ASKED.topic, CLOSE_ASKED.topic], [number]]
     if one.kind in (Settled.REMOVED, Settled.REMOVAL_REFUSED):
         topics = [[REMOVAL_ASKED.topic], None, [number]]
-    found = await rpc.logs(first, one.block, [contracts.trading], topics)
-    return found[0] if found else None
+    while last > max(0, one.block - SEARCHED_BLOCKS):
+        first = max(0, last - MOST_SPAN + 1)
+        found = await logs_in_parts(rpc, first, last, [contracts.trading], topics)
+        if found:
+            return found[0]
+        last = first - 1
+    return None
 
 
 async def _mined(rpc: EvmRpc, transaction: str, block_hash: str) -> Mined:

@@ -49,6 +49,8 @@ TOPICS = [one.topic for one in SETTLING]
 """By which a keeper's word on an order is found: its number is the topic after."""
 TIMED_OUT_TOPICS = [one.topic for one in TIMED_OUT]
 NOT_IN_TIME = "no keeper settled it in time"
+AT_MARKET = "market"
+"""Why a trade was closed by an order for that."""
 
 
 class Settled(StrEnum):
@@ -128,6 +130,11 @@ class Settlement:
     leverage: Decimal | None = None
     """Of a trade after collateral was removed, and its `stop` then."""
     stop: Decimal | None = None
+
+    @property
+    def is_by_keeper(self) -> bool:
+        """Whether it is a close that nobody asked for: the price did."""
+        return self.kind is Settled.CLOSED and self.why != AT_MARKET
 
     @property
     def deposit_usdc(self) -> Decimal:
@@ -308,7 +315,7 @@ def _settlement(found: _Transaction, log: Log, said: dict[str, Any]) -> Settleme
 def _closed(found: _Transaction, said: dict[str, Any], by_keeper: bool, common: dict[str, Any]) -> Settlement:
     order_id, trade_id = said["orderId"], said["tradeId"]
     trader = found.traders.get(trade_id)
-    why = close_type(said["orderType"]) if by_keeper else "market"
+    why = close_type(said["orderType"]) if by_keeper else AT_MARKET
     is_liquidation = (order_id, trade_id) in found.liquidated or why == "liquidation"
     percentage = WHOLE_CLOSE if by_keeper else said["percentageClosed"]
     if not 0 < percentage <= WHOLE_CLOSE:

@@ -30,6 +30,7 @@ from venues.evm.answers import Mined
 from venues.evm.codec import Event
 from venues.evm.lanes import Lanes
 from venues.evm.orders import EvmOrders
+from venues.evm.pages import logs_in_parts
 from venues.evm.rpc import EvmRpc
 from venues.evm.sender import Chain, EvmSender, note_of
 from venues.evm.validator import Validator
@@ -87,7 +88,8 @@ MOVES: dict[type, Settled] = {
     TopUpOrder: Settled.TOPPED_UP,
 }
 """Of the orders that move money in their own transaction, what they do."""
-"""By which the storage refuses to show a slot in which nothing waits."""
+AGAIN_BLOCKS = 10_000
+"""Newest blocks that are searched again for the keeper's word: a node that lags may have left it out."""
 ASK_AFTER_S = 1.5
 """A keeper settles within one to two seconds."""
 
@@ -151,6 +153,8 @@ class OstiumVenue(EvmOrders):
         self.contracts = contracts
         self._rpc = rpc
         self._sender = EvmSender(rpc, signer, lanes, chain, validator, ERRORS, clock)
+        self._searched: dict[int, int] = {}
+        """By order: the block from which on the keeper's word is searched for; none is in those before."""
 
     # --- what stands on chain ---
 
@@ -334,9 +338,12 @@ class OstiumVenue(EvmOrders):
         head = await self._rpc.head()
         topics: list[list[str] | None] = [[*TOPICS, *TIMED_OUT_TOPICS], [f"0x{order_id:064x}"]]
         addresses = [self.contracts.callbacks, self.contracts.trading]
-        logs = await self._rpc.logs(first, head.number, addresses, topics)
+        since = max(first, self._searched.get(order_id, first))
+        logs = await logs_in_parts(self._rpc, since, head.number, addresses, topics)
         if not logs:
+            self._searched[order_id] = head.number - AGAIN_BLOCKS
             return None
+        self._searched.pop(order_id, None)
         mined = await self._rpc.mined(logs[-1].transaction)
         if mined is None or head.number - mined.block + 1 < self._sender.chain.confirmations:
             return None

@@ -10,6 +10,7 @@ from itertools import pairwise
 from typing import TypeVar
 
 from evenkeel.errors import NotUnderstood, Retryable
+from venues.batches import together
 from venues.evm.answers import Block, Log
 from venues.evm.codec import Function
 from venues.evm.pages import Cutoff, block_at, logs_between
@@ -213,13 +214,20 @@ async def _ratio(node: EvmRpc, trade: Trade) -> Decimal | str:
     """Return how many shares of the stock one token was in the fill's block, or why nobody can say. Raises UNREAD."""
     if trade.market.ratio_source is None:
         return Decimal(1)
-    one = 10**trade.market.decimals
+    one, number = 10**trade.market.decimals, trade.log.block
     try:
-        raw = await node.view(trade.token, CONVERT.call(one), trade.log.block)
+        with together():  # a node without the block may answer a call at it with nothing, or as another chain
+            before, raw, after = await asyncio.gather(
+                block_at(node, number),
+                node.view(trade.token, CONVERT.call(one), number),
+                block_at(node, number),
+            )
     except RpcError as error:
         if error.is_shut_out or "revert" not in error.message.lower():
             raise
         return f"its token does not say what it is worth in block {trade.log.block}: {error.message}"
+    if {before.hash, after.hash} != {trade.log.block_hash}:
+        raise Retryable(f"block {number} changed while it was read at {node.host}")
     try:
         worth = EXACT.scaleb(Decimal(CONVERT.answer(raw)), -trade.market.decimals)
         ratio = EXACT.normalize(worth)

@@ -140,6 +140,27 @@ def test_what_is_not_an_end_is_working_whatever_was_filled(status: str) -> None:
         assert (found.so_far is None) == (not filled)
 
 
+@pytest.mark.parametrize(
+    "status", sorted(WORKING | {"suspended", "calculated", "a word of tomorrow", "replaced"})
+)
+def test_what_has_been_filled_wholly_for_minutes_is_over_whatever_it_is_called(status: str) -> None:
+    """alpacahq/Alpaca-API#199, alpacahq/alpaca-py#400: orders stay `pending_cancel` for a day."""
+    whole = {"qty": "2", "filled_qty": "2", "filled_avg_price": "10"}
+    stamps = {"submitted_at": "2026-01-06T14:30:00.123456789Z", "filled_at": "2026-01-06T14:54:30Z"}
+    filled_ms = NOW_MS - 330_000
+    is_known = status in KNOWN - {"replaced"}
+    for given, after_ms, is_over in (
+        (whole | stamps, 330_000, is_known),
+        (whole | stamps, 200_000, False),
+        (whole | stamps | {"filled_qty": "1.999"}, 10**9, False),
+        (whole | stamps | {"filled_avg_price": None}, 10**9, False),
+        (whole, 10**9, False),
+        (whole | {"submitted_at": stamps["submitted_at"]}, 10**9, is_known),
+    ):
+        found = outcome_of(order(status=status, **given), filled_ms + after_ms)
+        assert isinstance(found, Confirmed if is_over else Working), (given, after_ms)
+
+
 @pytest.mark.parametrize("status", sorted(ENDED | {"done_for_day"}))
 def test_an_end_counts_what_was_filled_first(status: str) -> None:
     assert isinstance(outcome_of(order(status=status), NOW_MS), Rejected)

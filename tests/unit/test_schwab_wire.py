@@ -17,7 +17,7 @@ from venues.broker_rules import OrderRules
 from venues.reading import parse_json, read
 from venues.schwab import models as m
 from venues.schwab.client import _last_segment
-from venues.schwab.orders import LISTED_LATE_MS, OrderKey, body_of, is_of, judge, outcome_of
+from venues.schwab.orders import LISTED_LATE_MS, WHOLE_AFTER_MS, OrderKey, body_of, is_of, judge, outcome_of
 from venues.schwab.venue import CAPABILITIES
 
 DATA = Path(os.environ.get("EVENKEEL_DATA") or Path(__file__).parents[3] / "shared" / "data") / "brokers"
@@ -101,6 +101,17 @@ def test_there_are_21_statuses_and_each_is_final_or_not() -> None:
         assert not isinstance(empty, Rejected) or empty.seen
     outcome, odd = outcome_of(KEY, [order(status="SOMETHING_NEW")], ENTERED_MS)
     assert isinstance(outcome, Working) and odd == ["status SOMETHING_NEW"]
+
+
+def test_what_has_been_filled_wholly_for_minutes_is_over_whatever_it_is_called() -> None:
+    """What is reported of Alpaca (alpacahq/Alpaca-API#199) is the same here: a status that was never brought up to date."""
+    late_ms = ENTERED_MS + 1000 + WHOLE_AFTER_MS
+    for status in sorted(m.STATUSES - {m.REPLACED, m.FILLED}):
+        assert isinstance(outcome_of(KEY, [order(status=status)], late_ms)[0], Confirmed), status
+        larger = KEY.model_copy(update={"qty": Decimal(2)})
+        found, _ = outcome_of(larger, [order(status=status)], late_ms)
+        assert isinstance(found, Confirmed if status in m.ENDED else Working), status
+    assert isinstance(outcome_of(KEY, [order(status="SOMETHING_NEW")], late_ms)[0], Working)
 
 
 @pytest.mark.parametrize("status", ["FILLED", "CANCELED"])

@@ -43,8 +43,8 @@ class SchwabTwin:
 
     Faults of its own, beside those of transport: `no_location` and `wrong_location` of an answer that places an order,
     `reject`, `partial_cancel` (`fraction`), `hold` and `status` (`word`) of the order, `hide` of a list (`count` newest
-    orders are not in it yet), `invalid_grant` (`error`: another word) and `denied` (a page of whoever stands before it) of the
-    token endpoint.
+    orders are not in it yet), `no_day` (the hours of `day` are refused), `invalid_grant` (`error`: another word) and `denied`
+    (a page of whoever stands before it) of the token endpoint.
     """
 
     def __init__(
@@ -274,6 +274,8 @@ class SchwabTwin:
             day = date.fromisoformat(given) if given else day_of(self.now_ms())
         except ValueError:
             return _error(400, "Bad Request", "date must be YYYY-MM-DD")
+        if any(one.kind == "no_day" and one.args["day"] == day.isoformat() for one in self.faults.faults):
+            return _error(400, "Bad Request", "Input date is not acceptable.")
         return JSONResponse(hours_body(self.market, day))
 
     def _quotes(self, request: Request) -> Response:

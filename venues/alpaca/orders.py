@@ -71,6 +71,16 @@ def receipt_of(order: WireOrder, now_ms: int) -> Receipt | None:
     )
 
 
+def is_whole(order: WireOrder, now_ms: int) -> bool:
+    """Whether all of an order has been filled for minutes, though its status does not say so: after an outage the broker may
+    keep one `pending_cancel` for days, and nothing of it is left to be filled.
+    """
+    if order.status not in WORKING | NOT_DEAD or not order.qty or (order.filled_qty or 0) < order.qty:
+        return False
+    filled_ms = ms_of(order.filled_at) or ms_of(order.submitted_at)
+    return filled_ms is not None and now_ms - filled_ms >= OLD_MS
+
+
 def outcome_of(order: WireOrder, now_ms: int) -> Outcome[Receipt]:
     """Return what an order has come to. More than was asked for is what was filled. Only what the broker shows as ended with
     nothing filled is Rejected; whatever is not understood is Working.
@@ -79,7 +89,7 @@ def outcome_of(order: WireOrder, now_ms: int) -> Outcome[Receipt]:
     is_final = order.status in ENDED or (
         order.status == DONE_FOR_DAY and order.time_in_force in (None, "day")
     )
-    if (order.status == FILLED or is_final) and so_far is not None:
+    if (order.status == FILLED or is_final or is_whole(order, now_ms)) and so_far is not None:
         return Confirmed(so_far)
     if is_final and order.filled_qty == 0:
         return Rejected(f"order {order.id} is {order.status} with nothing filled", seen=True)

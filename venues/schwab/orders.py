@@ -15,6 +15,8 @@ from venues.schwab.models import VENUE
 
 ASK_AT_WORK_S, ASK_WAITING_S = 5.0, 30.0
 """Between two questions about an order that the market has, and about one that waits for something."""
+WHOLE_AFTER_MS = 300_000
+"""An order of which all has been filled for so long is over, whatever its status is."""
 LISTED_LATE_MS = 60_000
 """For so long after its end an order may lack executions that it counts as filled."""
 _FIXED = {"orderType": "MARKET", "session": "NORMAL", "duration": "DAY", "orderStrategyType": "SINGLE"}
@@ -139,7 +141,7 @@ def outcome_of(key: OrderKey, orders: list[m.WireOrder], now_ms: int) -> tuple[O
     last, odd = orders[-1], list[str]()
     if last.status not in m.STATUSES:
         odd.append(f"status {last.status}")
-    is_over = last.status == m.FILLED or last.status in m.ENDED
+    is_over = last.status == m.FILLED or last.status in m.ENDED or _is_whole(key, orders, done, now_ms)
     late = done.filled != done.listed
     if not is_over or (late and now_ms < _ended_ms(last, now_ms) + LISTED_LATE_MS):
         # What is counted as filled and not listed has no price yet: it is booked once it has one.
@@ -157,6 +159,15 @@ def outcome_of(key: OrderKey, orders: list[m.WireOrder], now_ms: int) -> tuple[O
         why = f": {last.statusDescription}" if last.statusDescription else ""
         return Rejected(f"order {last.ref} is {last.status}, nothing was filled{why}"[:300], seen=True), odd
     return Confirmed(done.receipt(key, orders, done.filled, now_ms)), odd
+
+
+def _is_whole(key: OrderKey, orders: list[m.WireOrder], done: Done, now_ms: int) -> bool:
+    """Whether all that was asked for has been filled for minutes, by executions that are listed, under a status that is known
+    and says something else. Not for what was replaced, which may be of another size.
+    """
+    if len(orders) > 1 or orders[0].status not in m.STATUSES or done.filled < key.qty or not done.last_ms:
+        return False
+    return done.filled == done.listed and now_ms - done.last_ms >= WHOLE_AFTER_MS
 
 
 def _ended_ms(order: m.WireOrder, now_ms: int) -> int:

@@ -11,7 +11,7 @@ from uuid import uuid4
 
 from pydantic import ValidationError
 
-from evenkeel.errors import Bug, NotUnderstood, VenueRefused
+from evenkeel.errors import UNREAD, Bug, EvenkeelError, NotUnderstood, Retryable, VenueRefused, words_of
 from evenkeel.types import Built, Confirmed, IntentSpec, Outcome, Receipt, Signed, Unknown
 from venues.broker import (
     BrokerAsset,
@@ -196,23 +196,27 @@ class SchwabVenue:
         return last if last is not None and last > 0 else None
 
     async def calendar(self, first: date, last: date) -> Calendar:
-        """Return [first, last] in order, by the venue's calendar: one request a day. Raises UNREAD, for what is not understood
-        only where that is so of each day.
+        """Return [first, last] in order, by the venue's calendar: one request a day, of which each is read, or is not, for
+        itself. Raises UNREAD where that is so of no day.
         """
         days = [first + timedelta(days=n) for n in range((last - first).days + 1)]
-        odd: dict[date, NotUnderstood] = {}
+        odd: dict[date, EvenkeelError] = {}
 
         async def session(day: date) -> Session | None:
             try:
                 return await self._session(day)
-            except NotUnderstood as why:
+            except UNREAD as why:
                 odd[day] = why
                 return None
 
         found = await asyncio.gather(*(session(day) for day in days))
         if len(odd) == len(days):
             raise odd[first]
-        named = [Oddity("hours", f"day {day}", "", why.reason, lost=True) for day, why in odd.items()]
+        named = [
+            Oddity("hours", f"day {day}", "", words_of(why), lost=True)
+            for day, why in odd.items()
+            if not isinstance(why, Retryable)
+        ]
         self.client.oddities.add("hours", named)
         return Calendar(sessions=tuple(one for one in found if one is not None), unread=frozenset(odd))
 

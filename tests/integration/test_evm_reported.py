@@ -108,6 +108,18 @@ async def test_nothing_answered_for_a_call_by_a_node_without_the_block_sets_no_f
     assert [str(one.shares) for one in found.fills] == ["3.0"] and not found.quarantined
 
 
+async def test_a_node_without_old_states_is_no_hindrance_where_the_other_has_them(rig: RaindexRig) -> None:
+    """graphprotocol/graph-node#2202, ethereum/go-ethereum#20874: a node keeps the states of its newest 128 blocks alone."""
+    rig.wrapped = {"COIN"}
+    rig.twin.control("token", {"symbol": "COIN", "ratio": "1.5", "block": 1})
+    rig.trade("COIN", "sell", "2")
+    rig.pass_blocks()
+    pruned = {"how": "rpc_error", "code": -32000, "message": "missing trie node 468889ec0c4a (path )"}
+    rig.plan("one_endpoint", "eth_call", times=3, **pruned)
+    found = await rig.read(rig.reader(nodes=2))
+    assert [str(one.shares) for one in found.fills] == ["3.0"] and not found.quarantined
+
+
 OF_THE_NODE = [
     # ethereum/go-ethereum#29956, ApeWorX/web3.py#3212, ethers-io/ethers.js#4999: of a receipt, while old blocks are indexed.
     ("eth_getTransactionReceipt", -32000, "transaction indexing is in progress"),

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 
 import typer
+from typer.exceptions import TyperException
 
 from app import cli_checks, cli_parity, cli_prefect, cli_research, cli_routes, cli_safety
 from app.accounts import cli as cli_accounts
@@ -28,6 +29,7 @@ from app.screens import (
     JsonFlag,
     decimal_of,
     out,
+    seconds_of,
     show_positions,
     show_recovery,
     show_result,
@@ -36,7 +38,7 @@ from app.screens import (
 )
 from app.through_prefect import as_flow, leave, note
 from app.up import cli as cli_up
-from evenkeel.errors import Bug, EvenkeelError, LostRace, OperatorError
+from evenkeel.errors import Bug, EvenkeelError, LostRace, shown_path
 
 if TYPE_CHECKING:
     from evenkeel.settings.settings import Settings
@@ -208,8 +210,8 @@ def monitor(
     """Watch a position until it is closed."""
     from app import actions
 
-    if interval is not None and not interval > 0:
-        raise OperatorError(f"--interval {interval} must be above 0 seconds")
+    if interval is not None:
+        seconds_of("--interval", interval)
     result = _run(actions.monitor(_settings(), position, interval, as_flow))
     _emit(as_json, result, lambda: out.print(f"{result['position_id']} is {result['status']}"))
 
@@ -317,9 +319,15 @@ def main() -> None:
     Every failure is one line on standard error; EVENKEEL_DEBUG=1 shows where it came from.
     """
     try:
-        app()
+        # Not its own way to end: that shows what was typed wrong in a frame of five lines and more.
+        code = app(standalone_mode=False, prog_name="evenkeel")
+        leave(code if isinstance(code, int) else 0)
     except KeyboardInterrupt:
         leave(130)
+    except typer.Abort:
+        _fail("ended before it was answered; nothing was done", 1)
+    except TyperException as wrong:
+        _refuse_what_was_typed(wrong)
     except SystemExit as done:
         leave(done.code if isinstance(done.code, int) else int(done.code is not None))
     except Exception as error:
@@ -329,8 +337,18 @@ def main() -> None:
             _fail(f"busy: {error}")
         if isinstance(error, EvenkeelError) and not isinstance(error, Bug):
             _fail(str(error))
+        if isinstance(error, OSError) and error.filename is not None:
+            _fail(f"{shown_path(error.filename)}: {error.strerror}; give a path that can be read and written")
         text = f"{error}" if isinstance(error, Bug) else type(error).__name__
         _fail(f"a bug: {text}; run it again with EVENKEEL_DEBUG=1 to see where", 3)
+
+
+def _refuse_what_was_typed(wrong: TyperException) -> NoReturn:
+    """A line that says what is wrong and whose help to ask. A group of commands that was named alone has shown its help."""
+    said, command = wrong.format_message(), getattr(getattr(wrong, "ctx", None), "command_path", "evenkeel")
+    if not said:
+        leave(wrong.exit_code)
+    _fail(f"{said.rstrip('.')}; see `{command} --help`", wrong.exit_code)
 
 
 def _fail(text: str, code: int = 2) -> NoReturn:

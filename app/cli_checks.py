@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import typer
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from app.screens import NOT_CHECKED, AsFlow, Emit, Fail, JsonFlag, out
@@ -52,7 +52,8 @@ def add_to(
 
 def show_examination(body: dict[str, Any]) -> None:
     """One row a check; what to do stands under what is wrong. Checks that could not be made for one reason share a row."""
-    table = Table("", "check", "found, and what to do")
+    # An address or a variable's name that is cut cannot be looked up.
+    table = Table("", "check", Column("found, and what to do", overflow="fold"))
     for status, names, text in folded(body["checks"]):
         table.add_row(Text(status, style=COLOURS[status]), Text("\n".join(names)), Text(text))
     out.print(table)

@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.table import Table
 
-from app.screens import AsFlow, Emit, JsonFlag, out
+from app.screens import AsFlow, Emit, JsonFlag, out, show_rows
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -64,12 +63,10 @@ def show_parity(body: dict[str, Any], console: Console) -> None:
             else (f"position {one['position']}, back-test {one['backtest']}")
         )
         console.print(f"{one['hour']}  {one['kind']}: {words}", markup=False)
-    table = Table("USD", "position", "back-test", "difference", "why")
-    for one in body["items"]:
-        if one["position_usd"] != "0.00" or one["backtest_usd"] != "0.00":
-            names = ("name", "position_usd", "backtest_usd", "difference_usd", "why")
-            table.add_row(*(one[name] for name in names))
-    console.print(table)
+    names = ("name", "position_usd", "backtest_usd", "difference_usd", "why")
+    held = [one for one in body["items"] if one["position_usd"] != "0.00" or one["backtest_usd"] != "0.00"]
+    cells = [[one[name] for name in names] for one in held]
+    show_rows(("USD", "position", "back-test", "difference", "why"), cells, console=console)
     trades = "the same trades in the same hours" if body["same_trades"] else "the trades differ"
     console.print(
         f"{trades}; of a difference of {body['difference_usd']} USD the back-test does not explain "

@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.table import Table
 
-from app.screens import AsFlow, Emit, JsonFlag, out
+from app.screens import AsFlow, Emit, JsonFlag, out, show_rows
 from evenkeel.errors import OperatorError
 
 if TYPE_CHECKING:
@@ -126,11 +125,9 @@ async def _backtest(settings: Settings, requested: dict[str, Any], as_flow: AsFl
 def show_backtest(body: dict[str, Any]) -> None:
     """The three runs side by side, where the money came from, what the rules did, and what was assumed."""
     title = f"{body['asset']} {body['leverage']}x, {body['source']} series, {body['from']} to {body['to']}"
-    table = Table("", "the rules", "always in", "at twice the cost", title=title)
     runs = (body, body["baseline"], body["twice_the_cost"])
-    for name, words in WORDS.items():
-        table.add_row(words, *(_shown(name, one[name]) for one in runs))
-    out.print(table)
+    cells = [[words, *(_shown(name, one[name]) for one in runs)] for name, words in WORDS.items()]
+    show_rows(("", "the rules", "always in", "at twice the cost"), cells, title=title)
     earned = ", ".join(f"{name} {usd:,.2f}" for name, usd in body["attribution_usd"].items() if usd)
     out.print(f"USD by source: {earned or 'none'}", markup=False)
     for rule, row in body["rules"].items():

@@ -6,9 +6,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.table import Table
 
-from app.screens import Emit, JsonFlag, out
+from app.screens import Emit, JsonFlag, out, show_rows
 
 if TYPE_CHECKING:
     from evenkeel.settings.settings import Settings
@@ -37,26 +36,29 @@ def add_to(app: typer.Typer, settings: Callable[[], Settings], emit: Emit) -> No
         body = routes.shown(settings())
         emit(as_json, body, lambda: _show(body, kinds))
 
-    def added(group: str, address: str, name: str) -> None:
+    def shown(as_json: bool, body: dict[str, Any]) -> None:
+        words = f"added to {body['file']}: {body['added']}"
+        emit(as_json, body, lambda: out.print(words, markup=False, soft_wrap=True))
+
+    def added(as_json: bool, group: str, address: str, name: str) -> None:
         from app import routes
 
-        body = routes.add_address(settings(), group, address, name)
-        out.print(f"added to {body['file']}: {body['added']}", markup=False, soft_wrap=True)
+        shown(as_json, routes.add_address(settings(), group, address, name))
 
     @more_app.command("program")
-    def program(address: AddressArgument, name: NameOption = "") -> None:
+    def program(address: AddressArgument, name: NameOption = "", as_json: JsonFlag = False) -> None:
         """An exchange's program that routes may call: our signature reaches it. Look it up with the exchange itself first."""
-        added("programs", address, name)
+        added(as_json, "programs", address, name)
 
     @more_app.command("account")
-    def account(address: AddressArgument, name: NameOption = "") -> None:
+    def account(address: AddressArgument, name: NameOption = "", as_json: JsonFlag = False) -> None:
         """An account that exchanges name and that is not on chain, such as an authority that holds nothing."""
-        added("accounts", address, name)
+        added(as_json, "accounts", address, name)
 
     @more_app.command("fee-account")
-    def fee_account(address: AddressArgument, name: NameOption = "") -> None:
+    def fee_account(address: AddressArgument, name: NameOption = "", as_json: JsonFlag = False) -> None:
         """A token account that may receive the router's platform fee, within safety.router_fee_cap_bps: Asgard's own."""
-        added("fee_accounts", address, name)
+        added(as_json, "fee_accounts", address, name)
 
     @more_app.command("kind")
     def kind(
@@ -66,12 +68,12 @@ def add_to(app: typer.Typer, settings: Callable[[], Settings], emit: Emit) -> No
             str, typer.Argument(help="Its arguments: 8 (bytes), [2] (a list), {9|1}, ?1; '' for none.")
         ] = "",
         router: Annotated[str, typer.Option(help="jupiter or dflow")] = "jupiter",
+        as_json: JsonFlag = False,
     ) -> None:
         """A kind of step whose arguments the router's interface has published since."""
         from app import routes
 
-        body = routes.add_kind(settings(), router, number, name, layout)
-        out.print(f"added to {body['file']}: {body['added']}", markup=False, soft_wrap=True)
+        shown(as_json, routes.add_kind(settings(), router, number, name, layout))
 
 
 def _show(body: dict[str, Any], kinds: bool) -> None:
@@ -79,18 +81,13 @@ def _show(body: dict[str, Any], kinds: bool) -> None:
         f"table of {body['as_of']}; additions: {body['file']} ({body['added']})", markup=False, soft_wrap=True
     )
     for group in ("programs", "accounts", "fee_accounts"):
-        table = Table("address", "what", title=group.replace("_", " "), title_justify="left")
-        for address, name in body[group].items():
-            table.add_row(address, name)
         if body[group]:
-            out.print(table)
+            show_rows(("address", "what"), list(body[group].items()), title=group.replace("_", " "))
         else:
             out.print(f"{group.replace('_', ' ')}: none")
     for router in ("jupiter", "dflow"):
         if not kinds:
             out.print(f"{router}: {len(body[router])} kinds of steps (--kinds shows them)")
             continue
-        table = Table("kind", "name", "arguments", title=router, title_justify="left")
-        for number, (name, layout) in body[router].items():
-            table.add_row(number, name, layout or "none")
-        out.print(table)
+        cells = [[number, name, layout or "none"] for number, (name, layout) in body[router].items()]
+        show_rows(("kind", "name", "arguments"), cells, title=router)

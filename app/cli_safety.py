@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from app.screens import Emit, Fail, JsonFlag, alert_line, out, show_watched
+from app.screens import Emit, Fail, JsonFlag, alert_line, out, seconds_of, show_watched
 from evenkeel.errors import OperatorError
 
 if TYPE_CHECKING:
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 KEY_VARIABLE = "EVENKEEL_ADMIN_KEY"
 SCOPE_HELP = (
-    "entries (no new position), hyperliquid or asgard (not used to enter), all (also no leg is made larger)."
+    "entries (no new position), all (also no leg is made larger, no share is hedged), or a venue, which is not used to enter: "
+    "hyperliquid, asgard, ostium; of a broker no hedge is sent: alpaca, alpaca-broker, schwab, dry-run."
 )
 
 
@@ -147,8 +148,7 @@ def add_to(app: typer.Typer, settings: Callable[[], Settings], emit: Emit, fail:
             )
         if not yes and not (sys.stdin.isatty() and typer.confirm("Close every position at once?", err=True)):
             raise OperatorError("nothing was closed: confirm, or give --yes")
-        if not within > 0:
-            raise OperatorError(f"--within {within} must be above 0 seconds")
+        seconds_of("--within", within)
         body = actions.flatten(settings(), reason, within, journal if without_ledger else None, one_leg)
 
         def human() -> None:

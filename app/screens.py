@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+import math
+from collections.abc import Callable, Coroutine, Sequence
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Column, Table
+from rich.text import Text
 
 from evenkeel.errors import OperatorError
 from evenkeel.units import HOURS_PER_YEAR
@@ -49,6 +52,58 @@ def decimal_of(name: str, text: str) -> Decimal:
     return value
 
 
+def seconds_of(name: str, value: float) -> float:
+    """The time that an option says. Raises OperatorError for none, one before now, and one without end."""
+    if not 0 < value < math.inf:
+        raise OperatorError(f"{name} {value} must be above 0 seconds, and a number that ends")
+    return value
+
+
+def show_rows(
+    columns: Sequence[str],
+    rows: Sequence[Sequence[object]],
+    *,
+    title: str | None = None,
+    lines: bool = True,
+    console: Console | None = None,
+) -> None:
+    """Rows as a table in which nothing is cut: what has no gap (an id, an address, a hash) stands whole in one line. Where the
+    terminal is too narrow for that, each row is a paragraph of its own. `lines`: between the columns; they take room.
+    """
+    shown, cells = console or out, [[str(one) for one in row] for row in rows]
+    needs = [
+        max(len(part) for text in (*name.split(), *column, "-") for part in _parts(text))
+        for name, *column in zip(columns, *cells, strict=True)
+    ]
+    if cells and sum(needs) + (3 * len(needs) + 1 if lines else 2 * len(needs) - 2) > shown.width:
+        if title is not None:
+            shown.print(title, markup=False)
+        for row in cells:
+            named = (f"{name} {text}" for name, text in zip(columns, row, strict=True) if text)
+            shown.print("; ".join(named), markup=False, highlight=False)
+        return
+    whole = [all(len(_parts(text)) < 2 for text in column) for column in zip(*cells, strict=True)]
+    made = [
+        Column(name, overflow="fold", width=need if one else None)
+        for name, need, one in zip(columns, needs, whole or [False] * len(needs), strict=True)
+    ]
+    table = Table(*made, title=title, title_justify="left", **({} if lines else PLAIN))
+    for row in cells:
+        table.add_row(*map(Text, row))
+    shown.print(table)
+
+
+def _parts(text: str) -> list[str]:
+    """What is not taken apart: what is short, else each word."""
+    return [text] if 0 < len(text) <= SHORT else text.split()
+
+
+SHORT = 16
+"""Characters: a figure with its unit, a date with its time."""
+PLAIN: dict[str, Any] = {"box": SIMPLE_HEAD, "pad_edge": False, "show_edge": False, "padding": (0, 1, 0, 0)}
+"""Of a table with many narrow columns."""
+
+
 def show_scan(result: dict[str, Any]) -> None:
     """Ranked offers as a table, under the funding rate of now."""
     rate = result["funding_now_hourly"]
@@ -61,14 +116,20 @@ def show_scan(result: dict[str, Any]) -> None:
     for reason in result["refused_now"]:
         out.print(f"an entry would be refused now: {reason}", style="yellow", markup=False)
     title = f"{result['passed']} of {len(result['rows'])} could be entered"
-    table = Table(*OFFER_COLUMNS, "size", "round trip", "why", title=title)
+    cells = [
+        [*offer_cells(row), f"{row['size_usd']:,.0f}", f"{row['round_trip_bps']:.1f}"]
+        for row in result["rows"]
+    ]
+    show_rows((*OFFER_COLUMNS, "size USD", "trip bps"), cells, title=title, lines=False)
+    whose: dict[str, list[str]] = {}
     for row in result["rows"]:
-        size, trip = f"{row['size_usd']:,.0f} USD", f"{row['round_trip_bps']:.1f} bps"
-        table.add_row(*offer_cells(row), size, trip, row["why"])
-    out.print(table)
+        if row["verdict"] != "pass":
+            whose.setdefault(row["why"], []).append(f"{row['asset']} {row['protocol']}")
+    for why, offers in whose.items():
+        out.print(f"refused: {', '.join(offers)}: {why}", markup=False, soft_wrap=True)
 
 
-OFFER_COLUMNS = ("asset", "protocol", "verdict", "total APR", "funding APR", "net carry APR", "break-even")
+OFFER_COLUMNS = ("asset", "protocol", "verdict", "total APR", "fund. APR", "net carry APR", "pays after")
 
 
 def offer_cells(row: dict[str, Any]) -> list[str]:
@@ -214,24 +275,22 @@ def show_positions(rows: list[dict[str, Any]]) -> None:
     if not rows:
         out.print("no positions")
         return
-    # An id that is cut cannot be given to the next command.
-    first = Column(
-        "position", no_wrap=True, overflow="fold", min_width=max(len(row["position_id"]) for row in rows)
-    )
-    table = Table(first, "status", "asset", "leverage", "size USD", "expected APR", "opened", "why ended")
-    for row in rows:
-        expected = row["expected_apr_pct"]
-        table.add_row(
-            row["position_id"],
-            row["status"],
-            row["asset"],
-            f"{row['leverage']:g}",
-            "" if row["size_usd"] is None else f"{row['size_usd']:,.2f}",
-            "" if expected is None else f"{expected:.2f} %",
-            row["opened"] or "",
-            row["close_reason"] or "",
-        )
-    out.print(table)
+    columns = ("position", "status", "asset", "leverage", "size USD", "expected APR", "opened", "why ended")
+    show_rows(columns, [_position_cells(row) for row in rows])
+
+
+def _position_cells(row: dict[str, Any]) -> list[str]:
+    expected = row["expected_apr_pct"]
+    return [
+        row["position_id"],
+        row["status"],
+        row["asset"],
+        f"{row['leverage']:g}",
+        "" if row["size_usd"] is None else f"{row['size_usd']:,.2f}",
+        "" if expected is None else f"{expected:.2f} %",
+        row["opened"] or "",
+        row["close_reason"] or "",
+    ]
 
 
 def show_result(what: str, result: dict[str, Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from decimal import Decimal
@@ -34,6 +35,9 @@ from venues.ostium.validator import Limits
 from venues.ostium.venue import OstiumVenue
 
 BY_OPERATOR = "asked for by the operator"
+MOST_SHARE = Decimal("0.5")
+"""As `collector.share` is bounded."""
+_ONE_WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,39}")
 LEAST_ALLOWANCE_USDC = Decimal("0.10")
 """The oracle fee of a close, which is taken from the wallet before anything comes back."""
 
@@ -63,6 +67,14 @@ async def add_agent(
     """Store an agent with the key of these settings."""
     if venue not in (OSTIUM, HYPERLIQUID):
         raise OperatorError(f"--venue {venue!r} is neither {OSTIUM} nor {HYPERLIQUID}")
+    if not _ONE_WORD.fullmatch(name):
+        raise OperatorError(
+            f"agent {name!r} is not 1 to 40 letters, digits, . _ and -, the first a letter or digit"
+        )
+    if share is not None and not 0 <= share <= MOST_SHARE:
+        raise OperatorError(
+            f"--share {share} is not from 0 to {MOST_SHARE}: it is a part of the profit, 0.1 is 10 %"
+        )
     if venue == HYPERLIQUID:
         with ledger(settings) as store:
             return agents.add_agent(
@@ -111,6 +123,13 @@ def store_deployment(
     slippage_bps: int,
 ) -> Deployment:
     """Store that a user lets an agent trade, PAUSED until the chain shows it."""
+    if agent not in {one.agent_id for one in store.accounts.agents()}:
+        raise OperatorError(f"there is no agent {agent!r}: `evenkeel accounts agent {agent}` stores one")
+    if not (collateral > 0 and leverage >= 1 and slippage_bps > 0):
+        raise OperatorError(
+            f"limits of {collateral} USDC, {leverage} times and {slippage_bps} basis points let nothing be traded: give a "
+            "collateral above 0, a leverage of at least 1 and a slippage above 0"
+        )
     limits = Limits(
         pairs=frozenset(settings.ostium.markets),
         most_collateral_usdc=collateral,
@@ -174,6 +193,7 @@ async def check_on(desk: AccountsDesk, deployment_id: str) -> dict[str, Any]:
 async def pause(settings: Settings, deployment_id: str) -> dict[str, Any]:
     """Open nothing more for a user."""
     with ledger(settings) as store:
+        _venue_of(store, deployment_id)  # refuses one that there is not
         return _deployment(pause_in(store, deployment_id, BY_OPERATOR))
 
 
@@ -282,11 +302,12 @@ async def flatten(settings: Settings, reason: str, within_s: float) -> dict[str,
 async def hand_back(settings: Settings, trade: str) -> dict[str, Any]:
     """Let the desk set the stop of a trade again that its user had moved; it is never loosened."""
     with ledger(settings) as store:
-        if store.accounts.trade(trade).deployment_id is None:
+        row = next((one for one in store.accounts.trades(venue=None) if one.name == trade), None)
+        if row is None:
+            raise OperatorError(f"there is no trade {trade!r}: `evenkeel accounts list`")
+        if row.deployment_id is None:
             raise OperatorError(f"trade {trade} was opened by its user: its stop is his")
-        if (
-            store.accounts.trade(trade).venue == HYPERLIQUID
-        ):  # one of the agent's is placed beside what he has there
+        if row.venue == HYPERLIQUID:  # one of the agent's is placed beside what he has there
             why = "the stop is handed back"
             return _trade(settings, store.accounts.change_trade(trade, why, stop=None, stop_by=DESK))
         return _trade(settings, store.accounts.change_trade(trade, "the stop is handed back", stop_by=DESK))
@@ -347,8 +368,8 @@ def _trade(settings: Settings, row: AccountTrade) -> dict[str, Any]:
         "trade_id": row.trade_id,
         "paid_usdc": str(row.paid_usdc),
         "leverage": str(row.leverage),
-        "open_price": None if row.open_price is None else str(row.open_price),
-        "stop": None if row.stop is None else str(row.stop),
+        "open_price_usd": None if row.open_price is None else str(row.open_price),
+        "stop_usd": None if row.stop is None else str(row.stop),
         "result_usdc": str(row.result_usdc),
     }
 

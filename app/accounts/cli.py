@@ -8,10 +8,9 @@ from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.table import Table
 
 from app.accounts import cli_service
-from app.screens import Emit, JsonFlag, decimal_of, out
+from app.screens import Emit, JsonFlag, decimal_of, out, seconds_of, show_rows
 from evenkeel.errors import OperatorError
 
 if TYPE_CHECKING:
@@ -173,6 +172,7 @@ def add_to(app: typer.Typer, settings: Callable[[], Settings], emit: Emit) -> No
 
         if not yes and not (sys.stdin.isatty() and typer.confirm("Close every trade at once?", err=True)):
             raise OperatorError("nothing was closed: confirm, or give --yes")
+        seconds_of("--within", within)
         body = run(lambda found: actions.flatten(found, reason, within))
 
         def human() -> None:
@@ -217,27 +217,30 @@ def _deployment(body: dict[str, Any]) -> None:
 
 
 def _list(body: dict[str, Any]) -> None:
-    table = Table("deployment", "account", "agent", "state", "result USDC")
-    for one in body["deployments"]:
-        table.add_row(
-            *(str(one[name]) for name in ("deployment_id", "account", "agent_id", "state", "result_usdc"))
-        )
-    out.print(table)
+    names = ("deployment_id", "account", "agent_id", "state", "result_usdc")
+    cells = [[one[name] for name in names] for one in body["deployments"]]
+    show_rows(("deployment", "account", "agent", "state", "result USDC"), cells)
     _trades(body["trades"])
     _charges(body["charges"])
 
 
 def _trades(rows: list[dict[str, Any]]) -> None:
-    table = Table("trade", "market", "side", "state", "paid USDC", "stop", "result USDC", "why")
-    for one in rows:
-        side = "long" if one["is_long"] else "short"
-        plain = [str(one[name]) for name in ("paid_usdc", "stop", "result_usdc")]
-        table.add_row(one["name"], str(one["market"]), side, one["state"], *plain, one.get("why", ""))
-    out.print(table)
+    cells = [
+        [
+            one["name"],
+            one["market"],
+            "long" if one["is_long"] else "short",
+            one["state"],
+            one["paid_usdc"],
+            "none" if one["stop_usd"] is None else one["stop_usd"],
+            one["result_usdc"],
+            one.get("why", ""),
+        ]
+        for one in rows
+    ]
+    show_rows(("trade", "market", "side", "state", "paid USDC", "stop USD", "result USDC", "why"), cells)
 
 
 def _charges(rows: list[dict[str, Any]]) -> None:
-    table = Table("charge", "of USDC", "USDC", "state", "why")
-    for one in rows:
-        table.add_row(*(str(one[name]) for name in ("charge_id", "base_usdc", "usdc", "state", "why")))
-    out.print(table)
+    names = ("charge_id", "base_usdc", "usdc", "state", "why")
+    show_rows(("charge", "of USDC", "USDC", "state", "why"), [[one[name] for name in names] for one in rows])

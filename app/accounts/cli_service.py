@@ -9,9 +9,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.table import Table
 
-from app.screens import Emit, JsonFlag, out
+from app.screens import Emit, JsonFlag, out, show_rows
 
 if TYPE_CHECKING:
     from evenkeel.settings.settings import Settings
@@ -129,19 +128,16 @@ def _write(fields: tuple[str, ...], rows: list[dict[str, Any]]) -> None:
 
 
 def _table(rows: list[dict[str, Any]]) -> None:
-    table = Table(*(rows[0] if rows else ["none"]))
-    for one in rows:
-        table.add_row(
-            *(", ".join(value) if isinstance(value, list) else str(value) for value in one.values())
-        )
-    out.print(table)
+    cells = [
+        [", ".join(value) if isinstance(value, list) else value for value in one.values()] for one in rows
+    ]
+    show_rows(list(rows[0]) if rows else ["none"], cells)
 
 
 def _statement(body: dict[str, Any]) -> None:
-    table = Table("at", "what", "market", "change USDC", "sum USDC")
-    for one in body["lines"]:
-        table.add_row(*(one[name] for name in ("at", "what", "market", "change_usdc", "sum_usdc")))
-    out.print(table)
+    names = ("at", "what", "market", "change_usdc", "sum_usdc")
+    cells = [[one[name] for name in names] for one in body["lines"]]
+    show_rows(("at", "what", "market", "change USDC", "sum USDC"), cells)
     out.print(f"total {body['total_usdc']} USDC, owed {body['owed_usdc']} USDC", markup=False)
     for line in body["under_way"]:
         out.print(f"under way, not counted: {line}", markup=False, soft_wrap=True)

@@ -121,9 +121,11 @@ async def _open(demo: Demo, deployment: str, console: Console) -> None:
     )
     user = demo.users[0]["address"]
     on_chain = demo.on_twins(lambda: demo.ostium.twin.venue.read("storage", "getOpenTrade", user, SOL, 0))
-    same = Decimal(on_chain["openPrice"]).scaleb(-PRICE_PLACES) == Decimal(opened["open_price"] or 0)
+    same = Decimal(on_chain["openPrice"]).scaleb(-PRICE_PLACES) == Decimal(opened["open_price_usd"] or 0)
     ok = opened["state"] == "OPEN" and same
-    proof = f"trade {opened['trade_id']} of 80 USDC at {opened['open_price']}, as the chain's storage has it"
+    proof = (
+        f"trade {opened['trade_id']} of 80 USDC at {opened['open_price_usd']}, as the chain's storage has it"
+    )
     demo.check("open", ok, proof, console)
 
 
@@ -235,7 +237,7 @@ def _lane(demo: Demo) -> str:
 
 
 def _stop_of(row: dict[str, Any], name: str) -> Decimal:
-    return Decimal(row["stop"] or 0) if row["name"] == name else Decimal(0)
+    return Decimal(row["stop_usd"] or 0) if row["name"] == name else Decimal(0)
 
 
 async def _until(demo: Demo, holds: Callable[[list[dict[str, Any]]], bool]) -> bool:

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 
+MOST_SPEED = 100_000
+"""World seconds in a wall second: a day in less than one."""
+
+
 class Which(StrEnum):
     """A business that has a demo."""
 
@@ -183,5 +187,7 @@ def funds_of(text: str) -> Decimal:
 
 def check_speed(speed: float) -> None:
     """Raise OperatorError for a world that stands or runs backwards."""
-    if speed <= 0:
-        raise OperatorError(f"--speed {speed} must be above 0; 1 is real time, 60 a minute a second")
+    if not 0 < speed <= MOST_SPEED:
+        raise OperatorError(
+            f"--speed {speed} must be above 0 and at most {MOST_SPEED:,}; 1 is real time, 60 a minute a second"
+        )

@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
 from app.demo import environment
 from app.prefect_server import prefect_server, use_prefect
-from app.screens import OFFER_COLUMNS, offer_cells
+from app.screens import OFFER_COLUMNS, offer_cells, show_rows
 from evenkeel.clock import as_datetime
 from evenkeel.errors import OperatorError
 from evenkeel.units import HOUR_MS, HOURS_PER_YEAR
@@ -169,10 +168,7 @@ async def _scan_until_worth_it(desk: Any, until_ms: int, console: Console) -> bo
         found = await scan(ScanRequest())
         if found.passed:
             console.print(f"{_when(found.at_ms)}  {found.passed} of {len(found.rows)} offers pass")
-            table = Table(*OFFER_COLUMNS)
-            for row in found.rows:
-                table.add_row(*offer_cells(row))
-            console.print(table)
+            show_rows(OFFER_COLUMNS, [offer_cells(row) for row in found.rows], console=console)
             return True
         refused = next((row["why"] for row in found.rows if row["why"]), "no offers")
         console.print(f"{_when(found.at_ms)}  refused: {refused.split('; ')[0]}")

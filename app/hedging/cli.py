@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.table import Table
 
 from app.hedging import rebalancing
-from app.screens import Emit, JsonFlag, decimal_of, out
+from app.screens import Emit, JsonFlag, decimal_of, out, show_rows
 
 if TYPE_CHECKING:
     from evenkeel.settings.settings import Settings
@@ -184,10 +183,8 @@ PAIR_COLUMNS = ("opener", "closer", "symbol", "shares", "realised_usd", "what", 
 
 
 def _rows(rows: list[dict[str, Any]], columns: tuple[str, ...]) -> None:
-    table = Table(*(name.replace("_", " ") for name in columns))
-    for one in rows:
-        table.add_row(*(str(one.get(name, "")) for name in columns))
-    out.print(table)
+    cells = [["" if one.get(name) is None else one[name] for name in columns] for one in rows]
+    show_rows([name.replace("_", " ") for name in columns], cells)
 
 
 def _passes(body: dict[str, Any]) -> None:
@@ -236,8 +233,9 @@ def _pnl(body: dict[str, Any]) -> None:
         "open_shares",
     )
     _rows(body["symbols"], columns)
+    bps = "" if body["spread_bps"] is None else f" ({body['spread_bps']} bps)"
     out.print(
-        f"spread {body['spread_usd']} USD ({body['spread_bps']} bps), fees {body['fees_usd']} USD",
+        f"spread {body['spread_usd']} USD{bps}, fees {body['fees_usd']} USD",
         markup=False,
     )
     for path in body.get("files", ()):

@@ -8,9 +8,8 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.table import Table
 
-from app.screens import Emit, JsonFlag, decimal_of, out
+from app.screens import Emit, JsonFlag, decimal_of, out, show_rows
 
 if TYPE_CHECKING:
     from evenkeel.settings.settings import Settings
@@ -140,16 +139,11 @@ def add_to(hedging: typer.Typer, settings: Callable[[], Settings], emit: Emit) -
 
 
 def _rows(body: dict[str, Any]) -> None:
-    table = Table("row", "status", "amount", "created")
-    for one in body["rows"]:
-        table.add_row(*(str(one[name]) for name in ("row", "status", "amount", "created")))
-    out.print(table)
+    names = ("row", "status", "amount", "created")
+    show_rows(names, [[one[name] for name in names] for one in body["rows"]])
 
 
 def _table(body: dict[str, Any]) -> None:
-    table = Table(*COLUMNS)
-    for one in body["rebalances"]:
-        table.add_row(*(str(one.get(name, "")) for name in COLUMNS))
-    out.print(table)
+    show_rows(COLUMNS, [[one.get(name, "") for name in COLUMNS] for one in body["rebalances"]])
     for scope, why in body.get("holds", {}).items():
         out.print(f"{scope}: {why}", markup=False, soft_wrap=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -57,12 +58,15 @@ def add_to(app: typer.Typer) -> None:
         out.print(f"now: evenkeel --config {body['settings']} status", markup=False, soft_wrap=True)
 
     @app.command()
-    def down(folder: FolderOption = UP) -> None:
+    def down(folder: FolderOption = UP, as_json: JsonFlag = False) -> None:
         """Stop everything that `evenkeel up` has started."""
         from app.up.up import down as stop
         from app.up.up import folder_of
 
         stopped = stop(folder_of(folder))
+        if as_json:
+            sys.stdout.write(json.dumps({"stopped": stopped, "folder": str(folder)}, indent=2) + "\n")
+            return
         out.print("everything is stopped" if stopped else f"nothing is up in {folder}", markup=False)
 
     @app.command()
@@ -87,6 +91,9 @@ def add_to(app: typer.Typer) -> None:
 
         if path.exists():
             raise OperatorError(f"{path} exists already: edit it, or give another --out")
+        above = next(one for one in path.resolve().parents if one.exists())
+        if not (above.is_dir() and os.access(above, os.W_OK)):
+            raise OperatorError(f"{path} cannot be written: {above} is no folder that can be written in")
         values = ask(key_folder.expanduser())
         write(path, values, load_settings)
         out.print(f"written: {path}", markup=False, soft_wrap=True)

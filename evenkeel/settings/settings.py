@@ -192,9 +192,10 @@ def settings_path(given: Path | None = None) -> Path | None:
     asked = given or (Path(os.environ["EVENKEEL_CONFIG"]) if os.environ.get("EVENKEEL_CONFIG") else None)
     if asked is not None:
         if not asked.is_file():
-            raise OperatorError(
-                f"settings file {asked} does not exist; give --config PATH or set EVENKEEL_CONFIG"
+            wrong = (
+                "does not exist" if not asked.exists() else "is a folder" if asked.is_dir() else "is no file"
             )
+            raise OperatorError(f"settings file {asked} {wrong}; give --config PATH or set EVENKEEL_CONFIG")
         return asked
     return next((path for path in (Path("evenkeel.toml"), DEMO_SETTINGS) if path.is_file()), None)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from analytics.research.market import Market
 from analytics.research.results import Summary, summarise
+from evenkeel.errors import OperatorError
 from evenkeel.settings.settings import Settings
 from strategy.carry.limits import CarryLimits
 from tasks.research.assumptions import Assumptions
@@ -123,7 +124,9 @@ def run_case(market: Market, settings: Settings, case: Case, since_ms: int | Non
 
 
 def study(market: Market, settings: Settings, since_ms: int | None, only: str | None = None) -> Iterator[str]:
-    """Return the tables in Markdown, line by line as they are made."""
+    """Return the tables in Markdown, line by line as they are made. Raises OperatorError where no heading has `only` in it."""
+    if only is not None and not any(only.lower() in heading.lower() for heading in cases()):
+        raise OperatorError(f"no table's heading has {only!r}: {'; '.join(cases())}")
     begin = market.start_ms(span_of(market, since_ms, None)[0])
     for heading, rows in cases().items():
         if only is not None and only.lower() not in heading.lower():

@@ -18,10 +18,12 @@ from evenkeel.settings.settings import Settings
 from state.accounts.access import AccessStore
 from state.accounts.store import AccountsStore
 from state.carry.store import CarryStore
+from state.engine import SCHEMA
 from state.hedging.store import HedgingStore
 from state.lanes.lanes import LaneNumbers
 from state.requests.store import Requests
 from state.store import Store
+from strategy.carry.rulebook import ENTRY_CHECKS
 from tests.unit.test_project_files import PACKAGES, ROOT, tracked
 
 DOCUMENTS = [path for path in tracked() if path.suffix == ".md"]
@@ -225,3 +227,25 @@ def test_the_ledger_is_explained_table_by_table_and_method_by_method() -> None:
             name for name in re.findall(r"`(\w+)`", methods) if not callable(getattr(owner, name, None))
         ]
         assert not missing, part
+
+
+COUNTED = ("five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
+"""From 5 on."""
+
+
+def test_schemas_are_named_up_to_the_newest() -> None:
+    """An upgrade ends at the newest, and what each of them brought stands in a row."""
+    newest = (ROOT / "CHANGELOG.md").read_text().split("\n## ")[1]
+    assert set(re.findall(r"becomes schema (\d{4}) in place", newest)) <= {SCHEMA}
+    versions = sorted(path.name[1:5] for path in (ROOT / "state/migrations/versions").glob("v[0-9]*.py"))
+    text = (ROOT / "docs" / "ledger.md").read_text()
+    [table] = re.findall(r"^\| schema \| brought \|\n.*?(?=\n\n)", text, re.MULTILINE | re.DOTALL)
+    assert re.findall(r"^\| (\d{4}) \|", table, re.MULTILINE) == versions
+
+
+def test_the_checks_of_an_entry_are_counted_rightly_and_each_has_its_row() -> None:
+    said = [word for path in DOCUMENTS for word in re.findall(r"\b(\w+) checks\b", path.read_text())]
+    assert {word for word in said if word in COUNTED} == {COUNTED[len(ENTRY_CHECKS) - 5]}
+    text = (ROOT / "docs" / "runbook.md").read_text()
+    [table] = re.findall(r"^\| check \| passes when.*?(?=\n\n)", text, re.MULTILINE | re.DOTALL)
+    assert len(table.splitlines()) - 2 == len(ENTRY_CHECKS)

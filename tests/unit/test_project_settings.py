@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import BaseModel
 from typer.main import get_command
 
 from app.cli import app
@@ -36,12 +37,27 @@ def test_the_example_settings_are_exactly_the_defaults(
     assert load_settings(EXAMPLE) == Settings()
 
 
-def test_the_example_names_every_setting_of_a_venue() -> None:
-    shown = tomllib.loads(EXAMPLE.read_text())
-    commented = set(re.findall(r"^# (\w+) =", EXAMPLE.read_text(), re.MULTILINE))
-    for section in ("database", "prefect", "hyperliquid", "solana", "asgard", "staking"):
-        known = set(type(getattr(Settings(), section)).model_fields)
-        assert known == set(shown[section]) | (known & commented), section
+def unnamed(kind: type[BaseModel], shown: dict[str, Any], text: str, path: tuple[str, ...] = ()) -> list[str]:
+    """Settings of a section, and of those in it, that the example neither sets nor has in a comment of their section."""
+    missing = []
+    for name, field in kind.model_fields.items():
+        dotted = ".".join((*path, name))
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            missing += unnamed(field.annotation, shown.get(name, {}), text, (*path, name))
+        elif name not in shown and not re.search(rf"^# \[+{re.escape(dotted)}[\].]", text, re.MULTILINE):
+            head = rf"^(?:# )?\[{re.escape('.'.join(path))}\]$"
+            _, *parts = re.split(head, text, maxsplit=1, flags=re.MULTILINE)
+            part = re.split(r"^(?:# )?\[", parts[0] if parts else "", maxsplit=1, flags=re.MULTILINE)[0]
+            if not re.search(rf"^# {name} = ", part, re.MULTILINE):
+                missing.append(dotted)
+    return missing
+
+
+def test_the_example_names_every_setting() -> None:
+    assert unnamed(Settings, tomllib.loads(EXAMPLE.read_text()), EXAMPLE.read_text()) == []
+    assert unnamed(Settings, {"log_level": "INFO", "account": ""}, "# [[fleet]]\n[admin]\n# key_hash = \n")[
+        0
+    ] == ("database.url")
 
 
 CARRIED = {

@@ -43,6 +43,8 @@ def new_token(
     """Store a token and return its row and the token itself, which is nowhere else. Raises OperatorError for a scope that
     there is not.
     """
+    if not name.strip():
+        raise OperatorError("a token needs a name: what it is for")
     if unknown := [one for one in scopes if one not in SCOPES]:
         raise OperatorError(f"there is no scope {unknown[0]!r}: {', '.join(SCOPES)}")
     if not scopes:

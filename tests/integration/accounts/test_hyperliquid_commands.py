@@ -60,10 +60,10 @@ async def test_a_user_is_deployed_guarded_closed_for_and_stated(
             assert charge.state == "STATEMENT" and charge.usdc <= Decimal(half["result_usdc"]) / 5
             store.accounts.change_trade(trade["name"], "test", stop=None, stop_by="user")
         back = await actions.hand_back(settings, trade["name"])
-        assert back["stop"] is None
+        assert back["stop_usd"] is None
         rig.later(10)
         await operating.watch(settings, once=True)
-        assert actions.listed(settings)["trades"][0]["stop"] is not None
+        assert actions.listed(settings)["trades"][0]["stop_usd"] is not None
         assert await actions.flatten(settings, "test", 1) == {"flat": True, "trades": {}, "left": []}
         assert (await actions.pause(settings, name))["state"] == "PAUSED"
         done = await actions.close_trade(settings, trade["name"], Decimal(1), 100)

@@ -35,6 +35,7 @@ from app.screens import (
     show_result,
     show_scan,
     show_status,
+    with_units,
 )
 from app.through_prefect import as_flow, leave, note
 from app.up import cli as cli_up
@@ -149,7 +150,7 @@ def enter(
         "size_usd": size,
         "dry_run": dry_run,
     }
-    result = _run(actions.enter(_settings(), requested, as_flow))
+    result = with_units(_run(actions.enter(_settings(), requested, as_flow)))
     done = result["status"] in ("OPEN", "dry run")
     _emit(as_json, result, lambda: show_result("entry", result) if done else None)
     if not done:
@@ -280,7 +281,7 @@ def report(
     found, pictures = _run(actions.report(_settings(), position, out_dir))
     from analytics.carry.report import as_dict, render_rich
 
-    body = as_dict(found) | {"pictures": [str(path) for path in pictures]}
+    body = with_units(as_dict(found)) | {"pictures": [str(path) for path in pictures]}
 
     def human() -> None:
         out.print(render_rich(found))

@@ -98,8 +98,8 @@ def _parts(text: str) -> list[str]:
     return [text] if 0 < len(text) <= SHORT else text.split()
 
 
-SHORT = 16
-"""Characters: a figure with its unit, a date with its time."""
+SHORT = 12
+"""Characters: a figure with its unit."""
 PLAIN: dict[str, Any] = {"box": SIMPLE_HEAD, "pad_edge": False, "show_edge": False, "padding": (0, 1, 0, 0)}
 """Of a table with many narrow columns."""
 
@@ -271,12 +271,15 @@ def show_comparison(result: dict[str, Any]) -> None:
 
 
 def show_positions(rows: list[dict[str, Any]]) -> None:
-    """One row a position."""
+    """One row a position, and below them why each has ended."""
     if not rows:
         out.print("no positions")
         return
-    columns = ("position", "status", "asset", "leverage", "size USD", "expected APR", "opened", "why ended")
-    show_rows(columns, [_position_cells(row) for row in rows])
+    columns = ("position", "status", "asset", "lev.", "size USD", "exp. APR", "opened")
+    show_rows(columns, [_position_cells(row) for row in rows], lines=False)
+    for row in rows:
+        if row["close_reason"]:
+            out.print(f"{row['position_id']} ended: {row['close_reason']}", markup=False, soft_wrap=True)
 
 
 def _position_cells(row: dict[str, Any]) -> list[str]:
@@ -288,9 +291,19 @@ def _position_cells(row: dict[str, Any]) -> list[str]:
         f"{row['leverage']:g}",
         "" if row["size_usd"] is None else f"{row['size_usd']:,.2f}",
         "" if expected is None else f"{expected:.2f} %",
-        row["opened"] or "",
-        row["close_reason"] or "",
+        (row["opened"] or "")[:16].replace("T", " "),
     ]
+
+
+def with_units(body: dict[str, Any]) -> dict[str, Any]:
+    """The answer of an entry or a report in which every figure's key has its unit."""
+    shown = dict(body)
+    if "attribution" in shown:
+        shown["attribution_usd"] = shown.pop("attribution")
+    if plan := dict(shown.get("plan") or {}):
+        plan["expected_apr_pct"] = round(plan.pop("expected_apr") * 100, 2)
+        shown["plan"] = plan
+    return shown
 
 
 def show_result(what: str, result: dict[str, Any]) -> None:

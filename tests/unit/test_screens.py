@@ -41,7 +41,27 @@ def test_an_id_is_never_cut(terminal: io.StringIO) -> None:
     screens.show_positions([position(), position(position_id="sol-1", size_usd=None, expected_apr_pct=None)])
     lines = terminal.getvalue().splitlines()
     assert any(LONG_ID in line for line in lines)
-    assert all(len(line) <= 80 for line in lines)
+    assert all(len(line) <= 80 for line in lines if " ended: " not in line)
+
+
+def test_positions_are_a_table_where_their_ids_leave_room(terminal: io.StringIO) -> None:
+    """The ids that are made: the asset and milliseconds."""
+    screens.show_positions(
+        [position(position_id="jitosol-1767228975448"), position(position_id="inf-1767228975448")]
+    )
+    lines = terminal.getvalue().splitlines()
+    assert all(len(line) <= 80 for line in lines if " ended: " not in line)
+    assert "inf-1767228975448 ended: carry: the expected" in terminal.getvalue()
+    assert [line.split()[:3] for line in lines if line.startswith("inf-") and "OPEN" in line] == [
+        ["inf-1767228975448", "OPEN", "jitoSOL"]
+    ]
+
+
+def test_figures_of_an_entry_and_a_report_have_their_unit_in_the_key() -> None:
+    entered = screens.with_units({"status": "dry run", "plan": {"leverage": 3, "expected_apr": 0.4022}})
+    assert entered == {"status": "dry run", "plan": {"leverage": 3, "expected_apr_pct": 40.22}}
+    assert screens.with_units({"status": "refused", "plan": None}) == {"status": "refused", "plan": None}
+    assert screens.with_units({"attribution": {"funding": "0.1"}}) == {"attribution_usd": {"funding": "0.1"}}
 
 
 def test_an_offer_whose_rates_are_unknown_is_shown(terminal: io.StringIO) -> None:

@@ -103,7 +103,7 @@ async def test_settings_that_cannot_be_used(line: Line, tmp_path: Path) -> None:
         (line.settings(("[asgard]", '[asgard]\napi_key = "twin-secret"')), r"asgard\.api_key.*secret"),
         (line.settings(append="\n[[["), r"not readable TOML"),
         (tmp_path / "absent.toml", r"absent\.toml does not exist"),
-        (tmp_path, r"does not exist"),
+        (tmp_path, r"is a folder"),
         (line.settings((f'"{world}"', '"nowhere"')), r"clock\.world_url.*http"),
         (line.settings(("sqlite:///", "mysql://")), r"database\.url.*sqlite"),
     ]

@@ -53,8 +53,8 @@ class Accrued:
 
 
 class RateIndex:
-    """The integrals of one token's lend and borrow rate at one protocol, from a minute before it is made: the block of a first
-    transaction may be older.
+    """The integrals of one token's lend and borrow rate at one protocol, from its making on; of the minute before they are
+    negative, since the block of a first transaction may be older.
     """
 
     def __init__(self, world: World, protocol: int, symbol: str) -> None:
@@ -63,7 +63,15 @@ class RateIndex:
         self._symbol = symbol
         self._pieces: deque[tuple[Accrued, Decimal, Decimal]] = deque(maxlen=KEPT_READINGS)
         """Where each of the last pieces began, and its two yearly rates."""
-        self._last = Accrued(world.now_ms() - MINUTE_MS)
+        now_ms = world.now_ms()
+        self._last = Accrued(now_ms - MINUTE_MS)
+        self._advance(now_ms)
+        zero, before = self._last, list(self._pieces)
+        self._pieces.clear()
+        for began, lend_apr, borrow_apr in before:
+            earlier = Accrued(began.at_ms, began.lend - zero.lend, began.borrow - zero.borrow)
+            self._pieces.append((earlier, lend_apr, borrow_apr))
+        self._last = Accrued(now_ms)
 
     def until(self, at_ms: int) -> Accrued:
         """Return the integrals until `at_ms`; a moment before what is kept counts as the oldest that is kept."""

@@ -96,6 +96,18 @@ class FaultPlan:
         """Return the planned fault of this kind for this call, if its turn has come; counts it."""
         return self._take(venue, call, lambda found: found.kind == kind)
 
+    def take_too_large(self, venue: str, blocks: int, most: int | None = None) -> dict[str, Any] | None:
+        """Return the error of a node that gives no logs of so many blocks at once, None where it does: more than `most` or
+        than a planned `too_large` says (`blocks`, by default 100; `code`, `message`, `data` of the error).
+        """
+        said = small.args if (small := self.take(venue, "too_large")) else {}
+        if small:
+            most = int(said.get("blocks", 100))
+        if most is None or blocks <= most:
+            return None
+        error = {"code": -32602, "message": f"query exceeds max block range {most}"}
+        return error | {name: said[name] for name in ("code", "message", "data") if name in said}
+
     def take_transport(self, venue: str, call: str) -> Fault | None:
         return self._take(venue, call, lambda found: found.kind in TRANSPORT_FAULTS)
 

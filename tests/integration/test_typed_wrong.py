@@ -56,6 +56,13 @@ def typed(
     return ended.value.code or 0, said.out, said.err.splitlines()  # type: ignore[return-value]
 
 
+def refused(words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> str:
+    """The one line in which a command is refused."""
+    code, out, lines = typed(words, monkeypatch, capsys)
+    assert (code, out, len(lines)) == (2, "", 1), lines
+    return lines[0]
+
+
 def commands(group: Any = None, path: str = "") -> dict[str, Any]:
     """Every command by the words that call it."""
     group, found = group or get_command(cli.app), {}
@@ -80,9 +87,8 @@ def commands(group: Any = None, path: str = "") -> dict[str, Any]:
 def test_what_typer_refuses_is_one_line_too(
     words: str, says: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    code, out, lines = typed(words, monkeypatch, capsys)
-    assert (code, out, len(lines)) == (2, "", 1)
-    assert re.fullmatch(f"evenkeel: {says}", lines[0]), lines
+    line = refused(words, monkeypatch, capsys)
+    assert re.fullmatch(f"evenkeel: {says}", line), line
 
 
 @pytest.mark.parametrize("words", ["", "hedging", "accounts token", "--help", "enter --help"])
@@ -109,8 +115,7 @@ def test_every_option_that_takes_a_fraction_is_tried() -> None:
 def test_a_number_that_is_none_or_has_no_end_is_refused(
     option: str, value: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    code, out, lines = typed(FLOATS[option].format(value), monkeypatch, capsys)
-    assert (code, out, len(lines)) == (2, "", 1), lines
+    refused(FLOATS[option].format(value), monkeypatch, capsys)
     assert not Path("up").exists()
 
 
@@ -134,9 +139,7 @@ def test_a_number_that_is_none_or_has_no_end_is_refused(
 def test_names_that_there_are_not_and_limits_that_are_none_are_refused(
     words: str, says: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    code, out, lines = typed(words, monkeypatch, capsys)
-    assert (code, out, len(lines)) == (2, "", 1), lines
-    assert says in lines[0]
+    assert says in refused(words, monkeypatch, capsys)
     store = Store.open("sqlite:///evenkeel.db", ManualClock())
     assert (store.accounts.agents(), store.accounts.deployments(venue=None), store.access.tokens()) == (
         [],

@@ -41,6 +41,13 @@ def test_a_walk_with_a_fill_missing_is_none(changes: list[Decimal], data: st.Dat
         assert sum((change for _, change in moves), Decimal(0)) != held
 
 
+def test_a_walk_in_one_direction_with_a_fill_missing_within_is_none() -> None:
+    moves = [(Decimal(at), Decimal(1)) for at in range(6)]
+    for missing in range(5):
+        assert in_order(moves[:missing] + moves[missing + 1 :], Decimal(0)) is None
+    assert in_order(moves[:5], Decimal(0)) == [0, 1, 2, 3, 4]
+
+
 def test_two_fills_of_one_millisecond_listed_in_reverse() -> None:
     """Rows of passivbot's pull request 1428: the sale happened first and is listed last."""
     rows = [(Decimal("653.02"), Decimal("2.04")), (Decimal("653.21"), Decimal("-0.19"))]

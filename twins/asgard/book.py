@@ -53,45 +53,39 @@ class Accrued:
 
 
 class RateIndex:
-    """The integrals of one token's lend and borrow rate at one protocol, from its making on; of the minute before they are
-    negative, since the block of a first transaction may be older.
+    """The integrals of one token's lend and borrow rate at one protocol, from its making on. Before, they are negative: a block
+    of a first transaction may be older.
     """
 
     def __init__(self, world: World, protocol: int, symbol: str) -> None:
         self._world = world
         self._protocol = protocol
         self._symbol = symbol
-        self._pieces: deque[tuple[Accrued, Decimal, Decimal]] = deque(maxlen=KEPT_READINGS)
+        self._last = Accrued(world.now_ms())
+        self._pieces = deque([self._piece()], maxlen=KEPT_READINGS)
         """Where each of the last pieces began, and its two yearly rates."""
-        now_ms = world.now_ms()
-        self._last = Accrued(now_ms - MINUTE_MS)
-        self._advance(now_ms)
-        zero, before = self._last, list(self._pieces)
-        self._pieces.clear()
-        for began, lend_apr, borrow_apr in before:
-            earlier = Accrued(began.at_ms, began.lend - zero.lend, began.borrow - zero.borrow)
-            self._pieces.append((earlier, lend_apr, borrow_apr))
-        self._last = Accrued(now_ms)
 
     def until(self, at_ms: int) -> Accrued:
-        """Return the integrals until `at_ms`; a moment before what is kept counts as the oldest that is kept."""
+        """Return the integrals until `at_ms`; before what is kept by the rates of the oldest that is kept."""
         self._advance(at_ms)
-        if at_ms >= self._last.at_ms:
+        if at_ms == self._last.at_ms:
             return self._last
-        for began, lend_apr, borrow_apr in reversed(self._pieces):
-            if began.at_ms <= at_ms:
-                return began.plus(at_ms, lend_apr, borrow_apr)
-        return self._pieces[0][0] if self._pieces else self._last
+        found = (one for one in reversed(self._pieces) if one[0].at_ms <= at_ms)
+        began, lend_apr, borrow_apr = next(found, self._pieces[0])
+        return began.plus(at_ms, lend_apr, borrow_apr)
 
     def _advance(self, to_ms: int) -> None:
-        first_ms = self._world.series.start_ms
         while self._last.at_ms < to_ms:
-            hour_ms = self._last.at_ms - self._last.at_ms % HOUR_MS
-            until_ms = min(hour_ms + HOUR_MS, to_ms)
-            rates = self._world.rates(self._protocol, self._symbol, max(hour_ms, first_ms))
-            piece = self._last, decimal(rates.lend_apr), decimal(rates.borrow_apr)
+            began, lend_apr, borrow_apr = piece = self._piece()
             self._pieces.append(piece)
-            self._last = self._last.plus(until_ms, *piece[1:])
+            hour_end_ms = began.at_ms - began.at_ms % HOUR_MS + HOUR_MS
+            self._last = began.plus(min(hour_end_ms, to_ms), lend_apr, borrow_apr)
+
+    def _piece(self) -> tuple[Accrued, Decimal, Decimal]:
+        """What begins at the last reading, by the rates of its hour's start."""
+        hour_ms = self._last.at_ms - self._last.at_ms % HOUR_MS
+        rates = self._world.rates(self._protocol, self._symbol, max(hour_ms, self._world.series.start_ms))
+        return self._last, decimal(rates.lend_apr), decimal(rates.borrow_apr)
 
 
 @dataclass

@@ -222,7 +222,9 @@ class EvmTwin:
             answer: dict[str, Any] = {"result": await self._hash_of(params)}
         elif lag := self._faults.take(VENUE, "lag", method):
             answer = await self._behind(method, params, int(lag.args.get("blocks", 5)))
-        elif method == "eth_getLogs" and (why := range_refused(self._faults, VENUE, params[0])):
+        elif (blocks := _blocks_of(params[0]) if method == "eth_getLogs" else 0) and (
+            why := self._faults.take_too_large(VENUE, blocks)
+        ):
             answer = {"error": why}
         else:
             answer = await self.ask(method, *params)
@@ -261,17 +263,10 @@ class EvmTwin:
         return answer
 
 
-def range_refused(faults: FaultPlan, venue: str, wanted: dict[str, Any]) -> dict[str, Any] | None:
-    """Return the error of a node that gives no logs of so many blocks at once; None where it does."""
+def _blocks_of(wanted: dict[str, Any]) -> int:
+    """How many blocks' logs are asked for; 0 where the range is not of two numbers."""
     first, last = (str(wanted.get(name, "latest")) for name in ("fromBlock", "toBlock"))
-    if not (first.startswith("0x") and last.startswith("0x")):
-        return None
-    small = faults.take(venue, "too_large")
-    if small is None or int(last, 16) - int(first, 16) < int(small.args.get("blocks", 100)):
-        return None
-    most = small.args.get("blocks", 100)
-    said = {"code": -32602, "message": f"query exceeds max block range {most}"}
-    return said | {name: small.args[name] for name in ("code", "message", "data") if name in small.args}
+    return int(last, 16) - int(first, 16) + 1 if first.startswith("0x") and last.startswith("0x") else 0
 
 
 _UNKNOWN_BLOCK = {"code": -32000, "message": "header not found"}

@@ -177,12 +177,8 @@ class RaindexTwin:
             last = self._bound(wanted.get("toBlock", "latest"), height)
             if last < first:
                 raise Refused(BAD_PARAMS, "invalid block range params")
-            small = self._faults.take(VENUE, "too_large")
-            most = int(small.args.get("blocks", 100)) if small else self.most_blocks
-            if most is not None and last - first + 1 > most:
-                said = small.args if small else {}
-                words = said.get("message", f"query exceeds max block range {most}")
-                raise Refused(said.get("code", BAD_PARAMS), words, said.get("data"))
+            if why := self._faults.take_too_large(VENUE, last - first + 1, self.most_blocks):
+                raise Refused(**why)
         # A node that has not come so far answers with what it has, and says nothing of it.
         rows = [row for one in self.chain.numbers(first, min(last, height)) for row in self.chain.rows(one)]
         if self._faults.take(VENUE, "removed", "eth_getLogs"):

@@ -172,7 +172,11 @@ def _note(
 
 def known(rd: RebalanceDesk, name: str) -> Rebalance:
     """Return the rebalance of this name. Raises OperatorError where none has it."""
-    row = rd.at.desk.store.hedging.rebalance(name)
+    return _named(rd.at.desk.store, name)
+
+
+def _named(store: Store, name: str) -> Rebalance:
+    row = store.hedging.rebalance(name)
     if row is None:
         raise OperatorError(f"no rebalance is called {name}: see `evenkeel hedging rebalance list`")
     return row
@@ -330,9 +334,7 @@ def decide(
     store: Store, name: str, by: str, *, approve: bool, why: str = "", now_ms: int, lapse_s: int
 ) -> Rebalance:
     """Approve a proposal or refuse it. Raises OperatorError where it is none any more, or is too old."""
-    row = store.hedging.rebalance(name)
-    if row is None:
-        raise OperatorError(f"no rebalance is called {name}: see `evenkeel hedging rebalance list`")
+    row = _named(store, name)
     if row.state is not _S.PROPOSED:
         raise OperatorError(f"{name} is {row.state}: it waits for no decision")
     if approve and now_ms - row.created_ms >= lapse_s * 1000:

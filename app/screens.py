@@ -75,13 +75,16 @@ def show_rows(
         max(len(part) for text in (*name.split(), *column, "-") for part in _parts(text))
         for name, *column in zip(columns, *cells, strict=True)
     ]
-    if cells and sum(needs) + (3 * len(needs) + 1 if lines else 2 * len(needs) - 2) > shown.width:
+    room = shown.width - (3 * len(needs) + 1 if lines else 2 * len(needs) - 2)
+    if cells and sum(needs) > room:
         if title is not None:
             shown.print(title, markup=False)
         for row in cells:
             named = (f"{name} {text}" for name, text in zip(columns, row, strict=True) if text)
             shown.print("; ".join(named), markup=False, highlight=False)
         return
+    if sum(headed := [max(need, len(name)) for name, need in zip(columns, needs, strict=True)]) <= room:
+        needs = headed
     whole = [all(len(_parts(text)) < 2 for text in column) for column in zip(*cells, strict=True)]
     made = [
         Column(name, overflow="fold", width=need if one else None)

@@ -72,7 +72,7 @@ class Server:
         runs = self.ask("flow_runs", flows={"name": {"any_": ["monitor"]}}, sort="EXPECTED_START_TIME_ASC")
         return [one for one in runs if request.items() <= one["parameters"].get("request", {}).items()]
 
-    async def reached(self, found: Callable[[], Any], within_s: float = 90) -> Any:
+    async def reached(self, found: Callable[[], Any], within_s: float = 300) -> Any:
         """What a question finds, once it finds something."""
         async with asyncio.timeout(within_s):
             while not (answer := found()):
@@ -117,7 +117,7 @@ class Server:
 
     async def settled_tasks(self, run: dict[str, Any], expected: set[str]) -> list[dict[str, Any]]:
         """The task runs, once all expected ones are recorded as completed."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(300):
             while True:
                 rows = self.tasks_of(run)
                 done = {row["name"].rsplit("-", 1)[0] for row in rows if row["state_type"] == "COMPLETED"}

@@ -17,7 +17,7 @@ from twins.faults import Fault, FaultMiddleware, FaultPlan
 from twins.http import served
 from twins.solana import SolanaChain, SolanaTwin
 
-pytestmark = pytest.mark.timeout(400)
+pytestmark = pytest.mark.timeout(900)
 
 
 async def _run(script: str, *args: str) -> dict[str, Any]:

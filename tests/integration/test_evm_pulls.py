@@ -90,6 +90,7 @@ async def test_a_process_that_dies_after_the_commit_and_before_the_wire_leaves_b
         assert rig.balance(PLATFORM) == 3 * MILLION and rig.nonce(COLLECTOR_ADDRESS) == 2
 
 
+@pytest.mark.timeout(600)
 async def test_two_hundred_pulls_asked_for_at_once_on_one_key_land_once_each(tmp_path: Path) -> None:
     async with evm_rig(tmp_path, speed=20) as rig:
         desks = [rig.desk(), rig.desk()]
@@ -97,7 +98,7 @@ async def test_two_hundred_pulls_asked_for_at_once_on_one_key_land_once_each(tmp
         for n, name in enumerate(names):
             desks[0].store.plan_intent(rig.pull(name, rig.users[n % 3], MILLION + n))
         ends = await asyncio.gather(
-            *(carry_out(desks[n % 2], name, None, wait_s=600) for n, name in enumerate(names))
+            *(carry_out(desks[n % 2], name, None, wait_s=12_000) for n, name in enumerate(names))
         )
         assert all(isinstance(one, Done) for one in ends), [one for one in ends if not isinstance(one, Done)]
         assert rig.balance(PLATFORM) == sum(MILLION + n for n in range(200))

@@ -194,7 +194,7 @@ async def until_online(server: Server) -> None:
     await server.reached(online, 60)
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 async def test_the_scheduler_makes_the_runs_of_every_schedule(server: Server, tmp_path: Path) -> None:
     """With Prefect 3.8.8 on SQLAlchemy 2.1.9 the insert failed on every pass, and not one run was ever made. Deployments of
     an earlier version go, and what was paused among them stays paused.

@@ -58,7 +58,7 @@ async def test_a_fleet_is_served_with_settings_that_open_every_account(tmp_path:
     assert not (tmp_path / "keys" / "solana.key").exists()
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 async def test_paper_trading_of_hedging_hedges_what_customers_take(tmp_path: Path) -> None:
     options = ["--hedging", "--write", str(tmp_path), "--start", "2026-01-06T15:00", "--stepped"]
     with twins_process(options) as line:

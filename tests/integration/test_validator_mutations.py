@@ -112,7 +112,7 @@ async def implied(s: Scene, pda: str) -> dict[Pubkey, dict[str, tuple[int, int]]
     }
 
 
-@pytest.mark.timeout(max(120, HOW_MANY // 50))
+@pytest.mark.timeout(max(600, HOW_MANY // 50))
 async def test_bent_builds_are_judged_and_none_that_moves_value_out_is_approved() -> None:
     async with scene() as s:
         found, world = await corpus(s)

@@ -51,6 +51,15 @@ def test_what_is_copied_is_never_cut(
     assert all(column.split()[0] in terminal.getvalue() for column in columns)
 
 
+def test_a_head_of_two_words_is_one_line_where_there_is_room(terminal: io.StringIO) -> None:
+    show_rows(
+        ("", "the rules", "at twice the cost"), [("net a year", "4.12 %", "-1.00 %")], title="a back-test"
+    )
+    assert any(
+        "the rules" in line and "at twice the cost" in line for line in terminal.getvalue().splitlines()
+    )
+
+
 def test_square_brackets_of_a_venue_are_text(terminal: io.StringIO) -> None:
     show_rows(("what", "why"), [("[red]x[/red]", "[429] too many")])
     assert "[red]x[/red]" in terminal.getvalue() and "[429]" in terminal.getvalue()

@@ -19,7 +19,7 @@ OSTIUM = ("accounts open", "evm eth_sendRawTransaction#1")
 HYPERLIQUID = ("accounts hyperliquid stop", "hyperliquid exchange:batchModify#1")
 
 
-@pytest.mark.timeout(200)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize(
     ("story", "call"),
     [

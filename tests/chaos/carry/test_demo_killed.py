@@ -42,7 +42,7 @@ def gone(url: str) -> bool:
     return False
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(900)
 def test_a_killed_demo_is_recovered_where_it_ran(tmp_path: Path) -> None:
     out = tmp_path / "out" / "demo"
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("EVENKEEL_", "PREFECT_"))}

@@ -15,7 +15,7 @@ SIZE = 14
 SEED = 20
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(900)
 def test_a_sample_of_faults_breaks_no_invariant(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "tests.chaos", "--story", "enter", "--story", "exit"]
     command += ["--sample", str(SIZE), "--seed", str(SEED), "--out", str(tmp_path)]

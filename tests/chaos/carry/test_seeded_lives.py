@@ -48,7 +48,7 @@ def summary(folder: Path) -> dict[str, Any]:
     return dict(json.loads((folder / "seeded.json").read_text()))
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(900)
 def test_a_life_leaves_the_same_trace_in_another_process_beside_a_busy_one(tmp_path: Path) -> None:
     """Both are played at once, each with other hashes of strings."""
     runs = {

@@ -15,7 +15,7 @@ from tests.evm_rig import OUT
 from twins.evm.node import NoNode, binary
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_all_points_hold_and_books_and_wallets_agree(tmp_path: Path) -> None:
     try:
         program = binary(OUT)

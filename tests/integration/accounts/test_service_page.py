@@ -16,7 +16,7 @@ from venues.signers.local import LocalEvmKey
 
 pytestmark = [
     pytest.mark.skipif(not CHROMIUM, reason="no Chromium here: `apt-get install chromium`"),
-    pytest.mark.timeout(300),
+    pytest.mark.timeout(900),
 ]
 
 

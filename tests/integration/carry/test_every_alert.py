@@ -322,7 +322,7 @@ INCIDENTS = (bad_times, not_watched, odd_answers, venue_out, somebody_acts, near
 
 
 @pytest.mark.skipif(shutil.which("prometheus") is None, reason="no prometheus here")
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(900)
 async def test_every_alert_fires_once_and_ends_in_ledger_slack_and_prometheus(tmp_path: Path) -> None:
     kinds = load_meanings(MEANINGS).keys()
     async with scene(tmp_path) as found:

@@ -19,7 +19,7 @@ ledger = ledger_of_settings()
 
 pytestmark = [
     pytest.mark.skipif(not CHROMIUM, reason="no Chromium here: `apt-get install chromium`"),
-    pytest.mark.timeout(400),
+    pytest.mark.timeout(900),
 ]
 LONG = "x" * 300
 

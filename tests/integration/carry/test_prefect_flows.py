@@ -200,7 +200,7 @@ async def test_a_host_watches_by_itself_until_prefect_answers_and_its_monitor_ti
             assert not serve.answers(http)
         answered = threading.Event()
         host = asyncio.create_task(asyncio.to_thread(serve.watch_meanwhile, answered))
-        async with asyncio.timeout(120):
+        async with asyncio.timeout(600):
             while serve.POSITIONS.last_by(store, position_id) == "":
                 await asyncio.sleep(0.05)
             answered.set()
@@ -226,7 +226,7 @@ async def test_a_host_watches_at_once_though_prefect_answers_and_waits_for_no_ru
         answered = threading.Event()
         answered.set()
         host = asyncio.create_task(asyncio.to_thread(serve.watch_meanwhile, answered))
-        async with asyncio.timeout(120):
+        async with asyncio.timeout(600):
             while serve.POSITIONS.last_by(store, position_id) == "process 1 on another":
                 assert not host.done(), "nobody has looked"
                 await asyncio.sleep(0.05)
@@ -272,7 +272,7 @@ async def _run_and_fail(server: Server, request: dict[str, Any]) -> None:
     assert server.state(str(run.id)) == "FAILED"
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 async def test_the_watch_goes_on_from_run_to_run_until_the_position_has_ended(
     server: Server, tmp_path: Path
 ) -> None:

@@ -132,7 +132,7 @@ async def judged_again(address: str) -> None:
 
 
 @pytest.mark.skipif(shutil.which("prometheus") is None, reason="no prometheus here")
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(900)
 async def test_a_position_without_a_watch_fires_holds_and_ends_there(tmp_path: Path) -> None:
     async with story_rig(tmp_path) as rig:
         name = await rig.entered(asset="jitoSOL", protocol=1)

@@ -98,7 +98,7 @@ async def traded(url: str, together: Together) -> AsyncIterator[HedgingRig]:
         yield rig
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(900)
 async def test_two_ledgers_on_two_machines_hedge_each_fill_once(tmp_path: Path) -> None:
     together, other = Together(2 * len(SHARES)), f"sqlite:///{tmp_path}/other.db"
     with database("sqlite", tmp_path) as url:
@@ -124,7 +124,7 @@ async def test_two_ledgers_on_two_machines_hedge_each_fill_once(tmp_path: Path) 
                 theirs.close()
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
 async def test_one_ledger_lets_one_of_two_hedge(kind: str, tmp_path: Path) -> None:
     together = Together(len(SHARES) + 1)

@@ -82,7 +82,7 @@ async def test_where_hedging_is_off_there_is_no_way_to_it_and_the_page_says_so(u
             assert answer.status_code == 200 and "Hedging is off" in answer.text
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 @pytest.mark.skipif(not CHROMIUM, reason="no Chromium here: `apt-get install chromium`")
 async def test_it_is_live_no_wider_than_a_phone_and_led_by_keys(url: str) -> None:
     async with pages(url) as (rig, browser), chromium() as tab:

@@ -20,7 +20,7 @@ databases, url, _store = database_fixtures("sqlite")
 ROOT = Path(__file__).resolve().parents[3]
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(900)
 async def test_it_is_ready_hedges_and_ends_cleanly_when_it_is_asked_to(url: str, tmp_path: Path) -> None:
     async with hedging_rig(url) as rig:
         rig.world.clock.stepped = False

@@ -41,7 +41,7 @@ def demo(folder: Path, *options: str) -> dict[str, Any]:
     return dict(json.loads((folder / "out" / "summary.json").read_text()))
 
 
-@pytest.mark.timeout(480)
+@pytest.mark.timeout(900)
 def test_a_recorded_demo_and_the_back_test_make_the_same_trades_and_the_same_money(tmp_path: Path) -> None:
     found = demo(tmp_path, "--start", "2025-11-03T02:00", "--hours", "30")
     beside = found["parity"]
@@ -66,7 +66,7 @@ def test_a_recorded_demo_and_the_back_test_make_the_same_trades_and_the_same_mon
     assert found["books_agree"]
 
 
-@pytest.mark.timeout(480)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize(("start", "hours"), [("2025-10-09", "60"), ("2025-10-10", "32")])
 def test_through_a_crash_with_liquidations_both_do_the_same(tmp_path: Path, start: str, hours: str) -> None:
     """What the seconds decide (how often the lender takes, where a leg is found weak), they decide for both. From the second

@@ -135,7 +135,7 @@ def corpus() -> list[tuple[str, Asked]]:
     return [*found, *[("collector", pull)] * 4]
 
 
-@pytest.mark.timeout(max(120, HOW_MANY // 200))
+@pytest.mark.timeout(max(600, HOW_MANY // 200))
 def test_of_bent_calls_none_is_let_sign_that_moves_value_elsewhere_or_exceeds_a_deployment() -> None:
     found, judges, chance = corpus(), keys(), Random(SEED)
     for key, asked in found:

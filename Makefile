@@ -22,7 +22,7 @@ help:
 	@echo 'make demo [DATA=../shared/data [START=2025-09-01 HOURS=240]]  the whole trade on local venues, a minute or two; pictures and account in out/demo'
 	@echo 'make demo-accounts               managed accounts on local venues: set-up, trades by delegation, stops, the share (needs npm once)'
 	@echo 'make demo-hedging                two days of hedged market making on local venues: four brokers, 300 fills, flat to the cent; out/demo-hedging'
-	@echo 'make up [HEDGING=1 PORT=4200 DESK_PORT=8470]  paper trading: local venues, Prefect, worker, monitors, watchdog, sender; make down stops them'
+	@echo 'make up [HEDGING=1 OSTIUM=1 PORT=4200 DESK_PORT=8470]  paper trading: local venues, Prefect, worker, monitors, watchdog, sender; make down stops them'
 	@echo 'make test [TESTS=tests/unit]     every test, on WORKERS=$(WORKERS) processes'
 	@echo 'make lint                        ruff, format, types, and the rule by which imports run one way'
 	@echo 'make bench                       the figures we promise, measured, some 10 minutes; out/bench/summary.json'
@@ -58,7 +58,7 @@ demo-hedging: $(STAMP)
 	$(BIN)/python -m app.demo.hedging
 
 up: $(STAMP)
-	$(BIN)/evenkeel up --port $(PORT) --desk-port $(DESK_PORT) $(if $(HEDGING),--hedging)
+	$(BIN)/evenkeel up --port $(PORT) --desk-port $(DESK_PORT) $(if $(HEDGING),--hedging) $(if $(OSTIUM),--ostium)
 
 down:
 	$(BIN)/evenkeel down

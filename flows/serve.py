@@ -5,7 +5,8 @@ Monitors are served, not sent to a work pool: a worker that stops kills its flow
 the holders of its slots within minutes. One writer a position is kept by the lease in our own ledger.
 
 Whenever it starts, it asks for a watch of all that lives (every position, the managed accounts, and the hedging where it
-is switched on), so that a supervisor's restart resumes every watch. Until a run of Prefect looks at a position, which takes
+is switched on), so that a supervisor's restart resumes every watch; what begins later and is watched by nobody is asked for
+too. Until a run of Prefect looks at a position, which takes
 another process many seconds, it looks itself.
 """
 
@@ -31,6 +32,7 @@ from flows.accounts.watch import AccountsWatchRequest
 from flows.accounts.watch import watch as watch_accounts
 from flows.accounts.watch import watch_meanwhile as watch_accounts_meanwhile
 from flows.accounts.watched import ACCOUNTS
+from flows.begun import Begun, watch_what_begins
 from flows.carry.monitor import MonitorRequest, monitor
 from flows.carry.watch import watch_meanwhile
 from flows.carry.watched import POSITIONS
@@ -55,14 +57,16 @@ RETRY_S = 3.0
 """Wall seconds until the ledger, or Prefect, is asked again at the start."""
 
 
-def resume_watches() -> None:
+def resume_watches(begun: Begun | None = None) -> None:
     """Ask for a watch of all that lives, once a start of this process; again until ledger and Prefect answer. No ledger yet is
-    waited for too: after a boot its database may come up later than we do.
+    waited for too: after a boot its database may come up later than we do. `begun` is given what was asked for.
     """
     start, logged = f"start-{uuid4().hex[:12]}", ""
     while True:
         try:
             with ledger_for_run() as store:
+                if begun is not None:
+                    begun.known(store)
                 if asyncio.run(_have_all_watched(store, start)):
                     return
         except (OperatorError, Retryable) as fault:
@@ -70,6 +74,13 @@ def resume_watches() -> None:
                 logged = str(fault)
                 log.warning("no watch can be resumed yet: %s", logged)
         time.sleep(RETRY_S)
+
+
+def watch_all() -> None:
+    """See to it that all that lives is watched, and then all that begins."""
+    begun = Begun(WATCHES)
+    resume_watches(begun)
+    watch_what_begins(begun)
 
 
 async def _have_all_watched(store: Store, occasion: str) -> bool:
@@ -151,7 +162,7 @@ def main() -> None:
         while not answers(http):
             time.sleep(0.5)
     answered.set()
-    _beside(resume_watches)
+    _beside(watch_all)
     prefect.serve(*hosted, pause_on_shutdown=False, limit=AT_ONCE, query_seconds=POLL_S)
 
 

@@ -32,6 +32,7 @@ from twins.hyperliquid import HyperliquidTwin
 from twins.keys import KeySource
 from twins.lst_accounts import LstAccounts
 from twins.market_making import MarketMaking
+from twins.ostium.serve import RunningOstium, beside
 from twins.series import ModelSeries, RecordedSeries
 from twins.slack import SlackTwin
 from twins.solana import SolanaChain, SolanaTwin
@@ -60,6 +61,8 @@ class TwinOptions:
     """Whether a Slack workspace is served as well."""
     hedging: bool = False
     """Whether an order book, its customers and a broker are."""
+    ostium: Path | None = None
+    """Where an EVM node is installed, on which Ostium is served too; None: it is not."""
 
 
 def start_ms_of(text: str | None) -> int | None:
@@ -155,6 +158,7 @@ class RunningTwins:
     apps: dict[str, App]
     slack: SlackTwin | None = None
     market: MarketMaking | None = None
+    ostium: RunningOstium | None = None
 
     def announcement(self) -> dict[str, Any]:
         """Return URLs and funded test keys, as one JSON object."""
@@ -169,6 +173,7 @@ class RunningTwins:
             "keys": self.keys,
             **self._slack_line(),
             **({} if self.market is None else {"hedging": self.market.line(self.urls)}),
+            **({} if self.ostium is None else {"ostium": self.ostium.announcement()}),
             "world": {"source": self.world.series.source, "now_ms": self.world.now_ms()}
             | {"end_ms": self.world.series.end_ms}
             | {"speed": self.world.clock.speed, "stepped": self.world.clock.stepped},
@@ -301,8 +306,13 @@ async def serving(
 
 @asynccontextmanager
 async def running_twins(options: TwinOptions, world: World | None = None) -> AsyncIterator[RunningTwins]:
-    """Build and serve all twins of one world."""
-    async with serving(build_twins(options, world)) as running:
+    """Build and serve all twins of one world. Raises NoNode where an EVM node is asked for and cannot be had."""
+    async with AsyncExitStack() as stack:
+        running = await stack.enter_async_context(serving(build_twins(options, world)))
+        if options.ostium is not None:
+            running.ostium = await stack.enter_async_context(
+                beside(options.ostium, running.world, running.faults)
+            )
         yield running
 
 

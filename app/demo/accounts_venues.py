@@ -148,14 +148,20 @@ def installed(ostium: RunningOstium, loop: asyncio.AbstractEventLoop, second_url
 
 async def wallet_sends(demo: Demo, user: dict[str, str], *calls: tuple[str, bytes]) -> None:
     """A user's own wallet signs calls, one after another, as a browser would let it."""
-    wallet = Account.from_key(user["private_key"])
-    rpc = EvmRpc(demo.ostium.urls["evm"], WorldClock(demo.ostium.urls["control"]))
+    line = demo.ostium.announcement()
+    await signed_by(user["private_key"], line, *calls)
+
+
+async def signed_by(private_key: str, line: dict[str, Any], *calls: tuple[str, bytes]) -> None:
+    """Have calls signed by a key and put on the chain that the announcement of Ostium's twin names."""
+    wallet = Account.from_key(private_key)
+    rpc = EvmRpc(line["rpc_url"], WorldClock(line["control"]["url"]))
     fees = {"gas": GAS, "maxFeePerGas": GAS_WEI, "maxPriorityFeePerGas": 0, "value": 0, "type": 2}
     try:
         nonce = await rpc.transaction_count(wallet.address)
         for place, (to, calldata) in enumerate(calls):
             call = {"to": bytes.fromhex(to[2:]), "data": calldata, "nonce": nonce + place}
-            signed = wallet.sign_transaction(fees | call | {"chainId": demo.ostium.chain.chain_id})
+            signed = wallet.sign_transaction(fees | call | {"chainId": line["chain_id"]})
             await rpc.put(bytes(signed.raw_transaction))
         for _ in range(200):
             if await rpc.transaction_count(wallet.address) == nonce + len(calls):

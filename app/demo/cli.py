@@ -25,6 +25,10 @@ MOST_SPEED = 100_000
 """World seconds in a wall second: a day in less than one."""
 
 
+NODE_FOLDER = Path("out")
+"""Where the EVM node of paper trading and of the demo is installed, once."""
+
+
 class Which(StrEnum):
     """A business that has a demo."""
 
@@ -113,10 +117,17 @@ def add_to(app: typer.Typer) -> None:
         hedging: Annotated[
             bool, typer.Option("--hedging", help="With an order book, its customers and a broker.")
         ] = False,
+        ostium: Annotated[
+            bool,
+            typer.Option(
+                "--ostium", help="With Ostium on an EVM node of its own, and users with USDC; needs npm."
+            ),
+        ] = False,
         parent_pid: Annotated[int | None, typer.Option(hidden=True)] = None,
         idle_exit_s: Annotated[float | None, typer.Option(hidden=True)] = None,
     ) -> None:
         """Serve the twins on loopback; prints one JSON line with URLs and funded test keys, then runs until stopped."""
+        from twins.evm.node import NoNode
         from twins.serve import TwinOptions, serve_until_stopped, start_ms_of
 
         check_speed(speed)
@@ -134,6 +145,7 @@ def add_to(app: typer.Typer) -> None:
             accounts=accounts,
             slack=write is not None,
             hedging=hedging,
+            ostium=NODE_FOLDER if ostium else None,
         )
 
         def announce(line: dict[str, Any]) -> None:
@@ -146,7 +158,7 @@ def add_to(app: typer.Typer) -> None:
             asyncio.run(
                 serve_until_stopped(options, announce, parent_pid=parent_pid, idle_exit_s=idle_exit_s)
             )
-        except ValueError as error:
+        except (ValueError, NoNode) as error:
             raise OperatorError(str(error)) from error
 
 
@@ -174,7 +186,8 @@ def _written(folder: Path, announcement: dict[str, Any]) -> Path:
     if folder.exists() and not folder.is_dir():
         raise OperatorError(f"--write {folder} is a file; give a folder for the settings")
     folder.mkdir(parents=True, exist_ok=True)
-    return write_settings(folder, announcement, {}, "", with_admin=True)
+    prefect = os.environ.get("PREFECT_API_URL", "")
+    return write_settings(folder, announcement, {}, prefect, with_admin=True)
 
 
 def funds_of(text: str) -> Decimal:

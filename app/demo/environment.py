@@ -82,6 +82,13 @@ def write_keys(folder: Path, keys: dict[str, Any]) -> dict[str, Path]:
         }
     if "slack" in keys:
         secrets |= {"slack": keys["slack"]["token"], "slack-app": keys["slack"]["app_token"]}
+    if "ostium" in keys:
+        users = enumerate(keys["ostium"]["traders"], start=1)
+        secrets |= {f"user-{number}": one["private_key"] for number, one in users}
+        secrets |= {
+            "ostium": keys["ostium"]["delegate"]["private_key"],
+            "collector": keys["ostium"]["collector"]["private_key"],
+        }
     if "alpaca" in keys:
         secrets |= {"alpaca": keys["alpaca"]["key_id"], "alpaca-secret": keys["alpaca"]["secret"]}
     folder.mkdir(parents=True, exist_ok=True)
@@ -132,13 +139,14 @@ def write_settings(
     *,
     with_admin: bool = False,
 ) -> Path:
-    """The TOML that demo and command line share while the twins run: with the Slack beside them and the venues of hedging,
-    where there are any, and of a fleet where they have several accounts. With `with_admin` an admin key is made for it, in
-    `keys/admin.key`, and a secret of the agents: users' accounts on the venue can be guarded then.
+    """The TOML that demo and command line share while the twins run: with the Slack beside them, the venues of hedging and
+    Ostium, where there are any, and of a fleet where they have several accounts. With `with_admin` an admin key is made for
+    it, in `keys/admin.key`, and a secret of the agents: users' accounts on the venue can be guarded then.
     """
     slack = announcement.get("slack")
-    hedging = announcement.get("hedging")
+    hedging, ostium = announcement.get("hedging"), announcement.get("ostium")
     more = ({"slack": slack} if slack else {}) | ({"alpaca": hedging["key"]} if hedging else {})
+    more |= {"ostium": ostium["keys"]} if ostium else {}
     keys = write_keys(folder / "keys", announcement["keys"] | more)
     root, fleet = folder.resolve(), announcement["keys"].get("fleet")
     single: dict[str, dict[str, str]] = {"hyperliquid": {}, "solana": {}}
@@ -177,6 +185,8 @@ def write_settings(
             "alpaca": hedging["alpaca"] | files,
             "symbols": hedging["symbols"],
         }
+    if ostium:
+        sections |= _managed(ostium, keys)
     if with_admin:
         from tasks.admin import make_hash
 
@@ -188,6 +198,11 @@ def write_settings(
         sections["agents"] = {"enabled": True, "key_file": str(agents.resolve())}
     lines = ["# Written for local twins, test money. Not for real venues."]
     lines += ['log_level = "ERROR"']
+    if ostium:
+        lines += [
+            f"# A user of managed accounts: {one['address']}, its key in keys/user-{number}.key"
+            for number, one in enumerate(ostium["keys"]["traders"], start=1)
+        ]
     for name, values in sections.items():
         lines += _table(name, values)
     if fleet:
@@ -195,6 +210,27 @@ def write_settings(
     path = folder / "evenkeel.toml"
     path.write_text("\n".join(lines) + "\n")
     return path
+
+
+def _managed(ostium: dict[str, Any], keys: dict[str, Path]) -> dict[str, dict[str, Any]]:
+    """Sections for managed accounts at this twin of Ostium. The platform's wallet is a new one that nobody has the key of."""
+    at = ostium["contracts"]
+    return {
+        "ostium": {
+            "enabled": True,
+            "rpc_url": ostium["rpc_url"],
+            "prices_url": ostium["url"],
+            "subgraph_url": ostium["subgraph_url"],
+            **{name: at[name] for name in ("trading", "storage", "usdc")},
+            "confirmations": 2,
+            "cutoff": "latest-2",
+            "key_file": str(keys["ostium"].resolve()),
+        },
+        "collector": {
+            "platform_wallet": f"0x{token_hex(20)}",
+            "key_file": str(keys["collector"].resolve()),
+        },
+    }
 
 
 def _table(name: str, values: dict[str, Any]) -> list[str]:

@@ -33,6 +33,13 @@ def add_to(app: typer.Typer) -> None:
         hedging: Annotated[
             bool, typer.Option("--hedging", help="With hedged market making at a paper broker.")
         ] = False,
+        ostium: Annotated[
+            bool,
+            typer.Option("--ostium", help="With managed accounts on Ostium, and their service; needs npm."),
+        ] = False,
+        service_port: Annotated[
+            int, typer.Option(min=1, max=65_535, help="Of the managed accounts' service, with --ostium.")
+        ] = 5002,
         as_json: JsonFlag = False,
     ) -> None:
         """Paper trading: start local venues, Prefect, worker, monitors, watchdog, sender and desk under one supervisor."""
@@ -49,12 +56,15 @@ def add_to(app: typer.Typer) -> None:
             lambda line: console.print(line, markup=False, soft_wrap=True),
             desk_port,
             hedging=hedging,
+            service_port=service_port if ostium else None,
         )
         if as_json:
             sys.stdout.write(json.dumps(body, indent=2) + "\n")
             return
         out.print(f"UI {body['ui_url']}; logs {body['logs']}", markup=False, soft_wrap=True)
         out.print(f"desk {body['desk_url']}, the key is in {body['desk_key']}", markup=False, soft_wrap=True)
+        if body["service_url"]:
+            out.print(f"managed accounts {body['service_url']}", markup=False, soft_wrap=True)
         out.print(f"now: evenkeel --config {body['settings']} status", markup=False, soft_wrap=True)
 
     @app.command()

@@ -11,7 +11,7 @@ from pathlib import Path
 from app.prefect_server import CLIENT_SETTINGS, SERVER_SETTINGS
 
 POOL = "evenkeel"
-TWINS, SERVER, DESK = "twins", "server", "desk"
+TWINS, SERVER, DESK, SERVICE = "twins", "server", "desk", "service"
 OF_FOLDER = "PAPER_TRADING_FOLDER"
 """Says in the environment of every process whose it is."""
 
@@ -28,9 +28,16 @@ class Program:
 
 
 def programs(
-    folder: Path, port: int, speed: float, usdc: str, desk_port: int, *, hedging: bool = False
+    folder: Path,
+    port: int,
+    speed: float,
+    usdc: str,
+    desk_port: int,
+    *,
+    hedging: bool = False,
+    service_port: int | None = None,
 ) -> list[Program]:
-    """Every program, in the order in which they are started."""
+    """Every program, in the order in which they are started. With a `service_port` managed accounts are among them."""
     evenkeel = ("-m", "app.cli")
     address = f"http://127.0.0.1:{port}"
     return [
@@ -49,6 +56,7 @@ def programs(
                 "--write",
                 str(folder),
                 *(("--hedging",) if hedging else ()),
+                *(() if service_port is None else ("--ostium",)),
             ),
             "the venues: local twins with test money",
             again=False,
@@ -77,7 +85,17 @@ def programs(
             f"web pages at http://127.0.0.1:{desk_port}/",
             more={"EVENKEEL_PAGES__PORT": str(desk_port)},
         ),
+        *([] if service_port is None else [_service(service_port)]),
     ]
+
+
+def _service(port: int) -> Program:
+    return Program(
+        SERVICE,
+        ("-m", "app.cli", "accounts", "serve"),
+        f"managed accounts at http://127.0.0.1:{port}/",
+        more={"EVENKEEL_SERVICE__PORT": str(port)},
+    )
 
 
 def environment(folder: Path, port: int) -> dict[str, str]:

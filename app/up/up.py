@@ -21,11 +21,21 @@ import httpx
 
 from app.demo.environment import OURS
 from app.prefect_server import prefect_answers
-from app.up.programs import DESK, OF_FOLDER, SERVER, TWINS, Program, configuration, environment, programs
+from app.up.programs import (
+    DESK,
+    OF_FOLDER,
+    SERVER,
+    SERVICE,
+    TWINS,
+    Program,
+    configuration,
+    environment,
+    programs,
+)
 from evenkeel.errors import OperatorError
 
 DESK_PORT = 8470
-READY_S = 120.0
+READY_S = 300.0
 END_S = 180.0
 MARK = "supervisor.conf"
 """What says that a folder is of `up`."""
@@ -78,9 +88,10 @@ def up(
     desk_port: int = DESK_PORT,
     *,
     hedging: bool = False,
+    service_port: int | None = None,
 ) -> dict[str, Any]:
-    """Start all of it, from an empty world; returns what runs and where. Raises OperatorError, and leaves nothing running,
-    where it is up already, the port is taken, or something does not start.
+    """Start all of it, from an empty world, with managed accounts where there is a `service_port`; returns what runs and where.
+    Raises OperatorError, and leaves nothing running, where it is up already, a port is taken, or something does not start.
     """
     if is_up(folder):
         raise OperatorError(
@@ -88,12 +99,14 @@ def up(
         )
     _refuse_taken(port, "--port")
     _refuse_taken(desk_port, "--desk-port")
+    if service_port is not None:
+        _refuse_taken(service_port, "--service-port")
     _refuse_foreign(folder)
     for name in (*OURS, "logs"):
         path = folder / name
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
     (folder / "logs").mkdir(parents=True)
-    all_of = programs(folder, port, speed, usdc, desk_port, hedging=hedging)
+    all_of = programs(folder, port, speed, usdc, desk_port, hedging=hedging, service_port=service_port)
     written = folder / MARK
     written.write_text(configuration(folder, socket_of(folder), port, all_of))
     subprocess.run(
@@ -104,11 +117,13 @@ def up(
             _start(folder, port, one)
             if one.name == DESK:
                 _await(folder, DESK, lambda: _pages_answer(desk_port))
+            if one.name == SERVICE and service_port is not None:
+                _await(folder, SERVICE, lambda: _pages_answer(service_port))
             say(f"{one.name:<9} {one.says}")
     except BaseException:
         down(folder)
         raise
-    return status(folder, port, desk_port)
+    return status(folder, port, desk_port, service_port)
 
 
 def clean() -> dict[str, str]:
@@ -193,7 +208,7 @@ def _refuse_taken(port: int, option: str) -> None:
             ) from None
 
 
-def status(folder: Path, port: int, desk_port: int) -> dict[str, Any]:
+def status(folder: Path, port: int, desk_port: int, service_port: int | None = None) -> dict[str, Any]:
     """Every program and whether it runs, the addresses, and the settings to use from another terminal."""
     rows = [
         {"name": row["name"], "state": row["statename"].lower(), "pid": row["pid"]}
@@ -203,6 +218,7 @@ def status(folder: Path, port: int, desk_port: int) -> dict[str, Any]:
         "programs": sorted(rows, key=lambda row: str(row["name"])),
         "ui_url": f"http://127.0.0.1:{port}",
         "desk_url": f"http://127.0.0.1:{desk_port}/",
+        "service_url": None if service_port is None else f"http://127.0.0.1:{service_port}/",
         "desk_key": str(folder / "keys" / "admin.key"),
         "settings": str(folder / "evenkeel.toml"),
         "logs": str(folder / "logs"),

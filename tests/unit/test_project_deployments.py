@@ -160,13 +160,13 @@ def test_the_watches_are_served_without_a_concurrency_limit(
     monkeypatch.setattr("prefect.serve", lambda *what, **how: served.append((what, how)))
     from flows import serve
 
-    def resume_watches() -> None:
+    def watch_all() -> None:
         """Nothing lives here."""
 
     def watch_meanwhile(answered: threading.Event) -> None:
         """No ledger is here."""
 
-    monkeypatch.setattr(serve, "resume_watches", resume_watches)
+    monkeypatch.setattr(serve, "watch_all", watch_all)
     monkeypatch.setattr(serve, "watch_meanwhile", watch_meanwhile)
     if hedging:
         (tmp_path / "evenkeel.toml").write_text(HEDGING_SETTINGS)

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from eth_account import Account
+from eth_account.signers.local import LocalAccount
 
 from twins.clock import TwinClock
 from twins.control import control_app
@@ -74,6 +75,7 @@ class RunningOstium:
             "pid": os.getpid(),
             "chain_id": self.chain.chain_id,
             "rpc_url": self.urls["evm"],
+            "url": self.urls[VENUE],
             "subgraph_url": f"{self.urls[VENUE]}/subgraph",
             "prices_url": self.urls[VENUE] + PRICES,
             "control": {"url": self.urls["control"]},
@@ -84,40 +86,44 @@ class RunningOstium:
 
 
 def _traders(options: OstiumOptions, node: Node, venue: Deployment) -> dict[str, Any]:
-    """Return fresh keys: traders with USDC, a delegate without, all with ether. None is worth anything elsewhere."""
+    """Return fresh keys: traders with USDC, a delegate and a collector without, all with ether. None is worth anything
+    elsewhere.
+    """
     source = KeySource(options.key_seed)
-    traders, delegate = [Account.from_key(source.secret()) for _ in range(options.traders)], source.secret()
-    for account in [*traders, Account.from_key(delegate)]:
+    traders = [Account.from_key(source.secret()) for _ in range(options.traders)]
+    delegate, collector = (Account.from_key(source.secret()) for _ in range(2))
+    for account in [*traders, delegate, collector]:
         node.rpc("anvil_setBalance", account.address, hex(10**18))
     for account in traders:
         units = options.trader_usdc * MILLION
         transact(node, venue.owner, venue.at["usdc"], "mint(address,uint256)", account.address, units)
-    named = [{"address": one.address, "private_key": "0x" + bytes(one.key).hex()} for one in traders]
-    acting = Account.from_key(delegate)
     return {
-        "traders": named,
-        "delegate": {"address": acting.address, "private_key": "0x" + bytes(acting.key).hex()},
+        "traders": [_named(one) for one in traders],
+        "delegate": _named(delegate),
+        "collector": _named(collector),
     }
 
 
+def _named(one: LocalAccount) -> dict[str, str]:
+    return {"address": one.address, "private_key": "0x" + bytes(one.key).hex()}
+
+
 @asynccontextmanager
-async def running_ostium(options: OstiumOptions) -> AsyncIterator[RunningOstium]:
-    """Start a node, deploy the venue and serve both doors. Raises NoNode where no node can be had."""
-    node = Node(options.out, CHAIN_ID, options.start_ms - EARLIER_MS)
+async def running_ostium(
+    options: OstiumOptions, world: World | None = None, faults: FaultPlan | None = None
+) -> AsyncIterator[RunningOstium]:
+    """Start a node, deploy the venue and serve both doors, in a world of its own or in the one that is given. Raises NoNode
+    where no node can be had.
+    """
+    begins_ms = options.start_ms if world is None else world.now_ms()
+    node = Node(options.out, CHAIN_ID, begins_ms - EARLIER_MS)
     try:
         owner, *_, keeper = [str(one).lower() for one in node.rpc("eth_accounts")]
         usdc = deploy(node, "usdc", owner)
         venue = deployed(node, usdc, owner, keeper)
         transact(node, owner, usdc, "mint(address,uint256)", venue.at["vault"], VAULT_USDC * MILLION)
         keys = _traders(options, node, venue)
-        clock = TwinClock(
-            options.start_ms, speed=0 if options.stepped else options.speed, stepped=options.stepped
-        )
-        world, faults, stopping = (
-            World(ModelSeries(options.seed, options.start_ms), clock),
-            FaultPlan(),
-            asyncio.Event(),
-        )
+        world, faults, stopping = world or _own_world(options), faults or FaultPlan(), asyncio.Event()
         chain = EvmTwin(world, faults, node)
         twin = OstiumTwin(world, faults, chain, venue)
         apps = {
@@ -133,6 +139,32 @@ async def running_ostium(options: OstiumOptions) -> AsyncIterator[RunningOstium]
         node.close()
 
 
+def _own_world(options: OstiumOptions) -> World:
+    speed = 0 if options.stepped else options.speed
+    clock = TwinClock(options.start_ms, speed=speed, stepped=options.stepped)
+    return World(ModelSeries(options.seed, options.start_ms), clock)
+
+
+async def keep_up(running: RunningOstium) -> None:
+    """Make the blocks of the time that passes, until it stops."""
+    while not running.stopping.is_set():
+        await running.chain.catch_up()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(running.stopping.wait(), timeout=TICK_S)
+
+
+@asynccontextmanager
+async def beside(out: Path, world: World, faults: FaultPlan) -> AsyncIterator[RunningOstium]:
+    """The venue in the world of other twins, keeping up by itself. Raises NoNode."""
+    async with running_ostium(OstiumOptions(out), world, faults) as running:
+        keeping = asyncio.create_task(keep_up(running))
+        try:
+            yield running
+        finally:
+            running.stopping.set()
+            await keeping
+
+
 async def serve_until_stopped(options: OstiumOptions) -> None:
     """Run until SIGINT, SIGTERM or the control endpoint says stop."""
     async with running_ostium(options) as running:
@@ -141,10 +173,7 @@ async def serve_until_stopped(options: OstiumOptions) -> None:
             loop.add_signal_handler(name, running.stopping.set)
         sys.stdout.write(json.dumps(running.announcement()) + "\n")
         sys.stdout.flush()
-        while not running.stopping.is_set():
-            await running.chain.catch_up()
-            with suppress(TimeoutError):
-                await asyncio.wait_for(running.stopping.wait(), timeout=TICK_S)
+        await keep_up(running)
 
 
 def main(argv: list[str] | None = None) -> int:

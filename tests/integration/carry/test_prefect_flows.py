@@ -311,6 +311,18 @@ async def test_the_watch_goes_on_from_run_to_run_until_the_position_has_ended(
         assert not [one for one in rig.desk.store.alerts(open_only=True) if one.kind == NOT_WATCHED]
 
 
+async def test_an_entry_at_a_terminal_is_watched_by_the_host_that_runs(
+    server: Server, tmp_path: Path
+) -> None:
+    """No run of Prefect has entered it, and the host was there before: by the README's own first command of paper trading."""
+    async with story_rig(tmp_path) as rig, hosted_monitors(server, rig.config, tmp_path):
+        await server.reached(lambda: "what begins now is seen to" in (tmp_path / "serve.log").read_text())
+        position_id = await rig.entered(size_usd="2000")
+        assert not server.monitors(position_id=position_id)
+        await server.reached(lambda: serve.POSITIONS.last_by(rig.desk.store, position_id) != "")
+        assert len(server.monitors(position_id=position_id)) == 1
+
+
 def _assert_due_in_a_minute(run: dict[str, Any], position_id: str) -> None:
     assert run["state_type"] == "SCHEDULED"
     assert run["parameters"]["request"]["position_id"] == position_id

@@ -22,7 +22,7 @@ from strategy.accounts.conditions import (
 )
 from tasks.accounts.desk import AccountsDesk, accounts_desk
 from tasks.accounts.hyperliquid.desk import keys_of
-from tasks.accounts.standing import read_account, read_key
+from tasks.accounts.standing import read_account, read_key, was_active
 from tasks.accounts.trading import CHARGES, ostium_of
 
 GROUP = "managed accounts"
@@ -71,6 +71,11 @@ async def _users(desk: AccountsDesk, found: _Opened) -> None:
     accounts, venue = desk.desk.store.accounts, ostium_of(desk.desk)
     for row in accounts.deployments(DeploymentState.ACTIVE, DeploymentState.PAUSED):
         found.count += 1
+        if not was_active(desk.desk.store, row):
+            found.users.append(
+                f"{row.deployment_id}: its user has not signed all yet (`evenkeel accounts check`)"
+            )
+            continue
         agent = accounts.agent(row.agent_id)
         delegate, fee = (
             await venue.delegate_of(row.account),

@@ -162,6 +162,9 @@ class Standing:
         by_pair = dict(zip(pairs, fees, strict=True))
         found: Judged = {}
         for row in mine:
+            if not was_active(self.desk.store, row):
+                found[ALLOWANCE, row.deployment_id] = None
+                continue
             found |= judge_allowance(row.deployment_id, seen, by_pair[markets[row.deployment_id]])
             finding = found[ALLOWANCE, row.deployment_id]
             self.moves.append(partial(follow_allowance, self.desk.store, row, seen, finding))
@@ -274,6 +277,14 @@ async def read_account(desk: Desk, account: str) -> AccountSeen:
         collector_may_usdc=pulls.token.amount(may_pull),
         owed_usdc=sum((one.usdc for one in to_pay), Decimal(0)),
     )
+
+
+def was_active(store: Store, row: Deployment) -> bool:
+    """Whether it ever was: a user who has not signed yet has lowered nothing."""
+    if row.state is DeploymentState.ACTIVE:
+        return True
+    moves = store.transitions("deployment", row.deployment_id)
+    return any(one.to_state == DeploymentState.ACTIVE for one in moves)
 
 
 def follow_allowance(store: Store, row: Deployment, seen: AccountSeen, finding: Finding | None) -> None:

@@ -43,6 +43,8 @@ _STAMPED = frozenset({"l2Book", "clearinghouseState"})
 """Answers that say at which time of the venue they were made."""
 _AHEAD_MS = 10_000
 """A stamp so far after the `Date` of its own answer is odd: an order is not called expired by it, and none is signed by it."""
+_BEHIND_MS = 86_400_000
+"""A stamp so far before it is odd too, not the age of a reading: a node that stands is noticed long before a day is over."""
 
 
 def info_weight(kind: str) -> float:
@@ -326,7 +328,9 @@ class HyperliquidClient:
         date_ms = await self.time.note_date(asked_ms, answer.headers.get("date"))
         stamp = parsed.get("time") if kind in _STAMPED and isinstance(parsed, dict) else None
         if isinstance(stamp, int) and 0 < stamp < 10**14:
-            if date_ms is not None and stamp - date_ms > _AHEAD_MS:  # the answer contradicts itself
+            if (
+                date_ms is not None and not -_BEHIND_MS <= stamp - date_ms <= _AHEAD_MS
+            ):  # it contradicts itself
                 parsed["time"] = f"{stamp}, its date {date_ms}"
             else:
                 await self.time.note(asked_ms, stamp)

@@ -90,6 +90,19 @@ async def test_a_user_who_revokes_or_lowers_what_he_allows_is_one_state_and_one_
         assert accounts.deployment("d1").state is DeploymentState.ACTIVE
 
 
+async def test_a_user_who_has_not_signed_yet_has_lowered_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with watch_rig(tmp_path, monkeypatch) as found:
+        accounts, stranger = found.store.accounts, "0x" + "c0" * 20
+        accounts.add_user(stranger)
+        accounts.deploy("new", stranger, "trend", LIMITS.model_dump(mode="json"))
+        for _ in range(3):
+            await found.ticked()
+        assert found.alerts() == Counter()
+        assert accounts.deployment("new").state is DeploymentState.PAUSED
+
+
 async def test_keys_without_gas_and_a_number_that_is_stuck_are_said_until_they_move(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -92,6 +92,21 @@ async def test_an_own_row_that_is_not_understood_is_no_outage_and_can_be_closed(
         assert again.status == "CLOSED"
 
 
+@pytest.mark.parametrize("scale", ["0.1", "10"])
+async def test_a_stamp_that_its_own_date_contradicts_says_nothing_of_the_age_of_a_reading(
+    tmp_path: Path, scale: str
+) -> None:
+    async with story_rig(tmp_path, limits={"stale_exit_after_s": "100", "outage_exit_after_s": "60"}) as rig:
+        position_id = await rig.entered()
+        odd(rig, "field", STATE, path="time", scale=scale)
+        result = await watched(rig, position_id, 200)
+        assert (result.status, result.actions) == ("OPEN", ())
+        found = alerts(rig)
+        assert "time" in found[ODD_ANSWER] and not {"stale:short", "outage"} & found.keys()
+        assert (await exit_position(rig.desk, ExitRequest(position_id=position_id))).status == "CLOSED"
+        assert rig.flat
+
+
 async def test_the_kill_switch_buys_back_what_is_ours_and_leaves_the_rest(tmp_path: Path) -> None:
     async with story_rig(tmp_path) as rig:
         await rig.entered()

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from app.prefect_server import free_port
+from app.up.programs import programs
 from app.up.up import clean, is_up, processes_of, socket_of, supervisor
 from state.watch_models import Severity
 from tasks.admin import is_key
@@ -55,7 +56,8 @@ def test_an_entry_is_watched_and_shown_and_kills_double_nothing(running: Paper) 
 def test_it_comes_up_writes_to_slack_comes_back_and_goes(running: Paper) -> None:
     folder, body, store, shown = running.folder, running.body, running.store, running.shown
     assert {row["name"] for row in body["programs"]} == PROGRAMS
-    assert {row["state"] for row in body["programs"]} == {"running"}
+    assert {row["state"] for row in body["programs"]} == {"running"} and body["service_url"] is None
+    assert running.settings.prefect.api_url == f"{body['ui_url']}/api", "commands are seen in its UI"
     with urllib.request.urlopen(f"{body['ui_url']}/api/health", timeout=30) as answer:
         assert answer.status == 200
     with urllib.request.urlopen(f"{body['desk_url']}health", timeout=30) as answer:
@@ -90,6 +92,13 @@ def test_it_comes_up_writes_to_slack_comes_back_and_goes(running: Paper) -> None
             os.kill(pid, 0)
     assert not processes_of(folder)
     assert "nothing is up" in evenkeel("down", "--folder", str(folder)).stdout
+
+
+def test_managed_accounts_are_a_venue_and_a_service_more() -> None:
+    plain, more = (programs(Path("up"), 4200, 1.0, "500", 8470, service_port=port) for port in (None, 5002))
+    assert [one.name for one in more if one.name not in {two.name for two in plain}] == ["service"]
+    assert ["--ostium" in one.arguments for one in (plain[0], more[0])] == [False, True]
+    assert more[-1].more == {"EVENKEEL_SERVICE__PORT": "5002"}
 
 
 def test_a_port_that_is_taken_is_refused_before_anything_starts(tmp_path: Path) -> None:

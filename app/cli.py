@@ -155,6 +155,11 @@ def enter(
     _emit(as_json, result, lambda: show_result("entry", result) if done else None)
     if not done:
         _fail(f"entry {result['status']}: {'; '.join(result['reasons'])}", 1)
+    if result["status"] == "OPEN":
+        note(
+            "a host that runs (`python -m flows.serve`, `evenkeel watch`) watches it within half a minute; without one start "
+            f"`evenkeel monitor {result['position_id']}`"
+        )
 
 
 @app.command("exit")

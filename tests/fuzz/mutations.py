@@ -12,6 +12,7 @@ HOUR_MS = 3_600_000
 NUMBER = re.compile(r"-?\d+(\.\d+)?([eE][-+]?\d+)?")
 FAR_OFF = {"ten times": "10", "a tenth": "0.1"}
 """Figures that are read without a complaint, and are wrong."""
+BEFORE = "before its hour"
 Path = tuple[str | int, ...]
 
 
@@ -34,6 +35,11 @@ class Mutation:
     def is_far_off(self) -> bool:
         """Whether it leaves a figure that nothing but other figures can contradict."""
         return self.what in FAR_OFF
+
+    @property
+    def is_believed(self) -> bool:
+        """The same, or a time that could be the true one."""
+        return self.is_far_off or self.what == BEFORE
 
     @property
     def fault(self) -> dict[str, Any]:
@@ -93,7 +99,7 @@ def _changes(path: Path, value: Any) -> Iterator[tuple[str, dict[str, Any]]]:
     if isinstance(value, dict | list):
         yield "extra item", {"extra": {"unheardOf": {"by": "us"}}}
     if path[-1:] == ("time",) and isinstance(value, int):
-        yield "before its hour", {"value": value // HOUR_MS * HOUR_MS - 7}
+        yield BEFORE, {"value": value // HOUR_MS * HOUR_MS - 7}
 
 
 def _is_number(value: Any) -> bool:

@@ -295,7 +295,7 @@ async def play(session: Session, story: str, mutation: Mutation) -> list[str]:
         return [f"{type(error).__name__}: {error}"]
     finally:
         session.rig.heal()
-        if mutation.is_far_off and FILLS in mutation.call:
+        if mutation.is_believed and FILLS in mutation.call:
             session.spoiled = True
 
 

@@ -43,6 +43,8 @@ from twins.world import World
 CHAIN_ID, START_MS = 421_614, 1_767_225_600_000
 SOL, PRICE = 9, 150.0
 USER_USDC = 1_000
+DEEPEST = 3
+"""Blocks that a scenario takes back at most."""
 PLATFORM = "0x" + "77" * 20
 LIMITS = {"pairs": [SOL], "most_collateral_usdc": "500", "most_leverage": "20", "most_slippage_bps": 300}
 Preparation = Callable[["AccountsBed"], Any]
@@ -152,6 +154,10 @@ class Start:
         self.chain.connect()
         assert self.node.rpc("evm_revert", self._kept.read_text()), "the node has forgotten how it was"
         self.keep()
+        now = self.node.rpc("eth_getBlockByNumber", "latest", False)["timestamp"]
+        for _ in range(DEEPEST + 1):  # where older blocks are taken back the node forgets what it keeps
+            self.node.rpc("anvil_setNextBlockBaseFeePerGas", hex(self.chain.base_fee_wei))
+            self.node.rpc("evm_mine", {"timestamp": int(now, 16)})
 
 
 @asynccontextmanager

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any
 
-from tests.chaos.accounts.bed import AccountsBed
+from tests.chaos.accounts.bed import DEEPEST, AccountsBed
 from tests.chaos.events import answer_of, at
 from tests.chaos.interceptor import Point
 from tests.chaos.process import Step
@@ -92,7 +92,7 @@ def handwritten(stories: dict[str, tuple[str, tuple[Step, ...]]]) -> list[Scenar
     for story in stories:
         steps = stories[story][1]
         key = "collector" if story == "collect" else "ostium"
-        for depth in (1, 2, 3):
+        for depth in range(1, DEEPEST + 1):
             script = then(story, RECEIPT, partial(_reorganise, depth=depth))
             add(story, "blocks taken back", f"{depth} at its first receipt", script)
         add(story, "dropped", "once", _before(partial(_lose, times=1), steps))

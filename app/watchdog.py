@@ -1,14 +1,15 @@
 """Sees to it that somebody looks at live positions and managed accounts, and hedges; it needs neither Prefect nor a key.
 
 It reads the ledger alone. Where nobody has looked for too long it raises `not watched`, or `accounts not watched`, and where no
-pass of hedging has succeeded for too long in an open market `hedging silent`; while all is well it calls a dead man's switch at
-somebody else's, whose silence says that this host is gone.
+pass of hedging has succeeded for too long in an open market `hedging silent`; while all is well, and people would hear of it if
+it were not, it calls a dead man's switch at somebody else's, which alone can report that this host or the sender is gone.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -23,6 +24,7 @@ from tasks.accounts.alerts import WATCHES
 from tasks.accounts.alerts import alarm_unwatched as alarm_accounts
 from tasks.carry.last_ticks import LastTick, alarm_overdue, last_ticks, overdue_after_s
 from tasks.hedging.running.silence import alarm_silent, last_good_ms
+from tasks.messages.waiting import unheard
 
 log = logging.getLogger("evenkeel.watchdog")
 PING_TIMEOUT_S = 10.0
@@ -53,6 +55,9 @@ class Watchdog:
     """Of the first round: from when on hedging that was never begun counts as silent."""
     _blind: str = ""
     _unheard: str = ""
+    """Why nobody would hear of an alert."""
+    _unanswered: str = ""
+    """Why the dead man's switch could not be called."""
 
     async def run(self) -> None:
         """Until the process is asked to end (SIGTERM, SIGINT)."""
@@ -92,6 +97,7 @@ class Watchdog:
             self._began_ms = self._began_ms or self.store.clock.now_ms()
             self._hedging_s = alarm_silent(self.store, self.settings.hedging, self._began_ms)
             self.store.requests.lapse()
+            nobody_hears = unheard(self.settings, self.store)
         except Retryable as error:
             if str(error) != self._blind:
                 log.critical("the ledger cannot be read, so that nobody knows who is watched: %s", error)
@@ -100,13 +106,19 @@ class Watchdog:
         if self._blind:
             log.warning("the ledger can be read again")
         self._blind = ""
-        self._say(found)
-        all_well = not found and self._accounts_s is None and self._hedging_s is None
+        self._say(found, nobody_hears)
+        all_well = not (found or nobody_hears) and self._accounts_s is None and self._hedging_s is None
         if all_well and self.settings.watchdog.ping_url:
             await self._ping()
         return found
 
-    def _say(self, found: list[LastTick]) -> None:
+    def _say(self, found: list[LastTick], nobody_hears: str) -> None:
+        if _kind(nobody_hears) != _kind(self._unheard):
+            if nobody_hears:
+                log.critical("nobody hears of an alert: %s", nobody_hears)
+            else:
+                log.warning("alerts are delivered again")
+        self._unheard = nobody_hears
         now = {one.position_id for one in found}
         for one in found:
             if one.position_id not in self._overdue:
@@ -124,8 +136,13 @@ class Watchdog:
             fault = "" if answer.is_success else f"it answered {answer.status_code}"
         except httpx.HTTPError as error:
             fault = f"{type(error).__name__}"
-        if fault and fault != self._unheard:
+        if fault and fault != self._unanswered:
             log.error("the dead man's switch could not be called: %s", fault)
-        elif self._unheard and not fault:
+        elif self._unanswered and not fault:
             log.warning("the dead man's switch answers again")
-        self._unheard = fault
+        self._unanswered = fault
+
+
+def _kind(why: str) -> str:
+    """What is wrong, without for how long."""
+    return re.sub(r"\d+", "", why)

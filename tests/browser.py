@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -60,6 +60,8 @@ class Tab:
     complaints: list[str] = field(default_factory=list)
     called: dict[str, Callable[[str], Any]] = field(default_factory=dict)
     """By the name of a binding (`Runtime.addBinding`), what is done when the page calls it."""
+    more: AsyncExitStack = field(default_factory=AsyncExitStack)
+    """Holds the pages that were opened behind this one."""
     _numbers: Any = field(default_factory=lambda: itertools.count(1))
     _waiting: dict[int, asyncio.Future[Any]] = field(default_factory=dict)
 
@@ -98,6 +100,18 @@ class Tab:
         await self.evaluate("window.left = true")
         await self.call("Page.navigate", url=address)
         await self.loaded()
+
+    async def behind(self, address: str) -> Tab:
+        """Open a page in the background, as a click with the middle button does; return it once it is there."""
+        own = (await self.call("Target.getTargetInfo"))["targetInfo"]["browserContextId"]
+        made = await self.call("Target.createTarget", url=address, background=True, browserContextId=own)
+        port = await until(_browser().port, "the browser listens")
+        found = await self.more.enter_async_context(
+            _connected(f"ws://127.0.0.1:{port}/devtools/page/{made['targetId']}")
+        )
+        there = f"location.href === {json.dumps(address)} && document.readyState === 'complete'"
+        await until(lambda: found.evaluate(there), "the page behind is loaded")
+        return found
 
     async def loaded(self) -> None:
         """The page that follows the one that was there is loaded."""
@@ -227,4 +241,5 @@ async def chromium() -> AsyncIterator[Tab]:
             try:
                 yield tab
             finally:
+                await tab.more.aclose()
                 await browser.call("Target.disposeBrowserContext", **made)

@@ -10,11 +10,9 @@ from evenkeel.errors import EvenkeelError, OperatorError
 from tasks.channels import Channel
 from tasks.messages.connect import named_channels, open_channel
 from tasks.messages.requests.connection import app_token, ask_for_connection
-from tasks.messages.waiting import quiet_now, sender_faults, silent_s, waiting_for
+from tasks.messages.waiting import SILENT_S, quiet_now, sender_faults, silent_s, waiting_for
 
 GROUP = "messages"
-SILENT_S = 60.0
-"""How long after its last sign of life a sender counts as dead: it gives one each ten seconds."""
 WAITING_S = 120.0
 """How long a message may wait in calm hours."""
 SET_ONE = "fill in slack.channel, webhook.url or mail.host (docs/messages.md), or nobody hears of an alert"

@@ -75,7 +75,8 @@ class Watchdog(Section):
     """Seconds between two rounds of the watchdog."""
     ping_url: str = ""
     """Address of a dead man's switch at somebody else's, called after each round in which all is well: it speaks up where the
-    calls stop, be it that a position is not watched, that the ledger cannot be read, or that the whole host is gone.
+    calls stop, be it that a position is not watched, that the ledger cannot be read, that nobody delivers alerts, or that the
+    whole host is gone.
     """
 
     @field_validator("ping_url")

@@ -1,4 +1,4 @@
-"""How the delivery of messages stands, for `doctor` and the metrics."""
+"""How the delivery of messages stands, for `doctor`, the watchdog and the metrics."""
 
 from __future__ import annotations
 
@@ -8,8 +8,15 @@ from evenkeel.settings.settings import Settings
 from state.outbox import Pending
 from state.outbox_models import MessageKind
 from state.store import Store
-from tasks.messages.choose import quiet_at
+from state.watch_models import Severity
+from tasks.messages.choose import quiet_at, urgency
+from tasks.messages.connect import named_channels
 from tasks.messages.sender import HEARTBEAT, JOINED, wall_ms
+
+SILENT_S = 60.0
+"""How long after its last sign of life a sender counts as dead: it gives one each ten seconds."""
+UNHEARD_S = 900.0
+"""How long a critical message may wait at every channel."""
 
 
 def waiting_for(store: Store, channel: str) -> list[Pending]:
@@ -40,3 +47,30 @@ def silent_s(store: Store) -> float:
         if row.name == HEARTBEAT:
             return max(0.0, (wall_ms() - float(row.detail.get("wall_ms", 0))) / 1000)
     return math.inf
+
+
+def unheard(settings: Settings, store: Store) -> str:
+    """Why nobody would hear of an alert now, though channels are set: no sender lives, or none of them takes what is critical.
+    Empty where somebody hears, and where there is no channel.
+    """
+    names = named_channels(settings)
+    if not names:
+        return ""
+    silent = silent_s(store)
+    if silent > SILENT_S:
+        since = "has never run" if math.isinf(silent) else f"was last alive {silent / 60:.0f} min ago"
+        return f"the sender {since}"
+    waits = min(_critical_waits_s(store, name) for name in names)
+    return (
+        f"a critical message has waited for {waits / 60:.0f} min at every channel"
+        if waits > UNHEARD_S
+        else ""
+    )
+
+
+def _critical_waits_s(store: Store, channel: str) -> float:
+    """How long the oldest critical message has waited at a channel; 0 where none does."""
+    now_ms = store.clock.now_ms()
+    waiting = (one.message for one in waiting_for(store, channel))
+    ages = [now_ms - one.at_ms for one in waiting if urgency(one) == Severity.CRITICAL.rank]
+    return max(ages, default=0) / 1000

@@ -16,6 +16,11 @@
     return shown ? shown.textContent : "unknown";
   }
 
+  // A browser has six connections to a host: pages in the background must not hold them.
+  function rest() {
+    if (source) { source.close(); closed = true; }
+  }
+
   htmx.createEventSource = function (url) {
     source = new EventSource(url);
     // The session is over: what is on the page is out of date, and trying again is of no use.
@@ -25,6 +30,8 @@
       say("The session has ended: log in again.", true);
       window.location.assign("/login");
     });
+    // Also a page that was opened in the background, and a connection that is tried again there.
+    if (document.visibilityState === "hidden") { rest(); }
     return source;
   };
 
@@ -45,10 +52,9 @@
     alerts = now;
   });
 
-  // A browser has six connections to a host: pages in the background must not hold them.
   document.addEventListener("visibilitychange", function () {
     if (document.visibilityState === "hidden") {
-      if (source) { source.close(); closed = true; }
+      rest();
     } else if (closed) {
       window.location.reload();
     }

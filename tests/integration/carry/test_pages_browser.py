@@ -91,6 +91,26 @@ async def test_the_stream_changes_the_page_and_keeps_the_focus_and_one_connectio
         assert tab.complaints == []
 
 
+async def test_pages_in_the_background_leave_the_connections_to_the_one_in_front(tmp_path: Path) -> None:
+    """A browser has six connections to a host: six pages that were opened behind took them all, and no order got through."""
+    async with logged_in(tmp_path) as (_, _, browser, tab, address):
+        feed = browser.site.feed
+        behind = [await tab.behind(f"{address}/") for _ in range(7)]
+        assert {await one.evaluate("document.visibilityState") for one in behind} == {"hidden"}
+        await tab.open(f"{address}/do/pause")
+        assert await tab.evaluate("document.title") != "", "the page in front is answered"
+
+        async def none() -> bool:
+            return feed.listeners == 0
+
+        await until(none, "no stream is held by a page that nobody sees")
+        await behind[0].evaluate("window.left = true")
+        await behind[0].call("Page.bringToFront")
+        await behind[0].loaded()
+        live = "document.getElementById('stream').textContent === 'Live.'"
+        await until(lambda: behind[0].evaluate(live), "it is live once it is looked at")
+
+
 async def test_a_session_that_has_ended_leads_to_the_login(tmp_path: Path) -> None:
     async with logged_in(tmp_path) as (rig, _, browser, tab, address):
         await tab.open(f"{address}/")

@@ -144,7 +144,9 @@ class Causes:
         known = _causes(row for row in self.store.causes(kind) if row.facts.get(WHAT, "") == what)
         of_alert = {alert: cause for cause in known.values() for alert in cause.alerts}
         done = {number for cause in known.values() for number in cause.stands_for}
-        still_open = {row.id or 0 for row in self.store.alerts(open_only=True)}
+        rows_open = self.store.alerts(open_only=True)
+        still_open = {row.id or 0 for row in rows_open}
+        unseen = {row.id or 0 for row in rows_open if row.seen_ms is None}
         before = [one for one in rows if one.message.id in done]
         self._leave_out(before)  # of a channel that was not there at the time
         rows = [one for one in rows if one.message.id not in done]
@@ -155,7 +157,7 @@ class Causes:
         written = 0
         for draft in [
             *self._later(known.values(), [one for one in others if one.alert in of_alert], still_open),
-            *self._raised(kind, what, known.values(), of_alert, raised, still_open),
+            *self._raised(kind, what, known.values(), of_alert, raised, still_open, unseen),
         ]:
             written += 1
             self._write(kind, what, draft)
@@ -191,8 +193,11 @@ class Causes:
         of_alert: Mapping[int, Cause],
         rows: Sequence[One],
         still_open: Collection[int],
+        unseen: Collection[int],
     ) -> Iterable[_Draft]:
-        """What is new, what has got worse, and what a cause has come to besides."""
+        """What is new, what has got worse, and what a cause has come to besides: aloud where somebody has acknowledged all that
+        it was before, as nobody looks there again.
+        """
         now_ms = self.store.clock.now_ms()
         worse: defaultdict[str, list[One]] = defaultdict(list)
         fresh = [one for one in rows if one.alert not in of_alert]
@@ -201,7 +206,8 @@ class Causes:
                 worse[of_alert[one.alert].thread].append(one)
         latest = next((one for one in reversed([*known]) if one.goes_on(still_open)), None)
         if fresh and latest is not None and fresh[0].message.at_ms - latest.began_ms <= JOIN_MS:
-            if _worst(fresh).rank > latest.severity.rank or worse[latest.thread]:
+            is_news = _worst(fresh).rank > latest.severity.rank or not latest.goes_on(unseen)
+            if is_news or worse[latest.thread]:
                 worse[latest.thread] += fresh
             elif not 0 <= now_ms - latest.last_ms < GROW_MS:
                 yield _draft(latest.thread, MessageKind.GREW, _worst(fresh), fresh, latest.alerts)

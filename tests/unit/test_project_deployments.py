@@ -6,13 +6,16 @@ import ast
 import importlib
 import re
 import threading
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 import yaml
 from prefect import Flow
 from prefect.client.schemas.schedules import CronSchedule
+from prefect.server.schemas.schedules import CronSchedule as ServerCron
 from prefect.utilities.callables import parameter_schema
 from pydantic import BaseModel
 
@@ -210,3 +213,23 @@ def test_a_quick_run_sends_nothing() -> None:
     assert given["enter"]["dry_run"] is True
     assert given["open-trade"]["deployment"] == given["close-trade"]["trade"] == ""
     assert given["flatten"]["confirm"] == given["resume"]["confirm"] == given["pause"]["reason"] == ""
+
+
+@pytest.mark.parametrize(
+    ("zone", "begin", "hour"),
+    [
+        ("Europe/Berlin", "2027-03-26", 2),
+        ("America/Santiago", "2027-09-03", 0),
+        ("Europe/Berlin", "2027-10-29", 2),
+    ],
+)
+async def test_the_daily_report_is_made_each_day_where_clocks_are_set(
+    zone: str, begin: str, hour: int
+) -> None:
+    """As the server's scheduler asks, from any moment on: an hour that a day has not, or has twice, is one run."""
+    schedule = ServerCron(cron=f"0 {hour} * * *", timezone=zone)
+    first = datetime.fromisoformat(begin).replace(tzinfo=UTC)
+    for hours in range(72):
+        found = await schedule.get_dates(n=4, start=first + timedelta(hours=hours))
+        days = [one.astimezone(ZoneInfo(zone)).date() for one in found]
+        assert days == [days[0] + timedelta(days=number) for number in range(4)], (hours, found)

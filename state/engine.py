@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
-from sqlalchemy.engine import URL, make_url
+from sqlalchemy.engine import URL, ExceptionContext, make_url
 from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError, OperationalError, SQLAlchemyError
 
 from evenkeel.errors import OperatorError
@@ -26,6 +26,8 @@ BUSY_TIMEOUT_MS = 10_000
 CHECKED_STEPS = 10_000
 """Of SQLite's machine between two readings of the clock."""
 VERSION_TABLE = "alembic_version"
+READ_ONLY = "25006"
+"""Of PostgreSQL: a write in a session that can only read, as on a standby."""
 MOUNTS = Path("/proc/self/mountinfo")
 NETWORK_KINDS = frozenset(
     {"nfs", "nfs4", "cifs", "smb2", "smb3", "smbfs", "afs", "ceph", "lustre", "gfs2", "ocfs2"}
@@ -92,6 +94,12 @@ def make_engine(url: URL, *, foreign_keys: bool = True) -> Engine:
             # A pooler may drop what a session says at its start, or give each transaction another session.
             if connection.get_execution_options().get("evenkeel_write", False):
                 connection.exec_driver_sql("SELECT set_config('evenkeel.schema', %s, true)", (schema,))
+
+        @event.listens_for(engine, "handle_error")
+        def _give_up(context: ExceptionContext) -> None:
+            # A primary that became a standby answers readings, and so a ping: its sessions would stay in the pool for ever.
+            if getattr(context.original_exception, "sqlstate", None) == READ_ONLY:
+                context.is_disconnect = True
 
         return engine
     session = {"timeout": BUSY_TIMEOUT_MS / 1000, "check_same_thread": False}

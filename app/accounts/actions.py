@@ -10,6 +10,7 @@ from decimal import Decimal
 from typing import Any
 
 from app.accounts import agents
+from app.accounts.limits import Asked, agent_named, refuse_unusable, store_deployment
 from evenkeel.errors import Bug, OperatorError
 from evenkeel.settings.settings import Settings
 from state.accounts.many import HYPERLIQUID, OSTIUM
@@ -31,7 +32,6 @@ from tasks.accounts.hyperliquid.booking import coin_of
 from tasks.accounts.trading import CHARGES, collect_all
 from tasks.desk import make_clock
 from venues.evm.pulls import TokenPulls
-from venues.ostium.validator import Limits
 from venues.ostium.venue import OstiumVenue
 
 BY_OPERATOR = "asked for by the operator"
@@ -92,17 +92,24 @@ async def add_agent(
         return {"agent_id": agent.agent_id, "key_address": agent.key_address, "share": str(agent.share)}
 
 
-async def deploy(
-    settings: Settings, account: str, agent: str, collateral: Decimal, leverage: Decimal, slippage_bps: int
-) -> dict[str, Any]:
-    """Store that a user lets an agent trade, and read on the chain whether he does."""
+async def deploy(settings: Settings, account: str, agent: str, asked: Asked = Asked()) -> dict[str, Any]:
+    """Store that a user lets an agent trade, and read at its venue whether he does. Nothing is stored where the venue cannot
+    be asked.
+    """
     wallet = wallet_of(account)
     with ledger(settings) as store:
-        if any(one.agent_id == agent and one.venue == HYPERLIQUID for one in store.accounts.agents()):
-            row = agents.deploy(store, wallet, agent)
-        else:
-            row = store_deployment(settings, store, wallet, agent, collateral, leverage, slippage_bps)
-    return await check(settings, row.deployment_id)
+        venue = agent_named(store, agent).venue
+        refuse_unusable(asked)
+        if venue == HYPERLIQUID:
+            if asked != Asked():
+                raise OperatorError(
+                    f"{agent} is on Hyperliquid, where users open by themselves: leave out collateral, leverage and slippage"
+                )
+            row, missing = await agents.deploy(settings, store, wallet, agent)
+            return _deployment(row) | {"missing": missing}
+    async with opened_desk(settings) as desk:
+        stored = store_deployment(settings, desk.desk.store, wallet, agent, asked)
+        return await check_on(desk, stored.deployment_id)
 
 
 def wallet_of(account: str) -> str:
@@ -110,36 +117,9 @@ def wallet_of(account: str) -> str:
     wallet = account.lower()
     if len(wallet) != 42 or not wallet.startswith("0x") or set(wallet[2:]) - set("0123456789abcdef"):
         raise OperatorError(f"{account!r} is no wallet: give 0x and 40 hex digits")
+    if not int(wallet, 16):
+        raise OperatorError(f"{account} is nobody's wallet")
     return wallet
-
-
-def store_deployment(
-    settings: Settings,
-    store: Store,
-    wallet: str,
-    agent: str,
-    collateral: Decimal,
-    leverage: Decimal,
-    slippage_bps: int,
-) -> Deployment:
-    """Store that a user lets an agent trade, PAUSED until the chain shows it."""
-    if agent not in {one.agent_id for one in store.accounts.agents()}:
-        raise OperatorError(f"there is no agent {agent!r}: `evenkeel accounts agent {agent}` stores one")
-    if not (collateral > 0 and leverage >= 1 and slippage_bps > 0):
-        raise OperatorError(
-            f"limits of {collateral} USDC, {leverage} times and {slippage_bps} basis points let nothing be traded: give a "
-            "collateral above 0, a leverage of at least 1 and a slippage above 0"
-        )
-    limits = Limits(
-        pairs=frozenset(settings.ostium.markets),
-        most_collateral_usdc=collateral,
-        most_leverage=leverage,
-        most_slippage_bps=slippage_bps,
-    )
-    store.accounts.add_user(wallet)
-    plain = limits.model_dump(mode="json") | {"pairs": sorted(limits.pairs)}
-    # The whole address: the first digits of two wallets can be the same.
-    return store.accounts.deploy(f"{agent}-{wallet[2:]}", wallet, agent, plain)
 
 
 def is_held(store: Store, deployment_id: str) -> bool:

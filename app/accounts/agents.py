@@ -7,10 +7,11 @@ from contextlib import asynccontextmanager
 from decimal import Decimal
 from typing import Any
 
+from app.accounts.limits import MOST_SLIPPAGE_BPS
 from evenkeel.errors import LostRace, OperatorError
 from evenkeel.settings.settings import Settings
 from state.accounts.many import HYPERLIQUID
-from state.accounts.models import AccountTrade, Deployment, DeploymentState
+from state.accounts.models import AccountTrade, Agent, Deployment, DeploymentState
 from state.store import Store
 from strategy.accounts.stops import StopRules
 from tasks.accounts.hyperliquid.desk import OFF, HyperliquidAccountsDesk, hyperliquid_accounts_desk, keys_of
@@ -20,7 +21,6 @@ from tasks.accounts.watching import TickReport
 from tasks.intents import Done
 from venues.hyperliquid.equity import READABLE_MODES
 
-MOST_SLIPPAGE_BPS = 1_000
 WAIT_S, AGAIN_S = 20.0, 1.0
 """How long a command waits for a close's fills, and how often it asks."""
 
@@ -48,9 +48,9 @@ def add_agent(settings: Settings, store: Store, name: str, share: Decimal) -> di
     }
 
 
-def deploy(store: Store, wallet: str, agent: str) -> Deployment:
-    """Store that a user's account is guarded, PAUSED until the venue shows that he approved its agent. Raises OperatorError
-    where another agent guards it: positions of one market are one there, whoever opened them.
+async def deploy(settings: Settings, store: Store, wallet: str, agent: str) -> tuple[Deployment, list[str]]:
+    """Store that a user's account is guarded, PAUSED until the venue shows that he approved its agent, and read whether he has.
+    Raises OperatorError where another agent guards it: positions of one market are one there, whoever opened them.
     """
     name = f"{agent}-{wallet[2:]}"
     for other in store.accounts.deployments(
@@ -60,44 +60,59 @@ def deploy(store: Store, wallet: str, agent: str) -> Deployment:
             raise OperatorError(
                 f"{wallet} is guarded by {other.agent_id} ({other.deployment_id}): one agent an account"
             )
-    store.accounts.add_user(wallet)
-    return store.accounts.deploy(name, wallet, agent, {"generation": 1})
+    async with opened(settings, store) as desk:
+        _refuse_another_secret(settings, store.accounts.agent(agent))
+        store.accounts.add_user(wallet)
+        return await _checked(
+            settings, desk, store.accounts.deploy(name, wallet, agent, {"generation": 1}).deployment_id
+        )
 
 
 async def check(settings: Settings, store: Store, deployment_id: str) -> tuple[Deployment, list[str]]:
     """Read a deployment at the venue, and activate it where the agent is approved and the account's mode can be read. One that
     was revoked gets an agent with another address first: an address whose approval has ended is never used again.
     """
-    accounts = store.accounts
     async with opened(settings, store) as desk:
-        agent = accounts.agent(accounts.deployment(deployment_id).agent_id)
-        if keys_of(settings).fingerprint != agent.key_address:
-            raise OperatorError(
-                f"agent {agent.agent_id} is of another secret than the settings': its users' agents cannot be signed for"
-            )
+        _refuse_another_secret(
+            settings, store.accounts.agent(store.accounts.deployment(deployment_id).agent_id)
+        )
+        return await _checked(settings, desk, deployment_id)
+
+
+def _refuse_another_secret(settings: Settings, agent: Agent) -> None:
+    if keys_of(settings).fingerprint != agent.key_address:
+        raise OperatorError(
+            f"agent {agent.agent_id} is of another secret than the settings': its users' agents cannot be signed for"
+        )
+
+
+async def _checked(
+    settings: Settings, desk: HyperliquidAccountsDesk, deployment_id: str
+) -> tuple[Deployment, list[str]]:
+    store, accounts = desk.desk.store, desk.desk.store.accounts
+    row = await desk.reader.identify(accounts.deployment(deployment_id), TickReport())
+    if row.state is DeploymentState.REVOKED:
+        limits = {**row.limits, "generation": generation_of(store, deployment_id) + 1}
+        accounts.set_limits(deployment_id, limits)
+        accounts.note_seen(deployment_id, {})
+        accounts.move_deployment(deployment_id, DeploymentState.PAUSED, "another agent is to be approved")
         row = await desk.reader.identify(accounts.deployment(deployment_id), TickReport())
-        if row.state is DeploymentState.REVOKED:
-            limits = {**row.limits, "generation": generation_of(store, deployment_id) + 1}
-            accounts.set_limits(deployment_id, limits)
-            accounts.note_seen(deployment_id, {})
-            accounts.move_deployment(deployment_id, DeploymentState.PAUSED, "another agent is to be approved")
-            row = await desk.reader.identify(accounts.deployment(deployment_id), TickReport())
-        missing = []
-        if not row.seen.get("approved"):
-            name = settings.agents.agent_name
-            missing.append(
-                f"approveAgent({row.seen['agent']}, {name!r}) by {row.account}, on the venue's page or by any client"
-            )
-        if row.seen.get("mode") not in READABLE_MODES:
-            missing.append(
-                f"an account in one of the modes {', '.join(READABLE_MODES)}; it is in {row.seen.get('mode')!r}"
-            )
-        if not missing:
-            await desk.read_prices()
-            await desk.reader.begin(row.account, TickReport())
-        if not missing and row.state is DeploymentState.PAUSED:
-            row = accounts.move_deployment(deployment_id, DeploymentState.ACTIVE, "the venue shows it")
-        return row, missing
+    missing = []
+    if not row.seen.get("approved"):
+        name = settings.agents.agent_name
+        missing.append(
+            f"approveAgent({row.seen['agent']}, {name!r}) by {row.account}, on the venue's page or by any client"
+        )
+    if row.seen.get("mode") not in READABLE_MODES:
+        missing.append(
+            f"an account in one of the modes {', '.join(READABLE_MODES)}; it is in {row.seen.get('mode')!r}"
+        )
+    if not missing:
+        await desk.read_prices()
+        await desk.reader.begin(row.account, TickReport())
+    if not missing and row.state is DeploymentState.PAUSED:
+        row = accounts.move_deployment(deployment_id, DeploymentState.ACTIVE, "the venue shows it")
+    return row, missing
 
 
 async def close_trade(

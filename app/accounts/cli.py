@@ -50,16 +50,26 @@ def add_to(app: typer.Typer, settings: Callable[[], Settings], emit: Emit) -> No
     def deploy(
         account: AccountArgument,
         agent: Annotated[str, typer.Option(help="Who trades for him.")],
-        collateral: Annotated[str, typer.Option(help="The most of one trade, USDC.")] = "100",
-        leverage: Annotated[str, typer.Option(help="The most of one trade.")] = "3",
-        slippage_bps: Annotated[int, typer.Option(help="The most of one order, basis points.")] = 100,
+        collateral: Annotated[
+            str | None, typer.Option(help="The most of one trade, USDC; 100 where none is stored.")
+        ] = None,
+        leverage: Annotated[
+            str | None, typer.Option(help="The most of one trade; 3 where none is stored.")
+        ] = None,
+        slippage_bps: Annotated[
+            int | None, typer.Option(help="The most of one order, basis points; 100 where none is stored.")
+        ] = None,
         as_json: JsonFlag = False,
     ) -> None:
-        """Let an agent trade for a user, within limits. Active once the chain shows his delegate and his allowances."""
+        """Let an agent trade for a user, within limits; again: other limits from now on. Active once the chain shows his
+        delegate and his allowances."""
         from app.accounts import actions
+        from app.accounts.limits import Asked
 
-        most = decimal_of("--collateral", collateral), decimal_of("--leverage", leverage), slippage_bps
-        body = run(lambda found: actions.deploy(found, account, agent, *most))
+        most = None if collateral is None else decimal_of("--collateral", collateral)
+        times = None if leverage is None else decimal_of("--leverage", leverage)
+        asked = Asked(most, times, slippage_bps)
+        body = run(lambda found: actions.deploy(found, account, agent, asked))
         emit(as_json, body, lambda: _deployment(body))
 
     @accounts.command("check")

@@ -17,6 +17,7 @@ from eth_account import Account
 from rich.console import Console
 
 from app.accounts import actions, operating
+from app.accounts.limits import Asked
 from app.demo.accounts_venues import MILLION, Demo, installed, venues, wallet_sends
 from evenkeel.clock import WorldClock
 from evenkeel.errors import OperatorError
@@ -75,9 +76,9 @@ async def _seven_points(demo: Demo, console: Console) -> None:
 async def _set_up(demo: Demo, console: Console) -> list[str]:
     """Every user but the second names the agent and signs two approvals; before that nothing is active."""
     agent = await actions.add_agent(demo.settings, "trend", None)
-    found, missing = [], []
+    found, missing, most = [], [], Asked(Decimal(100), Decimal(5), 200)
     for user in demo.users:
-        body = await actions.deploy(demo.settings, user["address"], "trend", Decimal(100), Decimal(5), 200)
+        body = await actions.deploy(demo.settings, user["address"], "trend", most)
         missing += body["missing"]
         found.append(body["deployment_id"])
     at = demo.ostium.twin.venue.at

@@ -62,8 +62,8 @@ class Traded(Frozen):
 
 
 async def open_for_user(desk: AccountsDesk, asked: Opening) -> Traded:
-    """Ask for a trade, and return how it stands some seconds later. Raises OperatorError for what cannot be meant, Retryable
-    where there is no price.
+    """Ask for a trade, and return how it stands some seconds later. Raises OperatorError for what cannot be meant, VenueRefused
+    for what would not be taken or signed, of which nothing is stored, Retryable where there is no price.
     """
     core = desk.desk
     if asked.deployment not in {one.deployment_id for one in core.store.accounts.deployments()}:
@@ -94,6 +94,9 @@ async def open_for_user(desk: AccountsDesk, asked: Opening) -> Traded:
         entry=asked.entry,
         take_profit=asked.take_profit,
     )
+    if not (asked.name and core.store.intents_of(ACCOUNTS, asked.name)):
+        deployment = trading.may_open(core, asked.deployment)
+        await trading.try_order(core, asked.name, "open", {**order, "trader": deployment.account})
     return await followed(desk, await trading.open_trade(core, asked.deployment, order, name=asked.name))
 
 
@@ -124,12 +127,18 @@ def opening_order(
 
 
 async def close_for_user(desk: AccountsDesk, trade: str, share: Decimal, slippage_bps: int) -> Traded:
-    """Ask for the close of a trade or a part of it at the market's price, and return how it stands some seconds later."""
+    """Ask for the close of a trade or a part of it at the market's price, and return how it stands some seconds later. Raises
+    as `open_for_user` does.
+    """
     core = desk.desk
     row = known_trade(desk, trade)
     quote = await quote_of(desk, row.pair)
     await desk.second.refresh()
     price = quote.bid if row.is_long else quote.ask
+    if not core.store.unfinished_intents(ACCOUNTS, trade):
+        order = trading.close_order(row, price, slippage_bps, share)
+        if share != 1 or not await trading.lacks_fee(core, row):
+            await trading.try_order(core, trade, "close", order)
     await trading.close_trade(core, trade, price, slippage_bps, share=share)
     return await followed(desk, trade)
 

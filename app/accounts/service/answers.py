@@ -10,8 +10,9 @@ from decimal import Decimal
 from typing import Any, TypeVar
 
 from fastapi import Request
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 from pydantic.alias_generators import to_camel
+from pydantic_core import PydanticCustomError
 
 from evenkeel.errors import (
     Bug,
@@ -52,6 +53,14 @@ class Body(BaseModel):
     """What a request may say. Names are written as in JSON; one that is not known is refused."""
 
     model_config = ConfigDict(alias_generator=to_camel, extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _is_no_truth(cls, value: object) -> object:
+        """`true` would be read as the number 1, and no field is one of truth."""
+        if isinstance(value, bool):
+            raise PydanticCustomError("no_truth", "true and false are not taken here")
+        return value
 
 
 def refusal_of(fault: EvenkeelError) -> Refused:

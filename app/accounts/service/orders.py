@@ -219,7 +219,7 @@ def _collateral(body: OpenBody, price: Decimal) -> Decimal:
     assert wanted is not None
     found = wanted.quantize(UNIT, rounding=ROUND_DOWN)
     if not found:
-        raise Refused(422, "size: less than one unit of USDC")
+        raise Refused(422, f"{'collateral' if body.size is None else 'size'}: less than one unit of USDC")
     return found
 
 

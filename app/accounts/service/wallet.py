@@ -11,6 +11,7 @@ from fastapi.responses import JSONResponse
 from pydantic import Field
 
 from app.accounts import actions
+from app.accounts.limits import MOST_COLLATERAL_USDC, MOST_LEVERAGE, Asked, store_deployment
 from app.accounts.service.answers import Body, Refused, body_of, number
 from app.accounts.service.orders import Address
 from app.accounts.service.service import Service, caller, service_of
@@ -20,7 +21,14 @@ from state.accounts.models import Agent, Deployment
 from tasks.accounts.statement import statement
 from venues.evm.contract_wallets import NOT_THERE_YET, confirms, is_contract
 from venues.evm.rpc import EvmRpc
-from venues.ostium.contracts import APPROVE, REMOVE_DELEGATE, SET_DELEGATE, USDC_PLACES, units
+from venues.ostium.contracts import (
+    APPROVE,
+    LEVERAGE_PLACES,
+    REMOVE_DELEGATE,
+    SET_DELEGATE,
+    USDC_PLACES,
+    units,
+)
 
 router = APIRouter(prefix="/wallet", default_response_class=JSONResponse, include_in_schema=False)
 CHAINS = {
@@ -28,7 +36,7 @@ CHAINS = {
     421_614: ("Arbitrum Sepolia", "https://sepolia-rollup.arbitrum.io/rpc"),
 }
 """Of what a wallet is asked to add: name and a node that is everybody's. Our own node's address may hold a key."""
-Usdc = Annotated[Decimal, Field(gt=0, le=10**6, decimal_places=6)]
+Usdc = Annotated[Decimal, Field(gt=0, le=MOST_COLLATERAL_USDC, decimal_places=USDC_PLACES)]
 
 
 class WhoBody(Body):
@@ -50,7 +58,7 @@ class DeployBody(Body):
 
     agent: str = Field(max_length=100)
     collateral: Usdc
-    leverage: Annotated[Decimal, Field(ge=1, le=200, decimal_places=2)]
+    leverage: Annotated[Decimal, Field(ge=1, le=MOST_LEVERAGE, decimal_places=LEVERAGE_PLACES)]
 
 
 class DeploymentBody(Body):
@@ -150,14 +158,8 @@ async def deploy(request: Request) -> JSONResponse:
     service, who = service_of(request), caller(request, TRADE)
     if body.agent not in {one.agent_id for one in agents_of(service)}:
         raise Refused(404, "there is no such agent here")
-    stored = actions.store_deployment(
-        service.settings, service.store, _own(who), body.agent, body.collateral, body.leverage, 100
-    )
-    limits = stored.limits | {
-        "most_collateral_usdc": str(body.collateral),
-        "most_leverage": str(body.leverage),
-    }
-    row = service.store.accounts.set_limits(stored.deployment_id, limits)
+    asked = Asked(body.collateral, body.leverage)
+    row = store_deployment(service.settings, service.store, _own(who), body.agent, asked)
     return JSONResponse(_deployment(row))
 
 

@@ -35,7 +35,7 @@ async def _close(settings: Settings, share: str = "1") -> dict[str, Any]:
 
 async def _deploy(settings: Settings) -> dict[str, Any]:
     """The second user is guarded too."""
-    return await actions.deploy(settings, SECOND, "night", Decimal(1), Decimal(1), 1)
+    return await actions.deploy(settings, SECOND, "night")
 
 
 STEPS: dict[str, StepFunction] = {

@@ -6,6 +6,7 @@ from decimal import Decimal
 from typing import Any
 
 from app.accounts import actions, operating
+from app.accounts.limits import Asked
 from app.accounts.operating import accounts_status
 from evenkeel.settings.settings import Settings
 from state.store import Store
@@ -48,7 +49,7 @@ async def _deploy(settings: Settings) -> dict[str, Any]:
     with actions.ledger(settings) as store:
         user = store.accounts.deployment("d0").account
     await actions.add_agent(settings, "second", None)
-    return await actions.deploy(settings, user, "second", Decimal(200), Decimal(5), 200)
+    return await actions.deploy(settings, user, "second", Asked(Decimal(200), Decimal(5), 200))
 
 
 async def tend(settings: Settings, ticks: int, apart_s: float, watch: str = ACCOUNTS_WATCH) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from starlette.routing import Route
 from typer.testing import CliRunner
 
 from app.accounts import actions, operating
+from app.accounts.limits import Asked
 from app.cli import app
 from evenkeel.errors import OperatorError
 from evenkeel.settings.settings import Settings
@@ -39,6 +40,7 @@ async def installed(
     """Settings as an installation has them; the keeper answers whatever waits, all the time."""
     world = World(ModelSeries(7, rig.evm.clock.now_ms()), rig.evm.clock._clock)
     world.overrides.sol_price = float(rig.bid)
+    rig.world = world  # both sources move at once
 
     async def prices(request: Request) -> JSONResponse:
         row = {"from": "SOL", "to": "USD", "bid": str(rig.bid), "mid": str(rig.bid), "ask": str(rig.ask)}
@@ -48,7 +50,6 @@ async def installed(
 
     async def keeper() -> None:
         while True:
-            world.overrides.sol_price = float(rig.bid)
             rig.settle()
             await asyncio.sleep(0.05)
 
@@ -85,7 +86,7 @@ async def test_a_user_is_deployed_traded_for_and_charged(
         user = rig.users[0]
         await actions.add_agent(settings, "steady", None)
         body = await actions.deploy(
-            settings, user.upper().replace("0X", "0x"), "steady", Decimal(200), Decimal(5), 200
+            settings, user.upper().replace("0X", "0x"), "steady", Asked(Decimal(200), Decimal(5), 200)
         )
         assert body["state"] == "ACTIVE" and body["missing"] == []
         name = body["deployment_id"]
@@ -114,7 +115,7 @@ async def test_what_is_missing_on_the_chain_is_said(tmp_path: Path, monkeypatch:
         await actions.add_agent(settings, "steady", None)
         rig.evm.transact(rig.users[1], rig.venue.at["trading"], "removeDelegate()")
         rig.evm.transact(rig.users[1], rig.evm.usdc, "approve(address,uint256)", rig.venue.at["storage"], 0)
-        body = await actions.deploy(settings, rig.users[1], "steady", Decimal(200), Decimal(5), 200)
+        body = await actions.deploy(settings, rig.users[1], "steady", Asked(Decimal(200), Decimal(5), 200))
         assert body["state"] == "PAUSED" and len(body["missing"]) == 2
         with pytest.raises(OperatorError, match="PAUSED"):
             await actions.open_trade(

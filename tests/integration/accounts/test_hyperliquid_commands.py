@@ -40,7 +40,7 @@ async def test_a_user_is_deployed_guarded_closed_for_and_stated(
     async with installed(tmp_path, monkeypatch) as (rig, user, settings):
         agent = await actions.add_agent(settings, "night", Decimal("0.2"), "hyperliquid")
         assert agent["share"] == "0.2"
-        body = await actions.deploy(settings, user.address, "night", Decimal(1), Decimal(1), 1)
+        body = await actions.deploy(settings, user.address, "night")
         name, [missing] = body["deployment_id"], body["missing"]
         address = body["seen"]["agent"]
         assert body["state"] == "PAUSED" and f"approveAgent({address}, 'evenkeel')" in missing
@@ -136,7 +136,7 @@ async def test_what_cannot_be_is_refused_in_one_line_and_changes_nothing(
         monkeypatch.setenv("EVENKEEL_AGENTS_KEY", SECRET)
         await add(settings, "other", None, "hyperliquid")
         with pytest.raises(OperatorError, match="is guarded by guard"):
-            await actions.deploy(settings, guarded.address, "other", one, one, 1)
+            await actions.deploy(settings, guarded.address, "other")
 
 
 async def test_the_doctor_says_whether_agents_can_sign(
@@ -147,7 +147,7 @@ async def test_the_doctor_says_whether_agents_can_sign(
         found.ledger = rig.store
         assert (await managed.agents(found)).detail == "1 deployments, each with its agent approved"
         await actions.add_agent(settings, "night", None, "hyperliquid")
-        await actions.deploy(settings, user.address, "night", Decimal(1), Decimal(1), 1)
+        await actions.deploy(settings, user.address, "night")
         assert "no agent of ours is approved by night-" in (await managed.agents(found)).detail
         monkeypatch.setenv("EVENKEEL_AGENTS_KEY", "ab" * 32)
         assert "agents of another secret" in (await managed.agents(found)).detail

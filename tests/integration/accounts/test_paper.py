@@ -36,7 +36,7 @@ async def test_a_user_of_the_local_venues_is_guarded_by_the_settings_that_they_w
             twin, user = built.hyperliquid, Person(built.hyperliquid, "0x" + "51" * 32)
             twin.control("fund", {"address": user.address, "usdc": "1000"})
             await actions.add_agent(settings, "night", Decimal("0.1"), "hyperliquid")
-            asked = await actions.deploy(settings, user.address, "night", Decimal(1), Decimal(1), 1)
+            asked = await actions.deploy(settings, user.address, "night")
             approved = {
                 "master": user.address,
                 "agent": asked["seen"]["agent"],

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from app.accounts import actions
-from evenkeel.errors import OperatorError
+from evenkeel.errors import OperatorError, VenueRefused
 from tests.accounts_rig import SOL
 from tests.evm_rig import MILLION
 from tests.service_rig import service_rig
@@ -102,7 +102,8 @@ async def test_commands_place_and_cancel_and_say_what_cannot_be_meant(tmp_path: 
         ):
             with pytest.raises(OperatorError, match="there is no trade 'no'"):
                 await asked(rig.settings, "no")
-        refused = await actions.open_trade(*terms, "t4", limit=Decimal(160))
-        assert refused["state"] == "FAILED" and "it would not wait" in refused["why"]
+        with pytest.raises(VenueRefused, match="it would not wait"):
+            await actions.open_trade(*terms, "t4", limit=Decimal(160))
+        assert [one.name for one in rig.store.accounts.trades()] == ["t1"]
         assert (await actions.cancel_order(rig.settings, "t1"))["state"] == "FAILED"
         assert rig.acts() == 2

@@ -100,7 +100,7 @@ class SchwabTwin:
     def control(self, op: str, body: dict[str, Any]) -> dict[str, Any]:
         """Run an operator's call: `ledger`, `login` (state) as a person allows access, `price` (symbol, usd), `fund` (usd),
         `shares` (symbol, shares), `close` and `early` (day), `walk` (ms), `foreign` (symbol, instruction, quantity), `fill`
-        (order, quantity), `cancel` (order), `replace` (order, quantity, named), `log_out`.
+        (order, quantity), `cancel` (order), `replace` (order, quantity, named), `log_out`, `rehash` (number).
 
         Raises ValueError for an unknown operation, KeyError or ValueError for a body that makes no sense.
         """
@@ -121,6 +121,12 @@ class SchwabTwin:
 
     def _control_login(self, body: dict[str, Any]) -> dict[str, Any]:
         return {"redirect": self.login.allow(str(body.get("state", "")))}
+
+    def _control_rehash(self, body: dict[str, Any]) -> dict[str, Any]:
+        """The account is named anew; `number`: it is another account."""
+        self.book.hash_value = secrets.token_hex(8).upper()
+        self.book.number = str(body.get("number", self.book.number))
+        return {"hash": self.book.hash_value}
 
     def _control_log_out(self, body: dict[str, Any]) -> dict[str, Any]:
         self.login.refresh.clear()
@@ -187,7 +193,7 @@ class SchwabTwin:
             return _error(401, "Client not authorized", "The access token is invalid or has expired")
         account = request.path_params.get("account")
         if account is not None and account != self.book.hash_value:
-            return _error(404, "Account not found")
+            return _error(400, "Invalid account number")
         if request.method == "GET":
             return None
         now_ms = self.now_ms()

@@ -24,6 +24,7 @@ from venues.timing import VenueTime
 CONNECT_S, TOTAL_S = 10.0, 30.0
 REQUESTS_PER_MINUTE = 110
 """Of the 120 order requests a minute that an app may have; the quota of readings is not published."""
+_ACCOUNTS = "/trader/v1/accounts/"
 _READ_ATTEMPTS = 3
 _BACKOFF_S = 0.25
 _REFUSED_STATUS = (400, 401, 403, 404, 405, 413, 415, 422)
@@ -78,6 +79,8 @@ class SchwabClient:
         )
         self._waits_until_ms = 0
         self._own_wait_s = 0.0
+        self.refused_accounts: set[str] = set()
+        """Hashes that the venue said are no account's, until it names them again."""
 
     async def __aenter__(self) -> SchwabClient:
         return self
@@ -166,6 +169,8 @@ class SchwabClient:
             self._tokens.refused(token)
         if answer.status_code == 429:
             self._note_wait(answer)
+        if _is_of_no_account(answer):
+            self.refused_accounts.add(account)
         if answer.status_code in _REFUSED_STATUS:
             return Rejected(f"HTTP {answer.status_code}: {_words(answer)}")
         return Unknown(f"HTTP {answer.status_code} answered to an order")
@@ -186,6 +191,7 @@ class SchwabClient:
         raise AssertionError("unreachable")
 
     async def _get_once(self, path: str, asked: dict[str, str], what: str) -> Any:
+        account = path.split("/")[4] if path.startswith(_ACCOUNTS) and what != "accountNumbers" else ""
         answer = await self._answer(path, asked, what)
         if answer.status_code == 401:  # the token ended before its time: once more with another one
             answer = await self._answer(path, asked, what)
@@ -197,6 +203,9 @@ class SchwabClient:
             raise VenueRefused(
                 VENUE, f"{what}: no token of this login is taken; log in: `evenkeel auth schwab`"
             )
+        if account and (_is_of_no_account(answer) or (answer.status_code == 404 and what != "order")):
+            self.refused_accounts.add(account)
+            raise AccountUnknown(VENUE, f"{what}: HTTP {answer.status_code} {_words(answer)}")
         if answer.status_code == 404:
             raise _NotFound(VENUE, f"{what}: HTTP 404 {_words(answer)}")
         if answer.status_code != 200:
@@ -248,12 +257,21 @@ class _Waits(Retryable):
     """The venue has us wait: asking again at once makes it longer."""
 
 
+class AccountUnknown(VenueRefused):
+    """The hash under which something was asked is no account's, or is it no more."""
+
+
 class _NotFound(VenueRefused):
     """What was asked for is not there."""
 
 
 def _headers(token: str) -> dict[str, str]:
     return {"authorization": f"Bearer {token}", "accept": "application/json"}
+
+
+def _is_of_no_account(answer: httpx.Response) -> bool:
+    """Whether it says that the account of the path is none: in public reports HTTP 400 with these words."""
+    return answer.status_code == 400 and "invalid account" in _words(answer).lower()
 
 
 def _iso(ms: int) -> str:

@@ -10,18 +10,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from decimal import Decimal
+from typing import TypeVar
 
 from evenkeel.errors import UNREAD, EvenkeelError, NotUnderstood
 from evenkeel.types import IntentSpec, Outcome, Receipt, Rejected, Unknown, Working
 from venues.reading import Oddity
 from venues.schwab import models as m
-from venues.schwab.client import SchwabClient
+from venues.schwab.account import NamedAccount
+from venues.schwab.client import AccountUnknown, SchwabClient
 from venues.schwab.models import VENUE
 from venues.schwab.orders import ASK_AT_WORK_S, Done, OrderKey, is_of, outcome_of
 
+T = TypeVar("T")
 Claims = Callable[[], Mapping[str, str]]
 """Ids of orders that the ledger has in receipts, final or not, each with the intent whose it is."""
 LISTED_WITHIN_S = 5.0
@@ -34,8 +37,9 @@ MOST_REPLACED = 20
 class OrderLookup:
     """`ids` holds what this process knows of itself: the order by the id of an attempt."""
 
-    def __init__(self, client: SchwabClient, claims: Claims) -> None:
+    def __init__(self, client: SchwabClient, claims: Claims, account: NamedAccount) -> None:
         self._client = client
+        self._account = account
         self._clock = client.clock
         self._claims = claims
         self.ids: dict[str, str] = {}
@@ -43,26 +47,42 @@ class OrderLookup:
     async def find(self, intent: IntentSpec, key: OrderKey) -> Outcome[Receipt]:
         """Return what became of it. Raises nothing for what the venue answers."""
         try:
-            own = {ref for ref, whose in self._claims().items() if whose == intent.intent_id}
-            odd: list[Oddity] = []
-            known = self.ids.get(key.client_order_id)
-            for order_id in [known] if known else sorted(own):
-                order = await self._client.order(key.account, order_id)
-                if order is not None and is_of(order, key):
-                    self.ids[key.client_order_id] = order_id
-                    return await self._settled(key, order, odd)
-                if known:  # a `Location` that named somebody else's order
-                    self.ids.pop(key.client_order_id)
-                    odd.append(_odd(order_id, "id", "not the order that was placed"))
-                    self._client.oddities.answered(_source(key), odd)
-            return await self._by_window(intent, key, odd)
+            return await self._under_its_hash(key, lambda now: self._find(intent, now))
         except UNREAD as fault:
             return _unread(key, fault)
+
+    async def _under_its_hash(self, key: OrderKey, ask: Callable[[OrderKey], Awaitable[T]]) -> T:
+        """Return what is found under the hash that the key's account has now: once more where the known one is refused."""
+        now = key.model_copy(update={"account": await self._account.hash_now(key.account, key.mark)})
+        try:
+            return await ask(now)
+        except AccountUnknown:
+            again = await self._account.hash_now(key.account, key.mark)
+            if again == now.account:
+                raise
+            return await ask(key.model_copy(update={"account": again}))
+
+    async def _find(self, intent: IntentSpec, key: OrderKey) -> Outcome[Receipt]:
+        own = {ref for ref, whose in self._claims().items() if whose == intent.intent_id}
+        odd: list[Oddity] = []
+        known = self.ids.get(key.client_order_id)
+        for order_id in [known] if known else sorted(own):
+            order = await self._client.order(key.account, order_id)
+            if order is not None and is_of(order, key):
+                self.ids[key.client_order_id] = order_id
+                return await self._settled(key, order, odd)
+            if known:  # a `Location` that named somebody else's order
+                self.ids.pop(key.client_order_id)
+                odd.append(_odd(order_id, "id", "not the order that was placed"))
+                self._client.oddities.answered(_source(key), odd)
+        return await self._by_window(intent, key, odd)
 
     async def candidates(self, intent: IntentSpec, key: OrderKey) -> list[m.WireOrder]:
         """Return the orders that may be this attempt's: entered in its window, and nobody's yet. Raises UNREAD."""
         now_ms = self._client.time.now_ms()
-        answer = await self._client.orders(key.account, key.from_ms - 1000, max(key.until_ms, now_ms))
+        answer = await self._under_its_hash(
+            key, lambda now: self._client.orders(now.account, key.from_ms - 1000, max(key.until_ms, now_ms))
+        )
         return [one for one in self._unclaimed(intent, key, answer.value) if is_of(one, key)]
 
     async def _by_window(self, intent: IntentSpec, key: OrderKey, odd: list[Oddity]) -> Outcome[Receipt]:

@@ -29,11 +29,13 @@ _SHAPES = (
 
 class OrderKey(Frozen):
     """What finds an order again, stored before it leaves: Schwab takes no id of ours. `client_order_id` is ours alone, one
-    for each attempt. An order that was entered outside [from, until], in the venue's ms UTC, is another one.
+    for each attempt. An order that was entered outside [from, until], in the venue's ms UTC, is another one. `mark`: of the
+    account's number, by which it is known under another hash.
     """
 
     client_order_id: str
     account: str
+    mark: str = ""
     symbol: str
     side: str
     qty: Decimal

@@ -26,6 +26,7 @@ from venues.broker import (
 from venues.broker_rules import OrderRules, order_of
 from venues.reading import Oddity, read
 from venues.schwab import models as m
+from venues.schwab.account import NamedAccount
 from venues.schwab.client import SchwabClient
 from venues.schwab.lookup import Claims, OrderLookup, accepted, placed_as
 from venues.schwab.models import VENUE, moment_ms
@@ -60,9 +61,8 @@ class SchwabVenue:
         self.capabilities = rules.capabilities
         self._clock = client.clock
         self._rules = rules
-        self._wanted_account = account
-        self._account_hash = ""
-        self._lookup = OrderLookup(client, claims)
+        self._account = NamedAccount(client, account)
+        self._lookup = OrderLookup(client, claims, self._account)
 
     def __repr__(self) -> str:
         return f"SchwabVenue({self.name} at {self.client.host})"
@@ -83,7 +83,7 @@ class SchwabVenue:
         await self.client.ready()
         account = await self.account()
         note = {"symbol": symbol, "qty": str(order.qty), "side": order.side}
-        return Built(payload={"body": body, "account": account}, note=note)
+        return Built(payload={"body": body, "account": account, "mark": self._account.mark}, note=note)
 
     async def sign(self, intent: IntentSpec, built: Built) -> Signed:
         """Return the body with the key that finds it. Nothing is signed: what is judged here is what leaves."""
@@ -94,6 +94,7 @@ class SchwabVenue:
         key = OrderKey(
             client_order_id=uuid4().hex,
             account=built.payload["account"],
+            mark=built.payload["mark"],
             symbol=self._rules.named(order.symbol),
             side=order.side,
             qty=order.qty,
@@ -143,19 +144,12 @@ class SchwabVenue:
     # --- the account ------------------------------------------------------------------------------------------
 
     async def account(self) -> str:
-        """Return the account's hash, which every path has in place of its number; read once. Raises UNREAD."""
-        if not self._account_hash:
-            rows = await self.client.account_numbers()
-            meant = [one for one in rows if one.accountNumber.endswith(self._wanted_account)]
-            if len(meant) != 1:
-                words = "of this login are meant: name one by the end of its number"
-                raise VenueRefused(VENUE, f"{len(meant)} of the {len(rows)} accounts {words}")
-            self._account_hash = meant[0].hashValue
-        return self._account_hash
+        """Return the account's hash, which every path has in place of its number. Raises UNREAD."""
+        return await self._account.hash()
 
     async def cash(self) -> Decimal:
         """Dollars of the account (`currentBalances.cashBalance`), never its buying power. Raises UNREAD."""
-        found = await self.client.account(await self.account(), positions=False)
+        found = await self._account.asked(lambda name: self.client.account(name, positions=False))
         balances = found.value.securitiesAccount.currentBalances
         if balances is None:
             raise NotUnderstood(VENUE, "the account's currentBalances.cashBalance is missing")
@@ -165,7 +159,7 @@ class SchwabVenue:
         """Shares by symbol, below zero where sold short. Raises UNREAD; NotUnderstood where a row cannot be
         read of which the symbol is not known.
         """
-        found = await self.client.account(await self.account(), positions=True)
+        found = await self._account.asked(lambda name: self.client.account(name, positions=True))
         if any(one.lost and not _has_name(one) for one in found.odd):
             raise NotUnderstood(VENUE, f"a position cannot be read: {found.odd[0]}")
         ours = {theirs: symbol for symbol, theirs in self._rules.renamed.items()}

@@ -1,8 +1,9 @@
 """Sees to it that somebody looks at live positions and managed accounts, and hedges; it needs neither Prefect nor a key.
 
-It reads the ledger alone. Where nobody has looked for too long it raises `not watched`, or `accounts not watched`, and where no
-pass of hedging has succeeded for too long in an open market `hedging silent`; while all is well, and people would hear of it if
-it were not, it calls a dead man's switch at somebody else's, which alone can report that this host or the sender is gone.
+It reads the ledger alone. Where nobody has looked for too long it raises `not watched`, or `accounts not watched`, where no
+pass of hedging has succeeded for too long in an open market `hedging silent`, and where nobody goes on with a rebalance
+`rebalance left`; while all is well, and people would hear of it if it were not, it calls a dead man's switch at somebody
+else's, which alone can report that this host or the sender is gone.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from state.store import Store
 from tasks.accounts.alerts import WATCHES
 from tasks.accounts.alerts import alarm_unwatched as alarm_accounts
 from tasks.carry.last_ticks import LastTick, alarm_overdue, last_ticks, overdue_after_s
+from tasks.hedging.rebalancing.left import alarm_left
 from tasks.hedging.running.silence import alarm_silent, last_good_ms
 from tasks.messages.waiting import unheard
 
@@ -96,6 +98,8 @@ class Watchdog:
             self._accounts_s = max((one for one in ages if one is not None), default=None)
             self._began_ms = self._began_ms or self.store.clock.now_ms()
             self._hedging_s = alarm_silent(self.store, self.settings.hedging, self._began_ms)
+            if self.settings.hedging.enabled:
+                alarm_left(self.store, self.settings.hedging)
             self.store.requests.lapse()
             nobody_hears = unheard(self.settings, self.store)
         except Retryable as error:

@@ -24,6 +24,7 @@ from flows.running import desk_for_run, settings_for_run
 from state.models import Fence
 from tasks.hedging.desk import HedgingDesk
 from tasks.hedging.passing import PassReport, pass_once
+from tasks.hedging.rebalancing.left import alarm_left
 from tasks.hedging.running.silence import say_silence
 from tasks.hedging.running.sole import sole
 from tasks.hedging.running.waking import listening
@@ -143,6 +144,7 @@ def _note(at: HedgingDesk, account: str, why: str, since_ms: int) -> None:
             log.warning("this pass failed: %s", why)
             say_silence(at.desk.store, at.settings, why, since_ms)
         note_run(at.desk.store, account)
+        alarm_left(at.desk.store, at.settings)
     except Retryable as error:
         log.warning("not noted: %s", error)
 

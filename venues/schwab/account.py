@@ -57,8 +57,8 @@ class NamedAccount:
             return await ask(named)
 
     async def hash_now(self, known: str, mark: str) -> str:
-        """Return the hash under which an order is looked for whose account had the hash `known`. Raises UNREAD; VenueRefused where
-        the login does not show by the number that it is the same account: another one's list proves nothing.
+        """Return the hash under which an order is looked for whose account had the hash `known`. Raises UNREAD; VenueRefused
+        where the login does not show by the number that it is the same account: another one's list proves nothing.
         """
         if known not in self._client.refused_accounts:
             return known

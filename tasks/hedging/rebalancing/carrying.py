@@ -22,6 +22,7 @@ from strategy.hedging.rebalancing import USDC, Direction, Kind, Prices, Way, int
 from tasks.hedging.choosing import refuse_no_reason
 from tasks.hedging.deciding import paused_by
 from tasks.hedging.rebalancing.desk import RebalanceDesk
+from tasks.hedging.rebalancing.left import LEFT
 from tasks.hedging.rebalancing.step import Ended, Failed, Passed, Result, Step, Wait
 from tasks.hedging.rebalancing.steps import STEPS, checked_kind
 from venues.alpaca.transfers import WireJournal, WireTransfer
@@ -55,6 +56,9 @@ async def advance(rd: RebalanceDesk, name: str, fence: Fence | None) -> Rebalanc
         row = store.move_rebalance(name, _S.RUNNING, was=_S.APPROVED, fence=fence)
     elif row.state is _S.STUCK:
         return row
+    else:
+        row = store.note_rebalance(name, row.done, fence=fence)  # somebody goes on with it
+    _say_gone_on(rd, name)
     while True:
         kinds = [checked_kind(one) for one in row.plan["steps"]]
         done: list[dict[str, Any]] = row.done.get("steps", [])
@@ -156,16 +160,21 @@ def _over(rd: RebalanceDesk, row: Rebalance, to: RebalanceState, why: str, fence
 def _say_over(rd: RebalanceDesk, name: str) -> None:
     store = rd.at.desk.store
     for one in store.open_alerts_of(name):
-        if one.kind in (STUCK, TO_BRIDGE):
+        if one.kind in (STUCK, TO_BRIDGE, LEFT):
             store.ack_alert(one.kind, name)
+
+
+def _say_gone_on(rd: RebalanceDesk, name: str) -> None:
+    """End the alert that nobody goes on with it."""
+    store = rd.at.desk.store
+    if any(one.kind == LEFT for one in store.open_alerts_of(name)):
+        store.ack_alert(LEFT, name)
 
 
 def _note(
     rd: RebalanceDesk, row: Rebalance, why: str, fence: Fence | None, *, for_person: bool = False
 ) -> Rebalance:
-    """Keep what it waits for, once."""
-    if row.done.get("waits") == why:
-        return row
+    """Keep what it waits for, and that it was gone over now."""
     done = row.done | {"waits": why, "for_person": for_person}
     return rd.at.desk.store.hedging.note_rebalance(row.name, done, fence=fence)
 

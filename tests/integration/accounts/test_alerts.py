@@ -94,9 +94,9 @@ async def test_a_user_who_has_not_signed_yet_has_lowered_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with watch_rig(tmp_path, monkeypatch) as found:
-        accounts, stranger = found.store.accounts, "0x" + "c0" * 20
-        accounts.add_user(stranger)
-        accounts.deploy("new", stranger, "trend", LIMITS.model_dump(mode="json"))
+        accounts, newcomer = found.store.accounts, "0x" + "c0" * 20
+        accounts.add_user(newcomer)
+        accounts.deploy("new", newcomer, "trend", LIMITS.model_dump(mode="json"))
         for _ in range(3):
             await found.ticked()
         assert found.alerts() == Counter()

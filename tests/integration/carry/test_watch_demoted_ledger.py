@@ -74,10 +74,10 @@ async def test_a_position_in_danger_is_closed_without_it(
             set_standby(rig, owner, standby=True)
             watching = asyncio.create_task(watched(rig, position_id, 400))
 
-            async def looked() -> bool:
+            async def is_seen() -> bool:
                 return bool(rig.desk.store.carry.snapshots(position_id))
 
-            await until(looked, "it is looked at")
+            await until(is_seen, "it is looked at")
             end_sessions(rig, owner)
             rig.market(sol_price=NEAR)
             await watching

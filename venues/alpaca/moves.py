@@ -3,7 +3,8 @@
 None of it has an id that is taken once: Alpaca's `client_request_id` may be used again and then makes tokens again. So the
 bytes of a move leave once, within a few seconds of their signing, and never again. What became of one is asked by the mark
 that it carries; a payment out has none, and is found by address, amount and time among those that no other move has. Once the
-broker has named its row, that row is asked for, whatever else looks like it.
+broker has named its row, that row is asked for, whatever else looks like it. One that was entered when ours could not arrive
+any more is somebody else's.
 """
 
 from __future__ import annotations
@@ -38,6 +39,8 @@ MINT, PAY_OUT, JOURNAL = "mint", "pay-out", "journal"
 ASK_S = 5.0
 EARLIER_MS = 60_000
 """By so much the broker's clock may be behind ours in the time of a payment."""
+LATER_MS = DEAD_AFTER_MS + 60_000
+"""So long after ours could leave for the last time the broker may still have entered it, its clock ahead of ours included."""
 JOURNALED = frozenset({"executed"})
 JOURNAL_ENDED = frozenset({"rejected", "canceled", "deleted", "refused"})
 Row: TypeAlias = WireTokenization | WireTransfer | WireJournal
@@ -232,7 +235,7 @@ class AlpacaMoves:
             if one.direction == "OUTGOING"
             and (one.to_address or "").lower() == order.address.lower()
             and one.amount == order.usdc
-            and (one.created_ms or 0) >= int(key["at_ms"]) - EARLIER_MS
+            and int(key["at_ms"]) - EARLIER_MS <= (one.created_ms or 0) <= int(key["until_ms"]) + LATER_MS
             and one.id not in claimed
         ]
 

@@ -121,10 +121,12 @@ async def in_doubt(rig: RebalanceRig, fault: str, by_hand: int) -> tuple[str, li
     rig.hedging.timeout_s = 1.0
     rig.hedging.fault("alpaca", fault, "transfers:create")
     rig.hedging.fault("alpaca", "http_500", "transfers:list", times=-1)
+    others: list[str] = []
     for _ in range(6):
         await rig.go(row.name)
+        if rig.sent("transfers:create") and not others:  # so soon that its time does not say whose it is
+            others = [paid_by_hand(rig) for _ in range(by_hand)]
         rig.hedging.later(5)
-    others = [paid_by_hand(rig) for _ in range(by_hand)]
     rig.hedging.plan.clear()
     rig.hedging.timeout_s = 10.0
     for _ in range(12):
@@ -177,3 +179,28 @@ async def test_where_none_of_two_is_ours_a_person_says_so_and_it_is_sent_once(ur
         assert rig.sent("transfers:create") == 2 and len(rig.transfers()) == 3
         with pytest.raises(OperatorError, match="nothing of"):
             await chosen(rig, name, "none")
+
+
+async def test_a_payment_that_was_made_when_ours_could_no_longer_arrive_is_not_ours(url: str) -> None:
+    """Ours never left; some minutes later a person pays the same amount to the same address."""
+    async with rebalancing_rig(url) as rig:
+        rig.rebalance["stuck_s"] = 60
+        row = await rig.usdc_approved()
+        rig.hedging.timeout_s = 1.0
+        rig.hedging.fault("alpaca", "drop_request", "transfers:create")
+        for _ in range(6):
+            await rig.go(row.name)
+            rig.hedging.later(5)
+        rig.hedging.later(300)
+        other = paid_by_hand(rig)
+        for _ in range(6):
+            await rig.go(row.name)
+            rig.hedging.later(30)
+        kinds = [one["kind"] for one in rig.row(row.name).done["steps"]]
+        assert (
+            "pay-out" not in kinds and (STUCK, row.name) in rig.alerts() and rig.sent("transfers:create") == 1
+        )
+        await rig.unsent(row.name)
+        done = await rig.to_the_end(row.name)
+        [ours] = [one["ref"] for one in done.done["steps"] if one["kind"] == "pay-out"]
+        assert done.state is S.DONE and ours != other and rig.sent("transfers:create") == 2

@@ -7,7 +7,7 @@ base, and every later one is held against it; a person may take what is there no
 from __future__ import annotations
 
 from collections.abc import Mapping
-from decimal import Decimal
+from decimal import Context, Decimal
 
 from evenkeel.errors import UNREAD
 from evenkeel.types import Frozen
@@ -17,10 +17,16 @@ from state.watch_models import Severity
 from strategy.hedging.rebalancing import USDC
 from tasks.hedging.desk import HedgingDesk
 from tasks.oddities import note_oddities
+from venues.broker_rules import text_of
 
 BASE = "hedging-base:"
 DIFFERS = "hedging differs"
 """The alert of a broker or a vault that holds something else than the ledger says."""
+
+
+CASH = "cash at "
+LEAST, ROUNDING = Decimal("0.000000001"), Decimal("1e-15")
+ROUND_TO = Context(prec=60)
 
 
 class HedgingDifference(Frozen):
@@ -56,7 +62,7 @@ async def reconcile_hedging(at: HedgingDesk, *, rebase: bool = False) -> Hedging
         apart = minus(figure, booked[what])
         if rebase or what not in base:
             base[what] = apart
-        elif apart != base[what]:
+        elif without_rounding(what, minus(apart, base[what])):
             differences.append(
                 HedgingDifference(what=what, venue=figure, ledger=plus(booked[what], base[what]))
             )
@@ -65,6 +71,16 @@ async def reconcile_hedging(at: HedgingDesk, *, rebase: bool = False) -> Hedging
     )
     _say(at, differences)
     return HedgingReconciled(compared=len(shown), differences=tuple(differences), left_out=left_out)
+
+
+def without_rounding(what: str, apart: Decimal) -> Decimal:
+    """Return a difference, of cash without what only the rounding of mean prices makes: 1 share at 260 and 2 at 261.01 have a
+    mean that does not end, so that the cost by it is off in its 25th decimal.
+    """
+    if not what.startswith(CASH):
+        return apart
+    whole = ROUND_TO.quantize(apart, LEAST)
+    return Decimal(text_of(whole)) if 0 < abs(minus(apart, whole)) < ROUNDING else apart
 
 
 def base_of(at: HedgingDesk) -> dict[str, Decimal]:

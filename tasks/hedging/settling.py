@@ -20,7 +20,13 @@ from tasks.admin import user_here
 from tasks.hedging.choosing import refuse_no_reason
 from tasks.hedging.desk import HedgingDesk
 from tasks.hedging.orders import BLOCKED, UNCLEAR, sweep
-from tasks.hedging.reconciling import HedgingDifference, base_of, broker_figures, reconcile_hedging
+from tasks.hedging.reconciling import (
+    HedgingDifference,
+    base_of,
+    broker_figures,
+    reconcile_hedging,
+    without_rounding,
+)
 
 OTHER = {BUY: SELL, SELL: BUY}
 
@@ -131,7 +137,9 @@ async def _of_shares(at: HedgingDesk, symbol: str, usd: Decimal | None) -> Seque
             "what is there as the base"
         )
     apart = {
-        one: minus(minus(figure, booked[one]), base[one]) for one, figure in shown.items() if one in base
+        one: without_rounding(one, minus(minus(figure, booked[one]), base[one]))
+        for one, figure in shown.items()
+        if one in base
     }
     shares, of_cash = apart[what], apart.get(cash, ZERO)
     if not shares:

@@ -155,10 +155,12 @@ def enter(
     _emit(as_json, result, lambda: show_result("entry", result) if done else None)
     if not done:
         _fail(f"entry {result['status']}: {'; '.join(result['reasons'])}", 1)
-    if result["status"] == "OPEN":
-        note(
+    if result["status"] == "OPEN" and not as_json:
+        out.print(
             "a host that runs (`python -m flows.serve`, `evenkeel watch`) watches it within half a minute; without one start "
-            f"`evenkeel monitor {result['position_id']}`"
+            f"`evenkeel monitor {result['position_id']}`",
+            markup=False,
+            soft_wrap=True,
         )
 
 

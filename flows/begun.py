@@ -10,7 +10,6 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from evenkeel.errors import OperatorError, Retryable
 from flows.handover import Watch, have_watched
 from flows.running import ledger_for_run
 from state.store import Store
@@ -20,6 +19,8 @@ UNSEEN_S = 20.0
 """Wall seconds in which somebody must have looked at it: a run that enters asks for a watch itself, a person may start one."""
 AGAIN_S = 5.0
 """Wall seconds between two looks into the ledger."""
+TICKS_MS = 60_000
+"""Of the ledger's clock: twice the pace of a calm watch. One that ticked so short before is somebody's who goes on."""
 OCCASION_MS = 600_000
 """Hosts that ask within the same ten minutes of the ledger's clock get one run."""
 
@@ -31,8 +32,8 @@ class Begun:
     watches: Iterable[Watch]
     watched: set[tuple[str, str]] = field(default_factory=set)
     """Deployment and subject of what somebody looks at, or was asked to."""
-    _noticed: dict[tuple[str, str], tuple[float, str]] = field(default_factory=dict)
-    """Of what nobody has looked at yet: when it was found, in seconds of `time.monotonic`, and who had looked last then."""
+    _noticed: dict[tuple[str, str], tuple[float, int]] = field(default_factory=dict)
+    """Of what nobody has looked at yet: when it was found, in seconds of `time.monotonic` and by the ledger's clock."""
 
     def known(self, store: Store) -> None:
         """All that lives now is watched, or asked for, by others. Raises Retryable while the ledger is busy."""
@@ -47,9 +48,8 @@ class Begun:
                 live.add(key)
                 if key in self.watched:
                     continue
-                last = watch.last_by(store, subject)
-                since_s, before = self._noticed.setdefault(key, (now_s, last))
-                if last not in ("", before):
+                since_s, since_ms = self._noticed.setdefault(key, (now_s, store.clock.now_ms()))
+                if last_tick_ms(store, subject) >= since_ms - TICKS_MS:
                     self.watched.add(key)
                 elif now_s - since_s >= UNSEEN_S:
                     found.append((watch, subject))
@@ -66,6 +66,12 @@ class Begun:
                 self.watched.add((watch.deployment, subject))
 
 
+def last_tick_ms(store: Store, subject: str) -> int:
+    """When a watch ticked last, ms UTC; 0 where none has. Heartbeats are named by the subject, behind what ticks perhaps."""
+    ticks = (one.at_ms for one in store.heartbeats() if f":{one.name}".endswith(f":{subject}"))
+    return max(ticks, default=0)
+
+
 def watch_what_begins(begun: Begun) -> None:
     """For as long as this process runs. A ledger that cannot be read now is read at the next look."""
     log.warning("a watch of all that lives was asked for; what begins now is seen to")
@@ -77,8 +83,8 @@ def watch_what_begins(begun: Begun) -> None:
                     asyncio.run(begun.ask(store, time.monotonic()))
                     logged = ""
                     time.sleep(AGAIN_S)
-        except (OperatorError, Retryable) as fault:
-            if str(fault) != logged:
-                logged = str(fault)
+        except Exception as fault:  # whatever it is, the next look is made
+            if repr(fault) != logged:
+                logged = repr(fault)
                 log.warning("what begins is not seen: %s", logged)
         time.sleep(AGAIN_S)

@@ -311,7 +311,7 @@ async def running_twins(options: TwinOptions, world: World | None = None) -> Asy
         running = await stack.enter_async_context(serving(build_twins(options, world)))
         if options.ostium is not None:
             running.ostium = await stack.enter_async_context(
-                beside(options.ostium, running.world, running.faults)
+                beside(options.ostium, running.world, running.faults, running.stopping.set)
             )
         yield running
 

@@ -97,6 +97,9 @@ def up(
         raise OperatorError(
             f"it is up in {folder}: `evenkeel down` stops it (with --folder, where you gave one)"
         )
+    ports = [one for one in (port, desk_port, service_port) if one is not None]
+    if len(set(ports)) < len(ports):
+        raise OperatorError(f"ports {', '.join(map(str, ports))}: each needs one of its own")
     _refuse_taken(port, "--port")
     _refuse_taken(desk_port, "--desk-port")
     if service_port is not None:

@@ -6,12 +6,12 @@ from decimal import Decimal
 
 from evenkeel.legs import PositionStatus
 from flows.accounts.watched import ACCOUNTS
-from flows.begun import UNSEEN_S, Begun
+from flows.begun import TICKS_MS, UNSEEN_S, Begun
 from flows.carry.watched import POSITIONS
 from state.store import Store
 from tasks.accounts.alerts import ACCOUNTS_WATCH
 from tasks.carry.mark import TICKED
-from tests.databases import database_fixtures
+from tests.databases import ManualClock, database_fixtures
 
 databases, url, store = database_fixtures()
 
@@ -55,10 +55,21 @@ def test_a_tick_of_anybody_ends_it_for_good_however_old_it_gets(store: Store) ->
         assert asked(begun, store, now_s) == []
 
 
+def test_a_tick_before_it_was_noticed_is_one(store: Store) -> None:
+    """An entry of its own run may be watched before we see it, and by one process for ever."""
+    begun = Begun((POSITIONS,))
+    entered(store, "p1")
+    seen(store, "p1", "process 7 of a run")
+    for now_s in (0.0, UNSEEN_S, 50_000.0):
+        assert asked(begun, store, now_s) == []
+
+
 def test_a_tick_in_an_earlier_life_is_none(store: Store) -> None:
     """The watch of the accounts has one name for ever."""
     name = ACCOUNTS_WATCH
     store.record_heartbeat(name, {"by": "process 1, months ago"})
+    assert isinstance(store.clock, ManualClock)
+    store.clock.ms += 10 * TICKS_MS
     begun = Begun((ACCOUNTS,))
     assert asked(begun, store, 0.0) == []
     deployed(store)

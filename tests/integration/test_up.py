@@ -111,6 +111,14 @@ def test_a_port_that_is_taken_is_refused_before_anything_starts(tmp_path: Path) 
     assert not is_up(tmp_path / "up") and not (tmp_path / "up" / "supervisor.conf").exists()
 
 
+def test_two_of_one_port_are_refused_before_anything_starts(tmp_path: Path) -> None:
+    port = str(free_port())
+    ports = ("--ostium", "--desk-port", port, "--service-port", port, "--port", str(free_port()))
+    done = evenkeel("up", "--folder", str(tmp_path / "up"), *ports, check=False)
+    assert done.returncode == 2 and "each needs one of its own" in done.stderr
+    assert not (tmp_path / "up").exists()
+
+
 def test_a_long_path_has_its_socket_elsewhere(tmp_path: Path) -> None:
     deep = tmp_path / ("x" * 90)
     assert len(os.fsencode(socket_of(deep))) <= 100 and socket_of(deep).parent != deep

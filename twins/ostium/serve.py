@@ -11,7 +11,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -154,10 +154,13 @@ async def keep_up(running: RunningOstium) -> None:
 
 
 @asynccontextmanager
-async def beside(out: Path, world: World, faults: FaultPlan) -> AsyncIterator[RunningOstium]:
-    """The venue in the world of other twins, keeping up by itself. Raises NoNode."""
+async def beside(
+    out: Path, world: World, faults: FaultPlan, end: Callable[[], None]
+) -> AsyncIterator[RunningOstium]:
+    """The venue in the world of other twins, keeping up by itself; where it cannot, `end` is called. Raises NoNode."""
     async with running_ostium(OstiumOptions(out), world, faults) as running:
         keeping = asyncio.create_task(keep_up(running))
+        keeping.add_done_callback(lambda _: end())
         try:
             yield running
         finally:

@@ -9,6 +9,7 @@ import pytest
 from eth_account import Account
 
 from app.accounts import actions, operating
+from app.accounts.limits import Asked
 from app.demo.accounts import APPROVE
 from app.demo.accounts_venues import signed_by
 from app.demo.environment import twins_process, write_settings
@@ -65,7 +66,7 @@ async def test_a_user_of_ostium_on_paper_names_the_agent_and_a_trade_is_opened_a
         user = Account.from_key((tmp_path / "keys" / "user-1.key").read_text())
         assert f"{user.address}, its key in keys/user-1.key" in Path(line["settings"]).read_text()
         agent = await actions.add_agent(settings, "trend", None)
-        asked = await actions.deploy(settings, user.address, "trend", Decimal(100), Decimal(5), 200)
+        asked = await actions.deploy(settings, user.address, "trend", Asked(Decimal(100), Decimal(5), 200))
         assert len(asked["missing"]) == 3
         at, collector = settings.ostium.at, line["ostium"]["keys"]["collector"]["address"]
         await signed_by(

@@ -123,7 +123,8 @@ async def running_ostium(
         venue = deployed(node, usdc, owner, keeper)
         transact(node, owner, usdc, "mint(address,uint256)", venue.at["vault"], VAULT_USDC * MILLION)
         keys = _traders(options, node, venue)
-        world, faults, stopping = world or _own_world(options), faults or FaultPlan(), asyncio.Event()
+        world = _own_world(options) if world is None else world
+        faults, stopping = FaultPlan() if faults is None else faults, asyncio.Event()
         chain = EvmTwin(world, faults, node)
         twin = OstiumTwin(world, faults, chain, venue)
         apps = {

@@ -328,9 +328,8 @@ class HyperliquidClient:
         date_ms = await self.time.note_date(asked_ms, answer.headers.get("date"))
         stamp = parsed.get("time") if kind in _STAMPED and isinstance(parsed, dict) else None
         if isinstance(stamp, int) and 0 < stamp < 10**14:
-            if (
-                date_ms is not None and not -_BEHIND_MS <= stamp - date_ms <= _AHEAD_MS
-            ):  # it contradicts itself
+            ahead_ms = 0 if date_ms is None else stamp - date_ms
+            if not -_BEHIND_MS <= ahead_ms <= _AHEAD_MS:  # the answer contradicts itself
                 parsed["time"] = f"{stamp}, its date {date_ms}"
             else:
                 await self.time.note(asked_ms, stamp)
